@@ -1,0 +1,23 @@
+"""The store keys of weights and features: what exactly each stored output depends on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from bench.keys import key_of
+from bench.recipes import Encoder, TextHead, Tuned
+
+PREPROCESS = 1
+"""Version of the image pipeline (decode, resize, crop, normalise); raised when pixels change."""
+
+
+@lru_cache(maxsize=100_000)
+def weights_key(recipe: TextHead | Tuned) -> str:
+    """Key of a head's or a tuned classifier's weights."""
+    return key_of("weights", recipe, PREPROCESS if isinstance(recipe, Tuned) else 0)
+
+
+@lru_cache(maxsize=100_000)
+def features_key(encoder: Encoder, fingerprint: str, precision: str) -> str:
+    """Key of an encoder's features on the split with that fingerprint."""
+    return key_of("features", encoder, fingerprint, precision, PREPROCESS)

@@ -1,0 +1,139 @@
+"""What ``bench list``, ``bench show`` and ``bench plan`` say, as plain data and as text."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.dataset import Suite
+from bench.errors import unknown
+from bench.metrics import METRICS
+from bench.parameters import parameters
+from bench.paths import cache_dir
+from bench.plan import Counts, Plan
+from bench.records import Missing, Record
+from bench.registry import datasets, find_dataset, find_method, methods
+from bench.selection import RULES
+from bench.study import configured
+
+KINDS = ("methods", "suites", "shifts", "metrics", "rules")
+
+
+def listing(what: str | None, data: Path | None) -> dict[str, Any]:
+    """All names of one kind, or of every kind, with a line about each.
+
+    Raises InputError for an unknown kind.
+    """
+    if what is not None and what not in KINDS:
+        raise unknown("kind", what, KINDS)
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        "methods": lambda: {n: m.summary for n, m in methods().items()},
+        "suites": lambda: {n: _suite_line(n, data) for n in datasets()},
+        "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
+        "metrics": lambda: {n: m.title for n, m in METRICS.items()},
+        "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
+    }
+    return {kind: makers[kind]() for kind in KINDS if what in (None, kind)}
+
+
+def _suite_line(name: str, data: Path | None) -> str:
+    dataset = find_dataset(name)()
+    return f"{dataset.card.title} [{'found' if dataset.found(data) else 'no data'}]"
+
+
+def card(name: str, suite_name: str) -> dict[str, Any]:
+    """The card of a method or of a suite. Raises InputError for an unknown name."""
+    if name in datasets():
+        found = datasets()[name].card
+        return {
+            "suite": name, "title": found.title, "source": found.source,
+            "licence": found.licence, "shifts": dict(found.shifts), "citation": found.citation,
+        }  # fmt: skip
+    if name not in methods():
+        raise unknown("method or suite", name, [*methods(), *datasets()])
+    method = find_method(name)
+    suite = _suite(suite_name)
+    return {
+        "method": name,
+        "title": method.title,
+        "idea": method.summary,
+        "equation": method.equation,
+        "source": method.source,
+        "base": method.default_base or "none",
+        "parameters": {k: str(v) for k, v in parameters(method()).items()},
+        f"defaults of {suite.name}": {
+            k: str(v)
+            for k, v in parameters(configured(name, suite, {})).items()
+            if v != parameters(method())[k]
+        },
+        "change with": f"--set {name}.PARAMETER=VALUE",
+    }
+
+
+def _suite(name: str) -> Suite:
+    with tempfile.TemporaryDirectory() as folder:
+        return find_dataset(name)().suite(None, cache_dir(Path(folder)))
+
+
+def as_text(value: Mapping[str, Any], indent: int = 0) -> str:
+    """Nested mappings as indented lines."""
+    lines = []
+    for name, inner in value.items():
+        if isinstance(inner, Mapping):
+            lines.append(f"{' ' * indent}{name}:")
+            lines.append(as_text(inner, indent + 2) if inner else f"{' ' * (indent + 2)}(none)")
+        else:
+            lines.append(f"{' ' * indent}{name}: {inner}")
+    return "\n".join(lines)
+
+
+def summary(left: Sequence[Counts], seconds: float | None) -> str:
+    """One line: what is still to be done, and how long it takes by earlier measurements."""
+    trainings = sum(c.trainings for c in left)
+    forwards, decodes = sum(c.forwards for c in left), sum(c.decodes for c in left)
+    cells = sum(c.cells for c in left)
+    if not cells:
+        return "to do: nothing, every cell is in the cache"
+    time = "no timing yet on this machine" if seconds is None else f"about {_time(seconds)}"
+    return (
+        f"to do: {trainings} trainings, {forwards:,} forwards of {decodes:,} decoded images, "
+        f"{cells} cells; {time}"
+    )
+
+
+def counts_text(plans: Sequence[Plan], left: Sequence[Counts], seconds: float | None) -> str:
+    """The plan of a run in a few lines per suite."""
+    lines = []
+    for plan, count in zip(plans, left, strict=True):
+        study, total = plan.study, count.total
+        lines += [
+            f"{study.suite.name} with {study.backbone}: "
+            f"{len(study.rows)} rows, seeds {', '.join(map(str, study.seeds))}",
+            f"  text heads to build: {count.text_heads}",
+            f"  trainings: {count.trainings} ({count.training_images:,} images)",
+        ]
+        lines += [
+            f"  forwards on {f.split}: {f.forwards:,} images by {f.encoders} encoders "
+            f"({f.merges} merged), {f.decodes:,} decoded"
+            for f in count.splits
+        ]
+        lines += [
+            f"  forwards in all: {count.forwards:,}; images decoded: {count.decodes:,}",
+            f"  fits: {count.fits} of {total['fits']}; cells: {count.cells} of {total['cells']}",
+        ]
+        if plan.undecided:
+            names = dict.fromkeys(fit.row.name for fit in plan.undecided)
+            lines.append(f"  still to be chosen on the selection split: {', '.join(names)}")
+    return "\n".join([*lines, summary(left, seconds)])
+
+
+def result_data(out: Path, records: Sequence[Record], missing: Sequence[Missing]) -> dict[str, Any]:
+    """The result of a run for ``--json``."""
+    cells = [r.model_dump(mode="json", exclude={"provenance"}) for r in records if r.kind == "cell"]
+    return {"out": str(out), "cells": cells, "missing": [m.model_dump() for m in missing]}
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,107 @@
+"""The leaderboard in the terminal, while a run goes on and at its end."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from bench import tables
+from bench.leaderboard import PENDING, UNRECORDED, Board
+from bench.tables import Item
+
+DOT = "·"
+"""A cell that is not computed yet; one that failed shows a dash."""
+NARROW = 80
+LONGEST_NAME = 24
+
+
+def table(board: Board, width: int = NARROW) -> Table:
+    """The leaderboard for a terminal `width` columns wide.
+
+    Where it does not fit, deviations are left out first and long headers cut then.
+    """
+    content = tables.leaderboard(board)
+    lines = [line for group in content.groups for line in group]
+    width -= len(content.columns) - 1  # one space between columns
+    small = sum(_body(content, small=True)) <= width
+    made = Table(
+        title=_title(board),
+        caption=Text(_caption(board, small)),
+        title_justify="left",
+        caption_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    for name, side, space in zip(
+        content.columns, content.align, _widths(content, small, width), strict=True
+    ):
+        header = Text(tables.printable(name), overflow="ellipsis")
+        justify: Literal["left", "right"] = "left" if side == "l" else "right"
+        made.add_column(header, justify=justify, width=space, overflow="ellipsis")
+    for line in lines:
+        last = any(line is group[-1] for group in content.groups)
+        made.add_row(
+            *(_text(item, small) for item in line.items), style=_STYLES[line.kind], end_section=last
+        )
+    return made
+
+
+_STYLES = {"difference": "italic cyan", "head": "italic dim", "row": "", "member": ""}
+
+
+def _text(item: Item, small: bool) -> Text:
+    """A cell (never parsed for markup), its deviation close by: ``44.6±0.3``."""
+    waiting = bool(item.reasons) and set(item.reasons) <= {PENDING, UNRECORDED}
+    value = DOT if waiting and item.text == tables.DASH else tables.printable(item.text)
+    text = Text(overflow="ellipsis", no_wrap=True).append(
+        value, "bold green" if item.strong else ""
+    )
+    if small and item.small:
+        text.append(tables.printable(item.small).replace("± ", "±"), "dim")
+    return text
+
+
+def _body(content: tables.Table, small: bool) -> list[int]:
+    """The columns' widths by their bodies alone."""
+    columns: list[list[int]] = [[1] for _ in content.columns]
+    for line in (line for group in content.groups for line in group):
+        for column, item in zip(columns, line.items, strict=False):
+            column.append(_text(item, small).cell_len)
+    first, *others = map(max, columns)
+    return [min(first, LONGEST_NAME), *others]
+
+
+def _widths(content: tables.Table, small: bool, width: int) -> list[int]:
+    """The columns' widths, headers shown as far as they fit."""
+    body = _body(content, small)
+    headers = [Text(tables.printable(name)).cell_len for name in content.columns]
+    for longest in range(max(headers), 0, -1):
+        found = [max(b, min(h, longest)) for b, h in zip(body, headers, strict=True)]
+        if sum(found) <= width:
+            return found
+    return body
+
+
+def _title(board: Board) -> Text:
+    title = Text(tables.printable(f"{board.suite}, {board.model}, {board.protocol}"))
+    if board.notes:
+        title.append(f"\nnot reportable: {tables.printable(', '.join(board.notes))}", "red")
+    if board.partial:
+        ran = f"{len(board.shifts)} of {board.shifts_in_suite} shifts"
+        title.append(f"\npartial: {ran}, not ranked", "yellow")
+    return title
+
+
+def _caption(board: Board, small: bool) -> str:
+    """What the numbers are."""
+    parts = [f"{board.scale.title} in {board.scale.unit}"]
+    if board.has_deviations:
+        parts.append("mean ± standard deviation over seeds" if small else "mean over seeds")
+    if board.ranked:
+        parts.append("best in bold")
+    return "; ".join(parts)

@@ -1,0 +1,222 @@
+"""What the harness knows of data: splits, label maps, tasks, shifts, suites and their cards.
+
+A task is what a model is trained for and knows no shifts; a suite is a task with its ID test set
+and named shifts. Nothing here opens an image: a `Split` carries a loader that is called late.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import InputError, unknown
+from bench.keys import NOT_KEYED, key_of
+from bench.manifest import Manifest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Images(Protocol):
+    """Random access to the images of a split, in manifest order."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Image:
+        """Image `index` as PIL, any mode. Raises InputError, naming it, if it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An opened split."""
+
+    images: Images
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Split:
+    """A named set of samples, not yet opened.
+
+    Attributes
+    ----------
+    name : such as ``mini/v2``, for people.
+    fingerprint : identity of the content (ids, labels, pixels); enters every key made from it.
+    size : number of samples.
+    load : opens the split; called only when pixels or labels are needed.
+    """
+
+    name: str = field(metadata=NOT_KEYED)
+    fingerprint: str
+    size: int
+    load: Callable[[], Loaded] = field(metadata=NOT_KEYED, compare=False, repr=False)
+
+    def limited(self, count: int | None) -> Split:
+        """At most `count` samples, evenly spaced over the canonical order; self if no fewer."""
+        if count is None or count >= self.size:
+            return self
+        rows = np.linspace(0, self.size - 1, count).round().astype(np.int64)
+        return self.take(rows, f"limit {count}")
+
+    def take(self, rows: NDArray[np.int64], how: str) -> Split:
+        """The samples `rows` in that order; `how` says in words how they were chosen."""
+
+        def load() -> Loaded:
+            whole = self.load()
+            return Loaded(_Subset(whole.images, rows), whole.manifest.take(rows))
+
+        order = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
+        mark = key_of(self.fingerprint, how, order)
+        return replace(self, fingerprint=mark, size=len(rows), load=load)
+
+
+@dataclass(frozen=True)
+class _Subset:
+    images: Images
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Image:
+        return self.images[int(self.rows[index])]
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """From the task's C classes to a shift's own C' classes.
+
+    `columns[j]` lists the task classes that count as shift class j; the shift's score is their
+    maximum (methods.md section 1, "OOD logit projection"). One form covers identity (None),
+    subset, reordering and many-to-one.
+    """
+
+    columns: tuple[tuple[int, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.columns is not None and not all(self.columns):
+            raise InputError("label map: every shift class needs at least one task class")
+
+    def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[N, C] -> [N, C']. Raises InputError if a column is out of range."""
+        if self.columns is None:
+            return scores
+        highest = max(max(group) for group in self.columns)
+        if highest >= scores.shape[1]:
+            raise InputError(f"label map names class {highest} of {scores.shape[1]}")
+        return np.stack([scores[:, list(g)].max(axis=1) for g in self.columns], axis=1)
+
+    @property
+    def kind(self) -> str:
+        """``identity``, ``subset`` (also a reordering) or ``many-to-one``, for reports."""
+        if self.columns is None:
+            return "identity"
+        return "many-to-one" if any(len(g) > 1 for g in self.columns) else "subset"
+
+
+IDENTITY = LabelMap()
+"""The label map of a shift with the task's own classes."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Class names, prompts and ID data for training (`train`) and for choosing (`selection`)."""
+
+    name: str
+    classnames: tuple[str, ...]
+    templates: tuple[str, ...]
+    train: Split
+    selection: Split
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A named evaluation set with its label map."""
+
+    name: str
+    split: Split
+    labels: LabelMap = IDENTITY
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A task, its ID test set and named shifts.
+
+    `defaults` holds hyper-parameters that suit this suite's size ({method: {parameter: value}});
+    `shift_count` is the number of shifts of the whole suite, of which `shifts` may be a part;
+    `model`, `pretrained` name its default backbone; `curves` says whether every alpha is
+    evaluated on the shifts by default; `notes` are watermarks that every output of it carries.
+    """
+
+    name: str
+    task: Task
+    test: Split
+    shifts: tuple[Shift, ...]
+    model: str
+    pretrained: str
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    curves: bool = False
+    notes: tuple[str, ...] = ()
+    shift_count: int = -1
+
+    def __post_init__(self) -> None:
+        if self.shift_count < 0:
+            object.__setattr__(self, "shift_count", len(self.shifts))
+
+    def only(self, names: Sequence[str]) -> Suite:
+        """The suite with the shifts `names`, in the suite's order; InputError for unknown ones."""
+        valid = [shift.name for shift in self.shifts]
+        for name in names:
+            if name not in valid:
+                raise unknown(f"shift of {self.name}", name, [*valid, "all"])
+        return replace(self, shifts=tuple(s for s in self.shifts if s.name in names))
+
+    def evaluations(self) -> tuple[Shift, ...]:
+        """The ID test set (named ``id``) followed by the shifts."""
+        return (Shift("id", self.test), *self.shifts)
+
+    def limited(self, count: int | None) -> Suite:
+        """Every split with at most `count` samples (see `Split.limited`)."""
+        task = replace(
+            self.task,
+            train=self.task.train.limited(count),
+            selection=self.task.selection.limited(count),
+        )
+        shifts = tuple(replace(s, split=s.split.limited(count)) for s in self.shifts)
+        return replace(self, task=task, test=self.test.limited(count), shifts=shifts)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader must know of a suite before trusting a number on it. No field may be blank."""
+
+    title: str
+    source: str
+    licence: str
+    shifts: Mapping[str, str]
+    citation: str
+
+
+class Dataset(Protocol):
+    """A registered provider of one suite."""
+
+    name: ClassVar[str]
+    card: ClassVar[Card]
+
+    def found(self, data: Path | None) -> bool:
+        """Whether `suite` would succeed, without opening images."""
+        ...
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite, its data looked for under `data`. `cache` may keep indexes and renders.
+
+        Raises InputError that says what was looked for if the data is not there.
+        """
+        ...

@@ -1,0 +1,145 @@
+"""What a run shows while it works: a live table and bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from bench import console
+from bench.leaderboard import boards
+from bench.progress import Task
+from bench.records import Missing, Record
+
+QUIET_SECONDS = 2.0
+"""Work shorter than this is not announced."""
+
+
+@dataclass
+class _BarTask:
+    bars: Progress
+    label: str
+    total: int
+    number: TaskID | None = None
+
+    def advance(self, count: int) -> None:
+        if self.number is None:
+            self.number = self.bars.add_task(self.label, total=self.total)
+        self.bars.advance(self.number, count)
+
+
+@dataclass
+class TerminalDisplay:
+    """A rich live display: the leaderboard so far, and a bar with time left for what goes on."""
+
+    output: Console
+    asked: Sequence[Missing]
+    records: list[Record] = field(default_factory=list)
+
+    def __enter__(self) -> TerminalDisplay:
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.output,
+        )
+        self.live = Live(self._shown(), console=self.output, transient=True, refresh_per_second=4)
+        self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.__exit__(None, None, None)
+
+    @contextmanager
+    def task(self, label: str, total: int) -> Iterator[Task]:
+        """A bar while the work goes on."""
+        task = _BarTask(self.bars, label, total)
+        try:
+            yield task
+        finally:
+            if task.number is not None:
+                self.bars.remove_task(task.number)
+
+    def measured(self, record: Record) -> None:
+        """Fill a cell of the table."""
+        if record.metric == "top1":
+            self.records.append(record)
+            self.live.update(self._shown())
+
+    def _shown(self) -> Group:
+        tables = [
+            console.table(board, self.output.width) for board in boards(self.records, self.asked)
+        ]
+        return Group(*tables, self.bars)
+
+
+@dataclass
+class _LineTask:
+    label: str
+    total: int
+    started: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
+    done: int = 0
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.said > 5 * QUIET_SECONDS and 0 < self.done < self.total:
+            left = (now - self.started) * (self.total - self.done) / self.done
+            _say(f"{self.label}: {self.done}/{self.total}, about {left:.0f} s left")
+            self.said = now
+
+
+@dataclass
+class LineDisplay:
+    """Plain lines on standard error, for logs."""
+
+    def __enter__(self) -> LineDisplay:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    @contextmanager
+    def task(self, label: str, total: int) -> Iterator[Task]:
+        """A line at the end of work that took long, and now and then before."""
+        task = _LineTask(label, total)
+        yield task
+        seconds = time.monotonic() - task.started
+        if seconds > QUIET_SECONDS:
+            _say(f"{label}: done in {seconds:.0f} s")
+
+    def measured(self, record: Record) -> None:
+        """Nothing: the table comes at the end."""
+
+
+Display = TerminalDisplay | LineDisplay
+
+
+def display(asked: Sequence[Missing], quiet: bool) -> AbstractContextManager[Display]:
+    """The display that suits standard error; `asked` are the cells that the run will fill."""
+    output = Console(stderr=True)
+    if output.is_terminal and not quiet:
+        return TerminalDisplay(output, asked)
+    return LineDisplay()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

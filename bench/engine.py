@@ -1,0 +1,210 @@
+"""The engine: carries out the items that need a model. It is made only when such an item is left.
+
+One process or several (``accelerate launch``): every process holds the model, trainings are
+data-parallel, blocks of features are shared out, and the first process alone writes the rest.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import set_seed
+
+from bench import models
+from bench.addresses import weights_key
+from bench.dataset import Loaded, Split
+from bench.errors import InputError
+from bench.heads import load_head
+from bench.images import TrainImages, evaluation_transform, finish, side
+from bench.outputs import MissingOutput
+from bench.predict import Forward, predict_split
+from bench.progress import Progress
+from bench.recipes import (
+    Backbone,
+    Encoder,
+    Pretrained,
+    TextHead,
+    Tuned,
+    encoder_of,
+    head_of,
+    normalizes,
+)
+from bench.store import BLOCK, Store
+from bench.train import ImageClassifier, Training
+from bench.weights import encoder_state
+
+State = dict[str, torch.Tensor]
+
+
+@dataclass
+class Engine:
+    """A loaded backbone and the means to train and run it.
+
+    `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``; `rates` collects measured images per second
+    of ``train`` and ``forward`` for later estimates.
+    """
+
+    backbone: Backbone
+    store: Store
+    device: str
+    precision: str
+    batch_size: int
+    workers: int | None
+    progress: Progress
+    opened: Callable[[Split], Loaded]
+    rates: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.processes = PartialState(cpu=self.device == "cpu")
+        self.where = pick_device(self.device)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        self.clip = models.load(self.backbone)
+        self.tower = copy.deepcopy(self.clip.model.visual)
+        self.released: State = {
+            name: tensor.detach().clone()
+            for name, tensor in self.clip.model.visual.state_dict().items()
+        }
+
+    @property
+    def hardware(self) -> str:
+        """The name of the device, for provenance."""
+        return torch.cuda.get_device_name(self.where) if self.where.type == "cuda" else "cpu"
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and reports."""
+        return bool(self.processes.is_main_process)
+
+    def build_head(self, recipe: TextHead) -> None:
+        """Build and store a zero-shot head."""
+        if self.is_main:
+            with self.progress.task("zero-shot head", 1):
+                head = models.text_head(self.clip, recipe, self.where)
+                self._write_weights(weights_key(recipe), head)
+        self.processes.wait_for_everyone()
+
+    def train(self, recipe: Tuned, split: Split) -> None:
+        """Train a recipe from its start, or go on from its checkpoint, and store the weights."""
+        key = weights_key(recipe)
+        total = split.size * getattr(recipe.trainer, "epochs", 1)
+        label = f"train {recipe.trainer.title}, seed {recipe.seed}"
+        with self._alone(key), self.progress.task(label, total) as task:
+            self.processes.wait_for_everyone()
+            if self.store.has("weights", key):  # another run made it while this one waited
+                return
+            started, seen = time.monotonic(), 0
+
+            def report(done: int, _: int) -> None:
+                nonlocal seen
+                task.advance(done - seen)
+                seen = done
+
+            training = self._training(recipe, split, key, report)
+            set_seed(recipe.seed)
+            weights = recipe.trainer.train(training)
+            if self.is_main:
+                self._write_weights(key, weights)
+                self.store.discard("progress", key)
+                self.rates["train"] = seen / (time.monotonic() - started)
+            self.processes.wait_for_everyone()
+
+    def _alone(self, key: str) -> AbstractContextManager[None]:
+        """The lock on a training, held by the first process for all."""
+        return self.store.lock("weights", key) if self.is_main else nullcontext()
+
+    def _training(
+        self, recipe: Tuned, split: Split, key: str, report: Callable[[int, int], None]
+    ) -> Training:
+        loaded = self.opened(split)
+        state = self._state(encoder_of(recipe.start))
+        head = load_head(head_of(recipe.start), self.store)
+
+        def build() -> ImageClassifier:
+            tower = copy.deepcopy(self.tower)
+            tower.load_state_dict(state)
+            weight, bias = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+            return ImageClassifier(tower, weight, bias, normalizes(recipe.start))
+
+        images = TrainImages(
+            loaded.images,
+            loaded.manifest.first,
+            side(self.clip.preprocess),
+            finish(self.clip.preprocess),
+            recipe.seed,
+        )
+        return Training(
+            build, images, split.size, recipe.seed, key, self.store, self.where.type,
+            self._workers(), report,
+        )  # fmt: skip
+
+    def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
+        """Fill in the features of `encoders` ({key: encoder}) on a split."""
+        loaded = self.opened(split)
+        missing = {key: len(self.store.blocks(key, split.size)) for key in encoders}
+        total = sum(min(count * BLOCK, split.size) for count in missing.values())
+        share = (self.processes.process_index, self.processes.num_processes)
+        with self.progress.task(f"forward {split.name} x {len(encoders)}", total) as task:
+            started = time.monotonic()
+            predict_split(
+                loaded.images,
+                evaluation_transform(self.clip.preprocess),
+                self.tower,
+                {key: partial(self._state, encoder) for key, encoder in encoders.items()},
+                self.store,
+                Forward(
+                    self.where, self.hardware, self.precision, self.batch_size, self._workers()
+                ),
+                share,
+                task.advance,
+            )
+            self.rates["forward"] = total / max(time.monotonic() - started, 1e-9)
+        self.processes.wait_for_everyone()
+
+    def _state(self, encoder: Encoder) -> State:
+        def pretrained(_: Pretrained) -> State:
+            return self.released
+
+        try:
+            return encoder_state(encoder, pretrained, self.store)
+        except KeyError as error:
+            raise MissingOutput(f"weights {error}") from error
+
+    def _write_weights(self, key: str, tensors: State) -> None:
+        from safetensors.torch import save
+
+        data = save(
+            {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+            metadata={"device": self.hardware},
+        )
+        self.store.write(self.store.path("weights", key), data)
+
+    def _workers(self) -> int:
+        """Decoding processes: as told; else none beside a CPU model, up to 8 beside a GPU."""
+        if self.workers is not None:
+            return self.workers
+        return 0 if self.where.type == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device for ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
+
+    Raises InputError if it does not exist here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device(PartialState().device)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    with suppress(RuntimeError, AssertionError):
+        device = torch.device(name)
+        torch.empty(1, device=device)
+        return device
+    raise InputError(f"--device {name}: not available here; use auto, cpu, cuda or mps")

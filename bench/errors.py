@@ -1,0 +1,49 @@
+"""Every error a user can cause, with the exit code it ends in.
+
+An error's text is one line: it names the thing, what was expected and what to do. The CLI prints
+the line and exits with `exit_code`; ``--debug`` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Root of all errors that bench raises on purpose."""
+
+    exit_code = 1
+
+
+class CellError(BenchError):
+    """Some cells could not be computed; the others stand."""
+
+    exit_code = 1
+
+
+class InputError(BenchError):
+    """The command line, a configuration file or the user's data is not usable."""
+
+    exit_code = 2
+
+
+class RegressionError(BenchError):
+    """Numbers differ from published or recorded ones by more than the tolerance."""
+
+    exit_code = 3
+
+
+class IntegrityError(BenchError):
+    """Data or a stored output is incomplete or was altered."""
+
+    exit_code = 4
+
+
+def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
+    """The error for a name that does not exist: the nearest valid names first, then the rest."""
+    names = list(valid)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    ordered = near + sorted(set(names) - set(near))
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return InputError(f"unknown {kind} {name!r}: {hint}valid: {', '.join(ordered) or 'none'}")

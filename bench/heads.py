@@ -1,0 +1,52 @@
+"""Linear heads as arrays: logits = W normalise(f) + b. NumPy only, so reports need no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.addresses import weights_key
+from bench.errors import InputError
+from bench.recipes import Head, Merged, normalizes
+from bench.store import Store
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """`weight` float32 [C, D], `bias` float32 [C]; `normalize`: features are L2-normalised."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    normalize: bool
+
+    def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[N, D] -> [N, C]. Raises InputError if D differs from the head's."""
+        if features.shape[1] != self.weight.shape[1]:
+            raise InputError(
+                f"head takes {self.weight.shape[1]}-dimensional features, got {features.shape[1]}"
+            )
+        if self.normalize:
+            norms = np.linalg.norm(features, axis=1, keepdims=True)
+            features = features / np.maximum(norms, 1e-12)
+        return features @ self.weight.T + self.bias
+
+
+def load_head(head: Head, store: Store) -> LinearHead:
+    """The head of a recipe from stored weights; a merge is interpolated here.
+
+    Raises KeyError if the weights are not in the store.
+    """
+    if isinstance(head, Merged):
+        parts = [load_head(part, store) for part in head.parts]  # type: ignore[arg-type]
+        scaled = [np.float32(w) for w in head.weights]
+        weight = sum((w * p.weight for w, p in zip(scaled, parts, strict=True)), np.float32(0))
+        bias = sum((w * p.bias for w, p in zip(scaled, parts, strict=True)), np.float32(0))
+        return LinearHead(np.asarray(weight), np.asarray(bias), normalizes(head))
+    key = weights_key(head)
+    arrays = store.read_arrays("weights", key)
+    if arrays is None:
+        raise KeyError(key)
+    weight, bias = (arrays[name].astype(np.float32) for name in ("head.weight", "head.bias"))
+    return LinearHead(weight, bias, normalizes(head))

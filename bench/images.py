@@ -1,0 +1,94 @@
+"""From images to tensors: CLIP's evaluation transform and its random crop, seeded per sample."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.dataset import Images
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SCALE = (0.9, 1.0)
+RATIO = (3 / 4, 4 / 3)
+"""Area and aspect of the training crop: those of open_clip and of the wise-ft code."""
+
+
+@dataclass(frozen=True)
+class EvalImages:
+    """Images as tensors [3, H, W], through open_clip's own evaluation transform."""
+
+    images: Images
+    transform: Any
+
+    def __getitem__(self, index: int) -> Tensor:
+        tensor: Tensor = self.transform(self.images[index])
+        return tensor
+
+
+@dataclass(frozen=True)
+class TrainImages:
+    """Dataset indexed by (epoch, sample): the sample's random crop in that epoch, and its label.
+
+    The crop depends on (seed, epoch, sample) only, never on batches, workers or ranks, so that a
+    training is reproducible however it is run.
+    """
+
+    images: Images
+    labels: Any
+    size: int
+    finish: Any
+    seed: int
+
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
+        from PIL.Image import Resampling
+
+        epoch, sample = item
+        image = self.images[sample]
+        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[epoch, sample, 0, 0]))
+        left, top, width, height = crop_box(image.width, image.height, rng)
+        box = (left, top, left + width, top + height)
+        cropped = image.crop(box).resize((self.size, self.size), Resampling.BICUBIC)
+        return self.finish(cropped.convert("RGB")), int(self.labels[sample])
+
+
+def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """(left, top, width, height) of a random resized crop, distributed as torchvision's.
+
+    Ten tries for an area in SCALE and a log-uniform aspect in RATIO that fit; else the largest
+    centre crop whose aspect is in RATIO.
+    """
+    for _ in range(10):
+        area = width * height * rng.uniform(*SCALE)
+        aspect = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+            return left, top, w, h
+    w = min(width, round(height * RATIO[1]))
+    h = min(height, round(width / RATIO[0]))
+    return (width - w) // 2, (height - h) // 2, w, h
+
+
+def evaluation_transform(preprocess: Any) -> Any:
+    """open_clip's evaluation transform for a preprocessing configuration."""
+    from open_clip.transform import image_transform_v2
+
+    return image_transform_v2(preprocess, is_train=False)
+
+
+def finish(preprocess: Any) -> Any:
+    """RGB PIL image of the model's size -> normalised tensor [3, H, W]."""
+    from torchvision.transforms import Compose, Normalize, ToTensor
+
+    return Compose([ToTensor(), Normalize(preprocess.mean, preprocess.std)])
+
+
+def side(preprocess: Any) -> int:
+    """The model's input size in pixels (square)."""
+    size = preprocess.size
+    return int(size if isinstance(size, int) else size[0])

@@ -1,0 +1,125 @@
+"""Metrics: pure functions of log-probabilities [N, C'] and a manifest. Fractions and nats.
+
+Where a sample has several acceptable labels (multi-label frames), the top-1 class counts as right
+if it is any of them, and NLL and Brier score are taken for the acceptable label with the largest
+probability: a model is not punished for choosing one of two right answers.
+
+To add a metric: write one function, add one line to `METRICS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import CellError, InputError
+from bench.keys import NOT_KEYED
+from bench.manifest import Manifest
+
+LogProbs = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named number on one split.
+
+    Attributes
+    ----------
+    name : on the command line and in records; title : as reports print it.
+    higher_is_better : the direction of rankings.
+    function : (log_probs, manifest, **params) -> float. Not part of the key: `version` is, and is
+        raised whenever the same arguments would give another number.
+    params : keyword arguments of `function`.
+    """
+
+    name: str
+    title: str
+    higher_is_better: bool
+    function: Callable[..., float] = field(metadata=NOT_KEYED, repr=False)
+    params: Mapping[str, float] = field(default_factory=dict, hash=False)
+    version: int = 1
+
+    def __call__(self, log_probs: LogProbs, manifest: Manifest) -> float:
+        """The metric's value.
+
+        Raises InputError if the shapes or labels do not fit, CellError if a log-probability is
+        NaN or the value is not finite (NLL, when a true class has probability 0).
+        """
+        if log_probs.ndim != 2 or len(log_probs) != len(manifest) or not len(manifest):
+            raise InputError(
+                f"{self.name}: log-probabilities {log_probs.shape} for {len(manifest)} samples"
+            )
+        if manifest.labels.max() >= log_probs.shape[1]:
+            raise InputError(
+                f"{self.name}: label {manifest.labels.max()} of {log_probs.shape[1]} classes"
+            )
+        if np.isnan(log_probs).any():
+            raise CellError(f"{self.name}: a log-probability is NaN; did training diverge?")
+        value = float(self.function(log_probs, manifest, **self.params))
+        if not np.isfinite(value):
+            raise CellError(f"{self.name} is {value}: a true class has probability 0")
+        return value
+
+
+def top1(log_probs: LogProbs, manifest: Manifest) -> float:
+    """Accuracy in [0, 1]: the most probable class (the lowest of equals) is acceptable."""
+    return float(_correct(log_probs, manifest).mean())
+
+
+def ece(log_probs: LogProbs, manifest: Manifest, *, bins: int) -> float:
+    """Expected calibration error in [0, 1] over the whole set: sum_b n_b/N |acc_b - conf_b|.
+
+    Guo et al., ICML 2017, equation 3: confidence is the largest probability, bin b of `bins` is
+    ((b-1)/bins, b/bins]. One pass over the set, never an average over batches, which is biased
+    up (methods.md section 11).
+    """
+    confidence = np.exp(log_probs.max(axis=1).astype(np.float64))
+    bin_of = np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
+    gap = np.bincount(bin_of, weights=_correct(log_probs, manifest) - confidence)
+    return float(np.abs(gap).sum() / len(manifest))
+
+
+def nll(log_probs: LogProbs, manifest: Manifest) -> float:
+    """Mean negative log-likelihood in nats, >= 0, of the most probable acceptable label."""
+    of_label = log_probs[np.arange(len(manifest)), _best_label(log_probs, manifest)]
+    return float(max(0.0, -of_label.mean(dtype=np.float64)))
+
+
+def brier(log_probs: LogProbs, manifest: Manifest) -> float:
+    """Multi-class Brier score in [0, 2]: mean of sum_c (p_c - y_c)^2 (Brier, 1950).
+
+    y is one-hot at the most probable acceptable label.
+    """
+    error = np.exp(log_probs)
+    error[np.arange(len(manifest)), _best_label(log_probs, manifest)] -= 1
+    return float(np.square(error).sum(axis=1, dtype=np.float64).mean())
+
+
+def _correct(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.bool_]:
+    predicted = log_probs.argmax(axis=1)[:, None]
+    return np.asarray((manifest.labels == predicted).any(axis=1))
+
+
+def _best_label(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.int64]:
+    """[N]: each sample's most probable acceptable label, the first listed of equals."""
+    labels = manifest.labels
+    values = np.take_along_axis(log_probs, np.maximum(labels, 0), axis=1)
+    # A filler must lose even against an acceptable label of probability 0.
+    rank = np.where(labels < 0, -np.inf, np.nan_to_num(values))
+    best = rank.argmax(axis=1)[:, None]
+    return np.asarray(np.take_along_axis(labels, best, axis=1)[:, 0])
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("top1", "Top-1", True, top1),
+        Metric("ece", "ECE", False, ece, {"bins": 15}),
+        Metric("nll", "NLL", False, nll),
+        Metric("brier", "Brier", False, brier),
+    )
+}
+"""Every metric by name, in the order of reports."""

@@ -1,0 +1,147 @@
+"""CLIP backbones: their identity (without torch) and, when weights are needed, the models."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import InputError, unknown
+from bench.keys import key_of
+from bench.paths import write_atomic
+from bench.recipes import Backbone, TextHead
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+TINY = "tiny"
+EMBEDDED = "embedded"
+
+
+def backbone(model: str, pretrained: str, cache_dir: Path) -> Backbone:
+    """The identity of an open_clip model name and pretrained tag or checkpoint file.
+
+    ``tiny`` with ``embedded`` is the CLIP shipped with bench. Raises InputError for a name that
+    open_clip does not have. Tags are checked when the model is loaded, or here where a file of
+    that name would be meant.
+    """
+    if model == TINY:
+        if pretrained != EMBEDDED and not Path(pretrained).is_file():
+            raise InputError(f"--pretrained {pretrained}: model 'tiny' has only 'embedded' weights")
+        if pretrained == EMBEDDED:
+            return Backbone(TINY, EMBEDDED, _embedded_digest())
+    elif model not in (names := _model_names()):
+        raise unknown("model", model, [TINY, *names])
+    path = Path(pretrained).expanduser()
+    if path.is_file():
+        return Backbone(model, str(path), _file_digest(path.resolve(), cache_dir))
+    if os.sep in pretrained or path.suffix in {".pt", ".pth", ".bin", ".safetensors"}:
+        raise InputError(f"--pretrained {pretrained}: no such checkpoint file")
+    return Backbone(model, pretrained, f"tag:{pretrained}")
+
+
+def _embedded_digest() -> str:
+    card = Path(__file__).parent / "embedded" / "tiny.json"
+    digest: str = json.loads(card.read_text())["sha256"]
+    return digest
+
+
+@cache
+def _model_names() -> tuple[str, ...]:
+    """open_clip's model names from its configuration files, without importing it (5 s)."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError("open_clip is not installed: pip install open_clip_torch")
+    folder = Path(spec.submodule_search_locations[0]) / "model_configs"
+    return tuple(sorted(p.stem for p in folder.glob("*.json")))
+
+
+def _file_digest(path: Path, cache_dir: Path) -> str:
+    """SHA-256 of a file, remembered by path, size and modification time."""
+    stat = path.stat()
+    mark = key_of("digest", str(path), stat.st_size, stat.st_mtime_ns)
+    remembered = cache_dir / "index" / f"{mark}.digest"
+    if remembered.is_file():
+        return remembered.read_text()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    write_atomic(remembered, digest.encode())
+    return digest
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A loaded backbone: open_clip's model (float32, eval), its tokenizer and preprocessing."""
+
+    model: Any
+    tokenizer: Any
+    preprocess: Any
+
+    @property
+    def scale(self) -> float:
+        """exp(logit_scale): 100 for OpenAI's models."""
+        return float(self.model.logit_scale.exp())
+
+
+def load(identity: Backbone) -> Clip:
+    """Load a backbone on the CPU.
+
+    Raises InputError if the tag is unknown, the weights cannot be downloaded or a checkpoint
+    does not fit the model.
+    """
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
+    if identity.model == TINY and identity.pretrained == EMBEDDED:
+        from bench.embedded import model as tiny
+
+        return Clip(tiny.load(), tiny.tokenizer(), PreprocessCfg(**tiny.PREPROCESS))
+    is_file = Path(identity.pretrained).is_file()
+    tags = open_clip.list_pretrained_tags_by_model(identity.model)
+    if not is_file and identity.pretrained not in tags:
+        raise unknown(f"pretrained tag of {identity.model}", identity.pretrained, tags)
+    try:
+        model = open_clip.create_model(identity.model, pretrained=identity.pretrained)
+    except Exception as error:
+        raise InputError(_why(identity, is_file, error)) from error
+    tokenizer = open_clip.get_tokenizer(identity.model)
+    return Clip(model.eval(), tokenizer, PreprocessCfg(**model.visual.preprocess_cfg))
+
+
+def _why(identity: Backbone, is_file: bool, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    if is_file:
+        return (
+            f"checkpoint {identity.pretrained} does not fit model {identity.model}: {first}; "
+            "give the --model it was made with"
+        )
+    return (
+        f"weights {identity} could not be downloaded ({first}); connect to the network, "
+        "or give a local checkpoint file with --pretrained"
+    )
+
+
+def text_head(clip: Clip, recipe: TextHead, device: torch.device) -> dict[str, Tensor]:
+    """``head.weight`` [C, D] and ``head.bias`` [C] of a zero-shot head.
+
+    Each class: embed all templates, normalise, average, normalise, times exp(logit_scale);
+    bias 0 (methods.md section 1; wise-ft ``src/models/zeroshot.py``).
+    """
+    import torch
+    from torch.nn.functional import normalize
+
+    model = clip.model.to(device)
+    rows = []
+    with torch.inference_mode():
+        for name in recipe.classnames:
+            tokens = clip.tokenizer([t.format(name) for t in recipe.templates]).to(device)
+            embeddings = normalize(model.encode_text(tokens), dim=-1)
+            rows.append(normalize(embeddings.mean(dim=0), dim=-1))
+        weight = torch.stack(rows).float() * clip.scale
+    return {"head.weight": weight.cpu(), "head.bias": torch.zeros(len(rows))}

@@ -1,0 +1,96 @@
+"""A split's outputs, read from the store: features as stored, logits computed when needed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.addresses import features_key
+from bench.dataset import IDENTITY, LabelMap, Split
+from bench.heads import load_head
+from bench.recipes import Recipe, encoder_of, head_of
+from bench.store import BLOCK, Store
+
+Array = NDArray[np.generic]
+
+
+@dataclass
+class ArrayCache:
+    """The most recently used arrays, up to `budget` bytes; shared by all outputs of a run."""
+
+    budget: int = 4 << 30
+    held: OrderedDict[str, Array] = field(default_factory=OrderedDict)
+
+    def get(self, key: str, make: Callable[[], Array]) -> Array:
+        """The array under `key`, made if it is not held."""
+        if key not in self.held:
+            self.held[key] = make()
+        self.held.move_to_end(key)
+        while sum(a.nbytes for a in self.held.values()) > self.budget and len(self.held) > 1:
+            self.held.popitem(last=False)
+        return self.held[key]
+
+
+class MissingOutput(Exception):
+    """A stored output that a computation needs is absent or was found damaged when read."""
+
+
+@dataclass(frozen=True)
+class StoredOutputs:
+    """Outputs of one split for methods (`bench.method.Outputs`), without any label."""
+
+    store: Store
+    cache: ArrayCache
+    split: Split
+    precision: str
+    label_map: LabelMap = IDENTITY
+
+    def features(self, recipe: Recipe) -> NDArray[np.float32]:
+        """Raw embeddings float32 [N, D]. Raises MissingOutput if they are not in the store."""
+        key = features_key(encoder_of(recipe), self.split.fingerprint, self.precision)
+
+        def make() -> Array:
+            found = self.store.read_features(key, self.split.size)
+            if found is None:
+                raise MissingOutput(f"features {key} of {self.split.name}")
+            return found
+
+        return self.cache.get(key, make)  # type: ignore[return-value]
+
+    def logits(self, recipe: Recipe) -> NDArray[np.float32]:
+        """float32 [N, C] over the task's classes."""
+        try:
+            head = load_head(head_of(recipe), self.store)
+        except KeyError as error:
+            raise MissingOutput(f"weights {error}") from error
+        return head.logits(self.features(recipe))
+
+    def scores(self, recipe: Recipe) -> NDArray[np.float32]:
+        """float32 [N, C']: logits through the label map."""
+        return self.label_map.project(self.logits(recipe))
+
+
+@dataclass(frozen=True)
+class LabelledStoredOutputs(StoredOutputs):
+    """Outputs of a training or selection split, with labels (`bench.method.LabelledOutputs`)."""
+
+    read_labels: Callable[[], NDArray[np.int64]] = field(kw_only=True)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """int64 [N]; the split is opened only when they are asked for."""
+        return self.read_labels()
+
+    def correct(self, recipe: Recipe) -> NDArray[np.bool_]:
+        """bool [N]: top-1 is the label; a block at a time, so that no [N, C] array exists."""
+        head = load_head(head_of(recipe), self.store)
+        features, labels = self.features(recipe), self.labels
+        hits = np.empty(len(features), dtype=np.bool_)
+        for start in range(0, len(features), BLOCK):
+            rows = slice(start, start + BLOCK)
+            hits[rows] = head.logits(features[rows]).argmax(axis=1) == labels[rows]
+        return hits

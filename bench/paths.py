@@ -1,0 +1,59 @@
+"""Where things lie on disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+from bench.errors import InputError
+
+
+def cache_dir(option: Path | None) -> Path:
+    """The cache folder: ``--cache-dir``, else ``$BENCH_CACHE``, else the platform's."""
+    if option is not None:
+        return option
+    env = os.environ.get("BENCH_CACHE")
+    return Path(env) if env else Path(platformdirs.user_cache_dir("bench"))
+
+
+def data_dir(option: Path | None) -> Path | None:
+    """The data folder: ``--data``, else ``$BENCH_DATA``, else None. InputError if it is none."""
+    env = os.environ.get("BENCH_DATA")
+    found = option if option is not None else (Path(env) if env else None)
+    if found is not None and not found.is_dir():
+        raise InputError(f"data folder {found} does not exist: give an existing one with --data")
+    return found
+
+
+def writable(directory: Path, what: str) -> Path:
+    """`directory`, made if need be. InputError unless a file can be created in it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise InputError(f"{what} {directory} is not writable: {error.strerror}") from error
+    return directory
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace `path` by `data` in one step: temporary name, fsync if `durable`, rename.
+
+    A kill at any point leaves the old file or the new one, never a part.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

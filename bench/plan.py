@@ -1,0 +1,332 @@
+"""The plan: which items of work a study consists of, how they depend on each other, what is left.
+
+Four kinds of item are stored: **weights** (a text head built or a recipe trained), **features**
+(an encoder's on a split), **fit** (what was chosen on the selection split) and **cell** (one
+metric of one row on one evaluation set). Merges are made in memory inside the forwards that need
+them. `plan` is pure: it opens no image and loads no model. What stage 2 needs is known exactly
+once stage 1 is fitted; before that a row's stand-in is its middle candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from bench.addresses import features_key, weights_key
+from bench.dataset import Shift, Split
+from bench.keys import canonical, key_of
+from bench.method import Choice, Method, Models
+from bench.metrics import Metric
+from bench.recipes import (
+    Encoder,
+    Head,
+    Merged,
+    Recipe,
+    TextHead,
+    Tuned,
+    encoder_of,
+    head_of,
+    normalizes,
+)
+from bench.store import BLOCK, Store
+from bench.study import Row, Study
+
+
+@dataclass(frozen=True)
+class Item:
+    """One piece of work: the key of its output and the keys of what it reads."""
+
+    key: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WeightsItem(Item):
+    """Build a zero-shot head from the text tower, or train a recipe."""
+
+    recipe: TextHead | Tuned
+    train: Split
+
+
+@dataclass(frozen=True)
+class FeaturesItem(Item):
+    """Run an encoder over a split with the evaluation transform."""
+
+    encoder: Encoder
+    split: Split
+
+
+@dataclass(frozen=True)
+class FitItem(Item):
+    """Fit a row on the training and selection splits and choose among its candidates."""
+
+    row: Row
+    seed: int | None
+    models: Models
+
+
+@dataclass(frozen=True)
+class CellItem(Item):
+    """Measure one metric of a row, with one choice of its parameters, on one evaluation set."""
+
+    fit: FitItem
+    choice: Choice
+    chosen: bool
+    shift: Shift
+    order: int
+    metric: Metric
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All items of a study by key, in an order in which each comes after its inputs.
+
+    `cells` are the cells of all records: a point of a curve and the chosen cell may be one item.
+    `undecided` lists the fits whose outcome is not known yet, so that their cells are stand-ins.
+    """
+
+    study: Study
+    items: Mapping[str, Item]
+    cells: tuple[CellItem, ...]
+    undecided: tuple[FitItem, ...]
+
+    def of(self, kind: type[Item]) -> list[Item]:
+        """The items of one kind, in order."""
+        return [item for item in self.items.values() if isinstance(item, kind)]
+
+
+def plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
+    """The plan of a study; `known` looks up the choice stored under a fit's key, if any."""
+    builder = _Builder(study)
+    undecided = []
+    for row, seed, models in study.entries():
+        fit = builder.fit(row, seed, models)
+        choice = known(fit.key) if fit.inputs else row.method.candidates()[0]
+        if choice is None:
+            undecided.append(fit)
+        builder.cells(fit, choice)
+    return Plan(study, builder.items, tuple(builder.records), tuple(undecided))
+
+
+class _Builder:
+    """Collects items; each is added after its inputs."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.items: dict[str, Item] = {}
+        self.records: list[CellItem] = []
+
+    def add(self, item: Item) -> str:
+        self.items.setdefault(item.key, item)
+        return item.key
+
+    def weights(self, recipe: Recipe | Encoder | Head) -> list[str]:
+        """The stored weights that `recipe` is made of."""
+        match recipe:
+            case Tuned():
+                before = [
+                    *self.weights(encoder_of(recipe.start)),
+                    *self.weights(head_of(recipe.start)),
+                ]
+                train = self.study.suite.task.train
+                return [self.add(WeightsItem(weights_key(recipe), tuple(before), recipe, train))]
+            case TextHead():
+                train = self.study.suite.task.train
+                return [self.add(WeightsItem(weights_key(recipe), (), recipe, train))]
+            case Merged():
+                return [key for part in recipe.parts for key in self.weights(part)]
+            case _:
+                return []
+
+    def outputs(self, recipe: Recipe, split: Split) -> list[str]:
+        """What `recipe`'s logits on `split` are made of: features of its encoder, its head."""
+        normalizes(recipe)  # refuses merges of incompatible heads while planning
+        encoder = encoder_of(recipe)
+        before = tuple(self.weights(encoder))
+        key = features_key(encoder, split.fingerprint, self.study.precision)
+        features = self.add(FeaturesItem(key, before, encoder, split))
+        return [features, *self.weights(head_of(recipe))]
+
+    def fit(self, row: Row, seed: int | None, models: Models) -> FitItem:
+        """The row's fit; without inputs, and not to be run, if there is nothing to fit."""
+        method, task = row.method, self.study.suite.task
+        inputs: list[str] = []
+        if needs_fit(method):
+            wanted = [r for c in method.candidates() for r in method.needs(models, c)]
+            for recipe in dict.fromkeys(wanted):
+                inputs += self.outputs(recipe, task.selection)
+            for recipe in method.train_needs(models):
+                inputs += self.outputs(recipe, task.train)
+        chosen_by = (task.selection.fingerprint, self.study.rule) if inputs else None
+        key = key_of("fit", method, models.zero_shot, models.base, inputs, chosen_by)
+        item = FitItem(key, tuple(dict.fromkeys(inputs)), row, seed, models)
+        if item.inputs:
+            self.add(item)
+        return item
+
+    def cells(self, fit: FitItem, choice: Choice | None) -> None:
+        """The row's cells on every evaluation set: the chosen candidate's, and curves if asked."""
+        candidates = fit.row.method.candidates()
+        shown = choice if choice is not None else candidates[len(candidates) // 2]
+        wanted = [(shown, True)]
+        if self.study.curves and has_curve(fit.row.method):
+            wanted += [(c, False) for c in candidates]
+        for order, shift in enumerate(self.study.suite.evaluations()):
+            for candidate, chosen in wanted:
+                for metric in self.study.metrics:
+                    self.cell(fit, candidate, chosen, shift, order, metric)
+
+    def cell(
+        self, fit: FitItem, choice: Choice, chosen: bool, shift: Shift, order: int, metric: Metric
+    ) -> None:
+        """One cell; a curve's point at the chosen candidate is the chosen cell's item."""
+        inputs: list[str] = [fit.key] if fit.inputs else []
+        for recipe in fit.row.method.needs(fit.models, choice):
+            inputs += self.outputs(recipe, shift.split)
+        for recipe in fit.row.method.train_needs(fit.models):
+            inputs += self.outputs(recipe, self.study.suite.task.train)
+        key = key_of("cell", fit.key, choice, inputs, shift.labels, metric)
+        unique = tuple(dict.fromkeys(inputs))
+        item = CellItem(key, unique, fit, choice, chosen, shift, order, metric)
+        self.records.append(item)
+        self.add(item)
+
+
+def needs_fit(method: Method) -> bool:
+    """Whether a method has anything to fit or to choose on the selection split."""
+    return len(method.candidates()) > 1 or type(method).fit is not Method.fit
+
+
+def has_curve(method: Method) -> bool:
+    """Whether a method's candidates differ in one parameter, so that they make a curve."""
+    return len(method.candidates()) > 1 and all(len(c) == 1 for c in method.candidates())
+
+
+def stored(item: Item, store: Store) -> bool:
+    """Whether the item's output is in the store."""
+    match item:
+        case WeightsItem():
+            return store.has("weights", item.key)
+        case FeaturesItem():
+            return not store.blocks(item.key, item.split.size)
+        case FitItem():
+            return store.has("fits", item.key)
+        case _:
+            return store.path("cells", item.key, ".json").exists()
+
+
+def pending(plan: Plan, store: Store, goals: Iterable[Item] | None = None) -> dict[str, Item]:
+    """The items still to be done, in order: those missing `goals` (default: all cells) need.
+
+    An output that is absent but that nothing missing needs is not pending, so a store from which
+    old features were deleted stays valid.
+    """
+    targets = plan.cells if goals is None else goals
+    wanted: set[str] = set()
+    queue = [item for item in targets if not stored(item, store)]
+    while queue:
+        item = queue.pop()
+        if item.key in wanted:
+            continue
+        wanted.add(item.key)
+        queue += [i for k in item.inputs if not stored(i := plan.items[k], store)]
+    return {key: item for key, item in plan.items.items() if key in wanted}
+
+
+@dataclass(frozen=True)
+class Forwards:
+    """Images of one split: to decode (once), to run through encoders (each), and of how many."""
+
+    split: str
+    encoders: int
+    merges: int
+    decodes: int
+    forwards: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is left to do, in numbers. `steps_images` counts images seen by trainings."""
+
+    text_heads: int
+    trainings: int
+    training_images: int
+    splits: tuple[Forwards, ...]
+    fits: int
+    cells: int
+    total: Mapping[str, int]
+
+    @property
+    def forwards(self) -> int:
+        """Images to run through encoders, all splits."""
+        return sum(f.forwards for f in self.splits)
+
+    @property
+    def decodes(self) -> int:
+        """Images to decode for evaluation, all splits; fewer than forwards when shared."""
+        return sum(f.decodes for f in self.splits)
+
+
+def counts(plan: Plan, store: Store) -> Counts:
+    """Count the pending work of a plan."""
+    left = list(pending(plan, store).values())
+    weights = [i for i in left if isinstance(i, WeightsItem)]
+    tuned = [i for i in weights if isinstance(i.recipe, Tuned)]
+    by_split: dict[str, list[FeaturesItem]] = {}
+    for item in left:
+        if isinstance(item, FeaturesItem):
+            by_split.setdefault(item.split.name, []).append(item)
+    kinds = {"weights": WeightsItem, "features": FeaturesItem, "fits": FitItem, "cells": CellItem}
+    return Counts(
+        text_heads=len(weights) - len(tuned),
+        trainings=len(tuned),
+        training_images=sum(map(_training_images, tuned)),
+        splits=tuple(_forwards(name, items, store) for name, items in by_split.items()),
+        fits=sum(isinstance(i, FitItem) for i in left),
+        cells=sum(isinstance(i, CellItem) for i in left),
+        total={name: len(plan.of(kind)) for name, kind in kinds.items()},
+    )
+
+
+def _training_images(item: WeightsItem) -> int:
+    epochs = getattr(item.recipe.trainer, "epochs", 0) if isinstance(item.recipe, Tuned) else 0
+    return item.train.size * int(epochs)
+
+
+def _forwards(name: str, items: list[FeaturesItem], store: Store) -> Forwards:
+    missing = [store.blocks(item.key, item.split.size) for item in items]
+    size = items[0].split.size
+    return Forwards(
+        split=name,
+        encoders=len(items),
+        merges=sum(isinstance(item.encoder, Merged) for item in items),
+        decodes=_rows(set().union(*missing), size),
+        forwards=sum(_rows(set(blocks), size) for blocks in missing),
+    )
+
+
+def _rows(blocks: set[int], size: int) -> int:
+    return sum(min(BLOCK, size - b * BLOCK) for b in blocks)
+
+
+def describe(plan: Plan) -> list[dict[str, object]]:
+    """The plan's items as plain data, for ``plan.json``."""
+    return [_described(item) for item in plan.items.values()]
+
+
+def _described(item: Item) -> dict[str, object]:
+    base: dict[str, object] = {"key": item.key, "inputs": list(item.inputs)}
+    match item:
+        case WeightsItem():
+            kind = "train" if isinstance(item.recipe, Tuned) else "head"
+            return base | {"kind": kind, "recipe": canonical(item.recipe)}
+        case FeaturesItem():
+            return base | {"kind": "predict", "split": item.split.name, "rows": item.split.size}
+        case FitItem():
+            return base | {"kind": "fit", "row": item.row.name, "seed": item.seed}
+        case CellItem():
+            where = {"shift": item.shift.name, "metric": item.metric.name}
+            row = {"row": item.fit.row.name, "seed": item.fit.seed}
+            return base | {"kind": "score"} | row | where | {"choice": dict(item.choice)}
+        case _:
+            return base

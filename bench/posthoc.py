@@ -1,0 +1,108 @@
+"""Post-hoc arithmetic on outputs: softmax, probability averaging, VRF's weights, temperature.
+
+Pure functions on arrays, usable without the harness. Rows are samples and columns are classes.
+Where a shift has a label map, project scores *before* any of these (methods.md section 1, "OOD
+logit projection"). Floating-point input keeps its precision.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bench.errors import InputError
+
+Floats = NDArray[np.floating]
+
+
+def log_softmax(scores: Floats) -> Floats:
+    """[N, C] scores -> [N, C] log-probabilities in nats; a score of -inf keeps probability 0."""
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def mix(log_p_zs: Floats, log_p_ft: Floats, weight: ArrayLike) -> Floats:
+    """log(w p_ft + (1 - w) p_zs), computed without leaving the log domain.
+
+    With one weight for all samples this is the output-space ensemble, with one per sample VRF's
+    (VRF, NeurIPS 2024, equation 1 and step 3). Weights 0 and 1 return that end exactly.
+
+    Parameters
+    ----------
+    log_p_zs, log_p_ft : [N, C] log-probabilities of the zero-shot and the fine-tuned model.
+    weight : w, on the fine-tuned model, in [0, 1]: one number or [N].
+
+    Raises InputError for a weight outside [0, 1] or one that is not a number.
+    """
+    w = np.asarray(weight, dtype=np.float64)
+    if not ((w >= 0) & (w <= 1)).all():
+        raise InputError("ensemble weights must lie in [0, 1]")
+    with np.errstate(divide="ignore"):  # log 0 = -inf is what makes both ends exact
+        log_ft = np.log(w).astype(log_p_ft.dtype)
+        log_zs = np.log1p(-w).astype(log_p_zs.dtype)
+    if w.ndim == 1:
+        log_ft, log_zs = log_ft[:, None], log_zs[:, None]
+    return np.logaddexp(log_zs + log_p_zs, log_ft + log_p_ft)
+
+
+def failure_set(correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[N]: training samples that the fine-tuned model gets right and the zero-shot model wrong.
+
+    The zero-shot failure set V (VRF, NeurIPS 2024, equation 3, step 1).
+    """
+    return ~correct_zs & correct_ft
+
+
+def kth(size: int, p: float = 0.001) -> int:
+    """Which neighbour in a failure set V of `size` samples counts: k = max(1, round(p |V|)).
+
+    The paper takes floor(p |V|) with p = 0.1 %, which is 0 below 1,000 samples; the official code
+    takes round(1000 |V| / N_train), a third of V on small data (methods.md section 9). Halves
+    round to even. Raises InputError for an empty set or p outside [0, 1].
+    """
+    if size < 1 or not 0 <= p <= 1:
+        raise InputError(f"k-th neighbour: need |V| >= 1 and p in [0, 1], got {size} and {p}")
+    return max(1, round(p * size))
+
+
+def sigmoid_weight(distance: Floats, a: float, b: float) -> Floats:
+    """The weight on the fine-tuned model, w = sigmoid(-(d - a) / b) (VRF step 3).
+
+    0.5 at distance `a`, larger when nearer; `b` > 0 sets how gradual the change is. `a` and `b`
+    are in the units of `distance`; an infinite distance has weight 0. Raises InputError unless
+    b > 0.
+    """
+    if not b > 0:
+        raise InputError(f"VRF's b must be positive, got {b}")
+    return np.asarray(np.exp(-np.logaddexp(0.0, (distance - a) / b)))
+
+
+def temperature(
+    logits: Floats, labels: NDArray[np.int64], bounds: tuple[float, float] = (0.1, 10.0)
+) -> float:
+    """The T within `bounds` for which softmax(logits / T) has the smallest mean NLL on `labels`.
+
+    Guo et al., ICML 2017, section 4.2. The NLL is convex in 1 / T, so a bounded scalar search on
+    log T finds its only minimum, the same one each time. The bounds, from which the official VRF
+    code starts its search, keep T finite where every sample, or none, is right. (That code's
+    criterion differs: mean confidence equals accuracy.)
+
+    Parameters
+    ----------
+    logits : [N, C]. labels : int64 [N] in [0, C). N >= 1, else InputError.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if len(logits) == 0 or len(logits) != len(labels):
+        raise InputError(f"temperature: {len(logits)} samples with {len(labels)} labels")
+    # Shifting rows to a maximum of 0 leaves the NLL as it is and lets the search skip that step.
+    shifted = np.asarray(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+    of_label = shifted[np.arange(len(labels)), labels].mean()
+
+    def nll(log_t: float) -> float:
+        inverse = np.exp(-log_t)
+        return float(np.log(np.exp(shifted * inverse).sum(axis=1)).mean() - of_label * inverse)
+
+    limits = (np.log(bounds[0]), np.log(bounds[1]))
+    found = minimize_scalar(nll, bounds=limits, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))

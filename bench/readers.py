@@ -1,0 +1,377 @@
+"""Images on disk as splits: class folders and image lists, fingerprinted through an index.
+
+A sample's id is its path relative to the folder (or to the list file), with forward slashes;
+samples are sorted by id, so that the order is the same on every system and for every line order
+of a list. A fingerprint is a hash of (ids, label sets, contents). Contents are the SHA-256 of
+every file's bytes for up to `HASHED_BYTES` in all, and the files' sizes above that. Where the
+files lie does not enter it: moved data keep their fingerprint.
+
+Bytes are read once. The digest of the contents is kept under ``<cache>/index/``, under a key made
+of the folder, HASHED_BYTES and every file's name, size and times (of content and of status, since
+unpacking an archive sets the former back). A later start only asks for those; a changed folder has
+another key and is read again.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import json
+import logging
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
+
+from bench.dataset import Loaded, Split
+from bench.errors import InputError
+from bench.keys import key_of
+from bench.manifest import Manifest
+from bench.paths import write_atomic
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""What counts as an image in a class folder, in upper or lower case."""
+
+HASHED_BYTES = 4 * 2**30
+"""Contents up to this size are fingerprinted by their bytes, larger ones by file sizes."""
+
+VERSION = 1
+"""Raised whenever the same files would get another digest, order or label."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a label space, in index order.
+
+    Attributes
+    ----------
+    keys : C unique names, those of class folders and of labels in lists.
+    prompts : C names as the text tower reads them; they may repeat (ImageNet has two "missile").
+    """
+
+    keys: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for key, count in Counter(self.keys).items():
+            if count > 1:
+                raise InputError(f"class {key!r} is given {count} times")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def spellings(self) -> dict[str, int]:
+        """Every accepted spelling of a class -> index.
+
+        Keys, prompts that are unique, and, unless keys or prompts are numbers themselves, the
+        index as a decimal number (ImageNet-V2's folders).
+        """
+        count = Counter(self.prompts)
+        keys = {key: index for index, key in enumerate(self.keys)}
+        prompts = {p: index for index, p in enumerate(self.prompts) if count[p] == 1}
+        numbered = any(name.isdecimal() for name in (*self.keys, *self.prompts))
+        numbers = {} if numbered else {str(index): index for index in range(len(self))}
+        return numbers | prompts | keys
+
+    def index(self, name: str, spellings: dict[str, int]) -> int:
+        """The class that `name` spells. InputError lists the nearest keys first."""
+        if name not in spellings:
+            near = difflib.get_close_matches(name, self.keys, n=3, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            ordered = [*near, *(key for key in self.keys if key not in near)]
+            raise InputError(f"unknown class {name!r}: {hint}valid: {shortened(ordered, 20)}")
+        return spellings[name]
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """The images ``root/names[i]``, opened when asked for. EXIF orientation is not applied."""
+
+    root: Path
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        path = self.root / self.names[index]
+        try:
+            with Image.open(path) as image:
+                return image.copy()
+        except Exception as error:  # a decoder may raise anything on a broken file
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"cannot read image {path}: {reason}; replace or remove it") from error
+
+
+def locate(path: str, bases: Sequence[Path]) -> Path:
+    """The first of ``base/path`` that exists (`path` itself if absolute).
+
+    Raises InputError that lists what was looked for.
+    """
+    tried = list(dict.fromkeys(base / Path(path).expanduser() for base in bases))
+    for candidate in tried:
+        if candidate.exists():
+            return candidate
+    looked = " and ".join(map(str, tried))
+    raise InputError(f"{path} not found: looked for {looked}; set --data DIR or $BENCH_DATA")
+
+
+def shortened(names: Iterable[str], count: int) -> str:
+    """At most `count` names, comma separated, and how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - count} more" if len(every) > count else ""
+    return ", ".join(every[:count]) + more
+
+
+# Class folders
+
+
+def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
+    """The split `name` of the images ``root/<class>/**``; hidden files and folders are ignored.
+
+    Raises InputError if `root` is no folder, if its sub-folders are not just the classes, or if
+    one of them holds no image.
+    """
+    if not root.is_dir():
+        raise InputError(f"{root} is not a folder: expected one that holds a folder per class")
+    try:
+        folders = sorted(e.name for e in _visible(root) if e.is_dir())
+        index = _folder_classes(root, folders, classes)
+        files = _Files.of(root, (row for folder in folders for row in _images(root, folder)))
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+    owners = [image.partition("/")[0] for image in files.names]
+    filled = set(owners)
+    for folder in folders:
+        if folder not in filled:
+            kinds = ", ".join(SUFFIXES)
+            raise InputError(f"empty class folder {root / folder}: expected images ({kinds})")
+    labels = np.fromiter((index[o] for o in owners), dtype=np.int64, count=len(owners))
+    return _split(name, files, labels[:, None], cache)
+
+
+def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dict[str, int]:
+    """Folder name -> class index; InputError says which are missing and which are too many."""
+    if not folders:
+        raise InputError(f"no class folders in {root}: expected one per class")
+    spellings = classes.spellings()
+    index = {folder: spellings[folder] for folder in folders if folder in spellings}
+    found = set(index.values())
+    missing = [key for i, key in enumerate(classes.keys) if i not in found]
+    extra = [folder for folder in folders if folder not in index]
+    if missing or extra:
+        parts = [f"missing: {shortened(missing, 5)}"] if missing else []
+        parts += [f"unexpected: {shortened(extra, 5)}"] if extra else []
+        raise InputError(
+            f"{root} has {len(folders)} class folders, but {len(classes)} classes are expected; "
+            + "; ".join(parts)
+        )
+    return index
+
+
+def _visible(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if not entry.name.startswith("."))
+
+
+def _images(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """(path relative to root, status) of the images in `folder` and below, in no order."""
+    for entry in _visible(root / folder):
+        name = f"{folder}/{entry.name}"
+        if entry.is_dir():
+            yield from _images(root, name)
+        elif name.lower().endswith(SUFFIXES):
+            yield name, entry.stat()
+
+
+# Image lists
+
+
+def list_split(name: str, path: Path, classes: Classes, cache: Path) -> Split:
+    """The split `name` of the images in a CSV or TSV file with the columns ``path,label``.
+
+    Paths are relative to the file's folder; a label is a class's name or index, several are
+    separated by ``|``. Other columns are ignored. Raises InputError, naming file and line, for a
+    missing image, an unknown label or an image listed twice.
+    """
+    spellings = classes.spellings()
+    found: dict[str, tuple[os.stat_result, list[int]]] = {}
+    for line, image, text in _rows(path):
+        try:
+            if image in found:
+                raise InputError(f"image {image} is listed twice")
+            labels = dict.fromkeys(classes.index(t.strip(), spellings) for t in text.split("|"))
+            found[image] = (_status(path.parent, image), list(labels))
+        except InputError as error:
+            raise InputError(f"{path}:{line}: {error}") from error
+    if not found:
+        raise InputError(f"image list {path} is empty: expected a line 'path,label' per image")
+    files = _Files.of(path.parent, ((image, status) for image, (status, _) in found.items()))
+    width = max(len(labels) for _, labels in found.values())
+    table = np.full((len(files.names), width), -1, dtype=np.int64)
+    for row, image in enumerate(files.names):
+        labels_of = found[image][1]
+        table[row, : len(labels_of)] = labels_of
+    return _split(name, files, table, cache)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """(line number, image path with forward slashes, label text) of an image list."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+            delimiter = "\t" if "\t" in header else ","
+            columns = [c.strip() for c in next(csv.reader([header], delimiter=delimiter), [])]
+            if not {"path", "label"} <= set(columns):
+                raise InputError(f"{path}:1: expected a header path,label, got {header.strip()!r}")
+            at_path, at_label = columns.index("path"), columns.index("label")
+            reader = csv.reader(file, delimiter=delimiter)
+            for row in reader:
+                line = reader.line_num + 1
+                if not row:
+                    continue
+                if len(row) != len(columns) or not row[at_path] or not row[at_label]:
+                    raise InputError(f"{path}:{line}: expected {len(columns)} filled fields")
+                image = PurePosixPath(row[at_path].strip().replace("\\", "/")).as_posix()
+                yield line, image, row[at_label]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot read image list {path}: {error}") from error
+
+
+def _status(root: Path, image: str) -> os.stat_result:
+    try:
+        status = (root / image).stat()
+    except OSError as error:
+        raise InputError(f"no image {root / image}: paths are relative to the list") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{root / image} is not a file: expected an image")
+    return status
+
+
+# Hold-outs
+
+
+def holdout(
+    manifest: Manifest, fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(rows kept, rows held out), each ascending; stratified by first label.
+
+    Of a class with n samples, round(n * fraction) are held out, but at least one is held out
+    (if n > 1) and one kept. They are those whose ids have the smallest hashes with `seed`, so
+    that adding a sample moves at most one other of its class.
+    """
+    count = np.bincount(manifest.first)
+    quota = np.minimum(np.maximum(np.rint(count * fraction).astype(np.int64), 1), count - 1)
+    order = np.lexsort((_hashes(manifest.ids, seed), manifest.first))
+    ordered = manifest.first[order]
+    start = np.cumsum(count) - count
+    rank = np.arange(len(order)) - start[ordered]
+    held = np.zeros(len(order), dtype=bool)
+    held[order] = rank < quota[ordered]
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _hashes(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:
+    digests = (
+        hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()[:8]
+        for name in ids
+    )
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
+
+
+# Fingerprints and their index
+
+
+@dataclass(frozen=True)
+class _Files:
+    """N files below `root`, sorted by name; stamps int64 [N, 3]: bytes, mtime and ctime in ns."""
+
+    root: Path
+    names: tuple[str, ...]
+    stamps: NDArray[np.int64]
+
+    @staticmethod
+    def of(root: Path, found: Iterable[tuple[str, os.stat_result]]) -> _Files:
+        rows = sorted((n, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for n, s in found)
+        stamps = np.array([row[1:] for row in rows], dtype="<i8").reshape(-1, 3)
+        return _Files(root, tuple(row[0] for row in rows), stamps)
+
+    @property
+    def size(self) -> int:
+        return int(self.stamps[:, 0].sum())
+
+
+def _split(name: str, files: _Files, labels: NDArray[np.int64], cache: Path) -> Split:
+    manifest = Manifest(files.names, labels)
+    loaded = Loaded(FileImages(files.root, files.names), manifest)
+    sets = hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+    mark = key_of("images", VERSION, _digest(files, cache), labels.shape[1], sets)
+    return Split(name, mark, len(manifest), lambda: loaded)
+
+
+def _digest(files: _Files, cache: Path) -> str:
+    """The digest of names and contents: from the index, else computed and kept there."""
+    names = _sha256("\0".join(files.names))
+    if files.size > HASHED_BYTES:
+        return key_of("sizes", VERSION, names, _sha256(files.stamps[:, 0].tobytes()))
+    stamps = _sha256(files.stamps.tobytes())
+    key = key_of("index", VERSION, str(files.root.resolve()), HASHED_BYTES, names, stamps)
+    path = cache / "index" / f"{key}.json"
+    try:
+        known = _known(path)
+        if known is not None:
+            return known
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / ".lock"):
+            known = _known(path)
+            if known is not None:
+                return known
+            digest = key_of("bytes", VERSION, names, _sha256("\0".join(_contents(files))))
+            entry = {"digest": digest, "files": len(files.names), "root": str(files.root)}
+            write_atomic(path, json.dumps(entry, sort_keys=True).encode(), durable=False)
+            return digest
+    except OSError as error:
+        raise InputError(f"index of {files.root}: {error}") from error
+
+
+def _known(path: Path) -> str | None:
+    """The digest kept at `path`; None if there is none or it is no longer readable."""
+    try:
+        digest = json.loads(path.read_bytes())["digest"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return digest if isinstance(digest, str) and len(digest) == 32 else None
+
+
+def _contents(files: _Files) -> list[str]:
+    """SHA-256 of every file's bytes, in order."""
+    _log.info("reading %d images in %s once, for their fingerprint", len(files.names), files.root)
+    blocks = [files.names[i : i + 256] for i in range(0, len(files.names), 256)]
+
+    def block(names: Sequence[str]) -> list[str]:
+        return [_file_sha256(files.root / name) for name in names]
+
+    with ThreadPoolExecutor() as pool:
+        return [digest for digests in pool.map(block, blocks) for digest in digests]
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256(data: str | bytes) -> str:
+    """SHA-256 of bytes or text; file names that are no valid Unicode keep their bytes."""
+    raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    return hashlib.sha256(raw).hexdigest()

@@ -1,0 +1,174 @@
+"""Recipes: frozen, hashable values that say how an encoder, a head or a classifier comes to be.
+
+A classifier is an (encoder, head) pair. `encoder_of` and `head_of` reduce any recipe to the
+weights it really needs, so that recipes which share an encoder share its features: zero-shot and
+a linear probe have one encoder, and a merge with weight 1 on one part *is* that part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from bench.errors import InputError
+from bench.keys import NOT_KEYED
+
+if TYPE_CHECKING:
+    from bench.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A CLIP model: open_clip name plus pretrained tag or checkpoint file.
+
+    `digest` identifies the weights (SHA-256 of a file, or ``tag:NAME``); it enters keys in place
+    of `pretrained`, so that moving a checkpoint recomputes nothing.
+    """
+
+    model: str
+    pretrained: str = field(metadata=NOT_KEYED)
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.pretrained}"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The image tower of a backbone, as released."""
+
+    backbone: Backbone
+
+
+@dataclass(frozen=True)
+class TextHead:
+    """The zero-shot head of a backbone: one weight row per class, zero bias.
+
+    Row = exp(logit_scale) * mean over templates of the normalised text embedding, normalised
+    again (methods.md section 1; wise-ft ``src/models/zeroshot.py``).
+    """
+
+    backbone: Backbone
+    classnames: tuple[str, ...]
+    templates: tuple[str, ...]
+    normalize: bool = True
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """An untrained (encoder, head) pair; with a `TextHead` it is the zero-shot classifier."""
+
+    encoder: Pretrained
+    head: TextHead
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """`start` trained by `trainer` on the training split whose fingerprint is `train`."""
+
+    start: Recipe
+    trainer: Trainer
+    train: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Linear interpolation of the weights of `parts`; make it with `merge`."""
+
+    parts: tuple[Recipe | Encoder | Head, ...]
+    weights: tuple[float, ...]
+
+
+T = TypeVar("T")
+Recipe = Classifier | Tuned | Merged
+Encoder = Pretrained | Tuned | Merged
+Head = TextHead | Tuned | Merged
+
+
+def merge(parts: Sequence[T], weights: Sequence[float]) -> T | Merged:
+    """The weighted sum of `parts`, reduced: zero-weight parts go, equal parts become one.
+
+    Raises InputError unless the weights are finite and sum to 1.
+    """
+    if len(parts) != len(weights) or not math.isclose(math.fsum(weights), 1.0, abs_tol=1e-9):
+        raise InputError(f"merge weights {tuple(weights)} must be one per part and sum to 1")
+    total: dict[T, float] = {}
+    for part, weight in zip(parts, weights, strict=True):
+        total[part] = total.get(part, 0.0) + weight
+    kept = {part: weight for part, weight in total.items() if weight != 0.0}
+    if len(kept) == 1:
+        return next(iter(kept))
+    return Merged(tuple(kept), tuple(kept.values()))  # type: ignore[arg-type]
+
+
+def encoder_of(recipe: Recipe | Encoder) -> Encoder:
+    """The image tower that `recipe` needs, in its simplest form."""
+    match recipe:
+        case Classifier():
+            return recipe.encoder
+        case Tuned():
+            return recipe if recipe.trainer.tunes_encoder else encoder_of(recipe.start)
+        case Merged():
+            parts = [encoder_of(part) for part in recipe.parts]  # type: ignore[arg-type]
+            return merge(parts, recipe.weights)
+        case Pretrained():
+            return recipe
+
+
+def head_of(recipe: Recipe | Head) -> Head:
+    """The linear head that `recipe` needs, in its simplest form."""
+    match recipe:
+        case Classifier():
+            return recipe.head
+        case Merged():
+            parts = [head_of(part) for part in recipe.parts]  # type: ignore[arg-type]
+            return merge(parts, recipe.weights)
+        case Tuned() | TextHead():
+            return recipe
+
+
+def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
+    """The backbone at the root of `recipe`; InputError if a merge mixes two."""
+    match recipe:
+        case Pretrained() | TextHead():
+            return recipe.backbone
+        case Classifier():
+            return recipe.encoder.backbone
+        case Tuned():
+            return backbone_of(recipe.start)
+        case Merged():
+            roots = {backbone_of(part) for part in recipe.parts}
+            if len(roots) > 1:
+                names = ", ".join(sorted(map(str, roots)))
+                raise InputError(f"cannot merge weights of different backbones: {names}")
+            return roots.pop()
+
+
+def normalizes(recipe: Recipe | Head) -> bool:
+    """Whether the head of `recipe` takes L2-normalised features; InputError if a merge mixes."""
+    match recipe:
+        case TextHead():
+            return recipe.normalize
+        case Classifier():
+            return recipe.head.normalize
+        case Tuned():
+            return normalizes(recipe.start)
+        case Merged():
+            kinds = {normalizes(part) for part in recipe.parts}  # type: ignore[arg-type]
+            if len(kinds) > 1:
+                raise InputError("cannot merge a head on normalised features with one on raw ones")
+            return kinds.pop()
+
+
+def is_seeded(recipe: Recipe | Encoder | Head) -> bool:
+    """Whether any training, and so a seed, went into `recipe`."""
+    match recipe:
+        case Tuned():
+            return True
+        case Merged():
+            return any(is_seeded(part) for part in recipe.parts)
+        case _:
+            return False

@@ -1,0 +1,112 @@
+"""Records: one line of JSON per (suite, model, method, base, seed, shift, metric), with provenance.
+
+``records.jsonl`` is all that reports are made from. Its lines are sorted and hold no dates and no
+durations, so that the same work gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from bench.errors import InputError
+
+
+class Record(pydantic.BaseModel):
+    """One measured cell.
+
+    Attributes
+    ----------
+    suite, model : names; `model` is ``NAME/PRETRAINED``.
+    method : the method's name; base : its base's name, None for rows that are no ensemble.
+    title : how the row is printed, without its base.
+    seed : None for rows into which no training went (zero-shot): they have no seed.
+    shift : ``id`` or the shift's name; order : its position in the suite (0 is ``id``).
+    metric : ``top1``, ``ece``, ``nll``, ``brier``; value : fractions (not percent), nats for nll.
+    n : number of samples.
+    kind : ``cell`` for leaderboard cells, ``curve`` for one candidate of a row that was not
+        necessarily chosen (its parameters are in `choice`); curves are never ranked.
+    shifts_in_suite : how many shifts the suite has; a run on fewer has partial means.
+    choice : the parameters chosen (alpha, a, b), empty if there was nothing to choose.
+    chosen_on : split, number of samples, rule and accuracy there, for chosen parameters.
+    weight : mean weight on the fine-tuned model on this split; None for rows without two ends.
+    notes : watermarks (``limit=200``); a record with notes is not reportable.
+    protocol : name of the protocol; provenance : everything else that made the number:
+        resolved hyper-parameters, recipes, keys, fingerprints, versions, commit, hardware.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    suite: str
+    model: str
+    method: str
+    base: str | None
+    title: str
+    seed: int | None
+    shift: str
+    order: int
+    metric: str
+    value: float
+    n: int
+    kind: str = "cell"
+    shifts_in_suite: int
+    choice: dict[str, float] = {}
+    chosen_on: dict[str, Any] | None = None
+    weight: float | None = None
+    notes: tuple[str, ...] = ()
+    protocol: str = "clean"
+    provenance: dict[str, Any] = {}
+
+
+class Missing(pydantic.BaseModel):
+    """A cell that was asked for and could not be computed, with the reason."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    suite: str
+    model: str
+    method: str
+    base: str | None
+    title: str
+    seed: int | None
+    shift: str
+    order: int
+    shifts_in_suite: int
+    notes: tuple[str, ...] = ()
+    protocol: str = "clean"
+    reason: str
+
+
+def sort_key(record: Record) -> tuple[Any, ...]:
+    """The canonical order of records in a file."""
+    seed = -1 if record.seed is None else record.seed
+    choice = json.dumps(record.choice, sort_keys=True)
+    row = (record.suite, record.model, record.kind, record.base or "", record.method, seed)
+    return (*row, choice, record.order, record.metric)
+
+
+def to_lines(records: Iterable[Record]) -> str:
+    """The text of a ``records.jsonl``: sorted, one JSON object per line."""
+    ordered = sorted(records, key=sort_key)
+    return "".join(
+        json.dumps(r.model_dump(mode="json"), sort_keys=True, allow_nan=False) + "\n"
+        for r in ordered
+    )
+
+
+def read(path: Path) -> list[Record]:
+    """The records of a file. Raises InputError that names the file and the first bad line."""
+    if not path.is_file():
+        raise InputError(f"no records at {path}: expected the records.jsonl of a finished run")
+    records = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records.append(Record.model_validate_json(line))
+        except pydantic.ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise InputError(f"{path}:{number} is not a record: {reason}") from error
+    return records

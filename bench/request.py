@@ -1,0 +1,82 @@
+"""From a configuration to studies: suites found, backbones identified, rows configured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import suite_file
+from bench.config import RunConfig
+from bench.dataset import Suite
+from bench.errors import InputError
+from bench.metrics import METRICS
+from bench.models import backbone
+from bench.parameters import parameters
+from bench.paths import cache_dir, data_dir
+from bench.registry import datasets, find_dataset
+from bench.study import Study, configured, parse_rows
+
+HIDDEN = frozenset({"micro"})
+"""Suites that ``--suite available`` leaves out: they are for tests."""
+
+
+def studies(config: RunConfig) -> tuple[Study, ...]:
+    """One study per suite. Raises InputError for whatever the user named wrongly."""
+    cache, data = cache_dir(config.cache_dir), data_dir(config.data)
+    suites = [s for name in config.suite for s in _suites(name, data, cache)]
+    return tuple(_study(suite, config, cache) for suite in suites)
+
+
+def _suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
+    if name == "available":
+        found = [d() for d in datasets().values() if d.name not in HIDDEN]
+        return [d.suite(data, cache) for d in found if d.found(data)]
+    if name.endswith((".yaml", ".yml")):
+        suite = suite_file.load(Path(name), data, cache)
+        if suite.name in datasets():
+            raise InputError(f"{name}: suite name {suite.name!r} is bench's own: choose another")
+        return [suite]
+    return [find_dataset(name)().suite(data, cache)]
+
+
+def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
+    for method in suite.defaults:
+        configured(method, suite, {})
+    notes = list(suite.notes)
+    if config.limit is not None:
+        suite = suite.limited(config.limit)
+        notes.append(f"limit={config.limit}")
+    if tuple(config.shifts) != ("all",):
+        if "all" in config.shifts:
+            raise InputError("--shifts: give names or 'all', not both")
+        suite = suite.only(config.shifts)
+    if config.model is not None and config.pretrained is None and config.model != suite.model:
+        raise InputError(f"--model {config.model} needs --pretrained: a tag or a checkpoint file")
+    model, pretrained = config.model or suite.model, config.pretrained or suite.pretrained
+    return Study(
+        suite=suite,
+        backbone=backbone(model, pretrained, cache),
+        rows=parse_rows(config.methods, suite, _overrides(config, suite)),
+        seeds=config.seeds,
+        rule=config.select,
+        precision=config.precision,
+        metrics=tuple(METRICS.values()),
+        curves=suite.curves if config.curves is None else config.curves,
+        notes=tuple(notes),
+    )
+
+
+def _overrides(config: RunConfig, suite: Suite) -> Mapping[str, Mapping[str, Any]]:
+    """``--set``, with --precision and --train-batch-size applied to every trained method."""
+    overrides: dict[str, dict[str, Any]] = {m: dict(p) for m, p in config.set.items()}
+    general: dict[str, Any] = {"precision": config.precision}
+    if config.train_batch_size is not None:
+        general["batch_size"] = config.train_batch_size
+    for row in parse_rows(config.methods, suite, {}):
+        for method in filter(None, (row.method, row.base)):
+            known = parameters(configured(method.name, suite, {}))
+            fitting = {n: v for n, v in general.items() if n in known}
+            if fitting:
+                overrides[method.name] = fitting | overrides.get(method.name, {})
+    return overrides

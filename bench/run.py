@@ -1,0 +1,324 @@
+"""Carrying out a plan: stage 1 and its fits, then stage 2 and its cells, then the records."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.dataset import Loaded, Split
+from bench.errors import BenchError, InputError
+from bench.keys import canonical
+from bench.manifest import Manifest
+from bench.method import Choice, Prediction
+from bench.outputs import ArrayCache, LabelledStoredOutputs, MissingOutput, StoredOutputs
+from bench.plan import (
+    CellItem,
+    FeaturesItem,
+    FitItem,
+    Item,
+    Plan,
+    WeightsItem,
+    pending,
+    plan,
+    stored,
+)
+from bench.progress import Progress
+from bench.provenance import environment
+from bench.recipes import TextHead
+from bench.records import Missing, Record
+from bench.selection import choose
+from bench.store import Store
+from bench.study import Study
+
+if TYPE_CHECKING:
+    from bench.engine import Engine
+
+log = logging.getLogger("bench")
+ROUNDS = 3
+"""How often work is repeated whose stored inputs are found damaged when they are read."""
+
+
+EngineMaker = Callable[[Callable[[Split], Loaded]], "Engine"]
+"""Makes the engine, given how splits are opened."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: the final plan, its records, and the cells that could not be computed."""
+
+    plan: Plan
+    records: tuple[Record, ...]
+    missing: tuple[Missing, ...]
+
+
+def lookup(store: Store) -> Callable[[str], Choice | None]:
+    """The choices that fits in `store` have made, by key."""
+
+    def known(key: str) -> Choice | None:
+        note = store.read_note("fits", key)
+        return None if note is None else note["choice"]
+
+    return known
+
+
+def execute(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> Outcome:
+    """Do what the store lacks and return all records of the study.
+
+    `engine` is called at most once, and only when a model is needed. An item that fails takes its
+    dependents with it and nothing else. Raises InputError for bad input: what is computed by then
+    stays in the store.
+    """
+    runner = _Runner(study, store, engine, progress)
+    known = lookup(store)
+    first = plan(study, known)
+    runner.work(first, lambda: pending(first, store, first.undecided))
+    final = plan(study, known)
+    runner.work(final, lambda: pending(final, store))
+    return runner.outcome(final)
+
+
+@dataclass
+class _Runner:
+    study: Study
+    store: Store
+    make_engine: EngineMaker
+    progress: Progress
+    failed: dict[str, str] = field(default_factory=dict)
+    arrays: ArrayCache = field(default_factory=ArrayCache)
+    splits: dict[str, Loaded] = field(default_factory=dict)
+    made_engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        if self.made_engine is None:
+            self.made_engine = self.make_engine(self.opened)
+        return self.made_engine
+
+    def opened(self, split: Split) -> Loaded:
+        """The opened split; opened once in a run."""
+        if split.fingerprint not in self.splits:
+            self.splits[split.fingerprint] = split.load()
+        return self.splits[split.fingerprint]
+
+    def work(self, plan: Plan, left: Callable[[], dict[str, Item]]) -> None:
+        """Do all pending items that can be done."""
+        for _ in range(ROUNDS):
+            items = [i for i in left().values() if not self._blocked(i, plan)]
+            if not items:
+                return
+            for item in items:
+                if isinstance(item, WeightsItem):
+                    self._try([item], lambda i=item: self._weights(i))  # type: ignore[misc]
+            self._measure([i for i in items if isinstance(i, CellItem) and self._ready(i, plan)])
+            for features in _by_split(items):
+                ready = [i for i in features if self._ready(i, plan)]
+                self._try(ready, lambda f=ready: self._features(f))  # type: ignore[misc]
+                cells = [i for i in items if isinstance(i, CellItem)]
+                split = features[0].split.fingerprint
+                self._measure(
+                    [
+                        c
+                        for c in cells
+                        if c.shift.split.fingerprint == split and self._ready(c, plan)
+                    ]
+                )
+            for item in items:
+                if isinstance(item, FitItem) and self._ready(item, plan):
+                    self._try([item], lambda i=item: self._fit(i))  # type: ignore[misc]
+
+    def _blocked(self, item: Item, plan: Plan) -> bool:
+        """Whether the item, or something it needs, has failed."""
+        if item.key in self.failed:
+            return True
+        for key in item.inputs:
+            if key in self.failed or self._blocked(plan.items[key], plan):
+                self.failed[item.key] = self.failed[key]
+                return True
+        return False
+
+    def _ready(self, item: Item, plan: Plan) -> bool:
+        unfinished = not stored(item, self.store) and not self._blocked(item, plan)
+        return unfinished and all(stored(plan.items[k], self.store) for k in item.inputs)
+
+    def _try(self, items: Sequence[Item], act: Callable[[], None]) -> None:
+        """Do something for `items`; a failure is noted under each, bad input is raised."""
+        if not items:
+            return
+        try:
+            act()
+        except InputError:
+            raise
+        except MissingOutput as error:
+            log.warning("%s: computing it again", error)
+        except (BenchError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+            log.debug("failed", exc_info=True)
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            for item in items:
+                self.failed[item.key] = reason
+
+    def _weights(self, item: WeightsItem) -> None:
+        if isinstance(item.recipe, TextHead):
+            self.engine.build_head(item.recipe)
+        else:
+            self.engine.train(item.recipe, item.train)
+
+    def _features(self, items: Sequence[FeaturesItem]) -> None:
+        self.engine.predict(items[0].split, {item.key: item.encoder for item in items})
+
+    def _labelled(self, split: Split) -> LabelledStoredOutputs:
+        labels = lambda: self.opened(split).manifest.first  # noqa: E731
+        return LabelledStoredOutputs(
+            self.store, self.arrays, split, self.study.precision, read_labels=labels
+        )
+
+    def _fit(self, item: FitItem) -> None:
+        """Fit a row and choose among its candidates on the selection split."""
+        task, method = self.study.suite.task, item.row.method
+        selection, train = self._labelled(task.selection), self._labelled(task.train)
+        fitted = method.fit(item.models, selection, train)
+        candidates = method.candidates()
+        accuracies, weights = [], []
+        for p in method.predict(item.models, fitted, selection, train, candidates):
+            accuracies.append(float((p.log_probs.argmax(axis=1) == selection.labels).mean()))
+            weights.append(float(np.mean(p.weight)))
+        best = choose(accuracies, weights, self.study.rule)
+        note = {
+            "choice": dict(candidates[best]),
+            "chosen_on": {
+                "split": task.selection.name,
+                "n": task.selection.size,
+                "rule": self.study.rule,
+                "top1": accuracies[best],
+                "weight": weights[best],
+                "candidates": len(candidates),
+            },
+        }
+        self.store.write_arrays("fits", item.key, fitted, note)
+
+    def _measure(self, cells: Sequence[CellItem]) -> None:
+        """Measure cells: all metrics and candidates of a row on a split from one prediction."""
+        groups: dict[tuple[str, int], list[CellItem]] = {}
+        for cell in cells:
+            row = f"{cell.fit.row.name} {cell.fit.seed}"
+            groups.setdefault((row, cell.order), []).append(cell)
+        for group in groups.values():
+            self._try(group, lambda g=group: self._score(g))  # type: ignore[misc]
+
+    def _score(self, cells: Sequence[CellItem]) -> None:
+        fit, shift = cells[0].fit, cells[0].shift
+        method, task = fit.row.method, self.study.suite.task
+        fitted = (self.store.read_arrays("fits", fit.key) or {}) if fit.inputs else {}
+        outputs = StoredOutputs(
+            self.store, self.arrays, shift.split, self.study.precision, shift.labels
+        )
+        manifest = self.opened(shift.split).manifest
+        by_choice: dict[str, list[CellItem]] = {}
+        for cell in cells:
+            by_choice.setdefault(repr(cell.choice), []).append(cell)
+        choices = [group[0].choice for group in by_choice.values()]
+        predictions = method.predict(
+            fit.models, fitted, outputs, self._labelled(task.train), choices
+        )
+        for group, prediction in zip(by_choice.values(), predictions, strict=True):
+            for cell in group:
+                self._try([cell], lambda c=cell, p=prediction: self._write(c, p, manifest))  # type: ignore[misc]
+
+    def _write(self, cell: CellItem, prediction: Prediction, manifest: Manifest) -> None:
+        value: dict[str, object] = {
+            "value": cell.metric(prediction.log_probs, manifest),
+            "weight": float(np.mean(prediction.weight)),
+            "n": len(manifest),
+            "environment": environment(),
+            "devices": sorted({d for k in cell.inputs if (d := self.store.device(k))}),
+        }
+        self.store.write_cell(cell.key, value)
+        if cell.chosen:
+            self.progress.measured(self._record(cell, value))
+
+    def outcome(self, plan: Plan) -> Outcome:
+        """Records of the cells in the store, and what is missing with its reason."""
+        records: list[Record] = []
+        missing: dict[tuple[object, ...], Missing] = {}
+        for cell in plan.cells:
+            value = self.store.read_cell(cell.key)
+            if value is not None:
+                records.append(self._record(cell, value))
+            elif cell.chosen:
+                self._blocked(cell, plan)
+                reason = self.failed.get(cell.key, "not computed")
+                row = (cell.fit.row.name, cell.fit.seed, cell.order)
+                missing[row] = Missing.model_validate(place(self.study, cell) | {"reason": reason})
+        return Outcome(plan, tuple(records), tuple(missing.values()))
+
+    def _record(self, cell: CellItem, value: dict[str, object]) -> Record:
+        """The record of a measured cell."""
+        fit, study = cell.fit, self.study
+        note = self.store.read_note("fits", fit.key) if fit.inputs else None
+        has_ends = fit.row.base is not None
+        provenance: dict[str, object] = {"key": cell.key}
+        if cell.chosen:
+            provenance |= self._provenance(cell, value)
+        return Record.model_validate(
+            place(study, cell)
+            | {
+                "metric": cell.metric.name,
+                "value": value["value"],
+                "n": value["n"],
+                "kind": "cell" if cell.chosen else "curve",
+                "choice": dict(cell.choice),
+                "chosen_on": note["chosen_on"] if note and cell.chosen else None,
+                "weight": value["weight"] if has_ends else None,
+                "provenance": provenance,
+            }
+        )
+
+    def _provenance(self, cell: CellItem, value: dict[str, object]) -> dict[str, object]:
+        """Everything that made a cell: resolved arguments, keys, fingerprints, versions."""
+        fit, study, task = cell.fit, self.study, self.study.suite.task
+        return {
+            "inputs": list(cell.inputs),
+            "method": canonical(fit.row.method),
+            "base": canonical(fit.row.base),
+            "backbone": canonical(study.backbone),
+            "precision": study.precision,
+            "metric": canonical(cell.metric),
+            "label_map": cell.shift.labels.kind,
+            "data": {
+                "train": task.train.fingerprint,
+                "selection": task.selection.fingerprint,
+                "evaluation": cell.shift.split.fingerprint,
+            },
+            "environment": value["environment"],
+            "devices": value["devices"],
+        }
+
+
+def place(study: Study, cell: CellItem) -> dict[str, object]:
+    """Where a cell stands: the fields that records and missing cells share."""
+    row = cell.fit.row
+    return {
+        "suite": study.suite.name,
+        "model": str(study.backbone),
+        "method": row.method.name,
+        "base": None if row.base is None else row.base.name,
+        "title": row.method.title,
+        "seed": cell.fit.seed,
+        "shift": cell.shift.name,
+        "order": cell.order,
+        "shifts_in_suite": study.suite.shift_count,
+        "notes": study.notes,
+    }
+
+
+def _by_split(items: Iterable[Item]) -> list[list[FeaturesItem]]:
+    """The feature items, grouped by split in the order of first appearance."""
+    features = [i for i in items if isinstance(i, FeaturesItem)]
+    order = list(dict.fromkeys(i.split.fingerprint for i in features))
+    ranked = sorted(features, key=lambda i: order.index(i.split.fingerprint))
+    groups = itertools.groupby(ranked, key=lambda i: i.split.fingerprint)
+    return [list(group) for _, group in groups]

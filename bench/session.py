@@ -1,0 +1,181 @@
+"""One run from configuration to files: ``config.json``, ``plan.json``, records, reports.
+
+Everything but ``timings.jsonl`` is byte-identical when the same command is repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import report
+from bench.config import RunConfig
+from bench.keys import key_of
+from bench.leaderboard import PENDING
+from bench.paths import cache_dir, writable, write_atomic
+from bench.plan import CellItem, Counts, Plan, describe, plan
+from bench.progress import Progress
+from bench.records import Missing, Record, read, to_lines
+from bench.request import studies
+from bench.run import Outcome, execute, lookup, place
+from bench.store import Store
+from bench.study import Study
+
+if TYPE_CHECKING:
+    from bench.engine import Engine
+
+
+@dataclass(frozen=True)
+class Session:
+    """A resolved run: its configuration, studies, store and output folder."""
+
+    config: RunConfig
+    studies: tuple[Study, ...]
+    store: Store
+    out: Path
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plan of each study, as far as it is known now."""
+        return tuple(plan(study, lookup(self.store)) for study in self.studies)
+
+    def asked(self) -> list[Missing]:
+        """Every leaderboard cell of the run, as one still to be filled."""
+        cells = [(p.study, cell) for p in self.plans for cell in p.cells if cell.chosen]
+        return [_awaited(study, cell) for study, cell in cells if cell.metric.name == "top1"]
+
+
+def _awaited(study: Study, cell: CellItem) -> Missing:
+    return Missing.model_validate(place(study, cell) | {"reason": PENDING})
+
+
+def prepare(config: RunConfig) -> Session:
+    """Resolve a configuration. Raises InputError for all that is wrong with it."""
+    store = Store(cache_dir(config.cache_dir))
+    found = studies(config)
+    name = "+".join(study.suite.name for study in found)
+    default = Path("results") / "runs" / f"{name}-{key_of(_resolved(config, found))[:8]}"
+    return Session(config, found, store, config.out or default)
+
+
+def _resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
+    """The configuration with what it left open filled in."""
+    backbones = [f"{s.suite.name}: {s.backbone}" for s in found]
+    rows = {s.suite.name: [row.name for row in s.rows] for s in found}
+    return config.results() | {"backbones": backbones, "rows": rows}
+
+
+def run(session: Session, shown: Callable[[], AbstractContextManager[Progress]]) -> list[Outcome]:
+    """Carry out a session and write its files. Nothing is written for bad input."""
+    writable(session.store.root, "cache folder")
+    writable(session.out, "output folder")
+    outcomes, started = [], time.monotonic()
+    with shown() as progress:
+        for study in session.studies:
+            engines: list[Engine] = []
+            make = _engine_maker(session, study, progress, engines)
+            outcomes.append(execute(study, session.store, make, progress))
+            for engine in engines:
+                remember_rates(session.store, study, engine.device, engine.rates)
+    _write(session, outcomes, time.monotonic() - started)
+    return outcomes
+
+
+def _engine_maker(
+    session: Session, study: Study, progress: Progress, made: list[Engine]
+) -> Callable[..., Engine]:
+    config = session.config
+
+    def make(opened: Any) -> Engine:
+        from bench.engine import Engine
+
+        engine = Engine(
+            backbone=study.backbone,
+            store=session.store,
+            device=config.device,
+            precision=config.precision,
+            batch_size=config.eval_batch_size,
+            workers=config.workers,
+            progress=progress,
+            opened=opened,
+        )
+        made.append(engine)
+        return engine
+
+    return make
+
+
+def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> None:
+    records = [r for outcome in outcomes for r in outcome.records]
+    missing = [m for outcome in outcomes for m in outcome.missing]
+    out = session.out
+    _write_json(out / "config.json", _resolved(session.config, session.studies))
+    _write_json(out / "plan.json", [i for o in outcomes for i in describe(o.plan)])
+    write_atomic(out / "records.jsonl", to_lines(records).encode())
+    write_missing(out / "missing.jsonl", missing)
+    report.write(out, records, missing)
+    timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
+    with (out / "timings.jsonl").open("a") as file:
+        file.write(json.dumps(timing) + "\n")
+
+
+def _write_json(path: Path, value: object) -> None:
+    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def estimate(session: Session, left: Sequence[Counts]) -> float | None:
+    """Seconds that the pending work will take by the rates measured on this machine before.
+
+    None if a rate that is needed has not been measured yet.
+    """
+    total = 0.0
+    for study, count in zip(session.studies, left, strict=True):
+        rates = _rates(session.store, study, session.config.device)
+        for images, rate in ((count.forwards, "forward"), (count.training_images, "train")):
+            if images and rate not in rates:
+                return None
+            total += images / rates[rate] if images else 0.0
+    return total
+
+
+def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, float]) -> None:
+    """Keep measured rates (images per second) for later estimates."""
+    if rates:
+        known = _rates(store, study, device) | dict(rates)
+        write_atomic(_rates_path(store, study, device), json.dumps(known).encode(), durable=False)
+
+
+def _rates(store: Store, study: Study, device: str) -> dict[str, float]:
+    path = _rates_path(store, study, device)
+    try:
+        measured: dict[str, float] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return measured
+
+
+def _rates_path(store: Store, study: Study, device: str) -> Path:
+    return store.root / "rates" / f"{key_of(study.backbone, device, study.precision)}.json"
+
+
+def write_missing(path: Path, missing: Sequence[Missing]) -> None:
+    """Write the cells that could not be computed, or remove an old list if there are none."""
+    if missing:
+        lines = [json.dumps(m.model_dump(mode="json"), sort_keys=True) + "\n" for m in missing]
+        write_atomic(path, "".join(sorted(lines)).encode())
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_run(folder: Path) -> tuple[list[Record], list[Missing]]:
+    """Records and missing cells of a finished run's folder. Raises InputError if it is none."""
+    records = read(folder / "records.jsonl")
+    path = folder / "missing.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return records, [Missing.model_validate_json(line) for line in lines]

@@ -1,0 +1,135 @@
+"""The embedded suite: rendered images that mirror the ImageNet family shift by shift.
+
+`mini` is the suite; `micro` is the same at a tenth of its size, for tests and for trying things.
+See docs/mini.md for how it was made and what its numbers mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import registry
+from bench.dataset import Card, LabelMap, Loaded, Shift, Split, Suite, Task
+from bench.embedded import render
+from bench.errors import InputError
+from bench.keys import key_of
+from bench.manifest import single_label
+from bench.store import Store
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SHIFTS = {
+    "v2": LabelMap(),
+    "sketch": LabelMap(),
+    "rendition": LabelMap(tuple((c,) for c in render.RENDITION)),
+    "adversarial": LabelMap(tuple((c,) for c in render.ADVERSARIAL)),
+    "objectnet": LabelMap(tuple(classes for _, classes in render.OBJECTNET)),
+}
+DEFAULTS = {"e2e-ft": {"lr": 1e-3, "epochs": 8, "batch_size": 128, "warmup": 0.1}}
+"""Frozen on development seeds (docs/mini.md)."""
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """Images of a uint8 array [N, H, W, 3]."""
+
+    pixels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Image:
+        from PIL import Image
+
+        return Image.fromarray(self.pixels[index])
+
+
+def _split(suite: str, name: str, size: int, seed: int, cache: Path) -> Split:
+    mark = key_of("embedded", render.VERSION, name, size, seed)
+
+    def load() -> Loaded:
+        pixels, labels = _rendered(name, size, seed, mark, cache)
+        ids = [f"{name}-{i:05d}" for i in range(size)]
+        return Loaded(_Pictures(pixels), single_label(ids, labels))
+
+    return Split(f"{suite}/{name}", mark, size, load)
+
+
+def _rendered(
+    name: str, size: int, seed: int, mark: str, cache: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The split's pixels and labels: rendered once, then read from the cache."""
+    store = Store(cache)
+    with store.lock("renders", mark):
+        arrays = store.read_arrays("renders", mark)
+        if arrays is None:
+            pixels, labels = render.render(name, size=size, seed=seed)
+            arrays = {"pixels": pixels, "labels": labels}
+            store.write_arrays("renders", mark, arrays)
+    return arrays["pixels"].astype(np.uint8), arrays["labels"].astype(np.int64)
+
+
+@registry.dataset
+class Mini:
+    """The embedded suite: 20 classes, five shifts, with its own tiny CLIP."""
+
+    name: ClassVar[str] = "mini"
+    scale: ClassVar[int] = 1
+    seeds: ClassVar[dict[str, int]] = render.SEEDS
+    notes: ClassVar[tuple[str, ...]] = ()
+    card: ClassVar[Card] = Card(
+        title="mini: rendered objects and five shifts, with a tiny CLIP",
+        source="bench's own generator, bench/embedded/render.py; nothing is downloaded",
+        licence="Apache-2.0",
+        shifts={
+            "v2": "the ID recipe drawn again from new templates, slightly harder",
+            "sketch": "line drawings of all classes",
+            "rendition": "art styles, a subset of the classes",
+            "adversarial": "cluttered images that a fixed reference gets wrong, a subset",
+            "objectnet": "unusual poses without colour and scene cues; many-to-one labels",
+        },
+        citation="docs/mini.md of bench",
+    )
+
+    def found(self, data: Path | None) -> bool:
+        """Always: the suite is rendered, not downloaded."""
+        return True
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite; splits are rendered into `cache` when first opened."""
+        sizes = {name: count // self.scale for name, count in render.SPLITS.items()}
+        if missing := {"train", "val", "test", *SHIFTS} - sizes.keys():
+            raise InputError(f"the generator renders no {', '.join(sorted(missing))}")
+        splits = {
+            name: _split(self.name, name, size, self.seeds[name], cache)
+            for name, size in sizes.items()
+        }
+        task = Task(self.name, render.CLASSES, render.TEMPLATES, splits["train"], splits["val"])
+        shifts = tuple(Shift(name, splits[name], labels) for name, labels in SHIFTS.items())
+        return Suite(
+            name=self.name,
+            task=task,
+            test=splits["test"],
+            shifts=shifts,
+            model="tiny",
+            pretrained="embedded",
+            defaults=DEFAULTS,
+            curves=True,
+            notes=self.notes,
+        )
+
+
+@registry.dataset
+class Micro(Mini):
+    """A tenth of `mini`, on the development seeds of the generator."""
+
+    name: ClassVar[str] = "micro"
+    scale: ClassVar[int] = 10
+    seeds: ClassVar[dict[str, int]] = render.DEV_SEEDS
+    notes: ClassVar[tuple[str, ...]] = ("micro suite",)

@@ -1,0 +1,399 @@
+"""Methods: the contract for all, exact cases for each; and that the contract suite finds faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.dataset import Card, LabelMap, Loaded, Shift, Split, Suite, Task
+from bench.errors import InputError
+from bench.manifest import single_label
+from bench.method import Method, Prediction
+from bench.posthoc import log_softmax, temperature
+from bench.recipes import Tuned
+from bench.registry import find_method, methods
+from bench.testing import (
+    IDENTITY,
+    MANY_TO_ONE,
+    FakeLabelledOutputs,
+    FakeOutputs,
+    check_dataset,
+    check_method,
+    fake_models,
+)
+
+MODELS = fake_models()
+
+
+class Given:
+    """Outputs with stated logits."""
+
+    def __init__(self, zs, ft, labels: LabelMap = IDENTITY) -> None:
+        self._logits = {MODELS.zero_shot: np.array(zs, dtype=np.float32)}
+        self._logits[MODELS.base] = np.array(ft, dtype=np.float32)
+        self._map = labels
+
+    def logits(self, recipe):
+        return self._logits[recipe]
+
+    def scores(self, recipe):
+        return self._map.project(self.logits(recipe))
+
+
+def softmax(scores):
+    return np.exp(log_softmax(scores))
+
+
+def run(method, outputs, choices, models=MODELS):
+    """Fit on fakes, then predict."""
+    train = FakeLabelledOutputs(0, 200)
+    fitted = method.fit(models, FakeLabelledOutputs(1), train)
+    return fitted, list(method.predict(models, fitted, outputs, train, choices))
+
+
+@pytest.mark.parametrize("name", sorted(methods()))
+def test_contract(name):
+    check_method(methods()[name])
+
+
+def test_zero_shot_is_the_zero_shot_classifier():
+    outputs, method = FakeOutputs(2, labels=MANY_TO_ONE), find_method("zero-shot")()
+    _, (found,) = run(method, outputs, [{}], fake_models(tuned=False))
+    assert np.array_equal(found.log_probs, log_softmax(outputs.scores(MODELS.zero_shot)))
+    assert method.recipe(MODELS) == MODELS.zero_shot
+
+
+def test_e2e_ft_tunes_the_zero_shot_classifier_on_the_training_split():
+    method = find_method("e2e-ft")()
+    tuned = Tuned(MODELS.zero_shot, method.trainer, "fake-train", seed=3)
+    assert method.recipe(replace(MODELS, seed=3)) == tuned
+    assert method.train_needs(MODELS) == ()
+
+
+@pytest.mark.parametrize("name", ["wise-ft", "ose"])
+def test_ensembles_with_alpha_0_and_1_equal_their_ends(name):
+    outputs = FakeOutputs(2, labels=MANY_TO_ONE)
+    choices = [{"alpha": 0.0}, {"alpha": 1.0}]
+    _, (zs, ft) = run(find_method(name)(), outputs, choices)
+    assert np.array_equal(zs.log_probs, log_softmax(outputs.scores(MODELS.zero_shot)))
+    assert np.array_equal(ft.log_probs, log_softmax(outputs.scores(MODELS.base)))
+    assert (zs.weight, ft.weight) == (0.0, 1.0)
+
+
+def test_wise_ft_needs_one_classifier_per_alpha():
+    method = find_method("wise-ft")()
+    needs = [method.needs(MODELS, choice) for choice in method.candidates()]
+    assert (needs[0], needs[-1]) == ((MODELS.zero_shot,), (MODELS.base,))
+    assert len(set(needs)) == 11
+
+
+def test_ose_averages_probabilities_not_logits():
+    zs, ft = [[np.log(0.9999), np.log(0.0001)]], [[np.log(0.01), np.log(0.99)]]
+    assert (0.4 * np.array(zs) + 0.6 * np.array(ft)).argmax() == 0  # what logits would say
+    _, (found,) = run(find_method("ose")(), Given(zs, ft), [{"alpha": 0.6}])
+    expected = [[0.4 * 0.9999 + 0.6 * 0.01, 0.4 * 0.0001 + 0.6 * 0.99]]
+    assert np.allclose(np.exp(found.log_probs), expected, atol=1e-6)
+    assert found.log_probs.argmax() == 1
+
+
+def test_ose_projects_before_the_softmax_and_the_average():
+    p_zs, p_ft = np.array([[0.5, 0.1, 0.4]]), np.array([[0.1, 0.5, 0.4]])
+    two_to_one = LabelMap(((0, 1), (2,)))
+    assert two_to_one.project((p_zs + p_ft) / 2).argmax() == 1  # what averaging first would say
+    outputs = Given(np.log(p_zs), np.log(p_ft), two_to_one)
+    _, (found,) = run(find_method("ose")(), outputs, [{"alpha": 0.5}])
+    assert np.allclose(np.exp(found.log_probs), [[5 / 9, 4 / 9]], atol=1e-6)
+
+
+def test_projection_takes_the_maximum_not_the_sum_of_probabilities():
+    logits = np.array([[1.0, 1.0, 1.3]])
+    p = softmax(logits)[0]
+    assert p[0] + p[1] > p[2]  # what summing after the softmax would say
+    outputs = Given(logits, logits, LabelMap(((0, 1), (2,))))
+    _, (found,) = run(find_method("zero-shot")(), outputs, [{}])
+    assert found.log_probs.argmax() == 1
+
+
+@pytest.mark.parametrize("labels", [IDENTITY, MANY_TO_ONE])
+@pytest.mark.parametrize("p", [0.001, 0.1])
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_vrf_equals_the_papers_equations(p, calibrate, labels):
+    outputs, train = FakeOutputs(2, labels=labels), FakeLabelledOutputs(0, 200)
+    method, a, b = find_method("vrf")(p=p, calibrate=calibrate), 0.4, 0.1
+    fitted, (found,) = run(method, outputs, [{"a": a, "b": b}])
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    right_zs = train.logits(MODELS.zero_shot).argmax(axis=1) == train.labels
+    right_ft = train.logits(MODELS.base).argmax(axis=1) == train.labels
+    repaired = unit(train.features(MODELS.base)[right_ft & ~right_zs])
+    k = max(1, round(p * len(repaired)))
+    pairs = unit(outputs.features(MODELS.base))[:, None] - repaired[None]
+    d = np.sort(np.linalg.norm(pairs, axis=2), axis=1)[:, k - 1]
+    w = 1 / (1 + np.exp((d - a) / b))
+    t_zs, t_ft = fitted["temperature"] if calibrate else (1.0, 1.0)
+    p_zs = softmax(outputs.scores(MODELS.zero_shot) / t_zs)
+    p_ft = softmax(outputs.scores(MODELS.base) / t_ft)
+    expected = w[:, None] * p_ft + (1 - w[:, None]) * p_zs
+    assert len(repaired) > 10 and 0.05 < w.mean() < 0.95  # so that the comparison means something
+    assert np.allclose(found.weight, w, atol=1e-5)
+    assert np.allclose(np.exp(found.log_probs), expected, atol=1e-5)
+
+
+def test_vrf_fits_one_temperature_per_end_on_the_selection_split():
+    selection, train = FakeLabelledOutputs(1, 400), FakeLabelledOutputs(0, 200)
+    fitted = find_method("vrf")().fit(MODELS, selection, train)
+    for recipe, t in zip((MODELS.zero_shot, MODELS.base), fitted["temperature"], strict=True):
+        assert t == temperature(selection.logits(recipe), selection.labels) != 1
+    plain = find_method("vrf")(calibrate=False).fit(MODELS, selection, train)
+    assert plain["temperature"].tolist() == [1, 1]
+
+
+def test_vrf_without_failures_is_the_zero_shot_model():
+    method, train = find_method("vrf")(calibrate=False), FakeLabelledOutputs(0, 200)
+    fitted = method.fit(MODELS, train, train)
+    fitted["failure"] = np.zeros(200, dtype=bool)
+    outputs = FakeOutputs(2)
+    expected = log_softmax(outputs.scores(MODELS.zero_shot))
+    for found in method.predict(MODELS, fitted, outputs, train, method.candidates()):
+        assert not np.any(found.weight) and np.array_equal(found.log_probs, expected)
+
+
+def test_vrf_computes_distances_once_for_all_candidates(monkeypatch):
+    import bench.methods.vrf as module
+
+    calls = []
+    real = module.kth_distance
+    monkeypatch.setattr(module, "kth_distance", lambda *a: calls.append(a) or real(*a))
+    method = module.VarianceReduction()
+    _, found = run(method, FakeOutputs(2), method.candidates())
+    assert (len(found), len(calls)) == (len(method.a_grid) * len(method.b_grid), 1)
+
+
+def test_an_ensemble_can_be_no_base():
+    with pytest.raises(InputError, match="vrf is not a single classifier"):
+        find_method("vrf")().recipe(MODELS)
+
+
+@dataclass(frozen=True)
+class Good(Method):
+    """The smallest method that keeps the contract; the broken ones below derive from it."""
+
+    name: ClassVar[str] = "good"
+    title: ClassVar[str] = "Good"
+    summary: ClassVar[str] = "s"
+    equation: ClassVar[str] = "e"
+    source: ClassVar[str] = "s"
+
+    def recipe(self, models):
+        return models.zero_shot
+
+
+@dataclass(frozen=True)
+class Blank(Good):
+    title: ClassVar[str] = " "
+
+
+@dataclass(frozen=True)
+class ReadsLabels(Good):
+    def predict(self, models, fitted, outputs, train, choices):
+        yield Prediction(np.eye(6)[outputs.labels])
+
+
+@dataclass(frozen=True)
+class NeedsTooLittle(Good):
+    def fit(self, models, selection, train):
+        return {"bits": train.correct(models.zero_shot)}
+
+
+@dataclass(frozen=True)
+class Writes(Good):
+    def predict(self, models, fitted, outputs, train, choices):
+        scores = outputs.scores(models.zero_shot)
+        scores -= 1
+        return super().predict(models, fitted, outputs, train, choices)
+
+
+@dataclass(frozen=True)
+class Unnormalised(Good):
+    def predict(self, models, fitted, outputs, train, choices):
+        yield Prediction(outputs.scores(models.zero_shot))
+
+
+@dataclass(frozen=True)
+class IgnoresTheLabelMap(Good):
+    def predict(self, models, fitted, outputs, train, choices):
+        yield Prediction(log_softmax(outputs.logits(models.zero_shot)))
+
+
+@dataclass(frozen=True)
+class UsesTheBatch(Good):
+    def predict(self, models, fitted, outputs, train, choices):
+        scores = outputs.scores(models.zero_shot)
+        yield Prediction(log_softmax(scores - scores[:1]))
+
+
+@dataclass(frozen=True)
+class Forgets(Good):
+    def candidates(self):
+        return ({"x": 0.0}, {"x": 1.0})
+
+    def predict(self, models, fitted, outputs, train, choices):
+        yield Prediction(log_softmax(outputs.scores(models.zero_shot)))
+
+
+@dataclass(frozen=True)
+class Stateful(Good):
+    def candidates(self):
+        return ({"x": 1.0}, {"x": 2.0})
+
+    def predict(self, models, fitted, outputs, train, choices):
+        total = 0.0
+        for choice in choices:
+            total += choice["x"]
+            yield Prediction(log_softmax(outputs.scores(models.zero_shot) * total))
+
+
+@dataclass(frozen=True)
+class Heavy(Good):
+    def predict(self, models, fitted, outputs, train, choices):
+        yield Prediction(log_softmax(outputs.scores(models.zero_shot)), 1.5)
+
+
+class Melted(Good):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (Blank, "title is blank"),
+        (ReadsLabels, "labels are not for predicting"),
+        (NeedsTooLittle, "training: read .* not named in its needs"),
+        (Writes, "wrote into the arrays"),
+        (Unnormalised, "probabilities sum to"),
+        (IgnoresTheLabelMap, "shape"),
+        (UsesTheBatch, "depends on the order of samples"),
+        (Forgets, "1 predictions, 2 choices"),
+        (Stateful, "depends on the order of choices"),
+        (Heavy, "weight is outside"),
+        (Melted, "lacks its own @dataclass"),
+    ],
+)
+def test_the_contract_suite_finds(cls, message):
+    check_method(Good)
+    with pytest.raises(AssertionError, match=message):
+        check_method(cls)
+
+
+def fake_split(name: str, classes: int = 3, **changes) -> Split:
+    """Six grey images."""
+    ids = changes.pop("ids", [f"{name}/{i}" for i in range(6)])
+    labels = changes.pop("labels", [i % classes for i in range(6)])
+    images = changes.pop("images", [Image.new("L", (4, 4), i) for i in range(6)])
+    load = changes.pop("load", lambda: Loaded(images, single_label(ids, labels)))
+    return replace(Split(name, f"print of {name}", 6, load), **changes)
+
+
+class GoodDataset:
+    """The smallest dataset that keeps the contract; the broken ones below derive from it."""
+
+    name = "fake"
+    card = Card("Fake", "memory", "CC0", {"shifted": "the same in grey"}, "none yet")
+
+    def found(self, data):
+        return True
+
+    def train(self):
+        return fake_split("train")
+
+    def shift(self):
+        return Shift("shifted", fake_split("shifted", 2), LabelMap(((2,), (0, 1))))
+
+    def suite(self, data, cache):
+        selection, test = fake_split("selection"), fake_split("test")
+        task = Task("fake", ("a", "b", "c"), ("a {}",), self.train(), selection)
+        return Suite("fake", task, test, (self.shift(),), "ViT-B-32", "openai")
+
+
+class BlankCard(GoodDataset):
+    card = replace(GoodDataset.card, shifts={"shifted": " "})
+
+
+class UndescribedShift(GoodDataset):
+    card = replace(GoodDataset.card, shifts={"other": "text"})
+
+
+class Leaks(GoodDataset):
+    def train(self):
+        return fake_split("train", ids=["test/0", *(f"train/{i}" for i in range(5))])
+
+
+class RepeatsIds(GoodDataset):
+    def train(self):
+        return fake_split("train", ids=["train/0"] * 6)
+
+
+class WrongSize(GoodDataset):
+    def train(self):
+        return fake_split("train", size=7)
+
+
+class LabelsOutside(GoodDataset):
+    def train(self):
+        return fake_split("train", classes=4)
+
+
+class MapOutside(GoodDataset):
+    def shift(self):
+        return Shift("shifted", fake_split("shifted", 2), LabelMap(((3,), (0,))))
+
+
+class NoImages(GoodDataset):
+    def train(self):
+        return fake_split("train", images=["file.png"] * 6)
+
+
+class Unstable(GoodDataset):
+    prints = count()
+
+    def train(self):
+        return fake_split("train", fingerprint=str(next(self.prints)))
+
+
+class Denies(GoodDataset):
+    def found(self, data):
+        return False
+
+
+class Absent(Denies):
+    def suite(self, data, cache):
+        raise InputError("fake: nothing at /data")
+
+
+@pytest.mark.parametrize(
+    ("cls", "message"),
+    [
+        (BlankCard, "card's shifts is blank"),
+        (UndescribedShift, "the card describes"),
+        (Leaks, "train and test share 1 ids"),
+        (RepeatsIds, "ids are not unique"),
+        (WrongSize, "sizes"),
+        (LabelsOutside, "labels 0 to 3 for 3 classes"),
+        (MapOutside, "label map leaves the task"),
+        (NoImages, "expected a PIL image"),
+        (Unstable, "another fingerprint"),
+        (Denies, "found\\(\\) is false, yet"),
+    ],
+)
+def test_the_contract_suite_finds_in_datasets(cls, message):
+    check_dataset(GoodDataset)
+    check_dataset(Absent)
+    with pytest.raises(AssertionError, match=message):
+        check_dataset(cls)

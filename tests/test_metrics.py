@@ -1,0 +1,165 @@
+"""Metrics against torchmetrics, netcal and brute force, and properties that must always hold."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import CellError, InputError
+from bench.keys import key_of
+from bench.manifest import Manifest, single_label
+from bench.metrics import METRICS
+from bench.posthoc import log_softmax
+
+TOP1, ECE, NLL, BRIER = (METRICS[name] for name in ("top1", "ece", "nll", "brier"))
+
+
+def sample(seed: int, count: int = 400, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities, and labels that often agree with them."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(count, classes))
+    labels = (logits + 2 * rng.normal(size=logits.shape)).argmax(axis=1)
+    return np.exp(log_softmax(logits)), labels
+
+
+def manifest(labels) -> Manifest:
+    table = np.asarray(labels, dtype=np.int64)
+    return Manifest(tuple(map(str, range(len(table)))), table.reshape(len(table), -1))
+
+
+def value(metric, probabilities, labels) -> float:
+    with np.errstate(divide="ignore"):
+        return metric(np.log(np.asarray(probabilities, dtype=np.float64)), manifest(labels))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_torchmetrics(seed):
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    p, labels = sample(seed)
+    preds, target = torch.tensor(p), torch.tensor(labels)
+    ece = functional.multiclass_calibration_error(preds, target, 5, n_bins=15, norm="l1")
+    accuracy = functional.multiclass_accuracy(preds, target, 5, average="micro")
+    nll = torch.nn.functional.nll_loss(preds.log(), target)
+    assert value(ECE, p, labels) == pytest.approx(float(ece), abs=1e-6)
+    assert value(TOP1, p, labels) == pytest.approx(float(accuracy), abs=1e-6)
+    assert value(NLL, p, labels) == pytest.approx(float(nll), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ece_agrees_with_netcal(seed):
+    netcal = pytest.importorskip("netcal.metrics")
+    p, labels = sample(seed)
+    assert value(ECE, p, labels) == pytest.approx(netcal.ECE(15).measure(p, labels), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_brute_force(seed):
+    p, labels = sample(seed, count=60)
+    bins: dict[int, list[tuple[bool, float]]] = {}
+    for row, label in zip(p, labels, strict=True):
+        confidence = row.max()
+        number = next(b for b in range(1, 16) if confidence <= b / 15)
+        bins.setdefault(number, []).append((row.argmax() == label, confidence))
+    ece = sum(abs(sum(c - f for c, f in members)) for members in bins.values()) / len(p)
+    brier = np.mean([np.sum((r - np.eye(5)[y]) ** 2) for r, y in zip(p, labels, strict=True)])
+    assert value(ECE, p, labels) == pytest.approx(ece)
+    assert value(BRIER, p, labels) == pytest.approx(brier)
+
+
+def test_hand_computed():
+    p, labels = [[0.8, 0.2], [0.6, 0.4]], [0, 1]
+    assert value(TOP1, p, labels) == 0.5
+    assert value(ECE, p, labels) == pytest.approx((0.2 + 0.6) / 2)
+    assert value(NLL, p, labels) == pytest.approx(-(np.log(0.8) + np.log(0.4)) / 2)
+    assert value(BRIER, p, labels) == pytest.approx((2 * 0.2**2 + 2 * 0.6**2) / 2)
+
+
+def test_ties_go_to_the_lower_class():
+    assert value(TOP1, [[0.5, 0.5], [0.5, 0.5]], [0, 1]) == 0.5
+
+
+def test_a_confidence_on_an_edge_falls_into_the_lower_bin():
+    # 0.6 = 9/15 closes bin 9, so it shares no bin with 0.61 and the gaps do not cancel.
+    p, labels = [[0.6, 0.4], [0.61, 0.39]], [0, 1]
+    assert value(ECE, p, labels) == pytest.approx((0.4 + 0.61) / 2)
+
+
+def test_multi_label_rows_take_the_best_acceptable_label():
+    p = [[0.1, 0.3, 0.6], [0.1, 0.3, 0.6], [0.7, 0.2, 0.1]]
+    labels = [[0, 2], [0, 1], [1, -1]]
+    assert value(TOP1, p, labels) == pytest.approx(1 / 3)
+    assert value(NLL, p, labels) == pytest.approx(-np.log([0.6, 0.3, 0.2]).mean())
+    expected = [0.1**2 + 0.3**2 + 0.4**2, 0.1**2 + 0.7**2 + 0.6**2, 0.7**2 + 0.8**2 + 0.1**2]
+    assert value(BRIER, p, labels) == pytest.approx(np.mean(expected))
+    assert value(ECE, p, labels) == pytest.approx((abs(1 - 1.2) + abs(0 - 0.7)) / 3)
+
+
+def test_a_filler_never_wins_against_probability_zero():
+    assert value(BRIER, [[0.0, 1.0]], [[0, -1]]) == 2
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 6))
+def test_ranges_and_permutations(seed, count, classes):
+    p, labels = sample(seed, count, classes)
+    order = np.random.default_rng(seed).permutation(count)
+    relabel = np.random.default_rng(seed + 1).permutation(classes)
+    for metric, high in ((TOP1, 1), (ECE, 1), (NLL, np.inf), (BRIER, 2)):
+        found = value(metric, p, labels)
+        assert 0 <= found <= high + 1e-12
+        assert value(metric, p[order], labels[order]) == pytest.approx(found, abs=1e-12)
+        renamed = value(metric, p[:, relabel], np.argsort(relabel)[labels])
+        assert renamed == pytest.approx(found, abs=1e-12)
+
+
+@given(st.integers(0, 10**6))
+def test_float32_and_float64_agree(seed):
+    p, labels = sample(seed, 50)
+    for metric in METRICS.values():
+        single = metric(np.log(p).astype(np.float32), manifest(labels))
+        assert single == pytest.approx(value(metric, p, labels), abs=1e-5)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9))
+def test_certain_and_right(labels):
+    certain = np.eye(4)[labels]
+    assert [value(m, certain, labels) for m in (TOP1, ECE, NLL, BRIER)] == [1, 0, 0, 0]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=9))
+def test_certain_and_wrong(labels):
+    certain = np.roll(np.eye(4)[labels], 1, axis=1)
+    assert [value(m, certain, labels) for m in (TOP1, ECE, BRIER)] == [0, 1, 2]
+    with pytest.raises(CellError, match="probability 0"):
+        value(NLL, certain, labels)
+
+
+def test_unusable_input_is_refused():
+    for metric in METRICS.values():
+        with pytest.raises(InputError, match="label 2 of 2"):
+            value(metric, [[0.5, 0.5]], [2])
+        with pytest.raises(InputError, match="samples"):
+            metric(np.zeros((3, 2)), manifest([0, 1]))
+        with pytest.raises(InputError, match="samples"):
+            metric(np.zeros((0, 2)), single_label([], []))
+        with pytest.raises(CellError, match="NaN"):
+            metric(np.full((1, 2), np.nan), manifest([0]))
+
+
+def test_inputs_stay_as_they_are():
+    p, labels = sample(0, 20)
+    log_p = np.log(p)
+    log_p.setflags(write=False)
+    for metric in METRICS.values():
+        metric(log_p, manifest(labels))
+
+
+def test_keys_hold_all_that_changes_numbers():
+    assert len({key_of(metric) for metric in METRICS.values()}) == len(METRICS)
+    assert len(set(METRICS.values())) == len(METRICS)
+    for change in ({"params": {"bins": 10}}, {"version": 2}):
+        assert key_of(dataclasses.replace(ECE, **change)) != key_of(ECE)

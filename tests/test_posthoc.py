@@ -1,0 +1,133 @@
+"""Post-hoc arithmetic against hand-computed values and its own invariants."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from scipy.special import expit
+from scipy.special import log_softmax as scipy_log_softmax
+
+from bench.errors import InputError
+from bench.posthoc import failure_set, kth, log_softmax, mix, sigmoid_weight, temperature
+
+SCORES = npst.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 6), st.integers(1, 5)),
+    elements=st.floats(-1e3, 1e3),
+)
+
+
+def random_log_p(seed: int, shape: tuple[int, int] = (20, 4)) -> np.ndarray:
+    return log_softmax(3 * np.random.default_rng(seed).normal(size=shape))
+
+
+@given(SCORES)
+def test_log_softmax_equals_scipy(scores):
+    assert np.allclose(log_softmax(scores), scipy_log_softmax(scores, axis=1), atol=1e-9)
+
+
+def test_log_softmax_is_stable_and_keeps_precision():
+    scores = np.array([[1e4, 0.0], [-1e4, -1e4], [0.0, -np.inf]], dtype=np.float32)
+    expected = [[0, -1e4], [-np.log(2), -np.log(2)], [0, -np.inf]]
+    found = log_softmax(scores)
+    assert found.dtype == np.float32
+    assert np.allclose(found, expected)
+
+
+@given(st.floats(0, 1))
+def test_mix_is_the_average_of_probabilities(weight):
+    zs, ft = random_log_p(0), random_log_p(1)
+    expected = weight * np.exp(ft) + (1 - weight) * np.exp(zs)
+    assert np.allclose(np.exp(mix(zs, ft, weight)), expected, atol=1e-12)
+
+
+def test_mix_takes_one_weight_per_sample():
+    zs, ft = random_log_p(0), random_log_p(1)
+    weights = np.linspace(0, 1, len(zs))
+    each = [mix(zs[i : i + 1], ft[i : i + 1], w)[0] for i, w in enumerate(weights)]
+    assert np.allclose(mix(zs, ft, weights), each)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mix_returns_the_ends_exactly(dtype):
+    zs, ft = random_log_p(0).astype(dtype), random_log_p(1).astype(dtype)
+    zs[0], ft[1] = log_softmax(np.array([[0, -np.inf, 0, 0]], dtype=dtype)), zs[1]
+    assert np.array_equal(mix(zs, ft, 0), zs)
+    assert np.array_equal(mix(zs, ft, 1.0), ft)
+    assert mix(zs, ft, np.full(len(zs), 0.3)).dtype == dtype
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan"), [0.5] * 19 + [2.0]])
+def test_mix_refuses_weights_outside_the_unit_interval(weight):
+    with pytest.raises(InputError, match=r"\[0, 1\]"):
+        mix(random_log_p(0), random_log_p(1), weight)
+
+
+def test_failure_set_is_zero_shot_wrong_and_fine_tuned_right():
+    zs, ft = np.array([0, 0, 1, 1], dtype=bool), np.array([0, 1, 0, 1], dtype=bool)
+    assert failure_set(zs, ft).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("size", "p", "k"),
+    [(1, 0.001, 1), (999, 0.001, 1), (1600, 0.001, 2), (256_000, 0.001, 256), (7, 0, 1), (7, 1, 7)],
+)
+def test_kth_is_a_share_of_the_set_and_at_least_one(size, p, k):
+    assert kth(size, p) == k
+
+
+@pytest.mark.parametrize(("size", "p"), [(0, 0.001), (5, -0.1), (5, 1.1), (5, float("nan"))])
+def test_kth_refuses_what_has_no_neighbour(size, p):
+    with pytest.raises(InputError):
+        kth(size, p)
+
+
+def test_sigmoid_weight_equals_the_equation():
+    distance = np.linspace(0, 2, 9)
+    assert np.allclose(sigmoid_weight(distance, 1.5, 0.6), expit(-(distance - 1.5) / 0.6))
+    assert sigmoid_weight(np.array([1.5]), 1.5, 0.6) == pytest.approx(0.5)
+
+
+def test_sigmoid_weight_is_stable_at_the_extremes():
+    assert sigmoid_weight(np.array([0.0, 2.0, np.inf]), 1.0, 1e-4).tolist() == [1, 0, 0]
+    with pytest.raises(InputError, match="positive"):
+        sigmoid_weight(np.zeros(1), 1.0, 0.0)
+
+
+def draw_labels(logits: np.ndarray, t: float) -> np.ndarray:
+    """Labels drawn from softmax(logits / t)."""
+    p = np.exp(log_softmax(logits / t))
+    u = np.random.default_rng(5).random((len(p), 1))
+    return np.minimum((u > p.cumsum(axis=1)).sum(axis=1), p.shape[1] - 1)
+
+
+@pytest.mark.parametrize("t", [0.5, 1.0, 3.0])
+def test_temperature_recovers_the_one_that_labels_were_drawn_with(t):
+    logits = 2 * np.random.default_rng(0).normal(size=(20_000, 5))
+    labels = draw_labels(logits, t)
+    assert temperature(logits, labels) == pytest.approx(t, rel=0.05)
+
+
+def test_temperature_minimises_nll_and_scales_with_the_logits():
+    logits = 4 * np.random.default_rng(1).normal(size=(300, 4))
+    labels = draw_labels(logits, 2.0)
+
+    def nll(t: float) -> float:
+        return -log_softmax(logits / t)[np.arange(300), labels].mean()
+
+    t = temperature(logits, labels)
+    assert all(nll(t) <= nll(other) for other in np.geomspace(0.1, 10, 201))
+    assert temperature(2 * logits, labels) == pytest.approx(2 * t, rel=1e-4)
+    assert temperature(logits + 7, labels) == pytest.approx(t, rel=1e-4)
+    assert temperature(logits, labels) == t
+
+
+def test_temperature_stays_within_its_bounds():
+    logits, right = np.eye(3), np.arange(3)
+    assert temperature(logits, right) == pytest.approx(0.1, rel=1e-3)
+    assert temperature(logits, (right + 1) % 3) == pytest.approx(10, rel=1e-3)
+    with pytest.raises(InputError):
+        temperature(np.zeros((0, 3)), np.zeros(0, dtype=np.int64))

@@ -1,0 +1,397 @@
+"""Suite files: what they mean, the documented examples, and every way to get one wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from bench import suite_file
+from bench.dataset import Suite
+from bench.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+NAMES = ["cat", "dog", "fox"]
+BASE: dict[str, Any] = {
+    "name": "pets",
+    "classes": NAMES,
+    "templates": ["a photo of a {}."],
+    "train": {"folder": "train"},
+    "test": {"folder": "test"},
+}
+
+
+def draw(path: Path, colour: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), (colour % 256, colour // 256, 0)).save(path)
+
+
+def folders(root: Path, classes: list[str], count: int = 5) -> None:
+    for position, name in enumerate(classes):
+        for number in range(count):
+            draw(root / name / f"{root.name}{number}.png", 10 * position + number)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    for role in ("train", "test"):
+        folders(root / role, NAMES)
+    return root
+
+
+def write(place: Path, form: Mapping[str, Any] | str, name: str = "my.yaml") -> Path:
+    path = place / name
+    text = form if isinstance(form, str) else yaml.safe_dump(dict(form), sort_keys=False)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load(data: Path, **changes: Any) -> Suite:
+    """The suite of BASE with `changes`, its file beside the data; a change to None removes."""
+    form = {key: value for key, value in (BASE | changes).items() if value is not None}
+    return suite_file.load(write(data, form), None, data.parent / "cache")
+
+
+def refused(data: Path, *parts: object, **changes: Any) -> None:
+    with pytest.raises(InputError) as error:
+        load(data, **changes)
+    text = str(error.value)
+    assert "\n" not in text
+    assert text.startswith(str(data / "my.yaml"))
+    for part in parts:
+        assert str(part) in text
+
+
+# What a file means
+
+
+def test_the_smallest_file(data: Path) -> None:
+    suite = load(data)
+    assert (suite.name, suite.model, suite.pretrained) == ("pets", "ViT-B-32", "openai")
+    assert suite.task.classnames == ("cat", "dog", "fox")
+    assert suite.task.templates == ("a photo of a {}.",)
+    assert [suite.task.train.size, suite.task.selection.size, suite.test.size] == [12, 3, 15]
+    assert [s.name for s in (suite.task.train, suite.task.selection, suite.test)] == [
+        "pets/train",
+        "pets/selection",
+        "pets/test",
+    ]
+    assert suite.shifts == ()
+
+
+def test_train_and_selection_share_no_image_and_have_all_classes(data: Path) -> None:
+    task = load(data, selection={"holdout": 0.4, "seed": 3}).task
+    train, selection = task.train.load(), task.selection.load()
+    assert not set(train.manifest.ids) & set(selection.manifest.ids)
+    assert np.bincount(selection.manifest.first).tolist() == [2, 2, 2]
+    expected = selection.manifest.ids[0].removesuffix(".png")[-1]
+    assert selection.images[0].getpixel((0, 0))[0] == int(expected)  # type: ignore[index]
+
+
+def test_fingerprints_follow_the_holdout_and_only_it(data: Path) -> None:
+    one, two, other = load(data), load(data), load(data, selection={"holdout": 0.1, "seed": 1})
+    assert one.task.train.fingerprint == two.task.train.fingerprint
+    assert one.task.selection.fingerprint != other.task.selection.fingerprint
+    assert one.test.fingerprint == other.test.fingerprint
+    assert one.task.train.fingerprint != one.task.selection.fingerprint
+
+
+def test_a_selection_of_its_own_leaves_the_training_data_whole(data: Path) -> None:
+    folders(data / "val", NAMES, 2)
+    task = load(data, selection={"folder": "val"}).task
+    assert (task.train.size, task.selection.size) == (15, 6)
+
+
+def test_shifts(data: Path) -> None:
+    folders(data / "sketch", ["fox", "cat"])
+    draw(data / "a.png")
+    (data / "o.csv").write_text("path,label\na.png,pet\ntest/fox/test0.png,1\n")
+    suite = load(
+        data,
+        shifts={
+            "sketch": {"folder": "sketch", "classes": ["fox", "cat"]},
+            "kinds": {"list": "o.csv", "classes": {"pet": ["cat", "dog"], "wild": "fox"}},
+            "fog": {"corrupt": "fog", "severity": 5, "seed": 2},
+        },
+    )
+    sketch, kinds, fog = suite.shifts
+    assert sketch.labels.columns == ((2,), (0,))
+    manifest = sketch.split.load().manifest
+    assert dict(zip(manifest.ids, manifest.first.tolist(), strict=True))["fox/sketch0.png"] == 0
+    assert kinds.labels.columns == ((0, 1), (2,))
+    assert kinds.split.load().manifest.first.tolist() == [0, 1]
+    assert fog.labels.columns is None
+    assert fog.split.load().manifest.ids == suite.test.load().manifest.ids
+    assert fog.split.load().images[0].size == (8, 8)
+    assert [s.split.name for s in suite.shifts] == ["pets/sketch", "pets/kinds", "pets/fog"]
+
+
+def test_folder_names_are_keys_and_prompts_are_read(data: Path) -> None:
+    classes = {"cat": "tabby cat", "dog": "beagle", "fox": "red fox"}
+    shifts = {"noise": {"corrupt": "fog"}}
+    suite = load(data, classes=classes, shifts=shifts, defaults={"e2e-ft": {"lr": 0.01}})
+    assert suite.task.classnames == ("tabby cat", "beagle", "red fox")
+    assert suite.defaults == {"e2e-ft": {"lr": 0.01}}
+
+
+def test_classes_of_a_file_and_one_template(data: Path) -> None:
+    (data / "names.txt").write_text("cat\n dog \n\nfox\n")
+    suite = load(data, classes={"file": "names.txt"}, templates="a {}")
+    assert suite.task.classnames == ("cat", "dog", "fox")
+    assert suite.task.templates == ("a {}",)
+
+
+def test_class_names_may_be_numbers(tmp_path: Path) -> None:
+    for role in ("train", "test"):
+        folders(tmp_path / role, ["0", "1"])
+    assert load(tmp_path, classes=[1, 0]).task.classnames == ("1", "0")
+
+
+def test_data_come_from_the_option_and_then_from_beside_the_file(data: Path) -> None:
+    elsewhere = data.parent / "elsewhere"
+    folders(elsewhere / "test", NAMES, 2)
+    suite = suite_file.load(write(data, BASE), elsewhere, data.parent / "cache")
+    assert (suite.test.size, suite.task.train.size) == (6, 12)
+
+
+def test_the_card(data: Path) -> None:
+    path = write(data, BASE | {"shifts": {"a": {"corrupt": "fog"}, "b": {"folder": "x"}}})
+    card = suite_file.card(path)
+    assert (card.title, card.licence) == ("pets", "not stated")
+    assert card.shifts == {
+        "a": "fog of the test images, severity 3, seed 0",
+        "b": "images of x",
+    }
+
+
+def test_imagenet_names_and_templates_come_without_torch() -> None:
+    classes = suite_file.imagenet_classes()
+    assert len(classes) == 1000
+    assert (classes.keys[0], classes.prompts[0]) == ("n01440764", "tench")
+    assert (classes.prompts[657], classes.prompts[744]) == ("missile", "missile")
+    assert "missile" not in classes.spellings()
+    assert classes.spellings()["744"] == 744
+    templates = suite_file.openai_templates()
+    assert len(templates) == 80
+    assert templates[0] == "a bad photo of a {}."
+    assert all(template.count("{}") == 1 for template in templates)
+
+
+def test_imagenet_keys_and_prompts_are_in_one_order() -> None:
+    classes = suite_file.imagenet_classes()
+    assert list(classes.keys) == sorted(set(classes.keys))
+    names = dict(zip(classes.keys, classes.prompts, strict=True))
+    known = {"n02007558": "flamingo", "n03196217": "digital clock", "n15075141": "toilet paper"}
+    assert {key: names[key] for key in known} == known
+
+
+def test_importing_is_light() -> None:
+    code = (
+        "import sys; from bench import suite_file; suite_file.imagenet_classes(); "
+        "print([m for m in ('torch', 'open_clip', 'timm', 'scipy') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert result.stdout.strip() == "[]"
+
+
+# The documentation's examples
+
+
+def prepare(form: Mapping[str, Any], data: Path) -> None:
+    """Make the images that a documented example speaks of."""
+    classes = form["classes"]
+    if "file" in classes:
+        (data / classes["file"]).write_text("\n".join(NAMES))
+        classes = NAMES
+    sources = [form["train"], form["test"], form.get("selection", {})]
+    for source in [*sources, *form.get("shifts", {}).values()]:
+        own = list(source.get("classes", classes))
+        if "folder" in source:
+            folders(data / source["folder"], own)
+        if "list" in source:
+            draw(data / "image.png")
+            (data / source["list"]).write_text(f"path,label\nimage.png,{own[0]}\n")
+
+
+def examples() -> list[str]:
+    text = (ROOT / "docs/suite-file.md").read_text(encoding="utf-8")
+    return re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("example", examples())
+def test_documented_examples_load(tmp_path: Path, example: str) -> None:
+    form = BASE | yaml.safe_load(example)
+    prepare(form, tmp_path)
+    path = write(tmp_path, form)
+    if form["test"] == {"list": "test.csv"}:
+        (tmp_path / "test.csv").write_text("path,label\nimage.png,cat\n")
+    suite = suite_file.load(path, None, tmp_path / "cache")
+    assert [shift.name for shift in suite.shifts] == list(form.get("shifts", {}))
+    for split in (suite.task.train, suite.task.selection, *(s.split for s in suite.evaluations())):
+        assert len(split.load().images) == split.size > 0
+
+
+def test_every_corruption_is_documented() -> None:
+    from bench.corruptions import CORRUPTIONS
+
+    text = (ROOT / "docs/suite-file.md").read_text(encoding="utf-8")
+    listed = text[text.index("Corruptions:") : text.index("each with severity")]
+    assert re.findall(r"`(\w+)`", listed) == list(CORRUPTIONS)
+
+
+def test_the_cifar10_example_loads(tmp_path: Path) -> None:
+    form = yaml.safe_load((ROOT / "docs/examples/cifar10.yaml").read_text(encoding="utf-8"))
+    for role in ("train", "test"):
+        folders(tmp_path / "cifar10" / role, form["classes"], 10)
+    path = ROOT / "docs/examples/cifar10.yaml"
+    suite = suite_file.load(path, tmp_path, tmp_path / "cache")
+    assert (suite.task.train.size, suite.task.selection.size, suite.test.size) == (90, 10, 100)
+    assert [shift.name for shift in suite.shifts] == ["noise", "blur", "fog", "pixelate"]
+
+
+def test_real_cifar10_images(tmp_path: Path) -> None:
+    place = Path(os.environ.get("BENCH_TEST_DATA", ROOT.parent / "shared" / "data"))
+    archive = place / "cifar10_jpeg.zip"
+    if not archive.is_file():
+        pytest.skip(f"no {archive}: set BENCH_TEST_DATA to the folder that holds it")
+    with zipfile.ZipFile(archive) as file:
+        some = [name for name in file.namelist() if re.search(r"/00[01]\d\.jpg$", name)]
+        file.extractall(tmp_path, some)
+    path = ROOT / "docs/examples/cifar10.yaml"
+    suite = suite_file.load(path, tmp_path, tmp_path / "cache")
+    assert (suite.task.train.size, suite.task.selection.size, suite.test.size) == (180, 20, 200)
+    clean = suite.test.load().images[7]
+    for shift in suite.shifts:
+        image = shift.split.load().images[7]
+        assert image.size == (32, 32)
+        assert image.tobytes() != clean.tobytes()
+
+
+# Every way to get one wrong
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"tests": {}}, ["unknown key 'tests'", "did you mean 'test'"]),
+        ({"name": None}, ["name", "required"]),
+        ({"train": None}, ["train", "required"]),
+        ({"name": "../pets"}, ["name", "'../pets'", "letters, digits"]),
+        ({"name": "all"}, ["'all' is reserved"]),
+        ({"train": "train"}, ["train", "expected a mapping", "folder", "'train'"]),
+        ({"train": {"foldr": "train"}}, ["train", "'foldr'", "did you mean 'folder'"]),
+        ({"train": {}}, ["train", "just one of folder, list", "got none"]),
+        ({"train": {"folder": "a", "list": "b"}}, ["train", "got folder and list"]),
+        ({"train": {"folder": 3}}, ["train.folder", "string", "got 3"]),
+        ({"train": {"folder": "trian"}}, ["train", "data/trian", "--data", "BENCH_DATA"]),
+        ({"train": {"list": "none.csv"}}, ["train", "none.csv not found"]),
+        ({"selection": {"holdout": 1.0}}, ["selection.holdout", "less than 1", "got 1.0"]),
+        ({"selection": {"holdout": "x"}}, ["selection.holdout", "number", "'x'"]),
+        ({"selection": {"folder": "v", "seed": 1}}, ["selection", "'seed' does not go with"]),
+        ({"selection": {"folder": "train"}, "test": {"folder": "train"}}, ["test", "same images"]),
+        ({"test": {"folder": "train"}}, ["test: the same images as train"]),
+        ({"shifts": {"a": {"folder": "train"}}}, ["shifts.a: the same images as train"]),
+        ({"shifts": {"a b": {"corrupt": "fog"}}}, ["shifts.a b", "letters, digits"]),
+        ({"shifts": {"id": {"corrupt": "fog"}}}, ["shifts.id", "reserved"]),
+        ({"shifts": {"a": {"corrupt": "smog"}}}, ["shifts.a", "unknown corruption 'smog'"]),
+        ({"shifts": {"a": {"corrupt": "fog", "severity": 6}}}, ["shifts.a.severity", "got 6"]),
+        ({"shifts": {"a": {"corrupt": "fog", "sevrity": 3}}}, ["did you mean 'severity'"]),
+        ({"shifts": {"a": {"corrupt": "fog", "classes": []}}}, ["'classes' does not go with"]),
+        ({"shifts": {"a": {"folder": "x"}}}, ["shifts.a: x not found"]),
+        ({"shifts": ["fog"]}, ["shifts", "dictionary"]),
+        ({"defaults": {"e2e-ft": 3}}, ["defaults.e2e-ft", "dictionary", "got 3"]),
+        ({"model": 3}, ["model", "string", "got 3"]),
+        ({"classes": "imagnet"}, ["classes", "imagenet", "'imagnet'"]),
+        ({"classes": ["cat"]}, ["classes", "at least two classes, got 1"]),
+        ({"classes": ["cat", "dog", "cat"]}, ["classes", "class 'cat' is given 2 times"]),
+        ({"classes": ["cat", True]}, ["classes", "True is no name", "quotes"]),
+        ({"classes": {"cat": None, "dog": "dog"}}, ["classes", "None is no name"]),
+        ({"classes": ["cat", ""]}, ["classes", "'' is no name"]),
+        ({"classes": ["cat", 1.5]}, ["classes", "1.5 is no name"]),
+        ({"classes": {"file": "none.txt"}}, ["classes", "none.txt not found"]),
+        ({"classes": {"file": "."}}, ["classes", "cannot read"]),
+        ({"classes": ["cat", "dog"]}, ["train", "3 class folders", "2 classes", "fox"]),
+        ({"classes": [*NAMES, "owl", "elk"]}, ["train", "5 classes", "missing: owl, elk"]),
+        ({"templates": []}, ["templates", "openai-imagenet"]),
+        ({"templates": "openai"}, ["templates", "openai-imagenet", "'openai'"]),
+        ({"templates": ["a photo"]}, ["templates", "'a photo' must contain {}"]),
+        ({"templates": ["a {c}"]}, ["templates", "'a {c}' must contain {}"]),
+        ({"templates": ["{} and {}"]}, ["templates", "once"]),
+    ],
+)
+def test_mistakes_are_one_line(data: Path, changes: dict[str, Any], parts: list[str]) -> None:
+    refused(data, *parts, **changes)
+
+
+@pytest.mark.parametrize(
+    ("classes", "parts"),
+    [
+        (["cat", "dig"], ["unknown class 'dig'", "did you mean 'dog'"]),
+        (["cat", "cat"], ["'cat' is given 2 times"]),
+        ({"pet": ["cat", "dog"], "wild": ["fox", "cat"]}, ["'cat' is named more than once"]),
+        ({"pet": []}, ["every shift class needs at least one"]),
+        ({"pet": [True]}, ["True is no name"]),
+        ([], ["expected a list or a mapping"]),
+        ("cat", ["expected a list or a mapping"]),
+        (["cat", "dog"], ["2 classes are expected", "unexpected: fox"]),
+    ],
+)
+def test_mistakes_in_label_maps(data: Path, classes: Any, parts: list[str]) -> None:
+    folders(data / "s", NAMES, 1)
+    refused(data, "shifts.s", *parts, shifts={"s": {"folder": "s", "classes": classes}})
+
+
+def test_a_class_that_is_empty_is_named(data: Path) -> None:
+    for path in (data / "test/dog").iterdir():
+        path.unlink()
+    refused(data, "test: empty class folder", data / "test/dog")
+
+
+def test_a_holdout_of_nothing_is_an_error(tmp_path: Path) -> None:
+    folders(tmp_path / "train", NAMES, 1)
+    folders(tmp_path / "test", NAMES, 1)
+    refused(tmp_path, "selection: nothing to hold out")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("name: a\nname: b\n", [":2", "'name' is given twice"]),
+        ("shifts:\n  a: {corrupt: fog}\n  a: {corrupt: fog}\n", [":3", "'a' is given twice"]),
+        ("name: [a\n", ["no valid YAML"]),
+        ("", ["expected a mapping", "None"]),
+        ("- a\n", ["expected a mapping"]),
+        ("name: \x01\n", ["no valid YAML"]),
+        ("? [a]\n: b\n", ["no valid YAML"]),
+        ("!!python/object:os.system {}\n", ["no valid YAML"]),
+    ],
+)
+def test_what_is_no_suite_file_is_an_input_error(
+    tmp_path: Path, text: str, parts: list[str]
+) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        suite_file.load(path, None, tmp_path)
+    assert "\n" not in str(error.value)
+    for part in [str(path), *parts]:
+        assert part in str(error.value)
+
+
+def test_a_missing_or_binary_file_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xff")
+    for name in ("none.yaml", "binary.yaml", "."):
+        with pytest.raises(InputError, match="cannot read"):
+            suite_file.load(tmp_path / name, None, tmp_path)
