@@ -87,8 +87,8 @@ class Engine:
     def build_head(self, recipe: TextHead) -> None:
         """Build and store a zero-shot head."""
         if self.is_main:
-            with self.progress.task("zero-shot head", 1):
-                head = models.text_head(self.clip, recipe, self.where)
+            with self.progress.task("zero-shot head", len(recipe.classnames)) as task:
+                head = models.text_head(self.clip, recipe, self.where, task.advance)
                 self._write_weights(weights_key(recipe), head)
         self.processes.wait_for_everyone()
 

@@ -59,7 +59,8 @@ def predict_split(
     gives every process its own blocks. Raises CellError if a feature is not finite.
     """
     missing = {key: set(store.blocks(key, len(images))) for key in encoders}
-    wanted = sorted(set().union(*missing.values()))[share[0] :: share[1]]
+    rank, ranks = share
+    wanted = [b for b in sorted(set().union(*missing.values())) if b % ranks == rank]
     tower = tower.to(how.device).eval()
     for block, pixels in _decoded(images, transform, wanted, how):
         for key, weights in encoders.items():

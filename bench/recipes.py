@@ -47,13 +47,14 @@ class TextHead:
     """The zero-shot head of a backbone: one weight row per class, zero bias.
 
     Row = exp(logit_scale) * mean over templates of the normalised text embedding, normalised
-    again (methods.md section 1; wise-ft ``src/models/zeroshot.py``).
+    again (wise-ft ``src/models/zeroshot.py``). `precision` is that of the text tower's forward.
     """
 
     backbone: Backbone
     classnames: tuple[str, ...]
     templates: tuple[str, ...]
     normalize: bool = True
+    precision: str = "fp32"
 
 
 @dataclass(frozen=True)

@@ -104,8 +104,9 @@ class StepBatches:
             first = max(0, self.start - epoch * self.per_epoch)
             for step in range(first, self.per_epoch):
                 batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-                batch += batch[: -len(batch) % self.ranks]  # every rank gets equally many
-                yield [(epoch, sample) for sample in batch[self.rank :: self.ranks]]
+                share = -(-len(batch) // self.ranks)  # every rank gets equally many
+                mine = range(self.rank, share * self.ranks, self.ranks)
+                yield [(epoch, batch[i % len(batch)]) for i in mine]
 
 
 class _Descent:

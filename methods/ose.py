@@ -31,7 +31,7 @@ class OutputSpaceEnsemble(AlphaEnsemble):
     """
 
     name: ClassVar[str] = "ose"
-    title: ClassVar[str] = "Output-space ensemble (OSE)"
+    title: ClassVar[str] = "OSE"
     summary: ClassVar[str] = "Weighted average of zero-shot and fine-tuned probabilities."
     equation: ClassVar[str] = "p = alpha softmax(f_ft) + (1 - alpha) softmax(f_zs)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 1"

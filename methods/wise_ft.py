@@ -31,7 +31,7 @@ class WeightSpaceEnsemble(AlphaEnsemble):
     """
 
     name: ClassVar[str] = "wise-ft"
-    title: ClassVar[str] = "Weight-space ensemble (WiSE-FT)"
+    title: ClassVar[str] = "WiSE-FT"
     summary: ClassVar[str] = "Linear interpolation between zero-shot and fine-tuned weights."
     equation: ClassVar[str] = "theta = (1 - alpha) theta_zs + alpha theta_ft"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"

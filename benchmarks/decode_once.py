@@ -1,0 +1,84 @@
+"""How much is won by decoding a block once for all encoders that lack it.
+
+Two arms, measured in turn in one process: all encoders in one pass (as bench does), and one pass
+per encoder. Prints seconds of each pair and the ratio.
+
+    python benchmarks/decode_once.py [--images 256] [--encoders 11] [--pairs 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the bench command does
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+
+from bench.images import evaluation_transform
+from bench.models import Clip
+from bench.predict import Forward, predict_split
+from bench.store import Store
+
+
+class Jpegs:
+    """Photograph-sized JPEGs in memory, decoded when asked for."""
+
+    def __init__(self, count: int) -> None:
+        rng = np.random.default_rng(0)
+        self.files = []
+        for _ in range(count):
+            small = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            file = io.BytesIO()
+            Image.fromarray(small).resize((500, 375)).save(file, "JPEG", quality=90)
+            self.files.append(file.getvalue())
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return Image.open(io.BytesIO(self.files[index]))
+
+
+def seconds(images: Jpegs, clip: Clip, groups: list[list[str]]) -> float:
+    """Time to fill in the features of all encoders, group by group."""
+    tower, transform = clip.model.visual, evaluation_transform(clip.preprocess)
+    state = {name: tensor.clone() for name, tensor in tower.state_dict().items()}
+    how = Forward(torch.device("cpu"), "cpu", "fp32", 64, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        for group in groups:
+            encoders = {key: lambda: state for key in group}
+            predict_split(images, transform, tower, encoders, Store(Path(folder)), how)
+        return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--encoders", type=int, default=11)
+    parser.add_argument("--pairs", type=int, default=3)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-S-32-alt").eval()
+    preprocess = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
+    clip, images = Clip(model, None, preprocess), Jpegs(options.images)
+    keys = [f"{i:02d}" for i in range(options.encoders)]
+    ratios = []
+    for _ in range(options.pairs):
+        once, each = seconds(images, clip, [keys]), seconds(images, clip, [[k] for k in keys])
+        ratios.append(each / once)
+        print(f"decoded once {once:.2f} s, once per encoder {each:.2f} s, ratio {ratios[-1]:.2f}")
+    print(f"median ratio over {options.pairs} pairs: {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The SGD loop: its formulae, its reproducibility, its hooks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor, nn
+
+import bench.train
+from bench.errors import CellError
+from bench.images import RATIO, SCALE, TrainImages, crop_box
+from bench.store import Store
+from bench.train import ImageClassifier, StepBatches, Training, sample_order
+from bench.trainer import GradientTrainer, rate
+
+SIZE, CLASSES, SIDE = 50, 3, 8
+
+
+class Pictures:
+    def __init__(self) -> None:
+        self.pixels = np.random.default_rng(0).integers(0, 256, (SIZE, 9, 9, 3), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return SIZE
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return Image.fromarray(self.pixels[index])
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image, dtype=np.float32) / 255).permute(2, 0, 1)
+
+
+def build() -> ImageClassifier:
+    generator = torch.Generator().manual_seed(3)
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 5), nn.Dropout(0.2))
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.copy_(torch.rand(parameter.shape, generator=generator) - 0.5)
+    weight = torch.rand((CLASSES, 5), generator=generator)
+    return ImageClassifier(encoder, weight, torch.zeros(CLASSES), normalize=True)
+
+
+def training(store: Path, progress: Any = lambda done, total: None, workers: int = 0) -> Training:
+    labels = np.arange(SIZE) % CLASSES
+    images = TrainImages(Pictures(), labels, SIDE, to_tensor, seed=1)
+    return Training(build, images, SIZE, 1, "key", Store(store), "cpu", workers, progress)
+
+
+QUICK = GradientTrainer(lr=0.01, batch_size=16, epochs=3, warmup=0.2)
+
+
+GOLDEN = {
+    "encoder.1.bias": 0.143588,
+    "encoder.1.weight": 28.29244,
+    "head.bias": 0.073922,
+    "head.weight": 0.403064,
+}
+
+
+def test_golden_steps(tmp_path: Path) -> None:
+    """If this fails on purpose, raise GradientTrainer.version and record the new numbers."""
+    weights = QUICK.train(training(tmp_path))
+    assert GradientTrainer.version == 1
+    assert weights.keys() == {"encoder.1.weight", "encoder.1.bias", "head.weight", "head.bias"}
+    start = build().state_dict()
+    moved = {n: float((t - start[n]).double().abs().sum()) for n, t in weights.items()}
+    assert moved == pytest.approx(GOLDEN, rel=1e-3)
+
+
+def test_the_same_bits_again_and_with_worker_processes(tmp_path: Path) -> None:
+    first = QUICK.train(training(tmp_path / "a"))
+    for workers in (0, 2):
+        other = QUICK.train(training(tmp_path / f"b{workers}", workers=workers))
+        assert all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("after", [1, 4, 5, 9])
+def test_a_killed_training_goes_on_to_the_same_bits(
+    tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = QUICK.train(training(tmp_path / "whole"))
+    monkeypatch.setattr(bench.train, "CHECKPOINT_SECONDS", -1.0)
+    steps = 0
+
+    def kill(done: int, total: int) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        QUICK.train(training(tmp_path / "killed", kill))
+    seen: list[int] = []
+    rest = QUICK.train(training(tmp_path / "killed", lambda done, total: seen.append(done)))
+    assert len(seen) == 12 - (after - 1)  # the step before the kill was saved
+    assert all(torch.equal(whole[name], rest[name]) for name in whole)
+
+
+@dataclass(frozen=True)
+class Teaching(GradientTrainer):
+    """An EMA teacher through the hooks, and a penalty."""
+
+    def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
+        return {n: t.detach().clone() for n, t in model.state_dict().items()}
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        return 0.1 * sum((p**2).sum() for p in model.parameters())  # type: ignore[return-value]
+
+    def after_step(self, model: nn.Module, state: dict[str, Tensor], step: int) -> None:
+        for name, tensor in model.state_dict().items():
+            state[name].lerp_(tensor, 0.5)
+
+    def result(self, model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return state
+
+
+def test_hooks_are_called_and_their_state_survives_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Teaching(lr=0.01, batch_size=16, epochs=2, warmup=0.2)
+    whole = trainer.train(training(tmp_path / "whole"))
+    plain = GradientTrainer(lr=0.01, batch_size=16, epochs=2, warmup=0.2)
+    assert not torch.equal(
+        whole["head.weight"], plain.train(training(tmp_path / "p"))["head.weight"]
+    )
+    monkeypatch.setattr(bench.train, "CHECKPOINT_SECONDS", -1.0)
+
+    def kill(done: int, total: int) -> None:
+        if done > 64:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train(training(tmp_path / "killed", kill))
+    rest = trainer.train(training(tmp_path / "killed"))
+    assert all(torch.equal(whole[name], rest[name]) for name in whole)
+
+
+def test_divergence_is_a_failed_cell(tmp_path: Path) -> None:
+    with pytest.raises(CellError, match="diverged"):
+        GradientTrainer(lr=1e30, batch_size=16, epochs=3, warmup=0, clip=0).train(
+            training(tmp_path)
+        )
+
+
+def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
+    trainer = GradientTrainer(lr=2.0, warmup=10)
+    rates = [rate(trainer, step, 110) for step in range(110)]
+    assert rates[:10] == pytest.approx([2.0 * (s + 1) / 10 for s in range(10)])
+    assert rates[10] == pytest.approx(2.0)
+    assert rates[60] == pytest.approx(1.0)
+    assert 0 < rates[-1] < 0.01
+    assert rate(GradientTrainer(lr=2.0, warmup=0.1), 10, 100) == pytest.approx(2.0)
+
+
+@given(
+    size=st.integers(1, 40), batch=st.integers(1, 12), epochs=st.integers(1, 3),
+    ranks=st.integers(1, 3), data=st.data(),
+)  # fmt: skip
+def test_batches_cover_each_epoch_once(
+    size: int, batch: int, epochs: int, ranks: int, data: st.DataObject
+) -> None:
+    whole = StepBatches(5, size, batch, epochs, 0)
+    steps = list(whole)
+    assert len(steps) == len(whole)
+    assert Counter(i for s in steps for i in s) == Counter(
+        (e, i) for e in range(epochs) for i in range(size)
+    )
+    start = data.draw(st.integers(0, len(steps)))
+    assert list(StepBatches(5, size, batch, epochs, start)) == steps[start:]
+    shares = [list(StepBatches(5, size, batch, epochs, 0, r, ranks)) for r in range(ranks)]
+    for step, parts in zip(steps, zip(*shares, strict=True), strict=True):
+        together = [i for part in parts for i in part]
+        assert set(together) == set(step)
+        assert len({len(part) for part in parts}) == 1
+
+
+def test_the_order_changes_with_the_epoch_and_the_seed() -> None:
+    orders = {tuple(sample_order(s, e, 30)) for s in range(3) for e in range(3)}
+    assert len(orders) == 9
+    assert all(sorted(order) == list(range(30)) for order in orders)
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 1000))
+def test_crops_lie_inside(width: int, height: int, seed: int) -> None:
+    left, top, w, h = crop_box(width, height, np.random.default_rng(seed))
+    assert w > 0 and h > 0 and left >= 0 and top >= 0
+    assert left + w <= width and top + h <= height
+
+
+def test_crops_are_distributed_as_torchvisions() -> None:
+    from torchvision.transforms import RandomResizedCrop
+
+    rng, image = np.random.default_rng(0), torch.zeros(3, 100, 120)
+    torch.manual_seed(0)
+    ours = np.array([crop_box(120, 100, rng) for _ in range(4000)])
+    theirs = np.array(
+        [RandomResizedCrop.get_params(image, list(SCALE), list(RATIO)) for _ in range(4000)]
+    )[:, [1, 0, 3, 2]]
+    assert np.abs(ours.mean(0) - theirs.mean(0)).max() < 0.5
+    assert np.abs(ours.std(0) - theirs.std(0)).max() < 0.5
