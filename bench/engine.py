@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 
 from bench import models
 from bench.addresses import weights_key
@@ -83,6 +83,20 @@ class Engine:
     def is_main(self) -> bool:
         """Whether this process writes and reports."""
         return bool(self.processes.is_main_process)
+
+    def announce(self, keys: Sequence[str] | None) -> None:
+        """Tell the other processes which items come next; None: nothing more. First process only.
+
+        Only the first process decides what is pending: two that both looked at the store, one a
+        moment after the other, could disagree and wait for each other for ever.
+        """
+        broadcast_object_list([keys])
+
+    def heard(self) -> Sequence[str] | None:
+        """What the first process announced. Waits for it; other processes only."""
+        order: list[Sequence[str] | None] = [None]
+        broadcast_object_list(order)
+        return order[0]
 
     def build_head(self, recipe: TextHead) -> None:
         """Build and store a zero-shot head."""

@@ -117,9 +117,8 @@ class _Descent:
 
         torch.manual_seed(inputs.seed)
         self.trainer, self.inputs = trainer, inputs
-        mixed = "bf16" if trainer.precision == "bf16" else "no"
         self.accelerator: Accelerator = Accelerator(
-            cpu=inputs.device == "cpu", mixed_precision=mixed
+            cpu=inputs.device == "cpu", mixed_precision="no"
         )
         self.model = inputs.build().train().to(self.accelerator.device)
         self.state = trainer.state_dict(self.model)
@@ -166,7 +165,9 @@ class _Descent:
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.trainer, self.step, steps)
         batch = {"images": images.to(device), "labels": labels.to(device)}
-        with self.accelerator.autocast():
+        # Not accelerate's autocast: its precision is one for the whole process.
+        bf16 = self.trainer.precision == "bf16"
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             embeddings = self.trainer.encode(self.parallel, batch)
         loss = self.trainer.loss(embeddings, self.step)
         penalty = self.trainer.penalty(self.model)

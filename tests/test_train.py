@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,15 @@ def test_hooks_are_called_and_their_state_survives_a_kill(
         trainer.train(training(tmp_path / "killed", kill))
     rest = trainer.train(training(tmp_path / "killed"))
     assert all(torch.equal(whole[name], rest[name]) for name in whole)
+
+
+def test_bf16_is_close_to_fp32_and_keeps_fp32_weights(tmp_path: Path) -> None:
+    full = QUICK.train(training(tmp_path / "fp32"))
+    half = replace(QUICK, precision="bf16").train(training(tmp_path / "bf16"))
+    for name in full:
+        assert half[name].dtype == torch.float32
+        torch.testing.assert_close(half[name], full[name], rtol=0.1, atol=0.05)
+    assert not torch.equal(half["encoder.1.weight"], full["encoder.1.weight"])
 
 
 def test_divergence_is_a_failed_cell(tmp_path: Path) -> None:
