@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
+import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.dataset import Suite
+from bench import suite_file
 from bench.errors import unknown
 from bench.metrics import METRICS
 from bench.parameters import parameters
-from bench.paths import cache_dir
+from bench.paths import cache_dir, data_dir
 from bench.plan import Counts, Plan
 from bench.records import Missing, Record
 from bench.registry import datasets, find_dataset, find_method, methods
+from bench.request import find_suites, is_suite_file
 from bench.selection import RULES
+from bench.session import Estimate
 from bench.study import configured
 
 KINDS = ("methods", "suites", "shifts", "metrics", "rules")
@@ -44,9 +47,9 @@ def _suite_line(name: str, data: Path | None) -> str:
 
 
 def card(name: str, suite_name: str) -> dict[str, Any]:
-    """The card of a method or of a suite. Raises InputError for an unknown name."""
-    if name in datasets():
-        found = datasets()[name].card
+    """The card of a method, of a suite or of a suite file. InputError for an unknown name."""
+    if name in datasets() or is_suite_file(name):
+        found = suite_file.card(Path(name)) if is_suite_file(name) else datasets()[name].card
         return {
             "suite": name, "title": found.title, "source": found.source,
             "licence": found.licence, "shifts": dict(found.shifts), "citation": found.citation,
@@ -54,7 +57,7 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
     if name not in methods():
         raise unknown("method or suite", name, [*methods(), *datasets()])
     method = find_method(name)
-    suite = _suite(suite_name)
+    suite = find_suites(suite_name, data_dir(None), cache_dir(None))[0]
     return {
         "method": name,
         "title": method.title,
@@ -72,11 +75,6 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
     }
 
 
-def _suite(name: str) -> Suite:
-    with tempfile.TemporaryDirectory() as folder:
-        return find_dataset(name)().suite(None, cache_dir(Path(folder)))
-
-
 def as_text(value: Mapping[str, Any], indent: int = 0) -> str:
     """Nested mappings as indented lines."""
     lines = []
@@ -89,21 +87,20 @@ def as_text(value: Mapping[str, Any], indent: int = 0) -> str:
     return "\n".join(lines)
 
 
-def summary(left: Sequence[Counts], seconds: float | None) -> str:
+def summary(left: Sequence[Counts], time: Estimate | None) -> str:
     """One line: what is still to be done, and how long it takes by earlier measurements."""
     trainings = sum(c.trainings for c in left)
     forwards, decodes = sum(c.forwards for c in left), sum(c.decodes for c in left)
     cells = sum(c.cells for c in left)
     if not cells:
         return "to do: nothing, every cell is in the cache"
-    time = "no timing yet on this machine" if seconds is None else f"about {_time(seconds)}"
     return (
-        f"to do: {trainings} trainings, {forwards:,} forwards of {decodes:,} decoded images, "
-        f"{cells} cells; {time}"
+        f"to do: {_number(trainings, 'training')}, {forwards:,} forwards of "
+        f"{decodes:,} decoded images, {cells} cells; {_time(time)}"
     )
 
 
-def counts_text(plans: Sequence[Plan], left: Sequence[Counts], seconds: float | None) -> str:
+def counts_text(plans: Sequence[Plan], left: Sequence[Counts], time: Estimate | None) -> str:
     """The plan of a run in a few lines per suite."""
     lines = []
     for plan, count in zip(plans, left, strict=True):
@@ -115,8 +112,8 @@ def counts_text(plans: Sequence[Plan], left: Sequence[Counts], seconds: float | 
             f"  trainings: {count.trainings} ({count.training_images:,} images)",
         ]
         lines += [
-            f"  forwards on {f.split}: {f.forwards:,} images by {f.encoders} encoders "
-            f"({f.merges} merged), {f.decodes:,} decoded"
+            f"  forwards on {f.split}: {f.forwards:,} by {_number(f.encoders, 'encoder')} "
+            f"({f.merges} merged), {f.decodes:,} images decoded"
             for f in count.splits
         ]
         lines += [
@@ -126,7 +123,31 @@ def counts_text(plans: Sequence[Plan], left: Sequence[Counts], seconds: float | 
         if plan.undecided:
             names = dict.fromkeys(fit.row.name for fit in plan.undecided)
             lines.append(f"  still to be chosen on the selection split: {', '.join(names)}")
-    return "\n".join([*lines, summary(left, seconds)])
+    return "\n".join([*lines, summary(left, time)])
+
+
+def plan_data(
+    out: Path, plans: Sequence[Plan], left: Sequence[Counts], time: Estimate | None
+) -> dict[str, Any]:
+    """The plan of a run for ``--json``: per study what `counts_text` says, in numbers."""
+    studies = [
+        {
+            "suite": p.study.suite.name,
+            "model": str(p.study.backbone),
+            "rows": [row.name for row in p.study.rows],
+            "seeds": list(p.study.seeds),
+            "undecided": sorted({fit.row.name for fit in p.undecided}),
+            **dataclasses.asdict(c),
+            "forwards": c.forwards,
+            "decodes": c.decodes,
+        }
+        for p, c in zip(plans, left, strict=True)
+    ]
+    return {
+        "out": str(out),
+        "estimate": None if time is None else dataclasses.asdict(time),
+        "studies": studies,
+    }
 
 
 def result_data(out: Path, records: Sequence[Record], missing: Sequence[Missing]) -> dict[str, Any]:
@@ -135,5 +156,13 @@ def result_data(out: Path, records: Sequence[Record], missing: Sequence[Missing]
     return {"out": str(out), "cells": cells, "missing": [m.model_dump() for m in missing]}
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _time(time: Estimate | None) -> str:
+    if time is None:
+        return "no timing yet on this machine"
+    minutes = time.seconds / 60
+    much = f"{minutes:.0f} min" if minutes >= 2 else f"{math.ceil(time.seconds)} s"
+    return f"about {much}{' by rates measured on another machine' if time.elsewhere else ''}"

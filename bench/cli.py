@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench import __version__
+from bench.errors import BenchError, CellError, InputError, one_line
+from bench.streams import say
 
 if TYPE_CHECKING:
+    from bench.run import Outcome
     from bench.session import Session
 
 HELP = {
@@ -44,6 +48,8 @@ HELP = {
     "debug": "Show tracebacks and debug messages.",
 }
 PATH = click.Path(path_type=Path)
+JSON = click.option("--json", "as_json", is_flag=True, help=HELP["json"])
+DEBUG = click.option("--debug", is_flag=True, expose_value=False, help=HELP["debug"])
 
 
 def _option(name: str, metavar: str | None = None, **kind: Any) -> Callable[..., Any]:
@@ -72,8 +78,8 @@ RUN_OPTIONS = (
     _option("out", type=PATH),
     _option("cache-dir", type=PATH),
     _option("config", "run.yaml", type=PATH),
-    click.option("--json", "as_json", is_flag=True, help=HELP["json"]),
-    click.option("--debug", is_flag=True, help=HELP["debug"]),
+    JSON,
+    DEBUG,
 )
 
 
@@ -96,72 +102,77 @@ def cli() -> None:
 @cli.command("run")
 @run_options
 @click.option("--dry-run", is_flag=True, help="Show the plan and stop.")
-def run_command(as_json: bool, dry_run: bool, debug: bool, **options: Any) -> None:
+def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
     """Train, evaluate and write a leaderboard. Repeat the command to resume."""
     session = _session(options)
     if dry_run:
         _show_plan(session, as_json)
         return
     from bench import session as sessions
+    from bench.catalogue import summary
     from bench.display import display
+    from bench.progress import Silent
 
-    with _first_process_speaks() as speaks:
-        if speaks and not as_json:
-            _print_counts(session)
-        outcomes = sessions.run(session, lambda: display(session.asked(), as_json or not speaks))
-        if speaks:
-            _show_result(session, outcomes, as_json)
+    if not sessions.is_first_process():
+        sessions.run(session, lambda: nullcontext(Silent()))
+        return
+    if not as_json:
+        left = session.left()
+        say(summary(left, sessions.estimate(session, left)), sys.stderr)
+    outcomes = sessions.run(session, lambda: display(session.asked(), as_json))
+    _show_result(session, outcomes, as_json)
 
 
 @cli.command("plan")
 @run_options
-def plan_command(as_json: bool, debug: bool, **options: Any) -> None:
+def plan_command(as_json: bool, **options: Any) -> None:
     """Show what `bench run` with the same options would do: trainings, forwards, decodes."""
     _show_plan(_session(options), as_json)
 
 
 @cli.command("list")
 @click.argument("what", required=False, metavar="[methods|suites|shifts|metrics|rules]")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with the data sets.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--data", type=PATH, help=HELP["data"])
+@JSON
+@DEBUG
 def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
     """List methods, suites and their shifts, metrics and selection rules."""
     from bench import catalogue
+    from bench.paths import data_dir
 
-    listed = catalogue.listing(what, data)
-    click.echo(json.dumps(listed, indent=1) if as_json else catalogue.as_text(listed))
+    _show(catalogue.listing(what, data_dir(data)), as_json)
 
 
 @cli.command("show")
 @click.argument("name")
-@click.option("--suite", default="mini", help="Whose default hyper-parameters to show.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--suite", default="mini", help="Whose hyper-parameters to show. [default: mini]")
+@JSON
+@DEBUG
 def show_command(name: str, suite: str, as_json: bool) -> None:
-    """Show the card of a method (idea, equation, source, hyper-parameters) or of a suite."""
+    """Show the card of a method (idea, source, hyper-parameters), a suite or a suite file."""
     from bench import catalogue
 
-    card = catalogue.card(name, suite)
-    click.echo(json.dumps(card, indent=1) if as_json else catalogue.as_text(card))
+    _show(catalogue.card(name, suite), as_json)
 
 
 @cli.command("report")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Output folder. [default: the run's]")
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--out", type=PATH, help="Output folder. [default: the run's]")
+@DEBUG
 def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
     """Write report.md and report.html again from the records of one or more finished RUNS."""
     from bench import report
-    from bench.errors import InputError
-    from bench.paths import writable
+    from bench.paths import check_writable
     from bench.session import read_run
 
     if len(runs) > 1 and out is None:
         raise InputError("bench report of several runs needs --out FOLDER")
+    target = check_writable(out or runs[0], "output folder")
     folders = [read_run(run) for run in runs]
     records = {r.model_dump_json(): r for found, _ in folders for r in found}
     missing = [m for _, lacking in folders for m in lacking]
-    target = writable(out or runs[0], "output folder")
     for path in report.write(target, records.values(), missing):
-        click.echo(path)
+        say(str(path), sys.stdout)
 
 
 def _session(options: dict[str, Any]) -> Session:
@@ -172,101 +183,92 @@ def _session(options: dict[str, Any]) -> Session:
     return prepare(load(options.pop("config"), options))
 
 
+def _show(data: dict[str, Any], as_json: bool) -> None:
+    from bench.catalogue import as_text
+
+    say(json.dumps(data, indent=1) if as_json else as_text(data), sys.stdout)
+
+
 def _show_plan(session: Session, as_json: bool) -> None:
-    from bench import session as sessions
-    from bench.plan import counts
+    from bench import catalogue
+    from bench.session import estimate
 
-    left = [counts(p, session.store) for p in session.plans]
-    seconds = sessions.estimate(session, left)
+    plans, left = session.plans, session.left()
+    time = estimate(session, left)
     if as_json:
-        import dataclasses
-
-        studies = [
-            dataclasses.asdict(c) | {"forwards": c.forwards, "decodes": c.decodes} for c in left
-        ]
-        click.echo(json.dumps({"out": str(session.out), "seconds": seconds, "studies": studies}))
+        data = catalogue.plan_data(session.out, plans, left, time)
+        say(json.dumps(data, indent=1), sys.stdout)
     else:
-        from bench.catalogue import counts_text
-
-        click.echo(counts_text(session.plans, left, seconds))
+        say(catalogue.counts_text(plans, left, time), sys.stdout)
 
 
-def _print_counts(session: Session) -> None:
-    from bench import session as sessions
-    from bench.catalogue import summary
-    from bench.plan import counts
-
-    left = [counts(p, session.store) for p in session.plans]
-    click.echo(summary(left, sessions.estimate(session, left)), err=True)
-
-
-def _show_result(session: Session, outcomes: Any, as_json: bool) -> None:
-    from bench.errors import CellError
-
+def _show_result(session: Session, outcomes: Sequence[Outcome], as_json: bool) -> None:
+    """Print the leaderboards. Raises CellError, for exit code 1, if a cell is missing."""
     records = [r for outcome in outcomes for r in outcome.records]
     missing = [m for outcome in outcomes for m in outcome.missing]
     if as_json:
         from bench.catalogue import result_data
 
-        click.echo(json.dumps(result_data(session.out, records, missing)))
+        say(json.dumps(result_data(session.out, records, missing)), sys.stdout)
     else:
-        from rich.console import Console
+        from bench.display import leaderboards
 
-        from bench import console
-        from bench.leaderboard import boards
-
-        output = Console()
-        for board in boards(records, missing):
-            output.print(console.table(board, output.width))
-        click.echo(f"report: {session.out / 'report.html'} and report.md")
+        say(leaderboards(records, missing), sys.stdout)
+        say(f"report: {session.out / 'report.html'} and report.md", sys.stdout)
     if missing:
-        places = sorted({f"{m.method} on {m.shift}: {m.reason}" for m in missing})
-        raise CellError(f"{len(places)} cells failed, the others stand: {'; '.join(places[:3])}")
-
-
-@contextmanager
-def _first_process_speaks() -> Iterator[bool]:
-    """Whether this process is the first of those that ``accelerate launch`` started."""
-    yield os.environ.get("RANK", "0") == "0"
+        reasons = [f"{m.method} on {m.shift}: {m.reason}" for m in missing]
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        said = "; ".join(reasons[:3]) + more
+        raise CellError(f"cells failed, {len(missing)} in all, the others stand: {said}")
 
 
 def main() -> None:
     """Run the command line and exit with the code of what happened."""
-    sys.exit(_exit_code(sys.argv[1:]))
+    # Threads that wait by spinning make torch up to 20 times slower on a CPU with other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    arguments = sys.argv[1:]
+    _set_up_logging("--debug" in arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(exit_code(arguments))
 
 
-def _exit_code(arguments: list[str]) -> int:
-    debug = "--debug" in arguments
+def _set_up_logging(debug: bool) -> None:
+    """Our warnings on standard error; those of other packages, and more of ours, to debug only."""
+    import logging
+
     if debug:
-        import logging
-
-        logging.basicConfig(level=logging.DEBUG)
+        logging.basicConfig(level=logging.INFO)
         logging.getLogger("bench").setLevel(logging.DEBUG)
-    from bench.errors import BenchError
+        return
+    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
+    logging.basicConfig(format="bench: %(message)s", level=logging.CRITICAL)
+    logging.getLogger("bench").setLevel(logging.WARNING)
 
+
+def exit_code(arguments: Sequence[str]) -> int:
+    """Run the command line; an error is one line on standard error, or a traceback to debug."""
     try:
-        result = cli.main(arguments, prog_name="bench", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        cli.main(list(arguments), prog_name="bench", standalone_mode=False)
         return 0
-    except click.UsageError as error:
-        return _failed(error.format_message(), 2)
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message(), sys.stdout)
+        return 0
     except click.ClickException as error:
         return _failed(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         return _failed("interrupted; the same command goes on where it stopped", 130)
-    except BenchError as error:
-        if debug:
-            raise
-        return _failed(str(error), error.exit_code)
     except Exception as error:
-        if debug:
-            raise
-        return _failed(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
-    return result if isinstance(result, int) else 0
+        if "--debug" in arguments:
+            import traceback
+
+            traceback.print_exc()
+        if isinstance(error, BenchError):
+            return _failed(one_line(error), error.exit_code)
+        if isinstance(error, OSError):
+            return _failed(one_line(error), 1)
+        return _failed(f"internal error, --debug shows where: {one_line(error)}", 1)
 
 
 def _failed(message: str, code: int) -> int:
-    last = message.strip().splitlines()[-1] if "Traceback" in message else message
-    click.echo(f"bench: {' '.join(last.removeprefix('bench.errors.').split())}", err=True)
+    say(f"bench: {' '.join(message.split())}", sys.stderr)
     return code

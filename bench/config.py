@@ -8,25 +8,49 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
+from pydantic_core import PydanticCustomError
 
 from bench.errors import InputError, unknown
 from bench.selection import RULES
 
 
+def _invalid(message: str) -> PydanticCustomError:
+    return PydanticCustomError("config", "{message}", {"message": message})
+
+
 def _listed(value: Any) -> Any:
     """A comma separated text as a list of its parts; one number as a list."""
     if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if value == []:
+        raise _invalid("expected at least one, comma separated")
     return [value] if isinstance(value, int) else value
 
 
-Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(_listed), pydantic.Field(min_length=1)]
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise _invalid("expected a number")
+    return value
+
+
+def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """The seeds in ascending order: their order means nothing."""
+    for seed in seeds:
+        if seeds.count(seed) > 1:
+            raise _invalid(f"seed {seed} is listed twice")
+    return tuple(sorted(seeds))
+
+
+Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(_listed)]
+Number = Annotated[int, pydantic.BeforeValidator(_no_bool)]
 Seeds = Annotated[
-    tuple[Annotated[int, pydantic.Field(ge=0, lt=2**31)], ...],
+    tuple[Annotated[Number, pydantic.Field(ge=0, lt=2**31)], ...],
     pydantic.BeforeValidator(_listed),
-    pydantic.Field(min_length=1),
+    pydantic.AfterValidator(_distinct),
 ]
-Positive = Annotated[int, pydantic.Field(ge=1)]
+Positive = Annotated[Number, pydantic.Field(ge=1)]
+Name = Annotated[str, pydantic.Field(min_length=1)]
+Device = Annotated[Name, pydantic.Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 
 
 class RunConfig(pydantic.BaseModel):
@@ -37,28 +61,21 @@ class RunConfig(pydantic.BaseModel):
     suite: Names = ("mini",)
     methods: Names = ("all",)
     shifts: Names = ("all",)
-    model: str | None = None
-    pretrained: str | None = None
+    model: Name | None = None
+    pretrained: Name | None = None
     seeds: Seeds = (0,)
     data: Path | None = None
-    device: str = "auto"
+    device: Device = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
     train_batch_size: Positive | None = None
     eval_batch_size: Positive = 256
-    workers: Annotated[int, pydantic.Field(ge=0)] | None = None
+    workers: Annotated[Number, pydantic.Field(ge=0)] | None = None
     limit: Positive | None = None
     select: str = "within-1pt"
     curves: bool | None = None
     set: Mapping[str, Mapping[str, Any]] = {}
     out: Path | None = None
     cache_dir: Path | None = None
-
-    @pydantic.field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed is listed twice")
-        return seeds
 
     def results(self) -> dict[str, Any]:
         """The options that can change a number (not where and how fast it is computed)."""
@@ -69,28 +86,26 @@ class RunConfig(pydantic.BaseModel):
 def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     """The configuration of a run file (if any) with `options` on top of it.
 
+    `options` are named as the fields; None is not given, ``set`` is a tuple of assignments.
     Raises InputError, one line that names the option, for unknown keys and bad values.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        values = {str(k).replace("-", "_"): v for k, v in _yaml(path).items()}
+    values = {} if path is None else _yaml(path)
     given = {name: value for name, value in options.items() if value is not None}
-    where = f"{path}: " if path else ""
+    assigned = parse_assignments(given.pop("set", ()))
     for name in values:
         if name not in RunConfig.model_fields:
             raise unknown(f"option in {path}", name, RunConfig.model_fields)
-    assignments = given.pop("set", ())
     try:
-        merged = _merged(values.get("set") or {}, parse_assignments(assignments))
-        config = RunConfig.model_validate(values | given | {"set": merged})
+        config = RunConfig.model_validate(values | given)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        shown = first["input"] if not isinstance(first["input"], dict) else ""
-        raise InputError(f"{where}{option} {shown!s}: {first['msg']}") from error
+        first = error.errors(include_url=False)[0]
+        name, *inner = (str(part) for part in first["loc"] if isinstance(part, str))
+        place = f"--{name.replace('_', '-')}" if name in given else f"{path}: {name}"
+        where = ".".join([place, *inner])
+        raise InputError(f"{where} {first['input']}: {first['msg']}") from error
     if config.select not in RULES:
         raise unknown("selection rule", config.select, RULES)
-    return config
+    return config.model_copy(update={"set": _merged(config.set, assigned)})
 
 
 def parse_assignments(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -112,12 +127,15 @@ def _merged(
 
 
 def _yaml(path: Path) -> dict[str, Any]:
+    """The options in a run file; dashes in their names are as good as underscores."""
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"--config {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"--config {path} is not a text file") from error
     except yaml.YAMLError as error:
-        raise InputError(f"--config {path} is not YAML: {str(error).splitlines()[0]}") from error
+        raise InputError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, dict):
-        raise InputError(f"--config {path}: expected a mapping of options")
-    return loaded
+        raise InputError(f"--config {path}: expected options such as 'seeds: 0', got {loaded!r}")
+    return {str(name).replace("-", "_"): value for name, value in loaded.items()}

@@ -150,7 +150,7 @@ class Suite:
     """A task, its ID test set and named shifts.
 
     `defaults` holds hyper-parameters that suit this suite's size ({method: {parameter: value}});
-    `shift_count` is the number of shifts of the whole suite, of which `shifts` may be a part;
+    `all_shifts` names the shifts of the whole suite, of which `shifts` may be a part;
     `model`, `pretrained` name its default backbone; `curves` says whether every alpha is
     evaluated on the shifts by default; `notes` are watermarks that every output of it carries.
     """
@@ -164,11 +164,11 @@ class Suite:
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     curves: bool = False
     notes: tuple[str, ...] = ()
-    shift_count: int = -1
+    all_shifts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.shift_count < 0:
-            object.__setattr__(self, "shift_count", len(self.shifts))
+        if not self.all_shifts:
+            object.__setattr__(self, "all_shifts", tuple(shift.name for shift in self.shifts))
 
     def only(self, names: Sequence[str]) -> Suite:
         """The suite with the shifts `names`, in the suite's order; InputError for unknown ones."""
@@ -177,6 +177,10 @@ class Suite:
             if name not in valid:
                 raise unknown(f"shift of {self.name}", name, [*valid, "all"])
         return replace(self, shifts=tuple(s for s in self.shifts if s.name in names))
+
+    def position(self, shift: str) -> int:
+        """Where an evaluation set stands in the whole suite: 0 for ``id``, then its shifts."""
+        return 1 + self.all_shifts.index(shift) if shift in self.all_shifts else 0
 
     def evaluations(self) -> tuple[Shift, ...]:
         """The ID test set (named ``id``) followed by the shifts."""

@@ -12,33 +12,42 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.progress import Task as Bar
+from rich.text import Text
 
 from bench import console
 from bench.leaderboard import boards
 from bench.progress import Task
 from bench.records import Missing, Record
+from bench.streams import say
 
 QUIET_SECONDS = 2.0
 """Work shorter than this is not announced."""
 
 
-@dataclass
+class _LeftColumn(ProgressColumn):
+    """How much is done and how long the rest takes; nothing for work that is one step."""
+
+    def render(self, task: Bar) -> Text:
+        if task.total is None:
+            return Text()
+        left = task.time_remaining
+        soon = "" if left is None else f", about {left:.0f} s left"
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f}{soon}")
+
+
+@dataclass(frozen=True)
 class _BarTask:
     bars: Progress
-    label: str
-    total: int
-    number: TaskID | None = None
+    number: TaskID
 
     def advance(self, count: int) -> None:
-        if self.number is None:
-            self.number = self.bars.add_task(self.label, total=self.total)
         self.bars.advance(self.number, count)
 
 
@@ -54,10 +63,8 @@ class TerminalDisplay:
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            _LeftColumn(),
             console=self.output,
         )
         self.live = Live(self._shown(), console=self.output, transient=True, refresh_per_second=4)
@@ -69,13 +76,12 @@ class TerminalDisplay:
 
     @contextmanager
     def task(self, label: str, total: int) -> Iterator[Task]:
-        """A bar while the work goes on."""
-        task = _BarTask(self.bars, label, total)
+        """A bar while the work goes on; it moves to and fro if the work is one step."""
+        number = self.bars.add_task(label, total=total if total > 1 else None)
         try:
-            yield task
+            yield _BarTask(self.bars, number)
         finally:
-            if task.number is not None:
-                self.bars.remove_task(task.number)
+            self.bars.remove_task(number)
 
     def measured(self, record: Record) -> None:
         """Fill a cell of the table."""
@@ -103,7 +109,8 @@ class _LineTask:
         now = time.monotonic()
         if now - self.said > 5 * QUIET_SECONDS and 0 < self.done < self.total:
             left = (now - self.started) * (self.total - self.done) / self.done
-            _say(f"{self.label}: {self.done}/{self.total}, about {left:.0f} s left")
+            text = f"{self.label}: {self.done}/{self.total}, about {left:.0f} s left"
+            say(text, sys.stderr)
             self.said = now
 
 
@@ -124,7 +131,7 @@ class LineDisplay:
         yield task
         seconds = time.monotonic() - task.started
         if seconds > QUIET_SECONDS:
-            _say(f"{label}: done in {seconds:.0f} s")
+            say(f"{label}: done in {seconds:.0f} s", sys.stderr)
 
     def measured(self, record: Record) -> None:
         """Nothing: the table comes at the end."""
@@ -141,5 +148,10 @@ def display(asked: Sequence[Missing], quiet: bool) -> AbstractContextManager[Dis
     return LineDisplay()
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def leaderboards(records: Sequence[Record], missing: Sequence[Missing]) -> str:
+    """All leaderboards as text for standard output, coloured if it is a terminal."""
+    output = Console()
+    with output.capture() as captured:
+        for board in boards(records, missing):
+            output.print(console.table(board, output.width))
+    return captured.get().rstrip("\n")

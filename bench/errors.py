@@ -7,6 +7,7 @@ the line and exits with `exit_code`; ``--debug`` adds the traceback.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -47,3 +48,18 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
     ordered = near + sorted(set(names) - set(near))
     hint = f"did you mean {near[0]!r}? " if near else ""
     return InputError(f"unknown {kind} {name!r}: {hint}valid: {', '.join(ordered) or 'none'}")
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line, with its type unless bench raised it on purpose.
+
+    An error from one of torch's loader processes carries the whole traceback of that process in
+    its text: what was raised there stands in the last line.
+    """
+    text = str(error).strip()
+    if "Original Traceback" in text:
+        text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
+    text = " ".join(text.split())
+    if isinstance(error, BenchError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -33,10 +33,14 @@ class LinearHead:
         return features @ self.weight.T + self.bias
 
 
+class MissingWeights(KeyError):
+    """Stored weights that a computation needs are absent or were found damaged when read."""
+
+
 def load_head(head: Head, store: Store) -> LinearHead:
     """The head of a recipe from stored weights; a merge is interpolated here.
 
-    Raises KeyError if the weights are not in the store.
+    Raises MissingWeights if they are not in the store.
     """
     if isinstance(head, Merged):
         parts = [load_head(part, store) for part in head.parts]  # type: ignore[arg-type]
@@ -47,6 +51,6 @@ def load_head(head: Head, store: Store) -> LinearHead:
     key = weights_key(head)
     arrays = store.read_arrays("weights", key)
     if arrays is None:
-        raise KeyError(key)
+        raise MissingWeights(key)
     weight, bias = (arrays[name].astype(np.float32) for name in ("head.weight", "head.bias"))
     return LinearHead(weight, bias, normalizes(head))

@@ -24,19 +24,24 @@ def data_dir(option: Path | None) -> Path | None:
     env = os.environ.get("BENCH_DATA")
     found = option if option is not None else (Path(env) if env else None)
     if found is not None and not found.is_dir():
-        raise InputError(f"data folder {found} does not exist: give an existing one with --data")
+        problem = "is not a folder" if found.exists() else "does not exist"
+        raise InputError(f"data folder {found} {problem}: name one with --data or $BENCH_DATA")
     return found
 
 
-def writable(directory: Path, what: str) -> Path:
-    """`directory`, made if need be. InputError unless a file can be created in it."""
+def check_writable(directory: Path, what: str) -> Path:
+    """`directory`, whether it is there or still to be made; nothing is left behind.
+
+    Raises InputError unless files can be created in it or in the nearest folder above it.
+    """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
+        nearest = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+        if not nearest.is_dir():
+            raise InputError(f"{what} {directory}: {nearest} is a file, expected a folder")
+        with tempfile.TemporaryFile(dir=nearest):
+            return directory
     except OSError as error:
         raise InputError(f"{what} {directory} is not writable: {error.strerror}") from error
-    return directory
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:

@@ -73,7 +73,6 @@ class CellItem(Item):
     choice: Choice
     chosen: bool
     shift: Shift
-    order: int
     metric: Metric
 
 
@@ -171,13 +170,13 @@ class _Builder:
         wanted = [(shown, True)]
         if self.study.curves and has_curve(fit.row.method):
             wanted += [(c, False) for c in candidates]
-        for order, shift in enumerate(self.study.suite.evaluations()):
+        for shift in self.study.suite.evaluations():
             for candidate, chosen in wanted:
                 for metric in self.study.metrics:
-                    self.cell(fit, candidate, chosen, shift, order, metric)
+                    self.cell(fit, candidate, chosen, shift, metric)
 
     def cell(
-        self, fit: FitItem, choice: Choice, chosen: bool, shift: Shift, order: int, metric: Metric
+        self, fit: FitItem, choice: Choice, chosen: bool, shift: Shift, metric: Metric
     ) -> None:
         """One cell; a curve's point at the chosen candidate is the chosen cell's item."""
         inputs: list[str] = [fit.key] if fit.inputs else []
@@ -187,7 +186,7 @@ class _Builder:
             inputs += self.outputs(recipe, self.study.suite.task.train)
         key = key_of("cell", fit.key, choice, inputs, shift.labels, metric)
         unique = tuple(dict.fromkeys(inputs))
-        item = CellItem(key, unique, fit, choice, chosen, shift, order, metric)
+        item = CellItem(key, unique, fit, choice, chosen, shift, metric)
         self.records.append(item)
         self.add(item)
 
@@ -203,7 +202,7 @@ def has_curve(method: Method) -> bool:
 
 
 def stored(item: Item, store: Store) -> bool:
-    """Whether the item's output is in the store."""
+    """Whether the item's output is in the store; small outputs are verified."""
     match item:
         case WeightsItem():
             return store.has("weights", item.key)
@@ -212,7 +211,7 @@ def stored(item: Item, store: Store) -> bool:
         case FitItem():
             return store.has("fits", item.key)
         case _:
-            return store.path("cells", item.key, ".json").exists()
+            return store.read_cell(item.key) is not None
 
 
 def pending(plan: Plan, store: Store, goals: Iterable[Item] | None = None) -> dict[str, Item]:
@@ -246,7 +245,10 @@ class Forwards:
 
 @dataclass(frozen=True)
 class Counts:
-    """What is left to do, in numbers. `steps_images` counts images seen by trainings."""
+    """What is left to do, in numbers; `total` counts the whole plan's items by kind.
+
+    `training_images` are the images that trainings see, repeats counted.
+    """
 
     text_heads: int
     trainings: int

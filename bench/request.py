@@ -22,17 +22,29 @@ HIDDEN = frozenset({"micro"})
 
 
 def studies(config: RunConfig) -> tuple[Study, ...]:
-    """One study per suite. Raises InputError for whatever the user named wrongly."""
+    """One study per suite, named once or twice. InputError for what the user named wrongly."""
     cache, data = cache_dir(config.cache_dir), data_dir(config.data)
-    suites = [s for name in config.suite for s in _suites(name, data, cache)]
-    return tuple(_study(suite, config, cache) for suite in suites)
+    suites: dict[str, Suite] = {}
+    for suite in (s for name in config.suite for s in find_suites(name, data, cache)):
+        if suites.setdefault(suite.name, suite) != suite:
+            raise InputError(f"--suite: two different suites are named {suite.name!r}")
+    return tuple(_study(suite, config, cache) for suite in suites.values())
 
 
-def _suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
+def is_suite_file(name: str) -> bool:
+    """Whether a suite is named by its file."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
+    """The suite of a name or of a suite file, or all ``available``.
+
+    Raises InputError if the name is unknown, the file is wrong or the data is not there.
+    """
     if name == "available":
         found = [d() for d in datasets().values() if d.name not in HIDDEN]
         return [d.suite(data, cache) for d in found if d.found(data)]
-    if name.endswith((".yaml", ".yml")):
+    if is_suite_file(name):
         suite = suite_file.load(Path(name), data, cache)
         if suite.name in datasets():
             raise InputError(f"{name}: suite name {suite.name!r} is bench's own: choose another")
@@ -42,7 +54,10 @@ def _suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
 
 def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     for method in suite.defaults:
-        configured(method, suite, {})
+        try:
+            configured(method, suite, {})
+        except InputError as error:
+            raise InputError(f"defaults of suite {suite.name}: {error}") from error
     notes = list(suite.notes)
     if config.limit is not None:
         suite = suite.limited(config.limit)

@@ -6,12 +6,14 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.dataset import Loaded, Split
-from bench.errors import BenchError, InputError
+from bench.errors import InputError, one_line
+from bench.heads import MissingWeights
 from bench.keys import canonical
 from bench.manifest import Manifest
 from bench.method import Choice, Prediction
@@ -39,9 +41,6 @@ if TYPE_CHECKING:
     from bench.engine import Engine
 
 log = logging.getLogger("bench")
-ROUNDS = 3
-"""How often work is repeated whose stored inputs are found damaged when they are read."""
-
 
 EngineMaker = Callable[[Callable[[Split], Loaded]], "Engine"]
 """Makes the engine, given how splits are opened."""
@@ -96,40 +95,40 @@ class _Runner:
     @property
     def engine(self) -> Engine:
         if self.made_engine is None:
-            self.made_engine = self.make_engine(self.opened)
+            with self.progress.task(f"load {self.study.backbone}", 1):
+                self.made_engine = self.make_engine(self.opened)
         return self.made_engine
 
     def opened(self, split: Split) -> Loaded:
         """The opened split; opened once in a run."""
         if split.fingerprint not in self.splits:
-            self.splits[split.fingerprint] = split.load()
+            with self.progress.task(f"open {split.name}", 1):
+                self.splits[split.fingerprint] = split.load()
         return self.splits[split.fingerprint]
 
     def work(self, plan: Plan, left: Callable[[], dict[str, Item]]) -> None:
-        """Do all pending items that can be done."""
-        for _ in range(ROUNDS):
+        """Do all pending items that can be done.
+
+        An input that is found damaged when it is read is made again in the next round.
+        """
+        for _ in plan.items:
             items = [i for i in left().values() if not self._blocked(i, plan)]
             if not items:
                 return
             for item in items:
-                if isinstance(item, WeightsItem):
-                    self._try([item], lambda i=item: self._weights(i))  # type: ignore[misc]
-            self._measure([i for i in items if isinstance(i, CellItem) and self._ready(i, plan)])
+                if isinstance(item, WeightsItem) and self._ready(item, plan):
+                    self._try([item], partial(self._weights, item))
+            cells = [item for item in items if isinstance(item, CellItem)]
+            self._measure([c for c in cells if self._ready(c, plan)])
             for features in _by_split(items):
                 ready = [i for i in features if self._ready(i, plan)]
-                self._try(ready, lambda f=ready: self._features(f))  # type: ignore[misc]
-                cells = [i for i in items if isinstance(i, CellItem)]
+                self._forward(ready)
                 split = features[0].split.fingerprint
-                self._measure(
-                    [
-                        c
-                        for c in cells
-                        if c.shift.split.fingerprint == split and self._ready(c, plan)
-                    ]
-                )
+                here = [c for c in cells if c.shift.split.fingerprint == split]
+                self._measure([c for c in here if self._ready(c, plan)])
             for item in items:
                 if isinstance(item, FitItem) and self._ready(item, plan):
-                    self._try([item], lambda i=item: self._fit(i))  # type: ignore[misc]
+                    self._try([item], partial(self._fit, item))
 
     def _blocked(self, item: Item, plan: Plan) -> bool:
         """Whether the item, or something it needs, has failed."""
@@ -146,20 +145,30 @@ class _Runner:
         return unfinished and all(stored(plan.items[k], self.store) for k in item.inputs)
 
     def _try(self, items: Sequence[Item], act: Callable[[], None]) -> None:
-        """Do something for `items`; a failure is noted under each, bad input is raised."""
+        """Do something for `items`; a failure is noted under each, bad input is raised.
+
+        Any exception fails these items alone, since methods may be anybody's code; ``--debug``
+        logs where it came from.
+        """
         if not items:
             return
         try:
             act()
         except InputError:
             raise
-        except MissingOutput as error:
-            log.warning("%s: computing it again", error)
-        except (BenchError, RuntimeError, ValueError, ArithmeticError, MemoryError) as error:
+        except (MissingOutput, MissingWeights):
+            for key in {key for item in items for key in item.inputs}:
+                self.store.check(key)
+        except Exception as error:
             log.debug("failed", exc_info=True)
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            for item in items:
-                self.failed[item.key] = reason
+            self.failed |= dict.fromkeys((item.key for item in items), one_line(error))
+
+    def _forward(self, items: Sequence[FeaturesItem]) -> None:
+        """Compute features together, so that images are decoded once; alone where that failed."""
+        self._try(items, partial(self._features, items))
+        for item in items if len(items) > 1 else ():
+            if self.failed.pop(item.key, None):
+                self._try([item], partial(self._features, [item]))
 
     def _weights(self, item: WeightsItem) -> None:
         if isinstance(item.recipe, TextHead):
@@ -202,12 +211,12 @@ class _Runner:
 
     def _measure(self, cells: Sequence[CellItem]) -> None:
         """Measure cells: all metrics and candidates of a row on a split from one prediction."""
-        groups: dict[tuple[str, int], list[CellItem]] = {}
+        groups: dict[tuple[str, str], list[CellItem]] = {}
         for cell in cells:
             row = f"{cell.fit.row.name} {cell.fit.seed}"
-            groups.setdefault((row, cell.order), []).append(cell)
+            groups.setdefault((row, cell.shift.name), []).append(cell)
         for group in groups.values():
-            self._try(group, lambda g=group: self._score(g))  # type: ignore[misc]
+            self._try(group, partial(self._score, group))
 
     def _score(self, cells: Sequence[CellItem]) -> None:
         fit, shift = cells[0].fit, cells[0].shift
@@ -226,7 +235,7 @@ class _Runner:
         )
         for group, prediction in zip(by_choice.values(), predictions, strict=True):
             for cell in group:
-                self._try([cell], lambda c=cell, p=prediction: self._write(c, p, manifest))  # type: ignore[misc]
+                self._try([cell], partial(self._write, cell, prediction, manifest))
 
     def _write(self, cell: CellItem, prediction: Prediction, manifest: Manifest) -> None:
         value: dict[str, object] = {
@@ -251,7 +260,7 @@ class _Runner:
             elif cell.chosen:
                 self._blocked(cell, plan)
                 reason = self.failed.get(cell.key, "not computed")
-                row = (cell.fit.row.name, cell.fit.seed, cell.order)
+                row = (cell.fit.row.name, cell.fit.seed, cell.shift.name)
                 missing[row] = Missing.model_validate(place(self.study, cell) | {"reason": reason})
         return Outcome(plan, tuple(records), tuple(missing.values()))
 
@@ -309,8 +318,8 @@ def place(study: Study, cell: CellItem) -> dict[str, object]:
         "title": row.method.title,
         "seed": cell.fit.seed,
         "shift": cell.shift.name,
-        "order": cell.order,
-        "shifts_in_suite": study.suite.shift_count,
+        "order": study.suite.position(cell.shift.name),
+        "shifts_in_suite": len(study.suite.all_shifts),
         "notes": study.notes,
     }
 

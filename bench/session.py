@@ -6,20 +6,24 @@ Everything but ``timings.jsonl`` is byte-identical when the same command is repe
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import report
 from bench.config import RunConfig
+from bench.errors import InputError
 from bench.keys import key_of
 from bench.leaderboard import PENDING
-from bench.paths import cache_dir, writable, write_atomic
-from bench.plan import CellItem, Counts, Plan, describe, plan
+from bench.models import EMBEDDED
+from bench.paths import cache_dir, check_writable, write_atomic
+from bench.plan import CellItem, Counts, Plan, counts, describe, plan
 from bench.progress import Progress
 from bench.records import Missing, Record, read, to_lines
 from bench.request import studies
@@ -45,6 +49,10 @@ class Session:
         """The plan of each study, as far as it is known now."""
         return tuple(plan(study, lookup(self.store)) for study in self.studies)
 
+    def left(self) -> tuple[Counts, ...]:
+        """What is still to be done, by study."""
+        return tuple(counts(plan, self.store) for plan in self.plans)
+
     def asked(self) -> list[Missing]:
         """Every leaderboard cell of the run, as one still to be filled."""
         cells = [(p.study, cell) for p in self.plans for cell in p.cells if cell.chosen]
@@ -56,12 +64,15 @@ def _awaited(study: Study, cell: CellItem) -> Missing:
 
 
 def prepare(config: RunConfig) -> Session:
-    """Resolve a configuration. Raises InputError for all that is wrong with it."""
-    store = Store(cache_dir(config.cache_dir))
+    """Resolve a configuration. Raises InputError for all that is wrong with it.
+
+    Nothing is written but, for the user's own images, their index in the cache.
+    """
+    store = Store(check_writable(cache_dir(config.cache_dir), "cache folder"))
     found = studies(config)
     name = "+".join(study.suite.name for study in found)
     default = Path("results") / "runs" / f"{name}-{key_of(_resolved(config, found))[:8]}"
-    return Session(config, found, store, config.out or default)
+    return Session(config, found, store, check_writable(config.out or default, "output folder"))
 
 
 def _resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
@@ -72,9 +83,7 @@ def _resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
 
 
 def run(session: Session, shown: Callable[[], AbstractContextManager[Progress]]) -> list[Outcome]:
-    """Carry out a session and write its files. Nothing is written for bad input."""
-    writable(session.store.root, "cache folder")
-    writable(session.out, "output folder")
+    """Carry out a session and write its files. The output folder is made at the end."""
     outcomes, started = [], time.monotonic()
     with shown() as progress:
         for study in session.studies:
@@ -83,8 +92,14 @@ def run(session: Session, shown: Callable[[], AbstractContextManager[Progress]])
             outcomes.append(execute(study, session.store, make, progress))
             for engine in engines:
                 remember_rates(session.store, study, engine.device, engine.rates)
-    _write(session, outcomes, time.monotonic() - started)
+    if is_first_process():
+        _write(session, outcomes, time.monotonic() - started)
     return outcomes
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that ``accelerate launch`` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _engine_maker(
@@ -129,19 +144,40 @@ def _write_json(path: Path, value: object) -> None:
     write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
-def estimate(session: Session, left: Sequence[Counts]) -> float | None:
-    """Seconds that the pending work will take by the rates measured on this machine before.
+@dataclass(frozen=True)
+class Estimate:
+    """How long pending work takes; `elsewhere` if a rate was measured on another machine."""
 
-    None if a rate that is needed has not been measured yet.
+    seconds: float
+    elsewhere: bool
+
+
+def estimate(session: Session, left: Sequence[Counts]) -> Estimate | None:
+    """The time for the pending work, by the rates (images per second) of earlier runs.
+
+    For the embedded model those of the machine it was made on stand in. None if a rate that is
+    needed is not known at all.
     """
-    total = 0.0
+    seconds, elsewhere = 0.0, False
     for study, count in zip(session.studies, left, strict=True):
-        rates = _rates(session.store, study, session.config.device)
+        here = _rates(session.store, study, session.config.device)
+        rates = _shipped_rates(study, session.config.device) | here
         for images, rate in ((count.forwards, "forward"), (count.training_images, "train")):
             if images and rate not in rates:
                 return None
-            total += images / rates[rate] if images else 0.0
-    return total
+            if images:
+                seconds += images / rates[rate]
+                elsewhere |= rate not in here
+    return Estimate(seconds, elsewhere)
+
+
+def _shipped_rates(study: Study, device: str) -> dict[str, float]:
+    """The rates written down when the embedded model was made, on a CPU in fp32."""
+    alike = device in ("auto", "cpu") and study.precision == "fp32"
+    if not alike or study.backbone.pretrained != EMBEDDED:
+        return {}
+    made = json.loads((files("bench.embedded") / "tiny.json").read_text())
+    return {rate: made[f"{rate}_images_per_second"] for rate in ("forward", "train")}
 
 
 def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, float]) -> None:
@@ -152,9 +188,8 @@ def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, 
 
 
 def _rates(store: Store, study: Study, device: str) -> dict[str, float]:
-    path = _rates_path(store, study, device)
     try:
-        measured: dict[str, float] = json.loads(path.read_text())
+        measured: dict[str, float] = json.loads(_rates_path(store, study, device).read_text())
     except (FileNotFoundError, ValueError):
         return {}
     return measured
@@ -177,5 +212,8 @@ def read_run(folder: Path) -> tuple[list[Record], list[Missing]]:
     """Records and missing cells of a finished run's folder. Raises InputError if it is none."""
     records = read(folder / "records.jsonl")
     path = folder / "missing.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return records, [Missing.model_validate_json(line) for line in lines]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return records, [Missing.model_validate_json(line) for line in lines]
+    except ValueError as error:
+        raise InputError(f"{path} does not list missing cells: run the suite again") from error

@@ -2,8 +2,9 @@
 
 Layout under the cache folder: ``weights/KEY.safetensors``, ``features/KEY/BLOCK.safetensors``,
 ``fits/KEY.safetensors``, ``cells/KEY.json``, ``progress/KEY.safetensors`` (unfinished trainings).
-Each file has its SHA-256 beside it; a file that does not match is treated as absent, so that it is
-computed again. Files appear by rename, so a kill loses what was being written and nothing else.
+Each file has its SHA-256 beside it, cells theirs in their first line. A file that does not match
+when it is read is removed, so that it is computed again. Files appear by rename, so a kill loses
+what was being written and nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,21 +45,24 @@ class Store:
         return self.path(kind, key).exists()
 
     def read(self, path: Path) -> bytes | None:
-        """A stored file's bytes, or None if it is absent or does not match its checksum."""
+        """A stored file's bytes, or None if it is absent or was damaged and is now removed."""
         try:
             data = path.read_bytes()
-            expected = _checksum_path(path).read_text()
         except FileNotFoundError:
             return None
-        if hashlib.sha256(data).hexdigest() == expected:
-            return data
+        with suppress(FileNotFoundError):
+            if _digest(data) == _checksum_path(path).read_bytes():
+                return data
+        self._remove_damaged(path)
+        return None
+
+    def _remove_damaged(self, path: Path) -> None:
         log.warning("stored output %s does not match its checksum: computing it again", path)
         path.unlink(missing_ok=True)
-        return None
 
     def write(self, path: Path, data: bytes) -> None:
         """Store bytes with their checksum; the checksum is there before the file is."""
-        write_atomic(_checksum_path(path), hashlib.sha256(data).hexdigest().encode())
+        write_atomic(_checksum_path(path), _digest(data))
         write_atomic(path, data)
 
     def read_arrays(self, kind: str, key: str) -> dict[str, NDArray[np.generic]] | None:
@@ -87,7 +91,11 @@ class Store:
 
     def blocks(self, key: str, size: int) -> list[int]:
         """Which blocks of the features `key` of a split of `size` rows are missing."""
-        return [b for b in range(block_count(size)) if not self._block(key, b).exists()]
+        try:
+            there = {path.name for path in self._block(key, 0).parent.iterdir()}
+        except FileNotFoundError:
+            there = set()
+        return [b for b in range(block_count(size)) if self._block(key, b).name not in there]
 
     def write_block(self, key: str, block: int, features: NDArray[np.float32], device: str) -> None:
         """Commit one block of features, float32 [rows, D], made on `device`."""
@@ -114,24 +122,29 @@ class Store:
         return self.root / "features" / key[:2] / key / f"{block:06d}.safetensors"
 
     def read_cell(self, key: str) -> dict[str, Any] | None:
-        """A measured cell (JSON), or None if it is absent or damaged."""
+        """A measured cell (JSON), or None if it is absent or was damaged and is now removed."""
         path = self.path("cells", key, ".json")
         try:
-            checksum, text = path.read_text(encoding="utf-8").split("\n", 1)
-        except (FileNotFoundError, ValueError):
+            checksum, _, text = path.read_bytes().partition(b"\n")
+        except FileNotFoundError:
             return None
-        if hashlib.sha256(text.encode()).hexdigest() != checksum:
-            log.warning("stored cell %s does not match its checksum: computing it again", path)
+        if _digest(text) != checksum:
+            self._remove_damaged(path)
             return None
         cell: dict[str, Any] = json.loads(text)
         return cell
 
     def write_cell(self, key: str, cell: Mapping[str, Any]) -> None:
         """Store a cell. Small and cheap to make again, so checksummed inline and not fsynced."""
-        text = dumps(dict(cell))
-        checksum = hashlib.sha256(text.encode()).hexdigest()
+        text = dumps(dict(cell)).encode()
         path = self.path("cells", key, ".json")
-        write_atomic(path, f"{checksum}\n{text}".encode(), durable=False)
+        write_atomic(path, _digest(text) + b"\n" + text, durable=False)
+
+    def check(self, key: str) -> None:
+        """Remove what is damaged of the weights, features or fit under `key`."""
+        blocks = self._block(key, 0).parent.glob("*.safetensors")
+        for path in (self.path("weights", key), self.path("fits", key), *blocks):
+            self.read(path)
 
     def discard(self, kind: str, key: str) -> None:
         """Forget an output (a finished training's progress)."""
@@ -153,6 +166,10 @@ class Store:
 def block_count(size: int) -> int:
     """Number of blocks of a split of `size` rows."""
     return -(-size // BLOCK)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 def _checksum_path(path: Path) -> Path:

@@ -51,7 +51,7 @@ class Study:
     def zero_shot(self) -> Classifier:
         """The zero-shot classifier of the task."""
         task = self.suite.task
-        head = TextHead(self.backbone, task.classnames, task.templates)
+        head = TextHead(self.backbone, task.classnames, task.templates, precision=self.precision)
         return Classifier(Pretrained(self.backbone), head)
 
     def models(self, row: Row, seed: int) -> Models:
@@ -105,7 +105,7 @@ def parse_rows(
     for owner in overrides:
         find_method(owner)
         if owner not in used:
-            raise InputError(f"--set {owner}.…: {owner} is not among the methods of this run")
+            raise InputError(f"--set {owner}: not among the methods of this run, {', '.join(rows)}")
     return tuple(rows.values())
 
 

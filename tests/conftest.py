@@ -1,0 +1,50 @@
+"""Shared by the tests: one finished micro run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import SMALL, Finished, bench
+from filelock import FileLock
+
+# As `bench.cli.main` does before torch is imported: no spinning beside other processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """`SMALL`, run once for all tests and test processes. Its cache may be added to."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    run = Finished(shared / "small-cache", shared / "small-run")
+    with FileLock(shared / "small.lock"):
+        if not run.out.exists():
+            result = bench(*SMALL, "--cache-dir", run.cache, "--out", run.out)
+            assert result.code == 0, result.err
+    return run
+
+
+@pytest.fixture
+def own(small: Finished, tmp_path: Path) -> Finished:
+    """A copy of the finished run, to be altered or damaged."""
+    shutil.copytree(small.cache, tmp_path / "cache")
+    shutil.copytree(small.out, tmp_path / "run")
+    return Finished(tmp_path / "cache", tmp_path / "run")
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail when a model is needed."""
+
+    def refuse(*_: object) -> Callable[..., None]:
+        def make(*_: object) -> None:
+            raise KeyboardInterrupt("a model was asked for")
+
+        return make
+
+    monkeypatch.setattr("bench.session._engine_maker", refuse)

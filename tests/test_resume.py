@@ -1,0 +1,153 @@
+"""Runs that are interrupted, killed, damaged or doubled end in the same bytes as others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import SMALL, Finished, bench, contents, start
+
+KINDS = ("renders", "weights", "features", "fits", "cells")
+
+
+def again(run: Finished) -> None:
+    result = bench(*run.command, "--cache-dir", run.cache, "--out", run.out)
+    assert result.code == 0, result.err
+
+
+def outputs(cache: Path, kind: str) -> list[Path]:
+    """The stored outputs of one kind."""
+    return [p for p in sorted((cache / kind).rglob("*")) if p.suffix in (".safetensors", ".json")]
+
+
+def flip(path: Path) -> None:
+    """Change a byte in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_an_empty_cache_gives_the_same_bytes(small: Finished, tmp_path: Path) -> None:
+    again(Finished(tmp_path / "cache", tmp_path / "run"))
+    assert contents(tmp_path / "run") == contents(small.out)
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_any_part_of_a_cache_is_a_start(seed: int, own: Finished) -> None:
+    """What a kill leaves is some of the files, each of them whole."""
+    rng, before = np.random.default_rng(seed), contents(own.out)
+    for kind in KINDS:
+        for path in outputs(own.cache, kind):
+            if rng.random() < 0.5:
+                path.unlink()
+    again(own)
+    assert contents(own.out) == before
+
+
+@pytest.mark.parametrize("kind", ["fits", "cells"])
+def test_damage_is_noticed_at_once(kind: str, own: Finished) -> None:
+    before = contents(own.out)
+    for path in outputs(own.cache, kind):
+        flip(path)
+    again(own)
+    assert contents(own.out) == before
+    for path in outputs(own.cache, kind):
+        assert path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param("renders", marks=pytest.mark.slow), "weights", "features"]
+)
+def test_damage_is_noticed_when_it_is_read(kind: str, own: Finished) -> None:
+    """Everything above the damaged outputs is gone, so that they are read."""
+    before = contents(own.out)
+    for above in KINDS[KINDS.index(kind) + 1 :]:
+        for path in outputs(own.cache, above):
+            path.unlink()
+    damaged = outputs(own.cache, kind)
+    assert damaged
+    for path in damaged:
+        flip(path)
+    again(own)
+    assert contents(own.out) == before
+
+
+@pytest.mark.slow
+def test_everything_damaged(own: Finished) -> None:
+    before = contents(own.out)
+    for kind in KINDS:
+        for path in outputs(own.cache, kind):
+            flip(path)
+    again(own)
+    assert contents(own.out) == before
+
+
+def wait_for(cache: Path, kind: str, count: int, process: subprocess.Popen[str]) -> None:
+    """Wait until the run has stored `count` outputs of a kind."""
+    deadline = time.monotonic() + 120
+    while len(outputs(cache, kind)) < count:
+        assert process.poll() is None, f"ended before {kind}: {process.communicate()[1]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again(small: Finished, tmp_path: Path) -> None:
+    cache, out = tmp_path / "cache", tmp_path / "run"
+    command = (*SMALL, "--cache-dir", cache, "--out", out)
+    moments = (("renders", 1), ("weights", 1), ("weights", 2), ("features", 4), ("cells", 9))
+    for kind, count in moments:
+        process = start(*command)
+        wait_for(cache, kind, count, process)
+        process.kill()
+        process.communicate()
+        assert not out.exists()
+    process = start(*command)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert contents(out) == contents(small.out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(number: int, small: Finished, tmp_path: Path) -> None:
+    cache, out = tmp_path / "cache", tmp_path / "run"
+    process = start(*SMALL, "--cache-dir", cache, "--out", out)
+    wait_for(cache, "features", 1, process)
+    process.send_signal(number)
+    stdout, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert errors.splitlines()[-1].startswith("bench: interrupted; the same command goes on")
+    assert "Traceback" not in errors
+    assert not out.exists()
+    again(Finished(cache, out))
+    assert contents(out) == contents(small.out)
+
+
+@pytest.mark.slow
+def test_two_at_once(small: Finished, tmp_path: Path) -> None:
+    cache, outs = tmp_path / "cache", [tmp_path / "one", tmp_path / "two"]
+    processes = [start(*SMALL, "--cache-dir", cache, "--out", out) for out in outs]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    assert contents(outs[0]) == contents(outs[1]) == contents(small.out)
+
+
+@pytest.mark.slow
+def test_nobody_reads_progress(small: Finished, tmp_path: Path) -> None:
+    """``bench run 2>&1 | head -1``: the run goes on to its end."""
+    reader, writer = os.pipe()
+    command = (*SMALL, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run")
+    process = start(*command, stdout=writer, stderr=writer)
+    os.close(writer)
+    os.read(reader, 1)
+    os.close(reader)
+    assert process.wait(timeout=300) == 0
+    assert contents(tmp_path / "run") == contents(small.out)
