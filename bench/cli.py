@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import click
 
 from bench import __version__
 from bench.errors import BenchError, CellError, InputError, one_line
+from bench.processes import is_first_process
 from bench.streams import say
 
 if TYPE_CHECKING:
@@ -111,10 +111,9 @@ def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
     from bench import session as sessions
     from bench.catalogue import summary
     from bench.display import display
-    from bench.progress import Silent
 
-    if not sessions.is_first_process():
-        sessions.run(session, lambda: nullcontext(Silent()))
+    if not is_first_process():
+        sessions.follow(session)
         return
     if not as_json:
         left = session.left()

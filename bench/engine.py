@@ -24,7 +24,6 @@ from bench.dataset import Loaded, Split
 from bench.errors import InputError
 from bench.heads import load_head
 from bench.images import TrainImages, evaluation_transform, finish, side
-from bench.outputs import MissingOutput
 from bench.predict import Forward, predict_split
 from bench.progress import Progress
 from bench.recipes import (
@@ -42,13 +41,15 @@ from bench.train import ImageClassifier, Training
 from bench.weights import encoder_state
 
 State = dict[str, torch.Tensor]
+RATED_IMAGES = 500
+"""Rates measured on fewer images say little."""
 
 
 @dataclass
 class Engine:
     """A loaded backbone and the means to train and run it.
 
-    `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``; `rates` collects measured images per second
+    `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``; `times` collects the images and seconds
     of ``train`` and ``forward`` for later estimates.
     """
 
@@ -60,7 +61,7 @@ class Engine:
     workers: int | None
     progress: Progress
     opened: Callable[[Split], Loaded]
-    rates: dict[str, float] = field(default_factory=dict)
+    times: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.processes = PartialState(cpu=self.device == "cpu")
@@ -127,8 +128,9 @@ class Engine:
             weights = recipe.trainer.train(training)
             if self.is_main:
                 self._write_weights(key, weights)
-                self.store.discard("progress", key)
-                self.rates["train"] = seen / (time.monotonic() - started)
+                for slot in range(2):
+                    self.store.discard("progress", f"{key}-{slot}")
+                self._timed("train", seen, time.monotonic() - started)
             self.processes.wait_for_everyone()
 
     def _alone(self, key: str) -> AbstractContextManager[None]:
@@ -180,17 +182,23 @@ class Engine:
                 share,
                 task.advance,
             )
-            self.rates["forward"] = total / max(time.monotonic() - started, 1e-9)
+            self._timed("forward", total, time.monotonic() - started)
         self.processes.wait_for_everyone()
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Images per second of ``train`` and ``forward``, where enough was measured."""
+        return {k: n / s for k, (n, s) in self.times.items() if n >= RATED_IMAGES}
+
+    def _timed(self, kind: str, images: int, seconds: float) -> None:
+        before = self.times.get(kind, (0, 0.0))
+        self.times[kind] = (before[0] + images, before[1] + seconds)
 
     def _state(self, encoder: Encoder) -> State:
         def pretrained(_: Pretrained) -> State:
             return self.released
 
-        try:
-            return encoder_state(encoder, pretrained, self.store)
-        except KeyError as error:
-            raise MissingOutput(f"weights {error}") from error
+        return encoder_state(encoder, pretrained, self.store)
 
     def _write_weights(self, key: str, tensors: State) -> None:
         from safetensors.torch import save

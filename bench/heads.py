@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bench.addresses import weights_key
 from bench.errors import InputError
 from bench.recipes import Head, Merged, normalizes
-from bench.store import Store
+from bench.store import MissingOutput, Store
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,10 @@ class LinearHead:
         return features @ self.weight.T + self.bias
 
 
-class MissingWeights(KeyError):
-    """Stored weights that a computation needs are absent or were found damaged when read."""
-
-
 def load_head(head: Head, store: Store) -> LinearHead:
     """The head of a recipe from stored weights; a merge is interpolated here.
 
-    Raises MissingWeights if they are not in the store.
+    Raises MissingOutput if they are not in the store.
     """
     if isinstance(head, Merged):
         parts = [load_head(part, store) for part in head.parts]  # type: ignore[arg-type]
@@ -51,6 +47,6 @@ def load_head(head: Head, store: Store) -> LinearHead:
     key = weights_key(head)
     arrays = store.read_arrays("weights", key)
     if arrays is None:
-        raise MissingWeights(key)
+        raise MissingOutput(f"weights {key}")
     weight, bias = (arrays[name].astype(np.float32) for name in ("head.weight", "head.bias"))
     return LinearHead(weight, bias, normalizes(head))

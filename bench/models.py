@@ -6,11 +6,16 @@ import hashlib
 import importlib.util
 import json
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from safetensors import SafetensorError
 
 from bench.errors import InputError, unknown
 from bench.keys import key_of
@@ -96,6 +101,7 @@ def load(identity: Backbone) -> Clip:
     Raises InputError if the tag is unknown, the weights cannot be downloaded or a checkpoint
     does not fit the model.
     """
+    _offline_if_there_is_no_network()
     import open_clip
     from open_clip.transform import PreprocessCfg
 
@@ -115,8 +121,23 @@ def load(identity: Backbone) -> Clip:
     return Clip(model.eval(), tokenizer, PreprocessCfg(**model.visual.preprocess_cfg))
 
 
+def _offline_if_there_is_no_network() -> None:
+    """Spare a user without network the minute that the hub's client spends on trying again."""
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
+    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
+    if not proxied:
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError:
+            os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
 def _why(identity: Backbone, is_file: bool, error: Exception) -> str:
-    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    telling = ("size mismatch", "Missing key", "Unexpected key")
+    first = next((x.strip() for x in lines if any(t in x for t in telling)), lines[0])[:200]
+    if is_file and isinstance(error, UnpicklingError | EOFError | SafetensorError):
+        return f"checkpoint {identity.pretrained} holds no weights that torch or safetensors reads"
     if is_file:
         return (
             f"checkpoint {identity.pretrained} does not fit model {identity.model}: {first}; "

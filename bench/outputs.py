@@ -13,7 +13,7 @@ from bench.addresses import features_key
 from bench.dataset import IDENTITY, LabelMap, Split
 from bench.heads import load_head
 from bench.recipes import Recipe, encoder_of, head_of
-from bench.store import BLOCK, Store
+from bench.store import BLOCK, MissingOutput, Store
 
 Array = NDArray[np.generic]
 
@@ -33,10 +33,6 @@ class ArrayCache:
         while sum(a.nbytes for a in self.held.values()) > self.budget and len(self.held) > 1:
             self.held.popitem(last=False)
         return self.held[key]
-
-
-class MissingOutput(Exception):
-    """A stored output that a computation needs is absent or was found damaged when read."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +59,7 @@ class StoredOutputs:
 
     def logits(self, recipe: Recipe) -> NDArray[np.float32]:
         """float32 [N, C] over the task's classes."""
-        try:
-            head = load_head(head_of(recipe), self.store)
-        except KeyError as error:
-            raise MissingOutput(f"weights {error}") from error
-        return head.logits(self.features(recipe))
+        return load_head(head_of(recipe), self.store).logits(self.features(recipe))
 
     def scores(self, recipe: Recipe) -> NDArray[np.float32]:
         """float32 [N, C']: logits through the label map."""

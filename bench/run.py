@@ -13,11 +13,10 @@ import numpy as np
 
 from bench.dataset import Loaded, Split
 from bench.errors import InputError, one_line
-from bench.heads import MissingWeights
 from bench.keys import canonical
 from bench.manifest import Manifest
 from bench.method import Choice, Prediction
-from bench.outputs import ArrayCache, LabelledStoredOutputs, MissingOutput, StoredOutputs
+from bench.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
 from bench.plan import (
     CellItem,
     FeaturesItem,
@@ -29,12 +28,13 @@ from bench.plan import (
     plan,
     stored,
 )
+from bench.processes import process_count
 from bench.progress import Progress
 from bench.provenance import environment
-from bench.recipes import TextHead
+from bench.recipes import TextHead, Tuned
 from bench.records import Missing, Record
 from bench.selection import choose
-from bench.store import Store
+from bench.store import MissingOutput, Store
 from bench.study import Study
 
 if TYPE_CHECKING:
@@ -78,7 +78,17 @@ def execute(study: Study, store: Store, engine: EngineMaker, progress: Progress)
     runner.work(first, lambda: pending(first, store, first.undecided))
     final = plan(study, known)
     runner.work(final, lambda: pending(final, store))
+    if process_count() > 1:
+        runner.engine.announce(None)
     return runner.outcome(final)
+
+
+def follow(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> None:
+    """Do this process's part of what the first process announces, until it announces the end."""
+    runner = _Runner(study, store, engine, progress)
+    while (keys := runner.engine.heard()) is not None:
+        items = plan(study, lookup(store)).items
+        runner.carry_out([items[key] for key in keys])
 
 
 @dataclass
@@ -117,7 +127,7 @@ class _Runner:
                 return
             for item in items:
                 if isinstance(item, WeightsItem) and self._ready(item, plan):
-                    self._try([item], partial(self._weights, item))
+                    self._try([item], partial(self._compute, [item]))
             cells = [item for item in items if isinstance(item, CellItem)]
             self._measure([c for c in cells if self._ready(c, plan)])
             for features in _by_split(items):
@@ -156,7 +166,7 @@ class _Runner:
             act()
         except InputError:
             raise
-        except (MissingOutput, MissingWeights):
+        except MissingOutput:
             for key in {key for item in items for key in item.inputs}:
                 self.store.check(key)
         except Exception as error:
@@ -165,19 +175,26 @@ class _Runner:
 
     def _forward(self, items: Sequence[FeaturesItem]) -> None:
         """Compute features together, so that images are decoded once; alone where that failed."""
-        self._try(items, partial(self._features, items))
+        self._try(items, partial(self._compute, items))
         for item in items if len(items) > 1 else ():
             if self.failed.pop(item.key, None):
-                self._try([item], partial(self._features, [item]))
+                self._try([item], partial(self._compute, [item]))
 
-    def _weights(self, item: WeightsItem) -> None:
-        if isinstance(item.recipe, TextHead):
-            self.engine.build_head(item.recipe)
-        else:
-            self.engine.train(item.recipe, item.train)
+    def _compute(self, items: Sequence[Item]) -> None:
+        """Have the engine, in all processes, do one weights item or a split's features."""
+        self.engine.announce([item.key for item in items])
+        self.carry_out(items)
 
-    def _features(self, items: Sequence[FeaturesItem]) -> None:
-        self.engine.predict(items[0].split, {item.key: item.encoder for item in items})
+    def carry_out(self, items: Sequence[Item]) -> None:
+        """This process's part of one weights item, or of features on one split."""
+        match items[0]:
+            case WeightsItem(recipe=TextHead() as recipe):
+                self.engine.build_head(recipe)
+            case WeightsItem(recipe=Tuned() as recipe, train=train):
+                self.engine.train(recipe, train)
+            case FeaturesItem(split=split):
+                features = [item for item in items if isinstance(item, FeaturesItem)]
+                self.engine.predict(split, {item.key: item.encoder for item in features})
 
     def _labelled(self, split: Split) -> LabelledStoredOutputs:
         labels = lambda: self.opened(split).manifest.first  # noqa: E731

@@ -6,7 +6,6 @@ Everything but ``timings.jsonl`` is byte-identical when the same command is repe
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -24,10 +23,11 @@ from bench.leaderboard import PENDING
 from bench.models import EMBEDDED
 from bench.paths import cache_dir, check_writable, write_atomic
 from bench.plan import CellItem, Counts, Plan, counts, describe, plan
-from bench.progress import Progress
+from bench.progress import Progress, Silent
 from bench.records import Missing, Record, read, to_lines
 from bench.request import studies
 from bench.run import Outcome, execute, lookup, place
+from bench.run import follow as follow_study
 from bench.store import Store
 from bench.study import Study
 
@@ -82,6 +82,12 @@ def _resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
     return config.results() | {"backbones": backbones, "rows": rows}
 
 
+def follow(session: Session) -> None:
+    """Take part in a run as one of several processes, not the first."""
+    for study in session.studies:
+        follow_study(study, session.store, _engine_maker(session, study, Silent(), []), Silent())
+
+
 def run(session: Session, shown: Callable[[], AbstractContextManager[Progress]]) -> list[Outcome]:
     """Carry out a session and write its files. The output folder is made at the end."""
     outcomes, started = [], time.monotonic()
@@ -92,14 +98,8 @@ def run(session: Session, shown: Callable[[], AbstractContextManager[Progress]])
             outcomes.append(execute(study, session.store, make, progress))
             for engine in engines:
                 remember_rates(session.store, study, engine.device, engine.rates)
-    if is_first_process():
-        _write(session, outcomes, time.monotonic() - started)
+    _write(session, outcomes, time.monotonic() - started)
     return outcomes
-
-
-def is_first_process() -> bool:
-    """Whether this is the first of the processes that ``accelerate launch`` started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _engine_maker(

@@ -30,6 +30,10 @@ BLOCK = 1024
 log = logging.getLogger("bench")
 
 
+class MissingOutput(Exception):
+    """A stored output that a computation needs is absent or was found damaged when read."""
+
+
 @dataclass(frozen=True)
 class Store:
     """The store under folder `root`. Safe for several processes that compute the same keys."""

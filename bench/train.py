@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -129,7 +130,7 @@ class _Descent:
             weight_decay=trainer.weight_decay,
             fused=self.accelerator.device.type in ("cpu", "cuda"),
         )
-        self.step = self._resume()
+        self.step, self.saved = self._resume(), 0
         self.parallel = self.accelerator.prepare_model(self.model)
 
     def run(self) -> dict[str, Tensor]:
@@ -195,17 +196,21 @@ class _Descent:
             tensors |= {f"optimizer.{i}.{n}": torch.as_tensor(t) for n, t in moments.items()}
         tensors["step"] = torch.tensor(self.step)
         data = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
-        store = self.inputs.store
-        store.write(store.path("progress", self.inputs.key), data)
+        self.inputs.store.write(self._slots()[self.saved % 2], data)
+        self.saved += 1
+
+    def _slots(self) -> list[Path]:
+        """Two files in turn, so that a kill while one is written leaves the other whole."""
+        return [self.inputs.store.path("progress", f"{self.inputs.key}-{i}") for i in range(2)]
 
     def _resume(self) -> int:
         """Load the last checkpoint, if there is one; the step to go on with."""
         from safetensors.torch import load
 
-        data = self.inputs.store.read(self.inputs.store.path("progress", self.inputs.key))
-        if data is None:
+        saved = [load(d) for slot in self._slots() if (d := self.inputs.store.read(slot))]
+        if not saved:
             return 0
-        tensors, device = load(data), self.accelerator.device
+        tensors, device = max(saved, key=lambda t: int(t["step"])), self.accelerator.device
         self.model.load_state_dict(_below("model.", tensors))
         self.state = {n: t.to(device) for n, t in _below("state.", tensors).items()}
         for i, parameter in enumerate(self.tuned):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.addresses import weights_key
 from bench.errors import InputError
 from bench.recipes import Encoder, Merged, Pretrained, Tuned
-from bench.store import Store
+from bench.store import MissingOutput, Store
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ def encoder_state(
 ) -> dict[str, Tensor]:
     """The image tower's state dict for `encoder`, from the backbone and stored trainings.
 
-    Raises KeyError if a training is not in the store.
+    Raises MissingOutput if a training is not in the store.
     """
     match encoder:
         case Pretrained():
@@ -65,6 +65,6 @@ def _tuned_encoder(recipe: Tuned, store: Store) -> dict[str, Tensor]:
     key = weights_key(recipe)
     data = store.read(store.path("weights", key))
     if data is None:
-        raise KeyError(key)
+        raise MissingOutput(f"weights {key}")
     prefix = "encoder."
     return {n.removeprefix(prefix): t for n, t in load(data).items() if n.startswith(prefix)}

@@ -14,7 +14,7 @@ LAYERS = (
      "method", "registry"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "selection", "addresses", "readers",
-     "corruptions", "suite_file", "provenance", "progress", "streams", "embedded"},
+     "corruptions", "suite_file", "provenance", "processes", "progress", "streams", "embedded"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "train", "predict", "knn", "outputs", "engine"},
     # 3: decisions

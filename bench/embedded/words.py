@@ -1,0 +1,69 @@
+"""A word tokenizer that accepts any text: known words have ids of their own, others are hashed."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+CONTEXT = 16  # tokens a text, the end token included; longer texts lose their last words
+BUCKETS = 64  # ids shared by all words that are not known
+
+COLOURS = (
+    "red", "orange", "yellow", "green", "teal", "blue",
+    "purple", "pink", "brown", "black", "white", "grey",
+)  # fmt: skip
+SCENES = ("sky", "sea", "grass", "sand", "snow", "night", "bricks", "wood")
+STYLES = {
+    "photo": ("photo", "photograph", "picture", "snapshot"),
+    "sketch": ("sketch", "drawing", "doodle", "outline"),
+    "art": ("painting", "cartoon", "sticker", "artwork"),
+}
+FILLERS = ("a", "an", "the", "of", "on", "in", "with", "this", "is", "it", "image", "one",
+           "small", "large", "good", "bad", "bright", "dark", "my", "object", "thing", "something",
+           "rendition", "origami", "toy", "mosaic", "blurry", "cropped", "close", "up")  # fmt: skip
+OBJECTS = (
+    "star", "heart", "arrow", "house", "tree", "fish", "cup", "key", "moon", "car", "umbrella",
+    "flower", "mushroom", "bell", "boat", "bird", "hammer", "lamp", "hat", "bottle",
+    "cross", "ring", "ladder", "cloud", "flag", "crown", "apple", "rocket", "butterfly", "clock",
+    "chair", "sword",
+)  # fmt: skip
+KNOWN = (*OBJECTS, *COLOURS, *SCENES, *(w for words in STYLES.values() for w in words), *FILLERS)
+
+PAD = 0
+_IDS = {word: 1 + i for i, word in enumerate(KNOWN)}
+END = 1 + len(KNOWN) + BUCKETS  # the highest id, because open_clip pools the text at its argmax
+VOCABULARY = END + 1
+_WORD = re.compile(r"\w+")
+
+
+def word_id(word: str) -> int:
+    """Id of one lower-case word, in 1 .. END-1; CRC-32, unlike `hash`, is stable over processes."""
+    known = _IDS.get(word)
+    if known is not None:
+        return known
+    return 1 + len(KNOWN) + zlib.crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
+
+
+def encode(text: str) -> list[int]:
+    """Ids of the text's words, the end token and padding: CONTEXT numbers, for any string."""
+    ids = [word_id(word) for word in _WORD.findall(text.lower())[: CONTEXT - 1]] + [END]
+    return ids + [PAD] * (CONTEXT - len(ids))
+
+
+class WordTokenizer:
+    """Called like an open_clip tokenizer; it has no state."""
+
+    context_length = CONTEXT
+    vocab_size = VOCABULARY
+
+    def __call__(self, texts: str | list[str]) -> torch.LongTensor:
+        """Texts -> LongTensor [n, CONTEXT]; one text counts as a list of one."""
+        import torch
+
+        batch = [texts] if isinstance(texts, str) else texts
+        ids = torch.tensor([encode(text) for text in batch], dtype=torch.int64)
+        return torch.LongTensor(ids.reshape(len(batch), CONTEXT))
