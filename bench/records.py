@@ -16,8 +16,8 @@ import pydantic
 from bench.errors import InputError
 
 
-class Record(pydantic.BaseModel):
-    """One measured cell.
+class Place(pydantic.BaseModel):
+    """Where a cell stands: what a measured cell and a missing one share.
 
     Attributes
     ----------
@@ -26,17 +26,9 @@ class Record(pydantic.BaseModel):
     title : how the row is printed, without its base.
     seed : None for rows into which no training went (zero-shot): they have no seed.
     shift : ``id`` or the shift's name; order : its position in the suite (0 is ``id``).
-    metric : ``top1``, ``ece``, ``nll``, ``brier``; value : fractions (not percent), nats for nll.
-    n : number of samples.
-    kind : ``cell`` for leaderboard cells, ``curve`` for one candidate of a row that was not
-        necessarily chosen (its parameters are in `choice`); curves are never ranked.
     shifts_in_suite : how many shifts the suite has; a run on fewer has partial means.
-    choice : the parameters chosen (alpha, a, b), empty if there was nothing to choose.
-    chosen_on : split, number of samples, rule and accuracy there, for chosen parameters.
-    weight : mean weight on the fine-tuned model on this split; None for rows without two ends.
-    notes : watermarks (``limit=200``); a record with notes is not reportable.
-    protocol : name of the protocol; provenance : everything else that made the number:
-        resolved hyper-parameters, recipes, keys, fingerprints, versions, commit, hardware.
+    notes : watermarks (``limit=200``); a cell with notes is not reportable.
+    protocol : name of the protocol.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -49,35 +41,40 @@ class Record(pydantic.BaseModel):
     seed: int | None
     shift: str
     order: int
+    shifts_in_suite: int
+    notes: tuple[str, ...] = ()
+    protocol: str = "clean"
+
+
+class Record(Place):
+    """One measured cell.
+
+    Attributes
+    ----------
+    metric : ``top1``, ``ece``, ``nll``, ``brier``; value : fractions (not percent), nats for nll.
+    n : number of samples.
+    kind : ``cell`` for leaderboard cells, ``curve`` for one candidate of a row that was not
+        necessarily chosen (its parameters are in `choice`); curves are never ranked.
+    choice : the parameters chosen (alpha, a, b), empty if there was nothing to choose.
+    chosen_on : split, number of samples, rule and accuracy there, for chosen parameters.
+    weight : mean weight on the fine-tuned model on this split; None for rows without two ends.
+    provenance : everything else that made the number: resolved hyper-parameters, keys,
+        fingerprints, versions, commit, hardware. Of a curve's points only the key.
+    """
+
     metric: str
     value: float
     n: int
     kind: str = "cell"
-    shifts_in_suite: int
     choice: dict[str, float] = {}
     chosen_on: dict[str, Any] | None = None
     weight: float | None = None
-    notes: tuple[str, ...] = ()
-    protocol: str = "clean"
     provenance: dict[str, Any] = {}
 
 
-class Missing(pydantic.BaseModel):
+class Missing(Place):
     """A cell that was asked for and could not be computed, with the reason."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    suite: str
-    model: str
-    method: str
-    base: str | None
-    title: str
-    seed: int | None
-    shift: str
-    order: int
-    shifts_in_suite: int
-    notes: tuple[str, ...] = ()
-    protocol: str = "clean"
     reason: str
 
 
