@@ -35,7 +35,7 @@ ARCHITECTURE: dict[str, Any] = {
 
 @register_model
 def bench_mini_convnext(pretrained: bool = False, **_: Any) -> ConvNeXt:
-    """A ConvNeXt for 32 px, without layer scale, whose usual start at 1e-6 does not train here.
+    """A ConvNeXt for 32 px, without layer scale: a prototype with its usual 1e-6 did not train.
 
     timm's other arguments say where weights come from, which does not arise.
     """
