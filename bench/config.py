@@ -66,7 +66,7 @@ class RunConfig(pydantic.BaseModel):
     seeds: Seeds = (0,)
     data: Path | None = None
     device: Device = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16"] | None = None
     train_batch_size: Positive | None = None
     eval_batch_size: Positive = 256
     workers: Annotated[Number, pydantic.Field(ge=0)] | None = None

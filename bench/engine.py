@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from accelerate import PartialState
@@ -36,11 +36,13 @@ from bench.recipes import (
     head_of,
     normalizes,
 )
-from bench.store import BLOCK, Store
+from bench.store import Store, rows_in
 from bench.train import ImageClassifier, Training
-from bench.weights import encoder_state
+from bench.weights import State, encoder_state, tuned_encoder
 
-State = dict[str, torch.Tensor]
+HELD_ENCODERS = 4
+"""Encoders kept on the device while merges of them are made block by block."""
+
 RATED_IMAGES = 500
 """Rates measured on fewer images say little."""
 
@@ -70,15 +72,15 @@ class Engine:
         torch.backends.cudnn.deterministic = True
         self.clip = models.load(self.backbone)
         self.tower = copy.deepcopy(self.clip.model.visual)
-        self.released: State = {
-            name: tensor.detach().clone()
-            for name, tensor in self.clip.model.visual.state_dict().items()
-        }
+        released = self.clip.model.visual.state_dict()
+        self.released = {name: t.detach().clone().to(self.where) for name, t in released.items()}
+        self.known = lru_cache(maxsize=HELD_ENCODERS)(self._known)
 
     @property
     def hardware(self) -> str:
         """The name of the device, for provenance."""
-        return torch.cuda.get_device_name(self.where) if self.where.type == "cuda" else "cpu"
+        is_cuda = self.where.type == "cuda"
+        return torch.cuda.get_device_name(self.where) if is_cuda else self.where.type
 
     @property
     def is_main(self) -> bool:
@@ -141,7 +143,7 @@ class Engine:
         self, recipe: Tuned, split: Split, key: str, report: Callable[[int, int], None]
     ) -> Training:
         loaded = self.opened(split)
-        state = self._state(encoder_of(recipe.start))
+        state = encoder_state(encoder_of(recipe.start), self.known)
         head = load_head(head_of(recipe.start), self.store)
 
         def build() -> ImageClassifier:
@@ -158,32 +160,35 @@ class Engine:
             recipe.seed,
         )
         return Training(
-            build, images, split.size, recipe.seed, key, self.store, self.where.type,
+            build, images, split.size, recipe.seed, key, self.store, self.where,
             self._workers(), report,
         )  # fmt: skip
 
     def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
         """Fill in the features of `encoders` ({key: encoder}) on a split."""
         loaded = self.opened(split)
-        missing = {key: len(self.store.blocks(key, split.size)) for key in encoders}
-        total = sum(min(count * BLOCK, split.size) for count in missing.values())
-        share = (self.processes.process_index, self.processes.num_processes)
-        with self.progress.task(f"forward {split.name} x {len(encoders)}", total) as task:
-            started = time.monotonic()
-            predict_split(
-                loaded.images,
-                evaluation_transform(self.clip.preprocess),
-                self.tower,
-                {key: partial(self._state, encoder) for key, encoder in encoders.items()},
-                self.store,
-                Forward(
-                    self.where, self.hardware, self.precision, self.batch_size, self._workers()
-                ),
-                share,
-                task.advance,
-            )
-            self._timed("forward", total, time.monotonic() - started)
-        self.processes.wait_for_everyone()
+        rank, ranks = share = (self.processes.process_index, self.processes.num_processes)
+        missing = {key: self.store.blocks(key, split.size) for key in encoders}
+        mine = [b for blocks in missing.values() for b in blocks if b % ranks == rank]
+        total = rows_in(mine, split.size)
+        try:
+            with self.progress.task(f"forward {split.name} x {len(encoders)}", total) as task:
+                started = time.monotonic()
+                predict_split(
+                    loaded.images,
+                    evaluation_transform(self.clip.preprocess),
+                    self.tower,
+                    {k: partial(encoder_state, e, self.known) for k, e in encoders.items()},
+                    self.store,
+                    Forward(
+                        self.where, self.hardware, self.precision, self.batch_size, self._workers()
+                    ),
+                    share,
+                    task.advance,
+                )
+                self._timed("forward", total, time.monotonic() - started)
+        finally:
+            self.processes.wait_for_everyone()
 
     @property
     def rates(self) -> dict[str, float]:
@@ -194,11 +199,12 @@ class Engine:
         before = self.times.get(kind, (0, 0.0))
         self.times[kind] = (before[0] + images, before[1] + seconds)
 
-    def _state(self, encoder: Encoder) -> State:
-        def pretrained(_: Pretrained) -> State:
+    def _known(self, encoder: Pretrained | Tuned) -> State:
+        """An encoder's weights on the device, where merging them takes milliseconds."""
+        if isinstance(encoder, Pretrained):
             return self.released
-
-        return encoder_state(encoder, pretrained, self.store)
+        weights = tuned_encoder(encoder, self.store)
+        return {name: tensor.to(self.where) for name, tensor in weights.items()}
 
     def _write_weights(self, key: str, tensors: State) -> None:
         from safetensors.torch import save

@@ -29,18 +29,6 @@ class InputError(BenchError):
     exit_code = 2
 
 
-class RegressionError(BenchError):
-    """Numbers differ from published or recorded ones by more than the tolerance."""
-
-    exit_code = 3
-
-
-class IntegrityError(BenchError):
-    """Data or a stored output is incomplete or was altered."""
-
-    exit_code = 4
-
-
 def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
     """The error for a name that does not exist: the nearest valid names first, then the rest."""
     names = list(valid)

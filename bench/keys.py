@@ -38,9 +38,15 @@ def canonical(value: Any) -> Any:
             if f.metadata.get("keyed", True)
         }
         version = getattr(type(value), "version", None)
-        head = {"type": type(value).__name__} | ({} if version is None else {"version": version})
+        head = {"type": _type_name(type(value))} | ({} if version is None else {"version": version})
         return head | keyed
     raise TypeError(f"no canonical form for {type(value).__name__}")
+
+
+def _type_name(cls: type) -> str:
+    """A class's name; with its module where it is not bench's own, since names may repeat."""
+    own = cls.__module__.startswith("bench.")
+    return cls.__qualname__ if own else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def dumps(value: Any) -> str:

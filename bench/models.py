@@ -114,11 +114,25 @@ def load(identity: Backbone) -> Clip:
     if not is_file and identity.pretrained not in tags:
         raise unknown(f"pretrained tag of {identity.model}", identity.pretrained, tags)
     try:
-        model = open_clip.create_model(identity.model, pretrained=identity.pretrained)
+        model = open_clip.create_model(
+            identity.model,
+            pretrained=identity.pretrained,
+            force_quick_gelu=not is_file and wants_quick_gelu(identity.model, identity.pretrained),
+        )
     except Exception as error:
         raise InputError(_why(identity, is_file, error)) from error
     tokenizer = open_clip.get_tokenizer(identity.model)
     return Clip(model.eval(), tokenizer, PreprocessCfg(**model.visual.preprocess_cfg))
+
+
+def wants_quick_gelu(model: str, tag: str) -> bool:
+    """Whether the released weights were trained with QuickGELU, as OpenAI's were.
+
+    open_clip only warns where the model's configuration says otherwise, and every number is off.
+    """
+    import open_clip
+
+    return bool((open_clip.get_pretrained_cfg(model, tag) or {}).get("quick_gelu"))
 
 
 def _offline_if_there_is_no_network() -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from bench.addresses import features_key
 from bench.dataset import IDENTITY, LabelMap, Split
-from bench.heads import load_head
-from bench.recipes import Recipe, encoder_of, head_of
+from bench.heads import LinearHead, load_head
+from bench.recipes import Head, Recipe, encoder_of, head_of
 from bench.store import BLOCK, MissingOutput, Store
 
 Array = NDArray[np.generic]
@@ -24,6 +24,7 @@ class ArrayCache:
 
     budget: int = 4 << 30
     held: OrderedDict[str, Array] = field(default_factory=OrderedDict)
+    heads: dict[Head, LinearHead] = field(default_factory=dict)
 
     def get(self, key: str, make: Callable[[], Array]) -> Array:
         """The array under `key`, made if it is not held."""
@@ -33,6 +34,12 @@ class ArrayCache:
         while sum(a.nbytes for a in self.held.values()) > self.budget and len(self.held) > 1:
             self.held.popitem(last=False)
         return self.held[key]
+
+    def head(self, head: Head, store: Store) -> LinearHead:
+        """The head, read once: it lies in one file with its encoder."""
+        if head not in self.heads:
+            self.heads[head] = load_head(head, store)
+        return self.heads[head]
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class StoredOutputs:
 
     def logits(self, recipe: Recipe) -> NDArray[np.float32]:
         """float32 [N, C] over the task's classes."""
-        return load_head(head_of(recipe), self.store).logits(self.features(recipe))
+        return self.cache.head(head_of(recipe), self.store).logits(self.features(recipe))
 
     def scores(self, recipe: Recipe) -> NDArray[np.float32]:
         """float32 [N, C']: logits through the label map."""
@@ -79,7 +86,7 @@ class LabelledStoredOutputs(StoredOutputs):
 
     def correct(self, recipe: Recipe) -> NDArray[np.bool_]:
         """bool [N]: top-1 is the label; a block at a time, so that no [N, C] array exists."""
-        head = load_head(head_of(recipe), self.store)
+        head = self.cache.head(head_of(recipe), self.store)
         features, labels = self.features(recipe), self.labels
         hits = np.empty(len(features), dtype=np.bool_)
         for start in range(0, len(features), BLOCK):

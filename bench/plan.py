@@ -24,11 +24,12 @@ from bench.recipes import (
     Recipe,
     TextHead,
     Tuned,
+    backbone_of,
     encoder_of,
     head_of,
     normalizes,
 )
-from bench.store import BLOCK, Store
+from bench.store import Store, rows_in
 from bench.study import Row, Study
 
 
@@ -139,7 +140,7 @@ class _Builder:
 
     def outputs(self, recipe: Recipe, split: Split) -> list[str]:
         """What `recipe`'s logits on `split` are made of: features of its encoder, its head."""
-        normalizes(recipe)  # refuses merges of incompatible heads while planning
+        normalizes(recipe), backbone_of(recipe)  # refuse merges of what does not fit together
         encoder = encoder_of(recipe)
         before = tuple(self.weights(encoder))
         key = features_key(encoder, split.fingerprint, self.study.precision)
@@ -157,7 +158,8 @@ class _Builder:
             for recipe in method.train_needs(models):
                 inputs += self.outputs(recipe, task.train)
         chosen_by = (task.selection.fingerprint, self.study.rule) if inputs else None
-        key = key_of("fit", method, models.zero_shot, models.base, inputs, chosen_by)
+        named = (row.name, method)  # the name, too: two plugins' classes may be called alike
+        key = key_of("fit", named, models.zero_shot, models.base, inputs, chosen_by)
         item = FitItem(key, tuple(dict.fromkeys(inputs)), row, seed, models)
         if item.inputs:
             self.add(item)
@@ -302,13 +304,9 @@ def _forwards(name: str, items: list[FeaturesItem], store: Store) -> Forwards:
         split=name,
         encoders=len(items),
         merges=sum(isinstance(item.encoder, Merged) for item in items),
-        decodes=_rows(set().union(*missing), size),
-        forwards=sum(_rows(set(blocks), size) for blocks in missing),
+        decodes=rows_in(set().union(*missing), size),
+        forwards=sum(rows_in(set(blocks), size) for blocks in missing),
     )
-
-
-def _rows(blocks: set[int], size: int) -> int:
-    return sum(min(BLOCK, size - b * BLOCK) for b in blocks)
 
 
 def describe(plan: Plan) -> list[dict[str, object]]:

@@ -86,7 +86,13 @@ def _decoded(
     )
     decoded = iter(loader)
     for block, span in zip(blocks, spans, strict=True):
-        yield block, torch.cat([next(decoded) for _ in range(0, len(span), DECODED)])
+        pixels = torch.empty(0)
+        for start in range(0, len(span), DECODED):
+            part = next(decoded)
+            if not start:  # one allocation for the block, which may take hundreds of megabytes
+                pixels = part.new_empty((len(span), *part.shape[1:]))
+            pixels[start : start + len(part)] = part
+        yield block, pixels
 
 
 def _forward(tower: nn.Module, pixels: Tensor, how: Forward) -> NDArray[np.float32]:

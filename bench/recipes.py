@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from bench.errors import InputError
@@ -32,7 +33,10 @@ class Backbone:
     digest: str
 
     def __str__(self) -> str:
-        return f"{self.model}/{self.pretrained}"
+        """How reports name it: a file by its name and digest, never by where it lies."""
+        if self.digest.startswith("tag:") or self.pretrained == "embedded":
+            return f"{self.model}/{self.pretrained}"
+        return f"{self.model}/{PurePath(self.pretrained).name}@{self.digest[:8]}"
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         rows=parse_rows(config.methods, suite, _overrides(config, suite)),
         seeds=config.seeds,
         rule=config.select,
-        precision=config.precision,
+        precision=config.precision or "fp32",
         metrics=tuple(METRICS.values()),
         curves=suite.curves if config.curves is None else config.curves,
         notes=tuple(notes),
@@ -85,9 +85,8 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
 def _overrides(config: RunConfig, suite: Suite) -> Mapping[str, Mapping[str, Any]]:
     """``--set``, with --precision and --train-batch-size applied to every trained method."""
     overrides: dict[str, dict[str, Any]] = {m: dict(p) for m, p in config.set.items()}
-    general: dict[str, Any] = {"precision": config.precision}
-    if config.train_batch_size is not None:
-        general["batch_size"] = config.train_batch_size
+    asked = {"precision": config.precision, "batch_size": config.train_batch_size}
+    general = {name: value for name, value in asked.items() if value is not None}
     for row in parse_rows(config.methods, suite, {}):
         for method in filter(None, (row.method, row.base)):
             known = parameters(configured(method.name, suite, {}))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.dataset import Loaded, Split
-from bench.errors import InputError, one_line
+from bench.errors import CellError, InputError, one_line
 from bench.keys import canonical
 from bench.manifest import Manifest
 from bench.method import Choice, Prediction
@@ -77,7 +78,7 @@ def execute(study: Study, store: Store, engine: EngineMaker, progress: Progress)
     first = plan(study, known)
     runner.work(first, lambda: pending(first, store, first.undecided))
     final = plan(study, known)
-    runner.work(final, lambda: pending(final, store))
+    runner.work(final, lambda: pending(final, store, runner.possible(final)))
     if process_count() > 1:
         runner.engine.announce(None)
     return runner.outcome(final)
@@ -88,7 +89,10 @@ def follow(study: Study, store: Store, engine: EngineMaker, progress: Progress) 
     runner = _Runner(study, store, engine, progress)
     while (keys := runner.engine.heard()) is not None:
         items = plan(study, lookup(store)).items
-        runner.carry_out([items[key] for key in keys])
+        try:
+            runner.carry_out([items[key] for key in keys])
+        except CellError:
+            log.debug("failed", exc_info=True)  # the first process notes what failed
 
 
 @dataclass
@@ -144,11 +148,17 @@ class _Runner:
         """Whether the item, or something it needs, has failed."""
         if item.key in self.failed:
             return True
+        if stored(item, self.store):
+            return False
         for key in item.inputs:
             if key in self.failed or self._blocked(plan.items[key], plan):
                 self.failed[item.key] = self.failed[key]
                 return True
         return False
+
+    def possible(self, plan: Plan) -> list[CellItem]:
+        """The cells that no failure stands in the way of."""
+        return [cell for cell in plan.cells if not self._blocked(cell, plan)]
 
     def _ready(self, item: Item, plan: Plan) -> bool:
         unfinished = not stored(item, self.store) and not self._blocked(item, plan)
@@ -206,12 +216,15 @@ class _Runner:
         """Fit a row and choose among its candidates on the selection split."""
         task, method = self.study.suite.task, item.row.method
         selection, train = self._labelled(task.selection), self._labelled(task.train)
-        fitted = method.fit(item.models, selection, train)
+        self.opened(task.selection)
         candidates = method.candidates()
         accuracies, weights = [], []
-        for p in method.predict(item.models, fitted, selection, train, candidates):
-            accuracies.append(float((p.log_probs.argmax(axis=1) == selection.labels).mean()))
-            weights.append(float(np.mean(p.weight)))
+        with self.progress.task(f"fit {item.row.name}", len(candidates)) as under_way, _a_cell():
+            fitted = method.fit(item.models, selection, train)
+            for p in method.predict(item.models, fitted, selection, train, candidates):
+                accuracies.append(float((p.log_probs.argmax(axis=1) == selection.labels).mean()))
+                weights.append(float(np.mean(p.weight)))
+                under_way.advance(1)
         best = choose(accuracies, weights, self.study.rule)
         note = {
             "choice": dict(candidates[best]),
@@ -247,16 +260,21 @@ class _Runner:
         for cell in cells:
             by_choice.setdefault(repr(cell.choice), []).append(cell)
         choices = [group[0].choice for group in by_choice.values()]
-        predictions = method.predict(
-            fit.models, fitted, outputs, self._labelled(task.train), choices
-        )
-        for group, prediction in zip(by_choice.values(), predictions, strict=True):
-            for cell in group:
-                self._try([cell], partial(self._write, cell, prediction, manifest))
+        label = f"measure {fit.row.name} on {shift.name}"
+        with self.progress.task(label, len(choices)) as under_way, _a_cell():
+            predictions = method.predict(
+                fit.models, fitted, outputs, self._labelled(task.train), choices
+            )
+            for group, prediction in zip(by_choice.values(), predictions, strict=True):
+                for cell in group:
+                    self._try([cell], partial(self._write, cell, prediction, manifest))
+                under_way.advance(1)
 
     def _write(self, cell: CellItem, prediction: Prediction, manifest: Manifest) -> None:
+        with _a_cell():
+            measured = cell.metric(prediction.log_probs, manifest)
         value: dict[str, object] = {
-            "value": cell.metric(prediction.log_probs, manifest),
+            "value": measured,
             "weight": float(np.mean(prediction.weight)),
             "n": len(manifest),
             "environment": environment(),
@@ -322,6 +340,15 @@ class _Runner:
             "environment": value["environment"],
             "devices": value["devices"],
         }
+
+
+@contextmanager
+def _a_cell() -> Iterator[None]:
+    """Around a method's or a metric's own arithmetic: what it refuses is a failed cell."""
+    try:
+        yield
+    except InputError as error:
+        raise CellError(str(error)) from error
 
 
 def place(study: Study, cell: CellItem) -> dict[str, object]:

@@ -79,7 +79,8 @@ def _resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
     """The configuration with what it left open filled in."""
     backbones = [f"{s.suite.name}: {s.backbone}" for s in found]
     rows = {s.suite.name: [row.name for row in s.rows] for s in found}
-    return config.results() | {"backbones": backbones, "rows": rows}
+    filled = {"backbones": backbones, "rows": rows, "precision": config.precision or "fp32"}
+    return config.results() | filled
 
 
 def follow(session: Session) -> None:
@@ -114,7 +115,7 @@ def _engine_maker(
             backbone=study.backbone,
             store=session.store,
             device=config.device,
-            precision=config.precision,
+            precision=study.precision,
             batch_size=config.eval_batch_size,
             workers=config.workers,
             progress=progress,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,6 +165,11 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path):
             yield
+
+
+def rows_in(blocks: Iterable[int], size: int) -> int:
+    """Number of rows in `blocks` of a split of `size` rows; the last block may be short."""
+    return sum(min(BLOCK, size - b * BLOCK) for b in blocks)
 
 
 def block_count(size: int) -> int:

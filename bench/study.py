@@ -60,7 +60,10 @@ class Study:
         ground = Models(self.zero_shot, self.zero_shot, train, seed)
         if row.base is None:
             return ground
-        return Models(self.zero_shot, row.base.recipe(ground), train, seed)
+        base = row.base.recipe(ground)
+        if not is_seeded(base):
+            raise InputError(f"{row.name}: {row.base.name} is not fine-tuned and can be no base")
+        return Models(self.zero_shot, base, train, seed)
 
     def entries(self) -> list[tuple[Row, int | None, Models]]:
         """(row, seed, models) for every row and seed; seed None, once, where no training enters."""
@@ -110,7 +113,9 @@ def parse_rows(
 
 
 def _row(name: str, suite: Suite, overrides: Mapping[str, Mapping[str, Any]]) -> Row:
-    method_name, _, base_name = name.partition(":")
+    method_name, colon, base_name = name.partition(":")
+    if colon and not base_name:
+        raise InputError(f"method {name!r} names no base after the colon")
     method = configured(method_name, suite, overrides)
     if base_name and method.default_base is None:
         raise InputError(f"method {method_name!r} takes no base, got {name!r}")

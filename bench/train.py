@@ -64,7 +64,7 @@ class Training:
     seed: int
     key: str
     store: Store
-    device: str
+    device: torch.device
     workers: int
     progress: Progress
 
@@ -119,19 +119,19 @@ class _Descent:
         torch.manual_seed(inputs.seed)
         self.trainer, self.inputs = trainer, inputs
         self.accelerator: Accelerator = Accelerator(
-            cpu=inputs.device == "cpu", mixed_precision="no"
+            cpu=inputs.device.type == "cpu", mixed_precision="no"
         )
-        self.model = inputs.build().train().to(self.accelerator.device)
+        self.model = inputs.build().train().to(inputs.device)
         self.state = trainer.state_dict(self.model)
         self.tuned = trainer.parameters(self.model)
         self.optimizer = torch.optim.AdamW(
             self.tuned,
             lr=trainer.lr,
             weight_decay=trainer.weight_decay,
-            fused=self.accelerator.device.type in ("cpu", "cuda"),
+            fused=inputs.device.type in ("cpu", "cuda"),
         )
         self.step, self.saved = self._resume(), 0
-        self.parallel = self.accelerator.prepare_model(self.model)
+        self.parallel = self.accelerator.prepare_model(self.model, device_placement=False)
 
     def run(self) -> dict[str, Tensor]:
         trainer, inputs = self.trainer, self.inputs
@@ -149,7 +149,7 @@ class _Descent:
             cast(Any, inputs.images),
             batch_sampler=cast(Any, batches),
             num_workers=inputs.workers,
-            pin_memory=self.accelerator.device.type == "cuda",
+            pin_memory=inputs.device.type == "cuda",
         )
         for images, labels in loader:
             self._step(images, labels, steps)
@@ -161,7 +161,7 @@ class _Descent:
         return {n: t.cpu() for n, t in trainer.result(self.model, self.state).items()}
 
     def _step(self, images: Tensor, labels: Tensor, steps: int) -> None:
-        device = self.accelerator.device
+        device = self.inputs.device
         torch.manual_seed(self.inputs.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.trainer, self.step, steps)
@@ -173,7 +173,7 @@ class _Descent:
         loss = self.trainer.loss(embeddings, self.step)
         penalty = self.trainer.penalty(self.model)
         loss = loss if penalty is None else loss + penalty
-        if not torch.isfinite(loss):
+        if not self.accelerator.gather(torch.isfinite(loss.detach()).reshape(1)).all():
             raise CellError(f"training diverged: loss is {loss.item()} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
@@ -210,13 +210,13 @@ class _Descent:
         saved = [load(d) for slot in self._slots() if (d := self.inputs.store.read(slot))]
         if not saved:
             return 0
-        tensors, device = max(saved, key=lambda t: int(t["step"])), self.accelerator.device
+        tensors, device = max(saved, key=lambda t: int(t["step"])), self.inputs.device
         self.model.load_state_dict(_below("model.", tensors))
         self.state = {n: t.to(device) for n, t in _below("state.", tensors).items()}
         for i, parameter in enumerate(self.tuned):
             moments = _below(f"optimizer.{i}.", tensors)
-            on_device = {n: t if n == "step" else t.to(device) for n, t in moments.items()}
-            self.optimizer.state[parameter] = on_device
+            # A fused AdamW keeps its step counter on the device, too.
+            self.optimizer.state[parameter] = {n: t.to(device) for n, t in moments.items()}
         return int(tensors["step"])
 
 

@@ -62,7 +62,7 @@ class GradientTrainer:
     """
 
     title: ClassVar[str] = "end to end"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tunes_encoder: ClassVar[bool] = True
 
     lr: Positive = 3e-5
@@ -121,5 +121,5 @@ def rate(trainer: GradientTrainer, step: int, steps: int) -> float:
     """
     warmup = trainer.warmup if trainer.warmup >= 1 else trainer.warmup * steps
     if step < warmup:
-        return trainer.lr * (step + 1) / warmup
+        return trainer.lr * min(1.0, (step + 1) / warmup)
     return trainer.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))

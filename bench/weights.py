@@ -20,7 +20,7 @@ def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, 
     """Weighted sum of state dicts, entry by entry (WiSE-FT section 3: all entries).
 
     Entries that are not floating point (counters) must be equal and are copied. Raises
-    InputError for missing keys or differing shapes.
+    InputError for missing keys, differing shapes or counters.
     """
     first = states[0]
     for other in states[1:]:
@@ -37,29 +37,23 @@ def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, 
             for weight, other in zip(weights[1:], states[1:], strict=True):
                 total = total + weight * other[name]
             merged[name] = total
-        else:
+        elif all(tensor.equal(other[name]) for other in states[1:]):
             merged[name] = tensor
+        else:
+            raise InputError(f"cannot merge weights: {name} differs and is no real number")
     return merged
 
 
-def encoder_state(
-    encoder: Encoder, pretrained: Callable[[Pretrained], State], store: Store
-) -> dict[str, Tensor]:
-    """The image tower's state dict for `encoder`, from the backbone and stored trainings.
-
-    Raises MissingOutput if a training is not in the store.
-    """
-    match encoder:
-        case Pretrained():
-            return dict(pretrained(encoder))
-        case Merged():
-            parts = [encoder_state(p, pretrained, store) for p in encoder.parts]  # type: ignore[arg-type]
-            return interpolate(parts, encoder.weights)
-        case Tuned():
-            return _tuned_encoder(encoder, store)
+def encoder_state(encoder: Encoder, known: Callable[[Pretrained | Tuned], State]) -> State:
+    """The image tower's state dict for `encoder`; `known` gives those that are no merge."""
+    if isinstance(encoder, Merged):
+        parts = [encoder_state(part, known) for part in encoder.parts]  # type: ignore[arg-type]
+        return interpolate(parts, encoder.weights)
+    return known(encoder)
 
 
-def _tuned_encoder(recipe: Tuned, store: Store) -> dict[str, Tensor]:
+def tuned_encoder(recipe: Tuned, store: Store) -> dict[str, Tensor]:
+    """The image tower of a stored training, on the CPU. Raises MissingOutput if it is absent."""
     from safetensors.torch import load
 
     key = weights_key(recipe)

@@ -1,7 +1,7 @@
 """Rebuild the tiny CLIP of `mini` from nothing: renders captioned images and trains on them.
 
     python scripts/pretrain_tiny.py             # writes bench/embedded/tiny.{safetensors,json}
-    python scripts/pretrain_tiny.py --quick --out /tmp/tiny      # a smoke run
+    python scripts/pretrain_tiny.py --quick --out trial/tiny     # a smoke run
 
 Takes about 15 minutes on one thread of a busy two-core machine (`training_seconds` in the card).
 Expected zero-shot accuracy on development seeds: ID test 58.6, v2 52.3, sketch 87.7, rendition

@@ -92,7 +92,7 @@ def test_bad_options_are_named(options: dict[str, Any], words: list[str]) -> Non
         ("set: {e2e-ft: 3}\n", ["run.yaml: set.e2e-ft 3", "dictionary"]),
         ("set: {1: {lr: 3}}\n", ["run.yaml: set"]),
         ("out: 3\n", ["run.yaml: out 3"]),
-        ("precision:\n", ["run.yaml: precision None"]),
+        ("device:\n", ["run.yaml: device None"]),
     ],
 )
 def test_bad_files_are_named(text: str, words: list[str], tmp_path: Path) -> None:

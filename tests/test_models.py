@@ -24,6 +24,7 @@ def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     one, two = (models.backbone("ViT-B-32", str(p), cache) for p in (first, second))
     assert one.digest == two.digest
+    assert str(one) == f"ViT-B-32/a.pt@{one.digest[:8]}"
     second.write_bytes(b"other weights")
     assert models.backbone("ViT-B-32", str(second), cache).digest != one.digest
 
@@ -46,6 +47,23 @@ def test_a_wrong_tag_lists_the_valid_ones(tmp_path: Path) -> None:
     identity = models.backbone("ViT-B-32", "openia", tmp_path)
     with pytest.raises(InputError, match="did you mean 'openai'"):
         models.load(identity)
+
+
+@pytest.mark.parametrize("tag", ["openai", "laion2b_s34b_b79k"])
+def test_released_weights_get_their_own_activation(
+    tag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenAI's weights need QuickGELU, which the configuration of ViT-B-32 does not have."""
+    made: dict[str, object] = {}
+
+    def create(name: str, **options: object) -> None:
+        made.update(options)
+        raise RuntimeError("no download here")
+
+    monkeypatch.setattr(open_clip, "create_model", create)
+    with pytest.raises(InputError, match="could not be downloaded"):
+        models.load(models.backbone("ViT-B-32", tag, tmp_path))
+    assert made["force_quick_gelu"] is (tag == "openai")
 
 
 def test_a_checkpoint_of_another_shape(tmp_path: Path) -> None:

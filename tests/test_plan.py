@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.config import RunConfig
+from bench.errors import InputError
 from bench.metrics import METRICS
 from bench.plan import Counts, FeaturesItem, FitItem, Plan, WeightsItem, counts, pending, plan
 from bench.request import studies
@@ -205,3 +206,40 @@ def test_a_position_is_that_in_the_whole_suite(store: Store) -> None:
         ("v2", 1),
         ("objectnet", 5),
     ]
+
+
+def test_a_method_with_anothers_class_name_has_its_own_cells(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a plugin's file is copied and its class not renamed."""
+    from bench import registry
+
+    first = registry.find_method("ose")
+    twin = type(first.__name__, (first,), {"name": "my-ose", "__module__": first.__module__})
+    monkeypatch.setitem(registry._METHODS, "my-ose", twin)
+    items = planned(study(store, methods="ose,my-ose"), store).of(FitItem)
+    assert len({item.key for item in items}) == 2
+
+
+def test_a_suites_precision_stands_unless_another_is_asked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.registry import find_dataset
+
+    dataset = find_dataset("micro")
+    made = dataset().suite(None, store.root)
+    half = replace(made, defaults={"e2e-ft": dict(made.defaults["e2e-ft"]) | {"precision": "bf16"}})
+    monkeypatch.setattr(dataset, "suite", lambda *_: half)
+
+    def trained(**options: Any) -> set[str]:
+        items = planned(study(store, **options), store).of(WeightsItem)
+        return {i.recipe.trainer.precision for i in items if hasattr(i.recipe, "trainer")}  # type: ignore[attr-defined]
+
+    assert trained() == {"bf16"}
+    assert trained(precision="fp32") == {"fp32"}
+
+
+@pytest.mark.parametrize("name", ["vrf:zero-shot", "wise-ft:", "vrf:ose"])
+def test_bases_that_are_none(name: str, store: Store) -> None:
+    with pytest.raises(InputError, match="base"):
+        planned(study(store, methods=name), store)

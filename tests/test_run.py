@@ -18,6 +18,7 @@ import pytest
 from commands import SMALL, Finished, bench, contents, start
 
 from bench import registry
+from bench.errors import InputError
 from bench.method import Method, Models
 from bench.metrics import METRICS
 from bench.recipes import Recipe
@@ -150,6 +151,27 @@ class Broken(Method):
         raise KeyError("what this\nneeds")
 
 
+class Refusing(Broken):
+    """A method whose arithmetic refuses its input, as bench's own functions do."""
+
+    name: ClassVar[str] = "refusing"
+
+    def predict(self, *_: object) -> Any:
+        raise InputError("weight 1.0001 is no fraction")
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_what_arithmetic_refuses_is_a_failed_cell_and_no_bad_input(
+    own: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.methods()
+    monkeypatch.setitem(registry._METHODS, "refusing", Refusing)
+    result = again(own, "--methods", "ose,refusing", out=tmp_path / "out")
+    assert result.code == 1
+    assert "weight 1.0001" in result.err
+    assert {r.method for r in read(tmp_path / "out" / "records.jsonl")} >= {"zero-shot", "ose"}
+
+
 @pytest.mark.usefixtures("no_engine")
 def test_a_failing_method_leaves_the_others(
     own: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -198,7 +220,10 @@ def test_seeds(small: Finished, tmp_path: Path) -> None:
 
 
 def test_estimates_use_measured_rates(small: Finished) -> None:
-    result = bench("plan", *SMALL[1:], "--cache-dir", small.cache, "--seeds", "5")
+    """Forwards were measured by the small run; its training was too short to say anything."""
+    shifts = ("--shifts", "v2,objectnet,sketch")
+    result = bench("plan", *SMALL[1:], *shifts, "--cache-dir", small.cache)
+    assert "trainings: 0" in result.out
     assert "about" in result.out
     assert "another machine" not in result.out
 
