@@ -11,7 +11,7 @@ from typing import Any
 from bench import suite_file
 from bench.errors import unknown
 from bench.metrics import METRICS
-from bench.parameters import parameters
+from bench.parameters import parameters, with_parameters
 from bench.paths import cache_dir, data_dir
 from bench.plan import Counts, Plan
 from bench.records import Missing, Record
@@ -19,7 +19,6 @@ from bench.registry import datasets, find_dataset, find_method, methods
 from bench.request import find_suites, is_suite_file
 from bench.selection import RULES
 from bench.session import Estimate
-from bench.study import configured
 
 KINDS = ("methods", "suites", "shifts", "metrics", "rules")
 
@@ -57,7 +56,7 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
     if name not in methods():
         raise unknown("method or suite", name, [*methods(), *datasets()])
     method = find_method(name)
-    suite = find_suites(suite_name, data_dir(None), cache_dir(None))[0]
+    own, suited = parameters(method()), _defaults(name, suite_name)
     return {
         "method": name,
         "title": method.title,
@@ -65,14 +64,21 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
         "equation": method.equation,
         "source": method.source,
         "base": method.default_base or "none",
-        "parameters": {k: str(v) for k, v in parameters(method()).items()},
-        f"defaults of {suite.name}": {
+        "parameters": {k: str(v) for k, v in own.items()},
+        f"defaults of {suite_name}": {
             k: str(v)
-            for k, v in parameters(configured(name, suite, {})).items()
-            if v != parameters(method())[k]
+            for k, v in parameters(with_parameters(method(), suited, name)).items()
+            if v != own[k]
         },
         "change with": f"--set {name}.PARAMETER=VALUE",
     }
+
+
+def _defaults(method: str, suite: str) -> Mapping[str, Any]:
+    """A suite's hyper-parameters for a method; those of a suite file need no data."""
+    if is_suite_file(suite):
+        return suite_file.defaults(Path(suite)).get(method, {})
+    return find_suites(suite, data_dir(None), cache_dir(None))[0].defaults.get(method, {})
 
 
 def as_text(value: Mapping[str, Any], indent: int = 0) -> str:

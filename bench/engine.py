@@ -118,10 +118,11 @@ class Engine:
             self.processes.wait_for_everyone()
             if self.store.has("weights", key):  # another run made it while this one waited
                 return
-            started, seen = time.monotonic(), 0
+            started, seen, resumed = time.monotonic(), 0, 0
 
             def report(done: int, _: int) -> None:
-                nonlocal seen
+                nonlocal seen, resumed
+                resumed = resumed or done  # what the first report counts may be another run's
                 task.advance(done - seen)
                 seen = done
 
@@ -132,7 +133,7 @@ class Engine:
                 self._write_weights(key, weights)
                 for slot in range(2):
                     self.store.discard("progress", f"{key}-{slot}")
-                self._timed("train", seen, time.monotonic() - started)
+                self._timed("train", seen - resumed, time.monotonic() - started)
             self.processes.wait_for_everyone()
 
     def _alone(self, key: str) -> AbstractContextManager[None]:

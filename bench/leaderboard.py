@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean, stdev
 
+from bench import agreement
 from bench.errors import InputError, unknown
+from bench.metrics import METRICS
 from bench.records import Missing, Record
 
 ID = "id"
@@ -50,14 +52,10 @@ class Scale:
 
 
 SCALES = {
-    scale.metric: scale
-    for scale in (
-        Scale("top1", "Accuracy", "percent", 100, 1, True),
-        Scale("ece", "ECE", "percent", 100, 1, False),
-        Scale("nll", "NLL", "nats", 1, 3, False),
-        Scale("brier", "Brier", "0 to 2", 1, 3, False),
-    )
+    m.name: Scale(m.name, m.title, m.unit, m.factor, m.decimals, m.higher_is_better)
+    for m in METRICS.values()
 }
+"""How every metric is printed, in the order of reports."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +235,8 @@ def boards(
 
     Clean ones come before watermarked ones. The structure (rows, columns) is the same for every
     metric. A `Missing` makes a cell only where there is no record. Raises InputError for an
-    unknown metric, or two different values for one cell (runs that cannot share a leaderboard).
+    unknown metric, or for records that cannot share a leaderboard: two different values for one
+    cell, or numbers that were made differently (`agreement.check`).
     """
     scale = _scale(metric)
     explained = sorted(missing, key=lambda m: (m.reason != PENDING, m.reason))
@@ -245,6 +244,8 @@ def boards(
     items: list[Record | Missing] = [*(r for r in records if r.kind == "cell"), *explained]
     for item in items:
         asked[key_of(item)].append(item)
+    for same in asked.values():
+        agreement.check(item for item in same if isinstance(item, Record))
     order = sorted(asked, key=lambda k: (k[0], k[1], bool(k[3]), k[2], k[3]))
     return tuple(_board(key, asked[key], scale) for key in order)
 
@@ -308,19 +309,11 @@ def _entries(
             continue
         reasons[row].setdefault(place, UNRECORDED)
         if item.metric == metric and values[row].setdefault(place, item.value) != item.value:
-            raise InputError(_conflict(item, values[row][place]))
+            raise InputError(agreement.conflict(item, values[row][place]))
     return {
         row: _Entry(*row, title, values[row], reasons[row]).with_mean(shifts)
         for row, title in titles.items()
     }
-
-
-def _conflict(record: Record, other: float) -> str:
-    row = f"{record.method}:{record.base}" if record.base else record.method
-    return (
-        f"two values of {record.metric} for {row} on {record.suite}/{record.shift}, seed "
-        f"{record.seed}: {other:g} and {record.value:g}; report their runs separately"
-    )
 
 
 def _groups(entries: Mapping[_Name, _Entry], board: Board) -> tuple[Group, ...]:

@@ -33,14 +33,19 @@ class Metric:
     function : (log_probs, manifest, **params) -> float. Not part of the key: `version` is, and is
         raised whenever the same arguments would give another number.
     params : keyword arguments of `function`.
+    unit, factor, decimals : how it is printed: value times `factor`, in `unit`, with `decimals`.
+        Not part of the key.
     """
 
     name: str
-    title: str
+    title: str = field(metadata=NOT_KEYED)
     higher_is_better: bool
     function: Callable[..., float] = field(metadata=NOT_KEYED, repr=False)
     params: Mapping[str, float] = field(default_factory=dict, hash=False)
     version: int = 1
+    unit: str = field(metadata=NOT_KEYED, kw_only=True)
+    factor: float = field(default=1, metadata=NOT_KEYED, kw_only=True)
+    decimals: int = field(default=3, metadata=NOT_KEYED, kw_only=True)
 
     def __call__(self, log_probs: LogProbs, manifest: Manifest) -> float:
         """The metric's value.
@@ -116,10 +121,10 @@ def _best_label(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.int64]:
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("top1", "Top-1", True, top1),
-        Metric("ece", "ECE", False, ece, {"bins": 15}),
-        Metric("nll", "NLL", False, nll),
-        Metric("brier", "Brier", False, brier),
+        Metric("top1", "Accuracy", True, top1, unit="percent", factor=100, decimals=1),
+        Metric("ece", "ECE", False, ece, {"bins": 15}, unit="percent", factor=100, decimals=1),
+        Metric("nll", "NLL", False, nll, unit="nats"),
+        Metric("brier", "Brier", False, brier, unit="0 to 2"),
     )
 }
 """Every metric by name, in the order of reports."""

@@ -18,9 +18,9 @@ import csv
 import difflib
 import hashlib
 import json
-import logging
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +37,7 @@ from bench.errors import InputError
 from bench.keys import key_of
 from bench.manifest import Manifest
 from bench.paths import write_atomic
+from bench.streams import say
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What counts as an image in a class folder, in upper or lower case."""
@@ -44,10 +45,11 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 HASHED_BYTES = 4 * 2**30
 """Contents up to this size are fingerprinted by their bytes, larger ones by file sizes."""
 
+MANY = 5000
+"""So many files take a while to hash: it is said when they are."""
+
 VERSION = 1
 """Raised whenever the same files would get another digest, order or label."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -356,7 +358,8 @@ def _known(path: Path) -> str | None:
 
 def _contents(files: _Files) -> list[str]:
     """SHA-256 of every file's bytes, in order."""
-    _log.info("reading %d images in %s once, for their fingerprint", len(files.names), files.root)
+    if len(files.names) >= MANY:
+        say(f"indexing {len(files.names):,} files of {files.root} (once)", sys.stderr)
     blocks = [files.names[i : i + 256] for i in range(0, len(files.names), 256)]
 
     def block(names: Sequence[str]) -> list[str]:

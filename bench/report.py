@@ -184,6 +184,9 @@ def _facts(board: Board, records: Sequence[Record]) -> Iterator[tuple[str, str]]
     labels = {ID: "ID"} | {shift: shift for shift in board.shifts}
     counts = (f"{labels[s]} {'/'.join(map(str, sorted(sizes[s])))}" for s in labels if s in sizes)
     yield "Test samples", ", ".join(counts) or DASH
+    maps = {record.shift: record.provenance.get("label_map", "identity") for record in records}
+    if mapped := [f"{s} {maps[s]}" for s in board.shifts if maps.get(s, "identity") != "identity"]:
+        yield "Label maps", ", ".join(mapped)
     for name in PROVENANCE:
         if found := _distinct(_provenance(record).get(name) for record in records):
             yield name.capitalize(), found

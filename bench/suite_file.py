@@ -7,129 +7,23 @@ the file, the field and what was expected.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
-import reprlib
 import runpy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
-
-import pydantic
-import yaml
-from pydantic_core import PydanticCustomError
+from typing import Any
 
 from bench import corruptions
 from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
-from bench.errors import InputError, unknown
-from bench.readers import Classes, folder_split, holdout, list_split, locate
-
-RESERVED = ("all", "available", "id", "ood")
-"""Words of the command line and of reports, which name no suite and no shift."""
+from bench.errors import InputError
+from bench.readers import Classes, FileImages, folder_split, holdout, list_split, locate
+from bench.suite_form import ShiftForm, Source, SuiteFile, read, text_of
 
 OPENAI_TEMPLATES = "openai-imagenet"
 IMAGENET_CLASSES = "imagenet"
-
-
-# The form of the file
-
-
-def _safe(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        message = f"name {name!r} must be letters, digits, '.', '_' and '-', the first no sign"
-        raise _invalid(message)
-    if name in RESERVED:
-        raise _invalid(f"name {name!r} is reserved: choose another one")
-    return name
-
-
-def _invalid(message: str) -> PydanticCustomError:
-    return PydanticCustomError("suite_file", "{message}", {"message": message})
-
-
-Name = Annotated[str, pydantic.AfterValidator(_safe)]
-
-
-class _Strict(pydantic.BaseModel):
-    """A mapping whose unknown keys are refused, the nearest valid ones first."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, raw: Any) -> Any:
-        valid = [f.alias or name for name, f in cls.model_fields.items()]
-        if not isinstance(raw, Mapping):
-            raise _invalid(f"expected a mapping with keys of: {', '.join(valid)}; got {raw!r}")
-        for key in raw:
-            if key not in valid:
-                raise _invalid(str(unknown("key", str(key), valid)))
-        return cls._checked(raw)
-
-    @classmethod
-    def _checked(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        return raw
-
-
-class _Source(_Strict):
-    """Where images come from: just one of the keys in `kinds`, with the options it takes."""
-
-    kinds: ClassVar[Mapping[str, frozenset[str]]] = {"folder": frozenset(), "list": frozenset()}
-
-    folder: str | None = None
-    listing: str | None = pydantic.Field(default=None, alias="list")
-
-    @classmethod
-    def _checked(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-        given = [kind for kind in cls.kinds if raw.get(kind) is not None]
-        if len(given) != 1:
-            got = f"got {' and '.join(given)}" if given else "got none"
-            raise _invalid(f"expected just one of {', '.join(cls.kinds)}; {got}")
-        for key in raw:
-            if key != given[0] and key not in cls.kinds[given[0]]:
-                raise _invalid(f"{key!r} does not go with {given[0]!r}")
-        return raw
-
-
-class _Selection(_Source):
-    kinds: ClassVar[Mapping[str, frozenset[str]]] = {
-        "holdout": frozenset({"seed"}),
-        **_Source.kinds,
-    }
-
-    holdout: float | None = pydantic.Field(default=None, gt=0, lt=1)
-    seed: int = 0
-
-
-class _Shift(_Source):
-    kinds: ClassVar[Mapping[str, frozenset[str]]] = {
-        "folder": frozenset({"classes"}),
-        "list": frozenset({"classes"}),
-        "corrupt": frozenset({"severity", "seed"}),
-    }
-
-    corrupt: str | None = None
-    severity: int = pydantic.Field(default=3, ge=1, le=5)
-    seed: int = 0
-    classes: Any = None
-
-
-class _SuiteFile(_Strict):
-    name: Name
-    title: str | None = None
-    source: str = "not stated"
-    licence: str = "not stated"
-    citation: str = "not stated"
-    classes: Any
-    templates: Any
-    model: str = "ViT-B-32"
-    pretrained: str = "openai"
-    train: _Source
-    selection: _Selection = _Selection(holdout=0.1)
-    test: _Source
-    shifts: dict[Name, _Shift] = {}
-    defaults: dict[str, dict[str, Any]] = {}
 
 
 # Reading it
@@ -142,7 +36,7 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
     listed and fingerprinted (see `bench.readers`; `cache` keeps the result), none is opened.
     Raises InputError, one line, for whatever is wrong with the file or with the data's layout.
     """
-    form = _read(path)
+    form = read(path)
     bases = (path.parent,) if data is None else (data, path.parent)
     opener = _Opener(form.name, bases, cache)
     with _naming(path, "classes"):
@@ -153,14 +47,19 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
         labelled = opener.split("train", form.train, classes)
     with _naming(path, "selection"):
         train, selection = _selection(form, opener, classes, labelled)
+        apart = _Apart()
+        apart.add("train", labelled)
+        if form.selection.holdout is None:
+            apart.add("selection", selection)
     with _naming(path, "test"):
         test = opener.split("test", form.test, classes)
-        _check_apart(test, {"train": labelled, "selection": selection})
+        apart.add("test", test)
     shifts = []
     for name, shift in form.shifts.items():
         with _naming(path, f"shifts.{name}"):
             shifts.append(_shift(name, shift, opener, classes, test))
-            _check_apart(shifts[-1].split, {"train": labelled, "selection": selection})
+            if shift.corrupt is None:
+                apart.check(name, shifts[-1].split)
     task = Task(form.name, classes.prompts, templates, train, selection)
     return Suite(
         name=form.name,
@@ -175,7 +74,7 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
 
 def card(path: Path) -> Card:
     """The suite's card, from the file alone. Raises InputError as `load` does for the file."""
-    form = _read(path)
+    form = read(path)
     return Card(
         title=form.title or form.name,
         source=form.source,
@@ -185,52 +84,15 @@ def card(path: Path) -> Card:
     )
 
 
-def _describe(shift: _Shift) -> str:
+def defaults(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """{method: {parameter: value}} of the file alone. Raises InputError as `load` does for it."""
+    return read(path).defaults
+
+
+def _describe(shift: ShiftForm) -> str:
     if shift.corrupt is not None:
         return f"{shift.corrupt} of the test images, severity {shift.severity}, seed {shift.seed}"
     return f"images of {shift.folder or shift.listing}"
-
-
-def _read(path: Path) -> _SuiteFile:
-    try:
-        raw = yaml.load(_text_of(path), Loader=_Loader)
-        return _SuiteFile.model_validate(raw)
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        reason = f"{first['msg']}, got {reprlib.repr(first['input'])}"
-        if first["type"] in ("suite_file", "missing"):
-            reason = first["msg"]
-        raise InputError(f"{path}: {where + ': ' if where else ''}{reason}") from error
-    except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
-        raise InputError(f"{path}{line}: no valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: no valid YAML: {reason}") from error
-
-
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently keep the last."""
-
-    def mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"key {key.value!r} is given twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(str(key.value))
-        return self.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)
 
 
 @contextmanager
@@ -250,7 +112,7 @@ class _Opener:
     bases: Sequence[Path]
     cache: Path
 
-    def split(self, role: str, source: _Source, classes: Classes) -> Split:
+    def split(self, role: str, source: Source, classes: Classes) -> Split:
         reader = folder_split if source.folder is not None else list_split
         found = locate(source.folder or source.listing or "", self.bases)
         return reader(f"{self.suite}/{role}", found, classes, self.cache)
@@ -263,7 +125,7 @@ def _classes(raw: Any, opener: _Opener) -> Classes:
     if raw == IMAGENET_CLASSES:
         return imagenet_classes()
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        lines = _text_of(locate(_text(raw["file"]), opener.bases)).splitlines()
+        lines = text_of(locate(_text(raw["file"]), opener.bases)).splitlines()
         raw = [line.strip() for line in lines if line.strip()]
     if isinstance(raw, list):
         raw = _pairs((name, name) for name in raw)
@@ -311,7 +173,7 @@ def imagenet_classes() -> Classes:
     Raises InputError if either package is not installed.
     """
     ids = _package_file("timm", "data/_info/imagenet_synsets.txt")
-    return Classes(tuple(_text_of(ids).split()), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
+    return Classes(tuple(text_of(ids).split()), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
 
 
 def openai_templates() -> tuple[str, ...]:
@@ -337,7 +199,7 @@ def _package_file(package: str, name: str) -> Path:
 
 
 def _selection(
-    form: _SuiteFile, opener: _Opener, classes: Classes, train: Split
+    form: SuiteFile, opener: _Opener, classes: Classes, train: Split
 ) -> tuple[Split, Split]:
     """(what is left for training, selection split)."""
     chosen = form.selection
@@ -351,7 +213,7 @@ def _selection(
     return train.take(kept, f"train: {how}"), replace(selection, name=f"{form.name}/selection")
 
 
-def _shift(name: str, form: _Shift, opener: _Opener, classes: Classes, test: Split) -> Shift:
+def _shift(name: str, form: ShiftForm, opener: _Opener, classes: Classes, test: Split) -> Shift:
     if form.corrupt is not None:
         title = f"{opener.suite}/{name}"
         return Shift(
@@ -389,8 +251,45 @@ def _label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
     return own, LabelMap(columns)
 
 
-def _check_apart(measured: Split, seen: Mapping[str, Split]) -> None:
-    """InputError if models are measured on the images that they are trained or chosen on."""
-    for role, split in seen.items():
-        if split.fingerprint == measured.fingerprint:
-            raise InputError(f"the same images as {role}: models must be measured on others")
+class _Apart:
+    """Sees to it that no image is trained on, chosen on and measured on under several names."""
+
+    def __init__(self) -> None:
+        self._fingerprints: dict[str, str] = {}
+        self._files: dict[str, set[str]] = {}
+
+    def add(self, role: str, split: Split) -> None:
+        """Check a split, and hold all that come after it against it too."""
+        self._files[role] = self.check(role, split)
+        self._fingerprints[role] = split.fingerprint
+
+    def check(self, role: str, split: Split) -> set[str]:
+        """The split's files. InputError if a split added before has the same content or a file."""
+        for other, mark in self._fingerprints.items():
+            if mark == split.fingerprint:
+                raise InputError(f"the same images as {other}: expected others")
+        files = _files(split)
+        for other, known in self._files.items():
+            if shared := files & known:
+                raise InputError(
+                    f"{min(shared)} is in {other} and in {role}: expected no image in both, "
+                    f"found {len(shared):,}"
+                )
+        return files
+
+
+def _files(split: Split) -> set[str]:
+    """Where a split's images really lie: symbolic links followed, each folder resolved once."""
+    images = split.load().images
+    if not isinstance(images, FileImages):
+        return set()
+    folders: dict[str, str] = {}
+    found = set()
+    for name in images.names:
+        folder, _, file = name.rpartition("/")
+        if folder not in folders:
+            folders[folder] = os.path.realpath(images.root / folder)
+        path = f"{folders[folder]}/{file}"
+        linked = os.path.islink(path)  # noqa: PTH114 a Path for each of a million files is slow
+        found.add(os.path.realpath(path) if linked else path)
+    return found

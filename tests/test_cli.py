@@ -331,7 +331,7 @@ def test_the_card_of_a_suite_file() -> None:
     pets()
     assert json.loads(bench("show", "pets.yaml", "--json").out)["title"] == "pets"
     card = json.loads(bench("show", "e2e-ft", "--suite", "pets.yaml", "--json").out)
-    assert card["defaults of pets"] == {}
+    assert card["defaults of pets.yaml"] == {}
     assert_refused(bench("show", "none.yaml"), "none.yaml")
 
 

@@ -14,13 +14,14 @@ LAYERS = (
      "method", "registry"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "selection", "addresses", "readers",
-     "corruptions", "suite_file", "provenance", "processes", "progress", "streams", "embedded"},
+     "corruptions", "suite_form", "suite_file", "provenance", "processes",
+     "progress", "streams", "embedded"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "train", "predict", "knn", "outputs", "engine"},
     # 3: decisions
     {"study", "plan", "run", "request"},
     # 4: output
-    {"leaderboard", "tables", "report", "console", "display", "catalogue", "session"},
+    {"agreement", "leaderboard", "tables", "report", "console", "display", "catalogue", "session"},
     # edge
     {"cli", "testing", "__main__"},
 )  # fmt: skip

@@ -158,6 +158,13 @@ def test_inputs_stay_as_they_are():
         metric(log_p, manifest(labels))
 
 
+def test_how_a_metric_is_printed_stays_out_of_its_key():
+    for metric in METRICS.values():
+        other = dataclasses.replace(metric, title="other", unit="other", factor=7, decimals=5)
+        assert key_of(other) == key_of(metric)
+    assert key_of(TOP1) == "c913419cbe46805251d742fe824cec1b"
+
+
 def test_keys_hold_all_that_changes_numbers():
     assert len({key_of(metric) for metric in METRICS.values()}) == len(METRICS)
     assert len(set(METRICS.values())) == len(METRICS)

@@ -181,6 +181,19 @@ def test_bytes_are_read_once(tree: Path, cache: Path, hashed: list[str]) -> None
     assert len(hashed) == 4
 
 
+def test_hashing_many_files_is_said_once(
+    tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(readers, "MANY", 5)
+    folder_split("t", tree, PETS, cache)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(readers, "MANY", 4)
+    folder_split("t", tree, PETS, cache)
+    assert capsys.readouterr() == ("", "")
+    folder_split("t", tree, PETS, cache.with_name("other"))
+    assert capsys.readouterr() == ("", f"indexing 4 files of {tree} (once)\n")
+
+
 def test_a_change_is_noticed_though_size_and_time_are_kept(
     tree: Path, cache: Path, hashed: list[str]
 ) -> None:

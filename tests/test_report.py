@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import report
+from bench.errors import InputError
+from bench.metrics import METRICS
 from bench.records import Missing, Record
 
 PLACES = ("id", "v2", "sketch")
@@ -150,6 +152,32 @@ def test_report_says_what_was_run_chosen_and_scanned() -> None:
     curve = next(t for t in markdown_tables(text) if t[0][0] == "alpha")
     assert [line[-1] for line in curve[2:]] == ["", "chosen", ""]
     assert "WiSE-FT on E2E-FT over alpha" in page
+
+
+def test_label_maps_are_facts_unless_all_are_the_identity() -> None:
+    assert "Label maps" not in both(make_records())[0]
+    kinds = {"id": "identity", "v2": "many-to-one", "sketch": "subset"}
+    records = [
+        r.model_copy(update={"provenance": r.provenance | {"label_map": kinds[r.shift]}})
+        for r in make_records()
+    ]
+    assert "Label maps: v2 many-to-one, sketch subset" in both(records)[0]
+
+
+def test_every_metric_is_in_the_report() -> None:
+    text, _ = both(make_records())
+    for metric in METRICS.values():
+        assert f"{metric.title} ({metric.unit})" in text
+
+
+def test_runs_that_differ_in_more_than_seeds_make_no_report(tmp_path: Path) -> None:
+    records = [
+        r.model_copy(update={"provenance": {"precision": "bf16" if r.seed else "fp32"}})
+        for r in make_records()
+    ]
+    with pytest.raises(InputError, match=r"differ in precision: .*; report their runs separately"):
+        report.write(tmp_path, records)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_large_grid_is_shown_by_its_chosen_and_best_candidates() -> None:

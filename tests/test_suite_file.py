@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from bench import suite_file
+from bench import catalogue, suite_file
 from bench.dataset import Suite
 from bench.errors import InputError
 
@@ -116,7 +116,8 @@ def test_a_selection_of_its_own_leaves_the_training_data_whole(data: Path) -> No
 def test_shifts(data: Path) -> None:
     folders(data / "sketch", ["fox", "cat"])
     draw(data / "a.png")
-    (data / "o.csv").write_text("path,label\na.png,pet\ntest/fox/test0.png,1\n")
+    draw(data / "b.png", 9)
+    (data / "o.csv").write_text("path,label\na.png,pet\nb.png,1\n")
     suite = load(
         data,
         shifts={
@@ -301,7 +302,10 @@ def test_real_cifar10_images(tmp_path: Path) -> None:
         ({"selection": {"holdout": 1.0}}, ["selection.holdout", "less than 1", "got 1.0"]),
         ({"selection": {"holdout": "x"}}, ["selection.holdout", "number", "'x'"]),
         ({"selection": {"folder": "v", "seed": 1}}, ["selection", "'seed' does not go with"]),
-        ({"selection": {"folder": "train"}, "test": {"folder": "train"}}, ["test", "same images"]),
+        (
+            {"selection": {"folder": "train"}, "test": {"folder": "train"}},
+            ["selection: the same images"],
+        ),
         ({"test": {"folder": "train"}}, ["test: the same images as train"]),
         ({"shifts": {"a": {"folder": "train"}}}, ["shifts.a: the same images as train"]),
         ({"shifts": {"a b": {"corrupt": "fog"}}}, ["shifts.a b", "letters, digits"]),
@@ -352,6 +356,48 @@ def test_mistakes_are_one_line(data: Path, changes: dict[str, Any], parts: list[
 def test_mistakes_in_label_maps(data: Path, classes: Any, parts: list[str]) -> None:
     folders(data / "s", NAMES, 1)
     refused(data, "shifts.s", *parts, shifts={"s": {"folder": "s", "classes": classes}})
+
+
+def test_splits_share_no_file_under_any_path(data: Path) -> None:
+    folders(data / "val", NAMES, 1)
+    folders(data / "art", NAMES, 1)
+    shift = {"shifts": {"s": {"folder": "art"}}, "selection": {"folder": "val"}}
+    assert load(data, **shift).shifts[0].split.size == 3
+    link = data / "art/fox/link.png"
+    for role in ("train", "val", "test"):
+        found = data / role / f"fox/{role}0.png"
+        link.symlink_to(found)
+        other = "selection" if role == "val" else role
+        refused(data, f"shifts.s: {found} is in {other} and in s", "found 1", **shift)
+        link.unlink()
+    (data / "linked").symlink_to(data / "train")
+    (data / "t.csv").write_text("path,label\nlinked/cat/train0.png,0\ntest/cat/test0.png,0\n")
+    found = data / "train/cat/train0.png"
+    refused(data, f"test: {found} is in train and in test", test={"list": "t.csv"})
+    refused(data, f"selection: {found} is in train and in", selection={"list": "t.csv"})
+    refused(data, "selection: the same images as train", selection={"folder": "train"})
+
+
+def test_a_held_out_image_counts_as_one_of_train(data: Path) -> None:
+    held = load(data).task.selection.load().manifest.ids[0]
+    (data / "t.csv").write_text(f"path,label\ntrain/{held},0\n")
+    refused(data, f"shifts.s: {data / 'train' / held} is in", shifts={"s": {"list": "t.csv"}})
+
+
+def test_two_shifts_may_share_images(data: Path) -> None:
+    folders(data / "art", NAMES, 1)
+    draw(data / "art/cat/a.png")
+    (data / "part.csv").write_text("path,label\nart/cat/a.png,cat\n")
+    suite = load(data, shifts={"art": {"folder": "art"}, "part": {"list": "part.csv"}})
+    assert [shift.split.size for shift in suite.shifts] == [4, 1]
+
+
+def test_defaults_need_no_data(tmp_path: Path) -> None:
+    path = write(tmp_path, BASE | {"defaults": {"e2e-ft": {"lr": 0.5}}})
+    assert suite_file.defaults(path) == {"e2e-ft": {"lr": 0.5}}
+    shown = catalogue.card("e2e-ft", str(path))
+    assert shown[f"defaults of {path}"] == {"lr": "0.5"}
+    assert catalogue.card("wise-ft", str(path))[f"defaults of {path}"] == {}
 
 
 def test_a_class_that_is_empty_is_named(data: Path) -> None:

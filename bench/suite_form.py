@@ -1,0 +1,169 @@
+"""The form of a suite file: its keys and their types, checked as a whole (docs/suite-file.md).
+
+No image is looked for here; every error is one line that names the file, the field and what was
+expected.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import pydantic
+import yaml
+from pydantic_core import PydanticCustomError
+
+from bench.errors import InputError, unknown
+
+RESERVED = ("all", "available", "id", "ood")
+"""Words of the command line and of reports, which name no suite and no shift."""
+
+
+def _safe(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        message = f"name {name!r} must be letters, digits, '.', '_' and '-', the first no sign"
+        raise _invalid(message)
+    if name in RESERVED:
+        raise _invalid(f"name {name!r} is reserved: choose another one")
+    return name
+
+
+def _invalid(message: str) -> PydanticCustomError:
+    return PydanticCustomError("suite_file", "{message}", {"message": message})
+
+
+Name = Annotated[str, pydantic.AfterValidator(_safe)]
+
+
+class _Strict(pydantic.BaseModel):
+    """A mapping whose unknown keys are refused, the nearest valid ones first."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, raw: Any) -> Any:
+        valid = [f.alias or name for name, f in cls.model_fields.items()]
+        if not isinstance(raw, Mapping):
+            raise _invalid(f"expected a mapping with keys of: {', '.join(valid)}; got {raw!r}")
+        for key in raw:
+            if key not in valid:
+                raise _invalid(str(unknown("key", str(key), valid)))
+        return cls._checked(raw)
+
+    @classmethod
+    def _checked(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        return raw
+
+
+class Source(_Strict):
+    """Where images come from: just one of the keys in `kinds`, with the options it takes."""
+
+    kinds: ClassVar[Mapping[str, frozenset[str]]] = {"folder": frozenset(), "list": frozenset()}
+
+    folder: str | None = None
+    listing: str | None = pydantic.Field(default=None, alias="list")
+
+    @classmethod
+    def _checked(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        given = [kind for kind in cls.kinds if raw.get(kind) is not None]
+        if len(given) != 1:
+            got = f"got {' and '.join(given)}" if given else "got none"
+            raise _invalid(f"expected just one of {', '.join(cls.kinds)}; {got}")
+        for key in raw:
+            if key != given[0] and key not in cls.kinds[given[0]]:
+                raise _invalid(f"{key!r} does not go with {given[0]!r}")
+        return raw
+
+
+class SelectionForm(Source):
+    """Where the images to choose on come from: a part of `train`, or images of their own."""
+
+    kinds: ClassVar[Mapping[str, frozenset[str]]] = {
+        "holdout": frozenset({"seed"}),
+        **Source.kinds,
+    }
+
+    holdout: float | None = pydantic.Field(default=None, gt=0, lt=1)
+    seed: int = 0
+
+
+class ShiftForm(Source):
+    """Where a shift comes from: images of its own, or the test images corrupted."""
+
+    kinds: ClassVar[Mapping[str, frozenset[str]]] = {
+        "folder": frozenset({"classes"}),
+        "list": frozenset({"classes"}),
+        "corrupt": frozenset({"severity", "seed"}),
+    }
+
+    corrupt: str | None = None
+    severity: int = pydantic.Field(default=3, ge=1, le=5)
+    seed: int = 0
+    classes: Any = None
+
+
+class SuiteFile(_Strict):
+    """The whole file."""
+
+    name: Name
+    title: str | None = None
+    source: str = "not stated"
+    licence: str = "not stated"
+    citation: str = "not stated"
+    classes: Any
+    templates: Any
+    model: str = "ViT-B-32"
+    pretrained: str = "openai"
+    train: Source
+    selection: SelectionForm = SelectionForm(holdout=0.1)
+    test: Source
+    shifts: dict[Name, ShiftForm] = {}
+    defaults: dict[str, dict[str, Any]] = {}
+
+
+def read(path: Path) -> SuiteFile:
+    """The checked form of the file `path`. Raises InputError."""
+    try:
+        raw = yaml.load(text_of(path), Loader=_Loader)
+        return SuiteFile.model_validate(raw)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        reason = f"{first['msg']}, got {reprlib.repr(first['input'])}"
+        if first["type"] in ("suite_file", "missing"):
+            reason = first["msg"]
+        raise InputError(f"{path}: {where + ': ' if where else ''}{reason}") from error
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        raise InputError(f"{path}{line}: no valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: no valid YAML: {reason}") from error
+
+
+def text_of(path: Path) -> str:
+    """The text of a UTF-8 file. Raises InputError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently keep the last."""
+
+    def mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f"key {key.value!r} is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return self.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)
