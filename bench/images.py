@@ -13,9 +13,8 @@ from bench.dataset import Images
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCALE = (0.9, 1.0)
 RATIO = (3 / 4, 4 / 3)
-"""Area and aspect of the training crop: those of open_clip and of the wise-ft code."""
+"""Aspect of the training crop: that of open_clip and of the wise-ft code."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +42,33 @@ class TrainImages:
     size: int
     finish: Any
     seed: int
+    min_area: float = 0.9
+    flip: bool = False
 
     def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
-        from PIL.Image import Resampling
+        from PIL.Image import Resampling, Transpose
 
         epoch, sample = item
         image = self.images[sample]
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[epoch, sample, 0, 0]))
-        left, top, width, height = crop_box(image.width, image.height, rng)
+        left, top, width, height = crop_box(image.width, image.height, rng, self.min_area)
         box = (left, top, left + width, top + height)
         cropped = image.crop(box).resize((self.size, self.size), Resampling.BICUBIC)
+        if self.flip and rng.random() < 0.5:
+            cropped = cropped.transpose(Transpose.FLIP_LEFT_RIGHT)
         return self.finish(cropped.convert("RGB")), int(self.labels[sample])
 
 
-def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def crop_box(
+    width: int, height: int, rng: np.random.Generator, min_area: float
+) -> tuple[int, int, int, int]:
     """(left, top, width, height) of a random resized crop, distributed as torchvision's.
 
-    Ten tries for an area in SCALE and a log-uniform aspect in RATIO that fit; else the largest
-    centre crop whose aspect is in RATIO.
+    Ten tries for an area in [min_area, 1] and a log-uniform aspect in RATIO that fit; else the
+    largest centre crop whose aspect is in RATIO.
     """
     for _ in range(10):
-        area = width * height * rng.uniform(*SCALE)
+        area = width * height * rng.uniform(min_area, 1.0)
         aspect = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:

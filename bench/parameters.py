@@ -16,6 +16,7 @@ from bench.errors import InputError, unknown
 Positive = Annotated[float, Gt(0), pydantic.AllowInfNan(False)]
 NonNegative = Annotated[float, Ge(0), pydantic.AllowInfNan(False)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
+Area = Annotated[float, Interval(gt=0, le=1)]
 Count = Annotated[int, Ge(1)]
 Precision = Literal["fp32", "bf16"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -70,7 +70,8 @@ class Training:
 
     def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
         """Train from the start, or from the last checkpoint of the same training."""
-        return _Descent(trainer, self).run()
+        images = replace(self.images, min_area=trainer.min_area, flip=trainer.flip)
+        return _Descent(trainer, replace(self, images=images)).run()
 
 
 def sample_order(seed: int, epoch: int, size: int) -> list[int]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from bench.parameters import Count, NonNegative, Positive, Precision
+from bench.parameters import Area, Count, NonNegative, Positive, Precision
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,6 +58,8 @@ class GradientTrainer:
     epochs : passes over the training split.
     warmup : steps if >= 1, a fraction of all steps if < 1.
     clip : maximal gradient norm; 0 for none.
+    min_area : smallest area of the random crop, as a fraction of the image.
+    flip : whether images are mirrored half of the time; the published recipes do not.
     precision : ``fp32`` or ``bf16`` (autocast; weights stay fp32).
     """
 
@@ -71,6 +73,8 @@ class GradientTrainer:
     epochs: Count = 10
     warmup: NonNegative = 500
     clip: NonNegative = 1.0
+    min_area: Area = 0.9
+    flip: bool = False
     precision: Precision = "fp32"
 
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import cli
 from bench.cli import exit_code
 
 SMALL = (
@@ -35,10 +37,16 @@ def bench(*arguments: object) -> Result:
     return Result(code, out.getvalue(), err.getvalue())
 
 
+SAME_BENCH = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+"""The environment in which another process imports the same bench, installed or from a checkout.
+
+The commit in records would differ otherwise."""
+
+
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
     """Start a command line in a process of its own."""
     command = [sys.executable, "-m", "bench", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": SAME_BENCH}
     return subprocess.Popen(command, **(pipes | options))  # type: ignore[call-overload]
 
 

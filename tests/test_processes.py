@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import SMALL, Finished
+from commands import SAME_BENCH, SMALL, Finished
 
 from bench.records import Record, read
 
@@ -17,7 +17,9 @@ def launch(*arguments: object) -> tuple[int, str]:
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["--main_process_port", "0", "-m", "bench", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, env=SAME_BENCH
+    )
     return done.returncode, done.stderr
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import bench.train
 from bench.errors import CellError
-from bench.images import RATIO, SCALE, TrainImages, crop_box
+from bench.images import RATIO, TrainImages, crop_box
 from bench.store import Store
 from bench.train import ImageClassifier, StepBatches, Training, sample_order
 from bench.trainer import GradientTrainer, rate
@@ -156,6 +156,17 @@ def test_bf16_is_close_to_fp32_and_keeps_fp32_weights(tmp_path: Path) -> None:
     assert not torch.equal(half["encoder.1.weight"], full["encoder.1.weight"])
 
 
+def test_flips_mirror_half_of_the_crops() -> None:
+    def crops(**options: Any) -> list[Tensor]:
+        images = TrainImages(Pictures(), np.zeros(SIZE, int), SIDE, to_tensor, 1, **options)
+        return [images[0, i][0] for i in range(SIZE)]
+
+    pairs = list(zip(crops(), crops(flip=True), strict=True))
+    same = sum(torch.equal(a, b) for a, b in pairs)
+    mirrored = sum(torch.equal(a.flip(-1), b) for a, b in pairs)
+    assert same + mirrored == SIZE and SIZE / 4 < same < 3 * SIZE / 4
+
+
 def test_divergence_is_a_failed_cell(tmp_path: Path) -> None:
     with pytest.raises(CellError, match="diverged"):
         GradientTrainer(lr=1e30, batch_size=16, epochs=3, warmup=0, clip=0).train(
@@ -207,21 +218,22 @@ def test_the_order_changes_with_the_epoch_and_the_seed() -> None:
     assert all(sorted(order) == list(range(30)) for order in orders)
 
 
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 1000))
-def test_crops_lie_inside(width: int, height: int, seed: int) -> None:
-    left, top, w, h = crop_box(width, height, np.random.default_rng(seed))
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 1000), st.floats(0.01, 1))
+def test_crops_lie_inside(width: int, height: int, seed: int, area: float) -> None:
+    left, top, w, h = crop_box(width, height, np.random.default_rng(seed), area)
     assert w > 0 and h > 0 and left >= 0 and top >= 0
     assert left + w <= width and top + h <= height
 
 
-def test_crops_are_distributed_as_torchvisions() -> None:
+@pytest.mark.parametrize("area", [0.9, 0.4])
+def test_crops_are_distributed_as_torchvisions(area: float) -> None:
     from torchvision.transforms import RandomResizedCrop
 
     rng, image = np.random.default_rng(0), torch.zeros(3, 100, 120)
     torch.manual_seed(0)
-    ours = np.array([crop_box(120, 100, rng) for _ in range(4000)])
+    ours = np.array([crop_box(120, 100, rng, area) for _ in range(4000)])
     theirs = np.array(
-        [RandomResizedCrop.get_params(image, list(SCALE), list(RATIO)) for _ in range(4000)]
+        [RandomResizedCrop.get_params(image, [area, 1.0], list(RATIO)) for _ in range(4000)]
     )[:, [1, 0, 3, 2]]
-    assert np.abs(ours.mean(0) - theirs.mean(0)).max() < 0.5
-    assert np.abs(ours.std(0) - theirs.std(0)).max() < 0.5
+    assert np.abs(ours.mean(0) - theirs.mean(0)).max() < 1
+    assert np.abs(ours.std(0) - theirs.std(0)).max() < 1

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import SAME_BENCH
 
 from bench.records import read
 
@@ -75,7 +76,7 @@ def test_all_methods_run_on_a_vit(suite: Path, checkpoint: Path, tmp_path: Path)
     arguments += ["--methods", "zero-shot,wise-ft,ose,vrf", "--precision", "bf16"]
     arguments += ["--out", tmp_path / "out", "--cache-dir", tmp_path / "cache"]
     command = [sys.executable, "-m", "bench", "run", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=SAME_BENCH)
     assert done.returncode == 0, done.stderr
     records = read(tmp_path / "out" / "records.jsonl")
     rows = {(r.method, r.shift) for r in records if r.kind == "cell" and r.metric == "top1"}
@@ -85,7 +86,7 @@ def test_all_methods_run_on_a_vit(suite: Path, checkpoint: Path, tmp_path: Path)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["model"] == "ViT-B-32-quickgelu"
     _check_head(tmp_path / "cache", checkpoint)
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    again = subprocess.run(command, capture_output=True, text=True, check=False, env=SAME_BENCH)
     assert "nothing" in again.stderr
 
 
