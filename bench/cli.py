@@ -25,7 +25,7 @@ HELP = {
     "suite": "Suites, comma separated: names, a suite file (my.yaml), or 'available' for all "
     "whose data is found. [default: mini]",
     "methods": "Methods, comma separated, such as vrf,wise-ft or vrf:e2e-ft, or 'all'. Their "
-    "bases and zero-shot are included. [default: all]",
+    "bases and zero-shot are included. [default: wise-ft,ose,vrf]",
     "shifts": "Shifts, comma separated, or 'all'. [default: all]",
     "model": "open_clip model name, or 'tiny'. [default: the suite's]",
     "pretrained": "Pretrained tag (downloads) or checkpoint file. [default: the suite's]",

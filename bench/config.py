@@ -59,7 +59,7 @@ class RunConfig(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     suite: Names = ("mini",)
-    methods: Names = ("all",)
+    methods: Names = ("wise-ft", "ose", "vrf")
     shifts: Names = ("all",)
     model: Name | None = None
     pretrained: Name | None = None
@@ -113,7 +113,7 @@ def parse_assignments(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     parsed: dict[str, dict[str, Any]] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        method, dot, parameter = name.rpartition(".")
+        method, dot, parameter = name.partition(".")
         if not (equals and dot and method and parameter):
             raise InputError(f"--set {text}: expected METHOD.PARAM=VALUE, such as e2e-ft.lr=1e-5")
         parsed.setdefault(method, {})[parameter] = value

@@ -11,24 +11,27 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, set_seed
+from torch import nn
 
 from bench import models
-from bench.addresses import weights_key
+from bench.addresses import features_key, weights_key
 from bench.dataset import Loaded, Split
 from bench.errors import InputError
 from bench.heads import load_head
 from bench.images import TrainImages, evaluation_transform, finish, side
+from bench.networks import DualEncoder, ImageClassifier
 from bench.predict import Forward, predict_split
 from bench.progress import Progress
 from bench.recipes import (
     Backbone,
     Encoder,
+    Keep,
     Pretrained,
     TextHead,
     Tuned,
@@ -36,8 +39,9 @@ from bench.recipes import (
     head_of,
     normalizes,
 )
-from bench.store import Store, rows_in
-from bench.train import ImageClassifier, Training
+from bench.store import MissingOutput, Store, rows_in
+from bench.train import Training
+from bench.trainer import Trainer
 from bench.weights import State, encoder_state, tuned_encoder
 
 HELD_ENCODERS = 4
@@ -109,14 +113,21 @@ class Engine:
                 self._write_weights(weights_key(recipe), head)
         self.processes.wait_for_everyone()
 
-    def train(self, recipe: Tuned, split: Split) -> None:
-        """Train a recipe from its start, or go on from its checkpoint, and store the weights."""
-        key = weights_key(recipe)
-        total = split.size * getattr(recipe.trainer, "epochs", 1)
-        label = f"train {recipe.trainer.title}, seed {recipe.seed}"
+    def train(self, recipes: Sequence[Tuned], train: Split, selection: Split) -> None:
+        """Train, or go on from a checkpoint, and store the weights of `recipes`.
+
+        They come out of one training: they differ in what they keep of it alone.
+        """
+        recipe = recipes[0].training
+        key, trainer = weights_key(recipe), recipe.trainer
+        label = f"train {trainer.title}, seed {recipe.seed}"
+        total = train.size * getattr(trainer, "epochs", 1)
         with self._alone(key), self.progress.task(label, total) as task:
             self.processes.wait_for_everyone()
-            if self.store.has("weights", key):  # another run made it while this one waited
+            wanted = {r.keep: weights_key(r) for r in recipes}
+            # Another run may have made some while this one waited.
+            wanted = {k: v for k, v in wanted.items() if not self.store.has("weights", v)}
+            if not wanted:
                 return
             started, seen, resumed = time.monotonic(), 0, 0
 
@@ -126,14 +137,22 @@ class Engine:
                 task.advance(done - seen)
                 seen = done
 
-            training = self._training(recipe, split, key, report)
+            def emit(keep: Keep | None, weights: State) -> None:
+                if self.is_main:
+                    self._write_weights(wanted[keep], weights)
+
+            training = replace(
+                self._training(recipe, train, selection, report), keeps=tuple(wanted), emit=emit
+            )
             set_seed(recipe.seed)
-            weights = recipe.trainer.train(training)
+            weights = trainer.train(training)
+            if None in wanted:
+                emit(None, weights)
             if self.is_main:
-                self._write_weights(key, weights)
                 for slot in range(2):
                     self.store.discard("progress", f"{key}-{slot}")
-                self._timed("train", seen - resumed, time.monotonic() - started)
+                if trainer.tunes_encoder:
+                    self._timed(_rate_name(trainer), seen - resumed, time.monotonic() - started)
             self.processes.wait_for_everyone()
 
     def _alone(self, key: str) -> AbstractContextManager[None]:
@@ -141,29 +160,56 @@ class Engine:
         return self.store.lock("weights", key) if self.is_main else nullcontext()
 
     def _training(
-        self, recipe: Tuned, split: Split, key: str, report: Callable[[int, int], None]
+        self, recipe: Tuned, train: Split, selection: Split, report: Callable[[int, int], None]
     ) -> Training:
-        loaded = self.opened(split)
-        state = encoder_state(encoder_of(recipe.start), self.known)
-        head = load_head(head_of(recipe.start), self.store)
+        start, head_recipe = encoder_of(recipe.start), head_of(recipe.start)
+        head = load_head(head_recipe, self.store)
 
-        def build() -> ImageClassifier:
-            tower = copy.deepcopy(self.tower)
-            tower.load_state_dict(state)
+        def build(trainer: Trainer) -> ImageClassifier | DualEncoder:
+            if not trainer.tunes_encoder:
+                tower: nn.Module = nn.Identity()
+            else:
+                tower = copy.deepcopy(self.tower)
+                tower.load_state_dict(encoder_state(start, self.known))
+            if trainer.tunes_text:
+                if not isinstance(head_recipe, TextHead):
+                    raise InputError(f"{trainer.title} starts from a text tower, not from a head")
+                both = copy.deepcopy(self.clip.model)
+                both.visual = tower
+                return DualEncoder(both, models.tokenized(self.clip, head_recipe))
             weight, bias = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
-            return ImageClassifier(tower, weight, bias, normalizes(recipe.start))
+            normalize = normalizes(recipe)
+            return ImageClassifier(tower, weight, bias, normalize)
 
-        images = TrainImages(
-            loaded.images,
-            loaded.manifest.first,
-            side(self.clip.preprocess),
-            finish(self.clip.preprocess),
-            recipe.seed,
-        )
+        def stored(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+            split = {"train": train, "selection": selection}[name]
+            key = features_key(start, split.fingerprint, recipe.trainer.precision)
+            features = self.store.read_features(key, split.size)
+            if features is None:
+                raise MissingOutput(f"features {key} of {split.name}")
+            arrays = features, self.opened(split).manifest.first
+            x, y = (torch.from_numpy(array).to(self.where) for array in arrays)
+            return x, y
+
         return Training(
-            build, images, split.size, recipe.seed, key, self.store, self.where,
-            self._workers(), report,
-        )  # fmt: skip
+            build=build,
+            images=self._train_images(train, recipe.seed) if recipe.trainer.tunes_encoder else None,
+            stored=stored,
+            size=train.size,
+            classes=len(head.weight),
+            seed=recipe.seed,
+            key=weights_key(recipe),
+            store=self.store,
+            device=self.where,
+            workers=self._workers(),
+            progress=report,
+        )
+
+    def _train_images(self, train: Split, seed: int) -> TrainImages:
+        loaded = self.opened(train)
+        preprocess = self.clip.preprocess
+        labels = loaded.manifest.first
+        return TrainImages(loaded.images, labels, side(preprocess), finish(preprocess), seed)
 
     def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
         """Fill in the features of `encoders` ({key: encoder}) on a split."""
@@ -221,6 +267,11 @@ class Engine:
         if self.workers is not None:
             return self.workers
         return 0 if self.where.type == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def _rate_name(trainer: Trainer) -> str:
+    """Trainings of both towers take longer than those of the image tower alone."""
+    return "train both" if trainer.tunes_text else "train"
 
 
 def pick_device(name: str) -> torch.device:

@@ -31,7 +31,8 @@ class EvalImages:
 
 @dataclass(frozen=True)
 class TrainImages:
-    """Dataset indexed by (epoch, sample): the sample's random crop in that epoch, and its label.
+    """Dataset indexed by (epoch, sample, template): the sample's random crop in that epoch, its
+    label, and the number of its caption's template as it was given.
 
     The crop depends on (seed, epoch, sample) only, never on batches, workers or ranks, so that a
     training is reproducible however it is run.
@@ -45,10 +46,10 @@ class TrainImages:
     min_area: float = 0.9
     flip: bool = False
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, item: tuple[int, int, int]) -> tuple[Tensor, int, int]:
         from PIL.Image import Resampling, Transpose
 
-        epoch, sample = item
+        epoch, sample, template = item
         image = self.images[sample]
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[epoch, sample, 0, 0]))
         left, top, width, height = crop_box(image.width, image.height, rng, self.min_area)
@@ -56,7 +57,7 @@ class TrainImages:
         cropped = image.crop(box).resize((self.size, self.size), Resampling.BICUBIC)
         if self.flip and rng.random() < 0.5:
             cropped = cropped.transpose(Transpose.FLIP_LEFT_RIGHT)
-        return self.finish(cropped.convert("RGB")), int(self.labels[sample])
+        return self.finish(cropped.convert("RGB")), int(self.labels[sample]), template
 
 
 def crop_box(

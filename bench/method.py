@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from bench.errors import InputError
 from bench.parameters import Fraction
 from bench.posthoc import log_softmax
-from bench.recipes import Classifier, Recipe
+from bench.recipes import Classifier, Recipe, Tuned
+from bench.trainer import Trainer
 
 Choice = Mapping[str, float]
 Fitted = Mapping[str, NDArray[Any]]
@@ -35,13 +36,20 @@ class Models:
     """The recipes a method builds on.
 
     `zero_shot` is the untouched classifier; `base` the fine-tuned one an ensemble is built on
-    (`zero_shot` itself for methods without a base); `train` the training split's fingerprint.
+    (`zero_shot` itself for methods without a base); `train` and `selection` the fingerprints of
+    those splits.
     """
 
     zero_shot: Classifier
     base: Recipe
     train: str
+    selection: str
     seed: int
+
+    def tuned(self, start: Recipe, trainer: Trainer) -> Tuned:
+        """`start` trained by `trainer` on the training split with the seed."""
+        selection = self.selection if trainer.selects else None
+        return Tuned(start, trainer, self.train, self.seed, selection)
 
 
 class Outputs(Protocol):
@@ -57,6 +65,10 @@ class Outputs(Protocol):
 
     def scores(self, recipe: Recipe) -> NDArray[np.float32]:
         """[N, C']: logits through the split's label map, before any softmax."""
+        ...
+
+    def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[N, C] -> [N, C']: any scores over the task's classes through the label map."""
         ...
 
 
@@ -96,6 +108,9 @@ class Method:
     equation : in plain text.
     source : paper section or official file.
     default_base : the base of an ensemble if none is named; None for methods that take no base.
+    in_all : whether ``--methods all`` includes it; variants and what needs more seeds do not.
+    is_common_base : whether ``all`` builds the common ensembles on it.
+    on_all_bases : for an ensemble, whether ``all`` builds it on every common base.
     version : raised whenever the same fields would give other predictions.
     """
 
@@ -105,6 +120,9 @@ class Method:
     equation: ClassVar[str]
     source: ClassVar[str]
     default_base: ClassVar[str | None] = None
+    in_all: ClassVar[bool] = True
+    is_common_base: ClassVar[bool] = False
+    on_all_bases: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def recipe(self, models: Models) -> Recipe:
@@ -154,6 +172,7 @@ class AlphaEnsemble(Method):
     """Base class of ensembles with one weight `alpha` on the fine-tuned model for all samples."""
 
     default_base: ClassVar[str | None] = "e2e-ft"
+    on_all_bases: ClassVar[bool] = True
 
     alphas: Grid[Fraction] = ALPHAS
 

@@ -70,7 +70,11 @@ class StoredOutputs:
 
     def scores(self, recipe: Recipe) -> NDArray[np.float32]:
         """float32 [N, C']: logits through the label map."""
-        return self.label_map.project(self.logits(recipe))
+        return self.project(self.logits(recipe))
+
+    def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[N, C] -> float32 [N, C'] through the label map."""
+        return self.label_map.project(scores)
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,24 @@ D = TypeVar("D")
 
 
 def parameters(value: Any) -> dict[str, Any]:
-    """All hyper-parameters of a method or trainer by name; nested dataclasses are flattened."""
+    """All hyper-parameters of a method or trainer by name.
+
+    Those of a nested dataclass are named ``FIELD.NAME``, but those of the field ``trainer`` by
+    their name alone.
+    """
     found: dict[str, Any] = {}
     for field in dataclasses.fields(value):
         inner = getattr(value, field.name)
-        found |= parameters(inner) if dataclasses.is_dataclass(inner) else {field.name: inner}
+        if dataclasses.is_dataclass(inner):
+            prefix = _prefix(field.name)
+            found |= {f"{prefix}{name}": one for name, one in parameters(inner).items()}
+        else:
+            found[field.name] = inner
     return found
+
+
+def _prefix(field: str) -> str:
+    return "" if field == "trainer" else f"{field}."
 
 
 def with_parameters(value: D, changes: Mapping[str, Any], owner: str) -> D:
@@ -51,7 +63,9 @@ def _changed(value: D, changes: Mapping[str, Any], owner: str) -> D:
     for field in dataclasses.fields(value):  # type: ignore[arg-type]
         inner = getattr(value, field.name)
         if dataclasses.is_dataclass(inner):
-            new[field.name] = _changed(inner, changes, owner)
+            prefix = _prefix(field.name)
+            own = {n[len(prefix) :]: v for n, v in changes.items() if n.startswith(prefix)}
+            new[field.name] = _changed(inner, own, f"{owner}.{prefix}".rstrip("."))
         elif field.name in changes:
             new[field.name] = _checked(
                 hints[field.name], changes[field.name], f"{owner}.{field.name}"

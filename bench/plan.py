@@ -47,6 +47,7 @@ class WeightsItem(Item):
 
     recipe: TextHead | Tuned
     train: Split
+    selection: Split
 
 
 @dataclass(frozen=True)
@@ -124,27 +125,36 @@ class _Builder:
         """The stored weights that `recipe` is made of."""
         match recipe:
             case Tuned():
-                before = [
-                    *self.weights(encoder_of(recipe.start)),
-                    *self.weights(head_of(recipe.start)),
-                ]
-                train = self.study.suite.task.train
-                return [self.add(WeightsItem(weights_key(recipe), tuple(before), recipe, train))]
+                return [self.built(recipe, self.before(recipe))]
             case TextHead():
-                train = self.study.suite.task.train
-                return [self.add(WeightsItem(weights_key(recipe), (), recipe, train))]
+                return [self.built(recipe, [])]
             case Merged():
                 return [key for part in recipe.parts for key in self.weights(part)]
             case _:
                 return []
 
+    def built(self, recipe: TextHead | Tuned, before: list[str]) -> str:
+        task = self.study.suite.task
+        key = weights_key(recipe)
+        return self.add(WeightsItem(key, tuple(before), recipe, task.train, task.selection))
+
+    def before(self, recipe: Tuned) -> list[str]:
+        """What a training reads: its start's weights, or the features its head is trained on."""
+        task, trainer = self.study.suite.task, recipe.trainer
+        encoder, head = encoder_of(recipe.start), self.weights(head_of(recipe.start))
+        if trainer.tunes_encoder:
+            return [*self.weights(encoder), *head]
+        read = (task.train, task.selection) if trainer.selects else (task.train,)
+        return [*(self.features(encoder, split, trainer.precision) for split in read), *head]
+
+    def features(self, encoder: Encoder, split: Split, precision: str) -> str:
+        key = features_key(encoder, split.fingerprint, precision)
+        return self.add(FeaturesItem(key, tuple(self.weights(encoder)), encoder, split))
+
     def outputs(self, recipe: Recipe, split: Split) -> list[str]:
         """What `recipe`'s logits on `split` are made of: features of its encoder, its head."""
         normalizes(recipe), backbone_of(recipe)  # refuse merges of what does not fit together
-        encoder = encoder_of(recipe)
-        before = tuple(self.weights(encoder))
-        key = features_key(encoder, split.fingerprint, self.study.precision)
-        features = self.add(FeaturesItem(key, before, encoder, split))
+        features = self.features(encoder_of(recipe), split, self.study.precision)
         return [features, *self.weights(head_of(recipe))]
 
     def fit(self, row: Row, seed: int | None, models: Models) -> FitItem:
@@ -249,12 +259,14 @@ class Forwards:
 class Counts:
     """What is left to do, in numbers; `total` counts the whole plan's items by kind.
 
-    `training_images` are the images that trainings see, repeats counted.
+    `training_images` are the images that trainings of the image tower see, repeats counted;
+    `paired_images` those that trainings of both towers see.
     """
 
     text_heads: int
     trainings: int
     training_images: int
+    paired_images: int
     splits: tuple[Forwards, ...]
     fits: int
     cells: int
@@ -275,16 +287,18 @@ def counts(plan: Plan, store: Store) -> Counts:
     """Count the pending work of a plan."""
     left = list(pending(plan, store).values())
     weights = [i for i in left if isinstance(i, WeightsItem)]
-    tuned = [i for i in weights if isinstance(i.recipe, Tuned)]
+    tuned = {i.recipe.training: i for i in weights if isinstance(i.recipe, Tuned)}
+    heads = [i for i in weights if not isinstance(i.recipe, Tuned)]
     by_split: dict[str, list[FeaturesItem]] = {}
     for item in left:
         if isinstance(item, FeaturesItem):
             by_split.setdefault(item.split.name, []).append(item)
     kinds = {"weights": WeightsItem, "features": FeaturesItem, "fits": FitItem, "cells": CellItem}
     return Counts(
-        text_heads=len(weights) - len(tuned),
+        text_heads=len(heads),
         trainings=len(tuned),
-        training_images=sum(map(_training_images, tuned)),
+        training_images=_training_images(tuned.values(), both=False),
+        paired_images=_training_images(tuned.values(), both=True),
         splits=tuple(_forwards(name, items, store) for name, items in by_split.items()),
         fits=sum(isinstance(i, FitItem) for i in left),
         cells=sum(isinstance(i, CellItem) for i in left),
@@ -292,9 +306,15 @@ def counts(plan: Plan, store: Store) -> Counts:
     )
 
 
-def _training_images(item: WeightsItem) -> int:
-    epochs = getattr(item.recipe.trainer, "epochs", 0) if isinstance(item.recipe, Tuned) else 0
-    return item.train.size * int(epochs)
+def _training_images(items: Iterable[WeightsItem], both: bool) -> int:
+    """Images that the trainings of one tower, or of `both`, see; heads see features."""
+    return sum(
+        item.train.size * int(getattr(item.recipe.trainer, "epochs", 0))
+        for item in items
+        if isinstance(item.recipe, Tuned)
+        and item.recipe.trainer.tunes_encoder
+        and item.recipe.trainer.tunes_text == both
+    )
 
 
 def _forwards(name: str, items: list[FeaturesItem], store: Store) -> Forwards:

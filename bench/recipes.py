@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -70,13 +70,45 @@ class Classifier:
 
 
 @dataclass(frozen=True)
+class AtEpoch:
+    """Keep the weights after epoch `epoch` (from 1) of a training."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Average:
+    """Keep an exponential moving average of the weights over a training.
+
+    After every step: average = decay average + (1 - decay) weights, from the start's weights.
+    """
+
+    decay: float
+
+
+Keep = AtEpoch | Average
+
+
+@dataclass(frozen=True)
 class Tuned:
-    """`start` trained by `trainer` on the training split whose fingerprint is `train`."""
+    """`start` trained by `trainer` on the training split whose fingerprint is `train`.
+
+    `selection` is the fingerprint of the selection split for trainers that choose on it. `keep`
+    says which weights along the way are meant, None for the last: recipes that differ in it alone
+    come out of one training.
+    """
 
     start: Recipe
     trainer: Trainer
     train: str
     seed: int
+    selection: str | None = None
+    keep: Keep | None = None
+
+    @property
+    def training(self) -> Tuned:
+        """The training that this comes out of: the same recipe, keeping its last weights."""
+        return replace(self, keep=None)
 
 
 @dataclass(frozen=True)
@@ -88,6 +120,7 @@ class Merged:
 
 
 T = TypeVar("T")
+R = TypeVar("R", "Recipe", "Encoder", "Head", "Recipe | Encoder | Head")
 Recipe = Classifier | Tuned | Merged
 Encoder = Pretrained | Tuned | Merged
 Head = TextHead | Tuned | Merged
@@ -160,7 +193,8 @@ def normalizes(recipe: Recipe | Head) -> bool:
         case Classifier():
             return recipe.head.normalize
         case Tuned():
-            return normalizes(recipe.start)
+            own = recipe.trainer.normalize
+            return normalizes(recipe.start) if own is None else own
         case Merged():
             kinds = {normalizes(part) for part in recipe.parts}  # type: ignore[arg-type]
             if len(kinds) > 1:
@@ -177,3 +211,15 @@ def is_seeded(recipe: Recipe | Encoder | Head) -> bool:
             return any(is_seeded(part) for part in recipe.parts)
         case _:
             return False
+
+
+def reseeded(recipe: R, seed: int) -> R:
+    """The same recipe with another seed in every training."""
+    match recipe:
+        case Tuned():
+            return replace(recipe, start=reseeded(recipe.start, seed), seed=seed)
+        case Merged():
+            parts = tuple(reseeded(part, seed) for part in recipe.parts)
+            return replace(recipe, parts=parts)
+        case _:
+            return recipe

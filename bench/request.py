@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,9 @@ def _overrides(config: RunConfig, suite: Suite) -> Mapping[str, Mapping[str, Any
     asked = {"precision": config.precision, "batch_size": config.train_batch_size}
     general = {name: value for name, value in asked.items() if value is not None}
     for row in parse_rows(config.methods, suite, {}):
-        for method in filter(None, (row.method, row.base)):
-            known = parameters(configured(method.name, suite, {}))
-            fitting = {n: v for n, v in general.items() if n in known}
-            if fitting:
-                overrides[method.name] = fitting | overrides.get(method.name, {})
+        name = re.split("[@+]", row.label)[0]
+        known = parameters(configured(name, suite, {}))
+        fitting = {n: general[p] for n in known if (p := n.rpartition(".")[2]) in general}
+        if fitting:
+            overrides[name] = fitting | overrides.get(name, {})
     return overrides

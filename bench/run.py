@@ -131,10 +131,14 @@ class _Runner:
                 return
             for item in items:
                 if isinstance(item, WeightsItem) and self._ready(item, plan):
-                    self._try([item], partial(self._compute, [item]))
+                    together = self._together(item, plan)
+                    self._try(together, partial(self._compute, together))
             cells = [item for item in items if isinstance(item, CellItem)]
             self._measure([c for c in cells if self._ready(c, plan)])
-            for features in _by_split(items):
+            # Heads are trained on features. Those come first, so that what is trained after them
+            # shares its forwards, and their decoded images, with all the others.
+            first = self._awaited(items, plan)
+            for features in _by_split(first or items):
                 ready = [i for i in features if self._ready(i, plan)]
                 self._forward(ready)
                 split = features[0].split.fingerprint
@@ -143,6 +147,16 @@ class _Runner:
             for item in items:
                 if isinstance(item, FitItem) and self._ready(item, plan):
                     self._try([item], partial(self._fit, item))
+
+    def _awaited(self, items: Sequence[Item], plan: Plan) -> list[Item]:
+        """Features on the splits of those that a pending training waits for."""
+        weights = [item for item in items if isinstance(item, WeightsItem)]
+        inputs = {key for item in weights for key in item.inputs}
+        read = [i for i in items if isinstance(i, FeaturesItem) and i.key in inputs]
+        ready = [i for i in read if self._ready(i, plan)]
+        splits = {item.split.fingerprint for item in ready}
+        features = [i for i in items if isinstance(i, FeaturesItem)]
+        return [i for i in features if i.split.fingerprint in splits]
 
     def _blocked(self, item: Item, plan: Plan) -> bool:
         """Whether the item, or something it needs, has failed."""
@@ -163,6 +177,19 @@ class _Runner:
     def _ready(self, item: Item, plan: Plan) -> bool:
         unfinished = not stored(item, self.store) and not self._blocked(item, plan)
         return unfinished and all(stored(plan.items[k], self.store) for k in item.inputs)
+
+    def _together(self, item: WeightsItem, plan: Plan) -> list[Item]:
+        """The weights of a plan that come out of one training with `item` and are not stored."""
+        if not isinstance(item.recipe, Tuned):
+            return [item]
+        return [
+            other
+            for other in plan.items.values()
+            if isinstance(other, WeightsItem)
+            and isinstance(other.recipe, Tuned)
+            and other.recipe.training == item.recipe.training
+            and not stored(other, self.store)
+        ]
 
     def _try(self, items: Sequence[Item], act: Callable[[], None]) -> None:
         """Do something for `items`; a failure is noted under each, bad input is raised.
@@ -196,12 +223,14 @@ class _Runner:
         self.carry_out(items)
 
     def carry_out(self, items: Sequence[Item]) -> None:
-        """This process's part of one weights item, or of features on one split."""
+        """This process's part of a head, of one training, or of features on one split."""
         match items[0]:
             case WeightsItem(recipe=TextHead() as recipe):
                 self.engine.build_head(recipe)
-            case WeightsItem(recipe=Tuned() as recipe, train=train):
-                self.engine.train(recipe, train)
+            case WeightsItem(recipe=Tuned(), train=train, selection=selection):
+                weights = [item.recipe for item in items if isinstance(item, WeightsItem)]
+                tuned = [recipe for recipe in weights if isinstance(recipe, Tuned)]
+                self.engine.train(tuned, train, selection)
             case FeaturesItem(split=split):
                 features = [item for item in items if isinstance(item, FeaturesItem)]
                 self.engine.predict(split, {item.key: item.encoder for item in features})
@@ -327,7 +356,7 @@ class _Runner:
         return {
             "inputs": list(cell.inputs),
             "method": canonical(fit.row.method),
-            "base": canonical(fit.row.base),
+            "base": None if fit.row.base is None else canonical(fit.row.base.method),
             "backbone": canonical(study.backbone),
             "precision": study.precision,
             "metric": canonical(cell.metric),
@@ -357,9 +386,9 @@ def place(study: Study, cell: CellItem) -> dict[str, object]:
     return {
         "suite": study.suite.name,
         "model": str(study.backbone),
-        "method": row.method.name,
+        "method": row.label,
         "base": None if row.base is None else row.base.name,
-        "title": row.method.title,
+        "title": row.title,
         "seed": cell.fit.seed,
         "shift": cell.shift.name,
         "order": study.suite.position(cell.shift.name),

@@ -163,7 +163,11 @@ def estimate(session: Session, left: Sequence[Counts]) -> Estimate | None:
     for study, count in zip(session.studies, left, strict=True):
         here = _rates(session.store, study, session.config.device)
         rates = _shipped_rates(study, session.config.device) | here
-        for images, rate in ((count.forwards, "forward"), (count.training_images, "train")):
+        for images, rate in (
+            (count.forwards, "forward"),
+            (count.training_images, "train"),
+            (count.paired_images, "train both"),
+        ):
             if images and rate not in rates:
                 return None
             if images:
@@ -178,7 +182,8 @@ def _shipped_rates(study: Study, device: str) -> dict[str, float]:
     if not alike or study.backbone.pretrained != EMBEDDED:
         return {}
     made = json.loads((files("bench.embedded") / "tiny.json").read_text())
-    return {rate: made[f"{rate}_images_per_second"] for rate in ("forward", "train")}
+    rates = {name: made[f"{name}_images_per_second"] for name in ("forward", "train")}
+    return rates | {"train both": rates["train"]}
 
 
 def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, float]) -> None:

@@ -2,31 +2,73 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from bench.dataset import Suite
 from bench.errors import InputError
 from bench.method import Method, Models
 from bench.metrics import Metric
-from bench.parameters import with_parameters
-from bench.recipes import Backbone, Classifier, Pretrained, Recipe, TextHead, is_seeded
+from bench.parameters import parameters, with_parameters
+from bench.recipes import (
+    AtEpoch,
+    Backbone,
+    Classifier,
+    Pretrained,
+    Recipe,
+    TextHead,
+    Tuned,
+    is_seeded,
+)
 from bench.registry import find_method, methods
+
+SMOOTHING = 0.1
+"""The label smoothing of ``+ls``. What the papers' rows used is not known."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A leaderboard row: a method and, for ensembles, the base it is built on."""
+    """A leaderboard row: a method with its modifiers and, for ensembles, the base it is built on.
 
+    Attributes
+    ----------
+    label : the row's own name, without its base: ``METHOD[@EPOCH][+ls[=VALUE]]``.
+    title : how the leaderboard prints it, without its base.
+    """
+
+    label: str
+    title: str
     method: Method
-    base: Method | None = None
+    base: Row | None = None
 
     @property
     def name(self) -> str:
         """``METHOD`` or ``METHOD:BASE``, as on the command line."""
-        return self.method.name if self.base is None else f"{self.method.name}:{self.base.name}"
+        return self.label if self.base is None else f"{self.label}:{self.base.name}"
+
+
+@dataclass(frozen=True)
+class Checkpoint(Method):
+    """``METHOD@EPOCH``: the weights of `method` after `epoch` epochs of its training."""
+
+    name: ClassVar[str] = "checkpoint"
+    version: ClassVar[int] = 1
+
+    method: Method
+    epoch: int
+
+    def recipe(self, models: Models) -> Recipe:
+        """The method's recipe, kept at the epoch. Raises InputError if there is no such epoch."""
+        recipe = self.method.recipe(models)
+        epochs = getattr(recipe.trainer, "epochs", 0) if isinstance(recipe, Tuned) else 0
+        if not isinstance(recipe, Tuned) or recipe.keep is not None or self.epoch > epochs:
+            raise InputError(
+                f"{self.method.name}@{self.epoch}: {self.method.name} trains for {epochs} epochs"
+            )
+        return replace(recipe, keep=AtEpoch(self.epoch))
 
 
 @dataclass(frozen=True)
@@ -56,26 +98,34 @@ class Study:
 
     def models(self, row: Row, seed: int) -> Models:
         """The recipes that `row` builds on with `seed`."""
-        train = self.suite.task.train.fingerprint
-        ground = Models(self.zero_shot, self.zero_shot, train, seed)
+        task = self.suite.task
+        ground = Models(
+            zero_shot=self.zero_shot,
+            base=self.zero_shot,
+            train=task.train.fingerprint,
+            selection=task.selection.fingerprint,
+            seed=seed,
+        )
         if row.base is None:
             return ground
-        base = row.base.recipe(ground)
+        base = row.base.method.recipe(ground)
         if not is_seeded(base):
             raise InputError(f"{row.name}: {row.base.name} is not fine-tuned and can be no base")
-        return Models(self.zero_shot, base, train, seed)
+        return replace(ground, base=base)
 
     def entries(self) -> list[tuple[Row, int | None, Models]]:
-        """(row, seed, models) for every row and seed; seed None, once, where no training enters."""
+        """(row, seed, models) for every row and seed; seed None, once, where it changes nothing.
+
+        That is where no training enters, and where a row names its own seeds.
+        """
         found: list[tuple[Row, int | None, Models]] = []
         for row in self.rows:
             for seed in self.seeds:
-                models = self.models(row, seed)
-                if any(map(is_seeded, reads(row.method, models))):
-                    found.append((row, seed, models))
-                else:
+                models, other = self.models(row, seed), self.models(row, seed + 1)
+                if reads(row.method, models) == reads(row.method, other):
                     found.append((row, None, models))
                     break
+                found.append((row, seed, models))
         return found
 
 
@@ -90,21 +140,22 @@ def parse_rows(
     suite: Suite,
     overrides: Mapping[str, Mapping[str, Any]],
 ) -> tuple[Row, ...]:
-    """Rows for names such as ``vrf``, ``wise-ft:lp-ft`` or ``all``, and the rows they build on.
+    """Rows for names such as ``vrf``, ``wise-ft:lp-ft+ls`` or ``all``, and the rows they build on.
 
-    Hyper-parameters are the class's, then the suite's defaults, then `overrides`
-    ({method: {parameter: value}}). Raises InputError for unknown names, parameters or values, for
-    an override of a method that is not run, and for a base on a method that takes none.
+    A name is ``METHOD[@EPOCH][+ls[=VALUE]]``, and for ensembles ``METHOD[:BASE]`` with a base of
+    that form; modifiers bind to the base. Hyper-parameters are the class's, then the suite's
+    defaults, then `overrides` ({method: {parameter: value}}). Raises InputError for unknown
+    names, parameters or values, for an override of a method that is not run, and for a base on a
+    method that takes none.
     """
-    wanted = [m for name in names for m in (methods() if name == "all" else [name])]
+    wanted = [m for name in names for m in (everything() if name == "all" else [name])]
     rows: dict[str, Row] = {}
     for name in ["zero-shot", *wanted]:
         row = _row(name, suite, overrides)
         if row.base is not None:
-            base = Row(row.base)
-            rows.setdefault(base.name, base)
+            rows.setdefault(row.base.name, row.base)
         rows.setdefault(row.name, row)
-    used = {m.name for row in rows.values() for m in (row.method, row.base) if m is not None}
+    used = {re.split("[@+]", row.label)[0] for row in rows.values()}
     for owner in overrides:
         find_method(owner)
         if owner not in used:
@@ -112,18 +163,63 @@ def parse_rows(
     return tuple(rows.values())
 
 
+def everything() -> list[str]:
+    """The rows of ``all``: every method that asks to be in it, ensembles on all common bases."""
+    known = {name: cls for name, cls in methods().items() if cls.in_all}
+    common = [name for name, cls in known.items() if cls.is_common_base]
+    found = [name for name, cls in known.items() if cls.default_base is None]
+    for name, cls in known.items():
+        if cls.default_base is not None:
+            bases = common if cls.on_all_bases else [cls.default_base]
+            found += [f"{name}:{base}" for base in bases]
+    return found
+
+
 def _row(name: str, suite: Suite, overrides: Mapping[str, Mapping[str, Any]]) -> Row:
-    method_name, colon, base_name = name.partition(":")
-    if colon and not base_name:
+    own, colon, base = name.partition(":")
+    if colon and not base:
         raise InputError(f"method {name!r} names no base after the colon")
+    method_name = own.partition("+")[0].partition("@")[0]
+    modifiers = own.removeprefix(method_name)
+    default = find_method(method_name).default_base
+    if default is None:
+        if colon:
+            raise InputError(f"method {method_name!r} takes no base, got {name!r}")
+        return _alone(own, suite, overrides)
+    if colon and modifiers:
+        raise InputError(f"method {name!r}: {modifiers} binds to the base, put it behind {base!r}")
+    found = _alone(base or f"{default}{modifiers}", suite, overrides)
+    if found.method.default_base is not None:
+        raise InputError(f"{base!r} is an ensemble and can be no base, got {name!r}")
     method = configured(method_name, suite, overrides)
-    if base_name and method.default_base is None:
-        raise InputError(f"method {method_name!r} takes no base, got {name!r}")
-    base_name = base_name or method.default_base or ""
-    base = configured(base_name, suite, overrides) if base_name else None
-    if base is not None and base.default_base is not None:
-        raise InputError(f"{base_name!r} is an ensemble and can be no base, got {name!r}")
-    return Row(method, base)
+    return Row(method_name, method.title, method, found)
+
+
+def _alone(name: str, suite: Suite, overrides: Mapping[str, Mapping[str, Any]]) -> Row:
+    """A row that is no ensemble: ``METHOD[@EPOCH][+ls[=VALUE]]``, modifiers in any order."""
+    method_name, *modifiers = re.split(r"(?=[@+])", name)
+    method = configured(method_name, suite, overrides)
+    label, title = method_name, method.title
+    for modifier in sorted(modifiers, reverse=True):
+        if modifier[:3] in label:
+            raise InputError(f"{name!r} has a modifier twice")
+        if at := re.fullmatch(r"@([1-9]\d{0,5})", modifier):
+            method, title = Checkpoint(method, int(at[1])), f"{title}, epoch {at[1]}"
+        elif ls := re.fullmatch(r"\+ls(?:=(0?\.\d+))?", modifier):
+            method = _smoothed(method, float(ls[1] or SMOOTHING), name)
+            title += f" w/ LS {ls[1]}" if ls[1] else " w/ LS"
+        else:
+            raise InputError(f"{name!r}: expected @EPOCH, +ls or +ls=0.2, got {modifier!r}")
+        label += modifier
+    return Row(label, title, method)
+
+
+def _smoothed(method: Method, smoothing: float, name: str) -> Method:
+    """The method with smoothed labels in each of its trainings."""
+    smoothed = [p for p in parameters(method) if p.rpartition(".")[2] == "smoothing"]
+    if not smoothed:
+        raise InputError(f"{name!r}: there is no loss whose labels could be smoothed")
+    return with_parameters(method, dict.fromkeys(smoothed, smoothing), name)
 
 
 def configured(name: str, suite: Suite, overrides: Mapping[str, Mapping[str, Any]]) -> Method:

@@ -63,7 +63,7 @@ def fake_models(tuned: bool = True, seed: int = 0) -> Models:
     names = tuple(f"class {i}" for i in range(CLASSES))
     zero_shot = Classifier(Pretrained(backbone), TextHead(backbone, names, ("a {}",)))
     base = Tuned(zero_shot, GradientTrainer(), "fake-train", seed) if tuned else zero_shot
-    return Models(zero_shot, base, "fake-train", seed)
+    return Models(zero_shot, base, "fake-train", "fake-selection", seed)
 
 
 class FakeOutputs:
@@ -103,6 +103,10 @@ class FakeOutputs:
     def scores(self, recipe: Recipe) -> NDArray[np.float32]:
         """[N, C'], logits through the label map."""
         return self._once("scores", recipe, lambda: self._map.project(self.logits(recipe)))
+
+    def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[N, C] -> [N, C'] through the label map."""
+        return self._map.project(scores)
 
     def altered(self) -> bool:
         """Whether somebody wrote into an array that was handed out."""

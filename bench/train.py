@@ -7,84 +7,100 @@ checkpoints hold everything else.
 
 from __future__ import annotations
 
+import copy
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 from torch.utils.data import DataLoader
 
 from bench.errors import CellError
 from bench.images import TrainImages
+from bench.networks import DualEncoder, ImageClassifier
+from bench.recipes import AtEpoch, Average, Keep
 from bench.store import Store
 from bench.trainer import GradientTrainer, rate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+Model = ImageClassifier | DualEncoder
 CHECKPOINT_SECONDS = 60.0
 Progress = Callable[[int, int], None]
 
 
-class ImageClassifier(nn.Module):
-    """A CLIP image tower with a linear head: images [B, 3, H, W] -> logits [B, C]."""
-
-    def __init__(self, encoder: nn.Module, weight: Tensor, bias: Tensor, normalize: bool) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = nn.Linear(weight.shape[1], weight.shape[0])
-        self.normalize = normalize
-        with torch.no_grad():
-            self.head.weight.copy_(weight)
-            self.head.bias.copy_(bias)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [B, C]."""
-        features = self.encoder(images)
-        logits: Tensor = self.head(normalize(features, dim=-1) if self.normalize else features)
-        return logits
+Emit = Callable[[Keep, dict[str, Tensor]], None]
 
 
 @dataclass(frozen=True)
 class Training:
     """All a training needs besides the trainer; satisfies `bench.trainer.TrainInputs`.
 
-    `build` makes the classifier at its start; `key` names the training's checkpoints in `store`;
-    `progress` is called with (images seen, images in all).
+    `build` makes the model at its start; `images` are None where only a head is trained, on
+    the arrays that `stored` gives. `key` names the training's checkpoints in `store`; `keeps` are
+    the weights wanted besides the last (None), each handed to `emit` as soon as it is known; the
+    loop goes no further than the last of them. `progress` is called with (samples seen, in all).
     """
 
-    build: Callable[[], ImageClassifier]
-    images: TrainImages
+    build: Callable[[GradientTrainer], Model]
+    images: TrainImages | None
+    stored: Callable[[str], tuple[Tensor, Tensor]]
     size: int
+    classes: int
     seed: int
     key: str
     store: Store
     device: torch.device
     workers: int
     progress: Progress
+    keeps: tuple[Keep | None, ...] = (None,)
+    emit: Emit = lambda keep, weights: None
+
+    def features(self, split: Literal["train", "selection"]) -> tuple[Tensor, Tensor]:
+        """Stored features [N, D] and labels [N], on the device."""
+        return self.stored(split)
 
     def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
         """Train from the start, or from the last checkpoint of the same training."""
+        if self.images is None:
+            return _Descent(trainer, self).run()
         images = replace(self.images, min_area=trainer.min_area, flip=trainer.flip)
         return _Descent(trainer, replace(self, images=images)).run()
 
-
-def sample_order(seed: int, epoch: int, size: int) -> list[int]:
-    """The permutation of the training samples in an epoch."""
-    rng = np.random.Generator(np.random.Philox(key=seed, counter=[epoch, 0, 0, 1]))
-    return [int(i) for i in rng.permutation(size)]
+    def batches(self, draws: StepBatches) -> Iterator[dict[str, Tensor]]:
+        """``inputs``, ``labels`` and ``templates`` of every batch, on the device."""
+        if self.images is None:
+            features, labels = self.stored("train")
+            for batch in draws:
+                rows = [sample for _, sample, _ in batch]
+                yield {"inputs": features[rows], "labels": labels[rows]}
+            return
+        loader = DataLoader(
+            cast(Any, self.images),
+            batch_sampler=cast(Any, draws),
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        for parts in loader:
+            names = ("inputs", "labels", "templates")
+            yield {name: part.to(self.device) for name, part in zip(names, parts, strict=True)}
 
 
 @dataclass(frozen=True)
 class StepBatches:
-    """Batches of (epoch, sample) for the steps from `start`, this rank's share of each."""
+    """Batches of (epoch, sample, template) for the steps from `start`, this rank's share of each.
 
-    seed: int
+    `draw` gives an epoch's (sample, template) pairs [size, 2].
+    """
+
+    draw: Callable[[int], NDArray[np.int64]]
     size: int
     batch_size: int
     epochs: int
@@ -100,19 +116,19 @@ class StepBatches:
         """Steps per epoch; the last batch may be smaller."""
         return -(-self.size // self.batch_size)
 
-    def __iter__(self) -> Iterator[Sequence[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[Sequence[tuple[int, int, int]]]:
         for epoch in range(self.start // self.per_epoch, self.epochs):
-            order = sample_order(self.seed, epoch, self.size)
+            order = self.draw(epoch).tolist()
             first = max(0, self.start - epoch * self.per_epoch)
             for step in range(first, self.per_epoch):
                 batch = order[step * self.batch_size : (step + 1) * self.batch_size]
                 share = -(-len(batch) // self.ranks)  # every rank gets equally many
                 mine = range(self.rank, share * self.ranks, self.ranks)
-                yield [(epoch, batch[i % len(batch)]) for i in mine]
+                yield [(epoch, *batch[i % len(batch)]) for i in mine]
 
 
 class _Descent:
-    """One run of the loop: model, optimiser and the trainer's own state."""
+    """One run of the loop: model, optimiser, the trainer's own state and the running averages."""
 
     def __init__(self, trainer: GradientTrainer, inputs: Training) -> None:
         from accelerate import Accelerator
@@ -122,57 +138,59 @@ class _Descent:
         self.accelerator: Accelerator = Accelerator(
             cpu=inputs.device.type == "cpu", mixed_precision="no"
         )
-        self.model = inputs.build().train().to(inputs.device)
+        self.model = inputs.build(trainer).train()
+        trainer.prepare(self.model)
+        self.model.to(inputs.device)
         self.state = trainer.state_dict(self.model)
-        self.tuned = trainer.parameters(self.model)
-        self.optimizer = torch.optim.AdamW(
-            self.tuned,
-            lr=trainer.lr,
-            weight_decay=trainer.weight_decay,
-            fused=inputs.device.type in ("cpu", "cuda"),
-        )
+        decays = [keep.decay for keep in inputs.keeps if isinstance(keep, Average)]
+        self.averages = {decay: _copied(self.model.state_dict()) for decay in decays}
+        self.tuned = list(self.model.parameters())
+        self.optimizer = _optimizer(trainer, self.tuned, inputs.device)
+        self.per_epoch = -(-inputs.size // trainer.batch_size)
         self.step, self.saved = self._resume(), 0
         self.parallel = self.accelerator.prepare_model(self.model, device_placement=False)
 
     def run(self) -> dict[str, Tensor]:
         trainer, inputs = self.trainer, self.inputs
+        steps, saved = trainer.epochs * self.per_epoch, time.monotonic()
+        templates = self.model.prompts.shape[1] if isinstance(self.model, DualEncoder) else 1
         batches = StepBatches(
-            inputs.seed,
+            lambda epoch: trainer.draws(inputs.seed, epoch, inputs.size, templates),
             inputs.size,
             trainer.batch_size,
-            trainer.epochs,
+            _epochs(trainer, inputs.keeps),
             self.step,
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        steps, saved = trainer.epochs * batches.per_epoch, time.monotonic()
-        loader = DataLoader(
-            cast(Any, inputs.images),
-            batch_sampler=cast(Any, batches),
-            num_workers=inputs.workers,
-            pin_memory=inputs.device.type == "cuda",
-        )
-        for images, labels in loader:
-            self._step(images, labels, steps)
-            done = min(self.step * trainer.batch_size, trainer.epochs * inputs.size)
-            inputs.progress(done, trainer.epochs * inputs.size)
+        for batch in inputs.batches(batches):
+            self._step(batch, steps)
+            done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
+            inputs.progress(done, batches.epochs * inputs.size)
+            self._emit()
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self._save()
                 saved = time.monotonic()
-        return {n: t.cpu() for n, t in trainer.result(self.model, self.state).items()}
+        for decay, average in self.averages.items():
+            averaged = copy.deepcopy(self.model)
+            averaged.load_state_dict(average)
+            inputs.emit(Average(decay), _on_cpu(averaged.weights()))
+        return _on_cpu(self.model.weights())
 
-    def _step(self, images: Tensor, labels: Tensor, steps: int) -> None:
-        device = self.inputs.device
+    def _step(self, batch: dict[str, Tensor], steps: int) -> None:
         torch.manual_seed(self.inputs.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.trainer, self.step, steps)
-        batch = {"images": images.to(device), "labels": labels.to(device)}
+        if isinstance(self.model, DualEncoder):
+            batch["texts"] = self.model.prompts[batch["labels"], batch["templates"]]
         # Not accelerate's autocast: its precision is one for the whole process.
         bf16 = self.trainer.precision == "bf16"
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            embeddings = self.trainer.encode(self.parallel, batch)
+        with torch.autocast(self.inputs.device.type, torch.bfloat16, enabled=bf16):
+            embeddings = self.trainer.encode(self.parallel, batch, self.state)
+        if self.trainer.tunes_text and self.accelerator.num_processes > 1:
+            embeddings = {name: _gathered(tensor) for name, tensor in embeddings.items()}
         loss = self.trainer.loss(embeddings, self.step)
-        penalty = self.trainer.penalty(self.model)
+        penalty = self.trainer.penalty(self.model, self.state)
         loss = loss if penalty is None else loss + penalty
         if not self.accelerator.gather(torch.isfinite(loss.detach()).reshape(1)).all():
             raise CellError(f"training diverged: loss is {loss.item()} at step {self.step}")
@@ -181,8 +199,20 @@ class _Descent:
         if self.trainer.clip:
             torch.nn.utils.clip_grad_norm_(self.tuned, self.trainer.clip)
         self.optimizer.step()
-        self.trainer.after_step(self.model, self.state, self.step)
+        self.trainer.after_step(self.model, self.state, self.step, steps)
+        for decay, average in self.averages.items():
+            for name, tensor in self.model.state_dict().items():
+                if tensor.is_floating_point():
+                    average[name].lerp_(tensor, 1 - decay)
+                else:
+                    average[name].copy_(tensor)
         self.step += 1
+
+    def _emit(self) -> None:
+        """Hand over the weights that are wanted of the epoch which ends here."""
+        for keep in self.inputs.keeps:
+            if isinstance(keep, AtEpoch) and self.step == keep.epoch * self.per_epoch:
+                self.inputs.emit(keep, _on_cpu(self.model.weights()))
 
     def _save(self) -> None:
         """Write a checkpoint: weights, AdamW's moments, the trainer's state and the step."""
@@ -192,6 +222,8 @@ class _Descent:
 
         tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
         tensors |= {f"state.{n}": t for n, t in self.state.items()}
+        for decay, average in self.averages.items():
+            tensors |= {f"average.{decay}.{n}": t for n, t in average.items()}
         for i, parameter in enumerate(self.tuned):
             moments = self.optimizer.state[parameter]
             tensors |= {f"optimizer.{i}.{n}": torch.as_tensor(t) for n, t in moments.items()}
@@ -205,15 +237,30 @@ class _Descent:
         return [self.inputs.store.path("progress", f"{self.inputs.key}-{i}") for i in range(2)]
 
     def _resume(self) -> int:
-        """Load the last checkpoint, if there is one; the step to go on with."""
+        """Load the last checkpoint, if there is one of use; the step to go on with.
+
+        It is of no use where weights are wanted of an epoch before it, or an average that was not
+        kept then.
+        """
         from safetensors.torch import load
 
-        saved = [load(d) for slot in self._slots() if (d := self.inputs.store.read(slot))]
+        keeps = self.inputs.keeps
+        first = min([k.epoch for k in keeps if isinstance(k, AtEpoch)], default=math.inf)
+        slots = [load(d) for slot in self._slots() if (d := self.inputs.store.read(slot))]
+        saved = [
+            tensors
+            for tensors in slots
+            if int(tensors["step"]) < first * self.per_epoch
+            and all(_below(f"average.{decay}.", tensors) for decay in self.averages)
+        ]
         if not saved:
             return 0
         tensors, device = max(saved, key=lambda t: int(t["step"])), self.inputs.device
         self.model.load_state_dict(_below("model.", tensors))
         self.state = {n: t.to(device) for n, t in _below("state.", tensors).items()}
+        for decay in self.averages:
+            kept = _below(f"average.{decay}.", tensors)
+            self.averages[decay] = {n: t.to(device) for n, t in kept.items()}
         for i, parameter in enumerate(self.tuned):
             moments = _below(f"optimizer.{i}.", tensors)
             # A fused AdamW keeps its step counter on the device, too.
@@ -223,3 +270,37 @@ class _Descent:
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _epochs(trainer: GradientTrainer, keeps: Sequence[Keep | None]) -> int:
+    """How many epochs to run so that all of `keeps` are known."""
+    whole = any(not isinstance(keep, AtEpoch) for keep in keeps)
+    return trainer.epochs if whole else max(k.epoch for k in keeps if isinstance(k, AtEpoch))
+
+
+def _optimizer(
+    trainer: GradientTrainer, tuned: list[nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    """One group for all tensors: weight decay spares none (methods.md section 0)."""
+    lr, decay, fused = trainer.lr, trainer.weight_decay, device.type in ("cpu", "cuda")
+    if trainer.optimizer == "sgd":
+        return torch.optim.SGD(tuned, lr, momentum=0.9, weight_decay=decay, fused=fused)
+    return torch.optim.AdamW(tuned, lr, weight_decay=decay, fused=fused)
+
+
+def _gathered(embeddings: Tensor) -> Tensor:
+    """A batch's embeddings [B, ...] of all processes, with gradients; a scalar as it is."""
+    from torch.distributed.nn.functional import all_gather
+
+    if embeddings.ndim == 0:
+        return embeddings
+    return torch.cat(all_gather(embeddings))  # type: ignore[no-untyped-call]
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, which the next step does not change."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from bench.method import Method, Models
-from bench.recipes import Recipe, Tuned
+from bench.recipes import Recipe
 from bench.registry import method
 from bench.trainer import GradientTrainer
 
@@ -26,9 +26,10 @@ class EndToEnd(Method):
     summary: ClassVar[str] = "Image encoder and head trained together by cross-entropy."
     equation: ClassVar[str] = "min over (encoder, head) of mean -log softmax_y(head(encoder(x)))"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, appendix D.2"
+    is_common_base: ClassVar[bool] = True
 
     trainer: GradientTrainer = field(default=GradientTrainer())
 
     def recipe(self, models: Models) -> Recipe:
         """The zero-shot classifier, tuned."""
-        return Tuned(models.zero_shot, self.trainer, models.train, models.seed)
+        return models.tuned(models.zero_shot, self.trainer)

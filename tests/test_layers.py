@@ -17,7 +17,8 @@ LAYERS = (
      "corruptions", "suite_form", "suite_file", "provenance", "processes",
      "progress", "streams", "embedded"},
     # 2: models and arrays
-    {"models", "heads", "weights", "images", "train", "predict", "knn", "outputs", "engine"},
+    {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
+     "networks", "train", "predict", "knn", "outputs", "engine"},
     # 3: decisions
     {"study", "plan", "run", "request"},
     # 4: output

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bench.errors import InputError
 from bench.keys import key_of
+from bench.probe import HeadTrainer
 from bench.recipes import (
     Backbone,
     Classifier,
@@ -26,16 +27,6 @@ from bench.recipes import (
     normalizes,
 )
 from bench.trainer import GradientTrainer
-
-
-@dataclass(frozen=True)
-class HeadTrainer:
-    """Stands for any trainer of a head alone."""
-
-    version: ClassVar[int] = 1
-    tunes_encoder: ClassVar[bool] = False
-    penalty: float = 0.1
-
 
 BACKBONE = Backbone("ViT-B-32", "openai", "tag:openai")
 HEAD = TextHead(BACKBONE, ("cat", "dog"), ("a {}",))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 import bench.train
 from bench.errors import CellError
 from bench.images import RATIO, TrainImages, crop_box
+from bench.networks import ImageClassifier
+from bench.recipes import AtEpoch, Average
 from bench.store import Store
-from bench.train import ImageClassifier, StepBatches, Training, sample_order
+from bench.train import StepBatches, Training
 from bench.trainer import GradientTrainer, rate
 
 SIZE, CLASSES, SIDE = 50, 3, 8
@@ -54,7 +57,17 @@ def training(store: Path, progress: Any = lambda done, total: None, workers: int
     labels = np.arange(SIZE) % CLASSES
     images = TrainImages(Pictures(), labels, SIDE, to_tensor, seed=1)
     return Training(
-        build, images, SIZE, 1, "key", Store(store), torch.device("cpu"), workers, progress
+        build=lambda trainer: build(),
+        images=images,
+        stored=lambda split: (torch.empty(0), torch.empty(0)),
+        size=SIZE,
+        classes=CLASSES,
+        seed=1,
+        key="key",
+        store=Store(store),
+        device=torch.device("cpu"),
+        workers=workers,
+        progress=progress,
     )
 
 
@@ -110,20 +123,17 @@ def test_a_killed_training_goes_on_to_the_same_bits(
 
 @dataclass(frozen=True)
 class Teaching(GradientTrainer):
-    """An EMA teacher through the hooks, and a penalty."""
+    """A penalty on the distance from an EMA of the weights, through the hooks."""
 
     def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
-        return {n: t.detach().clone() for n, t in model.state_dict().items()}
+        return {n: t.detach().clone() for n, t in model.named_parameters()}
 
-    def penalty(self, model: nn.Module) -> Tensor | None:
-        return 0.1 * sum((p**2).sum() for p in model.parameters())  # type: ignore[return-value]
+    def penalty(self, model: nn.Module, state: dict[str, Tensor]) -> Tensor | None:
+        return sum(((p - state[n]) ** 2).sum() for n, p in model.named_parameters())  # type: ignore[return-value]
 
-    def after_step(self, model: nn.Module, state: dict[str, Tensor], step: int) -> None:
-        for name, tensor in model.state_dict().items():
-            state[name].lerp_(tensor, 0.5)
-
-    def result(self, model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return state
+    def after_step(self, model: nn.Module, state: dict[str, Tensor], step: int, steps: int) -> None:
+        for name, tensor in model.named_parameters():
+            state[name].lerp_(tensor.detach(), 0.5)
 
 
 def test_hooks_are_called_and_their_state_survives_a_kill(
@@ -147,6 +157,78 @@ def test_hooks_are_called_and_their_state_survives_a_kill(
     assert all(torch.equal(whole[name], rest[name]) for name in whole)
 
 
+def kept(store: Path, keeps: Any, **options: Any) -> dict[Any, dict[str, Tensor]]:
+    """The weights that a training hands over, and its last."""
+    found: dict[Any, dict[str, Tensor]] = {}
+    inputs = replace(training(store, **options), keeps=keeps, emit=found.__setitem__)
+    return found | {None: QUICK.train(inputs)}
+
+
+def test_one_training_gives_its_checkpoints_averages_and_last_weights(tmp_path: Path) -> None:
+    last = QUICK.train(training(tmp_path / "a"))
+    found = kept(tmp_path / "b", (None, AtEpoch(1), AtEpoch(3), Average(0.5), Average(0.0)))
+    names = last.keys()
+    for same in (found[None], found[AtEpoch(3)], found[Average(0.0)]):
+        assert all(torch.equal(last[n], same[n]) for n in names)
+    for other in (found[AtEpoch(1)], found[Average(0.5)]):
+        assert not torch.equal(last["head.weight"], other["head.weight"])
+
+
+def test_a_checkpoint_alone_stops_the_training_there(tmp_path: Path) -> None:
+    seen: list[int] = []
+    whole = kept(tmp_path / "a", (None, AtEpoch(2)))
+    early = kept(tmp_path / "b", (AtEpoch(2),), progress=lambda done, total: seen.append(total))
+    assert set(seen) == {2 * SIZE}
+    assert all(torch.equal(whole[AtEpoch(2)][n], t) for n, t in early[AtEpoch(2)].items())
+
+
+def test_an_average_follows_its_formula(tmp_path: Path) -> None:
+    """Against the average of the weights that every single epoch of one step ends with."""
+    one = replace(QUICK, batch_size=SIZE)
+    steps: dict[Any, dict[str, Tensor]] = {}
+    keeps = (*(AtEpoch(e) for e in (1, 2, 3)), Average(0.9))
+    one.train(replace(training(tmp_path), keeps=keeps, emit=steps.__setitem__))
+    average = build().state_dict()
+    for epoch in (1, 2, 3):
+        average = {n: 0.9 * t + 0.1 * steps[AtEpoch(epoch)][n] for n, t in average.items()}
+    for name, tensor in steps[Average(0.9)].items():
+        torch.testing.assert_close(tensor, average[name])
+
+
+@pytest.mark.parametrize("after", [2, 7])
+def test_what_is_kept_survives_a_kill(
+    tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the first run wanted less than the second does."""
+    keeps = (None, AtEpoch(1), Average(0.7))
+    whole = kept(tmp_path / "whole", keeps)
+    monkeypatch.setattr(bench.train, "CHECKPOINT_SECONDS", -1.0)
+    for name, wanted in (("same", keeps), ("more", (None,))):
+
+        def kill(done: int, total: int) -> None:
+            if done > after * 16:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            kept(tmp_path / name, wanted, progress=kill)
+        rest = kept(tmp_path / name, keeps)
+        for keep, weights in whole.items():
+            assert all(torch.equal(weights[n], rest[keep][n]) for n in weights), (name, keep)
+
+
+def test_sgd_has_momentum_and_label_smoothing_its_formula(tmp_path: Path) -> None:
+    adam, sgd = (
+        replace(QUICK, optimizer=o).train(training(tmp_path / o)) for o in ("adamw", "sgd")
+    )
+    assert not torch.equal(adam["head.weight"], sgd["head.weight"])
+    logits, labels = torch.randn(7, CLASSES), torch.arange(7) % CLASSES
+    log_p = logits.log_softmax(dim=1)
+    nll = -log_p[torch.arange(7), labels]
+    expected = (0.7 * nll - 0.3 * log_p.mean(dim=1)).mean()
+    found = replace(QUICK, smoothing=0.3).loss({"logits": logits, "labels": labels}, 0)
+    torch.testing.assert_close(found, expected)
+
+
 def test_bf16_is_close_to_fp32_and_keeps_fp32_weights(tmp_path: Path) -> None:
     full = QUICK.train(training(tmp_path / "fp32"))
     half = replace(QUICK, precision="bf16").train(training(tmp_path / "bf16"))
@@ -159,7 +241,7 @@ def test_bf16_is_close_to_fp32_and_keeps_fp32_weights(tmp_path: Path) -> None:
 def test_flips_mirror_half_of_the_crops() -> None:
     def crops(**options: Any) -> list[Tensor]:
         images = TrainImages(Pictures(), np.zeros(SIZE, int), SIDE, to_tensor, 1, **options)
-        return [images[0, i][0] for i in range(SIZE)]
+        return [images[0, i, 0][0] for i in range(SIZE)]
 
     pairs = list(zip(crops(), crops(flip=True), strict=True))
     same = sum(torch.equal(a, b) for a, b in pairs)
@@ -197,15 +279,16 @@ def test_the_rate_never_passes_its_peak(warmup: float, steps: int, data: st.Data
 def test_batches_cover_each_epoch_once(
     size: int, batch: int, epochs: int, ranks: int, data: st.DataObject
 ) -> None:
-    whole = StepBatches(5, size, batch, epochs, 0)
+    draw = partial(QUICK.draws, 5, size=size, templates=4)
+    whole = StepBatches(draw, size, batch, epochs, 0)
     steps = list(whole)
     assert len(steps) == len(whole)
-    assert Counter(i for s in steps for i in s) == Counter(
+    assert Counter((e, i) for s in steps for e, i, _ in s) == Counter(
         (e, i) for e in range(epochs) for i in range(size)
     )
     start = data.draw(st.integers(0, len(steps)))
-    assert list(StepBatches(5, size, batch, epochs, start)) == steps[start:]
-    shares = [list(StepBatches(5, size, batch, epochs, 0, r, ranks)) for r in range(ranks)]
+    assert list(StepBatches(draw, size, batch, epochs, start)) == steps[start:]
+    shares = [list(StepBatches(draw, size, batch, epochs, 0, r, ranks)) for r in range(ranks)]
     for step, parts in zip(steps, zip(*shares, strict=True), strict=True):
         together = [i for part in parts for i in part]
         assert set(together) == set(step)
@@ -213,7 +296,8 @@ def test_batches_cover_each_epoch_once(
 
 
 def test_the_order_changes_with_the_epoch_and_the_seed() -> None:
-    orders = {tuple(sample_order(s, e, 30)) for s in range(3) for e in range(3)}
+    draws = [QUICK.draws(s, e, 30, 1)[:, 0] for s in range(3) for e in range(3)]
+    orders = {tuple(samples.tolist()) for samples in draws}
     assert len(orders) == 9
     assert all(sorted(order) == list(range(30)) for order in orders)
 

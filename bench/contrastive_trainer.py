@@ -1,0 +1,63 @@
+"""Training of both towers on (image, caption) pairs: FLYP's trainer, on which CaRot's builds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.parameters import NonNegative, Positive
+from bench.trainer import GradientTrainer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class ContrastiveTrainer(GradientTrainer):
+    """Contrastive fine-tuning of a whole CLIP; the head is made of the tuned text tower.
+
+    Every trainable tensor of both towers is tuned, the logit scale included and not clamped. With
+    several processes the negatives are those of all. FLYP's settings for ImageNet
+    (locuslab/FLYP, README and ``src/models/flyp_loss.py``): AdamW at 1e-5 without clipping.
+
+    Attributes
+    ----------
+    captions : ``each-image``: every image once per epoch, in a random template. ``rows``: the
+        official code's sampling: all (image, template) pairs in one random order, of which an
+        epoch takes the next N; an image may come several times in an epoch, or not at all.
+    smoothing : label smoothing over the batch's captions (CaRot's ``ls``).
+    """
+
+    title: ClassVar[str] = "both towers"
+    version: ClassVar[int] = 1
+    tunes_text: ClassVar[bool] = True
+
+    lr: Positive = 1e-5
+    clip: NonNegative = 0.0
+    captions: Literal["each-image", "rows"] = "each-image"
+
+    def draws(self, seed: int, epoch: int, size: int, templates: int) -> NDArray[np.int64]:
+        """The (sample, template) pairs of an epoch."""
+        if self.captions == "each-image":
+            return super().draws(seed, epoch, size, templates)
+        # All pairs are used up every `templates` epochs; then they are shuffled anew.
+        turn, part = divmod(epoch, templates)
+        rows = self.shuffled(seed, turn, size * templates, stream=3)
+        return np.stack(np.divmod(rows[part * size : (part + 1) * size], templates), axis=1)
+
+    def encode(
+        self, model: nn.Module, batch: dict[str, Tensor], state: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """``images`` and ``texts`` [B, D], normalised, and ``scale``."""
+        images, texts, scale = model(batch["inputs"], batch["texts"])
+        return {"images": images, "texts": texts, "scale": scale}
+
+    def loss(self, embeddings: dict[str, Tensor], step: int) -> Tensor:
+        """The symmetric contrastive loss of the batch."""
+        from bench.contrastive import contrastive_loss
+
+        images, texts, scale = (embeddings[name] for name in ("images", "texts", "scale"))
+        return contrastive_loss(images, texts, scale, self.smoothing)

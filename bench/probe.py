@@ -1,0 +1,41 @@
+"""Training of a linear head alone by gradient descent, on stored features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from bench.parameters import Positive
+from bench.trainer import GradientTrainer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class HeadTrainer(GradientTrainer):
+    """A linear probe by AdamW; defaults are those of wise-ft's ``--freeze-encoder``.
+
+    Attributes
+    ----------
+    start : ``zero-shot`` (the head made of class names) or ``random`` (torch's for a new layer).
+    normalized : whether the head takes L2-normalised features. Without, the start must be random.
+    """
+
+    title: ClassVar[str] = "linear head"
+    version: ClassVar[int] = 1
+    tunes_encoder: ClassVar[bool] = False
+
+    lr: Positive = 1e-3
+    start: Literal["zero-shot", "random"] = "zero-shot"
+    normalized: bool = True
+
+    @property
+    def normalize(self) -> bool | None:
+        """Whether the head takes L2-normalised features."""
+        return self.normalized
+
+    def prepare(self, model: nn.Module) -> None:
+        """Draw a random head, if that is the start."""
+        if self.start == "random":
+            model.head.reset_parameters()  # type: ignore[operator, union-attr]

@@ -1,0 +1,39 @@
+"""EMA: the average of the weights along end-to-end fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from bench.method import Method, Models
+from bench.parameters import Fraction
+from bench.recipes import Average, Recipe
+from bench.registry import method
+from bench.trainer import GradientTrainer
+
+
+@method
+@dataclass(frozen=True)
+class MovingAverage(Method):
+    """An exponential moving average of the weights, started from the zero-shot model.
+
+    One of the alternatives that WiSE-FT is compared with (Wortsman et al., CVPR 2022, appendix).
+    With the trainer of ``e2e-ft`` it comes out of the same training.
+
+    Attributes
+    ----------
+    decay : average = decay average + (1 - decay) weights, after every step.
+    """
+
+    name: ClassVar[str] = "ema"
+    title: ClassVar[str] = "EMA of E2E-FT"
+    summary: ClassVar[str] = "A moving average of the weights along end-to-end fine-tuning."
+    equation: ClassVar[str] = "theta = decay theta + (1 - decay) theta_t after every step t"
+    source: ClassVar[str] = "Wortsman et al., CVPR 2022, comparison with EMA"
+
+    decay: Fraction = 0.9999
+    trainer: GradientTrainer = field(default=GradientTrainer())
+
+    def recipe(self, models: Models) -> Recipe:
+        """What is kept of end-to-end fine-tuning."""
+        return replace(models.tuned(models.zero_shot, self.trainer), keep=Average(self.decay))

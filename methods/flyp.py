@@ -1,0 +1,36 @@
+"""FLYP: fine-tuning with the loss of pretraining."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from bench.contrastive_trainer import ContrastiveTrainer
+from bench.method import Method, Models
+from bench.recipes import Recipe
+from bench.registry import method
+
+
+@method
+@dataclass(frozen=True)
+class FinetuneLikePretrain(Method):
+    """Both towers trained by the contrastive loss on images and captions of their classes.
+
+    Goyal et al., "Finetune like you pretrain: Improved finetuning of zero-shot vision models",
+    CVPR 2023, and its official code (locuslab/FLYP ``src/models/flyp_loss.py``): captions are a
+    template with the class name; the head is rebuilt from the tuned text tower with all templates
+    and the tuned logit scale.
+    """
+
+    name: ClassVar[str] = "flyp"
+    title: ClassVar[str] = "FLYP"
+    summary: ClassVar[str] = "Both towers trained contrastively on images and class captions."
+    equation: ClassVar[str] = "min of (CE(s U V^T, I) + CE(s V U^T, I)) / 2 over the batch"
+    source: ClassVar[str] = "Goyal et al., CVPR 2023; locuslab/FLYP src/models/flyp_loss.py"
+    is_common_base: ClassVar[bool] = True
+
+    trainer: ContrastiveTrainer = field(default=ContrastiveTrainer())
+
+    def recipe(self, models: Models) -> Recipe:
+        """The zero-shot model, tuned."""
+        return models.tuned(models.zero_shot, self.trainer)

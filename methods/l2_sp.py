@@ -1,0 +1,58 @@
+"""L2-SP: end-to-end fine-tuning that is pulled back to its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.method import Method, Models
+from bench.parameters import NonNegative
+from bench.recipes import Recipe
+from bench.registry import method
+from bench.trainer import GradientTrainer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class PulledBack(GradientTrainer):
+    """`pull` / 2 times the squared distance of all weights from the start is added to the loss."""
+
+    title: ClassVar[str] = "end to end, L2-SP"
+    version: ClassVar[int] = 1
+
+    pull: NonNegative = 0.1
+
+    def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
+        """The start."""
+        return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+
+    def penalty(self, model: nn.Module, state: dict[str, Tensor]) -> Tensor | None:
+        """Half the squared distance from the start, times `pull`."""
+        import torch
+
+        moved = [(p - state[name]).square().sum() for name, p in model.named_parameters()]
+        return self.pull / 2 * torch.stack(moved).sum()
+
+
+@method
+@dataclass(frozen=True)
+class StartingPoint(Method):
+    """E2E-FT with a penalty on the distance from the zero-shot weights, head included.
+
+    Li et al., "Explicit inductive bias for transfer learning with convolutional networks", ICML
+    2018; one of the alternatives that WiSE-FT is compared with.
+    """
+
+    name: ClassVar[str] = "l2-sp"
+    title: ClassVar[str] = "L2-SP"
+    summary: ClassVar[str] = "End-to-end fine-tuning, penalised for leaving its start."
+    equation: ClassVar[str] = "CE + pull/2 |theta - theta_zs|^2"
+    source: ClassVar[str] = "Li et al., ICML 2018, section 3; Wortsman et al., CVPR 2022"
+
+    trainer: PulledBack = field(default=PulledBack())
+
+    def recipe(self, models: Models) -> Recipe:
+        """The zero-shot classifier, tuned."""
+        return models.tuned(models.zero_shot, self.trainer)

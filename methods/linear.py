@@ -1,0 +1,130 @@
+"""Linear classifiers on frozen features: by AdamW, and by logistic regression with L-BFGS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.method import Grid, Method, Models
+from bench.parameters import Count, Fraction, Positive, Precision
+from bench.probe import HeadTrainer
+from bench.recipes import Recipe
+from bench.registry import method
+from bench.trainer import TrainInputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@method
+@dataclass(frozen=True)
+class Linear(Method):
+    """The head alone trained by AdamW, on the features of the untouched encoder.
+
+    It forwards nothing of its own: features are taken with the evaluation transform, without
+    augmentation (mlfoundations/wise-ft, ``--freeze-encoder``). Defaults are that code's; the
+    paper (appendix D.3) takes the best of a random search instead.
+    """
+
+    name: ClassVar[str] = "linear"
+    title: ClassVar[str] = "Linear classifier"
+    summary: ClassVar[str] = "A linear head trained on frozen features."
+    equation: ClassVar[str] = "min over head of mean -log softmax_y(head(f(x)))"
+    source: ClassVar[str] = "Wortsman et al., CVPR 2022, appendix D.3; mlfoundations/wise-ft"
+    is_common_base: ClassVar[bool] = True
+
+    trainer: HeadTrainer = field(default=HeadTrainer())
+
+    def recipe(self, models: Models) -> Recipe:
+        """The zero-shot model with its head tuned."""
+        return models.tuned(models.zero_shot, self.trainer)
+
+
+@dataclass(frozen=True)
+class LogisticRegression:
+    """Multinomial logistic regression by L-BFGS, its strength chosen on the selection split.
+
+    Minimises mean cross-entropy + |W|^2 / (2 C N): scikit-learn's objective. From small C to
+    large, each from the solution before; the C with the highest accuracy on the selection split
+    is taken, the smallest of equals. Computed in float64.
+
+    Attributes
+    ----------
+    cs : the values of C to choose among.
+    max_iter : L-BFGS iterations for each.
+    smoothing : label smoothing.
+    precision : of the features.
+    """
+
+    title: ClassVar[str] = "logistic regression"
+    version: ClassVar[int] = 1
+    tunes_encoder: ClassVar[bool] = False
+    tunes_text: ClassVar[bool] = False
+    selects: ClassVar[bool] = True
+
+    cs: Grid[Positive] = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4)
+    max_iter: Count = 200
+    smoothing: Fraction = 0.0
+    precision: Precision = "fp32"
+
+    @property
+    def normalize(self) -> bool | None:
+        """Whether the head takes L2-normalised features: yes."""
+        return True
+
+    def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
+        """``head.weight`` and ``head.bias``, and the ``chosen.C`` they were fitted with."""
+        import numpy as np
+        import torch
+        from scipy.optimize import minimize
+        from torch.nn.functional import cross_entropy, normalize
+
+        x, y = inputs.features("train")
+        held, truth = inputs.features("selection")
+        x, held = (normalize(features.double(), dim=1) for features in (x, held))
+        shape = inputs.classes, x.shape[1] + 1
+
+        def objective(flat: np.ndarray, c: float) -> tuple[float, np.ndarray]:
+            w = torch.from_numpy(flat).to(x.device).reshape(shape).requires_grad_()
+            logits = x @ w[:, :-1].T + w[:, -1]
+            loss = cross_entropy(logits, y, label_smoothing=self.smoothing)
+            loss = loss + w[:, :-1].square().sum() / (2 * c * len(x))
+            (slope,) = torch.autograd.grad(loss, w)
+            return loss.item(), slope.flatten().cpu().numpy()
+
+        best, flat = (-1.0, torch.empty(0), 0.0), np.zeros(shape[0] * shape[1])
+        for c in sorted(self.cs):
+            options = {"maxiter": self.max_iter}
+            flat = minimize(objective, flat, (c,), "L-BFGS-B", jac=True, options=options).x
+            w = torch.from_numpy(flat).reshape(shape)
+            logits = held.cpu() @ w[:, :-1].T + w[:, -1]
+            accuracy = (logits.argmax(dim=1) == truth.cpu()).double().mean().item()
+            best = max(best, (accuracy, w, c), key=lambda found: found[0])
+        _, w, c = best
+        return {
+            "head.weight": w[:, :-1].float().contiguous(),
+            "head.bias": w[:, -1].float().contiguous(),
+            "chosen.C": torch.tensor([c], dtype=torch.float64),
+        }
+
+
+@method
+@dataclass(frozen=True)
+class LinearByLbfgs(Method):
+    """Logistic regression on normalised features, as in CLIP's and LP-FT's linear probes.
+
+    Radford et al., ICML 2021, appendix A.3; Kumar et al., ICLR 2022. It starts from zero, not
+    from the zero-shot head, and knows nothing of class names.
+    """
+
+    name: ClassVar[str] = "linear-lbfgs"
+    title: ClassVar[str] = "Logistic regression"
+    summary: ClassVar[str] = "A linear head fitted by L-BFGS, C chosen on the selection split."
+    equation: ClassVar[str] = "min over W, b of mean -log softmax_y(W f + b) + |W|^2 / (2 C N)"
+    source: ClassVar[str] = "Radford et al., ICML 2021, appendix A.3; Kumar et al., ICLR 2022"
+
+    trainer: LogisticRegression = field(default=LogisticRegression())
+
+    def recipe(self, models: Models) -> Recipe:
+        """The zero-shot model with another head."""
+        return models.tuned(models.zero_shot, self.trainer)

@@ -1,0 +1,69 @@
+"""LP-FT: a linear probe first, then end-to-end fine-tuning from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from bench.method import Method, Models
+from bench.probe import HeadTrainer
+from bench.recipes import Recipe
+from bench.registry import method
+from bench.trainer import GradientTrainer
+
+
+@method
+@dataclass(frozen=True)
+class ProbeThenTune(Method):
+    """The head is fitted before the encoder moves, so that its features are distorted less.
+
+    Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+    Out-of-Distribution", ICLR 2022. As in VRF (NeurIPS 2024, section 5.1): a head on normalised
+    features, then AdamW at 1e-5.
+    """
+
+    name: ClassVar[str] = "lp-ft"
+    title: ClassVar[str] = "LP-FT"
+    summary: ClassVar[str] = "A linear probe, then end-to-end fine-tuning from it."
+    equation: ClassVar[str] = "E2E-FT, started from (f_zs, argmin over head of CE(head(f_zs)))"
+    source: ClassVar[str] = "Kumar et al., ICLR 2022; settings of Zhu et al., NeurIPS 2024, 5.1"
+    is_common_base: ClassVar[bool] = True
+
+    probe: HeadTrainer = field(default=HeadTrainer())
+    trainer: GradientTrainer = field(default=GradientTrainer(lr=1e-5))
+
+    def recipe(self, models: Models) -> Recipe:
+        """The probed model, tuned."""
+        return models.tuned(models.tuned(models.zero_shot, self.probe), self.trainer)
+
+
+@method
+@dataclass(frozen=True)
+class ProbeThenTuneBySgd(ProbeThenTune):
+    """LP-FT with its authors' optimiser: SGD with momentum 0.9, no weight decay, no clipping."""
+
+    name: ClassVar[str] = "lp-ft-sgd"
+    title: ClassVar[str] = "LP-FT (SGD)"
+    summary: ClassVar[str] = "LP-FT whose second phase is SGD with momentum."
+    source: ClassVar[str] = "Kumar et al., ICLR 2022; AnanyaKumar/transfer_learning"
+    in_all: ClassVar[bool] = False
+    is_common_base: ClassVar[bool] = False
+
+    trainer: GradientTrainer = field(
+        default=GradientTrainer(optimizer="sgd", lr=3e-5, weight_decay=0.0, clip=0.0)
+    )
+
+
+@method
+@dataclass(frozen=True)
+class ProbeThenTuneRaw(ProbeThenTune):
+    """LP-FT with a random head on features that are not normalised, as in CaRot's comparison."""
+
+    name: ClassVar[str] = "lp-ft-raw"
+    title: ClassVar[str] = "LP-FT (raw features)"
+    summary: ClassVar[str] = "LP-FT with a head on unnormalised features."
+    source: ClassVar[str] = "MLAI-Yonsei/CaRot; AnanyaKumar/transfer_learning"
+    in_all: ClassVar[bool] = False
+    is_common_base: ClassVar[bool] = False
+
+    probe: HeadTrainer = field(default=HeadTrainer(start="random", normalized=False, epochs=5))
