@@ -17,7 +17,8 @@ LAYERS = (
      "corruptions", "suite_form", "suite_file", "provenance", "processes",
      "progress", "streams", "embedded"},
     # 2: models and arrays
-    {"models", "heads", "weights", "images", "train", "predict", "knn", "outputs", "engine"},
+    {"models", "heads", "weights", "images", "train", "predict", "knn", "outputs", "engine",
+     "checkpoints"},
     # 3: decisions
     {"study", "plan", "run", "request"},
     # 4: output
