@@ -7,12 +7,16 @@ logit projection"). Floating-point input keeps its precision.
 
 from __future__ import annotations
 
+import math
+from typing import Literal, get_args
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.errors import InputError
+from bench.errors import InputError, unknown
 
 Floats = NDArray[np.floating]
+KRule = Literal["round", "paper", "official-code"]
 
 
 def log_softmax(scores: Floats) -> Floats:
@@ -53,16 +57,40 @@ def failure_set(correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]) ->
     return ~correct_zs & correct_ft
 
 
-def kth(size: int, p: float = 0.001) -> int:
-    """Which neighbour in a failure set V of `size` samples counts: k = max(1, round(p |V|)).
+def kth(size: int, p: float = 0.001, rule: KRule = "round", n_train: int | None = None) -> int:
+    """Which neighbour in a failure set V of `size` samples counts.
 
-    The paper takes floor(p |V|) with p = 0.1 %, which is 0 below 1,000 samples; the official code
-    takes round(1000 |V| / N_train), a third of V on small data (methods.md section 9). Halves
-    round to even. Raises InputError for an empty set or p outside [0, 1].
+    The rules differ most on small data, where the paper's k is 0 below 1,000 samples and the
+    code's a third of V (methods.md section 9, item 4):
+
+    - ``round``: round(p |V|), halves to even.
+    - ``paper``: floor(p |V|), with p = 0.1 % (VRF, NeurIPS 2024, step 2).
+    - ``official-code``: round(1000 |V| / N_train) whatever `p` (BeierZhu/VRF de9647d,
+      ``src/knn_distance.py``). FAISS, which it asks for that neighbour, has none beyond |V| and
+      says infinitely far.
+
+    Every rule's k is clipped to [1, |V|]: there is always a neighbour.
+
+    Parameters
+    ----------
+    size : |V| >= 1. p : in [0, 1].
+    n_train : samples of the training set that V is a part of; ``official-code`` alone needs it.
+
+    Raises InputError for an unknown rule or a number outside these ranges.
     """
+    if rule not in get_args(KRule):
+        raise unknown("rule for k", rule, get_args(KRule))
     if size < 1 or not 0 <= p <= 1:
         raise InputError(f"k-th neighbour: need |V| >= 1 and p in [0, 1], got {size} and {p}")
-    return max(1, round(p * size))
+    if rule == "official-code":
+        if n_train is None or n_train < size:
+            raise InputError(f"k-th neighbour: {rule} needs N_train >= |V| = {size}, got {n_train}")
+        k = round(size / n_train * 1000)
+    elif rule == "paper":
+        k = math.floor(p * size + 1e-9)  # 0.29 * 100 is a little below 29
+    else:
+        k = round(p * size)
+    return min(max(1, k), size)
 
 
 def sigmoid_weight(distance: Floats, a: float, b: float) -> Floats:

@@ -12,9 +12,10 @@ from PIL import Image
 
 from bench.dataset import Card, LabelMap, Loaded, Shift, Split, Suite, Task
 from bench.errors import InputError
+from bench.knn import kth_distance
 from bench.manifest import single_label
 from bench.method import Method, Prediction
-from bench.posthoc import log_softmax, temperature
+from bench.posthoc import log_softmax, sigmoid_weight, temperature
 from bench.recipes import Tuned
 from bench.registry import find_method, methods
 from bench.testing import (
@@ -144,6 +145,21 @@ def test_vrf_equals_the_papers_equations(p, calibrate, labels):
     assert len(repaired) > 10 and 0.05 < w.mean() < 0.95  # so that the comparison means something
     assert np.allclose(found.weight, w, atol=1e-5)
     assert np.allclose(np.exp(found.log_probs), expected, atol=1e-5)
+
+
+def test_vrf_takes_squared_distances_and_another_k():
+    outputs, train = FakeOutputs(2), FakeLabelledOutputs(0, 200)
+    fitted, (plain,) = run(find_method("vrf")(), outputs, [{"a": 0.4, "b": 0.1}])
+    _, (square,) = run(find_method("vrf")(squared=True), outputs, [{"a": 0.4, "b": 0.1}])
+    d = 0.4 - 0.1 * np.log(plain.weight / (1 - plain.weight))
+    assert np.allclose(square.weight, 1 / (1 + np.exp((d**2 - 0.4) / 0.1)), atol=1e-4)
+
+    _, (far,) = run(find_method("vrf")(k_rule="official-code"), outputs, [{"a": 0.4, "b": 0.1}])
+    # 1000 |V| / 200 is five times V, so k is |V|: the farthest failure counts.
+    failures = train.features(MODELS.base)[fitted["failure"]]
+    d = kth_distance(outputs.features(MODELS.base), failures, len(failures))
+    assert np.allclose(far.weight, sigmoid_weight(d, 0.4, 0.1), atol=1e-6)
+    assert (far.weight < plain.weight).all()
 
 
 def test_vrf_fits_one_temperature_per_end_on_the_selection_split():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from scipy.special import expit
 from scipy.special import log_softmax as scipy_log_softmax
 
 from bench.errors import InputError
-from bench.posthoc import failure_set, kth, log_softmax, mix, sigmoid_weight, temperature
+from bench.posthoc import KRule, failure_set, kth, log_softmax, mix, sigmoid_weight, temperature
 
 SCORES = npst.arrays(
     np.float64,
@@ -79,10 +81,46 @@ def test_kth_is_a_share_of_the_set_and_at_least_one(size, p, k):
     assert kth(size, p) == k
 
 
-@pytest.mark.parametrize(("size", "p"), [(0, 0.001), (5, -0.1), (5, 1.1), (5, float("nan"))])
-def test_kth_refuses_what_has_no_neighbour(size, p):
-    with pytest.raises(InputError):
-        kth(size, p)
+@pytest.mark.parametrize(
+    ("rule", "size", "n_train", "k"),
+    [
+        ("paper", 999, None, 1),  # floor gives 0
+        ("paper", 1999, None, 1),
+        ("paper", 256_000, None, 256),
+        ("official-code", 256_000, 1_281_167, 200),  # ImageNet-train
+        ("official-code", 10_000, 50_000, 200),
+        ("official-code", 1, 3_000, 1),  # rounds to 0
+        ("official-code", 50, 100, 50),  # 500 of 50
+    ],
+)
+def test_kth_by_the_papers_and_the_codes_rules(rule, size, n_train, k):
+    assert kth(size, 0.001, rule, n_train) == k
+
+
+def test_kth_of_the_paper_is_an_exact_floor():
+    assert [kth(100, share / 100, "paper") for share in range(1, 101)] == list(range(1, 101))
+
+
+@given(st.integers(1, 5000), st.floats(0, 1), st.sampled_from(get_args(KRule)), st.integers(0, 99))
+def test_kth_is_always_a_neighbour(size, p, rule, others):
+    assert 1 <= kth(size, p, rule, size + others) <= size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0.001), "need"),
+        ((5, -0.1), "need"),
+        ((5, 1.1), "need"),
+        ((5, float("nan")), "need"),
+        ((5, 0.001, "official-code"), "N_train >= .* = 5, got None"),
+        ((5, 0.001, "official-code", 4), "N_train >= .* = 5, got 4"),
+        ((5, 0.001, "rounded"), "did you mean 'round'"),
+    ],
+)
+def test_kth_refuses_what_has_no_neighbour(arguments, message):
+    with pytest.raises(InputError, match=message):
+        kth(*arguments)
 
 
 def test_sigmoid_weight_equals_the_equation():
