@@ -13,7 +13,16 @@ from scipy.special import expit
 from scipy.special import log_softmax as scipy_log_softmax
 
 from bench.errors import InputError
-from bench.posthoc import KRule, failure_set, kth, log_softmax, mix, sigmoid_weight, temperature
+from bench.posthoc import (
+    KRule,
+    confident_temperature,
+    failure_set,
+    kth,
+    log_softmax,
+    mix,
+    sigmoid_weight,
+    temperature,
+)
 
 SCORES = npst.arrays(
     np.float64,
@@ -167,5 +176,73 @@ def test_temperature_stays_within_its_bounds():
     logits, right = np.eye(3), np.arange(3)
     assert temperature(logits, right) == pytest.approx(0.1, rel=1e-3)
     assert temperature(logits, (right + 1) % 3) == pytest.approx(10, rel=1e-3)
-    with pytest.raises(InputError):
-        temperature(np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
+
+
+@pytest.mark.parametrize("fit", [temperature, confident_temperature])
+@pytest.mark.parametrize("count", [0, 2])
+def test_temperatures_refuse_what_does_not_fit(fit, count):
+    with pytest.raises(InputError, match=f"{count} samples with"):
+        fit(np.zeros((count, 3)), np.zeros(count // 2, dtype=np.int64))
+
+
+def noisy(seed: int, scale: float, noise: float, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [300, C], and labels that agree with them the more, the less noise there is."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(300, classes))
+    return scale * rows, (rows + noise * rng.normal(size=rows.shape)).argmax(axis=1)
+
+
+def excess(logits: np.ndarray, labels: np.ndarray, t: float) -> float:
+    """Mean confidence at temperature t, less accuracy."""
+    confidence = np.exp(log_softmax(logits / t).max(axis=1)).mean()
+    return float(confidence - (logits.argmax(axis=1) == labels).mean())
+
+
+@pytest.mark.parametrize(
+    ("sample", "t"),
+    [
+        ((0, 1, 0.5, 4), 0.39621016915844043),
+        ((1, 3, 1, 10), 1.8228164234728528),
+        ((2, 0.2, 1, 10), 0.13180430424378312),
+        ((3, 30, 0.3, 5), 6.753539697224401),
+        ((4, 20, 3, 20), 29.469215792724007),  # the upper end had to grow
+        ((5, 0.02, 1, 10), 0.012978649284052754),  # the lower end had to shrink
+    ],
+)
+def test_confident_temperature_is_the_official_codes(sample, t):
+    # Computed by Calibrater.search_T of BeierZhu/VRF de9647d from the same logits and labels.
+    logits, labels = noisy(*sample)
+    found = confident_temperature(logits, labels)
+    assert found == pytest.approx(t, rel=1e-9)
+    assert abs(excess(logits, labels, found)) <= 0.001
+
+
+def test_confident_temperature_is_not_the_one_of_nll():
+    # Too sure of two thirds of the samples, not sure enough of the rest.
+    logits = np.concatenate([9 * np.eye(4)[[0] * 200], np.eye(4)[[1] * 100]])
+    labels = np.array([0] * 180 + [2] * 20 + [1] * 100)
+    by_nll, by_confidence = temperature(logits, labels), confident_temperature(logits, labels)
+    assert abs(excess(logits, labels, by_confidence)) <= 0.001
+    assert abs(excess(logits, labels, by_nll)) > 0.1
+
+
+def test_confident_temperature_ends_where_the_official_search_would_not():
+    # A T exists, but the search replaces the wrong end and comes back to where it was.
+    logits, labels = noisy(38, 4, 2, 100)
+    assert 0.001 < abs(excess(logits, labels, confident_temperature(logits, labels))) < 0.005
+    # Below chance, the largest T tried is the nearest.
+    assert 1e5 < confident_temperature(np.eye(3), np.array([1, 2, 0])) < 2e5
+    # Two equal largest logits: confidence is 1/2 at most, which every small T gives.
+    ties = np.array([[1.0, 1.0, 0.0]])
+    assert excess(ties, np.array([0]), confident_temperature(ties, np.array([0]))) == -0.5
+    # One class, or no difference between classes: any T does.
+    assert confident_temperature(np.zeros((2, 1)), np.zeros(2, dtype=np.int64)) == 1
+    assert confident_temperature(np.full((2, 2), 7.0), np.array([0, 1])) == 1
+
+
+@given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 4), st.floats(0.01, 100))
+def test_confident_temperature_is_always_positive_and_finite(seed, count, classes, scale):
+    rng = np.random.default_rng(seed)
+    logits = scale * rng.normal(size=(count, classes))
+    t = confident_temperature(logits, rng.integers(classes, size=count))
+    assert 1e-6 < t < 1e6
