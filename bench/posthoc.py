@@ -1,4 +1,4 @@
-"""Post-hoc arithmetic on outputs: softmax, probability averaging, VRF's weights, temperature.
+"""Post-hoc arithmetic on outputs: softmax, probability averaging, VRF's weights, temperatures.
 
 Pure functions on arrays, usable without the harness. Rows are samples and columns are classes.
 Where a shift has a label map, project scores *before* any of these (methods.md section 1, "OOD
@@ -8,7 +8,7 @@ logit projection"). Floating-point input keeps its precision.
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -103,6 +103,57 @@ def sigmoid_weight(distance: Floats, a: float, b: float) -> Floats:
     if not b > 0:
         raise InputError(f"VRF's b must be positive, got {b}")
     return np.asarray(np.exp(-np.logaddexp(0.0, (distance - a) / b)))
+
+
+class DistanceBins(NamedTuple):
+    """Samples in each bin of distance, and how many of them each end gets right: int64 [B].
+
+    Counts, not accuracies, so that those of several sets add up.
+    """
+
+    n: NDArray[np.int64]
+    hits_zs: NDArray[np.int64]
+    hits_ft: NDArray[np.int64]
+
+
+def distance_bins(
+    distance: Floats,
+    correct_zs: NDArray[np.bool_],
+    correct_ft: NDArray[np.bool_],
+    edges: ArrayLike,
+) -> DistanceBins:
+    """How right both ends are by distance to the failure set (VRF, NeurIPS 2024, figure 2).
+
+    Parameters
+    ----------
+    distance : [N]; correct_zs, correct_ft : bool [N].
+    edges : [B + 1], increasing. Bin i is [edges[i], edges[i + 1]), the last one closed. Samples
+        outside all bins, such as infinitely far ones, are in none.
+
+    Raises InputError for edges that do not increase, arrays of different length or a NaN.
+    """
+    if not len(distance) == len(correct_zs) == len(correct_ft):
+        lengths = f"{len(distance)}, {len(correct_zs)} and {len(correct_ft)}"
+        raise InputError(f"distance bins: arrays of {lengths} samples")
+    counted = (distance, distance[correct_zs], distance[correct_ft])
+    return DistanceBins(*(_histogram(values, edges, "distance") for values in counted))
+
+
+def weight_histogram(weight: Floats, edges: ArrayLike) -> NDArray[np.int64]:
+    """How many weights on the fine-tuned model, [N], lie in each bin: int64 [B].
+
+    `edges` as in `distance_bins`. Raises InputError for edges that do not increase or a NaN.
+    """
+    return _histogram(weight, edges, "weight")
+
+
+def _histogram(values: Floats, edges: ArrayLike, what: str) -> NDArray[np.int64]:
+    bounds = np.asarray(edges, dtype=np.float64)
+    if bounds.ndim != 1 or len(bounds) < 2 or not (np.diff(bounds) > 0).all():
+        raise InputError(f"{what} bins: edges must be at least two increasing numbers")
+    if np.isnan(values).any():
+        raise InputError(f"{what} bins: a {what} is NaN")
+    return np.histogram(values, bounds)[0].astype(np.int64)
 
 
 BOUNDS = (0.1, 10.0)
