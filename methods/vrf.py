@@ -37,13 +37,16 @@ class VarianceReduction(Method):
     2. d(x): L2 distance to the k-th neighbour in V, in normalised fine-tuned features.
     3. The ends' probabilities, averaged with weight sigmoid(-(d(x) - a) / b) on the fine-tuned.
 
-    Distances are plain L2 in [0, 2], as the paper writes; the official code's are squared, and so
-    are the scales of the published a and b. An empty V means that fine-tuning repaired nothing
-    there is to see: every distance is infinite and the zero-shot model is used throughout.
+    Distances are plain L2 in [0, 2], as the paper writes; the official code's are squared, in
+    [0, 4], and so are the scales of the published a and b: `squared` takes those. An empty V means
+    that fine-tuning repaired nothing there is to see: every distance is infinite and the zero-shot
+    model is used throughout.
 
     Attributes
     ----------
-    p : k = max(1, round(p |V|)).
+    p : k as a share of V.
+    k_rule : how k is rounded, or the official code's rule, which knows no p (`posthoc.kth`).
+    squared : square the distances before the sigmoid; a and b are then on that scale.
     a_grid, b_grid : candidates are all pairs (a, b).
     calibrate : divide each end's logits by a temperature first, fitted on the selection split by
         NLL. The official code calibrates (by another criterion, on the test set); the paper's
@@ -58,6 +61,8 @@ class VarianceReduction(Method):
     default_base: ClassVar[str | None] = "e2e-ft"
 
     p: Fraction = 0.001
+    k_rule: posthoc.KRule = "round"
+    squared: bool = False
     # The published (a, b), on squared distances, are (1.5, 0.6), (1.1, 0.6) and (0.3, 0.3). With
     # d = sqrt(d2) and slope dd = dd2 / 2d they become (1.2, 0.24), (1.0, 0.29) and (0.55, 0.27).
     # The grids span these and smaller distances, which tightly clustered encoders show.
@@ -113,4 +118,6 @@ class VarianceReduction(Method):
         if not fitted["failure"].any():
             return np.full(len(queries), np.inf)
         failures = train.features(models.base)[fitted["failure"]]
-        return kth_distance(queries, failures, posthoc.kth(len(failures), self.p))
+        k = posthoc.kth(len(failures), self.p, self.k_rule, len(fitted["failure"]))
+        distance = kth_distance(queries, failures, k)
+        return np.square(distance) if self.squared else distance

@@ -12,14 +12,16 @@ from PIL import Image
 
 from bench.dataset import Card, LabelMap, Loaded, Shift, Split, Suite, Task
 from bench.errors import InputError
+from bench.knn import kth_distance
 from bench.manifest import single_label
 from bench.method import Method, Prediction
-from bench.posthoc import log_softmax, temperature
+from bench.posthoc import log_softmax, sigmoid_weight, temperature
 from bench.recipes import Tuned
 from bench.registry import find_method, methods
 from bench.testing import (
     IDENTITY,
     MANY_TO_ONE,
+    WIDTH,
     FakeLabelledOutputs,
     FakeOutputs,
     check_dataset,
@@ -43,6 +45,9 @@ class Given:
 
     def scores(self, recipe):
         return self._map.project(self.logits(recipe))
+
+    def features(self, recipe):
+        return np.ones((len(self.logits(recipe)), WIDTH))
 
 
 def softmax(scores):
@@ -101,13 +106,26 @@ def test_ose_averages_probabilities_not_logits():
     assert found.log_probs.argmax() == 1
 
 
-def test_ose_projects_before_the_softmax_and_the_average():
-    p_zs, p_ft = np.array([[0.5, 0.1, 0.4]]), np.array([[0.1, 0.5, 0.4]])
-    two_to_one = LabelMap(((0, 1), (2,)))
-    assert two_to_one.project((p_zs + p_ft) / 2).argmax() == 1  # what averaging first would say
-    outputs = Given(np.log(p_zs), np.log(p_ft), two_to_one)
-    _, (found,) = run(find_method("ose")(), outputs, [{"alpha": 0.5}])
-    assert np.allclose(np.exp(found.log_probs), [[5 / 9, 4 / 9]], atol=1e-6)
+@pytest.mark.parametrize("name", ["ose", "vrf"])
+def test_map_then_softmax_then_average(name):
+    p_zs = np.array([[0.1, 0.53, 0.09, 0.07, 0.11, 0.1]])
+    p_ft = np.array([[0.17, 0.01, 0.06, 0.04, 0.64, 0.08]])
+    two = LabelMap(((0, 1), (2, 3, 4, 5)))
+    others = {
+        "softmax, average, map": two.project((p_zs + p_ft) / 2),
+        "softmax, map, average": (two.project(p_zs) + two.project(p_ft)) / 2,
+        "average of logits, map, softmax": two.project(np.sqrt(p_zs * p_ft)),
+        "softmax, average, sum over classes": (p_zs + p_ft) @ np.eye(2)[[0, 0, 1, 1, 1, 1]],
+    }
+    assert {order: scores.argmax() for order, scores in others.items()} == dict.fromkeys(others, 1)
+
+    method, choice = find_method(name)(), {"alpha": 0.5}
+    if name == "vrf":  # with so large a b every weight is 1/2
+        method, choice = replace(method, calibrate=False), {"a": 0.0, "b": 1e9}
+    _, (found,) = run(method, Given(np.log(p_zs), np.log(p_ft), two), [choice])
+    ours = [0.53 / 0.64 + 0.17 / 0.81, 0.11 / 0.64 + 0.64 / 0.81]
+    assert np.allclose(np.exp(found.log_probs), [np.array(ours) / 2], atol=1e-6)
+    assert found.log_probs.argmax() == 0
 
 
 def test_projection_takes_the_maximum_not_the_sum_of_probabilities():
@@ -144,6 +162,21 @@ def test_vrf_equals_the_papers_equations(p, calibrate, labels):
     assert len(repaired) > 10 and 0.05 < w.mean() < 0.95  # so that the comparison means something
     assert np.allclose(found.weight, w, atol=1e-5)
     assert np.allclose(np.exp(found.log_probs), expected, atol=1e-5)
+
+
+def test_vrf_takes_squared_distances_and_another_k():
+    outputs, train = FakeOutputs(2), FakeLabelledOutputs(0, 200)
+    fitted, (plain,) = run(find_method("vrf")(), outputs, [{"a": 0.4, "b": 0.1}])
+    _, (square,) = run(find_method("vrf")(squared=True), outputs, [{"a": 0.4, "b": 0.1}])
+    d = 0.4 - 0.1 * np.log(plain.weight / (1 - plain.weight))
+    assert np.allclose(square.weight, 1 / (1 + np.exp((d**2 - 0.4) / 0.1)), atol=1e-4)
+
+    _, (far,) = run(find_method("vrf")(k_rule="official-code"), outputs, [{"a": 0.4, "b": 0.1}])
+    # 1000 |V| / 200 is five times V, so k is |V|: the farthest failure counts.
+    failures = train.features(MODELS.base)[fitted["failure"]]
+    d = kth_distance(outputs.features(MODELS.base), failures, len(failures))
+    assert np.allclose(far.weight, sigmoid_weight(d, 0.4, 0.1), atol=1e-6)
+    assert (far.weight < plain.weight).all()
 
 
 def test_vrf_fits_one_temperature_per_end_on_the_selection_split():

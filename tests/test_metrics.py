@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.errors import CellError, InputError
 from bench.keys import key_of
 from bench.manifest import Manifest, single_label
-from bench.metrics import METRICS
+from bench.metrics import METRICS, metrics
 from bench.posthoc import log_softmax
 
 TOP1, ECE, NLL, BRIER = (METRICS[name] for name in ("top1", "ece", "nll", "brier"))
@@ -55,6 +55,53 @@ def test_ece_agrees_with_netcal(seed):
     netcal = pytest.importorskip("netcal.metrics")
     p, labels = sample(seed)
     assert value(ECE, p, labels) == pytest.approx(netcal.ECE(15).measure(p, labels), abs=1e-6)
+
+
+@pytest.mark.parametrize(("bins", "batch"), [(10, 512), (15, 7), (10, 1)])
+def test_batch_wise_ece_is_a_loop_over_batches_with_torchmetrics(bins, batch):
+    torch = pytest.importorskip("torch")
+    functional = pytest.importorskip("torchmetrics.functional.classification")
+    p, labels = sample(0, count=1300 if batch > 1 else 60)  # whose last batch is smaller
+    total = 0.0
+    for start in range(0, len(p), batch):
+        preds = torch.tensor(p[start : start + batch])
+        target = torch.tensor(labels[start : start + batch])
+        each = functional.multiclass_calibration_error(preds, target, 5, n_bins=bins, norm="l1")
+        total += float(each) * len(preds)
+    metric = metrics(ece_bins=bins, ece_batch=batch)["ece"]
+    assert value(metric, p, labels) == pytest.approx(total / len(p), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("draw", "floor"),
+    [((8, 1), (0.015, 0.03)), ((1, 1), (0.035, 0.055))],
+    ids=["mostly confident", "all confidences alike"],
+)
+def test_batch_wise_ece_is_biased_up_for_a_perfectly_calibrated_model(draw, floor):
+    rng = np.random.default_rng(0)
+    confidence = 0.1 + 0.9 * rng.beta(*draw, size=(50_000, 1))
+    p = np.concatenate([confidence, np.repeat((1 - confidence) / 9, 9, axis=1)], axis=1)
+    wrong = rng.random(50_000) > confidence[:, 0]
+    assert value(metrics(10)["ece"], p, wrong) < 0.01
+    assert floor[0] < value(metrics(10, 512)["ece"], p, wrong) < floor[1]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 50))
+def test_batch_wise_ece_is_never_below_that_of_the_whole_set(seed, count, batch):
+    p, labels = sample(seed, count)
+    whole = value(ECE, p, labels)
+    found = value(metrics(ece_batch=batch)["ece"], p, labels)
+    assert found >= whole - 1e-12
+    if batch >= count:
+        assert found == whole
+    if batch == 1:
+        assert found == pytest.approx(np.abs((p.argmax(axis=1) == labels) - p.max(axis=1)).mean())
+
+
+@pytest.mark.parametrize("parameters", [(0,), (15, 0), (10, -1)])
+def test_bins_and_batches_are_at_least_one(parameters):
+    with pytest.raises(InputError, match="at least 1"):
+        metrics(*parameters)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -168,5 +215,8 @@ def test_how_a_metric_is_printed_stays_out_of_its_key():
 def test_keys_hold_all_that_changes_numbers():
     assert len({key_of(metric) for metric in METRICS.values()}) == len(METRICS)
     assert len(set(METRICS.values())) == len(METRICS)
+    variants = (metrics(), metrics(10), metrics(10, 512), metrics(15, 512))
+    assert len({key_of(variant["ece"]) for variant in variants}) == 4
+    assert metrics() == METRICS
     for change in ({"params": {"bins": 10}}, {"version": 2}):
         assert key_of(dataclasses.replace(ECE, **change)) != key_of(ECE)

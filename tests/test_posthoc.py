@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,18 @@ from scipy.special import expit
 from scipy.special import log_softmax as scipy_log_softmax
 
 from bench.errors import InputError
-from bench.posthoc import failure_set, kth, log_softmax, mix, sigmoid_weight, temperature
+from bench.posthoc import (
+    KRule,
+    confident_temperature,
+    distance_bins,
+    failure_set,
+    kth,
+    log_softmax,
+    mix,
+    sigmoid_weight,
+    temperature,
+    weight_histogram,
+)
 
 SCORES = npst.arrays(
     np.float64,
@@ -79,10 +92,46 @@ def test_kth_is_a_share_of_the_set_and_at_least_one(size, p, k):
     assert kth(size, p) == k
 
 
-@pytest.mark.parametrize(("size", "p"), [(0, 0.001), (5, -0.1), (5, 1.1), (5, float("nan"))])
-def test_kth_refuses_what_has_no_neighbour(size, p):
-    with pytest.raises(InputError):
-        kth(size, p)
+@pytest.mark.parametrize(
+    ("rule", "size", "n_train", "k"),
+    [
+        ("paper", 999, None, 1),  # floor gives 0
+        ("paper", 1999, None, 1),
+        ("paper", 256_000, None, 256),
+        ("official-code", 256_000, 1_281_167, 200),  # ImageNet-train
+        ("official-code", 10_000, 50_000, 200),
+        ("official-code", 1, 3_000, 1),  # rounds to 0
+        ("official-code", 50, 100, 50),  # 500 of 50
+    ],
+)
+def test_kth_by_the_papers_and_the_codes_rules(rule, size, n_train, k):
+    assert kth(size, 0.001, rule, n_train) == k
+
+
+def test_kth_of_the_paper_is_an_exact_floor():
+    assert [kth(100, share / 100, "paper") for share in range(1, 101)] == list(range(1, 101))
+
+
+@given(st.integers(1, 5000), st.floats(0, 1), st.sampled_from(get_args(KRule)), st.integers(0, 99))
+def test_kth_is_always_a_neighbour(size, p, rule, others):
+    assert 1 <= kth(size, p, rule, size + others) <= size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0.001), "need"),
+        ((5, -0.1), "need"),
+        ((5, 1.1), "need"),
+        ((5, float("nan")), "need"),
+        ((5, 0.001, "official-code"), "N_train >= .* = 5, got None"),
+        ((5, 0.001, "official-code", 4), "N_train >= .* = 5, got 4"),
+        ((5, 0.001, "rounded"), "did you mean 'round'"),
+    ],
+)
+def test_kth_refuses_what_has_no_neighbour(arguments, message):
+    with pytest.raises(InputError, match=message):
+        kth(*arguments)
 
 
 def test_sigmoid_weight_equals_the_equation():
@@ -95,6 +144,47 @@ def test_sigmoid_weight_is_stable_at_the_extremes():
     assert sigmoid_weight(np.array([0.0, 2.0, np.inf]), 1.0, 1e-4).tolist() == [1, 0, 0]
     with pytest.raises(InputError, match="positive"):
         sigmoid_weight(np.zeros(1), 1.0, 0.0)
+
+
+def test_distance_bins_count_samples_and_hits():
+    distance = np.array([0.0, 0.4, 0.5, 1.0, 1.1, np.inf])
+    zs, ft = np.array([1, 1, 0, 0, 1, 1], dtype=bool), np.array([1, 0, 1, 1, 1, 1], dtype=bool)
+    found = distance_bins(distance, zs, ft, [0, 0.5, 1])
+    assert {name: bins.tolist() for name, bins in found._asdict().items()} == {
+        "n": [2, 2],  # 0.5 opens a bin, 1 closes the last, what is farther is in none
+        "hits_zs": [2, 0],
+        "hits_ft": [1, 2],
+    }
+
+
+def test_bins_of_the_parts_add_up():
+    rng = np.random.default_rng(0)
+    distance, right = rng.random(100), rng.random((2, 100)) < 0.5
+    edges = np.linspace(0, 1, 8)
+    whole = distance_bins(distance, *right, edges)
+    parts = [distance_bins(distance[i::3], *right[:, i::3], edges) for i in range(3)]
+    assert np.array_equal(whole, np.sum(parts, axis=0))
+    assert np.array_equal(whole.n, weight_histogram(distance, edges))
+    assert whole.n.sum() == 100 and whole.hits_zs.sum() == right[0].sum()
+
+
+@pytest.mark.parametrize(
+    ("values", "edges", "message"),
+    [
+        ([0.5, 0.1], [0, 0], "increasing"),
+        ([0.5, 0.1], [1], "increasing"),
+        ([0.5, 0.1], [0, np.nan], "increasing"),
+        ([0.5, np.nan], [0, 1], "is NaN"),
+    ],
+)
+def test_bins_refuse_what_they_cannot_count(values, edges, message):
+    right = np.ones(2, dtype=bool)
+    with pytest.raises(InputError, match=message):
+        weight_histogram(np.array(values), edges)
+    with pytest.raises(InputError, match=message):
+        distance_bins(np.array(values), right, right, edges)
+    with pytest.raises(InputError, match="arrays of 2, 2 and 1 samples"):
+        distance_bins(np.array(values), right, right[:1], [0, 1])
 
 
 def draw_labels(logits: np.ndarray, t: float) -> np.ndarray:
@@ -129,5 +219,73 @@ def test_temperature_stays_within_its_bounds():
     logits, right = np.eye(3), np.arange(3)
     assert temperature(logits, right) == pytest.approx(0.1, rel=1e-3)
     assert temperature(logits, (right + 1) % 3) == pytest.approx(10, rel=1e-3)
-    with pytest.raises(InputError):
-        temperature(np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
+
+
+@pytest.mark.parametrize("fit", [temperature, confident_temperature])
+@pytest.mark.parametrize("count", [0, 2])
+def test_temperatures_refuse_what_does_not_fit(fit, count):
+    with pytest.raises(InputError, match=f"{count} samples with"):
+        fit(np.zeros((count, 3)), np.zeros(count // 2, dtype=np.int64))
+
+
+def noisy(seed: int, scale: float, noise: float, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [300, C], and labels that agree with them the more, the less noise there is."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(300, classes))
+    return scale * rows, (rows + noise * rng.normal(size=rows.shape)).argmax(axis=1)
+
+
+def excess(logits: np.ndarray, labels: np.ndarray, t: float) -> float:
+    """Mean confidence at temperature t, less accuracy."""
+    confidence = np.exp(log_softmax(logits / t).max(axis=1)).mean()
+    return float(confidence - (logits.argmax(axis=1) == labels).mean())
+
+
+@pytest.mark.parametrize(
+    ("sample", "t"),
+    [
+        ((0, 1, 0.5, 4), 0.39621016915844043),
+        ((1, 3, 1, 10), 1.8228164234728528),
+        ((2, 0.2, 1, 10), 0.13180430424378312),
+        ((3, 30, 0.3, 5), 6.753539697224401),
+        ((4, 20, 3, 20), 29.469215792724007),  # the upper end had to grow
+        ((5, 0.02, 1, 10), 0.012978649284052754),  # the lower end had to shrink
+    ],
+)
+def test_confident_temperature_is_the_official_codes(sample, t):
+    # Computed by Calibrater.search_T of BeierZhu/VRF de9647d from the same logits and labels.
+    logits, labels = noisy(*sample)
+    found = confident_temperature(logits, labels)
+    assert found == pytest.approx(t, rel=1e-9)
+    assert abs(excess(logits, labels, found)) <= 0.001
+
+
+def test_confident_temperature_is_not_the_one_of_nll():
+    # Too sure of two thirds of the samples, not sure enough of the rest.
+    logits = np.concatenate([9 * np.eye(4)[[0] * 200], np.eye(4)[[1] * 100]])
+    labels = np.array([0] * 180 + [2] * 20 + [1] * 100)
+    by_nll, by_confidence = temperature(logits, labels), confident_temperature(logits, labels)
+    assert abs(excess(logits, labels, by_confidence)) <= 0.001
+    assert abs(excess(logits, labels, by_nll)) > 0.1
+
+
+def test_confident_temperature_ends_where_the_official_search_would_not():
+    # A T exists, but the search replaces the wrong end and comes back to where it was.
+    logits, labels = noisy(38, 4, 2, 100)
+    assert 0.001 < abs(excess(logits, labels, confident_temperature(logits, labels))) < 0.005
+    # Below chance, the largest T tried is the nearest.
+    assert 1e5 < confident_temperature(np.eye(3), np.array([1, 2, 0])) < 2e5
+    # Two equal largest logits: confidence is 1/2 at most, which every small T gives.
+    ties = np.array([[1.0, 1.0, 0.0]])
+    assert excess(ties, np.array([0]), confident_temperature(ties, np.array([0]))) == -0.5
+    # One class, or no difference between classes: any T does.
+    assert confident_temperature(np.zeros((2, 1)), np.zeros(2, dtype=np.int64)) == 1
+    assert confident_temperature(np.full((2, 2), 7.0), np.array([0, 1])) == 1
+
+
+@given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 4), st.floats(0.01, 100))
+def test_confident_temperature_is_always_positive_and_finite(seed, count, classes, scale):
+    rng = np.random.default_rng(seed)
+    logits = scale * rng.normal(size=(count, classes))
+    t = confident_temperature(logits, rng.integers(classes, size=count))
+    assert 1e-6 < t < 1e6
