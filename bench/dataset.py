@@ -65,6 +65,49 @@ class Split:
         rows = np.linspace(0, self.size - 1, count).round().astype(np.int64)
         return self.take(rows, f"limit {count}")
 
+    def halves(self, share: float) -> tuple[Split, Split]:
+        """A random part without, and the part with, `share` of the samples; always the same.
+
+        Raises InputError if either is empty.
+        """
+        held = round(share * self.size)
+        if not 0 < held < self.size:
+            raise InputError(f"{self.name}: cannot hold {share:g} of {self.size} samples out")
+        order = np.random.Generator(np.random.Philox(key=0)).permutation(self.size)
+        rest, part = np.sort(order[held:]), np.sort(order[:held])
+        name = self.name.rpartition("/")[0] + "/held-out"
+        return self.take(rest, "rest"), replace(self.take(part, "held out"), name=name)
+
+    def few(self, shots: int | None) -> Split:
+        """The first `shots` samples of each class in a random order, always the same; opens it.
+
+        Raises InputError if a class has fewer.
+        """
+        if shots is None:
+            return self
+        labels = self.load().manifest.first
+        order = np.random.Generator(np.random.Philox(key=0)).permutation(self.size)
+        ranked = order[np.argsort(labels[order], kind="stable")]
+        classes, starts, counts = np.unique(labels[ranked], return_index=True, return_counts=True)
+        if counts.min() < shots:
+            fewest = classes[counts.argmin()]
+            raise InputError(
+                f"{self.name}: class {fewest} has {counts.min()} samples, not {shots} shots"
+            )
+        rows = np.concatenate([ranked[start : start + shots] for start in starts])
+        return self.take(np.sort(rows), f"{shots} shots")
+
+    def cut(self, border: int) -> Split:
+        """The same samples with `border` pixels cut from each side; self for none."""
+        if not border:
+            return self
+
+        def load() -> Loaded:
+            whole = self.load()
+            return Loaded(_Cut(whole.images, border), whole.manifest)
+
+        return replace(self, fingerprint=key_of(self.fingerprint, "border", border), load=load)
+
     def take(self, rows: NDArray[np.int64], how: str) -> Split:
         """The samples `rows` in that order; `how` says in words how they were chosen."""
 
@@ -87,6 +130,21 @@ class _Subset:
 
     def __getitem__(self, index: int) -> Image:
         return self.images[int(self.rows[index])]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    images: Images
+    border: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Image:
+        image, b = self.images[index], self.border
+        if min(image.size) <= 2 * b:
+            raise InputError(f"image {index} of {image.size} pixels has no border of {b} to cut")
+        return image.crop((b, b, image.width - b, image.height - b))
 
 
 @dataclass(frozen=True)
@@ -127,7 +185,11 @@ IDENTITY = LabelMap()
 
 @dataclass(frozen=True)
 class Task:
-    """Class names, prompts and ID data for training (`train`) and for choosing (`selection`)."""
+    """Class names, prompts and ID data for training (`train`) and for choosing (`selection`).
+
+    Where the data has no selection split of its own, `selection` is `train` itself, until
+    `Suite.under` holds a part of it out.
+    """
 
     name: str
     classnames: tuple[str, ...]
@@ -138,11 +200,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Shift:
-    """A named evaluation set with its label map."""
+    """A named evaluation set with its label map.
+
+    `border` says that its images have a border which is no part of the picture (ObjectNet's); the
+    protocol says how much of it is cut.
+    """
 
     name: str
     split: Split
     labels: LabelMap = IDENTITY
+    border: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,6 +252,25 @@ class Suite:
     def evaluations(self) -> tuple[Shift, ...]:
         """The ID test set (named ``id``) followed by the shifts."""
         return (Shift("id", self.test), *self.shifts)
+
+    def under(self, *, selects: str, holdout: float, border: int) -> Suite:
+        """The suite as a protocol has it.
+
+        `selects` is ``selection`` or ``test``: where things are chosen. `holdout` is the share of
+        the training split that is held out where there is no selection split; `border` the
+        pixels cut from each side of images with a border.
+        """
+        train, selection = self.task.train, self.task.selection
+        if selects == "test":
+            selection = self.test
+        elif selection == train:
+            train, selection = train.halves(holdout)
+        shifts = tuple(
+            replace(s, split=s.split.cut(border)) if s.border else s for s in self.shifts
+        )
+        return replace(
+            self, task=replace(self.task, train=train, selection=selection), shifts=shifts
+        )
 
     def limited(self, count: int | None) -> Suite:
         """Every split with at most `count` samples (see `Split.limited`)."""

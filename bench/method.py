@@ -9,7 +9,7 @@ label of a test set.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
@@ -25,6 +25,9 @@ from bench.trainer import Trainer
 
 Choice = Mapping[str, float]
 Fitted = Mapping[str, NDArray[Any]]
+
+Rule = Callable[[Sequence[float], Sequence[float]], int]
+"""A selection rule: from accuracies and mean weights of the candidates to the index of one."""
 
 V = TypeVar("V")
 Grid = Annotated[tuple[V, ...], MinLen(1)]
@@ -89,11 +92,16 @@ class LabelledOutputs(Outputs, Protocol):
 class Prediction:
     """Log-probabilities [N, C'] and the weight on the fine-tuned model, per sample or one for all.
 
-    The mean weight is what the selection rules compare (0 for a method without two ends).
+    The mean weight is what the selection rules compare (0 for a method without two ends). What
+    figures show besides is optional: `ends`, the log-probabilities of the zero-shot and the
+    fine-tuned model, and each sample's `distance` [N] in [0, `reach`].
     """
 
     log_probs: NDArray[np.floating]
     weight: float | NDArray[np.floating] = 0.0
+    ends: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+    distance: NDArray[np.floating] | None = None
+    reach: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,10 @@ class Method:
     in_all : whether ``--methods all`` includes it; variants and what needs more seeds do not.
     is_common_base : whether ``all`` builds the common ensembles on it.
     on_all_bases : for an ensemble, whether ``all`` builds it on every common base.
+    is_control : whether it checks a claim about another method instead of making one; such rows
+        are marked and never ranked.
+    has_figures : whether its predictions carry what figures show.
+    mixes_samples : whether a sample's prediction depends on the others of its split.
     version : raised whenever the same fields would give other predictions.
     """
 
@@ -123,6 +135,9 @@ class Method:
     in_all: ClassVar[bool] = True
     is_common_base: ClassVar[bool] = False
     on_all_bases: ClassVar[bool] = False
+    is_control: ClassVar[bool] = False
+    has_figures: ClassVar[bool] = False
+    mixes_samples: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def recipe(self, models: Models) -> Recipe:
@@ -132,6 +147,17 @@ class Method:
     def candidates(self) -> tuple[Choice, ...]:
         """The parameter settings to choose among; one empty setting if there is no choice."""
         return ({},)
+
+    def chooser(self) -> Method:
+        """The method whose fit and choice this one takes over. Default: its own."""
+        return self
+
+    def choose(self, accuracies: Sequence[float], weights: Sequence[float], rule: Rule) -> int:
+        """The index of the candidate to take, by accuracy on the selection split and mean weight.
+
+        Default: what `rule` says.
+        """
+        return rule(accuracies, weights)
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """The classifiers whose outputs `predict` reads for `choice`."""

@@ -8,6 +8,7 @@ logit projection"). Floating-point input keeps its precision.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -245,3 +246,11 @@ def _shifted(logits: Floats, labels: NDArray[np.int64]) -> NDArray[np.float64]:
     if len(logits) == 0 or len(logits) != len(labels):
         raise InputError(f"temperature: {len(logits)} samples with {len(labels)} labels")
     return np.asarray(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+
+
+TEMPERATURES: Mapping[str, Callable[[Floats, NDArray[np.int64]], float]] = {
+    "nll": temperature,
+    "confidence": confident_temperature,
+    "none": lambda logits, labels: 1.0,
+}
+"""Ways to a temperature, by criterion."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bench.method import (
     AlphaEnsemble,
@@ -15,7 +18,7 @@ from bench.method import (
     Outputs,
     Prediction,
 )
-from bench.posthoc import log_softmax, mix
+from bench.posthoc import TEMPERATURES, Floats, log_softmax, mix
 from bench.recipes import Recipe
 from bench.registry import method
 
@@ -49,7 +52,79 @@ class OutputSpaceEnsemble(AlphaEnsemble):
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
         """The ends' probabilities, averaged with each alpha."""
-        log_p_zs = log_softmax(outputs.scores(models.zero_shot))
-        log_p_ft = log_softmax(outputs.scores(models.base))
+        log_p_zs, log_p_ft = self.ends(models, fitted, outputs)
         for choice in choices:
             yield Prediction(mix(log_p_zs, log_p_ft, choice["alpha"]), choice["alpha"])
+
+    def ends(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
+        """Log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
+        zs, ft = (outputs.scores(recipe) for recipe in (models.zero_shot, models.base))
+        return log_softmax(zs), log_softmax(ft)
+
+
+@method
+@dataclass(frozen=True)
+class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
+    """OSE of calibrated ends: the control that tells VRF's weights from its temperatures.
+
+    Each end's logits are divided by its temperature first, fitted on the selection split, as VRF
+    does.
+
+    Attributes
+    ----------
+    calibrate : criterion of the temperatures.
+    """
+
+    name: ClassVar[str] = "ose-calibrated"
+    title: ClassVar[str] = "OSE, calibrated"
+    summary: ClassVar[str] = "OSE of ends that are calibrated first."
+    equation: ClassVar[str] = "p = alpha softmax(f_ft / T_ft) + (1 - alpha) softmax(f_zs / T_zs)"
+    source: ClassVar[str] = "a control of bench"
+
+    calibrate: Literal["nll", "confidence"] = "nll"
+
+    def fit(
+        self, models: Models, selection: LabelledOutputs, train: LabelledOutputs
+    ) -> dict[str, NDArray[Any]]:
+        """``temperature`` float64 [2] (zero-shot, fine-tuned)."""
+        search = TEMPERATURES[self.calibrate]
+        ends = (models.zero_shot, models.base)
+        found = [search(selection.logits(end), selection.labels) for end in ends]
+        return {"temperature": np.array(found)}
+
+    def ends(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
+        """Calibrated log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
+        t_zs, t_ft = fitted["temperature"].tolist()
+        zs, ft = (outputs.scores(recipe) for recipe in (models.zero_shot, models.base))
+        return log_softmax(zs / t_zs), log_softmax(ft / t_ft)
+
+
+@method
+@dataclass(frozen=True)
+class LogitSpaceEnsemble(OutputSpaceEnsemble):
+    """The average of the two ends' logits, over all classes of the task, before the label map.
+
+    WiSE-FT's own output-space ensemble (Wortsman et al., CVPR 2022, section 3 and figure 10). For
+    a linear classifier it is the weight-space ensemble.
+    """
+
+    name: ClassVar[str] = "ose-logits"
+    title: ClassVar[str] = "OSE of logits"
+    summary: ClassVar[str] = "Weighted average of zero-shot and fine-tuned logits."
+    equation: ClassVar[str] = "p = softmax(alpha f_ft + (1 - alpha) f_zs)"
+    source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
+
+    def predict(
+        self,
+        models: Models,
+        fitted: Fitted,
+        outputs: Outputs,
+        train: LabelledOutputs,
+        choices: Sequence[Choice],
+    ) -> Iterator[Prediction]:
+        """Softmax of the logits, averaged with each alpha and then projected."""
+        zs, ft = (outputs.logits(recipe) for recipe in (models.zero_shot, models.base))
+        for choice in choices:
+            alpha = np.float32(choice["alpha"])
+            scores = outputs.project((1 - alpha) * zs + alpha * ft)
+            yield Prediction(log_softmax(scores), choice["alpha"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,8 @@ class VarianceReduction(Method):
     squared : square the distances before the sigmoid; a and b are then on that scale.
     a_grid, b_grid : candidates are all pairs (a, b).
     calibrate : divide each end's logits by a temperature first, fitted on the selection split by
-        NLL. The official code calibrates (by another criterion, on the test set); the paper's
-        method section does not mention it.
+        ``nll``, or by ``confidence`` as in the official code (there on the test set); ``none`` as
+        in the paper's method section.
     """
 
     name: ClassVar[str] = "vrf"
@@ -59,6 +59,8 @@ class VarianceReduction(Method):
     equation: ClassVar[str] = "p = w softmax(f_ft) + (1 - w) softmax(f_zs), w = sigmoid(-(d - a)/b)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3"
     default_base: ClassVar[str | None] = "e2e-ft"
+    on_all_bases: ClassVar[bool] = True
+    has_figures: ClassVar[bool] = True
 
     p: Fraction = 0.001
     k_rule: posthoc.KRule = "round"
@@ -68,7 +70,7 @@ class VarianceReduction(Method):
     # The grids span these and smaller distances, which tightly clustered encoders show.
     a_grid: Grid[NonNegative] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5)
     b_grid: Grid[Positive] = (0.05, 0.1, 0.2, 0.4)
-    calibrate: bool = True
+    calibrate: Literal["nll", "confidence", "none"] = "nll"
 
     def candidates(self) -> tuple[Choice, ...]:
         """Every pair (a, b)."""
@@ -87,12 +89,20 @@ class VarianceReduction(Method):
     ) -> dict[str, NDArray[Any]]:
         """``failure`` bool [N_train] and ``temperature`` float64 [2] (zero-shot, fine-tuned)."""
         ends = (models.zero_shot, models.base)
-        failure = posthoc.failure_set(*(train.correct(end) for end in ends))
-        temperatures = np.ones(2)
-        if self.calibrate:
-            for i, end in enumerate(ends):
-                temperatures[i] = posthoc.temperature(selection.logits(end), selection.labels)
-        return {"failure": failure, "temperature": temperatures}
+        failure = self.reference(*(train.correct(end) for end in ends))
+        search = posthoc.TEMPERATURES[self.calibrate]
+        temperatures = [search(selection.logits(end), selection.labels) for end in ends]
+        return {"failure": failure, "temperature": np.array(temperatures)}
+
+    def reference(
+        self, correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Which training samples distances are to, bool [N_train]: the failure set V."""
+        return posthoc.failure_set(correct_zs, correct_ft)
+
+    def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The weights that are used, [N], made of VRF's own: for controls. Here: themselves."""
+        return weight
 
     def predict(
         self,
@@ -107,9 +117,10 @@ class VarianceReduction(Method):
         log_p_zs = posthoc.log_softmax(outputs.scores(models.zero_shot) / t_zs)
         log_p_ft = posthoc.log_softmax(outputs.scores(models.base) / t_ft)
         distance = self._distance(models, fitted, outputs, train)
+        ends, reach = (log_p_zs, log_p_ft), 4.0 if self.squared else 2.0
         for choice in choices:
-            weight = posthoc.sigmoid_weight(distance, choice["a"], choice["b"])
-            yield Prediction(posthoc.mix(log_p_zs, log_p_ft, weight), weight)
+            weight = self.weigh(posthoc.sigmoid_weight(distance, choice["a"], choice["b"]))
+            yield Prediction(posthoc.mix(*ends, weight), weight, ends, distance, reach)
 
     def _distance(
         self, models: Models, fitted: Fitted, outputs: Outputs, train: LabelledOutputs
@@ -121,3 +132,71 @@ class VarianceReduction(Method):
         k = posthoc.kth(len(failures), self.p, self.k_rule, len(fitted["failure"]))
         distance = kth_distance(queries, failures, k)
         return np.square(distance) if self.squared else distance
+
+
+class _Control(VarianceReduction):
+    """What controls of VRF share; their hyper-parameters are VRF's."""
+
+    in_all: ClassVar[bool] = False
+    is_control: ClassVar[bool] = True
+    has_figures: ClassVar[bool] = False
+
+
+class _Reweighted(_Control):
+    """A control that takes VRF's fit and choice and changes its weights."""
+
+    mixes_samples: ClassVar[bool] = True
+
+    def chooser(self) -> Method:
+        """VRF with the same hyper-parameters."""
+        return VarianceReduction(**{f.name: getattr(self, f.name) for f in fields(self)})
+
+
+@method
+@dataclass(frozen=True)
+class Shuffled(_Reweighted):
+    """Is it the sample that matters? VRF's weights in a random order within each data set."""
+
+    name: ClassVar[str] = "vrf-shuffled"
+    title: ClassVar[str] = "VRF, w shuffled"
+    summary: ClassVar[str] = "Control: VRF's weights, shuffled within each data set."
+    equation: ClassVar[str] = "as VRF, with w of another sample of the same data set"
+    source: ClassVar[str] = "a control of bench"
+
+    def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The weights in a random order, the same each time."""
+        return np.random.Generator(np.random.Philox(key=0)).permutation(weight)
+
+
+@method
+@dataclass(frozen=True)
+class Constant(_Reweighted):
+    """Is it the data set that matters? VRF's mean weight on each data set for all its samples."""
+
+    name: ClassVar[str] = "vrf-constant"
+    title: ClassVar[str] = "VRF, mean w"
+    summary: ClassVar[str] = "Control: one weight for each data set, the mean of VRF's there."
+    equation: ClassVar[str] = "as VRF, with the mean of w over the data set"
+    source: ClassVar[str] = "a control of bench"
+
+    def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Their mean, for every sample."""
+        return np.full_like(weight, weight.mean())
+
+
+@method
+@dataclass(frozen=True)
+class AllCorrect(_Control):
+    """Does the failure set matter? Distances to all training samples that f_ft gets right."""
+
+    name: ClassVar[str] = "vrf-all-correct"
+    title: ClassVar[str] = "VRF, V = all correct"
+    summary: ClassVar[str] = "Control: distances to all correctly classified training samples."
+    equation: ClassVar[str] = "as VRF, with V = {i : argmax f_ft(x_i) = y_i}"
+    source: ClassVar[str] = "a control of bench; cf. Zhu et al., NeurIPS 2024, ablation of V"
+
+    def reference(
+        self, correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """All that the fine-tuned model gets right."""
+        return correct_ft

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     # 0: contracts and pure arithmetic
-    {"errors", "keys", "parameters", "recipes", "manifest", "dataset", "trainer", "posthoc",
+    {"errors", "keys", "parameters", "protocol", "recipes", "manifest", "dataset", "trainer", "posthoc",
      "method", "registry"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "selection", "addresses", "readers",
