@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,18 @@ def test_the_example_of_a_new_method_passes_the_contract(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "example", module)
     exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
     check_method(registry.find_method("logit-ose"))
+
+
+def test_the_example_of_the_estimators_runs() -> None:
+    text = (ROOT / "docs" / "estimators.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/estimators.md", "exec"), names)
+    labels = names["labels"]
+    right = {end: (names[end].argmax(axis=1) == labels).mean() for end in ("zs", "ft")}
+    ensembled = (names["probabilities"].argmax(axis=1) == labels).mean()
+    assert max(right.values()) < ensembled <= 1
+    assert names["scaled"].shape == names["probabilities"].shape == (1000, 5)
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")))
