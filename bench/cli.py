@@ -37,8 +37,11 @@ HELP = {
     "eval-batch-size": "Images per forward; does not change results. [default: 256]",
     "workers": "Processes that decode images. [default: 0 on a CPU, up to 8 on a GPU]",
     "limit": "At most N samples of every split; the result is marked not reportable.",
-    "select": "How alpha, a, b are chosen on the selection split: within-1pt or max-val. "
-    "[default: within-1pt]",
+    "shots": "Train on N samples of each class.",
+    "protocol": "clean, or official: what the papers' codes do, leaks included. Change a field of "
+    "it with --set protocol.FIELD=VALUE. [default: clean]",
+    "select": "How alpha, a, b are chosen: within-1pt or max-val. [default: the protocol's]",
+    "controls": "Also the rows that check VRF's claims, and the best alpha in hindsight.",
     "curves": "Also evaluate every alpha on the shifts. [default: on for mini]",
     "set": "Any hyper-parameter; 'bench show METHOD' lists them. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
@@ -70,7 +73,10 @@ RUN_OPTIONS = (
     _option("eval-batch-size", "N", type=int),
     _option("workers", "N", type=int),
     _option("limit", "N", type=int),
+    _option("shots", "N", type=int),
+    _option("protocol", "NAME"),
     _option("select", "RULE"),
+    _option("controls", is_flag=True, default=None),
     click.option("--curves/--no-curves", default=None, help=HELP["curves"]),
     click.option(
         "--set", "assignments", multiple=True, metavar="METHOD.PARAM=VALUE", help=HELP["set"]

@@ -71,7 +71,10 @@ class RunConfig(pydantic.BaseModel):
     eval_batch_size: Positive = 256
     workers: Annotated[Number, pydantic.Field(ge=0)] | None = None
     limit: Positive | None = None
-    select: str = "within-1pt"
+    shots: Positive | None = None
+    protocol: Name = "clean"
+    select: str | None = None
+    controls: bool = False
     curves: bool | None = None
     set: Mapping[str, Mapping[str, Any]] = {}
     out: Path | None = None
@@ -103,7 +106,7 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         place = f"--{name.replace('_', '-')}" if name in given else f"{path}: {name}"
         where = ".".join([place, *inner])
         raise InputError(f"{where} {first['input']}: {first['msg']}") from error
-    if config.select not in RULES:
+    if config.select is not None and config.select not in RULES:
         raise unknown("selection rule", config.select, RULES)
     return config.model_copy(update={"set": _merged(config.set, assigned)})
 

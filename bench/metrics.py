@@ -71,7 +71,7 @@ class Metric:
 
 def top1(log_probs: LogProbs, manifest: Manifest) -> float:
     """Accuracy in [0, 1]: the most probable class (the lowest of equals) is acceptable."""
-    return float(_correct(log_probs, manifest).mean())
+    return float(correct(log_probs, manifest).mean())
 
 
 def ece(log_probs: LogProbs, manifest: Manifest, *, bins: int, batch: int | None = None) -> float:
@@ -89,7 +89,7 @@ def ece(log_probs: LogProbs, manifest: Manifest, *, bins: int, batch: int | None
     if batch is not None:
         bin_of += np.arange(len(manifest)) // batch * bins
     # n_b |acc_b - conf_b| for each bin, or each bin of each batch.
-    gap = np.bincount(bin_of, weights=_correct(log_probs, manifest) - confidence)
+    gap = np.bincount(bin_of, weights=correct(log_probs, manifest) - confidence)
     return float(np.abs(gap).sum() / len(manifest))
 
 
@@ -109,7 +109,8 @@ def brier(log_probs: LogProbs, manifest: Manifest) -> float:
     return float(np.square(error).sum(axis=1, dtype=np.float64).mean())
 
 
-def _correct(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.bool_]:
+def correct(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.bool_]:
+    """[N]: whether the most probable class (the lowest of equals) is acceptable."""
     predicted = log_probs.argmax(axis=1)[:, None]
     return np.asarray((manifest.labels == predicted).any(axis=1))
 

@@ -1,8 +1,9 @@
 """The plan: which items of work a study consists of, how they depend on each other, what is left.
 
-Four kinds of item are stored: **weights** (a text head built or a recipe trained), **features**
-(an encoder's on a split), **fit** (what was chosen on the selection split) and **cell** (one
-metric of one row on one evaluation set). Merges are made in memory inside the forwards that need
+Five kinds of item are stored: **weights** (a text head built or a recipe trained), **features**
+(an encoder's on a split), **fit** (what was chosen on the selection split), **scale** (the
+temperature of a row's predictions, found there) and **cell** (one metric of one row on one
+evaluation set). Merges are made in memory inside the forwards that need
 them. `plan` is pure: it opens no image and loads no model. What stage 2 needs is known exactly
 once stage 1 is fitted; before that a row's stand-in is its middle candidate.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from bench.addresses import features_key, weights_key
 from bench.dataset import Shift, Split
+from bench.figures import FIGURES, Figure
 from bench.keys import canonical, key_of
 from bench.method import Choice, Method, Models
 from bench.metrics import Metric
@@ -68,14 +70,29 @@ class FitItem(Item):
 
 
 @dataclass(frozen=True)
-class CellItem(Item):
-    """Measure one metric of a row, with one choice of its parameters, on one evaluation set."""
+class ScaleItem(Item):
+    """Find the temperature of a row's predictions, with its choice, on the selection split."""
 
+    row: Row
     fit: FitItem
+    choice: Choice
+
+
+@dataclass(frozen=True)
+class CellItem(Item):
+    """Measure a row, with one choice of its parameters, on one evaluation set.
+
+    `fit` is the row's own, or that of the row whose fit it takes over; `scale` is there if its
+    predictions are to be scaled by a temperature first. `metric` is a number or a figure.
+    """
+
+    row: Row
+    fit: FitItem
+    scale: ScaleItem | None
     choice: Choice
     chosen: bool
     shift: Shift
-    metric: Metric
+    metric: Metric | Figure
 
 
 @dataclass(frozen=True)
@@ -83,30 +100,34 @@ class Plan:
     """All items of a study by key, in an order in which each comes after its inputs.
 
     `cells` are the cells of all records: a point of a curve and the chosen cell may be one item.
-    `undecided` lists the fits whose outcome is not known yet, so that their cells are stand-ins.
+    `undecided` lists the fits whose outcome is not known yet, so that their cells are stand-ins;
+    `first` those, and what else can be found on the selection split: the goals of stage 1.
     """
 
     study: Study
     items: Mapping[str, Item]
     cells: tuple[CellItem, ...]
     undecided: tuple[FitItem, ...]
+    first: tuple[Item, ...]
 
-    def of(self, kind: type[Item]) -> list[Item]:
-        """The items of one kind, in order."""
-        return [item for item in self.items.values() if isinstance(item, kind)]
+    def of(self, *kinds: type[Item]) -> list[Item]:
+        """The items of some kinds, in order."""
+        return [item for item in self.items.values() if isinstance(item, kinds)]
 
 
 def plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
     """The plan of a study; `known` looks up the choice stored under a fit's key, if any."""
     builder = _Builder(study)
-    undecided = []
+    undecided: dict[str, FitItem] = {}
     for row, seed, models in study.entries():
-        fit = builder.fit(row, seed, models)
-        choice = known(fit.key) if fit.inputs else row.method.candidates()[0]
+        fit = builder.fit(row.chooser, seed, models)
+        choice = known(fit.key) if fit.inputs else fit.row.method.candidates()[0]
         if choice is None:
-            undecided.append(fit)
-        builder.cells(fit, choice)
-    return Plan(study, builder.items, tuple(builder.records), tuple(undecided))
+            undecided[fit.key] = fit
+        builder.cells(row, fit, choice)
+    decided = [item for item in builder.scales if item.fit.key not in undecided]
+    first = (*undecided.values(), *decided)
+    return Plan(study, builder.items, tuple(builder.records), tuple(undecided.values()), first)
 
 
 class _Builder:
@@ -116,6 +137,7 @@ class _Builder:
         self.study = study
         self.items: dict[str, Item] = {}
         self.records: list[CellItem] = []
+        self.scales: list[ScaleItem] = []
 
     def add(self, item: Item) -> str:
         self.items.setdefault(item.key, item)
@@ -167,40 +189,72 @@ class _Builder:
                 inputs += self.outputs(recipe, task.selection)
             for recipe in method.train_needs(models):
                 inputs += self.outputs(recipe, task.train)
-        chosen_by = (task.selection.fingerprint, self.study.rule) if inputs else None
-        named = (row.name, method)  # the name, too: two plugins' classes may be called alike
-        key = key_of("fit", named, models.zero_shot, models.base, inputs, chosen_by)
+        rule = self.study.protocol.rule
+        chosen_by = (task.selection.fingerprint, rule) if inputs else None
+        key = key_of("fit", _identity(row), models.zero_shot, models.base, inputs, chosen_by)
         item = FitItem(key, tuple(dict.fromkeys(inputs)), row, seed, models)
         if item.inputs:
             self.add(item)
         return item
 
-    def cells(self, fit: FitItem, choice: Choice | None) -> None:
+    def cells(self, row: Row, fit: FitItem, choice: Choice | None) -> None:
         """The row's cells on every evaluation set: the chosen candidate's, and curves if asked."""
-        candidates = fit.row.method.candidates()
+        study, method = self.study, row.method
+        candidates = method.candidates()
         shown = choice if choice is not None else candidates[len(candidates) // 2]
-        wanted = [(shown, True)]
-        if self.study.curves and has_curve(fit.row.method):
-            wanted += [(c, False) for c in candidates]
-        for shift in self.study.suite.evaluations():
-            for candidate, chosen in wanted:
-                for metric in self.study.metrics:
-                    self.cell(fit, candidate, chosen, shift, metric)
+        scale = self.scale(row, fit, shown) if study.protocol.scaling != "none" else None
+        figures = FIGURES if method.has_figures else ()
+        for shift in study.suite.evaluations():
+            for measure in (*study.metrics, *figures):
+                self.cell(row, fit, None, shown, True, shift, measure)
+            for metric in study.metrics if scale is not None else ():
+                self.cell(row, fit, scale, shown, True, shift, metric)
+            for candidate in candidates if study.curves and has_curve(method) else ():
+                for metric in study.metrics:
+                    self.cell(row, fit, None, candidate, False, shift, metric)
+
+    def scale(self, row: Row, fit: FitItem, choice: Choice) -> ScaleItem:
+        """The temperature of a row's predictions."""
+        selection = self.study.suite.task.selection
+        inputs = self.read(row, fit, choice, selection)
+        how = (selection.fingerprint, self.study.protocol.scaling)
+        key = key_of("scale", _identity(row), fit.key, choice, inputs, how)
+        item = ScaleItem(key, inputs, row, fit, choice)
+        self.scales.append(item)
+        self.add(item)
+        return item
+
+    def read(self, row: Row, fit: FitItem, choice: Choice, split: Split) -> tuple[str, ...]:
+        """What a row's prediction on `split` is made of."""
+        inputs: list[str] = [fit.key] if fit.inputs else []
+        for recipe in row.method.needs(fit.models, choice):
+            inputs += self.outputs(recipe, split)
+        for recipe in row.method.train_needs(fit.models):
+            inputs += self.outputs(recipe, self.study.suite.task.train)
+        return tuple(dict.fromkeys(inputs))
 
     def cell(
-        self, fit: FitItem, choice: Choice, chosen: bool, shift: Shift, metric: Metric
+        self,
+        row: Row,
+        fit: FitItem,
+        scale: ScaleItem | None,
+        choice: Choice,
+        chosen: bool,
+        shift: Shift,
+        metric: Metric | Figure,
     ) -> None:
         """One cell; a curve's point at the chosen candidate is the chosen cell's item."""
-        inputs: list[str] = [fit.key] if fit.inputs else []
-        for recipe in fit.row.method.needs(fit.models, choice):
-            inputs += self.outputs(recipe, shift.split)
-        for recipe in fit.row.method.train_needs(fit.models):
-            inputs += self.outputs(recipe, self.study.suite.task.train)
-        key = key_of("cell", fit.key, choice, inputs, shift.labels, metric)
-        unique = tuple(dict.fromkeys(inputs))
-        item = CellItem(key, unique, fit, choice, chosen, shift, metric)
+        inputs = self.read(row, fit, choice, shift.split)
+        inputs += () if scale is None else (scale.key,)
+        key = key_of("cell", _identity(row), fit.key, choice, inputs, shift.labels, metric)
+        item = CellItem(key, inputs, row, fit, scale, choice, chosen, shift, metric)
         self.records.append(item)
         self.add(item)
+
+
+def _identity(row: Row) -> tuple[object, ...]:
+    """What a row is, for keys: its name, too, as two plugins' classes may be called alike."""
+    return (row.name, row.method)
 
 
 def needs_fit(method: Method) -> bool:
@@ -220,7 +274,7 @@ def stored(item: Item, store: Store) -> bool:
             return store.has("weights", item.key)
         case FeaturesItem():
             return not store.blocks(item.key, item.split.size)
-        case FitItem():
+        case FitItem() | ScaleItem():
             return store.has("fits", item.key)
         case _:
             return store.read_cell(item.key) is not None
@@ -293,16 +347,21 @@ def counts(plan: Plan, store: Store) -> Counts:
     for item in left:
         if isinstance(item, FeaturesItem):
             by_split.setdefault(item.split.name, []).append(item)
-    kinds = {"weights": WeightsItem, "features": FeaturesItem, "fits": FitItem, "cells": CellItem}
+    kinds: dict[str, tuple[type[Item], ...]] = {
+        "weights": (WeightsItem,),
+        "features": (FeaturesItem,),
+        "fits": (FitItem, ScaleItem),
+        "cells": (CellItem,),
+    }
     return Counts(
         text_heads=len(heads),
         trainings=len(tuned),
         training_images=_training_images(tuned.values(), both=False),
         paired_images=_training_images(tuned.values(), both=True),
         splits=tuple(_forwards(name, items, store) for name, items in by_split.items()),
-        fits=sum(isinstance(i, FitItem) for i in left),
+        fits=sum(isinstance(i, FitItem | ScaleItem) for i in left),
         cells=sum(isinstance(i, CellItem) for i in left),
-        total={name: len(plan.of(kind)) for name, kind in kinds.items()},
+        total={name: len(plan.of(*kind)) for name, kind in kinds.items()},
     )
 
 
@@ -344,9 +403,12 @@ def _described(item: Item) -> dict[str, object]:
             return base | {"kind": "predict", "split": item.split.name, "rows": item.split.size}
         case FitItem():
             return base | {"kind": "fit", "row": item.row.name, "seed": item.seed}
+        case ScaleItem():
+            row = {"row": item.row.name, "seed": item.fit.seed}
+            return base | {"kind": "scale"} | row | {"choice": dict(item.choice)}
         case CellItem():
             where = {"shift": item.shift.name, "metric": item.metric.name}
-            row = {"row": item.fit.row.name, "seed": item.fit.seed}
+            row = {"row": item.row.name, "seed": item.fit.seed, "scaled": item.scale is not None}
             return base | {"kind": "score"} | row | where | {"choice": dict(item.choice)}
         case _:
             return base

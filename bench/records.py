@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 
@@ -28,7 +28,9 @@ class Place(pydantic.BaseModel):
     shift : ``id`` or the shift's name; order : its position in the suite (0 is ``id``).
     shifts_in_suite : how many shifts the suite has; a run on fewer has partial means.
     notes : watermarks (``limit=200``); a cell with notes is not reportable.
-    protocol : name of the protocol.
+    protocol : name of the protocol, with what was changed of it.
+    role : ``method``, ``control`` for rows that check a claim, ``oracle`` for what was chosen in
+        hindsight on the test sets themselves. Only methods are ranked.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +46,7 @@ class Place(pydantic.BaseModel):
     shifts_in_suite: int
     notes: tuple[str, ...] = ()
     protocol: str = "clean"
+    role: Literal["method", "control", "oracle"] = "method"
 
 
 class Record(Place):
@@ -51,10 +54,12 @@ class Record(Place):
 
     Attributes
     ----------
-    metric : ``top1``, ``ece``, ``nll``, ``brier``; value : fractions (not percent), nats for nll.
+    metric : ``top1``, ``ece``, ``nll``, ``brier`` or a figure's name; value : fractions (not
+        percent), nats for nll.
     n : number of samples.
-    kind : ``cell`` for leaderboard cells, ``curve`` for one candidate of a row that was not
-        necessarily chosen (its parameters are in `choice`); curves are never ranked.
+    kind : ``cell`` for leaderboard cells; ``scaled`` for the same after temperature scaling, by
+        `temperature`; ``curve`` for one candidate of a row that was not necessarily chosen (its
+        parameters are in `choice`); ``figure`` for a figure, which is in `data`.
     choice : the parameters chosen (alpha, a, b), empty if there was nothing to choose.
     chosen_on : split, number of samples, rule and accuracy there, for chosen parameters.
     weight : mean weight on the fine-tuned model on this split; None for rows without two ends.
@@ -65,7 +70,9 @@ class Record(Place):
     metric: str
     value: float
     n: int
-    kind: str = "cell"
+    kind: Literal["cell", "scaled", "curve", "figure"] = "cell"
+    temperature: float | None = None
+    data: dict[str, Any] | None = None
     choice: dict[str, float] = {}
     chosen_on: dict[str, Any] | None = None
     weight: float | None = None

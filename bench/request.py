@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from bench import suite_file
 from bench.config import RunConfig
 from bench.dataset import Suite
 from bench.errors import InputError
-from bench.metrics import METRICS
+from bench.metrics import metrics
 from bench.models import backbone
 from bench.parameters import parameters
 from bench.paths import cache_dir, data_dir
+from bench.protocol import protocol
 from bench.registry import datasets, find_dataset
-from bench.study import Study, configured, parse_rows
+from bench.study import Row, Settings, Study, controls, parse_rows
 
 HIDDEN = frozenset({"micro"})
 """Suites that ``--suite available`` leaves out: they are for tests."""
@@ -56,9 +56,17 @@ def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
 def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     for method in suite.defaults:
         try:
-            configured(method, suite, {})
+            Settings(suite=suite.defaults).method(method)
         except InputError as error:
             raise InputError(f"defaults of suite {suite.name}: {error}") from error
+    changes = dict(config.set.get("protocol", {}))
+    if config.select is not None:
+        changes["rule"] = config.select
+    rules = protocol(config.protocol, changes)
+    suite = suite.under(selects=rules.selects, holdout=rules.holdout, border=rules.objectnet_border)
+    if config.shots is not None:
+        task = replace(suite.task, train=suite.task.train.few(config.shots))
+        suite = replace(suite, name=f"{suite.name}, {config.shots} shots", task=task)
     notes = list(suite.notes)
     if config.limit is not None:
         suite = suite.limited(config.limit)
@@ -73,25 +81,31 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     return Study(
         suite=suite,
         backbone=backbone(model, pretrained, cache),
-        rows=parse_rows(config.methods, suite, _overrides(config, suite)),
+        rows=_rows(config, Settings(rules.parameters(), suite.defaults)),
         seeds=config.seeds,
-        rule=config.select,
+        protocol=rules,
         precision=config.precision or "fp32",
-        metrics=tuple(METRICS.values()),
-        curves=suite.curves if config.curves is None else config.curves,
+        metrics=tuple(metrics(rules.ece_bins, rules.ece_batch).values()),
+        curves=config.controls or (suite.curves if config.curves is None else config.curves),
         notes=tuple(notes),
     )
 
 
-def _overrides(config: RunConfig, suite: Suite) -> Mapping[str, Mapping[str, Any]]:
-    """``--set``, with --precision and --train-batch-size applied to every trained method."""
-    overrides: dict[str, dict[str, Any]] = {m: dict(p) for m, p in config.set.items()}
+def _rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
+    """The rows asked for, with their controls if those are, too.
+
+    ``--set``, and --precision and --train-batch-size for every trained method, are applied.
+    """
+    names = list(config.methods)
+    if config.controls:
+        names += controls(parse_rows(names, settings))
+    own = {m: dict(p) for m, p in config.set.items() if m != "protocol"}
     asked = {"precision": config.precision, "batch_size": config.train_batch_size}
     general = {name: value for name, value in asked.items() if value is not None}
-    for row in parse_rows(config.methods, suite, {}):
+    for row in parse_rows(names, settings):
         name = re.split("[@+]", row.label)[0]
-        known = parameters(configured(name, suite, {}))
+        known = parameters(settings.method(name))
         fitting = {n: general[p] for n in known if (p := n.rpartition(".")[2]) in general}
         if fitting:
-            overrides[name] = fitting | overrides.get(name, {})
-    return overrides
+            own[name] = fitting | own.get(name, {})
+    return parse_rows(names, replace(settings, overrides=own))

@@ -14,9 +14,11 @@ import numpy as np
 
 from bench.dataset import Loaded, Split
 from bench.errors import CellError, InputError, one_line
+from bench.figures import Figure
 from bench.keys import canonical
 from bench.manifest import Manifest
 from bench.method import Choice, Prediction
+from bench.metrics import Metric
 from bench.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
 from bench.plan import (
     CellItem,
@@ -24,11 +26,13 @@ from bench.plan import (
     FitItem,
     Item,
     Plan,
+    ScaleItem,
     WeightsItem,
     pending,
     plan,
     stored,
 )
+from bench.posthoc import TEMPERATURES, log_softmax
 from bench.processes import process_count
 from bench.progress import Progress
 from bench.provenance import environment
@@ -36,7 +40,7 @@ from bench.recipes import TextHead, Tuned
 from bench.records import Missing, Record
 from bench.selection import choose
 from bench.store import MissingOutput, Store
-from bench.study import Study
+from bench.study import Row, Study
 
 if TYPE_CHECKING:
     from bench.engine import Engine
@@ -76,7 +80,7 @@ def execute(study: Study, store: Store, engine: EngineMaker, progress: Progress)
     runner = _Runner(study, store, engine, progress)
     known = lookup(store)
     first = plan(study, known)
-    runner.work(first, lambda: pending(first, store, first.undecided))
+    runner.work(first, lambda: pending(first, store, first.first))
     final = plan(study, known)
     runner.work(final, lambda: pending(final, store, runner.possible(final)))
     if process_count() > 1:
@@ -147,6 +151,9 @@ class _Runner:
             for item in items:
                 if isinstance(item, FitItem) and self._ready(item, plan):
                     self._try([item], partial(self._fit, item))
+            for item in items:
+                if isinstance(item, ScaleItem) and self._ready(item, plan):
+                    self._try([item], partial(self._scale, item))
 
     def _awaited(self, items: Sequence[Item], plan: Plan) -> list[Item]:
         """Features on the splits of those that a pending training waits for."""
@@ -254,13 +261,14 @@ class _Runner:
                 accuracies.append(float((p.log_probs.argmax(axis=1) == selection.labels).mean()))
                 weights.append(float(np.mean(p.weight)))
                 under_way.advance(1)
-        best = choose(accuracies, weights, self.study.rule)
+        rule = self.study.protocol.rule
+        best = method.choose(accuracies, weights, partial(choose, rule=rule))
         note = {
             "choice": dict(candidates[best]),
             "chosen_on": {
                 "split": task.selection.name,
                 "n": task.selection.size,
-                "rule": self.study.rule,
+                "rule": rule,
                 "top1": accuracies[best],
                 "weight": weights[best],
                 "candidates": len(candidates),
@@ -268,19 +276,34 @@ class _Runner:
         }
         self.store.write_arrays("fits", item.key, fitted, note)
 
+    def _scale(self, item: ScaleItem) -> None:
+        """Find the temperature of a row's predictions on the selection split."""
+        task, criterion = self.study.suite.task, self.study.protocol.scaling
+        selection = self._labelled(task.selection)
+        with self.progress.task(f"scale {item.row.name}", 1), _a_cell():
+            (prediction,) = self._predicted(item.row, item.fit, selection, [item.choice])
+            found = TEMPERATURES[criterion](prediction.log_probs, selection.labels)
+        note = {"temperature": found, "criterion": criterion, "split": task.selection.name}
+        self.store.write_arrays("fits", item.key, {}, note)
+
+    def _predicted(
+        self, row: Row, fit: FitItem, outputs: StoredOutputs, choices: Sequence[Choice]
+    ) -> Iterator[Prediction]:
+        fitted = (self.store.read_arrays("fits", fit.key) or {}) if fit.inputs else {}
+        train = self._labelled(self.study.suite.task.train)
+        return row.method.predict(fit.models, fitted, outputs, train, choices)
+
     def _measure(self, cells: Sequence[CellItem]) -> None:
         """Measure cells: all metrics and candidates of a row on a split from one prediction."""
         groups: dict[tuple[str, str], list[CellItem]] = {}
         for cell in cells:
-            row = f"{cell.fit.row.name} {cell.fit.seed}"
+            row = f"{cell.row.name} {cell.fit.seed}"
             groups.setdefault((row, cell.shift.name), []).append(cell)
         for group in groups.values():
             self._try(group, partial(self._score, group))
 
     def _score(self, cells: Sequence[CellItem]) -> None:
-        fit, shift = cells[0].fit, cells[0].shift
-        method, task = fit.row.method, self.study.suite.task
-        fitted = (self.store.read_arrays("fits", fit.key) or {}) if fit.inputs else {}
+        row, fit, shift = cells[0].row, cells[0].fit, cells[0].shift
         outputs = StoredOutputs(
             self.store, self.arrays, shift.split, self.study.precision, shift.labels
         )
@@ -289,28 +312,39 @@ class _Runner:
         for cell in cells:
             by_choice.setdefault(repr(cell.choice), []).append(cell)
         choices = [group[0].choice for group in by_choice.values()]
-        label = f"measure {fit.row.name} on {shift.name}"
+        label = f"measure {row.name} on {shift.name}"
         with self.progress.task(label, len(choices)) as under_way, _a_cell():
-            predictions = method.predict(
-                fit.models, fitted, outputs, self._labelled(task.train), choices
-            )
+            predictions = self._predicted(row, fit, outputs, choices)
             for group, prediction in zip(by_choice.values(), predictions, strict=True):
                 for cell in group:
                     self._try([cell], partial(self._write, cell, prediction, manifest))
                 under_way.advance(1)
 
     def _write(self, cell: CellItem, prediction: Prediction, manifest: Manifest) -> None:
+        data = temperature = None
         with _a_cell():
-            measured = cell.metric(prediction.log_probs, manifest)
+            log_probs = prediction.log_probs
+            if cell.scale is not None:
+                note = self.store.read_note("fits", cell.scale.key)
+                if note is None:
+                    raise MissingOutput(f"temperature {cell.scale.key}")
+                temperature = note["temperature"]
+                log_probs = log_softmax(log_probs / temperature)
+            if isinstance(cell.metric, Figure):
+                measured, data = cell.metric.function(prediction, manifest)
+            else:
+                measured = cell.metric(log_probs, manifest)
         value: dict[str, object] = {
             "value": measured,
+            "data": data,
+            "temperature": temperature,
             "weight": float(np.mean(prediction.weight)),
             "n": len(manifest),
             "environment": environment(),
             "devices": sorted({d for k in cell.inputs if (d := self.store.device(k))}),
         }
         self.store.write_cell(cell.key, value)
-        if cell.chosen:
+        if cell.chosen and cell.scale is None and isinstance(cell.metric, Metric):
             self.progress.measured(self._record(cell, value))
 
     def outcome(self, plan: Plan) -> Outcome:
@@ -324,7 +358,7 @@ class _Runner:
             elif cell.chosen:
                 self._blocked(cell, plan)
                 reason = self.failed.get(cell.key, "not computed")
-                row = (cell.fit.row.name, cell.fit.seed, cell.shift.name)
+                row = (cell.row.name, cell.fit.seed, cell.shift.name)
                 missing[row] = Missing.model_validate(place(self.study, cell) | {"reason": reason})
         return Outcome(plan, tuple(records), tuple(missing.values()))
 
@@ -332,7 +366,7 @@ class _Runner:
         """The record of a measured cell."""
         fit, study = cell.fit, self.study
         note = self.store.read_note("fits", fit.key) if fit.inputs else None
-        has_ends = fit.row.base is not None
+        has_ends = cell.row.base is not None
         provenance: dict[str, object] = {"key": cell.key}
         if cell.chosen:
             provenance |= self._provenance(cell, value)
@@ -342,7 +376,9 @@ class _Runner:
                 "metric": cell.metric.name,
                 "value": value["value"],
                 "n": value["n"],
-                "kind": "cell" if cell.chosen else "curve",
+                "kind": _kind(cell),
+                "temperature": value["temperature"],
+                "data": value["data"],
                 "choice": dict(cell.choice),
                 "chosen_on": note["chosen_on"] if note and cell.chosen else None,
                 "weight": value["weight"] if has_ends else None,
@@ -352,13 +388,14 @@ class _Runner:
 
     def _provenance(self, cell: CellItem, value: dict[str, object]) -> dict[str, object]:
         """Everything that made a cell: resolved arguments, keys, fingerprints, versions."""
-        fit, study, task = cell.fit, self.study, self.study.suite.task
+        study, task = self.study, self.study.suite.task
         return {
             "inputs": list(cell.inputs),
-            "method": canonical(fit.row.method),
-            "base": None if fit.row.base is None else canonical(fit.row.base.method),
+            "method": canonical(cell.row.method),
+            "base": None if cell.row.base is None else canonical(cell.row.base.method),
             "backbone": canonical(study.backbone),
             "precision": study.precision,
+            "protocol": canonical(study.protocol.facts()),
             "metric": canonical(cell.metric),
             "label_map": cell.shift.labels.kind,
             "data": {
@@ -382,7 +419,7 @@ def _a_cell() -> Iterator[None]:
 
 def place(study: Study, cell: CellItem) -> dict[str, object]:
     """Where a cell stands: the fields that records and missing cells share."""
-    row = cell.fit.row
+    row = cell.row
     return {
         "suite": study.suite.name,
         "model": str(study.backbone),
@@ -394,7 +431,17 @@ def place(study: Study, cell: CellItem) -> dict[str, object]:
         "order": study.suite.position(cell.shift.name),
         "shifts_in_suite": len(study.suite.all_shifts),
         "notes": study.notes,
+        "protocol": study.protocol.name,
+        "role": "control" if row.method.is_control else "method",
     }
+
+
+def _kind(cell: CellItem) -> str:
+    if isinstance(cell.metric, Figure):
+        return "figure"
+    if not cell.chosen:
+        return "curve"
+    return "cell" if cell.scale is None else "scaled"
 
 
 def _by_split(items: Iterable[Item]) -> list[list[FeaturesItem]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,6 +13,7 @@ from bench.errors import InputError
 from bench.method import Method, Models
 from bench.metrics import Metric
 from bench.parameters import parameters, with_parameters
+from bench.protocol import Protocol
 from bench.recipes import (
     AtEpoch,
     Backbone,
@@ -49,6 +50,12 @@ class Row:
         """``METHOD`` or ``METHOD:BASE``, as on the command line."""
         return self.label if self.base is None else f"{self.label}:{self.base.name}"
 
+    @property
+    def chooser(self) -> Row:
+        """The row whose fit and choice this one takes over: mostly itself."""
+        method = self.method.chooser()
+        return self if method is self.method else Row(method.name, method.title, method, self.base)
+
 
 @dataclass(frozen=True)
 class Checkpoint(Method):
@@ -75,15 +82,15 @@ class Checkpoint(Method):
 class Study:
     """One suite, one backbone, the rows to fill and how they are trained, chosen and measured.
 
-    `rule` is the selection rule, `precision` that of evaluation forwards, `curves` whether every
-    candidate of a row is evaluated on the shifts, `notes` the watermarks of every record.
+    `suite` is as `protocol` has it. `precision` is that of evaluation forwards, `curves` whether
+    every candidate of a row is evaluated on the shifts, `notes` the watermarks of every record.
     """
 
     suite: Suite
     backbone: Backbone
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
-    rule: str
+    protocol: Protocol
     precision: str
     metrics: tuple[Metric, ...]
     curves: bool
@@ -135,32 +142,56 @@ def reads(method: Method, models: Models) -> list[Recipe]:
     return list(dict.fromkeys([*wanted, *method.train_needs(models)]))
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Where hyper-parameters come from: {method: {parameter: value}}, the last one wins.
+
+    The class's defaults, then `protocol`, then `suite`, then `overrides`.
+    """
+
+    protocol: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    suite: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def method(self, name: str) -> Method:
+        """The method `name` with its hyper-parameters. InputError for an unknown name or value."""
+        method = find_method(name)()
+        for source in (self.protocol, self.suite, self.overrides):
+            method = with_parameters(method, source.get(name, {}), name)
+        return method
+
+
 def parse_rows(
     names: Sequence[str],
-    suite: Suite,
-    overrides: Mapping[str, Mapping[str, Any]],
+    settings: Settings,
 ) -> tuple[Row, ...]:
     """Rows for names such as ``vrf``, ``wise-ft:lp-ft+ls`` or ``all``, and the rows they build on.
 
     A name is ``METHOD[@EPOCH][+ls[=VALUE]]``, and for ensembles ``METHOD[:BASE]`` with a base of
-    that form; modifiers bind to the base. Hyper-parameters are the class's, then the suite's
-    defaults, then `overrides` ({method: {parameter: value}}). Raises InputError for unknown
-    names, parameters or values, for an override of a method that is not run, and for a base on a
-    method that takes none.
+    that form; modifiers bind to the base. Raises InputError for unknown names, parameters or
+    values, for an override of a method that is not run, and for a base on a method that takes
+    none.
     """
     wanted = [m for name in names for m in (everything() if name == "all" else [name])]
     rows: dict[str, Row] = {}
     for name in ["zero-shot", *wanted]:
-        row = _row(name, suite, overrides)
+        row = _row(name, settings)
         if row.base is not None:
             rows.setdefault(row.base.name, row.base)
         rows.setdefault(row.name, row)
     used = {re.split("[@+]", row.label)[0] for row in rows.values()}
-    for owner in overrides:
+    for owner in settings.overrides:
         find_method(owner)
         if owner not in used:
             raise InputError(f"--set {owner}: not among the methods of this run, {', '.join(rows)}")
     return tuple(rows.values())
+
+
+def controls(rows: Sequence[Row]) -> list[str]:
+    """The names of the rows that check the claims of VRF's rows among `rows`, base by base."""
+    checks = [name for name, cls in methods().items() if cls.is_control]
+    bases = [row.base.name for row in rows if row.label == "vrf" and row.base is not None]
+    return [f"{check}:{base}" for base in bases for check in (*checks, "ose-calibrated")]
 
 
 def everything() -> list[str]:
@@ -175,7 +206,7 @@ def everything() -> list[str]:
     return found
 
 
-def _row(name: str, suite: Suite, overrides: Mapping[str, Mapping[str, Any]]) -> Row:
+def _row(name: str, settings: Settings) -> Row:
     own, colon, base = name.partition(":")
     if colon and not base:
         raise InputError(f"method {name!r} names no base after the colon")
@@ -185,20 +216,20 @@ def _row(name: str, suite: Suite, overrides: Mapping[str, Mapping[str, Any]]) ->
     if default is None:
         if colon:
             raise InputError(f"method {method_name!r} takes no base, got {name!r}")
-        return _alone(own, suite, overrides)
+        return _alone(own, settings)
     if colon and modifiers:
         raise InputError(f"method {name!r}: {modifiers} binds to the base, put it behind {base!r}")
-    found = _alone(base or f"{default}{modifiers}", suite, overrides)
+    found = _alone(base or f"{default}{modifiers}", settings)
     if found.method.default_base is not None:
         raise InputError(f"{base!r} is an ensemble and can be no base, got {name!r}")
-    method = configured(method_name, suite, overrides)
+    method = settings.method(method_name)
     return Row(method_name, method.title, method, found)
 
 
-def _alone(name: str, suite: Suite, overrides: Mapping[str, Mapping[str, Any]]) -> Row:
+def _alone(name: str, settings: Settings) -> Row:
     """A row that is no ensemble: ``METHOD[@EPOCH][+ls[=VALUE]]``, modifiers in any order."""
     method_name, *modifiers = re.split(r"(?=[@+])", name)
-    method = configured(method_name, suite, overrides)
+    method = settings.method(method_name)
     label, title = method_name, method.title
     for modifier in sorted(modifiers, reverse=True):
         if modifier[:3] in label:
@@ -220,11 +251,3 @@ def _smoothed(method: Method, smoothing: float, name: str) -> Method:
     if not smoothed:
         raise InputError(f"{name!r}: there is no loss whose labels could be smoothed")
     return with_parameters(method, dict.fromkeys(smoothed, smoothing), name)
-
-
-def configured(name: str, suite: Suite, overrides: Mapping[str, Mapping[str, Any]]) -> Method:
-    """The method `name` with the suite's defaults and then `overrides` applied."""
-    method = find_method(name)()
-    for changes in (suite.defaults.get(name, {}), overrides.get(name, {})):
-        method = with_parameters(method, changes, name)
-    return method

@@ -10,11 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     # 0: contracts and pure arithmetic
-    {"errors", "keys", "parameters", "protocol", "recipes", "manifest", "dataset", "trainer", "posthoc",
-     "method", "registry"},
+    {"errors", "keys", "parameters", "protocol", "recipes", "manifest", "dataset", "trainer",
+     "posthoc", "method", "registry"},
     # 1: leaves
-    {"config", "paths", "store", "records", "metrics", "selection", "addresses", "readers",
-     "corruptions", "suite_form", "suite_file", "provenance", "processes",
+    {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
+     "readers", "corruptions", "suite_form", "suite_file", "provenance", "processes",
      "progress", "streams", "embedded"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",

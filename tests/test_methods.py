@@ -121,7 +121,7 @@ def test_map_then_softmax_then_average(name):
 
     method, choice = find_method(name)(), {"alpha": 0.5}
     if name == "vrf":  # with so large a b every weight is 1/2
-        method, choice = replace(method, calibrate=False), {"a": 0.0, "b": 1e9}
+        method, choice = replace(method, calibrate="none"), {"a": 0.0, "b": 1e9}
     _, (found,) = run(method, Given(np.log(p_zs), np.log(p_ft), two), [choice])
     ours = [0.53 / 0.64 + 0.17 / 0.81, 0.11 / 0.64 + 0.64 / 0.81]
     assert np.allclose(np.exp(found.log_probs), [np.array(ours) / 2], atol=1e-6)
@@ -139,7 +139,7 @@ def test_projection_takes_the_maximum_not_the_sum_of_probabilities():
 
 @pytest.mark.parametrize("labels", [IDENTITY, MANY_TO_ONE])
 @pytest.mark.parametrize("p", [0.001, 0.1])
-@pytest.mark.parametrize("calibrate", [False, True])
+@pytest.mark.parametrize("calibrate", ["none", "nll"])
 def test_vrf_equals_the_papers_equations(p, calibrate, labels):
     outputs, train = FakeOutputs(2, labels=labels), FakeLabelledOutputs(0, 200)
     method, a, b = find_method("vrf")(p=p, calibrate=calibrate), 0.4, 0.1
@@ -155,7 +155,7 @@ def test_vrf_equals_the_papers_equations(p, calibrate, labels):
     pairs = unit(outputs.features(MODELS.base))[:, None] - repaired[None]
     d = np.sort(np.linalg.norm(pairs, axis=2), axis=1)[:, k - 1]
     w = 1 / (1 + np.exp((d - a) / b))
-    t_zs, t_ft = fitted["temperature"] if calibrate else (1.0, 1.0)
+    t_zs, t_ft = fitted["temperature"] if calibrate == "nll" else (1.0, 1.0)
     p_zs = softmax(outputs.scores(MODELS.zero_shot) / t_zs)
     p_ft = softmax(outputs.scores(MODELS.base) / t_ft)
     expected = w[:, None] * p_ft + (1 - w[:, None]) * p_zs
@@ -184,12 +184,12 @@ def test_vrf_fits_one_temperature_per_end_on_the_selection_split():
     fitted = find_method("vrf")().fit(MODELS, selection, train)
     for recipe, t in zip((MODELS.zero_shot, MODELS.base), fitted["temperature"], strict=True):
         assert t == temperature(selection.logits(recipe), selection.labels) != 1
-    plain = find_method("vrf")(calibrate=False).fit(MODELS, selection, train)
+    plain = find_method("vrf")(calibrate="none").fit(MODELS, selection, train)
     assert plain["temperature"].tolist() == [1, 1]
 
 
 def test_vrf_without_failures_is_the_zero_shot_model():
-    method, train = find_method("vrf")(calibrate=False), FakeLabelledOutputs(0, 200)
+    method, train = find_method("vrf")(calibrate="none"), FakeLabelledOutputs(0, 200)
     fitted = method.fit(MODELS, train, train)
     fitted["failure"] = np.zeros(200, dtype=bool)
     outputs = FakeOutputs(2)

@@ -11,6 +11,7 @@ import pytest
 
 from bench.config import RunConfig
 from bench.errors import InputError
+from bench.figures import FIGURES
 from bench.metrics import METRICS
 from bench.plan import Counts, FeaturesItem, FitItem, Plan, WeightsItem, counts, pending, plan
 from bench.request import studies
@@ -39,8 +40,10 @@ def store(tmp_path: Path) -> Store:
 
 
 def study(store: Store, methods: str = "wise-ft", shifts: str = "v2", **options: Any) -> Study:
+    """A study without the block of scaled cells, unless `options` set the protocol's."""
     given = {"suite": "micro", "methods": methods, "shifts": shifts, "curves": False}
-    config = RunConfig.model_validate(given | options | {"cache_dir": store.root})
+    own = {"protocol": {"scaling": "none"}} | options.pop("set", {})
+    config = RunConfig.model_validate(given | options | {"set": own, "cache_dir": store.root})
     return studies(config)[0]
 
 
@@ -104,7 +107,7 @@ def test_nothing_is_left_after_a_run(store: Store) -> None:
     [
         # (trainings, forwards, decodes, fits, cells)
         ({"methods": "wise-ft,ose"}, (0, 0, 0, 1, 2 * METRIC)),
-        ({"methods": "wise-ft,vrf"}, (0, 2 * TRAIN, TRAIN, 1, 2 * METRIC)),
+        ({"methods": "wise-ft,vrf"}, (0, 2 * TRAIN, TRAIN, 1, 2 * (METRIC + len(FIGURES)))),
         ({"methods": "e2e-ft"}, (0, 0, 0, 0, 0)),
         ({"shifts": "v2,sketch"}, (0, 3 * SHIFT, SHIFT, 0, 3 * METRIC)),
         (

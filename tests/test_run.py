@@ -19,6 +19,7 @@ from commands import SMALL, Finished, bench, contents, start
 
 from bench import registry
 from bench.errors import InputError
+from bench.figures import FIGURES
 from bench.method import Method, Models
 from bench.metrics import METRICS
 from bench.recipes import Recipe
@@ -36,7 +37,10 @@ def test_files_and_marks(small: Finished) -> None:
     assert {p.name for p in small.out.iterdir()} == {*FILES, "timings.jsonl"}
     records = read(small.out / "records.jsonl")
     assert {r.shift for r in records} == {"id", "v2", "objectnet"}
-    assert {r.metric for r in records} == set(METRICS)
+    figures = {figure.name for figure in FIGURES}
+    assert {r.metric for r in records} == set(METRICS) | figures
+    assert {r.method for r in records if r.kind == "figure"} == {"vrf"}
+    assert all((r.temperature is None) == (r.kind != "scaled") for r in records)
     assert {r.notes for r in records} == {("micro suite", "limit=40")}
     assert {(r.method, r.seed) for r in records} == {
         ("zero-shot", None),
@@ -49,7 +53,8 @@ def test_files_and_marks(small: Finished) -> None:
     assert "mean of 2" in report
     assert "OOD mean |" not in report
     plan = json.loads((small.out / "plan.json").read_text())
-    assert {item["kind"] for item in plan} == {"head", "train", "predict", "fit", "score"}
+    kinds = {"head", "train", "predict", "fit", "scale", "score"}
+    assert {item["kind"] for item in plan} == kinds
 
 
 @pytest.mark.usefixtures("no_engine")
@@ -92,14 +97,15 @@ def test_a_new_metric_forwards_nothing(
     small: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extra = replace(METRICS["nll"], name="extra", title="Extra")
-    monkeypatch.setattr("bench.request.METRICS", {**METRICS, "extra": extra})
+    monkeypatch.setattr("bench.request.metrics", lambda *_: {**METRICS, "extra": extra})
     result = again(small, "--no-curves", out=tmp_path)
     assert result.code == 0, result.err
-    assert "0 trainings, 0 forwards of 0 decoded images, 15 cells" in result.err
-    values = {(r.method, r.shift, r.metric): r.value for r in read(tmp_path / "records.jsonl")}
-    for (method, shift, metric), value in values.items():
+    assert "0 trainings, 0 forwards of 0 decoded images, 30 cells" in result.err
+    records = read(tmp_path / "records.jsonl")
+    values = {(r.method, r.shift, r.kind, r.metric): r.value for r in records}
+    for (*place, metric), value in values.items():
         if metric == "extra":
-            assert value == values[method, shift, "nll"]
+            assert value == values[*place, "nll"]
 
 
 def test_json(small: Finished, tmp_path: Path) -> None:
