@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,61 @@ def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, 
     Entries that are not floating point (counters) must be equal and are copied. Raises
     InputError for missing keys, differing shapes or counters.
     """
+    _check(states)
+    merged = {}
+    for name, tensor in states[0].items():
+        merged[name] = tensor
+        if tensor.is_floating_point():
+            merged[name] = _sum([w * s[name] for w, s in zip(weights, states, strict=True)])
+    return merged
+
+
+def fisher_interpolate(
+    states: Sequence[State], weights: Sequence[float], fishers: Sequence[State], floor: float
+) -> dict[str, Tensor]:
+    """Weighted mean of state dicts in which each entry also counts by its Fisher information.
+
+    Entry by entry sum(w f theta) / sum(w f), f = max(Fisher, `floor`): Fisher merging as in
+    mlfoundations/wise-ft 58b7a4b ``src/wise_ft.py``.
+
+    Parameters
+    ----------
+    states, weights : as in `interpolate`; weights >= 0 and not all 0.
+    fishers : one per state, the diagonal of its Fisher information, >= 0 and of the entries'
+        shapes. An entry without one in all of them is averaged by the weights alone.
+    floor : > 0, below which no Fisher value counts less (1e-8 is the official default).
+
+    Raises InputError as `interpolate` does, for an entry that only some Fishers have or whose
+    shape differs there, and for a floor that is not positive.
+    """
+    import torch
+
+    _check(states)
+    if not floor > 0:
+        raise InputError(f"cannot merge weights: the Fisher floor must be positive, got {floor}")
+    merged = {}
+    for name, tensor in states[0].items():
+        known = [fisher[name] for fisher in fishers if name in fisher]
+        if len(known) not in (0, len(states)):
+            raise InputError(f"cannot merge weights: only some models have a Fisher of {name}")
+        if any(fisher.shape != tensor.shape for fisher in known):
+            raise InputError(f"cannot merge weights: a Fisher of {name} has another shape")
+        merged[name] = tensor
+        if tensor.is_floating_point():
+            ones = [torch.ones_like(tensor)] * len(states)
+            worth = [w * f.clamp(min=floor) for w, f in zip(weights, known or ones, strict=True)]
+            parts = [c * state[name] for c, state in zip(worth, states, strict=True)]
+            merged[name] = _sum(parts) / _sum(worth)
+    return merged
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    """The sum from left to right, without a start value."""
+    return functools.reduce(operator.add, parts)
+
+
+def _check(states: Sequence[State]) -> None:
+    """InputError unless all states have the same names, shapes and counters."""
     first = states[0]
     for other in states[1:]:
         if odd := sorted(first.keys() ^ other.keys()):
@@ -30,18 +87,8 @@ def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, 
             if tensor.shape != other[name].shape:
                 shapes = f"{tuple(tensor.shape)} and {tuple(other[name].shape)}"
                 raise InputError(f"cannot merge weights: {name} is {shapes}")
-    merged = {}
-    for name, tensor in first.items():
-        if tensor.is_floating_point():
-            total = weights[0] * tensor
-            for weight, other in zip(weights[1:], states[1:], strict=True):
-                total = total + weight * other[name]
-            merged[name] = total
-        elif all(tensor.equal(other[name]) for other in states[1:]):
-            merged[name] = tensor
-        else:
-            raise InputError(f"cannot merge weights: {name} differs and is no real number")
-    return merged
+            if not (tensor.is_floating_point() or tensor.equal(other[name])):
+                raise InputError(f"cannot merge weights: {name} differs and is no real number")
 
 
 def encoder_state(encoder: Encoder, known: Callable[[Pretrained | Tuned], State]) -> State:
