@@ -115,6 +115,7 @@ def counts_text(plans: Sequence[Plan], left: Sequence[Counts], time: Estimate | 
             f"{study.suite.name} with {study.backbone}: "
             f"{len(study.rows)} rows, seeds {', '.join(map(str, study.seeds))}",
             f"  text heads to build: {count.text_heads}",
+            *([f"  Fisher informations to find: {count.fishers}"] if count.fishers else []),
             f"  trainings: {count.trainings} ({count.training_images:,} images)",
         ]
         lines += [

@@ -23,6 +23,7 @@ from bench import models
 from bench.addresses import features_key, weights_key
 from bench.dataset import Loaded, Split
 from bench.errors import InputError
+from bench.fisher import fisher_information
 from bench.heads import load_head
 from bench.images import TrainImages, evaluation_transform, finish, side
 from bench.networks import DualEncoder, ImageClassifier
@@ -31,6 +32,7 @@ from bench.progress import Progress
 from bench.recipes import (
     Backbone,
     Encoder,
+    Fisher,
     Keep,
     Pretrained,
     TextHead,
@@ -211,6 +213,27 @@ class Engine:
         labels = loaded.manifest.first
         return TrainImages(loaded.images, labels, side(preprocess), finish(preprocess), seed)
 
+    def find_fisher(self, recipe: Fisher, train: Split) -> None:
+        """Find and store the Fisher information of a classifier's weights."""
+        if self.is_main:
+            tower = copy.deepcopy(self.tower)
+            tower.load_state_dict(encoder_state(encoder_of(recipe.of), self.known))
+            head = load_head(head_of(recipe.of), self.store)
+            arrays = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+            model = ImageClassifier(tower, *arrays, head.normalize).to(self.where)
+            loaded = self.opened(train)
+            samples = min(recipe.samples, train.size)
+            with self.progress.task("Fisher information", samples) as task:
+                found = fisher_information(
+                    model,
+                    loaded.images,
+                    evaluation_transform(self.clip.preprocess),
+                    samples,
+                    task.advance,
+                )
+            self._write_weights(weights_key(recipe), found)
+        self.processes.wait_for_everyone()
+
     def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
         """Fill in the features of `encoders` ({key: encoder}) on a split."""
         loaded = self.opened(split)
@@ -246,8 +269,11 @@ class Engine:
         before = self.times.get(kind, (0, 0.0))
         self.times[kind] = (before[0] + images, before[1] + seconds)
 
-    def _known(self, encoder: Pretrained | Tuned) -> State:
-        """An encoder's weights on the device, where merging them takes milliseconds."""
+    def _known(self, encoder: Pretrained | Tuned | Fisher) -> State:
+        """An encoder's weights, or their Fisher information, on the device.
+
+        Merging them takes milliseconds there.
+        """
         if isinstance(encoder, Pretrained):
             return self.released
         weights = tuned_encoder(encoder, self.store)

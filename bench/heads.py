@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.addresses import weights_key
 from bench.errors import InputError
-from bench.recipes import Head, Merged, normalizes
+from bench.recipes import Fisher, Head, Merged, TextHead, Tuned, normalizes
 from bench.store import MissingOutput, Store
 
 
@@ -40,13 +41,33 @@ def load_head(head: Head, store: Store) -> LinearHead:
     """
     if isinstance(head, Merged):
         parts = [load_head(part, store) for part in head.parts]  # type: ignore[arg-type]
-        scaled = [np.float32(w) for w in head.weights]
-        weight = sum((w * p.weight for w, p in zip(scaled, parts, strict=True)), np.float32(0))
-        bias = sum((w * p.bias for w, p in zip(scaled, parts, strict=True)), np.float32(0))
-        return LinearHead(np.asarray(weight), np.asarray(bias), normalizes(head))
-    key = weights_key(head)
+        shares = [_stored(fisher, store) for fisher in head.fishers]
+        weight = _merged([p.weight for p in parts], [s[0] for s in shares], head)
+        bias = _merged([p.bias for p in parts], [s[1] for s in shares], head)
+        return LinearHead(weight, bias, normalizes(head))
+    return LinearHead(*_stored(head, store), normalizes(head))
+
+
+def _stored(
+    recipe: TextHead | Tuned | Fisher, store: Store
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    key = weights_key(recipe)
     arrays = store.read_arrays("weights", key)
     if arrays is None:
         raise MissingOutput(f"weights {key}")
     weight, bias = (arrays[name].astype(np.float32) for name in ("head.weight", "head.bias"))
-    return LinearHead(weight, bias, normalizes(head))
+    return weight, bias
+
+
+def _merged(
+    parts: Sequence[NDArray[np.float32]], fishers: Sequence[NDArray[np.float32]], how: Merged
+) -> NDArray[np.float32]:
+    """As `bench.weights.interpolate` and `fisher_interpolate` do, on arrays."""
+    scaled = [np.float32(w) for w in how.weights]
+    if not fishers:
+        total = sum((w * p for w, p in zip(scaled, parts, strict=True)), np.float32(0))
+        return np.asarray(total)
+    floored = [np.maximum(f, np.float32(how.floor)) for f in fishers]
+    worth = [w * f for w, f in zip(scaled, floored, strict=True)]
+    total = sum((c * p for c, p in zip(worth, parts, strict=True)), np.float32(0))
+    return np.asarray(total / sum(worth, np.float32(0)))

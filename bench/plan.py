@@ -21,6 +21,7 @@ from bench.method import Choice, Method, Models
 from bench.metrics import Metric
 from bench.recipes import (
     Encoder,
+    Fisher,
     Head,
     Merged,
     Recipe,
@@ -45,9 +46,9 @@ class Item:
 
 @dataclass(frozen=True)
 class WeightsItem(Item):
-    """Build a zero-shot head from the text tower, or train a recipe."""
+    """Build a zero-shot head from the text tower, train a recipe, or find a Fisher information."""
 
-    recipe: TextHead | Tuned
+    recipe: TextHead | Tuned | Fisher
     train: Split
     selection: Split
 
@@ -143,19 +144,25 @@ class _Builder:
         self.items.setdefault(item.key, item)
         return item.key
 
-    def weights(self, recipe: Recipe | Encoder | Head) -> list[str]:
+    def weights(self, recipe: Recipe | Encoder | Head | Fisher) -> list[str]:
         """The stored weights that `recipe` is made of."""
         match recipe:
             case Tuned():
                 return [self.built(recipe, self.before(recipe))]
             case TextHead():
                 return [self.built(recipe, [])]
+            case Fisher():
+                of = recipe.of
+                return [
+                    self.built(recipe, [*self.weights(encoder_of(of)), *self.weights(head_of(of))])
+                ]
             case Merged():
-                return [key for part in recipe.parts for key in self.weights(part)]
+                whole = (*recipe.parts, *recipe.fishers)
+                return [key for part in whole for key in self.weights(part)]
             case _:
                 return []
 
-    def built(self, recipe: TextHead | Tuned, before: list[str]) -> str:
+    def built(self, recipe: TextHead | Tuned | Fisher, before: list[str]) -> str:
         task = self.study.suite.task
         key = weights_key(recipe)
         return self.add(WeightsItem(key, tuple(before), recipe, task.train, task.selection))
@@ -318,6 +325,7 @@ class Counts:
     """
 
     text_heads: int
+    fishers: int
     trainings: int
     training_images: int
     paired_images: int
@@ -342,7 +350,7 @@ def counts(plan: Plan, store: Store) -> Counts:
     left = list(pending(plan, store).values())
     weights = [i for i in left if isinstance(i, WeightsItem)]
     tuned = {i.recipe.training: i for i in weights if isinstance(i.recipe, Tuned)}
-    heads = [i for i in weights if not isinstance(i.recipe, Tuned)]
+    heads = [i for i in weights if isinstance(i.recipe, TextHead)]
     by_split: dict[str, list[FeaturesItem]] = {}
     for item in left:
         if isinstance(item, FeaturesItem):
@@ -355,6 +363,7 @@ def counts(plan: Plan, store: Store) -> Counts:
     }
     return Counts(
         text_heads=len(heads),
+        fishers=len(weights) - len(heads) - sum(isinstance(i.recipe, Tuned) for i in weights),
         trainings=len(tuned),
         training_images=_training_images(tuned.values(), both=False),
         paired_images=_training_images(tuned.values(), both=True),
@@ -397,7 +406,8 @@ def _described(item: Item) -> dict[str, object]:
     base: dict[str, object] = {"key": item.key, "inputs": list(item.inputs)}
     match item:
         case WeightsItem():
-            kind = "train" if isinstance(item.recipe, Tuned) else "head"
+            kinds = {Tuned: "train", TextHead: "head", Fisher: "fisher"}
+            kind = kinds[type(item.recipe)]
             return base | {"kind": kind, "recipe": canonical(item.recipe)}
         case FeaturesItem():
             return base | {"kind": "predict", "split": item.split.name, "rows": item.split.size}

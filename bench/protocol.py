@@ -144,9 +144,8 @@ def protocol(name: str, changes: Mapping[str, Any]) -> Protocol:
     """
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
-    changes = {k: v for k, v in changes.items() if k != "name"} | (
-        {"no field": None} if "name" in changes else {}
-    )
+    if "name" in changes:
+        raise unknown("field of a protocol", "name", CLEAN.facts())
     changed = with_parameters(PROTOCOLS[name], changes, "protocol")
     before, after = PROTOCOLS[name].facts(), changed.facts()
     differing = [f"{k} {_said(v)}" for k, v in after.items() if v != before[k]]

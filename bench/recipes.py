@@ -112,11 +112,30 @@ class Tuned:
 
 
 @dataclass(frozen=True)
+class Fisher:
+    """The diagonal of a classifier's Fisher information, entry by entry of its weights.
+
+    Mean over the first `samples` training samples, in a random order, of the squared gradient of
+    the log-likelihood of a label drawn from the classifier.
+    """
+
+    of: Recipe
+    train: str
+    samples: int
+
+
+@dataclass(frozen=True)
 class Merged:
-    """Linear interpolation of the weights of `parts`; make it with `merge`."""
+    """Linear interpolation of the weights of `parts`; make it with `merge`.
+
+    With `fishers`, one per part, each entry of the weights also counts by its Fisher information,
+    but by no less than `floor`.
+    """
 
     parts: tuple[Recipe | Encoder | Head, ...]
     weights: tuple[float, ...]
+    fishers: tuple[Fisher, ...] = ()
+    floor: float = 0.0
 
 
 T = TypeVar("T")
@@ -126,13 +145,24 @@ Encoder = Pretrained | Tuned | Merged
 Head = TextHead | Tuned | Merged
 
 
-def merge(parts: Sequence[T], weights: Sequence[float]) -> T | Merged:
+def merge(
+    parts: Sequence[T],
+    weights: Sequence[float],
+    fishers: Sequence[Fisher] = (),
+    floor: float = 0.0,
+) -> T | Merged:
     """The weighted sum of `parts`, reduced: zero-weight parts go, equal parts become one.
 
     Raises InputError unless the weights are finite and sum to 1.
     """
     if len(parts) != len(weights) or not math.isclose(math.fsum(weights), 1.0, abs_tol=1e-9):
         raise InputError(f"merge weights {tuple(weights)} must be one per part and sum to 1")
+    if fishers:
+        whole = [t for t in zip(parts, weights, fishers, strict=True) if t[1] != 0.0]
+        if len({part for part, _, _ in whole}) > 1:
+            kept_parts, kept_weights, kept_fishers = zip(*whole, strict=True)
+            return Merged(kept_parts, kept_weights, kept_fishers, floor)
+        return whole[0][0]
     total: dict[T, float] = {}
     for part, weight in zip(parts, weights, strict=True):
         total[part] = total.get(part, 0.0) + weight
@@ -151,7 +181,7 @@ def encoder_of(recipe: Recipe | Encoder) -> Encoder:
             return recipe if recipe.trainer.tunes_encoder else encoder_of(recipe.start)
         case Merged():
             parts = [encoder_of(part) for part in recipe.parts]  # type: ignore[arg-type]
-            return merge(parts, recipe.weights)
+            return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
         case Pretrained():
             return recipe
 
@@ -163,7 +193,7 @@ def head_of(recipe: Recipe | Head) -> Head:
             return recipe.head
         case Merged():
             parts = [head_of(part) for part in recipe.parts]  # type: ignore[arg-type]
-            return merge(parts, recipe.weights)
+            return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
         case Tuned() | TextHead():
             return recipe
 

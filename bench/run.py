@@ -36,7 +36,7 @@ from bench.posthoc import TEMPERATURES, log_softmax
 from bench.processes import process_count
 from bench.progress import Progress
 from bench.provenance import environment
-from bench.recipes import TextHead, Tuned
+from bench.recipes import Fisher, TextHead, Tuned
 from bench.records import Missing, Record
 from bench.selection import choose
 from bench.store import MissingOutput, Store
@@ -234,6 +234,8 @@ class _Runner:
         match items[0]:
             case WeightsItem(recipe=TextHead() as recipe):
                 self.engine.build_head(recipe)
+            case WeightsItem(recipe=Fisher() as recipe, train=train):
+                self.engine.find_fisher(recipe, train)
             case WeightsItem(recipe=Tuned(), train=train, selection=selection):
                 weights = [item.recipe for item in items if isinstance(item, WeightsItem)]
                 tuned = [recipe for recipe in weights if isinstance(recipe, Tuned)]

@@ -176,8 +176,12 @@ def _head(recipe: Recipe | Head) -> Matrix:
 
 
 def _blend(merged: Merged, weights_of: Callable[[Any], Matrix]) -> Matrix:
-    ends = zip(merged.weights, merged.parts, strict=True)
-    return np.asarray(sum(weight * weights_of(part) for weight, part in ends))
+    ends = [weights_of(part) for part in merged.parts]
+    shares: list[Any] = list(merged.weights)
+    if merged.fishers:
+        fishers = [np.square(_noise(fisher, ends[0].shape)) for fisher in merged.fishers]
+        shares = [w * f for w, f in zip(merged.weights, fishers, strict=True)]
+    return np.asarray(sum(w * end for w, end in zip(shares, ends, strict=True)) / sum(shares))
 
 
 def check_method(cls: type[Method]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.addresses import weights_key
 from bench.errors import InputError
-from bench.recipes import Encoder, Merged, Pretrained, Tuned
+from bench.recipes import Encoder, Fisher, Merged, Pretrained, Tuned
 from bench.store import MissingOutput, Store
 
 if TYPE_CHECKING:
@@ -91,16 +91,19 @@ def _check(states: Sequence[State]) -> None:
                 raise InputError(f"cannot merge weights: {name} differs and is no real number")
 
 
-def encoder_state(encoder: Encoder, known: Callable[[Pretrained | Tuned], State]) -> State:
-    """The image tower's state dict for `encoder`; `known` gives those that are no merge."""
+def encoder_state(encoder: Encoder, known: Callable[[Pretrained | Tuned | Fisher], State]) -> State:
+    """The image tower's state dict; `known` gives those that are no merge, and Fishers."""
     if isinstance(encoder, Merged):
         parts = [encoder_state(part, known) for part in encoder.parts]  # type: ignore[arg-type]
+        if encoder.fishers:
+            fishers = [known(fisher) for fisher in encoder.fishers]
+            return fisher_interpolate(parts, encoder.weights, fishers, encoder.floor)
         return interpolate(parts, encoder.weights)
     return known(encoder)
 
 
-def tuned_encoder(recipe: Tuned, store: Store) -> dict[str, Tensor]:
-    """The image tower of a stored training, on the CPU. Raises MissingOutput if it is absent."""
+def tuned_encoder(recipe: Tuned | Fisher, store: Store) -> dict[str, Tensor]:
+    """The image tower's part of stored weights, on the CPU; MissingOutput if they are absent."""
     from safetensors.torch import load
 
     key = weights_key(recipe)

@@ -18,7 +18,7 @@ LAYERS = (
      "progress", "streams", "embedded"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
-     "networks", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
+     "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
      "estimators"},
     # 3: decisions
     {"study", "plan", "run", "request"},

@@ -1,0 +1,66 @@
+"""Fisher merging: weight-space ensembling in which each weight counts by its Fisher information."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bench.method import (
+    AlphaEnsemble,
+    Choice,
+    Fitted,
+    LabelledOutputs,
+    Models,
+    Outputs,
+    Prediction,
+)
+from bench.parameters import Count, Positive
+from bench.posthoc import log_softmax
+from bench.recipes import Fisher, Recipe, merge
+from bench.registry import method
+
+
+@method
+@dataclass(frozen=True)
+class FisherMerge(AlphaEnsemble):
+    """WiSE-FT's interpolation, each weight of each end weighed by how much it matters there.
+
+    Matena and Raffel, "Merging models with Fisher-weighted averaging", NeurIPS 2022, as
+    mlfoundations/wise-ft merges (``src/wise_ft.py``, ``src/models/fisher.py``): the diagonal of
+    the Fisher information by single samples, with labels drawn from the model itself.
+
+    Attributes
+    ----------
+    samples : training samples for the Fisher information of each end.
+    floor : no Fisher value counts less.
+    """
+
+    name: ClassVar[str] = "fisher"
+    title: ClassVar[str] = "Fisher merge"
+    summary: ClassVar[str] = "WiSE-FT with weights weighed by their Fisher information."
+    equation: ClassVar[str] = "theta = sum_i c_i F_i theta_i / sum_i c_i F_i, c = 1 - alpha, alpha"
+    source: ClassVar[str] = "Matena & Raffel, NeurIPS 2022; mlfoundations/wise-ft src/wise_ft.py"
+    on_all_bases: ClassVar[bool] = False
+
+    samples: Count = 1000
+    floor: Positive = 1e-8
+
+    def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
+        """The merged classifier."""
+        alpha, ends = choice["alpha"], (models.zero_shot, models.base)
+        fishers = tuple(Fisher(end, models.train, self.samples) for end in ends)
+        return (merge(ends, (1 - alpha, alpha), fishers, self.floor),)
+
+    def predict(
+        self,
+        models: Models,
+        fitted: Fitted,
+        outputs: Outputs,
+        train: LabelledOutputs,
+        choices: Sequence[Choice],
+    ) -> Iterator[Prediction]:
+        """Softmax of each merged classifier's scores."""
+        for choice in choices:
+            (merged,) = self.needs(models, choice)
+            yield Prediction(log_softmax(outputs.scores(merged)), choice["alpha"])

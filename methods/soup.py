@@ -1,0 +1,103 @@
+"""Model soups: averages of the weights of one training repeated with several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, MaxLen, MinLen
+
+from bench.method import (
+    Choice,
+    Fitted,
+    LabelledOutputs,
+    Method,
+    Models,
+    Outputs,
+    Prediction,
+    Rule,
+)
+from bench.posthoc import log_softmax
+from bench.recipes import Recipe, merge, reseeded
+from bench.registry import method
+
+Members = Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), MaxLen(6)]
+
+
+@method
+@dataclass(frozen=True)
+class UniformSoup(Method):
+    """The mean of the weights of several trainings.
+
+    Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves
+    accuracy without increasing inference time", ICML 2022, section 2; here the members differ in
+    their seed alone. The seeds of a run do not matter to it.
+
+    Attributes
+    ----------
+    members : the seeds of the trainings.
+    """
+
+    name: ClassVar[str] = "soup"
+    title: ClassVar[str] = "Uniform soup"
+    summary: ClassVar[str] = "The mean of the weights of trainings with several seeds."
+    equation: ClassVar[str] = "theta = mean over seeds s of theta_s"
+    source: ClassVar[str] = "Wortsman et al., ICML 2022, section 2"
+    default_base: ClassVar[str | None] = "e2e-ft"
+    in_all: ClassVar[bool] = False
+
+    members: Members = (0, 1, 2)
+
+    def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
+        """The merged classifier of the members that `choice` takes, by default of all."""
+        taken = [s for s in dict.fromkeys(self.members) if choice.get(f"seed {s}", 1)]
+        parts = [reseeded(models.base, seed) for seed in taken]
+        return (merge(parts, [1 / len(parts)] * len(parts)),)
+
+    def predict(
+        self,
+        models: Models,
+        fitted: Fitted,
+        outputs: Outputs,
+        train: LabelledOutputs,
+        choices: Sequence[Choice],
+    ) -> Iterator[Prediction]:
+        """Softmax of each soup's scores."""
+        for choice in choices:
+            (soup,) = self.needs(models, choice)
+            yield Prediction(log_softmax(outputs.scores(soup)), 1.0)
+
+
+@method
+@dataclass(frozen=True)
+class GreedySoup(UniformSoup):
+    """Members are added from the best to the worst, each if it does no harm.
+
+    Wortsman et al., ICML 2022, recipe 1: in the order of their own accuracy on the selection
+    split, a member stays if the soup's accuracy there does not fall. All subsets of the members
+    are evaluated on that split, which bounds their number to six.
+    """
+
+    name: ClassVar[str] = "greedy-soup"
+    title: ClassVar[str] = "Greedy soup"
+    summary: ClassVar[str] = "A mean of weights to which trainings are added while it helps."
+    source: ClassVar[str] = "Wortsman et al., ICML 2022, recipe 1"
+
+    def candidates(self) -> tuple[Choice, ...]:
+        """Every subset of the members that is not empty."""
+        names = [f"seed {s}" for s in dict.fromkeys(self.members)]
+        subsets = product((1, 0), repeat=len(names))
+        return tuple(dict(zip(names, taken, strict=True)) for taken in subsets if any(taken))
+
+    def choose(self, accuracies: Sequence[float], weights: Sequence[float], rule: Rule) -> int:
+        """The greedy algorithm; no selection rule enters."""
+        subsets = [frozenset(k for k, taken in c.items() if taken) for c in self.candidates()]
+        accuracy = dict(zip(subsets, accuracies, strict=True))
+        alone = sorted((s for s in subsets if len(s) == 1), key=lambda s: (-accuracy[s], min(s)))
+        soup = alone[0]
+        for member in alone[1:]:
+            if accuracy[soup | member] >= accuracy[soup]:
+                soup |= member
+        return subsets.index(soup)
