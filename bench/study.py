@@ -232,13 +232,15 @@ def _alone(name: str, settings: Settings) -> Row:
     method = settings.method(method_name)
     label, title = method_name, method.title
     for modifier in sorted(modifiers, reverse=True):
-        if modifier[:3] in label:
+        if modifier[0] in label:
             raise InputError(f"{name!r} has a modifier twice")
         if at := re.fullmatch(r"@([1-9]\d{0,5})", modifier):
             method, title = Checkpoint(method, int(at[1])), f"{title}, epoch {at[1]}"
         elif ls := re.fullmatch(r"\+ls(?:=(0?\.\d+))?", modifier):
-            method = _smoothed(method, float(ls[1] or SMOOTHING), name)
-            title += f" w/ LS {ls[1]}" if ls[1] else " w/ LS"
+            smoothing = float(ls[1] or SMOOTHING)
+            method = _smoothed(method, smoothing, name)
+            modifier = "+ls" if smoothing == SMOOTHING else f"+ls={smoothing:g}"
+            title += " w/ LS" if smoothing == SMOOTHING else f" w/ LS {smoothing:g}"
         else:
             raise InputError(f"{name!r}: expected @EPOCH, +ls or +ls=0.2, got {modifier!r}")
         label += modifier
