@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from bench.metrics import METRICS
 from bench.parameters import parameters, with_parameters
 from bench.paths import cache_dir, data_dir
 from bench.plan import Counts, Plan
+from bench.protocol import PROTOCOLS, Protocol
 from bench.records import Missing, Record
 from bench.registry import datasets, find_dataset, find_method, methods
 from bench.request import find_suites, is_suite_file
 from bench.selection import RULES
 from bench.session import Estimate
+from bench.tables import phrase
 
-KINDS = ("methods", "suites", "shifts", "metrics", "rules")
+KINDS = ("methods", "suites", "shifts", "metrics", "rules", "protocols")
 
 
 def listing(what: str | None, data: Path | None) -> dict[str, Any]:
@@ -35,9 +38,15 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
         "suites": lambda: {n: _suite_line(n, data) for n in datasets()},
         "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
         "metrics": lambda: {n: m.title for n, m in METRICS.items()},
+        "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
         "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
     }
     return {kind: makers[kind]() for kind in KINDS if what in (None, kind)}
+
+
+def _chosen_on(protocol: Protocol) -> str:
+    where = {"selection": "the selection split", "test": "the ID test set, as published codes do"}
+    return f"everything is chosen on {where[protocol.selects]}"
 
 
 def _suite_line(name: str, data: Path | None) -> str:
@@ -46,17 +55,19 @@ def _suite_line(name: str, data: Path | None) -> str:
 
 
 def card(name: str, suite_name: str) -> dict[str, Any]:
-    """The card of a method, of a suite or of a suite file. InputError for an unknown name."""
+    """The card of a method, a suite, a suite file or a protocol; InputError for an unknown name."""
     if name in datasets() or is_suite_file(name):
         found = suite_file.card(Path(name)) if is_suite_file(name) else datasets()[name].card
         return {
             "suite": name, "title": found.title, "source": found.source,
             "licence": found.licence, "shifts": dict(found.shifts), "citation": found.citation,
         }  # fmt: skip
+    if name in PROTOCOLS:
+        return _protocol_card(PROTOCOLS[name])
     if name not in methods():
-        raise unknown("method or suite", name, [*methods(), *datasets()])
+        raise unknown("method, suite or protocol", name, [*methods(), *datasets(), *PROTOCOLS])
     method = find_method(name)
-    own, suited = parameters(method()), _defaults(name, suite_name)
+    own = parameters(method())
     return {
         "method": name,
         "title": method.title,
@@ -65,20 +76,46 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
         "source": method.source,
         "base": method.default_base or "none",
         "parameters": {k: str(v) for k, v in own.items()},
-        f"defaults of {suite_name}": {
-            k: str(v)
-            for k, v in parameters(with_parameters(method(), suited, name)).items()
-            if v != own[k]
+        **{
+            f"defaults of {suite}": _changed(name, own, changes)
+            for suite, changes in _defaults(name, suite_name).items()
+        },
+        **{
+            f"under protocol {protocol.name}": _changed(
+                name, own, protocol.parameters().get(name, {})
+            )
+            for protocol in PROTOCOLS.values()
         },
         "change with": f"--set {name}.PARAMETER=VALUE",
     }
 
 
-def _defaults(method: str, suite: str) -> Mapping[str, Any]:
-    """A suite's hyper-parameters for a method; those of a suite file need no data."""
+def _protocol_card(protocol: Protocol) -> dict[str, Any]:
+    sources = {f.name: f.metadata["source"] for f in fields(Protocol) if "source" in f.metadata}
+    said = {name: phrase(value) for name, value in protocol.facts().items()}
+    return {
+        "protocol": protocol.name,
+        "fields": {name: f"{value}  ({sources[name]})" for name, value in said.items()},
+        "change with": "--set protocol.FIELD=VALUE",
+    }
+
+
+def _changed(name: str, own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a method that `changes` sets to something else than its own."""
+    method = with_parameters(find_method(name)(), changes, name)
+    return {k: str(v) for k, v in parameters(method).items() if v != own[k]}
+
+
+def _defaults(method: str, suite: str) -> dict[str, Mapping[str, Any]]:
+    """{suite: hyper-parameters for a method}: of `suite` and of every suite whose data is found.
+
+    Those of a suite file need no data.
+    """
     if is_suite_file(suite):
-        return suite_file.defaults(Path(suite)).get(method, {})
-    return find_suites(suite, data_dir(None), cache_dir(None))[0].defaults.get(method, {})
+        return {suite: suite_file.defaults(Path(suite)).get(method, {})}
+    data, cache = data_dir(None), cache_dir(None)
+    found = [*find_suites(suite, data, cache), *find_suites("available", data, cache)]
+    return {one.name: one.defaults.get(method, {}) for one in found}
 
 
 def as_text(value: Mapping[str, Any], indent: int = 0) -> str:

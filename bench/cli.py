@@ -136,12 +136,12 @@ def plan_command(as_json: bool, **options: Any) -> None:
 
 
 @cli.command("list")
-@click.argument("what", required=False, metavar="[methods|suites|shifts|metrics|rules]")
+@click.argument("what", required=False, metavar="[methods|suites|shifts|metrics|rules|protocols]")
 @click.option("--data", type=PATH, help=HELP["data"])
 @JSON
 @DEBUG
 def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
-    """List methods, suites and their shifts, metrics and selection rules."""
+    """List methods, suites and their shifts, metrics, selection rules and protocols."""
     from bench import catalogue
     from bench.paths import data_dir
 
@@ -154,7 +154,7 @@ def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
 @JSON
 @DEBUG
 def show_command(name: str, suite: str, as_json: bool) -> None:
-    """Show the card of a method (idea, source, hyper-parameters), a suite or a suite file."""
+    """Show the card of a method (idea, source, hyper-parameters), a suite (file) or a protocol."""
     from bench import catalogue
 
     _show(catalogue.card(name, suite), as_json)
