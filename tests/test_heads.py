@@ -247,3 +247,53 @@ def test_fisher_information_is_that_of_a_linear_softmax_model() -> None:
     torch.testing.assert_close(found["head.bias"], variance.mean(dim=0), rtol=0.1, atol=0.01)
     expected = (variance[:, :, None] * x.square()[:, None, :]).mean(dim=0)
     torch.testing.assert_close(found["head.weight"], expected, rtol=0.15, atol=0.02)
+
+
+class Noise:
+    """Images of noise."""
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, index: int) -> Any:
+        from PIL import Image
+
+        rng = np.random.default_rng(index)
+        return Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", ["flyp", "carot"])
+def test_a_killed_training_of_both_towers_goes_on_to_the_same_bits(
+    tiny: Tiny, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bench.train
+    from bench.images import TrainImages, finish
+
+    trainer = replace(methods()[name]().trainer, lr=1e-3, batch_size=8, epochs=2)  # type: ignore[attr-defined]
+    trainer = replace(trainer, **({"period": 2} if name == "carot" else {}))
+    labels = np.arange(24) % 3
+
+    def run(folder: str, progress: Any = lambda done, total: None) -> dict[str, Tensor]:
+        images = TrainImages(Noise(), labels, 32, finish(tiny.clip.preprocess), 0)
+        inputs = replace(
+            training(tmp_path / folder, trainer),
+            build=lambda _: DualEncoder(copy.deepcopy(tiny.clip.model), tiny.prompts),
+            images=images,
+            size=24,
+            progress=progress,
+        )
+        found: dict[str, Tensor] = trainer.train(inputs)
+        return found
+
+    whole = run("whole")
+    assert not torch.equal(whole["text.text_projection"], tiny.clip.model.text_projection)
+    monkeypatch.setattr(bench.train, "CHECKPOINT_SECONDS", -1.0)
+
+    def kill(done: int, total: int) -> None:
+        if done >= 32:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("killed", kill)
+    rest = run("killed")
+    assert all(torch.equal(whole[n], rest[n]) for n in whole)

@@ -14,6 +14,7 @@ from bench.errors import InputError
 from bench.figures import FIGURES
 from bench.metrics import METRICS
 from bench.plan import Counts, FeaturesItem, FitItem, Plan, WeightsItem, counts, pending, plan
+from bench.recipes import Tuned
 from bench.request import studies
 from bench.run import lookup
 from bench.store import Store, block_count
@@ -193,6 +194,32 @@ def test_all_is_every_method_and_names_bring_what_they_need(store: Store) -> Non
     ]
     names = {r.method.name for r in study(store, "all").rows}
     assert {"zero-shot", "e2e-ft", "wise-ft", "ose", "vrf"} <= names
+
+
+def test_all_trains_each_trainer_once(store: Store) -> None:
+    """e2e-ft and its average share one, linear and lp-ft's probe another."""
+    plan = planned(study(store, "all", "all"), store)
+    tuned = [i.recipe for i in plan.of(WeightsItem) if isinstance(i.recipe, Tuned)]  # type: ignore[attr-defined]
+    assert counts(plan, store).trainings == len({recipe.training for recipe in tuned}) == 8
+    titles = {recipe.trainer.title for recipe in tuned}
+    assert len(titles) == 7  # both phases of lp-ft are among them
+    read = {i.split.name for i in plan.of(FeaturesItem)}  # type: ignore[attr-defined]
+    assert len(read) == 8
+
+
+def test_a_checkpoint_comes_out_of_the_training_that_is_to_be_done(store: Store) -> None:
+    first = study(store, "e2e-ft,e2e-ft@1,e2e-ft@2,ema")
+    assert left(first, store).trainings == 1
+    finish(study(store, "e2e-ft"), store)
+    assert left(first, store).trainings == 1
+    finish(first, store)
+    assert left(first, store).trainings == 0
+
+
+def test_a_linear_head_forwards_nothing_of_its_own(store: Store) -> None:
+    finish(study(store, "vrf"), store)
+    counted = left(study(store, "vrf,linear,linear-lbfgs,wise-ft:linear,ose:linear"), store)
+    assert (counted.trainings, counted.forwards) == (2, 0)
 
 
 def test_items_come_after_their_inputs(store: Store) -> None:
