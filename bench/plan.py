@@ -35,6 +35,9 @@ from bench.recipes import (
 from bench.store import Store, rows_in
 from bench.study import Row, Study
 
+CELL = 2
+"""Version of what is stored of a cell; raised when it holds something else."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -253,7 +256,7 @@ class _Builder:
         """One cell; a curve's point at the chosen candidate is the chosen cell's item."""
         inputs = self.read(row, fit, choice, shift.split)
         inputs += () if scale is None else (scale.key,)
-        key = key_of("cell", _identity(row), fit.key, choice, inputs, shift.labels, metric)
+        key = key_of("cell", CELL, _identity(row), fit.key, choice, inputs, shift.labels, metric)
         item = CellItem(key, inputs, row, fit, scale, choice, chosen, shift, metric)
         self.records.append(item)
         self.add(item)

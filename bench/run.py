@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.addresses import weights_key
 from bench.dataset import Loaded, Split
 from bench.errors import CellError, InputError, one_line
 from bench.figures import Figure
@@ -340,6 +341,7 @@ class _Runner:
             "value": measured,
             "data": data,
             "temperature": temperature,
+            "trained": self._chosen_in_training(cell),
             "weight": float(np.mean(prediction.weight)),
             "n": len(manifest),
             "environment": environment(),
@@ -348,6 +350,17 @@ class _Runner:
         self.store.write_cell(cell.key, value)
         if cell.chosen and cell.scale is None and isinstance(cell.metric, Metric):
             self.progress.measured(self._record(cell, value))
+
+    def _chosen_in_training(self, cell: CellItem) -> dict[str, float]:
+        """What the row's own training chose on the selection split (C), by name."""
+        needs = cell.row.method.needs(cell.fit.models, cell.choice)
+        chosen: dict[str, float] = {}
+        for recipe in needs if cell.row.base is None else ():
+            if isinstance(recipe, Tuned) and recipe.trainer.selects:
+                arrays = self.store.read_arrays("weights", weights_key(recipe)) or {}
+                named = {n: a for n, a in arrays.items() if n.startswith("chosen.")}
+                chosen |= {n.removeprefix("chosen."): float(a[0]) for n, a in named.items()}
+        return chosen
 
     def outcome(self, plan: Plan) -> Outcome:
         """Records of the cells in the store, and what is missing with its reason."""
@@ -364,7 +377,7 @@ class _Runner:
                 missing[row] = Missing.model_validate(place(self.study, cell) | {"reason": reason})
         return Outcome(plan, tuple(records), tuple(missing.values()))
 
-    def _record(self, cell: CellItem, value: dict[str, object]) -> Record:
+    def _record(self, cell: CellItem, value: dict[str, Any]) -> Record:
         """The record of a measured cell."""
         fit, study = cell.fit, self.study
         note = self.store.read_note("fits", fit.key) if fit.inputs else None
@@ -381,7 +394,7 @@ class _Runner:
                 "kind": _kind(cell),
                 "temperature": value["temperature"],
                 "data": value["data"],
-                "choice": dict(cell.choice),
+                "choice": dict(cell.choice) | value["trained"],
                 "chosen_on": note["chosen_on"] if note and cell.chosen else None,
                 "weight": value["weight"] if has_ends else None,
                 "provenance": provenance,
