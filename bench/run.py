@@ -424,7 +424,7 @@ def place(study: Study, cell: CellItem) -> dict[str, object]:
     row = cell.row
     return {
         "suite": study.suite.name,
-        "model": str(study.backbone),
+        "model": study.model,
         "method": row.label,
         "base": None if row.base is None else row.base.name,
         "title": row.title,

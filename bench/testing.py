@@ -36,6 +36,7 @@ from bench.recipes import (
     Classifier,
     Encoder,
     Head,
+    Imported,
     Merged,
     Pretrained,
     Recipe,
@@ -168,7 +169,7 @@ def _head(recipe: Recipe | Head) -> Matrix:
     match head:
         case Merged():
             return _blend(head, _head)
-        case Tuned():
+        case Tuned() | Imported():
             encoder, error = _encoder(head), 0.1
         case TextHead():
             encoder, error = _encoder(Pretrained(head.backbone)), 0.3
@@ -239,7 +240,7 @@ def _check_needs(method: Method, models: Models, choices: Sequence[Choice]) -> N
     for needs in (*(method.needs(models, c) for c in choices), method.train_needs(models)):
         assert isinstance(needs, tuple), f"{method.name}: needs must be tuples, got {needs!r}"
         for recipe in needs:
-            assert isinstance(recipe, Classifier | Tuned | Merged), (
+            assert isinstance(recipe, Classifier | Tuned | Merged | Imported), (
                 f"{method.name} needs {recipe!r}, which is no classifier's recipe"
             )
             key_of(recipe)

@@ -15,13 +15,13 @@ LAYERS = (
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
      "readers", "corruptions", "suite_form", "suite_file", "provenance", "processes",
-     "progress", "streams", "embedded"},
+     "progress", "streams", "embedded", "ends", "imports"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
      "estimators"},
     # 3: decisions
-    {"study", "plan", "run", "request"},
+    {"study", "plan", "run", "request", "importing"},
     # 4: output
     {"agreement", "leaderboard", "tables", "report", "console", "display", "catalogue", "session"},
     # edge
