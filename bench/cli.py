@@ -137,6 +137,45 @@ def plan_command(as_json: bool, **options: Any) -> None:
     _show_plan(_session(options), as_json)
 
 
+@cli.command("score")
+@click.option(
+    "--outputs", "folder", required=True, type=PATH, help="Folder with outputs.yaml and its files."
+)
+@click.option(
+    "--methods",
+    metavar="NAMES",
+    help="Post-hoc methods, comma separated, or 'all'. What was given is included. "
+    "[default: ose,vrf on every base]",
+)
+@_option("shifts", "NAMES")
+@_option("protocol", "NAME")
+@_option("select", "RULE")
+@click.option("--controls", is_flag=True, default=None, help=HELP["controls"])
+@click.option("--curves/--no-curves", default=None, help="Also evaluate every alpha on the shifts.")
+@click.option("--set", "assignments", multiple=True, metavar="METHOD.PARAM=VALUE", help=HELP["set"])
+@click.option("--seeds", hidden=True)
+@_option("out", type=PATH)
+@_option("cache-dir", type=PATH)
+@JSON
+@DEBUG
+def score_command(folder: Path, seeds: str | None, as_json: bool, **options: Any) -> None:
+    """Leaderboards of outputs that were computed elsewhere: no image, no model, no torch.
+
+    There are no seeds: nothing is trained. docs/outputs.md says what the folder holds.
+    """
+    from bench import scoring
+    from bench import session as sessions
+    from bench.display import display
+
+    if seeds is not None:
+        raise InputError("--seeds: bench score trains nothing, so there are no seeds")
+    options["set"] = options.pop("assignments")
+    config, study = scoring.study(folder, options)
+    session = sessions.prepare(config, (study,))
+    outcomes = sessions.run(session, lambda: display(session.asked(), as_json))
+    _show_result(session, outcomes, as_json)
+
+
 @cli.command("import")
 @click.argument("kind", type=click.Choice(["wise-ft"]))
 @click.argument("zero_shot", metavar="ZEROSHOT.pt", type=PATH)

@@ -5,7 +5,7 @@ A study with `Ends` takes its zero-shot classifier and its fine-tuned bases from
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -43,28 +43,26 @@ class Given(Method):
 class Ends:
     """The zero-shot classifier and the fine-tuned bases, by the names of their rows.
 
-    `name` is how reports tell them from others of the same backbone.
+    `model` is how reports name what they are.
     """
 
-    name: str
+    model: str
     zero_shot: Classifier
     bases: Mapping[str, Given]
 
     def applied(self, row: Row) -> Row:
-        """The row with its method, or its base's, replaced by what is given under that name.
-
-        Raises InputError if there is none: nothing is trained beside what is given.
-        """
+        """The row with its method, or its base's, replaced by what is given under that name."""
         if row.base is not None:
             return replace(row, base=self.applied(row.base))
         if row.label in self.bases:
             return replace(row, method=self.bases[row.label])
-        if row.label == "zero-shot":
-            return row
-        raise InputError(
-            f"{row.name} would have to be trained, and beside {self.name} nothing is: leave it out "
-            f"(given: zero-shot, {', '.join(self.bases)})"
-        )
+        return row
+
+    def refuse(self, owners: Iterable[str]) -> None:
+        """Raise InputError if hyper-parameters are given of what is not trained here."""
+        for owner in owners:
+            if owner in self.bases:
+                raise InputError(f"--set {owner}: it was trained elsewhere: leave it out")
 
 
 def leak(recipe: Recipe, task: Task) -> str | None:

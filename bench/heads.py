@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.addresses import weights_key
 from bench.errors import InputError
-from bench.recipes import Fisher, Head, Imported, Merged, TextHead, Tuned, normalizes
+from bench.recipes import External, Fisher, Head, Imported, Merged, TextHead, Tuned, normalizes
 from bench.store import MissingOutput, Store
 
 
@@ -49,7 +49,7 @@ def load_head(head: Head, store: Store) -> LinearHead:
 
 
 def _stored(
-    recipe: TextHead | Tuned | Imported | Fisher, store: Store
+    recipe: TextHead | Tuned | Imported | External | Fisher, store: Store
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     key = weights_key(recipe)
     arrays = store.read_arrays("weights", key)

@@ -70,7 +70,8 @@ class Import(pydantic.BaseModel):
         head, tuned = self.untouched(backbone), self.fine_tuned(backbone)
         encoder = Pretrained(backbone) if self.shares_encoder else head
         given = Given(tuned, self.trained_on)
-        return Ends(f"imported {self.name}", Classifier(encoder, head), {"e2e-ft": given})
+        model = f"{backbone}, imported {self.name}"
+        return Ends(model, Classifier(encoder, head), {"e2e-ft": given})
 
 
 def read(cache: Path, name: str) -> Import:

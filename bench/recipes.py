@@ -84,11 +84,24 @@ class Imported:
 
 
 @dataclass(frozen=True)
+class External:
+    """A classifier of which outputs alone are known, computed elsewhere.
+
+    `model` is its name in the files that hold them. What the outputs are is said by the
+    fingerprints of their splits, which are digests of those files. With a `seed` it is another
+    training of the model, whose outputs nobody has.
+    """
+
+    model: str
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class Classifier:
     """An untrained (encoder, head) pair; with a `TextHead` it is the zero-shot classifier."""
 
-    encoder: Pretrained | Imported
-    head: TextHead | Imported
+    encoder: Pretrained | Imported | External
+    head: TextHead | Imported | External
 
 
 @dataclass(frozen=True)
@@ -162,9 +175,9 @@ class Merged:
 
 T = TypeVar("T")
 R = TypeVar("R", "Recipe", "Encoder", "Head", "Recipe | Encoder | Head")
-Recipe = Classifier | Tuned | Merged | Imported
-Encoder = Pretrained | Tuned | Merged | Imported
-Head = TextHead | Tuned | Merged | Imported
+Recipe = Classifier | Tuned | Merged | Imported | External
+Encoder = Pretrained | Tuned | Merged | Imported | External
+Head = TextHead | Tuned | Merged | Imported | External
 
 
 def merge(
@@ -204,7 +217,7 @@ def encoder_of(recipe: Recipe | Encoder) -> Encoder:
         case Merged():
             parts = [encoder_of(part) for part in recipe.parts]  # type: ignore[arg-type]
             return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
-        case Pretrained() | Imported():
+        case Pretrained() | Imported() | External():
             return recipe
 
 
@@ -216,7 +229,7 @@ def head_of(recipe: Recipe | Head) -> Head:
         case Merged():
             parts = [head_of(part) for part in recipe.parts]  # type: ignore[arg-type]
             return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
-        case Tuned() | TextHead() | Imported():
+        case Tuned() | TextHead() | Imported() | External():
             return recipe
 
 
@@ -226,7 +239,7 @@ def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
         case Pretrained() | TextHead() | Imported():
             return recipe.backbone
         case Classifier():
-            return recipe.encoder.backbone
+            return backbone_of(recipe.encoder)
         case Tuned():
             return backbone_of(recipe.start)
         case Merged():
@@ -235,6 +248,8 @@ def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
                 names = ", ".join(sorted(map(str, roots)))
                 raise InputError(f"cannot merge weights of different backbones: {names}")
             return roots.pop()
+        case External():
+            raise InputError(f"outputs of {recipe.model!r} say nothing of a backbone")
 
 
 def normalizes(recipe: Recipe | Head) -> bool:
@@ -243,7 +258,7 @@ def normalizes(recipe: Recipe | Head) -> bool:
         case TextHead() | Imported():
             return recipe.normalize
         case Classifier():
-            return recipe.head.normalize
+            return normalizes(recipe.head)
         case Tuned():
             own = recipe.trainer.normalize
             return normalizes(recipe.start) if own is None else own
@@ -252,11 +267,28 @@ def normalizes(recipe: Recipe | Head) -> bool:
             if len(kinds) > 1:
                 raise InputError("cannot merge a head on normalised features with one on raw ones")
             return kinds.pop()
+        case External():
+            raise InputError(f"outputs of {recipe.model!r} say nothing of features")
 
 
 def is_tuned(recipe: Recipe) -> bool:
     """Whether `recipe` was fine-tuned, here or elsewhere."""
-    return is_seeded(recipe) or isinstance(recipe, Imported)
+    return is_seeded(recipe) or isinstance(recipe, Imported | External)
+
+
+def needs_outputs(recipe: Recipe | Encoder | Head) -> bool:
+    """Whether anything in `recipe` is known by its outputs alone."""
+    match recipe:
+        case External():
+            return True
+        case Classifier():
+            return needs_outputs(recipe.encoder)
+        case Tuned():
+            return needs_outputs(recipe.start)
+        case Merged():
+            return any(needs_outputs(part) for part in recipe.parts)
+        case _:
+            return False
 
 
 def is_seeded(recipe: Recipe | Encoder | Head) -> bool:
@@ -280,5 +312,7 @@ def reseeded(recipe: R, seed: int) -> R:
             return replace(recipe, parts=parts)
         case Imported():
             raise InputError("an imported classifier was trained once: there are no other seeds")
+        case External():
+            return replace(recipe, seed=seed)
         case _:
             return recipe

@@ -61,10 +61,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
             Settings(suite=suite.defaults).method(method)
         except InputError as error:
             raise InputError(f"defaults of suite {suite.name}: {error}") from error
-    changes = dict(config.set.get("protocol", {}))
-    if config.select is not None:
-        changes["rule"] = config.select
-    rules = protocol(config.protocol, changes)
+    rules = protocol_of(config)
     suite = suite.under(selects=rules.selects, holdout=rules.holdout, border=rules.objectnet_border)
     imported = None if config.imported is None else _imported(config, suite, rules, cache)
     if config.shots is not None:
@@ -74,10 +71,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     if config.limit is not None:
         suite = suite.limited(config.limit)
         notes.append(f"limit={config.limit}")
-    if tuple(config.shifts) != ("all",):
-        if "all" in config.shifts:
-            raise InputError("--shifts: give names or 'all', not both")
-        suite = suite.only(config.shifts)
+    suite = of_shifts(suite, config)
     if config.model is not None and config.pretrained is None and config.model != suite.model:
         raise InputError(f"--model {config.model} needs --pretrained: a tag or a checkpoint file")
     if imported is None:
@@ -85,7 +79,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         identity = backbone(model, pretrained, cache)
     else:
         identity = backbone_of(imported.zero_shot)
-    rows = _rows(config, Settings(rules.parameters(), suite.defaults))
+    rows = asked_rows(config, Settings(rules.parameters(), suite.defaults))
     study = Study(
         suite=suite,
         backbone=identity,
@@ -100,7 +94,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     )
     for row, _, models in study.entries() if imported else ():
         if any(is_seeded(recipe) for recipe in reads(row.method, models)):
-            raise InputError(f"{row.name} trains, and with --imported nothing is trained")
+            raise InputError(f"{row.name}: with --imported nothing is trained: leave it out")
     return study
 
 
@@ -117,7 +111,6 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
             f"{len(suite.task.classnames)} of suite {suite.name}: run bench import with that suite"
         )
     for option, is_given in (
-        ("--set e2e-ft", "e2e-ft" in config.set),
         ("--train-batch-size", config.train_batch_size is not None),
         ("--shots", config.shots is not None),
     ):
@@ -130,6 +123,7 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
             f"--imported {found.name} was made with {found.backbone}, not with {identity}"
         )
     ends = found.ends(identity)
+    ends.refuse(config.set)
     for given in ends.bases.values() if rules.selects == "selection" else ():
         if reason := leak(given.classifier, suite.task):
             raise InputError(
@@ -140,7 +134,24 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
     return ends
 
 
-def _rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
+def protocol_of(config: RunConfig) -> Protocol:
+    """The protocol, with ``--set protocol.FIELD`` and ``--select`` applied."""
+    changes = dict(config.set.get("protocol", {}))
+    if config.select is not None:
+        changes["rule"] = config.select
+    return protocol(config.protocol, changes)
+
+
+def of_shifts(suite: Suite, config: RunConfig) -> Suite:
+    """The suite with the shifts of ``--shifts`` alone."""
+    if tuple(config.shifts) == ("all",):
+        return suite
+    if "all" in config.shifts:
+        raise InputError("--shifts: give names or 'all', not both")
+    return suite.only(config.shifts)
+
+
+def asked_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
     """The rows asked for, with their controls if those are, too.
 
     ``--set``, and --precision and --train-batch-size for every trained method, are applied.

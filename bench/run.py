@@ -24,6 +24,7 @@ from bench.plan import (
     CellItem,
     FeaturesItem,
     FitItem,
+    GivenItem,
     Item,
     Plan,
     ScaleItem,
@@ -167,6 +168,8 @@ class _Runner:
 
     def _blocked(self, item: Item, plan: Plan) -> bool:
         """Whether the item, or something it needs, has failed."""
+        if isinstance(item, GivenItem) and item.reason:
+            self.failed[item.key] = item.reason
         if item.key in self.failed:
             return True
         if stored(item, self.store):

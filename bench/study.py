@@ -101,8 +101,8 @@ class Study:
 
     @property
     def model(self) -> str:
-        """How reports name the model: the backbone, and whose classifiers of it are used."""
-        return f"{self.backbone}, {self.ends.name}" if self.ends else str(self.backbone)
+        """How reports name the model: the backbone, or whatever the classifiers are made of."""
+        return self.ends.model if self.ends else str(self.backbone)
 
     @cached_property
     def zero_shot(self) -> Classifier:

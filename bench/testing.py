@@ -35,6 +35,7 @@ from bench.recipes import (
     Backbone,
     Classifier,
     Encoder,
+    External,
     Head,
     Imported,
     Merged,
@@ -169,7 +170,7 @@ def _head(recipe: Recipe | Head) -> Matrix:
     match head:
         case Merged():
             return _blend(head, _head)
-        case Tuned() | Imported():
+        case Tuned() | Imported() | External():
             encoder, error = _encoder(head), 0.1
         case TextHead():
             encoder, error = _encoder(Pretrained(head.backbone)), 0.3

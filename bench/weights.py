@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from bench.addresses import weights_key
 from bench.errors import InputError
 from bench.heads import gone
-from bench.recipes import Encoder, Fisher, Imported, Merged, Pretrained, Tuned
+from bench.recipes import Encoder, External, Fisher, Imported, Merged, Pretrained, Tuned
 from bench.store import MissingOutput, Store
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 State = Mapping[str, "Tensor"]
-Whole = Pretrained | Tuned | Imported | Fisher
+Whole = Pretrained | Tuned | Imported | External | Fisher
 """Encoders that are no merge, and what weighs the entries of merges."""
 
 
@@ -105,7 +105,7 @@ def encoder_state(encoder: Encoder, known: Callable[[Whole], State]) -> State:
     return known(encoder)
 
 
-def stored_encoder(recipe: Tuned | Imported | Fisher, store: Store) -> dict[str, Tensor]:
+def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -> dict[str, Tensor]:
     """The image tower's part of stored weights, on the CPU.
 
     Raises MissingOutput if they are absent, InputError if they were imported.

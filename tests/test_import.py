@@ -164,19 +164,22 @@ def test_clean_refuses_to_choose_where_the_checkpoint_may_have_trained(
     ("options", "words"),
     [
         (["--imported", "our"], ["unknown import 'our'", "did you mean 'ours'?"]),
-        (["--imported", "ours", "--set", "e2e-ft.lr=1"], ["--set e2e-ft", "nothing is trained"]),
+        (["--imported", "ours", "--set", "e2e-ft.lr=1"], ["--set e2e-ft", "trained elsewhere"]),
         (["--imported", "ours", "--train-batch-size", "8"], ["--train-batch-size"]),
         (["--imported", "ours", "--shots", "1"], ["--shots"]),
         (["--imported", "ours", "--suite", "mini", "--limit", "40"], ["mini/val", "may have seen"]),
-        (["--imported", "ours", "--methods", "lp-ft,fisher"], ["lp-ft would have to be trained"]),
-        (
-            ["--imported", "ours", "--methods", "vrf:linear,fisher"],
-            ["linear would have to be trained"],
-        ),
         (["--imported", "ours", "--methods", "soup,fisher"], ["imported", "no other seeds"]),
         (
+            ["--imported", "ours", "--methods", "lp-ft,fisher"],
+            ["lp-ft: with --imported nothing is trained"],
+        ),
+        (
+            ["--imported", "ours", "--methods", "vrf:linear,fisher"],
+            ["linear: with --imported nothing is trained"],
+        ),
+        (
             ["--imported", "ours", "--methods", "e2e-ft@1,fisher"],
-            ["e2e-ft@1 would have to be trained"],
+            ["e2e-ft@1: with --imported nothing is trained"],
         ),
         (["--imported", "ours", "--model", "tiny"], ["--imported ours was made with", MODEL]),
     ],
