@@ -5,16 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 
 from bench.keys import key_of
-from bench.recipes import Encoder, Fisher, TextHead, Tuned
+from bench.recipes import Encoder, External, Fisher, Imported, TextHead, Tuned
 
 PREPROCESS = 1
 """Version of the image pipeline (decode, resize, crop, normalise); raised when pixels change."""
 
 
 @lru_cache(maxsize=100_000)
-def weights_key(recipe: TextHead | Tuned | Fisher) -> str:
-    """Key of a head's or a tuned classifier's weights, or of the Fisher information of one's."""
-    return key_of("weights", recipe, 0 if isinstance(recipe, TextHead) else PREPROCESS)
+def weights_key(recipe: TextHead | Tuned | Imported | External | Fisher) -> str:
+    """Key of a head's, a tuned or imported classifier's weights, or of their Fisher information."""
+    is_read = isinstance(recipe, TextHead | Imported)
+    return key_of("weights", recipe, 0 if is_read else PREPROCESS)
 
 
 @lru_cache(maxsize=100_000)

@@ -149,7 +149,7 @@ def counts_text(plans: Sequence[Plan], left: Sequence[Counts], time: Estimate | 
     for plan, count in zip(plans, left, strict=True):
         study, total = plan.study, count.total
         lines += [
-            f"{study.suite.name} with {study.backbone}: "
+            f"{study.suite.name} with {study.model}: "
             f"{len(study.rows)} rows, seeds {', '.join(map(str, study.seeds))}",
             f"  text heads to build: {count.text_heads}",
             *([f"  Fisher informations to find: {count.fishers}"] if count.fishers else []),
@@ -177,7 +177,7 @@ def plan_data(
     studies = [
         {
             "suite": p.study.suite.name,
-            "model": str(p.study.backbone),
+            "model": p.study.model,
             "rows": [row.name for row in p.study.rows],
             "seeds": list(p.study.seeds),
             "undecided": sorted({fit.row.name for fit in p.undecided}),

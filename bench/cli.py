@@ -29,6 +29,7 @@ HELP = {
     "shifts": "Shifts, comma separated, or 'all'. [default: all]",
     "model": "open_clip model name, or 'tiny'. [default: the suite's]",
     "pretrained": "Pretrained tag (downloads) or checkpoint file. [default: the suite's]",
+    "imported": "Classifiers of `bench import`: its zero-shot and e2e-ft, nothing is trained.",
     "seeds": "Seeds of the trainings, comma separated. [default: 0]",
     "data": "Folder with the data sets; also $BENCH_DATA.",
     "device": "auto, cpu, cuda, cuda:1, mps. [default: auto]",
@@ -65,6 +66,7 @@ RUN_OPTIONS = (
     _option("shifts", "NAMES"),
     _option("model", "NAME"),
     _option("pretrained", "TAG|FILE"),
+    _option("imported", "NAME"),
     _option("seeds", "LIST"),
     _option("data", type=PATH),
     _option("device", "NAME"),
@@ -133,6 +135,74 @@ def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
 def plan_command(as_json: bool, **options: Any) -> None:
     """Show what `bench run` with the same options would do: trainings, forwards, decodes."""
     _show_plan(_session(options), as_json)
+
+
+@cli.command("score")
+@click.option(
+    "--outputs", "folder", required=True, type=PATH, help="Folder with outputs.yaml and its files."
+)
+@click.option(
+    "--methods",
+    metavar="NAMES",
+    help="Post-hoc methods, comma separated, or 'all'. What was given is included. "
+    "[default: ose,vrf on every base]",
+)
+@_option("shifts", "NAMES")
+@_option("protocol", "NAME")
+@_option("select", "RULE")
+@click.option("--controls", is_flag=True, default=None, help=HELP["controls"])
+@click.option("--curves/--no-curves", default=None, help="Also evaluate every alpha on the shifts.")
+@click.option("--set", "assignments", multiple=True, metavar="METHOD.PARAM=VALUE", help=HELP["set"])
+@click.option("--seeds", hidden=True)
+@_option("out", type=PATH)
+@_option("cache-dir", type=PATH)
+@JSON
+@DEBUG
+def score_command(folder: Path, seeds: str | None, as_json: bool, **options: Any) -> None:
+    """Leaderboards of outputs that were computed elsewhere: no image, no model, no torch.
+
+    There are no seeds: nothing is trained. docs/outputs.md says what the folder holds.
+    """
+    from bench import scoring
+    from bench import session as sessions
+    from bench.display import display
+
+    if seeds is not None:
+        raise InputError("--seeds: bench score trains nothing, so there are no seeds")
+    options["set"] = options.pop("assignments")
+    config, study = scoring.study(folder, options)
+    session = sessions.prepare(config, (study,))
+    outcomes = sessions.run(session, lambda: display(session.asked(), as_json))
+    _show_result(session, outcomes, as_json)
+
+
+@cli.command("import")
+@click.argument("kind", type=click.Choice(["wise-ft"]))
+@click.argument("zero_shot", metavar="ZEROSHOT.pt", type=PATH)
+@click.argument("tuned", metavar="FINETUNED.pt", type=PATH)
+@click.option("--name", required=True, help="What to call them: bench run --imported NAME.")
+@click.option("--suite", required=True, help="A suite of their classes: a name or a file.")
+@click.option("--trained-on", default="data that was not stated", help="In words, for reports.")
+@click.option(
+    "--selection-unseen",
+    is_flag=True,
+    help="No image of the suite's selection split was trained on: protocol clean may choose there.",
+)
+@_option("model", "NAME")
+@_option("pretrained", "TAG|FILE")
+@_option("data", type=PATH)
+@_option("device", "NAME", default="auto")
+@_option("cache-dir", type=PATH)
+@DEBUG
+def import_command(kind: str, cache_dir: Path | None, **options: Any) -> None:
+    """Take over released classifiers: a pair of checkpoints of WiSE-FT's code.
+
+    Nothing in the files is run. bench run --imported NAME evaluates them and ensembles of them.
+    """
+    from bench.importing import wise_ft
+
+    made = wise_ft(**options, cache=cache_dir)
+    say(f"imported {made.name}: {made.backbone}, {len(made.classes)} classes", sys.stdout)
 
 
 @cli.command("list")

@@ -63,6 +63,7 @@ class RunConfig(pydantic.BaseModel):
     shifts: Names = ("all",)
     model: Name | None = None
     pretrained: Name | None = None
+    imported: Name | None = None
     seeds: Seeds = (0,)
     data: Path | None = None
     device: Device = "auto"

@@ -51,12 +51,17 @@ class Split:
     fingerprint : identity of the content (ids, labels, pixels); enters every key made from it.
     size : number of samples.
     load : opens the split; called only when pixels or labels are needed.
+    given : for a split whose outputs were computed elsewhere: (model, kind) -> array [N, ...], kind
+        being ``logits``, ``features`` or ``correct``. Raises CellError if there is none.
     """
 
     name: str = field(metadata=NOT_KEYED)
     fingerprint: str
     size: int
     load: Callable[[], Loaded] = field(metadata=NOT_KEYED, compare=False, repr=False)
+    given: Callable[[str, str], NDArray[Any]] | None = field(
+        default=None, metadata=NOT_KEYED, compare=False, repr=False
+    )
 
     def limited(self, count: int | None) -> Split:
         """At most `count` samples, evenly spaced over the canonical order; self if no fewer."""
@@ -117,7 +122,9 @@ class Split:
 
         order = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
         mark = key_of(self.fingerprint, how, order)
-        return replace(self, fingerprint=mark, size=len(rows), load=load)
+        whole = self.given
+        given = None if whole is None else lambda model, kind: whole(model, kind)[rows]
+        return replace(self, fingerprint=mark, size=len(rows), load=load, given=given)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from bench.recipes import (
 from bench.store import MissingOutput, Store, rows_in
 from bench.train import Training
 from bench.trainer import Trainer
-from bench.weights import State, encoder_state, tuned_encoder
+from bench.weights import State, Whole, encoder_state, stored_encoder
 
 HELD_ENCODERS = 4
 """Encoders kept on the device while merges of them are made block by block."""
@@ -269,14 +269,14 @@ class Engine:
         before = self.times.get(kind, (0, 0.0))
         self.times[kind] = (before[0] + images, before[1] + seconds)
 
-    def _known(self, encoder: Pretrained | Tuned | Fisher) -> State:
+    def _known(self, encoder: Whole) -> State:
         """An encoder's weights, or their Fisher information, on the device.
 
         Merging them takes milliseconds there.
         """
         if isinstance(encoder, Pretrained):
             return self.released
-        weights = tuned_encoder(encoder, self.store)
+        weights = stored_encoder(encoder, self.store)
         return {name: tensor.to(self.where) for name, tensor in weights.items()}
 
     def _write_weights(self, key: str, tensors: State) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bench.addresses import weights_key
 from bench.errors import InputError
-from bench.recipes import Fisher, Head, Merged, TextHead, Tuned, normalizes
+from bench.recipes import External, Fisher, Head, Imported, Merged, TextHead, Tuned, normalizes
 from bench.store import MissingOutput, Store
 
 
@@ -37,7 +37,7 @@ class LinearHead:
 def load_head(head: Head, store: Store) -> LinearHead:
     """The head of a recipe from stored weights; a merge is interpolated here.
 
-    Raises MissingOutput if they are not in the store.
+    Raises MissingOutput if they are not in the store, InputError if they were imported.
     """
     if isinstance(head, Merged):
         parts = [load_head(part, store) for part in head.parts]  # type: ignore[arg-type]
@@ -49,14 +49,22 @@ def load_head(head: Head, store: Store) -> LinearHead:
 
 
 def _stored(
-    recipe: TextHead | Tuned | Fisher, store: Store
+    recipe: TextHead | Tuned | Imported | External | Fisher, store: Store
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     key = weights_key(recipe)
     arrays = store.read_arrays("weights", key)
     if arrays is None:
-        raise MissingOutput(f"weights {key}")
+        raise gone(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")
     weight, bias = (arrays[name].astype(np.float32) for name in ("head.weight", "head.bias"))
     return weight, bias
+
+
+def gone(recipe: Imported) -> InputError:
+    """The error for imported weights that are not in the store: nothing can make them again."""
+    return InputError(
+        f"the imported weights of the file with SHA-256 {recipe.digest[:8]}... are not in the "
+        "cache any more: run bench import again"
+    )
 
 
 def _merged(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from bench.addresses import features_key
 from bench.dataset import IDENTITY, LabelMap, Split
 from bench.heads import LinearHead, load_head
-from bench.recipes import Head, Recipe, encoder_of, head_of
+from bench.recipes import External, Head, Recipe, encoder_of, head_of
 from bench.store import BLOCK, MissingOutput, Store
 
 Array = NDArray[np.generic]
@@ -54,7 +56,10 @@ class StoredOutputs:
 
     def features(self, recipe: Recipe) -> NDArray[np.float32]:
         """Raw embeddings float32 [N, D]. Raises MissingOutput if they are not in the store."""
-        key = features_key(encoder_of(recipe), self.split.fingerprint, self.precision)
+        encoder = encoder_of(recipe)
+        if isinstance(encoder, External):
+            return self.given(encoder, "features")
+        key = features_key(encoder, self.split.fingerprint, self.precision)
 
         def make() -> Array:
             found = self.store.read_features(key, self.split.size)
@@ -66,7 +71,17 @@ class StoredOutputs:
 
     def logits(self, recipe: Recipe) -> NDArray[np.float32]:
         """float32 [N, C] over the task's classes."""
-        return self.cache.head(head_of(recipe), self.store).logits(self.features(recipe))
+        head = head_of(recipe)
+        if isinstance(head, External):
+            return self.given(head, "logits")
+        return self.cache.head(head, self.store).logits(self.features(recipe))
+
+    def given(self, recipe: External, kind: str) -> NDArray[Any]:
+        """An array computed elsewhere. Raises CellError if the split's file lacks it."""
+        if self.split.given is None:
+            raise MissingOutput(f"{recipe.model}.{kind} of {self.split.name}")
+        make = partial(self.split.given, recipe.model, kind)
+        return self.cache.get(f"{self.split.fingerprint} {recipe.model}.{kind}", make)
 
     def scores(self, recipe: Recipe) -> NDArray[np.float32]:
         """float32 [N, C']: logits through the label map."""
@@ -90,7 +105,10 @@ class LabelledStoredOutputs(StoredOutputs):
 
     def correct(self, recipe: Recipe) -> NDArray[np.bool_]:
         """bool [N]: top-1 is the label; a block at a time, so that no [N, C] array exists."""
-        head = self.cache.head(head_of(recipe), self.store)
+        found = head_of(recipe)
+        if isinstance(found, External):
+            return self.given(found, "correct")
+        head = self.cache.head(found, self.store)
         features, labels = self.features(recipe), self.labels
         hits = np.empty(len(features), dtype=np.bool_)
         for start in range(0, len(features), BLOCK):

@@ -21,6 +21,7 @@ from bench.method import Choice, Method, Models
 from bench.metrics import Metric
 from bench.recipes import (
     Encoder,
+    External,
     Fisher,
     Head,
     Merged,
@@ -30,6 +31,7 @@ from bench.recipes import (
     backbone_of,
     encoder_of,
     head_of,
+    needs_outputs,
     normalizes,
 )
 from bench.store import Store, rows_in
@@ -62,6 +64,13 @@ class FeaturesItem(Item):
 
     encoder: Encoder
     split: Split
+
+
+@dataclass(frozen=True)
+class GivenItem(Item):
+    """Outputs that were computed elsewhere: nothing to do. `reason` if they do not suffice."""
+
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -185,9 +194,19 @@ class _Builder:
 
     def outputs(self, recipe: Recipe, split: Split) -> list[str]:
         """What `recipe`'s logits on `split` are made of: features of its encoder, its head."""
+        if needs_outputs(recipe):
+            return [self.given(recipe, split)]
         normalizes(recipe), backbone_of(recipe)  # refuse merges of what does not fit together
         features = self.features(encoder_of(recipe), split, self.study.precision)
         return [features, *self.weights(head_of(recipe))]
+
+    def given(self, recipe: Recipe, split: Split) -> str:
+        """Outputs in the split's file, or an item that fails where they are no substitute."""
+        encoder = encoder_of(recipe)
+        if isinstance(encoder, External) and encoder.seed is None and encoder == head_of(recipe):
+            return self.add(GivenItem(key_of("given", encoder, split.fingerprint), ()))
+        reason = "not computable: it needs weights, and outputs have none"
+        return self.add(GivenItem(key_of("not given"), (), reason))
 
     def fit(self, row: Row, seed: int | None, models: Models) -> FitItem:
         """The row's fit; without inputs, and not to be run, if there is nothing to fit."""
@@ -280,6 +299,8 @@ def has_curve(method: Method) -> bool:
 def stored(item: Item, store: Store) -> bool:
     """Whether the item's output is in the store; small outputs are verified."""
     match item:
+        case GivenItem():
+            return not item.reason
         case WeightsItem():
             return store.has("weights", item.key)
         case FeaturesItem():
@@ -423,5 +444,7 @@ def _described(item: Item) -> dict[str, object]:
             where = {"shift": item.shift.name, "metric": item.metric.name}
             row = {"row": item.row.name, "seed": item.fit.seed, "scaled": item.scale is not None}
             return base | {"kind": "score"} | row | where | {"choice": dict(item.choice)}
+        case GivenItem():
+            return base | {"kind": "given"}
         case _:
             return base

@@ -62,11 +62,46 @@ class TextHead:
 
 
 @dataclass(frozen=True)
+class Imported:
+    """A released classifier: its weights were read from a file and lie in the store.
+
+    Attributes
+    ----------
+    backbone : whose image tower it was made from.
+    digest : SHA-256 of the file.
+    classes : number of classes of its head.
+    normalize : whether its head takes L2-normalised features.
+    trained_on : in words, what it was trained on; empty if on nothing after the pretraining.
+    unseen : fingerprints of selection splits that are known to be no part of that.
+    """
+
+    backbone: Backbone
+    digest: str
+    classes: int
+    normalize: bool
+    trained_on: str = field(default="", metadata=NOT_KEYED)
+    unseen: tuple[str, ...] = field(default=(), metadata=NOT_KEYED)
+
+
+@dataclass(frozen=True)
+class External:
+    """A classifier of which outputs alone are known, computed elsewhere.
+
+    `model` is its name in the files that hold them. What the outputs are is said by the
+    fingerprints of their splits, which are digests of those files. With a `seed` it is another
+    training of the model, whose outputs nobody has.
+    """
+
+    model: str
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
 class Classifier:
     """An untrained (encoder, head) pair; with a `TextHead` it is the zero-shot classifier."""
 
-    encoder: Pretrained
-    head: TextHead
+    encoder: Pretrained | Imported | External
+    head: TextHead | Imported | External
 
 
 @dataclass(frozen=True)
@@ -140,9 +175,9 @@ class Merged:
 
 T = TypeVar("T")
 R = TypeVar("R", "Recipe", "Encoder", "Head", "Recipe | Encoder | Head")
-Recipe = Classifier | Tuned | Merged
-Encoder = Pretrained | Tuned | Merged
-Head = TextHead | Tuned | Merged
+Recipe = Classifier | Tuned | Merged | Imported | External
+Encoder = Pretrained | Tuned | Merged | Imported | External
+Head = TextHead | Tuned | Merged | Imported | External
 
 
 def merge(
@@ -182,7 +217,7 @@ def encoder_of(recipe: Recipe | Encoder) -> Encoder:
         case Merged():
             parts = [encoder_of(part) for part in recipe.parts]  # type: ignore[arg-type]
             return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
-        case Pretrained():
+        case Pretrained() | Imported() | External():
             return recipe
 
 
@@ -194,17 +229,17 @@ def head_of(recipe: Recipe | Head) -> Head:
         case Merged():
             parts = [head_of(part) for part in recipe.parts]  # type: ignore[arg-type]
             return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
-        case Tuned() | TextHead():
+        case Tuned() | TextHead() | Imported() | External():
             return recipe
 
 
 def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
     """The backbone at the root of `recipe`; InputError if a merge mixes two."""
     match recipe:
-        case Pretrained() | TextHead():
+        case Pretrained() | TextHead() | Imported():
             return recipe.backbone
         case Classifier():
-            return recipe.encoder.backbone
+            return backbone_of(recipe.encoder)
         case Tuned():
             return backbone_of(recipe.start)
         case Merged():
@@ -213,15 +248,17 @@ def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
                 names = ", ".join(sorted(map(str, roots)))
                 raise InputError(f"cannot merge weights of different backbones: {names}")
             return roots.pop()
+        case External():
+            raise InputError(f"outputs of {recipe.model!r} say nothing of a backbone")
 
 
 def normalizes(recipe: Recipe | Head) -> bool:
     """Whether the head of `recipe` takes L2-normalised features; InputError if a merge mixes."""
     match recipe:
-        case TextHead():
+        case TextHead() | Imported():
             return recipe.normalize
         case Classifier():
-            return recipe.head.normalize
+            return normalizes(recipe.head)
         case Tuned():
             own = recipe.trainer.normalize
             return normalizes(recipe.start) if own is None else own
@@ -230,6 +267,28 @@ def normalizes(recipe: Recipe | Head) -> bool:
             if len(kinds) > 1:
                 raise InputError("cannot merge a head on normalised features with one on raw ones")
             return kinds.pop()
+        case External():
+            raise InputError(f"outputs of {recipe.model!r} say nothing of features")
+
+
+def is_tuned(recipe: Recipe) -> bool:
+    """Whether `recipe` was fine-tuned, here or elsewhere."""
+    return is_seeded(recipe) or isinstance(recipe, Imported | External)
+
+
+def needs_outputs(recipe: Recipe | Encoder | Head) -> bool:
+    """Whether anything in `recipe` is known by its outputs alone."""
+    match recipe:
+        case External():
+            return True
+        case Classifier():
+            return needs_outputs(recipe.encoder)
+        case Tuned():
+            return needs_outputs(recipe.start)
+        case Merged():
+            return any(needs_outputs(part) for part in recipe.parts)
+        case _:
+            return False
 
 
 def is_seeded(recipe: Recipe | Encoder | Head) -> bool:
@@ -244,12 +303,16 @@ def is_seeded(recipe: Recipe | Encoder | Head) -> bool:
 
 
 def reseeded(recipe: R, seed: int) -> R:
-    """The same recipe with another seed in every training."""
+    """The same recipe with another seed in every training. InputError if one was elsewhere."""
     match recipe:
         case Tuned():
             return replace(recipe, start=reseeded(recipe.start, seed), seed=seed)
         case Merged():
             parts = tuple(reseeded(part, seed) for part in recipe.parts)
             return replace(recipe, parts=parts)
+        case Imported():
+            raise InputError("an imported classifier was trained once: there are no other seeds")
+        case External():
+            return replace(recipe, seed=seed)
         case _:
             return recipe

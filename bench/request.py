@@ -6,17 +6,19 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bench import suite_file
+from bench import imports, suite_file
 from bench.config import RunConfig
 from bench.dataset import Suite
+from bench.ends import Ends, leak
 from bench.errors import InputError
 from bench.metrics import metrics
 from bench.models import backbone
 from bench.parameters import parameters
 from bench.paths import cache_dir, data_dir
-from bench.protocol import protocol
+from bench.protocol import Protocol, protocol
+from bench.recipes import backbone_of, is_seeded
 from bench.registry import datasets, find_dataset
-from bench.study import Row, Settings, Study, controls, parse_rows
+from bench.study import Row, Settings, Study, controls, parse_rows, reads
 
 HIDDEN = frozenset({"micro"})
 """Suites that ``--suite available`` leaves out: they are for tests."""
@@ -59,11 +61,9 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
             Settings(suite=suite.defaults).method(method)
         except InputError as error:
             raise InputError(f"defaults of suite {suite.name}: {error}") from error
-    changes = dict(config.set.get("protocol", {}))
-    if config.select is not None:
-        changes["rule"] = config.select
-    rules = protocol(config.protocol, changes)
+    rules = protocol_of(config)
     suite = suite.under(selects=rules.selects, holdout=rules.holdout, border=rules.objectnet_border)
+    imported = None if config.imported is None else _imported(config, suite, rules, cache)
     if config.shots is not None:
         task = replace(suite.task, train=suite.task.train.few(config.shots))
         suite = replace(suite, name=f"{suite.name}, {config.shots} shots", task=task)
@@ -71,27 +71,87 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     if config.limit is not None:
         suite = suite.limited(config.limit)
         notes.append(f"limit={config.limit}")
-    if tuple(config.shifts) != ("all",):
-        if "all" in config.shifts:
-            raise InputError("--shifts: give names or 'all', not both")
-        suite = suite.only(config.shifts)
+    suite = of_shifts(suite, config)
     if config.model is not None and config.pretrained is None and config.model != suite.model:
         raise InputError(f"--model {config.model} needs --pretrained: a tag or a checkpoint file")
-    model, pretrained = config.model or suite.model, config.pretrained or suite.pretrained
-    return Study(
+    if imported is None:
+        model, pretrained = config.model or suite.model, config.pretrained or suite.pretrained
+        identity = backbone(model, pretrained, cache)
+    else:
+        identity = backbone_of(imported.zero_shot)
+    rows = asked_rows(config, Settings(rules.parameters(), suite.defaults))
+    study = Study(
         suite=suite,
-        backbone=backbone(model, pretrained, cache),
-        rows=_rows(config, Settings(rules.parameters(), suite.defaults)),
+        backbone=identity,
+        rows=rows if imported is None else tuple(imported.applied(row) for row in rows),
         seeds=config.seeds,
         protocol=rules,
         precision=config.precision or "fp32",
         metrics=tuple(metrics(rules.ece_bins, rules.ece_batch).values()),
         curves=config.controls or (suite.curves if config.curves is None else config.curves),
         notes=tuple(notes),
+        ends=imported,
     )
+    for row, _, models in study.entries() if imported else ():
+        if any(is_seeded(recipe) for recipe in reads(row.method, models)):
+            raise InputError(f"{row.name}: with --imported nothing is trained: leave it out")
+    return study
 
 
-def _rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
+def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> Ends:
+    """The classifiers of ``--imported``, checked against what else was asked for.
+
+    Raises InputError for another backbone or other classes than they were imported with, for
+    options of trainings, and where nothing may be chosen on the selection split.
+    """
+    found = imports.read(cache, config.imported or "")
+    if suite.task.classnames != found.classes:
+        raise InputError(
+            f"--imported {found.name}: its {len(found.classes)} classes are not the "
+            f"{len(suite.task.classnames)} of suite {suite.name}: run bench import with that suite"
+        )
+    for option, is_given in (
+        ("--train-batch-size", config.train_batch_size is not None),
+        ("--shots", config.shots is not None),
+    ):
+        if is_given:
+            raise InputError(f"{option}: with --imported nothing is trained: leave it out")
+    model = config.model or found.model
+    identity = backbone(model, config.pretrained or found.pretrained, cache)
+    if (identity.model, identity.digest) != (found.model, found.backbone_digest):
+        raise InputError(
+            f"--imported {found.name} was made with {found.backbone}, not with {identity}"
+        )
+    ends = found.ends(identity)
+    ends.refuse(config.set)
+    for given in ends.bases.values() if rules.selects == "selection" else ():
+        if reason := leak(given.classifier, suite.task):
+            raise InputError(
+                f"protocol {rules.name} chooses on {suite.task.selection.name}, and {reason}: take "
+                "--protocol official, or a suite whose selection split is other data and import "
+                "with --selection-unseen"
+            )
+    return ends
+
+
+def protocol_of(config: RunConfig) -> Protocol:
+    """The protocol, with ``--set protocol.FIELD`` and ``--select`` applied."""
+    changes = dict(config.set.get("protocol", {}))
+    if config.select is not None:
+        changes["rule"] = config.select
+    return protocol(config.protocol, changes)
+
+
+def of_shifts(suite: Suite, config: RunConfig) -> Suite:
+    """The suite with the shifts of ``--shifts`` alone."""
+    if tuple(config.shifts) == ("all",):
+        return suite
+    if "all" in config.shifts:
+        raise InputError("--shifts: give names or 'all', not both")
+    return suite.only(config.shifts)
+
+
+def asked_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
     """The rows asked for, with their controls if those are, too.
 
     ``--set``, and --precision and --train-batch-size for every trained method, are applied.

@@ -25,6 +25,7 @@ from bench.plan import (
     CellItem,
     FeaturesItem,
     FitItem,
+    GivenItem,
     Item,
     Plan,
     ScaleItem,
@@ -168,6 +169,8 @@ class _Runner:
 
     def _blocked(self, item: Item, plan: Plan) -> bool:
         """Whether the item, or something it needs, has failed."""
+        if isinstance(item, GivenItem) and item.reason:
+            self.failed[item.key] = item.reason
         if item.key in self.failed:
             return True
         if stored(item, self.store):
@@ -437,7 +440,7 @@ def place(study: Study, cell: CellItem) -> dict[str, object]:
     row = cell.row
     return {
         "suite": study.suite.name,
-        "model": str(study.backbone),
+        "model": study.model,
         "method": row.label,
         "base": None if row.base is None else row.base.name,
         "title": row.title,

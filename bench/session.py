@@ -63,13 +63,13 @@ def _awaited(study: Study, cell: CellItem) -> Missing:
     return Missing.model_validate(place(study, cell) | {"reason": PENDING})
 
 
-def prepare(config: RunConfig) -> Session:
-    """Resolve a configuration. Raises InputError for all that is wrong with it.
+def prepare(config: RunConfig, found: tuple[Study, ...] | None = None) -> Session:
+    """Resolve a configuration, to `found` if given. Raises InputError for all that is wrong.
 
     Nothing is written but, for the user's own images, their index in the cache.
     """
     store = Store(check_writable(cache_dir(config.cache_dir), "cache folder"))
-    found = studies(config)
+    found = studies(config) if found is None else found
     name = "+".join(study.suite.name for study in found)
     default = Path("results") / "runs" / f"{name}-{key_of(_resolved(config, found))[:8]}"
     return Session(config, found, store, check_writable(config.out or default, "output folder"))
@@ -77,7 +77,7 @@ def prepare(config: RunConfig) -> Session:
 
 def _resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
     """The configuration with what it left open filled in."""
-    backbones = [f"{s.suite.name}: {s.backbone}" for s in found]
+    backbones = [f"{s.suite.name}: {s.model}" for s in found]
     rows = {s.suite.name: [row.name for row in s.rows] for s in found}
     filled = {"backbones": backbones, "rows": rows, "precision": config.precision or "fp32"}
     return config.results() | filled

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from bench.dataset import Suite
+from bench.ends import Ends
 from bench.errors import InputError
 from bench.method import Method, Models
 from bench.metrics import Metric
@@ -22,7 +23,7 @@ from bench.recipes import (
     Recipe,
     TextHead,
     Tuned,
-    is_seeded,
+    is_tuned,
 )
 from bench.registry import find_method, methods
 
@@ -83,7 +84,8 @@ class Study:
     """One suite, one backbone, the rows to fill and how they are trained, chosen and measured.
 
     `suite` is as `protocol` has it. `precision` is that of evaluation forwards, `curves` whether
-    every candidate of a row is evaluated on the shifts, `notes` the watermarks of every record.
+    every candidate of a row is evaluated on the shifts, `notes` the watermarks of every record,
+    `ends` the classifiers that were made elsewhere, if any.
     """
 
     suite: Suite
@@ -95,10 +97,18 @@ class Study:
     metrics: tuple[Metric, ...]
     curves: bool
     notes: tuple[str, ...] = ()
+    ends: Ends | None = None
+
+    @property
+    def model(self) -> str:
+        """How reports name the model: the backbone, or whatever the classifiers are made of."""
+        return self.ends.model if self.ends else str(self.backbone)
 
     @cached_property
     def zero_shot(self) -> Classifier:
         """The zero-shot classifier of the task."""
+        if self.ends is not None:
+            return self.ends.zero_shot
         task = self.suite.task
         head = TextHead(self.backbone, task.classnames, task.templates, precision=self.precision)
         return Classifier(Pretrained(self.backbone), head)
@@ -116,7 +126,7 @@ class Study:
         if row.base is None:
             return ground
         base = row.base.method.recipe(ground)
-        if not is_seeded(base):
+        if not is_tuned(base):
             raise InputError(f"{row.name}: {row.base.name} is not fine-tuned and can be no base")
         return replace(ground, base=base)
 

@@ -39,24 +39,24 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
     form = read(path)
     bases = (path.parent,) if data is None else (data, path.parent)
     opener = _Opener(form.name, bases, cache)
-    with _naming(path, "classes"):
-        classes = _classes(form.classes, opener)
-    with _naming(path, "templates"):
+    with naming(path, "classes"):
+        classes = class_names(form.classes, opener.bases)
+    with naming(path, "templates"):
         templates = _templates(form.templates)
-    with _naming(path, "train"):
+    with naming(path, "train"):
         labelled = opener.split("train", form.train, classes)
-    with _naming(path, "selection"):
+    with naming(path, "selection"):
         train, selection = _selection(form, opener, classes, labelled)
         apart = _Apart()
         apart.add("train", labelled)
         if form.selection.holdout is None:
             apart.add("selection", selection)
-    with _naming(path, "test"):
+    with naming(path, "test"):
         test = opener.split("test", form.test, classes)
         apart.add("test", test)
     shifts = []
     for name, shift in form.shifts.items():
-        with _naming(path, f"shifts.{name}"):
+        with naming(path, f"shifts.{name}"):
             shifts.append(_shift(name, shift, opener, classes, test))
             if shift.corrupt is None:
                 apart.check(name, shifts[-1].split)
@@ -96,7 +96,7 @@ def _describe(shift: ShiftForm) -> str:
 
 
 @contextmanager
-def _naming(path: Path, where: str) -> Iterator[None]:
+def naming(path: Path, where: str) -> Iterator[None]:
     """Put the suite file and the field before the text of an InputError."""
     try:
         yield
@@ -121,11 +121,12 @@ class _Opener:
 # Classes and templates
 
 
-def _classes(raw: Any, opener: _Opener) -> Classes:
+def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
+    """The classes under the key ``classes``; a file of names is looked for in `bases`."""
     if raw == IMAGENET_CLASSES:
         return imagenet_classes()
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        lines = text_of(locate(_text(raw["file"]), opener.bases)).splitlines()
+        lines = text_of(locate(_text(raw["file"]), bases)).splitlines()
         raw = [line.strip() for line in lines if line.strip()]
     if isinstance(raw, list):
         raw = _pairs((name, name) for name in raw)
@@ -219,11 +220,11 @@ def _shift(name: str, form: ShiftForm, opener: _Opener, classes: Classes, test: 
         return Shift(
             name, corruptions.corrupted(test, form.corrupt, form.severity, form.seed, title)
         )
-    own, labels = _label_map(form.classes, classes)
+    own, labels = label_map(form.classes, classes)
     return Shift(name, opener.split(name, form, own), labels)
 
 
-def _label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
+def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
     """(the shift's own classes, map from the task's); `raw` as under ``classes`` of a shift."""
     if raw is None:
         return classes, LabelMap()

@@ -10,7 +10,7 @@ import re
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import pydantic
 import yaml
@@ -25,20 +25,21 @@ RESERVED = ("all", "available", "id", "ood")
 def _safe(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         message = f"name {name!r} must be letters, digits, '.', '_' and '-', the first no sign"
-        raise _invalid(message)
+        raise invalid(message)
     if name in RESERVED:
-        raise _invalid(f"name {name!r} is reserved: choose another one")
+        raise invalid(f"name {name!r} is reserved: choose another one")
     return name
 
 
-def _invalid(message: str) -> PydanticCustomError:
+def invalid(message: str) -> PydanticCustomError:
+    """The error of a validator, its message as it is."""
     return PydanticCustomError("suite_file", "{message}", {"message": message})
 
 
 Name = Annotated[str, pydantic.AfterValidator(_safe)]
 
 
-class _Strict(pydantic.BaseModel):
+class Strict(pydantic.BaseModel):
     """A mapping whose unknown keys are refused, the nearest valid ones first."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -48,10 +49,10 @@ class _Strict(pydantic.BaseModel):
     def _known_keys(cls, raw: Any) -> Any:
         valid = [f.alias or name for name, f in cls.model_fields.items()]
         if not isinstance(raw, Mapping):
-            raise _invalid(f"expected a mapping with keys of: {', '.join(valid)}; got {raw!r}")
+            raise invalid(f"expected a mapping with keys of: {', '.join(valid)}; got {raw!r}")
         for key in raw:
             if key not in valid:
-                raise _invalid(str(unknown("key", str(key), valid)))
+                raise invalid(str(unknown("key", str(key), valid)))
         return cls._checked(raw)
 
     @classmethod
@@ -59,7 +60,7 @@ class _Strict(pydantic.BaseModel):
         return raw
 
 
-class Source(_Strict):
+class Source(Strict):
     """Where images come from: just one of the keys in `kinds`, with the options it takes."""
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {"folder": frozenset(), "list": frozenset()}
@@ -72,10 +73,10 @@ class Source(_Strict):
         given = [kind for kind in cls.kinds if raw.get(kind) is not None]
         if len(given) != 1:
             got = f"got {' and '.join(given)}" if given else "got none"
-            raise _invalid(f"expected just one of {', '.join(cls.kinds)}; {got}")
+            raise invalid(f"expected just one of {', '.join(cls.kinds)}; {got}")
         for key in raw:
             if key != given[0] and key not in cls.kinds[given[0]]:
-                raise _invalid(f"{key!r} does not go with {given[0]!r}")
+                raise invalid(f"{key!r} does not go with {given[0]!r}")
         return raw
 
 
@@ -106,7 +107,7 @@ class ShiftForm(Source):
     classes: Any = None
 
 
-class SuiteFile(_Strict):
+class SuiteFile(Strict):
     """The whole file."""
 
     name: Name
@@ -125,11 +126,19 @@ class SuiteFile(_Strict):
     defaults: dict[str, dict[str, Any]] = {}
 
 
+F = TypeVar("F", bound=Strict)
+
+
 def read(path: Path) -> SuiteFile:
-    """The checked form of the file `path`. Raises InputError."""
+    """The checked form of the suite file `path`. Raises InputError."""
+    return parsed(path, SuiteFile)
+
+
+def parsed(path: Path, form: type[F]) -> F:
+    """The file `path` checked against a form. Raises InputError."""
     try:
         raw = yaml.load(text_of(path), Loader=_Loader)
-        return SuiteFile.model_validate(raw)
+        return form.model_validate(raw)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"] if part != "[key]")

@@ -35,7 +35,9 @@ from bench.recipes import (
     Backbone,
     Classifier,
     Encoder,
+    External,
     Head,
+    Imported,
     Merged,
     Pretrained,
     Recipe,
@@ -168,7 +170,7 @@ def _head(recipe: Recipe | Head) -> Matrix:
     match head:
         case Merged():
             return _blend(head, _head)
-        case Tuned():
+        case Tuned() | Imported() | External():
             encoder, error = _encoder(head), 0.1
         case TextHead():
             encoder, error = _encoder(Pretrained(head.backbone)), 0.3
@@ -239,7 +241,7 @@ def _check_needs(method: Method, models: Models, choices: Sequence[Choice]) -> N
     for needs in (*(method.needs(models, c) for c in choices), method.train_needs(models)):
         assert isinstance(needs, tuple), f"{method.name}: needs must be tuples, got {needs!r}"
         for recipe in needs:
-            assert isinstance(recipe, Classifier | Tuned | Merged), (
+            assert isinstance(recipe, Classifier | Tuned | Merged | Imported), (
                 f"{method.name} needs {recipe!r}, which is no classifier's recipe"
             )
             key_of(recipe)

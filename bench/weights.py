@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from bench.addresses import weights_key
 from bench.errors import InputError
-from bench.recipes import Encoder, Fisher, Merged, Pretrained, Tuned
+from bench.heads import gone
+from bench.recipes import Encoder, External, Fisher, Imported, Merged, Pretrained, Tuned
 from bench.store import MissingOutput, Store
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 State = Mapping[str, "Tensor"]
+Whole = Pretrained | Tuned | Imported | External | Fisher
+"""Encoders that are no merge, and what weighs the entries of merges."""
 
 
 def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, Tensor]:
@@ -91,7 +94,7 @@ def _check(states: Sequence[State]) -> None:
                 raise InputError(f"cannot merge weights: {name} differs and is no real number")
 
 
-def encoder_state(encoder: Encoder, known: Callable[[Pretrained | Tuned | Fisher], State]) -> State:
+def encoder_state(encoder: Encoder, known: Callable[[Whole], State]) -> State:
     """The image tower's state dict; `known` gives those that are no merge, and Fishers."""
     if isinstance(encoder, Merged):
         parts = [encoder_state(part, known) for part in encoder.parts]  # type: ignore[arg-type]
@@ -102,13 +105,16 @@ def encoder_state(encoder: Encoder, known: Callable[[Pretrained | Tuned | Fisher
     return known(encoder)
 
 
-def tuned_encoder(recipe: Tuned | Fisher, store: Store) -> dict[str, Tensor]:
-    """The image tower's part of stored weights, on the CPU; MissingOutput if they are absent."""
+def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -> dict[str, Tensor]:
+    """The image tower's part of stored weights, on the CPU.
+
+    Raises MissingOutput if they are absent, InputError if they were imported.
+    """
     from safetensors.torch import load
 
     key = weights_key(recipe)
     data = store.read(store.path("weights", key))
     if data is None:
-        raise MissingOutput(f"weights {key}")
+        raise gone(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")
     prefix = "encoder."
     return {n.removeprefix(prefix): t for n, t in load(data).items() if n.startswith(prefix)}

@@ -15,13 +15,14 @@ LAYERS = (
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
      "readers", "corruptions", "suite_form", "suite_file", "provenance", "processes",
-     "progress", "streams", "embedded"},
+     "progress", "streams", "embedded", "ends", "imports",
+     "outputs_form", "outputs_file"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
      "estimators"},
     # 3: decisions
-    {"study", "plan", "run", "request"},
+    {"study", "plan", "run", "request", "importing", "scoring"},
     # 4: output
     {"agreement", "leaderboard", "tables", "report", "console", "display", "catalogue", "session"},
     # edge
