@@ -29,7 +29,7 @@ HELP = {
     "shifts": "Shifts, comma separated, or 'all'. [default: all]",
     "model": "open_clip model name, or 'tiny'. [default: the suite's]",
     "pretrained": "Pretrained tag (downloads) or checkpoint file. [default: the suite's]",
-    "imported": "Classifiers of `bench import`: its zero-shot and e2e-ft, nothing is trained.",
+    "imported": "Zero-shot and e2e-ft are those of this `bench import`; the rest is trained.",
     "seeds": "Seeds of the trainings, comma separated. [default: 0]",
     "data": "Folder with the data sets; also $BENCH_DATA.",
     "device": "auto, cpu, cuda, cuda:1, mps. [default: auto]",

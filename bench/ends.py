@@ -5,6 +5,7 @@ A study with `Ends` takes its zero-shot classifier and its fine-tuned bases from
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -51,9 +52,15 @@ class Ends:
     bases: Mapping[str, Given]
 
     def applied(self, row: Row) -> Row:
-        """The row with its method, or its base's, replaced by what is given under that name."""
+        """The row with its method, or its base's, replaced by what is given under that name.
+
+        Raises InputError for ``NAME@EPOCH`` or ``NAME+ls`` of a given NAME.
+        """
         if row.base is not None:
             return replace(row, base=self.applied(row.base))
+        name = re.split("[@+]", row.label)[0]
+        if name in self.bases and row.label not in self.bases:
+            raise InputError(f"{row.label}: {name} was trained elsewhere, as it is: leave it out")
         if row.label in self.bases:
             return replace(row, method=self.bases[row.label])
         return row

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bench.errors import InputError
 from bench.parameters import Fraction
 from bench.posthoc import log_softmax
-from bench.recipes import Classifier, Recipe, Tuned
+from bench.recipes import Classifier, Imported, Recipe, Tuned, head_of
 from bench.trainer import Trainer
 
 Choice = Mapping[str, float]
@@ -50,7 +50,14 @@ class Models:
     seed: int
 
     def tuned(self, start: Recipe, trainer: Trainer) -> Tuned:
-        """`start` trained by `trainer` on the training split with the seed."""
+        """`start` trained by `trainer` on the training split with the seed.
+
+        Raises InputError for a trainer of both towers where `start` has one alone.
+        """
+        if trainer.tunes_text and isinstance(head_of(start), Imported):
+            raise InputError(
+                f"training {trainer.title} needs a text tower, and imported classifiers have none"
+            )
         selection = self.selection if trainer.selects else None
         return Tuned(start, trainer, self.train, self.seed, selection)
 

@@ -16,9 +16,9 @@ from bench.models import backbone
 from bench.parameters import parameters
 from bench.paths import cache_dir, data_dir
 from bench.protocol import Protocol, protocol
-from bench.recipes import backbone_of, is_seeded
+from bench.recipes import backbone_of
 from bench.registry import datasets, find_dataset
-from bench.study import Row, Settings, Study, controls, parse_rows, reads
+from bench.study import Row, Settings, Study, controls, parse_rows
 
 HIDDEN = frozenset({"micro"})
 """Suites that ``--suite available`` leaves out: they are for tests."""
@@ -80,7 +80,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     else:
         identity = backbone_of(imported.zero_shot)
     rows = asked_rows(config, Settings(rules.parameters(), suite.defaults))
-    study = Study(
+    return Study(
         suite=suite,
         backbone=identity,
         rows=rows if imported is None else tuple(imported.applied(row) for row in rows),
@@ -92,17 +92,13 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         notes=tuple(notes),
         ends=imported,
     )
-    for row, _, models in study.entries() if imported else ():
-        if any(is_seeded(recipe) for recipe in reads(row.method, models)):
-            raise InputError(f"{row.name}: with --imported nothing is trained: leave it out")
-    return study
 
 
 def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> Ends:
     """The classifiers of ``--imported``, checked against what else was asked for.
 
-    Raises InputError for another backbone or other classes than they were imported with, for
-    options of trainings, and where nothing may be chosen on the selection split.
+    Raises InputError for another backbone or other classes than they were imported with, and
+    where nothing may be chosen on the selection split.
     """
     found = imports.read(cache, config.imported or "")
     if suite.task.classnames != found.classes:
@@ -110,12 +106,6 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
             f"--imported {found.name}: its {len(found.classes)} classes are not the "
             f"{len(suite.task.classnames)} of suite {suite.name}: run bench import with that suite"
         )
-    for option, is_given in (
-        ("--train-batch-size", config.train_batch_size is not None),
-        ("--shots", config.shots is not None),
-    ):
-        if is_given:
-            raise InputError(f"{option}: with --imported nothing is trained: leave it out")
     model = config.model or found.model
     identity = backbone(model, config.pretrained or found.pretrained, cache)
     if (identity.model, identity.digest) != (found.model, found.backbone_digest):
