@@ -95,7 +95,9 @@ def _described(**fields: object) -> Import:
     try:
         return Import.model_validate(fields)
     except pydantic.ValidationError as error:
-        raise InputError(f"--name: {error.errors()[0]['msg']}") from error
+        first = error.errors(include_url=False)[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"--{option}: {first['msg']}") from error
 
 
 def _check_pair(zero_shot: Path, tuned: Path, pair: Pair, task: Task) -> None:

@@ -45,7 +45,7 @@ class Import(pydantic.BaseModel):
     backbone_digest: str
     classes: tuple[str, ...]
     normalize: bool
-    trained_on: str
+    trained_on: str = pydantic.Field(min_length=1)
     unseen: tuple[str, ...]
     shares_encoder: bool
     zero_shot: Source

@@ -260,7 +260,12 @@ def test_another_tower_is_refused(pair: Pair, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["all", "a/b", ""])
 def test_bad_names_are_refused(pair: Pair, name: str, tmp_path: Path) -> None:
-    assert_refused(take(pair, tmp_path, "--name", name), "--name")
+    assert_refused(take(pair, tmp_path, "--name", name), "--name: name")
+
+
+def test_what_was_trained_on_is_not_left_blank(pair: Pair, tmp_path: Path) -> None:
+    """Blank would mean: on nothing, so that nothing could leak."""
+    assert_refused(take(pair, tmp_path, "--trained-on", ""), "--trained-on", "at least 1")
 
 
 def test_a_name_is_not_taken_twice(pair: Pair, tmp_path: Path) -> None:
