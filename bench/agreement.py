@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bench.errors import InputError
-from bench.records import Record
+from bench.records import Place, Record
 
 ADVICE = "report their runs separately"
 
@@ -44,9 +44,9 @@ def conflict(record: Record, other: float) -> str:
     )
 
 
-def row_name(record: Record) -> str:
+def row_name(place: Place) -> str:
     """``METHOD`` or ``METHOD:BASE``, as on the command line."""
-    return f"{record.method}:{record.base}" if record.base else record.method
+    return f"{place.method}:{place.base}" if place.base else place.method
 
 
 def _row(record: Record) -> str:

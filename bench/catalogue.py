@@ -15,6 +15,7 @@ from bench.metrics import METRICS
 from bench.parameters import parameters, with_parameters
 from bench.paths import cache_dir, data_dir
 from bench.plan import Counts, Plan
+from bench.presets import PRESETS
 from bench.protocol import PROTOCOLS, Protocol
 from bench.records import Missing, Record
 from bench.registry import datasets, find_dataset, find_method, methods
@@ -23,7 +24,7 @@ from bench.selection import RULES
 from bench.session import Estimate
 from bench.tables import phrase
 
-KINDS = ("methods", "suites", "shifts", "metrics", "rules", "protocols")
+KINDS = ("methods", "suites", "shifts", "tables", "metrics", "rules", "protocols")
 
 
 def listing(what: str | None, data: Path | None) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
         "methods": lambda: {n: m.summary for n, m in methods().items()},
         "suites": lambda: {n: _suite_line(n, data) for n in datasets()},
         "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
+        "tables": lambda: {n: p.title for n, p in PRESETS.items()},
         "metrics": lambda: {n: m.title for n, m in METRICS.items()},
         "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
         "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
@@ -196,8 +198,11 @@ def plan_data(
 
 def result_data(out: Path, records: Sequence[Record], missing: Sequence[Missing]) -> dict[str, Any]:
     """The result of a run for ``--json``."""
-    cells = [r.model_dump(mode="json", exclude={"provenance"}) for r in records if r.kind == "cell"]
-    return {"out": str(out), "cells": cells, "missing": [m.model_dump() for m in missing]}
+    shown = {
+        name: [r.model_dump(mode="json", exclude={"provenance"}) for r in records if r.kind == kind]
+        for name, kind in (("cells", "cell"), ("scaled", "scaled"))
+    }
+    return {"out": str(out), **shown, "missing": [m.model_dump() for m in missing]}
 
 
 def _number(count: int, thing: str) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HELP = {
     "suite": "Suites, comma separated: names, a suite file (my.yaml), or 'available' for all "
     "whose data is found. [default: mini]",
+    "table": "The rows of a paper's table, shown in its form: vrf-table1 or carot-slides; in place "
+    "of --methods.",
     "methods": "Methods, comma separated, such as vrf,wise-ft or vrf:e2e-ft, or 'all'. Their "
     "bases and zero-shot are included. [default: wise-ft,ose,vrf]",
     "shifts": "Shifts, comma separated, or 'all'. [default: all]",
@@ -62,6 +64,7 @@ def _option(name: str, metavar: str | None = None, **kind: Any) -> Callable[...,
 
 RUN_OPTIONS = (
     _option("suite", "NAMES"),
+    _option("table", "NAME"),
     _option("methods", "NAMES"),
     _option("shifts", "NAMES"),
     _option("model", "NAME"),
@@ -206,12 +209,14 @@ def import_command(kind: str, cache_dir: Path | None, **options: Any) -> None:
 
 
 @cli.command("list")
-@click.argument("what", required=False, metavar="[methods|suites|shifts|metrics|rules|protocols]")
+@click.argument(
+    "what", required=False, metavar="[methods|suites|shifts|tables|metrics|rules|protocols]"
+)
 @click.option("--data", type=PATH, help=HELP["data"])
 @JSON
 @DEBUG
 def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
-    """List methods, suites and their shifts, metrics, selection rules and protocols."""
+    """List methods, suites and their shifts, papers' tables, metrics, rules and protocols."""
     from bench import catalogue
     from bench.paths import data_dir
 
@@ -238,7 +243,7 @@ def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
     """Write report.md and report.html again from the records of one or more finished RUNS."""
     from bench import report
     from bench.paths import check_writable
-    from bench.session import read_run
+    from bench.session import read_presets, read_run
 
     if len(runs) > 1 and out is None:
         raise InputError("bench report of several runs needs --out FOLDER")
@@ -246,7 +251,8 @@ def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
     folders = [read_run(run) for run in runs]
     records = {r.model_dump_json(): r for found, _ in folders for r in found}
     missing = [m for _, lacking in folders for m in lacking]
-    for path in report.write(target, records.values(), missing):
+    presets = dict.fromkeys(preset for run in runs for preset in read_presets(run))
+    for path in report.write(target, records.values(), missing, tuple(presets)):
         say(str(path), sys.stdout)
 
 
@@ -288,7 +294,7 @@ def _show_result(session: Session, outcomes: Sequence[Outcome], as_json: bool) -
     else:
         from bench.display import leaderboards
 
-        say(leaderboards(records, missing), sys.stdout)
+        say(leaderboards(records, missing, session.presets), sys.stdout)
         say(f"report: {session.out / 'report.html'} and report.md", sys.stdout)
     if missing:
         reasons = [f"{m.method} on {m.shift}: {m.reason}" for m in missing]

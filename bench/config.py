@@ -11,6 +11,7 @@ import yaml
 from pydantic_core import PydanticCustomError
 
 from bench.errors import InputError, unknown
+from bench.presets import find_preset
 from bench.selection import RULES
 
 
@@ -59,6 +60,7 @@ class RunConfig(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     suite: Names = ("mini",)
+    table: Name | None = None
     methods: Names = ("wise-ft", "ose", "vrf")
     shifts: Names = ("all",)
     model: Name | None = None
@@ -109,7 +111,21 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         raise InputError(f"{where} {first['input']}: {first['msg']}") from error
     if config.select is not None and config.select not in RULES:
         raise unknown("selection rule", config.select, RULES)
-    return config.model_copy(update={"set": _merged(config.set, assigned)})
+    return _tabled(config).model_copy(update={"set": _merged(config.set, assigned)})
+
+
+def _tabled(config: RunConfig) -> RunConfig:
+    """The configuration with the methods of its table, if it names one.
+
+    Raises InputError for an unknown table, and for methods or shifts beside one.
+    """
+    if config.table is None:
+        return config
+    preset = find_preset(config.table)
+    for name in ("methods", "shifts"):
+        if name in config.model_fields_set:
+            raise InputError(f"--table {config.table} fixes the {name}: leave --{name} out")
+    return config.model_copy(update={"methods": preset.methods})
 
 
 def parse_assignments(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:

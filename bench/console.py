@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from rich import box
@@ -24,12 +25,23 @@ def table(board: Board, width: int = NARROW) -> Table:
     Where it does not fit, deviations are left out first and long headers cut then.
     """
     content = tables.leaderboard(board)
+    return _dressed(content, _title(board), lambda small: _caption(board, small), width)
+
+
+def in_form(content: tables.Table, width: int = NARROW) -> Table:
+    """A table in the form of a paper's, likewise."""
+    return _dressed(content, Text(tables.printable(content.caption)), lambda _: "", width)
+
+
+def _dressed(
+    content: tables.Table, title: Text, caption: Callable[[bool], str], width: int
+) -> Table:
     lines = [line for group in content.groups for line in group]
     width -= len(content.columns) - 1  # one space between columns
     small = sum(_body(content, small=True)) <= width
     made = Table(
-        title=_title(board),
-        caption=Text(_caption(board, small)),
+        title=title,
+        caption=Text(caption(small)),
         title_justify="left",
         caption_justify="left",
         title_style="bold",
@@ -45,9 +57,8 @@ def table(board: Board, width: int = NARROW) -> Table:
         made.add_column(header, justify=justify, width=space, overflow="ellipsis")
     for line in lines:
         last = any(line is group[-1] for group in content.groups)
-        made.add_row(
-            *(_text(item, small) for item in line.items), style=_STYLES[line.kind], end_section=last
-        )
+        texts = [_text(item, small and index > 0) for index, item in enumerate(line.items)]
+        made.add_row(*texts, style=_STYLES[line.kind], end_section=last)
     return made
 
 
@@ -55,7 +66,10 @@ _STYLES = {"difference": "italic cyan", "head": "italic dim", "row": "", "member
 
 
 def _text(item: Item, small: bool) -> Text:
-    """A cell (never parsed for markup), its deviation close by: ``44.6±0.3``."""
+    """A cell (never parsed for markup), its deviation close by: ``44.6±0.3``.
+
+    Names are shown without their small print: a line above tells what is no method.
+    """
     waiting = bool(item.reasons) and set(item.reasons) <= {PENDING, UNRECORDED}
     value = DOT if waiting and item.text == tables.DASH else tables.printable(item.text)
     text = Text(overflow="ellipsis", no_wrap=True).append(
@@ -70,20 +84,23 @@ def _body(content: tables.Table, small: bool) -> list[int]:
     """The columns' widths by their bodies alone."""
     columns: list[list[int]] = [[1] for _ in content.columns]
     for line in (line for group in content.groups for line in group):
-        for column, item in zip(columns, line.items, strict=False):
-            column.append(_text(item, small).cell_len)
+        for index, item in enumerate(line.items):
+            columns[index].append(_text(item, small and index > 0).cell_len)
     first, *others = map(max, columns)
     return [min(first, LONGEST_NAME), *others]
 
 
 def _widths(content: tables.Table, small: bool, width: int) -> list[int]:
-    """The columns' widths, headers shown as far as they fit."""
+    """The columns' widths, headers shown as far as they fit, and then the whole of long names."""
     body = _body(content, small)
+    lines = [line for group in content.groups for line in group]
+    names = max([body[0], *(_text(line.items[0], small=False).cell_len for line in lines)])
     headers = [Text(tables.printable(name)).cell_len for name in content.columns]
     for longest in range(max(headers), 0, -1):
         found = [max(b, min(h, longest)) for b, h in zip(body, headers, strict=True)]
         if sum(found) <= width:
-            return found
+            room = width - sum(found)
+            return [min(names, found[0] + room), *found[1:]]
     return body
 
 

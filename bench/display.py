@@ -22,7 +22,9 @@ from rich.progress import Task as Bar
 from rich.text import Text
 
 from bench import console
+from bench.forms import in_form
 from bench.leaderboard import boards
+from bench.presets import Preset
 from bench.progress import Task
 from bench.records import Missing, Record
 from bench.streams import say
@@ -148,10 +150,18 @@ def display(asked: Sequence[Missing], quiet: bool) -> AbstractContextManager[Dis
     return LineDisplay()
 
 
-def leaderboards(records: Sequence[Record], missing: Sequence[Missing]) -> str:
-    """All leaderboards as text for standard output, coloured if it is a terminal."""
+def leaderboards(
+    records: Sequence[Record], missing: Sequence[Missing], presets: Sequence[Preset] = ()
+) -> str:
+    """All leaderboards as text for standard output, coloured if it is a terminal.
+
+    The tables of `presets` come before the leaderboard whose rows they show.
+    """
     output = Console()
+    found = [in_form(preset, records, missing) for preset in presets]
     with output.capture() as captured:
         for board in boards(records, missing):
+            for content in (tables[board.key] for tables in found if board.key in tables):
+                output.print(console.in_form(content, output.width))
             output.print(console.table(board, output.width))
     return captured.get().rstrip("\n")

@@ -6,16 +6,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean, stdev
+from typing import Literal
 
 from bench import agreement
 from bench.errors import InputError, unknown
 from bench.metrics import METRICS
-from bench.records import Missing, Record
+from bench.records import Missing, Record, Role
 
 ID = "id"
 MEAN = "OOD mean"
@@ -24,11 +26,26 @@ PENDING = "pending"
 UNRECORDED = "no record"
 """The reason given for an absent cell that no `Missing` explains."""
 
-ORDER = ("zero-shot", "linear", "e2e-ft", "lp-ft", "flyp", "carot", "wise-ft", "ose", "vrf")
+ORDER = (
+    "zero-shot", "linear", "linear-lbfgs",
+    "e2e-ft", "ema", "l2-sp", "lp-ft", "lp-ft-sgd", "lp-ft-raw", "flyp", "carot-slides", "carot",
+    "wise-ft", "fisher", "soup", "greedy-soup", "ose", "ose-logits", "ose-calibrated", "vrf",
+    "vrf-shuffled", "vrf-constant", "vrf-all-correct",
+)  # fmt: skip
 """Rows come in this order, first those without a base; then other names, alphabetically."""
-DIFFERENCES = (("vrf", "ose"), ("vrf", "wise-ft"))
+DIFFERENCES = (("vrf", "ose"), ("vrf", "ose-calibrated"), ("vrf", "wise-ft"))
+"""Rows are subtracted from each other where both are methods of one group."""
+MARKS: Mapping[Role, str] = {
+    "method": "",
+    "control": "(control)",
+    "oracle": "(chosen in hindsight)",
+}
+"""What follows the title of a row that is no method; roles come in this order."""
 
 Seed = int | None
+Kind = Literal["cell", "scaled"]
+KINDS: tuple[Kind, ...] = ("cell", "scaled")
+"""The kinds of records that are cells of leaderboards: without and with temperature scaling."""
 Key = tuple[str, str, str, tuple[str, ...]]
 """What separates leaderboards: suite, model, protocol, watermarks."""
 _Name = tuple[str, str | None]
@@ -86,6 +103,7 @@ class Row:
     title: str
     seeds: tuple[Seed, ...]
     cells: tuple[Cell, ...]
+    role: Role = "method"
 
     @property
     def complete(self) -> bool:
@@ -102,7 +120,8 @@ class Row:
 class Group:
     """Rows that belong together: those of no base (`base` None), or a base and its ensembles.
 
-    The base's own row comes first; it is not there if it was not run.
+    The base's own row comes first; it is not there if it was not run. Methods come before
+    controls, and those before what was chosen in hindsight.
     """
 
     base: str | None
@@ -113,6 +132,10 @@ class Group:
     def lacks_base(self) -> bool:
         """Whether the base's own row was not run."""
         return self.base is not None and self.rows[0].base is not None
+
+    def of(self, role: Role) -> tuple[Row, ...]:
+        """The rows of one role."""
+        return tuple(row for row in self.rows if row.role == role)
 
 
 @dataclass(frozen=True)
@@ -198,6 +221,7 @@ class _Entry:
     method: str
     base: str | None
     title: str
+    role: Role = "method"
     values: Mapping[tuple[str, Seed], float] = field(default_factory=dict)
     reasons: Mapping[tuple[str, Seed], str] = field(default_factory=dict)
 
@@ -218,7 +242,7 @@ class _Entry:
     def row(self, columns: Sequence[str]) -> Row:
         """The entry as a row."""
         cells = tuple(self._cell(column) for column in columns)
-        return Row(self.method, self.base, self.title, self.seeds, cells)
+        return Row(self.method, self.base, self.title, self.seeds, cells, self.role)
 
     def _cell(self, column: str) -> Cell:
         found = [self.values[column, s] for s in self.seeds if (column, s) in self.values]
@@ -229,25 +253,29 @@ class _Entry:
 
 
 def boards(
-    records: Iterable[Record], missing: Iterable[Missing] = (), metric: str = "top1"
+    records: Iterable[Record],
+    missing: Iterable[Missing] = (),
+    metric: str | Scale = "top1",
+    kind: Kind = "cell",
 ) -> tuple[Board, ...]:
     """One leaderboard per suite, model, protocol and set of watermarks.
 
-    Clean ones come before watermarked ones. The structure (rows, columns) is the same for every
-    metric. A `Missing` makes a cell only where there is no record. Raises InputError for an
-    unknown metric, or for records that cannot share a leaderboard: two different values for one
-    cell, or numbers that were made differently (`agreement.check`).
+    Clean ones come before watermarked ones. Values are those of records of one `kind`; the
+    structure (rows, columns) is the same for every metric and kind. A metric may be given by the
+    scale on which it is to be printed. A `Missing` makes a cell only where there is no record.
+    Raises InputError for an unknown metric, or for records that cannot share a leaderboard: two
+    different values for one cell, or numbers that were made differently (`agreement.check`).
     """
     scale = _scale(metric)
     explained = sorted(missing, key=lambda m: (m.reason != PENDING, m.reason))
     asked: dict[Key, list[Record | Missing]] = defaultdict(list)
-    items: list[Record | Missing] = [*(r for r in records if r.kind == "cell"), *explained]
+    items: list[Record | Missing] = [*(r for r in records if r.kind in KINDS), *explained]
     for item in items:
         asked[key_of(item)].append(item)
     for same in asked.values():
         agreement.check(item for item in same if isinstance(item, Record))
     order = sorted(asked, key=lambda k: (k[0], k[1], bool(k[3]), k[2], k[3]))
-    return tuple(_board(key, asked[key], scale) for key in order)
+    return tuple(_board(key, asked[key], scale, kind) for key in order)
 
 
 def curves(records: Iterable[Record], metric: str = "top1") -> tuple[Curve, ...]:
@@ -273,16 +301,18 @@ def key_of(item: Record | Missing) -> Key:
     return (item.suite, item.model, item.protocol, tuple(sorted(item.notes)))
 
 
-def _scale(metric: str) -> Scale:
+def _scale(metric: str | Scale) -> Scale:
+    if isinstance(metric, Scale):
+        return metric
     if metric not in SCALES:
         raise unknown("metric", metric, SCALES)
     return SCALES[metric]
 
 
-def _board(key: Key, asked: Sequence[Record | Missing], scale: Scale) -> Board:
+def _board(key: Key, asked: Sequence[Record | Missing], scale: Scale, kind: Kind) -> Board:
     shifts, in_suite = _shifts(asked), max(item.shifts_in_suite for item in asked)
     bare = Board(*key, scale, shifts, in_suite, groups=())
-    return replace(bare, groups=_groups(_entries(asked, scale.metric, shifts), bare))
+    return replace(bare, groups=_groups(_entries(asked, scale.metric, kind, shifts), bare))
 
 
 def _shifts(asked: Sequence[Record | Missing]) -> tuple[str, ...]:
@@ -295,23 +325,27 @@ def _shifts(asked: Sequence[Record | Missing]) -> tuple[str, ...]:
 
 
 def _entries(
-    asked: Iterable[Record | Missing], metric: str, shifts: Sequence[str]
+    asked: Iterable[Record | Missing], metric: str, kind: str, shifts: Sequence[str]
 ) -> dict[_Name, _Entry]:
-    """One entry per (method, base), whether or not it has values of this metric."""
+    """One entry per (method, base), whether or not it has values of this metric and kind."""
     values: dict[_Name, dict[tuple[str, Seed], float]] = defaultdict(dict)
     reasons: dict[_Name, dict[tuple[str, Seed], str]] = defaultdict(dict)
     titles: dict[_Name, str] = {}
+    roles: dict[_Name, Role] = {}
     for item in asked:
         row, place = (item.method, item.base), (item.shift, item.seed)
         titles[row] = min(titles.get(row, item.title), item.title)
+        roles[row] = item.role
         if isinstance(item, Missing):
             reasons[row][place] = item.reason
             continue
         reasons[row].setdefault(place, UNRECORDED)
-        if item.metric == metric and values[row].setdefault(place, item.value) != item.value:
+        if (item.metric, item.kind) != (metric, kind):
+            continue
+        if values[row].setdefault(place, item.value) != item.value:
             raise InputError(agreement.conflict(item, values[row][place]))
     return {
-        row: _Entry(*row, title, values[row], reasons[row]).with_mean(shifts)
+        row: _Entry(*row, title, roles[row], values[row], reasons[row]).with_mean(shifts)
         for row, title in titles.items()
     }
 
@@ -324,16 +358,23 @@ def _groups(entries: Mapping[_Name, _Entry], board: Board) -> tuple[Group, ...]:
         rows = _with_best(rows, board.scale)
     bases = {base for _, base in entries if base is not None}
     alone = [m for m, base in entries if base is None and m not in bases]
-    first = tuple(rows[m, None] for m in sorted(alone, key=_order))
+    first = _by_role(rows[m, None] for m in sorted(alone, key=_order))
     groups = [Group(None, first)] if first else []
     for base in sorted(bases, key=_order):
         members = sorted((m for m, b in entries if b == base), key=_order)
         names = [(base, None), *((m, base) for m in members)]
-        pairs = ((a, b) for a, b in DIFFERENCES if a in members and b in members)
+        methods = [m for m in members if entries[m, base].role == "method"]
+        pairs = ((a, b) for a, b in DIFFERENCES if a in methods and b in methods)
         found = [_difference(entries[a, base], entries[b, base]) for a, b in pairs]
         differences = tuple(entry.row(columns) for entry in found if entry.values)
-        groups.append(Group(base, tuple(rows[n] for n in names if n in rows), differences))
+        found_rows = _by_role(rows[name] for name in names if name in rows)
+        groups.append(Group(base, found_rows, differences))
     return tuple(groups)
+
+
+def _by_role(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Methods first, controls and oracles after them."""
+    return tuple(sorted(rows, key=lambda row: list(MARKS).index(row.role)))
 
 
 def _difference(left: _Entry, right: _Entry) -> _Entry:
@@ -341,12 +382,12 @@ def _difference(left: _Entry, right: _Entry) -> _Entry:
     both = left.values.keys() & right.values.keys()
     values = {place: left.values[place] - right.values[place] for place in both}
     method, title = f"{left.method} - {right.method}", f"{left.title} - {right.title}"
-    return _Entry(method, left.base, title, values)
+    return _Entry(method, left.base, title, values=values)
 
 
 def _with_best(rows: Mapping[_Name, Row], scale: Scale) -> dict[_Name, Row]:
-    """The rows with the best of each column marked, among those that lack no cell."""
-    whole = {name: row for name, row in rows.items() if row.complete}
+    """The rows with the best of each column marked, among the methods that lack no cell."""
+    whole = {n: row for n, row in rows.items() if row.complete and row.role == "method"}
     choose = max if scale.higher_is_better else min
     columns = zip(*([cell.mean for cell in row.cells] for row in whole.values()), strict=True)
     best = [scale.text(choose(mean for mean in column if mean is not None)) for column in columns]
@@ -373,7 +414,7 @@ def _curve(
         candidates[tuple(sorted(record.choice.items()))].append(record)
     points = []
     for choice in sorted(candidates):
-        entry = _entries(candidates[choice], scale.metric, shifts)[name]
+        entry = _entries(candidates[choice], scale.metric, "curve", shifts)[name]
         id_cell, ood = entry.row((ID, MEAN)).cells
         takers = (s for s in entry.seeds if set(choice) <= set(chosen.get(s, {}).items()))
         points.append(Point(choice, id_cell, ood, tuple(takers)))
@@ -382,6 +423,6 @@ def _curve(
 
 
 def _order(method: str) -> tuple[int, str]:
-    """A row's place among its like; ``lp-ft+ls`` comes beside ``lp-ft``."""
-    family = method.partition("+")[0]
+    """A row's place among its like; ``lp-ft+ls`` and ``lp-ft@3`` come beside ``lp-ft``."""
+    family = re.split(r"[@+]|-oracle-", method)[0]
     return (ORDER.index(family) if family in ORDER else len(ORDER), method)

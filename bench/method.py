@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from annotated_types import MinLen
@@ -21,7 +21,9 @@ from bench.errors import InputError
 from bench.parameters import Fraction
 from bench.posthoc import log_softmax
 from bench.recipes import Classifier, Imported, Recipe, Tuned, head_of
-from bench.trainer import Trainer
+
+if TYPE_CHECKING:
+    from bench.trainer import Trainer
 
 Choice = Mapping[str, float]
 Fitted = Mapping[str, NDArray[Any]]

@@ -15,6 +15,8 @@ import pydantic
 
 from bench.errors import InputError
 
+Role = Literal["method", "control", "oracle"]
+
 
 class Place(pydantic.BaseModel):
     """Where a cell stands: what a measured cell and a missing one share.
@@ -46,7 +48,7 @@ class Place(pydantic.BaseModel):
     shifts_in_suite: int
     notes: tuple[str, ...] = ()
     protocol: str = "clean"
-    role: Literal["method", "control", "oracle"] = "method"
+    role: Role = "method"
 
 
 class Record(Place):

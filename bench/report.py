@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from bench import tables
-from bench.leaderboard import ID, SCALES, Board, Curve, Key, boards, curves, key_of
+from bench import forms, tables
+from bench.leaderboard import ID, KINDS, SCALES, Board, Curve, Key, Seed, boards, curves, key_of
 from bench.paths import write_atomic
+from bench.presets import Preset
 from bench.records import Missing, Record, sort_key
 from bench.tables import DASH, Item, Table
 
+CRITERIA = {
+    "nll": "T with the smallest NLL",
+    "confidence": "T at which the mean confidence is the accuracy",
+}
+"""What the criteria of temperature scaling are."""
 PROVENANCE = ("precision", "versions", "commit", "hardware")
 """What a report says of the records' provenance and its environment, where it is there."""
 
@@ -27,12 +34,32 @@ READING = (
     "A row that lacks a cell has no OOD mean and is not ranked. A dash in a cell: no value.",
     "Numbers are means over seeds ± the sample standard deviation. A single seed has none.",
     f"Rows into which no training went have no seeds: their deviation is a dash ({DASH}).",
-    "Best in bold, over all complete rows; ties at the printed precision are all bold.",
+    "Best in bold, over all complete rows of methods; ties at the printed precision are all bold.",
     "Rows marked + are ensembles of the zero-shot model with the fine-tuned model above them.",
     "Δ rows are differences, per seed and then averaged (accuracy: in points). Not ranked.",
-    "Parameters were chosen on the selection split only, never on the test set or a shift.",
 )
-CURVES = "Curves show every candidate on the test sets, chosen or not. Nothing was chosen by them."
+CHOSEN = "Parameters were chosen on the selection split only, never on the test set or a shift."
+CHOSEN_MOSTLY = (
+    "Parameters were chosen on the selection split, except where a warning or a row says otherwise."
+)
+SCALED = (
+    "w/ TS: after temperature scaling, softmax(log p / T), with one T for each row and seed, shown "
+    "as the mean over seeds. Accuracy has no such columns: T does not change the order of classes."
+)
+CONTROLS = "Controls check what makes a method work. They claim nothing and are not ranked."
+ORACLES = (
+    "Rows chosen in hindsight take their alpha on the test sets themselves: best alpha is that of "
+    "the highest OOD mean of the accuracy, best alpha by column each set's own. They are no "
+    "methods and are not ranked."
+)
+CURVES = (
+    "Curves show every candidate on the test sets, chosen or not. No method's choice was made by "
+    "them."
+)
+ON_TEST = (
+    "Chosen on the ID test set, as the official codes do: alpha, a, b, C and temperatures. "
+    "ID numbers are too good by what that gains."
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +83,13 @@ class Document:
 
 
 def write(
-    directory: Path, records: Iterable[Record], missing: Iterable[Missing] = ()
+    directory: Path,
+    records: Iterable[Record],
+    missing: Iterable[Missing] = (),
+    presets: Sequence[Preset] = (),
 ) -> tuple[Path, Path]:
     """Write ``report.md`` and ``report.html`` into `directory`, each in one step."""
-    content = document(records, missing)
+    content = document(records, missing, presets)
     texts = {directory / "report.md": markdown(content), directory / "report.html": html(content)}
     for path, text in texts.items():
         write_atomic(path, text.encode())
@@ -67,24 +97,54 @@ def write(
     return markdown_path, html_path
 
 
-def document(records: Iterable[Record], missing: Iterable[Missing] = ()) -> Document:
-    """The report's content. Raises InputError for records that contradict each other."""
+def document(
+    records: Iterable[Record],
+    missing: Iterable[Missing] = (),
+    presets: Sequence[Preset] = (),
+) -> Document:
+    """The report's content; the tables of `presets` come first in each chapter.
+
+    Raises InputError for records that contradict each other.
+    """
     ordered, absent = sorted(records, key=sort_key), tuple(missing)
-    by_metric = [boards(ordered, absent, metric) for metric in SCALES]
+    by_metric = {kind: [boards(ordered, absent, m, kind) for m in SCALES] for kind in KINDS}
+    in_form = [forms.in_form(preset, ordered, absent) for preset in presets]
     cells: dict[Key, list[Record]] = defaultdict(list)
     for record in ordered:
-        if record.kind == "cell":
+        if record.kind in KINDS:
             cells[key_of(record)].append(record)
     drawn: dict[Key, list[Curve]] = defaultdict(list)
     for curve in curves(ordered):
         drawn[curve.key].append(curve)
-    chapters = tuple(
-        _chapter(found, cells[found[0].key], drawn[found[0].key])
-        for found in zip(*by_metric, strict=True)
-    )
-    suites = ", ".join(sorted({board.suite for board in by_metric[0]}))
-    notes = (*READING, CURVES) if any(chapter.curves for chapter in chapters) else READING
-    return Document(f"Robust fine-tuning on {suites or 'no suite'}", chapters, notes)
+    chapters = []
+    for found, scaled in zip(*(zip(*by_metric[k], strict=True) for k in KINDS), strict=True):
+        key = found[0].key
+        first = [made[key] for made in in_form if key in made]
+        chapters.append(_chapter(found, scaled, cells[key], drawn[key], first))
+    suites = ", ".join(sorted({board.suite for board in by_metric["cell"][0]}))
+    title = f"Robust fine-tuning on {suites or 'no suite'}"
+    return Document(title, tuple(chapters), tuple(_notes(ordered, presets)))
+
+
+def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str]:
+    """How to read what is there."""
+    yield from READING
+    roles, kinds = {record.role for record in records}, {record.kind for record in records}
+    leaks = any(_protocol_of([record]).get("selects") == "test" for record in records)
+    yield CHOSEN_MOSTLY if leaks or "oracle" in roles else CHOSEN
+    if "scaled" in kinds:
+        yield SCALED
+    if "control" in roles:
+        yield CONTROLS
+    if "oracle" in roles:
+        yield ORACLES
+    if "curve" in kinds:
+        yield CURVES
+    for preset in presets:
+        yield (
+            f"In the form of {preset.title}: the rows and columns of {preset.source}. All numbers "
+            "are this run's; best in bold among the rows of that table."
+        )
 
 
 def markdown(document: Document) -> str:
@@ -142,26 +202,56 @@ def _markdown_item(item: Item) -> str:
     return f"{strong} {escape(item.small)}" if item.small else strong
 
 
-def _chapter(found: Sequence[Board], records: Sequence[Record], drawn: Sequence[Curve]) -> Chapter:
-    """A chapter from its leaderboard in every metric, its records and its curves."""
-    board = found[0]
-    others = [b for b in found[1:] if any(c.mean is not None for r in b.rows for c in r.cells)]
+def _chapter(
+    found: Sequence[Board],
+    scaled: Sequence[Board],
+    records: Sequence[Record],
+    drawn: Sequence[Curve],
+    first: Sequence[Table],
+) -> Chapter:
+    """A chapter from its leaderboard in every metric, its records, its curves and first tables."""
+    board, cells = found[0], [record for record in records if record.kind == "cell"]
+    temperatures = _temperatures(records)
+    calibrations = []
+    for plain, with_ts in zip(found[1:], scaled[1:], strict=True):
+        if any(cell.mean is not None for row in plain.rows for cell in row.cells):
+            calibrations.append(tables.calibration(plain, with_ts, temperatures))
+            temperatures = {}  # once is enough
     shown = (
+        *first,
         tables.leaderboard(board),
-        *((tables.ends(others),) if others else ()),
-        tables.choices(board, records),
+        *calibrations,
+        tables.choices(board, cells),
+        tables.protocol(_protocol_of(records)),
         tables.absences(board),
     )
     return Chapter(
         title=f"{board.suite}, {board.model}",
-        warnings=tuple(_warnings(board)),
+        warnings=tuple(_warnings(board, records)),
         facts=tuple(_facts(board, records)),
         tables=tuple(table for table in shown if table.groups),
         curves=tuple(tables.candidates(curve, board) for curve in drawn),
     )
 
 
-def _warnings(board: Board) -> Iterator[str]:
+def _temperatures(records: Iterable[Record]) -> dict[tuple[str, str | None], float]:
+    """Each row's temperature, by method and base: the mean over its seeds."""
+    found: dict[tuple[str, str | None], dict[Seed, float]] = defaultdict(dict)
+    for record in records:
+        if record.temperature is not None:
+            found[record.method, record.base][record.seed] = record.temperature
+    return {row: fmean(by_seed.values()) for row, by_seed in found.items()}
+
+
+def _protocol_of(records: Iterable[Record]) -> Mapping[str, Any]:
+    """The fields of the protocol, as the first record that names them has them; or none."""
+    said = (record.provenance.get("protocol") for record in records)
+    return next((facts for facts in said if isinstance(facts, Mapping)), {})
+
+
+def _warnings(board: Board, records: Sequence[Record]) -> Iterator[str]:
+    if _protocol_of(records).get("selects") == "test":
+        yield ON_TEST
     if board.notes:
         yield f"Not reportable: {', '.join(board.notes)}. Nothing here is ranked."
     if board.partial:
@@ -173,18 +263,23 @@ def _facts(board: Board, records: Sequence[Record]) -> Iterator[tuple[str, str]]
     """What was run: names, sizes and provenance."""
     yield "Suite", board.suite
     yield "Model", board.model
+    protocol = _protocol_of(records)
     yield "Protocol", board.protocol
     yield "Seeds", tables.seeds_text({record.seed for record in records})
-    rules = {str(r.chosen_on["rule"]) for r in records if r.chosen_on and "rule" in r.chosen_on}
-    if rules:
+    chosen = [r.chosen_on for r in records if r.chosen_on and r.role != "oracle"]
+    if rules := {str(on["rule"]) for on in chosen if "rule" in on}:
         yield "Selection rule", ", ".join(sorted(rules))
+    if any(record.kind == "scaled" for record in records) and "scaling" in protocol:
+        place = "ID test set" if protocol.get("selects") == "test" else "selection split"
+        yield "Temperature scaling", f"{CRITERIA[protocol['scaling']]}, on the {place}"
     sizes: dict[str, set[int]] = defaultdict(set)
     for record in records:
         sizes[record.shift].add(record.n)
     labels = {ID: "ID"} | {shift: shift for shift in board.shifts}
     counts = (f"{labels[s]} {'/'.join(map(str, sorted(sizes[s])))}" for s in labels if s in sizes)
     yield "Test samples", ", ".join(counts) or DASH
-    maps = {record.shift: record.provenance.get("label_map", "identity") for record in records}
+    kinds = ((record.shift, record.provenance.get("label_map")) for record in records)
+    maps = {shift: kind for shift, kind in kinds if kind is not None}
     if mapped := [f"{s} {maps[s]}" for s in board.shifts if maps.get(s, "identity") != "identity"]:
         yield "Label maps", ", ".join(mapped)
     for name in PROVENANCE:

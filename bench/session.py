@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -21,8 +21,11 @@ from bench.errors import InputError
 from bench.keys import key_of
 from bench.leaderboard import PENDING
 from bench.models import EMBEDDED
+from bench.oracle import oracles
 from bench.paths import cache_dir, check_writable, write_atomic
 from bench.plan import CellItem, Counts, Plan, counts, describe, plan
+from bench.pooling import pooled
+from bench.presets import Preset, find_preset
 from bench.progress import Progress, Silent
 from bench.records import Missing, Record, read, to_lines
 from bench.request import studies
@@ -43,6 +46,11 @@ class Session:
     studies: tuple[Study, ...]
     store: Store
     out: Path
+
+    @property
+    def presets(self) -> tuple[Preset, ...]:
+        """The paper's table that the run is to show, if any."""
+        return () if self.config.table is None else (find_preset(self.config.table),)
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -96,11 +104,19 @@ def run(session: Session, shown: Callable[[], AbstractContextManager[Progress]])
         for study in session.studies:
             engines: list[Engine] = []
             make = _engine_maker(session, study, progress, engines)
-            outcomes.append(execute(study, session.store, make, progress))
+            outcome = execute(study, session.store, make, progress)
+            outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
                 remember_rates(session.store, study, engine.device, engine.rates)
     _write(session, outcomes, time.monotonic() - started)
     return outcomes
+
+
+def _completed(outcome: Outcome, with_oracles: bool) -> Outcome:
+    """The outcome with the records that are made of its other records."""
+    found = outcome.records
+    more = (*pooled(found), *(oracles(found) if with_oracles else ()))
+    return replace(outcome, records=(*found, *more))
 
 
 def _engine_maker(
@@ -135,7 +151,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     _write_json(out / "plan.json", [i for o in outcomes for i in describe(o.plan)])
     write_atomic(out / "records.jsonl", to_lines(records).encode())
     write_missing(out / "missing.jsonl", missing)
-    report.write(out, records, missing)
+    report.write(out, records, missing, session.presets)
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     with (out / "timings.jsonl").open("a") as file:
         file.write(json.dumps(timing) + "\n")
@@ -223,3 +239,18 @@ def read_run(folder: Path) -> tuple[list[Record], list[Missing]]:
         return records, [Missing.model_validate_json(line) for line in lines]
     except ValueError as error:
         raise InputError(f"{path} does not list missing cells: run the suite again") from error
+
+
+def read_presets(folder: Path) -> tuple[Preset, ...]:
+    """The paper's table that a finished run was to show, if its ``config.json`` names one.
+
+    Raises InputError if that cannot be read or names a table there is not.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return ()
+    try:
+        name = json.loads(path.read_text(encoding="utf-8")).get("table")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path} is no run's configuration: run the suite again") from error
+    return () if name is None else (find_preset(name),)

@@ -8,18 +8,37 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any, Literal, TypeVar
 
-from bench.leaderboard import ID, SCALES, UNRECORDED, Board, Cell, Curve, Group, Point, Row, Seed
-from bench.records import Record
+from bench.keys import canonical
+from bench.leaderboard import (
+    ID,
+    MARKS,
+    SCALES,
+    UNRECORDED,
+    Board,
+    Cell,
+    Curve,
+    Group,
+    Point,
+    Row,
+    Seed,
+)
+from bench.protocol import CLEAN
+from bench.records import Record, Role
 
 Kind = Literal["head", "row", "member", "difference"]
 T = TypeVar("T")
 DASH = "–"
 MOST_POINTS = 25
 """A curve with more candidates is shown by the chosen ones and the best two."""
+UNRANKED: Mapping[Role, str] = {
+    "control": "not ranked: controls",
+    "oracle": "not ranked: hindsight",
+}
+"""What stands above the rows of a group that are no methods."""
 
 
 @dataclass(frozen=True)
@@ -51,37 +70,73 @@ class Table:
 
 
 def leaderboard(board: Board) -> Table:
-    """Methods x (ID, shifts, OOD mean), grouped by base, with difference rows."""
+    """Methods x (ID, shifts, OOD mean), grouped by base, with difference rows.
+
+    Controls and what was chosen in hindsight come last in their group, under a head of their own.
+    """
 
     def line(row: Row, kind: Kind) -> Line:
-        items = [_item(board, row, cell, signed=kind == "difference") for cell in row.cells]
+        items = [item(board, row, cell, signed=kind == "difference") for cell in row.cells]
         seeds = (Item(seeds_text(row.seeds)),) if board.seeds_differ else ()
         return Line((_name(row, kind), *items, *seeds), kind)
 
     groups = []
     for group in board.groups:
-        lines = [*_head(group), *(line(row, _kind(row)) for row in group.rows)]
-        groups.append((*lines, *(line(row, "difference") for row in group.differences)))
+        lines = list(_head(group))
+        for role in MARKS:
+            lines += _role_head(group, role)
+            lines += [line(row, _kind(row)) for row in group.of(role)]
+            lines += [line(row, "difference") for row in group.differences if role == "method"]
+        groups.append(tuple(lines))
     columns = ("Method", *board.columns, *(("Seeds",) if board.seeds_differ else ()))
     caption = f"{board.scale.title} ({board.scale.unit})"
     return Table(caption, columns, _aligned(columns, texts=1), tuple(groups))
 
 
-def ends(boards: Sequence[Board]) -> Table:
-    """ID and OOD mean in several metrics: the same leaderboard in each of them."""
+def calibration(
+    plain: Board, scaled: Board, temperatures: Mapping[tuple[str, str | None], float]
+) -> Table:
+    """ID and OOD mean in a metric, without and (where any row has it) with temperature scaling.
+
+    `plain` and `scaled` are the same leaderboard without and with it; `temperatures` the rows'
+    own, by method and base, for one more column; none if it is empty.
+    """
+    with_scaled = any(cell.mean is not None for row in scaled.rows for cell in row.cells)
+    shown = (plain, scaled) if with_scaled else (plain,)
+
+    def line(rows: tuple[Row, ...]) -> Line:
+        pairs, kind = zip(shown, rows, strict=True), _kind(rows[0])
+        items = [item(board, row, cell) for board, row in pairs for cell in ends(row.cells)]
+        if temperatures:
+            t = temperatures.get((rows[0].method, rows[0].base))
+            items.append(Item(DASH if t is None else f"{t:.2f}"))
+        return Line((_name(rows[0], kind), *items), kind)
+
     groups = []
-    for same in zip(*(board.groups for board in boards), strict=True):
+    for same in zip(*(board.groups for board in shown), strict=True):
         lines = list(_head(same[0]))
-        for rows in zip(*(group.rows for group in same), strict=True):
-            pairs = zip(boards, rows, strict=True)
-            items = [_item(board, row, cell) for board, row in pairs for cell in _ends(row.cells)]
-            kind = _kind(rows[0])
-            lines.append(Line((_name(rows[0], kind), *items), kind))
+        for role in MARKS:
+            lines += _role_head(same[0], role)
+            lines += map(line, zip(*(group.of(role) for group in same), strict=True))
         groups.append(tuple(lines))
-    labels = (f"{board.scale.title} {end}" for board in boards for end in _ends(board.columns))
-    columns = ("Method", *labels)
-    caption = ", ".join(f"{board.scale.title} ({board.scale.unit})" for board in boards)
+    labels = ends(plain.columns)
+    scaled_labels = [f"{label} w/ TS" for label in labels] if with_scaled else []
+    columns = ("Method", *labels, *scaled_labels, *(("T",) if temperatures else ()))
+    caption = f"{plain.scale.title} ({plain.scale.unit})"
     return Table(caption, columns, _aligned(columns, texts=1), tuple(groups))
+
+
+def protocol(facts: Mapping[str, Any]) -> Table:
+    """The fields of a protocol in which it differs from ``clean``, and what is known of them."""
+    clean = canonical(CLEAN.facts())
+    lines = []
+    for field in (field for field in fields(CLEAN) if field.name in clean):
+        name, about = field.name, field.metadata.get("source", "")
+        if name in facts and facts[name] != clean[name]:
+            texts = (name, _said(clean[name]), _said(facts[name]), about)
+            lines.append(Line(tuple(map(Item, texts))))
+    columns = ("Field", "Clean", "Here", "About")
+    return Table("Where the protocol is not clean", columns, "llll", _group(lines))
 
 
 def choices(board: Board, records: Sequence[Record]) -> Table:
@@ -95,7 +150,7 @@ def choices(board: Board, records: Sequence[Record]) -> Table:
         for seed in row.seeds:
             if same := found.get((row.method, row.base, seed)):
                 on = _chosen_on(same[0].chosen_on or {})
-                texts = (_full_name(board, row), _seed(seed), phrase(same[0].choice), on)
+                texts = (_full_name(board, row), _seed(seed), _chosen(same), on)
                 items = (*texts, *_weights(same, board.shifts))
                 lines.append(Line(tuple(Item(text or DASH) for text in items)))
     columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.columns[-1]}")
@@ -155,7 +210,7 @@ def seeds_text(seeds: Iterable[Seed]) -> str:
     return f"{len(numbers)} ({', '.join(map(str, numbers))})" if numbers else DASH
 
 
-def _item(board: Board, row: Row, cell: Cell, *, signed: bool = False) -> Item:
+def item(board: Board, row: Row, cell: Cell, *, signed: bool = False) -> Item:
     """A cell as printed: value, deviation, and the number of seeds if some are absent.
 
     A seed-free row shows a dash for the deviation where other rows have one.
@@ -191,6 +246,15 @@ def _chosen_on(facts: Mapping[str, Any]) -> str:
         else f"{key} {phrase(facts[key])}"
         for key in (*known, *sorted(facts.keys() - set(known)))
     )
+
+
+def _chosen(records: Sequence[Record]) -> str:
+    """A row's choice; of oracles that choose for each evaluation set, each of them."""
+    ordered = sorted(records, key=lambda record: record.order)
+    choices = {record.shift: phrase(record.choice) for record in ordered}
+    if len(set(choices.values())) == 1:
+        return phrase(records[0].choice)
+    return "; ".join(f"{'ID' if k == ID else k} {choice}" for k, choice in choices.items())
 
 
 def _weights(records: Sequence[Record], shifts: Sequence[str]) -> tuple[str, str]:
@@ -229,23 +293,34 @@ def _head(group: Group) -> tuple[Line, ...]:
     return (Line((Item(f"{group.base} (not run)"),), "head"),) if group.lacks_base else ()
 
 
+def _role_head(group: Group, role: Role) -> tuple[Line, ...]:
+    """The header of a group's rows of a role that is not ranked."""
+    return (Line((Item(UNRANKED[role]),), "head"),) if role in UNRANKED and group.of(role) else ()
+
+
 def _kind(row: Row) -> Kind:
     return "row" if row.base is None else "member"
 
 
 def _name(row: Row, kind: Kind) -> Item:
-    return Item({"member": "+ ", "difference": "Δ "}.get(kind, "") + row.title)
+    sign = {"member": "+ ", "difference": "Δ "}.get(kind, "")
+    return Item(sign + row.title, MARKS[row.role])
 
 
 def _full_name(board: Board, row: Row) -> str:
     """A row's name where its group is not in sight: ``VRF on LP-FT``."""
     titles = {r.method: r.title for r in board.rows if r.base is None}
-    return row.title if row.base is None else f"{row.title} on {titles.get(row.base, row.base)}"
+    on = "" if row.base is None else f" on {titles.get(row.base, row.base)}"
+    return f"{row.title}{on} {MARKS[row.role]}".rstrip()
 
 
-def _ends(values: Sequence[T]) -> Sequence[T]:
+def ends(values: Sequence[T]) -> Sequence[T]:
     """The first and the last: ID and the OOD mean (ID alone where there are no shifts)."""
     return values if len(values) < 2 else (values[0], values[-1])
+
+
+def _said(value: Any) -> str:
+    return DASH if value is None else phrase(value)
 
 
 def _group(lines: Sequence[Line]) -> tuple[tuple[Line, ...], ...]:

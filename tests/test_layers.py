@@ -14,6 +14,7 @@ LAYERS = (
      "posthoc", "method", "registry"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
+     "oracle", "pooling", "presets",
      "readers", "corruptions", "suite_form", "suite_file", "provenance", "processes",
      "progress", "streams", "embedded", "ends", "imports",
      "outputs_form", "outputs_file"},
@@ -24,7 +25,8 @@ LAYERS = (
     # 3: decisions
     {"study", "plan", "run", "request", "importing", "scoring"},
     # 4: output
-    {"agreement", "leaderboard", "tables", "report", "console", "display", "catalogue", "session"},
+    {"agreement", "leaderboard", "tables", "forms", "report", "console", "display", "catalogue",
+     "session"},
     # edge
     {"cli", "testing", "__main__"},
 )  # fmt: skip

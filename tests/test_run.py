@@ -36,7 +36,8 @@ def again(run: Finished, *more: object, out: Path | None = None) -> Any:
 def test_files_and_marks(small: Finished) -> None:
     assert {p.name for p in small.out.iterdir()} == {*FILES, "timings.jsonl"}
     records = read(small.out / "records.jsonl")
-    assert {r.shift for r in records} == {"id", "v2", "objectnet"}
+    assert {r.shift for r in records if r.kind != "figure"} == {"id", "v2", "objectnet"}
+    assert {r.shift for r in records if r.kind == "figure"} == {"id", "v2", "objectnet", "pooled"}
     figures = {figure.name for figure in FIGURES}
     assert {r.metric for r in records} == set(METRICS) | figures
     assert {r.method for r in records if r.kind == "figure"} == {"vrf"}
