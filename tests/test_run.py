@@ -226,10 +226,10 @@ def test_seeds(small: Finished, tmp_path: Path) -> None:
     assert all(r in first for r in cells if r.seed == 0)
 
 
-def test_estimates_use_measured_rates(small: Finished) -> None:
+def test_estimates_use_measured_rates(own: Finished) -> None:
     """Forwards were measured by the small run; its training was too short to say anything."""
     shifts = ("--shifts", "v2,objectnet,sketch")
-    result = bench("plan", *SMALL[1:], *shifts, "--cache-dir", small.cache)
+    result = bench("plan", *SMALL[1:], *shifts, "--cache-dir", own.cache)
     assert "trainings: 0" in result.out
     assert "about" in result.out
     assert "another machine" not in result.out
