@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import suite_file
+from bench.counting import Counts
 from bench.errors import unknown
 from bench.metrics import METRICS
 from bench.parameters import parameters, with_parameters
 from bench.paths import cache_dir, data_dir
-from bench.plan import Counts, Plan
+from bench.plan import Plan
 from bench.presets import PRESETS
 from bench.protocol import PROTOCOLS, Protocol
 from bench.records import Missing, Record

@@ -34,7 +34,7 @@ from bench.recipes import (
     needs_outputs,
     normalizes,
 )
-from bench.store import Store, rows_in
+from bench.store import Store
 from bench.study import Row, Study
 
 CELL = 2
@@ -327,98 +327,6 @@ def pending(plan: Plan, store: Store, goals: Iterable[Item] | None = None) -> di
         wanted.add(item.key)
         queue += [i for k in item.inputs if not stored(i := plan.items[k], store)]
     return {key: item for key, item in plan.items.items() if key in wanted}
-
-
-@dataclass(frozen=True)
-class Forwards:
-    """Images of one split: to decode (once), to run through encoders (each), and of how many."""
-
-    split: str
-    encoders: int
-    merges: int
-    decodes: int
-    forwards: int
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What is left to do, in numbers; `total` counts the whole plan's items by kind.
-
-    `training_images` are the images that trainings of the image tower see, repeats counted;
-    `paired_images` those that trainings of both towers see.
-    """
-
-    text_heads: int
-    fishers: int
-    trainings: int
-    training_images: int
-    paired_images: int
-    splits: tuple[Forwards, ...]
-    fits: int
-    cells: int
-    total: Mapping[str, int]
-
-    @property
-    def forwards(self) -> int:
-        """Images to run through encoders, all splits."""
-        return sum(f.forwards for f in self.splits)
-
-    @property
-    def decodes(self) -> int:
-        """Images to decode for evaluation, all splits; fewer than forwards when shared."""
-        return sum(f.decodes for f in self.splits)
-
-
-def counts(plan: Plan, store: Store) -> Counts:
-    """Count the pending work of a plan."""
-    left = list(pending(plan, store).values())
-    weights = [i for i in left if isinstance(i, WeightsItem)]
-    tuned = {i.recipe.training: i for i in weights if isinstance(i.recipe, Tuned)}
-    heads = [i for i in weights if isinstance(i.recipe, TextHead)]
-    by_split: dict[str, list[FeaturesItem]] = {}
-    for item in left:
-        if isinstance(item, FeaturesItem):
-            by_split.setdefault(item.split.name, []).append(item)
-    kinds: dict[str, tuple[type[Item], ...]] = {
-        "weights": (WeightsItem,),
-        "features": (FeaturesItem,),
-        "fits": (FitItem, ScaleItem),
-        "cells": (CellItem,),
-    }
-    return Counts(
-        text_heads=len(heads),
-        fishers=len(weights) - len(heads) - sum(isinstance(i.recipe, Tuned) for i in weights),
-        trainings=len(tuned),
-        training_images=_training_images(tuned.values(), both=False),
-        paired_images=_training_images(tuned.values(), both=True),
-        splits=tuple(_forwards(name, items, store) for name, items in by_split.items()),
-        fits=sum(isinstance(i, FitItem | ScaleItem) for i in left),
-        cells=sum(isinstance(i, CellItem) for i in left),
-        total={name: len(plan.of(*kind)) for name, kind in kinds.items()},
-    )
-
-
-def _training_images(items: Iterable[WeightsItem], both: bool) -> int:
-    """Images that the trainings of one tower, or of `both`, see; heads see features."""
-    return sum(
-        item.train.size * int(getattr(item.recipe.trainer, "epochs", 0))
-        for item in items
-        if isinstance(item.recipe, Tuned)
-        and item.recipe.trainer.tunes_encoder
-        and item.recipe.trainer.tunes_text == both
-    )
-
-
-def _forwards(name: str, items: list[FeaturesItem], store: Store) -> Forwards:
-    missing = [store.blocks(item.key, item.split.size) for item in items]
-    size = items[0].split.size
-    return Forwards(
-        split=name,
-        encoders=len(items),
-        merges=sum(isinstance(item.encoder, Merged) for item in items),
-        decodes=rows_in(set().union(*missing), size),
-        forwards=sum(rows_in(set(blocks), size) for blocks in missing),
-    )
 
 
 def describe(plan: Plan) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from bench.addresses import weights_key
 from bench.dataset import Loaded, Split
 from bench.errors import CellError, InputError, one_line
 from bench.figures import Figure
-from bench.keys import canonical
 from bench.manifest import Manifest
 from bench.method import Choice, Prediction
 from bench.metrics import Metric
@@ -39,6 +38,7 @@ from bench.processes import process_count
 from bench.progress import Progress
 from bench.provenance import environment
 from bench.recipes import Fisher, TextHead, Tuned
+from bench.recording import Measured, place, record
 from bench.records import Missing, Record
 from bench.selection import choose
 from bench.store import MissingOutput, Store
@@ -380,50 +380,9 @@ class _Runner:
                 missing[row] = Missing.model_validate(place(self.study, cell) | {"reason": reason})
         return Outcome(plan, tuple(records), tuple(missing.values()))
 
-    def _record(self, cell: CellItem, value: dict[str, Any]) -> Record:
-        """The record of a measured cell."""
-        fit, study = cell.fit, self.study
-        note = self.store.read_note("fits", fit.key) if fit.inputs else None
-        has_ends = cell.row.base is not None
-        provenance: dict[str, object] = {"key": cell.key}
-        if cell.chosen:
-            provenance |= self._provenance(cell, value)
-        return Record.model_validate(
-            place(study, cell)
-            | {
-                "metric": cell.metric.name,
-                "value": value["value"],
-                "n": value["n"],
-                "kind": _kind(cell),
-                "temperature": value["temperature"],
-                "data": value["data"],
-                "choice": dict(cell.choice) | value["trained"],
-                "chosen_on": note["chosen_on"] if note and cell.chosen else None,
-                "weight": value["weight"] if has_ends else None,
-                "provenance": provenance,
-            }
-        )
-
-    def _provenance(self, cell: CellItem, value: dict[str, object]) -> dict[str, object]:
-        """Everything that made a cell: resolved arguments, keys, fingerprints, versions."""
-        study, task = self.study, self.study.suite.task
-        return {
-            "inputs": list(cell.inputs),
-            "method": canonical(cell.row.method),
-            "base": None if cell.row.base is None else canonical(cell.row.base.method),
-            "backbone": canonical(study.backbone),
-            "precision": study.precision,
-            "protocol": canonical(study.protocol.facts()),
-            "metric": canonical(cell.metric),
-            "label_map": cell.shift.labels.kind,
-            "data": {
-                "train": task.train.fingerprint,
-                "selection": task.selection.fingerprint,
-                "evaluation": cell.shift.split.fingerprint,
-            },
-            "environment": value["environment"],
-            "devices": value["devices"],
-        }
+    def _record(self, cell: CellItem, value: Measured) -> Record:
+        note = self.store.read_note("fits", cell.fit.key) if cell.fit.inputs else None
+        return record(self.study, cell, value, note)
 
 
 @contextmanager
@@ -433,33 +392,6 @@ def _a_cell() -> Iterator[None]:
         yield
     except InputError as error:
         raise CellError(str(error)) from error
-
-
-def place(study: Study, cell: CellItem) -> dict[str, object]:
-    """Where a cell stands: the fields that records and missing cells share."""
-    row = cell.row
-    return {
-        "suite": study.suite.name,
-        "model": study.model,
-        "method": row.label,
-        "base": None if row.base is None else row.base.name,
-        "title": row.title,
-        "seed": cell.fit.seed,
-        "shift": cell.shift.name,
-        "order": study.suite.position(cell.shift.name),
-        "shifts_in_suite": len(study.suite.all_shifts),
-        "notes": study.notes,
-        "protocol": study.protocol.name,
-        "role": "control" if row.method.is_control else "method",
-    }
-
-
-def _kind(cell: CellItem) -> str:
-    if isinstance(cell.metric, Figure):
-        return "figure"
-    if not cell.chosen:
-        return "curve"
-    return "cell" if cell.scale is None else "scaled"
 
 
 def _by_split(items: Iterable[Item]) -> list[list[FeaturesItem]]:

@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from bench import report
 from bench.config import RunConfig
+from bench.counting import Counts, counts
 from bench.errors import InputError
 from bench.keys import key_of
 from bench.leaderboard import PENDING
 from bench.models import EMBEDDED
 from bench.oracle import oracles
 from bench.paths import cache_dir, check_writable, write_atomic
-from bench.plan import CellItem, Counts, Plan, counts, describe, plan
+from bench.plan import CellItem, Plan, describe, plan
 from bench.pooling import pooled
 from bench.presets import Preset, find_preset
 from bench.progress import Progress, Silent
+from bench.recording import place
 from bench.records import Missing, Record, read, to_lines
 from bench.request import studies
-from bench.run import Outcome, execute, lookup, place
+from bench.run import Outcome, execute, lookup
 from bench.run import follow as follow_study
 from bench.store import Store
 from bench.study import Study

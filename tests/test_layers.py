@@ -23,7 +23,7 @@ LAYERS = (
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
      "estimators"},
     # 3: decisions
-    {"study", "plan", "run", "request", "importing", "scoring"},
+    {"study", "plan", "counting", "recording", "run", "request", "importing", "scoring"},
     # 4: output
     {"agreement", "leaderboard", "tables", "forms", "report", "console", "display", "catalogue",
      "session"},

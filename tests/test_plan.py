@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from bench.config import RunConfig
+from bench.counting import Counts, counts
 from bench.errors import InputError
 from bench.figures import FIGURES
 from bench.metrics import METRICS
-from bench.plan import Counts, FeaturesItem, FitItem, Plan, WeightsItem, counts, pending, plan
+from bench.plan import FeaturesItem, FitItem, Plan, WeightsItem, pending, plan
 from bench.recipes import Tuned
 from bench.request import studies
 from bench.run import lookup

@@ -1,0 +1,86 @@
+"""From measured cells of a plan to records: where a cell stands and everything that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.figures import Figure
+from bench.keys import canonical
+from bench.plan import CellItem
+from bench.records import Record
+from bench.study import Study
+
+Measured = Mapping[str, Any]
+"""What the store holds of a cell: its value and what was found with it."""
+
+
+def record(study: Study, cell: CellItem, value: Measured, fitted: Measured | None) -> Record:
+    """The record of a measured cell; `fitted` is the note of its fit, if there is one."""
+    provenance: dict[str, object] = {"key": cell.key}
+    if cell.chosen:
+        provenance |= _provenance(study, cell, value)
+    return Record.model_validate(
+        place(study, cell)
+        | {
+            "metric": cell.metric.name,
+            "value": value["value"],
+            "n": value["n"],
+            "kind": _kind(cell),
+            "temperature": value["temperature"],
+            "data": value["data"],
+            "choice": dict(cell.choice) | value["trained"],
+            "chosen_on": fitted["chosen_on"] if fitted and cell.chosen else None,
+            "weight": None if cell.row.base is None else value["weight"],
+            "provenance": provenance,
+        }
+    )
+
+
+def place(study: Study, cell: CellItem) -> dict[str, object]:
+    """Where a cell stands: the fields that records and missing cells share."""
+    row = cell.row
+    return {
+        "suite": study.suite.name,
+        "model": study.model,
+        "method": row.label,
+        "base": None if row.base is None else row.base.name,
+        "title": row.title,
+        "seed": cell.fit.seed,
+        "shift": cell.shift.name,
+        "order": study.suite.position(cell.shift.name),
+        "shifts_in_suite": len(study.suite.all_shifts),
+        "notes": study.notes,
+        "protocol": study.protocol.name,
+        "role": "control" if row.method.is_control else "method",
+    }
+
+
+def _provenance(study: Study, cell: CellItem, value: Measured) -> dict[str, object]:
+    """Everything that made a cell: resolved arguments, keys, fingerprints, versions."""
+    task = study.suite.task
+    return {
+        "inputs": list(cell.inputs),
+        "method": canonical(cell.row.method),
+        "base": None if cell.row.base is None else canonical(cell.row.base.method),
+        "backbone": canonical(study.backbone),
+        "precision": study.precision,
+        "protocol": canonical(study.protocol.facts()),
+        "metric": canonical(cell.metric),
+        "label_map": cell.shift.labels.kind,
+        "data": {
+            "train": task.train.fingerprint,
+            "selection": task.selection.fingerprint,
+            "evaluation": cell.shift.split.fingerprint,
+        },
+        "environment": value["environment"],
+        "devices": value["devices"],
+    }
+
+
+def _kind(cell: CellItem) -> str:
+    if isinstance(cell.metric, Figure):
+        return "figure"
+    if not cell.chosen:
+        return "curve"
+    return "cell" if cell.scale is None else "scaled"
