@@ -28,6 +28,12 @@ def test_the_example_of_a_new_method_passes_the_contract(monkeypatch: pytest.Mon
     check_method(registry.find_method("logit-ose"))
 
 
+@pytest.mark.parametrize("name", ["pyproject.toml", "example_method.py", "example_training.py"])
+def test_the_example_of_a_package_is_the_one_that_is_tested(name: str) -> None:
+    blocks = re.findall(r"```\w+\n(.*?)```", (ROOT / "docs/new-method.md").read_text(), re.DOTALL)
+    assert (ROOT / "tests" / "plugin" / name).read_text() in blocks
+
+
 def test_the_example_of_the_estimators_runs() -> None:
     text = (ROOT / "docs" / "estimators.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
