@@ -1,9 +1,9 @@
 """The terms of FLYP's and CaRot's losses: pure, differentiable functions of tensors.
 
 Embeddings are L2-normalised by the caller and row i of both sides belongs together. Sources are
-the official codes (methods.md sections 6 and 10): locuslab/FLYP 215d5bb ``clip/loss.py`` and
-MLAI-Yonsei/CaRot c3e8bdc ``clip/loss.py``, ``src/models/carot_loss.py``; `scripts/parity.py`
-compares value and gradients with them.
+the official codes (docs/methods.md section 6 and section 10): locuslab/FLYP 215d5bb
+``clip/loss.py`` and MLAI-Yonsei/CaRot c3e8bdc ``clip/loss.py``, ``src/models/carot_loss.py``;
+`scripts/parity.py` compares value and gradients with them.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def kl_distillation(
 ) -> Tensor:
     """`distillation` less the teacher's entropy: KL(teacher, student) summed over both directions.
 
-    The form of the slides (methods.md section 10): the same gradient, and 0 where both agree.
-    Arguments as in `distillation`; returns a scalar >= 0 in nats.
+    The form of the slides (docs/methods.md section 10): the same gradient, and 0 where both
+    agree. Arguments as in `distillation`; returns a scalar >= 0 in nats.
     """
     student = scale * images @ texts.T
     teacher = _teacher(teacher_images, teacher_texts, teacher_scale)

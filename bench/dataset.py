@@ -159,7 +159,7 @@ class LabelMap:
     """From the task's C classes to a shift's own C' classes.
 
     `columns[j]` lists the task classes that count as shift class j; the shift's score is their
-    maximum (methods.md section 1, "OOD logit projection"). One form covers identity (None),
+    maximum (docs/methods.md section 1, "OOD logit projection"). One form covers identity (None),
     subset, reordering and many-to-one.
     """
 

@@ -3,9 +3,9 @@
 The constructor holds the configuration, what `fit` finds ends in ``_``, `fit` returns the
 estimator. Arrays are NumPy's or torch's: a tensor gives a tensor of the same device and float
 type, without a gradient (fitted arrays are NumPy's, whichever were given). Logits are raw scores
-[N, C]; where a test set has a label map, project them first (methods.md section 1). Whatever is
-unusable ends in one InputError that names it: shapes that do not fit, NaN or infinity, labels that
-are no classes, arrays of two kinds, an estimator that is not fitted.
+[N, C]; where a test set has a label map, project them first (docs/methods.md section 1). Whatever
+is unusable ends in one InputError that names it: shapes that do not fit, NaN or infinity, labels
+that are no classes, arrays of two kinds, an estimator that is not fitted.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def kth_distance(
     """Plain L2 distance of each query to its k-th nearest reference vector.
 
     VRF's d(x) (NeurIPS 2024, step 2); the official code leaves FAISS's *squared* distance as it
-    is (methods.md section 9, item 3).
+    is (docs/methods.md section 9, item 3).
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def ece(log_probs: LogProbs, manifest: Manifest, *, bins: int, batch: int | None
     samples in the manifest's order has its own bins, and the value is the batches' mean, weighted
     by size. CaRot's evaluator does so with 10 bins and batches of 512 (MLAI-Yonsei/CaRot c3e8bdc,
     ``src/models/eval.py``). It is never below that of the whole set, and some 0.02 to 0.05 even for
-    a perfectly calibrated model (methods.md section 11): for comparisons with its tables only.
+    a perfectly calibrated model (docs/methods.md section 11): for comparisons with its tables only.
     """
     confidence = np.exp(log_probs.max(axis=1).astype(np.float64))
     bin_of = np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")

@@ -1,8 +1,8 @@
 """Post-hoc arithmetic on outputs: softmax, probability averaging, VRF's weights, temperatures.
 
 Pure functions on arrays, usable without the harness. Rows are samples and columns are classes.
-Where a shift has a label map, project scores *before* any of these (methods.md section 1, "OOD
-logit projection"). Floating-point input keeps its precision.
+Where a shift has a label map, project scores *before* any of these (docs/methods.md section 1,
+"OOD logit projection"). Floating-point input keeps its precision.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def kth(size: int, p: float = 0.001, rule: KRule = "round", n_train: int | None 
     """Which neighbour in a failure set V of `size` samples counts.
 
     The rules differ most on small data, where the paper's k is 0 below 1,000 samples and the
-    code's a third of V (methods.md section 9, item 4):
+    code's a third of V (docs/methods.md section 9, item 4):
 
     - ``round``: round(p |V|), halves to even.
     - ``paper``: floor(p |V|), with p = 0.1 % (VRF, NeurIPS 2024, step 2).

@@ -41,7 +41,8 @@ class Protocol:
     selects: Literal["selection", "test"] = _field(
         "selection", "test",
         "where alpha, a, b, C and temperatures are chosen: held-out training data, or, as in the "
-        "codes of VRF and WiSE-FT, the ID test set that is reported (methods.md 7, 9.8)",
+        "codes of VRF and WiSE-FT, the ID test set that is reported (docs/methods.md section 7 and "
+        "section 9, item 8)",
     )  # fmt: skip
     rule: Literal["within-1pt", "max-val"] = _field(
         "within-1pt", "max-val", "selection rule; the papers take the highest accuracy (VRF 5.1)"
@@ -56,12 +57,14 @@ class Protocol:
     vrf_k: KRule = _field(
         "round", "official-code",
         "which neighbour counts: floor(p |V|) in VRF's paper, which can be 0, so rounded here; "
-        "round(1000 |V| / N) in its code (methods.md 9.4)",
+        "round(1000 |V| / N) in its code (docs/methods.md section 9, item 4)",
     )  # fmt: skip
     vrf_p: Fraction = _field(0.001, 0.001, "VRF's p (step 2 of its section 4); its code has none")
     vrf_squared: bool = _field(
-        False, True, "VRF's distance: plain L2 in its paper, squared in its code (methods.md 9.3)"
-    )
+        False, True,
+        "VRF's distance: plain L2 in its paper, squared in its code (docs/methods.md section 9, "
+        "item 3)",
+    )  # fmt: skip
     vrf_a: Grid[NonNegative] = _field(
         (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5), (1.5,),
         "VRF's a: searched; its code has 1.5, on squared distances, for every backbone",
@@ -77,7 +80,7 @@ class Protocol:
     scaling: Literal["nll", "confidence", "none"] = _field(
         "nll", "confidence",
         "how the block with temperature scaling is fitted; CaRot's evaluator takes a factor by "
-        "hand, how its authors found theirs is not known (methods.md 11)",
+        "hand, how its authors found theirs is not known (docs/methods.md section 11)",
     )  # fmt: skip
     ece_bins: Count = _field(15, 10, "bins of the ECE; 10 in CaRot's evaluator")
     ece_batch: Count | None = _field(
@@ -93,12 +96,12 @@ class Protocol:
     flyp_captions: Literal["each-image", "rows"] = _field(
         "each-image", "rows",
         "sampling of (image, caption) pairs: every image once an epoch, or FLYP's shuffled list "
-        "of all pairs (methods.md 6)",
+        "of all pairs (docs/methods.md section 6)",
     )  # fmt: skip
     objectnet_border: Pixels = _field(
         2, 0,
         "pixels cut from each side of images with a border (ObjectNet's is 2 wide): meant, but "
-        "never done by the codes of wise-ft, VRF and FLYP (datasets.md 9.1)",
+        "never done by the codes of wise-ft, VRF and FLYP (docs/methods.md section 14, item 1)",
     )  # fmt: skip
 
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:

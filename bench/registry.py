@@ -12,11 +12,11 @@ import inspect
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from bench.dataset import Dataset
-from bench.errors import InputError, unknown
+from bench.errors import BenchError, InputError, one_line, unknown
 from bench.method import Method
 
 M = TypeVar("M", bound=type[Any])
@@ -55,7 +55,21 @@ def _discover(group: str) -> None:
         if not module.name.startswith("_"):
             importlib.import_module(f"{group}.{module.name}")
     for point in sorted(entry_points(group=group), key=lambda p: p.name):
+        _load(point)
+
+
+def _load(point: EntryPoint) -> None:
+    """Import what another package declares; its fault is an error that names that package."""
+    try:
         point.load()
+    except BenchError:
+        raise
+    except Exception as error:
+        package = point.dist.name if point.dist else point.module
+        raise InputError(
+            f"package {package} declares {point.value} for {point.group}, which cannot be "
+            f"imported: repair or uninstall it ({one_line(error)})"
+        ) from error
 
 
 def _all(group: str, table: dict[str, Any]) -> Mapping[str, Any]:

@@ -281,7 +281,7 @@ def _epochs(trainer: GradientTrainer, keeps: Sequence[Keep | None]) -> int:
 def _optimizer(
     trainer: GradientTrainer, tuned: list[nn.Parameter], device: torch.device
 ) -> torch.optim.Optimizer:
-    """One group for all tensors: weight decay spares none (methods.md section 0)."""
+    """One group for all tensors: weight decay spares none (docs/methods.md section 0)."""
     lr, decay, fused = trainer.lr, trainer.weight_decay, device.type in ("cpu", "cuda")
     if trainer.optimizer == "sgd":
         return torch.optim.SGD(tuned, lr, momentum=0.9, weight_decay=decay, fused=fused)

@@ -1,0 +1,47 @@
+"""End-to-end fine-tuning that is rewarded for staying unsure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from bench import registry
+from bench.method import Method, Models
+from bench.parameters import NonNegative
+from bench.recipes import Recipe
+from bench.trainer import GradientTrainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RewardedEntropy(GradientTrainer):
+    """`reward` times the mean entropy (in nats) of the predictions is taken off the loss."""
+
+    title: ClassVar[str] = "end to end, entropy rewarded"
+    version: ClassVar[int] = 1
+
+    reward: NonNegative = 0.1
+
+    def loss(self, embeddings: dict[str, Tensor], step: int) -> Tensor:
+        log_p = embeddings["logits"].float().log_softmax(dim=1)
+        entropy = -(log_p.exp() * log_p).sum(dim=1).mean()
+        return super().loss(embeddings, step) - self.reward * entropy
+
+
+@registry.method
+@dataclass(frozen=True)
+class Unsure(Method):
+    """E2E-FT with a penalty on confidence."""
+
+    name: ClassVar[str] = "unsure"
+    title: ClassVar[str] = "E2E-FT, entropy rewarded"
+    summary: ClassVar[str] = "End-to-end fine-tuning that is rewarded for unsure predictions."
+    equation: ClassVar[str] = "CE - reward H(p)"
+    source: ClassVar[str] = "Pereyra et al., ICLR workshop 2017, section 3"
+
+    trainer: RewardedEntropy = RewardedEntropy()
+
+    def recipe(self, models: Models) -> Recipe:
+        return models.tuned(models.zero_shot, self.trainer)
