@@ -32,18 +32,20 @@ SHIFTS = {
     "objectnet": LabelMap(tuple(classes for _, classes in render.OBJECTNET)),
 }
 _STEPS = {"epochs": 8, "batch_size": 128, "warmup": 0.1}
-_PROBE = {"lr": 1e-2, "epochs": 20, "batch_size": 128, "warmup": 0.1}
-_TEACHER = {"period": 4}  # 47 updates of the teacher, as the published 51
+_PROBE = {"lr": 3e-2, "epochs": 80, "batch_size": 128, "warmup": 0.1}
+_PROBED = {f"probe.{name}": value for name, value in _PROBE.items()}
+_TEACHER = {"period": 4}  # 48 updates of the teacher, as the published 51
 DEFAULTS = {
     "e2e-ft": {"lr": 1e-3, **_STEPS},
     "ema": {"lr": 1e-3, "decay": 0.99, **_STEPS},
     "l2-sp": {"lr": 1e-3, "pull": 0.01, **_STEPS},
     "linear": _PROBE,
-    "lp-ft": {"lr": 5e-4, **_STEPS, **{f"probe.{k}": v for k, v in _PROBE.items()}},
-    "lp-ft-raw": {"lr": 5e-4, **_STEPS, **{f"probe.{k}": v for k, v in _PROBE.items()}},
-    "lp-ft-sgd": {"lr": 1e-2, **_STEPS, **{f"probe.{k}": v for k, v in _PROBE.items()}},
-    "flyp": {"lr": 1e-3, **_STEPS},
-    "carot": {"lr": 1e-3, **_STEPS, **_TEACHER},
+    "linear-lbfgs": {"max_iter": 2000},
+    "lp-ft": {"lr": 1e-4, **_STEPS, **_PROBED},
+    "lp-ft-raw": {"lr": 5e-4, **_STEPS, **_PROBED, "probe.lr": 3e-3},
+    "lp-ft-sgd": {"lr": 1e-3, **_STEPS, **_PROBED},
+    "flyp": {"lr": 2e-3, **_STEPS},
+    "carot": {"lr": 2e-3, **_STEPS, **_TEACHER},
     "carot-slides": {"lr": 1e-3, **_STEPS, **_TEACHER},
 }
 """Frozen on development seeds (docs/mini.md)."""
