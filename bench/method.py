@@ -61,7 +61,8 @@ class Models:
                 f"training {trainer.title} needs a text tower, and imported classifiers have none"
             )
         selection = self.selection if trainer.selects else None
-        return Tuned(start, trainer, self.train, self.seed, selection)
+        seed = self.seed if trainer.is_random else 0
+        return Tuned(start, trainer, self.train, seed, selection)
 
 
 class Outputs(Protocol):

@@ -52,7 +52,8 @@ class Trainer(Protocol):
     `title` is how progress names it. `version` is raised whenever the same fields would give other
     weights; a golden-step test fails when they do and it was not. `tunes_encoder` is False for
     trainers of a head alone, whose features are then those of the start; `tunes_text` is True for
-    those that train the whole CLIP; `selects` for those that choose on the selection split.
+    those that train the whole CLIP; `selects` for those that choose on the selection split;
+    `is_random` is False where the seed changes nothing.
     """
 
     title: ClassVar[str]
@@ -60,6 +61,7 @@ class Trainer(Protocol):
     tunes_encoder: ClassVar[bool]
     tunes_text: ClassVar[bool]
     selects: ClassVar[bool]
+    is_random: ClassVar[bool]
 
     @property
     def normalize(self) -> bool | None:
@@ -105,6 +107,7 @@ class GradientTrainer:
     tunes_encoder: ClassVar[bool] = True
     tunes_text: ClassVar[bool] = False
     selects: ClassVar[bool] = False
+    is_random: ClassVar[bool] = True
 
     lr: Positive = 3e-5
     weight_decay: NonNegative = 0.1

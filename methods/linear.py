@@ -61,6 +61,7 @@ class LogisticRegression:
     tunes_encoder: ClassVar[bool] = False
     tunes_text: ClassVar[bool] = False
     selects: ClassVar[bool] = True
+    is_random: ClassVar[bool] = False
 
     cs: Grid[Positive] = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4)
     max_iter: Count = 200

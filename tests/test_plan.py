@@ -181,6 +181,13 @@ def test_zero_shot_has_no_seed(store: Store) -> None:
     assert {s for n, s in seeds if n != "zero-shot"} == {0, 1, 2}
 
 
+def test_logistic_regression_and_soups_have_no_seed(store: Store) -> None:
+    several = study(store, "linear-lbfgs,vrf:linear-lbfgs,soup,linear", seeds="0,1,2")
+    seeds = {(row.name, seed) for row, seed, _ in several.entries()}
+    assert {s for n, s in seeds if "lbfgs" in n or "soup" in n} == {None}
+    assert {s for n, s in seeds if n == "linear"} == {0, 1, 2}
+
+
 def test_the_order_of_seeds_means_nothing(store: Store) -> None:
     one, other = study(store, seeds="2,0,1"), study(store, seeds="0,1,2")
     assert planned(one, store).items.keys() == planned(other, store).items.keys()
