@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ _STEPS = {"epochs": 8, "batch_size": 128, "warmup": 0.1}
 _PROBE = {"lr": 3e-2, "epochs": 80, "batch_size": 128, "warmup": 0.1}
 _PROBED = {f"probe.{name}": value for name, value in _PROBE.items()}
 _TEACHER = {"period": 4}  # 48 updates of the teacher, as the published 51
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "e2e-ft": {"lr": 1e-3, **_STEPS},
     "ema": {"lr": 1e-3, "decay": 0.99, **_STEPS},
     "l2-sp": {"lr": 1e-3, "pull": 0.01, **_STEPS},
