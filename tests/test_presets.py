@@ -195,13 +195,12 @@ def test_tables_are_listed() -> None:
     assert told == {"tables": {name: preset.title for name, preset in PRESETS.items()}}
 
 
-def test_a_run_shows_its_table_and_so_does_its_report(small: Finished, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    # The training of `small` is taken over; LP-FT's is added to its cache.
+def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: Path) -> None:
+    out = tmp_path / "table"
     result = bench(
         *("run", "--suite", "micro", "--limit", 40, "--table", "vrf-table1", "--controls"),
         *("--set", "e2e-ft.epochs=1", "--set", "lp-ft.epochs=1"),
-        *("--cache-dir", small.cache, "--out", out),
+        *("--cache-dir", own.cache, "--out", out),
     )
     assert result.code == 0, result.err
     assert result.out.startswith("In the form of VRF's Table 1")
