@@ -17,8 +17,9 @@ Measured = Mapping[str, Any]
 
 def record(study: Study, cell: CellItem, value: Measured, fitted: Measured | None) -> Record:
     """The record of a measured cell; `fitted` is the note of its fit, if there is one."""
+    kind = _kind(cell)
     provenance: dict[str, object] = {"key": cell.key}
-    if cell.chosen:
+    if kind == "cell":  # what is made of the same outputs has the same
         provenance |= _provenance(study, cell, value)
     return Record.model_validate(
         place(study, cell)
@@ -26,7 +27,7 @@ def record(study: Study, cell: CellItem, value: Measured, fitted: Measured | Non
             "metric": cell.metric.name,
             "value": value["value"],
             "n": value["n"],
-            "kind": _kind(cell),
+            "kind": kind,
             "temperature": value["temperature"],
             "data": value["data"],
             "choice": dict(cell.choice) | value["trained"],

@@ -66,7 +66,7 @@ class Record(Place):
     chosen_on : split, number of samples, rule and accuracy there, for chosen parameters.
     weight : mean weight on the fine-tuned model on this split; None for rows without two ends.
     provenance : everything else that made the number: resolved hyper-parameters, keys,
-        fingerprints, versions, commit, hardware. Of a curve's points only the key.
+        fingerprints, versions, commit, hardware. Where `kind` is not ``cell`` only the key.
     """
 
     metric: str
