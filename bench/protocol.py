@@ -40,9 +40,8 @@ class Protocol:
 
     selects: Literal["selection", "test"] = _field(
         "selection", "test",
-        "where alpha, a, b, C and temperatures are chosen: held-out training data, or, as in the "
-        "codes of VRF and WiSE-FT, the ID test set that is reported (docs/methods.md section 7 and "
-        "section 9, item 8)",
+        "where alpha, a, b, C and temperatures are chosen: held-out training data, or, as in VRF's "
+        "code, the ID test set that is reported (docs/methods.md section 7 and section 9, item 8)",
     )  # fmt: skip
     rule: Literal["within-1pt", "max-val"] = _field(
         "within-1pt", "max-val", "selection rule; the papers take the highest accuracy (VRF 5.1)"

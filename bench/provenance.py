@@ -6,7 +6,7 @@ import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 import bench
@@ -16,13 +16,17 @@ PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "faiss-gpu", "fa
 
 @cache
 def environment() -> dict[str, object]:
-    """Versions, the commit of bench's checkout (None if it is none) and the machine."""
+    """Versions, also of plugins, the commit of bench's checkout (None if none) and the machine."""
     versions = {"bench": bench.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
+    for group in ("bench.methods", "bench.datasets"):
+        for point in entry_points(group=group):
+            if point.dist is not None:
+                versions[point.dist.name] = point.dist.version
     hardware = {"machine": platform.machine(), "cpus": os.cpu_count()}
     return {"versions": versions, "commit": _commit(), "hardware": hardware}
 
