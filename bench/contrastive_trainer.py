@@ -27,12 +27,13 @@ class ContrastiveTrainer(GradientTrainer):
     ----------
     captions : ``each-image``: every image once per epoch, in a random template. ``rows``: the
         official code's sampling: all (image, template) pairs in one random order, of which an
-        epoch takes the next N; an image may come several times in an epoch, or not at all.
+        epoch takes the next ceil(N / batch) whole batches; an image may come several times in an
+        epoch, or not at all.
     smoothing : label smoothing over the batch's captions (CaRot's ``ls``).
     """
 
     title: ClassVar[str] = "both towers"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tunes_text: ClassVar[bool] = True
 
     lr: Positive = 1e-5
@@ -43,10 +44,13 @@ class ContrastiveTrainer(GradientTrainer):
         """The (sample, template) pairs of an epoch."""
         if self.captions == "each-image":
             return super().draws(seed, epoch, size, templates)
-        # All pairs are used up every `templates` epochs; then they are shuffled anew.
-        turn, part = divmod(epoch, templates)
-        rows = self.shuffled(seed, turn, size * templates, stream=3)
-        return np.stack(np.divmod(rows[part * size : (part + 1) * size], templates), axis=1)
+        length = -(-size // self.batch_size) * self.batch_size
+        first, whole = epoch * length, size * templates
+        # Shuffled anew when all pairs are used up, in the middle of an epoch as it may be.
+        turns = range(first // whole, (first + length - 1) // whole + 1)
+        rows = np.concatenate([self.shuffled(seed, turn, whole, stream=3) for turn in turns])
+        start = first - turns[0] * whole
+        return np.stack(np.divmod(rows[start : start + length], templates), axis=1)
 
     def encode(
         self, model: nn.Module, batch: dict[str, Tensor], state: dict[str, Tensor]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.plan import CellItem, FeaturesItem, FitItem, Item, Plan, ScaleItem, WeightsItem, pending
-from bench.recipes import Merged, TextHead, Tuned
+from bench.recipes import Fisher, Merged, TextHead, Tuned
 from bench.store import Store, rows_in
+from bench.trainer import epochs
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ def counts(plan: Plan, store: Store) -> Counts:
     """Count the pending work of a plan."""
     left = list(pending(plan, store).values())
     weights = [i for i in left if isinstance(i, WeightsItem)]
-    tuned = {i.recipe.training: i for i in weights if isinstance(i.recipe, Tuned)}
+    tuned: dict[Tuned, list[WeightsItem]] = {}
+    for weight in weights:
+        if isinstance(weight.recipe, Tuned):
+            tuned.setdefault(weight.recipe.training, []).append(weight)
     heads = [i for i in weights if isinstance(i.recipe, TextHead)]
     by_split: dict[str, list[FeaturesItem]] = {}
     for item in left:
@@ -68,10 +72,10 @@ def counts(plan: Plan, store: Store) -> Counts:
     }
     return Counts(
         text_heads=len(heads),
-        fishers=len(weights) - len(heads) - sum(isinstance(i.recipe, Tuned) for i in weights),
+        fishers=sum(isinstance(i.recipe, Fisher) for i in weights),
         trainings=len(tuned),
-        training_images=_training_images(tuned.values(), both=False),
-        paired_images=_training_images(tuned.values(), both=True),
+        training_images=_training_images(tuned, both=False),
+        paired_images=_training_images(tuned, both=True),
         splits=tuple(_forwards(name, items, store) for name, items in by_split.items()),
         fits=sum(isinstance(i, FitItem | ScaleItem) for i in left),
         cells=sum(isinstance(i, CellItem) for i in left),
@@ -79,15 +83,15 @@ def counts(plan: Plan, store: Store) -> Counts:
     )
 
 
-def _training_images(items: Iterable[WeightsItem], both: bool) -> int:
+def _training_images(tuned: Mapping[Tuned, Sequence[WeightsItem]], both: bool) -> int:
     """Images that the trainings of one tower, or of `both`, see; heads see features."""
-    return sum(
-        item.train.size * int(getattr(item.recipe.trainer, "epochs", 0))
-        for item in items
-        if isinstance(item.recipe, Tuned)
-        and item.recipe.trainer.tunes_encoder
-        and item.recipe.trainer.tunes_text == both
-    )
+    seen = 0
+    for training, items in tuned.items():
+        trainer = training.trainer
+        if trainer.tunes_encoder and trainer.tunes_text == both:
+            keeps = [item.recipe.keep for item in items if isinstance(item.recipe, Tuned)]
+            seen += items[0].train.size * epochs(trainer, keeps)
+    return seen
 
 
 def _forwards(name: str, items: list[FeaturesItem], store: Store) -> Forwards:

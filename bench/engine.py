@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import lru_cache, partial
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import nn
 
 from bench import models
@@ -43,11 +44,14 @@ from bench.recipes import (
 )
 from bench.store import MissingOutput, Store, rows_in
 from bench.train import Training
-from bench.trainer import Trainer
+from bench.trainer import Trainer, epochs
 from bench.weights import State, Whole, encoder_state, stored_encoder
 
 HELD_ENCODERS = 4
 """Encoders kept on the device while merges of them are made block by block."""
+
+PATIENCE = timedelta(days=2)
+"""How long a process waits for another."""
 
 RATED_IMAGES = 500
 """Rates measured on fewer images say little."""
@@ -72,7 +76,8 @@ class Engine:
     times: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.processes = PartialState(cpu=self.device == "cpu")
+        # Others wait while the first process searches neighbours, fits and measures.
+        self.processes = PartialState(cpu=self.device == "cpu", timeout=PATIENCE)
         self.where = pick_device(self.device)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
@@ -107,13 +112,18 @@ class Engine:
         broadcast_object_list(order)
         return order[0]
 
+    def agreed(self, failure: str | None) -> str | None:
+        """The first failure of any process, after all have done their part of some items."""
+        if self.processes.num_processes == 1:
+            return failure
+        return next((one for one in gather_object([failure]) if one is not None), None)
+
     def build_head(self, recipe: TextHead) -> None:
         """Build and store a zero-shot head."""
         if self.is_main:
             with self.progress.task("zero-shot head", len(recipe.classnames)) as task:
                 head = models.text_head(self.clip, recipe, self.where, task.advance)
                 self._write_weights(weights_key(recipe), head)
-        self.processes.wait_for_everyone()
 
     def train(self, recipes: Sequence[Tuned], train: Split, selection: Split) -> None:
         """Train, or go on from a checkpoint, and store the weights of `recipes`.
@@ -123,7 +133,7 @@ class Engine:
         recipe = recipes[0].training
         key, trainer = weights_key(recipe), recipe.trainer
         label = f"train {trainer.title}, seed {recipe.seed}"
-        total = train.size * getattr(trainer, "epochs", 1)
+        total = train.size * epochs(trainer, [r.keep for r in recipes])
         with self._alone(key), self.progress.task(label, total) as task:
             self.processes.wait_for_everyone()
             wanted = {r.keep: weights_key(r) for r in recipes}
@@ -155,7 +165,6 @@ class Engine:
                     self.store.discard("progress", f"{key}-{slot}")
                 if trainer.tunes_encoder:
                     self._timed(_rate_name(trainer), seen - resumed, time.monotonic() - started)
-            self.processes.wait_for_everyone()
 
     def _alone(self, key: str) -> AbstractContextManager[None]:
         """The lock on a training, held by the first process for all."""
@@ -232,7 +241,6 @@ class Engine:
                     task.advance,
                 )
             self._write_weights(weights_key(recipe), found)
-        self.processes.wait_for_everyone()
 
     def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
         """Fill in the features of `encoders` ({key: encoder}) on a split."""
@@ -241,24 +249,21 @@ class Engine:
         missing = {key: self.store.blocks(key, split.size) for key in encoders}
         mine = [b for blocks in missing.values() for b in blocks if b % ranks == rank]
         total = rows_in(mine, split.size)
-        try:
-            with self.progress.task(f"forward {split.name} x {len(encoders)}", total) as task:
-                started = time.monotonic()
-                predict_split(
-                    loaded.images,
-                    evaluation_transform(self.clip.preprocess),
-                    self.tower,
-                    {k: partial(encoder_state, e, self.known) for k, e in encoders.items()},
-                    self.store,
-                    Forward(
-                        self.where, self.hardware, self.precision, self.batch_size, self._workers()
-                    ),
-                    share,
-                    task.advance,
-                )
-                self._timed("forward", total, time.monotonic() - started)
-        finally:
-            self.processes.wait_for_everyone()
+        with self.progress.task(f"forward {split.name} x {len(encoders)}", total) as task:
+            started = time.monotonic()
+            predict_split(
+                loaded.images,
+                evaluation_transform(self.clip.preprocess),
+                self.tower,
+                {k: partial(encoder_state, e, self.known) for k, e in encoders.items()},
+                self.store,
+                Forward(
+                    self.where, self.hardware, self.precision, self.batch_size, self._workers()
+                ),
+                share,
+                task.advance,
+            )
+            self._timed("forward", total, time.monotonic() - started)
 
     @property
     def rates(self) -> dict[str, float]:

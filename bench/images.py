@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.dataset import Images
+from bench.trainer import random
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +52,7 @@ class TrainImages:
 
         epoch, sample, template = item
         image = self.images[sample]
-        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[epoch, sample, 0, 0]))
+        rng = random(self.seed, epoch, sample, 4)
         left, top, width, height = crop_box(image.width, image.height, rng, self.min_area)
         box = (left, top, left + width, top + height)
         cropped = image.crop(box).resize((self.size, self.size), Resampling.BICUBIC)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bench.errors import InputError
 from bench.parameters import Fraction
 from bench.posthoc import log_softmax
-from bench.recipes import Classifier, Imported, Recipe, Tuned, head_of
+from bench.recipes import Classifier, Imported, Recipe, Tuned, head_of, needs_outputs, normalizes
 
 if TYPE_CHECKING:
     from bench.trainer import Trainer
@@ -54,12 +54,14 @@ class Models:
     def tuned(self, start: Recipe, trainer: Trainer) -> Tuned:
         """`start` trained by `trainer` on the training split with the seed.
 
-        Raises InputError for a trainer of both towers where `start` has one alone.
+        Raises InputError for a trainer that cannot start there.
         """
         if trainer.tunes_text and isinstance(head_of(start), Imported):
             raise InputError(
                 f"training {trainer.title} needs a text tower, and imported classifiers have none"
             )
+        if not needs_outputs(start):
+            trainer.check(normalizes(start))
         selection = self.selection if trainer.selects else None
         seed = self.seed if trainer.is_random else 0
         return Tuned(start, trainer, self.train, seed, selection)
@@ -129,6 +131,7 @@ class Method:
     in_all : whether ``--methods all`` includes it; variants and what needs more seeds do not.
     is_common_base : whether ``all`` builds the common ensembles on it.
     on_all_bases : for an ensemble, whether ``all`` builds it on every common base.
+    own_rule : the name of how it chooses, for a method that follows no selection rule.
     is_control : whether it checks a claim about another method instead of making one; such rows
         are marked and never ranked.
     has_figures : whether its predictions carry what figures show.
@@ -145,6 +148,7 @@ class Method:
     in_all: ClassVar[bool] = True
     is_common_base: ClassVar[bool] = False
     on_all_bases: ClassVar[bool] = False
+    own_rule: ClassVar[str | None] = None
     is_control: ClassVar[bool] = False
     has_figures: ClassVar[bool] = False
     mixes_samples: ClassVar[bool] = False

@@ -10,11 +10,13 @@ once stage 1 is fitted; before that a row's stand-in is its middle candidate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.addresses import features_key, weights_key
 from bench.dataset import Shift, Split
+from bench.errors import InputError
 from bench.figures import FIGURES, Figure
 from bench.keys import canonical, key_of
 from bench.method import Choice, Method, Models
@@ -133,14 +135,25 @@ def plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
     builder = _Builder(study)
     undecided: dict[str, FitItem] = {}
     for row, seed, models in study.entries():
-        fit = builder.fit(row.chooser, seed, models)
+        with _naming(row):
+            fit = builder.fit(row.chooser, seed, models)
         choice = known(fit.key) if fit.inputs else fit.row.method.candidates()[0]
         if choice is None:
             undecided[fit.key] = fit
-        builder.cells(row, fit, choice)
+        with _naming(row):
+            builder.cells(row, fit, choice)
     decided = [item for item in builder.scales if item.fit.key not in undecided]
     first = (*undecided.values(), *decided)
     return Plan(study, builder.items, tuple(builder.records), tuple(undecided.values()), first)
+
+
+@contextmanager
+def _naming(row: Row) -> Iterator[None]:
+    """Put the row's name before what is refused of it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{row.name}: {error}") from error
 
 
 class _Builder:
@@ -218,7 +231,7 @@ class _Builder:
                 inputs += self.outputs(recipe, task.selection)
             for recipe in method.train_needs(models):
                 inputs += self.outputs(recipe, task.train)
-        rule = self.study.protocol.rule
+        rule = method.own_rule or self.study.protocol.rule
         chosen_by = (task.selection.fingerprint, rule) if inputs else None
         key = key_of("fit", _identity(row), models.zero_shot, models.base, inputs, chosen_by)
         item = FitItem(key, tuple(dict.fromkeys(inputs)), row, seed, models)

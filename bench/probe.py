@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from bench.errors import InputError
 from bench.parameters import Positive
 from bench.trainer import GradientTrainer
 
@@ -23,7 +24,7 @@ class HeadTrainer(GradientTrainer):
     """
 
     title: ClassVar[str] = "linear head"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tunes_encoder: ClassVar[bool] = False
 
     lr: Positive = 1e-3
@@ -34,6 +35,15 @@ class HeadTrainer(GradientTrainer):
     def normalize(self) -> bool | None:
         """Whether the head takes L2-normalised features."""
         return self.normalized
+
+    def check(self, starts_normalized: bool) -> None:
+        """Raise InputError where the start's head is kept but takes other features."""
+        if self.start == "zero-shot" and self.normalized != starts_normalized:
+            kinds = {True: "L2-normalised", False: "raw"}
+            raise InputError(
+                f"a linear head on {kinds[self.normalized]} features cannot start from one on "
+                f"{kinds[starts_normalized]} ones: set its start to random, or change normalized"
+            )
 
     def prepare(self, model: nn.Module) -> None:
         """Draw a random head, if that is the start."""

@@ -306,7 +306,8 @@ def reseeded(recipe: R, seed: int) -> R:
     """The same recipe with another seed in every training. InputError if one was elsewhere."""
     match recipe:
         case Tuned():
-            return replace(recipe, start=reseeded(recipe.start, seed), seed=seed)
+            own = seed if recipe.trainer.is_random else recipe.seed
+            return replace(recipe, start=reseeded(recipe.start, seed), seed=own)
         case Merged():
             parts = tuple(reseeded(part, seed) for part in recipe.parts)
             return replace(recipe, parts=parts)

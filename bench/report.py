@@ -202,6 +202,12 @@ def _markdown_item(item: Item) -> str:
     return f"{strong} {escape(item.small)}" if item.small else strong
 
 
+def _title(board: Board) -> str:
+    """Suite and model; the protocol, too, where chapters may differ in it."""
+    protocol = "" if board.protocol == "clean" else f", {board.protocol}"
+    return f"{board.suite}, {board.model}{protocol}"
+
+
 def _chapter(
     found: Sequence[Board],
     scaled: Sequence[Board],
@@ -226,7 +232,7 @@ def _chapter(
         tables.absences(board),
     )
     return Chapter(
-        title=f"{board.suite}, {board.model}",
+        title=_title(board),
         warnings=tuple(_warnings(board, records)),
         facts=tuple(_facts(board, records)),
         tables=tuple(table for table in shown if table.groups),

@@ -18,7 +18,7 @@ from bench.paths import cache_dir, data_dir
 from bench.protocol import Protocol, protocol
 from bench.recipes import backbone_of
 from bench.registry import datasets, find_dataset
-from bench.study import Row, Settings, Study, controls, parse_rows
+from bench.study import Row, Settings, Study, controlled, controls, parse_rows
 
 HIDDEN = frozenset({"micro"})
 """Suites that ``--suite available`` leaves out: they are for tests."""
@@ -150,6 +150,9 @@ def asked_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
     if config.controls:
         names += controls(parse_rows(names, settings))
     own = {m: dict(p) for m, p in config.set.items() if m != "protocol"}
+    if config.controls and "vrf" in own:
+        for name, changes in controlled(own["vrf"]).items():
+            own[name] = changes | own.get(name, {})
     asked = {"precision": config.precision, "batch_size": config.train_batch_size}
     general = {name: value for name, value in asked.items() if value is not None}
     for row in parse_rows(names, settings):

@@ -97,8 +97,8 @@ def follow(study: Study, store: Store, engine: EngineMaker, progress: Progress) 
         items = plan(study, lookup(store)).items
         try:
             runner.carry_out([items[key] for key in keys])
-        except CellError:
-            log.debug("failed", exc_info=True)  # the first process notes what failed
+        except Exception:
+            log.debug("failed", exc_info=True)  # the first process is told, and notes it
 
 
 @dataclass
@@ -234,7 +234,23 @@ class _Runner:
         self.carry_out(items)
 
     def carry_out(self, items: Sequence[Item]) -> None:
-        """This process's part of a head, of one training, or of features on one split."""
+        """This process's part of some items, and whether all others did theirs.
+
+        Raises what went wrong here, or CellError that says what went wrong elsewhere.
+        """
+        failure: Exception | None = None
+        try:
+            self._do(items)
+        except Exception as error:
+            failure = error
+        told = self.engine.agreed(None if failure is None else one_line(failure))
+        if failure is not None:
+            raise failure
+        if told is not None:
+            raise CellError(f"in another process: {told}")
+
+    def _do(self, items: Sequence[Item]) -> None:
+        """A head, one training, a Fisher information, or features on one split."""
         match items[0]:
             case WeightsItem(recipe=TextHead() as recipe):
                 self.engine.build_head(recipe)
@@ -274,7 +290,7 @@ class _Runner:
             "chosen_on": {
                 "split": task.selection.name,
                 "n": task.selection.size,
-                "rule": rule,
+                "rule": method.own_rule or rule,
                 "top1": accuracies[best],
                 "weight": weights[best],
                 "candidates": len(candidates),

@@ -72,11 +72,12 @@ class Checkpoint(Method):
         """The method's recipe, kept at the epoch. Raises InputError if there is no such epoch."""
         recipe = self.method.recipe(models)
         epochs = getattr(recipe.trainer, "epochs", 0) if isinstance(recipe, Tuned) else 0
-        if not isinstance(recipe, Tuned) or recipe.keep is not None or self.epoch > epochs:
-            raise InputError(
-                f"{self.method.name}@{self.epoch}: {self.method.name} trains for {epochs} epochs"
-            )
-        return replace(recipe, keep=AtEpoch(self.epoch))
+        name = f"{self.method.name}@{self.epoch}"
+        if isinstance(recipe, Tuned) and recipe.keep is not None:
+            raise InputError(f"{name}: {self.method.name} is an average over epochs, not one's end")
+        if not isinstance(recipe, Tuned) or self.epoch > epochs:
+            raise InputError(f"{name}: {self.method.name} trains for {epochs} epochs")
+        return recipe if self.epoch == epochs else replace(recipe, keep=AtEpoch(self.epoch))
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,14 @@ def controls(rows: Sequence[Row]) -> list[str]:
     checks = [name for name, cls in methods().items() if cls.is_control]
     bases = [row.base.name for row in rows if row.label == "vrf" and row.base is not None]
     return [f"{check}:{base}" for base in bases for check in (*checks, "ose-calibrated")]
+
+
+def controlled(vrf: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """VRF's hyper-parameters for its controls, too: they are to differ in one thing alone."""
+    found = {name: dict(vrf) for name, cls in methods().items() if cls.is_control}
+    if vrf.get("calibrate", "none") != "none":
+        found["ose-calibrated"] = {"calibrate": vrf["calibrate"]}
+    return found
 
 
 def everything() -> list[str]:

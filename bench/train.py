@@ -26,7 +26,7 @@ from bench.images import TrainImages
 from bench.networks import DualEncoder, ImageClassifier
 from bench.recipes import AtEpoch, Average, Keep
 from bench.store import Store
-from bench.trainer import GradientTrainer, rate
+from bench.trainer import GradientTrainer, epochs, rate
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -147,7 +147,8 @@ class _Descent:
         self.tuned = list(self.model.parameters())
         self.optimizer = _optimizer(trainer, self.tuned, inputs.device)
         self.per_epoch = -(-inputs.size // trainer.batch_size)
-        self.step, self.saved = self._resume(), 0
+        self.saved = 0
+        self.step = self._resume()
         self.parallel = self.accelerator.prepare_model(self.model, device_placement=False)
 
     def run(self) -> dict[str, Tensor]:
@@ -158,12 +159,12 @@ class _Descent:
             lambda epoch: trainer.draws(inputs.seed, epoch, inputs.size, templates),
             inputs.size,
             trainer.batch_size,
-            _epochs(trainer, inputs.keeps),
+            epochs(trainer, inputs.keeps),
             self.step,
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        for batch in inputs.batches(batches):
+        for batch in self._loaded(inputs.batches(batches)):
             self._step(batch, steps)
             done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
             inputs.progress(done, batches.epochs * inputs.size)
@@ -176,6 +177,24 @@ class _Descent:
             averaged.load_state_dict(average)
             inputs.emit(Average(decay), _on_cpu(averaged.weights()))
         return _on_cpu(self.model.weights())
+
+    def _loaded(self, batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+        """The batches; where one process cannot load its share, all of them stop."""
+        while True:
+            batch = failure = None
+            try:
+                batch = next(batches, None)
+            except Exception as error:
+                failure = error
+            if self.accelerator.num_processes > 1:
+                mark = torch.tensor([failure is not None], device=self.inputs.device)
+                if self.accelerator.gather(mark).any() and failure is None:
+                    failure = CellError("another process could not load its share of a batch")
+            if failure is not None:
+                raise failure
+            if batch is None:
+                return
+            yield batch
 
     def _step(self, batch: dict[str, Tensor], steps: int) -> None:
         torch.manual_seed(self.inputs.seed * 1_000_003 + self.step)
@@ -246,16 +265,18 @@ class _Descent:
 
         keeps = self.inputs.keeps
         first = min([k.epoch for k in keeps if isinstance(k, AtEpoch)], default=math.inf)
-        slots = [load(d) for slot in self._slots() if (d := self.inputs.store.read(slot))]
-        saved = [
-            tensors
-            for tensors in slots
+        data = {i: d for i, slot in enumerate(self._slots()) if (d := self.inputs.store.read(slot))}
+        saved = {
+            i: tensors
+            for i, tensors in ((i, load(d)) for i, d in data.items())
             if int(tensors["step"]) < first * self.per_epoch
             and all(_below(f"average.{decay}.", tensors) for decay in self.averages)
-        ]
+        }
         if not saved:
             return 0
-        tensors, device = max(saved, key=lambda t: int(t["step"])), self.inputs.device
+        newest = max(saved, key=lambda i: int(saved[i]["step"]))
+        self.saved = newest + 1  # the next one goes to the other slot
+        tensors, device = saved[newest], self.inputs.device
         self.model.load_state_dict(_below("model.", tensors))
         self.state = {n: t.to(device) for n, t in _below("state.", tensors).items()}
         for decay in self.averages:
@@ -270,12 +291,6 @@ class _Descent:
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-
-def _epochs(trainer: GradientTrainer, keeps: Sequence[Keep | None]) -> int:
-    """How many epochs to run so that all of `keeps` are known."""
-    whole = any(not isinstance(keep, AtEpoch) for keep in keeps)
-    return trainer.epochs if whole else max(k.epoch for k in keeps if isinstance(k, AtEpoch))
 
 
 def _optimizer(

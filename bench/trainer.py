@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.parameters import Area, Count, Fraction, NonNegative, Positive, Precision
+from bench.recipes import AtEpoch, Keep
 
 if TYPE_CHECKING:
     import torch
@@ -73,6 +75,10 @@ class Trainer(Protocol):
         """Of the training's forwards, or of the features that a head is trained on."""
         ...
 
+    def check(self, starts_normalized: bool) -> None:
+        """Raise InputError if the trainer cannot start from a head on such features."""
+        ...
+
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
         """Tuned weights: ``encoder.*`` (if tuned), ``head.weight`` [C, D], ``head.bias`` [C]."""
         ...
@@ -103,7 +109,7 @@ class GradientTrainer:
     """
 
     title: ClassVar[str] = "end to end"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     tunes_encoder: ClassVar[bool] = True
     tunes_text: ClassVar[bool] = False
     selects: ClassVar[bool] = False
@@ -126,22 +132,26 @@ class GradientTrainer:
         """Whether the head takes L2-normalised features: as at the start."""
         return None
 
+    def check(self, starts_normalized: bool) -> None:
+        """Any start will do."""
+
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
         """Run the SGD loop from the start."""
         return inputs.descend(self)
 
     def draws(self, seed: int, epoch: int, size: int, templates: int) -> NDArray[np.int64]:
-        """[size, 2]: the (sample, template) pairs of an epoch, in their order.
+        """[n, 2]: the (sample, template) pairs of an epoch, in their order; n >= `size`.
 
-        Default: every sample once in a random order, each with a random template.
+        n is more than `size` at most by what fills the last batch. Default: every sample once in a
+        random order, each with a random template.
         """
         samples = self.shuffled(seed, epoch, size, stream=1)
-        chosen = _random(seed, epoch, stream=2).integers(templates, size=size)
+        chosen = random(seed, epoch, 0, 2).integers(templates, size=size)
         return np.stack([samples, chosen], axis=1)
 
     def shuffled(self, seed: int, turn: int, size: int, stream: int) -> NDArray[np.int64]:
         """A permutation [size] that depends on its arguments only."""
-        return _random(seed, turn, stream).permutation(size)
+        return random(seed, turn, 0, stream).permutation(size)
 
     def prepare(self, model: nn.Module) -> None:
         """Change the model before the first step (a random head). Default: nothing."""
@@ -181,8 +191,21 @@ class GradientTrainer:
         return {}
 
 
-def _random(seed: int, epoch: int, stream: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=seed, counter=[epoch, 0, 0, stream]))
+def epochs(trainer: Trainer, keeps: Sequence[Keep | None]) -> int:
+    """How many epochs of a training it takes to know all of `keeps`; 0 if it has none."""
+    whole = any(not isinstance(keep, AtEpoch) for keep in keeps)
+    ends = [keep.epoch for keep in keeps if isinstance(keep, AtEpoch)]
+    return int(getattr(trainer, "epochs", 0)) if whole else max(ends)
+
+
+def random(seed: int, *place: int) -> np.random.Generator:
+    """A generator that depends on `seed` and up to three numbers alone; others are independent.
+
+    The lowest word of Philox's counter, the first, is what counts up as numbers are drawn: two
+    places that differ there would share all but a few of their numbers.
+    """
+    counter = [0, *place, *[0] * (3 - len(place))]
+    return np.random.Generator(np.random.Philox(key=seed, counter=counter))
 
 
 def rate(trainer: GradientTrainer, step: int, steps: int) -> float:

@@ -30,7 +30,7 @@ class SelfDistillation(ContrastiveTrainer):
     """
 
     title: ClassVar[str] = "both towers, self-distilled"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     distill: NonNegative = 1.5
     period: Count = 500
@@ -89,7 +89,7 @@ class CarotTrainer(SelfDistillation):
     """
 
     title: ClassVar[str] = "both towers, CaRot"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     orthogonal: NonNegative = 0.2
     cross: NonNegative = 0.05

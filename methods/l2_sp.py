@@ -20,7 +20,7 @@ class PulledBack(GradientTrainer):
     """`pull` / 2 times the squared distance of all weights from the start is added to the loss."""
 
     title: ClassVar[str] = "end to end, L2-SP"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     pull: NonNegative = 0.1
 

@@ -73,6 +73,9 @@ class LogisticRegression:
         """Whether the head takes L2-normalised features: yes."""
         return True
 
+    def check(self, starts_normalized: bool) -> None:
+        """It starts from zero."""
+
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
         """``head.weight`` and ``head.bias``, and the ``chosen.C`` they were fitted with."""
         import numpy as np
@@ -82,24 +85,26 @@ class LogisticRegression:
 
         x, y = inputs.features("train")
         held, truth = inputs.features("selection")
-        x, held = (normalize(features.double(), dim=1) for features in (x, held))
+        # Not every device has float64.
+        x, held = (normalize(features.cpu().double(), dim=1) for features in (x, held))
+        y, truth = y.cpu(), truth.cpu()
         shape = inputs.classes, x.shape[1] + 1
 
         def objective(flat: np.ndarray, c: float) -> tuple[float, np.ndarray]:
-            w = torch.from_numpy(flat).to(x.device).reshape(shape).requires_grad_()
+            w = torch.from_numpy(flat).reshape(shape).requires_grad_()
             logits = x @ w[:, :-1].T + w[:, -1]
             loss = cross_entropy(logits, y, label_smoothing=self.smoothing)
             loss = loss + w[:, :-1].square().sum() / (2 * c * len(x))
             (slope,) = torch.autograd.grad(loss, w)
-            return loss.item(), slope.flatten().cpu().numpy()
+            return loss.item(), slope.flatten().numpy()
 
         best, flat = (-1.0, torch.empty(0), 0.0), np.zeros(shape[0] * shape[1])
         for c in sorted(self.cs):
             options = {"maxiter": self.max_iter}
             flat = minimize(objective, flat, (c,), "L-BFGS-B", jac=True, options=options).x
             w = torch.from_numpy(flat).reshape(shape)
-            logits = held.cpu() @ w[:, :-1].T + w[:, -1]
-            accuracy = (logits.argmax(dim=1) == truth.cpu()).double().mean().item()
+            logits = held @ w[:, :-1].T + w[:, -1]
+            accuracy = (logits.argmax(dim=1) == truth).double().mean().item()
             best = max(best, (accuracy, w, c), key=lambda found: found[0])
         _, w, c = best
         return {

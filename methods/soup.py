@@ -84,6 +84,7 @@ class GreedySoup(UniformSoup):
     title: ClassVar[str] = "Greedy soup"
     summary: ClassVar[str] = "A mean of weights to which trainings are added while it helps."
     source: ClassVar[str] = "Wortsman et al., ICML 2022, recipe 1"
+    own_rule: ClassVar[str | None] = "greedy"
 
     def candidates(self) -> tuple[Choice, ...]:
         """Every subset of the members that is not empty."""

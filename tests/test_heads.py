@@ -209,7 +209,7 @@ def test_a_teacher_follows_at_its_period(tiny: Tiny) -> None:
 
 
 def test_captions_of_each_image_or_of_shuffled_rows() -> None:
-    each, rows = ContrastiveTrainer(), ContrastiveTrainer(captions="rows")
+    each, rows = (ContrastiveTrainer(captions=c, batch_size=25) for c in ("each-image", "rows"))
     draws = each.draws(0, 0, 50, 4)
     assert sorted(draws[:, 0].tolist()) == list(range(50))
     assert set(draws[:, 1].tolist()) == {0, 1, 2, 3}
@@ -219,6 +219,15 @@ def test_captions_of_each_image_or_of_shuffled_rows() -> None:
     later = np.concatenate([rows.draws(0, epoch, 50, 4) for epoch in range(4, 8)])
     assert len({tuple(pair) for pair in later.tolist()}) == 200
     assert not np.array_equal(pairs, later)
+
+
+def test_an_epoch_of_rows_ends_with_a_whole_batch() -> None:
+    """As FLYP's iterator, which goes on from epoch to epoch."""
+    rows = ContrastiveTrainer(captions="rows", batch_size=16)
+    epochs = [rows.draws(0, epoch, 50, 3) for epoch in range(5)]
+    assert {len(draws) for draws in epochs} == {64}
+    pairs = [tuple(pair) for draws in epochs for pair in draws.tolist()]
+    assert len(set(pairs[:150])) == len(set(pairs[150:300])) == 150
 
 
 class Rows:

@@ -10,7 +10,7 @@ import pytest
 from bench.errors import InputError
 from bench.recipes import AtEpoch, Average, Merged, Tuned, merge, normalizes, reseeded
 from bench.registry import find_dataset, methods
-from bench.study import Row, Settings, controls, everything, parse_rows
+from bench.study import Row, Settings, controlled, controls, everything, parse_rows
 from bench.testing import fake_models
 
 MODELS = fake_models(tuned=False)
@@ -124,6 +124,28 @@ def test_lp_ft_and_its_variants() -> None:
     assert normalizes(found["lp-ft"]) and not normalizes(found["lp-ft-raw"])
     with pytest.raises(InputError, match="normalised"):
         normalizes(merge((MODELS.zero_shot, found["lp-ft-raw"]), (0.5, 0.5)))
+
+
+def test_the_last_checkpoint_is_the_training_itself() -> None:
+    whole, last = rows("e2e-ft", "e2e-ft@10")["e2e-ft"], rows("e2e-ft@10")["e2e-ft@10"]
+    assert last.method.recipe(MODELS) == whole.method.recipe(MODELS)
+    with pytest.raises(InputError, match="average over epochs"):
+        rows("ema@3")["ema@3"].method.recipe(MODELS)
+
+
+def test_a_head_starts_from_one_on_the_same_features() -> None:
+    with pytest.raises(InputError, match="start to random"):
+        rows("linear", linear={"normalized": False})["linear"].method.recipe(MODELS)
+    random = rows("linear", linear={"normalized": False, "start": "random"})["linear"]
+    assert not normalizes(random.method.recipe(MODELS))
+
+
+def test_vrfs_settings_are_those_of_its_controls() -> None:
+    found = controlled({"p": 0.01, "calibrate": "confidence"})
+    assert set(found) == {"vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated"}
+    assert found["vrf-shuffled"] == {"p": 0.01, "calibrate": "confidence"}
+    assert found["ose-calibrated"] == {"calibrate": "confidence"}
+    assert "ose-calibrated" not in controlled({"calibrate": "none"})
 
 
 def test_soups_have_the_seeds_they_name() -> None:
