@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import InputError, unknown
+from bench.holdout import holdout
 from bench.keys import NOT_KEYED, key_of
 from bench.manifest import Manifest
 
@@ -70,18 +71,20 @@ class Split:
         rows = np.linspace(0, self.size - 1, count).round().astype(np.int64)
         return self.take(rows, f"limit {count}")
 
-    def halves(self, share: float) -> tuple[Split, Split]:
-        """A random part without, and the part with, `share` of the samples; always the same.
+    def held_out(self, share: float, seed: int = 0) -> tuple[Split, Split]:
+        """What is left for training, and the selection split of a `share` of each class.
 
-        Raises InputError if either is empty.
+        Opens the split. Raises InputError if no class has two samples.
         """
-        held = round(share * self.size)
-        if not 0 < held < self.size:
-            raise InputError(f"{self.name}: cannot hold {share:g} of {self.size} samples out")
-        order = np.random.Generator(np.random.Philox(key=0)).permutation(self.size)
-        rest, part = np.sort(order[held:]), np.sort(order[:held])
-        name = self.name.rpartition("/")[0] + "/held-out"
-        return self.take(rest, "rest"), replace(self.take(part, "held out"), name=name)
+        kept, held = holdout(self.load().manifest, share, seed)
+        if not len(held):
+            raise InputError(
+                f"{self.name}: nothing to hold out: expected a class with two or more images"
+            )
+        how = f"holdout {share:g} seed {seed}"
+        suite = self.name.rpartition("/")[0]
+        selection = self.take(held, f"selection: {how}")
+        return self.take(kept, f"train: {how}"), replace(selection, name=f"{suite}/selection")
 
     def few(self, shots: int | None) -> Split:
         """The first `shots` samples of each class in a random order, always the same; opens it.
@@ -260,10 +263,10 @@ class Suite:
         """The ID test set (named ``id``) followed by the shifts."""
         return (Shift("id", self.test), *self.shifts)
 
-    def under(self, *, selects: str, holdout: float, border: int) -> Suite:
+    def under(self, *, selects: str, share: float, border: int) -> Suite:
         """The suite as a protocol has it.
 
-        `selects` is ``selection`` or ``test``: where things are chosen. `holdout` is the share of
+        `selects` is ``selection`` or ``test``: where things are chosen. `share` is the part of
         the training split that is held out where there is no selection split; `border` the
         pixels cut from each side of images with a border.
         """
@@ -271,7 +274,7 @@ class Suite:
         if selects == "test":
             selection = self.test
         elif selection == train:
-            train, selection = train.halves(holdout)
+            train, selection = train.held_out(share)
         shifts = tuple(
             replace(s, split=s.split.cut(border)) if s.border else s for s in self.shifts
         )

@@ -62,7 +62,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         except InputError as error:
             raise InputError(f"defaults of suite {suite.name}: {error}") from error
     rules = protocol_of(config)
-    suite = suite.under(selects=rules.selects, holdout=rules.holdout, border=rules.objectnet_border)
+    suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
     imported = None if config.imported is None else _imported(config, suite, rules, cache)
     if config.shots is not None:
         task = replace(suite.task, train=suite.task.train.few(config.shots))

@@ -48,7 +48,7 @@ def study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, Study]:
         update={"suite": (form.name,), "methods": tuple(dict.fromkeys([*bases, *names]))}
     )
     suite = of_shifts(outputs.suite, config)
-    suite = suite.under(selects=rules.selects, holdout=rules.holdout, border=rules.objectnet_border)
+    suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
     made = Study(
         suite=suite,
         backbone=Backbone(form.model, "", "tag:outputs"),

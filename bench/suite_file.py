@@ -12,14 +12,14 @@ import re
 import runpy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import corruptions
 from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
 from bench.errors import InputError
-from bench.readers import Classes, FileImages, folder_split, holdout, list_split, locate
+from bench.readers import Classes, FileImages, folder_split, list_split, locate
 from bench.suite_form import ShiftForm, Source, SuiteFile, read, text_of
 
 OPENAI_TEMPLATES = "openai-imagenet"
@@ -49,7 +49,7 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
         train, selection = _selection(form, opener, classes, labelled)
         apart = _Apart()
         apart.add("train", labelled)
-        if form.selection.holdout is None:
+        if form.selection is not None and form.selection.holdout is None:
             apart.add("selection", selection)
     with naming(path, "test"):
         test = opener.split("test", form.test, classes)
@@ -202,16 +202,13 @@ def _package_file(package: str, name: str) -> Path:
 def _selection(
     form: SuiteFile, opener: _Opener, classes: Classes, train: Split
 ) -> tuple[Split, Split]:
-    """(what is left for training, selection split)."""
+    """(training split, selection split), both the whole where the file says nothing of it."""
     chosen = form.selection
+    if chosen is None:
+        return train, train  # the protocol says how much is held out
     if chosen.holdout is None:
         return train, opener.split("selection", chosen, classes)
-    kept, held = holdout(train.load().manifest, chosen.holdout, chosen.seed)
-    if not len(held):
-        raise InputError("nothing to hold out: expected a class with two or more training images")
-    how = f"holdout {chosen.holdout:g} seed {chosen.seed}"
-    selection = train.take(held, f"selection: {how}")
-    return train.take(kept, f"train: {how}"), replace(selection, name=f"{form.name}/selection")
+    return train.held_out(chosen.holdout, chosen.seed)
 
 
 def _shift(name: str, form: ShiftForm, opener: _Opener, classes: Classes, test: Split) -> Shift:

@@ -120,7 +120,7 @@ class SuiteFile(Strict):
     model: str = "ViT-B-32"
     pretrained: str = "openai"
     train: Source
-    selection: SelectionForm = SelectionForm(holdout=0.1)
+    selection: SelectionForm | None = None
     test: Source
     shifts: dict[Name, ShiftForm] = {}
     defaults: dict[str, dict[str, Any]] = {}

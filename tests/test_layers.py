@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     # 0: contracts and pure arithmetic
     {"errors", "keys", "parameters", "protocol", "recipes", "manifest", "dataset", "trainer",
-     "posthoc", "method", "registry"},
+     "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
      "oracle", "pooling", "presets",

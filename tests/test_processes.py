@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import SAME_BENCH, SMALL, Finished, bench
+from PIL import Image
 
 from bench.records import Record, read
 
@@ -114,3 +116,28 @@ def test_two_processes_train_towers_heads_and_fishers(small: Finished, tmp_path:
     assert alone.keys() == together.keys()
     for place, record in alone.items():
         assert together[place].value == pytest.approx(record.value, abs=0.15), place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["e2e-ft", "fisher", "linear"])
+def test_what_one_process_cannot_read_ends_both(method: str, tmp_path: Path) -> None:
+    """An image that is not whole, in one process's share: an end, not two that wait for ever."""
+    rng = np.random.default_rng(0)
+    for role in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / role / name
+            folder.mkdir(parents=True)
+            for i in range(8):
+                pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{role}{i}.png")
+    broken = tmp_path / "train" / "dog" / "train3.png"
+    broken.write_bytes(broken.read_bytes()[:200])
+    suite = tmp_path / "pets.yaml"
+    suite.write_text(
+        "name: pets\nclasses: [cat, dog]\ntemplates: [a photo of a {}.]\nmodel: tiny\n"
+        "pretrained: embedded\ntrain: {folder: train}\ntest: {folder: test}\n"
+    )
+    options = ["--methods", method, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "out"]
+    code, _, errors = launch("-m", "bench", "run", "--suite", suite, *options)
+    assert code != 0
+    assert "train3.png" in errors

@@ -237,16 +237,13 @@ def split() -> Split:
     return Split("toy/train", "mark", 40, lambda: Loaded(Pictures(), manifest))
 
 
-def test_a_part_is_held_out_at_random_and_always_the_same() -> None:
-    rest, held = split().halves(0.25)
-    assert (rest.size, held.size, held.name) == (30, 10, "toy/held-out")
+def test_a_part_of_each_class_is_held_out_and_always_the_same() -> None:
+    rest, held = split().held_out(0.25)
+    assert (rest.size, held.size, held.name) == (32, 8, "toy/selection")  # 2 of 10 a class
     ids = [set(part.load().manifest.ids) for part in (rest, held)]
     assert not ids[0] & ids[1] and len(ids[0] | ids[1]) == 40
-    assert split().halves(0.25)[1].fingerprint == held.fingerprint
-    assert split().halves(0.5)[1].fingerprint != held.fingerprint
-    assert sorted(ids[1]) != [f"{i}" for i in range(10)]
-    with pytest.raises(InputError, match="cannot hold"):
-        split().halves(0.001)
+    assert split().held_out(0.25)[1].fingerprint == held.fingerprint
+    assert split().held_out(0.5)[1].fingerprint != held.fingerprint
 
 
 def test_a_border_is_cut_from_every_image() -> None:
@@ -271,9 +268,9 @@ def test_shots_take_as_many_of_each_class() -> None:
 
 def test_the_test_set_stands_in_for_the_selection_split() -> None:
     suite = find_dataset("micro")().suite(None, Path("unused"))
-    under = suite.under(selects="test", holdout=0.1, border=2)
+    under = suite.under(selects="test", share=0.1, border=2)
     assert under.task.selection == suite.test
     assert under.task.train == suite.task.train
     shift = Shift("s", split(), border=True)
-    cut = replace(suite, shifts=(shift,)).under(selects="selection", holdout=0.1, border=2)
+    cut = replace(suite, shifts=(shift,)).under(selects="selection", share=0.1, border=2)
     assert cut.shifts[0].split == split().cut(2)

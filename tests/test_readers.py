@@ -15,8 +15,9 @@ from PIL import Image
 
 from bench import readers
 from bench.errors import InputError
+from bench.holdout import holdout
 from bench.manifest import single_label
-from bench.readers import Classes, folder_split, holdout, list_split, locate
+from bench.readers import Classes, folder_split, list_split, locate
 
 PETS = Classes(("cat", "dog"), ("tabby cat", "golden retriever"))
 

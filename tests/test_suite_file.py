@@ -60,7 +60,8 @@ def write(place: Path, form: Mapping[str, Any] | str, name: str = "my.yaml") -> 
 def load(data: Path, **changes: Any) -> Suite:
     """The suite of BASE with `changes`, its file beside the data; a change to None removes."""
     form = {key: value for key, value in (BASE | changes).items() if value is not None}
-    return suite_file.load(write(data, form), None, data.parent / "cache")
+    suite = suite_file.load(write(data, form), None, data.parent / "cache")
+    return suite.under(selects="selection", share=0.1, border=0)
 
 
 def refused(data: Path, *parts: object, **changes: Any) -> None:
@@ -163,7 +164,7 @@ def test_data_come_from_the_option_and_then_from_beside_the_file(data: Path) -> 
     elsewhere = data.parent / "elsewhere"
     folders(elsewhere / "test", NAMES, 2)
     suite = suite_file.load(write(data, BASE), elsewhere, data.parent / "cache")
-    assert (suite.test.size, suite.task.train.size) == (6, 12)
+    assert (suite.test.size, suite.task.train.size) == (6, 15)
 
 
 def test_the_card(data: Path) -> None:
@@ -409,7 +410,9 @@ def test_a_class_that_is_empty_is_named(data: Path) -> None:
 def test_a_holdout_of_nothing_is_an_error(tmp_path: Path) -> None:
     folders(tmp_path / "train", NAMES, 1)
     folders(tmp_path / "test", NAMES, 1)
-    refused(tmp_path, "selection: nothing to hold out")
+    with pytest.raises(InputError, match="pets/train: nothing to hold out"):
+        load(tmp_path)
+    refused(tmp_path, "selection: pets/train: nothing to hold out", selection={"holdout": 0.1})
 
 
 @pytest.mark.parametrize(
