@@ -134,7 +134,7 @@ def test_what_one_process_cannot_read_ends_both(method: str, tmp_path: Path) -> 
     broken.write_bytes(broken.read_bytes()[:200])
     suite = tmp_path / "pets.yaml"
     suite.write_text(
-        "name: pets\nclasses: [cat, dog]\ntemplates: [a photo of a {}.]\nmodel: tiny\n"
+        "name: pets\nclasses: [cat, dog]\ntemplates: ['a photo of a {}.']\nmodel: tiny\n"
         "pretrained: embedded\ntrain: {folder: train}\ntest: {folder: test}\n"
     )
     options = ["--methods", method, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "out"]
