@@ -54,13 +54,13 @@ class Archive(_Strict):
     holds: Text
     urls: tuple[Url, ...]
     size: pydantic.PositiveInt | Text
-    checksums: dict[Literal["md5", "sha256", "git-blob"], Text]
+    checksums: dict[str, Text]
     note: Text | None = None
 
     @pydantic.model_validator(mode="after")
     def _reasoned(self) -> Self:
         for kind, digits in self.checksums.items():
-            if len(digits) != DIGITS[kind] or set(digits) - set("0123456789abcdef"):
+            if len(digits) != DIGITS.get(kind) or set(digits) - set("0123456789abcdef"):
                 raise ValueError(f"{self.file}: {digits!r} is no {kind}")
         if self.note is None and not (self.urls and self.checksums and self.size != UNKNOWN):
             raise ValueError(f"{self.file}: what is missing of it needs a note")

@@ -141,10 +141,9 @@ def _set_card(card: SetCard) -> dict[str, Any]:
 
 
 def _archive(archive: Archive) -> dict[str, str]:
-    said = {"holds": archive.holds, "size": archive.exact, **archive.checksums}
-    if not archive.checksums:
-        said["checksum"] = UNKNOWN
-    return {**said, **_numbered(archive.urls)}
+    sums = archive.checksums or {"checksum": UNKNOWN}
+    said = {"holds": archive.holds, "size": archive.exact}
+    return {**said, **sums, **_numbered(archive.urls)}
 
 
 def _numbered(texts: Sequence[str]) -> dict[str, str]:

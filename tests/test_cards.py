@@ -161,6 +161,7 @@ CARD = (FOLDER / "imagenet-a.toml").read_text()
         ("classes = 200", 'classes = 200\nunverified = ["val"]', "unverified"),
         ("c3e55429", "c3e5542", "is no md5"),
         ("c3e55429", "C3E55429", "is no md5"),
+        ("{ md5 =", "{ crc32 =", "is no crc32"),
         ("size = 687552512", "size = -1", "size"),
         ("https://people", "ftp://people", "urls"),
         ('path = "imagenet-a"', 'path = "../imagenet-a"', "path"),
