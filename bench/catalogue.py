@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import suite_file
+from bench.cards import UNKNOWN, Archive, SetCard, cards
 from bench.counting import Counts
 from bench.errors import unknown
 from bench.metrics import METRICS
@@ -25,7 +26,7 @@ from bench.selection import RULES
 from bench.session import Estimate
 from bench.tables import phrase
 
-KINDS = ("methods", "suites", "shifts", "tables", "metrics", "rules", "protocols")
+KINDS = ("methods", "suites", "shifts", "sets", "tables", "metrics", "rules", "protocols")
 
 
 def listing(what: str | None, data: Path | None) -> dict[str, Any]:
@@ -39,6 +40,7 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
         "methods": lambda: {n: m.summary for n, m in methods().items()},
         "suites": lambda: {n: _suite_line(n, data) for n in datasets()},
         "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
+        "sets": lambda: {n: _set_line(c) for n, c in cards().items()},
         "tables": lambda: {n: p.title for n, p in PRESETS.items()},
         "metrics": lambda: {n: m.title for n, m in METRICS.items()},
         "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
@@ -57,8 +59,15 @@ def _suite_line(name: str, data: Path | None) -> str:
     return f"{dataset.card.title} [{'found' if dataset.found(data) else 'no data'}]"
 
 
+def _set_line(card: SetCard) -> str:
+    return f"{card.title} [{card.role}; {card.counts}; {card.download}]"
+
+
 def card(name: str, suite_name: str) -> dict[str, Any]:
-    """The card of a method, a suite, a suite file or a protocol; InputError for an unknown name."""
+    """The card of a method, a suite, a suite file, a data set or a protocol.
+
+    Raises InputError for an unknown name.
+    """
     if name in datasets() or is_suite_file(name):
         found = suite_file.card(Path(name)) if is_suite_file(name) else datasets()[name].card
         return {
@@ -67,8 +76,11 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
         }  # fmt: skip
     if name in PROTOCOLS:
         return _protocol_card(PROTOCOLS[name])
+    if name in cards():
+        return _set_card(cards()[name])
     if name not in methods():
-        raise unknown("method, suite or protocol", name, [*methods(), *datasets(), *PROTOCOLS])
+        valid = [*methods(), *datasets(), *PROTOCOLS, *cards()]
+        raise unknown("method, suite, data set or protocol", name, valid)
     method = find_method(name)
     own = parameters(method())
     return {
@@ -91,6 +103,55 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
         },
         "change with": f"--set {name}.PARAMETER=VALUE",
     }
+
+
+def _set_card(card: SetCard) -> dict[str, Any]:
+    classes = f"{card.classes:,}"
+    if card.classes_total:
+        classes += f" of {card.classes_total:,}"
+    return {
+        "data set": card.name,
+        "title": card.title,
+        "role": card.role,
+        "suites": ", ".join(card.suites),
+        "source": card.source,
+        "revision": card.revision,
+        "licence": card.terms.licence,
+        "terms": _noted(
+            {"gated": "yes" if card.terms.gated else "no", **_numbered(card.terms.accept)},
+            card.terms.note,
+        ),
+        "images": card.counts + (f"; {card.images_note}" if card.images_note else ""),
+        "classes": classes,
+        "label map": f"{card.label_map}: {card.labels}",
+        "metric": card.metric,
+        "download": card.download,
+        "archives": {
+            archive.file: _noted(_archive(archive), archive.note) for archive in card.archives
+        },
+        "copies": {copy.url: copy.note for copy in card.copies},
+        "folders": {
+            part: {place.path: ", ".join(place.by) for place in places}
+            for part, places in card.layout.folders.items()
+        },
+        "inside": card.layout.inside,
+        "notes": _numbered(card.notes),
+        "citation": card.citation,
+    }
+
+
+def _archive(archive: Archive) -> dict[str, str]:
+    sums = archive.checksums or {"checksum": UNKNOWN}
+    said = {"holds": archive.holds, "size": archive.exact}
+    return {**said, **sums, **_numbered(archive.urls)}
+
+
+def _numbered(texts: Sequence[str]) -> dict[str, str]:
+    return {str(number): text for number, text in enumerate(texts, start=1)}
+
+
+def _noted(said: Mapping[str, str], note: str | None) -> dict[str, str]:
+    return {**said, **({"note": note} if note else {})}
 
 
 def _protocol_card(protocol: Protocol) -> dict[str, Any]:

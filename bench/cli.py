@@ -210,13 +210,13 @@ def import_command(kind: str, cache_dir: Path | None, **options: Any) -> None:
 
 @cli.command("list")
 @click.argument(
-    "what", required=False, metavar="[methods|suites|shifts|tables|metrics|rules|protocols]"
+    "what", required=False, metavar="[methods|suites|shifts|sets|tables|metrics|rules|protocols]"
 )
 @click.option("--data", type=PATH, help=HELP["data"])
 @JSON
 @DEBUG
 def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
-    """List methods, suites and their shifts, papers' tables, metrics, rules and protocols."""
+    """List methods, suites, shifts, data sets, papers' tables, metrics, rules and protocols."""
     from bench import catalogue
     from bench.paths import data_dir
 
@@ -229,7 +229,9 @@ def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
 @JSON
 @DEBUG
 def show_command(name: str, suite: str, as_json: bool) -> None:
-    """Show the card of a method (idea, source, hyper-parameters), a suite (file) or a protocol."""
+    """Show the card of a method (idea, source, hyper-parameters), a suite (file), a data set
+    (where to get it, its terms, its folders) or a protocol.
+    """
     from bench import catalogue
 
     _show(catalogue.card(name, suite), as_json)

@@ -310,7 +310,7 @@ def test_a_plan_of_another_model_has_no_time_yet() -> None:
     assert "no timing yet" in result.out
 
 
-@pytest.mark.parametrize("what", ["methods", "suites", "shifts", "metrics", "rules"])
+@pytest.mark.parametrize("what", ["methods", "suites", "shifts", "sets", "metrics", "rules"])
 def test_lists(what: str) -> None:
     listed = json.loads(bench("list", what, "--json").out)
     assert list(listed) == [what]

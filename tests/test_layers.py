@@ -14,7 +14,7 @@ LAYERS = (
      "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
-     "oracle", "pooling", "presets",
+     "oracle", "pooling", "presets", "cards",
      "readers", "corruptions", "suite_form", "suite_file", "provenance", "processes",
      "progress", "streams", "embedded", "ends", "imports",
      "outputs_form", "outputs_file"},

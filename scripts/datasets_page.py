@@ -1,0 +1,129 @@
+#!/usr/bin/env python
+"""Write docs/datasets.md from the cards of the data sets: the same cards give the same bytes.
+
+python scripts/datasets_page.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.cards import Archive, SetCard, cards
+from bench.paths import write_atomic
+
+PAGE = Path(__file__).parent.parent / "docs" / "datasets.md"
+INTRODUCTION = """\
+# Data sets
+
+Where to get each set, how large it is, what one must accept, and in which folders official codes
+and packages look for it. Made from the cards in `datasets/cards/` by `scripts/datasets_page.py`:
+change a card, then run the script. `bench show imagenet-v2` prints a card, `bench list sets` lists
+them; `bench list suites` lists the suites, and [suite-file.md](suite-file.md) says how to make one
+of your own.
+
+- *unknown*: no source confirmed it. *unverified*: the usual figure, which no source confirmed.
+- Archives with the same content are alternatives, the best first.
+- Folders are relative to the data folder (`--data`, `$BENCH_DATA`), in order of preference.
+- `md5sum FILE` and `sha256sum FILE` check a download; for `git-blob`, `git hash-object FILE`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    found = sorted(cards().values(), key=_order)
+    parts = [INTRODUCTION, _overview(found)]
+    for suite in dict.fromkeys(card.suites[0] for card in found):
+        parts.append(f"## Suite {suite}\n")
+        parts += [_section(card) for card in found if card.suites[0] == suite]
+    return "\n".join(parts)
+
+
+def _order(card: SetCard) -> tuple[bool, str, bool, str]:
+    """Transfer sets last; of a suite, the ID set first."""
+    return ("transfer" in card.roles, card.suites[0], "ID" not in card.roles, card.name)
+
+
+def _overview(found: Sequence[SetCard]) -> str:
+    lines = ["| set | role | images | classes | download | licence |", "|---|---|---|---:|---|---|"]
+    for card in found:
+        cells = (
+            f"[{card.name}](#{_anchor(card)})",
+            card.role,
+            _text(card.counts),
+            f"{card.classes:,}",
+            _text(card.download),
+            _text(card.terms.licence) + (", **gated**" if card.terms.gated else ""),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def _section(card: SetCard) -> str:
+    lines = [
+        f'<a id="{_anchor(card)}"></a>',
+        "",
+        f"### {_text(card.title)}",
+        "",
+        f"`{card.name}`: {card.role}. Page: <{card.source}>, revision: {_text(card.revision)}.",
+        "",
+        *_terms(card),
+        f"- **Images**: {_text(card.counts)}{_remark(card.images_note)}",
+        f"- **Labels**: {_classes(card)}, {card.label_map}: {_text(card.labels)}",
+        f"- **Metric**: {_text(card.metric)}",
+        "- **Archives**",
+        *(f"    - {_archive(archive)}" for archive in card.archives),
+    ]
+    if card.copies:
+        lines.append("- **Copies**")
+        lines += [f"    - <{copy.url}>: {_text(copy.note)}" for copy in card.copies]
+    lines.append(f"- **Folders**, in them {_text(card.layout.inside)}")
+    for part, places in card.layout.folders.items():
+        said = "; ".join(f"`{place.path}` ({', '.join(place.by)})" for place in places)
+        lines.append(f"    - {part}: {said}")
+    lines += _listed("Mind", card.notes)
+    lines += [f"- **Cite**: {_text(card.citation)}", ""]
+    return "\n".join(lines)
+
+
+def _terms(card: SetCard) -> list[str]:
+    gated = ", gated" if card.terms.gated else ""
+    first = f"- **Licence**: {_text(card.terms.licence)}{gated}{_remark(card.terms.note)}"
+    return [first, *_listed("You accept", card.terms.accept)]
+
+
+def _classes(card: SetCard) -> str:
+    total = f" of {card.classes_total:,}" if card.classes_total else ""
+    return f"{card.classes:,}{total} classes"
+
+
+def _archive(archive: Archive) -> str:
+    name = "file name unknown" if archive.file == "unknown" else f"`{archive.file}`"
+    sums = [f"{kind} `{digits}`" for kind, digits in archive.checksums.items()]
+    where = [f"<{url}>" for url in archive.urls]
+    said = [archive.holds, f"size {archive.exact}", *(sums or ["checksum unknown"]), *where]
+    return f"{name}: {', '.join(said)}{_remark(archive.note)}"
+
+
+def _listed(title: str, texts: Iterable[str]) -> list[str]:
+    items = [f"    - {_text(text)}" for text in texts]
+    return [f"- **{title}**", *items] if items else []
+
+
+def _remark(note: str | None) -> str:
+    return f" ({_text(note)})" if note else ""
+
+
+def _anchor(card: SetCard) -> str:
+    return card.name.replace(".", "-")
+
+
+def _text(text: str) -> str:
+    """Plain text as Markdown."""
+    for sign in ("\\", "*", "_", "[", "]", "|"):
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    write_atomic(PAGE, page().encode())
