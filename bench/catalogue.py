@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from bench import suite_file
+from bench import corruptions, suite_file
 from bench.cards import UNKNOWN, Archive, SetCard, cards
 from bench.counting import Counts
 from bench.errors import unknown
@@ -68,11 +68,13 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
 
     Raises InputError for an unknown name.
     """
-    if name in datasets() or is_suite_file(name):
-        found = suite_file.card(Path(name)) if is_suite_file(name) else datasets()[name].card
+    plain, severities = corruptions.asked(name)
+    if plain in datasets() or is_suite_file(plain):
+        found = suite_file.card(Path(plain)) if is_suite_file(plain) else datasets()[plain].card
+        shifts = corruptions.described(severities) if severities else dict(found.shifts)
         return {
             "suite": name, "title": found.title, "source": found.source,
-            "licence": found.licence, "shifts": dict(found.shifts), "citation": found.citation,
+            "licence": found.licence, "shifts": shifts, "citation": found.citation,
         }  # fmt: skip
     if name in PROTOCOLS:
         return _protocol_card(PROTOCOLS[name])
@@ -175,8 +177,9 @@ def _defaults(method: str, suite: str) -> dict[str, Mapping[str, Any]]:
 
     Those of a suite file need no data.
     """
-    if is_suite_file(suite):
-        return {suite: suite_file.defaults(Path(suite)).get(method, {})}
+    plain, _ = corruptions.asked(suite)
+    if is_suite_file(plain):
+        return {suite: suite_file.defaults(Path(plain)).get(method, {})}
     data, cache = data_dir(None), cache_dir(None)
     found = [*find_suites(suite, data, cache), *find_suites("available", data, cache)]
     return {one.name: one.defaults.get(method, {}) for one in found}

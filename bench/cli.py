@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 HELP = {
     "suite": "Suites, comma separated: names, a suite file (my.yaml), or 'available' for all "
-    "whose data is found. [default: mini]",
+    "whose data is found; NAME+corruptions has the ID test images corrupted as its shifts, "
+    "NAME+corruptions=3 those of severity 3. [default: mini]",
     "table": "The rows of a paper's table, shown in its form: vrf-table1 or carot-slides; in place "
     "of --methods.",
     "methods": "Methods, comma separated, such as vrf,wise-ft or vrf:e2e-ft, or 'all'. Their "

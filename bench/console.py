@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal, TypeVar
 
 from rich import box
 from rich.table import Table
@@ -13,16 +14,21 @@ from bench import tables
 from bench.leaderboard import PENDING, UNRECORDED, Board
 from bench.tables import Item
 
+T = TypeVar("T")
 DOT = "·"
 """A cell that is not computed yet; one that failed shows a dash."""
 NARROW = 80
 LONGEST_NAME = 24
+SHORTEST_HEADER = 4
+WIDEST_ANYWHERE = 12
+"""Tables of so many columns are shown whole in any terminal."""
 
 
 def table(board: Board, width: int = NARROW) -> Table:
     """The leaderboard for a terminal `width` columns wide.
 
-    Where it does not fit, deviations are left out first and long headers cut then.
+    Where it does not fit, deviations are left out first and long headers cut then; where even that
+    is not enough, the shifts.
     """
     content = tables.leaderboard(board)
     return _dressed(content, _title(board), lambda small: _caption(board, small), width)
@@ -36,12 +42,15 @@ def in_form(content: tables.Table, width: int = NARROW) -> Table:
 def _dressed(
     content: tables.Table, title: Text, caption: Callable[[bool], str], width: int
 ) -> Table:
+    whole, content = content, _fitting(content, width)
+    left_out = len(whole.columns) - len(content.columns)
     lines = [line for group in content.groups for line in group]
     width -= len(content.columns) - 1  # one space between columns
     small = sum(_body(content, small=True)) <= width
+    parts = (caption(small), f"{left_out} columns need more room: see the report" * bool(left_out))
     made = Table(
         title=title,
-        caption=Text(caption(small)),
+        caption=Text("\n".join(filter(None, parts))),
         title_justify="left",
         caption_justify="left",
         title_style="bold",
@@ -60,6 +69,25 @@ def _dressed(
         texts = [_text(item, small and index > 0) for index, item in enumerate(line.items)]
         made.add_row(*texts, style=_STYLES[line.kind], end_section=last)
     return made
+
+
+def _fitting(content: tables.Table, width: int) -> tables.Table:
+    """The table, or its names, first and last numbers where the headers would be cut too short."""
+    heads = [min(Text(name).cell_len, SHORTEST_HEADER) for name in content.columns]
+    body = _body(content, small=False)
+    needed = sum(map(max, zip(body, heads, strict=True))) + len(body) - 1
+    if needed <= width or len(body) <= WIDEST_ANYWHERE:
+        return content
+
+    def cut(items: Sequence[T]) -> tuple[T, ...]:
+        return (items[0], *tables.ends(items[1:])) if len(items) > 1 else tuple(items)
+
+    groups = tuple(
+        tuple(replace(line, items=cut(line.items)) for line in group) for group in content.groups
+    )
+    return replace(
+        content, columns=cut(content.columns), align="".join(cut(content.align)), groups=groups
+    )
 
 
 _STYLES = {"difference": "italic cyan", "head": "italic dim", "row": "", "member": ""}

@@ -27,6 +27,7 @@ from bench.leaderboard import boards
 from bench.presets import Preset
 from bench.progress import Task
 from bench.records import Missing, Record
+from bench.severities import merged
 from bench.streams import say
 
 QUIET_SECONDS = 2.0
@@ -92,9 +93,8 @@ class TerminalDisplay:
             self.live.update(self._shown())
 
     def _shown(self) -> Group:
-        tables = [
-            console.table(board, self.output.width) for board in boards(self.records, self.asked)
-        ]
+        found = boards(*merged(self.records, self.asked))
+        tables = [console.table(board, self.output.width) for board in found]
         return Group(*tables, self.bars)
 
 
@@ -158,6 +158,7 @@ def leaderboards(
     The tables of `presets` come before the leaderboard whose rows they show.
     """
     output = Console()
+    records, missing = merged(records, missing)
     found = [in_form(preset, records, missing) for preset in presets]
     with output.capture() as captured:
         for board in boards(records, missing):

@@ -19,6 +19,7 @@ from bench.leaderboard import ID, KINDS, SCALES, Board, Curve, Key, Seed, boards
 from bench.paths import write_atomic
 from bench.presets import Preset
 from bench.records import Missing, Record, sort_key
+from bench.severities import merged
 from bench.tables import DASH, Item, Table
 
 CRITERIA = {
@@ -56,6 +57,7 @@ CURVES = (
     "Curves show every candidate on the test sets, chosen or not. No method's choice was made by "
     "them."
 )
+MERGED = "A corruption's column is the plain mean over its five severities; records.jsonl has each."
 ON_TEST = (
     "Chosen on the ID test set, as the official codes do: alpha, a, b, C and temperatures. "
     "ID numbers are too good by what that gains."
@@ -106,7 +108,9 @@ def document(
 
     Raises InputError for records that contradict each other.
     """
-    ordered, absent = sorted(records, key=sort_key), tuple(missing)
+    given = list(records)
+    cells_shown, absent = merged(given, missing)
+    ordered = sorted(cells_shown, key=sort_key)
     by_metric = {kind: [boards(ordered, absent, m, kind) for m in SCALES] for kind in KINDS}
     in_form = [forms.in_form(preset, ordered, absent) for preset in presets]
     cells: dict[Key, list[Record]] = defaultdict(list)
@@ -123,7 +127,8 @@ def document(
         chapters.append(_chapter(found, scaled, cells[key], drawn[key], first))
     suites = ", ".join(sorted({board.suite for board in by_metric["cell"][0]}))
     title = f"Robust fine-tuning on {suites or 'no suite'}"
-    return Document(title, tuple(chapters), tuple(_notes(ordered, presets)))
+    notes = [*_notes(ordered, presets), *([MERGED] if len(ordered) < len(given) else [])]
+    return Document(title, tuple(chapters), tuple(notes))
 
 
 def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bench import imports, suite_file
+from bench import corruptions, imports, suite_file
 from bench.config import RunConfig
 from bench.dataset import Suite
 from bench.ends import Ends, leak
@@ -40,13 +40,21 @@ def is_suite_file(name: str) -> bool:
 
 
 def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
-    """The suite of a name or of a suite file, or all ``available``.
+    """The suite of a name or of a suite file, or all ``available``; ``+corruptions`` may follow.
 
     Raises InputError if the name is unknown, the file is wrong or the data is not there.
     """
+    plain, severities = corruptions.asked(name)
+    found = _find_plain(plain, data, cache)
+    if not severities:
+        return found
+    return [corruptions.with_corruptions(suite, severities) for suite in found]
+
+
+def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
     if name == "available":
-        found = [d() for d in datasets().values() if d.name not in HIDDEN]
-        return [d.suite(data, cache) for d in found if d.found(data)]
+        known = [d() for d in datasets().values() if d.name not in HIDDEN]
+        return [d.suite(data, cache) for d in known if d.found(data)]
     if is_suite_file(name):
         suite = suite_file.load(Path(name), data, cache)
         if suite.name in datasets():

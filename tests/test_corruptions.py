@@ -11,19 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.corruptions import (
-    CORRUPTIONS,
-    SEVERITIES,
-    VERSION,
-    CorruptedImages,
-    corrupt,
-    corrupted,
-)
+from bench.corruptions import SEVERITIES, VERSION, CorruptedImages, corrupt, corrupted
 from bench.dataset import Loaded, Split
+from bench.distortions import DISTORTIONS
 from bench.errors import InputError
 from bench.manifest import single_label
 
-kinds = st.sampled_from(sorted(CORRUPTIONS))
+kinds = st.sampled_from(sorted(DISTORTIONS))
 severities = st.sampled_from(SEVERITIES)
 sizes = st.tuples(st.integers(1, 70), st.integers(1, 70))
 modes = st.sampled_from(["L", "RGB", "RGBA"])
@@ -48,17 +42,16 @@ def error_of(kind: str, severity: int, image: Image.Image, sample_id: str) -> fl
 
 @settings(max_examples=60, deadline=None)
 @given(kinds, severities, sizes, modes, st.text(max_size=8), st.integers(0, 9))
-def test_size_and_mode_are_kept_and_equal_arguments_give_equal_pixels(
+def test_size_is_kept_and_equal_arguments_give_equal_pixels(
     kind: str, severity: int, size: tuple[int, int], mode: str, name: str, seed: int
 ) -> None:
     image = scene(*size, mode)
     before = image.tobytes()
     one, two = (corrupt(image, kind, severity, seed, name) for _ in range(2))
-    assert (one.size, one.mode) == (size, mode)
+    assert (one.size, one.mode) == (size, "RGB")
     assert one.tobytes() == two.tobytes()
     assert image.tobytes() == before
-    if mode == "RGBA":
-        assert one.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+    assert one.tobytes() == corrupt(image.convert("RGB"), kind, severity, seed, name).tobytes()
 
 
 @settings(max_examples=20, deadline=None)
@@ -80,21 +73,10 @@ def test_the_result_does_not_depend_on_order_or_subset(
     assert [whole[i].tobytes() for i in some] == [part[i].tobytes() for i in range(3)]
 
 
-@pytest.mark.parametrize("side", [32, 96, 224])
-@pytest.mark.parametrize("kind", sorted(CORRUPTIONS))
-def test_error_grows_with_severity(kind: str, side: int) -> None:
-    count = 30 if side == 32 else 4
-    images = [scene(side, side, seed=i) for i in range(count)]
-    errors = [
-        np.mean([error_of(kind, severity, image, str(i)) for i, image in enumerate(images)])
-        for severity in SEVERITIES
-    ]
-    assert errors[0] > 1
-    assert errors == sorted(errors)
-    assert errors[-1] > 1.3 * errors[0]
-
-
-NOISES = ["gaussian_noise", "shot_noise", "impulse_noise", "motion_blur", "fog"]
+NOISES = [
+    *("gaussian_noise", "shot_noise", "impulse_noise", "glass_blur", "motion_blur"),
+    *("snow", "frost", "fog", "elastic_transform"),
+]
 
 
 @pytest.mark.parametrize("kind", NOISES)
@@ -104,13 +86,13 @@ def test_seeds_and_ids_draw_other_noise(kind: str) -> None:
     assert len({corrupt(image, kind, 3, seed, name).tobytes() for name, seed in variants}) == 3
 
 
-@pytest.mark.parametrize("kind", sorted(set(CORRUPTIONS) - set(NOISES)))
+@pytest.mark.parametrize("kind", sorted(set(DISTORTIONS) - set(NOISES)))
 def test_the_others_are_the_same_for_every_id(kind: str) -> None:
     image = scene()
     assert corrupt(image, kind, 3, 0, "a").tobytes() == corrupt(image, kind, 3, 1, "b").tobytes()
 
 
-@pytest.mark.parametrize("kind", sorted(CORRUPTIONS))
+@pytest.mark.parametrize("kind", sorted(DISTORTIONS))
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255)])
 def test_black_and_white_images_stay_finite(kind: str, colour: tuple[int, int, int]) -> None:
     image = Image.new("RGB", (16, 16), colour)
@@ -118,7 +100,7 @@ def test_black_and_white_images_stay_finite(kind: str, colour: tuple[int, int, i
         assert corrupt(image, kind, 5, 0, "a").size == (16, 16)
 
 
-@pytest.mark.parametrize("mode", ["P", "1", "CMYK", "LA"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK", "LA", "I;16"])
 def test_other_modes_become_rgb(mode: str) -> None:
     assert corrupt(scene().convert(mode), "contrast", 1, 0, "a").mode == "RGB"
 
@@ -146,7 +128,7 @@ def test_each_does_what_its_name_says() -> None:
     assert noise.std() == pytest.approx(0.08 * 255, rel=0.05)
     hit = np.asarray(corrupt(image, "impulse_noise", 5, 0, "a")) != np.asarray(image)
     assert hit.mean() == pytest.approx(0.07, abs=0.015)
-    for blur in ("defocus_blur", "motion_blur", "pixelate"):
+    for blur in ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "pixelate"):
         blurred = np.asarray(corrupt(image, blur, 5, 0, "a"), dtype=float)
         assert abs(np.diff(blurred, axis=1)).mean() < abs(np.diff(array, axis=1)).mean()
         assert blurred.mean() == pytest.approx(array.mean(), abs=2)
@@ -155,28 +137,33 @@ def test_each_does_what_its_name_says() -> None:
 GOLDEN = {
     "brightness": 1161.6,
     "contrast": 424.4,
-    "defocus_blur": 64.7,
-    "fog": 706.0,
+    "defocus_blur": 27.1,
+    "elastic_transform": 213.8,
+    "fog": 1687.7,
+    "frost": 3619.3,
     "gaussian_noise": 507.2,
+    "glass_blur": 113.7,
     "impulse_noise": 580.9,
     "jpeg_compression": 114.9,
-    "motion_blur": 63.6,
+    "motion_blur": 91.5,
     "pixelate": 39.4,
     "shot_noise": 397.1,
+    "snow": 1532.3,
+    "zoom_blur": 67.5,
 }
-"""Mean squared errors of version 1 at severity 3, which JPEG libraries may shift a bit."""
+"""Mean squared errors of version 2 at severity 3, which JPEG libraries may shift a bit."""
 
 
-@pytest.mark.parametrize("kind", sorted(CORRUPTIONS))
+@pytest.mark.parametrize("kind", sorted(DISTORTIONS))
 def test_a_change_of_pixels_needs_a_new_version(kind: str) -> None:
-    assert VERSION == 1, "record the errors anew"
+    assert VERSION == 2, "record the errors anew"
     error = error_of(kind, 3, scene(48, 40), "golden")
     assert error == pytest.approx(GOLDEN[kind], rel=0.02), "raise corruptions.VERSION"
 
 
 def test_blurs_leave_flat_images_alone() -> None:
     grey = Image.new("RGB", (40, 24), (90, 120, 30))
-    for kind in ("defocus_blur", "motion_blur", "pixelate", "contrast"):
+    for kind in ("defocus_blur", "glass_blur", "motion_blur", "zoom_blur", "pixelate", "contrast"):
         assert corrupt(grey, kind, 5, 0, "a").tobytes() == grey.tobytes()
 
 

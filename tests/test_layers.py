@@ -15,8 +15,8 @@ LAYERS = (
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
      "oracle", "pooling", "presets", "cards",
-     "readers", "corruptions", "suite_form", "suite_file", "provenance", "processes",
-     "progress", "streams", "embedded", "ends", "imports",
+     "readers", "distortions", "corruptions", "suite_form", "suite_file", "provenance",
+     "processes", "progress", "streams", "embedded", "ends", "imports",
      "outputs_form", "outputs_file"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
@@ -25,8 +25,8 @@ LAYERS = (
     # 3: decisions
     {"study", "plan", "counting", "recording", "run", "request", "importing", "scoring"},
     # 4: output
-    {"agreement", "leaderboard", "tables", "forms", "report", "console", "display", "catalogue",
-     "session"},
+    {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
+     "catalogue", "session"},
     # edge
     {"cli", "testing", "__main__"},
 )  # fmt: skip

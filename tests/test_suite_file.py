@@ -247,11 +247,11 @@ def test_documented_examples_load(tmp_path: Path, example: str) -> None:
 
 
 def test_every_corruption_is_documented() -> None:
-    from bench.corruptions import CORRUPTIONS
+    from bench.distortions import DISTORTIONS
 
     text = (ROOT / "docs/suite-file.md").read_text(encoding="utf-8")
     listed = text[text.index("Corruptions:") : text.index("each with severity")]
-    assert re.findall(r"`(\w+)`", listed) == list(CORRUPTIONS)
+    assert re.findall(r"`(\w+)`", listed) == list(DISTORTIONS)
 
 
 def test_the_cifar10_example_loads(tmp_path: Path) -> None:
