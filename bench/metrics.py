@@ -10,14 +10,14 @@ some evaluation sets alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import CellError, InputError
+from bench.errors import CellError, InputError, unknown
 from bench.keys import NOT_KEYED
 from bench.manifest import Manifest
 
@@ -203,6 +203,7 @@ def metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str, Me
 
 METRICS = metrics()
 """Every metric, with the default parameters."""
+ACCURACY = METRICS["top1"]
 
 _SHARE: Mapping[str, Any] = {"unit": "percent", "factor": 100, "decimals": 1}
 OWN: Mapping[str, Metric] = {
@@ -218,3 +219,23 @@ OWN: Mapping[str, Metric] = {
     )
 }  # fmt: skip
 """Metrics of some evaluation sets alone: shares, of which more is better, as accuracy is."""
+ACCURACIES = frozenset({ACCURACY.name, "worst-region", "pm-0", "pm-10"})
+"""Shares of right answers, so that a mean over sets may mix them."""
+
+
+def own(names: Iterable[str]) -> tuple[Metric, ...]:
+    """The metrics that an evaluation set names, without accuracy, which all sets have.
+
+    Raises InputError for a name that is neither accuracy's nor in `OWN`.
+    """
+    found = dict.fromkeys(names)
+    for name in found:
+        if name not in (ACCURACY.name, *OWN):
+            raise unknown("metric of an evaluation set", name, (ACCURACY.name, *OWN))
+    return tuple(OWN[name] for name in found if name in OWN)
+
+
+def averageable(names: Iterable[str]) -> bool:
+    """Whether a mean over sets in these metrics means something: one metric, or accuracies."""
+    found = set(names)
+    return len(found) <= 1 or found <= ACCURACIES

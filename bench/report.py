@@ -46,6 +46,11 @@ SCALED = (
     "w/ TS: after temperature scaling, softmax(log p / T), with one T for each row and seed, shown "
     "as the mean over seeds. Accuracy has no such columns: T does not change the order of classes."
 )
+JUDGED = (
+    "An evaluation set that is judged by a metric of its own says so in its header, where that is "
+    "not the one of the caption. What was chosen was chosen by the metric of ID; the OOD mean is "
+    "that of the columns shown, and there is none over a macro-F1 and accuracies."
+)
 CONTROLS = "Controls check what makes a method work. They claim nothing and are not ranked."
 ORACLES = (
     "Rows chosen in hindsight take their alpha on the test sets themselves: best alpha is that of "
@@ -107,7 +112,8 @@ def document(
     Raises InputError for records that contradict each other.
     """
     ordered, absent = sorted(records, key=sort_key), tuple(missing)
-    by_metric = {kind: [boards(ordered, absent, m, kind) for m in SCALES] for kind in KINDS}
+    metrics = (None, *SCALES)
+    by_metric = {kind: [boards(ordered, absent, m, kind) for m in metrics] for kind in KINDS}
     in_form = [forms.in_form(preset, ordered, absent) for preset in presets]
     cells: dict[Key, list[Record]] = defaultdict(list)
     for record in ordered:
@@ -132,6 +138,8 @@ def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str
     roles, kinds = {record.role for record in records}, {record.kind for record in records}
     leaks = any(_protocol_of([record]).get("selects") == "test" for record in records)
     yield CHOSEN_MOSTLY if leaks or "oracle" in roles else CHOSEN
+    if any(record.judged_by != "top1" for record in records):
+        yield JUDGED
     if "scaled" in kinds:
         yield SCALED
     if "control" in roles:
@@ -215,17 +223,22 @@ def _chapter(
     drawn: Sequence[Curve],
     first: Sequence[Table],
 ) -> Chapter:
-    """A chapter from its leaderboard in every metric, its records, its curves and first tables."""
-    board, cells = found[0], [record for record in records if record.kind == "cell"]
+    """A chapter from its leaderboards, its records, its curves and first tables.
+
+    The first leaderboard is that in each set's own metric, the second that in accuracy.
+    """
+    board, accuracy, *others = found
+    cells = [record for record in records if record.kind == "cell"]
     temperatures = _temperatures(records)
     calibrations = []
-    for plain, with_ts in zip(found[1:], scaled[1:], strict=True):
+    for plain, with_ts in zip(others, scaled[2:], strict=True):
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
             calibrations.append(tables.calibration(plain, with_ts, temperatures))
             temperatures = {}  # once is enough
     shown = (
         *first,
         tables.leaderboard(board),
+        *((tables.leaderboard(accuracy),) if accuracy.metrics != board.metrics else ()),
         *calibrations,
         tables.choices(board, cells),
         tables.protocol(_protocol_of(records)),

@@ -16,6 +16,7 @@ from bench.keys import canonical
 from bench.leaderboard import (
     ID,
     MARKS,
+    OWN_SCALES,
     SCALES,
     UNRECORDED,
     Board,
@@ -89,7 +90,7 @@ def leaderboard(board: Board) -> Table:
             lines += [line(row, "difference") for row in group.differences if role == "method"]
         groups.append(tuple(lines))
     columns = ("Method", *board.columns, *(("Seeds",) if board.seeds_differ else ()))
-    caption = f"{board.scale.title} ({board.scale.unit})"
+    caption = f"{board.title} ({board.scale.unit})"
     return Table(caption, columns, _aligned(columns, texts=1), tuple(groups))
 
 
@@ -153,7 +154,7 @@ def choices(board: Board, records: Sequence[Record]) -> Table:
                 texts = (_full_name(board, row), _seed(seed), _chosen(same), on)
                 items = (*texts, *_weights(same, board.shifts))
                 lines.append(Line(tuple(Item(text or DASH) for text in items)))
-    columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.columns[-1]}")
+    columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.over_shifts}")
     caption = "Chosen parameters, and the mean weight on the fine-tuned model they led to"
     return Table(caption, columns, _aligned(columns, texts=4), _group(lines))
 
@@ -185,7 +186,7 @@ def candidates(curve: Curve, board: Board) -> Table:
     row = next((r for r in board.rows if (r.method, r.base) == (curve.method, curve.base)), None)
     title = curve.title if row is None else _full_name(board, row)
     some = "" if shown == curve.points else f"; chosen and best of {len(curve.points)} candidates"
-    columns = (names, "ID", board.columns[-1], "Chosen")
+    columns = (names, "ID", board.over_shifts, "Chosen")
     caption = f"{title} over {names} ({curve.scale.title}, {curve.scale.unit}{some})"
     return Table(caption, columns, "rrrl", _group(lines))
 
@@ -216,7 +217,7 @@ def item(board: Board, row: Row, cell: Cell, *, signed: bool = False) -> Item:
     A seed-free row shows a dash for the deviation where other rows have one.
     """
     if cell.mean is None:
-        return Item(DASH, reasons=_reasons(row, cell))
+        return Item(DASH, reasons=_reasons(board, row, cell))
     deviation = ""
     if cell.std is not None:
         deviation = f"± {board.scale.text(cell.std)}"
@@ -225,24 +226,26 @@ def item(board: Board, row: Row, cell: Cell, *, signed: bool = False) -> Item:
     count = f"({cell.seeds}/{len(row.seeds)})" if cell.absent else ""
     value = board.scale.text(cell.mean, signed=signed)
     small = " ".join(filter(None, (deviation, count)))
-    return Item(value, small, cell.best, _reasons(row, cell))
+    return Item(value, small, cell.best, _reasons(board, row, cell))
 
 
-def _reasons(row: Row, cell: Cell) -> tuple[str, ...]:
+def _reasons(board: Board, row: Row, cell: Cell) -> tuple[str, ...]:
     """Why a cell lacks seeds; the OOD mean is absent because any other cell is."""
-    cells = row.cells if cell is row.cells[-1] and cell.absent else (cell,)
+    is_mean = board.averaged and cell is row.cells[-1]
+    cells = row.cells if is_mean and cell.absent else (cell,)
     found = {reason for c in cells for _, reason in c.absent}
     return tuple(sorted(found - {UNRECORDED} or found))
 
 
 def _chosen_on(facts: Mapping[str, Any]) -> str:
-    """On what a choice was made, and the accuracy there (in percent)."""
-    order = ("split", "n", "samples", "rule", "accuracy", "top1")
-    known = [key for key in order if key in facts]
+    """On what a choice was made, and the accuracy there (in percent), or what stood in for it."""
     percent = SCALES["top1"]
+    scores = {name: scale.title for name, scale in OWN_SCALES.items()}
+    scores |= dict.fromkeys(("accuracy", percent.metric), "accuracy")
+    known = [key for key in ("split", "n", "samples", "rule", *scores) if key in facts]
     return ", ".join(
-        f"accuracy {percent.text(facts[key])}%"
-        if key in order[-2:]
+        f"{scores[key]} {percent.text(facts[key])}%"
+        if key in scores
         else f"{key} {phrase(facts[key])}"
         for key in (*known, *sorted(facts.keys() - set(known)))
     )
