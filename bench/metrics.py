@@ -239,3 +239,10 @@ def averageable(names: Iterable[str]) -> bool:
     """Whether a mean over sets in these metrics means something: one metric, or accuracies."""
     found = set(names)
     return len(found) <= 1 or found <= ACCURACIES
+
+
+def check(names: Iterable[str], manifest: Manifest, classes: int) -> None:
+    """Raise InputError unless each metric that an evaluation set names can be taken of it."""
+    uniform = np.broadcast_to(np.float32(-np.log(classes)), (len(manifest), classes))
+    for metric in own(names):
+        metric(uniform, manifest)
