@@ -15,7 +15,19 @@ from statistics import fmean
 from typing import Any
 
 from bench import forms, tables
-from bench.leaderboard import ID, KINDS, SCALES, Board, Curve, Key, Seed, boards, curves, key_of
+from bench.leaderboard import (
+    ID,
+    KINDS,
+    OWN_SCALES,
+    SCALES,
+    Board,
+    Curve,
+    Key,
+    Seed,
+    boards,
+    curves,
+    key_of,
+)
 from bench.paths import write_atomic
 from bench.presets import Preset
 from bench.records import Missing, Record, sort_key
@@ -112,7 +124,8 @@ def document(
     Raises InputError for records that contradict each other.
     """
     ordered, absent = sorted(records, key=sort_key), tuple(missing)
-    metrics = (None, *SCALES)
+    besides = {record.metric for record in ordered if record.metric != record.judged_by}
+    metrics = (None, *SCALES, *(name for name in OWN_SCALES if name in besides))
     by_metric = {kind: [boards(ordered, absent, m, kind) for m in metrics] for kind in KINDS}
     in_form = [forms.in_form(preset, ordered, absent) for preset in presets]
     cells: dict[Key, list[Record]] = defaultdict(list)
@@ -225,13 +238,15 @@ def _chapter(
 ) -> Chapter:
     """A chapter from its leaderboards, its records, its curves and first tables.
 
-    The first leaderboard is that in each set's own metric, the second that in accuracy.
+    The first leaderboard is that in each set's own metric, then come those in the common metrics,
+    accuracy first, and those in metrics that some sets are measured in besides.
     """
-    board, accuracy, *others = found
+    board, accuracy = found[:2]
+    common, besides = found[2 : 1 + len(SCALES)], found[1 + len(SCALES) :]
     cells = [record for record in records if record.kind == "cell"]
     temperatures = _temperatures(records)
     calibrations = []
-    for plain, with_ts in zip(others, scaled[2:], strict=True):
+    for plain, with_ts in zip(common, scaled[2 : 1 + len(SCALES)], strict=True):
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
             calibrations.append(tables.calibration(plain, with_ts, temperatures))
             temperatures = {}  # once is enough
@@ -239,6 +254,7 @@ def _chapter(
         *first,
         tables.leaderboard(board),
         *((tables.leaderboard(accuracy),) if accuracy.metrics != board.metrics else ()),
+        tables.further(board, besides),
         *calibrations,
         tables.choices(board, cells),
         tables.protocol(_protocol_of(records)),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any, Literal, TypeVar
@@ -113,18 +113,47 @@ def calibration(
             items.append(Item(DASH if t is None else f"{t:.2f}"))
         return Line((_name(rows[0], kind), *items), kind)
 
+    labels = ends(plain.columns)
+    scaled_labels = [f"{label} w/ TS" for label in labels] if with_scaled else []
+    columns = ("Method", *labels, *scaled_labels, *(("T",) if temperatures else ()))
+    caption = f"{plain.scale.title} ({plain.scale.unit})"
+    return Table(caption, columns, _aligned(columns, texts=1), _side_by_side(shown, line))
+
+
+def further(board: Board, others: Sequence[Board]) -> Table:
+    """What sets are measured in besides: a column for each set and metric of its own.
+
+    `others` are the leaderboards in such metrics, `board` that in what each set is judged by.
+    """
+    picked = [
+        (number, index)
+        for number, other in enumerate(others)
+        for index, judge in enumerate(board.metrics)
+        if judge != other.scale.metric and any(r.cells[index].seeds for r in other.rows)
+    ]
+
+    def line(rows: tuple[Row, ...]) -> Line:
+        items = [item(others[n], rows[n], rows[n].cells[i]) for n, i in picked]
+        return Line((_name(rows[0], _kind(rows[0])), *items), _kind(rows[0]))
+
+    labels = [f"{('ID', *board.shifts)[i]} ({others[n].scale.title})" for n, i in picked]
+    caption = f"Further metrics ({board.scale.unit})"
+    groups = _side_by_side(others, line) if picked else ()
+    return Table(caption, ("Method", *labels), _aligned(("Method", *labels), texts=1), groups)
+
+
+def _side_by_side(
+    boards: Sequence[Board], line: Callable[[tuple[Row, ...]], Line]
+) -> tuple[tuple[Line, ...], ...]:
+    """Groups of lines, each made of the same row of several leaderboards."""
     groups = []
-    for same in zip(*(board.groups for board in shown), strict=True):
+    for same in zip(*(board.groups for board in boards), strict=True):
         lines = list(_head(same[0]))
         for role in MARKS:
             lines += _role_head(same[0], role)
             lines += map(line, zip(*(group.of(role) for group in same), strict=True))
         groups.append(tuple(lines))
-    labels = ends(plain.columns)
-    scaled_labels = [f"{label} w/ TS" for label in labels] if with_scaled else []
-    columns = ("Method", *labels, *scaled_labels, *(("T",) if temperatures else ()))
-    caption = f"{plain.scale.title} ({plain.scale.unit})"
-    return Table(caption, columns, _aligned(columns, texts=1), tuple(groups))
+    return tuple(groups)
 
 
 def protocol(facts: Mapping[str, Any]) -> Table:

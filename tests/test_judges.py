@@ -25,6 +25,7 @@ from bench.request import studies
 from bench.run import Outcome, execute
 from bench.store import Store
 from bench.study import Study
+from bench.tables import DASH
 
 SHIFTS = ("v2", "objectnet")
 Judges = dict[str, tuple[str, ...]]
@@ -226,6 +227,22 @@ def test_reports_say_which_metric_a_set_is_judged_by() -> None:
     assert report.escape(report.JUDGED) in own_ones
     assert own_ones.count("### Accuracy (percent)") == 1
     assert own_ones.count("### Accuracy or a set's own metric (percent)") == 1
+
+
+def test_reports_show_what_a_set_is_measured_in_besides() -> None:
+    found = rows(("top1", "macro-f1", "pm-0"))
+    found += rows(("top1", "macro-f1", "pm-0"), method="linear", title="Linear")
+    text = report.markdown(report.document(found))
+    assert "Further metrics" not in text
+    found += [record(2, "pm-10", 0.123, "pm-0"), record(1, "pm-0", 0.456, "macro-f1")]
+    document = report.document(found)
+    (further,) = (t for t in document.chapters[0].tables if t.caption.startswith("Further"))
+    assert further.columns == ("Method", "ood (pm-0)", "vid (pm-10)")
+    (lines,) = further.groups
+    assert [[item.text for item in line.items] for line in lines] == [
+        ["Zero-shot", "45.6", "12.3"],
+        ["Linear", DASH, DASH],
+    ]
 
 
 def curve(judges: Sequence[str], values: Sequence[tuple[float, float]]) -> list[Record]:
