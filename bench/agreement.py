@@ -20,7 +20,8 @@ def check(records: Iterable[Record]) -> None:
     """Raise InputError if records of one board differ in what they must agree in.
 
     Of a row: method and base with all hyper-parameters (a base also with its own row), precision,
-    data, backbone and selection rule. Of the board: the images of each shift, and precision.
+    data, backbone and selection rule. Of the board: the images of each shift and the metric it is
+    judged by, and precision.
     """
     known: dict[tuple[object, ...], tuple[Any, Record]] = {}
     for record in records:
@@ -65,6 +66,7 @@ def _facts(record: Record) -> Iterator[tuple[object, str, Any]]:
     yield row, "selection rule", (record.chosen_on or {}).get("rule")
     yield "board", "precision", made.get("precision")
     yield "board", f"images of {record.shift}", images.get("evaluation")
+    yield "board", f"metric of {record.shift}", record.judged_by
     for split in sorted(images.keys() - {"evaluation"}):
         yield row, f"images of {split}", images[split]
 

@@ -13,7 +13,7 @@ from bench import corruptions, suite_file
 from bench.cards import UNKNOWN, Archive, SetCard, cards
 from bench.counting import Counts
 from bench.errors import unknown
-from bench.metrics import METRICS
+from bench.metrics import METRICS, OWN
 from bench.parameters import parameters, with_parameters
 from bench.paths import cache_dir, data_dir
 from bench.plan import Plan
@@ -42,7 +42,7 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
         "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
         "sets": lambda: {n: _set_line(c) for n, c in cards().items()},
         "tables": lambda: {n: p.title for n, p in PRESETS.items()},
-        "metrics": lambda: {n: m.title for n, m in METRICS.items()},
+        "metrics": lambda: {n: m.title for n, m in {**METRICS, **OWN}.items()},
         "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
         "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
     }

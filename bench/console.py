@@ -144,7 +144,7 @@ def _title(board: Board) -> Text:
 
 def _caption(board: Board, small: bool) -> str:
     """What the numbers are."""
-    parts = [f"{board.scale.title} in {board.scale.unit}"]
+    parts = [f"{board.title} in {board.scale.unit}"]
     if board.has_deviations:
         parts.append("mean ± standard deviation over seeds" if small else "mean over seeds")
     if board.ranked:

@@ -49,7 +49,8 @@ class Split:
     Attributes
     ----------
     name : such as ``mini/v2``, for people.
-    fingerprint : identity of the content (ids, labels, pixels); enters every key made from it.
+    fingerprint : identity of the content (ids, labels, groups, pixels); enters every key made
+        from it.
     size : number of samples.
     load : opens the split; called only when pixels or labels are needed.
     given : for a split whose outputs were computed elsewhere: (model, kind) -> array [N, ...], kind
@@ -213,13 +214,20 @@ class Shift:
     """A named evaluation set with its label map.
 
     `border` says that its images have a border which is no part of the picture (ObjectNet's); the
-    protocol says how much of it is cut.
+    protocol says how much of it is cut. `metrics` names metrics (`bench.metrics.OWN`) that are
+    measured here beside the common ones; it is judged by the first, or else by accuracy.
     """
 
     name: str
     split: Split
     labels: LabelMap = IDENTITY
     border: bool = False
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def judged_by(self) -> str:
+        """The name of the metric that leaderboards show of it."""
+        return self.metrics[0] if self.metrics else "top1"
 
 
 @dataclass(frozen=True)
@@ -230,6 +238,8 @@ class Suite:
     `all_shifts` names the shifts of the whole suite, of which `shifts` may be a part;
     `model`, `pretrained` name its default backbone; `curves` says whether every alpha is
     evaluated on the shifts by default; `notes` are watermarks that every output of it carries.
+    `metrics` are those of the ID test set and of shifts that name none (see `Shift`); whatever is
+    chosen on the selection split is chosen by the first.
     """
 
     name: str
@@ -242,6 +252,7 @@ class Suite:
     curves: bool = False
     notes: tuple[str, ...] = ()
     all_shifts: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.all_shifts:
@@ -260,8 +271,9 @@ class Suite:
         return 1 + self.all_shifts.index(shift) if shift in self.all_shifts else 0
 
     def evaluations(self) -> tuple[Shift, ...]:
-        """The ID test set (named ``id``) followed by the shifts."""
-        return (Shift("id", self.test), *self.shifts)
+        """The ID test set (named ``id``) followed by the shifts, all with their metrics."""
+        test = Shift("id", self.test, metrics=self.metrics)
+        return (test, *(replace(s, metrics=s.metrics or self.metrics) for s in self.shifts))
 
     def under(self, *, selects: str, share: float, border: int) -> Suite:
         """The suite as a protocol has it.

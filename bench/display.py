@@ -88,7 +88,7 @@ class TerminalDisplay:
 
     def measured(self, record: Record) -> None:
         """Fill a cell of the table."""
-        if record.metric == "top1":
+        if record.metric == record.judged_by:
             self.records.append(record)
             self.live.update(self._shown())
 

@@ -40,12 +40,13 @@ def in_form(
 
 def _by_shift(preset: Preset, board: Board) -> Table:
     """Accuracy on ID, on each shift, and their average."""
-    average = board.columns[-1] if board.partial else "Avg shifts"
-    columns = ("ID", *board.shifts, *((average,) if board.shifts else ()))
+    columns = board.columns
+    if board.averaged and not board.partial:
+        columns = (*columns[:-1], "Avg shifts")
     groups = tuple(
         tuple(_line(wanted, _cells(board, wanted)) for wanted in group) for group in preset.groups
     )
-    return _table(preset, f"{board.scale.title} ({board.scale.unit})", columns, groups)
+    return _table(preset, f"{board.title} ({board.scale.unit})", columns, groups)
 
 
 def _calibration(preset: Preset, found: Sequence[Board]) -> Table:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from bench import agreement
 from bench.errors import InputError, unknown
-from bench.metrics import METRICS
+from bench.metrics import ACCURACY, METRICS, OWN, Metric, averageable
 from bench.records import Missing, Record, Role
 
 ID = "id"
@@ -68,11 +68,17 @@ class Scale:
         return f"{value * self.factor:{'+' if signed else ''}z.{self.decimals}f}"
 
 
-SCALES = {
-    m.name: Scale(m.name, m.title, m.unit, m.factor, m.decimals, m.higher_is_better)
-    for m in METRICS.values()
-}
-"""How every metric is printed, in the order of reports."""
+def _scales(metrics: Mapping[str, Metric]) -> dict[str, Scale]:
+    return {
+        m.name: Scale(m.name, m.title, m.unit, m.factor, m.decimals, m.higher_is_better)
+        for m in metrics.values()
+    }
+
+
+SCALES = _scales(METRICS)
+"""How the metrics of all sets are printed, in the order of reports."""
+OWN_SCALES = _scales(OWN)
+"""How the metrics of some sets alone are printed: as accuracy is, so that one board holds both."""
 
 
 @dataclass(frozen=True)
@@ -140,10 +146,11 @@ class Group:
 
 @dataclass(frozen=True)
 class Board:
-    """The leaderboard of one suite, model and protocol in one metric.
+    """The leaderboard of one suite, model and protocol in one metric, or in each set's own.
 
     `columns` holds the labels: ID, the shifts in suite order, the OOD mean (if there are shifts).
-    `notes` are the watermarks all its records carry.
+    `notes` are the watermarks all its records carry, `metrics` those of ID and of each shift;
+    `scale` is that of ID.
     """
 
     suite: str
@@ -153,7 +160,14 @@ class Board:
     scale: Scale
     shifts: tuple[str, ...]
     shifts_in_suite: int
+    metrics: tuple[str, ...]
     groups: tuple[Group, ...]
+
+    @property
+    def title(self) -> str:
+        """What the numbers are."""
+        others = "" if len(set(self.metrics)) == 1 else " or a set's own metric"
+        return f"{self.scale.title}{others}"
 
     @property
     def key(self) -> Key:
@@ -171,10 +185,30 @@ class Board:
         return not self.notes and not self.partial
 
     @property
+    def averaged(self) -> bool:
+        """Whether there is an OOD mean: not over no shifts, nor over metrics that have none."""
+        return bool(self.shifts) and averageable(self.metrics[1:])
+
+    @property
+    def over_shifts(self) -> str:
+        """What a mean over the shifts is called: ``OOD mean`` or ``mean of k``; ``ID`` of none."""
+        if not self.shifts:
+            return "ID"
+        return f"mean of {len(self.shifts)}" if self.partial else MEAN
+
+    @property
     def columns(self) -> tuple[str, ...]:
-        """Labels: ``ID``, the shifts, and ``OOD mean`` or ``mean of k``."""
-        mean = f"mean of {len(self.shifts)}" if self.partial else MEAN
-        return ("ID", *self.shifts, *((mean,) if self.shifts else ()))
+        """Labels: ``ID``, the shifts with their metrics if not ID's, and the mean over them."""
+        pairs = zip(("ID", *self.shifts), self.metrics, strict=True)
+        labels = [label + self._own(metric) for label, metric in pairs]
+        return (*labels, *((self.over_shifts,) if self.averaged else ()))
+
+    def _own(self, metric: str) -> str:
+        """What a label says of a metric that is not ID's."""
+        if metric == self.scale.metric:
+            return ""
+        title = _scale(metric).title
+        return f" ({title[0].lower()}{title[1:]})"
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -255,18 +289,19 @@ class _Entry:
 def boards(
     records: Iterable[Record],
     missing: Iterable[Missing] = (),
-    metric: str | Scale = "top1",
+    metric: str | Scale | None = None,
     kind: Kind = "cell",
 ) -> tuple[Board, ...]:
     """One leaderboard per suite, model, protocol and set of watermarks.
 
     Clean ones come before watermarked ones. Values are those of records of one `kind`; the
     structure (rows, columns) is the same for every metric and kind. A metric may be given by the
-    scale on which it is to be printed. A `Missing` makes a cell only where there is no record.
+    scale on which it is to be printed; without one, every set has the metric it is judged by. A
+    `Missing` makes a cell only where there is no record.
     Raises InputError for an unknown metric, or for records that cannot share a leaderboard: two
     different values for one cell, or numbers that were made differently (`agreement.check`).
     """
-    scale = _scale(metric)
+    scale = None if metric is None else _scale(metric)
     explained = sorted(missing, key=lambda m: (m.reason != PENDING, m.reason))
     asked: dict[Key, list[Record | Missing]] = defaultdict(list)
     items: list[Record | Missing] = [*(r for r in records if r.kind in KINDS), *explained]
@@ -278,22 +313,22 @@ def boards(
     return tuple(_board(key, asked[key], scale, kind) for key in order)
 
 
-def curves(records: Iterable[Record], metric: str = "top1") -> tuple[Curve, ...]:
+def curves(records: Iterable[Record]) -> tuple[Curve, ...]:
     """For each method and base with ``curve`` records: ID and OOD mean per candidate.
 
-    Values are means over seeds; a candidate that lacks a cell has no OOD mean.
+    Each set in the metric it is judged by. Values are means over seeds; a candidate that lacks a
+    cell has no OOD mean.
     """
-    scale = _scale(metric)
     points: dict[tuple[Key, _Name], list[Record]] = defaultdict(list)
     chosen: dict[tuple[Key, _Name], dict[Seed, Mapping[str, float]]] = defaultdict(dict)
     for record in records:
         row = (key_of(record), (record.method, record.base))
         if record.kind == "cell":
             chosen[row][record.seed] = record.choice
-        elif record.kind == "curve" and record.metric == metric:
+        elif record.kind == "curve" and record.metric == record.judged_by:
             points[row].append(record)
     order = sorted(points, key=lambda r: (r[0], _order(r[1][1] or ""), _order(r[1][0])))
-    return tuple(_curve(row, points[row], chosen[row], scale) for row in order)
+    return tuple(_curve(row, points[row], chosen[row]) for row in order)
 
 
 def key_of(item: Record | Missing) -> Key:
@@ -304,15 +339,23 @@ def key_of(item: Record | Missing) -> Key:
 def _scale(metric: str | Scale) -> Scale:
     if isinstance(metric, Scale):
         return metric
-    if metric not in SCALES:
-        raise unknown("metric", metric, SCALES)
-    return SCALES[metric]
+    if metric not in SCALES | OWN_SCALES:
+        raise unknown("metric", metric, SCALES | OWN_SCALES)
+    return (SCALES | OWN_SCALES)[metric]
 
 
-def _board(key: Key, asked: Sequence[Record | Missing], scale: Scale, kind: Kind) -> Board:
+def _board(key: Key, asked: Sequence[Record | Missing], scale: Scale | None, kind: Kind) -> Board:
     shifts, in_suite = _shifts(asked), max(item.shifts_in_suite for item in asked)
-    bare = Board(*key, scale, shifts, in_suite, groups=())
-    return replace(bare, groups=_groups(_entries(asked, scale.metric, kind, shifts), bare))
+    places = (ID, *shifts)
+    metrics = _judges(asked) if scale is None else dict.fromkeys(places, scale.metric)
+    scale = scale or _scale(metrics[ID])
+    bare = Board(*key, scale, shifts, in_suite, tuple(metrics[p] for p in places), groups=())
+    return replace(bare, groups=_groups(_entries(asked, metrics, kind, shifts), bare))
+
+
+def _judges(asked: Sequence[Record | Missing]) -> dict[str, str]:
+    """The metric that each set is judged by, the first item's; ID by accuracy if there is none."""
+    return {ID: ACCURACY.name} | {item.shift: item.judged_by for item in reversed(asked)}
 
 
 def _shifts(asked: Sequence[Record | Missing]) -> tuple[str, ...]:
@@ -325,9 +368,9 @@ def _shifts(asked: Sequence[Record | Missing]) -> tuple[str, ...]:
 
 
 def _entries(
-    asked: Iterable[Record | Missing], metric: str, kind: str, shifts: Sequence[str]
+    asked: Iterable[Record | Missing], metrics: Mapping[str, str], kind: str, shifts: Sequence[str]
 ) -> dict[_Name, _Entry]:
-    """One entry per (method, base), whether or not it has values of this metric and kind."""
+    """One entry per (method, base), whether or not it has values of the metrics and kind."""
     values: dict[_Name, dict[tuple[str, Seed], float]] = defaultdict(dict)
     reasons: dict[_Name, dict[tuple[str, Seed], str]] = defaultdict(dict)
     titles: dict[_Name, str] = {}
@@ -340,19 +383,20 @@ def _entries(
             reasons[row][place] = item.reason
             continue
         reasons[row].setdefault(place, UNRECORDED)
-        if (item.metric, item.kind) != (metric, kind):
+        if (item.metric, item.kind) != (metrics[item.shift], kind):
             continue
         if values[row].setdefault(place, item.value) != item.value:
             raise InputError(agreement.conflict(item, values[row][place]))
+    averaged = shifts if averageable(metrics[shift] for shift in shifts) else ()
     return {
-        row: _Entry(*row, title, roles[row], values[row], reasons[row]).with_mean(shifts)
+        row: _Entry(*row, title, roles[row], values[row], reasons[row]).with_mean(averaged)
         for row, title in titles.items()
     }
 
 
 def _groups(entries: Mapping[_Name, _Entry], board: Board) -> tuple[Group, ...]:
     """The board's groups: its rows, put under their bases."""
-    columns = (ID, *board.shifts, *((MEAN,) if board.shifts else ()))
+    columns = (ID, *board.shifts, *((MEAN,) if board.averaged else ()))
     rows = {name: entry.row(columns) for name, entry in entries.items()}
     if board.ranked:
         rows = _with_best(rows, board.scale)
@@ -405,21 +449,20 @@ def _curve(
     row: tuple[Key, _Name],
     records: Sequence[Record],
     chosen: Mapping[Seed, Mapping[str, float]],
-    scale: Scale,
 ) -> Curve:
     key, name = row
-    shifts = _shifts(records)
+    shifts, metrics = _shifts(records), _judges(records)
     candidates: dict[tuple[tuple[str, float], ...], list[Record]] = defaultdict(list)
     for record in records:
         candidates[tuple(sorted(record.choice.items()))].append(record)
     points = []
     for choice in sorted(candidates):
-        entry = _entries(candidates[choice], scale.metric, "curve", shifts)[name]
+        entry = _entries(candidates[choice], metrics, "curve", shifts)[name]
         id_cell, ood = entry.row((ID, MEAN)).cells
         takers = (s for s in entry.seeds if set(choice) <= set(chosen.get(s, {}).items()))
         points.append(Point(choice, id_cell, ood, tuple(takers)))
     title = min(record.title for record in records)
-    return Curve(key, *name, title, scale, tuple(points))
+    return Curve(key, *name, title, _scale(metrics[ID]), tuple(points))
 
 
 def _order(method: str) -> tuple[int, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import InputError
+from bench.errors import InputError, unknown
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,18 @@ class Manifest:
     labels : int64 [N, L]. Row i lists the correct classes of sample i in the split's own label
         space; rows with fewer than L correct classes are filled up with -1. L is 1 except for
         multi-label frames.
-    groups : group name (region, camera, video) -> int64 [N].
+    groups : group name (region, camera) -> int64 [N], the samples' codes. Videos have two: a
+        frame's ``anchor`` is the code of the set it belongs to, one set around each annotated
+        frame; its ``offset`` counts the frames from there: 0 for the anchor itself, which is in
+        its set once, and anything from 1 to 10 for a neighbour if that is all that is known. A
+        frame in two sets is two samples.
+    names : group name -> what the codes 0, 1, ... stand for; not of every group.
     """
 
     ids: tuple[str, ...]
     labels: NDArray[np.int64]
     groups: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or len(self.labels) != len(self.ids):
@@ -35,6 +41,13 @@ class Manifest:
             )
         if len(self.labels) and self.labels[:, 0].min() < 0:
             raise InputError("manifest: every sample needs at least one label")
+        for name, codes in self.groups.items():
+            if codes.shape != (len(self.ids),):
+                raise InputError(f"manifest: group {name} {codes.shape} of {len(self.ids)} ids")
+        for name, names in self.names.items():
+            codes = self.group(name)
+            if len(codes) and not 0 <= codes.min() <= codes.max() < len(names):
+                raise InputError(f"manifest: group {name} has codes beyond its {len(names)} names")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -44,6 +57,12 @@ class Manifest:
         """int64 [N]: each sample's first label, its only one outside multi-label frames."""
         return self.labels[:, 0]
 
+    def group(self, name: str) -> NDArray[np.int64]:
+        """int64 [N]: the samples' codes in a group. Raises InputError if there is none."""
+        if name not in self.groups:
+            raise unknown("group of samples", name, self.groups)
+        return self.groups[name]
+
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Manifest:
         """The manifest of the samples `rows`, in that order."""
         index = np.asarray(rows, dtype=np.int64)
@@ -51,6 +70,7 @@ class Manifest:
             tuple(self.ids[i] for i in index),
             self.labels[index],
             {name: values[index] for name, values in self.groups.items()},
+            self.names,
         )
 
 

@@ -4,18 +4,20 @@ Where a sample has several acceptable labels (multi-label frames), the top-1 cla
 if it is any of them, and NLL and Brier score are taken for the acceptable label with the largest
 probability: a model is not punished for choosing one of two right answers.
 
-To add a metric: write one function, add one line to `metrics`.
+To add a metric: write one function, add one line to `metrics`, or to `OWN` if it makes sense for
+some evaluation sets alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import CellError, InputError
+from bench.errors import CellError, InputError, unknown
 from bench.keys import NOT_KEYED
 from bench.manifest import Manifest
 
@@ -41,7 +43,7 @@ class Metric:
     title: str = field(metadata=NOT_KEYED)
     higher_is_better: bool
     function: Callable[..., float] = field(metadata=NOT_KEYED, repr=False)
-    params: Mapping[str, float] = field(default_factory=dict, hash=False)
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     version: int = 1
     unit: str = field(metadata=NOT_KEYED, kw_only=True)
     factor: float = field(default=1, metadata=NOT_KEYED, kw_only=True)
@@ -109,6 +111,63 @@ def brier(log_probs: LogProbs, manifest: Manifest) -> float:
     return float(np.square(error).sum(axis=1, dtype=np.float64).mean())
 
 
+def macro_f1(log_probs: LogProbs, manifest: Manifest) -> float:
+    """Mean over the classes that occur of F1 = 2 TP / (2 TP + FP + FN), in [0, 1].
+
+    Classes that are predicted and do not occur are no part of the mean, as in WILDS (Koh et al.,
+    ICML 2021) for iWildCam. Raises InputError if a sample has several labels.
+    """
+    if manifest.labels.shape[1] > 1:
+        raise InputError("macro-F1: a sample has several labels, expected one each")
+    labels, predicted = manifest.first, log_probs.argmax(axis=1)
+    hits, occurs, guessed = (
+        np.bincount(classes, minlength=log_probs.shape[1])
+        for classes in (labels[labels == predicted], labels, predicted)
+    )
+    is_there = occurs > 0
+    return float((2 * hits[is_there] / (occurs + guessed)[is_there]).mean())
+
+
+def worst_group(
+    log_probs: LogProbs, manifest: Manifest, *, group: str, skip: Sequence[str] = ()
+) -> float:
+    """The smallest accuracy of a group of samples, in [0, 1]; groups without samples do not count.
+
+    Groups named in `skip` are left out (WILDS, Koh et al., ICML 2021: FMoW's region Other).
+    Raises InputError if there is no such `group`, if some of it is to be skipped and its codes
+    have no names, or if nothing is left.
+    """
+    codes = manifest.group(group)
+    if skip and group not in manifest.names:
+        raise InputError(f"{group}: no names to tell which of its codes is {', '.join(skip)}")
+    skipped = [code for code, name in enumerate(manifest.names.get(group, ())) if name in skip]
+    is_kept = ~np.isin(codes, skipped)
+    if not is_kept.any():
+        raise InputError(f"{group}: no sample is in any but {', '.join(skip)}")
+    _, members = np.unique(codes[is_kept], return_inverse=True)
+    hits = np.bincount(members, weights=correct(log_probs, manifest)[is_kept])
+    return float((hits / np.bincount(members)).min())
+
+
+def pm(log_probs: LogProbs, manifest: Manifest, *, k: int) -> float:
+    """pm-k accuracy of video frames, in [0, 1] (Shankar et al., ICCV 2021).
+
+    The share of anchors that are right together with all their neighbours at most `k` frames
+    away; k = 0 is the accuracy on the anchors. `bench.manifest.Manifest` says how sets of frames
+    are told. Each frame is held against its own labels. A set whose anchor is not among the
+    samples (of a limited split) does not count. Raises InputError if a set has several anchors,
+    or if there is no anchor at all.
+    """
+    anchors, offsets = manifest.group("anchor"), manifest.group("offset")
+    codes, members = np.unique(anchors, return_inverse=True)
+    found = np.bincount(members[offsets == 0], minlength=len(codes))
+    if found.max() != 1:
+        raise InputError(f"pm-{k}: a set of frames has {found.max()} anchors, expected one")
+    is_miss = (np.abs(offsets) <= k) & ~correct(log_probs, manifest)
+    misses = np.bincount(members[is_miss], minlength=len(codes))
+    return float((misses[found == 1] == 0).mean())
+
+
 def correct(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.bool_]:
     """[N]: whether the most probable class (the lowest of equals) is acceptable."""
     predicted = log_probs.argmax(axis=1)[:, None]
@@ -144,3 +203,46 @@ def metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str, Me
 
 METRICS = metrics()
 """Every metric, with the default parameters."""
+ACCURACY = METRICS["top1"]
+
+_SHARE: Mapping[str, Any] = {"unit": "percent", "factor": 100, "decimals": 1}
+OWN: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("macro-f1", "Macro-F1", True, macro_f1, **_SHARE),
+        Metric(
+            "worst-region", "Worst region", True, worst_group,
+            {"group": "region", "skip": ("Other",)}, **_SHARE,
+        ),
+        Metric("pm-0", "pm-0", True, pm, {"k": 0}, **_SHARE),
+        Metric("pm-10", "pm-10", True, pm, {"k": 10}, **_SHARE),
+    )
+}  # fmt: skip
+"""Metrics of some evaluation sets alone: shares, of which more is better, as accuracy is."""
+ACCURACIES = frozenset({ACCURACY.name, "worst-region", "pm-0", "pm-10"})
+"""Shares of right answers, so that a mean over sets may mix them."""
+
+
+def own(names: Iterable[str]) -> tuple[Metric, ...]:
+    """The metrics that an evaluation set names, without accuracy, which all sets have.
+
+    Raises InputError for a name that is neither accuracy's nor in `OWN`.
+    """
+    found = dict.fromkeys(names)
+    for name in found:
+        if name not in (ACCURACY.name, *OWN):
+            raise unknown("metric of an evaluation set", name, (ACCURACY.name, *OWN))
+    return tuple(OWN[name] for name in found if name in OWN)
+
+
+def averageable(names: Iterable[str]) -> bool:
+    """Whether a mean over sets in these metrics means something: one metric, or accuracies."""
+    found = set(names)
+    return len(found) <= 1 or found <= ACCURACIES
+
+
+def check(names: Iterable[str], manifest: Manifest, classes: int) -> None:
+    """Raise InputError unless each metric that an evaluation set names can be taken of it."""
+    uniform = np.broadcast_to(np.float32(-np.log(classes)), (len(manifest), classes))
+    for metric in own(names):
+        metric(uniform, manifest)

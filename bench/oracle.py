@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from statistics import fmean
 
+from bench.metrics import OWN, averageable
 from bench.records import Record
 
 MEAN, EACH = "oracle-mean", "oracle-each"
 """What is appended to a method's name: one alpha for all columns, or each column's own."""
 _TITLES = {MEAN: "best alpha", EACH: "best alpha by column"}
-_RULES = {MEAN: "highest OOD mean of top1", EACH: "highest top1 in each column"}
+_RULES = {MEAN: "highest OOD mean of {}", EACH: "highest {} in each column"}
+_OWN = "own metric"
 
 _Points = Mapping[tuple[float, str, str], Record]
 """A curve by (alpha, shift, metric)."""
@@ -27,9 +29,11 @@ def oracles(records: Iterable[Record]) -> list[Record]:
 
     ``METHOD-oracle-mean`` takes the alpha with the highest mean accuracy over the shifts (none if
     there are no shifts), ``METHOD-oracle-each`` on every evaluation set the alpha with the highest
-    accuracy there, as WiSE-FT's "optimal alpha" columns do (Wortsman et al., CVPR 2022). Ties go
+    accuracy there, as WiSE-FT's "optimal alpha" columns do (Wortsman et al., CVPR 2022). A set
+    that is judged by another metric counts with that; there is no mean over what has none. Ties go
     to the smaller alpha. All metrics are those at the alpha taken. A curve is whole if every alpha
-    has every metric on every evaluation set that any row of the run was measured on.
+    has every metric on every evaluation set that any row of the run was measured on; a metric of
+    some sets' own, on those.
     """
     measured: dict[tuple[object, ...], dict[str, int]] = defaultdict(dict)
     curves: dict[tuple[tuple[object, ...], ...], list[Record]] = defaultdict(list)
@@ -50,27 +54,34 @@ def _of_curve(records: Sequence[Record], places: Sequence[str]) -> list[Record]:
     """The oracles of one row and seed; none if a point lacks."""
     points = {(r.choice["alpha"], r.shift, r.metric): r for r in records}
     alphas, metrics = sorted({r.choice["alpha"] for r in records}), {r.metric for r in records}
-    if "top1" not in metrics or any(p not in points for p in product(alphas, places, metrics)):
+    judges = {r.shift: r.judged_by for r in records}
+    measured = {place: {r.metric for r in records if r.shift == place} for place in places}
+    wanted = {place: (metrics - OWN.keys()) | measured[place] for place in places}
+    if any(judges.get(place) not in wanted[place] for place in places):
         return []
-    shifts = [place for place in places if points[alphas[0], place, "top1"].order > 0]
-    taken = {EACH: {place: _best(points, alphas, [place]) for place in places}}
-    if shifts:
-        taken[MEAN] = dict.fromkeys(places, _best(points, alphas, shifts))
+    if any((a, p, m) not in points for a, p in product(alphas, places) for m in wanted[p]):
+        return []
+    shifts = [place for place in places if points[alphas[0], place, judges[place]].order > 0]
+    taken = {EACH: {place: _best(points, alphas, {place: judges[place]}) for place in places}}
+    if shifts and averageable(judges[shift] for shift in shifts):
+        mean = _best(points, alphas, {shift: judges[shift] for shift in shifts})
+        taken[MEAN] = dict.fromkeys(places, mean)
+    by = judges[places[0]] if len(set(judges.values())) == 1 else _OWN
     return [
-        _chosen(points[alpha, place, metric], name)
+        _chosen(points[alpha, place, metric], name, by)
         for name, by_place in taken.items()
         for place, alpha in by_place.items()
-        for metric in metrics
+        for metric in wanted[place]
     ]
 
 
-def _best(points: _Points, alphas: Sequence[float], places: Sequence[str]) -> float:
-    """The smallest of the alphas with the highest mean accuracy over `places`."""
-    means = {a: round(fmean(points[a, p, "top1"].value for p in places), 12) for a in alphas}
+def _best(points: _Points, alphas: Sequence[float], judges: Mapping[str, str]) -> float:
+    """The smallest of the alphas with the highest mean over sets, each by its metric."""
+    means = {a: round(fmean(points[a, p, m].value for p, m in judges.items()), 12) for a in alphas}
     return max(alphas, key=lambda a: (means[a], -a))
 
 
-def _chosen(point: Record, name: str) -> Record:
+def _chosen(point: Record, name: str, by: str) -> Record:
     """A curve's point as a cell of an oracle's row."""
     return point.model_copy(
         update={
@@ -78,6 +89,6 @@ def _chosen(point: Record, name: str) -> Record:
             "title": f"{point.title}, {_TITLES[name]}",
             "role": "oracle",
             "kind": "cell",
-            "chosen_on": {"split": "the test sets", "rule": _RULES[name]},
+            "chosen_on": {"split": "the test sets", "rule": _RULES[name].format(by)},
         }
     )

@@ -20,7 +20,7 @@ from bench.errors import InputError
 from bench.figures import FIGURES, Figure
 from bench.keys import canonical, key_of
 from bench.method import Choice, Method, Models
-from bench.metrics import Metric
+from bench.metrics import ACCURACY, Metric, own
 from bench.recipes import (
     Encoder,
     External,
@@ -231,8 +231,9 @@ class _Builder:
                 inputs += self.outputs(recipe, task.selection)
             for recipe in method.train_needs(models):
                 inputs += self.outputs(recipe, task.train)
-        rule = method.own_rule or self.study.protocol.rule
-        chosen_by = (task.selection.fingerprint, rule) if inputs else None
+        rule, judge = method.own_rule or self.study.protocol.rule, self.study.judge
+        by = (rule,) if judge == ACCURACY else (rule, judge)
+        chosen_by = (task.selection.fingerprint, *by) if inputs else None
         key = key_of("fit", _identity(row), models.zero_shot, models.base, inputs, chosen_by)
         item = FitItem(key, tuple(dict.fromkeys(inputs)), row, seed, models)
         if item.inputs:
@@ -247,12 +248,13 @@ class _Builder:
         scale = self.scale(row, fit, shown) if study.protocol.scaling != "none" else None
         figures = FIGURES if method.has_figures else ()
         for shift in study.suite.evaluations():
-            for measure in (*study.metrics, *figures):
+            metrics = (*study.metrics, *own(shift.metrics))
+            for measure in (*metrics, *figures):
                 self.cell(row, fit, None, shown, True, shift, measure)
             for metric in study.metrics if scale is not None else ():
                 self.cell(row, fit, scale, shown, True, shift, metric)
             for candidate in candidates if study.curves and has_curve(method) else ():
-                for metric in study.metrics:
+                for metric in metrics:
                     self.cell(row, fit, None, candidate, False, shift, metric)
 
     def scale(self, row: Row, fit: FitItem, choice: Choice) -> ScaleItem:

@@ -2,9 +2,9 @@
 
 A sample's id is its path relative to the folder (or to the list file), with forward slashes;
 samples are sorted by id, so that the order is the same on every system and for every line order
-of a list. A fingerprint is a hash of (ids, label sets, contents). Contents are the SHA-256 of
-every file's bytes for up to `HASHED_BYTES` in all, and the files' sizes above that. Where the
-files lie does not enter it: moved data keep their fingerprint.
+of a list. A fingerprint is a hash of (ids, label sets, groups if there are any, contents). Contents
+are the SHA-256 of every file's bytes for up to `HASHED_BYTES` in all, and the files' sizes above
+that. Where the files lie does not enter it: moved data keep their fingerprint.
 
 Bytes are read once. The digest of the contents is kept under ``<cache>/index/``, under a key made
 of the folder, HASHED_BYTES and every file's name, size and times (of content and of status, since
@@ -19,10 +19,11 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -33,7 +34,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.dataset import Loaded, Split
-from bench.errors import InputError
+from bench.errors import InputError, unknown
 from bench.keys import key_of
 from bench.manifest import Manifest
 from bench.paths import write_atomic
@@ -50,6 +51,10 @@ MANY = 5000
 
 VERSION = 1
 """Raised whenever the same files would get another digest, order or label."""
+
+
+_Group = tuple[NDArray[np.int64], tuple[str, ...] | None]
+"""Codes [N], and what the codes 0, 1, ... stand for if they have names."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +165,7 @@ def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
             kinds = ", ".join(SUFFIXES)
             raise InputError(f"empty class folder {root / folder}: expected images ({kinds})")
     labels = np.fromiter((index[o] for o in owners), dtype=np.int64, count=len(owners))
-    return _split(name, files, labels[:, None], cache)
+    return _split(name, files, labels[:, None], cache, {})
 
 
 def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dict[str, int]:
@@ -200,21 +205,26 @@ def _images(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result]]:
 # Image lists
 
 
-def list_split(name: str, path: Path, classes: Classes, cache: Path) -> Split:
+def list_split(
+    name: str, path: Path, classes: Classes, cache: Path, groups: Sequence[str] = ()
+) -> Split:
     """The split `name` of the images in a CSV or TSV file with the columns ``path,label``.
 
     Paths are relative to the file's folder; a label is a class's name or index, several are
-    separated by ``|``. Other columns are ignored. Raises InputError, naming file and line, for a
-    missing image, an unknown label or an image listed twice.
+    separated by ``|``. The columns `groups` become the manifest's groups (see `_coded`), others
+    are ignored. Raises InputError, naming file and line, for a missing image, an unknown label or
+    an image listed twice.
     """
     spellings = classes.spellings()
     found: dict[str, tuple[os.stat_result, list[int]]] = {}
-    for line, image, text in _rows(path):
+    texts: dict[str, tuple[str, ...]] = {}
+    for line, (image, text, *others) in _rows(path, groups):
         try:
             if image in found:
                 raise InputError(f"image {image} is listed twice")
             labels = dict.fromkeys(classes.index(t.strip(), spellings) for t in text.split("|"))
             found[image] = (_status(path.parent, image), list(labels))
+            texts[image] = tuple(others)
         except InputError as error:
             raise InputError(f"{path}:{line}: {error}") from error
     if not found:
@@ -225,11 +235,21 @@ def list_split(name: str, path: Path, classes: Classes, cache: Path) -> Split:
     for row, image in enumerate(files.names):
         labels_of = found[image][1]
         table[row, : len(labels_of)] = labels_of
-    return _split(name, files, table, cache)
+    columns = zip(*(texts[image] for image in files.names), strict=True)
+    coded = {group: _coded(column) for group, column in zip(groups, columns, strict=True)}
+    return _split(name, files, table, cache, coded)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
-    """(line number, image path with forward slashes, label text) of an image list."""
+def _coded(column: Sequence[str]) -> _Group:
+    """A column of a list as a group: whole numbers are codes, other texts names of codes."""
+    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", text) for text in column):
+        return np.array(list(map(int, column)), dtype=np.int64), None
+    names, codes = np.unique(np.array(column), return_inverse=True)
+    return codes.astype(np.int64), tuple(map(str, names))
+
+
+def _rows(path: Path, groups: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """(line number, [image path with forward slashes, label text, its groups]) of a list."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header = file.readline()
@@ -237,16 +257,19 @@ def _rows(path: Path) -> Iterator[tuple[int, str, str]]:
             columns = [c.strip() for c in next(csv.reader([header], delimiter=delimiter), [])]
             if not {"path", "label"} <= set(columns):
                 raise InputError(f"{path}:1: expected a header path,label, got {header.strip()!r}")
-            at_path, at_label = columns.index("path"), columns.index("label")
+            for group in groups:
+                if group not in columns:
+                    raise unknown(f"column in {path}", group, columns)
+            at = [columns.index(name) for name in ("path", "label", *groups)]
             reader = csv.reader(file, delimiter=delimiter)
             for row in reader:
                 line = reader.line_num + 1
                 if not row:
                     continue
-                if len(row) != len(columns) or not row[at_path] or not row[at_label]:
+                if len(row) != len(columns) or not all(row[i].strip() for i in at):
                     raise InputError(f"{path}:{line}: expected {len(columns)} filled fields")
-                image = PurePosixPath(row[at_path].strip().replace("\\", "/")).as_posix()
-                yield line, image, row[at_label]
+                image, *others = (row[i].strip() for i in at)
+                yield line, [PurePosixPath(image.replace("\\", "/")).as_posix(), *others]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read image list {path}: {error}") from error
 
@@ -286,12 +309,25 @@ class _Files:
         return int(self.stamps[:, 0].sum())
 
 
-def _split(name: str, files: _Files, labels: NDArray[np.int64], cache: Path) -> Split:
-    manifest = Manifest(files.names, labels)
+def _split(
+    name: str,
+    files: _Files,
+    labels: NDArray[np.int64],
+    cache: Path,
+    groups: Mapping[str, _Group],
+) -> Split:
+    codes = {group: found for group, (found, _) in groups.items()}
+    names = {group: found for group, (_, found) in groups.items() if found is not None}
+    manifest = Manifest(files.names, labels, codes, names)
     loaded = Loaded(FileImages(files.root, files.names), manifest)
-    sets = hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
-    mark = key_of("images", VERSION, _digest(files, cache), labels.shape[1], sets)
+    sets = _integers(labels)
+    marks = [{group: _integers(found) for group, found in codes.items()}, names] if groups else []
+    mark = key_of("images", VERSION, _digest(files, cache), labels.shape[1], sets, *marks)
     return Split(name, mark, len(manifest), lambda: loaded)
+
+
+def _integers(values: NDArray[np.int64]) -> str:
+    return hashlib.sha256(values.astype("<i8").tobytes()).hexdigest()
 
 
 def _digest(files: _Files, cache: Path) -> str:

@@ -54,6 +54,7 @@ def place(study: Study, cell: CellItem) -> dict[str, object]:
         "notes": study.notes,
         "protocol": study.protocol.name,
         "role": "control" if row.method.is_control else "method",
+        "judged_by": cell.shift.judged_by,
     }
 
 

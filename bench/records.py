@@ -31,6 +31,8 @@ class Place(pydantic.BaseModel):
     shifts_in_suite : how many shifts the suite has; a run on fewer has partial means.
     notes : watermarks (``limit=200``); a cell with notes is not reportable.
     protocol : name of the protocol, with what was changed of it.
+    judged_by : the metric that leaderboards show of the evaluation set. Files leave it out where
+        it is ``top1``.
     role : ``method``, ``control`` for rows that check a claim, ``oracle`` for what was chosen in
         hindsight on the test sets themselves. Only methods are ranked.
     """
@@ -49,6 +51,14 @@ class Place(pydantic.BaseModel):
     notes: tuple[str, ...] = ()
     protocol: str = "clean"
     role: Role = "method"
+    judged_by: str = "top1"
+
+    @pydantic.model_serializer(mode="wrap")
+    def _without_default(self, whole: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = whole(self)
+        if data.get("judged_by") == "top1":
+            del data["judged_by"]
+        return data
 
 
 class Record(Place):
@@ -56,14 +66,15 @@ class Record(Place):
 
     Attributes
     ----------
-    metric : ``top1``, ``ece``, ``nll``, ``brier`` or a figure's name; value : fractions (not
-        percent), nats for nll.
+    metric : ``top1``, ``ece``, ``nll``, ``brier``, a metric of the set's own or a figure's name;
+        value : fractions (not percent), nats for nll.
     n : number of samples.
     kind : ``cell`` for leaderboard cells; ``scaled`` for the same after temperature scaling, by
         `temperature`; ``curve`` for one candidate of a row that was not necessarily chosen (its
         parameters are in `choice`); ``figure`` for a figure, which is in `data`.
     choice : the parameters chosen (alpha, a, b), empty if there was nothing to choose.
-    chosen_on : split, number of samples, rule and accuracy there, for chosen parameters.
+    chosen_on : split, number of samples, rule and accuracy there (or what the ID set is judged
+        by), for chosen parameters.
     weight : mean weight on the fine-tuned model on this split; None for rows without two ends.
     provenance : everything else that made the number: resolved hyper-parameters, keys,
         fingerprints, versions, commit, hardware. Where `kind` is not ``cell`` only the key.

@@ -15,7 +15,19 @@ from statistics import fmean
 from typing import Any
 
 from bench import forms, tables
-from bench.leaderboard import ID, KINDS, SCALES, Board, Curve, Key, Seed, boards, curves, key_of
+from bench.leaderboard import (
+    ID,
+    KINDS,
+    OWN_SCALES,
+    SCALES,
+    Board,
+    Curve,
+    Key,
+    Seed,
+    boards,
+    curves,
+    key_of,
+)
 from bench.paths import write_atomic
 from bench.presets import Preset
 from bench.records import Missing, Record, sort_key
@@ -46,6 +58,11 @@ CHOSEN_MOSTLY = (
 SCALED = (
     "w/ TS: after temperature scaling, softmax(log p / T), with one T for each row and seed, shown "
     "as the mean over seeds. Accuracy has no such columns: T does not change the order of classes."
+)
+JUDGED = (
+    "An evaluation set that is judged by a metric of its own says so in its header, where that is "
+    "not the one of the caption. What was chosen was chosen by the metric of ID; the OOD mean is "
+    "that of the columns shown, and there is none over a macro-F1 and accuracies."
 )
 CONTROLS = "Controls check what makes a method work. They claim nothing and are not ranked."
 ORACLES = (
@@ -111,7 +128,9 @@ def document(
     given = list(records)
     cells_shown, absent = merged(given, missing)
     ordered = sorted(cells_shown, key=sort_key)
-    by_metric = {kind: [boards(ordered, absent, m, kind) for m in SCALES] for kind in KINDS}
+    besides = {record.metric for record in ordered if record.metric != record.judged_by}
+    metrics = (None, *SCALES, *(name for name in OWN_SCALES if name in besides))
+    by_metric = {kind: [boards(ordered, absent, m, kind) for m in metrics] for kind in KINDS}
     in_form = [forms.in_form(preset, ordered, absent) for preset in presets]
     cells: dict[Key, list[Record]] = defaultdict(list)
     for record in ordered:
@@ -137,6 +156,8 @@ def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str
     roles, kinds = {record.role for record in records}, {record.kind for record in records}
     leaks = any(_protocol_of([record]).get("selects") == "test" for record in records)
     yield CHOSEN_MOSTLY if leaks or "oracle" in roles else CHOSEN
+    if any(record.judged_by != "top1" for record in records):
+        yield JUDGED
     if "scaled" in kinds:
         yield SCALED
     if "control" in roles:
@@ -220,17 +241,25 @@ def _chapter(
     drawn: Sequence[Curve],
     first: Sequence[Table],
 ) -> Chapter:
-    """A chapter from its leaderboard in every metric, its records, its curves and first tables."""
-    board, cells = found[0], [record for record in records if record.kind == "cell"]
+    """A chapter from its leaderboards, its records, its curves and first tables.
+
+    The first leaderboard is that in each set's own metric, then come those in the common metrics,
+    accuracy first, and those in metrics that some sets are measured in besides.
+    """
+    board, accuracy = found[:2]
+    common, besides = found[2 : 1 + len(SCALES)], found[1 + len(SCALES) :]
+    cells = [record for record in records if record.kind == "cell"]
     temperatures = _temperatures(records)
     calibrations = []
-    for plain, with_ts in zip(found[1:], scaled[1:], strict=True):
+    for plain, with_ts in zip(common, scaled[2 : 1 + len(SCALES)], strict=True):
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
             calibrations.append(tables.calibration(plain, with_ts, temperatures))
             temperatures = {}  # once is enough
     shown = (
         *first,
         tables.leaderboard(board),
+        *((tables.leaderboard(accuracy),) if accuracy.metrics != board.metrics else ()),
+        tables.further(board, besides),
         *calibrations,
         tables.choices(board, cells),
         tables.protocol(_protocol_of(records)),

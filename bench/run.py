@@ -274,13 +274,13 @@ class _Runner:
         """Fit a row and choose among its candidates on the selection split."""
         task, method = self.study.suite.task, item.row.method
         selection, train = self._labelled(task.selection), self._labelled(task.train)
-        self.opened(task.selection)
+        manifest, judge = self.opened(task.selection).manifest, self.study.judge
         candidates = method.candidates()
         accuracies, weights = [], []
         with self.progress.task(f"fit {item.row.name}", len(candidates)) as under_way, _a_cell():
             fitted = method.fit(item.models, selection, train)
             for p in method.predict(item.models, fitted, selection, train, candidates):
-                accuracies.append(float((p.log_probs.argmax(axis=1) == selection.labels).mean()))
+                accuracies.append(judge(p.log_probs, manifest))
                 weights.append(float(np.mean(p.weight)))
                 under_way.advance(1)
         rule = self.study.protocol.rule
@@ -291,7 +291,7 @@ class _Runner:
                 "split": task.selection.name,
                 "n": task.selection.size,
                 "rule": method.own_rule or rule,
-                "top1": accuracies[best],
+                judge.name: accuracies[best],
                 "weight": weights[best],
                 "candidates": len(candidates),
             },

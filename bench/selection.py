@@ -1,6 +1,7 @@
 """Selection rules: which candidate to take, given how each does on the selection split.
 
-No rule sees more than accuracies there and mean weights on the fine-tuned model. `max-val` is the
+No rule sees more than accuracies there and mean weights on the fine-tuned model; where the ID test
+set is judged by another metric, that stands in for accuracy. `max-val` is the
 papers' rule; it is unstable where accuracy is flat over the grid. `within-1pt` turns that flatness
 to use: among candidates that are equally good ID, the one that leans most on the robust
 zero-shot model.
@@ -25,7 +26,8 @@ def choose(accuracies: Sequence[float], weights: Sequence[float], rule: str = "w
 
     Parameters
     ----------
-    accuracies : top-1 of each candidate on the selection split, fractions.
+    accuracies : accuracy of each candidate on the selection split, or what the ID test set is
+        judged by; fractions.
     weights : each candidate's mean weight on the fine-tuned model there, in [0, 1].
 
     Raises InputError for an unknown rule, no candidate, lists of different length or NaN.

@@ -66,7 +66,11 @@ class Session:
     def asked(self) -> list[Missing]:
         """Every leaderboard cell of the run, as one still to be filled."""
         cells = [(p.study, cell) for p in self.plans for cell in p.cells if cell.chosen]
-        return [_awaited(study, cell) for study, cell in cells if cell.metric.name == "top1"]
+        return [
+            _awaited(study, cell)
+            for study, cell in cells
+            if cell.metric.name == cell.shift.judged_by
+        ]
 
 
 def _awaited(study: Study, cell: CellItem) -> Missing:

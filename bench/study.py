@@ -12,7 +12,7 @@ from bench.dataset import Suite
 from bench.ends import Ends
 from bench.errors import InputError
 from bench.method import Method, Models
-from bench.metrics import Metric
+from bench.metrics import ACCURACY, Metric, own
 from bench.parameters import parameters, with_parameters
 from bench.protocol import Protocol
 from bench.recipes import (
@@ -104,6 +104,11 @@ class Study:
     def model(self) -> str:
         """How reports name the model: the backbone, or whatever the classifiers are made of."""
         return self.ends.model if self.ends else str(self.backbone)
+
+    @property
+    def judge(self) -> Metric:
+        """What candidates are compared by on the selection split: what the ID set is judged by."""
+        return next(iter(own(self.suite.metrics[:1])), ACCURACY)
 
     @cached_property
     def zero_shot(self) -> Classifier:

@@ -19,6 +19,7 @@ from typing import Any
 from bench import corruptions
 from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
 from bench.errors import InputError
+from bench.metrics import check
 from bench.readers import Classes, FileImages, folder_split, list_split, locate
 from bench.suite_form import ShiftForm, Source, SuiteFile, read, text_of
 
@@ -54,10 +55,15 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
     with naming(path, "test"):
         test = opener.split("test", form.test, classes)
         apart.add("test", test)
+    with naming(path, "metrics"):
+        for split, metrics in ((test, form.metrics), (selection, form.metrics[:1])):
+            _check_metrics(split, metrics, len(classes))
     shifts = []
     for name, shift in form.shifts.items():
         with naming(path, f"shifts.{name}"):
             shifts.append(_shift(name, shift, opener, classes, test))
+            own = len(shifts[-1].labels.columns or classes)
+            _check_metrics(shifts[-1].split, shift.metrics or form.metrics, own)
             if shift.corrupt is None:
                 apart.check(name, shifts[-1].split)
     task = Task(form.name, classes.prompts, templates, train, selection)
@@ -69,7 +75,14 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
         model=form.model,
         pretrained=form.pretrained,
         defaults=form.defaults,
+        metrics=form.metrics,
     )
+
+
+def _check_metrics(split: Split, metrics: Sequence[str], classes: int) -> None:
+    """Raise InputError if a metric cannot be taken of a split: for want of a group, say."""
+    if metrics:
+        check(metrics, split.load().manifest, classes)
 
 
 def card(path: Path) -> Card:
@@ -113,9 +126,11 @@ class _Opener:
     cache: Path
 
     def split(self, role: str, source: Source, classes: Classes) -> Split:
-        reader = folder_split if source.folder is not None else list_split
+        name = f"{self.suite}/{role}"
         found = locate(source.folder or source.listing or "", self.bases)
-        return reader(f"{self.suite}/{role}", found, classes, self.cache)
+        if source.folder is not None:
+            return folder_split(name, found, classes, self.cache)
+        return list_split(name, found, classes, self.cache, source.groups)
 
 
 # Classes and templates
@@ -214,11 +229,10 @@ def _selection(
 def _shift(name: str, form: ShiftForm, opener: _Opener, classes: Classes, test: Split) -> Shift:
     if form.corrupt is not None:
         title = f"{opener.suite}/{name}"
-        return Shift(
-            name, corruptions.corrupted(test, form.corrupt, form.severity, form.seed, title)
-        )
+        split = corruptions.corrupted(test, form.corrupt, form.severity, form.seed, title)
+        return Shift(name, split, metrics=form.metrics)
     own, labels = label_map(form.classes, classes)
-    return Shift(name, opener.split(name, form, own), labels)
+    return Shift(name, opener.split(name, form, own), labels, metrics=form.metrics)
 
 
 def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:

@@ -17,6 +17,7 @@ import yaml
 from pydantic_core import PydanticCustomError
 
 from bench.errors import InputError, unknown
+from bench.metrics import own
 
 RESERVED = ("all", "available", "id", "ood")
 """Words of the command line and of reports, which name no suite and no shift."""
@@ -36,7 +37,16 @@ def invalid(message: str) -> PydanticCustomError:
     return PydanticCustomError("suite_file", "{message}", {"message": message})
 
 
+def _metric(name: str) -> str:
+    try:
+        own([name])
+    except InputError as error:
+        raise invalid(str(error)) from error
+    return name
+
+
 Name = Annotated[str, pydantic.AfterValidator(_safe)]
+MetricName = Annotated[str, pydantic.AfterValidator(_metric)]
 
 
 class Strict(pydantic.BaseModel):
@@ -63,10 +73,14 @@ class Strict(pydantic.BaseModel):
 class Source(Strict):
     """Where images come from: just one of the keys in `kinds`, with the options it takes."""
 
-    kinds: ClassVar[Mapping[str, frozenset[str]]] = {"folder": frozenset(), "list": frozenset()}
+    kinds: ClassVar[Mapping[str, frozenset[str]]] = {
+        "folder": frozenset(),
+        "list": frozenset({"groups"}),
+    }
 
     folder: str | None = None
     listing: str | None = pydantic.Field(default=None, alias="list")
+    groups: tuple[str, ...] = ()
 
     @classmethod
     def _checked(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -96,15 +110,16 @@ class ShiftForm(Source):
     """Where a shift comes from: images of its own, or the test images corrupted."""
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
-        "folder": frozenset({"classes"}),
-        "list": frozenset({"classes"}),
-        "corrupt": frozenset({"severity", "seed"}),
+        "folder": frozenset({"classes", "metrics"}),
+        "list": frozenset({"classes", "groups", "metrics"}),
+        "corrupt": frozenset({"severity", "seed", "metrics"}),
     }
 
     corrupt: str | None = None
     severity: int = pydantic.Field(default=3, ge=1, le=5)
     seed: int = 0
     classes: Any = None
+    metrics: tuple[MetricName, ...] = ()
 
 
 class SuiteFile(Strict):
@@ -123,6 +138,7 @@ class SuiteFile(Strict):
     selection: SelectionForm | None = None
     test: Source
     shifts: dict[Name, ShiftForm] = {}
+    metrics: tuple[MetricName, ...] = ()
     defaults: dict[str, dict[str, Any]] = {}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any, Literal, TypeVar
@@ -16,6 +16,7 @@ from bench.keys import canonical
 from bench.leaderboard import (
     ID,
     MARKS,
+    OWN_SCALES,
     SCALES,
     UNRECORDED,
     Board,
@@ -89,7 +90,7 @@ def leaderboard(board: Board) -> Table:
             lines += [line(row, "difference") for row in group.differences if role == "method"]
         groups.append(tuple(lines))
     columns = ("Method", *board.columns, *(("Seeds",) if board.seeds_differ else ()))
-    caption = f"{board.scale.title} ({board.scale.unit})"
+    caption = f"{board.title} ({board.scale.unit})"
     return Table(caption, columns, _aligned(columns, texts=1), tuple(groups))
 
 
@@ -112,18 +113,47 @@ def calibration(
             items.append(Item(DASH if t is None else f"{t:.2f}"))
         return Line((_name(rows[0], kind), *items), kind)
 
+    labels = ends(plain.columns)
+    scaled_labels = [f"{label} w/ TS" for label in labels] if with_scaled else []
+    columns = ("Method", *labels, *scaled_labels, *(("T",) if temperatures else ()))
+    caption = f"{plain.scale.title} ({plain.scale.unit})"
+    return Table(caption, columns, _aligned(columns, texts=1), _side_by_side(shown, line))
+
+
+def further(board: Board, others: Sequence[Board]) -> Table:
+    """What sets are measured in besides: a column for each set and metric of its own.
+
+    `others` are the leaderboards in such metrics, `board` that in what each set is judged by.
+    """
+    picked = [
+        (number, index)
+        for number, other in enumerate(others)
+        for index, judge in enumerate(board.metrics)
+        if judge != other.scale.metric and any(r.cells[index].seeds for r in other.rows)
+    ]
+
+    def line(rows: tuple[Row, ...]) -> Line:
+        items = [item(others[n], rows[n], rows[n].cells[i]) for n, i in picked]
+        return Line((_name(rows[0], _kind(rows[0])), *items), _kind(rows[0]))
+
+    labels = [f"{('ID', *board.shifts)[i]} ({others[n].scale.title})" for n, i in picked]
+    caption = f"Further metrics ({board.scale.unit})"
+    groups = _side_by_side(others, line) if picked else ()
+    return Table(caption, ("Method", *labels), _aligned(("Method", *labels), texts=1), groups)
+
+
+def _side_by_side(
+    boards: Sequence[Board], line: Callable[[tuple[Row, ...]], Line]
+) -> tuple[tuple[Line, ...], ...]:
+    """Groups of lines, each made of the same row of several leaderboards."""
     groups = []
-    for same in zip(*(board.groups for board in shown), strict=True):
+    for same in zip(*(board.groups for board in boards), strict=True):
         lines = list(_head(same[0]))
         for role in MARKS:
             lines += _role_head(same[0], role)
             lines += map(line, zip(*(group.of(role) for group in same), strict=True))
         groups.append(tuple(lines))
-    labels = ends(plain.columns)
-    scaled_labels = [f"{label} w/ TS" for label in labels] if with_scaled else []
-    columns = ("Method", *labels, *scaled_labels, *(("T",) if temperatures else ()))
-    caption = f"{plain.scale.title} ({plain.scale.unit})"
-    return Table(caption, columns, _aligned(columns, texts=1), tuple(groups))
+    return tuple(groups)
 
 
 def protocol(facts: Mapping[str, Any]) -> Table:
@@ -153,7 +183,7 @@ def choices(board: Board, records: Sequence[Record]) -> Table:
                 texts = (_full_name(board, row), _seed(seed), _chosen(same), on)
                 items = (*texts, *_weights(same, board.shifts))
                 lines.append(Line(tuple(Item(text or DASH) for text in items)))
-    columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.columns[-1]}")
+    columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.over_shifts}")
     caption = "Chosen parameters, and the mean weight on the fine-tuned model they led to"
     return Table(caption, columns, _aligned(columns, texts=4), _group(lines))
 
@@ -185,7 +215,7 @@ def candidates(curve: Curve, board: Board) -> Table:
     row = next((r for r in board.rows if (r.method, r.base) == (curve.method, curve.base)), None)
     title = curve.title if row is None else _full_name(board, row)
     some = "" if shown == curve.points else f"; chosen and best of {len(curve.points)} candidates"
-    columns = (names, "ID", board.columns[-1], "Chosen")
+    columns = (names, "ID", board.over_shifts, "Chosen")
     caption = f"{title} over {names} ({curve.scale.title}, {curve.scale.unit}{some})"
     return Table(caption, columns, "rrrl", _group(lines))
 
@@ -216,7 +246,7 @@ def item(board: Board, row: Row, cell: Cell, *, signed: bool = False) -> Item:
     A seed-free row shows a dash for the deviation where other rows have one.
     """
     if cell.mean is None:
-        return Item(DASH, reasons=_reasons(row, cell))
+        return Item(DASH, reasons=_reasons(board, row, cell))
     deviation = ""
     if cell.std is not None:
         deviation = f"± {board.scale.text(cell.std)}"
@@ -225,24 +255,26 @@ def item(board: Board, row: Row, cell: Cell, *, signed: bool = False) -> Item:
     count = f"({cell.seeds}/{len(row.seeds)})" if cell.absent else ""
     value = board.scale.text(cell.mean, signed=signed)
     small = " ".join(filter(None, (deviation, count)))
-    return Item(value, small, cell.best, _reasons(row, cell))
+    return Item(value, small, cell.best, _reasons(board, row, cell))
 
 
-def _reasons(row: Row, cell: Cell) -> tuple[str, ...]:
+def _reasons(board: Board, row: Row, cell: Cell) -> tuple[str, ...]:
     """Why a cell lacks seeds; the OOD mean is absent because any other cell is."""
-    cells = row.cells if cell is row.cells[-1] and cell.absent else (cell,)
+    is_mean = board.averaged and cell is row.cells[-1]
+    cells = row.cells if is_mean and cell.absent else (cell,)
     found = {reason for c in cells for _, reason in c.absent}
     return tuple(sorted(found - {UNRECORDED} or found))
 
 
 def _chosen_on(facts: Mapping[str, Any]) -> str:
-    """On what a choice was made, and the accuracy there (in percent)."""
-    order = ("split", "n", "samples", "rule", "accuracy", "top1")
-    known = [key for key in order if key in facts]
+    """On what a choice was made, and the accuracy there (in percent), or what stood in for it."""
     percent = SCALES["top1"]
+    scores = {name: scale.title for name, scale in OWN_SCALES.items()}
+    scores |= dict.fromkeys(("accuracy", percent.metric), "accuracy")
+    known = [key for key in ("split", "n", "samples", "rule", *scores) if key in facts]
     return ", ".join(
-        f"accuracy {percent.text(facts[key])}%"
-        if key in order[-2:]
+        f"{scores[key]} {percent.text(facts[key])}%"
+        if key in scores
         else f"{key} {phrase(facts[key])}"
         for key in (*known, *sorted(facts.keys() - set(known)))
     )

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import metrics
 from bench.dataset import Card, Dataset, LabelMap, Split, Suite
 from bench.errors import InputError
 from bench.keys import key_of
@@ -380,12 +381,21 @@ def _check_suite(cls: type[Dataset], suite: Suite) -> None:
         members = {c for group in columns for c in group}
         assert members <= set(range(classes)), f"{shift.split.name}: label map leaves the task"
         ids.append(_check_split(shift.split, len(columns)))
+        _check_metrics(shift.metrics, shift.split, len(columns))
+    _check_metrics(suite.metrics[:1], suite.task.selection, classes)
     named = zip(("train", "selection", "test"), ids[:3], strict=True)
     for (a, left), (b, right) in combinations(named, 2):
         shared = left & right
         assert not shared, f"{name}: {a} and {b} share {len(shared)} ids, such as {min(shared)!r}"
     prints = [split.fingerprint for split in _splits(suite)]
     assert len(set(prints)) == len(prints), f"{name}: two splits have one fingerprint"
+
+
+def _check_metrics(names: Sequence[str], split: Split, classes: int) -> None:
+    try:
+        metrics.check(names, split.load().manifest, classes)
+    except InputError as error:
+        raise AssertionError(f"{split.name}: its metrics {', '.join(names)}: {error}") from error
 
 
 def _check_split(split: Split, classes: int) -> set[str]:

@@ -388,6 +388,11 @@ class MapOutside(GoodDataset):
         return Shift("shifted", fake_split("shifted", 2), LabelMap(((3,), (0,))))
 
 
+class NoRegions(GoodDataset):
+    def shift(self):
+        return replace(super().shift(), metrics=("worst-region",))
+
+
 class NoImages(GoodDataset):
     def train(self):
         return fake_split("train", images=["file.png"] * 6)
@@ -420,6 +425,7 @@ class Absent(Denies):
         (WrongSize, "sizes"),
         (LabelsOutside, "labels 0 to 3 for 3 classes"),
         (MapOutside, "label map leaves the task"),
+        (NoRegions, "its metrics worst-region: unknown group of samples"),
         (NoImages, "expected a PIL image"),
         (Unstable, "another fingerprint"),
         (Denies, "found\\(\\) is false, yet"),

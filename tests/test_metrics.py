@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.errors import CellError, InputError
 from bench.keys import key_of
 from bench.manifest import Manifest, single_label
-from bench.metrics import METRICS, metrics
+from bench.metrics import METRICS, OWN, Metric, metrics, worst_group
 from bench.posthoc import log_softmax
 
 TOP1, ECE, NLL, BRIER = (METRICS[name] for name in ("top1", "ece", "nll", "brier"))
@@ -220,3 +220,129 @@ def test_keys_hold_all_that_changes_numbers():
     assert metrics() == METRICS
     for change in ({"params": {"bins": 10}}, {"version": 2}):
         assert key_of(dataclasses.replace(ECE, **change)) != key_of(ECE)
+
+
+def grouped(labels, names=None, **groups) -> Manifest:
+    """A manifest with groups, each an array of codes; `names` of their codes."""
+    plain = manifest(labels)
+    codes = {name: np.asarray(values, dtype=np.int64) for name, values in groups.items()}
+    return Manifest(plain.ids, plain.labels, codes, names or {})
+
+
+def guesses(predicted, classes: int = 4) -> np.ndarray:
+    """Log-probabilities whose largest are `predicted`."""
+    return np.log(np.eye(classes)[predicted] * 0.6 + 0.1)
+
+
+MACRO_F1 = OWN["macro-f1"]
+pairs_of_classes = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30
+)
+
+
+@given(pairs_of_classes)
+def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_occur(pairs):
+    functional = pytest.importorskip("sklearn.metrics")
+    labels, predicted = np.array(pairs).T
+    expected = functional.f1_score(labels, predicted, average="macro", labels=np.unique(labels))
+    assert MACRO_F1(guesses(predicted), manifest(labels)) == pytest.approx(expected)
+
+
+def test_macro_f1_by_hand():
+    # Class 0: 1 hit of 2, and 1 false; class 1: 1 of 1, and 0 false. Class 3 does not occur.
+    labels, predicted = [0, 0, 1, 2], [0, 3, 1, 0]
+    assert MACRO_F1(guesses(predicted), manifest(labels)) == pytest.approx((0.5 + 1 + 0) / 3)
+    with pytest.raises(InputError, match="several labels"):
+        MACRO_F1(guesses([0]), manifest([[0, 1]]))
+
+
+REGIONS = ("Asia", "Europe", "Other")
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=1, max_size=30))
+def test_worst_region_is_the_smallest_accuracy_of_a_region_but_other(rows):
+    codes, right = np.array([code for code, _ in rows]), np.array([hit for _, hit in rows])
+    samples = grouped(np.zeros(len(rows)), {"region": REGIONS}, region=codes)
+    log_p = guesses(np.where(right, 0, 1))
+    by_region = [right[codes == code].mean() for code in (0, 1) if (codes == code).any()]
+    if not by_region:
+        with pytest.raises(InputError, match="any but Other"):
+            OWN["worst-region"](log_p, samples)
+        return
+    assert OWN["worst-region"](log_p, samples) == pytest.approx(min(by_region))
+    every = [right[codes == code].mean() for code in set(codes)]
+    assert worst_group(log_p, samples, group="region") == pytest.approx(min(every))
+
+
+def test_worst_region_needs_regions_and_their_names():
+    log_p = guesses([0, 1])
+    with pytest.raises(InputError, match="'region'"):
+        OWN["worst-region"](log_p, grouped([0, 0], camera=[3, 4]))
+    with pytest.raises(InputError, match="no names"):
+        OWN["worst-region"](log_p, grouped([0, 0], region=[3, 4]))
+    assert worst_group(log_p, grouped([0, 0], region=[-7, 4]), group="region") == 0
+
+
+def by_loop(rows, k: int) -> float:
+    """pm-k by its definition, from (set, offset, whether it is right)."""
+    anchors = [(code, right) for code, offset, right in rows if offset == 0]
+    whole = 0
+    for anchor, is_right in anchors:
+        near = [right for code, offset, right in rows if code == anchor and 0 < abs(offset) <= k]
+        whole += is_right and all(near)
+    return whole / len(anchors)
+
+
+@st.composite
+def videos(draw) -> list[tuple[int, int, bool]]:
+    """Frames of sets in any order; of the last set only neighbours, if any."""
+    rows = []
+    for code in range(draw(st.integers(1, 4))):
+        offsets = draw(st.lists(st.integers(-12, 12).filter(bool), max_size=5, unique=True))
+        rows += [(10 * code, offset, draw(st.booleans())) for offset in (0, *offsets)]
+    rows += [(99, 2, draw(st.booleans())) for _ in range(draw(st.integers(0, 2)))]
+    return draw(st.permutations(rows))
+
+
+@given(videos(), st.integers(0, 10**6))
+def test_pm_is_the_share_of_anchors_right_with_all_neighbours(rows, seed):
+    sets, offsets, right = zip(*rows, strict=True)
+    # Frames have other labels than their anchor, and sometimes two.
+    labels = np.random.default_rng(seed).integers(0, 3, (len(rows), 1))
+    labels = np.concatenate([labels, np.where(labels > 1, 0, -1)], axis=1)
+    samples = grouped(labels, anchor=sets, offset=offsets)
+    log_p = guesses(np.where(right, labels.max(axis=1), 3))
+    found = [OWN[name](log_p, samples) for name in ("pm-0", "pm-10")]
+    assert found == pytest.approx([by_loop(rows, 0), by_loop(rows, 10)])
+    assert 0 <= found[1] <= found[0] <= 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "what"),
+    [
+        ({"anchor": [0, 0], "offset": [0, 0]}, "2 anchors"),
+        ({"anchor": [0, 0], "offset": [1, 2]}, "0 anchors"),
+        ({"anchor": [0, 0]}, "'offset'"),
+    ],
+)
+def test_sets_of_frames_have_one_anchor(groups, what):
+    with pytest.raises(InputError, match=what):
+        OWN["pm-0"](guesses([0, 0]), grouped([0, 0], **groups))
+
+
+def test_groups_fit_their_samples_and_names_their_codes():
+    with pytest.raises(InputError, match="group region"):
+        grouped([0, 0], region=[1])
+    with pytest.raises(InputError, match="beyond its 3 names"):
+        grouped([0, 0], {"region": REGIONS}, region=[0, 3])
+    some = grouped([0, 1, 2], {"region": REGIONS}, region=[2, 1, 0]).take([2, 0])
+    assert some.group("region").tolist() == [0, 2] and some.names == {"region": REGIONS}
+
+
+def test_own_metrics_are_printed_as_accuracy_is():
+    def printed(metric: Metric) -> tuple[object, ...]:
+        return (metric.higher_is_better, metric.unit, metric.factor, metric.decimals)
+
+    assert {printed(metric) for metric in OWN.values()} == {printed(TOP1)}
+    assert len({key_of(metric) for metric in (*METRICS.values(), *OWN.values())}) == 8
+    assert not OWN.keys() & METRICS.keys()

@@ -19,6 +19,7 @@ from PIL import Image
 from bench import catalogue, suite_file
 from bench.dataset import Suite
 from bench.errors import InputError
+from bench.metrics import OWN
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["cat", "dog", "fox"]
@@ -112,6 +113,70 @@ def test_a_selection_of_its_own_leaves_the_training_data_whole(data: Path) -> No
     folders(data / "val", NAMES, 2)
     task = load(data, selection={"folder": "val"}).task
     assert (task.train.size, task.selection.size) == (15, 6)
+
+
+FRAMES = (
+    "path,label,region,anchor,offset\n"
+    "a.png,cat,Asia,7,-3\n"
+    "b.png,cat|fox,Other,7,0\n"
+    "c.png,dog,Europe,9,0\n"
+)
+
+
+def framed(data: Path, text: str = FRAMES) -> dict[str, str]:
+    """A list of three images that have groups."""
+    for index, name in enumerate("abc"):
+        draw(data / f"{name}.png", index)
+    (data / "frames.csv").write_text(text)
+    return {"list": "frames.csv"}
+
+
+def test_metrics_of_the_suite_and_of_its_shifts(data: Path) -> None:
+    listed = framed(data) | {"groups": ["region", "anchor", "offset"]}
+    suite = load(
+        data,
+        metrics=["macro-f1"],
+        shifts={
+            "frames": listed | {"metrics": ["pm-0", "pm-10"]},
+            "places": framed(data) | {"groups": ["region"], "metrics": ["worst-region"]},
+            "fog": {"corrupt": "fog"},
+            "plain": {"corrupt": "fog", "metrics": ["top1"]},
+        },
+    )
+    assert [shift.judged_by for shift in suite.evaluations()] == [
+        "macro-f1", "pm-0", "worst-region", "macro-f1", "top1",
+    ]  # fmt: skip
+    assert suite.shifts[0].metrics == ("pm-0", "pm-10")
+    manifest = suite.shifts[0].split.load().manifest
+    assert manifest.group("anchor").tolist() == [7, 7, 9]
+    assert manifest.group("offset").tolist() == [-3, 0, 0]
+    assert manifest.names == {"region": ("Asia", "Europe", "Other")}
+    assert manifest.group("region").tolist() == [0, 2, 1]
+
+
+def test_groups_are_part_of_a_fingerprint_and_their_absence_is_not(data: Path) -> None:
+    def mark(text: str = FRAMES, **more: Any) -> str:
+        return load(data, shifts={"s": framed(data, text) | more}).shifts[0].split.fingerprint
+
+    plain, regions = mark(), mark(groups=["region"])
+    assert plain == mark(FRAMES.replace("Asia", "Africa")) != regions
+    # The codes are the same, their names are not.
+    assert mark(FRAMES.replace("Asia", "Africa"), groups=["region"]) != regions
+    assert mark(FRAMES.replace("Asia", "Europe"), groups=["region"]) != regions
+
+
+def test_metrics_that_cannot_be_taken_are_refused_before_a_run(data: Path) -> None:
+    frames = framed(data)
+    refused(data, "metrics", "'f1'", "macro-f1", metrics=["f1"])
+    refused(data, "metrics: unknown group of samples 'region'", metrics=["worst-region"])
+    for more, words in (
+        ({"metrics": ["worst-region"]}, "unknown group of samples 'region'"),
+        ({"metrics": ["macro-f1"]}, "several labels"),
+        ({"metrics": ["pm-0"], "groups": ["anchor"]}, "unknown group of samples 'offset'"),
+        ({"groups": ["regoin"]}, "did you mean 'region'"),
+    ):
+        refused(data, "shifts.s", words, shifts={"s": frames | more})
+    refused(data, "'groups' does not go with 'folder'", test={"folder": "test", "groups": ["a"]})
 
 
 def test_shifts(data: Path) -> None:
@@ -225,7 +290,10 @@ def prepare(form: Mapping[str, Any], data: Path) -> None:
             folders(data / source["folder"], own)
         if "list" in source:
             draw(data / "image.png")
-            (data / source["list"]).write_text(f"path,label\nimage.png,{own[0]}\n")
+            groups = source.get("groups", [])
+            header, codes = ",".join(["path", "label", *groups]), ",0" * len(groups)
+            codes = ",Asia" if groups == ["region"] else codes
+            (data / source["list"]).write_text(f"{header}\nimage.png,{own[0]}{codes}\n")
 
 
 def examples() -> list[str]:
@@ -244,6 +312,12 @@ def test_documented_examples_load(tmp_path: Path, example: str) -> None:
     assert [shift.name for shift in suite.shifts] == list(form.get("shifts", {}))
     for split in (suite.task.train, suite.task.selection, *(s.split for s in suite.evaluations())):
         assert len(split.load().images) == split.size > 0
+
+
+def test_every_metric_of_a_set_is_documented() -> None:
+    text = (ROOT / "docs/suite-file.md").read_text(encoding="utf-8")
+    table = text[text.index("| metric | value |") : text.index("names columns of an image list")]
+    assert re.findall(r"^\| `([\w-]+)`", table, flags=re.MULTILINE) == ["top1", *OWN]
 
 
 def test_every_corruption_is_documented() -> None:
