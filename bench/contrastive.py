@@ -129,7 +129,9 @@ def ema_momentum(
     start, end : in [0, 1]. ramp : in [0, 1]; 0 is `end` from the first step.
     """
     length = ramp * steps
-    return (end - start) / length * step + start if step < length else end
+    if step >= length:
+        return end
+    return (end - start) / length * step + start if step else start
 
 
 def _teacher(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import bench
 
-PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "faiss-gpu", "faiss-cpu", "pillow")
+PACKAGES = (
+    "torch", "torchvision", "open_clip_torch", "numpy", "scipy", "faiss-gpu", "faiss-cpu", "pillow"
+)  # fmt: skip
 
 
 @cache
