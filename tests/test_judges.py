@@ -270,8 +270,9 @@ def test_curves_and_hindsight_follow_the_judge() -> None:
     }
     without = [r for r in found if (r.shift, r.metric) != ("vid", "pm-0")]
     assert oracles(without) == []
-    mixed = oracles(curve(("top1", "macro-f1", "top1"), ((0.5, 0.6), (0.2, 0.3), (0.4, 0.5))))
-    assert {r.method for r in mixed} == {"wise-ft-oracle-each"}
+    mixed = curve(("top1", "macro-f1", "top1"), ((0.5, 0.6), (0.2, 0.3), (0.4, 0.5)))
+    assert {r.method for r in oracles(mixed)} == {"wise-ft-oracle-each"}
+    assert [point.ood.mean for point in curves(mixed)[0].points] == [None, None]
 
 
 def test_records_name_their_judge_only_where_it_is_not_accuracy(tmp_path: Path) -> None:
