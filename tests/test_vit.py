@@ -82,7 +82,7 @@ def test_all_methods_run_on_a_vit(suite: Path, checkpoint: Path, tmp_path: Path)
     rows = {(r.method, r.shift) for r in records if r.kind == "cell" and r.metric == "top1"}
     methods = {"zero-shot", "e2e-ft", "wise-ft", "ose", "vrf"}
     assert rows == {(m, s) for m in methods for s in ("id", "blur")}
-    assert all(r.n == 20 for r in records)
+    assert all(r.n == (40 if r.shift == "pooled" else 20) for r in records)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["model"] == "ViT-B-32-quickgelu"
     _check_head(tmp_path / "cache", checkpoint)
