@@ -197,10 +197,14 @@ class Method:
     ) -> Iterator[Prediction]:
         """One prediction per choice, in order. What they share is computed once.
 
-        Default: softmax of the scores of `recipe`.
+        Default: softmax of the scores of the one classifier that `needs` names for a choice. The
+        weight is its alpha, or 1 where an ensemble has none: it is made of the fine-tuned alone.
         """
-        for _ in choices:
-            yield Prediction(log_softmax(outputs.scores(self.recipe(models))))
+        whole = float(self.default_base is not None)
+        for choice in choices:
+            (classifier,) = self.needs(models, choice)
+            weight = choice.get("alpha", whole)
+            yield Prediction(log_softmax(outputs.scores(classifier)), weight)
 
 
 ALPHAS: tuple[float, ...] = tuple(round(0.1 * i, 1) for i in range(11))

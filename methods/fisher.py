@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.method import (
-    AlphaEnsemble,
-    Choice,
-    Fitted,
-    LabelledOutputs,
-    Models,
-    Outputs,
-    Prediction,
-)
+from bench.method import AlphaEnsemble, Choice, Models
 from bench.parameters import Count, Positive
-from bench.posthoc import log_softmax
 from bench.recipes import Fisher, Recipe, merge
 from bench.registry import method
 
@@ -51,16 +41,3 @@ class FisherMerge(AlphaEnsemble):
         alpha, ends = choice["alpha"], (models.zero_shot, models.base)
         fishers = tuple(Fisher(end, models.train, self.samples) for end in ends)
         return (merge(ends, (1 - alpha, alpha), fishers, self.floor),)
-
-    def predict(
-        self,
-        models: Models,
-        fitted: Fitted,
-        outputs: Outputs,
-        train: LabelledOutputs,
-        choices: Sequence[Choice],
-    ) -> Iterator[Prediction]:
-        """Softmax of each merged classifier's scores."""
-        for choice in choices:
-            (merged,) = self.needs(models, choice)
-            yield Prediction(log_softmax(outputs.scores(merged)), choice["alpha"])

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge, MaxLen, MinLen
 
-from bench.method import (
-    Choice,
-    Fitted,
-    LabelledOutputs,
-    Method,
-    Models,
-    Outputs,
-    Prediction,
-    Rule,
-)
-from bench.posthoc import log_softmax
+from bench.method import Choice, Method, Models, Rule
 from bench.recipes import Recipe, merge, reseeded
 from bench.registry import method
 
@@ -55,19 +45,6 @@ class UniformSoup(Method):
         taken = [s for s in dict.fromkeys(self.members) if choice.get(f"seed {s}", 1)]
         parts = [reseeded(models.base, seed) for seed in taken]
         return (merge(parts, [1 / len(parts)] * len(parts)),)
-
-    def predict(
-        self,
-        models: Models,
-        fitted: Fitted,
-        outputs: Outputs,
-        train: LabelledOutputs,
-        choices: Sequence[Choice],
-    ) -> Iterator[Prediction]:
-        """Softmax of each soup's scores."""
-        for choice in choices:
-            (soup,) = self.needs(models, choice)
-            yield Prediction(log_softmax(outputs.scores(soup)), 1.0)
 
 
 @method

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.method import (
-    AlphaEnsemble,
-    Choice,
-    Fitted,
-    LabelledOutputs,
-    Models,
-    Outputs,
-    Prediction,
-)
-from bench.posthoc import log_softmax
+from bench.method import AlphaEnsemble, Choice, Models
 from bench.recipes import Recipe, merge
 from bench.registry import method
 
@@ -40,16 +30,3 @@ class WeightSpaceEnsemble(AlphaEnsemble):
         """The interpolated classifier."""
         alpha = choice["alpha"]
         return (merge((models.zero_shot, models.base), (1 - alpha, alpha)),)
-
-    def predict(
-        self,
-        models: Models,
-        fitted: Fitted,
-        outputs: Outputs,
-        train: LabelledOutputs,
-        choices: Sequence[Choice],
-    ) -> Iterator[Prediction]:
-        """Softmax of each interpolated classifier's scores."""
-        for choice in choices:
-            (merged,) = self.needs(models, choice)
-            yield Prediction(log_softmax(outputs.scores(merged)), choice["alpha"])
