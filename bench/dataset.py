@@ -55,6 +55,8 @@ class Split:
     load : opens the split; called only when pixels or labels are needed.
     given : for a split whose outputs were computed elsewhere: (model, kind) -> array [N, ...], kind
         being ``logits``, ``features`` or ``correct``. Raises CellError if there is none.
+    fault : in words what it lacks of the data set it should be; empty if nothing. A run on it is
+        refused, or marked in all outputs.
     """
 
     name: str = field(metadata=NOT_KEYED)
@@ -64,6 +66,12 @@ class Split:
     given: Callable[[str, str], NDArray[Any]] | None = field(
         default=None, metadata=NOT_KEYED, compare=False, repr=False
     )
+    fault: str = field(default="", metadata=NOT_KEYED)
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is nothing to open (see `absent`)."""
+        return not self.size
 
     def limited(self, count: int | None) -> Split:
         """At most `count` samples, evenly spaced over the canonical order; self if no fewer."""
@@ -129,6 +137,18 @@ class Split:
         whole = self.given
         given = None if whole is None else lambda model, kind: whole(model, kind)[rows]
         return replace(self, fingerprint=mark, size=len(rows), load=load, given=given)
+
+
+def absent(name: str, reason: str) -> Split:
+    """A split that is not there: whoever opens it gets `reason` as InputError.
+
+    It lets a suite be used for what needs no training data: zero-shot, imported classifiers.
+    """
+
+    def load() -> Loaded:
+        raise InputError(reason)
+
+    return Split(name, key_of("absent", name), 0, load)
 
 
 @dataclass(frozen=True)
@@ -216,6 +236,8 @@ class Shift:
     `border` says that its images have a border which is no part of the picture (ObjectNet's); the
     protocol says how much of it is cut. `metrics` names metrics (`bench.metrics.OWN`) that are
     measured here beside the common ones; it is judged by the first, or else by accuracy.
+    `beside`: it is shown, but no part of the OOD mean (the papers' mean over ImageNet's shifts has
+    no video sets). `test_only`: its terms forbid to choose anything on it, also in hindsight.
     """
 
     name: str
@@ -223,6 +245,8 @@ class Shift:
     labels: LabelMap = IDENTITY
     border: bool = False
     metrics: tuple[str, ...] = ()
+    beside: bool = False
+    test_only: bool = False
 
     @property
     def judged_by(self) -> str:
@@ -240,6 +264,10 @@ class Suite:
     evaluated on the shifts by default; `notes` are watermarks that every output of it carries.
     `metrics` are those of the ID test set and of shifts that name none (see `Shift`); whatever is
     chosen on the selection split is chosen by the first.
+    `official` holds what published work chose on this suite, ({method: {parameter: value}}); it
+    counts under a protocol that takes over published choices. `lacking` says of each shift that
+    was not found what was looked for; such a one is no part of `shifts`, but of `all_shifts`.
+    `prompts` says where the templates and class names come from.
     """
 
     name: str
@@ -253,15 +281,27 @@ class Suite:
     notes: tuple[str, ...] = ()
     all_shifts: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    official: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    prompts: str = ""
 
     def __post_init__(self) -> None:
         if not self.all_shifts:
             object.__setattr__(self, "all_shifts", tuple(shift.name for shift in self.shifts))
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What its splits lack of the data sets they should be, in words; none if nothing."""
+        task = self.task
+        splits = (task.train, task.selection, self.test, *(s.split for s in self.shifts))
+        return tuple(dict.fromkeys(split.fault for split in splits if split.fault))
+
     def only(self, names: Sequence[str]) -> Suite:
         """The suite with the shifts `names`, in the suite's order; InputError for unknown ones."""
         valid = [shift.name for shift in self.shifts]
         for name in names:
+            if name in self.lacking:
+                raise InputError(f"shift {name} of {self.name}: {self.lacking[name]}")
             if name not in valid:
                 raise unknown(f"shift of {self.name}", name, [*valid, "all"])
         return replace(self, shifts=tuple(s for s in self.shifts if s.name in names))
@@ -285,7 +325,7 @@ class Suite:
         train, selection = self.task.train, self.task.selection
         if selects == "test":
             selection = self.test
-        elif selection == train:
+        elif selection == train and not train.absent:
             train, selection = train.held_out(share)
         shifts = tuple(
             replace(s, split=s.split.cut(border)) if s.border else s for s in self.shifts

@@ -29,6 +29,12 @@ class InputError(BenchError):
     exit_code = 2
 
 
+class DataError(BenchError):
+    """Data is there, but incomplete, altered or no data at all."""
+
+    exit_code = 4
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
     """The error for a name that does not exist: the nearest valid names first, then the rest."""
     names = list(valid)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from bench.errors import InputError, unknown
 from bench.keys import key_of
 from bench.paths import write_atomic
+from bench.prompts import fill
 from bench.recipes import Backbone, TextHead
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def tokenized(clip: Clip, recipe: TextHead) -> Tensor:
     import torch
 
     return torch.stack(
-        [clip.tokenizer([t.format(name) for t in recipe.templates]) for name in recipe.classnames]
+        [clip.tokenizer([fill(t, name) for t in recipe.templates]) for name in recipe.classnames]
     )
 
 

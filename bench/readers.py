@@ -25,8 +25,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -168,6 +169,76 @@ def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
     return _split(name, files, labels[:, None], cache, {})
 
 
+def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -> Split:
+    """The split `name` of the images in some folders of `root`: {folder: class index}.
+
+    Other folders are ignored, so that several may be one class, and not all of them need be used.
+    What is missing is in the split's `fault`. Raises InputError if no image is found.
+    """
+    missing, found = [], []
+    try:
+        for folder in sorted(folders):
+            images = list(_images(root, folder)) if (root / folder).is_dir() else []
+            found += images
+            missing += [] if images else [folder]
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+    if not found:
+        raise InputError(f"{root} has no images in the {len(folders)} class folders expected")
+    files = _Files.of(root, found)
+    labels = [folders[image.partition("/")[0]] for image in files.names]
+    split = _split(name, files, np.array(labels, dtype=np.int64)[:, None], cache, {})
+    lost = f"{len(missing)} of {len(folders)} class folders: {shortened(missing, 3)}"
+    return replace(split, fault=f"{name} lacks {lost}") if missing else split
+
+
+def named_split(
+    name: str,
+    root: Path,
+    images: Sequence[str],
+    labels: Sequence[int] | Sequence[Sequence[int]] | NDArray[np.int64],
+    cache: Path,
+    groups: Mapping[str, Sequence[str] | NDArray[np.int64]] | None = None,
+) -> Split:
+    """The split `name` of images named one by one, relative to `root`, none of them twice.
+
+    `labels` are class indices, one for each image or several; `groups` codes, or texts of which
+    codes are made. Images that are not there are left out, and in the split's `fault`. Raises
+    InputError if none is there.
+    """
+    found: dict[str, os.stat_result] = {}
+    missing = []
+    for image in images:
+        try:
+            found[image] = (root / image).stat()
+        except OSError:
+            missing.append(image)
+    if not found:
+        raise InputError(f"{root} has none of {len(images):,} images: {shortened(images, 1)}")
+    files = _Files.of(root, found.items())
+    row_of = {image: row for row, image in enumerate(images)}
+    rows = np.array([row_of[image] for image in files.names], dtype=np.int64)
+    coded = {group: _taken(values, rows) for group, values in (groups or {}).items()}
+    split = _split(name, files, _label_table(labels)[rows], cache, coded)
+    lost = f"{len(missing):,} of {len(images):,} images: {shortened(missing, 3)}"
+    return replace(split, fault=f"{name} lacks {lost}") if missing else split
+
+
+def _label_table(labels: Any) -> NDArray[np.int64]:
+    """int64 [N, L] of one or several class indices for each image, filled up with -1."""
+    rows = [[one] if np.ndim(one) == 0 else list(one) for one in labels]
+    table = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
+    for row, several in enumerate(rows):
+        table[row, : len(several)] = several
+    return table
+
+
+def _taken(values: Sequence[str] | NDArray[np.int64], rows: NDArray[np.int64]) -> _Group:
+    if isinstance(values, np.ndarray):
+        return values[rows], None
+    return _named([values[row] for row in rows])
+
+
 def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dict[str, int]:
     """Folder name -> class index; InputError says which are missing and which are too many."""
     if not folders:
@@ -244,6 +315,11 @@ def _coded(column: Sequence[str]) -> _Group:
     """A column of a list as a group: whole numbers are codes, other texts names of codes."""
     if all(re.fullmatch(r"[+-]?[0-9]{1,18}", text) for text in column):
         return np.array(list(map(int, column)), dtype=np.int64), None
+    return _named(column)
+
+
+def _named(column: Sequence[str]) -> _Group:
+    """Texts as codes, and the sorted texts that these stand for."""
     names, codes = np.unique(np.array(column), return_inverse=True)
     return codes.astype(np.int64), tuple(map(str, names))
 
@@ -282,9 +358,6 @@ def _status(root: Path, image: str) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{root / image} is not a file: expected an image")
     return status
-
-
-# Hold-outs
 
 
 # Fingerprints and their index

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import runpy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from bench import corruptions
 from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
 from bench.errors import InputError
 from bench.metrics import check
+from bench.prompts import checked
 from bench.readers import Classes, FileImages, folder_split, list_split, locate
 from bench.suite_form import ShiftForm, Source, SuiteFile, read, text_of
 
@@ -177,10 +177,7 @@ def _templates(raw: Any) -> tuple[str, ...]:
     if not isinstance(templates, list) or not templates:
         valid = f"a list of templates such as 'a photo of a {{}}.', or {OPENAI_TEMPLATES}"
         raise InputError(f"expected {valid}; got {raw!r}")
-    for template in templates:
-        if not isinstance(template, str) or re.findall(r"[{}]+", template) != ["{}"]:
-            raise InputError(f"template {template!r} must contain {{}} once, for the class name")
-    return tuple(templates)
+    return checked(templates)
 
 
 def imagenet_classes() -> Classes:

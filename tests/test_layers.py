@@ -14,9 +14,9 @@ LAYERS = (
      "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
-     "oracle", "pooling", "presets", "cards",
+     "oracle", "pooling", "presets", "cards", "data_folder", "prompts",
      "readers", "distortions", "corruptions", "suite_form", "suite_file", "provenance",
-     "processes", "progress", "streams", "embedded", "ends", "imports",
+     "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
      "outputs_form", "outputs_file"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
