@@ -67,6 +67,7 @@ def _facts(record: Record) -> Iterator[tuple[object, str, Any]]:
     yield "board", "precision", made.get("precision")
     yield "board", f"images of {record.shift}", images.get("evaluation")
     yield "board", f"metric of {record.shift}", record.judged_by
+    yield "board", f"place of {record.shift}", "beside the mean" if record.beside else "in the mean"
     for split in sorted(images.keys() - {"evaluation"}):
         yield row, f"images of {split}", images[split]
 

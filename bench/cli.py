@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 HELP = {
     "suite": "Suites, comma separated: names, a suite file (my.yaml), or 'available' for all "
-    "whose data is found; NAME+corruptions has the ID test images corrupted as its shifts, "
-    "NAME+corruptions=3 those of severity 3. [default: mini]",
+    "whose data is found (mini if there is none); NAME+corruptions has the ID test images "
+    "corrupted as its shifts, NAME+corruptions=3 those of severity 3. [default: mini]",
     "table": "The rows of a paper's table, shown in its form: vrf-table1 or carot-slides; in place "
     "of --methods.",
     "methods": "Methods, comma separated, such as vrf,wise-ft or vrf:e2e-ft, or 'all'. Their "
@@ -40,6 +40,7 @@ HELP = {
     "train-batch-size": "Batch size of all trainings; changes results. [default: each method's]",
     "eval-batch-size": "Images per forward; does not change results. [default: 256]",
     "workers": "Processes that decode images. [default: 0 on a CPU, up to 8 on a GPU]",
+    "allow-incomplete": "Also run on incomplete data; every number is marked.",
     "limit": "At most N samples of every split; the result is marked not reportable.",
     "shots": "Train on N samples of each class.",
     "protocol": "clean, or official: what the papers' codes do, leaks included. Change a field of "
@@ -78,6 +79,7 @@ RUN_OPTIONS = (
     _option("train-batch-size", "N", type=int),
     _option("eval-batch-size", "N", type=int),
     _option("workers", "N", type=int),
+    _option("allow-incomplete", is_flag=True, default=None),
     _option("limit", "N", type=int),
     _option("shots", "N", type=int),
     _option("protocol", "NAME"),
@@ -264,7 +266,11 @@ def _session(options: dict[str, Any]) -> Session:
     from bench.session import prepare
 
     options["set"] = options.pop("assignments")
-    return prepare(load(options.pop("config"), options))
+    session = prepare(load(options.pop("config"), options))
+    for study in session.studies:
+        for shift, reason in study.suite.lacking.items():
+            say(f"{study.suite.name} without {shift}: {reason}", sys.stderr)
+    return session
 
 
 def _show(data: dict[str, Any], as_json: bool) -> None:

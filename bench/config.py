@@ -73,6 +73,7 @@ class RunConfig(pydantic.BaseModel):
     train_batch_size: Positive | None = None
     eval_batch_size: Positive = 256
     workers: Annotated[Number, pydantic.Field(ge=0)] | None = None
+    allow_incomplete: bool = False
     limit: Positive | None = None
     shots: Positive | None = None
     protocol: Name = "clean"

@@ -137,7 +137,7 @@ def _title(board: Board) -> Text:
     if board.notes:
         title.append(f"\nnot reportable: {tables.printable(', '.join(board.notes))}", "red")
     if board.partial:
-        ran = f"{len(board.shifts)} of {board.shifts_in_suite} shifts"
+        ran = f"{len(board.over)} of {board.shifts_in_suite} shifts"
         title.append(f"\npartial: {ran}, not ranked", "yellow")
     return title
 

@@ -127,7 +127,7 @@ def with_corruptions(suite: Suite, severities: Sequence[int]) -> Suite:
             split = corrupted(suite.test, kind, severity, SEED, f"{suite.name}/{name}")
             shifts.append(Shift(name, split))
     name = f"{suite.name}+corruptions{suffix}"
-    return replace(suite, name=name, shifts=tuple(shifts), all_shifts=(), curves=False)
+    return replace(suite, name=name, shifts=tuple(shifts), all_shifts=(), lacking={}, curves=False)
 
 
 def described(severities: Sequence[int]) -> dict[str, str]:

@@ -102,7 +102,8 @@ class DataFolder:
         return None if isinstance(count, str) else count
 
     def counted(self, split: Split, name: str, part: str) -> Split:
-        """The split, marked as faulty unless it has as many images as that part of the set."""
+        """The split of a set, marked as faulty unless it has as many images as that should have."""
+        split = replace(split, of=(name, part))
         expected = self.expected(name, part)
         if expected is None or split.size == expected:
             return split

@@ -57,6 +57,7 @@ class Split:
         being ``logits``, ``features`` or ``correct``. Raises CellError if there is none.
     fault : in words what it lacks of the data set it should be; empty if nothing. A run on it is
         refused, or marked in all outputs.
+    of : the data set and its split that this is, by the names of the set's card, if it has one.
     """
 
     name: str = field(metadata=NOT_KEYED)
@@ -67,6 +68,7 @@ class Split:
         default=None, metadata=NOT_KEYED, compare=False, repr=False
     )
     fault: str = field(default="", metadata=NOT_KEYED)
+    of: tuple[str, str] | None = field(default=None, metadata=NOT_KEYED)
 
     @property
     def absent(self) -> bool:
@@ -264,9 +266,10 @@ class Suite:
     evaluated on the shifts by default; `notes` are watermarks that every output of it carries.
     `metrics` are those of the ID test set and of shifts that name none (see `Shift`); whatever is
     chosen on the selection split is chosen by the first.
-    `official` holds what published work chose on this suite, ({method: {parameter: value}}); it
-    counts under a protocol that takes over published choices. `lacking` says of each shift that
-    was not found what was looked for; such a one is no part of `shifts`, but of `all_shifts`.
+    `official` holds what fields of the protocol `official` are on this suite, where that differs
+    ({field: value}, such as VRF's a and b). `lacking` says of each shift that
+    was not found what was looked for; such a one is no part of `shifts`, but of `all_shifts`
+    unless it would only stand beside the others.
     `prompts` says where the templates and class names come from.
     """
 
@@ -281,7 +284,7 @@ class Suite:
     notes: tuple[str, ...] = ()
     all_shifts: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
-    official: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    official: Mapping[str, Any] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
     prompts: str = ""
 
@@ -304,7 +307,14 @@ class Suite:
                 raise InputError(f"shift {name} of {self.name}: {self.lacking[name]}")
             if name not in valid:
                 raise unknown(f"shift of {self.name}", name, [*valid, "all"])
-        return replace(self, shifts=tuple(s for s in self.shifts if s.name in names))
+        kept = tuple(s for s in self.shifts if s.name in names)
+        return replace(self, shifts=kept, lacking={})
+
+    @property
+    def averaged(self) -> int:
+        """How many shifts of the whole suite the OOD mean is over."""
+        beside = [shift.name for shift in self.shifts if shift.beside]
+        return len([name for name in self.all_shifts if name not in beside])
 
     def position(self, shift: str) -> int:
         """Where an evaluation set stands in the whole suite: 0 for ``id``, then its shifts."""

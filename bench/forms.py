@@ -54,7 +54,7 @@ def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
     columns = [
         f"{end} {what}"
         for what in ("Acc.", "ECE w/o TS", "ECE w/ TS")
-        for end in ends(("ID", *(("OOD",) if found[0].shifts else ())))
+        for end in ends(("ID", *(("OOD",) if found[0].over else ())))
     ]
     groups = tuple(
         tuple(

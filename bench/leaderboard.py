@@ -150,7 +150,7 @@ class Board:
 
     `columns` holds the labels: ID, the shifts in suite order, the OOD mean (if there are shifts).
     `notes` are the watermarks all its records carry, `metrics` those of ID and of each shift;
-    `scale` is that of ID.
+    `scale` is that of ID; `beside` names the shifts that are no part of the mean.
     """
 
     suite: str
@@ -162,6 +162,12 @@ class Board:
     shifts_in_suite: int
     metrics: tuple[str, ...]
     groups: tuple[Group, ...]
+    beside: tuple[str, ...] = ()
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """The shifts that the mean is over."""
+        return tuple(shift for shift in self.shifts if shift not in self.beside)
 
     @property
     def title(self) -> str:
@@ -177,7 +183,7 @@ class Board:
     @property
     def partial(self) -> bool:
         """Whether only some of the suite's shifts were run."""
-        return len(self.shifts) < self.shifts_in_suite
+        return len(self.over) < self.shifts_in_suite
 
     @property
     def ranked(self) -> bool:
@@ -187,14 +193,15 @@ class Board:
     @property
     def averaged(self) -> bool:
         """Whether there is an OOD mean: not over no shifts, nor over metrics that have none."""
-        return bool(self.shifts) and averageable(self.metrics[1:])
+        metrics = dict(zip(self.shifts, self.metrics[1:], strict=True))
+        return bool(self.over) and averageable(metrics[shift] for shift in self.over)
 
     @property
     def over_shifts(self) -> str:
         """What a mean over the shifts is called: ``OOD mean`` or ``mean of k``; ``ID`` of none."""
-        if not self.shifts:
+        if not self.over:
             return "ID"
-        return f"mean of {len(self.shifts)}" if self.partial else MEAN
+        return f"mean of {len(self.over)}" if self.partial else MEAN
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -349,8 +356,9 @@ def _board(key: Key, asked: Sequence[Record | Missing], scale: Scale | None, kin
     places = (ID, *shifts)
     metrics = _judges(asked) if scale is None else dict.fromkeys(places, scale.metric)
     scale = scale or _scale(metrics[ID])
-    bare = Board(*key, scale, shifts, in_suite, tuple(metrics[p] for p in places), groups=())
-    return replace(bare, groups=_groups(_entries(asked, metrics, kind, shifts), bare))
+    judges, beside = tuple(metrics[p] for p in places), _beside(asked, shifts)
+    bare = Board(*key, scale, shifts, in_suite, judges, (), beside)
+    return replace(bare, groups=_groups(_entries(asked, metrics, kind, bare.over), bare))
 
 
 def _judges(asked: Sequence[Record | Missing]) -> dict[str, str]:
@@ -365,6 +373,12 @@ def _shifts(asked: Sequence[Record | Missing]) -> tuple[str, ...]:
         if item.shift != ID:
             positions[item.shift] = min(item.order, positions.get(item.shift, item.order))
     return tuple(sorted(positions, key=lambda shift: (positions[shift], shift)))
+
+
+def _beside(asked: Iterable[Record | Missing], shifts: Sequence[str]) -> tuple[str, ...]:
+    """Those of the shifts that are no part of the mean."""
+    found = {item.shift for item in asked if item.beside}
+    return tuple(shift for shift in shifts if shift in found)
 
 
 def _entries(
@@ -452,12 +466,13 @@ def _curve(
 ) -> Curve:
     key, name = row
     shifts, metrics = _shifts(records), _judges(records)
+    over = [shift for shift in shifts if shift not in _beside(records, shifts)]
     candidates: dict[tuple[tuple[str, float], ...], list[Record]] = defaultdict(list)
     for record in records:
         candidates[tuple(sorted(record.choice.items()))].append(record)
     points = []
     for choice in sorted(candidates):
-        entry = _entries(candidates[choice], metrics, "curve", shifts)[name]
+        entry = _entries(candidates[choice], metrics, "curve", over)[name]
         id_cell, ood = entry.row((ID, MEAN)).cells
         takers = (s for s in entry.seeds if set(choice) <= set(chosen.get(s, {}).items()))
         points.append(Point(choice, id_cell, ood, tuple(takers)))

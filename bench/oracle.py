@@ -30,8 +30,10 @@ def oracles(records: Iterable[Record]) -> list[Record]:
     ``METHOD-oracle-mean`` takes the alpha with the highest mean accuracy over the shifts (none if
     there are no shifts), ``METHOD-oracle-each`` on every evaluation set the alpha with the highest
     accuracy there, as WiSE-FT's "optimal alpha" columns do (Wortsman et al., CVPR 2022). A set
-    that is judged by another metric counts with that; there is no mean over what has none. Ties go
-    to the smaller alpha. All metrics are those at the alpha taken. A curve is whole if every alpha
+    that is judged by another metric counts with that; there is no mean over what has none. Nothing
+    is chosen on a set that is for tests only (ObjectNet): it counts in no mean here, and its own
+    column has the alpha of ID. Shifts beside the mean do not count in it. Ties go to the smaller
+    alpha. All metrics are those at the alpha taken. A curve is whole if every alpha
     has every metric on every evaluation set that any row of the run was measured on; a metric of
     some sets' own, on those.
     """
@@ -61,8 +63,11 @@ def _of_curve(records: Sequence[Record], places: Sequence[str]) -> list[Record]:
         return []
     if any((a, p, m) not in points for a, p in product(alphas, places) for m in wanted[p]):
         return []
-    shifts = [place for place in places if points[alphas[0], place, judges[place]].order > 0]
-    taken = {EACH: {place: _best(points, alphas, {place: judges[place]}) for place in places}}
+    first = {place: points[alphas[0], place, judges[place]] for place in places}
+    shifts = [p for p, r in first.items() if r.order > 0 and not (r.beside or r.test_only)]
+    source = {place: places[0] if first[place].test_only else place for place in places}
+    best = {place: _best(points, alphas, {place: judges[place]}) for place in source.values()}
+    taken = {EACH: {place: best[source[place]] for place in places}}
     if shifts and averageable(judges[shift] for shift in shifts):
         mean = _best(points, alphas, {shift: judges[shift] for shift in shifts})
         taken[MEAN] = dict.fromkeys(places, mean)

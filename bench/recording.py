@@ -50,11 +50,13 @@ def place(study: Study, cell: CellItem) -> dict[str, object]:
         "seed": cell.fit.seed,
         "shift": cell.shift.name,
         "order": study.suite.position(cell.shift.name),
-        "shifts_in_suite": len(study.suite.all_shifts),
+        "shifts_in_suite": study.suite.averaged,
         "notes": study.notes,
         "protocol": study.protocol.name,
         "role": "control" if row.method.is_control else "method",
         "judged_by": cell.shift.judged_by,
+        "beside": cell.shift.beside,
+        "test_only": cell.shift.test_only,
     }
 
 

@@ -28,11 +28,13 @@ class Place(pydantic.BaseModel):
     title : how the row is printed, without its base.
     seed : None for rows into which no training went (zero-shot): they have no seed.
     shift : ``id`` or the shift's name; order : its position in the suite (0 is ``id``).
-    shifts_in_suite : how many shifts the suite has; a run on fewer has partial means.
+    shifts_in_suite : over how many shifts the suite's mean is; a run on fewer has partial means.
     notes : watermarks (``limit=200``); a cell with notes is not reportable.
     protocol : name of the protocol, with what was changed of it.
     judged_by : the metric that leaderboards show of the evaluation set. Files leave it out where
         it is ``top1``.
+    beside : whether the shift is shown, but no part of the OOD mean; test_only : whether its terms
+        forbid to choose anything on it, in hindsight too. Files leave them out where they are not.
     role : ``method``, ``control`` for rows that check a claim, ``oracle`` for what was chosen in
         hindsight on the test sets themselves. Only methods are ranked.
     """
@@ -52,13 +54,14 @@ class Place(pydantic.BaseModel):
     protocol: str = "clean"
     role: Role = "method"
     judged_by: str = "top1"
+    beside: bool = False
+    test_only: bool = False
 
     @pydantic.model_serializer(mode="wrap")
-    def _without_default(self, whole: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_defaults(self, whole: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = whole(self)
-        if data.get("judged_by") == "top1":
-            del data["judged_by"]
-        return data
+        usual = {"judged_by": "top1", "beside": False, "test_only": False}
+        return {k: v for k, v in data.items() if k not in usual or v != usual[k]}
 
 
 class Record(Place):

@@ -295,7 +295,7 @@ def _warnings(board: Board, records: Sequence[Record]) -> Iterator[str]:
     if board.notes:
         yield f"Not reportable: {', '.join(board.notes)}. Nothing here is ranked."
     if board.partial:
-        ran = f"{len(board.shifts)} of the suite's {board.shifts_in_suite} shifts"
+        ran = f"{len(board.over)} of the suite's {board.shifts_in_suite} shifts"
         yield f"Partial: {ran} were run. Their mean is no OOD mean, and nothing here is ranked."
 
 
@@ -315,6 +315,8 @@ def _facts(board: Board, records: Sequence[Record]) -> Iterator[tuple[str, str]]
     sizes: dict[str, set[int]] = defaultdict(set)
     for record in records:
         sizes[record.shift].add(record.n)
+    if board.beside:
+        yield "Beside the OOD mean", ", ".join(board.beside)
     labels = {ID: "ID"} | {shift: shift for shift in board.shifts}
     counts = (f"{labels[s]} {'/'.join(map(str, sorted(sizes[s])))}" for s in labels if s in sizes)
     yield "Test samples", ", ".join(counts) or DASH

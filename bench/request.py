@@ -10,18 +10,18 @@ from bench import corruptions, imports, suite_file
 from bench.config import RunConfig
 from bench.dataset import Suite
 from bench.ends import Ends, leak
-from bench.errors import InputError
+from bench.errors import DataError, InputError
 from bench.metrics import metrics
 from bench.models import backbone
 from bench.parameters import parameters
 from bench.paths import cache_dir, data_dir
-from bench.protocol import Protocol, protocol
+from bench.protocol import OFFICIAL, Protocol, protocol
 from bench.recipes import backbone_of
 from bench.registry import datasets, find_dataset
 from bench.study import Row, Settings, Study, controlled, controls, parse_rows
 
-HIDDEN = frozenset({"micro"})
-"""Suites that ``--suite available`` leaves out: they are for tests."""
+EMBEDDED = frozenset({"mini", "micro"})
+"""Suites that need no data: ``--suite available`` leaves them out if there is any other."""
 
 
 def studies(config: RunConfig) -> tuple[Study, ...]:
@@ -53,8 +53,9 @@ def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
 
 def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
     if name == "available":
-        known = [d() for d in datasets().values() if d.name not in HIDDEN]
-        return [d.suite(data, cache) for d in known if d.found(data)]
+        known = [d() for d in datasets().values() if d.name not in EMBEDDED]
+        found = [d.suite(data, cache) for d in known if d.found(data)]
+        return found or [find_dataset("mini")().suite(data, cache)]
     if is_suite_file(name):
         suite = suite_file.load(Path(name), data, cache)
         if suite.name in datasets():
@@ -69,17 +70,17 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
             Settings(suite=suite.defaults).method(method)
         except InputError as error:
             raise InputError(f"defaults of suite {suite.name}: {error}") from error
-    rules = protocol_of(config)
+    rules = protocol_of(config, suite)
+    suite = of_shifts(suite, config)
+    notes = [*suite.notes, *_faults(suite, config.allow_incomplete)]
     suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
     imported = None if config.imported is None else _imported(config, suite, rules, cache)
     if config.shots is not None:
         task = replace(suite.task, train=suite.task.train.few(config.shots))
         suite = replace(suite, name=f"{suite.name}, {config.shots} shots", task=task)
-    notes = list(suite.notes)
     if config.limit is not None:
         suite = suite.limited(config.limit)
         notes.append(f"limit={config.limit}")
-    suite = of_shifts(suite, config)
     if config.model is not None and config.pretrained is None and config.model != suite.model:
         raise InputError(f"--model {config.model} needs --pretrained: a tag or a checkpoint file")
     if imported is None:
@@ -132,9 +133,21 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
     return ends
 
 
-def protocol_of(config: RunConfig) -> Protocol:
-    """The protocol, with ``--set protocol.FIELD`` and ``--select`` applied."""
-    changes = dict(config.set.get("protocol", {}))
+def _faults(suite: Suite, allowed: bool) -> list[str]:
+    """Watermarks for what the suite's data lack. Raises DataError unless that is allowed."""
+    if suite.faults and not allowed:
+        raise DataError(
+            f"suite {suite.name}: incomplete data: {'; '.join(suite.faults)}. Complete it ('bench "
+            "data verify' lists what is wrong), or run with --allow-incomplete: every number is "
+            "then marked"
+        )
+    return [f"incomplete data: {fault}" for fault in suite.faults]
+
+
+def protocol_of(config: RunConfig, suite: Suite) -> Protocol:
+    """The protocol on a suite, with ``--set protocol.FIELD`` and ``--select`` applied."""
+    changes = dict(suite.official) if config.protocol == OFFICIAL.name else {}
+    changes |= config.set.get("protocol", {})
     if config.select is not None:
         changes["rule"] = config.select
     return protocol(config.protocol, changes)

@@ -30,7 +30,7 @@ def study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, Study]:
     """
     config = load(None, {**options, "methods": options.get("methods") or POST_HOC})
     outputs = outputs_file.load(folder, cache_dir(config.cache_dir))
-    form, rules = outputs.form, protocol_of(config)
+    form, rules = outputs.form, protocol_of(config, outputs.suite)
     if form.selection is None and rules.selects == "selection":
         raise InputError(
             f"{folder / outputs_file.FILE}: selection: missing, but protocol {rules.name} chooses "

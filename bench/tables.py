@@ -181,7 +181,7 @@ def choices(board: Board, records: Sequence[Record]) -> Table:
             if same := found.get((row.method, row.base, seed)):
                 on = _chosen_on(same[0].chosen_on or {})
                 texts = (_full_name(board, row), _seed(seed), _chosen(same), on)
-                items = (*texts, *_weights(same, board.shifts))
+                items = (*texts, *_weights(same, board.over))
                 lines.append(Line(tuple(Item(text or DASH) for text in items)))
     columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.over_shifts}")
     caption = "Chosen parameters, and the mean weight on the fine-tuned model they led to"
