@@ -66,15 +66,21 @@ def _set_line(card: SetCard) -> str:
 def card(name: str, suite_name: str) -> dict[str, Any]:
     """The card of a method, a suite, a suite file, a data set or a protocol.
 
-    Raises InputError for an unknown name.
+    Where a suite and a set have one name, ``set:NAME`` is the set. Raises InputError for an
+    unknown name.
     """
+    kind, _, rest = name.partition(":")
+    if kind == "set" and rest in cards():
+        return _set_card(cards()[rest])
     plain, severities = corruptions.asked(name)
     if plain in datasets() or is_suite_file(plain):
         found = suite_file.card(Path(plain)) if is_suite_file(plain) else datasets()[plain].card
         shifts = corruptions.described(severities) if severities else dict(found.shifts)
+        sets = {c.name: _set_line(c) for c in cards().values() if plain in c.suites}
         return {
             "suite": name, "title": found.title, "source": found.source,
             "licence": found.licence, "shifts": shifts, "citation": found.citation,
+            **({"data sets (bench show set:NAME)": sets} if sets else {}),
         }  # fmt: skip
     if name in PROTOCOLS:
         return _protocol_card(PROTOCOLS[name])

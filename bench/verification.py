@@ -1,0 +1,268 @@
+"""Whether the data sets of a folder are there and whole: ``bench data status`` and ``verify``.
+
+`status` asks the suites, which count images. `verify` also reads every file: images are decoded,
+and all bytes are compared with a list of hashes that the first faultless verification leaves in
+``DATA/bench-manifests/`` (in the form of sha256sum, paths relative to the data folder). Before
+there is such a list, altered bytes that still decode cannot be told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image
+
+from bench.cards import SetCard, cards
+from bench.data_folder import DataFolder, NotFound
+from bench.dataset import Split, Suite
+from bench.errors import BenchError, InputError, one_line, unknown
+from bench.paths import write_atomic
+from bench.readers import SUFFIXES, shortened
+from bench.registry import datasets
+
+MANIFESTS = "bench-manifests"
+"""The folder of the lists of hashes, in the data folder."""
+_WNID = re.compile(r"n\d{8}")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a data set.
+
+    Attributes
+    ----------
+    places : {part of the set: its folder}, those found.
+    splits : {split: what is there}, such as ``50,000 images``.
+    problems : what is wrong or lacking, file by file where that is known.
+    unchecked : why images could not be counted; empty if they were.
+    notes : what else is to be said.
+    """
+
+    name: str
+    places: Mapping[str, Path] = field(default_factory=dict)
+    splits: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    unchecked: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """In a word or two: ``complete``, ``incomplete``, ``not checked``, ``not found``."""
+        if self.problems:
+            return "incomplete or altered"
+        if not self.places and not self.splits:
+            return "not found"
+        return "not checked" if self.unchecked else "complete"
+
+
+@dataclass(frozen=True)
+class Inspector:
+    """Looks at the sets in a data folder; each suite is opened once."""
+
+    folder: DataFolder
+
+    @cached_property
+    def _opened(self) -> dict[str, Suite | InputError]:
+        return {}
+
+    def _suite(self, name: str) -> Suite | InputError:
+        if name not in self._opened:
+            try:
+                found = datasets()[name]().suite(self.folder.root, self.folder.cache)
+                self._opened[name] = found
+            except InputError as error:
+                self._opened[name] = error
+        return self._opened[name]
+
+    def splits(self, card: SetCard) -> tuple[list[Split], list[InputError]]:
+        """The set's splits as its suites have them, and why some of these could not be opened."""
+        found: dict[str, Split] = {}
+        errors = []
+        for name in card.suites:
+            suite = self._suite(name)
+            if isinstance(suite, InputError):
+                errors.append(suite)
+                continue
+            task = suite.task
+            shifts = (shift.split for shift in suite.shifts)
+            for split in (task.train, task.selection, suite.test, *shifts):
+                if split.of is not None and split.of[0] == card.name:
+                    found.setdefault(split.of[1], split)
+        return list(found.values()), errors
+
+    def status(self, name: str) -> Finding:
+        """What is found of a set and how many images its splits have."""
+        card = cards()[name]
+        places, problems = {}, []
+        for part in card.layout.folders:
+            try:
+                places[part] = self.folder.place(name, part)
+            except NotFound:
+                continue
+            except InputError as error:
+                problems.append(str(error))
+        if not places and card.needs is None:
+            return Finding(name, problems=tuple(problems))
+        splits, errors = self.splits(card)
+        problems += [split.fault for split in splits if split.fault]
+        others = [str(error) for error in errors if isinstance(error, NotFound)]
+        if not splits:
+            problems += [str(e) for e in errors if not isinstance(e, NotFound)]
+        counts = {split.of[1]: f"{split.size:,} images" for split in splits if split.of}
+        unchecked = "" if splits else "; ".join(others) or "no suite uses it"
+        return Finding(name, places, counts, tuple(dict.fromkeys(problems)), unchecked)
+
+    def verify(self, name: str, progress: Callable[[int], None] = lambda count: None) -> Finding:
+        """`status`, and every file of the set decoded and compared with the list of hashes.
+
+        `progress` is told of every file that was read. If nothing is wrong and there is no list
+        yet, it is written.
+        """
+        found = self.status(name)
+        problems, notes = list(found.problems), list(found.notes)
+        for part, place in found.places.items():
+            wrong, hashes = _read(place, progress)
+            problems += wrong
+            path = manifest_path(self.folder, name, part)
+            known = read_manifest(path)
+            now = {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
+            if known is not None:
+                problems += _compared(known, now)
+            elif not problems:
+                write_manifest(path, now)
+                notes.append(f"{part}: hashes of {len(now):,} files recorded in {path}")
+        problems = list(dict.fromkeys(problems))
+        return Finding(
+            name, found.places, found.splits, tuple(problems), found.unchecked, tuple(notes)
+        )
+
+
+def named(names: Sequence[str]) -> tuple[str, ...]:
+    """The sets of names of sets or suites; of no name all. Raises InputError for unknown ones."""
+    found: list[str] = []
+    for name in names or cards():
+        if name in cards():
+            found.append(name)
+        elif of_suite := [card.name for card in cards().values() if name in card.suites]:
+            found += of_suite
+        else:
+            suites = {suite for card in cards().values() for suite in card.suites}
+            raise unknown("data set", name, (*cards(), *sorted(suites - set(cards()))))
+    return tuple(dict.fromkeys(found))
+
+
+# Files and their hashes
+
+
+def manifest_path(folder: DataFolder, name: str, part: str) -> Path:
+    """Where the hashes of a part of a set are kept."""
+    return (folder.root or Path()) / MANIFESTS / f"{name}.{part}.sha256"
+
+
+def read_manifest(path: Path) -> dict[str, str] | None:
+    """{file, relative to the data folder: SHA-256}; None if there is no list."""
+    if not path.is_file():
+        return None
+    found = {}
+    for number, line in enumerate(path.read_text("utf-8", "surrogateescape").splitlines(), 1):
+        mark, _, file = line.partition("  ")
+        if not re.fullmatch("[0-9a-f]{64}", mark) or not file:
+            raise InputError(f"{path}:{number}: expected 'SHA-256  FILE'; remove it to start anew")
+        found[file] = mark
+    return found
+
+
+def write_manifest(path: Path, hashes: Mapping[str, str]) -> None:
+    """Keep the hashes of files. Raises InputError if that is not possible."""
+    lines = "".join(f"{mark}  {file}\n" for file, mark in sorted(hashes.items()))
+    try:
+        write_atomic(path, lines.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise InputError(f"hashes cannot be kept at {path}: {error.strerror}") from error
+
+
+def _compared(known: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for file in sorted(known.keys() | now.keys()):
+        if file not in now:
+            yield f"missing: {file}"
+        elif file not in known:
+            yield f"not part of it before: {file}"
+        elif known[file] != now[file]:
+            yield f"altered: {file}"
+
+
+def _relative(folder: DataFolder, path: Path) -> str:
+    return path.relative_to(folder.root or Path()).as_posix()
+
+
+def _read(place: Path, progress: Callable[[int], None]) -> tuple[list[str], dict[str, str]]:
+    """What is wrong with the files below a folder, and the hashes of all that can be read."""
+    files = sorted(_files(place))
+    problems, hashes = [], {}
+
+    def one(file: str) -> tuple[str, str]:
+        mark, reason = _file(place / file)
+        progress(1)
+        return mark, reason
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for file, (mark, reason) in zip(files, pool.map(one, files), strict=True):
+            if reason:
+                problems.append(f"unreadable: {place / file}: {reason}")
+            if mark:
+                hashes[file] = mark
+    strangers = [file for file in files if _is_strange(file)]
+    problems += [f"in the folder of another class: {place / file}" for file in strangers]
+    return problems, hashes
+
+
+def _files(root: Path, folder: str = "") -> Iterator[str]:
+    with os.scandir(root / folder) as entries:
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _files(root, name)
+            else:
+                yield name
+
+
+def _is_strange(file: str) -> bool:
+    """Whether a file is named by another WordNet id than its folder."""
+    folder, _, name = file.rpartition("/")
+    own, of_folder = _WNID.match(name), _WNID.fullmatch(folder.rpartition("/")[2])
+    return own is not None and of_folder is not None and own[0] != of_folder[0]
+
+
+def _file(path: Path) -> tuple[str, str]:
+    """(SHA-256, why it cannot be read or decoded), either empty."""
+    try:
+        with path.open("rb") as file:
+            mark = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return "", error.strerror or "cannot be read"
+    if not path.name.lower().endswith(SUFFIXES):
+        return mark, ""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except Exception as error:  # a decoder may raise anything on a broken file
+        return mark, one_line(error)
+    return mark, ""
+
+
+def summary(finding: Finding) -> BenchError | None:
+    """The error that a set's problems are, in a line."""
+    from bench.errors import DataError
+
+    if not finding.problems:
+        return None
+    return DataError(f"{finding.name}: {shortened(finding.problems, 3)}")
