@@ -6,10 +6,7 @@ of a list. A fingerprint is a hash of (ids, label sets, groups if there are any,
 are the SHA-256 of every file's bytes for up to `HASHED_BYTES` in all, and the files' sizes above
 that. Where the files lie does not enter it: moved data keep their fingerprint.
 
-Bytes are read once. The digest of the contents is kept under ``<cache>/index/``, under a key made
-of the folder, HASHED_BYTES and every file's name, size and times (of content and of status, since
-unpacking an archive sets the former back). A later start only asks for those; a changed folder has
-another key and is read again.
+Bytes are read once: see `bench.index`.
 """
 
 from __future__ import annotations
@@ -17,38 +14,30 @@ from __future__ import annotations
 import csv
 import difflib
 import hashlib
-import json
 import os
 import re
 import stat
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
 from bench.dataset import Loaded, Split
 from bench.errors import InputError, unknown
+from bench.index import Files, contents, sha256
 from bench.keys import key_of
 from bench.manifest import Manifest
-from bench.paths import write_atomic
-from bench.streams import say
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What counts as an image in a class folder, in upper or lower case."""
 
 HASHED_BYTES = 4 * 2**30
 """Contents up to this size are fingerprinted by their bytes, larger ones by file sizes."""
-
-MANY = 5000
-"""So many files take a while to hash: it is said when they are."""
 
 VERSION = 1
 """Raised whenever the same files would get another digest, order or label."""
@@ -156,7 +145,7 @@ def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
     try:
         folders = sorted(e.name for e in _visible(root) if e.is_dir())
         index = _folder_classes(root, folders, classes)
-        files = _Files.of(root, (row for folder in folders for row in _images(root, folder)))
+        files = Files.below(root, (row for folder in folders for row in _images(root, folder)))
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
     owners = [image.partition("/")[0] for image in files.names]
@@ -185,7 +174,7 @@ def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
     if not found:
         raise InputError(f"{root} has no images in the {len(folders)} class folders expected")
-    files = _Files.of(root, found)
+    files = Files.below(root, found)
     labels = [folders[image.partition("/")[0]] for image in files.names]
     split = _split(name, files, np.array(labels, dtype=np.int64)[:, None], cache, {})
     lost = f"{len(missing)} of {len(folders)} class folders: {shortened(missing, 3)}"
@@ -215,7 +204,7 @@ def named_split(
             missing.append(image)
     if not found:
         raise InputError(f"{root} has none of {len(images):,} images: {shortened(images, 1)}")
-    files = _Files.of(root, found.items())
+    files = Files.below(root, found.items())
     row_of = {image: row for row, image in enumerate(images)}
     rows = np.array([row_of[image] for image in files.names], dtype=np.int64)
     coded = {group: _taken(values, rows) for group, values in (groups or {}).items()}
@@ -300,7 +289,7 @@ def list_split(
             raise InputError(f"{path}:{line}: {error}") from error
     if not found:
         raise InputError(f"image list {path} is empty: expected a line 'path,label' per image")
-    files = _Files.of(path.parent, ((image, status) for image, (status, _) in found.items()))
+    files = Files.below(path.parent, ((image, status) for image, (status, _) in found.items()))
     width = max(len(labels) for _, labels in found.values())
     table = np.full((len(files.names), width), -1, dtype=np.int64)
     for row, image in enumerate(files.names):
@@ -360,31 +349,12 @@ def _status(root: Path, image: str) -> os.stat_result:
     return status
 
 
-# Fingerprints and their index
-
-
-@dataclass(frozen=True)
-class _Files:
-    """N files below `root`, sorted by name; stamps int64 [N, 3]: bytes, mtime and ctime in ns."""
-
-    root: Path
-    names: tuple[str, ...]
-    stamps: NDArray[np.int64]
-
-    @staticmethod
-    def of(root: Path, found: Iterable[tuple[str, os.stat_result]]) -> _Files:
-        rows = sorted((n, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for n, s in found)
-        stamps = np.array([row[1:] for row in rows], dtype="<i8").reshape(-1, 3)
-        return _Files(root, tuple(row[0] for row in rows), stamps)
-
-    @property
-    def size(self) -> int:
-        return int(self.stamps[:, 0].sum())
+# Fingerprints
 
 
 def _split(
     name: str,
-    files: _Files,
+    files: Files,
     labels: NDArray[np.int64],
     cache: Path,
     groups: Mapping[str, _Group],
@@ -403,59 +373,9 @@ def _integers(values: NDArray[np.int64]) -> str:
     return hashlib.sha256(values.astype("<i8").tobytes()).hexdigest()
 
 
-def _digest(files: _Files, cache: Path) -> str:
-    """The digest of names and contents: from the index, else computed and kept there."""
-    names = _sha256("\0".join(files.names))
+def _digest(files: Files, cache: Path) -> str:
+    """The digest of names and contents."""
+    names = sha256("\0".join(files.names))
     if files.size > HASHED_BYTES:
-        return key_of("sizes", VERSION, names, _sha256(files.stamps[:, 0].tobytes()))
-    stamps = _sha256(files.stamps.tobytes())
-    key = key_of("index", VERSION, str(files.root.resolve()), HASHED_BYTES, names, stamps)
-    path = cache / "index" / f"{key}.json"
-    try:
-        known = _known(path)
-        if known is not None:
-            return known
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.parent / ".lock"):
-            known = _known(path)
-            if known is not None:
-                return known
-            digest = key_of("bytes", VERSION, names, _sha256("\0".join(_contents(files))))
-            entry = {"digest": digest, "files": len(files.names), "root": str(files.root)}
-            write_atomic(path, json.dumps(entry, sort_keys=True).encode(), durable=False)
-            return digest
-    except OSError as error:
-        raise InputError(f"index of {files.root}: {error}") from error
-
-
-def _known(path: Path) -> str | None:
-    """The digest kept at `path`; None if there is none or it is no longer readable."""
-    try:
-        digest = json.loads(path.read_bytes())["digest"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-    return digest if isinstance(digest, str) and len(digest) == 32 else None
-
-
-def _contents(files: _Files) -> list[str]:
-    """SHA-256 of every file's bytes, in order."""
-    if len(files.names) >= MANY:
-        say(f"indexing {len(files.names):,} files of {files.root} (once)", sys.stderr)
-    blocks = [files.names[i : i + 256] for i in range(0, len(files.names), 256)]
-
-    def block(names: Sequence[str]) -> list[str]:
-        return [_file_sha256(files.root / name) for name in names]
-
-    with ThreadPoolExecutor() as pool:
-        return [digest for digests in pool.map(block, blocks) for digest in digests]
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sha256(data: str | bytes) -> str:
-    """SHA-256 of bytes or text; file names that are no valid Unicode keep their bytes."""
-    raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
-    return hashlib.sha256(raw).hexdigest()
+        return key_of("sizes", VERSION, names, sha256(files.stamps[:, 0].tobytes()))
+    return key_of("bytes", VERSION, names, contents(files, cache))

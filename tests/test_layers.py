@@ -15,7 +15,8 @@ LAYERS = (
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
      "oracle", "pooling", "presets", "cards", "data_folder", "prompts",
-     "readers", "distortions", "corruptions", "suite_form", "suite_file", "provenance",
+     "index", "readers", "pickles", "array_reader", "binaries",
+     "distortions", "corruptions", "suite_form", "suite_file", "provenance",
      "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
      "outputs_form", "outputs_file"},
     # 2: models and arrays

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench import readers
+from bench import index, readers
 from bench.errors import InputError
 from bench.holdout import holdout
 from bench.manifest import single_label
@@ -47,13 +47,13 @@ def cache(tmp_path: Path) -> Path:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of all files whose bytes are read from now on."""
     names: list[str] = []
-    original = readers._file_sha256
+    original = index._file_sha256
 
     def spy(path: Path) -> str:
         names.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(readers, "_file_sha256", spy)
+    monkeypatch.setattr(index, "_file_sha256", spy)
     return names
 
 
@@ -185,10 +185,10 @@ def test_bytes_are_read_once(tree: Path, cache: Path, hashed: list[str]) -> None
 def test_hashing_many_files_is_said_once(
     tree: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(readers, "MANY", 5)
+    monkeypatch.setattr(index, "MANY", 5)
     folder_split("t", tree, PETS, cache)
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(readers, "MANY", 4)
+    monkeypatch.setattr(index, "MANY", 4)
     folder_split("t", tree, PETS, cache)
     assert capsys.readouterr() == ("", "")
     folder_split("t", tree, PETS, cache.with_name("other"))
@@ -208,7 +208,7 @@ def test_a_change_is_noticed_though_size_and_time_are_kept(
     assert (after.fingerprint != before.fingerprint, len(hashed)) == (True, 8)
 
 
-@pytest.mark.parametrize("damage", ["", "{}", '{"digest": 1}', "[]", "\x00"])
+@pytest.mark.parametrize("damage", ["", "{}", '{"contents": 1}', "[]", "\x00"])
 def test_a_damaged_index_is_rebuilt(
     tree: Path, cache: Path, hashed: list[str], damage: str
 ) -> None:
