@@ -14,7 +14,7 @@ LAYERS = (
      "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
-     "oracle", "pooling", "presets", "cards", "data_folder", "prompts",
+     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts",
      "readers", "distortions", "corruptions", "suite_form", "suite_file", "provenance",
      "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
      "outputs_form", "outputs_file"},
