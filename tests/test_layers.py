@@ -14,7 +14,7 @@ LAYERS = (
      "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
-     "oracle", "pooling", "presets", "cards", "data_folder", "prompts",
+     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts",
      "index", "readers", "pickles", "array_reader", "binaries",
      "distortions", "corruptions", "suite_form", "suite_file", "provenance",
      "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
@@ -24,7 +24,8 @@ LAYERS = (
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
      "estimators"},
     # 3: decisions
-    {"study", "plan", "counting", "recording", "run", "request", "importing", "scoring"},
+    {"study", "plan", "counting", "recording", "run", "request", "importing", "scoring",
+     "verification"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
      "catalogue", "session"},
