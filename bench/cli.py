@@ -52,6 +52,7 @@ HELP = {
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
     "cache-dir": "Where computed things are kept; also $BENCH_CACHE.",
     "config": "A YAML file with these options; the command line wins.",
+    "format": "Comma separated: md, html, tex, csv, json; svg or png: every figure as a file.",
     "json": "Print the result as JSON.",
     "debug": "Show tracebacks and debug messages.",
 }
@@ -242,23 +243,31 @@ def show_command(name: str, suite: str, as_json: bool) -> None:
 
 @cli.command("report")
 @click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--format", "formats", default="md,html", metavar="LIST", help=HELP["format"], show_default=True
+)
 @click.option("--out", type=PATH, help="Output folder. [default: the run's]")
+@click.option("--open", "show", is_flag=True, help="Open report.html in the browser.")
 @DEBUG
-def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Write report.md and report.html again from the records of one or more finished RUNS."""
+def report_command(runs: tuple[Path, ...], formats: str, out: Path | None, show: bool) -> None:
+    """Write the report of one or more finished RUNS again, from their records alone."""
     from bench import report
     from bench.paths import check_writable
     from bench.session import read_presets, read_run
 
     if len(runs) > 1 and out is None:
         raise InputError("bench report of several runs needs --out FOLDER")
+    asked = report.asked(f"{formats},html" if show else formats)
     target = check_writable(out or runs[0], "output folder")
     folders = [read_run(run) for run in runs]
     records = {r.model_dump_json(): r for found, _ in folders for r in found}
     missing = [m for _, lacking in folders for m in lacking]
     presets = dict.fromkeys(preset for run in runs for preset in read_presets(run))
-    for path in report.write(target, records.values(), missing, tuple(presets)):
+    written = report.write(target, records.values(), missing, tuple(presets), asked)
+    for path in written:
         say(str(path), sys.stdout)
+    if show:
+        click.launch(str(next(path for path in written if path.suffix == ".html")))
 
 
 def _session(options: dict[str, Any]) -> Session:

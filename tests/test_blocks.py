@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import console, report, tables
+from bench import console, document, report, tables
 from bench.keys import canonical
 from bench.leaderboard import Board, boards
 from bench.protocol import CLEAN, OFFICIAL, Protocol, protocol
@@ -173,11 +173,11 @@ def test_reports_say_how_and_where_temperatures_were_found() -> None:
 def test_what_was_chosen_on_the_test_set_is_said_aloud() -> None:
     clean = report.document(rows(*METHODS))
     assert clean.chapters[0].warnings == ()
-    assert report.CHOSEN in clean.notes
+    assert document.CHOSEN in clean.notes
     leaky = report.document(rows(*METHODS, protocol=OFFICIAL))
     (warning,) = leaky.chapters[0].warnings
     assert warning.startswith("Chosen on the ID test set, as the official codes do")
-    assert report.CHOSEN not in leaky.notes
+    assert document.CHOSEN not in leaky.notes
     for text in (report.markdown(leaky), report.html(leaky)):
         assert "Chosen on the ID test set, as the official codes do" in text
     careful = replace(OFFICIAL, name="official, selects selection", selects="selection")
@@ -201,7 +201,7 @@ def test_differences_from_clean_are_listed_with_their_reasons() -> None:
 
 def test_notes_and_facts_are_those_of_what_is_there() -> None:
     plain, full = (report.document(rows(*names)) for names in (METHODS, (*METHODS, SHUFFLED, BEST)))
-    for note in (report.CONTROLS, report.ORACLES):
+    for note in (document.CONTROLS, document.ORACLES):
         assert note in full.notes
         assert note not in plain.notes
     assert dict(full.chapters[0].facts)["Label maps"] == "v2 subset"

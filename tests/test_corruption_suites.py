@@ -14,7 +14,7 @@ import pytest
 from commands import assert_refused, bench
 from PIL import Image
 
-from bench import console, report
+from bench import console, document, report
 from bench.corruptions import SEVERITIES, asked, corrupt, with_corruptions
 from bench.dataset import Suite
 from bench.distortions import DISTORTIONS
@@ -215,9 +215,9 @@ def test_candidates_of_curves_are_merged_one_by_one() -> None:
 
 def test_reports_say_what_the_columns_are() -> None:
     text = report.markdown(report.document(whole()))
-    assert report.MERGED in text
+    assert document.MERGED in text
     assert "fog-3" not in text
-    assert report.MERGED not in report.markdown(report.document(whole(suite="mini")))
+    assert document.MERGED not in report.markdown(report.document(whole(suite="mini")))
 
 
 def test_a_narrow_terminal_shows_the_ends_and_says_so() -> None:

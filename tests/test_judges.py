@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from commands import SMALL, Finished
 
-from bench import report
+from bench import document, exports, report
 from bench.config import RunConfig
 from bench.dataset import Shift
 from bench.errors import InputError
@@ -223,8 +223,8 @@ def test_reports_say_which_metric_a_set_is_judged_by() -> None:
         return report.markdown(report.document(rows(judges)))
 
     plain, own_ones = text("top1", "top1", "top1"), text("top1", "worst-region", "top1")
-    assert report.JUDGED not in plain and plain.count("### Accuracy (percent)") == 1
-    assert report.escape(report.JUDGED) in own_ones
+    assert document.JUDGED not in plain and plain.count("### Accuracy (percent)") == 1
+    assert exports.escape(document.JUDGED) in own_ones
     assert own_ones.count("### Accuracy (percent)") == 1
     assert own_ones.count("### Accuracy or a set's own metric (percent)") == 1
 
@@ -235,8 +235,8 @@ def test_reports_show_what_a_set_is_measured_in_besides() -> None:
     text = report.markdown(report.document(found))
     assert "Further metrics" not in text
     found += [record(2, "pm-10", 0.123, "pm-0"), record(1, "pm-0", 0.456, "macro-f1")]
-    document = report.document(found)
-    (further,) = (t for t in document.chapters[0].tables if t.caption.startswith("Further"))
+    found_in = report.document(found)
+    (further,) = (t for t in found_in.chapters[0].tables if t.caption.startswith("Further"))
     assert further.columns == ("Method", "ood (pm-0)", "vid (pm-10)")
     (lines,) = further.groups
     assert [[item.text for item in line.items] for line in lines] == [

@@ -27,8 +27,8 @@ LAYERS = (
     {"study", "plan", "counting", "recording", "run", "request", "importing", "scoring",
      "verification"},
     # 4: output
-    {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
-     "catalogue", "session"},
+    {"agreement", "leaderboard", "severities", "tables", "forms", "measured", "document",
+     "exports", "page", "report", "console", "display", "catalogue", "session"},
     # edge
     {"cli", "testing", "__main__"},
 )  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import report
+from bench import exports, report
 from bench.errors import InputError
 from bench.metrics import METRICS
 from bench.records import Missing, Record
@@ -284,7 +284,7 @@ def test_names_cannot_inject(field: str) -> None:
 @given(st.text(max_size=30))
 @settings(max_examples=60, deadline=None)
 def test_escape_leaves_nothing_to_interpret(name: str) -> None:
-    made = report.escape(name)
+    made = exports.escape(name)
     assert not re.search(r"[<>|\n\r\x1b\x85\u2028]", made)
     assert not re.search(r"(?<!\\)(?:\\\\)*(?<!\\)[`*_\[\]~]", made)
 
@@ -316,7 +316,7 @@ def test_a_failed_write_leaves_the_old_report(
     def broken(_: object) -> str:
         raise RuntimeError("template")
 
-    monkeypatch.setattr(report, "html", broken)
+    monkeypatch.setattr(report, "FORMATS", {**report.FORMATS, "html": broken})
     with pytest.raises(RuntimeError):
         report.write(tmp_path, make_records(seeds=(0,)))
     assert (tmp_path / "report.html").read_bytes() == before
