@@ -17,7 +17,8 @@ LAYERS = (
      "oracle", "pooling", "presets", "cards",
      "readers", "distortions", "corruptions", "suite_form", "suite_file", "provenance",
      "processes", "progress", "streams", "embedded", "ends", "imports",
-     "outputs_form", "outputs_file"},
+     "outputs_form", "outputs_file",
+     "stats", "ranking"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
