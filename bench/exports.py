@@ -60,11 +60,18 @@ def _markdown_item(item: Item) -> str:
     return f"{strong} {escape(item.small)}" if item.small else strong
 
 
-TEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
-    **{"Δ": r"$\Delta$", "±": r"$\pm$", "–": "--", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$"},
+TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "Δ": r"$\Delta$",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
 }
 """What TeX would interpret, or does not have in the fonts of text."""
 

@@ -18,7 +18,7 @@ LAYERS = (
      "index", "readers", "pickles", "array_reader", "binaries",
      "distortions", "corruptions", "suite_form", "suite_file", "provenance",
      "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
-     "outputs_form", "outputs_file"},
+     "outputs_form", "outputs_file", "stats", "ranking"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
