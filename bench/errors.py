@@ -29,6 +29,12 @@ class InputError(BenchError):
     exit_code = 2
 
 
+class DataError(BenchError):
+    """Files are incomplete, or not what they were when they were written."""
+
+    exit_code = 4
+
+
 def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
     """The error for a name that does not exist: the nearest valid names first, then the rest."""
     names = list(valid)

@@ -18,7 +18,7 @@ LAYERS = (
      "readers", "distortions", "corruptions", "suite_form", "suite_file", "provenance",
      "processes", "progress", "streams", "embedded", "ends", "imports",
      "outputs_form", "outputs_file",
-     "stats", "ranking"},
+     "stats", "ranking", "samples"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
@@ -27,11 +27,14 @@ LAYERS = (
     {"study", "plan", "counting", "recording", "run", "request", "importing", "scoring"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
-     "catalogue", "session"},
+     "catalogue", "session", "standings"},
     # edge
     {"cli", "testing", "__main__"},
 )  # fmt: skip
-NO_TORCH = ({"leaderboard", "tables", "report", "console"}, {"torch", "open_clip", "torchvision"})
+NO_TORCH = (
+    {"leaderboard", "tables", "report", "console", "samples", "standings"},
+    {"torch", "open_clip", "torchvision"},
+)
 
 
 def layer(module: str) -> int:
