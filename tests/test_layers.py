@@ -18,7 +18,7 @@ LAYERS = (
      "index", "readers", "pickles", "array_reader", "binaries",
      "distortions", "corruptions", "suite_form", "suite_file", "provenance",
      "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
-     "outputs_form", "outputs_file", "stats", "ranking"},
+     "outputs_form", "outputs_file", "stats", "ranking", "samples"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
@@ -27,12 +27,17 @@ LAYERS = (
     {"study", "plan", "counting", "recording", "run", "request", "importing", "scoring",
      "verification"},
     # 4: output
-    {"agreement", "leaderboard", "severities", "tables", "forms", "measured", "document",
-     "exports", "page", "report", "console", "display", "catalogue", "session"},
+    {"agreement", "leaderboard", "severities", "tables", "forms", "standings", "comparisons",
+     "measured", "baselines", "vega", "scatter", "charts", "sample_charts", "rank_table", "remake",
+     "document", "drawing", "exports", "page", "page_data", "report", "console", "display",
+     "catalogue", "session"},
     # edge
     {"cli", "testing", "__main__"},
 )  # fmt: skip
-NO_TORCH = ({"leaderboard", "tables", "report", "console"}, {"torch", "open_clip", "torchvision"})
+NO_TORCH = (
+    {"leaderboard", "tables", "report", "console", "samples", "standings"},
+    {"torch", "open_clip", "torchvision"},
+)
 
 
 def layer(module: str) -> int:
