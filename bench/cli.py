@@ -53,6 +53,8 @@ HELP = {
     "cache-dir": "Where computed things are kept; also $BENCH_CACHE.",
     "config": "A YAML file with these options; the command line wins.",
     "format": "Comma separated: md, html, tex, csv, json; svg or png: every figure as a file.",
+    "baselines": "Models to draw a line of effective robustness through: a CSV file with the "
+    "columns model, source, id and the shifts' names, accuracies in percent.",
     "json": "Print the result as JSON.",
     "debug": "Show tracebacks and debug messages.",
 }
@@ -247,13 +249,17 @@ def show_command(name: str, suite: str, as_json: bool) -> None:
     "--format", "formats", default="md,html", metavar="LIST", help=HELP["format"], show_default=True
 )
 @click.option("--out", type=PATH, help="Output folder. [default: the run's]")
+@click.option("--baselines", type=PATH, metavar="CSV", help=HELP["baselines"])
 @click.option("--open", "show", is_flag=True, help="Open report.html in the browser.")
 @DEBUG
-def report_command(runs: tuple[Path, ...], formats: str, out: Path | None, show: bool) -> None:
+def report_command(
+    runs: tuple[Path, ...], formats: str, out: Path | None, baselines: Path | None, show: bool
+) -> None:
     """Write the report of one or more finished RUNS again, from their records alone."""
     from bench import report
+    from bench.baselines import read as read_baselines
     from bench.paths import check_writable
-    from bench.session import read_presets, read_run
+    from bench.session import read_presets, read_run, read_samples
 
     if len(runs) > 1 and out is None:
         raise InputError("bench report of several runs needs --out FOLDER")
@@ -263,7 +269,15 @@ def report_command(runs: tuple[Path, ...], formats: str, out: Path | None, show:
     records = {r.model_dump_json(): r for found, _ in folders for r in found}
     missing = [m for _, lacking in folders for m in lacking]
     presets = dict.fromkeys(preset for run in runs for preset in read_presets(run))
-    written = report.write(target, records.values(), missing, tuple(presets), asked)
+    written = report.write(
+        target,
+        records.values(),
+        missing,
+        tuple(presets),
+        asked,
+        samples=(one for run in runs for one in read_samples(run)),
+        baselines=() if baselines is None else read_baselines(baselines),
+    )
     for path in written:
         say(str(path), sys.stdout)
     if show:

@@ -12,13 +12,19 @@ from statistics import fmean
 from typing import Any
 
 from bench import forms, tables
+from bench.baselines import Baseline
+from bench.charts import charts
+from bench.comparisons import kept
 from bench.leaderboard import ID, Board, Seed
 from bench.measured import Measured, measured
 from bench.metrics import ACCURACY
 from bench.presets import Preset
+from bench.rank_table import marked, rank_table, summary
 from bench.records import Missing, Record, sort_key
+from bench.samples import SampleOutputs
 from bench.severities import merged
 from bench.tables import DASH, Table
+from bench.vega import Chart
 
 CRITERIA = {
     "nll": "T with the smallest NLL",
@@ -61,6 +67,13 @@ CURVES = (
     "them."
 )
 MERGED = "A corruption's column is the plain mean over its five severities; records.jsonl has each."
+SURE = (
+    "Intervals are of 95%. They count the draw of the test samples and, with several seeds, of the "
+    "trainings (docs/statistics.md).",
+    "A rank is a range where the data cannot tell: all pairs of rows are compared on the same "
+    "samples, and the probability that any row is wrongly called better than another is at most "
+    "5% in each column (Holm). Underlined: no row is better beyond doubt.",
+)
 ON_TEST = (
     "Chosen on the ID test set, as the official codes do: alpha, a, b, C and temperatures. "
     "ID numbers are too good by what that gains."
@@ -77,6 +90,20 @@ class Chapter:
     tables: tuple[Table, ...]
     curves: tuple[Table, ...]
     numbers: Measured
+    figures: tuple[Chart, ...]
+    summary: str
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Watermarks, short: what nothing of the chapter is shown without."""
+        board = self.numbers.board
+        leaks = _protocol_of(self.numbers.records).get("selects") == "test"
+        run = f"partial: {len(board.over)} of {board.shifts_in_suite} shifts"
+        return (
+            *board.notes,
+            *([run] if board.partial else []),
+            *(["chosen on the ID test set"] if leaks else []),
+        )
 
 
 @dataclass(frozen=True)
@@ -92,20 +119,27 @@ def document(
     records: Iterable[Record],
     missing: Iterable[Missing] = (),
     presets: Sequence[Preset] = (),
+    samples: Iterable[SampleOutputs] = (),
+    baselines: Sequence[Baseline] = (),
 ) -> Document:
     """The report's content; the tables of `presets` come first in each chapter.
 
-    Raises InputError for records that contradict each other.
+    With `samples` there are intervals, ranks and reliability diagrams; with `baselines` a line of
+    effective robustness. Raises InputError for records that contradict each other.
     """
     given = list(records)
     shown, absent = merged(given, missing)
     ordered = sorted(shown, key=sort_key)
-    found = measured(ordered, absent)
+    found = measured(ordered, absent, kept(samples))
     in_form = [forms.in_form(preset, ordered, absent) for preset in presets]
-    chapters = [_chapter(m, [made[m.key] for made in in_form if m.key in made]) for m in found]
+    chapters = [
+        _chapter(m, [made[m.key] for made in in_form if m.key in made], baselines) for m in found
+    ]
     suites = ", ".join(sorted({m.board.suite for m in found}))
     title = f"Robust fine-tuning on {suites or 'no suite'}"
     notes = [*_notes(ordered, presets), *([MERGED] if len(ordered) < len(given) else [])]
+    if any(numbers.comparison is not None for numbers in found):
+        notes += SURE
     return Document(title, tuple(chapters), tuple(notes))
 
 
@@ -138,7 +172,7 @@ def _title(board: Board) -> str:
     return f"{board.suite}, {board.model}{protocol}"
 
 
-def _chapter(numbers: Measured, first: Sequence[Table]) -> Chapter:
+def _chapter(numbers: Measured, first: Sequence[Table], baselines: Sequence[Baseline]) -> Chapter:
     """A chapter: tables in a paper's form, then the leaderboard in each set's own metric.
 
     Then come those in the common metrics, accuracy first, and those in metrics that some sets are
@@ -154,9 +188,12 @@ def _chapter(numbers: Measured, first: Sequence[Table]) -> Chapter:
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
             calibrations.append(tables.calibration(plain, numbers.scaled[name], temperatures))
             temperatures = {}  # once is enough
+    main, known = tables.leaderboard(board), numbers.comparison
+    order = None if known is None else rank_table(board, known)
     shown = (
         *first,
-        tables.leaderboard(board),
+        main if known is None else marked(main, board, known),
+        *(() if order is None else (order,)),
         *((tables.leaderboard(accuracy),) if accuracy.metrics != board.metrics else ()),
         tables.further(board, numbers.besides),
         *calibrations,
@@ -171,6 +208,8 @@ def _chapter(numbers: Measured, first: Sequence[Table]) -> Chapter:
         tables=tuple(table for table in shown if table.groups),
         curves=tuple(tables.candidates(curve, board) for curve in numbers.curves),
         numbers=numbers,
+        figures=charts(numbers, baselines),
+        summary=summary(board, known),
     )
 
 

@@ -235,12 +235,16 @@ class Board:
 
 @dataclass(frozen=True)
 class Point:
-    """One candidate of a curve; `chosen` lists the seeds that chose it."""
+    """One candidate of a curve; `chosen` lists the seeds that chose it.
+
+    `shifts` are its cells on each of the shifts that the mean is over.
+    """
 
     choice: tuple[tuple[str, float], ...]
     id: Cell
     ood: Cell
     chosen: tuple[Seed, ...]
+    shifts: tuple[Cell, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -473,9 +477,9 @@ def _curve(
     points = []
     for choice in sorted(candidates):
         entry = _entries(candidates[choice], metrics, "curve", over)[name]
-        id_cell, ood = entry.row((ID, MEAN)).cells
+        id_cell, ood, *others = entry.row((ID, MEAN, *over)).cells
         takers = (s for s in entry.seeds if set(choice) <= set(chosen.get(s, {}).items()))
-        points.append(Point(choice, id_cell, ood, tuple(takers)))
+        points.append(Point(choice, id_cell, ood, tuple(takers), tuple(others)))
     title = min(record.title for record in records)
     return Curve(key, *name, title, _scale(metrics[ID]), tuple(points))
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bench.comparisons import Comparison, Kept, comparison
 from bench.leaderboard import (
     KINDS,
     OWN_SCALES,
@@ -31,6 +32,8 @@ class Measured:
     common, scaled : every metric of all sets, by name, without and with temperature scaling.
     besides : metrics that some sets are measured in besides.
     curves : the rows' candidates; records : cells without and with scaling; figures : VRF's.
+    samples : what is kept of each sample; comparison : what that says of `board`. None, if the
+        runs kept none.
     """
 
     board: Board
@@ -40,6 +43,8 @@ class Measured:
     curves: tuple[Curve, ...]
     records: tuple[Record, ...]
     figures: tuple[Record, ...]
+    samples: Kept
+    comparison: Comparison | None
 
     @property
     def key(self) -> Key:
@@ -47,7 +52,11 @@ class Measured:
         return self.board.key
 
 
-def measured(records: Iterable[Record], missing: Iterable[Missing]) -> tuple[Measured, ...]:
+def measured(
+    records: Iterable[Record],
+    missing: Iterable[Missing] = (),
+    samples: Mapping[Key, Kept] | None = None,
+) -> tuple[Measured, ...]:
     """One value for each leaderboard, in the order of `bench.leaderboard.boards`.
 
     Raises InputError for records that contradict each other.
@@ -70,6 +79,7 @@ def measured(records: Iterable[Record], missing: Iterable[Missing]) -> tuple[Mea
     for record in ordered:
         if record.kind in (*KINDS, "figure"):
             by_kind[key_of(record), record.kind == "figure"].append(record)
+    by_board = samples or {}
     return tuple(
         Measured(
             board=board,
@@ -79,6 +89,8 @@ def measured(records: Iterable[Record], missing: Iterable[Missing]) -> tuple[Mea
             curves=tuple(drawn[key]),
             records=tuple(by_kind[key, False]),
             figures=tuple(by_kind[key, True]),
+            samples=by_board.get(key, {}),
+            comparison=comparison(board, by_board.get(key, {})),
         )
         for key, board in judged.items()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bench.expense import expense
 from bench.figures import Figure
 from bench.keys import canonical
 from bench.plan import CellItem
@@ -68,6 +69,7 @@ def _provenance(study: Study, cell: CellItem, value: Measured) -> dict[str, obje
         "method": canonical(cell.row.method),
         "base": None if cell.row.base is None else canonical(cell.row.base.method),
         "backbone": canonical(study.backbone),
+        "cost": expense(cell.row.method, cell.fit.models, cell.choice, task.train.size),
         "precision": study.precision,
         "protocol": canonical(study.protocol.facts()),
         "metric": canonical(cell.metric),

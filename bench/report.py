@@ -6,18 +6,23 @@ dates and no durations: the same records give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from bench.baselines import Baseline
 from bench.document import Document, document
+from bench.drawing import png, svg
 from bench.errors import InputError, unknown
 from bench.exports import csv_text, json_text, markdown, tex
 from bench.page import html
 from bench.paths import write_atomic
 from bench.presets import Preset
 from bench.records import Missing, Record
+from bench.samples import SampleOutputs
+from bench.vega import Chart
 
-FORMATS: Mapping[str, Callable[[Document], str]] = {
+FORMATS: dict[str, Callable[[Document], str]] = {
     "md": markdown,
     "html": html,
     "tex": tex,
@@ -25,6 +30,8 @@ FORMATS: Mapping[str, Callable[[Document], str]] = {
     "json": json_text,
 }
 """How a document becomes the text of ``report.FORMAT``."""
+PICTURES: dict[str, Callable[[Chart, Sequence[str]], bytes]] = {"svg": svg, "png": png}
+"""How a figure becomes the bytes of a file; watermarks stand under its title."""
 USUAL = ("md", "html")
 """What is written if nothing else is asked for."""
 
@@ -33,8 +40,8 @@ def asked(formats: str) -> tuple[str, ...]:
     """The formats of a comma separated list, each once. Raises InputError for an unknown one."""
     names = dict.fromkeys(part.strip() for part in formats.split(",") if part.strip())
     for name in names:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+        if name not in FORMATS | PICTURES:
+            raise unknown("format", name, FORMATS | PICTURES)
     if not names:
         raise InputError("--format: expected at least one, comma separated")
     return tuple(names)
@@ -46,13 +53,32 @@ def write(
     missing: Iterable[Missing] = (),
     presets: Sequence[Preset] = (),
     formats: Sequence[str] = USUAL,
+    samples: Iterable[SampleOutputs] = (),
+    baselines: Sequence[Baseline] = (),
 ) -> tuple[Path, ...]:
     """Write ``report.FORMAT`` for each of the formats into `directory`, each in one step.
 
-    Raises InputError for records that contradict each other; nothing is then written.
+    The formats of `PICTURES` give one file for each figure, in the folder ``figures``. Raises
+    InputError for records that contradict each other; nothing is then written.
     """
-    content = document(records, missing, presets)
-    texts = {directory / f"report.{name}": FORMATS[name](content) for name in formats}
-    for path, text in texts.items():
-        write_atomic(path, text.encode())
-    return tuple(texts)
+    content = document(records, missing, presets, samples, baselines)
+    files = {
+        directory / f"report.{name}": FORMATS[name](content).encode()
+        for name in formats
+        if name in FORMATS
+    }
+    for name in (name for name in formats if name in PICTURES):
+        files |= {directory / "figures" / path: data for path, data in _pictures(content, name)}
+    for path, data in files.items():
+        write_atomic(path, data)
+    return tuple(files)
+
+
+def _pictures(content: Document, kind: str) -> Iterator[tuple[str, bytes]]:
+    """Every figure that can be drawn, under a name of its own."""
+    for number, chapter in enumerate(content.chapters, start=1):
+        prefix = f"{number}-" if len(content.chapters) > 1 else ""
+        for figure in chapter.figures:
+            if figure.spec is not None:
+                name = re.sub(r"[^a-z0-9]+", "-", figure.name.lower()).strip("-")
+                yield f"{prefix}{name}.{kind}", PICTURES[kind](figure, chapter.marks)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -158,7 +158,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     write_atomic(out / "records.jsonl", to_lines(records).encode())
     write_missing(out / "missing.jsonl", missing)
     samples.write(out, session.store, records)
-    report.write(out, records, missing, session.presets)
+    report.write(out, records, missing, session.presets, samples=read_samples(out))
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     with (out / "timings.jsonl").open("a") as file:
         file.write(json.dumps(timing) + "\n")
@@ -246,6 +246,12 @@ def read_run(folder: Path) -> tuple[list[Record], list[Missing]]:
         return records, [Missing.model_validate_json(line) for line in lines]
     except ValueError as error:
         raise InputError(f"{path} does not list missing cells: run the suite again") from error
+
+
+def read_samples(folder: Path) -> Iterator[samples.SampleOutputs]:
+    """The samples of a finished run, if it kept any. Raises DataError if one is damaged."""
+    if (folder / samples.FOLDER / samples.SUMS).is_file():
+        yield from samples.sample_outputs(folder)
 
 
 def read_presets(folder: Path) -> tuple[Preset, ...]:

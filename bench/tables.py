@@ -44,30 +44,42 @@ UNRANKED: Mapping[Role, str] = {
 
 @dataclass(frozen=True)
 class Item:
-    """A table cell: text, what follows it in small print, and the reasons of an absent value."""
+    """A table cell: text, what follows it in small print, and the reasons of an absent value.
+
+    `tied` marks what no other row is better than beyond doubt.
+    """
 
     text: str
     small: str = ""
     strong: bool = False
     reasons: tuple[str, ...] = ()
+    tied: bool = False
 
 
 @dataclass(frozen=True)
 class Line:
-    """A table line: the head of a group, a row, a member of a group, or a difference."""
+    """A table line: the head of a group, a row, a member of a group, or a difference.
+
+    `row` names the leaderboard's row (``METHOD:BASE``) that it shows, if it shows one.
+    """
 
     items: tuple[Item, ...]
     kind: Kind = "row"
+    row: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `align` has ``l`` or ``r`` per column, `groups` are set apart by a rule."""
+    """A table; `align` has ``l`` or ``r`` per column, `groups` are set apart by a rule.
+
+    `name` says what it is to programs: ``leaderboard``, ``calibration`` of a metric.
+    """
 
     caption: str
     columns: tuple[str, ...]
     align: str
     groups: tuple[tuple[Line, ...], ...]
+    name: str = ""
 
 
 def leaderboard(board: Board) -> Table:
@@ -79,7 +91,7 @@ def leaderboard(board: Board) -> Table:
     def line(row: Row, kind: Kind) -> Line:
         items = [item(board, row, cell, signed=kind == "difference") for cell in row.cells]
         seeds = (Item(seeds_text(row.seeds)),) if board.seeds_differ else ()
-        return Line((_name(row, kind), *items, *seeds), kind)
+        return Line((_name(row, kind), *items, *seeds), kind, row_key(row))
 
     groups = []
     for group in board.groups:
@@ -91,7 +103,13 @@ def leaderboard(board: Board) -> Table:
         groups.append(tuple(lines))
     columns = ("Method", *board.columns, *(("Seeds",) if board.seeds_differ else ()))
     caption = f"{board.title} ({board.scale.unit})"
-    return Table(caption, columns, _aligned(columns, texts=1), tuple(groups))
+    name = "leaderboard"
+    return Table(caption, columns, _aligned(columns, texts=1), tuple(groups), name)
+
+
+def row_key(row: Row) -> str:
+    """``METHOD`` or ``METHOD:BASE``; of a difference row ``METHOD - METHOD:BASE``."""
+    return row.method if row.base is None else f"{row.method}:{row.base}"
 
 
 def calibration(
@@ -111,13 +129,13 @@ def calibration(
         if temperatures:
             t = temperatures.get((rows[0].method, rows[0].base))
             items.append(Item(DASH if t is None else f"{t:.2f}"))
-        return Line((_name(rows[0], kind), *items), kind)
+        return Line((_name(rows[0], kind), *items), kind, row_key(rows[0]))
 
     labels = ends(plain.columns)
     scaled_labels = [f"{label} w/ TS" for label in labels] if with_scaled else []
     columns = ("Method", *labels, *scaled_labels, *(("T",) if temperatures else ()))
-    caption = f"{plain.scale.title} ({plain.scale.unit})"
-    return Table(caption, columns, _aligned(columns, texts=1), _side_by_side(shown, line))
+    caption, name = f"{plain.scale.title} ({plain.scale.unit})", f"calibration {plain.scale.metric}"
+    return Table(caption, columns, _aligned(columns, texts=1), _side_by_side(shown, line), name)
 
 
 def further(board: Board, others: Sequence[Board]) -> Table:
@@ -180,12 +198,12 @@ def choices(board: Board, records: Sequence[Record]) -> Table:
         for seed in row.seeds:
             if same := found.get((row.method, row.base, seed)):
                 on = _chosen_on(same[0].chosen_on or {})
-                texts = (_full_name(board, row), _seed(seed), _chosen(same), on)
+                texts = (full_name(board, row), _seed(seed), _chosen(same), on)
                 items = (*texts, *_weights(same, board.over))
                 lines.append(Line(tuple(Item(text or DASH) for text in items)))
     columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.over_shifts}")
     caption = "Chosen parameters, and the mean weight on the fine-tuned model they led to"
-    return Table(caption, columns, _aligned(columns, texts=4), _group(lines))
+    return Table(caption, columns, _aligned(columns, texts=4), _group(lines), "choices")
 
 
 def absences(board: Board) -> Table:
@@ -194,7 +212,7 @@ def absences(board: Board) -> Table:
     for row in board.rows:
         for label, cell in zip(("ID", *board.shifts), row.cells, strict=False):
             for seed, reason in cell.absent:
-                found[_full_name(board, row), reason][label].add(seed)
+                found[full_name(board, row), reason][label].add(seed)
     lines = []
     for (name, reason), places in found.items():
         seeds = seeds_text(set[Seed]().union(*places.values()))
@@ -213,7 +231,7 @@ def candidates(curve: Curve, board: Board) -> Table:
         choice = ", ".join(f"{value:g}" for _, value in point.choice)
         lines.append(Line((Item(choice), *values, Item(_takers(point)))))
     row = next((r for r in board.rows if (r.method, r.base) == (curve.method, curve.base)), None)
-    title = curve.title if row is None else _full_name(board, row)
+    title = curve.title if row is None else full_name(board, row)
     some = "" if shown == curve.points else f"; chosen and best of {len(curve.points)} candidates"
     columns = (names, "ID", board.over_shifts, "Chosen")
     caption = f"{title} over {names} ({curve.scale.title}, {curve.scale.unit}{some})"
@@ -339,7 +357,7 @@ def _name(row: Row, kind: Kind) -> Item:
     return Item(sign + row.title, MARKS[row.role])
 
 
-def _full_name(board: Board, row: Row) -> str:
+def full_name(board: Board, row: Row) -> str:
     """A row's name where its group is not in sight: ``VRF on LP-FT``."""
     titles = {r.method: r.title for r in board.rows if r.base is None}
     on = "" if row.base is None else f" on {titles.get(row.base, row.base)}"

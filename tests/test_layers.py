@@ -24,7 +24,7 @@ LAYERS = (
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
      "estimators"},
     # 3: decisions
-    {"study", "plan", "counting", "recording", "run", "request", "importing", "scoring",
+    {"study", "plan", "counting", "expense", "recording", "run", "request", "importing", "scoring",
      "verification"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "standings", "comparisons",

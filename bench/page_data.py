@@ -1,0 +1,216 @@
+"""What a page's script reads: values by seed, records, intervals, bits and confidences, as JSON.
+
+Bits are always there, as far as `LIMIT` goes; confidences where they fit beside the rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bench.comparisons import LEVELS, Comparison, RowSamples
+from bench.leaderboard import ID, Board, Row, Scale
+from bench.measured import Measured
+from bench.records import Record
+from bench.remake import command
+from bench.standings import Name
+from bench.tables import full_name, row_key
+
+LIMIT = 10_000_000
+"""Bytes that a page may have."""
+ROOM = 600_000
+"""Bytes kept free of samples for tables and texts, which are measured before anyway."""
+
+
+@dataclass
+class Pool:
+    """Values that many records share, each once, found by their number."""
+
+    values: list[Any] = field(default_factory=list)
+    _places: dict[str, int] = field(default_factory=dict)
+
+    def add(self, value: Any) -> int:
+        """The number of a value."""
+        text = json.dumps(value, sort_keys=True)
+        if text not in self._places:
+            self._places[text] = len(self.values)
+            self.values.append(value)
+        return self._places[text]
+
+
+def chapter_data(numbers: Measured) -> dict[str, Any]:
+    """All of a chapter but its samples. Rows and columns are those of the leaderboard."""
+    board, found = numbers.board, numbers.comparison
+    places = (ID, *board.shifts)
+    return {
+        "suite": board.suite,
+        "model": board.model,
+        "protocol": board.protocol,
+        "notes": board.notes,
+        "places": places,
+        "labels": board.columns[: len(places)],
+        "over": [places.index(shift) for shift in board.over] if board.averaged else [],
+        "mean": board.columns[-1] if board.averaged else None,
+        "scale": _scale(board.scale),
+        "ranked": board.ranked,
+        "reason": found.reason if found else "",
+        "rows": [_row(board, row) for row in board.rows],
+        "pairs": [
+            {"key": row_key(row), "of": row.method.split(" - "), "base": row.base}
+            for group in board.groups
+            for row in group.differences
+        ],
+        "values": _values(numbers, dict(zip(places, board.metrics, strict=True)), "cell"),
+        "calibration": {
+            name: {
+                "scale": _scale(plain.scale),
+                "cell": _values(numbers, dict.fromkeys(places, name), "cell"),
+                "scaled": _values(numbers, dict.fromkeys(places, name), "scaled"),
+            }
+            for name, plain in numbers.common.items()
+            if name != "top1"
+        },
+        "intervals": _intervals(board, found) if found else {},
+        "records": _records(numbers),
+    }
+
+
+def _scale(scale: Scale) -> dict[str, Any]:
+    names = ("metric", "title", "unit", "factor", "decimals", "higher_is_better")
+    return {name: getattr(scale, name) for name in names}
+
+
+def _row(board: Board, row: Row) -> dict[str, Any]:
+    return {
+        "key": row_key(row),
+        "name": full_name(board, row),
+        "method": row.method,
+        "base": row.base,
+        "role": row.role,
+        "seeds": row.seeds,
+        "complete": row.complete,
+        "ranked": board.ranked and row.complete and row.role == "method",
+    }
+
+
+def _values(numbers: Measured, metrics: Mapping[str, str], kind: str) -> list[Any]:
+    """[row][place][seed] -> value, None where there is none."""
+    found = {
+        (r.method, r.base, r.shift, r.seed): r.value
+        for r in numbers.records
+        if r.kind == kind and r.metric == metrics.get(r.shift)
+    }
+    return [
+        [[found.get((row.method, row.base, place, s)) for s in row.seeds] for place in metrics]
+        for row in numbers.board.rows
+    ]
+
+
+def _intervals(board: Board, found: Comparison) -> dict[str, list[Any]]:
+    """By row (or difference row): [low, high] for each column of the leaderboard, or None."""
+    rows: dict[str, list[Any]] = {}
+    for row in board.rows:
+        name: Name = (row.method, row.base)
+        rows[row_key(row)] = [c and _bounds(c.intervals.get(name)) for c in found.columns]
+    for group in board.groups:
+        for row in group.differences:
+            one, other = row.method.split(" - ")
+            pair = ((one, row.base), (other, row.base))
+            between = [c and c.differences.get(pair) for c in found.columns]
+            rows[row_key(row)] = [b and _bounds(b[1]) for b in between]
+    return rows
+
+
+def _bounds(interval: Any) -> list[float] | None:
+    return None if interval is None else [round(float(bound), 7) for bound in interval]
+
+
+def _records(numbers: Measured) -> dict[str, Any]:
+    """What is known of each accuracy-like cell, by row and place; shared parts once."""
+    pool = Pool()
+    cells: dict[str, dict[str, list[Any]]] = {}
+    for record in numbers.records:
+        if record.kind != "cell" or record.metric != record.judged_by:
+            continue
+        row = record.method if record.base is None else f"{record.method}:{record.base}"
+        cells.setdefault(row, {}).setdefault(record.shift, []).append(_record(record, pool))
+    return {"pool": pool.values, "cells": cells}
+
+
+def _record(record: Record, pool: Pool) -> dict[str, Any]:
+    """A record's own numbers, and the numbers in the pool of what it shares."""
+    own = {"seed": record.seed, "value": record.value, "n": record.n, "metric": record.metric}
+    own["key"] = record.provenance.get("key")
+    told = {
+        "choice": record.choice,
+        "chosen on": record.chosen_on,
+        "mean weight on the fine-tuned model": record.weight,
+        "command": command(record),
+        **{name: v for name, v in record.provenance.items() if name not in ("key", "inputs")},
+    }
+    shared = {n: pool.add(v) for n, v in sorted(told.items()) if v not in (None, {}, [])}
+    return own | {"shared": shared}
+
+
+def samples_data(numbers: Measured, *, with_levels: bool) -> dict[str, Any] | None:
+    """Bits (and confidences) of a chapter; None if the runs kept none.
+
+    ``columns`` lists for each column of the leaderboard its evaluation sets, ``sets`` those;
+    ``bits`` [row][set][seed] are base64 of packed bits, the first sample the highest bit, and
+    ``levels`` of one byte for each sample, ceil(240 c).
+    """
+    found = numbers.comparison
+    if found is None:
+        return None
+    names = list(dict.fromkeys(name for sets in found.sets for name in sets))
+    sets = [_set(numbers, name) for name in names]
+    data: dict[str, Any] = {
+        "columns": [[names.index(name) for name in sets_] for sets_ in found.sets],
+        "sets": sets,
+        "bits": _each(numbers, names, lambda one: one.bits),
+    }
+    if with_levels:
+        data["levels"] = _each(numbers, names, lambda one: one.levels.tobytes())
+        data["steps"] = LEVELS
+    return data
+
+
+def _set(numbers: Measured, name: str) -> dict[str, Any]:
+    one = next(s for row in numbers.samples.values() if name in row for s in row[name].values())
+    return {"name": name, "n": one.n, "ids": one.ids}
+
+
+def _each(numbers: Measured, names: Sequence[str], what: Any) -> list[Any]:
+    """[row][set][seed] -> base64; None for a set on which the row lacks any seed."""
+
+    def of(row: Row, name: str) -> list[str] | None:
+        found = numbers.samples.get((row.method, row.base), {}).get(name, {})
+        if not found.keys() >= set(row.seeds):
+            return None
+        return [base64.b64encode(what(found[seed])).decode() for seed in row.seeds]
+
+    return [[of(row, name) for name in names] for row in numbers.board.rows]
+
+
+def samples_size(numbers: Measured, *, with_levels: bool) -> int:
+    """Bytes that `samples_data` will take, roughly."""
+    ones: list[RowSamples] = [
+        one for row in numbers.samples.values() for of in row.values() for one in of.values()
+    ]
+    raw = sum(len(one.bits) + (one.n if with_levels else 0) for one in ones)
+    return int(np.ceil(raw / 3)) * 4 + 8 * len(ones)
+
+
+def dumps(data: Any) -> str:
+    """JSON that may stand in a script element: nothing in it can end that, or begin another."""
+    text = json.dumps(
+        data, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
+    for character, escaped in (("<", "\\u003c"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
+        text = text.replace(character, escaped)
+    return text

@@ -1,0 +1,209 @@
+"""The figure of ID against OOD: rows, their curves, checkpoints along training, and baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from bench.baselines import Baseline, Line, fitted
+from bench.leaderboard import ID, Board, Curve, Row
+from bench.measured import Measured
+from bench.tables import Table, full_name
+from bench.vega import (
+    HEIGHT,
+    SHAPES,
+    Chart,
+    Spec,
+    colour,
+    logit,
+    logit_axis,
+    plain,
+    shown_rows,
+    tooltip,
+)
+
+
+def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
+    """Rows, curves over alpha, checkpoints and baselines: the shifts' mean against ID."""
+    board = numbers.board
+    title = f"{board.over_shifts} against ID"
+    if not board.over:
+        return None
+    rows = shown_rows(board)
+    if not board.averaged or not rows:
+        why = "the shifts have no common mean" if not board.averaged else "no row is complete"
+        return Chart("id-ood", title, "", None, reason=why)
+    points = [_point(board, row) for row in rows]
+    lines = [p for curve in numbers.curves if _is_path(curve) for p in _path(board, curve)]
+    trained = _checkpoints(board, rows)
+    others = [_baseline(b, board) for b in baselines if b.covers(board.over)]
+    line = fitted([(b["id"], b["ood"]) for b in others])
+    everything = [*points, *lines, *others]
+    x = logit_axis("x", f"ID, {board.scale.unit} (logit scale)", [p["x"] for p in everything])
+    y = logit_axis("y", f"{board.over_shifts}, {board.scale.unit}", [p["y"] for p in everything])
+    layers = _drawn_paths(lines, trained)
+    names = [p["row"] for p in (*points, *lines)]
+    tips = tooltip("row", "ID", board.over_shifts, "seeds")
+    mark = {"type": "point", "filled": True, "size": 70, "opacity": 1}
+    shape: Spec = {"field": "kind", "type": "nominal", "legend": None}
+    shape["scale"] = {"domain": ["method", "control", "oracle"], "range": list(SHAPES[:3])}
+    layers.append({"data": {"name": "points", "values": points}, "mark": mark,
+                   "encoding": {"tooltip": tips, "shape": shape}})  # fmt: skip
+    layers += _drawn_baselines(others, line, x["scale"]["domain"])
+    for layer in layers:
+        layer["encoding"] = {"x": x, "y": y, "color": colour(board, names)} | layer["encoding"]
+    spec = {"width": "container", "height": HEIGHT, "layer": layers}
+    return Chart(
+        "id-ood",
+        title,
+        _scatter_caption(lines, trained, others, line),
+        spec,
+        _scatter_table(board, points, line),
+    )
+
+
+def _point(board: Board, row: Row) -> Spec:
+    """A row's point; `shifts` holds its means on each shift, for means over others of them."""
+    name, seeds = full_name(board, row), len(row.seeds) if not row.seed_free else 0
+    shifts = {s: c.mean for s, c in zip(board.shifts, row.cells[1:], strict=False)}
+    return {
+        "row": name,
+        "kind": row.role,
+        "seeds": str(seeds or "none"),
+        "shifts": [shifts[s] for s in board.over],
+    } | _place(board, row.cells[0].mean or 0, row.cells[-1].mean or 0)
+
+
+def _place(board: Board, of_id: float, ood: float) -> Spec:
+    return {
+        "id": of_id,
+        "ood": ood,
+        "x": round(logit(of_id), 5),
+        "y": round(logit(ood), 5),
+        "ID": board.scale.text(of_id),
+        board.over_shifts: board.scale.text(ood),
+    }
+
+
+def _is_path(curve: Curve) -> bool:
+    return all(len(p.choice) == 1 and p.id.mean is not None for p in curve.points)
+
+
+def _path(board: Board, curve: Curve) -> list[Spec]:
+    """A curve's candidates in order."""
+    row = next((r for r in board.rows if (r.method, r.base) == (curve.method, curve.base)), None)
+    name = curve.title if row is None else full_name(board, row)
+    found = []
+    for index, point in enumerate(curve.points):
+        if point.id.mean is None or point.ood.mean is None:
+            continue
+        ((parameter, value),) = point.choice
+        said = {"row": name, "step": index, "candidate": f"{parameter} {value:g}"}
+        said["chosen"] = "chosen" if point.chosen else "not chosen"
+        shifts = {"shifts": [cell.mean for cell in point.shifts]} if point.shifts else {}
+        found.append(said | shifts | _place(board, point.id.mean, point.ood.mean))
+    return found
+
+
+def _checkpoints(board: Board, rows: Sequence[Row]) -> list[Spec]:
+    """Rows ``METHOD@EPOCH`` and the row METHOD they lead to, by epoch."""
+    found = []
+    names = {(row.method, row.base): row for row in rows}
+    for row in rows:
+        stem, at, epoch = row.method.partition("@")
+        digits, plus, modifier = epoch.partition("+")
+        if not at or not digits.isdigit():
+            continue
+        end = names.get((f"{stem}{plus}{modifier}", row.base))
+        training = full_name(board, end) if end else stem
+        for order, one in ((int(digits), row), *(((10**7, end),) if end else ())):
+            point = _point(board, one) | {"training": training, "step": order}
+            if point not in found:
+                found.append(point)
+    return found
+
+
+def _drawn_paths(lines: Sequence[Spec], trained: Sequence[Spec]) -> list[Spec]:
+    layers: list[Spec] = []
+    if lines:
+        path = {"data": {"name": "paths", "values": list(lines)}}
+        order = {"order": {"field": "step", "type": "quantitative"}}
+        layers.append(path | {"mark": {"type": "line", "opacity": 0.7, "strokeWidth": 1.5},
+                              "encoding": order})  # fmt: skip
+        tips = tooltip("row", "candidate", "chosen", "ID", *_mean_of(lines))
+        size = {"condition": {"test": "datum.chosen == 'chosen'", "value": 45}, "value": 12}
+        layers.append(path | {"mark": {"type": "point", "filled": True, "opacity": 0.8},
+                              "encoding": {"tooltip": tips, "size": size}})  # fmt: skip
+    if trained:
+        dashes = {"type": "line", "strokeDash": [4, 3], "strokeWidth": 1.2, "color": "#808890"}
+        layers.append({
+            "data": {"name": "trained", "values": list(trained)},
+            "mark": dashes,
+            "encoding": {
+                "order": {"field": "step", "type": "quantitative"},
+                "detail": {"field": "training", "type": "nominal"},
+                "color": {"value": "#808890"},
+            },
+        })  # fmt: skip
+    return layers
+
+
+def _mean_of(points: Sequence[Spec]) -> list[str]:
+    """What the mean over shifts is called in tooltips."""
+    known = {"row", "step", "candidate", "chosen", "shifts", "id", "ood", "x", "y", "ID"}
+    return [name for name in points[0] if name not in known]
+
+
+def _baseline(found: Baseline, board: Board) -> Spec:
+    ood = fmean(found.values[shift] for shift in board.over)
+    named = {"row": found.model, "source": found.source}
+    return named | _place(board, found.values[ID], ood)
+
+
+def _drawn_baselines(others: Sequence[Spec], line: Line | None, domain: Sequence[float]) -> Any:
+    if not others:
+        return []
+    grey = {"value": "#808890"}
+    tips = tooltip("row", "source", "ID", *[n for n in _mean_of(others) if n != "source"])
+    cross = {"type": "point", "shape": "cross", "filled": False, "size": 40}
+    layers = [{"data": {"values": list(others)}, "mark": cross,
+               "encoding": {"tooltip": tips, "color": grey}}]  # fmt: skip
+    if line is not None:
+        ends = [{"x": x, "y": round(line.at(x), 5)} for x in domain]
+        mark = {"type": "line", "strokeDash": [6, 4], "clip": True}
+        layers.append({"data": {"values": ends}, "mark": mark, "encoding": {"color": grey}})
+    return layers
+
+
+def _scatter_caption(
+    lines: Sequence[Spec], trained: Sequence[Spec], others: Sequence[Spec], line: Line | None
+) -> str:
+    parts = ["Means over seeds; up and to the right is better. Both axes are logit-scaled."]
+    parts.append("Squares are controls, diamonds were chosen in hindsight.")
+    if lines:
+        parts.append("Lines are the candidates on the test sets; the larger points were chosen.")
+    if trained:
+        parts.append("Dashed lines join the checkpoints of a training with its end.")
+    if line is not None:
+        parts.append(
+            f"Crosses are {len(others)} baselines; the dashed line is logit(OOD) = "
+            f"{line.slope:.2f} logit(ID) {line.offset:+.2f}, fitted to them by least squares. "
+            "Effective robustness is how far a row lies above it."
+        )
+    elif others:
+        parts.append(f"Crosses are baselines, too few for a line ({len(others)}).")
+    else:
+        parts.append("No line of effective robustness: no baseline models were given.")
+    return " ".join(parts)
+
+
+def _scatter_table(board: Board, points: Sequence[Spec], line: Line | None) -> Table:
+    columns = ["Row", "ID", board.over_shifts]
+    rows = [[p["row"], p["ID"], p[board.over_shifts]] for p in points]
+    if line is not None:
+        columns.append("Above the baselines")
+        for row, point in zip(rows, points, strict=True):
+            above = point["ood"] - line.expected(point["id"])
+            row.append(board.scale.text(above, signed=True))
+    return plain(f"ID and {board.over_shifts} ({board.scale.unit})", columns, rows, 1)
