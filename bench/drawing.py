@@ -14,6 +14,7 @@ LIGHT: Spec = {
     "background": "white",
     "font": "Liberation Sans, Arial, sans-serif",
     "view": {"stroke": None},
+    "legend": {"columns": 2, "labelLimit": 260},
     "axis": {"gridColor": "#e3e6ea", "domainColor": "#8a94a3", "tickColor": "#8a94a3"},
 }
 """How files look."""

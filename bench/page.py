@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from bench import drawing
+from bench.comparisons import LEVELS
 from bench.document import Chapter, Document
-from bench.page_data import LIMIT, ROOM, chapter_data, dumps, samples_data, samples_size
+from bench.page_data import COARSE, LIMIT, chapter_data, confidences_data, dumps, samples_data
 
 POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
     "style-src 'unsafe-inline'; script-src {hashes} 'unsafe-eval'"
 )
 """No request leaves the page, and no script runs but its own; Vega compiles expressions."""
+SPARE = 10_000
+"""Bytes for the elements around samples."""
 TOO_LARGE = (
     "Per-sample outcomes are not in this page, they would make it too large; averages over some of "
     "the shifts have no intervals and ranks here."
@@ -45,17 +48,21 @@ def html(document: Document) -> str:
     scripts = [drawing.script()] if drawn else []
     scripts += [_file(name) for name in ("statistics.js", "report.js")] if chapters else []
     data = [dumps(_data(chapter)) for chapter in chapters]
-    used = sum(len(text.encode()) for text in (*scripts, *data))
-    samples, notes = _samples(chapters, LIMIT - ROOM - used)
-    return environment.get_template("report.html.j2").render(
-        document=document,
-        style=Markup(_file("report.css")),
-        scripts=[Markup(_closed(script)) for script in scripts],
-        policy=POLICY.format(hashes=" ".join(map(_hash, map(_closed, scripts))) or "'none'"),
-        data=[Markup(text) for text in data],
-        samples=[Markup(text) for text in samples],
-        notes=notes,
-    )
+    template = environment.get_template("report.html.j2")
+
+    def rendered(bits: Sequence[str], levels: Sequence[str], notes: Sequence[str]) -> str:
+        return template.render(
+            document=document,
+            style=Markup(_file("report.css")),
+            scripts=[Markup(_closed(script)) for script in scripts],
+            policy=POLICY.format(hashes=" ".join(map(_hash, map(_closed, scripts))) or "'none'"),
+            data={"data": map(Markup, data), "samples": map(Markup, bits),
+                  "levels": map(Markup, levels)},
+            notes=notes,
+        )  # fmt: skip
+
+    bare = _size([rendered([], [], [TOO_LARGE])])
+    return rendered(*_samples(chapters, LIMIT - bare - SPARE))
 
 
 def _file(name: str) -> str:
@@ -77,17 +84,23 @@ def _data(chapter: Chapter) -> Mapping[str, Any]:
     return chapter_data(chapter.numbers) | {"charts": charts}
 
 
-def _samples(chapters: Sequence[Chapter], room: int) -> tuple[list[str], tuple[str, ...]]:
-    """The samples of each chapter as JSON, as many as there is room for, and what is left out."""
-    kept = [chapter.numbers for chapter in chapters if chapter.numbers.samples]
-    sizes = {
-        levels: sum(samples_size(numbers, with_levels=levels) for numbers in kept)
-        for levels in (False, True)
-    }
-    with_levels = sizes[True] <= room
-    if not kept:
-        return ["null"] * len(chapters), ()
-    if sizes[False] > room:
-        return ["null"] * len(chapters), (TOO_LARGE,)
-    texts = [dumps(samples_data(c.numbers, with_levels=with_levels)) for c in chapters]
-    return texts, () if with_levels else (NO_LEVELS,)
+def _samples(
+    chapters: Sequence[Chapter], room: int
+) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Bits and confidences of each chapter as JSON, as far as `room` goes, and what is left out."""
+    nothing = ["null"] * len(chapters)
+    found = [chapter.numbers for chapter in chapters]
+    if not any(numbers.samples for numbers in found):
+        return nothing, nothing, ()
+    bits = [dumps(samples_data(numbers)) for numbers in found]
+    if _size(bits) > room:
+        return nothing, nothing, (TOO_LARGE,)
+    for steps in (LEVELS, COARSE):
+        levels = [dumps(confidences_data(numbers, steps)) for numbers in found]
+        if _size(bits) + _size(levels) <= room:
+            return bits, levels, ()
+    return bits, nothing, (NO_LEVELS,)
+
+
+def _size(texts: Iterable[str]) -> int:
+    return sum(len(text.encode()) for text in texts)

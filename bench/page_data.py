@@ -21,10 +21,14 @@ from bench.remake import command
 from bench.standings import Name
 from bench.tables import full_name, row_key
 
+ALPHABET = np.frombuffer(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", dtype=np.uint8
+)
+"""Of base64: six bits a character."""
+COARSE = 60
+"""Steps of confidences that take one character; whole bins of 15, 20 and 30, too."""
 LIMIT = 10_000_000
 """Bytes that a page may have."""
-ROOM = 600_000
-"""Bytes kept free of samples for tables and texts, which are measured before anyway."""
 
 
 @dataclass
@@ -157,27 +161,42 @@ def _record(record: Record, pool: Pool) -> dict[str, Any]:
     return own | {"shared": shared}
 
 
-def samples_data(numbers: Measured, *, with_levels: bool) -> dict[str, Any] | None:
-    """Bits (and confidences) of a chapter; None if the runs kept none.
+def samples_data(numbers: Measured) -> dict[str, Any] | None:
+    """Who is right on what in a chapter; None if the runs kept no samples.
 
     ``columns`` lists for each column of the leaderboard its evaluation sets, ``sets`` those;
-    ``bits`` [row][set][seed] are base64 of packed bits, the first sample the highest bit, and
-    ``levels`` of one byte for each sample, ceil(240 c).
+    ``bits`` [row][set][seed] are base64 of packed bits, the first sample the highest bit.
     """
     found = numbers.comparison
     if found is None:
         return None
     names = list(dict.fromkeys(name for sets in found.sets for name in sets))
     sets = [_set(numbers, name) for name in names]
-    data: dict[str, Any] = {
-        "columns": [[names.index(name) for name in sets_] for sets_ in found.sets],
+    return {
+        "columns": [[names.index(name) for name in of] for of in found.sets],
         "sets": sets,
-        "bits": _each(numbers, names, lambda one: one.bits),
+        "bits": _each(numbers, names, lambda one: base64.b64encode(one.bits).decode()),
     }
-    if with_levels:
-        data["levels"] = _each(numbers, names, lambda one: one.levels.tobytes())
-        data["steps"] = LEVELS
-    return data
+
+
+def confidences_data(numbers: Measured, steps: int) -> dict[str, Any] | None:
+    """Quantised confidences c of a chapter's samples, as ceil(steps c); None if there are none.
+
+    ``levels`` [row][set][seed] are texts as in `samples_data`: base64 of one byte for each sample
+    for 240 steps, one character of base64's alphabet for each for 60.
+    """
+    found = numbers.comparison
+    if found is None:
+        return None
+    names = list(dict.fromkeys(name for sets in found.sets for name in sets))
+
+    def text(one: RowSamples) -> str:
+        if steps == LEVELS:
+            return base64.b64encode(one.levels.tobytes()).decode()
+        coarse = -(-one.levels.astype(np.int64) // (LEVELS // steps))
+        return ALPHABET[coarse].tobytes().decode()
+
+    return {"steps": steps, "levels": _each(numbers, names, text)}
 
 
 def _set(numbers: Measured, name: str) -> dict[str, Any]:
@@ -186,24 +205,15 @@ def _set(numbers: Measured, name: str) -> dict[str, Any]:
 
 
 def _each(numbers: Measured, names: Sequence[str], what: Any) -> list[Any]:
-    """[row][set][seed] -> base64; None for a set on which the row lacks any seed."""
+    """[row][set][seed] -> text; None for a set on which the row lacks any seed."""
 
     def of(row: Row, name: str) -> list[str] | None:
         found = numbers.samples.get((row.method, row.base), {}).get(name, {})
         if not found.keys() >= set(row.seeds):
             return None
-        return [base64.b64encode(what(found[seed])).decode() for seed in row.seeds]
+        return [what(found[seed]) for seed in row.seeds]
 
     return [[of(row, name) for name in names] for row in numbers.board.rows]
-
-
-def samples_size(numbers: Measured, *, with_levels: bool) -> int:
-    """Bytes that `samples_data` will take, roughly."""
-    ones: list[RowSamples] = [
-        one for row in numbers.samples.values() for of in row.values() for one in of.values()
-    ]
-    raw = sum(len(one.bits) + (one.n if with_levels else 0) for one in ones)
-    return int(np.ceil(raw / 3)) * 4 + 8 * len(ones)
 
 
 def dumps(data: Any) -> str:

@@ -16,8 +16,8 @@ from bench.tables import DASH, Item, Line, Table, full_name, row_key
 def summary(board: Board, found: Comparison | None) -> str:
     """In a sentence or two: what was compared, what is best, and whether that is beyond doubt."""
     rows = [row for row in board.rows if row.role == "method" and row.complete]
-    label, count = board.columns[-1], f"{len(board.over)} shifts" if board.over else "ID alone"
-    said = f"{len(rows)} complete rows on {count}, protocol {board.protocol.partition(',')[0]}."
+    label, places = board.columns[-1], f"{len(board.over)} shifts" if board.over else "ID alone"
+    said = f"{len(rows)} complete rows on {places}, protocol {board.protocol.partition(',')[0]}."
     if not board.ranked or not rows:
         return f"{said} Nothing is ranked."
     choose = max if board.scale.higher_is_better else min
@@ -29,13 +29,12 @@ def summary(board: Board, found: Comparison | None) -> str:
     if column is None or not column.ranks:
         why = found.reason if found and found.reason else "no per-sample outcomes were kept"
         return f"{said} Whether that is more than noise is not known: {why}."
-    others = [row for row in rows if row not in best and (row.method, row.base) in column.tied]
-    if not others:
-        return f"{said} It is better than every other row beyond doubt."
-    tied = ", ".join(full_name(board, row) for row in others)
-    all_others = len(others) + len(best) == len(rows)
-    whom = "any other row" if all_others else tied
-    return f"{said} Not better beyond doubt than {whom}."
+    count = len(column.ranks)
+    worse = count - column.ranks[top.method, top.base][1]
+    if not worse:
+        return f"{said} None of the {count - 1} others is worse beyond doubt."
+    verb = "is" if worse == 1 else "are"
+    return f"{said} Of the {count - 1} others {worse} {verb} worse beyond doubt."
 
 
 def rank_table(board: Board, found: Comparison) -> Table | None:

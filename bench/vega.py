@@ -59,7 +59,7 @@ def colour(board: Board, shown: Iterable[str], *, legend: bool = True) -> Spec:
     kept = set(shown)
     pairs = [(n, c) for n, c in zip(domain, palette, strict=True) if n in kept]
     scale = {"domain": [n for n, _ in pairs], "range": [c for _, c in pairs]}
-    look = {"title": None, "orient": "bottom", "columns": 2, "labelLimit": 180}
+    look = {"title": None, "orient": "bottom"}
     base: Spec = {"field": "row", "type": "nominal", "scale": scale}
     return base | {"legend": look if legend else None}
 

@@ -62,15 +62,16 @@
   // -- one chapter -------------------------------------------------------------------------------
 
   class Chapter {
-    constructor(section, data, samples) {
+    constructor(section, data, samples, confidences) {
       this.section = section;
       this.data = data;
       this.samples = later(() => { const s = samples(); return s && new stats.Samples(s); });
+      this.confidences = confidences;
       this.columns = later(() => samples()?.columns ?? null);
       this.rows = new Map(data.rows.map((row, index) => [row.key, { ...row, index }]));
       this.ticked = new Set(data.over);
       this.intervals = false;
-      this.tables = [...section.querySelectorAll("table[data-table]")].map(
+      this.tables = [...section.querySelectorAll('table[data-table]:not([data-table="choices"])')].map(
         (table) => new Table(this, table));
       this.status = element("span", { role: "status" });
       this.controls();
@@ -91,8 +92,7 @@
         bar.append(box("Intervals", false, (on) => { this.intervals = on; this.render(); }));
       }
       if (this.data.pairs.length) {
-        bar.append(box("Difference rows", true, (on) => this.section.classList.toggle(
-          "no-differences", !on) || this.showDifferences(on)));
+        bar.append(box("Difference rows", true, (on) => this.showDifferences(on)));
       }
       if (this.data.over.length > 1) {
         this.ticks(board);
@@ -135,7 +135,7 @@
         `Mean over ${this.over.length} of ${this.data.over.length} shifts: ${names}. ` +
         "Computed in this page; not the suite's OOD mean." +
         (found.sure ? "" : " No intervals and ranks: samples are not in this page.");
-      drawings.forEach((drawing) => drawing.chapter === this && drawing.over(found && this.over));
+      drawings.filter(({ chapter }) => chapter === this).forEach((drawing) => drawing.over(found && this.over));
     }
 
     // All that depends on which shifts count.
@@ -530,6 +530,21 @@
     header: { labelColor: "var(--text)", titleColor: "var(--text)" },
   };
 
+  const tip = element("div", { id: "tip", role: "status", hidden: true });
+
+  // What a mark stands for, beside it and inside the window.
+  function tooltip(handler, event, item, value) {
+    tip.hidden = !value;
+    if (!value) return;
+    tip.replaceChildren(...Object.entries(value).map(([name, said]) =>
+      element("div", {}, element("span", {}, name), ` ${said}`)));
+    const { width, height } = tip.getBoundingClientRect();
+    const x = Math.min(event.clientX + 12, document.documentElement.clientWidth - width - 4);
+    const above = event.clientY + 14 + height > innerHeight;
+    tip.style.left = `${Math.max(4, x)}px`;
+    tip.style.top = `${above ? event.clientY - height - 10 : event.clientY + 14}px`;
+  }
+
   class Drawing {
     constructor(chapter, figure, spec) {
       [this.chapter, this.figure, this.spec] = [chapter, figure, spec];
@@ -544,20 +559,65 @@
         const side = this.spec.spec.width + 60;
         this.spec = { ...this.spec, columns: 2 * Math.max(1, Math.floor(this.holder.clientWidth / (2 * side))) };
       }
-      const options = { actions: false, renderer: "svg", config: THEME, tooltip: { theme: "custom" } };
+      const legend = { ...THEME.legend, columns: this.holder.clientWidth < 420 ? 1 : 2, labelLimit: 240 };
+      const options = { actions: false, renderer: "svg", config: { ...THEME, legend }, tooltip };
       vegaEmbed(this.holder, this.spec, options).catch((error) => {
         this.holder.replaceChildren(element("p", { class: "reason" }, `Not drawn: ${error.message}`));
       });
     }
 
-    // The scatter plot on some of the shifts: means of the points' own values on each.
+    // The same on some of the shifts (all of them, if null): of the scatter plot the means of the
+    // points' own values on each, of reliability diagrams the samples'.
     over(places) {
-      if (this.figure.dataset.figure !== "id-ood") return;
+      const make = { "id-ood": rescaled, reliability: rebinned }[this.figure.dataset.figure];
+      if (!make) return;
       this.full ??= this.spec;
-      this.spec = places ? rescaled(this.full, this.chapter, places) : this.full;
+      this.places = places;
+      const same = !places && !(this.bins && this.bins !== BINS);
+      this.spec = same ? this.full : make(this.full, this.chapter, places ?? this.chapter.data.over, this.bins ?? BINS);
       this.drawn = false;
       this.draw();
     }
+
+    // Other bins than the report's, where the page has confidences.
+    choosing() {
+      if (this.figure.dataset.figure !== "reliability" || !this.chapter.confidences()) return;
+      const select = element("select", { onchange: (e) => { this.bins = Number(e.target.value); this.over(this.places ?? null); } },
+        ...[5, 10, BINS, 20, 30].map((n) => option(n, n)));
+      select.value = String(BINS);
+      this.holder.before(element("label", { class: "bins" }, "Bins ", select));
+    }
+  }
+
+  const BINS = 15;
+
+  function rebinned(full, chapter, places, bins) {
+    const held = chapter.confidences(), samples = chapter.samples(), columns = chapter.columns();
+    if (!held) return full;
+    const spec = structuredClone(full), { data } = chapter;
+    const label = places.length < data.over.length ? `mean of ${places.length}` : data.mean;
+    const ends = [[data.labels[0], columns[0]]];
+    if (data.mean) ends.push([label, places.flatMap((place) => columns[place])]);
+    const known = new Set(full.data.values.map(({ row }) => row));
+    const panels = [];
+    spec.data.values = data.rows.flatMap((row, r) => ends.flatMap(([on, sets]) => {
+      if (!known.has(row.name) || !samples.has(r, sets)) return [];
+      const panel = `${row.name}: ${on}`;
+      panels.push(panel);
+      const parts = sets.flatMap((set) => samples.bits[r][set].map((text, s) => ({
+        bits: stats.unpacked(text, samples.sets[set].n),
+        levels: stats.levels(held.levels[r][set][s], held.steps),
+        share: 1 / samples.sets[set].n / samples.bits[r][set].length / sets.length,
+      })));
+      return stats.reliability(parts, held.steps, bins).filter(({ n }) => n > 0).map((bin) => {
+        const [confidence, accuracy] = [bin.confidence / bin.n, bin.right / bin.n];
+        return { row: row.name, on, panel, share: bin.n, confidence, accuracy,
+          Confidence: confidence.toFixed(3), Accuracy: accuracy.toFixed(3),
+          "Share of samples": `${(100 * bin.n).toFixed(1)}%` };
+      });
+    }));
+    spec.facet.sort = panels;
+    return spec;
   }
 
   const logit = (p) => { const q = Math.min(Math.max(p, 0.0005), 0.9995); return Math.log(q / (1 - q)); };
@@ -641,10 +701,11 @@
   }
 
   function start() {
-    const samples = parse("samples");
+    const [samples, levels] = [parse("samples"), parse("levels")];
     const sections = [...document.querySelectorAll("section.chapter")];
-    const chapters = parse("data").map((data, i) => new Chapter(sections[i], data(), later(samples[i])));
-    document.body.append(dialog);
+    const chapters = parse("data").map((data, i) => 
+      new Chapter(sections[i], data(), later(samples[i]), later(levels[i])));
+    document.body.append(dialog, tip);
     filters(chapters);
     for (const chapter of chapters) {
       for (const figure of chapter.section.querySelectorAll("figure[data-figure]")) {
@@ -652,8 +713,9 @@
         if (spec) drawings.push(new Drawing(chapter, figure, spec));
       }
     }
+    drawings.forEach((drawing) => drawing.choosing());
     watch();
-    globalThis.benchReport = { chapters, text };
+    globalThis.benchReport = { chapters, drawings, text };
   }
 
   start();

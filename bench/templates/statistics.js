@@ -181,6 +181,30 @@ const stats = (() => {
     return bits;
   }
 
+  // Quantised confidences as whole steps, 240 of one byte or 60 of one character.
+  const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  function levels(text, steps) {
+    if (steps > 63) return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const value = new Uint8Array(128);
+    [...ALPHABET].forEach((c, i) => { value[c.charCodeAt(0)] = i; });
+    return Uint8Array.from(text, (c) => value[c.charCodeAt(0)]);
+  }
+
+  // Bins of confidence, ((b - 1) / bins, b / bins], over sets and seeds, each set counting the
+  // same: shares of samples, with sums of confidence and of right ones that are shares, too.
+  function reliability(parts, steps, bins) {
+    const sums = Array.from({ length: bins }, () => ({ n: 0, confidence: 0, right: 0 }));
+    for (const { bits, levels: of, share } of parts) {
+      for (let i = 0; i < of.length; i++) {
+        const bin = sums[Math.max(0, Math.ceil(of[i] * bins / steps) - 1)];
+        bin.n += share;
+        bin.confidence += share * Math.max(0, of[i] - 0.5) / steps;
+        bin.right += share * bits[i];
+      }
+    }
+    return sums;
+  }
+
   // Sums over samples, and of products of all pairs, of series [m][n].
   function gram(series) {
     const totals = series.map((a) => a.reduce((x, y) => x + y, 0));
@@ -292,7 +316,7 @@ const stats = (() => {
   }
 
   return {
-    Samples, betaQuantile, estimate, exact, holm, interval, normalQuantile, pValue, rank,
-    tQuantile, unpacked,
+    Samples, betaQuantile, estimate, exact, holm, interval, levels, normalQuantile, pValue, rank,
+    reliability, tQuantile, unpacked,
   };
 })();

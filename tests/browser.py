@@ -1,0 +1,92 @@
+"""For tests: a report's page in a real headless browser, and runs with samples made of chance."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.records import Record
+from bench.samples import EvaluationSet, SampleOutputs
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SMALL_SETS = {"id": 800, "v2": 500, "sketch": 600, "a": 300}
+METHODS = (
+    ("zero-shot", None, "Zero-shot", 0.55),
+    ("e2e-ft", None, "E2E-FT", 0.60),
+    ("wise-ft", "e2e-ft", "WiSE-FT", 0.64),
+    ("ose", "e2e-ft", "OSE", 0.63),
+    ("vrf", "e2e-ft", "VRF", 0.645),
+)
+
+
+@contextmanager
+def opened(path: Path, width: int = 1440) -> Iterator[Any]:
+    """A Playwright page that shows `path`; fails on errors in it and on requests that leave it."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next((p for name in BROWSERS if (p := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on PATH")
+    faults: list[str] = []
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda r: None if r.url == path.as_uri() else faults.append(r.url))
+        page.goto(path.as_uri())
+        yield page
+        browser.close()
+    assert not faults, faults[:3]
+
+
+def run_of_chance(
+    sets: Mapping[str, int] = SMALL_SETS,
+    methods: Sequence[tuple[str, str | None, str, float]] = METHODS,
+    seeds: Sequence[int] = (0, 1, 2),
+    **more: Any,
+) -> tuple[list[Record], list[SampleOutputs]]:
+    """Records of accuracy and ECE, and samples that give exactly that accuracy."""
+    rng = np.random.default_rng(5)
+    records, samples = [], []
+    for order, (shift, n) in enumerate(sets.items()):
+        on = EvaluationSet(f"ids of {shift}", "", np.zeros((n, 1), np.int64), {}, {})
+        hard, noise = rng.normal(size=n), [rng.normal(size=n) for _ in range(3)]
+        for number, (method, base, title, level) in enumerate(methods):
+            for seed in (None,) if method == "zero-shot" else seeds:
+                own = rng.normal(size=n) * 0.4 + 0.4 * noise[number % 3]
+                right = hard + own < (level - 0.5) * 4 - 0.3 * order + 0.02 * (seed or 0)
+                confidence = np.clip(0.5 + 0.2 * (1 - hard) + 0.1 * own, 0.01, 0.9999)
+                record = Record(
+                    suite="s",
+                    model="tiny/embedded",
+                    method=method,
+                    base=base,
+                    title=title,
+                    seed=seed,
+                    shift=shift,
+                    order=order,
+                    shifts_in_suite=len(sets) - 1,
+                    metric="top1",
+                    value=float(right.mean()),
+                    n=n,
+                    choice={"alpha": 0.5} if base else {},
+                    provenance={
+                        "key": f"{method}-{shift}-{seed}",
+                        "method": {"type": "T", "version": 1, "lr": 0.001},
+                        "backbone": {"model": "tiny"},
+                        "data": {"evaluation": f"fingerprint of {shift}"},
+                        "cost": {"encoders": 2 if base == "ose" else 1, "training_images": 1000},
+                    },
+                ).model_copy(update=more)
+                records.append(record)
+                update = {"metric": "ece", "value": abs(float(confidence.mean() - right.mean()))}
+                records.append(record.model_copy(update=update))
+                samples.append(SampleOutputs(record, on, right, confidence, np.zeros(n, np.int64)))
+    return records, samples

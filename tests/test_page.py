@@ -1,0 +1,280 @@
+"""The page in a real browser: it works, repeats Python's numbers, and nothing leaves it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import METHODS, SMALL_SETS, opened, run_of_chance
+
+from bench import report
+from bench.comparisons import ZERO_SHOT
+from bench.leaderboard import SCALES
+from bench.rank_table import ranks_text
+from bench.ranking import rank
+from bench.records import Missing, Record
+from bench.samples import SampleOutputs
+from bench.stats import Outcomes, difference, mean
+from bench.tables import DASH
+
+EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+IMAGENET = {
+    "id": 50_000, "v2": 10_000, "sketch": 50_889, "a": 7_500, "r": 30_000, "objectnet": 18_574,
+}  # fmt: skip
+
+
+def written(
+    tmp_path: Path,
+    made: tuple[list[Record], list[SampleOutputs]],
+    missing: tuple[Missing, ...] = (),
+    **more: Any,
+) -> Path:
+    records, samples = made
+    report.write(tmp_path, records, missing, formats=("html",), samples=samples, **more)
+    return tmp_path / "report.html"
+
+
+def column(page: Any, table: str, index: int) -> list[str]:
+    """The texts of a column, row by row as shown, without small print."""
+    rows = page.locator(f'table[data-table="{table}"] tbody tr:not(.head):visible')
+    return [
+        re.sub(r"\s*±.*|\s*\[.*", "", text)
+        for text in rows.locator(f":scope > :nth-child({index + 1})").all_inner_texts()
+    ]
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[list[Record], list[SampleOutputs]]:
+    return run_of_chance()
+
+
+def outcomes(samples: list[SampleOutputs], name: str, base: str | None, shift: str) -> Outcomes:
+    found = [s for s in samples if (s.record.method, s.record.base) == (name, base)]
+    right = np.array([s.right for s in found if s.record.shift == shift])
+    return Outcomes(f"ids of {shift}", right)
+
+
+@pytest.mark.parametrize("ticked", [("v2", "a"), ("sketch",), ("v2", "sketch", "a")])
+def test_any_of_the_shifts_give_what_python_gives(
+    made: tuple[list[Record], list[SampleOutputs]], ticked: tuple[str, ...], tmp_path: Path
+) -> None:
+    scale, rows = SCALES["top1"], {}
+    for method, base, *_ in METHODS:
+        rows[method, base] = [outcomes(made[1], method, base, shift) for shift in ticked]
+    ranges = dict(zip(rows, rank(list(rows.values())).ranges, strict=True))
+    titles = {"zero-shot": "Zero-shot", "e2e-ft": "E2E-FT"} | {
+        m: f"{title} on E2E-FT" for m, base, title, _ in METHODS if base
+    }
+    with opened(written(tmp_path, made)) as page:
+        for shift in set(SMALL_SETS) - {"id", *ticked}:
+            page.get_by_label(f"{shift} counts in the mean").uncheck()
+        shown = {
+            cells[0]: cells[1:]
+            for cells in zip(*(column(page, "standings", i) for i in range(6)), strict=True)
+        }
+    for (method, base), found in rows.items():
+        own = mean(found)
+        value, low, high, *others = shown[titles[method]], *np.ravel(own.interval()), ranges
+        if method == "zero-shot" and len(ticked) == 1:
+            low, high = (float(text) / 100 for text in value[1].split(" to "))  # that one is exact
+        assert value[0] == scale.text(np.ravel(own.value)[0])
+        assert_close(value[1], (low, high))
+        assert value[4] == ranks_text(*others[0][method, base])
+        if (method, base) == ZERO_SHOT:
+            assert value[2:4] == (DASH, DASH)
+            continue
+        apart = difference(found, rows[ZERO_SHOT])
+        assert value[2] == scale.text(float(apart.value), signed=True)
+        assert_close(value[3], apart.interval())
+
+
+def assert_close(text: str, bounds: tuple[Any, Any]) -> None:
+    """Printed bounds are those, to 0.01 points beside rounding."""
+    shown = [float(part) / 100 for part in text.split(" to ")]
+    assert shown == pytest.approx([float(b) for b in bounds], abs=0.0005 + 0.0001)
+
+
+def test_unrounded_statistics_are_those_of_python(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    one = [outcomes(made[1], "vrf", "e2e-ft", s) for s in ("v2", "sketch", "a")]
+    other = [outcomes(made[1], "ose", "e2e-ft", s) for s in ("v2", "sketch", "a")]
+    with opened(written(tmp_path, made)) as page:
+        found = page.evaluate(
+            """() => {
+              const [chapter] = benchReport.chapters, samples = chapter.samples();
+              const [a, b] = ["vrf:e2e-ft", "ose:e2e-ft"].map((k) => chapter.rows.get(k).index);
+              const estimate = samples.estimate(a, b, [1, 2, 3]);
+              return [estimate.value, ...stats.interval(estimate), stats.pValue(estimate),
+                      ...stats.exact(37, 90), stats.tQuantile(0.01, 2.5),
+                      stats.normalQuantile(1e-8)];
+            }"""
+        )
+    own = difference(one, other)
+    wanted = [float(own.value), *map(float, own.interval()), float(own.p_value())]
+    assert found[:4] == pytest.approx(wanted, rel=1e-6)
+    from scipy import stats
+
+    tails = (stats.beta.ppf(0.025, 37, 54), stats.beta.ppf(0.975, 38, 53))
+    quantiles = (stats.t.isf(0.01, 2.5), stats.norm.isf(1e-8))
+    assert found[4:] == pytest.approx([*tails, *quantiles], rel=1e-9)
+
+
+def test_all_shifts_again_show_what_was_written(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made)) as page:
+        before = page.locator("table[data-table]").all_inner_texts()
+        page.get_by_label("v2 counts in the mean").uncheck()
+        assert "mean of 2" in page.locator('table[data-table="leaderboard"] thead').inner_text()
+        assert "not the suite's OOD mean" in page.locator(".controls").inner_text()
+        assert page.locator("table[data-table]").all_inner_texts() != before
+        page.get_by_role("button", name="All shifts").click()
+        assert page.locator("table[data-table]").all_inner_texts() == before
+
+
+def test_sorting_filtering_and_hiding(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made)) as page:
+        board = page.locator('table[data-table="leaderboard"]')
+        written_order = column(page, "leaderboard", 0)
+        head = board.locator("thead").get_by_role("button", name="ID", exact=True)
+        for direction in ("descending", "ascending"):
+            head.click()
+            assert board.locator("thead th").nth(1).get_attribute("aria-sort") == direction
+            methods = len(METHODS)
+            values = [float(text) for text in column(page, "leaderboard", 1)[:methods]]
+            assert values == sorted(values, reverse=direction == "descending")
+        assert "VRF on E2E-FT" in column(page, "leaderboard", 0)
+        head.click()
+        assert column(page, "leaderboard", 0) == written_order
+        page.get_by_label("Filter by method").fill("vrf")
+        assert column(page, "leaderboard", 0)[0] == "+ VRF"
+        assert all("VRF" in name for name in column(page, "standings", 0))
+        page.get_by_label("Filter by method").fill("")
+        page.get_by_text("Columns", exact=True).click()
+        page.locator(".controls details").get_by_label("sketch").uncheck()
+        assert not board.get_by_role("columnheader", name="sketch").is_visible()
+        page.get_by_label("Difference rows").uncheck()
+        assert not any(name.startswith("Δ") for name in column(page, "leaderboard", 0))
+        page.get_by_label("Intervals").check()
+        assert re.search(r"\[\d+\.\d to \d+\.\d\]", board.inner_text())
+
+
+def test_a_cell_opens_its_record(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made)) as page:
+        row = page.locator('table[data-table="leaderboard"] tr[data-row="vrf:e2e-ft"]')
+        row.locator("td button").nth(1).focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        dialog = page.locator("dialog")
+        text = dialog.inner_text()
+        assert "VRF on E2E-FT on sketch" in text
+        for said in ("vrf-sketch-2", "fingerprint of sketch", "alpha", "bench run --suite s"):
+            assert said in text
+        page.keyboard.press("Escape")
+        assert not dialog.is_visible()
+
+
+def test_figures_are_drawn_with_tooltips_and_tables(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made), width=390) as page:
+        page.wait_for_function(
+            "[...document.querySelectorAll('.drawing')].every((d) => d.querySelector('svg'))"
+        )
+        names = [f.get_attribute("data-figure") for f in page.locator("figure").all()]
+        assert {"id-ood", "differences", "reliability", "cost"} <= set(names)
+        figure = page.locator('figure[data-figure="id-ood"]')
+        figure.scroll_into_view_if_needed()
+        place = figure.locator('path[aria-roledescription="point"]').last.bounding_box()
+        page.mouse.move(place["x"] - 40, place["y"] - 20)
+        page.mouse.move(place["x"] + 4, place["y"] + 4, steps=4)
+        page.wait_for_function("!document.getElementById('tip').hidden")
+        assert "OOD mean" in page.locator("#tip").inner_text()
+        box = page.locator("#tip").bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        figure.get_by_text("Numbers of this figure").click()
+        assert "VRF on E2E-FT" in figure.locator("table").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_reliability_in_other_bins_and_on_some_of_the_shifts(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    own = [s for s in made[1] if s.record.method == "vrf" and s.record.shift == "v2"]
+    confidence = np.concatenate([s.confidence for s in own])
+    right = np.concatenate([s.right for s in own])
+    bin_of = np.ceil(confidence * 10) - 1
+    gaps = [(right - confidence)[bin_of == b].sum() for b in range(10)]
+    with opened(written(tmp_path, made)) as page:
+        page.locator("label.bins select").select_option("10")
+        for shift in ("sketch", "a"):
+            page.get_by_label(f"{shift} counts in the mean").uncheck()
+        points = page.evaluate(
+            """() => {
+              const [chapter] = benchReport.chapters;
+              const drawing = benchReport.drawings.find((d) => d.spec.facet);
+              return drawing.spec.data.values.filter((v) => v.panel === "VRF on E2E-FT: mean of 1");
+            }"""
+        )
+    assert sum(p["share"] for p in points) == pytest.approx(1)
+    ece = sum(abs(p["accuracy"] - p["confidence"]) * p["share"] for p in points)
+    assert ece == pytest.approx(np.abs(gaps).sum() / len(right), abs=0.002)
+
+
+@pytest.mark.parametrize("field", ["title", "method", "suite", "model", "shift", "protocol"])
+def test_names_cannot_do_anything(field: str, tmp_path: Path) -> None:
+    records, samples = run_of_chance(sets={"id": 60, "v2": 50, "sketch": 50})
+    chosen = {"shift": "v2"}.get(field)
+    changed = [
+        r.model_copy(update={field: EVIL})
+        if r.method == "vrf" or (chosen and r.shift == chosen)
+        else r
+        for r in records
+        if field != "shift" or r.shift != chosen or r.method
+    ]
+    if field == "shift":
+        changed = [
+            r.model_copy(update={"shift": EVIL}) if r.shift == chosen else r for r in records
+        ]
+    with opened(written(tmp_path, (changed, samples))) as page:
+        assert page.locator("img").count() == 0
+        page.get_by_label("Filter by method").fill("<img")
+        page.get_by_label("Filter by method").fill("")
+        page.locator('table[data-table="leaderboard"] td button').first.click()
+        assert page.locator("img").count() == 0
+
+
+def test_the_page_can_be_read_without_its_script(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    text = written(tmp_path, made).read_text()
+    plain = re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
+    for said in ("Standings by OOD mean", "95% interval", "VRF on E2E-FT", "How to read this"):
+        assert said in plain
+
+
+@pytest.mark.slow
+def test_twelve_methods_on_imagenets_six_sets_with_three_seeds(tmp_path: Path) -> None:
+    bases = [(f"m{i}", None, f"Method {i}", 0.6 + i / 100) for i in range(7)]
+    others = [(f"n{i}", "m1", f"Ensemble {i}", 0.64 + i / 100) for i in range(4)]
+    made = run_of_chance(IMAGENET, (METHODS[0], *bases, *others))
+    path = written(tmp_path, made)
+    text = path.read_text()
+    assert path.stat().st_size < 10_000_000
+    assert re.search(r'"steps":(60|240)', text)
+    with opened(path) as page:
+        seconds = []
+        for _ in range(3):
+            page.reload(wait_until="load")
+            seconds.append(page.evaluate("performance.now() / 1000"))
+        assert min(seconds) < 2
+        page.get_by_label("v2 counts in the mean").uncheck()
+        assert "mean of 4" in page.locator('table[data-table="standings"]').inner_text()
