@@ -28,7 +28,7 @@ LAYERS = (
      "verification"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
-     "catalogue", "session"},
+     "catalogue", "session", "recheck"},
     # edge
     {"cli", "testing", "__main__"},
 )  # fmt: skip
