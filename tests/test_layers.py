@@ -14,11 +14,10 @@ LAYERS = (
      "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
-     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts",
-     "index", "readers", "pickles", "array_reader", "binaries",
-     "distortions", "corruptions", "suite_form", "suite_file", "provenance",
-     "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
-     "outputs_form", "outputs_file"},
+     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts", "index",
+     "readers", "pickles", "array_reader", "binaries", "distortions", "corruptions", "suite_form",
+     "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
+     "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
