@@ -28,7 +28,8 @@ LAYERS = (
      "verification"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
-     "catalogue", "session"},
+     "catalogue", "session",
+     "published_tables"},
     # edge
     {"cli", "testing", "__main__"},
 )  # fmt: skip
