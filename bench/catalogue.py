@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from bench import corruptions, suite_file
+from bench import corruptions, published, suite_file
 from bench.cards import UNKNOWN, Archive, SetCard, cards
 from bench.counting import Counts
 from bench.errors import unknown
@@ -19,6 +19,7 @@ from bench.paths import cache_dir, data_dir
 from bench.plan import Plan
 from bench.presets import PRESETS
 from bench.protocol import PROTOCOLS, Protocol
+from bench.published import PublishedTable
 from bench.records import Missing, Record
 from bench.registry import datasets, find_dataset, find_method, methods
 from bench.request import find_suites, is_suite_file
@@ -26,7 +27,9 @@ from bench.selection import RULES
 from bench.session import Estimate
 from bench.tables import phrase
 
-KINDS = ("methods", "suites", "shifts", "sets", "tables", "metrics", "rules", "protocols")
+KINDS = (
+    "methods", "suites", "shifts", "sets", "tables", "published", "metrics", "rules", "protocols",
+)  # fmt: skip
 
 
 def listing(what: str | None, data: Path | None) -> dict[str, Any]:
@@ -42,6 +45,7 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
         "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
         "sets": lambda: {n: _set_line(c) for n, c in cards().items()},
         "tables": lambda: {n: p.title for n, p in PRESETS.items()},
+        "published": lambda: {n: _published_line(t) for n, t in published.tables().items()},
         "metrics": lambda: {n: m.title for n, m in {**METRICS, **OWN}.items()},
         "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
         "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
@@ -63,12 +67,38 @@ def _set_line(card: SetCard) -> str:
     return f"{card.title} [{card.role}; {card.counts}; {card.download}]"
 
 
-def card(name: str, suite_name: str) -> dict[str, Any]:
-    """The card of a method, a suite, a suite file, a data set or a protocol.
+def _published_line(table: PublishedTable) -> str:
+    source = table.source
+    arxiv = f", arXiv {source.arxiv}" if source.arxiv else ""
+    parts = (
+        f"{source.table}{arxiv}{', second hand' * source.secondary}",
+        ", ".join(table.suites),
+        ", ".join(table.backbones),
+        f"{len(table.claims)} cells",
+    )
+    return f"{table.title} [{'; '.join(parts)}]"
 
-    Where a suite and a set have one name, ``set:NAME`` is the set. Raises InputError for an
-    unknown name.
+
+def published_table(name: str) -> PublishedTable | None:
+    """The published table that `name` asks for, if it does.
+
+    ``published:NAME`` always is one, NAME where no method is called so. Raises InputError for an
+    unknown NAME after ``published:``.
     """
+    kind, _, rest = name.partition(":")
+    if kind == "published":
+        return published.find(rest)
+    return None if name in methods() else published.tables().get(name)
+
+
+def card(name: str, suite_name: str) -> dict[str, Any]:
+    """The card of a method, a suite, a suite file, a data set, a protocol or a published table.
+
+    Where a suite and a set have one name, ``set:NAME`` is the set, and ``published:NAME`` is the
+    published table where a method has it. Raises InputError for an unknown name.
+    """
+    if (table := published_table(name)) is not None:
+        return table.model_dump(mode="json")
     kind, _, rest = name.partition(":")
     if kind == "set" and rest in cards():
         return _set_card(cards()[rest])
@@ -87,8 +117,8 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
     if name in cards():
         return _set_card(cards()[name])
     if name not in methods():
-        valid = [*methods(), *datasets(), *PROTOCOLS, *cards()]
-        raise unknown("method, suite, data set or protocol", name, valid)
+        valid = [*methods(), *datasets(), *PROTOCOLS, *cards(), *published.tables()]
+        raise unknown("method, suite, data set, protocol or published table", name, valid)
     method = find_method(name)
     own = parameters(method())
     return {
@@ -110,6 +140,11 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
             for protocol in PROTOCOLS.values()
         },
         "change with": f"--set {name}.PARAMETER=VALUE",
+        **(
+            {"published table": f"bench show published:{name}"}
+            if name in published.tables()
+            else {}
+        ),
     }
 
 

@@ -213,13 +213,17 @@ def import_command(kind: str, cache_dir: Path | None, **options: Any) -> None:
 
 @cli.command("list")
 @click.argument(
-    "what", required=False, metavar="[methods|suites|shifts|sets|tables|metrics|rules|protocols]"
+    "what",
+    required=False,
+    metavar="[methods|suites|shifts|sets|tables|published|metrics|rules|protocols]",
 )
 @click.option("--data", type=PATH, help=HELP["data"])
 @JSON
 @DEBUG
 def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
-    """List methods, suites, shifts, data sets, papers' tables, metrics, rules and protocols."""
+    """List methods, suites, shifts, data sets, papers' tables in form (tables) and in numbers
+    (published), metrics, rules and protocols.
+    """
     from bench import catalogue
     from bench.paths import data_dir
 
@@ -233,10 +237,13 @@ def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
 @DEBUG
 def show_command(name: str, suite: str, as_json: bool) -> None:
     """Show the card of a method (idea, source, hyper-parameters), a suite (file), a data set
-    (where to get it, its terms, its folders) or a protocol.
+    (where to get it, its terms, its folders), a protocol or a published table.
     """
-    from bench import catalogue
+    from bench import catalogue, published_tables
 
+    if not as_json and (table := catalogue.published_table(name)):
+        say(published_tables.text(table), sys.stdout)
+        return
     _show(catalogue.card(name, suite), as_json)
 
 

@@ -181,7 +181,7 @@ def markdown(document: Document) -> str:
         parts += [f"> **{escape(warning)}**" for warning in chapter.warnings]
         parts.append("\n".join(f"- {escape(k)}: {escape(v)}" for k, v in chapter.facts))
         for table in (*chapter.tables, *chapter.curves):
-            parts += [f"### {escape(table.caption)}", _markdown_table(table)]
+            parts += [f"### {escape(table.caption)}", markdown_table(table)]
     parts += ["## How to read this", "\n".join(f"- {escape(note)}" for note in document.notes)]
     return "\n\n".join(parts) + "\n"
 
@@ -208,7 +208,8 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_\[\]~])", r"\\\1", tables.printable(text))
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table as Markdown; nothing in its texts is interpreted."""
     from tabulate import tabulate
 
     width = len(table.columns)

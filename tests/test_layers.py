@@ -27,7 +27,7 @@ LAYERS = (
      "verification"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
-     "catalogue", "session", "recheck"},
+     "catalogue", "session", "recheck", "published_tables"},
     # edge
     {"cli", "testing", "__main__"},
 )  # fmt: skip
