@@ -165,6 +165,7 @@ def _set_card(card: SetCard) -> dict[str, Any]:
             card.terms.note,
         ),
         "images": card.counts + (f"; {card.images_note}" if card.images_note else ""),
+        "images per class": card.balance or "not equal, or not known",
         "classes": classes,
         "label map": f"{card.label_map}: {card.labels}",
         "metric": card.metric,

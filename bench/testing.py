@@ -376,6 +376,8 @@ def _check_suite(cls: type[Dataset], suite: Suite) -> None:
         f"{name}: the card describes {sorted(cls.card.shifts)}, the suite has {sorted(shifts)}"
     )
     ids = [_check_split(suite.task.train, classes), _check_split(suite.task.selection, classes)]
+    for split in (suite.task.train, suite.task.selection):
+        assert split.load().manifest.first.min() >= 0, f"{split.name}: a sample has no label"
     for shift in suite.evaluations():
         columns = shift.labels.columns or tuple((i,) for i in range(classes))
         members = {c for group in columns for c in group}

@@ -145,6 +145,26 @@ def test_archives_are_those_of_the_reference(
         assert words in {"", *sizes}
 
 
+PER_CLASS = {
+    "cifar-10": {"train": 5000, "test": 1000},
+    "cifar-10.1": {"test": 200},
+    "cifar-10.2": {"train": 1000, "test": 200},
+    "cifar-100": {"train": 500, "test": 100},
+    "dtd": {"train": 40, "val": 40, "test": 40},
+    "entity-30": {"source_val": 200, "target_val": 200},
+    "food-101": {"train": 750, "test": 250},
+    "imagenet": {"val": 50},
+    "imagenet-v2": {"test": 10},
+    "stl-10": {"train": 500, "test": 800, "test_without_monkey": 800},
+}
+
+
+def test_balanced_sets_say_how_many_images_a_class_has() -> None:
+    assert {name: card.per_class for name, card in cards().items() if card.per_class} == PER_CLASS
+    assert "images per class" in bench("show", "imagenet").out
+    assert cards()["imagenet-v2"].balance == "test 10"
+
+
 CARD = (FOLDER / "imagenet-a.toml").read_text()
 
 
@@ -159,6 +179,8 @@ CARD = (FOLDER / "imagenet-a.toml").read_text()
         ("test = 7500", "test = 0", "images"),
         ("test = 7500", 'test = "unknown"', "need a note"),
         ("classes = 200", 'classes = 200\nunverified = ["val"]', "unverified"),
+        ("classes = 200", "classes = 200\nper_class = { test = 38 }", "not the images of test"),
+        ("classes = 200", "classes = 200\nper_class = { val = 1 }", "not the images of val"),
         ("c3e55429", "c3e5542", "is no md5"),
         ("c3e55429", "C3E55429", "is no md5"),
         ("{ md5 =", "{ crc32 =", "is no crc32"),
