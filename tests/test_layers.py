@@ -14,7 +14,8 @@ LAYERS = (
      "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
-     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts",
+     "oracle", "pooling", "presets", "cards", "published", "data_folder", "real_data",
+     "prompts",
      "index", "readers", "pickles", "array_reader", "binaries",
      "distortions", "corruptions", "suite_form", "suite_file", "provenance",
      "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
