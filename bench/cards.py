@@ -27,9 +27,9 @@ Count = pydantic.PositiveInt | Literal["unknown"]
 Role = Literal["ID", "shift", "transfer"]
 User = Literal[
     "archive", "wise-ft", "wise-ft guide", "VRF", "FLYP", "FLYP guide", "CaRot", "torchvision",
-    "wilds",
+    "wilds", "bench",
 ]  # fmt: skip
-"""Who lays a set out like that: its own archive once unpacked, an official code, a package."""
+"""Who lays a set out like that: its own archive once unpacked, an official code, a package, we."""
 DIGITS = {"md5": 32, "sha256": 64, "git-blob": 40}
 """Hexadecimal digits per kind of checksum; `git-blob` is what ``git hash-object FILE`` prints."""
 

@@ -356,7 +356,7 @@ def _check_card(cls: type[Dataset]) -> None:
     for field in dataclasses.fields(card):
         value = getattr(card, field.name)
         texts = list(value.values()) if isinstance(value, Mapping) else [value]
-        filled = texts and all(isinstance(t, str) and t.strip() for t in texts)
+        filled = all(isinstance(t, str) and t.strip() for t in texts)
         assert filled, f"{name}: the card's {field.name} is blank"
 
 
@@ -369,6 +369,8 @@ def _check_suite(cls: type[Dataset], suite: Suite) -> None:
     assert suite.name == name, f"{name}: its suite calls itself {suite.name!r}"
     assert len(set(suite.task.classnames)) == classes > 1, f"{name}: class names are not unique"
     assert suite.task.templates, f"{name}: no prompt template"
+    if suite.task.selection == suite.task.train:  # a part of it is held out when it is used
+        suite = suite.under(selects="selection", share=0.1, border=0)
     assert all(map(str.strip, (suite.model, suite.pretrained))), f"{name}: no default backbone"
     shifts = [shift.name for shift in suite.shifts]
     assert len({"id", *shifts}) == len(shifts) + 1, f"{name}: shift names {shifts} are not unique"

@@ -103,6 +103,8 @@ UNVERIFIED = {
     "wilds-fmow": ("id_val", "id_test", "ood_val"),
 }
 """Counts that the reference's notes do not vouch for."""
+LATER = {"sun397": {"train": 19850, "test": 19850}}
+"""Counts that are newer than the reference: those of a partition."""
 
 
 def test_there_is_a_card_for_every_set_of_the_reference(
@@ -117,7 +119,7 @@ def test_facts_are_those_of_the_reference(
 ) -> None:
     facts = reference[card.name]
     known = {split: count for split, count in card.images.items() if count != UNKNOWN}
-    assert known == facts["images"]
+    assert known == facts["images"] | LATER.get(card.name, {})
     assert (card.title, card.classes) == (facts["title"], facts["classes"])
     assert card.classes_total == facts.get("classes_total")
     assert card.shift_of == facts.get("id")
