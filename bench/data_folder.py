@@ -62,6 +62,8 @@ class DataFolder:
             raise NotFound(
                 f"{card.title}, {part}: looked for {looked}; 'bench show {name}' says how to get it"
             )
+        # Of a folder and one in it (torchvision's dtd/dtd) the inner one is meant.
+        right = [p for p in right if not any(p in other.parents for other in right)]
         if len({path.resolve() for path in right}) > 1:
             both = " and ".join(map(str, right))
             raise InputError(

@@ -29,7 +29,7 @@ LAYERS = (
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
      "catalogue", "session", "recheck", "published_tables"},
     # edge
-    {"cli", "testing", "__main__"},
+    {"cli", "cli_verify", "testing", "__main__"},
 )  # fmt: skip
 NO_TORCH = ({"leaderboard", "tables", "report", "console"}, {"torch", "open_clip", "torchvision"})
 
