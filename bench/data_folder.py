@@ -58,10 +58,8 @@ class DataFolder:
             else:
                 right.append(path)
         if not right:
-            looked = "; ".join(tried)
-            raise NotFound(
-                f"{card.title}, {part}: looked for {looked}; 'bench show {name}' says how to get it"
-            )
+            how = f"'bench show set:{name}' says how to get it"
+            raise NotFound(f"{card.title}, {part}: looked for {'; '.join(tried)}; {how}")
         if len({path.resolve() for path in right}) > 1:
             both = " and ".join(map(str, right))
             raise InputError(

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from bench.data_folder import Reason, class_folders
 from bench.errors import InputError
-from bench.paths import malformed, read_json, read_text
+from bench.paths import malformed, read_json, text_of
 from bench.readers import Classes
 
 OBJECTNET_FILES = (
@@ -32,7 +32,7 @@ def imagenet_classes() -> Classes:
     Raises InputError if either package is not installed.
     """
     ids = _package_file("timm", "data/_info/imagenet_synsets.txt")
-    return Classes(tuple(read_text(ids).split()), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
+    return Classes(tuple(text_of(ids).split()), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
 
 
 def openai_templates() -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def openai_templates() -> tuple[str, ...]:
 def subset(name: Literal["a", "r"]) -> tuple[int, ...]:
     """The 200 classes of ImageNet-A or ImageNet-R, ascending, from timm's index files."""
     path = _package_file("timm", f"data/_info/imagenet_{name}_indices.txt")
-    return tuple(sorted(map(int, read_text(path).split())))
+    return tuple(sorted(map(int, text_of(path).split())))
 
 
 def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
@@ -59,7 +59,7 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
     with malformed(ids, "{class index: line}"):
         index_of_line = {int(line): int(index) for index, line in read_json(ids).items()}
     index_of: dict[str, set[int]] = {}
-    for line, name in enumerate(read_text(lines).splitlines()):
+    for line, name in enumerate(text_of(lines).splitlines()):
         if name.strip():
             if line not in index_of_line:
                 raise InputError(f"{ids} has no class for line {line + 1} of {lines.name}")

@@ -68,7 +68,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_text(path: Path) -> str:
+def text_of(path: Path) -> str:
     """The text of a UTF-8 file. Raises InputError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
@@ -79,7 +79,7 @@ def read_text(path: Path) -> str:
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises InputError if it cannot be read."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(text_of(path))
     except (ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
 

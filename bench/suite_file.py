@@ -18,7 +18,7 @@ from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
 from bench.errors import InputError
 from bench.imagenet import imagenet_classes, openai_templates
 from bench.metrics import check
-from bench.paths import read_text
+from bench.paths import text_of
 from bench.prompts import checked
 from bench.readers import Classes, FileImages, folder_split, list_split, locate
 from bench.suite_form import ShiftForm, Source, SuiteFile, read
@@ -141,7 +141,7 @@ def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
     if raw == IMAGENET_CLASSES:
         return imagenet_classes()
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        lines = read_text(locate(_text(raw["file"]), bases)).splitlines()
+        lines = text_of(locate(_text(raw["file"]), bases)).splitlines()
         raw = [line.strip() for line in lines if line.strip()]
     if isinstance(raw, list):
         raw = _pairs((name, name) for name in raw)

@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from bench.errors import InputError, unknown
 from bench.metrics import own
-from bench.paths import read_text
+from bench.paths import text_of
 
 RESERVED = ("all", "available", "id", "ood")
 """Words of the command line and of reports, which name no suite and no shift."""
@@ -154,7 +154,7 @@ def read(path: Path) -> SuiteFile:
 def parsed(path: Path, form: type[F]) -> F:
     """The file `path` checked against a form. Raises InputError."""
     try:
-        raw = yaml.load(read_text(path), Loader=_Loader)
+        raw = yaml.load(text_of(path), Loader=_Loader)
         return form.model_validate(raw)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -24,7 +24,7 @@ from bench.dataset import LabelMap, Loaded, Split
 from bench.errors import InputError
 from bench.keys import key_of
 from bench.manifest import Manifest
-from bench.paths import malformed, read_json, read_text
+from bench.paths import malformed, read_json, text_of
 from bench.readers import Classes, named_split
 
 REACH = 10
@@ -227,7 +227,7 @@ def _ytbb_columns(path: Path, count: int) -> list[list[int]]:
 def _first_labels(path: Path) -> dict[str, int]:
     """{video and time of an anchor: its first label}, with the two swapped indices set right."""
     with malformed(path, "the columns ytid,time_ms,label"):
-        rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        rows = csv.DictReader(io.StringIO(text_of(path), newline=""))
         labels = {f"{row['ytid']}_{row['time_ms']}": int(row["label"]) for row in rows}
     return {video: SWAPPED.get(label, label) for video, label in labels.items()}
 

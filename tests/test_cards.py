@@ -157,13 +157,14 @@ PER_CLASS = {
     "food-101": {"train": 750, "test": 250},
     "imagenet": {"val": 50},
     "imagenet-v2": {"test": 10},
+    "sun397": {"train": 50, "test": 50},
     "stl-10": {"train": 500, "test": 800, "test_without_monkey": 800},
 }
 
 
 def test_balanced_sets_say_how_many_images_a_class_has() -> None:
     assert {name: card.per_class for name, card in cards().items() if card.per_class} == PER_CLASS
-    assert "images per class" in bench("show", "imagenet").out
+    assert "images per class" in bench("show", "set:imagenet").out
     assert cards()["imagenet-v2"].balance == "test 10"
 
 
@@ -237,7 +238,7 @@ def test_cards_are_frozen_and_closed(model: type[pydantic.BaseModel]) -> None:
 
 @ALL
 def test_show_prints_all_that_a_user_needs(card: SetCard) -> None:
-    result = bench("show", card.name)
+    result = bench("show", f"set:{card.name}")
     assert result.code == 0
     needed = [card.title, card.terms.licence, card.citation, *card.terms.accept, *links(card)]
     needed += [place.path for places in card.layout.folders.values() for place in places]
