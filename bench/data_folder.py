@@ -58,10 +58,8 @@ class DataFolder:
             else:
                 right.append(path)
         if not right:
-            looked = "; ".join(tried)
-            raise NotFound(
-                f"{card.title}, {part}: looked for {looked}; 'bench show {name}' says how to get it"
-            )
+            how = f"'bench show set:{name}' says how to get it"
+            raise NotFound(f"{card.title}, {part}: looked for {'; '.join(tried)}; {how}")
         # Of a folder and one in it (torchvision's dtd/dtd) the inner one is meant.
         right = [p for p in right if not any(p in other.parents for other in right)]
         if len({path.resolve() for path in right}) > 1:

@@ -6,9 +6,7 @@ the file, the field and what was expected.
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import runpy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +16,12 @@ from typing import Any
 from bench import corruptions
 from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
 from bench.errors import InputError
+from bench.imagenet import imagenet_classes, openai_templates
 from bench.metrics import check
+from bench.paths import text_of
 from bench.prompts import checked
 from bench.readers import Classes, FileImages, folder_split, list_split, locate
-from bench.suite_form import ShiftForm, Source, SuiteFile, read, text_of
+from bench.suite_form import ShiftForm, Source, SuiteFile, read
 
 OPENAI_TEMPLATES = "openai-imagenet"
 IMAGENET_CLASSES = "imagenet"
@@ -178,34 +178,6 @@ def _templates(raw: Any) -> tuple[str, ...]:
         valid = f"a list of templates such as 'a photo of a {{}}.', or {OPENAI_TEMPLATES}"
         raise InputError(f"expected {valid}; got {raw!r}")
     return checked(templates)
-
-
-def imagenet_classes() -> Classes:
-    """ImageNet's 1,000 classes: WordNet ids as keys (timm), open_clip's curated names as prompts.
-
-    Raises InputError if either package is not installed.
-    """
-    ids = _package_file("timm", "data/_info/imagenet_synsets.txt")
-    return Classes(tuple(text_of(ids).split()), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
-
-
-def openai_templates() -> tuple[str, ...]:
-    """OpenAI's 80 templates for ImageNet, from open_clip. InputError if it is not installed."""
-    return tuple(function("{}") for function in _zero_shot("OPENAI_IMAGENET_TEMPLATES"))
-
-
-def _zero_shot(name: str) -> Any:
-    """A constant of open_clip's file of names and templates, run alone: open_clip imports torch."""
-    return runpy.run_path(str(_package_file("open_clip", "zero_shot_metadata.py")))[name]
-
-
-def _package_file(package: str, name: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    places = spec.submodule_search_locations if spec is not None else None
-    for place in places or ():
-        if (Path(place) / name).is_file():
-            return Path(place) / name
-    raise InputError(f"{package} with its {name} is not installed: pip install {package}")
 
 
 # Splits

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from bench.errors import InputError, unknown
 from bench.metrics import own
+from bench.paths import text_of
 
 RESERVED = ("all", "available", "id", "ood")
 """Words of the command line and of reports, which name no suite and no shift."""
@@ -168,14 +169,6 @@ def parsed(path: Path, form: type[F]) -> F:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: no valid YAML: {reason}") from error
-
-
-def text_of(path: Path) -> str:
-    """The text of a UTF-8 file. Raises InputError if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
 
 
 class _Loader(yaml.SafeLoader):

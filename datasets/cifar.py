@@ -17,9 +17,9 @@ from bench.binaries import STL_CLASSES, cifar102, cifar_batches, stl10
 from bench.data_folder import DataFolder, Reason, class_folders, holding
 from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
 from bench.errors import InputError
+from bench.paths import text_of
 from bench.readers import Classes, tree_split
 from bench.real_data import official_templates, or_absent, real_suite, suite_card
-from bench.suite_form import text_of
 
 FILES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 IN_STL = {name: "car" if name == "automobile" else name for name in CLASSES if name != "frog"}

@@ -19,9 +19,9 @@ from bench.binaries import cifar100
 from bench.data_folder import DataFolder, NotFound, Reason, class_folders, holding
 from bench.dataset import Card, Split, Suite, Task
 from bench.errors import InputError
+from bench.paths import text_of
 from bench.readers import named_split, tree_split
 from bench.real_data import official_templates, or_absent, real_suite, suite_card
-from bench.suite_form import text_of
 
 
 def _without_cache(data: Path | None) -> DataFolder:

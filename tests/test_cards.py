@@ -157,6 +157,7 @@ PER_CLASS = {
     "food-101": {"train": 750, "test": 250},
     "imagenet": {"val": 50},
     "imagenet-v2": {"test": 10},
+    "sun397": {"train": 50, "test": 50},
     "stl-10": {"train": 500, "test": 800, "test_without_monkey": 800},
 }
 

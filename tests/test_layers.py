@@ -17,7 +17,8 @@ LAYERS = (
      "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts", "index",
      "readers", "pickles", "array_reader", "binaries", "distortions", "corruptions", "suite_form",
      "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
-     "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data"},
+     "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data",
+     "imagenet", "videos"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
