@@ -29,9 +29,9 @@ LAYERS = (
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
      "catalogue", "session",
-     "published_tables"},
+     "ledger", "published_tables"},
     # edge
-    {"cli", "testing", "__main__"},
+    {"cli", "cli_check", "testing", "__main__"},
 )  # fmt: skip
 NO_TORCH = ({"leaderboard", "tables", "report", "console"}, {"torch", "open_clip", "torchvision"})
 
