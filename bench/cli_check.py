@@ -99,7 +99,9 @@ def _reasons(entries: Sequence[Entry]) -> str:
 def _summary(entries: Sequence[Entry]) -> str:
     from bench.ledger import count
 
-    return ", ".join(f"{number} {verdict}" for verdict, number in count(entries).items())
+    models = ", ".join(sorted({entry.model for entry in entries if entry.model}))
+    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in count(entries).items())
+    return f"{verdicts}; measured with {models}"
 
 
 def _data(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -117,6 +119,7 @@ def _data(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
                 "printed": entry.claim.text,
                 "claim": share(entry.claim),
                 "ours": entry.ours,
+                "model": entry.model,
                 "seeds": entry.seeds,
                 "difference": entry.difference,
                 "tolerance": entry.tolerance,

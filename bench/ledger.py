@@ -4,7 +4,8 @@ Pure: a published table and records in, entries out. A cell counts as attempted 
 measured as it was claimed: same suite, backbone, row and given parameters, under the protocol
 that the table names, on the whole set, by a method's own row, without a watermark. Everything
 else is "not attempted", with the first thing that is otherwise, and is never reproduced, however
-well the numbers agree. Difference rows claim nothing that their two rows do not.
+well the numbers agree. Difference rows claim nothing that their two rows do not. Released weights
+that were imported onto the backbone count: some tables are evaluations of such; entries name them.
 
 **The tolerance.** Claim and ours are measured on the same images, by two models that differ at
 most in training randomness and implementation. The tolerance of an accuracy p is, per cell,
@@ -17,11 +18,12 @@ most in training randomness and implementation. The tolerance of an accuracy p i
 - p (1 - p) / n is the binomial variance of one accuracy, p the claim's. Were both measured on
   images of their own it would count twice. On the same images the difference has the variance
   2 p (1 - p) (1 - r) / n, r the correlation of being right; we assume r >= 1/2, as for two models
-  that are mostly wrong on the same images. For a mean of sets each set's share counts, all with the mean's p.
+  that are mostly wrong on the same images. For a mean of sets each set's share counts, all with
+  the mean's p.
 - s is the deviation over seeds: that of our own, if there are at least two, else `SEED_ERROR`;
   0 for rows into which no training went. S are the numbers of seeds, 1 where the source is silent.
 - As the images are the same, s alone covers a recipe that is followed exactly; the binomial part
-  is what else a set of n images cannot tell. Both together make the level higher than 95%.
+  is what else a set of n images cannot tell. Where s is right the level is above 95%.
 
 No standard error is known for an ECE, a macro-F1, a worst region or pm-0 from what is printed:
 such cells are attempted only against a tolerance that is given.
@@ -62,6 +64,7 @@ class Entry:
     ----------
     reason : why it was not attempted, else empty.
     ours : the mean over `seeds` seeds; None where nothing was attempted, as `tolerance`.
+    model : what it was measured with, as records name it.
     seed_error : the deviation over seeds that the tolerance counts with; None where the tolerance
         was given.
     """
@@ -70,6 +73,7 @@ class Entry:
     verdict: Verdict
     reason: str = ""
     ours: float | None = None
+    model: str = ""
     seeds: int = 0
     tolerance: float | None = None
     seed_error: float | None = None
@@ -82,8 +86,9 @@ class Entry:
 
 @dataclass(frozen=True)
 class _Measured:
-    """Our value of a claim by seed, and the number of samples of each of its sets."""
+    """Our value of a claim by seed, the number of samples of each of its sets, and the model."""
 
+    model: str
     values: Mapping[Seed, float]
     sizes: Mapping[str, int]
 
@@ -155,7 +160,7 @@ def _entry(
     gap = abs(ours - share(claim))
     holds = gap <= allowed or isclose(gap, allowed, abs_tol=1e-9)
     verdict: Verdict = "reproduced" if holds else "not reproduced"
-    return Entry(claim, verdict, "", ours, seeds, allowed, seed_error)
+    return Entry(claim, verdict, "", ours, measured.model, seeds, allowed, seed_error)
 
 
 def _tolerance(claim: Claim, measured: _Measured, seed_error: float) -> float:
@@ -183,7 +188,7 @@ def _measured(
             return f"not comparable: {remark.text}"
     if claim.row.in_hindsight:
         return "not comparable: chosen in hindsight on the test sets"
-    by_set: dict[str, list[Record]] = {}
+    by_set: dict[str, Sequence[Record]] = {}
     for name in weights(claim.column.dataset):
         if name not in PLACES:
             return f"no suite of bench has {name}"
@@ -197,7 +202,12 @@ def _measured(
         return "its sets were measured with different seeds"
     parts = weights(claim.column.dataset).items()
     means = {s: sum(float(w) * values[name][s] for name, w in parts) for s in seeds[0]}
-    return _Measured(means, {name: found[0].n for name, found in by_set.items()})
+    models = _all(record.model for found in by_set.values() for record in found)
+    return _Measured(models, means, {name: found[0].n for name, found in by_set.items()})
+
+
+Step = tuple[Callable[[Where], bool], Callable[[Sequence[Record]], str]]
+"""What must hold of a record, and what to say if it holds of none that came so far."""
 
 
 def _matching(
@@ -206,19 +216,34 @@ def _matching(
     place: Place,
     records: Sequence[Record],
     missing: Sequence[Missing],
-) -> list[Record] | str:
+) -> Sequence[Record] | str:
     """The records that measure a claim on one set, or the first thing that is otherwise."""
+    steps = _steps(claim, protocol, place)
+    for absent in missing:
+        if all(holds(absent) for holds, _ in steps):
+            seed = "" if absent.seed is None else f" with seed {absent.seed}"
+            return f"missing{seed}: {absent.reason}"
+    left = records
+    for holds, reason in steps:
+        kept = [record for record in left if holds(record)]
+        if not kept:
+            return reason(left)
+        left = kept
+    return left
+
+
+def _steps(claim: Claim, protocol: str, place: Place) -> tuple[Step, ...]:
     row, model = claim.row, MODELS[claim.backbone]
     method, _, base = (row.ours or "").partition(":")
     what = _what(claim)
     expected = _expected(place)
-    steps: tuple[tuple[Callable[[Where], bool], Callable[[list[Record]], str]], ...] = (
+    return (
         (
             lambda r: r.suite == place.suite,
             lambda rs: f"the run is of {_all(r.suite for r in rs)}, the claim of {place.suite}",
         ),
         (
-            lambda r: r.model == model,
+            lambda r: r.model == model or r.model.startswith(f"{model}, imported "),
             lambda rs: f"measured with {_all(r.model for r in rs)}, the claim is of {model}",
         ),
         (
@@ -247,17 +272,6 @@ def _matching(
             lambda rs: f"{_all(str(r.n) for r in rs)} samples, the set has {expected}",
         ),
     )
-    for absent in missing:
-        if all(holds(absent) for holds, _ in steps):
-            seed = "" if absent.seed is None else f" with seed {absent.seed}"
-            return f"missing{seed}: {absent.reason}"
-    left = list(records)
-    for holds, reason in steps:
-        kept = [record for record in left if holds(record)]
-        if not kept:
-            return reason(left)
-        left = kept
-    return left
 
 
 def _measures(record: Record, claim: Claim) -> bool:

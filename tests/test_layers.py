@@ -33,7 +33,10 @@ LAYERS = (
     # edge
     {"cli", "cli_check", "testing", "__main__"},
 )  # fmt: skip
-NO_TORCH = ({"leaderboard", "tables", "report", "console"}, {"torch", "open_clip", "torchvision"})
+NO_TORCH = (
+    {"leaderboard", "tables", "report", "console", "ledger", "published_tables"},
+    {"torch", "open_clip", "torchvision"},
+)
 
 
 def layer(module: str) -> int:

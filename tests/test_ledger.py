@@ -193,6 +193,15 @@ def test_a_mean_needs_its_sets_with_the_same_seeds() -> None:
     assert "different seeds" in entry(entries, "e2e-ft", "avg5").reason
 
 
+def test_released_weights_on_the_backbone_count_and_are_named() -> None:
+    table = find("vrf-table2")
+    entries = ledger(table, records_of(table, model="ViT-B-16/openai, imported released"))
+    assert {e.model for e in entries} == {"ViT-B-16/openai, imported released"}
+    assert count(entries)["reproduced"] == 70
+    other = ledger(table, records_of(table, model="ViT-B-16-336/openai, imported released"))
+    assert count(other)["not attempted"] == 70
+
+
 def test_records_that_contradict_each_other_are_refused() -> None:
     records = records_of(TABLE)
     other = records[0].model_copy(update={"value": 0.1})
