@@ -27,9 +27,9 @@ Count = pydantic.PositiveInt | Literal["unknown"]
 Role = Literal["ID", "shift", "transfer"]
 User = Literal[
     "archive", "wise-ft", "wise-ft guide", "VRF", "FLYP", "FLYP guide", "CaRot", "torchvision",
-    "wilds",
+    "wilds", "bench",
 ]  # fmt: skip
-"""Who lays a set out like that: its own archive once unpacked, an official code, a package."""
+"""Who lays a set out like that: its own archive once unpacked, an official code, a package, we."""
 DIGITS = {"md5": 32, "sha256": 64, "git-blob": 40}
 """Hexadecimal digits per kind of checksum; `git-blob` is what ``git hash-object FILE`` prints."""
 
@@ -151,6 +151,7 @@ class SetCard(_Strict):
     needs : the set whose images it is made of, where it has none of its own.
     source : its page, for people.
     images : {split: number of images}; `unverified` names those that no source confirmed.
+    per_class : {split: images of each class}, of the splits in which all classes have as many.
     classes : that are evaluated; `classes_total` : where it has more.
     label_map : `LabelMap.kind` of its labels seen from `shift_of`, or from its own ID split.
     labels : that map in words.
@@ -169,6 +170,7 @@ class SetCard(_Strict):
     images: dict[Text, Count] = pydantic.Field(min_length=1)
     unverified: tuple[Text, ...] = ()
     images_note: Text | None = None
+    per_class: dict[Text, pydantic.PositiveInt] = {}
     classes: pydantic.PositiveInt
     classes_total: pydantic.PositiveInt | None = None
     label_map: Literal["identity", "subset", "many-to-one"]
@@ -188,6 +190,10 @@ class SetCard(_Strict):
             raise ValueError(f"unverified {self.unverified} are not among {tuple(self.images)}")
         if (self.unverified or UNKNOWN in self.images.values()) and self.images_note is None:
             raise ValueError("unknown or unverified counts need a note")
+        for split, each in self.per_class.items():
+            whole = [each * count for count in (self.classes, self.classes_total) if count]
+            if self.images.get(split) not in whole:
+                raise ValueError(f"per_class: {each} of each class are not the images of {split}")
         if len({archive.file for archive in self.archives}) < len(self.archives):
             raise ValueError("two archives of one name")
         return self
@@ -205,6 +211,11 @@ class SetCard(_Strict):
             number = count if isinstance(count, str) else f"{count:,}"
             said.append(f"{split} {number}{' (unverified)' * (split in self.unverified)}")
         return ", ".join(said)
+
+    @property
+    def balance(self) -> str:
+        """The images of each class in words: ``train 5,000, test 1,000``; empty if they differ."""
+        return ", ".join(f"{split} {each:,}" for split, each in self.per_class.items())
 
     @property
     def download(self) -> str:

@@ -21,7 +21,7 @@ from bench.presets import PRESETS
 from bench.protocol import PROTOCOLS, Protocol
 from bench.published import PublishedTable
 from bench.records import Missing, Record
-from bench.registry import datasets, find_dataset, find_method, methods
+from bench.registry import ALIASES, datasets, find_dataset, find_method, methods
 from bench.request import find_suites, is_suite_file
 from bench.selection import RULES
 from bench.session import Estimate
@@ -41,7 +41,7 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
         raise unknown("kind", what, KINDS)
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "methods": lambda: {n: m.summary for n, m in methods().items()},
-        "suites": lambda: {n: _suite_line(n, data) for n in datasets()},
+        "suites": lambda: _suites(data),
         "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
         "sets": lambda: {n: _set_line(c) for n, c in cards().items()},
         "tables": lambda: {n: p.title for n, p in PRESETS.items()},
@@ -56,6 +56,12 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
 def _chosen_on(protocol: Protocol) -> str:
     where = {"selection": "the selection split", "test": "the ID test set, as published codes do"}
     return f"everything is chosen on {where[protocol.selects]}"
+
+
+def _suites(data: Path | None) -> dict[str, str]:
+    """A line about every suite, then about names for several."""
+    lines = {name: _suite_line(name, data) for name in datasets()}
+    return lines | {name: f"all of {', '.join(own)}" for name, own in ALIASES.items()}
 
 
 def _suite_line(name: str, data: Path | None) -> str:
@@ -165,6 +171,7 @@ def _set_card(card: SetCard) -> dict[str, Any]:
             card.terms.note,
         ),
         "images": card.counts + (f"; {card.images_note}" if card.images_note else ""),
+        "images per class": card.balance or "not equal, or not known",
         "classes": classes,
         "label map": f"{card.label_map}: {card.labels}",
         "metric": card.metric,

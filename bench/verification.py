@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,10 +22,10 @@ from PIL import Image
 from bench.cards import SetCard, cards
 from bench.data_folder import DataFolder, NotFound
 from bench.dataset import Split, Suite
-from bench.errors import BenchError, InputError, one_line, unknown
+from bench.errors import InputError, one_line, unknown
 from bench.paths import write_atomic
-from bench.readers import SUFFIXES, shortened
-from bench.registry import datasets
+from bench.readers import SUFFIXES
+from bench.registry import find_dataset
 
 MANIFESTS = "bench-manifests"
 """The folder of the lists of hashes, in the data folder."""
@@ -75,7 +75,7 @@ class Inspector:
     def _suite(self, name: str) -> Suite | InputError:
         if name not in self._opened:
             try:
-                found = datasets()[name]().suite(self.folder.root, self.folder.cache)
+                found = find_dataset(name)().suite(self.folder.root, self.folder.cache)
                 self._opened[name] = found
             except InputError as error:
                 self._opened[name] = error
@@ -126,21 +126,24 @@ class Inspector:
         yet, it is written.
         """
         found = self.status(name)
-        problems, notes = list(found.problems), list(found.notes)
-        for part, place in found.places.items():
+        problems = list(found.problems)
+        now: dict[str, str] = {}
+        for place in {path.resolve(): path for path in found.places.values()}.values():
             wrong, hashes = _read(place, progress)
             problems += wrong
-            path = manifest_path(self.folder, name, part)
-            known = read_manifest(path)
-            now = {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
-            if known is not None:
-                problems += _compared(known, now)
-            elif not problems:
-                write_manifest(path, now)
-                notes.append(f"{part}: hashes of {len(now):,} files recorded in {path}")
-        problems = list(dict.fromkeys(problems))
-        return Finding(
-            name, found.places, found.splits, tuple(problems), found.unchecked, tuple(notes)
+            now |= {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
+        path = manifest_path(self.folder, name)
+        known = read_manifest(path)
+        if known is not None:
+            problems += _compared(known, now)
+        note = f"{len(now):,} files are as recorded in {path}"
+        if known is None and now and not problems:
+            write_manifest(path, now)
+            note = f"hashes of {len(now):,} files recorded in {path}"
+        return replace(
+            found,
+            problems=tuple(dict.fromkeys(problems)),
+            notes=(note,) if now and not problems else (),
         )
 
 
@@ -161,9 +164,9 @@ def named(names: Sequence[str]) -> tuple[str, ...]:
 # Files and their hashes
 
 
-def manifest_path(folder: DataFolder, name: str, part: str) -> Path:
-    """Where the hashes of a part of a set are kept."""
-    return (folder.root or Path()) / MANIFESTS / f"{name}.{part}.sha256"
+def manifest_path(folder: DataFolder, name: str) -> Path:
+    """Where the hashes of a set's files are kept."""
+    return (folder.root or Path()) / MANIFESTS / f"{name}.sha256"
 
 
 def read_manifest(path: Path) -> dict[str, str] | None:
@@ -257,12 +260,3 @@ def _file(path: Path) -> tuple[str, str]:
     except Exception as error:  # a decoder may raise anything on a broken file
         return mark, one_line(error)
     return mark, ""
-
-
-def summary(finding: Finding) -> BenchError | None:
-    """The error that a set's problems are, in a line."""
-    from bench.errors import DataError
-
-    if not finding.problems:
-        return None
-    return DataError(f"{finding.name}: {shortened(finding.problems, 3)}")

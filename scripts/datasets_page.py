@@ -69,6 +69,7 @@ def _section(card: SetCard) -> str:
         "",
         *_terms(card),
         f"- **Images**: {_text(card.counts)}{_remark(card.images_note)}",
+        *([f"- **Images per class**: {_text(card.balance)}"] if card.per_class else []),
         f"- **Labels**: {_classes(card)}, {card.label_map}: {_text(card.labels)}",
         f"- **Metric**: {_text(card.metric)}",
         "- **Archives**",

@@ -14,11 +14,10 @@ LAYERS = (
      "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
-     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts",
-     "index", "readers", "pickles", "array_reader", "binaries",
-     "distortions", "corruptions", "suite_form", "suite_file", "provenance",
-     "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
-     "outputs_form", "outputs_file"},
+     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts", "index",
+     "readers", "pickles", "array_reader", "binaries", "distortions", "corruptions", "suite_form",
+     "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
+     "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
@@ -28,10 +27,9 @@ LAYERS = (
      "verification"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
-     "catalogue", "session",
-     "ledger", "published_tables"},
+     "catalogue", "session", "recheck", "ledger", "published_tables"},
     # edge
-    {"cli", "cli_check", "testing", "__main__"},
+    {"cli", "cli_check", "cli_verify", "testing", "__main__"},
 )  # fmt: skip
 NO_TORCH = (
     {"leaderboard", "tables", "report", "console", "ledger", "published_tables"},

@@ -1,0 +1,258 @@
+"""What docs/statistics.md says was simulated: `python scripts/simulations.py` prints its tables.
+
+Samples have a difficulty that all rows share, a part of it that is a row's own, and noise that is
+new in every training; a row is right where their sum is below its threshold. Trainings move the
+threshold, on all sets alike in part. So rows agree on most samples, as trained models do, and every
+true mean is known exactly.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+from scipy.stats import norm
+
+from bench.manifest import single_label
+from bench.metrics import ece
+from bench.ranking import FALSE_WINS, gram, pairwise, wins
+from bench.stats import Moments, bootstrap, estimate
+
+SHARED, OWN, NOISE = 0.8, 0.33, 0.5
+"""Standard deviations of the three parts of a sample's difficulty; together about 1."""
+TOTAL = float(np.sqrt(SHARED**2 + OWN**2 + NOISE**2))
+TYPES = 16
+"""Kinds of samples, each with a fixed probability of being right for either row."""
+IN_COMMON = 0.5
+"""Share of a training's variance that is the same on all sets."""
+AT_ONCE = 500
+"""Repetitions held in memory."""
+ACCURACIES = (0.75, 0.72)
+"""Of two rows whose difference is estimated."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A cell of the grid; `spread` is the standard deviation over trainings, in points.
+
+    `free` makes the second row one without seeds.
+    """
+
+    seeds: int
+    n: int
+    spread: float
+    sets: int
+    free: bool = False
+
+
+GRID = tuple(
+    Setting(seeds, n, spread, sets, free)
+    for seeds, n, spread, free, sets in product(
+        (1, 3, 5), (500, 5000), (0.0, 0.3, 1.0), (False, True), (1, 4)
+    )
+)
+
+
+def coverage(setting: Setting, repeats: int, seed: int, level: float = 0.95) -> float:
+    """How often the interval of a difference of two rows holds the true one.
+
+    That is the mean over all trainings, for one seed that of the trainings at hand.
+    """
+    rng, held = np.random.default_rng(seed), 0
+    for start in range(0, repeats, AT_ONCE):
+        shape = (min(AT_ONCE, repeats - start), 2, setting.seeds)
+        found, truths = [], []
+        for moved in _moves(rng, setting, shape):
+            right, truth = _probabilities(rng, moved, setting)
+            found.append(_drawn(rng, right, setting))
+            truths.append(truth)
+        low, high = estimate(found).interval(level)
+        truth = np.mean(truths, axis=0)
+        held += int(((low <= truth) & (truth <= high)).sum())
+    return held / repeats
+
+
+def _moves(
+    rng: np.random.Generator, setting: Setting, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """[sets, *shape]: by how much trainings move thresholds."""
+    slope = norm.pdf(norm.ppf(ACCURACIES[0])) / TOTAL
+    common, own = rng.normal(size=shape), rng.normal(size=(setting.sets, *shape))
+    mixed = np.sqrt(IN_COMMON) * common + np.sqrt(1 - IN_COMMON) * own
+    if setting.free:
+        mixed[:, :, 1] = 0
+    return mixed * (setting.spread / 100 / slope)
+
+
+def _probabilities(
+    rng: np.random.Generator, moved: NDArray[np.float64], setting: Setting
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of being right, by training and type of sample [R, 2, S, K], and the true difference [R]."""
+    shared, own = rng.normal(size=TYPES) * SHARED, rng.normal(size=(2, TYPES)) * OWN
+    place = norm.ppf(ACCURACIES)[:, None] * TOTAL - shared - own  # [2, K]
+    right = ndtr((place[None, :, None] + moved[..., None]) / NOISE)
+    if setting.seeds == 1:
+        rows = right.mean(axis=(-2, -1))
+        return right, rows[:, 0] - rows[:, 1]
+    slope = norm.pdf(norm.ppf(ACCURACIES[0])) / TOTAL
+    scale = setting.spread / 100 / slope * np.array([1.0, 0.0 if setting.free else 1.0])
+    rows = ndtr(place / np.sqrt(NOISE**2 + scale[:, None] ** 2)).mean(axis=-1)
+    return right, np.full(len(moved), rows[0] - rows[1])
+
+
+def _drawn(rng: np.random.Generator, right: NDArray[np.float64], setting: Setting) -> Moments:
+    """The moments of differences on one set of n samples, drawn by how often each d [S] occurs."""
+    one, other = right[:, 0], right[:, 1]  # [R, S, K]
+    if setting.free:  # the other row is right or wrong once, for all seeds
+        none = np.zeros_like(one)
+        cases = (
+            (other[:, 0], np.stack([1 - one, one, none])),
+            (1 - other[:, 0], np.stack([none, 1 - one, one])),
+        )
+    else:
+        lost, won = (1 - one) * other, one * (1 - other)
+        cases = ((np.ones_like(one[:, 0]), np.stack([lost, 1 - lost - won, won])),)
+    chance = np.zeros((len(right), 3**setting.seeds))
+    for start, by_sign in cases:  # by_sign [3, R, S, K]: of d = -1, 0, 1
+        tree = start[:, None]  # [R, 3^s, K]
+        for s in range(setting.seeds):
+            tree = np.concatenate([tree * sign[:, s][:, None] for sign in by_sign], axis=1)
+        chance += tree.mean(axis=-1)
+    kinds = np.array(list(product((-1, 0, 1), repeat=setting.seeds)))[:, ::-1]  # [3^S, S]
+    counts = rng.multinomial(setting.n, chance / chance.sum(axis=1, keepdims=True)) * 1.0
+    pairs = (kinds[:, :, None] * kinds[:, None]).reshape(len(kinds), -1) * 1.0
+    products = (counts @ pairs).reshape(-1, setting.seeds, setting.seeds)
+    return Moments(setting.n, counts @ (kinds * 1.0), products, 1 / setting.sets)
+
+
+def rankings(
+    setting: Setting, advantages: tuple[float, ...], repeats: int, seed: int
+) -> NDArray[np.bool_]:
+    """`better` [R, m, m] of rows whose true accuracies are 70% and `advantages` points more."""
+    rng, m = np.random.default_rng(seed), len(advantages)
+    betters = []
+    at_once = max(1, 4_000_000 // (m * setting.seeds * setting.n))
+    for start in range(0, repeats, at_once):
+        moves = _moves(rng, setting, (min(at_once, repeats - start), m, setting.seeds))
+        bits = (_bits(rng, moved, advantages, setting) for moved in moves)
+        found = pairwise([gram(right, 1 / setting.sets) for right in bits], m)
+        betters.append(wins(found, m, FALSE_WINS))
+    return np.concatenate(betters)
+
+
+def _bits(
+    rng: np.random.Generator,
+    moved: NDArray[np.float64],
+    advantages: tuple[float, ...],
+    setting: Setting,
+) -> NDArray[np.float32]:
+    """[R, m, S, n]: who is right. Thresholds are such that the means over trainings are exact."""
+    count, m, seeds = moved.shape
+    slope = norm.pdf(norm.ppf(ACCURACIES[0])) / TOTAL
+    width = np.sqrt(TOTAL**2 + (setting.spread / 100 / slope) ** 2)
+    place = norm.ppf(0.7 + np.array(advantages) / 100) * width
+    shape = (count, m, seeds, setting.n)
+    hard = rng.standard_normal(shape, dtype=np.float32) * np.float32(NOISE)
+    hard += rng.standard_normal((count, m, 1, setting.n), dtype=np.float32) * np.float32(OWN)
+    hard += rng.standard_normal((count, 1, 1, setting.n), dtype=np.float32) * np.float32(SHARED)
+    return (hard < (place[:, None] + moved)[..., None]).astype(np.float32)
+
+
+def false_wins(better: NDArray[np.bool_], advantages: tuple[float, ...]) -> float:
+    """How often any row is said to be better than one that is as good or better."""
+    gained = np.array(advantages)
+    is_false = gained[:, None] <= gained[None, :]
+    return float((better & is_false).any(axis=(1, 2)).mean())
+
+
+def found_wins(better: NDArray[np.bool_], advantages: tuple[float, ...], points: float) -> float:
+    """The share of pairs that are `points` apart of which that is said."""
+    gained = np.array(advantages)
+    is_pair = np.isclose(gained[:, None] - gained[None, :], points)
+    return float(better[:, is_pair].mean())
+
+
+def ece_coverage(n: int, repeats: int, seed: int, draws: int = 300) -> tuple[float, float]:
+    """How often the interval of an ECE of 15 bins holds the true one, and by plain percentiles."""
+    rng = np.random.default_rng(seed)
+    held = np.zeros(2)
+    truth = _ece_of(*_predictions(rng, len(IDS)))
+    for again in range(repeats):
+        log_probs, labels = _predictions(rng, n)
+
+        def statistic(rows: NDArray[np.int64]) -> float:
+            return _ece_of(log_probs[rows], labels[rows])  # noqa: B023
+
+        low, high = bootstrap(statistic, n, draws=draws, seed=again)
+        value = statistic(np.arange(n))
+        held += [low <= truth <= high, 2 * value - high <= truth <= 2 * value - low]
+    return float(held[0] / repeats), float(held[1] / repeats)
+
+
+def _predictions(rng: np.random.Generator, n: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Log-probabilities [n, 2] of a model that is too sure of itself, and labels."""
+    logit = np.abs(rng.normal(1.5, 1.0, n))
+    confidence = 1 / (1 + np.exp(-logit))
+    labels = (rng.random(n) > 1 / (1 + np.exp(-0.75 * logit))).astype(np.int64)
+    return np.log(np.stack([confidence, 1 - confidence], axis=1)), labels
+
+
+def _ece_of(log_probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    return ece(log_probs, single_label(IDS[: len(labels)], labels), bins=15)
+
+
+IDS = tuple(map(str, range(1_000_000)))
+NULL = (0.0,) * 8
+HALVES = (0.0,) * 4 + (3.0,) * 4
+STAIRS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+RANKED = (
+    Setting(1, 1000, 0.0, 4),
+    Setting(3, 1000, 0.0, 4),
+    Setting(3, 1000, 0.3, 4),
+    Setting(3, 1000, 1.0, 4),
+    Setting(5, 1000, 0.3, 4),
+    Setting(5, 1000, 1.0, 4),
+)
+
+
+def _tables(repeats: int, ranked: int) -> Iterator[str]:
+    yield f"Coverage of 95% intervals of a difference, in percent, {repeats} repetitions each."
+    yield ""
+    yield "| seeds | samples | seed sd | 1 set | 4 sets | 1 set, seed-free | 4 sets, seed-free |"
+    yield "|--:|--:|--:|--:|--:|--:|--:|"
+    for row in zip(*[iter(GRID)] * 4, strict=True):
+        shown = " | ".join(f"{100 * coverage(setting, repeats, seed=7):.1f}" for setting in row)
+        yield f"| {row[0].seeds} | {row[0].n} | {row[0].spread} | {shown} |"
+    yield ""
+    yield f"Ranking: any false win, and wins found by distance, in percent, {ranked} repetitions."
+    yield ""
+    apart = (0.5, 1.0, 2.0, 4.0, 8.0)
+    named = " | ".join(f"{points:g} points" for points in apart)
+    yield f"| seeds | seed sd | 8 equal rows | 4 and 4 | {named} |"
+    yield "|--:|--:|--:|--:|" + "--:|" * len(apart)
+    for setting in RANKED:
+        null = rankings(setting, NULL, ranked, seed=8)
+        halves = rankings(setting, HALVES, ranked, seed=9)
+        stairs = rankings(setting, STAIRS, ranked, seed=10)
+        cells = [false_wins(null, NULL), false_wins(halves, HALVES)]
+        cells += [found_wins(stairs, STAIRS, points) for points in apart]
+        shown = " | ".join(f"{100 * cell:.1f}" for cell in cells)
+        yield f"| {setting.seeds} | {setting.spread} | {shown} |"
+    yield ""
+    yield "ECE: coverage of the bootstrap interval, and of plain percentiles, in percent."
+    yield ""
+    yield "| samples | interval | percentiles |"
+    yield "|--:|--:|--:|"
+    for n in (500, 5000):
+        basic, plain = ece_coverage(n, 300, seed=11)
+        yield f"| {n} | {100 * basic:.1f} | {100 * plain:.1f} |"
+
+
+if __name__ == "__main__":
+    for line in _tables(*map(int, sys.argv[1:3] or (4000, 1000))):
+        print(line, flush=True)
