@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench import __version__
+from bench.cli_check import check_command
 from bench.errors import BenchError, CellError, InputError, one_line
 from bench.processes import is_first_process
 from bench.streams import say
@@ -266,6 +267,9 @@ def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
     presets = dict.fromkeys(preset for run in runs for preset in read_presets(run))
     for path in report.write(target, records.values(), missing, tuple(presets)):
         say(str(path), sys.stdout)
+
+
+cli.add_command(check_command)
 
 
 def _session(options: dict[str, Any]) -> Session:

@@ -28,11 +28,14 @@ LAYERS = (
      "verification"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
-     "catalogue", "session", "recheck", "published_tables"},
+     "catalogue", "session", "recheck", "ledger", "published_tables"},
     # edge
-    {"cli", "cli_verify", "testing", "__main__"},
+    {"cli", "cli_check", "cli_verify", "testing", "__main__"},
 )  # fmt: skip
-NO_TORCH = ({"leaderboard", "tables", "report", "console"}, {"torch", "open_clip", "torchvision"})
+NO_TORCH = (
+    {"leaderboard", "tables", "report", "console", "ledger", "published_tables"},
+    {"torch", "open_clip", "torchvision"},
+)
 
 
 def layer(module: str) -> int:

@@ -369,3 +369,17 @@ def test_an_unknown_table_suggests_the_nearest() -> None:
 def test_forms_are_frozen_and_closed(model: type[pydantic.BaseModel]) -> None:
     assert model.model_config["frozen"]
     assert model.model_config["extra"] == "forbid"
+
+
+def test_the_page_names_every_table_with_a_remark_of_a_slip() -> None:
+    page = (ROOT / "docs" / "published.md").read_text()
+    wrong = {table.name for table in tables().values() if "arithmetic" in _kinds(table)}
+    assert wrong == {table for table, _, _ in WRONG}
+    for name in wrong - {"vrf-table1-poster"}:
+        assert f"`{name}`" in page
+    cells = sum(len(table.claims) for table in tables().values())
+    assert f"{len(tables())} of them with {cells:,} cells" in page
+
+
+def _kinds(table: PublishedTable) -> set[str]:
+    return {remark.kind for remark in table.remarks}
