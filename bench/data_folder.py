@@ -58,10 +58,9 @@ class DataFolder:
             else:
                 right.append(path)
         if not right:
-            looked = "; ".join(tried)
-            raise NotFound(
-                f"{card.title}, {part}: looked for {looked}; 'bench show {name}' says how to get it"
-            )
+            looked = f"looked for {'; '.join(tried)}"
+            hint = f"'bench show set:{name}' says how to get it"
+            raise NotFound(f"{card.title}, {part}: {looked}; {hint}")
         # Of a folder and one in it (torchvision's dtd/dtd) the inner one is meant.
         right = [p for p in right if not any(p in other.parents for other in right)]
         if len({path.resolve() for path in right}) > 1:
