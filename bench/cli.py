@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from bench.session import Session
 
 HELP = {
-    "suite": "Suites, comma separated: names, a suite file (my.yaml), or 'available' for all "
+    "suite": "Suites, comma separated: names ('transfer' for the five transfer sets, dtd=3 for an "
+    "official partition), a suite file (my.yaml), or 'available' for all "
     "whose data is found (mini if there is none); NAME+corruptions has the ID test images "
     "corrupted as its shifts, NAME+corruptions=3 those of severity 3. [default: mini]",
     "table": "The rows of a paper's table, shown in its form: vrf-table1 or carot-slides; in place "
