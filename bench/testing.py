@@ -367,7 +367,7 @@ def _splits(suite: Suite) -> list[Split]:
 def _check_suite(cls: type[Dataset], suite: Suite) -> None:
     name, classes = cls.name, len(suite.task.classnames)
     assert suite.name == name, f"{name}: its suite calls itself {suite.name!r}"
-    assert len(set(suite.task.classnames)) == classes > 1, f"{name}: class names are not unique"
+    assert classes > 1 and all(map(str.strip, suite.task.classnames)), f"{name}: a blank class name"
     assert suite.task.templates, f"{name}: no prompt template"
     if suite.task.selection == suite.task.train:  # a part of it is held out when it is used
         suite = suite.under(selects="selection", share=0.1, border=0)
