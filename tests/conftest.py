@@ -13,7 +13,7 @@ from commands import SMALL, Finished, bench
 from filelock import FileLock
 
 from bench.data_folder import SYNTHETIC
-from bench.synthetic import cifar, transfer
+from bench.synthetic import cifar, make, transfer
 
 # As `bench.cli.main` does before torch is imported: no spinning beside other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -52,6 +52,18 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         return make
 
     monkeypatch.setattr("bench.session._engine_maker", refuse)
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic copies of all data sets, made once for all test processes; not to be changed."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with FileLock(shared / "synthetic.lock"):
+        if not (shared / "synthetic" / SYNTHETIC).exists():
+            make(shared / "synthetic")
+    return shared / "synthetic"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,185 @@
+"""bench data status and verify: what is planted is found, file by file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bench.cards import cards
+from bench.data_folder import DataFolder
+from bench.verification import MANIFESTS, Finding, Inspector
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> Path:
+    """Synthetic copies of a few sets, verified once: their hashes are recorded."""
+    root = tmp_path_factory.mktemp("recorded") / "data"
+    shutil.copytree(synthetic, root, symlinks=True)
+    inspector = Inspector(DataFolder(root, root.parent / "cache"))
+    for name in SETS:
+        assert inspector.verify(name).problems == ()
+    return root
+
+
+SETS = ("imagenet-a", "imagenet-v2", "food-101", "cifar-10", "wilds-fmow", "objectnet")
+
+
+@pytest.fixture
+def data(recorded: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy to be damaged."""
+    root = tmp_path / "data"
+    shutil.copytree(recorded, root, symlinks=True)
+    yield root
+    shutil.rmtree(root)
+
+
+def verified(root: Path, name: str) -> Finding:
+    return Inspector(DataFolder(root, root.parent / "cache")).verify(name)
+
+
+@pytest.mark.parametrize("name", cards())
+def test_every_synthetic_copy_is_complete(name: str, synthetic: Path, tmp_path: Path) -> None:
+    found = Inspector(DataFolder(synthetic, tmp_path)).status(name)
+    assert (found.state, found.problems) == ("complete", ())
+    assert found.splits
+
+
+def images(folder: Path) -> list[Path]:
+    kinds = (".jpg", ".jpeg", ".png")
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in kinds)
+
+
+def missing(folder: Path) -> list[Path]:
+    path = images(folder)[3]
+    path.unlink()
+    return [path]
+
+
+def truncated(folder: Path) -> list[Path]:
+    path = images(folder)[5]
+    path.write_bytes(path.read_bytes()[:-60])
+    return [path]
+
+
+def one_byte(folder: Path) -> list[Path]:
+    path = images(folder)[-1]
+    bytes_ = bytearray(path.read_bytes())
+    bytes_[len(bytes_) // 2] ^= 1
+    path.write_bytes(bytes(bytes_))
+    return [path]
+
+
+def other_picture(folder: Path) -> list[Path]:
+    path = images(folder)[0]
+    Image.new("RGB", (24, 20), "red").save(path)
+    return [path]
+
+
+def swapped(folder: Path) -> list[Path]:
+    one, two = sorted(p for p in folder.iterdir() if p.is_dir())[1:3]
+    held = folder / "held"
+    one.rename(held)
+    two.rename(one)
+    held.rename(two)
+    return [one, two]
+
+
+def extra_class(folder: Path) -> list[Path]:
+    first = images(folder)[0]
+    path = folder / "n99999999" / "n99999999_1.jpg"
+    path.parent.mkdir()
+    shutil.copy(first, path)
+    return [path]
+
+
+def web_page(folder: Path) -> list[Path]:
+    path = images(folder)[2]
+    path.write_text("<!doctype html><html><body>Not found</body></html>")
+    return [path]
+
+
+FAULTS = (missing, truncated, one_byte, other_picture, swapped, extra_class, web_page)
+FOLDERS = {
+    "imagenet-a": "imagenet-a",
+    "imagenet-v2": "imagenetv2-matched-frequency-format-val",
+    "food-101": "food-101/images",
+    "wilds-fmow": "fmow_v1.1/images",
+    "objectnet": "objectnet-1.0/images",
+}
+HAVE_CLASSES = ("imagenet-a", "imagenet-v2", "food-101", "objectnet")
+CASES = [
+    (name, fault)
+    for name in FOLDERS
+    for fault in FAULTS
+    if name in HAVE_CLASSES or fault not in (swapped, extra_class)
+]
+
+
+@pytest.mark.parametrize(("name", "fault"), CASES, ids=lambda v: getattr(v, "__name__", v))
+def test_every_planted_fault_is_found_and_named(
+    name: str, fault: Callable[[Path], list[Path]], data: Path
+) -> None:
+    places = fault(data / FOLDERS[name])
+    found = verified(data, name)
+    assert found.state == "incomplete or altered"
+    for place in places:
+        relative = place.relative_to(data).as_posix()
+        assert any(relative in problem for problem in found.problems), found.problems
+    # Nothing else is accused: every problem is of a planted path, or of the set's counts.
+    named = [p.relative_to(data).as_posix() for p in places]
+    accused = [p for p in found.problems if p.startswith(("missing", "altered", "not part"))]
+    assert all(any(one in problem for one in named) for problem in accused)
+
+
+def test_the_others_are_not_accused(data: Path) -> None:
+    missing(data / FOLDERS["imagenet-a"])
+    assert verified(data, "imagenet-v2").state == "complete"
+
+
+def test_a_swapped_label_folder_of_imagenet_is_found_without_hashes(data: Path) -> None:
+    folder = data / "imagenet" / "train"
+    assert folder.is_dir()
+    swapped(folder)
+    problems = verified(data, "imagenet").problems
+    assert any("in the folder of another class" in problem for problem in problems)
+    assert not (data / MANIFESTS / "imagenet.sha256").exists()
+
+
+def test_binary_files_are_compared_byte_by_byte(data: Path) -> None:
+    path = next(data.rglob("data_batch_1"))
+    raw = bytearray(path.read_bytes())
+    raw[-5] ^= 1
+    path.write_bytes(bytes(raw))
+    assert any("data_batch_1" in p for p in verified(data, "cifar-10").problems)
+
+
+def test_hashes_are_in_the_form_of_sha256sum(recorded: Path) -> None:
+    import hashlib
+
+    lines = (recorded / MANIFESTS / "imagenet-a.sha256").read_text().splitlines()
+    assert len(lines) == 200
+    for line in lines[:5]:
+        mark, file = line.split("  ")
+        assert hashlib.sha256((recorded / file).read_bytes()).hexdigest() == mark
+
+
+def test_faulty_data_is_not_recorded_as_right(data: Path) -> None:
+    (data / MANIFESTS / "imagenet-a.sha256").unlink()
+    truncated(data / "imagenet-a")
+    assert any("unreadable" in p for p in verified(data, "imagenet-a").problems)
+    assert not (data / MANIFESTS / "imagenet-a.sha256").exists()
+
+
+def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
+    inspector = Inspector(DataFolder(tmp_path, tmp_path / "cache"))
+    assert {inspector.status(name).state for name in cards()} == {"not found"}
+
+
+def test_findings_are_json(recorded: Path) -> None:
+    found = verified(recorded, "imagenet-a")
+    assert json.dumps([dict(found.splits), list(found.problems), found.notes])
