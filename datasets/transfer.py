@@ -309,7 +309,8 @@ class StanfordCars:
         splits = {"test": test, "train": train}
         whole = train.size
         if folder.has("stanford-cars", "val by class", class_folders):
-            splits["selection"] = split("selection", "val")  # a fifth of the training images
+            # A fifth of the training images, drawn at random: a class may be left without any.
+            splits["selection"] = replace(split("selection", "val"), fault="")
             whole += splits["selection"].size
         if not train.absent:
             fault = folder.counted(replace(train, size=whole), "stanford-cars", "train").fault

@@ -16,6 +16,7 @@ from bench.data_folder import SYNTHETIC, NotFound
 from bench.dataset import Suite
 from bench.errors import InputError
 from bench.registry import ALIASES, find_dataset
+from bench.synthetic import cifar, transfer
 from bench.testing import check_dataset
 
 ALL = ("cifar10", *ALIASES["transfer"])
@@ -53,6 +54,16 @@ def test_whole_copies_have_no_fault_and_real_data_are_counted(name: str, data: P
     suite = suite_of(data, name)
     assert (suite.model, suite.pretrained, suite.notes) == ("ViT-B-32", "openai", ())
     assert any(fault.startswith(f"{SETS[name]} test: ") for fault in suite.faults)
+
+
+def test_copies_are_written_alike(copies: Path, tmp_path: Path) -> None:
+    assert json.loads((copies / SYNTHETIC).read_text()) == cifar.make(tmp_path) | transfer.make(
+        tmp_path
+    )
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 100
+    for path in written:
+        assert path.read_bytes() == (copies / path.relative_to(tmp_path)).read_bytes()
 
 
 def test_flyp_trains_on_cars_as_it_was_published(data: Path) -> None:
