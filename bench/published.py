@@ -217,6 +217,11 @@ class Claim:
     remarks: tuple[Remark, ...]
 
     @property
+    def is_barred(self) -> bool:
+        """Whether no run of bench can be compared with it."""
+        return self.row.in_hindsight or any(remark.bars for remark in self.remarks)
+
+    @property
     def value(self) -> Decimal:
         """The number as printed, in the column's unit."""
         return Decimal(self.text)
