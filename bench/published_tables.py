@@ -105,7 +105,7 @@ def commands(published: PublishedTable) -> tuple[str, ...]:
     places = [column.dataset for column in published.columns]
     sets = [part for name in places for part in MEANS.get(name, (name,))]
     suites = ",".join(dict.fromkeys(PLACES[name].suite for name in sets if name in PLACES))
-    if not suites or all(any(r.bars for r in claim.remarks) for claim in published.claims):
+    if not suites or all(claim.is_barred for claim in published.claims):
         return ()
     found = []
     for backbone in published.backbones:

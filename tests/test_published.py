@@ -20,6 +20,7 @@ from bench.errors import InputError
 from bench.metrics import METRICS, OWN
 from bench.protocol import CLEAN, PROTOCOLS
 from bench.published import MEANS, MODELS, PLACES, Claim, PublishedTable, find, parse, tables
+from bench.registry import datasets
 from bench.study import Settings, parse_rows
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +67,8 @@ def test_data_sets_have_one_place_each_with_a_count_of_images() -> None:
         if place.card is not None:
             assert place.split in cards()[place.card].images
             assert cards()[place.card].images[place.split] != "unknown"
+        if place.suite in datasets() and place.shift != "id":
+            assert place.shift in datasets()[place.suite].card.shifts
     assert len({(p.suite, p.shift) for p in PLACES.values()}) == len(PLACES)
     assert all(part in PLACES or part in MEANS for parts in MEANS.values() for part in parts)
 

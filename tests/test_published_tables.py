@@ -93,7 +93,7 @@ def test_commands_ask_for_every_row_set_and_curve() -> None:
     assert check == "bench check RUN --against published:vrf-table9"
     assert "--suite cifar10,entity30 " in commands(find("vrf-table3a"))[0]
     assert len(commands(find("wise-ft-table8"))) == 3
-    assert commands(find("lp-ft-table1")) == ()
+    assert commands(find("lp-ft-table1")) == commands(find("vrf-table11")) == ()
 
 
 def test_show_vrf_table_1() -> None:
