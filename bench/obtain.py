@@ -1,0 +1,267 @@
+"""Getting the data sets of the cards: download, unpack, prepare.
+
+Archives go to ``DATA/bench-downloads/SET/`` and are unpacked to the folders of the data folder in
+which loaders look for them; files of prompts go to ``DATA/bench-prompts/SET/``. What is there
+already, also under another of a set's known names, is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench import imagenet_folders
+from bench.cards import UNKNOWN, Archive, SetCard, cards
+from bench.download import fetch, locked
+from bench.errors import BenchError, DataError, InputError, unknown
+from bench.integrity import check
+from bench.progress import Progress
+from bench.unpack import PasswordNeeded, unpack
+
+DOWNLOADS = "bench-downloads"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What became of a part of a set: `holds` says which, `path` where it is."""
+
+    holds: str
+    state: Literal["there", "downloaded", "unpacked", "prepared", "missing"]
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.holds}: {self.state}, {self.path}"
+
+
+def find(names: Sequence[str], suites: bool = False) -> tuple[SetCard, ...]:
+    """The sets of these names; a name that only suites have, or any with `suites`, means theirs.
+
+    Raises InputError for an unknown name.
+    """
+    found: dict[str, SetCard] = {}
+    for name in names:
+        own = [cards()[name]] if name in cards() and not suites else suite_sets(name)
+        if not own:
+            valid = {suite for card in cards().values() for suite in card.suites}
+            kind = "suite" if suites else "data set or suite"
+            raise unknown(kind, name, sorted(valid if suites else valid | set(cards())))
+        found |= {card.name: card for card in own}
+    return tuple(found.values())
+
+
+def suite_sets(name: str) -> list[SetCard]:
+    """The sets of a suite; none if there is no suite of that name."""
+    return [card for card in cards().values() if name in card.suites]
+
+
+def download(
+    card: SetCard, data: Path, progress: Progress, password: str | None = None, keep: bool = False
+) -> tuple[Step, ...]:
+    """Get a set and prepare it; `keep` keeps the archives that were downloaded and unpacked.
+
+    Every part is tried. Raises PasswordNeeded for an encrypted zip, DataError for what is missing,
+    altered or for a person to get, BenchError for what cannot be downloaded.
+    """
+    errors: list[BenchError] = []
+    steps: list[Step] = []
+    if card.name == IMAGENET:
+        steps, errors = _imagenet(card, data, progress)
+    else:
+        for holds in dict.fromkeys(archive.holds for archive in card.archives):
+            choices = [archive for archive in card.archives if archive.holds == holds]
+            try:
+                steps.append(_part(card, choices, data, progress, password, keep))
+            except PasswordNeeded:
+                raise
+            except BenchError as error:
+                errors.append(error)
+    steps += _files(card, data, progress, errors)
+    if errors:
+        raise _as_one(errors, f"{card.name}: ")
+    return tuple(steps)
+
+
+def prepare(card: SetCard, data: Path, progress: Progress) -> tuple[Step, ...]:
+    """Make what loaders need besides the archives: class folders, files of prompts and metadata.
+
+    Nothing for most sets. Raises the errors of `download`; but of ImageNet either of train and val
+    will do.
+    """
+    steps, errors = _imagenet(card, data, progress) if card.name == IMAGENET else ([], [])
+    if steps:
+        steps += [Step(e.holds, "missing", str(e)) for e in errors if isinstance(e, ForYou)]
+        errors = [e for e in errors if not isinstance(e, ForYou)]
+    steps += _files(card, data, progress, errors)
+    if errors:
+        raise _as_one(errors, f"{card.name}: ")
+    return tuple(steps)
+
+
+class ForYou(DataError):
+    """A file that no program can download, of the part `holds`."""
+
+    def __init__(self, holds: str, said: str) -> None:
+        super().__init__(said)
+        self.holds = holds
+
+
+def _as_one(errors: Sequence[BenchError], who: str = "") -> BenchError:
+    """One error that says them all, of the kind of the first; DataError if any is one."""
+    kinds = (DataError, InputError, BenchError)
+    kind = min((k for e in errors for k in kinds if isinstance(e, k)), key=kinds.index)
+    return kind(f"{who}{'; '.join(map(str, errors))}")
+
+
+def _for_you(card: SetCard, archive: Archive, data: Path) -> ForYou:
+    why = f" ({archive.note})" if archive.note else ""
+    if archive.file == UNKNOWN:
+        places = [str(data / found[0].path) for found in card.layout.folders.values()]
+        said = f"there is nothing to download{why}: put a copy, unpacked, into"
+        return ForYou(archive.holds, f"{said} {' and '.join(places)}")
+    return ForYou(
+        archive.holds,
+        f"{archive.file} is for you to get, at {card.source}{why}: put it, or a link to it, into "
+        f"{data / DOWNLOADS / card.name} and repeat the command",
+    )
+
+
+def _part(
+    card: SetCard,
+    choices: Sequence[Archive],
+    data: Path,
+    progress: Progress,
+    password: str | None,
+    keep: bool,
+) -> Step:
+    """A part of a set from the first of the archives that can be had and is right."""
+    errors: list[BenchError] = []
+    for archive in choices:
+        try:
+            if archive.packed or archive.file == UNKNOWN:
+                return _unpacked(card, archive, data, progress, password, keep)
+            return _file(archive, data, progress)
+        except PasswordNeeded:
+            raise
+        except BenchError as error:
+            errors.append(error)
+    raise errors[0] if len(errors) == 1 else _as_one(errors)
+
+
+def _file(archive: Archive, data: Path, progress: Progress) -> Step:
+    folder = data / str(archive.into)
+    there = (folder / archive.file).exists()
+    path = fetch(archive, folder, progress)
+    return Step(archive.holds, "there" if there else "downloaded", str(path))
+
+
+def _unpacked(
+    card: SetCard,
+    archive: Archive,
+    data: Path,
+    progress: Progress,
+    password: str | None,
+    keep: bool,
+) -> Step:
+    into = data / str(archive.into)
+    with locked(data / DOWNLOADS / str(archive.into).replace("/", "+")):
+        there = _there(card, archive, data)
+        if there is not None:
+            return Step(archive.holds, "there", str(there))
+        path = _archive(card, archive, data, progress)
+        checked = check(path, archive, progress)
+        unpack(path, into, progress, password)
+        if checked.url and not keep:
+            path.unlink()
+    return Step(archive.holds, "unpacked", str(into))
+
+
+def _archive(card: SetCard, archive: Archive, data: Path, progress: Progress) -> Path:
+    """The archive, downloaded, or where a person put what has no address. Raises ForYou."""
+    if archive.urls:
+        return fetch(archive, data / DOWNLOADS / card.name, progress)
+    folders = (data / DOWNLOADS / card.name, data / card.name, data)
+    path = next((f / archive.file for f in folders if (f / archive.file).is_file()), None)
+    if path is None:
+        raise _for_you(card, archive, data)
+    return path
+
+
+def _there(card: SetCard, archive: Archive, data: Path) -> Path | None:
+    """Where what the archive holds lies already: in its folder, or all of the set elsewhere."""
+    if archive.into is not None and _filled(data / archive.into):
+        return data / archive.into
+    found = []
+    for places in card.layout.folders.values():
+        paths = [data / place.path for place in places if place.by != ("bench",)]
+        if paths:
+            found.append(next((path for path in paths if _filled(path)), None))
+    return found[0] if all(found) else None
+
+
+def _filled(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _files(card: SetCard, data: Path, progress: Progress, errors: list[BenchError]) -> list[Step]:
+    """The files of prompts and metadata."""
+    steps = []
+    for file in (*card.prompts, *card.metadata):
+        try:
+            steps.append(_file(file, data, progress))
+        except BenchError as error:
+            errors.append(error)
+    return steps
+
+
+# ImageNet
+
+IMAGENET = "imagenet"
+
+
+def _imagenet(card: SetCard, data: Path, progress: Progress) -> tuple[list[Step], list[BenchError]]:
+    """Class folders of train and val from the archives, or of the flat images of val."""
+    archives = {archive.holds: archive for archive in card.archives}
+    steps: list[Step] = []
+    errors: list[BenchError] = []
+    for part, make in (("train", _train), ("val", _val)):
+        try:
+            with locked(data / DOWNLOADS / f"{IMAGENET}+{part}"):
+                steps.append(make(card, archives, data, progress))
+        except BenchError as error:
+            errors.append(error)
+    return steps, errors
+
+
+def _train(card: SetCard, archives: Mapping[str, Archive], data: Path, progress: Progress) -> Step:
+    for place in (data / place.path for place in card.layout.folders["train"]):
+        if _filled(place):
+            if not any(entry.is_dir() for entry in place.iterdir()):
+                raise DataError(f"{place} holds no class folders: give it another name")
+            return Step("train", "there", str(place))
+    into = data / str(archives["train"].into)
+    packed = _archive(card, archives["train"], data, progress)
+    check(packed, archives["train"], progress)
+    imagenet_folders.unpack_train(packed, into, progress)
+    return Step("train", "prepared", str(into))
+
+
+def _val(card: SetCard, archives: Mapping[str, Archive], data: Path, progress: Progress) -> Step:
+    places = [data / place.path for place in card.layout.folders["val"]]
+    for place in places:
+        if imagenet_folders.is_sorted(place):
+            return Step("val", "there", str(place))
+    into = next((place for place in places if imagenet_folders.is_begun(place)), None)
+    packed = None
+    try:
+        packed = _archive(card, archives["val"], data, progress)
+        check(packed, archives["val"], progress)
+    except ForYou:
+        if into is None:
+            raise
+    devkit = _archive(card, archives["labels of val"], data, progress)
+    check(devkit, archives["labels of val"], progress)
+    into = into or data / str(archives["val"].into)
+    imagenet_folders.sort_val(into, imagenet_folders.read_devkit(devkit), packed, progress)
+    return Step("val", "prepared", str(into))
