@@ -7,6 +7,7 @@ already, also under another of a set's known names, is left alone.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.download import fetch, locked
 from bench.errors import BenchError, DataError, InputError, unknown
 from bench.integrity import check
 from bench.progress import Progress
+from bench.streams import say
 from bench.unpack import PasswordNeeded, unpack
 
 DOWNLOADS = "bench-downloads"
@@ -69,34 +71,42 @@ def download(
     if card.name == IMAGENET:
         steps, errors = _imagenet(card, data, progress)
     else:
-        for holds in dict.fromkeys(archive.holds for archive in card.archives):
-            choices = [archive for archive in card.archives if archive.holds == holds]
+        for choices in _parts(card):
             try:
                 steps.append(_part(card, choices, data, progress, password, keep))
             except PasswordNeeded:
                 raise
             except BenchError as error:
                 errors.append(error)
-    steps += _files(card, data, progress, errors)
+    steps += _files((*card.prompts, *card.metadata), data, progress, errors)
     if errors:
         raise _as_one(errors, f"{card.name}: ")
     return tuple(steps)
 
 
 def prepare(card: SetCard, data: Path, progress: Progress) -> tuple[Step, ...]:
-    """Make what loaders need besides the archives: class folders, files of prompts and metadata.
+    """Get what loaders need besides archives: class folders, files of prompts, metadata, labels.
 
-    Nothing for most sets. Raises the errors of `download`; but of ImageNet either of train and val
+    Nothing for many sets. Raises the errors of `download`; but of ImageNet either of train and val
     will do.
     """
     steps, errors = _imagenet(card, data, progress) if card.name == IMAGENET else ([], [])
     if steps:
         steps += [Step(e.holds, "missing", str(e)) for e in errors if isinstance(e, ForYou)]
         errors = [e for e in errors if not isinstance(e, ForYou)]
-    steps += _files(card, data, progress, errors)
+    plain = [choices[0] for choices in _parts(card) if choices[0].urls and not choices[0].packed]
+    steps += _files((*plain, *card.prompts, *card.metadata), data, progress, errors)
     if errors:
         raise _as_one(errors, f"{card.name}: ")
     return tuple(steps)
+
+
+def _parts(card: SetCard) -> list[list[Archive]]:
+    """The archives by what they hold: those of one list are alternatives."""
+    found: dict[str, list[Archive]] = {}
+    for archive in card.archives:
+        found.setdefault(archive.holds, []).append(archive)
+    return list(found.values())
 
 
 class ForYou(DataError):
@@ -146,6 +156,10 @@ def _part(
             raise
         except BenchError as error:
             errors.append(error)
+    if choices[0].urls and choices[0].packed:
+        file, folder = choices[0].file, data / DOWNLOADS / card.name
+        copies = f"; 'bench show {card.name}' names copies" if card.copies else ""
+        errors.append(BenchError(f"{file} got otherwise may be put into {folder}{copies}"))
     raise errors[0] if len(errors) == 1 else _as_one(errors)
 
 
@@ -174,7 +188,17 @@ def _unpacked(
         unpack(path, into, progress, password)
         if checked.url and not keep:
             path.unlink()
+    _say_what_lacks(card, str(archive.into), data)
     return Step(archive.holds, "unpacked", str(into))
+
+
+def _say_what_lacks(card: SetCard, into: str, data: Path) -> None:
+    """Say which parts of the set are not where its card has them, in an archive laid out anew."""
+    for part, places in card.layout.folders.items():
+        inside = [data / place.path for place in places if f"{place.path}/".startswith(f"{into}/")]
+        if inside and not any(path.is_dir() for path in inside):
+            said = f"{part} was expected in {' or '.join(map(str, inside))}"
+            say(f"{card.name}: {said}: see how {data / into} is laid out", sys.stderr)
 
 
 def _archive(card: SetCard, archive: Archive, data: Path, progress: Progress) -> Path:
@@ -204,10 +228,12 @@ def _filled(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def _files(card: SetCard, data: Path, progress: Progress, errors: list[BenchError]) -> list[Step]:
-    """The files of prompts and metadata."""
+def _files(
+    files: Sequence[Archive], data: Path, progress: Progress, errors: list[BenchError]
+) -> list[Step]:
+    """Files that are no archives."""
     steps = []
-    for file in (*card.prompts, *card.metadata):
+    for file in files:
         try:
             steps.append(_file(file, data, progress))
         except BenchError as error:

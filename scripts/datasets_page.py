@@ -47,7 +47,7 @@ of your own.
   ImageNet's class folders from its archives in `bench-downloads/imagenet/` (or `imagenet/`, or the
   data folder itself); or, of val, from images that lie flat in `imagenet/val/`: they are moved into
   class folders by the devkit. For other sets it fetches official prompts into
-  `bench-prompts/SET/`, and metadata that the archives lack.
+  `bench-prompts/SET/`, and other small files that no archive has.
 - Exit code 4: a file is missing, altered or not what it should be; 1: no address could be reached.
 """
 

@@ -140,6 +140,24 @@ def test_an_archive_of_two_sets_is_downloaded_once(world: World) -> None:
     assert world.kept == in_folder("imagenet_vid_ytbb_robust", files)
 
 
+def test_an_archive_with_other_folders_is_said(world: World) -> None:
+    world.card("objectnet", world.archive("o.zip", ENCRYPTED, into="objectnet-1.0"))
+    result = world.run("download", "objectnet", "--accept-terms", "--password", "open sesame")
+    for part in ("images", "mappings"):
+        assert str(world.data / "objectnet-1.0" / part) in result.err
+
+
+def test_a_file_got_otherwise_may_be_put_there(world: World) -> None:
+    world.card("imagenet-sketch", world.archive("s.tar.gz", packed(), into="sketch"))
+    content = world.net.files.pop("s.tar.gz").content
+    result = world.run("download", "imagenet-sketch")
+    folder = world.data / "bench-downloads" / "imagenet-sketch"
+    for text in ("HTTP 404", "s.tar.gz got otherwise", str(folder), "'bench show imagenet-sketch'"):
+        assert text in result.err
+    write(folder, {"s.tar.gz": content})
+    assert world.run("download", "imagenet-sketch").code == 0
+
+
 def test_the_next_archive_of_the_same_content_is_taken(world: World) -> None:
     gone = world.archive("archive.tar.gz", b"", size="unknown", into="iwildcam_v2.0")
     world.net.files.clear()
@@ -245,6 +263,12 @@ def test_a_password_is_used_and_stored_nowhere(world: World) -> None:
     assert world.kept == {"objectnet-1.0/set/secret.txt": b"robust\n" * 200}
     assert len(world.net.asked) == 1
     assert not any(b"open sesame" in content for content in found(world.data).values())
+
+
+def test_a_password_may_be_typed_unseen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    gated(world)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: "open sesame")
+    assert world.run("download", "objectnet", "--accept-terms", "--password").code == 0
 
 
 # What a person has to fetch
@@ -374,6 +398,13 @@ def test_prompts_and_metadata_are_fetched_by_either_command(world: World) -> Non
     write(world.data, {"bench-prompts/wilds-fmow/a.py": b"a_template = ()"})
     result = world.run("prepare", "wilds-fmow")
     assert result.code == 4 and "has sha256" in result.err
+
+
+def test_small_official_files_are_prepared_too(world: World) -> None:
+    names = world.archive("names.txt", b"names", into="imagenet_class_hierarchy/modified")
+    world.card("entity-30", names)
+    assert world.run("prepare", "entity-30").code == 0
+    assert world.kept == {"imagenet_class_hierarchy/modified/names.txt": b"names"}
 
 
 def test_a_set_with_nothing_to_prepare(world: World) -> None:
