@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli_verify import status_command, synthetic_command, verify_command
 from bench.errors import BenchError, DataError, InputError, one_line
 from bench.streams import say
 
@@ -32,7 +33,11 @@ DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show tra
 
 @click.group("data")
 def data() -> None:
-    """Get data sets, and prepare them. NAME is a data set (bench list sets) or a suite."""
+    """Get data sets, prepare and verify them."""
+
+
+for _command in (status_command, verify_command, synthetic_command):
+    data.add_command(_command)
 
 
 @data.command("download")
@@ -109,11 +114,14 @@ def _find(names: Sequence[str], suites: bool) -> tuple[SetCard, ...]:
 
 
 def _data_folder(option: Path | None) -> Path:
+    from bench.data_folder import SYNTHETIC
     from bench.paths import check_writable, data_dir
 
     found = data_dir(option)
     if found is None:
         raise InputError("where to? name the folder for data sets with --data or $BENCH_DATA")
+    if (found / SYNTHETIC).exists():
+        raise InputError(f"{found} holds synthetic copies: name another folder for real data")
     return check_writable(found, "data folder")
 
 
@@ -127,7 +135,7 @@ def _show_terms(card: SetCard, accepted: bool) -> None:
         say(f"- {clause}", sys.stderr)
     if not card.terms.gated or accepted:
         return
-    place = f"they stand at {card.source} and in 'bench show {card.name}'"
+    place = f"they stand at {card.source} and in 'bench show set:{card.name}'"
     if not sys.stdin.isatty():
         raise InputError(f"{card.name} has terms to accept; {place}; add --accept-terms if you do")
     if not click.confirm("Do you accept these terms?", err=True):

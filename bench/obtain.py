@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from bench import imagenet_folders
-from bench.cards import UNKNOWN, Archive, SetCard, cards
+from bench.cards import UNKNOWN, Archive, Place, SetCard, cards
 from bench.download import fetch, locked
 from bench.errors import BenchError, DataError, InputError, unknown
 from bench.integrity import check
 from bench.progress import Progress
+from bench.registry import ALIASES
 from bench.streams import say
 from bench.unpack import PasswordNeeded, unpack
 
@@ -46,7 +47,7 @@ def find(names: Sequence[str], suites: bool = False) -> tuple[SetCard, ...]:
     for name in names:
         own = [cards()[name]] if name in cards() and not suites else suite_sets(name)
         if not own:
-            valid = {suite for card in cards().values() for suite in card.suites}
+            valid = {suite for card in cards().values() for suite in card.suites} | set(ALIASES)
             kind = "suite" if suites else "data set or suite"
             raise unknown(kind, name, sorted(valid if suites else valid | set(cards())))
         found |= {card.name: card for card in own}
@@ -54,8 +55,9 @@ def find(names: Sequence[str], suites: bool = False) -> tuple[SetCard, ...]:
 
 
 def suite_sets(name: str) -> list[SetCard]:
-    """The sets of a suite; none if there is no suite of that name."""
-    return [card for card in cards().values() if name in card.suites]
+    """The sets of a suite, or of an alias of several; none if there is no suite of that name."""
+    names = {name, *ALIASES.get(name, ())}
+    return [card for card in cards().values() if names.intersection(card.suites)]
 
 
 def download(
@@ -127,7 +129,7 @@ def _as_one(errors: Sequence[BenchError], who: str = "") -> BenchError:
 def _for_you(card: SetCard, archive: Archive, data: Path) -> ForYou:
     why = f" ({archive.note})" if archive.note else ""
     if archive.file == UNKNOWN:
-        places = [str(data / found[0].path) for found in card.layout.folders.values()]
+        places = [str(data / found[0].path) for found in _whole(card).values()]
         said = f"there is nothing to download{why}: put a copy, unpacked, into"
         return ForYou(archive.holds, f"{said} {' and '.join(places)}")
     return ForYou(
@@ -158,7 +160,7 @@ def _part(
             errors.append(error)
     if choices[0].urls and choices[0].packed:
         file, folder = choices[0].file, data / DOWNLOADS / card.name
-        copies = f"; 'bench show {card.name}' names copies" if card.copies else ""
+        copies = f"; 'bench show set:{card.name}' names copies" if card.copies else ""
         errors.append(BenchError(f"{file} got otherwise may be put into {folder}{copies}"))
     raise errors[0] if len(errors) == 1 else _as_one(errors)
 
@@ -195,7 +197,7 @@ def _unpacked(
 def _say_what_lacks(card: SetCard, into: str, data: Path) -> None:
     """Say which parts of the set are not where its card has them, in an archive laid out anew."""
     for part, places in card.layout.folders.items():
-        inside = [data / place.path for place in places if f"{place.path}/".startswith(f"{into}/")]
+        inside = [data / place.path for place in places if _within(place.path, into)]
         if inside and not any(path.is_dir() for path in inside):
             said = f"{part} was expected in {' or '.join(map(str, inside))}"
             say(f"{card.name}: {said}: see how {data / into} is laid out", sys.stderr)
@@ -213,15 +215,36 @@ def _archive(card: SetCard, archive: Archive, data: Path, progress: Progress) ->
 
 
 def _there(card: SetCard, archive: Archive, data: Path) -> Path | None:
-    """Where what the archive holds lies already: in its folder, or all of the set elsewhere."""
-    if archive.into is not None and _filled(data / archive.into):
-        return data / archive.into
-    found = []
-    for places in card.layout.folders.values():
-        paths = [data / place.path for place in places if place.by != ("bench",)]
-        if paths:
-            found.append(next((path for path in paths if _filled(path)), None))
-    return found[0] if all(found) else None
+    """Where what the archive holds lies already: in its folder, or under other known names.
+
+    A place that two parts of the set share (SUN397 may hold its partitions) tells nothing of one.
+    """
+    parts = _whole(card)
+    if archive.into is not None:
+        into = archive.into
+        if _filled(data / into):
+            return data / into
+        parts = {
+            part: places
+            for part, places in card.layout.folders.items()
+            if any(_within(place.path, into) for place in places)
+        }
+    paths = [place.path for places in card.layout.folders.values() for place in places]
+    found: list[Path | None] = []
+    for places in parts.values():
+        own = [data / place.path for place in places if paths.count(place.path) == 1]
+        found.append(next((path for path in own if _filled(path)), None))
+    return found[0] if found and all(found) else None
+
+
+def _whole(card: SetCard) -> dict[str, tuple[Place, ...]]:
+    """The parts that are the splits of a set, as its official archive has them."""
+    folders = card.layout.folders
+    return {part: places for part, places in folders.items() if part in ("all", *card.images)}
+
+
+def _within(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder}/")
 
 
 def _filled(folder: Path) -> bool:

@@ -152,7 +152,12 @@ def test_a_file_got_otherwise_may_be_put_there(world: World) -> None:
     content = world.net.files.pop("s.tar.gz").content
     result = world.run("download", "imagenet-sketch")
     folder = world.data / "bench-downloads" / "imagenet-sketch"
-    for text in ("HTTP 404", "s.tar.gz got otherwise", str(folder), "'bench show imagenet-sketch'"):
+    for text in (
+        "HTTP 404",
+        "s.tar.gz got otherwise",
+        str(folder),
+        "'bench show set:imagenet-sketch'",
+    ):
         assert text in result.err
     write(folder, {"s.tar.gz": content})
     assert world.run("download", "imagenet-sketch").code == 0
@@ -420,6 +425,7 @@ def test_a_suite_means_all_its_sets(world: World) -> None:
     named = {card.name for card in obtain.find(["cifar10"])}
     assert named == {"cifar-10", "cifar-10.1", "cifar-10.2", "stl-10"}
     assert [card.name for card in obtain.find(["imagenet"])] == ["imagenet"]
+    assert {"dtd", "stanford-cars"} < {card.name for card in obtain.find(["transfer"])}
     assert {"imagenet", "imagenet-a"} < {card.name for card in obtain.find(["imagenet"], True)}
 
 
@@ -443,6 +449,23 @@ def test_the_data_folder_must_be_named_and_there(world: World) -> None:
     assert_refused(bench("data", "download", "imagenet-a"), "--data", "$BENCH_DATA")
     away = world.data / "away"
     assert_refused(bench("data", "download", "imagenet-a", "--data", away), "does not exist")
+
+
+def test_real_data_is_not_mixed_with_synthetic_copies(world: World) -> None:
+    world.card("imagenet-a", world.archive("a.tar.gz", packed(), into="imagenet-a"))
+    (world.data / "synthetic.json").write_text("{}")
+    assert_refused(world.run("download", "imagenet-a"), "holds synthetic copies")
+    assert_refused(world.run("prepare", "imagenet-a"), "holds synthetic copies")
+
+
+def test_partitions_are_not_there_because_the_images_are(world: World) -> None:
+    images = world.archive("SUN397.tar.gz", packed("SUN397/"), into="SUN397", holds="all images")
+    split = world.archive(
+        "p.tar.gz", packed("", {"Training_01.txt": b"x"}), into="SUN397-partitions", holds="split"
+    )
+    world.card("sun397", images, split, prompts=())
+    assert world.run("download", "sun397").out.count("unpacked") == 2
+    assert world.run("download", "sun397").out.count(": there,") == 2
 
 
 def test_the_data_folder_may_be_of_the_environment(
