@@ -176,9 +176,12 @@ def _set_card(card: SetCard) -> dict[str, Any]:
         "label map": f"{card.label_map}: {card.labels}",
         "metric": card.metric,
         "download": card.download,
+        "get it with": f"bench data download {card.name}",
         "archives": {
             archive.file: _noted(_archive(archive), archive.note) for archive in card.archives
         },
+        "prompts": {file.file: _noted(_archive(file), file.note) for file in card.prompts},
+        "metadata": {file.file: _noted(_archive(file), file.note) for file in card.metadata},
         "copies": {copy.url: copy.note for copy in card.copies},
         "folders": {
             part: {place.path: ", ".join(place.by) for place in places}
@@ -193,6 +196,7 @@ def _set_card(card: SetCard) -> dict[str, Any]:
 def _archive(archive: Archive) -> dict[str, str]:
     sums = archive.checksums or {"checksum": UNKNOWN}
     said = {"holds": archive.holds, "size": archive.exact}
+    said |= {"goes into": archive.into} if archive.into else {}
     return {**said, **sums, **_numbered(archive.urls)}
 
 

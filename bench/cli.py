@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench import __version__
+from bench import __version__, cli_data
 from bench.cli_check import check_command
 from bench.errors import BenchError, CellError, InputError, one_line
 from bench.processes import is_first_process
@@ -271,6 +271,7 @@ def report_command(runs: tuple[Path, ...], out: Path | None) -> None:
 
 
 cli.add_command(check_command)
+cli.add_command(cli_data.data)
 
 
 def _session(options: dict[str, Any]) -> Session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,23 @@ def check_writable(directory: Path, what: str) -> Path:
             return directory
     except OSError as error:
         raise InputError(f"{what} {directory} is not writable: {error.strerror}") from error
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raise InputError if the disk of `folder` has less than `needed` bytes free for `what`."""
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(nearest).free
+    if free < needed:
+        said = f"{what} needs {in_words(needed)}, but {nearest} has {in_words(free)} free"
+        raise InputError(f"{said}: make room or name another data folder")
+
+
+def in_words(size: int) -> str:
+    """A number of bytes as people say it: ``1.26 GB``, ``8.13 kB``, ``12 bytes``."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size} bytes"
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:

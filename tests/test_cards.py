@@ -33,8 +33,12 @@ def texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
+def files(card: SetCard) -> list[Archive]:
+    return [*card.archives, *card.prompts, *card.metadata]
+
+
 def links(card: SetCard) -> set[str]:
-    urls = {url for archive in card.archives for url in archive.urls}
+    urls = {url for archive in files(card) for url in archive.urls}
     return urls | {card.source} | {copy.url for copy in card.copies}
 
 
@@ -55,14 +59,14 @@ def test_no_text_is_blank(card: SetCard) -> None:
 @ALL
 def test_addresses_are_https_or_guarded_by_a_checksum(card: SetCard) -> None:
     assert all(u.startswith("https://") for u in (card.source, *(c.url for c in card.copies)))
-    for archive in card.archives:
+    for archive in files(card):
         plain = [url for url in archive.urls if not url.startswith("https://")]
         assert not plain or (archive.checksums and "without https" in (archive.note or ""))
 
 
 @ALL
 def test_checksums_are_well_formed(card: SetCard) -> None:
-    for archive in card.archives:
+    for archive in files(card):
         for kind, digits in archive.checksums.items():
             assert re.fullmatch(f"[0-9a-f]{{{DIGITS[kind]}}}", digits)
 
@@ -70,9 +74,30 @@ def test_checksums_are_well_formed(card: SetCard) -> None:
 def test_no_two_files_have_one_checksum() -> None:
     held: dict[str, str] = {}
     for card in cards().values():
-        for archive in card.archives:
+        for archive in files(card):
             for digits in archive.checksums.values():
                 assert held.setdefault(digits, archive.file) == archive.file
+
+
+@ALL
+def test_downloads_go_where_loaders_look(card: SetCard) -> None:
+    places = [place.path for found in card.layout.folders.values() for place in found]
+    for archive in (*card.archives, *card.metadata):
+        into = f"{archive.into}/"
+        assert archive.into is None or any(f"{place}/".startswith(into) for place in places)
+    assert {prompt.into for prompt in card.prompts} <= {f"bench-prompts/{card.name}"}
+
+
+@ALL
+def test_files_beside_archives_are_pinned_to_a_commit(card: SetCard) -> None:
+    for file in (*card.prompts, *card.metadata):
+        assert all(re.search(r"/[0-9a-f]{40}/", url) for url in file.urls)
+
+
+def test_a_size_of_disk_usage_is_not_taken_for_the_file_s() -> None:
+    constant, mirror = cards()["wilds-iwildcam"].archives
+    assert constant.bytes is None
+    assert mirror.bytes == mirror.size == 11957415473
 
 
 @ALL
@@ -205,7 +230,13 @@ def test_a_card_with_a_fault_is_refused_in_one_line(old: str, new: str, word: st
     assert "\n" not in str(error.value)
 
 
-ARCHIVE = {"file": "a.tar", "holds": "test", "urls": ["https://example.org/a.tar"], "size": 1500}
+ARCHIVE = {
+    "file": "a.tar",
+    "holds": "test",
+    "urls": ["https://example.org/a.tar"],
+    "size": 1500,
+    "into": "a",
+}
 
 
 @pytest.mark.parametrize(
@@ -215,6 +246,10 @@ ARCHIVE = {"file": "a.tar", "holds": "test", "urls": ["https://example.org/a.tar
         ({"size": UNKNOWN}, "needs a note"),
         ({"urls": []}, "needs a note"),
         ({"urls": ["http://example.org/a.tar"], "checksums": {}, "note": "old"}, "a checksum"),
+        ({"near": True}, "with a note"),
+        ({"near": True, "size": "1.5 kB", "note": "old"}, "a number"),
+        ({"into": None}, "a folder to go into"),
+        ({"into": "../a"}, "into"),
     ],
 )
 def test_what_is_missing_of_an_archive_is_reasoned(changes: dict[str, Any], word: str) -> None:
@@ -242,7 +277,7 @@ def test_show_prints_all_that_a_user_needs(card: SetCard) -> None:
     assert result.code == 0
     needed = [card.title, card.terms.licence, card.citation, *card.terms.accept, *links(card)]
     needed += [place.path for places in card.layout.folders.values() for place in places]
-    needed += [digits for a in card.archives for digits in a.checksums.values()]
+    needed += [digits for a in files(card) for digits in a.checksums.values()]
     for text in needed:
         assert text in result.out
 

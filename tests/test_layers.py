@@ -18,7 +18,8 @@ LAYERS = (
      "readers", "pickles", "array_reader", "binaries", "distortions", "corruptions", "suite_form",
      "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
      "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data",
-     "imagenet", "videos"},
+     "imagenet", "videos", "packed", "integrity", "download", "unpack", "imagenet_folders",
+     "obtain"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
@@ -30,7 +31,7 @@ LAYERS = (
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
      "catalogue", "session", "recheck", "ledger", "published_tables"},
     # edge
-    {"cli", "cli_check", "cli_verify", "testing", "__main__"},
+    {"cli", "cli_check", "cli_data", "cli_verify", "testing", "__main__"},
 )  # fmt: skip
 NO_TORCH = (
     {"leaderboard", "tables", "report", "console", "ledger", "published_tables"},
