@@ -13,7 +13,7 @@ from commands import SMALL, Finished, bench
 from filelock import FileLock
 
 from bench.data_folder import SYNTHETIC
-from bench.synthetic import cifar, transfer
+from bench.synthetic import cifar, imagenet, objectnet, transfer, videos
 
 # As `bench.cli.main` does before torch is imported: no spinning beside other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -67,3 +67,28 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(copies: Path, tmp_path: Path) -> Path:
     """A copy of `copies`, to be damaged."""
     return Path(shutil.copytree(copies, tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def imagenet_copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic copies of ImageNet and its shifts, for all test processes; not to be changed."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    root = shared / "imagenet-copies"
+    with FileLock(shared / "imagenet-copies.lock"):
+        if not (root / SYNTHETIC).exists():
+            root.mkdir(exist_ok=True)
+            counts = imagenet.make(root) | objectnet.make(root) | videos.make(root)
+            (root / SYNTHETIC).write_text(json.dumps(counts))
+    return root
+
+
+@pytest.fixture
+def linked(imagenet_copies: Path, tmp_path: Path) -> Path:
+    """A data folder of links to `imagenet_copies`; what is to be changed is linked anew."""
+    root = tmp_path / "data"
+    root.mkdir()
+    for entry in imagenet_copies.iterdir():
+        (root / entry.name).symlink_to(entry)
+    return root
