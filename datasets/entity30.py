@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from bench import registry
 from bench.data_folder import DataFolder
 from bench.dataset import Card, Shift, Split, Suite, Task
-from bench.imagenet import imagenet_classes, sorted_images
+from bench.imagenet import sorted_images, wordnet_ids
 from bench.prompts import PLAIN
 from bench.readers import tree_split
 from bench.real_data import or_absent, real_suite, suite_card
@@ -47,7 +47,7 @@ class _Opener:
 
     def split(self, name: str, of: str, subclasses: str, part: str) -> Split:
         """The images of the ``source`` or ``target`` sub-classes in a part of ImageNet."""
-        wnids = imagenet_classes().keys
+        wnids = wordnet_ids()
         folders = {
             wnids[index]: position
             for position, one in enumerate(superclasses())

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from bench import registry, videos
 from bench.cards import cards
-from bench.data_folder import DataFolder, class_folders, holding
+from bench.data_folder import DataFolder, class_folders, holding, some_of
 from bench.dataset import IDENTITY, Card, LabelMap, Shift, Split, Suite, Task
 from bench.errors import InputError
 from bench.imagenet import (
@@ -56,7 +56,8 @@ class _Opener:
 
     def tree(self, split: str, of: str, part: str, folders: Mapping[str, int]) -> Split:
         """The split of the images in class folders: {folder: class}."""
-        root = self.folder.place(of, part, sorted_images)
+        fits = sorted_images if of == "imagenet" else some_of(folders)
+        root = self.folder.place(of, part, fits)
         found = tree_split(f"imagenet/{split}", root, folders, self.folder.cache)
         return self.folder.counted(found, of, part)
 

@@ -385,6 +385,25 @@ def test_a_flat_val_says_how_to_sort_it(linked: Path, imagenet_copies: Path) -> 
     assert find_dataset("imagenet")().found(linked)
 
 
+def test_folders_of_other_names_are_not_taken(linked: Path) -> None:
+    (linked / "imagenet").unlink()
+    (linked / "imagenet-r").unlink()
+    (linked / "imagenet-r" / "goldfish").mkdir(parents=True)
+    for name in ("imagenet", "entity30"):
+        with pytest.raises(NotFound):
+            suite_of(linked, name)
+    (linked / "imagenet/val/tench").mkdir(parents=True)
+    for name in ("imagenet", "entity30"):
+        with pytest.raises(NotFound, match=r"none of the 1,000 class folders.* n01440764"):
+            suite_of(linked, name)
+        assert not find_dataset(name)().found(linked)
+    (linked / "ILSVRC2012/val/n01440764").mkdir(parents=True)
+    (linked / "ILSVRC2012/val/n01440764/ILSVRC2012_val_00000293.JPEG").write_bytes(b"x")
+    assert suite_of(linked).test.fault
+    reason = suite_of(linked).lacking["r"]
+    assert "none of the 200 class folders looked for, such as n01443537" in reason
+
+
 def test_two_vals_are_ambiguous(linked: Path, imagenet_copies: Path) -> None:
     shutil.copytree(imagenet_copies / "imagenet/val/n01440764", linked / "ILSVRC2012/val/n01440764")
     with pytest.raises(InputError, match="ambiguous"):
@@ -484,6 +503,7 @@ def test_photographs_are_prepared_bit_for_bit_as_by_open_clip(photos: Path) -> N
 # Runs
 
 
+@pytest.mark.slow
 def test_both_suites_run(imagenet_copies: Path, tmp_path: Path) -> None:
     """One cache: what both have in common is done once."""
     common = ("--data", imagenet_copies, "--cache-dir", tmp_path / "cache")
