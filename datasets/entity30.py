@@ -27,10 +27,7 @@ PROMPTS = (
     f"{PLAIN[0]!r} and the names of BREEDS' WordNet nodes; VRF's prompts for this suite are not "
     "published, so this is not the official prompt"
 )
-_VRF = {"a_grid": (1.1,), "b_grid": (0.6,)}
-OFFICIAL: Mapping[str, Mapping[str, Any]] = dict.fromkeys(
-    ("vrf", "vrf-shuffled", "vrf-constant", "vrf-all-correct"), _VRF
-)
+OFFICIAL: Mapping[str, Any] = {"vrf_a": (1.1,), "vrf_b": (0.6,)}
 """VRF's a and b, on squared distances, for both of its backbones (its Table 7)."""
 
 

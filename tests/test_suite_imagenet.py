@@ -32,6 +32,7 @@ from bench.imagenet import (
     subset,
 )
 from bench.metrics import METRICS
+from bench.protocol import OFFICIAL
 from bench.records import read
 from bench.registry import find_dataset
 from bench.synthetic.objectnet import OTHERS, SEVERAL
@@ -124,7 +125,8 @@ def test_the_suite_is_that_of_the_papers(suite: Suite) -> None:
     assert all(shift.border == shift.test_only for shift in suite.shifts)
     metrics = {s.name: s.metrics for s in suite.shifts if s.metrics}
     assert metrics == {"vid-robust": ("pm-0", "pm-10"), "ytbb": ("pm-0", "pm-10")}
-    assert suite.official["vrf"] == {"a_grid": (1.5,), "b_grid": (0.6,)}
+    assert suite.official == {}  # VRF's code has ImageNet's a and b, and so has the protocol
+    assert (OFFICIAL.vrf_a, OFFICIAL.vrf_b) == ((1.5,), (0.6,))
 
 
 def truth(shift: Shift) -> dict[str, str]:
@@ -281,7 +283,7 @@ def test_entity30_has_four_source_and_four_target_classes_each(entity30: Suite) 
     assert not folders[0] & folders[1]
     train = entity30.task.train.load().manifest
     assert {name.partition("/")[0] for name in train.ids} == folders[0]
-    assert entity30.official["vrf"] == {"a_grid": (1.1,), "b_grid": (0.6,)}
+    assert entity30.official == {"vrf_a": (1.1,), "vrf_b": (0.6,)}
     assert "not the official prompt" in entity30.prompts
 
 
@@ -521,6 +523,24 @@ def test_both_suites_run(imagenet_copies: Path, tmp_path: Path) -> None:
         assert "synthetic data" in (out / "report.html").read_text()
     pm = {(r.shift, r.metric) for r in cells if r.metric.startswith("pm")}
     assert pm == {(s, m) for s in ("vid-robust", "ytbb") for m in ("pm-0", "pm-10")}
+
+
+@pytest.mark.parametrize("name", ["imagenet", "entity30"])
+def test_both_suites_can_be_planned_as_published(
+    name: str, imagenet_copies: Path, tmp_path: Path
+) -> None:
+    common = ("--data", imagenet_copies, "--cache-dir", tmp_path, "--protocol", "official")
+    result = bench("plan", "--suite", name, "--methods", "zero-shot,vrf", *common)
+    assert result.code == 0, result.err
+    assert "tiny" in result.out
+
+
+def test_incomplete_data_are_refused(linked: Path, tmp_path: Path) -> None:
+    (linked / SYNTHETIC).unlink()
+    arguments = ("--data", linked, "--out", tmp_path / "out", "--cache-dir", tmp_path / "cache")
+    result = bench("run", "--suite", "imagenet", *arguments)
+    assert result.code == 4
+    assert "imagenet val: 1,000 of 50,000 images" in result.err
 
 
 def test_a_run_without_data_says_what_was_looked_for(tmp_path: Path) -> None:
