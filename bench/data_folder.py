@@ -1,7 +1,7 @@
 """The folder with a user's data sets: what lies where, under whichever of the known names.
 
 A set's card lists the folders in which official codes and packages expect its parts; all of them
-are looked for. A folder of synthetic copies (`bench.fixtures`) says so in ``synthetic.json``:
+are looked for. A folder of synthetic copies (`bench.synthetic`) says so in ``synthetic.json``:
 everything made from it is marked.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -139,6 +139,20 @@ def class_folders(path: Path) -> Reason:
                     return ""
                 files += 1
     return f"no class folders in it, but {files:,} files" if files else "empty"
+
+
+def some_of(names: Iterable[str]) -> Callable[[Path], Reason]:
+    """A check that a folder holds class folders, at least one of them of these names."""
+    known = tuple(names)
+
+    def fits(path: Path) -> Reason:
+        if reason := class_folders(path):
+            return reason
+        if any((path / name).is_dir() for name in known):
+            return ""
+        return f"none of the {len(known):,} class folders looked for, such as {known[0]}"
+
+    return fits
 
 
 def holding(*names: str) -> Callable[[Path], Reason]:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.data_folder import Reason, class_folders
+from bench.data_folder import Reason, class_folders, some_of
 from bench.errors import InputError
 from bench.paths import malformed, read_json, text_of
 from bench.readers import Classes
@@ -31,8 +31,14 @@ def imagenet_classes() -> Classes:
 
     Raises InputError if either package is not installed.
     """
-    ids = _package_file("timm", "data/_info/imagenet_synsets.txt")
-    return Classes(tuple(text_of(ids).split()), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
+    return Classes(wordnet_ids(), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
+
+
+@cache
+def wordnet_ids() -> tuple[str, ...]:
+    """The WordNet ids of ImageNet's classes, in order (timm). InputError if it is not installed."""
+    path = _package_file("timm", "data/_info/imagenet_synsets.txt")
+    return tuple(text_of(path).split())
 
 
 def openai_templates() -> tuple[str, ...]:
@@ -80,8 +86,8 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
 
 def sorted_images(path: Path) -> Reason:
     """Whether a folder of ImageNet has its images in class folders, as a reason why not."""
-    reason = class_folders(path)
-    if reason and path.is_dir() and any(path.glob("*.JPEG")):
+    reason = some_of(wordnet_ids())(path)
+    if class_folders(path) and path.is_dir() and any(path.glob("*.JPEG")):
         return "images without class folders: 'bench data prepare imagenet' sorts them"
     return reason
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from bench import registry
 from bench.data_folder import DataFolder
 from bench.dataset import Card, Shift, Split, Suite, Task
-from bench.imagenet import imagenet_classes, sorted_images
+from bench.imagenet import sorted_images, wordnet_ids
 from bench.prompts import PLAIN
 from bench.readers import tree_split
 from bench.real_data import or_absent, real_suite, suite_card
@@ -27,10 +27,7 @@ PROMPTS = (
     f"{PLAIN[0]!r} and the names of BREEDS' WordNet nodes; VRF's prompts for this suite are not "
     "published, so this is not the official prompt"
 )
-_VRF = {"a_grid": (1.1,), "b_grid": (0.6,)}
-OFFICIAL: Mapping[str, Mapping[str, Any]] = dict.fromkeys(
-    ("vrf", "vrf-shuffled", "vrf-constant", "vrf-all-correct"), _VRF
-)
+OFFICIAL: Mapping[str, Any] = {"vrf_a": (1.1,), "vrf_b": (0.6,)}
 """VRF's a and b, on squared distances, for both of its backbones (its Table 7)."""
 
 
@@ -47,7 +44,7 @@ class _Opener:
 
     def split(self, name: str, of: str, subclasses: str, part: str) -> Split:
         """The images of the ``source`` or ``target`` sub-classes in a part of ImageNet."""
-        wnids = imagenet_classes().keys
+        wnids = wordnet_ids()
         folders = {
             wnids[index]: position
             for position, one in enumerate(superclasses())

@@ -6,15 +6,15 @@ what installed packages or the data themselves hold: `bench.imagenet`, `bench.vi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 from bench import registry, videos
 from bench.cards import cards
-from bench.data_folder import DataFolder, class_folders, holding
+from bench.data_folder import DataFolder, class_folders, holding, some_of
 from bench.dataset import IDENTITY, Card, LabelMap, Shift, Split, Suite, Task
 from bench.errors import InputError
 from bench.imagenet import (
@@ -40,11 +40,6 @@ SHIFTS = {
 """The data set of each shift."""
 PM = ("pm-0", "pm-10")
 PROMPTS = "ImageNet's class names and OpenAI's 80 templates, as open_clip has them"
-_VRF = {"a_grid": (1.5,), "b_grid": (0.6,)}
-OFFICIAL: Mapping[str, Mapping[str, Any]] = dict.fromkeys(
-    ("vrf", "vrf-shuffled", "vrf-constant", "vrf-all-correct"), _VRF
-)
-"""VRF's a and b, on squared distances, for ViT-B/32 (its Table 7; b is 0.5 there for ViT-B/16)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,8 @@ class _Opener:
 
     def tree(self, split: str, of: str, part: str, folders: Mapping[str, int]) -> Split:
         """The split of the images in class folders: {folder: class}."""
-        root = self.folder.place(of, part, sorted_images)
+        fits = sorted_images if of == "imagenet" else some_of(folders)
+        root = self.folder.place(of, part, fits)
         found = tree_split(f"imagenet/{split}", root, folders, self.folder.cache)
         return self.folder.counted(found, of, part)
 
@@ -64,7 +60,7 @@ class _Opener:
         """The images of ImageNet itself."""
         return self.tree(split, "imagenet", part, _numbered(self.classes.keys))
 
-    def shifts(self) -> dict[str, Any]:
+    def shifts(self) -> dict[str, Callable[[], Shift]]:
         """What opens each shift."""
         return {
             "v2": partial(self.of_folders, "v2", map(str, range(len(self.classes)))),
@@ -76,11 +72,11 @@ class _Opener:
             "ytbb": self.ytbb,
         }
 
-    def of_folders(self, name: str, folders: Any, labels: LabelMap = IDENTITY) -> Shift:
+    def of_folders(self, name: str, folders: Iterable[str], labels: LabelMap = IDENTITY) -> Shift:
         """A shift whose `folders` are its classes, in this order."""
         return Shift(name, self.tree(name, SHIFTS[name], "test", _numbered(folders)), labels)
 
-    def of_classes(self, name: Any) -> Shift:
+    def of_classes(self, name: Literal["a", "r"]) -> Shift:
         """A shift of some of ImageNet's classes, in the order of their WordNet ids."""
         indices = subset(name)
         wnids = [self.classes.keys[index] for index in indices]
@@ -118,7 +114,7 @@ class _Opener:
         return Shift(name, split, found.label_map, metrics=PM, beside=True)
 
 
-def _numbered(folders: Any) -> dict[str, int]:
+def _numbered(folders: Iterable[str]) -> dict[str, int]:
     return {folder: index for index, folder in enumerate(folders)}
 
 
@@ -139,6 +135,4 @@ class ImageNet:
         test = opener.whole("test", "val")
         train = or_absent("imagenet/train", partial(opener.whole, "train", "train"))
         task = Task(self.name, opener.classes.prompts, openai_templates(), train, train)
-        return real_suite(
-            opener.folder, task, test, opener.shifts(), prompts=PROMPTS, official=OFFICIAL
-        )
+        return real_suite(opener.folder, task, test, opener.shifts(), prompts=PROMPTS)

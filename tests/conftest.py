@@ -79,3 +79,13 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(copies: Path, tmp_path: Path) -> Path:
     """A copy of `copies`, to be damaged."""
     return Path(shutil.copytree(copies, tmp_path / "data"))
+
+
+@pytest.fixture
+def linked(synthetic: Path, tmp_path: Path) -> Path:
+    """A data folder of links to `synthetic`; what is to be changed is linked anew."""
+    root = tmp_path / "data"
+    root.mkdir()
+    for entry in synthetic.iterdir():
+        (root / entry.name).symlink_to(entry)
+    return root

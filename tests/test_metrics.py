@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import CellError, InputError
@@ -274,6 +274,7 @@ pairs_of_classes = st.lists(
 )
 
 
+@settings(deadline=None)  # scikit-learn is imported in the first example
 @given(pairs_of_classes)
 def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_occur(pairs):
     functional = pytest.importorskip("sklearn.metrics")
