@@ -45,6 +45,8 @@ HELP = {
     "allow-incomplete": "Also run on incomplete data; every number is marked.",
     "limit": "At most N samples of every split; the result is marked not reportable.",
     "shots": "Train on N samples of each class.",
+    "templates": "Prompts in place of the suite's: a text file with one a line, {} for the class "
+    "name, or a .json or .py file as official codes have them.",
     "protocol": "clean, or official: what the papers' codes do, leaks included. Change a field of "
     "it with --set protocol.FIELD=VALUE. [default: clean]",
     "select": "How alpha, a, b are chosen: within-1pt or max-val. [default: the protocol's]",
@@ -84,6 +86,7 @@ RUN_OPTIONS = (
     _option("allow-incomplete", is_flag=True, default=None),
     _option("limit", "N", type=int),
     _option("shots", "N", type=int),
+    _option("templates", "FILE", type=PATH),
     _option("protocol", "NAME"),
     _option("select", "RULE"),
     _option("controls", is_flag=True, default=None),

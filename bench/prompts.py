@@ -8,6 +8,7 @@ those are read, never run.
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -67,6 +68,14 @@ def read(path: Path, name: str) -> tuple[str, ...]:
         raise InputError(f"templates {path}: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise InputError(f"templates {path}: nested too deeply to be read") from error
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file of templates. Raises InputError if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read templates {path}: {error}") from error
 
 
 def _named(found: Any, name: str) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -182,6 +182,7 @@ def markdown(document: Document) -> str:
         parts.append("\n".join(f"- {escape(k)}: {escape(v)}" for k, v in chapter.facts))
         for table in (*chapter.tables, *chapter.curves):
             parts += [f"### {escape(table.caption)}", markdown_table(table)]
+            parts += [escape(table.note)] if table.note else []
     parts += ["## How to read this", "\n".join(f"- {escape(note)}" for note in document.notes)]
     return "\n\n".join(parts) + "\n"
 
@@ -249,6 +250,7 @@ def _chapter(
     """
     board, accuracy = found[:2]
     common, besides = found[2 : 1 + len(SCALES)], found[1 + len(SCALES) :]
+    in_accuracy = replace(tables.leaderboard(accuracy), note="")
     cells = [record for record in records if record.kind == "cell"]
     temperatures = _temperatures(records)
     calibrations = []
@@ -259,7 +261,7 @@ def _chapter(
     shown = (
         *first,
         tables.leaderboard(board),
-        *((tables.leaderboard(accuracy),) if accuracy.metrics != board.metrics else ()),
+        *((in_accuracy,) if accuracy.metrics != board.metrics else ()),
         tables.further(board, besides),
         *calibrations,
         tables.choices(board, cells),

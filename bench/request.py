@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bench import corruptions, imports, suite_file
+from bench import corruptions, imports, prompts, suite_file
 from bench.config import RunConfig
 from bench.dataset import Dataset, Suite
 from bench.ends import Ends, leak
@@ -92,6 +92,8 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     notes = [*suite.notes, *_faults(suite, config.allow_incomplete)]
     suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
     imported = None if config.imported is None else _imported(config, suite, rules, cache)
+    if config.templates is not None:
+        suite = _prompted(suite, config.templates)
     if config.shots is not None:
         task = replace(suite.task, train=suite.task.train.few(config.shots))
         suite = replace(suite, name=f"{suite.name}, {config.shots} shots", task=task)
@@ -120,6 +122,14 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     )
 
 
+def _prompted(suite: Suite, path: Path) -> Suite:
+    """The suite with the templates of a file in place of its own. InputError if it is none."""
+    task = replace(suite.task, templates=prompts.read(path, suite.task.name))
+    said = f"{len(task.templates)} templates of {path.name} (SHA-256 {prompts.digest(path)[:8]}...)"
+    own = f"; without --templates: {suite.prompts}" if suite.prompts else ""
+    return replace(suite, task=task, prompts=f"{said}{own}")
+
+
 def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> Ends:
     """The classifiers of ``--imported``, checked against what else was asked for.
 
@@ -127,6 +137,8 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
     where nothing may be chosen on the selection split.
     """
     found = imports.read(cache, config.imported or "")
+    if config.templates is not None:
+        raise InputError(f"--templates: the zero-shot head of --imported {found.name} is fixed")
     if suite.task.classnames != found.classes:
         raise InputError(
             f"--imported {found.name}: its {len(found.classes)} classes are not the "

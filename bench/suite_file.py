@@ -20,6 +20,7 @@ from bench.imagenet import imagenet_classes, openai_templates
 from bench.metrics import check
 from bench.paths import text_of
 from bench.prompts import checked
+from bench.prompts import read as read_templates
 from bench.readers import Classes, FileImages, folder_split, list_split, locate
 from bench.suite_form import ShiftForm, Source, SuiteFile, read
 
@@ -43,7 +44,7 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
     with naming(path, "classes"):
         classes = class_names(form.classes, opener.bases)
     with naming(path, "templates"):
-        templates = _templates(form.templates)
+        templates, prompts = _templates(form.templates, bases, form.name)
     with naming(path, "train"):
         labelled = opener.split("train", form.train, classes)
     with naming(path, "selection"):
@@ -76,6 +77,7 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
         pretrained=form.pretrained,
         defaults=form.defaults,
         metrics=form.metrics,
+        prompts=prompts,
     )
 
 
@@ -170,14 +172,22 @@ def _text(value: Any) -> str:
     return str(value).strip()
 
 
-def _templates(raw: Any) -> tuple[str, ...]:
+def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, ...], str]:
+    """The templates, and where they are from if the suite file names a file of them."""
     if raw == OPENAI_TEMPLATES:
-        return openai_templates()
+        return openai_templates(), ""
+    if isinstance(raw, dict) and set(raw) == {"file"}:
+        path = locate(_text(raw["file"]), bases)
+        found = read_templates(path, suite)
+        return found, f"{len(found)} templates of {path.name}"
     templates = [raw] if isinstance(raw, str) and "{" in raw else raw
     if not isinstance(templates, list) or not templates:
-        valid = f"a list of templates such as 'a photo of a {{}}.', or {OPENAI_TEMPLATES}"
+        valid = (
+            f"a list of templates such as 'a photo of a {{}}.', {{file: prompts.txt}} or "
+            f"{OPENAI_TEMPLATES}"
+        )
         raise InputError(f"expected {valid}; got {raw!r}")
-    return checked(templates)
+    return checked(templates), ""
 
 
 # Splits

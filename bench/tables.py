@@ -62,12 +62,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `align` has ``l`` or ``r`` per column, `groups` are set apart by a rule."""
+    """A table; `align` has ``l`` or ``r`` per column, `groups` are set apart by a rule.
+
+    `note` is a line below it.
+    """
 
     caption: str
     columns: tuple[str, ...]
     align: str
     groups: tuple[tuple[Line, ...], ...]
+    note: str = ""
 
 
 def leaderboard(board: Board) -> Table:
@@ -91,7 +95,12 @@ def leaderboard(board: Board) -> Table:
         groups.append(tuple(lines))
     columns = ("Method", *board.columns, *(("Seeds",) if board.seeds_differ else ()))
     caption = f"{board.title} ({board.scale.unit})"
-    return Table(caption, columns, _aligned(columns, texts=1), tuple(groups))
+    return Table(caption, columns, _aligned(columns, texts=1), tuple(groups), prompts(board))
+
+
+def prompts(board: Board) -> str:
+    """The line that says where class names and templates came from; empty if nothing does."""
+    return f"Prompts: {board.prompts}" if board.prompts else ""
 
 
 def calibration(

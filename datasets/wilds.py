@@ -34,7 +34,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "lp-ft-raw": {"probe.epochs": 10},
 }
 """What published work changes here of its settings on ImageNet: FLYP's commands for both sets, and
-the probe that CaRot's LP-FT starts from (docs/methods.md sections 3 and 6)."""
+the probe that CaRot's LP-FT starts from (docs/methods.md section 3 and section 12)."""
 
 
 @dataclass(frozen=True)

@@ -217,6 +217,16 @@ def test_classes_of_a_file_and_one_template(data: Path) -> None:
     suite = load(data, classes={"file": "names.txt"}, templates="a {}")
     assert suite.task.classnames == ("cat", "dog", "fox")
     assert suite.task.templates == ("a {}",)
+    assert suite.prompts == ""
+
+
+def test_templates_of_a_file(data: Path) -> None:
+    (data / "prompts.txt").write_text("a {}\n{a} in the wild\n")
+    suite = load(data, templates={"file": "prompts.txt"})
+    assert suite.task.templates == ("a {}", "{a} in the wild")
+    assert suite.prompts == "2 templates of prompts.txt"
+    (data / "prompts.json").write_text('{"pets": ["the {}"], "cars": ["my {}"]}')
+    assert load(data, templates={"file": "prompts.json"}).task.templates == ("the {}",)
 
 
 def test_class_names_may_be_numbers(tmp_path: Path) -> None:
@@ -409,6 +419,9 @@ def test_real_cifar10_images(tmp_path: Path) -> None:
         ({"templates": ["a photo"]}, ["templates", "'a photo' must contain {}"]),
         ({"templates": ["a {c}"]}, ["templates", "'a {c}' must contain {}"]),
         ({"templates": ["{} and {}"]}, ["templates", "once"]),
+        ({"templates": {"file": "none.txt"}}, ["templates", "none.txt not found"]),
+        ({"templates": {"file": "my.yaml"}}, ["templates", "name: pets", "must contain {}"]),
+        ({"templates": {"files": "none.txt"}}, ["templates", "{file: prompts.txt}"]),
     ],
 )
 def test_mistakes_are_one_line(data: Path, changes: dict[str, Any], parts: list[str]) -> None:
