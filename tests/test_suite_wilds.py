@@ -104,6 +104,13 @@ def test_the_copies_are_whole(dataset: Any, copies: Path, tmp_path: Path) -> Non
     assert suite.all_shifts == ("ood",) and not suite.lacking
 
 
+def test_equal_calls_write_equal_files(copies: Path, tmp_path: Path) -> None:
+    assert copies_of.make(tmp_path) == json.loads((copies / SYNTHETIC).read_text())
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 1000
+    assert all(p.read_bytes() == (copies / p.relative_to(tmp_path)).read_bytes() for p in files)
+
+
 # FMoW
 
 
