@@ -91,7 +91,8 @@ class RunConfig(pydantic.BaseModel):
         how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir", "templates"}
         found = self.model_dump(mode="json", exclude=how)
         if self.templates is not None:
-            found["templates"] = {"file": str(self.templates), "sha256": digest(self.templates)}
+            found["templates"] = str(self.templates)
+            found["templates_sha256"] = digest(self.templates)
         return found
 
 

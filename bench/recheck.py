@@ -23,6 +23,7 @@ from bench.errors import DataError, InputError
 from bench.oracle import oracles
 from bench.pooling import pooled
 from bench.progress import Progress, Silent
+from bench.prompts import digest
 from bench.records import Record, sort_key
 from bench.run import execute
 from bench.session import prepare, read_presets, read_run
@@ -101,7 +102,10 @@ def recheck(
 
 
 def _config(folder: Path, options: Mapping[str, Any]) -> RunConfig:
-    """The configuration of a finished run. Raises InputError if there is none that can be read."""
+    """The configuration of a finished run.
+
+    Raises InputError if there is none that can be read, DataError if its templates have changed.
+    """
     path = folder / CONFIG
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -112,6 +116,8 @@ def _config(folder: Path, options: Mapping[str, Any]) -> RunConfig:
         known = {k: v for k, v in known.items() if k not in ("methods", "shifts")}
     changes = known.pop("set", {})
     config = load(None, {**known, **{k: v for k, v in options.items() if v is not None}})
+    if config.templates is not None and digest(config.templates) != raw.get("templates_sha256"):
+        raise DataError(f"{config.templates} has changed: these are not the templates of the run")
     return config.model_copy(update={"set": changes})
 
 

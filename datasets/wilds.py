@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from bisect import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,16 +19,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import registry, synthetic
+from bench import registry
 from bench.cards import SetCard, cards
-from bench.data_folder import DataFolder, Reason, holding
-from bench.dataset import Card, Shift, Split, Suite, Task, absent
+from bench.data_folder import DataFolder, NotFound, Reason, holding
+from bench.dataset import Card, Shift, Split, Suite, Task
 from bench.errors import InputError, unknown
 from bench.prompts import PLAIN, read
 from bench.readers import named_split
+from bench.real_data import PROMPTS, or_absent, real_suite, suite_card
 
-PROMPTS = "bench-prompts"
-"""The folder of official prompt files, with a folder per set."""
 DEFAULTS: dict[str, dict[str, Any]] = {
     "flyp": {"lr": 1e-5, "weight_decay": 0.2, "batch_size": 256, "epochs": 20},
     "lp-ft-raw": {"probe.epochs": 10},
@@ -67,35 +66,28 @@ class _Opener:
     images: _Images
 
     def split(self, name: str, part: str) -> Split:
-        """The images of a part. Raises InputError if none is there."""
+        """The images of a part. Raises NotFound if none is there."""
         found = self.images
         rows = np.flatnonzero(found.parts == part)
         if not len(rows):
-            raise InputError(f"{self.suite}/{name}: the metadata have no image of split {part}")
+            raise NotFound(f"{self.suite}/{name}: the metadata have no image of split {part}")
         every, used = found.members, rows.tolist()
-        split = named_split(
-            f"{self.suite}/{name}",
-            found.root,
-            [found.files[row] for row in used],
-            found.labels[rows],
-            self.folder.cache,
-            {
-                found.group: every[rows]
-                if isinstance(every, np.ndarray)
-                else [every[i] for i in used]
-            },
-        )
+        members = every[rows] if isinstance(every, np.ndarray) else [every[i] for i in used]
+        try:
+            split = named_split(
+                f"{self.suite}/{name}",
+                found.root,
+                [found.files[row] for row in used],
+                found.labels[rows],
+                self.folder.cache,
+                {found.group: members},
+            )
+        except InputError as error:
+            raise NotFound(str(error)) from error
         # Where no source confirmed the card's number the metadata are the truth.
         if self.folder.synthetic is None and part in self.card.unverified:
-            return split
+            return replace(split, of=(self.card.name, part))
         return self.folder.counted(split, self.card.name, part)
-
-    def optional(self, name: str, part: str) -> Split:
-        """The images of a part, or a split that says why there are none."""
-        try:
-            return self.split(name, part)
-        except InputError as error:
-            return absent(f"{self.suite}/{name}", str(error))
 
     def make(
         self,
@@ -105,36 +97,18 @@ class _Opener:
         metrics: tuple[str, ...] = (),
         shift_metrics: tuple[str, ...] = (),
     ) -> Suite:
-        """The suite. Raises InputError if no image of its ID test set is there."""
-        test = self.split("test", "id_test")
-        train, selection = self.optional("train", "train"), self.optional("selection", "id_val")
-        shifts: tuple[Shift, ...] = ()
-        lacking = {}
-        try:
-            shifts = (Shift("ood", self.split("ood", "ood_test"), metrics=shift_metrics),)
-        except InputError as error:
-            lacking["ood"] = str(error)
-        real = self.folder.synthetic is None
-        return Suite(
-            name=self.suite,
-            task=Task(self.suite, tuple(classnames), tuple(templates), train, selection),
-            test=test,
-            shifts=shifts,
-            model="ViT-B-32" if real else "tiny",
-            pretrained="openai" if real else "embedded",
-            defaults=DEFAULTS if real else synthetic.DEFAULTS,
-            notes=self.folder.notes,
-            all_shifts=("ood",),
-            metrics=metrics,
-            lacking=lacking,
+        """The suite. Raises NotFound if no image of its ID test set is there."""
+        train = or_absent(f"{self.suite}/train", lambda: self.split("train", "train"))
+        held = or_absent(f"{self.suite}/selection", lambda: self.split("selection", "id_val"))
+        return real_suite(
+            self.folder,
+            Task(self.suite, tuple(classnames), tuple(templates), train, held),
+            self.split("test", "id_test"),
+            {"ood": lambda: Shift("ood", self.split("ood", "ood_test"), metrics=shift_metrics)},
             prompts=prompts,
+            defaults=DEFAULTS,
+            metrics=metrics,
         )
-
-
-def _suite_card(card: SetCard) -> Card:
-    """The card of a suite that is one set."""
-    shifts = {"ood": f"{card.labels}; {card.metric}"}
-    return Card(card.title, card.source, card.terms.licence, shifts, card.citation)
 
 
 def _prompt_file(folder: DataFolder, card: SetCard, file: str) -> Path:
@@ -148,9 +122,13 @@ def _templates(
     path = _prompt_file(folder, card, f"{suite}_template.py")
     if path.is_file():
         found = read(path, suite)
-        return found, f"the {len(found)} templates of {path.name}"
-    get = f"'bench data prepare {suite}' gets those"
-    return plain, f"bench's plain prompt '{plain[0]}', not the official templates ({get})"
+        return found, f"the {len(found)} templates of wise-ft's {path.name}"
+    get = f"{_getting(card)} {path.name} of wise-ft"
+    return plain, f"{plain[0]!r}, which is not the official prompt: {get}"
+
+
+def _getting(card: SetCard) -> str:
+    return f"'bench data prepare {card.name}' gets"
 
 
 # FMoW
@@ -174,7 +152,7 @@ class FMoW:
     """62 kinds of places from above; the shift is to later years, judged by the worst region."""
 
     name: ClassVar[str] = "fmow"
-    card: ClassVar[Card] = _suite_card(FMOW)
+    card: ClassVar[Card] = suite_card(FMOW.name, {"ood": FMOW.name})
 
     def found(self, data: Path | None) -> bool:
         """Whether the folder with its two CSV files is there."""
@@ -240,7 +218,7 @@ class IWildCam:
     """182 species before camera traps; the shift is to other cameras. Judged by macro-F1."""
 
     name: ClassVar[str] = "iwildcam"
-    card: ClassVar[Card] = _suite_card(IWILDCAM)
+    card: ClassVar[Card] = suite_card(IWILDCAM.name, {"ood": IWILDCAM.name})
 
     def found(self, data: Path | None) -> bool:
         """Whether the folder and a list of the species' names are there."""
@@ -267,7 +245,7 @@ def _iwildcam(path: Path, folder: DataFolder) -> Reason:
     english, scientific = _english(folder), path / "categories.csv"
     if reason or english.is_file() or scientific.is_file():
         return reason
-    return f"no species names: neither {scientific.name} in it nor {english}"
+    return f"no species names: no {scientific.name} in it, and {_getting(IWILDCAM)} {english}"
 
 
 def _iwildcam_images(root: Path) -> _Images:
@@ -294,12 +272,11 @@ def _species(folder: DataFolder, root: Path) -> tuple[tuple[str, ...], str]:
     """
     english = _english(folder)
     if english.is_file():
-        return _named(english, "english"), f"class names are the English ones of {english.name}"
+        return _named(english, "english"), f"class names are those of wise-ft's {english.name}"
     scientific = root / "categories.csv"
-    get = f"'bench data prepare {IWildCam.name}' gets those"
     return _named(scientific, "name"), (
-        f"class names are the scientific ones of {scientific.name}, not the English ones that "
-        f"official codes use ({get})"
+        f"class names are the scientific ones of {scientific.name}, not the official English ones: "
+        f"{_getting(IWILDCAM)} {english.name} of wise-ft"
     )
 
 

@@ -42,7 +42,7 @@ def test_results_know_what_is_in_a_file_of_templates(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("a {}\n")
     one = RunConfig(templates=file).results()
-    assert one["templates"]["file"] == str(file)
+    assert one["templates"] == str(file)
     file.write_text("the {}\n")
     assert RunConfig(templates=file).results() != one
     file.write_text("a {}\n")

@@ -288,7 +288,9 @@ def test_importing_is_light() -> None:
 
 
 def prepare(form: Mapping[str, Any], data: Path) -> None:
-    """Make the images that a documented example speaks of."""
+    """Make the images and texts that a documented example speaks of."""
+    if "file" in form["templates"]:
+        (data / form["templates"]["file"]).write_text("a {}\n")
     classes = form["classes"]
     if "file" in classes:
         (data / classes["file"]).write_text("\n".join(NAMES))

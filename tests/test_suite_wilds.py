@@ -237,14 +237,14 @@ def test_iwildcam_names_are_the_english_ones_in_lower_case(copies: Path, tmp_pat
     assert suite.task.classnames == tuple(row["english"].lower() for row in listed[:182])
     twice = {name for name, count in Counter(suite.task.classnames).items() if count == 2}
     assert twice == {"lowland paca", "jaguarundi", "unknown bird", "central american red brocket"}
-    assert "English" in suite.prompts
+    assert suite.prompts.startswith("class names are those of wise-ft's labels.csv; ")
 
 
 def test_iwildcam_without_english_names_has_those_of_the_archive(own: Path, tmp_path: Path) -> None:
     (own / "bench-prompts" / "wilds-iwildcam" / "labels.csv").unlink()
     suite = IWILDCAM().suite(own, tmp_path)
     assert suite.task.classnames[:2] == ("empty", "species synthetica 1")
-    assert "scientific" in suite.prompts and "bench data prepare iwildcam" in suite.prompts
+    assert "scientific" in suite.prompts and "gets labels.csv of wise-ft" in suite.prompts
     (own / "iwildcam_v2.0" / "categories.csv").unlink()
     assert not IWILDCAM().found(own)
     with pytest.raises(NotFound, match=r"no species names.*categories\.csv.*labels\.csv"):
@@ -278,8 +278,10 @@ def test_without_official_templates_a_plain_prompt_is_said_to_be_one(
     assert fmow.task.templates == ("a photo of {a}.",)
     assert iwildcam.task.templates == prompts.PLAIN
     for suite in (fmow, iwildcam):
-        assert "not the official templates" in suite.prompts
-        assert f"bench data prepare {suite.name}" in suite.prompts
+        assert "not the official prompt" in suite.prompts
+        assert (
+            f"'bench data prepare wilds-{suite.name}' gets {suite.name}_template" in suite.prompts
+        )
 
 
 @pytest.mark.parametrize("dataset", [FMOW, IWILDCAM])
@@ -297,7 +299,7 @@ def test_official_templates_are_read_where_they_lie(
     )
     suite = dataset().suite(own, tmp_path)
     assert suite.task.templates == ("seen from here: {a}.", "{}.")
-    assert suite.prompts.endswith(f"the 2 templates of {file.name}")
+    assert suite.prompts.endswith(f"the 2 templates of wise-ft's {file.name}")
 
 
 # What is not as it should be
@@ -405,7 +407,7 @@ def test_no_data_says_where_it_was_looked_for(tmp_path: Path) -> None:
         bench("run", "--suite", "fmow", "--data", tmp_path, "--methods", "zero-shot"),
         "WILDS-FMoW v1.1",
         str(tmp_path / "fmow_v1.1"),
-        "bench show wilds-fmow",
+        "bench show set:wilds-fmow",
     )
 
 

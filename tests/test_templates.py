@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from commands import Finished, Result, assert_refused, bench
 
+from bench.errors import DataError
+from bench.recheck import recheck
+
 ZERO_SHOT = ("--suite", "micro", "--limit", "20", "--shifts", "v2", "--methods", "zero-shot")
 
 
@@ -53,7 +56,13 @@ def test_templates_are_used_and_said(tmp_path: Path, file: Path) -> None:
         text = (tmp_path / "run" / report).read_text()
         assert unescape(text).count(f"Prompts: {said}") == 1
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["templates"]["file"] == str(file)
+    assert config["templates"] == str(file)
+
+    options = {"cache_dir": tmp_path / "cache"}
+    assert recheck(tmp_path / "run", options) == []
+    file.write_text("the {}.\n")
+    with pytest.raises(DataError, match=r"my prompts\.txt has changed"):
+        recheck(tmp_path / "run", options)
 
 
 def test_the_suites_own_templates_in_a_file_give_the_same_numbers(

@@ -11,20 +11,10 @@ import importlib
 import json
 import pkgutil
 from pathlib import Path
-from typing import Any
 
 from bench.data_folder import SYNTHETIC
 from bench.errors import InputError
 from bench.paths import write_atomic
-
-_STEPS = {"epochs": 1, "batch_size": 64, "warmup": 0.1}
-_PROBED = _STEPS | {f"probe.{name}": value for name, value in _STEPS.items()}
-DEFAULTS: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(("e2e-ft", "ema", "l2-sp", "linear", "flyp", "carot", "carot-slides"), _STEPS),
-    **dict.fromkeys(("lp-ft", "lp-ft-raw", "lp-ft-sgd"), _PROBED),
-    "linear-lbfgs": {"max_iter": 20},
-}
-"""Hyper-parameters with which every method runs on a copy in seconds."""
 
 
 def make(root: Path) -> dict[str, dict[str, int]]:
