@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,31 +14,48 @@ from bench.cards import cards
 from bench.data_folder import DataFolder
 from bench.verification import MANIFESTS, Finding, Inspector
 
+FOLDERS = {
+    "imagenet-a": "imagenet-a",
+    "imagenet-v2": "imagenetv2-matched-frequency-format-val",
+    "food-101": "food-101/images",
+    "wilds-fmow": "fmow_v1.1/images",
+    "objectnet": "objectnet-1.0/images",
+}
+"""Where the images of the sets are that are damaged here."""
+
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> Path:
-    """Synthetic copies of a few sets, verified once: their hashes are recorded."""
+    """Synthetic copies of which some have been verified: their hashes are recorded."""
     root = tmp_path_factory.mktemp("recorded") / "data"
-    shutil.copytree(synthetic, root, symlinks=True)
+    root.mkdir()
+    for entry in synthetic.iterdir():
+        (root / entry.name).symlink_to(entry)
     inspector = Inspector(DataFolder(root, root.parent / "cache"))
-    for name in SETS:
+    for name in (*FOLDERS, "cifar-10"):
         assert inspector.verify(name).problems == ()
     return root
 
 
-SETS = ("imagenet-a", "imagenet-v2", "food-101", "cifar-10", "wilds-fmow", "objectnet")
-
-
 @pytest.fixture
-def data(recorded: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy to be damaged."""
-    root = tmp_path / "data"
-    shutil.copytree(recorded, root, symlinks=True)
-    yield root
-    shutil.rmtree(root)
+def data(recorded: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a data folder like `recorded` in which one of its entries may be damaged."""
+
+    def own(folder: str) -> Path:
+        root = tmp_path / "data"
+        root.mkdir()
+        for entry in recorded.iterdir():
+            (root / entry.name).symlink_to(entry.resolve())
+        for name in (Path(folder).parts[0], MANIFESTS):
+            (root / name).unlink()
+            shutil.copytree(recorded / name, root / name)
+        return root
+
+    return own
 
 
 def verified(root: Path, name: str) -> Finding:
+    """With the index of `recorded`, as it is for a user who verifies again."""
     return Inspector(DataFolder(root, root.parent / "cache")).verify(name)
 
 
@@ -104,13 +121,6 @@ def web_page(folder: Path) -> list[Path]:
 
 
 FAULTS = (missing, truncated, one_byte, other_picture, swapped, extra_class, web_page)
-FOLDERS = {
-    "imagenet-a": "imagenet-a",
-    "imagenet-v2": "imagenetv2-matched-frequency-format-val",
-    "food-101": "food-101/images",
-    "wilds-fmow": "fmow_v1.1/images",
-    "objectnet": "objectnet-1.0/images",
-}
 HAVE_CLASSES = ("imagenet-a", "imagenet-v2", "food-101", "objectnet")
 CASES = [
     (name, fault)
@@ -122,57 +132,62 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "fault"), CASES, ids=lambda v: getattr(v, "__name__", v))
 def test_every_planted_fault_is_found_and_named(
-    name: str, fault: Callable[[Path], list[Path]], data: Path
+    name: str, fault: Callable[[Path], list[Path]], data: Callable[[str], Path]
 ) -> None:
-    places = fault(data / FOLDERS[name])
-    found = verified(data, name)
+    root = data(FOLDERS[name])
+    places = fault(root / FOLDERS[name])
+    found = verified(root, name)
     assert found.state == "incomplete or altered"
     for place in places:
-        relative = place.relative_to(data).as_posix()
+        relative = place.relative_to(root).as_posix()
         assert any(relative in problem for problem in found.problems), found.problems
     # Nothing else is accused: every problem is of a planted path, or of the set's counts.
-    named = [p.relative_to(data).as_posix() for p in places]
+    named = [p.relative_to(root).as_posix() for p in places]
     accused = [p for p in found.problems if p.startswith(("missing", "altered", "not part"))]
     assert all(any(one in problem for one in named) for problem in accused)
 
 
-def test_the_others_are_not_accused(data: Path) -> None:
-    missing(data / FOLDERS["imagenet-a"])
-    assert verified(data, "imagenet-v2").state == "complete"
+def test_the_others_are_not_accused(data: Callable[[str], Path]) -> None:
+    root = data("imagenet-a")
+    missing(root / "imagenet-a")
+    assert verified(root, "imagenet-v2").state == "complete"
 
 
-def test_a_swapped_label_folder_of_imagenet_is_found_without_hashes(data: Path) -> None:
-    folder = data / "imagenet" / "train"
-    assert folder.is_dir()
-    swapped(folder)
-    problems = verified(data, "imagenet").problems
+def test_a_swapped_label_folder_of_imagenet_is_found_without_hashes(
+    data: Callable[[str], Path],
+) -> None:
+    root = data("imagenet")
+    swapped(root / "imagenet" / "train")
+    problems = verified(root, "imagenet").problems
     assert any("in the folder of another class" in problem for problem in problems)
-    assert not (data / MANIFESTS / "imagenet.sha256").exists()
+    assert not (root / MANIFESTS / "imagenet.sha256").exists()
 
 
-def test_binary_files_are_compared_byte_by_byte(data: Path) -> None:
-    path = next(data.rglob("data_batch_1"))
+def test_binary_files_are_compared_byte_by_byte(data: Callable[[str], Path]) -> None:
+    root = data("cifar-10-batches-py")
+    path = root / "cifar-10-batches-py" / "data_batch_1"
     raw = bytearray(path.read_bytes())
     raw[-5] ^= 1
     path.write_bytes(bytes(raw))
-    assert any("data_batch_1" in p for p in verified(data, "cifar-10").problems)
+    assert any("data_batch_1" in p for p in verified(root, "cifar-10").problems)
 
 
 def test_hashes_are_in_the_form_of_sha256sum(recorded: Path) -> None:
     import hashlib
 
     lines = (recorded / MANIFESTS / "imagenet-a.sha256").read_text().splitlines()
-    assert len(lines) == 200
+    assert len(lines) == 201  # 200 images and a README
     for line in lines[:5]:
         mark, file = line.split("  ")
         assert hashlib.sha256((recorded / file).read_bytes()).hexdigest() == mark
 
 
-def test_faulty_data_is_not_recorded_as_right(data: Path) -> None:
-    (data / MANIFESTS / "imagenet-a.sha256").unlink()
-    truncated(data / "imagenet-a")
-    assert any("unreadable" in p for p in verified(data, "imagenet-a").problems)
-    assert not (data / MANIFESTS / "imagenet-a.sha256").exists()
+def test_faulty_data_is_not_recorded_as_right(data: Callable[[str], Path]) -> None:
+    root = data("imagenet-a")
+    (root / MANIFESTS / "imagenet-a.sha256").unlink()
+    truncated(root / "imagenet-a")
+    assert any("unreadable" in p for p in verified(root, "imagenet-a").problems)
+    assert not (root / MANIFESTS / "imagenet-a.sha256").exists()
 
 
 def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
