@@ -22,8 +22,11 @@ from PIL import Image
 from bench.cards import SetCard, cards
 from bench.data_folder import DataFolder, NotFound
 from bench.dataset import Split, Suite
-from bench.errors import InputError, one_line, unknown
+from bench.errors import DataError, InputError, one_line
+from bench.integrity import check
+from bench.obtain import DOWNLOADS, find
 from bench.paths import write_atomic
+from bench.progress import Silent
 from bench.readers import SUFFIXES
 from bench.registry import find_dataset
 
@@ -132,6 +135,7 @@ class Inspector:
             wrong, hashes = _read(place, progress)
             problems += wrong
             now |= {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
+        problems += self._archives(cards()[name])
         path = manifest_path(self.folder, name)
         known = read_manifest(path)
         if known is not None:
@@ -146,19 +150,21 @@ class Inspector:
             notes=(note,) if now and not problems else (),
         )
 
+    def _archives(self, card: SetCard) -> Iterator[str]:
+        """What is wrong with archives of the set that still lie in the data folder."""
+        root = self.folder.root or Path()
+        for archive in card.archives:
+            for folder in (root / DOWNLOADS / card.name, root / card.name, root):
+                if (folder / archive.file).is_file():
+                    try:
+                        check(folder / archive.file, archive, Silent())
+                    except DataError as error:
+                        yield str(error)
+
 
 def named(names: Sequence[str]) -> tuple[str, ...]:
     """The sets of names of sets or suites; of no name all. Raises InputError for unknown ones."""
-    found: list[str] = []
-    for name in names or cards():
-        if name in cards():
-            found.append(name)
-        elif of_suite := [card.name for card in cards().values() if name in card.suites]:
-            found += of_suite
-        else:
-            suites = {suite for card in cards().values() for suite in card.suites}
-            raise unknown("data set", name, (*cards(), *sorted(suites - set(cards()))))
-    return tuple(dict.fromkeys(found))
+    return tuple(card.name for card in find(names)) if names else tuple(cards())
 
 
 # Files and their hashes

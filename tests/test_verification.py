@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import bench
 from PIL import Image
 
 from bench.cards import cards
@@ -198,3 +199,54 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
 def test_findings_are_json(recorded: Path) -> None:
     found = verified(recorded, "imagenet-a")
     assert json.dumps([dict(found.splits), list(found.problems), found.notes])
+
+
+def test_a_web_page_is_no_archive(data: Callable[[str], Path]) -> None:
+    root = data("imagenet-a")
+    page = b"<!DOCTYPE html>\n<html><head><title>404</title></head></html>"
+    (root / "imagenet-a.tar").write_bytes(page)
+    (root / "bench-downloads" / "dtd").mkdir(parents=True)
+    (root / "bench-downloads" / "dtd" / "dtd-r1.0.1.tar.gz").write_bytes(page)
+    for name, file in (("imagenet-a", "imagenet-a.tar"), ("dtd", "dtd-r1.0.1.tar.gz")):
+        (problem,) = verified(root, name).problems
+        assert f"{file} is" in problem and "HTML" in problem
+
+
+def test_the_commands(data: Callable[[str], Path], tmp_path: Path) -> None:
+    root = data("imagenet-a")
+    place = ("--data", root, "--cache-dir", root.parent / "cache")
+    status = bench("data", "status", *place)
+    assert status.code == 0
+    assert len([line for line in status.out.splitlines() if " complete " in line]) == len(cards())
+    whole = bench("data", "verify", "imagenet-a", *place)
+    assert (whole.code, whole.err) == (0, "")
+    assert "imagenet-a: complete; test 200 images; 201 files are as recorded in" in whole.out
+    (gone,) = missing(root / "imagenet-a")
+    damaged = bench("data", "verify", "imagenet-a", *place, "--json")
+    assert damaged.code == 4
+    (found,) = json.loads(damaged.out)["sets"]
+    assert f"missing: {gone.relative_to(root)}" in found["problems"]
+    assert "incomplete or altered: imagenet-a" in damaged.err
+    assert bench("data", "verify", "imagenet", "--data", tmp_path / "none").code == 2
+    (tmp_path / "empty").mkdir()
+    absent = bench("data", "verify", "dtd", "--data", tmp_path / "empty")
+    assert (absent.code, "not found in" in absent.err) == (2, True)
+
+
+def test_an_incomplete_set_is_refused_or_marked(data: Callable[[str], Path]) -> None:
+    root = data("food-101")
+    missing(root / "food-101" / "images")
+    command = (
+        *("run", "--suite", "food101", "--data", root, "--methods", "zero-shot"),
+        *("--cache-dir", root.parent / "cache", "--out", root.parent / "out"),
+    )
+    refused = bench(*command)
+    assert refused.code == 4
+    assert "incomplete data" in refused.err and "--allow-incomplete" in refused.err
+    marked = bench(*command, "--allow-incomplete")
+    assert marked.code == 0, marked.err
+    assert "not reportable" in marked.out
+    records = (root.parent / "out" / "records.jsonl").read_text().splitlines()
+    assert all("incomplete data" in line for line in records)
+    for name in ("report.md", "report.html"):
+        assert "incomplete data" in (root.parent / "out" / name).read_text()
