@@ -36,7 +36,7 @@ class RegressionError(BenchError):
 
 
 class DataError(BenchError):
-    """Data is there, but incomplete, altered or no data at all."""
+    """Files are incomplete, altered, or no data at all."""
 
     exit_code = 4
 

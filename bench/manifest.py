@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -57,6 +58,14 @@ class Manifest:
     def first(self) -> NDArray[np.int64]:
         """int64 [N]: each sample's first label, its only one outside multi-label frames; or -1."""
         return self.labels[:, 0]
+
+    @property
+    def ids_digest(self) -> str:
+        """32 hex digits that name the ids in their order: equal where samples can be paired."""
+        digest = hashlib.sha256()
+        for name in self.ids:
+            digest.update(name.encode() + b"\0")
+        return digest.hexdigest()[:32]
 
     def group(self, name: str) -> NDArray[np.int64]:
         """int64 [N]: the samples' codes in a group. Raises InputError if there is none."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bench import samples
 from bench.addresses import features_key, weights_key
 from bench.dataset import Shift, Split
 from bench.errors import InputError
@@ -108,6 +109,11 @@ class CellItem(Item):
     chosen: bool
     shift: Shift
     metric: Metric | Figure
+
+    @property
+    def keeps_samples(self) -> bool:
+        """Whether what it says of each sample is stored beside it (`bench.samples`)."""
+        return self.chosen and self.scale is None and self.metric.name == ACCURACY.name
 
 
 @dataclass(frozen=True)
@@ -322,6 +328,9 @@ def stored(item: Item, store: Store) -> bool:
             return not store.blocks(item.key, item.split.size)
         case FitItem() | ScaleItem():
             return store.has("fits", item.key)
+        case CellItem(keeps_samples=True, shift=shift):
+            is_kept = samples.kept(store, item.key, shift.split.fingerprint)
+            return is_kept and store.read_cell(item.key) is not None
         case _:
             return store.read_cell(item.key) is not None
 

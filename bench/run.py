@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench import samples
 from bench.addresses import weights_key
 from bench.dataset import Loaded, Split
 from bench.errors import CellError, InputError, one_line
@@ -84,6 +85,9 @@ def execute(study: Study, store: Store, engine: EngineMaker, progress: Progress)
     first = plan(study, known)
     runner.work(first, lambda: pending(first, store, first.first))
     final = plan(study, known)
+    for cell in final.cells:
+        if cell.keeps_samples:  # read at the very end, when nothing could be made again
+            samples.check(store, cell.key, cell.shift.split.fingerprint)
     runner.work(final, lambda: pending(final, store, runner.possible(final)))
     if process_count() > 1:
         runner.engine.announce(None)
@@ -366,6 +370,9 @@ class _Runner:
             "environment": environment(),
             "devices": sorted({d for k in cell.inputs if (d := self.store.device(k))}),
         }
+        if cell.keeps_samples:
+            split = cell.shift.split.fingerprint
+            samples.keep(self.store, cell.key, split, log_probs, manifest)
         self.store.write_cell(cell.key, value)
         if cell.chosen and cell.scale is None and isinstance(cell.metric, Metric):
             self.progress.measured(self._record(cell, value))

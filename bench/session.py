@@ -1,4 +1,4 @@
-"""One run from configuration to files: ``config.json``, ``plan.json``, records, reports.
+"""One run from configuration to files: ``config.json``, ``plan.json``, records, samples, reports.
 
 Everything but ``timings.jsonl`` is byte-identical when the same command is repeated.
 """
@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import report
+from bench import report, samples
 from bench.config import RunConfig
 from bench.counting import Counts, counts
 from bench.errors import InputError
@@ -157,6 +157,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     _write_json(out / "plan.json", [i for o in outcomes for i in describe(o.plan)])
     write_atomic(out / "records.jsonl", to_lines(records).encode())
     write_missing(out / "missing.jsonl", missing)
+    samples.write(out, session.store, records)
     report.write(out, records, missing, session.presets)
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     with (out / "timings.jsonl").open("a") as file:

@@ -24,13 +24,13 @@ Statistics 1, 2007.)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import bdtr, betaincinv, ndtri, stdtrit
 
 from bench.errors import InputError
 
@@ -57,8 +57,8 @@ def exact(right: int, n: int, level: float = LEVEL) -> Interval:
     if not 0 <= right <= n or n < 1:
         raise InputError(f"exact interval: {right} right of {n} samples")
     tail = (1 - level) / 2
-    low = stats.beta.ppf(tail, right, n - right + 1) if right else 0.0
-    high = stats.beta.ppf(1 - tail, right + 1, n - right) if right < n else 1.0
+    low = betaincinv(right, n - right + 1, tail) if right else 0.0
+    high = betaincinv(right + 1, n - right, 1 - tail) if right < n else 1.0
     return Interval(float(low), float(high))
 
 
@@ -71,9 +71,9 @@ def mcnemar(only_one: int, only_other: int, *, mid: bool = False) -> float:
     less cautious, and rarely above its level (Fagerland, Lydersen, Laake, BMC Medical Research
     Methodology 13:91, 2013). It is about one training of each row: seeds have no place in it.
     """
-    fewer, of = min(only_one, only_other), stats.binom(only_one + only_other, 0.5)
-    p = 2 * of.cdf(fewer) - (of.pmf(fewer) if mid else 0)
-    return float(min(1.0, p))
+    fewer, m = min(only_one, only_other), only_one + only_other
+    up_to, below = (float(bdtr(k, m, 0.5)) if k >= 0 else 0.0 for k in (fewer, fewer - 1))
+    return min(1.0, up_to + (below if mid else up_to))
 
 
 def bootstrap(
@@ -117,7 +117,7 @@ class Outcomes:
 
     Attributes
     ----------
-    ids : the digest of the manifest's ids (`ids_digest`): what may be paired has the same.
+    ids : a digest of the manifest's ids, and of labels: what may be paired has the same.
     values : [S, n], by seed and sample: whether the row is right, or any number that is averaged.
         S is 1 for rows without seeds.
     """
@@ -145,14 +145,6 @@ class Outcomes:
         count = int(codes.max()) + 1
         whole = hashlib.sha256(codes.astype("<i8").tobytes()).hexdigest()[:16]
         return Outcomes(f"{self.ids} by {what} {whole}", mean + np.array(off) * count / n)
-
-
-def ids_digest(ids: Iterable[str]) -> str:
-    """32 hex digits that name sample ids in their order."""
-    digest = hashlib.sha256()
-    for name in ids:
-        digest.update(name.encode() + b"\0")
-    return digest.hexdigest()[:32]
 
 
 class Moments(NamedTuple):
@@ -184,7 +176,8 @@ class Estimate:
     samples, seeds : the two parts of its variance (see the module); `seeds` is 0 for one seed,
         so that the estimate is then one of that training only.
     count : S, the number of seeds.
-    freedom : degrees of freedom of its error.
+    freedom : degrees of freedom of its error, infinite where the number of seeds sets no limit.
+        Samples, or the groups drawn in their place, are taken to be a hundred at least.
 
     All but `count` are arrays of one shape, which may be ().
     """
@@ -201,8 +194,13 @@ class Estimate:
         return np.sqrt(self.samples + self.seeds)
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """value +- t(freedom) error."""
-        half = stats.t.ppf((1 + level) / 2, self.freedom) * self.error
+        """value +- t error, t being the two-sided quantile of Student's t with `freedom` degrees.
+
+        The degrees weigh S - 1 and infinity by the parts' shares of the variance. Simulated, three
+        seeds are covered in 94 to 97% (docs/statistics.md); Satterthwaite's own weights, the
+        squares of the shares, go down to 92%.
+        """
+        half = stdtrit(self.freedom, (1 + level) / 2) * self.error
         return Interval(self.value - half, self.value + half)
 
     def p_value(self) -> Floats:
@@ -215,13 +213,13 @@ class Estimate:
         says at 0.1%, where corrections for many comparisons look. This is nowhere wrong more often
         than it says, and never below 0.05 where `interval` holds 0.
         """
-        low, high = np.full(self.value.shape, -300.0), np.zeros(self.value.shape)
+        low, high = np.full(self.value.shape, -100.0), np.zeros(self.value.shape)
         for _ in range(50):  # bisection of log10 p
             middle = (low + high) / 2
             tail = 10**middle / 2
-            wide = stats.norm.isf(tail) ** 2 * self.samples
+            wide = ndtri(tail) ** 2 * self.samples
             if self.count > 1:
-                wide = wide + stats.t.isf(tail, self.count - 1) ** 2 * self.seeds
+                wide = wide + stdtrit(self.count - 1, tail) ** 2 * self.seeds
             is_beyond = self.value**2 > wide
             low, high = np.where(is_beyond, low, middle), np.where(is_beyond, middle, high)
         return np.asarray(10**high)
@@ -236,13 +234,12 @@ def estimate(sets: Sequence[Moments]) -> Estimate:
         value   = mean_s M[s]
         samples = max(0, sum w^2 mean_{s != t} C[s, t] / n) + sum w^2 / n^2
         seeds   = sum_s (M[s] - value)^2 / (S - 1) / S
-        1 / freedom = (sum over sets of its part of samples / (n - 1) + seeds / (S - 1))
-                      / (samples + seeds)
+        freedom = (S - 1) (samples + seeds) / seeds
 
-    For one seed C[0, 0] takes the place of the mean over s != t, and seeds = 0. A set's w^2 / n^2
-    is what one more discordant pair would add (half of it in each direction: Agresti and Min,
-    Statistics in Medicine 24, 2005), so that rows that never differ are not sure to be equal.
-    The trainings are the same on every set: their part is taken of the mean over sets.
+    For one seed C[0, 0] takes the place of the mean over s != t, seeds is 0 and freedom infinite.
+    A set's w^2 / n^2 is what one more discordant pair would add (half of it in each direction:
+    Agresti and Min, Statistics in Medicine 24, 2005), so that rows that never differ are not sure
+    to be equal. The trainings are the same on every set: their part is taken of the mean over sets.
     """
     count = sets[0].totals.shape[-1]
     by_seed = sum((s.totals * (s.weight / s.n) for s in sets), np.zeros(()))
@@ -250,11 +247,9 @@ def estimate(sets: Sequence[Moments]) -> Estimate:
     least = [(s.weight / s.n) ** 2 for s in sets]
     samples = np.maximum(sum(parts, np.zeros(())), 0) + sum(least)
     spread = by_seed.var(axis=-1, ddof=1) / count if count > 1 else np.zeros_like(samples)
-    each = [np.maximum(part, 0) + more for part, more in zip(parts, least, strict=True)]
-    shares = sum((e / (s.n - 1) for e, s in zip(each, sets, strict=True)), np.zeros(()))
-    if count > 1:
-        shares = shares + spread / (count - 1)
-    return Estimate(by_seed.mean(axis=-1), samples, spread, count, (samples + spread) / shares)
+    freedom = np.full(np.shape(samples), np.inf)
+    np.divide((count - 1) * (samples + spread), spread, out=freedom, where=spread > 0)
+    return Estimate(by_seed.mean(axis=-1), samples, spread, count, freedom)
 
 
 def _covariance(given: Moments) -> Floats:
@@ -300,7 +295,7 @@ def stacked(rows: Sequence[Sequence[Outcomes]]) -> list[tuple[Floats, float]]:
     blocks: dict[str, list[Floats]] = {}
     for of_set in zip(*rows, strict=True):
         if len({(o.ids, o.values.shape[1]) for o in of_set}) > 1:
-            raise InputError("rows were measured on different samples: their manifests' ids differ")
+            raise InputError("rows were measured on different samples: ids or labels differ")
         if odd := {len(o.values) for o in of_set} - {1, count}:
             raise InputError(f"rows of {odd.pop()} and of {count} seeds cannot be paired by seed")
         values = [np.broadcast_to(o.values, (count, o.values.shape[1])) for o in of_set]

@@ -1,7 +1,8 @@
 """The content-addressed store of computed things: weights, features, fits and cells.
 
 Layout under the cache folder: ``weights/KEY.safetensors``, ``features/KEY/BLOCK.safetensors``,
-``fits/KEY.safetensors``, ``cells/KEY.json``, ``progress/KEY.safetensors`` (unfinished trainings).
+``fits/KEY.safetensors``, ``cells/KEY.json``, ``progress/KEY.safetensors`` (unfinished trainings),
+``samples/KEY.safetensors`` and ``sets/KEY.safetensors`` (`bench.samples`).
 Each file has its SHA-256 beside it, cells theirs in their first line. A file that does not match
 when it is read is removed, so that it is computed again. Files appear by rename, so a kill loses
 what was being written and nothing else.
@@ -87,11 +88,7 @@ class Store:
     def read_note(self, kind: str, key: str) -> dict[str, Any] | None:
         """The JSON note of an output, or None if it is absent."""
         data = self.read(self.path(kind, key))
-        if data is None:
-            return None
-        length = int.from_bytes(data[:8], "little")
-        note: dict[str, Any] = json.loads(_metadata(data[8 : 8 + length]).get("note", "{}"))
-        return note
+        return None if data is None else _note(data)
 
     def blocks(self, key: str, size: int) -> list[int]:
         """Which blocks of the features `key` of a split of `size` rows are missing."""
@@ -191,6 +188,17 @@ def _packed(arrays: Mapping[str, NDArray[np.generic]], note: Mapping[str, str]) 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     packed: bytes = save(contiguous, metadata=dict(note))
     return packed
+
+
+def unpacked(data: bytes) -> tuple[dict[str, NDArray[np.generic]], dict[str, Any]]:
+    """The arrays and the note of a file that `Store.write_arrays` wrote."""
+    return _arrays(data), _note(data)
+
+
+def _note(data: bytes) -> dict[str, Any]:
+    length = int.from_bytes(data[:8], "little")
+    note: dict[str, Any] = json.loads(_metadata(data[8 : 8 + length]).get("note", "{}"))
+    return note
 
 
 def _arrays(data: bytes) -> dict[str, NDArray[np.generic]]:

@@ -52,7 +52,8 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """The files of a run's folder that must not change when it is repeated."""
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "timings.jsonl"}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "timings.jsonl"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def assert_refused(result: Result, *words: str) -> None:

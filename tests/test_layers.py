@@ -19,7 +19,7 @@ LAYERS = (
      "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
      "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data",
      "imagenet", "videos", "packed", "integrity", "download", "unpack", "imagenet_folders",
-     "obtain"},
+     "obtain", "samples"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
@@ -29,7 +29,7 @@ LAYERS = (
      "verification"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
-     "catalogue", "session", "recheck", "ledger", "published_tables"},
+     "catalogue", "session", "recheck", "ledger", "published_tables", "standings"},
     # edge
     {"cli", "cli_check", "cli_data", "cli_verify", "testing", "__main__"},
 )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from commands import SMALL, Finished, bench, contents, start
 
-KINDS = ("renders", "weights", "features", "fits", "cells")
+KINDS = ("renders", "weights", "features", "fits", "samples", "sets", "cells")
 
 
 def again(run: Finished) -> None:
@@ -50,7 +50,7 @@ def test_any_part_of_a_cache_is_a_start(seed: int, own: Finished) -> None:
     assert contents(own.out) == before
 
 
-@pytest.mark.parametrize("kind", ["fits", "cells"])
+@pytest.mark.parametrize("kind", ["fits", "samples", "sets", "cells"])
 def test_damage_is_noticed_at_once(kind: str, own: Finished) -> None:
     before = contents(own.out)
     for path in outputs(own.cache, kind):

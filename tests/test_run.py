@@ -34,7 +34,7 @@ def again(run: Finished, *more: object, out: Path | None = None) -> Any:
 
 
 def test_files_and_marks(small: Finished) -> None:
-    assert {p.name for p in small.out.iterdir()} == {*FILES, "timings.jsonl"}
+    assert {p.name for p in small.out.iterdir()} == {*FILES, "samples", "timings.jsonl"}
     records = read(small.out / "records.jsonl")
     assert {r.shift for r in records if r.kind != "figure"} == {"id", "v2", "objectnet"}
     assert {r.shift for r in records if r.kind == "figure"} == {"id", "v2", "objectnet", "pooled"}
