@@ -24,8 +24,8 @@ from bench.data_folder import DataFolder, NotFound
 from bench.dataset import Split, Suite
 from bench.errors import InputError, one_line, unknown
 from bench.paths import write_atomic
-from bench.readers import SUFFIXES
 from bench.registry import find_dataset
+from bench.trees import SUFFIXES, forget
 
 MANIFESTS = "bench-manifests"
 """The folder of the lists of hashes, in the data folder."""
@@ -125,6 +125,7 @@ class Inspector:
         `progress` is told of every file that was read. If nothing is wrong and there is no list
         yet, it is written.
         """
+        forget(self.folder.cache)
         found = self.status(name)
         problems = list(found.problems)
         now: dict[str, str] = {}

@@ -14,12 +14,12 @@ LAYERS = (
      "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
-     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts", "index",
-     "readers", "pickles", "array_reader", "binaries", "distortions", "corruptions", "suite_form",
-     "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
-     "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data",
-     "imagenet", "videos", "packed", "integrity", "download", "unpack", "imagenet_folders",
-     "obtain"},
+     "decoding", "index", "trees", "pickles", "array_reader", "binaries", "shards", "hub_reader",
+     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts", "readers",
+     "distortions", "corruptions", "suite_form", "suite_file", "provenance", "processes",
+     "progress", "streams", "embedded", "synthetic", "ends", "imports", "outputs_form",
+     "outputs_file", "stats", "ranking", "real_data", "imagenet", "videos", "packed", "integrity",
+     "download", "unpack", "imagenet_folders", "obtain"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
