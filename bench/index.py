@@ -109,6 +109,16 @@ def sha256(data: str | bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
+def joined(texts: Iterable[str]) -> bytes:
+    """Texts without a zero character as bytes, to be kept; file names keep theirs."""
+    return "\0".join(texts).encode("utf-8", "surrogateescape")
+
+
+def parted(data: NDArray[np.uint8]) -> tuple[str, ...]:
+    """The texts that were `joined`. Raises ValueError if there is none such."""
+    return tuple(data.tobytes().decode("utf-8", "surrogateescape").split("\0"))
+
+
 def _known(path: Path) -> str | None:
     """The digest kept at `path`; None if there is none or it is no longer readable."""
     try:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.dataset import Loaded, Split
+from bench.decoding import decoded
 from bench.errors import InputError, unknown
 from bench.index import Files, contents, sha256
 from bench.keys import key_of
@@ -96,7 +97,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class FileImages:
-    """The images ``root/names[i]``, opened when asked for. EXIF orientation is not applied.
+    """The images ``root/names[i]``, opened when asked for (see `bench.decoding`).
 
     `linked` is whether one of the files may be a symbolic link.
     """
@@ -110,12 +111,7 @@ class FileImages:
 
     def __getitem__(self, index: int) -> Image.Image:
         path = self.root / self.names[index]
-        try:
-            with Image.open(path) as image:
-                return image.copy()
-        except Exception as error:  # a decoder may raise anything on a broken file
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"cannot read image {path}: {reason}; replace or remove it") from error
+        return decoded(path, path)
 
     def places(self) -> Mapping[str, Sequence[str]]:
         """{real folder, with a slash: the names of files in it}; each folder is resolved once."""

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import InputError
-from bench.index import Files
+from bench.index import Files, joined, parted
 from bench.paths import write_atomic
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -95,7 +95,7 @@ def forget(cache: Path) -> None:
 
 def _name(root: Path, folders: Sequence[str]) -> str:
     parts = [str(VERSION), *SUFFIXES, str(root.resolve()), *sorted(folders)]
-    return hashlib.sha256(_joined(parts)).hexdigest()[:32]
+    return hashlib.sha256(joined(parts)).hexdigest()[:32]
 
 
 def _listed(root: Path, folders: Iterable[str]) -> _Listing:
@@ -173,9 +173,9 @@ def _packed(listing: _Listing) -> bytes:
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        names=np.frombuffer(_joined(listing.files.names), np.uint8),
+        names=np.frombuffer(joined(listing.files.names), np.uint8),
         files=listing.files.stamps,
-        folders=np.frombuffer(_joined(listing.folders), np.uint8),
+        folders=np.frombuffer(joined(listing.folders), np.uint8),
         stamps=listing.stamps,
         linked=np.array(listing.files.linked),
     )
@@ -186,7 +186,7 @@ def _kept(root: Path, path: Path) -> _Listing | None:
     """The listing kept at `path`; None if there is none or it is no longer readable."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            names, folders = _split(kept["names"]), _split(kept["folders"])
+            names, folders = parted(kept["names"]), parted(kept["folders"])
             files = Files(root, names, kept["files"], bool(kept["linked"]))
             listing = _Listing(files, folders, kept["stamps"])
     except (FileNotFoundError, NotADirectoryError):
@@ -195,11 +195,3 @@ def _kept(root: Path, path: Path) -> _Listing | None:
         return None
     fits = files.stamps.shape == (len(names), 3) and listing.stamps.shape == (len(folders), 4)
     return listing if fits else None
-
-
-def _joined(texts: Iterable[str]) -> bytes:
-    return "\0".join(texts).encode("utf-8", "surrogateescape")
-
-
-def _split(joined: NDArray[np.uint8]) -> tuple[str, ...]:
-    return tuple(joined.tobytes().decode("utf-8", "surrogateescape").split("\0"))
