@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from bench import corruptions
+from bench.array_reader import array_split, stored
 from bench.dataset import Card, LabelMap, Placed, Shift, Split, Suite, Task
 from bench.errors import InputError
+from bench.hub_reader import hub_split
 from bench.imagenet import imagenet_classes, openai_templates
 from bench.metrics import check
-from bench.paths import text_of
+from bench.paths import matching, text_of
 from bench.prompts import checked
 from bench.readers import Classes, folder_split, list_split, locate
+from bench.shards import shards_split
 from bench.suite_form import ShiftForm, Source, SuiteFile, read
 
 Places = Mapping[str, Collection[Hashable]]
+
+ROLES = ("train", "selection", "test")
+"""The splits that are no shifts; ids of images without names begin with their role."""
 
 OPENAI_TEMPLATES = "openai-imagenet"
 IMAGENET_CLASSES = "imagenet"
@@ -106,7 +112,7 @@ def defaults(path: Path) -> Mapping[str, Mapping[str, Any]]:
 def _describe(shift: ShiftForm) -> str:
     if shift.corrupt is not None:
         return f"{shift.corrupt} of the test images, severity {shift.severity}, seed {shift.seed}"
-    return f"images of {shift.folder or shift.listing}"
+    return f"images of {shift.place}"
 
 
 @contextmanager
@@ -127,11 +133,27 @@ class _Opener:
     cache: Path
 
     def split(self, role: str, source: Source, classes: Classes) -> Split:
-        name = f"{self.suite}/{role}"
-        found = locate(source.folder or source.listing or "", self.bases)
+        """The split of a source: a shift's, where `role` is none of train, selection and test."""
+        name, cache = f"{self.suite}/{role}", self.cache
+        prefix = role if role in ROLES else "shift"
+        if source.shards is not None:
+            paths = matching(source.shards, self.bases)
+            return shards_split(name, paths or [self._found(source.shards)], classes, cache)
+        if source.hub is not None:
+            columns: Any = {"split": source.split, "image": source.image, "label": source.label}
+            place = source.hub
+            return hub_split(name, place, self.bases, classes, cache, prefix=prefix, **columns)
+        found = self._found(source.place)
+        if source.arrays is not None:
+            labels = None if source.labels is None else self._found(source.labels)
+            how: Any = {"layout": source.layout, "members": source.keys}
+            return array_split(name, stored(found, labels, classes, **how), cache, prefix)
         if source.folder is not None:
-            return folder_split(name, found, classes, self.cache)
-        return list_split(name, found, classes, self.cache, source.groups)
+            return folder_split(name, found, classes, cache)
+        return list_split(name, found, classes, cache, source.groups)
+
+    def _found(self, place: str) -> Path:
+        return locate(place, self.bases)
 
 
 # Classes and templates
