@@ -39,30 +39,36 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows of images and labels, and the files whose bytes they are, in a fixed order."""
+    """Rows of images and labels, and the files whose bytes they are, in a fixed order.
+
+    `counts` are the rows of each file; of Arrow files, which belong together, the first has all.
+    """
 
     rows: Any
     files: tuple[Path, ...]
+    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class HubImages:
-    """The images of a column, decoded when asked for."""
+    """The images of a column, decoded when asked for; `files` and `counts` as of a `_Table`."""
 
     rows: Any
     column: str
-    file: Path
+    files: tuple[Path, ...]
+    counts: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Image.Image:
         content = self.rows[int(index)][self.column]["bytes"]
-        return decoded(io.BytesIO(content), f"in row {index} of {self.file}")
+        return decoded(io.BytesIO(content), f"in row {index} of {self.files[0]}")
 
     def places(self) -> Mapping[str, Sequence[int]]:
-        """{the first file: rows}."""
-        return {f"{os.path.realpath(self.file)}: row ": range(len(self))}
+        """{a file and the column: rows of it}."""
+        real = [f"{os.path.realpath(file)} ({self.column}): row " for file in self.files]
+        return {place: range(count) for place, count in zip(real, self.counts, strict=True)}
 
 
 def hub_split(
@@ -108,7 +114,7 @@ def hub_split(
         sha256(labels.astype("<i8").tobytes()),
         contents(Files.at(files), cache),
     )
-    loaded = Loaded(HubImages(rows, image, files[0]), manifest)
+    loaded = Loaded(HubImages(rows, image, files, table.counts), manifest)
     return Split(name, mark, len(manifest), lambda: loaded)
 
 
@@ -136,10 +142,16 @@ def _table(
         if split is not None:
             raise InputError(f"split {split!r} does not go with parquet files: name its files")
         return _parquet(library, found, cache)
+    looked = " and ".join(str(base / source) for base in bases)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
-        looked = " and ".join(str(base / source) for base in bases)
         raise InputError(f"{source}: no folder, no parquet file and no name: looked for {looked}")
-    return _named(library, source, split, cache)
+    if split is None or not re.fullmatch(r"\w+(\.\w+)*", split):
+        raise InputError(f"{source} on the hub: expected a split by its name, got {split!r}")
+    try:
+        return _whole(library.load_dataset(source, split=split))
+    except Exception as error:  # of the network, of the hub, of the data
+        reason = one_line(error)
+        raise InputError(f"neither {looked} nor, on the hub, {source}: {reason}") from error
 
 
 def _saved(library: Any, folder: Path, split: str | None) -> _Table:
@@ -164,13 +176,9 @@ def _parquet(library: Any, files: Sequence[Path], cache: Path) -> _Table:
     names = [str(file) for file in files]
     place = str(cache / "datasets")
     rows = library.load_dataset("parquet", data_files=names, split="train", cache_dir=place)
-    return _Table(rows, tuple(files))
-
-
-def _named(library: Any, source: str, split: str | None, cache: Path) -> _Table:
-    if split is None or not re.fullmatch(r"\w+(\.\w+)*", split):
-        raise InputError(f"{source} on the hub: expected a split by its name, got {split!r}")
-    return _whole(library.load_dataset(source, split=split))
+    footers = importlib.import_module("pyarrow.parquet")
+    counts = tuple(int(footers.read_metadata(file).num_rows) for file in files)
+    return _Table(rows, tuple(files), counts)
 
 
 def _whole(rows: Any) -> _Table:
@@ -178,7 +186,7 @@ def _whole(rows: Any) -> _Table:
     files = tuple(Path(file["filename"]) for file in rows.cache_files)
     if not files or rows._indices is not None:
         raise InputError("rows are not just those of files: save the data set with save_to_disk")
-    return _Table(rows, files)
+    return _Table(rows, files, (len(rows), *[0] * (len(files) - 1)))
 
 
 # Columns

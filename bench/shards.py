@@ -100,8 +100,8 @@ def shards_split(name: str, paths: Sequence[Path], classes: Classes, cache: Path
     that is there twice.
     """
     found = sorted(paths, key=lambda path: path.name)
-    for one, other in pairwise(found):
-        if one.name == other.name:
+    for one, other in pairwise(sorted(found, key=lambda path: path.stem)):
+        if one.stem == other.stem:
             raise InputError(f"{one} and {other} have the same name: rename one, as ids are of it")
     files = Files.at(found)
     stamps = files.stamps.tolist()

@@ -180,7 +180,7 @@ def refused(root: Path, sources: Form, *parts: object, **changes: Any) -> None:
 SHARED = {
     "arrays": "more.npz (member tx, channels-first), row 0 is in test and in same",
     "shards": "0.tar: 00000 is in test and in same",
-    "hub": "data-00000-of-00001.arrow: row 0 is in test and in same",
+    "hub": "data-00000-of-00001.arrow (image): row 0 is in test and in same",
 }
 
 
@@ -326,7 +326,23 @@ def test_a_name_that_cannot_be_reached_is_one_line(
 ) -> None:
     hub()
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    wrong(["nobody/nothing cannot be read"], "nobody/nothing", tmp_path, split="train")
+    parts = [f"neither {tmp_path / 'nobody/nothing'} nor, on the hub, nobody/nothing"]
+    wrong(parts, "nobody/nothing", tmp_path, split="train")
+
+
+def test_parquet_files_in_two_patterns_share_rows(tmp_path: Path) -> None:
+    root = place(tmp_path, "one")
+    sources = rows(root)
+    part = {"hub": "part-1.parquet", "image": "img", "label": "kind"}
+    some = sources["part"] | {"classes": ["fox", "cat"]}
+    changes = {"shifts": {"a": part | {"classes": ["fox", "cat"]}, "b": some}}
+    load(root, sources, **changes)
+    names = ["fox", "cat"]
+    refused(
+        root, sources | {"test": part}, "part-0.parquet (img): row 0 is in train and in b",
+        "found 3", classes=names, train=part | {"hub": "part-0.parquet"}, selection=None,
+        shifts={"b": sources["part"]},
+    )  # fmt: skip
 
 
 def test_images_outside_of_the_files_are_refused(tmp_path: Path) -> None:
