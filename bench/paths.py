@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,19 @@ def data_dir(option: Path | None) -> Path | None:
         problem = "is not a folder" if found.exists() else "does not exist"
         raise InputError(f"data folder {found} {problem}: name one with --data or $BENCH_DATA")
     return found
+
+
+def matching(pattern: str, bases: Sequence[Path]) -> list[Path]:
+    """The files that match a pattern such as ``test/*.tar``, sorted, of the first base with any."""
+    where = str(Path(pattern).expanduser())
+    for base in bases:
+        if (base / where).is_file():
+            return [base / where]
+        found = glob.glob(where, root_dir=base, recursive=True)  # noqa: PTH207
+        files = sorted(base / path for path in found if (base / path).is_file())
+        if files:
+            return files
+    return []
 
 
 def check_writable(directory: Path, what: str) -> Path:

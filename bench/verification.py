@@ -27,8 +27,8 @@ from bench.integrity import check
 from bench.obtain import DOWNLOADS, find
 from bench.paths import write_atomic
 from bench.progress import Silent
-from bench.readers import SUFFIXES
 from bench.registry import find_dataset
+from bench.trees import SUFFIXES, forget
 
 MANIFESTS = "bench-manifests"
 """The folder of the lists of hashes, in the data folder."""
@@ -128,6 +128,7 @@ class Inspector:
         `progress` is told of every file that was read. If nothing is wrong and there is no list
         yet, it is written.
         """
+        forget(self.folder.cache)
         found = self.status(name)
         problems = list(found.problems)
         now: dict[str, str] = {}

@@ -19,7 +19,7 @@ LAYERS = (
      "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
      "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data",
      "imagenet", "videos", "packed", "integrity", "download", "unpack", "imagenet_folders",
-     "obtain", "samples"},
+     "obtain", "samples", "decoding", "trees", "shards", "hub_reader"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from sources import as_arrays, as_rows, as_shards, labelled
 
 from bench import catalogue, suite_file
 from bench.dataset import Suite
@@ -306,6 +308,24 @@ def prepare(form: Mapping[str, Any], data: Path) -> None:
             header, codes = ",".join(["path", "label", *groups]), ",0" * len(groups)
             codes = ",Asia" if groups == ["region"] else codes
             (data / source["list"]).write_text(f"{header}\nimage.png,{own[0]}{codes}\n")
+        images = labelled(len(str(source)), 2 * len(own), len(own))
+        if "arrays" in source and source["arrays"].endswith(".npy"):
+            np.save(data / source["arrays"], images[0])
+            np.save(data / source["labels"], np.array(images[1]))
+        elif "arrays" in source:
+            keys, layout = source.get("keys", ("images", "labels")), source.get("layout")
+            as_arrays(data / source["arrays"], images, keys, layout or "channels-last")
+        if "shards" in source:
+            as_shards([data / source["shards"].replace("*", "0")], images)
+        if "hub" in source:
+            rows = as_rows(images, own, source.get("image", "image"), source.get("label", "label"))
+            if source["hub"].endswith(".parquet"):
+                rows.to_parquet(data / source["hub"].replace("*", "0"))
+            else:
+                rows.save_to_disk(data / source["hub"] / source["split"])
+                (data / source["hub"] / "dataset_dict.json").write_text(
+                    json.dumps({"splits": [source["split"]]})
+                )
 
 
 def examples() -> list[str]:
