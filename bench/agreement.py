@@ -21,7 +21,7 @@ def check(records: Iterable[Record]) -> None:
 
     Of a row: method and base with all hyper-parameters (a base also with its own row), precision,
     data, backbone and selection rule. Of the board: the images of each shift and the metric it is
-    judged by, and precision.
+    judged by, precision and prompts.
     """
     known: dict[tuple[object, ...], tuple[Any, Record]] = {}
     for record in records:
@@ -65,6 +65,7 @@ def _facts(record: Record) -> Iterator[tuple[object, str, Any]]:
     yield row, "backbone", made.get("backbone")
     yield row, "selection rule", (record.chosen_on or {}).get("rule")
     yield "board", "precision", made.get("precision")
+    yield "board", "prompts", made.get("prompts", "the suite's own") if "inputs" in made else None
     yield "board", f"images of {record.shift}", images.get("evaluation")
     yield "board", f"metric of {record.shift}", record.judged_by
     yield "board", f"place of {record.shift}", "beside the mean" if record.beside else "in the mean"

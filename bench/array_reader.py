@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -123,10 +123,9 @@ class ArrayImages:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_opened"}
 
-    def places(self) -> Iterable[str]:
-        """Where each image really lies, to tell whether two splits share one."""
-        file = os.path.realpath(self.file)
-        return (f"{file}: {self.form}, row {row}" for row in self.rows)
+    def places(self) -> Mapping[str, Sequence[int]]:
+        """{the file, and how it is read: rows}."""
+        return {f"{os.path.realpath(self.file)} ({self.form}), row ": self.rows.tolist()}
 
 
 # .npy and .npz

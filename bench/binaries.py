@@ -20,6 +20,10 @@ from bench.pickles import read_pickle
 
 CIFAR_SIDE = 32
 STL_SIDE = 96
+CIFAR10_CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+)
+"""In the order of the labels 0 to 9, as `batches.meta` has them."""
 STL_CLASSES = (
     *("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
 )

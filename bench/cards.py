@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 
 from bench.errors import InputError
+from bench.paths import in_words
 
 UNKNOWN = "unknown"
 Text = Annotated[str, pydantic.StringConstraints(pattern=r"^\S(.*\S)?$")]
@@ -27,11 +28,15 @@ Count = pydantic.PositiveInt | Literal["unknown"]
 Role = Literal["ID", "shift", "transfer"]
 User = Literal[
     "archive", "wise-ft", "wise-ft guide", "VRF", "FLYP", "FLYP guide", "CaRot", "torchvision",
-    "wilds",
+    "wilds", "bench",
 ]  # fmt: skip
-"""Who lays a set out like that: its own archive once unpacked, an official code, a package."""
+"""Who lays a set out like that: its own archive once unpacked, an official code, a package, we."""
 DIGITS = {"md5": 32, "sha256": 64, "git-blob": 40}
 """Hexadecimal digits per kind of checksum; `git-blob` is what ``git hash-object FILE`` prints."""
+
+
+PACKED = (".tar", ".tar.gz", ".zip")
+"""Suffixes of what holds other files."""
 
 
 class _Strict(pydantic.BaseModel):
@@ -46,7 +51,11 @@ class Archive(_Strict):
     holds : what is in it; archives of one card that hold the same are alternatives, best first.
     urls : in order of preference; none where a person must fetch it (`note` says how).
     size : in bytes, or in words, or ``unknown``.
+    near : the size is somebody's figure, not the file's own: shown, never compared.
     checksums : {kind: hexadecimal digits}, kinds as in `DIGITS`; empty where none is known.
+    into : the folder of the data folder that a tar or zip becomes (a folder of that name at its
+        top is that folder), or that another file lies in; None for what only helps to prepare, or
+        where nothing is known.
     note : needed where an address, the size or a checksum is missing.
     """
 
@@ -54,7 +63,9 @@ class Archive(_Strict):
     holds: Text
     urls: tuple[Url, ...]
     size: pydantic.PositiveInt | Text
+    near: bool = False
     checksums: dict[str, Text]
+    into: Folder | None = None
     note: Text | None = None
 
     @pydantic.model_validator(mode="after")
@@ -64,24 +75,35 @@ class Archive(_Strict):
                 raise ValueError(f"{self.file}: {digits!r} is no {kind}")
         if self.note is None and not (self.urls and self.checksums and self.size != UNKNOWN):
             raise ValueError(f"{self.file}: what is missing of it needs a note")
+        if self.near and (isinstance(self.size, str) or self.note is None):
+            raise ValueError(f"{self.file}: a size that is only near is a number, with a note")
+        if self.urls and self.into is None:
+            raise ValueError(f"{self.file}: what is downloaded needs a folder to go into")
         if not self.checksums and any(url.startswith("http:") for url in self.urls):
             raise ValueError(f"{self.file}: an http address needs a checksum")
         return self
 
     @property
+    def bytes(self) -> int | None:
+        """The size that the file must have; None where it is not known to the byte."""
+        return None if self.near or isinstance(self.size, str) else self.size
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is a tar or a zip, to be unpacked."""
+        return self.file.endswith(PACKED)
+
+    @property
     def exact(self) -> str:
         """The size as it is known: ``687,552,512 bytes``, ``about 138 GB``, ``unknown``."""
-        return self.size if isinstance(self.size, str) else f"{self.size:,} bytes"
+        if isinstance(self.size, str):
+            return self.size
+        return f"{'about ' * self.near}{self.size:,} bytes"
 
     @property
     def amount(self) -> str:
         """The size in words: ``1.26 GB``, ``about 138 GB``, ``unknown``."""
-        if isinstance(self.size, str):
-            return self.size
-        for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-            if self.size >= unit:
-                return f"{self.size / unit:.3g} {name}"
-        return self.exact
+        return self.size if isinstance(self.size, str) else in_words(self.size)
 
 
 class Copy(_Strict):
@@ -151,9 +173,12 @@ class SetCard(_Strict):
     needs : the set whose images it is made of, where it has none of its own.
     source : its page, for people.
     images : {split: number of images}; `unverified` names those that no source confirmed.
+    per_class : {split: images of each class}, of the splits in which all classes have as many.
     classes : that are evaluated; `classes_total` : where it has more.
     label_map : `LabelMap.kind` of its labels seen from `shift_of`, or from its own ID split.
     labels : that map in words.
+    prompts : official files with templates or class names, where no package ships them.
+    metadata : other official files that its archives lack.
     notes : traps.
     """
 
@@ -169,6 +194,7 @@ class SetCard(_Strict):
     images: dict[Text, Count] = pydantic.Field(min_length=1)
     unverified: tuple[Text, ...] = ()
     images_note: Text | None = None
+    per_class: dict[Text, pydantic.PositiveInt] = {}
     classes: pydantic.PositiveInt
     classes_total: pydantic.PositiveInt | None = None
     label_map: Literal["identity", "subset", "many-to-one"]
@@ -176,6 +202,8 @@ class SetCard(_Strict):
     metric: Text
     archives: tuple[Archive, ...] = pydantic.Field(min_length=1)
     copies: tuple[Copy, ...] = ()
+    prompts: tuple[Archive, ...] = ()
+    metadata: tuple[Archive, ...] = ()
     layout: Layout
     citation: Text
     notes: tuple[Text, ...] = ()
@@ -188,8 +216,17 @@ class SetCard(_Strict):
             raise ValueError(f"unverified {self.unverified} are not among {tuple(self.images)}")
         if (self.unverified or UNKNOWN in self.images.values()) and self.images_note is None:
             raise ValueError("unknown or unverified counts need a note")
-        if len({archive.file for archive in self.archives}) < len(self.archives):
-            raise ValueError("two archives of one name")
+        for split, each in self.per_class.items():
+            whole = [each * count for count in (self.classes, self.classes_total) if count]
+            if self.images.get(split) not in whole:
+                raise ValueError(f"per_class: {each} of each class are not the images of {split}")
+        beside = (*self.prompts, *self.metadata)
+        for group in (self.archives, beside):
+            if len({archive.file for archive in group}) < len(group):
+                raise ValueError("two archives of one name")
+        for file in beside:
+            if file.packed or not (file.urls and file.checksums):
+                raise ValueError(f"{file.file}: expected an address, a checksum, and no archive")
         return self
 
     @property
@@ -205,6 +242,11 @@ class SetCard(_Strict):
             number = count if isinstance(count, str) else f"{count:,}"
             said.append(f"{split} {number}{' (unverified)' * (split in self.unverified)}")
         return ", ".join(said)
+
+    @property
+    def balance(self) -> str:
+        """The images of each class in words: ``train 5,000, test 1,000``; empty if they differ."""
+        return ", ".join(f"{split} {each:,}" for split, each in self.per_class.items())
 
     @property
     def download(self) -> str:

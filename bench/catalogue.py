@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from bench import corruptions, suite_file
+from bench import corruptions, published, suite_file
 from bench.cards import UNKNOWN, Archive, SetCard, cards
 from bench.counting import Counts
 from bench.errors import unknown
@@ -19,14 +19,17 @@ from bench.paths import cache_dir, data_dir
 from bench.plan import Plan
 from bench.presets import PRESETS
 from bench.protocol import PROTOCOLS, Protocol
+from bench.published import PublishedTable
 from bench.records import Missing, Record
-from bench.registry import datasets, find_dataset, find_method, methods
+from bench.registry import ALIASES, datasets, find_dataset, find_method, methods
 from bench.request import find_suites, is_suite_file
 from bench.selection import RULES
 from bench.session import Estimate
 from bench.tables import phrase
 
-KINDS = ("methods", "suites", "shifts", "sets", "tables", "metrics", "rules", "protocols")
+KINDS = (
+    "methods", "suites", "shifts", "sets", "tables", "published", "metrics", "rules", "protocols",
+)  # fmt: skip
 
 
 def listing(what: str | None, data: Path | None) -> dict[str, Any]:
@@ -38,10 +41,11 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
         raise unknown("kind", what, KINDS)
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "methods": lambda: {n: m.summary for n, m in methods().items()},
-        "suites": lambda: {n: _suite_line(n, data) for n in datasets()},
+        "suites": lambda: _suites(data),
         "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
         "sets": lambda: {n: _set_line(c) for n, c in cards().items()},
         "tables": lambda: {n: p.title for n, p in PRESETS.items()},
+        "published": lambda: {n: _published_line(t) for n, t in published.tables().items()},
         "metrics": lambda: {n: m.title for n, m in {**METRICS, **OWN}.items()},
         "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
         "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
@@ -54,6 +58,12 @@ def _chosen_on(protocol: Protocol) -> str:
     return f"everything is chosen on {where[protocol.selects]}"
 
 
+def _suites(data: Path | None) -> dict[str, str]:
+    """A line about every suite, then about names for several."""
+    lines = {name: _suite_line(name, data) for name in datasets()}
+    return lines | {name: f"all of {', '.join(own)}" for name, own in ALIASES.items()}
+
+
 def _suite_line(name: str, data: Path | None) -> str:
     dataset = find_dataset(name)()
     return f"{dataset.card.title} [{'found' if dataset.found(data) else 'no data'}]"
@@ -63,12 +73,38 @@ def _set_line(card: SetCard) -> str:
     return f"{card.title} [{card.role}; {card.counts}; {card.download}]"
 
 
-def card(name: str, suite_name: str) -> dict[str, Any]:
-    """The card of a method, a suite, a suite file, a data set or a protocol.
+def _published_line(table: PublishedTable) -> str:
+    source = table.source
+    arxiv = f", arXiv {source.arxiv}" if source.arxiv else ""
+    parts = (
+        f"{source.table}{arxiv}{', second hand' * source.secondary}",
+        ", ".join(table.suites),
+        ", ".join(table.backbones),
+        f"{len(table.claims)} cells",
+    )
+    return f"{table.title} [{'; '.join(parts)}]"
 
-    Where a suite and a set have one name, ``set:NAME`` is the set. Raises InputError for an
-    unknown name.
+
+def published_table(name: str) -> PublishedTable | None:
+    """The published table that `name` asks for, if it does.
+
+    ``published:NAME`` always is one, NAME where no method is called so. Raises InputError for an
+    unknown NAME after ``published:``.
     """
+    kind, _, rest = name.partition(":")
+    if kind == "published":
+        return published.find(rest)
+    return None if name in methods() else published.tables().get(name)
+
+
+def card(name: str, suite_name: str) -> dict[str, Any]:
+    """The card of a method, a suite, a suite file, a data set, a protocol or a published table.
+
+    Where a suite and a set have one name, ``set:NAME`` is the set, and ``published:NAME`` is the
+    published table where a method has it. Raises InputError for an unknown name.
+    """
+    if (table := published_table(name)) is not None:
+        return table.model_dump(mode="json")
     kind, _, rest = name.partition(":")
     if kind == "set" and rest in cards():
         return _set_card(cards()[rest])
@@ -87,8 +123,8 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
     if name in cards():
         return _set_card(cards()[name])
     if name not in methods():
-        valid = [*methods(), *datasets(), *PROTOCOLS, *cards()]
-        raise unknown("method, suite, data set or protocol", name, valid)
+        valid = [*methods(), *datasets(), *PROTOCOLS, *cards(), *published.tables()]
+        raise unknown("method, suite, data set, protocol or published table", name, valid)
     method = find_method(name)
     own = parameters(method())
     return {
@@ -110,6 +146,11 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
             for protocol in PROTOCOLS.values()
         },
         "change with": f"--set {name}.PARAMETER=VALUE",
+        **(
+            {"published table": f"bench show published:{name}"}
+            if name in published.tables()
+            else {}
+        ),
     }
 
 
@@ -130,13 +171,17 @@ def _set_card(card: SetCard) -> dict[str, Any]:
             card.terms.note,
         ),
         "images": card.counts + (f"; {card.images_note}" if card.images_note else ""),
+        "images per class": card.balance or "not equal, or not known",
         "classes": classes,
         "label map": f"{card.label_map}: {card.labels}",
         "metric": card.metric,
         "download": card.download,
+        "get it with": f"bench data download {card.name}",
         "archives": {
             archive.file: _noted(_archive(archive), archive.note) for archive in card.archives
         },
+        "prompts": {file.file: _noted(_archive(file), file.note) for file in card.prompts},
+        "metadata": {file.file: _noted(_archive(file), file.note) for file in card.metadata},
         "copies": {copy.url: copy.note for copy in card.copies},
         "folders": {
             part: {place.path: ", ".join(place.by) for place in places}
@@ -151,6 +196,7 @@ def _set_card(card: SetCard) -> dict[str, Any]:
 def _archive(archive: Archive) -> dict[str, str]:
     sums = archive.checksums or {"checksum": UNKNOWN}
     said = {"holds": archive.holds, "size": archive.exact}
+    said |= {"goes into": archive.into} if archive.into else {}
     return {**said, **sums, **_numbered(archive.urls)}
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench import __version__
+from bench import __version__, cli_data
+from bench.cli_check import check_command
 from bench.errors import BenchError, CellError, InputError, one_line
 from bench.processes import is_first_process
 from bench.streams import say
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from bench.session import Session
 
 HELP = {
-    "suite": "Suites, comma separated: names, a suite file (my.yaml), or 'available' for all "
+    "suite": "Suites, comma separated: names ('transfer' for the five transfer sets, dtd=3 for an "
+    "official partition), a suite file (my.yaml), or 'available' for all "
     "whose data is found (mini if there is none); NAME+corruptions has the ID test images "
     "corrupted as its shifts, NAME+corruptions=3 those of severity 3. [default: mini]",
     "table": "The rows of a paper's table, shown in its form: vrf-table1 or carot-slides; in place "
@@ -43,6 +45,8 @@ HELP = {
     "allow-incomplete": "Also run on incomplete data; every number is marked.",
     "limit": "At most N samples of every split; the result is marked not reportable.",
     "shots": "Train on N samples of each class.",
+    "templates": "Prompts in place of the suite's: a text file with one a line, {} for the class "
+    "name, or a .json or .py file as official codes have them.",
     "protocol": "clean, or official: what the papers' codes do, leaks included. Change a field of "
     "it with --set protocol.FIELD=VALUE. [default: clean]",
     "select": "How alpha, a, b are chosen: within-1pt or max-val. [default: the protocol's]",
@@ -85,6 +89,7 @@ RUN_OPTIONS = (
     _option("allow-incomplete", is_flag=True, default=None),
     _option("limit", "N", type=int),
     _option("shots", "N", type=int),
+    _option("templates", "FILE", type=PATH),
     _option("protocol", "NAME"),
     _option("select", "RULE"),
     _option("controls", is_flag=True, default=None),
@@ -216,13 +221,17 @@ def import_command(kind: str, cache_dir: Path | None, **options: Any) -> None:
 
 @cli.command("list")
 @click.argument(
-    "what", required=False, metavar="[methods|suites|shifts|sets|tables|metrics|rules|protocols]"
+    "what",
+    required=False,
+    metavar="[methods|suites|shifts|sets|tables|published|metrics|rules|protocols]",
 )
 @click.option("--data", type=PATH, help=HELP["data"])
 @JSON
 @DEBUG
 def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
-    """List methods, suites, shifts, data sets, papers' tables, metrics, rules and protocols."""
+    """List methods, suites, shifts, data sets, papers' tables in form (tables) and in numbers
+    (published), metrics, rules and protocols.
+    """
     from bench import catalogue
     from bench.paths import data_dir
 
@@ -236,10 +245,13 @@ def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
 @DEBUG
 def show_command(name: str, suite: str, as_json: bool) -> None:
     """Show the card of a method (idea, source, hyper-parameters), a suite (file), a data set
-    (where to get it, its terms, its folders) or a protocol.
+    (where to get it, its terms, its folders), a protocol or a published table.
     """
-    from bench import catalogue
+    from bench import catalogue, published_tables
 
+    if not as_json and (table := catalogue.published_table(name)):
+        say(published_tables.text(table), sys.stdout)
+        return
     _show(catalogue.card(name, suite), as_json)
 
 
@@ -282,6 +294,10 @@ def report_command(
         say(str(path), sys.stdout)
     if show:
         click.launch(str(next(path for path in written if path.suffix == ".html")))
+
+
+cli.add_command(check_command)
+cli.add_command(cli_data.data)
 
 
 def _session(options: dict[str, Any]) -> Session:

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from bench.errors import InputError, unknown
 from bench.presets import find_preset
+from bench.prompts import digest
 from bench.selection import RULES
 
 
@@ -76,6 +77,7 @@ class RunConfig(pydantic.BaseModel):
     allow_incomplete: bool = False
     limit: Positive | None = None
     shots: Positive | None = None
+    templates: Path | None = None
     protocol: Name = "clean"
     select: str | None = None
     controls: bool = False
@@ -86,8 +88,12 @@ class RunConfig(pydantic.BaseModel):
 
     def results(self) -> dict[str, Any]:
         """The options that can change a number (not where and how fast it is computed)."""
-        how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir"}
-        return self.model_dump(mode="json", exclude=how)
+        how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir", "templates"}
+        found = self.model_dump(mode="json", exclude=how)
+        if self.templates is not None:
+            found["templates"] = str(self.templates)
+            found["templates_sha256"] = digest(self.templates)
+        return found
 
 
 def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:

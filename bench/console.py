@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Literal, TypeVar
 
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +25,7 @@ WIDEST_ANYWHERE = 12
 """Tables of so many columns are shown whole in any terminal."""
 
 
-def table(board: Board, width: int = NARROW) -> Table:
+def table(board: Board, width: int = NARROW) -> Group:
     """The leaderboard for a terminal `width` columns wide.
 
     Where it does not fit, deviations are left out first and long headers cut then; where even that
@@ -34,14 +35,15 @@ def table(board: Board, width: int = NARROW) -> Table:
     return _dressed(content, _title(board), lambda small: _caption(board, small), width)
 
 
-def in_form(content: tables.Table, width: int = NARROW) -> Table:
+def in_form(content: tables.Table, width: int = NARROW) -> Group:
     """A table in the form of a paper's, likewise."""
     return _dressed(content, Text(tables.printable(content.caption)), lambda _: "", width)
 
 
 def _dressed(
     content: tables.Table, title: Text, caption: Callable[[bool], str], width: int
-) -> Table:
+) -> Group:
+    """Title, table and caption, each as wide as it likes: a rich title is cut to its table."""
     whole, content = content, _fitting(content, width)
     left_out = len(whole.columns) - len(content.columns)
     lines = [line for group in content.groups for line in group]
@@ -49,11 +51,6 @@ def _dressed(
     small = sum(_body(content, small=True)) <= width
     parts = (caption(small), f"{left_out} columns need more room: see the report" * bool(left_out))
     made = Table(
-        title=title,
-        caption=Text("\n".join(filter(None, parts))),
-        title_justify="left",
-        caption_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         padding=0,
         show_edge=False,
@@ -68,7 +65,8 @@ def _dressed(
         last = any(line is group[-1] for group in content.groups)
         texts = [_text(item, small and index > 0) for index, item in enumerate(line.items)]
         made.add_row(*texts, style=_STYLES[line.kind], end_section=last)
-    return made
+    title.stylize("bold")
+    return Group(title, made, Text("\n".join(filter(None, parts)), style="dim italic"))
 
 
 def _fitting(content: tables.Table, width: int) -> tables.Table:

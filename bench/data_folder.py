@@ -1,17 +1,20 @@
 """The folder with a user's data sets: what lies where, under whichever of the known names.
 
 A set's card lists the folders in which official codes and packages expect its parts; all of them
-are looked for. A folder of synthetic copies (`bench.fixtures`) says so in ``synthetic.json``:
+are looked for. A folder of synthetic copies (`bench.synthetic`) says so in ``synthetic.json``:
 everything made from it is marked.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from bench.cards import UNKNOWN, cards
 from bench.dataset import Split
@@ -55,10 +58,10 @@ class DataFolder:
             else:
                 right.append(path)
         if not right:
-            looked = "; ".join(tried)
-            raise NotFound(
-                f"{card.title}, {part}: looked for {looked}; 'bench show {name}' says how to get it"
-            )
+            how = f"'bench show set:{name}' says how to get it"
+            raise NotFound(f"{card.title}, {part}: looked for {'; '.join(tried)}; {how}")
+        # Of a folder and one in it (torchvision's dtd/dtd) the inner one is meant.
+        right = [p for p in right if not any(p in other.parents for other in right)]
         if len({path.resolve() for path in right}) > 1:
             both = " and ".join(map(str, right))
             raise InputError(
@@ -102,23 +105,54 @@ class DataFolder:
         return None if isinstance(count, str) else count
 
     def counted(self, split: Split, name: str, part: str) -> Split:
-        """The split of a set, marked as faulty unless it has as many images as that should have."""
-        split = replace(split, of=(name, part))
+        """The split of a set, marked as faulty unless it has as many images as that should have.
+
+        Where the card says how many each class has, those are counted too.
+        """
+        faults = filter(None, (split.fault, self._fault(split, name, part)))
+        return replace(split, of=(name, part), fault="; ".join(faults))
+
+    def _fault(self, split: Split, name: str, part: str) -> str:
         expected = self.expected(name, part)
-        if expected is None or split.size == expected:
-            return split
-        fault = f"{name} {part}: {split.size:,} of {expected:,} images"
-        return replace(split, fault="; ".join(filter(None, (split.fault, fault))))
+        if expected is not None and split.size != expected:
+            return f"{name} {part}: {split.size:,} of {expected:,} images"
+        each = cards()[name].per_class.get(part)
+        if expected is None or each is None or self.synthetic is not None:
+            return ""
+        counts = np.bincount(split.load().manifest.first, minlength=expected // each)
+        wrong = np.flatnonzero(counts != each)
+        if not len(wrong):
+            return ""
+        more = f" and {len(wrong) - 1} more classes are wrong" if len(wrong) > 1 else ""
+        return f"{name} {part}: {counts[wrong[0]]:,} of {each:,} images of class {wrong[0]}{more}"
 
 
 def class_folders(path: Path) -> Reason:
     """Whether a folder holds folders, as a reason why not."""
     if not path.is_dir():
         return "not a folder"
-    entries = [e for e in path.iterdir() if not e.name.startswith(".")]
-    if not entries:
-        return "empty"
-    return "" if any(e.is_dir() for e in entries) else "no class folders in it"
+    files = 0
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                if entry.is_dir():
+                    return ""
+                files += 1
+    return f"no class folders in it, but {files:,} files" if files else "empty"
+
+
+def some_of(names: Iterable[str]) -> Callable[[Path], Reason]:
+    """A check that a folder holds class folders, at least one of them of these names."""
+    known = tuple(names)
+
+    def fits(path: Path) -> Reason:
+        if reason := class_folders(path):
+            return reason
+        if any((path / name).is_dir() for name in known):
+            return ""
+        return f"none of the {len(known):,} class folders looked for, such as {known[0]}"
+
+    return fits
 
 
 def holding(*names: str) -> Callable[[Path], Reason]:

@@ -7,10 +7,10 @@ and named shifts. Nothing here opens an image: a `Split` carries a loader that i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,18 @@ class Images(Protocol):
 
     def __getitem__(self, index: int) -> Image:
         """Image `index` as PIL, any mode. Raises InputError, naming it, if it cannot be read."""
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """Images that say where each of them really lies, so that splits with a common one show."""
+
+    def places(self) -> Mapping[str, Collection[Hashable]]:
+        """{folder or file: what in it the images are}: both, joined, name an image.
+
+        Links are followed.
+        """
         ...
 
 

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.progress import Task as Bar
 from rich.text import Text
 
-from bench import console
+from bench import console, tables
 from bench.forms import in_form
 from bench.leaderboard import boards
 from bench.presets import Preset
@@ -162,7 +162,9 @@ def leaderboards(
     found = [in_form(preset, records, missing) for preset in presets]
     with output.capture() as captured:
         for board in boards(records, missing):
-            for content in (tables[board.key] for tables in found if board.key in tables):
+            for content in (made[board.key] for made in found if board.key in made):
                 output.print(console.in_form(content, output.width))
             output.print(console.table(board, output.width))
+            if line := tables.prompts(board):
+                output.print(Text(tables.printable(line)))
     return captured.get().rstrip("\n")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -194,7 +194,11 @@ def _chapter(numbers: Measured, first: Sequence[Table], baselines: Sequence[Base
         *first,
         main if known is None else marked(main, board, known),
         *(() if order is None else (order,)),
-        *((tables.leaderboard(accuracy),) if accuracy.metrics != board.metrics else ()),
+        *(
+            (replace(tables.leaderboard(accuracy), note="", name=""),)
+            if accuracy.metrics != board.metrics
+            else ()
+        ),
         tables.further(board, numbers.besides),
         *calibrations,
         tables.choices(board, cells),

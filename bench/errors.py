@@ -29,8 +29,14 @@ class InputError(BenchError):
     exit_code = 2
 
 
+class RegressionError(BenchError):
+    """Numbers are not those they were to be: published or recorded ones."""
+
+    exit_code = 3
+
+
 class DataError(BenchError):
-    """Data is there, but incomplete, altered or no data at all."""
+    """Files are incomplete, altered, or no data at all."""
 
     exit_code = 4
 

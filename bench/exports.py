@@ -28,7 +28,8 @@ def markdown(document: Document) -> str:
         parts += [f"> **{escape(warning)}**" for warning in chapter.warnings]
         parts.append("\n".join(f"- {escape(k)}: {escape(v)}" for k, v in chapter.facts))
         for table in (*chapter.tables, *chapter.curves):
-            parts += [f"### {escape(table.caption)}", _markdown_table(table)]
+            parts += [f"### {escape(table.caption)}", markdown_table(table)]
+            parts += [escape(table.note)] if table.note else []
     parts += ["## How to read this", "\n".join(f"- {escape(note)}" for note in document.notes)]
     return "\n\n".join(parts) + "\n"
 
@@ -40,7 +41,8 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*_\[\]~])", r"\\\1", printable(text))
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """A table as Markdown; nothing in its texts is interpreted."""
     from tabulate import tabulate
 
     width = len(table.columns)
@@ -99,6 +101,7 @@ def _tex_table(chapter: Chapter, table: Table) -> str:
         "\n\\midrule\n".join(groups),
         r"\bottomrule",
         r"\end{tabular}",
+        *([rf"\par {_tex(table.note)}"] if table.note else []),
         r"\end{table}",
     ]
     return "\n".join(lines)
@@ -158,6 +161,7 @@ def json_text(document: Document) -> str:
 def _table_data(table: Table) -> dict[str, Any]:
     return {
         "caption": table.caption,
+        "note": table.note,
         "columns": table.columns,
         "groups": [
             [{"kind": line.kind, "cells": [_item_data(item) for item in line.items]} for line in g]

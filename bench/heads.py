@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,11 @@ class LinearHead:
     normalize: bool
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[N, D] -> [N, C]. Raises InputError if D differs from the head's."""
+        """[N, D] -> [N, C]. Raises InputError if D differs from the head's.
+
+        Classes with equal rows, those of one name, have equal logits, so that the first is the
+        winner: a product of matrices may round equal columns differently.
+        """
         if features.shape[1] != self.weight.shape[1]:
             raise InputError(
                 f"head takes {self.weight.shape[1]}-dimensional features, got {features.shape[1]}"
@@ -31,7 +36,18 @@ class LinearHead:
         if self.normalize:
             norms = np.linalg.norm(features, axis=1, keepdims=True)
             features = features / np.maximum(norms, 1e-12)
-        return features @ self.weight.T + self.bias
+        logits = features @ self.weight.T + self.bias
+        for later, first in self._twins:
+            logits[:, later] = logits[:, first]
+        return logits
+
+    @cached_property
+    def _twins(self) -> list[tuple[int, int]]:
+        """(class, the first one with the same row) of all that are not the first."""
+        seen: dict[bytes, int] = {}
+        rows = np.column_stack([self.weight, self.bias])
+        firsts = [seen.setdefault(row.tobytes(), index) for index, row in enumerate(rows)]
+        return [(index, first) for index, first in enumerate(firsts) if first != index]
 
 
 def load_head(head: Head, store: Store) -> LinearHead:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,15 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Files:
-    """N files below `root`, and stamps int64 [N, 3]: bytes, mtime and ctime in nanoseconds."""
+    """N files below `root`, and stamps int64 [N, 3]: bytes, mtime and ctime in nanoseconds.
+
+    `linked` is whether one of them may be a symbolic link.
+    """
 
     root: Path
     names: tuple[str, ...]
     stamps: NDArray[np.int64]
+    linked: bool = True
 
     @staticmethod
     def below(root: Path, found: Iterable[tuple[str, os.stat_result]]) -> Files:
@@ -58,6 +63,11 @@ class Files:
         places = tuple(str(path.resolve()) for path in paths)
         return Files(Path(os.sep), places, np.array(stamps, dtype="<i8").reshape(-1, 3))
 
+    @cached_property
+    def named(self) -> str:
+        """SHA-256 of the names."""
+        return sha256("\0".join(self.names))
+
     @property
     def size(self) -> int:
         """Bytes in all."""
@@ -73,8 +83,8 @@ def contents(files: Files, cache: Path) -> str:
 
     Raises InputError if a file cannot be read or the index not be written.
     """
-    names, stamps = sha256("\0".join(files.names)), sha256(files.stamps.tobytes())
-    key = key_of("index", VERSION, str(files.root.resolve()), names, stamps)
+    stamps = sha256(files.stamps.tobytes())
+    key = key_of("index", VERSION, str(files.root.resolve()), files.named, stamps)
     path = cache / "index" / f"{key}.json"
     try:
         known = _known(path)
@@ -97,6 +107,16 @@ def sha256(data: str | bytes) -> str:
     """SHA-256 of bytes or text; file names that are no valid Unicode keep their bytes."""
     raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     return hashlib.sha256(raw).hexdigest()
+
+
+def joined(texts: Iterable[str]) -> bytes:
+    """Texts without a zero character as bytes, to be kept; file names keep theirs."""
+    return "\0".join(texts).encode("utf-8", "surrogateescape")
+
+
+def parted(data: NDArray[np.uint8]) -> tuple[str, ...]:
+    """The texts that were `joined`. Raises ValueError if there is none such."""
+    return tuple(data.tobytes().decode("utf-8", "surrogateescape").split("\0"))
 
 
 def _known(path: Path) -> str | None:

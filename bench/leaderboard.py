@@ -150,7 +150,8 @@ class Board:
 
     `columns` holds the labels: ID, the shifts in suite order, the OOD mean (if there are shifts).
     `notes` are the watermarks all its records carry, `metrics` those of ID and of each shift;
-    `scale` is that of ID; `beside` names the shifts that are no part of the mean.
+    `scale` is that of ID; `beside` names the shifts that are no part of the mean; `prompts` says
+    where class names and templates came from, if the suite does.
     """
 
     suite: str
@@ -163,6 +164,7 @@ class Board:
     metrics: tuple[str, ...]
     groups: tuple[Group, ...]
     beside: tuple[str, ...] = ()
+    prompts: str = ""
 
     @property
     def over(self) -> tuple[str, ...]:
@@ -361,8 +363,14 @@ def _board(key: Key, asked: Sequence[Record | Missing], scale: Scale | None, kin
     metrics = _judges(asked) if scale is None else dict.fromkeys(places, scale.metric)
     scale = scale or _scale(metrics[ID])
     judges, beside = tuple(metrics[p] for p in places), _beside(asked, shifts)
-    bare = Board(*key, scale, shifts, in_suite, judges, (), beside)
+    bare = Board(*key, scale, shifts, in_suite, judges, (), beside, _prompts(asked))
     return replace(bare, groups=_groups(_entries(asked, metrics, kind, bare.over), bare))
+
+
+def _prompts(asked: Iterable[Record | Missing]) -> str:
+    """Where prompts came from, by the first record that says so (`agreement`: all say the same)."""
+    made = (item.provenance for item in asked if isinstance(item, Record))
+    return next((str(found["prompts"]) for found in made if "prompts" in found), "")
 
 
 def _judges(asked: Sequence[Record | Missing]) -> dict[str, str]:

@@ -21,7 +21,8 @@ class Manifest:
     ids : N unique strings.
     labels : int64 [N, L]. Row i lists the correct classes of sample i in the split's own label
         space; rows with fewer than L correct classes are filled up with -1. L is 1 except for
-        multi-label frames.
+        multi-label frames. A row of -1 alone is a sample that no class of the space is right for,
+        such as a cow where the task knows none: whatever is said of it is wrong.
     groups : group name (region, camera) -> int64 [N], the samples' codes. Videos have two: a
         frame's ``anchor`` is the code of the set it belongs to, one set around each annotated
         frame; its ``offset`` counts the frames from there: 0 for the anchor itself, which is in
@@ -40,8 +41,8 @@ class Manifest:
             raise InputError(
                 f"manifest: labels {self.labels.shape} do not match {len(self.ids)} ids"
             )
-        if len(self.labels) and self.labels[:, 0].min() < 0:
-            raise InputError("manifest: every sample needs at least one label")
+        if (self.labels < -1).any() or ((self.labels[:, :1] < 0) & (self.labels >= 0)).any():
+            raise InputError("manifest: labels are class indices, filled up with -1 at the end")
         for name, codes in self.groups.items():
             if codes.shape != (len(self.ids),):
                 raise InputError(f"manifest: group {name} {codes.shape} of {len(self.ids)} ids")
@@ -55,7 +56,7 @@ class Manifest:
 
     @property
     def first(self) -> NDArray[np.int64]:
-        """int64 [N]: each sample's first label, its only one outside multi-label frames."""
+        """int64 [N]: each sample's first label, its only one outside multi-label frames; or -1."""
         return self.labels[:, 0]
 
     @property

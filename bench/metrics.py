@@ -2,7 +2,10 @@
 
 Where a sample has several acceptable labels (multi-label frames), the top-1 class counts as right
 if it is any of them, and NLL and Brier score are taken for the acceptable label with the largest
-probability: a model is not punished for choosing one of two right answers.
+probability: a model is not punished for choosing one of two right answers. A sample that no class
+is right for (`bench.manifest.Manifest`) is always a miss, and its class one that got probability
+0; only the NLL, infinite there for every model, is the mean over the others
+(docs/decisions/2026-11-22-classes-the-task-lacks.md).
 
 To add a metric: write one function, add one line to `metrics`, or to `OWN` if it makes sense for
 some evaluation sets alone.
@@ -96,29 +99,38 @@ def ece(log_probs: LogProbs, manifest: Manifest, *, bins: int, batch: int | None
 
 
 def nll(log_probs: LogProbs, manifest: Manifest) -> float:
-    """Mean negative log-likelihood in nats, >= 0, of the most probable acceptable label."""
-    of_label = log_probs[np.arange(len(manifest)), _best_label(log_probs, manifest)]
+    """Mean negative log-likelihood in nats, >= 0, of the most probable acceptable label.
+
+    Over the samples that have one. Raises CellError if none has.
+    """
+    rows = np.flatnonzero(manifest.first >= 0)
+    if not len(rows):
+        raise CellError("nll: no class is right for any of the samples")
+    of_label = log_probs[rows, _best_label(log_probs, manifest)[rows]]
     return float(max(0.0, -of_label.mean(dtype=np.float64)))
 
 
 def brier(log_probs: LogProbs, manifest: Manifest) -> float:
     """Multi-class Brier score in [0, 2]: mean of sum_c (p_c - y_c)^2 (Brier, 1950).
 
-    y is one-hot at the most probable acceptable label.
+    y is one-hot at the most probable acceptable label, or beyond all classes if there is none.
     """
     error = np.exp(log_probs)
-    error[np.arange(len(manifest)), _best_label(log_probs, manifest)] -= 1
-    return float(np.square(error).sum(axis=1, dtype=np.float64).mean())
+    is_known = manifest.first >= 0
+    rows = np.flatnonzero(is_known)
+    error[rows, _best_label(log_probs, manifest)[rows]] -= 1
+    of_sample = np.square(error).sum(axis=1, dtype=np.float64) + ~is_known
+    return float(of_sample.mean())
 
 
 def macro_f1(log_probs: LogProbs, manifest: Manifest) -> float:
     """Mean over the classes that occur of F1 = 2 TP / (2 TP + FP + FN), in [0, 1].
 
     Classes that are predicted and do not occur are no part of the mean, as in WILDS (Koh et al.,
-    ICML 2021) for iWildCam. Raises InputError if a sample has several labels.
+    ICML 2021) for iWildCam. Raises InputError if a sample has several labels or none.
     """
-    if manifest.labels.shape[1] > 1:
-        raise InputError("macro-F1: a sample has several labels, expected one each")
+    if manifest.labels.shape[1] > 1 or (manifest.first < 0).any():
+        raise InputError("macro-F1: a sample has several labels or none, expected one each")
     labels, predicted = manifest.first, log_probs.argmax(axis=1)
     hits, occurs, guessed = (
         np.bincount(classes, minlength=log_probs.shape[1])
@@ -175,7 +187,7 @@ def correct(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.bool_]:
 
 
 def _best_label(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.int64]:
-    """[N]: each sample's most probable acceptable label, the first listed of equals."""
+    """[N]: each sample's most probable acceptable label, the first listed of equals; or -1."""
     labels = manifest.labels
     values = np.take_along_axis(log_probs, np.maximum(labels, 0), axis=1)
     # A filler must lose even against an acceptable label of probability 0.

@@ -17,6 +17,14 @@ class Task(Protocol):
         ...
 
 
+class Count(Protocol):
+    """Told how many more bytes are done."""
+
+    def __call__(self, count: int) -> None:
+        """`count` more bytes."""
+        ...
+
+
 class Progress(Protocol):
     """Receives what happens during a run."""
 
@@ -42,3 +50,18 @@ class Silent:
 
     def measured(self, record: Record) -> None:
         """Do nothing."""
+
+
+@contextmanager
+def counted(progress: Progress, label: str, size: int | None) -> Iterator[Count]:
+    """A task of `size` bytes, shown in MB; where the size is unknown (None) it is one step."""
+    done = 0
+    with progress.task(f"{label}, MB", 1 if size is None else max(1, size // 10**6)) as task:
+
+        def count(count: int) -> None:
+            nonlocal done
+            before, done = done, done + count
+            if step := done // 10**6 - before // 10**6:
+                task.advance(step)
+
+        yield count

@@ -1,12 +1,14 @@
 """Prompt templates: how a class name is put into one, and where templates are read from.
 
-In a template ``{}`` stands for the class name and ``{a}`` for the name with its article: "an
-airport", "a barn". Official templates come as Python files; those are read, never run.
+In a template ``{}`` stands for the class name as it is and ``{a}`` for the name with its article,
+underscores read as spaces: "an airport hangar", "a barn". Official templates come as Python files;
+those are read, never run.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -19,13 +21,14 @@ PLAIN = ("a photo of a {}.",)
 """Our own prompt, where nothing that is installed ships the official ones."""
 _PLACE = re.compile(r"\{[^{}]*\}|[{}]")
 _ARTICLE = "append_proper_article"
-"""What wise-ft's templates call: "an" before a, e, i, o, u, else "a" (src/templates/utils.py)."""
+"""What wise-ft's templates call for ``{a}`` (src/templates/utils.py)."""
 
 
 def fill(template: str, name: str) -> str:
     """The prompt of a class."""
     article = "an" if name[:1] in tuple("aeiou") else "a"
-    return _PLACE.sub(lambda m: f"{article} {name}" if m[0] == "{a}" else name, template)
+    with_article = f"{article} {name.replace('_', ' ')}"
+    return _PLACE.sub(lambda place: with_article if place[0] == "{a}" else name, template)
 
 
 def checked(templates: Sequence[Any]) -> tuple[str, ...]:
@@ -47,7 +50,7 @@ def read(path: Path, name: str) -> tuple[str, ...]:
     only list); any other a template per line. ``{c}`` is read as ``{}``. Raises InputError.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read templates {path}: {error}") from error
     try:
@@ -63,6 +66,16 @@ def read(path: Path, name: str) -> tuple[str, ...]:
         return checked(found)
     except (InputError, SyntaxError, ValueError) as error:
         raise InputError(f"templates {path}: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise InputError(f"templates {path}: nested too deeply to be read") from error
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file of templates. Raises InputError if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read templates {path}: {error}") from error
 
 
 def _named(found: Any, name: str) -> list[Any]:
@@ -84,6 +97,8 @@ def _of_python(text: str, name: str) -> list[Any]:
         and isinstance(statement.value, ast.List)
     }
     key = f"{name}_template"
+    if not lists:
+        raise InputError(f"no list of templates: expected {key} = ['a photo of a {{}}.']")
     if len(lists) != 1 and key not in lists:
         raise unknown("list of templates", key, lists)
     nodes = lists[key] if key in lists else next(iter(lists.values()))
@@ -98,15 +113,21 @@ def _of_node(node: ast.expr) -> str:
         argument, body = node.args.args[0].arg, node.body
         if isinstance(body, ast.JoinedStr):
             return "".join(_part(part, argument) for part in body.values)
-    raise InputError(f"line {node.lineno}: not a template that can be read: {ast.unparse(node)}")
+    raise _unreadable(node)
 
 
 def _part(part: ast.expr, argument: str) -> str:
-    if isinstance(part, ast.Constant):
+    if isinstance(part, ast.Constant) and not _PLACE.search(str(part.value)):
         return str(part.value)
-    inner = part.value if isinstance(part, ast.FormattedValue) else part
-    if isinstance(inner, ast.Name) and inner.id == argument:
+    said = ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ""
+    plain = isinstance(part, ast.FormattedValue) and part.conversion < 0 and not part.format_spec
+    if plain and said == argument:
         return "{}"
-    if isinstance(inner, ast.Call) and ast.unparse(inner) == f"{_ARTICLE}({argument})":
+    if plain and said == f"{_ARTICLE}({argument})":
         return "{a}"
-    raise InputError(f"line {part.lineno}: not a template that can be read: {ast.unparse(part)}")
+    raise _unreadable(part)
+
+
+def _unreadable(node: ast.expr) -> InputError:
+    said = " ".join(ast.unparse(node).split())
+    return InputError(f"line {node.lineno}: not a template that can be read: {said}")

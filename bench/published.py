@@ -61,6 +61,11 @@ PLACES: Mapping[str, Place] = {
     "iwildcam-ood-test": Place("iwildcam", "ood", "wilds-iwildcam", "ood_test"),
     "entity30-source": Place("entity30", "id", "entity-30", "source_val"),
     "entity30-target": Place("entity30", "target", "entity-30", "target_val"),
+    "cifar-100": Place("cifar100", "id", "cifar-100"),
+    "stanford-cars": Place("cars", "id", "stanford-cars"),
+    "dtd": Place("dtd", "id", "dtd"),
+    "sun397": Place("sun397", "id", "sun397"),
+    "food-101": Place("food101", "id", "food-101"),
 }
 """The one table from the data sets of published tables to suites and shifts of bench."""
 MEANS: Mapping[str, tuple[str, ...]] = {
@@ -210,6 +215,11 @@ class Claim:
     column: Column
     text: str
     remarks: tuple[Remark, ...]
+
+    @property
+    def is_barred(self) -> bool:
+        """Whether no run of bench can be compared with it."""
+        return self.row.in_hindsight or any(remark.bars for remark in self.remarks)
 
     @property
     def value(self) -> Decimal:

@@ -6,7 +6,8 @@ of a list. A fingerprint is a hash of (ids, label sets, groups if there are any,
 are the SHA-256 of every file's bytes for up to `HASHED_BYTES` in all, and the files' sizes above
 that. Where the files lie does not enter it: moved data keep their fingerprint.
 
-Bytes are read once: see `bench.index`.
+Bytes are read once (see `bench.index`), and folders of very many images are listed once (see
+`bench.trees`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import hashlib
 import os
 import re
 import stat
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,13 +30,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.dataset import Loaded, Split
+from bench.decoding import decoded
 from bench.errors import InputError, unknown
 from bench.index import Files, contents, sha256
 from bench.keys import key_of
 from bench.manifest import Manifest
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""What counts as an image in a class folder, in upper or lower case."""
+from bench.trees import SUFFIXES, images_below
 
 HASHED_BYTES = 4 * 2**30
 """Contents up to this size are fingerprinted by their bytes, larger ones by file sizes."""
@@ -42,6 +43,9 @@ HASHED_BYTES = 4 * 2**30
 VERSION = 1
 """Raised whenever the same files would get another digest, order or label."""
 
+
+AFTER = chr(ord("/") + 1)
+"""Sorts right behind whatever a folder's slash is followed by."""
 
 _Group = tuple[NDArray[np.int64], tuple[str, ...] | None]
 """Codes [N], and what the codes 0, 1, ... stand for if they have names."""
@@ -93,22 +97,40 @@ class Classes:
 
 @dataclass(frozen=True)
 class FileImages:
-    """The images ``root/names[i]``, opened when asked for. EXIF orientation is not applied."""
+    """The images ``root/names[i]``, opened when asked for (see `bench.decoding`).
+
+    `linked` is whether one of the files may be a symbolic link.
+    """
 
     root: Path
     names: tuple[str, ...]
+    linked: bool = True
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> Image.Image:
         path = self.root / self.names[index]
-        try:
-            with Image.open(path) as image:
-                return image.copy()
-        except Exception as error:  # a decoder may raise anything on a broken file
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(f"cannot read image {path}: {reason}; replace or remove it") from error
+        return decoded(path, path)
+
+    def places(self) -> Mapping[str, Sequence[str]]:
+        """{real folder, with a slash: the names of files in it}; each folder is resolved once."""
+        named: dict[str, list[str]] = {}
+        for name in self.names:
+            folder, _, file = name.rpartition("/")
+            named.setdefault(folder, []).append(file)
+        real: dict[str, list[str]] = {}
+        for folder, files in named.items():
+            path = os.path.realpath(self.root / folder)
+            for file in files if self.linked else ():
+                if os.path.islink(f"{path}/{file}"):  # noqa: PTH114 a Path for each is slow
+                    target, _, name = os.path.realpath(f"{path}/{file}").rpartition("/")
+                    real.setdefault(f"{target}/", []).append(name)
+                else:
+                    real.setdefault(f"{path}/", []).append(file)
+            if not self.linked:
+                real.setdefault(f"{path}/", []).extend(files)
+        return real
 
 
 def locate(path: str, bases: Sequence[Path]) -> Path:
@@ -143,19 +165,17 @@ def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: expected one that holds a folder per class")
     try:
-        folders = sorted(e.name for e in _visible(root) if e.is_dir())
-        index = _folder_classes(root, folders, classes)
-        files = Files.below(root, (row for folder in folders for row in _images(root, folder)))
+        with os.scandir(root) as entries:
+            folders = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
-    owners = [image.partition("/")[0] for image in files.names]
-    filled = set(owners)
-    for folder in folders:
-        if folder not in filled:
-            kinds = ", ".join(SUFFIXES)
-            raise InputError(f"empty class folder {root / folder}: expected images ({kinds})")
-    labels = np.fromiter((index[o] for o in owners), dtype=np.int64, count=len(owners))
-    return _split(name, files, labels[:, None], cache, {})
+    index = _folder_classes(root, folders, classes)
+    files = images_below(root, folders, cache)
+    labels, empty = _labels(files.names, index)
+    if empty:
+        kinds = ", ".join(SUFFIXES)
+        raise InputError(f"empty class folder {root / empty[0]}: expected images ({kinds})")
+    return _split(name, files, labels, cache, {})
 
 
 def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -> Split:
@@ -164,19 +184,11 @@ def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -
     Other folders are ignored, so that several may be one class, and not all of them need be used.
     What is missing is in the split's `fault`. Raises InputError if no image is found.
     """
-    missing, found = [], []
-    try:
-        for folder in sorted(folders):
-            images = list(_images(root, folder)) if (root / folder).is_dir() else []
-            found += images
-            missing += [] if images else [folder]
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
-    if not found:
+    files = images_below(root, [f for f in sorted(folders) if (root / f).is_dir()], cache)
+    if not files.names:
         raise InputError(f"{root} has no images in the {len(folders)} class folders expected")
-    files = Files.below(root, found)
-    labels = [folders[image.partition("/")[0]] for image in files.names]
-    split = _split(name, files, np.array(labels, dtype=np.int64)[:, None], cache, {})
+    labels, missing = _labels(files.names, folders)
+    split = _split(name, files, labels, cache, {})
     lost = f"{len(missing)} of {len(folders)} class folders: {shortened(missing, 3)}"
     return replace(split, fault=f"{name} lacks {lost}") if missing else split
 
@@ -247,19 +259,20 @@ def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dic
     return index
 
 
-def _visible(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if not entry.name.startswith("."))
+def _labels(
+    images: Sequence[str], folders: Mapping[str, int]
+) -> tuple[NDArray[np.int64], list[str]]:
+    """(int64 [N, 1]: the class of each image's folder, the folders that have no image).
 
-
-def _images(root: Path, folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """(path relative to root, status) of the images in `folder` and below, in no order."""
-    for entry in _visible(root / folder):
-        name = f"{folder}/{entry.name}"
-        if entry.is_dir():
-            yield from _images(root, name)
-        elif name.lower().endswith(SUFFIXES):
-            yield name, entry.stat()
+    `images` are sorted, so that those of a folder stand together: a million names is a lot.
+    """
+    labels = np.full((len(images), 1), -1, dtype=np.int64)
+    empty = []
+    for folder in sorted(folders):
+        first, end = bisect_left(images, f"{folder}/"), bisect_left(images, f"{folder}{AFTER}")
+        labels[first:end] = folders[folder]
+        empty += [] if first < end else [folder]
+    return labels, empty
 
 
 # Image lists
@@ -362,7 +375,7 @@ def _split(
     codes = {group: found for group, (found, _) in groups.items()}
     names = {group: found for group, (_, found) in groups.items() if found is not None}
     manifest = Manifest(files.names, labels, codes, names)
-    loaded = Loaded(FileImages(files.root, files.names), manifest)
+    loaded = Loaded(FileImages(files.root, files.names, files.linked), manifest)
     sets = _integers(labels)
     marks = [{group: _integers(found) for group, found in codes.items()}, names] if groups else []
     mark = key_of("images", VERSION, _digest(files, cache), labels.shape[1], sets, *marks)
@@ -375,7 +388,7 @@ def _integers(values: NDArray[np.int64]) -> str:
 
 def _digest(files: Files, cache: Path) -> str:
     """The digest of names and contents."""
-    names = sha256("\0".join(files.names))
+    names = files.named
     if files.size > HASHED_BYTES:
         return key_of("sizes", VERSION, names, sha256(files.stamps[:, 0].tobytes()))
     return key_of("bytes", VERSION, names, contents(files, cache))

@@ -64,6 +64,7 @@ def place(study: Study, cell: CellItem) -> dict[str, object]:
 def _provenance(study: Study, cell: CellItem, value: Measured) -> dict[str, object]:
     """Everything that made a cell: resolved arguments, keys, fingerprints, versions."""
     task = study.suite.task
+    prompts = {"prompts": study.suite.prompts} if study.suite.prompts else {}
     return {
         "inputs": list(cell.inputs),
         "method": canonical(cell.row.method),
@@ -81,6 +82,7 @@ def _provenance(study: Study, cell: CellItem, value: Measured) -> dict[str, obje
         },
         "environment": value["environment"],
         "devices": value["devices"],
+        **prompts,
     }
 
 

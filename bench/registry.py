@@ -23,6 +23,11 @@ M = TypeVar("M", bound=type[Any])
 _METHODS: dict[str, type[Method]] = {}
 _DATASETS: dict[str, type[Dataset]] = {}
 
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "transfer": ("cifar100", "dtd", "food101", "sun397", "cars"),
+}
+"""Names for several suites at once."""
+
 
 def method(cls: M) -> M:
     """Class decorator: make a `Method` known under its `name`."""

@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from bench import corruptions, imports, suite_file
+from bench import corruptions, imports, prompts, suite_file
 from bench.config import RunConfig
-from bench.dataset import Suite
+from bench.dataset import Dataset, Suite
 from bench.ends import Ends, leak
 from bench.errors import DataError, InputError
 from bench.metrics import metrics
@@ -17,7 +17,7 @@ from bench.parameters import parameters
 from bench.paths import cache_dir, data_dir
 from bench.protocol import OFFICIAL, Protocol, protocol
 from bench.recipes import backbone_of
-from bench.registry import datasets, find_dataset
+from bench.registry import ALIASES, datasets, find_dataset
 from bench.study import Row, Settings, Study, controlled, controls, parse_rows
 
 EMBEDDED = frozenset({"mini", "micro"})
@@ -40,7 +40,9 @@ def is_suite_file(name: str) -> bool:
 
 
 def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
-    """The suite of a name or of a suite file, or all ``available``; ``+corruptions`` may follow.
+    """The suite of a name or of a suite file, those of an alias, or all ``available``.
+
+    ``+corruptions`` may follow.
 
     Raises InputError if the name is unknown, the file is wrong or the data is not there.
     """
@@ -58,10 +60,25 @@ def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
         return found or [find_dataset("mini")().suite(data, cache)]
     if is_suite_file(name):
         suite = suite_file.load(Path(name), data, cache)
-        if suite.name in datasets():
+        if suite.name in datasets() or suite.name in ALIASES:
             raise InputError(f"{name}: suite name {suite.name!r} is bench's own: choose another")
         return [suite]
-    return [find_dataset(name)().suite(data, cache)]
+    if name in ALIASES:
+        return [suite for own in ALIASES[name] for suite in _find_plain(own, data, cache)]
+    return [_dataset(name).suite(data, cache)]
+
+
+def _dataset(name: str) -> Dataset:
+    """The data set of a suite's name; ``NAME=3`` is its third partition, if it has any."""
+    plain, sign, number = name.partition("=")
+    found = find_dataset(plain)
+    if not sign:
+        return found()
+    count = getattr(found, "partitions", 0)
+    if number not in map(str, range(1, count + 1)):
+        valid = f"expected {plain}=1 to {plain}={count}" if count else "it has none"
+        raise InputError(f"suite {name}: no partition {number!r} of {plain}: {valid}")
+    return found(partition=int(number))  # type: ignore[call-arg]
 
 
 def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
@@ -75,6 +92,8 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     notes = [*suite.notes, *_faults(suite, config.allow_incomplete)]
     suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
     imported = None if config.imported is None else _imported(config, suite, rules, cache)
+    if config.templates is not None:
+        suite = _prompted(suite, config.templates)
     if config.shots is not None:
         task = replace(suite.task, train=suite.task.train.few(config.shots))
         suite = replace(suite, name=f"{suite.name}, {config.shots} shots", task=task)
@@ -103,6 +122,14 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     )
 
 
+def _prompted(suite: Suite, path: Path) -> Suite:
+    """The suite with the templates of a file in place of its own. InputError if it is none."""
+    task = replace(suite.task, templates=prompts.read(path, suite.task.name))
+    said = f"{len(task.templates)} templates of {path.name} (SHA-256 {prompts.digest(path)[:8]}...)"
+    own = f"; without --templates: {suite.prompts}" if suite.prompts else ""
+    return replace(suite, task=task, prompts=f"{said}{own}")
+
+
 def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> Ends:
     """The classifiers of ``--imported``, checked against what else was asked for.
 
@@ -110,6 +137,8 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
     where nothing may be chosen on the selection split.
     """
     found = imports.read(cache, config.imported or "")
+    if config.templates is not None:
+        raise InputError(f"--templates: the zero-shot head of --imported {found.name} is fixed")
     if suite.task.classnames != found.classes:
         raise InputError(
             f"--imported {found.name}: its {len(found.classes)} classes are not the "

@@ -56,6 +56,11 @@ class EvaluationSet:
     groups: Mapping[str, NDArray[np.int64]]
     names: Mapping[str, tuple[str, ...]]
 
+    @property
+    def digest(self) -> str:
+        """Of ids and labels: rows on sets of the same may be paired sample by sample."""
+        return f"{self.ids}{self.labels_digest}"
+
 
 @dataclass(frozen=True)
 class SampleOutputs:

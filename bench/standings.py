@@ -45,10 +45,10 @@ def outcomes(board: Board, outputs: Iterable[SampleOutputs]) -> dict[Name, dict[
     rows: dict[Name, dict[str, Outcomes]] = defaultdict(dict)
     for (name, shift), by_seed in found.items():
         ordered = [by_seed[seed] for seed in sorted(by_seed, key=lambda s: -1 if s is None else s)]
-        if len({output.on.ids for output in ordered}) > 1:
+        if len({output.on.digest for output in ordered}) > 1:
             raise InputError(f"{name[0]} on {shift}: seeds were measured on different samples")
         right: NDArray[np.bool_] = np.stack([output.right for output in ordered])
-        rows[name][shift] = Outcomes(ordered[0].on.ids, right)
+        rows[name][shift] = Outcomes(ordered[0].on.digest, right)
     return dict(rows)
 
 

@@ -117,7 +117,7 @@ class Outcomes:
 
     Attributes
     ----------
-    ids : `Manifest.ids_digest`: what may be paired has the same.
+    ids : a digest of the manifest's ids, and of labels: what may be paired has the same.
     values : [S, n], by seed and sample: whether the row is right, or any number that is averaged.
         S is 1 for rows without seeds.
     """
@@ -295,7 +295,7 @@ def stacked(rows: Sequence[Sequence[Outcomes]]) -> list[tuple[Floats, float]]:
     blocks: dict[str, list[Floats]] = {}
     for of_set in zip(*rows, strict=True):
         if len({(o.ids, o.values.shape[1]) for o in of_set}) > 1:
-            raise InputError("rows were measured on different samples: their manifests' ids differ")
+            raise InputError("rows were measured on different samples: ids or labels differ")
         if odd := {len(o.values) for o in of_set} - {1, count}:
             raise InputError(f"rows of {odd.pop()} and of {count} seeds cannot be paired by seed")
         values = [np.broadcast_to(o.values, (count, o.values.shape[1])) for o in of_set]

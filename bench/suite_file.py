@@ -6,22 +6,30 @@ the file, the field and what was expected.
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import runpy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench import corruptions
-from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
+from bench.array_reader import array_split, stored
+from bench.dataset import Card, LabelMap, Placed, Shift, Split, Suite, Task
 from bench.errors import InputError
+from bench.hub_reader import hub_split
+from bench.imagenet import imagenet_classes, openai_templates
 from bench.metrics import check
+from bench.paths import matching, text_of
 from bench.prompts import checked
-from bench.readers import Classes, FileImages, folder_split, list_split, locate
-from bench.suite_form import ShiftForm, Source, SuiteFile, read, text_of
+from bench.prompts import read as read_templates
+from bench.readers import Classes, folder_split, list_split, locate
+from bench.shards import shards_split
+from bench.suite_form import ShiftForm, Source, SuiteFile, read
+
+Places = Mapping[str, Collection[Hashable]]
+
+ROLES = ("train", "selection", "test")
+"""The splits that are no shifts; ids of images without names begin with their role."""
 
 OPENAI_TEMPLATES = "openai-imagenet"
 IMAGENET_CLASSES = "imagenet"
@@ -43,7 +51,7 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
     with naming(path, "classes"):
         classes = class_names(form.classes, opener.bases)
     with naming(path, "templates"):
-        templates = _templates(form.templates)
+        templates, prompts = _templates(form.templates, bases, form.name)
     with naming(path, "train"):
         labelled = opener.split("train", form.train, classes)
     with naming(path, "selection"):
@@ -76,6 +84,7 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
         pretrained=form.pretrained,
         defaults=form.defaults,
         metrics=form.metrics,
+        prompts=prompts,
     )
 
 
@@ -105,7 +114,7 @@ def defaults(path: Path) -> Mapping[str, Mapping[str, Any]]:
 def _describe(shift: ShiftForm) -> str:
     if shift.corrupt is not None:
         return f"{shift.corrupt} of the test images, severity {shift.severity}, seed {shift.seed}"
-    return f"images of {shift.folder or shift.listing}"
+    return f"images of {shift.place}"
 
 
 @contextmanager
@@ -126,11 +135,27 @@ class _Opener:
     cache: Path
 
     def split(self, role: str, source: Source, classes: Classes) -> Split:
-        name = f"{self.suite}/{role}"
-        found = locate(source.folder or source.listing or "", self.bases)
+        """The split of a source: a shift's, where `role` is none of train, selection and test."""
+        name, cache = f"{self.suite}/{role}", self.cache
+        prefix = role if role in ROLES else "shift"
+        if source.shards is not None:
+            paths = matching(source.shards, self.bases)
+            return shards_split(name, paths or [self._found(source.shards)], classes, cache)
+        if source.hub is not None:
+            columns: Any = {"split": source.split, "image": source.image, "label": source.label}
+            place = source.hub
+            return hub_split(name, place, self.bases, classes, cache, prefix=prefix, **columns)
+        found = self._found(source.place)
+        if source.arrays is not None:
+            labels = None if source.labels is None else self._found(source.labels)
+            how: Any = {"layout": source.layout, "members": source.keys}
+            return array_split(name, stored(found, labels, classes, **how), cache, prefix)
         if source.folder is not None:
-            return folder_split(name, found, classes, self.cache)
-        return list_split(name, found, classes, self.cache, source.groups)
+            return folder_split(name, found, classes, cache)
+        return list_split(name, found, classes, cache, source.groups)
+
+    def _found(self, place: str) -> Path:
+        return locate(place, self.bases)
 
 
 # Classes and templates
@@ -170,42 +195,22 @@ def _text(value: Any) -> str:
     return str(value).strip()
 
 
-def _templates(raw: Any) -> tuple[str, ...]:
+def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, ...], str]:
+    """The templates, and where they are from if the suite file names a file of them."""
     if raw == OPENAI_TEMPLATES:
-        return openai_templates()
+        return openai_templates(), ""
+    if isinstance(raw, dict) and set(raw) == {"file"}:
+        path = locate(_text(raw["file"]), bases)
+        found = read_templates(path, suite)
+        return found, f"{len(found)} templates of {path.name}"
     templates = [raw] if isinstance(raw, str) and "{" in raw else raw
     if not isinstance(templates, list) or not templates:
-        valid = f"a list of templates such as 'a photo of a {{}}.', or {OPENAI_TEMPLATES}"
+        valid = (
+            f"a list of templates such as 'a photo of a {{}}.', {{file: prompts.txt}} or "
+            f"{OPENAI_TEMPLATES}"
+        )
         raise InputError(f"expected {valid}; got {raw!r}")
-    return checked(templates)
-
-
-def imagenet_classes() -> Classes:
-    """ImageNet's 1,000 classes: WordNet ids as keys (timm), open_clip's curated names as prompts.
-
-    Raises InputError if either package is not installed.
-    """
-    ids = _package_file("timm", "data/_info/imagenet_synsets.txt")
-    return Classes(tuple(text_of(ids).split()), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
-
-
-def openai_templates() -> tuple[str, ...]:
-    """OpenAI's 80 templates for ImageNet, from open_clip. InputError if it is not installed."""
-    return tuple(function("{}") for function in _zero_shot("OPENAI_IMAGENET_TEMPLATES"))
-
-
-def _zero_shot(name: str) -> Any:
-    """A constant of open_clip's file of names and templates, run alone: open_clip imports torch."""
-    return runpy.run_path(str(_package_file("open_clip", "zero_shot_metadata.py")))[name]
-
-
-def _package_file(package: str, name: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    places = spec.submodule_search_locations if spec is not None else None
-    for place in places or ():
-        if (Path(place) / name).is_file():
-            return Path(place) / name
-    raise InputError(f"{package} with its {name} is not installed: pip install {package}")
+    return checked(templates), ""
 
 
 # Splits
@@ -265,40 +270,29 @@ class _Apart:
 
     def __init__(self) -> None:
         self._fingerprints: dict[str, str] = {}
-        self._files: dict[str, set[str]] = {}
+        self._places: dict[str, Places] = {}
 
     def add(self, role: str, split: Split) -> None:
         """Check a split, and hold all that come after it against it too."""
-        self._files[role] = self.check(role, split)
+        self._places[role] = self.check(role, split)
         self._fingerprints[role] = split.fingerprint
 
-    def check(self, role: str, split: Split) -> set[str]:
-        """The split's files. InputError if a split added before has the same content or a file."""
+    def check(self, role: str, split: Split) -> Places:
+        """Where the split's images lie. InputError if one added before has its content or a file.
+
+        Of a million files only those in folders that both have are compared one by one.
+        """
         for other, mark in self._fingerprints.items():
             if mark == split.fingerprint:
                 raise InputError(f"the same images as {other}: expected others")
-        files = _files(split)
-        for other, known in self._files.items():
-            if shared := files & known:
+        images = split.load().images
+        places = images.places() if isinstance(images, Placed) else {}
+        for other, known in self._places.items():
+            both = {place: {*places[place]} & {*known[place]} for place in known.keys() & places}
+            if any(both.values()):
+                place = min(place for place, shared in both.items() if shared)
                 raise InputError(
-                    f"{min(shared)} is in {other} and in {role}: expected no image in both, "
-                    f"found {len(shared):,}"
+                    f"{place}{min(both[place], key=str)} is in {other} and in {role}: expected no "
+                    f"image in both, found {sum(map(len, both.values())):,}"
                 )
-        return files
-
-
-def _files(split: Split) -> set[str]:
-    """Where a split's images really lie: symbolic links followed, each folder resolved once."""
-    images = split.load().images
-    if not isinstance(images, FileImages):
-        return set()
-    folders: dict[str, str] = {}
-    found = set()
-    for name in images.names:
-        folder, _, file = name.rpartition("/")
-        if folder not in folders:
-            folders[folder] = os.path.realpath(images.root / folder)
-        path = f"{folders[folder]}/{file}"
-        linked = os.path.islink(path)  # noqa: PTH114 a Path for each of a million files is slow
-        found.add(os.path.realpath(path) if linked else path)
-    return found
+        return places

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from bench.errors import InputError, unknown
 from bench.metrics import own
+from bench.paths import text_of
 
 RESERVED = ("all", "available", "id", "ood")
 """Words of the command line and of reports, which name no suite and no shift."""
@@ -76,11 +77,23 @@ class Source(Strict):
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
         "folder": frozenset(),
         "list": frozenset({"groups"}),
+        "arrays": frozenset({"labels", "keys", "layout"}),
+        "shards": frozenset(),
+        "hub": frozenset({"split", "image", "label"}),
     }
 
     folder: str | None = None
     listing: str | None = pydantic.Field(default=None, alias="list")
     groups: tuple[str, ...] = ()
+    arrays: str | None = None
+    labels: str | None = None
+    keys: tuple[str, str] = ("images", "labels")
+    layout: str = "channels-last"
+    shards: str | None = None
+    hub: str | None = None
+    split: str | None = None
+    image: str = "image"
+    label: str = "label"
 
     @classmethod
     def _checked(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -92,6 +105,11 @@ class Source(Strict):
             if key != given[0] and key not in cls.kinds[given[0]]:
                 raise invalid(f"{key!r} does not go with {given[0]!r}")
         return raw
+
+    @property
+    def place(self) -> str:
+        """The folder, file, pattern or name that the images come from."""
+        return next(filter(None, (self.folder, self.listing, self.arrays, self.shards, self.hub)))
 
 
 class SelectionForm(Source):
@@ -110,8 +128,7 @@ class ShiftForm(Source):
     """Where a shift comes from: images of its own, or the test images corrupted."""
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
-        "folder": frozenset({"classes", "metrics"}),
-        "list": frozenset({"classes", "groups", "metrics"}),
+        **{kind: options | {"classes", "metrics"} for kind, options in Source.kinds.items()},
         "corrupt": frozenset({"severity", "seed", "metrics"}),
     }
 
@@ -168,14 +185,6 @@ def parsed(path: Path, form: type[F]) -> F:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: no valid YAML: {reason}") from error
-
-
-def text_of(path: Path) -> str:
-    """The text of a UTF-8 file. Raises InputError if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
 
 
 class _Loader(yaml.SafeLoader):

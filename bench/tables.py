@@ -72,13 +72,15 @@ class Line:
 class Table:
     """A table; `align` has ``l`` or ``r`` per column, `groups` are set apart by a rule.
 
-    `name` says what it is to programs: ``leaderboard``, ``calibration`` of a metric.
+    `note` is a line below it; `name` says what it is to programs: ``leaderboard``, ``calibration``
+    of a metric.
     """
 
     caption: str
     columns: tuple[str, ...]
     align: str
     groups: tuple[tuple[Line, ...], ...]
+    note: str = ""
     name: str = ""
 
 
@@ -103,13 +105,18 @@ def leaderboard(board: Board) -> Table:
         groups.append(tuple(lines))
     columns = ("Method", *board.columns, *(("Seeds",) if board.seeds_differ else ()))
     caption = f"{board.title} ({board.scale.unit})"
-    name = "leaderboard"
-    return Table(caption, columns, _aligned(columns, texts=1), tuple(groups), name)
+    whole, name = tuple(groups), "leaderboard"
+    return Table(caption, columns, _aligned(columns, texts=1), whole, prompts(board), name)
 
 
 def row_key(row: Row) -> str:
     """``METHOD`` or ``METHOD:BASE``; of a difference row ``METHOD - METHOD:BASE``."""
     return row.method if row.base is None else f"{row.method}:{row.base}"
+
+
+def prompts(board: Board) -> str:
+    """The line that says where class names and templates came from; empty if nothing does."""
+    return f"Prompts: {board.prompts}" if board.prompts else ""
 
 
 def calibration(
@@ -135,7 +142,9 @@ def calibration(
     scaled_labels = [f"{label} w/ TS" for label in labels] if with_scaled else []
     columns = ("Method", *labels, *scaled_labels, *(("T",) if temperatures else ()))
     caption, name = f"{plain.scale.title} ({plain.scale.unit})", f"calibration {plain.scale.metric}"
-    return Table(caption, columns, _aligned(columns, texts=1), _side_by_side(shown, line), name)
+    return Table(
+        caption, columns, _aligned(columns, texts=1), _side_by_side(shown, line), name=name
+    )
 
 
 def further(board: Board, others: Sequence[Board]) -> Table:
@@ -203,7 +212,7 @@ def choices(board: Board, records: Sequence[Record]) -> Table:
                 lines.append(Line(tuple(Item(text or DASH) for text in items)))
     columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.over_shifts}")
     caption = "Chosen parameters, and the mean weight on the fine-tuned model they led to"
-    return Table(caption, columns, _aligned(columns, texts=4), _group(lines), "choices")
+    return Table(caption, columns, _aligned(columns, texts=4), _group(lines), name="choices")
 
 
 def absences(board: Board) -> Table:

@@ -356,7 +356,7 @@ def _check_card(cls: type[Dataset]) -> None:
     for field in dataclasses.fields(card):
         value = getattr(card, field.name)
         texts = list(value.values()) if isinstance(value, Mapping) else [value]
-        filled = texts and all(isinstance(t, str) and t.strip() for t in texts)
+        filled = all(isinstance(t, str) and t.strip() for t in texts)
         assert filled, f"{name}: the card's {field.name} is blank"
 
 
@@ -367,8 +367,10 @@ def _splits(suite: Suite) -> list[Split]:
 def _check_suite(cls: type[Dataset], suite: Suite) -> None:
     name, classes = cls.name, len(suite.task.classnames)
     assert suite.name == name, f"{name}: its suite calls itself {suite.name!r}"
-    assert len(set(suite.task.classnames)) == classes > 1, f"{name}: class names are not unique"
+    assert classes > 1 and all(map(str.strip, suite.task.classnames)), f"{name}: a blank class name"
     assert suite.task.templates, f"{name}: no prompt template"
+    if suite.task.selection == suite.task.train:  # a part of it is held out when it is used
+        suite = suite.under(selects="selection", share=0.1, border=0)
     assert all(map(str.strip, (suite.model, suite.pretrained))), f"{name}: no default backbone"
     shifts = [shift.name for shift in suite.shifts]
     assert len({"id", *shifts}) == len(shifts) + 1, f"{name}: shift names {shifts} are not unique"
@@ -376,6 +378,8 @@ def _check_suite(cls: type[Dataset], suite: Suite) -> None:
         f"{name}: the card describes {sorted(cls.card.shifts)}, the suite has {sorted(shifts)}"
     )
     ids = [_check_split(suite.task.train, classes), _check_split(suite.task.selection, classes)]
+    for split in (suite.task.train, suite.task.selection):
+        assert split.load().manifest.first.min() >= 0, f"{split.name}: a sample has no label"
     for shift in suite.evaluations():
         columns = shift.labels.columns or tuple((i,) for i in range(classes))
         members = {c for group in columns for c in group}

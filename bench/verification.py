@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,10 +22,13 @@ from PIL import Image
 from bench.cards import SetCard, cards
 from bench.data_folder import DataFolder, NotFound
 from bench.dataset import Split, Suite
-from bench.errors import BenchError, InputError, one_line, unknown
+from bench.errors import DataError, InputError, one_line
+from bench.integrity import check
+from bench.obtain import DOWNLOADS, find
 from bench.paths import write_atomic
-from bench.readers import SUFFIXES, shortened
-from bench.registry import datasets
+from bench.progress import Silent
+from bench.registry import find_dataset
+from bench.trees import SUFFIXES, forget
 
 MANIFESTS = "bench-manifests"
 """The folder of the lists of hashes, in the data folder."""
@@ -75,7 +78,7 @@ class Inspector:
     def _suite(self, name: str) -> Suite | InputError:
         if name not in self._opened:
             try:
-                found = datasets()[name]().suite(self.folder.root, self.folder.cache)
+                found = find_dataset(name)().suite(self.folder.root, self.folder.cache)
                 self._opened[name] = found
             except InputError as error:
                 self._opened[name] = error
@@ -125,45 +128,52 @@ class Inspector:
         `progress` is told of every file that was read. If nothing is wrong and there is no list
         yet, it is written.
         """
+        forget(self.folder.cache)
         found = self.status(name)
-        problems, notes = list(found.problems), list(found.notes)
-        for part, place in found.places.items():
+        problems = list(found.problems)
+        now: dict[str, str] = {}
+        for place in {path.resolve(): path for path in found.places.values()}.values():
             wrong, hashes = _read(place, progress)
             problems += wrong
-            path = manifest_path(self.folder, name, part)
-            known = read_manifest(path)
-            now = {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
-            if known is not None:
-                problems += _compared(known, now)
-            elif not problems:
-                write_manifest(path, now)
-                notes.append(f"{part}: hashes of {len(now):,} files recorded in {path}")
-        problems = list(dict.fromkeys(problems))
-        return Finding(
-            name, found.places, found.splits, tuple(problems), found.unchecked, tuple(notes)
+            now |= {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
+        problems += self._archives(cards()[name])
+        path = manifest_path(self.folder, name)
+        known = read_manifest(path)
+        if known is not None:
+            problems += _compared(known, now)
+        note = f"{len(now):,} files are as recorded in {path}"
+        if known is None and now and not problems:
+            write_manifest(path, now)
+            note = f"hashes of {len(now):,} files recorded in {path}"
+        return replace(
+            found,
+            problems=tuple(dict.fromkeys(problems)),
+            notes=(note,) if now and not problems else (),
         )
+
+    def _archives(self, card: SetCard) -> Iterator[str]:
+        """What is wrong with archives of the set that still lie in the data folder."""
+        root = self.folder.root or Path()
+        for archive in card.archives:
+            for folder in (root / DOWNLOADS / card.name, root / card.name, root):
+                if (folder / archive.file).is_file():
+                    try:
+                        check(folder / archive.file, archive, Silent())
+                    except DataError as error:
+                        yield str(error)
 
 
 def named(names: Sequence[str]) -> tuple[str, ...]:
     """The sets of names of sets or suites; of no name all. Raises InputError for unknown ones."""
-    found: list[str] = []
-    for name in names or cards():
-        if name in cards():
-            found.append(name)
-        elif of_suite := [card.name for card in cards().values() if name in card.suites]:
-            found += of_suite
-        else:
-            suites = {suite for card in cards().values() for suite in card.suites}
-            raise unknown("data set", name, (*cards(), *sorted(suites - set(cards()))))
-    return tuple(dict.fromkeys(found))
+    return tuple(card.name for card in find(names)) if names else tuple(cards())
 
 
 # Files and their hashes
 
 
-def manifest_path(folder: DataFolder, name: str, part: str) -> Path:
-    """Where the hashes of a part of a set are kept."""
-    return (folder.root or Path()) / MANIFESTS / f"{name}.{part}.sha256"
+def manifest_path(folder: DataFolder, name: str) -> Path:
+    """Where the hashes of a set's files are kept."""
+    return (folder.root or Path()) / MANIFESTS / f"{name}.sha256"
 
 
 def read_manifest(path: Path) -> dict[str, str] | None:
@@ -257,12 +267,3 @@ def _file(path: Path) -> tuple[str, str]:
     except Exception as error:  # a decoder may raise anything on a broken file
         return mark, one_line(error)
     return mark, ""
-
-
-def summary(finding: Finding) -> BenchError | None:
-    """The error that a set's problems are, in a line."""
-    from bench.errors import DataError
-
-    if not finding.problems:
-        return None
-    return DataError(f"{finding.name}: {shortened(finding.problems, 3)}")

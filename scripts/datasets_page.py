@@ -26,6 +26,29 @@ of your own.
 - Archives with the same content are alternatives, the best first.
 - Folders are relative to the data folder (`--data`, `$BENCH_DATA`), in order of preference.
 - `md5sum FILE` and `sha256sum FILE` check a download; for `git-blob`, `git hash-object FILE`.
+
+## Getting a set
+
+    bench data download imagenet-v2 imagenet-a --data ~/data
+    bench data download --suite imagenet --data ~/data
+
+- The same command goes on after an interruption. Addresses are tried in turn. Only a file with the
+  card's size and checksum is kept, never an HTML page, nor, where neither is known, an archive that
+  cannot be read to its end.
+- Archives are unpacked to the folder after "into" below. Nothing is written outside it; the folder
+  has its name only once it is whole. A set that is there, under any of its folders, is left alone.
+- Downloaded archives lie in `bench-downloads/SET/` and are removed once unpacked, unless `--keep`.
+- **Gated** sets show their terms and ask; scripts say `--accept-terms`. ObjectNet's zip is
+  encrypted: the password stands on its site, give it with `--password`. Python decrypts slowly
+  (about 1 MB/s and core): to unpack it with `unzip` into the data folder is as good.
+- What no program can download (ImageNet, Stanford Cars) is said, with the page and the place to
+  put it. The same command then checks it and goes on.
+- `bench data prepare SET` does what comes after the archives, and `download` does it too:
+  ImageNet's class folders from its archives in `bench-downloads/imagenet/` (or `imagenet/`, or the
+  data folder itself); or, of val, from images that lie flat in `imagenet/val/`: they are moved into
+  class folders by the devkit. For other sets it fetches official prompts into
+  `bench-prompts/SET/`, and other small files that no archive has.
+- Exit code 4: a file is missing, altered or not what it should be; 1: no address could be reached.
 """
 
 
@@ -69,11 +92,15 @@ def _section(card: SetCard) -> str:
         "",
         *_terms(card),
         f"- **Images**: {_text(card.counts)}{_remark(card.images_note)}",
+        *([f"- **Images per class**: {_text(card.balance)}"] if card.per_class else []),
         f"- **Labels**: {_classes(card)}, {card.label_map}: {_text(card.labels)}",
         f"- **Metric**: {_text(card.metric)}",
         "- **Archives**",
         *(f"    - {_archive(archive)}" for archive in card.archives),
+        f"- **Get it**: {_get(card)}",
     ]
+    for title, files in (("Prompts", card.prompts), ("Metadata", card.metadata)):
+        lines += [f"- **{title}**"] * bool(files) + [f"    - {_archive(file)}" for file in files]
     if card.copies:
         lines.append("- **Copies**")
         lines += [f"    - <{copy.url}>: {_text(copy.note)}" for copy in card.copies]
@@ -101,8 +128,20 @@ def _archive(archive: Archive) -> str:
     name = "file name unknown" if archive.file == "unknown" else f"`{archive.file}`"
     sums = [f"{kind} `{digits}`" for kind, digits in archive.checksums.items()]
     where = [f"<{url}>" for url in archive.urls]
-    said = [archive.holds, f"size {archive.exact}", *(sums or ["checksum unknown"]), *where]
+    into = [f"into `{archive.into}`"] if archive.into else []
+    said = [archive.holds, f"size {archive.exact}", *(sums or ["checksum unknown"]), *into, *where]
     return f"{name}: {', '.join(said)}{_remark(archive.note)}"
+
+
+def _get(card: SetCard) -> str:
+    own = [archive.file for archive in card.archives if not archive.urls]
+    command = f"`bench data download {card.name}`"
+    if own == ["unknown"]:
+        return f"unpack a copy into the first of the folders; {command} fetches the rest"
+    if own:
+        files = ", ".join(f"`{file}`" for file in own)
+        return f"{files} into `bench-downloads/{card.name}/`, then {command}"
+    return command + (", which asks you to accept the terms" if card.terms.gated else "")
 
 
 def _listed(title: str, texts: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 from commands import SMALL, Finished, bench
 from filelock import FileLock
+
+from bench.data_folder import SYNTHETIC
+from bench.synthetic import cifar, make, transfer
 
 # As `bench.cli.main` does before torch is imported: no spinning beside other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -48,3 +52,40 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
         return make
 
     monkeypatch.setattr("bench.session._engine_maker", refuse)
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic copies of all data sets, made once for all test processes; not to be changed."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with FileLock(shared / "synthetic.lock"):
+        if not (shared / "synthetic" / SYNTHETIC).exists():
+            make(shared / "synthetic")
+    return shared / "synthetic"
+
+
+@pytest.fixture(scope="session")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Synthetic copies of CIFAR-10, its shifts and the transfer sets; not to be changed."""
+    root = tmp_path_factory.mktemp("copies")
+    counts = cifar.make(root) | transfer.make(root)
+    (root / SYNTHETIC).write_text(json.dumps(counts))
+    return root
+
+
+@pytest.fixture
+def data(copies: Path, tmp_path: Path) -> Path:
+    """A copy of `copies`, to be damaged."""
+    return Path(shutil.copytree(copies, tmp_path / "data"))
+
+
+@pytest.fixture
+def linked(synthetic: Path, tmp_path: Path) -> Path:
+    """A data folder of links to `synthetic`; what is to be changed is linked anew."""
+    root = tmp_path / "data"
+    root.mkdir()
+    for entry in synthetic.iterdir():
+        (root / entry.name).symlink_to(entry)
+    return root

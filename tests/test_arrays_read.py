@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bench import index, pickles
 from bench.array_reader import Arrays, array_split, stored
 from bench.binaries import STL_CLASSES, cifar100, cifar102, cifar_batches, stl10
+from bench.dataset import Placed
 from bench.errors import InputError
 from bench.pickles import read_pickle
 from bench.readers import Classes
@@ -161,9 +162,11 @@ def test_two_splits_that_share_an_image_have_a_common_place(tmp_path: Path, cach
     path = save(tmp_path / "x.npz", **both)
     (tmp_path / "link.npz").symlink_to(path)
 
-    def places(file: Path, member: str, *names: str) -> set[str]:
+    def places(file: Path, member: str, *names: str) -> set[tuple[str, object]]:
         arrays = stored(file, None, PETS, members=(member, "labels")).only(names)
-        return set(array_split("t", arrays, cache).load().images.places())  # type: ignore[attr-defined]
+        images = array_split("t", arrays, cache).load().images
+        assert isinstance(images, Placed)
+        return {(place, row) for place, rows in images.places().items() for row in rows}
 
     dogs = places(path, "images", "dog")
     assert len(dogs) == 3

@@ -37,6 +37,18 @@ def test_results_leave_out_how_and_where() -> None:
     assert RunConfig(limit=3).results() != RunConfig().results()
 
 
+def test_results_know_what_is_in_a_file_of_templates(tmp_path: Path) -> None:
+    assert "templates" not in RunConfig().results()
+    file = tmp_path / "prompts.txt"
+    file.write_text("a {}\n")
+    one = RunConfig(templates=file).results()
+    assert one["templates"] == str(file)
+    file.write_text("the {}\n")
+    assert RunConfig(templates=file).results() != one
+    file.write_text("a {}\n")
+    assert RunConfig(templates=file).results() == one
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from bench.contrastive_trainer import ContrastiveTrainer
 from bench.fisher import fisher_information
+from bench.heads import LinearHead
 from bench.networks import DualEncoder, ImageClassifier
 from bench.probe import HeadTrainer
 from bench.registry import methods
@@ -306,3 +307,30 @@ def test_a_killed_training_of_both_towers_goes_on_to_the_same_bits(
         run("killed", kill)
     rest = run("killed")
     assert all(torch.equal(whole[n], rest[n]) for n in whole)
+
+
+@pytest.mark.parametrize(("classes", "twins"), [(182, (5, 181)), (1000, (657, 744))])
+@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+def test_of_classes_with_one_name_the_first_wins(
+    classes: int, twins: tuple[int, int], size: int
+) -> None:
+    generator = np.random.default_rng(0)
+    weight = generator.normal(size=(classes, 128)).astype(np.float32)
+    first, later = twins
+    weight[later] = weight[first]
+    head = LinearHead(weight, np.zeros(classes, np.float32), normalize=True)
+    features = generator.normal(size=(size, 128)).astype(np.float32)
+    features[0] = weight[first]
+    logits = head.logits(features)
+    assert np.array_equal(logits[:, first], logits[:, later])
+    assert not (logits.argmax(axis=1) == later).any()
+    assert logits[0].argmax() == first
+    others = np.delete(np.arange(classes), later)
+    alone = LinearHead(weight[others], np.zeros(classes - 1, np.float32), normalize=True)
+    np.testing.assert_allclose(logits[:, others], alone.logits(features), rtol=0, atol=1e-4)
+
+
+def test_equal_rows_with_other_biases_are_other_classes() -> None:
+    weight, bias = np.ones((2, 3), np.float32), np.array([0, 1], np.float32)
+    logits = LinearHead(weight, bias, normalize=False).logits(np.ones((1, 3), np.float32))
+    assert logits.tolist() == [[3, 4]]

@@ -173,6 +173,7 @@ def test_clean_refuses_to_choose_where_the_checkpoint_may_have_trained(
             ["--imported", "ours", "--methods", "flyp,fisher"],
             ["imported", "text tower"],
         ),
+        (["--imported", "ours", "--templates", "my.txt"], ["--templates", "ours", "is fixed"]),
         (["--imported", "ours", "--model", "tiny"], ["--imported ours was made with", MODEL]),
     ],
 )

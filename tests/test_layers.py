@@ -14,11 +14,12 @@ LAYERS = (
      "posthoc", "method", "registry", "holdout"},
     # 1: leaves
     {"config", "paths", "store", "records", "metrics", "figures", "selection", "addresses",
-     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts",
-     "index", "readers", "pickles", "array_reader", "binaries",
-     "distortions", "corruptions", "suite_form", "suite_file", "provenance",
-     "processes", "progress", "streams", "embedded", "synthetic", "ends", "imports",
-     "outputs_form", "outputs_file", "stats", "ranking", "samples"},
+     "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts", "index",
+     "readers", "pickles", "array_reader", "binaries", "distortions", "corruptions", "suite_form",
+     "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
+     "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data",
+     "imagenet", "videos", "packed", "integrity", "download", "unpack", "imagenet_folders",
+     "obtain", "samples", "decoding", "trees", "shards", "hub_reader"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
@@ -30,12 +31,12 @@ LAYERS = (
     {"agreement", "leaderboard", "severities", "tables", "forms", "standings", "comparisons",
      "measured", "baselines", "vega", "scatter", "charts", "sample_charts", "rank_table", "remake",
      "document", "drawing", "exports", "page", "page_data", "report", "console", "display",
-     "catalogue", "session"},
+     "catalogue", "session", "recheck", "ledger", "published_tables"},
     # edge
-    {"cli", "testing", "__main__"},
+    {"cli", "cli_check", "cli_data", "cli_verify", "testing", "__main__"},
 )  # fmt: skip
 NO_TORCH = (
-    {"leaderboard", "tables", "report", "console", "samples", "standings"},
+    {"leaderboard", "tables", "report", "console", "ledger", "published_tables"},
     {"torch", "open_clip", "torchvision"},
 )
 

@@ -290,6 +290,7 @@ def test_contradicting_records_are_refused_and_repeated_ones_are_not() -> None:
 
 
 MADE: dict[str, Any] = {
+    "inputs": [],
     "method": {"type": "Vrf", "p": 0.1, "trainer": {"lr": 1}},
     "base": {"type": "E2e", "trainer": {"lr": 1, "epochs": 8}},
     "backbone": {"digest": "tag:openai"},
@@ -302,6 +303,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"base": {"type": "Other"}}, "e2e-ft.trainer: {'lr': 1, 'epochs': 8} and None"),
     ({"backbone": {"digest": "x"}}, "backbone.digest: tag:openai and x"),
     ({"precision": "bf16"}, "precision: fp32 and bf16"),
+    ({"prompts": "3 templates"}, "prompts: the suite's own and 3 templates"),
     ({"data": {**MADE["data"], "train": "u"}}, "images of train: t and u"),
     ({"data": {**MADE["data"], "selection": "u"}}, "images of selection: s and u"),
     ({"data": {**MADE["data"], "evaluation": "u"}}, "images of id: e and u"),

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import CellError, InputError
@@ -146,6 +146,40 @@ def test_multi_label_rows_take_the_best_acceptable_label():
     assert value(ECE, p, labels) == pytest.approx((abs(1 - 1.2) + abs(0 - 0.7)) / 3)
 
 
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(2, 6), st.integers(1, 5))
+def test_a_class_the_task_lacks_is_one_that_always_has_probability_zero(seed, count, known, lacks):
+    p, _ = sample(seed, count, known)
+    labels = np.random.default_rng(seed).integers(0, known + lacks, count)
+    labels[0] = known
+    whole = np.concatenate([p, np.zeros((count, lacks))], axis=1)
+    own = np.where(labels < known, labels, -1)
+    for metric in (TOP1, ECE, BRIER):
+        assert value(metric, p, own) == pytest.approx(value(metric, whole, labels))
+    if (own >= 0).any():
+        assert value(NLL, p, own) == pytest.approx(value(NLL, p[own >= 0], own[own >= 0]))
+    else:
+        with pytest.raises(CellError, match="no class is right"):
+            value(NLL, p, own)
+
+
+def test_samples_that_no_class_is_right_for_are_misses():
+    p, labels = [[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [[0, 1], [-1, -1], [1, -1]]
+    assert value(TOP1, p, labels) == pytest.approx(1 / 3)
+    assert value(NLL, p, labels) == pytest.approx(-np.log([0.9, 0.1]).mean())
+    expected = [2 * 0.1**2, 0.9**2 + 0.1**2 + 1, 2 * 0.9**2]
+    assert value(BRIER, p, labels) == pytest.approx(np.mean(expected))
+    frames = grouped(labels, anchor=[0, 1, 1], offset=[0, 0, 1])
+    assert OWN["pm-0"](guesses([0, 0, 0]), frames) == 0.5
+    with pytest.raises(InputError, match="or none"):
+        OWN["macro-f1"](guesses([0, 0]), grouped([0, -1]))
+
+
+@pytest.mark.parametrize("row", [[-2, -1], [-1, 0]])
+def test_labels_are_classes_and_then_fillers(row):
+    with pytest.raises(InputError, match="filled up with -1"):
+        manifest([row])
+
+
 def test_a_filler_never_wins_against_probability_zero():
     assert value(BRIER, [[0.0, 1.0]], [[0, -1]]) == 2
 
@@ -240,6 +274,7 @@ pairs_of_classes = st.lists(
 )
 
 
+@settings(deadline=None)  # scikit-learn is imported in the first example
 @given(pairs_of_classes)
 def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_occur(pairs):
     functional = pytest.importorskip("sklearn.metrics")

@@ -159,7 +159,7 @@ def test_the_report_shows_the_table_first(preset: Preset) -> None:
 def test_a_table_fits_the_terminal(width: int) -> None:
     for preset in PRESETS.values():
         ((_, table),) = in_form(preset, rows_of(preset)).items()
-        printed = console.in_form(table, width)
+        printed = console.in_form(table, width).renderables[1]
         assert len(printed.columns) == len(table.columns)
         assert sum(column.width or 0 for column in printed.columns) < width
 

@@ -20,6 +20,7 @@ from bench.errors import InputError
 from bench.metrics import METRICS, OWN
 from bench.protocol import CLEAN, PROTOCOLS
 from bench.published import MEANS, MODELS, PLACES, Claim, PublishedTable, find, parse, tables
+from bench.registry import datasets
 from bench.study import Settings, parse_rows
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +67,8 @@ def test_data_sets_have_one_place_each_with_a_count_of_images() -> None:
         if place.card is not None:
             assert place.split in cards()[place.card].images
             assert cards()[place.card].images[place.split] != "unknown"
+        if place.suite in datasets() and place.shift != "id":
+            assert place.shift in datasets()[place.suite].card.shifts
     assert len({(p.suite, p.shift) for p in PLACES.values()}) == len(PLACES)
     assert all(part in PLACES or part in MEANS for parts in MEANS.values() for part in parts)
 
@@ -369,3 +372,17 @@ def test_an_unknown_table_suggests_the_nearest() -> None:
 def test_forms_are_frozen_and_closed(model: type[pydantic.BaseModel]) -> None:
     assert model.model_config["frozen"]
     assert model.model_config["extra"] == "forbid"
+
+
+def test_the_page_names_every_table_with_a_remark_of_a_slip() -> None:
+    page = (ROOT / "docs" / "published.md").read_text()
+    wrong = {table.name for table in tables().values() if "arithmetic" in _kinds(table)}
+    assert wrong == {table for table, _, _ in WRONG}
+    for name in wrong - {"vrf-table1-poster"}:
+        assert f"`{name}`" in page
+    cells = sum(len(table.claims) for table in tables().values())
+    assert f"{len(tables())} of them with {cells:,} cells" in page
+
+
+def _kinds(table: PublishedTable) -> set[str]:
+    return {remark.kind for remark in table.remarks}

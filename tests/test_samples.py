@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import Finished, bench, contents
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import DataError, InputError
@@ -61,6 +61,7 @@ def test_every_accuracy_has_its_samples(small: Finished) -> None:
     assert len(set.union(*sets.values())) == 3
 
 
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 999), bins=st.sampled_from([1, 15, 257]))
 def test_what_can_be_computed_again(
     seed: int, bins: int, tmp_path_factory: pytest.TempPathFactory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from sources import as_arrays, as_rows, as_shards, labelled
 
 from bench import catalogue, suite_file
 from bench.dataset import Suite
@@ -217,6 +219,16 @@ def test_classes_of_a_file_and_one_template(data: Path) -> None:
     suite = load(data, classes={"file": "names.txt"}, templates="a {}")
     assert suite.task.classnames == ("cat", "dog", "fox")
     assert suite.task.templates == ("a {}",)
+    assert suite.prompts == ""
+
+
+def test_templates_of_a_file(data: Path) -> None:
+    (data / "prompts.txt").write_text("a {}\n{a} in the wild\n")
+    suite = load(data, templates={"file": "prompts.txt"})
+    assert suite.task.templates == ("a {}", "{a} in the wild")
+    assert suite.prompts == "2 templates of prompts.txt"
+    (data / "prompts.json").write_text('{"pets": ["the {}"], "cars": ["my {}"]}')
+    assert load(data, templates={"file": "prompts.json"}).task.templates == ("the {}",)
 
 
 def test_class_names_may_be_numbers(tmp_path: Path) -> None:
@@ -278,7 +290,9 @@ def test_importing_is_light() -> None:
 
 
 def prepare(form: Mapping[str, Any], data: Path) -> None:
-    """Make the images that a documented example speaks of."""
+    """Make the images and texts that a documented example speaks of."""
+    if "file" in form["templates"]:
+        (data / form["templates"]["file"]).write_text("a {}\n")
     classes = form["classes"]
     if "file" in classes:
         (data / classes["file"]).write_text("\n".join(NAMES))
@@ -294,6 +308,24 @@ def prepare(form: Mapping[str, Any], data: Path) -> None:
             header, codes = ",".join(["path", "label", *groups]), ",0" * len(groups)
             codes = ",Asia" if groups == ["region"] else codes
             (data / source["list"]).write_text(f"{header}\nimage.png,{own[0]}{codes}\n")
+        images = labelled(len(str(source)), 2 * len(own), len(own))
+        if "arrays" in source and source["arrays"].endswith(".npy"):
+            np.save(data / source["arrays"], images[0])
+            np.save(data / source["labels"], np.array(images[1]))
+        elif "arrays" in source:
+            keys, layout = source.get("keys", ("images", "labels")), source.get("layout")
+            as_arrays(data / source["arrays"], images, keys, layout or "channels-last")
+        if "shards" in source:
+            as_shards([data / source["shards"].replace("*", "0")], images)
+        if "hub" in source:
+            rows = as_rows(images, own, source.get("image", "image"), source.get("label", "label"))
+            if source["hub"].endswith(".parquet"):
+                rows.to_parquet(data / source["hub"].replace("*", "0"))
+            else:
+                rows.save_to_disk(data / source["hub"] / source["split"])
+                (data / source["hub"] / "dataset_dict.json").write_text(
+                    json.dumps({"splits": [source["split"]]})
+                )
 
 
 def examples() -> list[str]:
@@ -409,6 +441,9 @@ def test_real_cifar10_images(tmp_path: Path) -> None:
         ({"templates": ["a photo"]}, ["templates", "'a photo' must contain {}"]),
         ({"templates": ["a {c}"]}, ["templates", "'a {c}' must contain {}"]),
         ({"templates": ["{} and {}"]}, ["templates", "once"]),
+        ({"templates": {"file": "none.txt"}}, ["templates", "none.txt not found"]),
+        ({"templates": {"file": "my.yaml"}}, ["templates", "name: pets", "must contain {}"]),
+        ({"templates": {"files": "none.txt"}}, ["templates", "{file: prompts.txt}"]),
     ],
 )
 def test_mistakes_are_one_line(data: Path, changes: dict[str, Any], parts: list[str]) -> None:

@@ -1,0 +1,139 @@
+"""CIFAR-10 with the shifts of WiSE-FT and VRF: CIFAR-10.1 v6, CIFAR-10.2 and STL-10.
+
+Read from the sets' own files; CIFAR-10 and STL-10 may also lie in class folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench import registry
+from bench.array_reader import array_split, stored
+from bench.binaries import CIFAR10_CLASSES as CLASSES
+from bench.binaries import STL_CLASSES, cifar102, cifar_batches, stl10
+from bench.data_folder import DataFolder, Reason, class_folders, holding
+from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
+from bench.errors import InputError
+from bench.paths import text_of
+from bench.readers import Classes, tree_split
+from bench.real_data import official_templates, or_absent, real_suite, suite_card
+
+FILES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
+IN_STL = {name: "car" if name == "automobile" else name for name in CLASSES if name != "frog"}
+"""{class of CIFAR-10: the same of STL-10} in CIFAR-10's order: without frog or monkey."""
+STL_MAP = LabelMap(tuple((CLASSES.index(name),) for name in IN_STL))
+"""VRF scores the nine columns that are left (``src/datasets/cifar10.py``), LP-FT's code all ten."""
+OFFICIAL: Mapping[str, Any] = {"vrf_a": (0.3,), "vrf_b": (0.3,)}
+"""VRF's a and b for CIFAR-10: its Table 7."""
+
+
+@registry.dataset
+class Cifar10:
+    """CIFAR-10 with three shifts."""
+
+    name: ClassVar[str] = "cifar10"
+    card: ClassVar[Card] = suite_card(
+        "cifar-10", {"10.1": "cifar-10.1", "10.2": "cifar-10.2", "stl10": "stl-10"}
+    )
+
+    def found(self, data: Path | None) -> bool:
+        """Whether the test set is there."""
+        return DataFolder(data, Path()).has("cifar-10", "test", _holds("test"))
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite. Methods have their defaults, with which WiSE-FT and VRF trained here too."""
+        folder = DataFolder(data, cache)
+        templates, said = official_templates(folder, "cifar-10", self.name)
+        test = _id_split(folder, "test")
+        train = or_absent("cifar10/train", lambda: _id_split(folder, "train"))
+        return real_suite(
+            folder,
+            Task(self.name, CLASSES, templates, train, train),
+            test,
+            {
+                "10.1": lambda: Shift("10.1", _cifar101(folder)),
+                "10.2": lambda: Shift("10.2", _cifar102(folder)),
+                "stl10": lambda: Shift("stl10", _stl10(folder), STL_MAP),
+            },
+            prompts=f"class names of CIFAR-10; templates: {said}",
+            official=OFFICIAL,
+        )
+
+
+def _holds(role: str) -> Any:
+    """The check for batches, or else class folders, of a split of CIFAR-10."""
+    batches = holding("batches.meta", *FILES[role])
+
+    def fits(path: Path) -> Reason:
+        return batches(path) if path.name == "cifar-10-batches-py" else class_folders(path)
+
+    return fits
+
+
+def _id_split(folder: DataFolder, role: str) -> Split:
+    place, name = folder.place("cifar-10", role, _holds(role)), f"cifar10/{role}"
+    if (place / "batches.meta").is_file():
+        arrays = cifar_batches(place, FILES[role]).only(CLASSES)
+        split = array_split(name, arrays, folder.cache, role)
+    else:
+        classes = {key: index for index, key in enumerate(CLASSES)}
+        split = tree_split(name, place, classes, folder.cache)
+    return folder.counted(split, "cifar-10", role)
+
+
+def _cifar101(folder: DataFolder) -> Split:
+    files = ("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy")
+    place = folder.place("cifar-10.1", "test", holding(*files))
+    images, labels = (place / file for file in files)
+    arrays = stored(images, labels, Classes(CLASSES, CLASSES))
+    split = array_split("cifar10/10.1", arrays, folder.cache)
+    return folder.counted(split, "cifar-10.1", "test")
+
+
+def _cifar102(folder: DataFolder) -> Split:
+    def fits(path: Path) -> Reason:
+        return "" if _form102(path) else "no cifar102_test.npz or .npy in it"
+
+    place = folder.place("cifar-10.2", "test", fits)
+    arrays = cifar102(place / _form102(place)).only(CLASSES)
+    split = array_split("cifar10/10.2", arrays, folder.cache)
+    return folder.counted(split, "cifar-10.2", "test")
+
+
+def _form102(path: Path) -> str:
+    """The file that holds CIFAR-10.2's test set, in today's form or in the first; "" if none."""
+    forms = ("cifar102_test.npz", "cifar102_test.npy")
+    return next((name for name in forms if (path / name).is_file()), "")
+
+
+def _stl10(folder: DataFolder) -> Split:
+    """STL-10's test images without monkeys, labelled in the order of `IN_STL`."""
+
+    def fits(path: Path) -> Reason:
+        binary = holding("test_X.bin", "test_y.bin")
+        return binary(path) if path.name == "stl10_binary" else class_folders(path)
+
+    place = folder.place("stl-10", "test", fits)
+    if (place / "test_X.bin").is_file():
+        arrays = replace(stl10(place, "test"), classes=_stl_names(place / "class_names.txt"))
+        split = array_split("cifar10/stl10", arrays.only(tuple(IN_STL.values())), folder.cache)
+    else:
+        # VRF's class folders: its loader numbers them by their sorted names, so that the second
+        # must be called automobile, which "car" is not; here a class is known by its name.
+        known = {
+            own if (place / own).is_dir() else theirs: index
+            for index, (own, theirs) in enumerate(IN_STL.items())
+        }
+        split = tree_split("cifar10/stl10", place, known, folder.cache)
+    return folder.counted(split, "stl-10", "test_without_monkey")
+
+
+def _stl_names(path: Path) -> tuple[str, ...]:
+    """The names of the labels 1 to 10: those of the data's own file if it is there."""
+    names = tuple(text_of(path).split()) if path.is_file() else STL_CLASSES
+    if sorted(names) != sorted(STL_CLASSES):
+        raise InputError(f"{path}: expected the classes {', '.join(STL_CLASSES)}")
+    return names

@@ -1,0 +1,82 @@
+"""Entity-30: 30 super-classes of ImageNet, tested on sub-classes that training has not seen.
+
+Santurkar et al., BREEDS, ICLR 2021, split rand. The sub-classes are in ``entity30.toml``, with
+their source; the images are ImageNet's own.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench import registry
+from bench.data_folder import DataFolder
+from bench.dataset import Card, Shift, Split, Suite, Task
+from bench.imagenet import sorted_images, wordnet_ids
+from bench.prompts import PLAIN
+from bench.readers import tree_split
+from bench.real_data import or_absent, real_suite, suite_card
+
+SET = "entity-30"
+PROMPTS = (
+    f"{PLAIN[0]!r} and the names of BREEDS' WordNet nodes; VRF's prompts for this suite are not "
+    "published, so this is not the official prompt"
+)
+OFFICIAL: Mapping[str, Any] = {"vrf_a": (1.1,), "vrf_b": (0.6,)}
+"""VRF's a and b, on squared distances, for both of its backbones (its Table 7)."""
+
+
+@cache
+def superclasses() -> tuple[Mapping[str, Any], ...]:
+    """The 30 super-classes: ``name``, ``node``, and ImageNet's ``source`` and ``target`` ids."""
+    text = files("bench.datasets").joinpath("entity30.toml").read_text(encoding="utf-8")
+    return tuple(tomllib.loads(text)["classes"])
+
+
+@dataclass(frozen=True)
+class _Opener:
+    folder: DataFolder
+
+    def split(self, name: str, of: str, subclasses: str, part: str) -> Split:
+        """The images of the ``source`` or ``target`` sub-classes in a part of ImageNet."""
+        wnids = wordnet_ids()
+        folders = {
+            wnids[index]: position
+            for position, one in enumerate(superclasses())
+            for index in one[subclasses]
+        }
+        root = self.folder.place("imagenet", of, sorted_images)
+        found = tree_split(f"entity30/{name}", root, folders, self.folder.cache)
+        return self.folder.counted(found, SET, part)
+
+    def target(self) -> Shift:
+        """The images of ImageNet's val in the other sub-classes."""
+        return Shift("target", self.split("target", "val", "target", "target_val"))
+
+
+@registry.dataset
+class Entity30:
+    """BREEDS Entity-30 (split rand): new sub-classes of known super-classes."""
+
+    name: ClassVar[str] = "entity30"
+    card: ClassVar[Card] = suite_card(SET, {"target": SET})
+
+    def found(self, data: Path | None) -> bool:
+        """Whether images of ImageNet's validation set lie in class folders."""
+        return DataFolder(data, Path()).has("imagenet", "val", sorted_images)
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite; its ID test set, ImageNet's validation images of source classes, must be."""
+        opener = _Opener(DataFolder(data, cache))
+        test = opener.split("test", "val", "source", "source_val")
+        make = partial(opener.split, "train", "train", "source", "source_train")
+        train = or_absent("entity30/train", make)
+        names = tuple(str(one["name"]) for one in superclasses())
+        task = Task(self.name, names, PLAIN, train, train)
+        shifts = {"target": opener.target}
+        return real_suite(opener.folder, task, test, shifts, prompts=PROMPTS, official=OFFICIAL)

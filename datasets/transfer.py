@@ -1,0 +1,369 @@
+"""Transfer sets, without shifts: CIFAR-100, DTD, Food-101, SUN397 and Stanford Cars.
+
+Splits, class names and their order are those of the sets' own files, as torchvision reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bench import registry
+from bench.array_reader import Arrays, array_split
+from bench.binaries import cifar100
+from bench.data_folder import DataFolder, NotFound, Reason, class_folders, holding
+from bench.dataset import Card, Split, Suite, Task
+from bench.errors import InputError
+from bench.paths import text_of
+from bench.readers import named_split, tree_split
+from bench.real_data import official_templates, or_absent, real_suite, suite_card
+
+
+def _without_cache(data: Path | None) -> DataFolder:
+    return DataFolder(data, Path())
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list that are not blank. Raises NotFound if it is not there."""
+    if not path.is_file():
+        raise NotFound(f"no {path}: unpack the archive again")
+    return [line.strip() for line in text_of(path).splitlines() if line.strip()]
+
+
+def _folders(images: Iterable[str]) -> dict[str, int]:
+    """{class: index} of images ``<class>/<file>``."""
+    return _indexed(sorted({image.partition("/")[0] for image in images}))
+
+
+def _indexed(names: Iterable[str]) -> dict[str, int]:
+    return {name: index for index, name in enumerate(names)}
+
+
+def _listed(
+    name: str, root: Path, images: Sequence[str], classes: Mapping[str, int], cache: Path
+) -> Split:
+    """The split of images ``<class>/<file>`` relative to `root`; a class may contain slashes."""
+    labels = []
+    for image in images:
+        label = classes.get(image.rpartition("/")[0])
+        if label is None:
+            raise InputError(f"{name}: its list names {image!r:.100}, which is of no class")
+        labels.append(label)
+    return named_split(name, root, images, labels, cache)
+
+
+def _spaced(name: str) -> str:
+    """A class name as OpenAI's prompts for CLIP have it."""
+    return name.replace("_", " ").replace("/", " ")
+
+
+def _suite(
+    folder: DataFolder,
+    name: str,
+    of: str,
+    classes: Iterable[str],
+    splits: Mapping[str, Split],
+    names: str,
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Suite:
+    """The suite `name` of the data set `of`, with a train, a test and maybe a selection split.
+
+    `names` says where the names of its `classes` are from.
+    """
+    templates, said = official_templates(folder, of, name.partition("=")[0])
+    train = splits["train"]
+    task = Task(name, tuple(classes), templates, train, splits.get("selection", train))
+    said = f"class names {names}; templates: {said}"
+    return real_suite(folder, task, splits["test"], prompts=said, defaults=defaults or {})
+
+
+@registry.dataset
+class Cifar100:
+    """CIFAR-100 with its fine labels."""
+
+    name: ClassVar[str] = "cifar100"
+    card: ClassVar[Card] = suite_card("cifar-100")
+
+    def found(self, data: Path | None) -> bool:
+        """Whether the test set is there."""
+        return _without_cache(data).has("cifar-100", "all", holding("test", "meta"))
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite; a file `train` that is not there leaves it without training data."""
+        folder = DataFolder(data, cache)
+
+        def images(role: str) -> Arrays:
+            return cifar100(folder.place("cifar-100", "all", holding(role, "meta")), role)
+
+        def split(role: str) -> Split:
+            found = array_split(f"cifar100/{role}", images(role), cache, role)
+            return folder.counted(found, "cifar-100", role)
+
+        splits = {
+            "test": split("test"),
+            "train": or_absent("cifar100/train", lambda: split("train")),
+        }
+        names = map(_spaced, images("test").classes)
+        return _suite(folder, "cifar100", "cifar-100", names, splits, "of the file meta")
+
+
+@registry.dataset
+@dataclass(frozen=True)
+class DescribableTextures:
+    """DTD in one of its ten partitions: trained on train, chosen on val, measured on test."""
+
+    name: ClassVar[str] = "dtd"
+    card: ClassVar[Card] = suite_card("dtd")
+    partitions: ClassVar[int] = 10
+
+    partition: int = 1
+
+    def _fits(self) -> Any:
+        return holding("images", f"labels/test{self.partition}.txt")
+
+    def found(self, data: Path | None) -> bool:
+        """Whether images and the list of test images are there."""
+        return _without_cache(data).has("dtd", "all", self._fits())
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite, named ``dtd`` for partition 1 and ``dtd=3`` for the third."""
+        folder = DataFolder(data, cache)
+        root = folder.place("dtd", "all", self._fits())
+        name = self.name if self.partition == 1 else f"{self.name}={self.partition}"
+
+        def images(listed: str) -> list[str]:
+            return _lines(root / "labels" / f"{listed}{self.partition}.txt")
+
+        classes = _folders(images("test"))
+
+        def split(role: str, listed: str) -> Split:
+            found = _listed(f"{name}/{role}", root / "images", images(listed), classes, cache)
+            return folder.counted(found, "dtd", listed)
+
+        splits = {
+            "test": split("test", "test"),
+            "train": or_absent(f"{name}/train", lambda: split("train", "train")),
+            "selection": or_absent(f"{name}/selection", lambda: split("selection", "val")),
+        }
+        return _suite(folder, name, "dtd", map(_spaced, classes), splits, "of the folders")
+
+
+@registry.dataset
+class Food101:
+    """Food-101."""
+
+    name: ClassVar[str] = "food101"
+    card: ClassVar[Card] = suite_card("food-101")
+
+    def found(self, data: Path | None) -> bool:
+        """Whether images and the list of test images are there."""
+        return _without_cache(data).has("food-101", "all", _food_list("test"))
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite; a list of training images that is not there leaves it without them."""
+        folder = DataFolder(data, cache)
+        root = folder.place("food-101", "all", _food_list("test"))
+        classes = _folders(_food_images(root / "meta", "test"))
+
+        def split(role: str) -> Split:
+            images = _food_images(root / "meta", role)
+            found = _listed(f"food101/{role}", root / "images", images, classes, cache)
+            return folder.counted(found, "food-101", role)
+
+        splits = {
+            "test": split("test"),
+            "train": or_absent("food101/train", lambda: split("train")),
+        }
+        return _suite(
+            folder, "food101", "food-101", map(_spaced, classes), splits, "of the folders"
+        )
+
+
+def _food_list(role: str) -> Any:
+    def fits(path: Path) -> Reason:
+        if not (path / "images").is_dir():
+            return "no images in it"
+        lists = [f"meta/{role}.{kind}" for kind in ("json", "txt")]
+        return "" if any((path / name).is_file() for name in lists) else f"no {' or '.join(lists)}"
+
+    return fits
+
+
+def _food_images(meta: Path, role: str) -> list[str]:
+    """The images ``<class>/<number>.jpg`` of a split. Raises NotFound if it has no list."""
+    path = meta / f"{role}.json"
+    if not path.is_file():
+        return [f"{image}.jpg" for image in _lines(meta / f"{role}.txt")]
+    try:
+        found = json.loads(text_of(path))
+        return [f"{image}.jpg" for images in found.values() for image in images]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: expected {{class: [images]}}: {error}") from error
+
+
+@registry.dataset
+@dataclass(frozen=True)
+class Sun397:
+    """SUN397 in one of its ten partitions, of 50 + 50 images of each class."""
+
+    name: ClassVar[str] = "sun397"
+    card: ClassVar[Card] = suite_card("sun397")
+    partitions: ClassVar[int] = 10
+
+    partition: int = 1
+
+    def _list(self, kind: str) -> str:
+        return f"{kind}_{self.partition:02}.txt"
+
+    def found(self, data: Path | None) -> bool:
+        """Whether images, class names and the list of test images are there."""
+        folder = _without_cache(data)
+        lists = folder.has("sun397", "partitions", holding(self._list("Testing")))
+        return lists and folder.has("sun397", "all", holding("ClassName.txt"))
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite, named ``sun397`` for partition 1 and ``sun397=3`` for the third."""
+        folder = DataFolder(data, cache)
+        root = folder.place("sun397", "all", holding("ClassName.txt"))
+        name = self.name if self.partition == 1 else f"{self.name}={self.partition}"
+        folders = [line.lstrip("/") for line in _lines(root / "ClassName.txt")]
+        classes = _indexed(folders)
+
+        def split(role: str, kind: str) -> Split:
+            lists = folder.place("sun397", "partitions", holding(self._list(kind)))
+            images = [line.lstrip("/") for line in _lines(lists / self._list(kind))]
+            found = _listed(f"{name}/{role}", root, images, classes, cache)
+            return folder.counted(found, "sun397", role)
+
+        splits = {
+            "test": split("test", "Testing"),
+            "train": or_absent(f"{name}/train", lambda: split("train", "Training")),
+        }
+        names = [_spaced(folder.partition("/")[2]) for folder in folders]
+        return _suite(folder, name, "sun397", names, splits, "of ClassName.txt")
+
+
+@registry.dataset
+class StanfordCars:
+    """Stanford Cars, with the annotations of its devkit or as class folders."""
+
+    name: ClassVar[str] = "cars"
+    card: ClassVar[Card] = suite_card("stanford-cars")
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "flyp": {
+            "lr": 1e-5, "weight_decay": 0.0, "batch_size": 256, "epochs": 100, "warmup": 500,
+        }
+    }  # fmt: skip
+    """FLYP's command for Stanford Cars (locuslab/FLYP, README); of other methods none is known."""
+
+    def found(self, data: Path | None) -> bool:
+        """Whether the test images are there, with annotations or in class folders."""
+        folder = _without_cache(data)
+        return self._annotated(folder) or self._sorted(folder)
+
+    def _annotated(self, folder: DataFolder) -> bool:
+        return folder.has("stanford-cars", "test", _annotated("test"))
+
+    def _sorted(self, folder: DataFolder) -> bool:
+        return folder.has("stanford-cars", "test by class", class_folders)
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite; annotations count first, class folders where there are none."""
+        folder = DataFolder(data, cache)
+        if self._annotated(folder) or not self._sorted(folder):
+            return self._of_devkit(folder)
+        return self._of_folders(folder)
+
+    def _of_devkit(self, folder: DataFolder) -> Suite:
+        images = folder.place("stanford-cars", "test", _annotated("test"))
+        names = _car_names(images.parent / "devkit" / "cars_meta.mat")
+
+        def split(role: str) -> Split:
+            base = folder.place("stanford-cars", role, _annotated(role)).parent
+            files, labels = _car_labels(_annotations(base, role), len(names))
+            images = [f"cars_{role}/{file}" for file in files]
+            found = named_split(f"cars/{role}", base, images, labels, folder.cache)
+            return folder.counted(found, "stanford-cars", role)
+
+        splits = {"test": split("test"), "train": or_absent("cars/train", lambda: split("train"))}
+        return _suite(
+            folder, "cars", "stanford-cars", names, splits, "of cars_meta.mat", self.defaults
+        )
+
+    def _of_folders(self, folder: DataFolder) -> Suite:
+        root = folder.place("stanford-cars", "test by class", class_folders)
+        folders = sorted(e.name for e in root.iterdir() if e.is_dir() and e.name[0] != ".")
+        classes = _indexed(folders)
+
+        def split(role: str, part: str) -> Split:
+            place = folder.place("stanford-cars", f"{part} by class", class_folders)
+            return tree_split(f"cars/{role}", place, classes, folder.cache)
+
+        test = folder.counted(split("test", "test"), "stanford-cars", "test")
+        train = or_absent("cars/train", lambda: split("train", "train"))
+        splits = {"test": test, "train": train}
+        whole = train.size
+        if folder.has("stanford-cars", "val by class", class_folders):
+            # A fifth of the training images, drawn at random: a class may be left without any.
+            splits["selection"] = replace(split("selection", "val"), fault="")
+            whole += splits["selection"].size
+        if not train.absent:
+            fault = folder.counted(replace(train, size=whole), "stanford-cars", "train").fault
+            splits["train"] = replace(train, fault=fault)
+        return _suite(
+            folder, "cars", "stanford-cars", map(_spaced, folders), splits, "of the folders",
+            self.defaults,
+        )  # fmt: skip
+
+
+def _annotated(role: str) -> Any:
+    def fits(path: Path) -> Reason:
+        base = path.parent
+        if not (base / "devkit" / "cars_meta.mat").is_file():
+            return f"no devkit/cars_meta.mat in {base}"
+        try:
+            _annotations(base, role)
+        except NotFound as error:
+            return str(error)
+        return ""
+
+    return fits
+
+
+def _annotations(base: Path, role: str) -> Path:
+    """The file with the labels of a split, in `base` or in its devkit. Raises NotFound."""
+    file = "cars_train_annos.mat" if role == "train" else "cars_test_annos_withlabels.mat"
+    for path in (base / "devkit" / file, base / file):
+        if path.is_file():
+            return path
+    raise NotFound(f"no {file} in {base} or its devkit")
+
+
+def _matlab(path: Path, name: str) -> Any:
+    from scipy.io import loadmat
+
+    try:
+        return loadmat(path, squeeze_me=True, variable_names=[name])[name]
+    except Exception as error:  # a damaged file may raise anything
+        raise InputError(f"{path}: expected a MATLAB file with {name}: {error!r:.100}") from error
+
+
+def _car_names(path: Path) -> list[str]:
+    return [str(name) for name in np.atleast_1d(_matlab(path, "class_names"))]
+
+
+def _car_labels(path: Path, classes: int) -> tuple[list[str], list[int]]:
+    """(files, class indices from 0) of annotations. Raises InputError."""
+    rows = np.atleast_1d(_matlab(path, "annotations"))
+    try:
+        files, labels = [str(f) for f in rows["fname"]], [int(c) - 1 for c in rows["class"]]
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected annotations with fname and class") from error
+    if wrong := [label + 1 for label in labels if not 0 <= label < classes]:
+        raise InputError(f"{path}: class {wrong[0]} of {classes}")
+    return files, labels

@@ -1,0 +1,99 @@
+"""A finished run checked against its stored outputs: no digit and no byte can be altered unseen."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import Finished
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.errors import DataError, InputError
+from bench.recheck import recheck
+
+
+def options(run: Finished) -> dict[str, Path]:
+    return {"cache_dir": run.cache}
+
+
+def test_a_run_as_it_was_made_has_no_difference(small: Finished) -> None:
+    assert recheck(small.out, options(small)) == []
+    assert recheck(small.out / "report.md", options(small)) == []
+
+
+def test_nothing_is_left_in_the_cache(small: Finished, own: Finished) -> None:
+    before = {p: p.read_bytes() for p in own.cache.rglob("*") if p.is_file()}
+    for kind in ("cells", "fits"):
+        shutil.rmtree(own.cache / kind)
+    assert recheck(own.out, options(own)) == []
+    after = {p: p.read_bytes() for p in own.cache.rglob("*") if p.is_file()}
+    assert after.items() <= before.items()
+    assert not (own.cache / "cells").exists()
+
+
+DIGIT = re.compile(r"(?<=[ |.])\d(?=[ |.\d])")
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_any_digit_of_the_table(own: Finished, data: st.DataObject) -> None:
+    report = own.out / "report.md"
+    text = report.read_text()
+    places = [m.start() for m in DIGIT.finditer(text)]
+    at = data.draw(st.sampled_from(places))
+    digit = str((int(text[at]) + data.draw(st.integers(1, 9))) % 10)
+    report.write_text(text[:at] + digit + text[at + 1 :])
+    try:
+        (found,) = recheck(report, options(own))
+        assert found.where == f"report.md:{text.count(chr(10), 0, at) + 1}"
+    finally:
+        report.write_text(text)
+
+
+def test_an_edited_record_is_found_with_what_it_should_be(own: Finished) -> None:
+    path = own.out / "records.jsonl"
+    lines = path.read_text().splitlines()
+    row = next(i for i, line in enumerate(lines) if '"top1"' in line and '"cell"' in line)
+    record = json.loads(lines[row])
+    right = record["value"]
+    lines[row] = json.dumps(record | {"value": right + 0.01}, sort_keys=True)
+    path.write_text("\n".join(lines) + "\n")
+    found = recheck(own.out, options(own))
+    assert found[0].where.startswith("records.jsonl: top1 (cell)")
+    assert found[0].expected == repr(right)
+
+
+def test_a_forged_choice_is_found(own: Finished) -> None:
+    path = own.out / "records.jsonl"
+    text = path.read_text()
+    assert '"choice": {"alpha": ' in text
+    path.write_text(re.sub(r'"choice": \{"alpha": [\d.]+\}', '"choice": {"alpha": 0.123}', text))
+    assert recheck(own.out, options(own))
+
+
+def test_damaged_and_missing_outputs_are_no_basis(own: Finished) -> None:
+    kinds = {"features": "*.safetensors", "weights": "*.safetensors"}
+    for kind, pattern in kinds.items():
+        path = max((own.cache / kind).rglob(pattern), key=lambda p: p.stat().st_size)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(bytes(data))
+        with pytest.raises(DataError, match="missing or damaged"):
+            recheck(own.out, options(own))
+        path.write_bytes(bytes(data[:-1]))
+
+
+def test_what_is_no_run_is_said_to_be_none(tmp_path: Path, own: Finished) -> None:
+    with pytest.raises(InputError, match="expected the folder of a run"):
+        recheck(tmp_path, {})
+    (own.out / "config.json").unlink()
+    with pytest.raises(InputError, match="no configuration of a run"):
+        recheck(own.out, options(own))
+    with pytest.raises(InputError):
+        recheck(own.out / "notes.md", options(own))
