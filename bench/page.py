@@ -18,6 +18,8 @@ POLICY = (
     "style-src 'unsafe-inline'; script-src {hashes} 'unsafe-eval'"
 )
 """No request leaves the page, and no script runs but its own; Vega compiles expressions."""
+SCRIPTS = ("statistics", "shared", "records", "figures", "tables", "report")
+"""The page's own scripts, each after those it uses."""
 SPARE = 10_000
 """Bytes for the elements around samples."""
 TOO_LARGE = (
@@ -46,7 +48,7 @@ def html(document: Document) -> str:
     chapters = document.chapters
     drawn = any(figure.spec for chapter in chapters for figure in chapter.figures)
     scripts = [drawing.script()] if drawn else []
-    scripts += [_file(name) for name in ("statistics.js", "report.js")] if chapters else []
+    scripts += [_file(f"{name}.js") for name in SCRIPTS] if chapters else []
     data = [dumps(_data(chapter)) for chapter in chapters]
     template = environment.get_template("report.html.j2")
 

@@ -58,7 +58,7 @@ def rank_table(board: Board, found: Comparison) -> Table | None:
     columns = ("Row", label, "95% interval", "Minus zero-shot", "95% interval", "Rank")
     whole = tuple(group for group in (*groups, subtracted) if group)
     return Table(
-        f"Standings by {label} ({board.scale.unit})", columns, "lrrrrr", whole, "standings"
+        f"Standings by {label} ({board.scale.unit})", columns, "lrrrrr", whole, name="standings"
     )
 
 

@@ -1,0 +1,286 @@
+"use strict";
+// A table that sorts, filters, opens records, and shows other averages than those written.
+
+const tables = (() => {
+  const { DASH, averaged, between, deviation, element, mean, ranksText, text } = shared;
+
+  class Table {
+    constructor(chapter, table) {
+      [this.chapter, this.table, this.name] = [chapter, table, table.dataset.table];
+      this.heads = [...table.tHead.rows[0].cells];
+      this.heads.forEach((head) => { head.dataset.label = head.textContent; });
+      this.bodies = [...table.tBodies].map((body) => [body, [...body.rows]]);
+      this.lines = this.bodies.flatMap(([, rows]) => rows).filter((tr) => tr.dataset.row);
+      this.sorted = null;
+      this.heads.forEach((head, i) => this.sortable(head, i));
+      this.remember();
+      if (this.name !== "standings") this.opening();
+      if (this.lines.length > 14) table.parentElement.classList.add("tall");
+    }
+
+    sortable(head, index) {
+      const button = element("button", { type: "button", class: "sort",
+        onclick: () => this.sort(index) }, head.textContent);
+      head.replaceChildren(button);
+    }
+
+    // What the cells say as the page was written, to come back to.
+    remember() {
+      this.written = new Map();
+      for (const tr of this.lines) {
+        this.written.set(tr, [...tr.cells].map((cell) => ({
+          text: cell.querySelector("strong, .tied")?.textContent ?? cell.firstChild?.textContent.trim() ?? "",
+          small: cell.querySelector("small")?.textContent ?? "",
+          strong: cell.querySelector("strong") !== null,
+          tied: cell.querySelector(".tied") !== null,
+        })));
+      }
+    }
+
+    fill(cell, { text: shown, small, strong, tied, wide = false }) {
+      const bold = strong ? element("strong", {}, shown) : shown;
+      const main = tied ? element("span", { class: "tied" }, bold) : bold;
+      const holder = cell.querySelector("button") ?? cell;
+      const note = small ? [" ", element("small", wide ? { class: "interval" } : {}, small)] : [];
+      holder.replaceChildren(main);
+      [...cell.childNodes].filter((node) => node !== holder && holder !== cell).forEach((n) => n.remove());
+      cell.append(...note);
+    }
+
+    // Every number opens what made it; arrows go from cell to cell.
+    opening() {
+      this.lines.filter((tr) => this.chapter.rows.has(tr.dataset.row)).forEach((tr, r) => {
+        [...tr.cells].slice(1).forEach((cell, c) => {
+          const button = element("button", { type: "button", tabindex: r || c ? "-1" : "0",
+            onclick: () => records.showRecord(this.chapter, tr.dataset.row, this.place(c), cell.title) });
+          const small = cell.querySelector("small");
+          button.append(...[...cell.childNodes].filter((node) => node !== small));
+          button.normalize();
+          if (button.lastChild?.nodeType === Node.TEXT_NODE) button.lastChild.data = button.lastChild.data.trimEnd();
+          cell.replaceChildren(button, ...(small ? [" ", small] : []));
+        });
+      });
+      this.table.addEventListener("keydown", (event) => this.move(event));
+    }
+
+    move(event) {
+      const cell = event.target.closest("td");
+      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] }[event.key];
+      if (!cell || !step) return;
+      const rows = [...this.table.querySelectorAll("tbody tr")].filter((tr) => !tr.hidden && tr.querySelector("td button"));
+      const row = rows[rows.indexOf(cell.parentElement) + step[0]];
+      const next = row?.cells[cell.cellIndex + step[1]]?.querySelector("button");
+      if (!next) return;
+      event.preventDefault();
+      event.target.tabIndex = -1;
+      next.tabIndex = 0;
+      next.focus();
+    }
+
+    // The evaluation set of a column (from 0, without the name); null for means.
+    place(column) {
+      if (this.name === "leaderboard") return this.chapter.data.places[column] ?? null;
+      return column % 2 === 0 && column < 4 ? "id" : null;
+    }
+
+    hide(index, on) {
+      for (const tr of this.table.rows) if (tr.cells.length > 1 && tr.cells[index]) tr.cells[index].hidden = on;
+    }
+
+    // First down, then up, then as written. What is not ranked stays apart.
+    sort(index) {
+      const direction = this.sorted?.index !== index ? "descending"
+        : this.sorted.direction === "descending" ? "ascending" : null;
+      this.sorted = direction && { index, direction };
+      this.heads.forEach((head, i) => {
+        if (direction && i === index) head.setAttribute("aria-sort", direction);
+        else head.removeAttribute("aria-sort");
+      });
+      this.arrange();
+    }
+
+    arrange() {
+      for (const body of [...this.table.tBodies]) body.remove();
+      for (const tr of this.lines) this.title(tr, this.sorted !== null);
+      if (!this.sorted) {
+        for (const [body, rows] of this.bodies) { body.replaceChildren(...rows); this.table.append(body); }
+        return;
+      }
+      const { index, direction } = this.sorted;
+      const sign = direction === "descending" ? -1 : 1;
+      const value = (tr) => {
+        const shown = tr.cells[index].textContent;
+        return index === 0 ? shown : Number.parseFloat(shown.replace("+", ""));
+      };
+      const compare = (a, b) => {
+        const [x, y] = [value(a), value(b)];
+        if (index === 0) return -sign * x.localeCompare(y);
+        return Number.isNaN(x) - Number.isNaN(y) || sign * (x - y) || 0;
+      };
+      const kind = (tr) => {
+        const row = this.chapter.rows.get(tr.dataset.row);
+        return !row ? 2 : row.role === "method" && row.complete ? 0 : 1;
+      };
+      for (const wanted of [0, 1, 2]) {
+        const rows = this.lines.filter((tr) => kind(tr) === wanted).sort(compare);
+        if (!rows.length) continue;
+        const body = element("tbody");
+        if (wanted === 1) {
+          body.append(element("tr", { class: "head" },
+            element("th", { scope: "rowgroup", colspan: this.heads.length }, "not ranked")));
+        }
+        body.append(...rows);
+        this.table.append(body);
+      }
+    }
+
+    // A row's name: with its base where its group is not in sight.
+    title(tr, full) {
+      const row = this.chapter.rows.get(tr.dataset.row), head = tr.cells[0];
+      if (!row || this.name === "standings") return;
+      tr.dataset.name ??= head.textContent;
+      tr.dataset.kind ??= tr.className;
+      head.textContent = full ? row.name : tr.dataset.name;
+      tr.className = full ? "row" : tr.dataset.kind;
+    }
+
+    render(found) {
+      if (this.name === "leaderboard") this.renderBoard(found);
+      else if (this.name === "standings") this.renderStandings(found);
+      else this.renderCalibration(found);
+      if (this.sorted) this.arrange();
+    }
+
+    relabel(index, label) {
+      this.heads[index].querySelector("button.sort").textContent = label;
+    }
+
+    renderBoard(found) {
+      const { data, intervals } = this.chapter;
+      const last = data.places.length + 1;
+      if (data.mean) this.relabel(last, found?.label ?? data.mean);
+      const best = found && this.best(data.scale, found.rows);
+      for (const tr of this.lines) {
+        const bounds = intervals ? data.intervals[tr.dataset.row] : null;
+        const row = this.chapter.rows.get(tr.dataset.row);
+        this.written.get(tr).forEach((written, c) => {
+          if (c === 0) return;
+          let shown = written, interval = bounds?.[c - 1];
+          if (data.mean && c === last && found) {
+            shown = row ? this.live(data, found, row, best) : this.liveDifference(data, found, tr);
+            interval = row ? found.rows[row.index].interval : found.pairs.get(tr.dataset.row)?.interval;
+          }
+          if (bounds && interval) {
+            shown = { ...shown, wide: true, small: `[${between(data.scale, interval, !row)}]` };
+          }
+          this.fill(tr.cells[c], shown);
+        });
+      }
+    }
+
+    // The best printed value among rows that may be ranked.
+    best(scale, rows) {
+      const values = rows.filter((one) => one.row.ranked && one.mean !== null).map((one) => one.mean);
+      if (!values.length) return null;
+      return text(scale, (scale.higher_is_better ? Math.max : Math.min)(...values));
+    }
+
+    live(data, found, row, best) {
+      const one = found.rows[row.index];
+      if (one.mean === null) return { text: DASH, small: "" };
+      const shown = text(data.scale, one.mean);
+      return {
+        text: shown,
+        small: one.std === null ? (row.seeds[0] === null && data.rows.some((r) => r.seeds.length > 1) ? `± ${DASH}` : "") : `± ${text(data.scale, one.std)}`,
+        strong: row.ranked && shown === best,
+        tied: found.ranks.get(row.index)?.[0] === 1,
+      };
+    }
+
+    liveDifference(data, found, tr) {
+      const pair = data.pairs.find(({ key }) => key === tr.dataset.row);
+      const rows = pair.of.map((m) => this.chapter.rows.get(pair.base === null ? m : `${m}:${pair.base}`));
+      const [a, b] = rows.map((row) => {
+        const values = averaged(data.values[row.index], found.over);
+        return values && new Map(row.seeds.map((seed, s) => [seed, values[s]]));
+      });
+      const same = a && b ? [...a.keys()].filter((seed) => b.has(seed)) : [];
+      if (!same.length) return { text: DASH, small: "" };
+      const values = same.map((seed) => a.get(seed) - b.get(seed)), std = deviation(values);
+      return { text: text(data.scale, mean(values), true),
+        small: std === null ? "" : `± ${text(data.scale, std)}` };
+    }
+
+    renderStandings(found) {
+      const { data } = this.chapter, { scale } = data;
+      this.relabel(1, found?.label ?? data.mean ?? this.heads[1].dataset.label);
+      for (const tr of this.lines) {
+        const row = this.chapter.rows.get(tr.dataset.row);
+        const one = row && found?.rows[row.index], pair = row ? one?.difference : found?.pairs.get(tr.dataset.row);
+        const rank = row && found?.ranks.get(row.index);
+        const texts = found && [
+          one && one.mean !== null ? text(scale, one.mean) : DASH,
+          between(scale, one?.interval),
+          pair ? text(scale, pair.value, true) : DASH,
+          between(scale, pair?.interval, true),
+          rank ? ranksText(rank) : DASH,
+        ];
+        const swapped = texts && !row ? [texts[2], texts[3], DASH, DASH, DASH] : texts;
+        this.written.get(tr).forEach((written, c) => {
+          if (c === 0) return;
+          this.fill(tr.cells[c], swapped
+            ? { text: swapped[c - 1], strong: c === 5 && rank?.[0] === 1 } : written);
+        });
+      }
+      if (this.sorted) return;
+      for (const [body, rows] of this.bodies) {
+        const ordered = found ? this.byMean(rows, found, scale) : rows;
+        body.replaceChildren(...ordered);
+      }
+    }
+
+    // Heads of groups and difference rows stay where they are.
+    byMean(rows, found, scale) {
+      const value = (tr) => found.rows[this.chapter.rows.get(tr.dataset.row).index].mean ?? -Infinity;
+      const sign = scale.higher_is_better ? -1 : 1;
+      const known = rows.filter((tr) => this.chapter.rows.has(tr.dataset.row));
+      const ordered = [...known].sort((a, b) => sign * (value(a) - value(b)));
+      return rows.map((tr) => (known.includes(tr) ? ordered.shift() : tr));
+    }
+
+    renderCalibration(found) {
+      const { data } = this.chapter;
+      const { scale, cell, scaled } = data.calibration[this.name.split(" ")[1]];
+      if (!data.mean) return;
+      const kinds = [cell, ...(this.heads.length > 4 ? [scaled] : [])];
+      kinds.forEach((values, k) => {
+        const at = 2 + 2 * k;
+        this.relabel(at, (found?.label ?? data.mean) + (k ? " w/ TS" : ""));
+        const rows = data.rows.map((row, r) => {
+          const bySeed = averaged(values[r], this.chapter.over);
+          return { row, mean: bySeed && mean(bySeed), std: bySeed && deviation(bySeed) };
+        });
+        const live = found && { ...found, rows, ranks: new Map() };
+        const best = live && this.best(scale, rows);
+        for (const tr of this.lines) {
+          const row = this.chapter.rows.get(tr.dataset.row);
+          this.fill(tr.cells[at], live ? this.live({ ...data, scale }, live, row, best) : this.written.get(tr)[at]);
+        }
+      });
+    }
+
+    filter(matches) {
+      for (const tr of this.lines) {
+        const row = this.chapter.rows.get(tr.dataset.row);
+        tr.classList.toggle("filtered", !matches(row ?? { name: tr.cells[0].textContent, base: tr.dataset.row.split(":")[1] ?? null }));
+      }
+      for (const body of this.table.tBodies) {
+        for (const head of body.querySelectorAll("tr.head")) {
+          head.classList.toggle("filtered", [...body.rows].every((tr) => tr === head || tr.classList.contains("filtered")));
+        }
+      }
+    }
+  }
+
+  return { Table };
+})();
