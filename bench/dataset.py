@@ -250,8 +250,7 @@ class Shift:
     `border` says that its images have a border which is no part of the picture (ObjectNet's); the
     protocol says how much of it is cut. `metrics` names metrics (`bench.metrics.OWN`) that are
     measured here beside the common ones; it is judged by the first, or else by accuracy.
-    `beside`: it is shown, but no part of the OOD mean (the papers' mean over ImageNet's shifts has
-    no video sets). `test_only`: its terms forbid to choose anything on it, also in hindsight.
+    `test_only`: its terms forbid to choose anything on it, also in hindsight.
     """
 
     name: str
@@ -259,7 +258,6 @@ class Shift:
     labels: LabelMap = IDENTITY
     border: bool = False
     metrics: tuple[str, ...] = ()
-    beside: bool = False
     test_only: bool = False
 
     @property
@@ -279,9 +277,9 @@ class Suite:
     `metrics` are those of the ID test set and of shifts that name none (see `Shift`); whatever is
     chosen on the selection split is chosen by the first.
     `official` holds what fields of the protocol `official` are on this suite, where that differs
-    ({field: value}, such as VRF's a and b). `lacking` says of each shift that
-    was not found what was looked for; such a one is no part of `shifts`, but of `all_shifts`
-    unless it would only stand beside the others.
+    ({field: value}, such as VRF's a and b). `lacking` says of each shift that was not found what
+    was looked for; such a one is in `all_shifts`, not in `shifts`. `beside` names shifts that are
+    shown, but no part of the OOD mean (the papers' mean over ImageNet's has no video sets).
     `prompts` says where the templates and class names come from.
     """
 
@@ -298,6 +296,7 @@ class Suite:
     metrics: tuple[str, ...] = ()
     official: Mapping[str, Any] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
     prompts: str = ""
 
     def __post_init__(self) -> None:
@@ -325,8 +324,7 @@ class Suite:
     @property
     def averaged(self) -> int:
         """How many shifts of the whole suite the OOD mean is over."""
-        beside = [shift.name for shift in self.shifts if shift.beside]
-        return len([name for name in self.all_shifts if name not in beside])
+        return len([name for name in self.all_shifts if name not in self.beside])
 
     def position(self, shift: str) -> int:
         """Where an evaluation set stands in the whole suite: 0 for ``id``, then its shifts."""

@@ -251,7 +251,8 @@ class _Builder:
         study, method = self.study, row.method
         candidates = method.candidates()
         shown = choice if choice is not None else candidates[len(candidates) // 2]
-        scale = self.scale(row, fit, shown) if study.protocol.scaling != "none" else None
+        scaled = study.protocol.scaling != "none" and not study.suite.task.selection.absent
+        scale = self.scale(row, fit, shown) if scaled else None
         figures = FIGURES if method.has_figures else ()
         for shift in study.suite.evaluations():
             metrics = (*study.metrics, *own(shift.metrics))

@@ -75,6 +75,7 @@ def real_suite(
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     official: Mapping[str, Any] = MappingProxyType({}),
     metrics: Sequence[str] = (),
+    beside: Sequence[str] = (),
 ) -> Suite:
     """The suite of a task, named like it.
 
@@ -101,5 +102,6 @@ def real_suite(
         metrics=tuple(metrics),
         official=dict(official),
         lacking=lacking,
+        beside=tuple(beside),
         prompts=prompts,
     )

@@ -56,7 +56,7 @@ def place(study: Study, cell: CellItem) -> dict[str, object]:
         "protocol": study.protocol.name,
         "role": "control" if row.method.is_control else "method",
         "judged_by": cell.shift.judged_by,
-        "beside": cell.shift.beside,
+        "beside": cell.shift.name in study.suite.beside,
         "test_only": cell.shift.test_only,
     }
 

@@ -39,6 +39,8 @@ SHIFTS = {
 }
 """The data set of each shift."""
 PM = ("pm-0", "pm-10")
+VIDEOS = ("vid-robust", "ytbb")
+"""Shifts that are no part of the papers' mean."""
 PROMPTS = "ImageNet's class names and OpenAI's 80 templates, as open_clip has them"
 
 
@@ -108,10 +110,10 @@ class _Opener:
         return self.of_frames("ytbb", root, videos.ytbb_robust(metadata))
 
     def of_frames(self, name: str, root: Path, found: videos.Videos) -> Shift:
-        """A shift of videos; no part of the papers' mean."""
+        """A shift of videos."""
         split = videos.frame_split(f"imagenet/{name}", root, found.frames, self.folder.cache)
         split = self.folder.counted(split, SHIFTS[name], "frames")
-        return Shift(name, split, found.label_map, metrics=PM, beside=True)
+        return Shift(name, split, found.label_map, metrics=PM)
 
 
 def _numbered(folders: Iterable[str]) -> dict[str, int]:
@@ -135,4 +137,6 @@ class ImageNet:
         test = opener.whole("test", "val")
         train = or_absent("imagenet/train", partial(opener.whole, "train", "train"))
         task = Task(self.name, opener.classes.prompts, openai_templates(), train, train)
-        return real_suite(opener.folder, task, test, opener.shifts(), prompts=PROMPTS)
+        return real_suite(
+            opener.folder, task, test, opener.shifts(), prompts=PROMPTS, beside=VIDEOS
+        )

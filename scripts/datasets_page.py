@@ -49,6 +49,31 @@ of your own.
   class folders by the devkit. For other sets it fetches official prompts into
   `bench-prompts/SET/`, and other small files that no archive has.
 - Exit code 4: a file is missing, altered or not what it should be; 1: no address could be reached.
+
+## Is it whole?
+
+    bench data status --data ~/data
+    bench data verify imagenet-v2 --data ~/data
+
+- `status` says of every set where it was found and whether it has as many images as its card says.
+- `verify` reads every file: images are decoded, and bytes compared with the hashes that the first
+  faultless verification leaves in `bench-manifests/SET.sha256` (`sha256sum -c` reads them, too, in
+  the data folder). Each missing, altered, unreadable or added file has a line, and the exit code is
+  4. Before there are hashes, an altered image that still decodes cannot be told; of ImageNet's
+  training images, one in the wrong folder can.
+- A run on incomplete data is refused. With `--allow-incomplete` it goes on: its records, reports
+  and tables say what was lacking, and nothing of it is ranked. A shift that is not there at all is
+  left out and said to be; its suite is then partial, and not ranked either. Without training
+  images, zero-shot still works.
+- `bench run --suite available` runs every suite whose ID test set is found.
+
+## Without any of it
+
+    bench data synthetic /tmp/data && bench run --suite imagenet --data /tmp/data
+
+`bench data synthetic` writes miniature copies of all sets in their true folders, names and formats,
+with pictures that mean nothing. Every loader runs on them with the tiny embedded CLIP. All results
+are marked "synthetic data".
 """
 
 

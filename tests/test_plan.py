@@ -13,11 +13,13 @@ from bench.config import RunConfig
 from bench.counting import Counts, counts
 from bench.errors import InputError
 from bench.figures import FIGURES
+from bench.manifest import single_label
 from bench.metrics import METRICS
-from bench.plan import FeaturesItem, FitItem, Plan, WeightsItem, pending, plan
+from bench.plan import CellItem, FeaturesItem, FitItem, Plan, WeightsItem, pending, plan
 from bench.recipes import Tuned
 from bench.request import studies
 from bench.run import lookup
+from bench.samples import keep
 from bench.store import Store, block_count
 from bench.study import Study
 
@@ -73,6 +75,9 @@ def finish(study: Study, store: Store) -> None:
                     store.write_arrays("fits", item.key, {}, {"choice": choice})
                 case _:
                     store.write_cell(item.key, {})
+                    if isinstance(item, CellItem) and item.keeps_samples:
+                        split = item.shift.split.fingerprint
+                        keep(store, item.key, split, np.zeros((1, 2)), single_label(["a"], [0]))
 
 
 def new(counted: Counts) -> tuple[int, int, int, int, int]:

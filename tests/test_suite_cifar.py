@@ -268,3 +268,18 @@ def test_a_run_on_the_copies(copies: Path, tmp_path: Path) -> None:
     assert {record["shift"] for record in records} >= {"id", "10.1", "10.2", "stl10"}
     assert "synthetic data" in (out / "report.md").read_text()
     assert "synthetic data" in result.out
+
+
+def test_zero_shot_needs_no_training_data(data: Path, tmp_path: Path) -> None:
+    for path in (data / "cifar-100-python").glob("train"):
+        path.unlink()
+    command = ("run", "--suite", "cifar100", "--data", data, "--cache-dir", tmp_path / "cache")
+    run = bench(*command, "--methods", "zero-shot", "--out", tmp_path / "out")
+    assert run.code == 0, run.err
+    kinds = {
+        json.loads(x)["kind"] for x in (tmp_path / "out/records.jsonl").read_text().split("\n") if x
+    }
+    assert kinds == {"cell"}
+    refused = bench(*command, "--methods", "vrf", "--out", tmp_path / "out2")
+    assert refused.code == 2
+    assert "looked for" in refused.err

@@ -1,0 +1,54 @@
+"""All suites of real data in one command, on their synthetic copies."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from commands import bench
+
+from bench.cards import cards
+from bench.registry import datasets
+from bench.request import EMBEDDED
+
+REAL = tuple(name for name in datasets() if name not in EMBEDDED)
+
+
+def test_every_set_has_a_suite_and_every_suite_is_listed(synthetic: Path, tmp_path: Path) -> None:
+    of_cards = {suite for card in cards().values() for suite in card.suites}
+    assert set(REAL) == of_cards
+    found = json.loads(bench("list", "suites", "--data", synthetic, "--json").out)["suites"]
+    assert all(found[name].endswith("[found]") for name in REAL)
+    absent = json.loads(bench("list", "suites", "--data", tmp_path, "--json").out)
+    assert all(absent["suites"][name].endswith("[no data]") for name in REAL)
+
+
+@pytest.mark.slow
+def test_all_suites_in_one_command(synthetic: Path, tmp_path: Path) -> None:
+    run = bench(
+        *("run", "--suite", "available", "--methods", "vrf,wise-ft", "--shifts", "all"),
+        *("--data", synthetic, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "out"),
+    )
+    assert run.code == 0, run.err
+    report = (tmp_path / "out" / "report.md").read_text()
+    blocks = re.findall(r"^## (\S+), ", report, re.MULTILINE)
+    assert blocks == sorted(REAL)
+    assert report.count("Not reportable: synthetic data") == len(REAL)
+    lines = (tmp_path / "out" / "records.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert all(record["notes"] == ["synthetic data"] for record in records)
+    shifts = {(r["suite"], r["shift"]) for r in records if r["kind"] == "cell"}
+    named = {(s.name, name) for s in suites(synthetic, tmp_path) for name in ("id", *s.all_shifts)}
+    assert shifts == named
+    methods = {(r["suite"], r["method"]) for r in records}
+    assert methods >= {(name, m) for name in REAL for m in ("zero-shot", "vrf", "wise-ft")}
+    judged = {(r["suite"], r["shift"]): r.get("judged_by", "top1") for r in records}
+    assert judged["fmow", "ood"] == "worst-region"
+    assert judged["iwildcam", "id"] == judged["iwildcam", "ood"] == "macro-f1"
+    assert judged["imagenet", "vid-robust"] == judged["imagenet", "ytbb"] == "pm-0"
+
+
+def suites(data: Path, tmp_path: Path) -> list:  # type: ignore[type-arg]
+    return [datasets()[name]().suite(data, tmp_path / "cache") for name in REAL]
