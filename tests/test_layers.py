@@ -29,9 +29,10 @@ LAYERS = (
      "verification"},
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
-     "catalogue", "session", "recheck", "ledger", "published_tables", "standings"},
+     "catalogue", "session", "recheck", "ledger", "published_tables", "standings",
+     "verdicts", "golden", "comparison"},
     # edge
-    {"cli", "cli_check", "cli_data", "cli_verify", "testing", "__main__"},
+    {"cli", "cli_check", "cli_compare", "cli_data", "cli_verify", "testing", "__main__"},
 )  # fmt: skip
 NO_TORCH = (
     {"leaderboard", "tables", "report", "console", "ledger", "published_tables"},
