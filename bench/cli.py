@@ -14,6 +14,7 @@ import click
 
 from bench import __version__, cli_data
 from bench.cli_check import check_command
+from bench.cli_compare import compare_command
 from bench.errors import BenchError, CellError, InputError, one_line
 from bench.processes import is_first_process
 from bench.streams import say
@@ -297,6 +298,7 @@ def report_command(
 
 
 cli.add_command(check_command)
+cli.add_command(compare_command)
 cli.add_command(cli_data.data)
 
 

@@ -1,4 +1,4 @@
-"""``bench check``: a run's numbers against published ones."""
+"""``bench check``: a run's numbers against its stored outputs, golden or published ones."""
 
 from __future__ import annotations
 
@@ -12,51 +12,179 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.errors import InputError, RegressionError
+from bench.errors import DataError, InputError, RegressionError, one_line
 from bench.streams import say
 
 if TYPE_CHECKING:
+    from bench.golden import Comparison
     from bench.ledger import Entry
+    from bench.recheck import Rechecked
     from bench.records import Missing, Record
+    from bench.verdicts import Verdict
 
-AGAINST = "published:"
+PUBLISHED, GOLDEN = "published:", "golden:"
+LINES = 30
+"""Differences that are printed at most."""
+PATH = click.Path(path_type=Path)
+JUNIT = click.option(
+    "--junit", type=PATH, metavar="FILE", help="Also write the result as JUnit's XML."
+)
 
 
 @click.command("check")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN|FILE...")
 @click.option(
     "--against",
-    required=True,
-    metavar="published:NAME",
-    help="The published table to compare with; 'bench list published' lists them.",
+    metavar="golden:NAME|published:NAME",
+    help="Recorded numbers of the embedded suite (golden:mini), or a published table ('bench list "
+    "published' lists them). [default: the run's own stored outputs]",
 )
 @click.option(
     "--tolerance",
     type=float,
     metavar="POINTS",
-    help="Largest difference that counts as reproduced, in points (percent). "
-    "[default: by the size of each set and the deviation over seeds]",
+    help="Largest difference from a published number that counts as reproduced, in points "
+    "(percent). [default: by the size of each set and the deviation over seeds]",
 )
+@click.option("--data", type=PATH, help="Folder with the run's data sets; also $BENCH_DATA.")
+@click.option("--cache-dir", type=PATH, help="The run's stored outputs; also $BENCH_CACHE.")
+@JUNIT
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
 def check_command(
-    runs: tuple[Path, ...], against: str, tolerance: float | None, as_json: bool
+    runs: tuple[Path, ...],
+    against: str | None,
+    tolerance: float | None,
+    data: Path | None,
+    cache_dir: Path | None,
+    junit: Path | None,
+    as_json: bool,
 ) -> None:
-    """Compare RUNs (folders, or their records.jsonl) with a published table, cell by cell.
+    """Check the numbers of RUNs (folders), or of one of their reports (report.md, report.html).
 
-    Exit code 0 if every attempted cell is reproduced, 3 if one is not, 2 if none is comparable.
-    docs/published.md says what counts as attempted, and what the default tolerance is.
+    Without --against every number is computed again from the run's stored outputs, and the tables
+    are written again: exit code 3 if a digit differs, 4 if a stored output is missing or damaged.
+    With it, cells are compared: exit code 3 if one is not what was recorded or published, 2 if
+    none is comparable. docs/ci.md and docs/published.md say what is compared how.
     """
-    from bench import published, published_tables
-    from bench.ledger import ledger
-
-    if not against.startswith(AGAINST):
-        raise InputError(
-            f"--against {against}: expected {AGAINST}NAME, such as published:vrf-table1"
-        )
     if tolerance is not None and not (math.isfinite(tolerance) and tolerance >= 0):
         raise InputError(f"--tolerance {tolerance}: expected a number of points, 0 or more")
-    table = published.find(against.removeprefix(AGAINST))
+    if tolerance is not None and not (against or "").startswith(PUBLISHED):
+        raise InputError(f"--tolerance {tolerance}: only with --against {PUBLISHED}NAME")
+    if against is None:
+        _against_outputs(runs, {"data": data, "cache_dir": cache_dir}, junit, as_json)
+    elif against.startswith(GOLDEN):
+        _against_golden(runs, against.removeprefix(GOLDEN), junit, as_json)
+    elif against.startswith(PUBLISHED):
+        _against_published(runs, against, tolerance, junit, as_json)
+    else:
+        raise InputError(
+            f"--against {against}: expected {PUBLISHED}NAME or {GOLDEN}NAME, such as "
+            f"{PUBLISHED}vrf-table1 or {GOLDEN}mini"
+        )
+
+
+def _against_outputs(
+    runs: Sequence[Path], options: dict[str, Path | None], junit: Path | None, as_json: bool
+) -> None:
+    from bench.recheck import recheck
+    from bench.verdicts import Verdict, publish
+
+    title, verdicts, found = "Recomputed from stored outputs", list[Verdict](), []
+    for run in runs:
+        try:
+            found.append(recheck(run, options))
+        except DataError as error:
+            verdicts.append(Verdict(str(run), "stored outputs", "failed", one_line(error)))
+            publish(title, verdicts, junit)
+            raise
+        verdicts += _by_file(run, found[-1])
+    publish(title, verdicts, junit)
+    differences = [str(d) for one in found for d in one.differences]
+    cells = sum(one.cells for one in found)
+    files = ", ".join(dict.fromkeys(name for one in found for name in one.files))
+    if as_json:
+        data = {"cells": cells, "files": files.split(", "), "differences": differences}
+        say(json.dumps(data), sys.stdout)
+    elif differences:
+        more = [f"and {len(differences) - LINES} more"] if len(differences) > LINES else []
+        say("\n".join(differences[:LINES] + more), sys.stdout)
+    if differences:
+        raise RegressionError(
+            f"not what the stored outputs give, in {len(differences)} places, the first: "
+            f"{differences[0]}"
+        )
+    if not as_json:
+        say(f"{cells} cells recomputed from stored outputs, no difference: {files}", sys.stdout)
+
+
+def _by_file(run: Path, found: Rechecked) -> list[Verdict]:
+    """One verdict for each file, with its first differences."""
+    from bench.verdicts import Verdict
+
+    verdicts = []
+    for name in found.files:
+        odd = [str(d) for d in found.differences if d.file == name]
+        text = "; ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
+        verdicts.append(Verdict(str(run), name, "failed" if odd else "passed", text))
+    return verdicts
+
+
+def _against_golden(runs: Sequence[Path], name: str, junit: Path | None, as_json: bool) -> None:
+    from bench import golden
+    from bench.verdicts import publish
+
+    recorded = golden.find(name)
+    compared = golden.compare(recorded, [r for run in runs for r in _read(run)[0]])
+    publish(f"Against {GOLDEN}{name}", [one.verdict for one in compared], junit)
+    misses = [one for one in compared if not one.holds]
+    if as_json:
+        say(json.dumps(_golden_data(name, compared)), sys.stdout)
+    else:
+        for one in misses[:LINES]:
+            say(_of_golden(one), sys.stdout)
+        if len(misses) > LINES:
+            say(f"and {len(misses) - LINES} more", sys.stdout)
+        held = len(compared) - len(misses)
+        say(f"{held} of {len(compared)} cells are those of {GOLDEN}{name}", sys.stdout)
+    if misses:
+        raise RegressionError(
+            f"not {GOLDEN}{name}, {len(misses)} of {len(compared)} cells, the first: "
+            f"{_of_golden(misses[0])}"
+        )
+
+
+def _of_golden(one: Comparison) -> str:
+    return f"{one.verdict.group}: {one.verdict.name}: {one.verdict.text}"
+
+
+def _golden_data(name: str, compared: Sequence[Comparison]) -> dict[str, Any]:
+    """For ``--json``: every recorded cell with the run's value, as fractions or nats."""
+    cells = [
+        {
+            **one.cell.model_dump(exclude={"value"}),
+            "golden": one.cell.value,
+            "value": one.value,
+            "tolerance": one.tolerance,
+            "holds": one.holds,
+        }
+        for one in compared
+    ]
+    return {"against": name, "cells": cells}
+
+
+def _against_published(
+    runs: Sequence[Path],
+    against: str,
+    tolerance: float | None,
+    junit: Path | None,
+    as_json: bool,
+) -> None:
+    from bench import published, published_tables
+    from bench.ledger import ledger
+    from bench.verdicts import publish
+
+    table = published.find(against.removeprefix(PUBLISHED))
     found = [_read(run) for run in runs]
     records = {r.model_dump_json(): r for have, _ in found for r in have}
     missing = [m for _, lacking in found for m in lacking]
@@ -65,6 +193,7 @@ def check_command(
     attempted = [entry for entry in entries if entry.verdict != "not attempted"]
     if not attempted:
         raise InputError(f"nothing is comparable with {against}: {_reasons(entries)}")
+    publish(f"Against {against}", [_as_verdict(entry) for entry in entries], junit)
     if as_json:
         say(json.dumps(_data(table.name, entries)), sys.stdout)
     else:
@@ -87,6 +216,17 @@ def _read(run: Path) -> tuple[list[Record], list[Missing]]:
     if run.name == "records.jsonl":
         return read_run(run.parent)
     return (read(run), []) if run.is_file() else read_run(run)
+
+
+def _as_verdict(entry: Entry) -> Verdict:
+    from bench import published_tables
+    from bench.verdicts import State, Verdict
+
+    claim = entry.claim
+    states: dict[str, State] = {"reproduced": "passed", "not reproduced": "failed"}
+    state = states.get(entry.verdict, "skipped")
+    said = entry.reason if state == "skipped" else published_tables.in_words(entry)
+    return Verdict(f"{claim.backbone} {claim.row.name}", claim.column.name, state, said)
 
 
 def _reasons(entries: Sequence[Entry]) -> str:

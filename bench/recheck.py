@@ -1,9 +1,10 @@
 """Whether a finished run's numbers follow from its stored outputs: ``bench check RUN``.
 
 Everything from features and weights on is computed again, choices included, and compared with
-``records.jsonl``; reports are written again from those records and compared with what is there,
-byte by byte. So an edited digit is found, and an altered stored output too: by its checksum, or by
-what it makes of the numbers. No model is run: whoever doubts the features runs the suite again.
+``records.jsonl`` and ``samples/``; reports are written again from those records and compared with
+what is there, byte by byte. So an edited digit is found, and an altered stored output too: by its
+checksum, or by what it makes of the numbers. No model is run: whoever doubts the features runs the
+suite again.
 """
 
 from __future__ import annotations
@@ -17,14 +18,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import report
+import numpy as np
+
+from bench import report, samples
+from bench.agreement import row_name
 from bench.config import RunConfig, load
 from bench.errors import DataError, InputError
+from bench.leaderboard import KINDS
 from bench.oracle import oracles
+from bench.paths import write_atomic
+from bench.plan import FeaturesItem, Plan, WeightsItem
 from bench.pooling import pooled
 from bench.progress import Progress, Silent
 from bench.prompts import digest
-from bench.records import Record, sort_key
+from bench.records import Place, Record, sort_key, to_lines
 from bench.run import execute
 from bench.session import prepare, read_presets, read_run
 from bench.store import Store
@@ -34,20 +41,27 @@ if TYPE_CHECKING:
 
 RECORDS = "records.jsonl"
 CONFIG = "config.json"
+REPEAT = "repeat the run, which makes it again, with the same --cache-dir"
 CLOSE = 1e-6
 """Relative difference up to which a value counts as the same: sums may be taken in another order
 by another NumPy. Printed digits are compared exactly."""
+FACTS = (*Place.model_fields, "n", "data", "choice", "chosen_on", "weight", "temperature")
+"""What else of a record follows from stored outputs and may be printed."""
+
+
+COMPUTED = frozenset({"cells", "fits", samples.KIND, samples.SETS})
+"""The kinds of outputs that are computed again."""
 
 
 @dataclass(frozen=True)
 class _Fresh(Store):
-    """A store whose cells and fits are computed anew, into another folder."""
+    """A store in which all that follows from features is computed anew, into another folder."""
 
     scratch: Path = Path()
 
     def path(self, kind: str, key: str, suffix: str = ".safetensors") -> Path:
-        """Where an output lies: cells and fits in the scratch folder."""
-        root = self.scratch if kind in ("cells", "fits") else self.root
+        """Where an output lies: what is computed anew in the scratch folder."""
+        root = self.scratch if kind in COMPUTED else self.root
         return root / kind / key[:2] / f"{key}{suffix}"
 
 
@@ -55,12 +69,23 @@ class _Fresh(Store):
 class Difference:
     """A place where what is there is not what follows from the stored outputs."""
 
-    where: str
+    file: str
+    place: str
     there: str
     expected: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.there}, but the stored outputs give {self.expected}"
+        where = f"{self.file}:{self.place}"
+        return f"{where}: {self.there}, but the stored outputs give {self.expected}"
+
+
+@dataclass(frozen=True)
+class Rechecked:
+    """What was found: `cells` of leaderboards computed again, `files` of the run that hold them."""
+
+    cells: int
+    files: tuple[str, ...]
+    differences: tuple[Difference, ...]
 
 
 def folder_of(path: Path) -> Path:
@@ -71,9 +96,7 @@ def folder_of(path: Path) -> Path:
     return folder
 
 
-def recheck(
-    path: Path, options: Mapping[str, Any], progress: Progress | None = None
-) -> list[Difference]:
+def recheck(path: Path, options: Mapping[str, Any], progress: Progress | None = None) -> Rechecked:
     """All differences of a run, or of one of its reports: `path` is a folder or a file in it.
 
     Reports are compared where the records hold. `options` say where things lie: data, cache_dir.
@@ -84,21 +107,30 @@ def recheck(
     records, missing = read_run(folder)
     with tempfile.TemporaryDirectory() as scratch:
         made = _recomputed(config, Path(scratch), progress or Silent())
-        if found := list(_values(records, made)):
-            return found
-        presets = read_presets(folder)
-        values = {sort_key(r): r.value for r in made}
-        fresh = [r.model_copy(update={"value": values.get(sort_key(r), r.value)}) for r in records]
-        out = Path(scratch) / "reports"
-        report.write(out, _settled(records, fresh), missing, presets)
-        wanted = [path] if path.is_file() and path.name != RECORDS else sorted(folder.iterdir())
+        cells = sum(record.kind in KINDS for record in made)
+        if found := tuple(_values(records, made)):
+            return Rechecked(cells, (RECORDS,), found)
+        again = Path(scratch) / "run"
+        fresh = _settled(records, made)
+        files = [RECORDS]
+        if (folder / samples.FOLDER).exists():
+            samples.write(again, Store(Path(scratch)), made)
+            found += tuple(_samples(folder, again, fresh))
+            files.append(samples.FOLDER)
+        report.write(again, fresh, missing, read_presets(folder))
+        wanted = [path] if path.is_file() and path.name != RECORDS else _reports(folder)
         for file in wanted:
-            again = out / file.name
-            if again.is_file():
-                found += _lines(file, file.read_text("utf-8"), again.read_text("utf-8"))
+            rendered = again / file.name
+            if rendered.is_file():
+                found += tuple(_lines(file, file.read_bytes(), rendered.read_bytes()))
+                files.append(file.name)
             elif file == path:
                 raise InputError(f"{path}: not one of a run's reports, which are checked")
-    return found
+    return Rechecked(cells, tuple(files), found)
+
+
+def _reports(folder: Path) -> list[Path]:
+    return sorted(folder.glob("report.*"))
 
 
 def _config(folder: Path, options: Mapping[str, Any]) -> RunConfig:
@@ -126,8 +158,11 @@ def _recomputed(config: RunConfig, scratch: Path, progress: Progress) -> list[Re
     session = prepare(config)
     store = _Fresh(session.store.root, scratch)
     found: list[Record] = []
+    for known in session.plans:  # before anything is read, as reading removes what is damaged
+        _check_stored(known, store)
     for study in session.studies:
         outcome = execute(study, store, _no_engine, progress)
+        _check_stored(outcome.plan, store)
         more = (*pooled(outcome.records), *(oracles(outcome.records) if config.controls else ()))
         found += [*outcome.records, *more]
         if outcome.missing:
@@ -136,10 +171,20 @@ def _recomputed(config: RunConfig, scratch: Path, progress: Progress) -> list[Re
     return found
 
 
+def _check_stored(plan: Plan, store: Store) -> None:
+    """Raise DataError unless all weights and features behind a plan's cells are as written."""
+    paths = [store.path("weights", item.key) for item in plan.of(WeightsItem)]
+    for item in plan.of(FeaturesItem):
+        paths += sorted(store.path("features", item.key, "").glob("*.safetensors"))
+    for path in paths:
+        if path.exists() and not store.intact(path):
+            raise DataError(f"{path} was damaged, so that its numbers cannot be checked: {REPEAT}")
+
+
 def _no_engine(*_: object) -> Engine:
     raise DataError(
         "a stored output of this run is missing or damaged, so that its numbers cannot be checked: "
-        "repeat the run, which makes it again, with the same --cache-dir"
+        + REPEAT
     )
 
 
@@ -152,41 +197,69 @@ def _values(records: Sequence[Record], made: Sequence[Record]) -> Iterator[Diffe
         one = old or new
         assert one is not None
         seed = "" if one.seed is None else f", seed {one.seed}"
-        base = "" if one.base is None else f":{one.base}"
-        where = f"{RECORDS}: {one.metric} ({one.kind}) of {one.method}{base} on {one.shift}{seed}"
+        row = f"{row_name(one)} on {one.shift}{seed}"
+        where = RECORDS, f" {one.metric} ({one.kind}) of {row}"
         if old is None or new is None:
-            yield Difference(where, "there" if old else "not there", "it" if new else "none")
-        elif not math.isclose(old.value, new.value, rel_tol=CLOSE, abs_tol=1e-9):
-            yield Difference(where, repr(old.value), repr(new.value))
-        elif _facts(old) != _facts(new):
-            yield Difference(where, str(_facts(old)), str(_facts(new)))
+            yield Difference(*where, "there" if old else "not there", "it" if new else "none")
+        elif not _same(old.value, new.value):
+            yield Difference(*where, repr(old.value), repr(new.value))
+        elif odd := [name for name in FACTS if not _same(getattr(old, name), getattr(new, name))]:
+            facts = [f"{odd[0]} {getattr(record, odd[0])}" for record in (old, new)]
+            yield Difference(*where, *map(_short, facts))
 
 
-def _facts(record: Record) -> tuple[object, ...]:
-    """What else of a record is printed and follows from stored outputs."""
-    weight = None if record.weight is None else round(record.weight, 6)
-    temperature = None if record.temperature is None else round(record.temperature, 5)
-    return (record.n, sorted(record.choice.items()), weight, temperature)
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same up to rounding of the numbers in them."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=1e-9)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
-def _settled(records: Sequence[Record], fresh: Sequence[Record]) -> list[Record]:
-    """Recomputed values, or the recorded ones where they are the same up to rounding."""
-    return [
-        old if math.isclose(old.value, new.value, rel_tol=CLOSE, abs_tol=1e-9) else new
-        for old, new in zip(records, fresh, strict=True)
-    ]
+def _settled(records: Sequence[Record], made: Sequence[Record]) -> list[Record]:
+    """The records with computed values, or with their own where those differ by rounding alone."""
+    again = {sort_key(record): record.value for record in made}
+    close = [(r, again[sort_key(r)]) for r in records]
+    return [r if _same(r.value, v) else r.model_copy(update={"value": v}) for r, v in close]
 
 
-def _lines(file: Path, there: str, expected: str) -> Iterator[Difference]:
+def _samples(folder: Path, again: Path, records: Sequence[Record]) -> Iterator[Difference]:
+    """Where the samples of a run are not those that its stored outputs give."""
+    write_atomic(again / RECORDS, to_lines(records).encode())
+    pairs = zip(samples.sample_outputs(folder), samples.sample_outputs(again), strict=True)
+    for old, new in pairs:
+        parts = {
+            "right": (old.right, new.right),
+            "predicted": (old.predicted, new.predicted),
+            "labels": (old.on.labels, new.on.labels),
+            **{f"group {g}": (old.on.groups.get(g), codes) for g, codes in new.on.groups.items()},
+        }
+        odd = [name for name, arrays in parts.items() if not np.array_equal(*arrays)]  # type: ignore[arg-type]
+        # A confidence is stored in steps, the next of which rounding can reach.
+        if np.abs(old.confidence - new.confidence).max() > 1.5 / samples.STEPS:
+            odd.append("confidence")
+        if old.on.digest != new.on.digest:
+            odd.append("ids")
+        if odd:
+            where = f" {row_name(new.record)} on {new.record.shift}"
+            yield Difference(samples.FOLDER, where, f"other {', '.join(odd)}", "what the cache has")
+
+
+def _lines(file: Path, there: bytes, expected: bytes) -> Iterator[Difference]:
     """The first lines in which a report is not the one that the records give."""
     if there == expected:
         return
-    one, two = there.splitlines(), expected.splitlines()
+    one, two = (text.decode("utf-8", "replace").splitlines() for text in (there, expected))
+    if one == two:
+        yield Difference(file.name, "1", "other bytes", "the same lines")
     blocks = difflib.SequenceMatcher(None, one, two, autojunk=False).get_opcodes()
     for tag, a, b, c, d in blocks:
         if tag != "equal":
             shown = _short(" / ".join(one[a:b])), _short(" / ".join(two[c:d]))
-            yield Difference(f"{file.name}:{a + 1}", *(text or "nothing" for text in shown))
+            yield Difference(file.name, str(a + 1), *(text or "nothing" for text in shown))
 
 
 def _short(text: str) -> str:

@@ -49,6 +49,13 @@ class Store:
         """Whether an output is there (its checksum is verified when it is read)."""
         return self.path(kind, key).exists()
 
+    def intact(self, path: Path) -> bool:
+        """Whether a stored file matches its checksum; nothing is removed."""
+        try:
+            return _digest(path.read_bytes()) == _checksum_path(path).read_bytes()
+        except FileNotFoundError:
+            return False
+
     def read(self, path: Path) -> bytes | None:
         """A stored file's bytes, or None if it is absent or was damaged and is now removed."""
         try:

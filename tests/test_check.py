@@ -123,7 +123,8 @@ def test_json_has_every_cell(tmp_path: Path) -> None:
         ((*AGAINST, "--tolerance", "-1"), "--tolerance -1.0"),
         ((*AGAINST, "--tolerance", "inf"), "--tolerance inf"),
         ((*AGAINST, "--tolerance", "nan"), "--tolerance nan"),
-        ((), "--against"),
+        ((), "no configuration of a run"),
+        (("--tolerance", "1"), "only with --against published:NAME"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path: Path, options: tuple[str, ...], word: str) -> None:

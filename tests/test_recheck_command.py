@@ -1,0 +1,138 @@
+"""``bench check RUN|FILE``: exit codes and what is said; nothing can be altered unseen."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from commands import Finished, Result, assert_refused, bench
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+ALTERED = settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def check(run: Finished, *more: object) -> Result:
+    return bench("check", run.out, "--cache-dir", run.cache, *more)
+
+
+def test_a_run_as_it_was_made_ends_in_0(small: Finished, tmp_path: Path) -> None:
+    junit = tmp_path / "junit.xml"
+    result = check(small, "--junit", junit)
+    assert (result.code, result.err) == (0, "")
+    records = [json.loads(x) for x in (small.out / "records.jsonl").read_text().splitlines()]
+    count = sum(record["kind"] in ("cell", "scaled") for record in records)
+    (line,) = result.out.splitlines()
+    assert line.startswith(f"{count} cells recomputed from stored outputs, no difference: ")
+    names = [case.get("name") for case in ElementTree.parse(junit).iter("testcase")]
+    assert names == ["records.jsonl", "samples", "report.html", "report.md"]
+
+
+@pytest.mark.parametrize("report", ["report.md", "report.html"])
+@ALTERED
+@given(st.data())
+def test_any_digit_of_a_report(own: Finished, report: str, data: st.DataObject) -> None:
+    path = own.out / report
+    text = path.read_text()
+    at = data.draw(st.sampled_from([m.start() for m in re.finditer(r"\d", text)]))
+    digit = str((int(text[at]) + data.draw(st.integers(1, 9))) % 10)
+    path.write_text(text[:at] + digit + text[at + 1 :])
+    try:
+        result = bench("check", path, "--cache-dir", own.cache)
+        assert result.code == 3, (at, result)
+        assert f"{report}:{text.count(chr(10), 0, at) + 1}" in result.err
+    finally:
+        path.write_text(text)
+
+
+def stored(run: Finished) -> list[Path]:
+    """The outputs that cells are made of, and the samples that are made with them."""
+    folders = (run.cache / "features", run.cache / "weights", run.out / "samples")
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+@ALTERED
+@given(st.data())
+def test_any_byte_of_a_stored_output(own: Finished, data: st.DataObject) -> None:
+    path = data.draw(st.sampled_from(stored(own)))
+    good = path.read_bytes()
+    at, bit = data.draw(st.integers(0, len(good) - 1)), data.draw(st.integers(0, 7))
+    path.write_bytes(good[:at] + bytes([good[at] ^ 1 << bit]) + good[at + 1 :])
+    try:
+        result = check(own)
+        assert result.code in (3, 4), (path, at, bit, result)
+        assert len(result.err.splitlines()) <= 2
+        assert path.exists(), "a check removes nothing"
+    finally:
+        path.write_bytes(good)
+
+
+@ALTERED
+@given(st.data())
+@example(None)
+def test_any_value_of_the_records(own: Finished, data: st.DataObject | None) -> None:
+    path = own.out / "records.jsonl"
+    lines = path.read_text().splitlines()
+    row = data.draw(st.integers(0, len(lines) - 1)) if data else 0
+    fields = ["value", "n", "title", "notes"]
+    field = data.draw(st.sampled_from(fields)) if data else "notes"
+    record = json.loads(lines[row])
+    record[field] = {"title": "Ours", "notes": []}.get(field, record["n"] + 1)
+    try:
+        path.write_text("\n".join((*lines[:row], json.dumps(record), *lines[row + 1 :])) + "\n")
+        assert check(own).code in (3, 4), (row, field)
+    finally:
+        path.write_text("\n".join(lines) + "\n")
+
+
+def test_differences_are_listed_and_counted(own: Finished, tmp_path: Path) -> None:
+    path = own.out / "records.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    altered = [r | {"value": r["value"] / 2 + 0.3} for r in records]
+    path.write_text("".join(json.dumps(record) + "\n" for record in altered))
+    junit = tmp_path / "junit.xml"
+    result = check(own, "--junit", junit)
+    assert result.code == 3
+    lines = result.out.splitlines()
+    assert len(lines) == 31 and re.fullmatch(r"and \d+ more", lines[-1])
+    assert all(line.startswith("records.jsonl: ") for line in lines[:-1])
+    (failure,) = ElementTree.parse(junit).iter("failure")
+    assert "but the stored outputs give" in str(failure.get("message"))
+    found = json.loads(check(own, "--json").out)
+    assert len(found["differences"]) > 31 and found["files"] == ["records.jsonl"]
+
+
+def test_a_damaged_output_is_in_junit_too(own: Finished, tmp_path: Path) -> None:
+    path = max((own.cache / "features").rglob("*.safetensors"), key=lambda p: p.stat().st_size)
+    path.write_bytes(path.read_bytes()[:-1])
+    result = check(own, "--junit", tmp_path / "junit.xml")
+    assert result.code == 4 and result.out == ""
+    (failure,) = ElementTree.parse(tmp_path / "junit.xml").iter("failure")
+    assert "damaged" in str(failure.get("message"))
+
+
+def test_forged_samples_are_found_though_their_checksums_are_right(own: Finished) -> None:
+    from hashlib import sha256
+
+    sums = own.out / "samples" / "SHA256SUMS"
+    one, other = [
+        path for path in sorted((own.out / "samples").glob("*.safetensors")) if path.stat().st_size
+    ][:2]
+    text = sums.read_text()
+    data = other.read_bytes()
+    old = sha256(one.read_bytes()).hexdigest()
+    one.write_bytes(data)
+    sums.write_text(text.replace(old, sha256(data).hexdigest()))
+    assert check(own).code in (3, 4)
+
+
+def test_what_is_no_report_of_a_run_is_refused(own: Finished, tmp_path: Path) -> None:
+    assert_refused(bench("check", tmp_path), "expected the folder of a run")
+    assert_refused(bench("check", tmp_path / "report.md"), "expected the folder of a run")
+    other = bench("check", own.out / "config.json", "--cache-dir", own.cache)
+    assert_refused(other, "not one of a run's reports")
