@@ -188,13 +188,15 @@ def _column(
 
 
 def _outcomes(row: Row, sets: Sequence[str], samples: Kept) -> list[Outcomes]:
-    """A row's outcomes on each of the sets; nothing if it lacks a seed on any."""
+    """A row's outcomes on each of the sets; nothing if it lacks a seed on any, or one is single."""
     of_row = samples.get((row.method, row.base), {})
     if not all(of_row.get(name, {}).keys() >= set(row.seeds) for name in sets):
         return []
     found = []
     for name in sets:
         of_set = [of_row[name][seed] for seed in row.seeds]
+        if of_set[0].n < 2:
+            return []
         found.append(Outcomes(of_set[0].ids, np.array([one.right for one in of_set])))
     return found
 
