@@ -19,7 +19,8 @@ LAYERS = (
      "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
      "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data",
      "imagenet", "videos", "packed", "integrity", "download", "unpack", "imagenet_folders",
-     "obtain", "samples", "decoding", "trees", "shards", "hub_reader"},
+     "obtain", "samples", "decoding", "trees", "shards", "hub_reader",
+     "verdicts"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
@@ -30,7 +31,7 @@ LAYERS = (
     # 4: output
     {"agreement", "leaderboard", "severities", "tables", "forms", "report", "console", "display",
      "catalogue", "session", "recheck", "ledger", "published_tables", "standings",
-     "verdicts", "golden", "comparison"},
+     "golden", "changes"},
     # edge
     {"cli", "cli_check", "cli_compare", "cli_data", "cli_verify", "testing", "__main__"},
 )  # fmt: skip
