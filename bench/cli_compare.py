@@ -18,7 +18,7 @@ from bench.errors import InputError, RegressionError
 from bench.streams import say
 
 if TYPE_CHECKING:
-    from bench.comparison import Measured
+    from bench.changes import Measured
 
 RECORDS = "records.jsonl"
 
@@ -46,17 +46,17 @@ def compare_command(
     Exit code 3 if a cell is worse by more than the tolerance and, for accuracies, significantly so;
     2 if no cell is in both. docs/ci.md says how changes are tested.
     """
-    from bench import comparison
+    from bench.changes import compare, in_words, table, verdicts
     from bench.published_tables import drawn
     from bench.verdicts import publish
 
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise InputError(f"--tolerance {tolerance}: expected a number of points, 0 or more")
-    changes = comparison.compare(_read(old), _read(new), tolerance / 100, everything)
+    changes = compare(_read(old), _read(new), tolerance / 100, everything)
     if all(change.difference is None for change in changes):
         raise InputError(f"{old} and {new} have no cell in common: nothing can be compared")
     title = f"From {old} to {new}"
-    publish(title, comparison.verdicts(changes), junit)
+    publish(title, verdicts(changes), junit)
     count = Counter(change.state for change in changes)
     summary = ", ".join(f"{number} {state}" for state, number in count.items())
     if as_json:
@@ -64,12 +64,12 @@ def compare_command(
     else:
         changed = [change for change in changes if change.state != "same"]
         if changed:
-            content = comparison.table(changed, title, "")
+            content = table(changed, title, "")
             say(drawn(content, wide=True), sys.stdout)
         say(f"{len(changes)} cells: {summary}", sys.stdout)
     if worse := [change for change in changes if change.state == "regression"]:
         more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
-        said = "; ".join(map(comparison.in_words, worse[:3])) + more
+        said = "; ".join(map(in_words, worse[:3])) + more
         raise RegressionError(
             f"worse by more than {tolerance:g}, {len(worse)} of {len(changes)} cells: {said}"
         )
@@ -80,7 +80,7 @@ def _read(name: str) -> Measured:
 
     Raises InputError if there is none.
     """
-    from bench.comparison import Measured
+    from bench.changes import Measured
     from bench.records import parse, read
     from bench.samples import FOLDER, sample_outputs
 

@@ -19,7 +19,7 @@ LAYERS = (
      "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
      "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data",
      "imagenet", "videos", "packed", "integrity", "download", "unpack", "imagenet_folders",
-     "obtain", "samples", "decoding", "trees", "shards", "hub_reader"},
+     "obtain", "samples", "decoding", "trees", "shards", "hub_reader", "verdicts"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
@@ -31,8 +31,7 @@ LAYERS = (
     {"agreement", "leaderboard", "severities", "tables", "forms", "standings", "comparisons",
      "measured", "baselines", "vega", "scatter", "charts", "sample_charts", "rank_table", "remake",
      "document", "drawing", "exports", "page", "page_data", "report", "console", "display",
-     "catalogue", "session", "recheck", "ledger", "published_tables", "verdicts", "golden",
-     "comparison"},
+     "catalogue", "session", "recheck", "ledger", "published_tables", "golden", "changes"},
     # edge
     {"cli", "cli_check", "cli_data", "cli_verify", "testing", "__main__", "cli_compare"},
 )  # fmt: skip

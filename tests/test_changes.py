@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.comparison import Change, Measured, compare
+from bench.changes import Change, Measured, compare
 from bench.errors import InputError
 from bench.metrics import METRICS
 from bench.records import Record, to_lines
