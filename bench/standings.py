@@ -62,13 +62,13 @@ class Standings:
 
 
 def standings(board: Board, found: Mapping[Name, Mapping[str, Outcomes]]) -> Standings:
-    """The board's rows ranked by their mean over its shifts, or by ID if it has none.
+    """The board's rows ranked by their mean over its shifts, or by ID if there is no mean.
 
     `found` is what `outcomes` gives. Rows without samples on every set stand apart too, and so do
     rows whose seeds are not those of most: a pair of rows is compared seed by seed. Rows without
     seeds are compared with all.
     """
-    places = board.shifts or (ID,)
+    places = board.over or (ID,)
     whole = [
         row
         for row in comparable(board)
