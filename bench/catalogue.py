@@ -12,6 +12,7 @@ from typing import Any
 from bench import corruptions, published, suite_file
 from bench.cards import UNKNOWN, Archive, SetCard, cards
 from bench.counting import Counts
+from bench.data_folder import DataFolder
 from bench.errors import unknown
 from bench.metrics import METRICS, OWN
 from bench.parameters import parameters, with_parameters
@@ -66,7 +67,18 @@ def _suites(data: Path | None) -> dict[str, str]:
 
 def _suite_line(name: str, data: Path | None) -> str:
     dataset = find_dataset(name)()
-    return f"{dataset.card.title} [{'found' if dataset.found(data) else 'no data'}]"
+    if not dataset.found(data):
+        return f"{dataset.card.title} [no data]"
+    lacking = _lacking(name, data)
+    return f"{dataset.card.title} [found{f', without {lacking}' if lacking else ''}]"
+
+
+def _lacking(suite: str, data: Path | None) -> str:
+    """The shifts' data sets of a suite that lie in none of their places, in words."""
+    folder = DataFolder(data, cache_dir(None))
+    sets = [card for card in cards().values() if suite in card.suites and card.shift_of]
+    absent = (c.name for c in sets if not all(folder.has(c.name, p) for p in c.layout.folders))
+    return ", ".join(absent)
 
 
 def _set_line(card: SetCard) -> str:

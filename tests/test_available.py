@@ -21,7 +21,16 @@ def test_every_set_has_a_suite_and_every_suite_is_listed(synthetic: Path, tmp_pa
     assert set(REAL) == of_cards
     found = json.loads(bench("list", "suites", "--data", synthetic, "--json").out)["suites"]
     assert all(found[name].endswith("[found]") for name in REAL)
-    absent = json.loads(bench("list", "suites", "--data", tmp_path, "--json").out)
+    for name in ("imagenet", "imagenet-a", "objectnet-1.0"):
+        (tmp_path / "some").mkdir(exist_ok=True)
+        (tmp_path / "some" / name).symlink_to(synthetic / name)
+    some = json.loads(bench("list", "suites", "--data", tmp_path / "some", "--json").out)["suites"]
+    assert some["imagenet"] == (
+        "ImageNet (ILSVRC2012) [found, without imagenet-r, imagenet-sketch, imagenet-v2, "
+        "imagenet-vid-robust, ytbb-robust]"
+    )
+    (tmp_path / "none").mkdir()
+    absent = json.loads(bench("list", "suites", "--data", tmp_path / "none", "--json").out)
     assert all(absent["suites"][name].endswith("[no data]") for name in REAL)
 
 
