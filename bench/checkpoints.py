@@ -116,8 +116,8 @@ class Inert:
 class _Reader(pickle.Unpickler):
     """An unpickler that calls nothing but its own methods, OrderedDict, set and `Inert`.
 
-    Functions are bound methods and inert classes are made anew for every file, so that a pickle
-    can alter nothing that outlives it. `storage` maps (dtype, key) of a storage kept elsewhere.
+    Functions and inert classes are made anew for every file, so that a pickle, which may set
+    attributes of what it names, can alter nothing that outlives it. `storage` maps (dtype, key) of a storage kept elsewhere.
     """
 
     def __init__(
@@ -137,9 +137,9 @@ class _Reader(pickle.Unpickler):
             "collections.OrderedDict": OrderedDict,
             "builtins.set": set,
             "__builtin__.set": set,
-            "torch._utils._rebuild_parameter": self._parameter,
-            "torch._utils._rebuild_tensor_v2": self._tensor,
-            "torch.storage._load_from_bytes": self._storage,
+            "torch._utils._rebuild_parameter": lambda *made: self._parameter(*made),
+            "torch._utils._rebuild_tensor_v2": lambda *made: self._tensor(*made),
+            "torch.storage._load_from_bytes": lambda *made: self._storage(*made),
             **STORAGES,
         }
         if path in admitted:
