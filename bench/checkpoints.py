@@ -117,7 +117,8 @@ class _Reader(pickle.Unpickler):
     """An unpickler that calls nothing but its own methods, OrderedDict, set and `Inert`.
 
     Functions and inert classes are made anew for every file, so that a pickle, which may set
-    attributes of what it names, can alter nothing that outlives it. `storage` maps (dtype, key) of a storage kept elsewhere.
+    attributes of what it names, can alter nothing that outlives it. `storage` maps (dtype, key)
+    of a storage kept elsewhere.
     """
 
     def __init__(
