@@ -104,14 +104,19 @@ class _Cell:
 
     @property
     def error(self) -> float:
-        """The standard error of an accuracy from its counts and its seeds."""
-        k = len(self.values)
-        means = [fmean(of_set.values()) for of_set in self.values]
-        parts = [p * (1 - p) / n + 1 / n**2 for p, n in zip(means, self.sizes, strict=True)]
+        """The standard error of an accuracy from its counts and its seeds.
+
+        Sets of one size could be the same images, each corrupted in another way: their errors are
+        added as if they went together, those of other sets as independent ones.
+        """
+        by_size: dict[int, float] = defaultdict(float)
+        for of_set, n in zip(self.values, self.sizes, strict=True):
+            p = fmean(of_set.values())
+            by_size[n] += sqrt(p * (1 - p) / n + 1 / n**2) / len(self.values)
         seeds = set.intersection(*(set(of_set) for of_set in self.values))
         by_seed = [fmean(of_set[seed] for of_set in self.values) for seed in seeds]
         spread = variance(by_seed) / len(by_seed) if len(by_seed) > 1 else 0.0
-        return sqrt(sum(parts) / k**2 + spread)
+        return sqrt(sum(error**2 for error in by_size.values()) + spread)
 
 
 def compare(
@@ -241,7 +246,7 @@ def in_words(change: Change) -> str:
     return f"{where} {old} -> {new} ({delta}; {said})"
 
 
-def table(changes: Iterable[Change], title: str, note: str) -> Table:
+def table(changes: Iterable[Change], title: str) -> Table:
     """The changes as a table, by leaderboard."""
     by_board: dict[Key, list[Line]] = defaultdict(list)
     for change in changes:
@@ -255,7 +260,7 @@ def table(changes: Iterable[Change], title: str, note: str) -> Table:
         (Line((Item(_board(board)),), "head"), *lines) for board, lines in by_board.items()
     )
     columns = ("Row", "On", "Metric", "Old", "New", "Difference", "p", "Test", "State")
-    return Table(title, columns, "lllrrrrll", groups, note)
+    return Table(title, columns, "lllrrrrll", groups)
 
 
 def verdicts(changes: Iterable[Change]) -> list[Verdict]:

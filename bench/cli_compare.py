@@ -64,8 +64,7 @@ def compare_command(
     else:
         changed = [change for change in changes if change.state != "same"]
         if changed:
-            content = table(changed, title, "")
-            say(drawn(content, wide=True), sys.stdout)
+            say(drawn(table(changed, title), wide=True), sys.stdout)
         say(f"{len(changes)} cells: {summary}", sys.stdout)
     if worse := [change for change in changes if change.state == "regression"]:
         more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""

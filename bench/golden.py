@@ -23,11 +23,12 @@ from bench.records import Record
 from bench.verdicts import Verdict
 
 FOLDER = "bench.goldens"
-FACTOR = 10
-"""Tolerances are this many times the largest deviation that was measured."""
+FACTOR, COUNTED_FACTOR = 10, 2
+"""Tolerances are this many times the largest deviation that was measured: the second for `COUNTED`
+metrics, which move seldom and then by a step; others always move a little."""
 SAMPLES: Mapping[str, int] = {"untrained": 1, "trained": 2}
-"""But shares of samples, and ECE, may differ by this many samples: a near tie can fall either way,
-and on a new machine it may be the first."""
+"""But `COUNTED` metrics may differ by this many samples: a near tie can fall either way, and on a
+new machine it may be the first."""
 COUNTED = ACCURACIES | {"ece", "macro-f1"}
 """Metrics that move in steps of whole samples."""
 
@@ -94,8 +95,9 @@ class Golden(pydantic.BaseModel):
     def tolerance(self, cell: Cell) -> float:
         """How far a value may be from a recorded one: see `FACTOR` and `SAMPLES`."""
         largest = self.deviations[cell.group][cell.metric]
-        steps = SAMPLES[cell.group] / cell.n if cell.metric in COUNTED else 0.0
-        return max(FACTOR * largest, steps)
+        if cell.metric in COUNTED:
+            return max(COUNTED_FACTOR * largest, SAMPLES[cell.group] / cell.n)
+        return FACTOR * largest
 
 
 @dataclass(frozen=True)

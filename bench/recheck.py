@@ -13,6 +13,7 @@ import difflib
 import json
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from bench.progress import Progress, Silent
 from bench.prompts import digest
 from bench.records import Place, Record, sort_key, to_lines
 from bench.run import execute
-from bench.session import prepare, read_presets, read_run
+from bench.session import Session, prepare, read_presets, read_run, resolved
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ def recheck(path: Path, options: Mapping[str, Any], progress: Progress | None = 
     Raises InputError if it is no run's, DataError if a stored output is missing or damaged.
     """
     folder = folder_of(path)
-    config = _config(folder, options)
+    session = _session(folder, options)
     records, missing = read_run(folder)
     with tempfile.TemporaryDirectory() as scratch:
-        made = _recomputed(config, Path(scratch), progress or Silent())
+        made = _recomputed(session, Path(scratch), progress or Silent())
         cells = sum(record.kind in KINDS for record in made)
         if found := tuple(_values(records, made)):
             return Rechecked(cells, (RECORDS,), found)
@@ -133,10 +134,11 @@ def _reports(folder: Path) -> list[Path]:
     return sorted(folder.glob("report.*"))
 
 
-def _config(folder: Path, options: Mapping[str, Any]) -> RunConfig:
-    """The configuration of a finished run.
+def _session(folder: Path, options: Mapping[str, Any]) -> Session:
+    """The session of a finished run, to be repeated.
 
-    Raises InputError if there is none that can be read, DataError if its templates have changed.
+    Raises InputError if there is no configuration that can be read, or if it has come to mean other
+    rows or models, DataError if its templates have changed.
     """
     path = folder / CONFIG
     try:
@@ -150,12 +152,20 @@ def _config(folder: Path, options: Mapping[str, Any]) -> RunConfig:
     config = load(None, {**known, **{k: v for k, v in options.items() if v is not None}})
     if config.templates is not None and digest(config.templates) != raw.get("templates_sha256"):
         raise DataError(f"{config.templates} has changed: these are not the templates of the run")
-    return config.model_copy(update={"set": changes})
+    session = prepare(config.model_copy(update={"set": changes}))
+    now = resolved(session.config, session.studies)
+    for name in ("backbones", "rows"):
+        if now[name] != raw.get(name):
+            raise InputError(
+                f"{path}: the {name} {_short(str(raw.get(name)))} cannot be had again, now they "
+                f"are {_short(str(now[name]))}: only what bench run made can be checked, with the "
+                "same suites and plugins"
+            )
+    return session
 
 
-def _recomputed(config: RunConfig, scratch: Path, progress: Progress) -> list[Record]:
+def _recomputed(session: Session, scratch: Path, progress: Progress) -> list[Record]:
     """The run's records, from features and weights alone."""
-    session = prepare(config)
     store = _Fresh(session.store.root, scratch)
     found: list[Record] = []
     for known in session.plans:  # before anything is read, as reading removes what is damaged
@@ -163,8 +173,9 @@ def _recomputed(config: RunConfig, scratch: Path, progress: Progress) -> list[Re
     for study in session.studies:
         outcome = execute(study, store, _no_engine, progress)
         _check_stored(outcome.plan, store)
-        more = (*pooled(outcome.records), *(oracles(outcome.records) if config.controls else ()))
-        found += [*outcome.records, *more]
+        found += [*outcome.records, *pooled(outcome.records)]
+        if session.config.controls:
+            found += oracles(outcome.records)
         if outcome.missing:
             first = outcome.missing[0]
             raise DataError(f"{first.method} on {first.shift}: {first.reason}")
@@ -203,9 +214,23 @@ def _values(records: Sequence[Record], made: Sequence[Record]) -> Iterator[Diffe
             yield Difference(*where, "there" if old else "not there", "it" if new else "none")
         elif not _same(old.value, new.value):
             yield Difference(*where, repr(old.value), repr(new.value))
-        elif odd := [name for name in FACTS if not _same(getattr(old, name), getattr(new, name))]:
-            facts = [f"{odd[0]} {getattr(record, odd[0])}" for record in (old, new)]
-            yield Difference(*where, *map(_short, facts))
+        elif odd := _odd(_facts(old), _facts(new)):
+            yield Difference(*where, *(_short(f"{odd} {_facts(r).get(odd)}") for r in (old, new)))
+    count, usual = Counter(map(sort_key, records)), Counter(map(sort_key, made))
+    if repeated := [key for key in there if count[key] > usual[key] > 0]:
+        yield Difference(RECORDS, f" {len(repeated)} cells", "there more than once", "each once")
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """All but the value that follows from stored outputs: not versions, commit and machine."""
+    made = {name: fact for name, fact in record.provenance.items() if name != "environment"}
+    return {name: getattr(record, name) for name in FACTS} | made
+
+
+def _odd(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The first name under which two mappings hold something else; empty if there is none."""
+    names = (*one, *other)
+    return next((name for name in names if not _same(one.get(name), other.get(name))), "")
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -239,7 +264,7 @@ def _samples(folder: Path, again: Path, records: Sequence[Record]) -> Iterator[D
         }
         odd = [name for name, arrays in parts.items() if not np.array_equal(*arrays)]  # type: ignore[arg-type]
         # A confidence is stored in steps, the next of which rounding can reach.
-        if np.abs(old.confidence - new.confidence).max() > 1.5 / samples.STEPS:
+        if not odd and np.abs(old.confidence - new.confidence).max() > 1.5 / samples.STEPS:
             odd.append("confidence")
         if old.on.digest != new.on.digest:
             odd.append("ids")

@@ -85,12 +85,12 @@ def prepare(config: RunConfig, found: tuple[Study, ...] | None = None) -> Sessio
     store = Store(check_writable(cache_dir(config.cache_dir), "cache folder"))
     found = studies(config) if found is None else found
     name = "+".join(study.suite.name for study in found)
-    default = Path("results") / "runs" / f"{name}-{key_of(_resolved(config, found))[:8]}"
+    default = Path("results") / "runs" / f"{name}-{key_of(resolved(config, found))[:8]}"
     return Session(config, found, store, check_writable(config.out or default, "output folder"))
 
 
-def _resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
-    """The configuration with what it left open filled in."""
+def resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
+    """What ``config.json`` says: the configuration with what it left open filled in."""
     backbones = [f"{s.suite.name}: {s.model}" for s in found]
     rows = {s.suite.name: [row.name for row in s.rows] for s in found}
     filled = {"backbones": backbones, "rows": rows, "precision": config.precision or "fp32"}
@@ -153,7 +153,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     records = [r for outcome in outcomes for r in outcome.records]
     missing = [m for outcome in outcomes for m in outcome.missing]
     out = session.out
-    _write_json(out / "config.json", _resolved(session.config, session.studies))
+    _write_json(out / "config.json", resolved(session.config, session.studies))
     _write_json(out / "plan.json", [i for o in outcomes for i in describe(o.plan)])
     write_atomic(out / "records.jsonl", to_lines(records).encode())
     write_missing(out / "missing.jsonl", missing)

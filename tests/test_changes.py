@@ -127,6 +127,23 @@ def test_the_mean_over_shifts_is_compared_as_well() -> None:
     assert mean.p_value is not None and mean.p_value < (changes["v2"].p_value or 0)
 
 
+def test_corruptions_of_the_same_images_count_once() -> None:
+    """Without samples a mean over 15 copies of a set is no surer than one of them."""
+    names = [f"fog-{i}" for i in range(15)]
+    old, new = (Measured([record(shift=s, value=v) for s in names]) for v in (0.60, 0.54))
+    found = compare(old, new)
+    mean = next(change for change in found if change.place == "mean of 15")
+    assert mean.how == "unpaired" and mean.state == "worse"
+    assert mean.p_value == pytest.approx(found[0].p_value) and mean.p_value > 0.05
+    sizes = dict(zip(names, range(N, N + 15), strict=True))
+    apart = [
+        Measured([r.model_copy(update={"n": sizes[r.shift]}) for r in one.records])
+        for one in (old, new)
+    ]
+    surer = next(change for change in compare(*apart) if change.place == "mean of 15")
+    assert surer.p_value is not None and surer.p_value < 1e-6 and surer.state == "regression"
+
+
 def test_means_over_other_shifts_are_not_compared() -> None:
     old = both(300, 200)
     other = Measured([*old.records[:1], record(shift="rendition")])

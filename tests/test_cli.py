@@ -264,7 +264,7 @@ def test_help_is_fast() -> None:
     assert python("-c", code).out.endswith("[]\n")
 
 
-@pytest.mark.parametrize("command", ["plan", "list", "show", "report"])
+@pytest.mark.parametrize("command", ["plan", "list", "show", "report", "check", "compare"])
 def test_help_of_commands(command: str) -> None:
     result = bench(command, "--help")
     assert result.code == 0

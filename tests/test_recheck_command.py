@@ -131,6 +131,30 @@ def test_forged_samples_are_found_though_their_checksums_are_right(own: Finished
     assert check(own).code in (3, 4)
 
 
+def test_a_forged_protocol_is_found(own: Finished) -> None:
+    path = own.out / "records.jsonl"
+    path.write_text(path.read_text().replace('"epochs": 1', '"epochs": 9'))
+    result = check(own)
+    assert result.code == 3 and "records.jsonl: " in result.err
+
+
+def test_a_second_value_of_a_cell_is_found(own: Finished) -> None:
+    path = own.out / "records.jsonl"
+    text = path.read_text()
+    first = json.loads(text.splitlines()[0])
+    for value in (first["value"], 0.123):
+        path.write_text(json.dumps(first | {"value": value}) + "\n" + text)
+        result = check(own)
+        assert result.code == 3 and "more than once" in result.err
+
+
+def test_scored_outputs_cannot_be_checked(own: Finished) -> None:
+    path = own.out / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"backbones": ["exported: outputs"]}))
+    assert_refused(check(own), "the backbones ['exported: outputs'] cannot be had again")
+
+
 def test_what_is_no_report_of_a_run_is_refused(own: Finished, tmp_path: Path) -> None:
     assert_refused(bench("check", tmp_path), "expected the folder of a run")
     assert_refused(bench("check", tmp_path / "report.md"), "expected the folder of a run")
