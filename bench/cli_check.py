@@ -60,7 +60,7 @@ def check_command(
     junit: Path | None,
     as_json: bool,
 ) -> None:
-    """Check the numbers of RUNs (folders), or of one of their reports (report.md, report.html).
+    """Check the numbers of RUNs (folders), or of one of their reports, such as report.md.
 
     Without --against every number is computed again from the run's stored outputs, and the tables
     are written again: exit code 3 if a digit differs, 4 if a stored output is missing or damaged.

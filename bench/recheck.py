@@ -34,7 +34,7 @@ from bench.progress import Progress, Silent
 from bench.prompts import digest
 from bench.records import Place, Record, sort_key, to_lines
 from bench.run import execute
-from bench.session import Session, prepare, read_presets, read_run, resolved
+from bench.session import Session, prepare, read_presets, read_run, read_samples, resolved
 from bench.store import Store
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 RECORDS = "records.jsonl"
 CONFIG = "config.json"
+FIGURES = "figures"
 REPEAT = "repeat the run, which makes it again, with the same --cache-dir"
 CLOSE = 1e-6
 """Relative difference up to which a value counts as the same: sums may be taken in another order
@@ -92,6 +93,7 @@ class Rechecked:
 def folder_of(path: Path) -> Path:
     """The run's folder of a run, or of a file in it. Raises InputError if it is none."""
     folder = path if path.is_dir() else path.parent
+    folder = folder.parent if folder.name == FIGURES else folder
     if not path.exists() or not (folder / RECORDS).is_file():
         raise InputError(f"{path}: expected the folder of a run, or a report in one")
     return folder
@@ -118,10 +120,12 @@ def recheck(path: Path, options: Mapping[str, Any], progress: Progress | None = 
             samples.write(again, Store(Path(scratch)), made)
             found += tuple(_samples(folder, again, fresh))
             files.append(samples.FOLDER)
-        report.write(again, fresh, missing, read_presets(folder))
         wanted = [path] if path.is_file() and path.name != RECORDS else _reports(folder)
+        formats = {file.suffix[1:] for file in wanted} & (report.FORMATS.keys() | report.PICTURES)
+        presets, kept = read_presets(folder), read_samples(again)
+        report.write(again, fresh, missing, presets, sorted(formats), kept)
         for file in wanted:
-            rendered = again / file.name
+            rendered = again / file.relative_to(folder)
             if rendered.is_file():
                 found += tuple(_lines(file, file.read_bytes(), rendered.read_bytes()))
                 files.append(file.name)
@@ -131,7 +135,7 @@ def recheck(path: Path, options: Mapping[str, Any], progress: Progress | None = 
 
 
 def _reports(folder: Path) -> list[Path]:
-    return sorted(folder.glob("report.*"))
+    return sorted([*folder.glob("report.*"), *folder.glob(f"{FIGURES}/*")])
 
 
 def _session(folder: Path, options: Mapping[str, Any]) -> Session:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 ALTERED = settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -33,11 +33,14 @@ def test_a_run_as_it_was_made_ends_in_0(small: Finished, tmp_path: Path) -> None
     assert names == ["records.jsonl", "samples", "report.html", "report.md"]
 
 
-@pytest.mark.parametrize("report", ["report.md", "report.html"])
+@pytest.mark.parametrize("kind", ["md", "html", "tex", "csv", "json"])
 @ALTERED
 @given(st.data())
-def test_any_digit_of_a_report(own: Finished, report: str, data: st.DataObject) -> None:
+def test_any_digit_of_a_report(own: Finished, kind: str, data: st.DataObject) -> None:
+    report = f"report.{kind}"
     path = own.out / report
+    if not path.exists():
+        assert bench("report", own.out, "--format", kind).code == 0
     text = path.read_text()
     at = data.draw(st.sampled_from([m.start() for m in re.finditer(r"\d", text)]))
     digit = str((int(text[at]) + data.draw(st.integers(1, 9))) % 10)
@@ -48,6 +51,17 @@ def test_any_digit_of_a_report(own: Finished, report: str, data: st.DataObject) 
         assert f"{report}:{text.count(chr(10), 0, at) + 1}" in result.err
     finally:
         path.write_text(text)
+
+
+def test_figures_are_drawn_again(own: Finished) -> None:
+    assert bench("report", own.out, "--format", "svg").code == 0
+    result = check(own)
+    assert result.code == 0 and ".svg" in result.out
+    path = max((own.out / "figures").iterdir(), key=lambda path: path.stat().st_size)
+    path.write_text(path.read_text().replace("0", "1", 1))
+    for checked in (own.out, path):
+        result = bench("check", checked, "--cache-dir", own.cache)
+        assert result.code == 3 and path.name in result.err
 
 
 def stored(run: Finished) -> list[Path]:
