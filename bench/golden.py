@@ -152,7 +152,8 @@ def find(name: str) -> Golden:
 def compare(golden: Golden, records: Sequence[Record]) -> tuple[Comparison, ...]:
     """Each recorded cell beside the run's, in the recorded order; what else the run has is let be.
 
-    Raises InputError if the records are of another suite, model, protocol or part of the data.
+    Raises InputError if the records are of another suite, model, protocol or part of the data, or
+    have two values for a cell.
     """
     for record in records:
         facts = (record.suite, record.model, record.protocol, record.notes)
@@ -166,7 +167,10 @@ def compare(golden: Golden, records: Sequence[Record]) -> tuple[Comparison, ...]
             f"golden:{golden.name} is of the model {golden.digest[:12]}, the run of "
             f"{', '.join(sorted(d[:12] for d in other))}: other weights give other numbers"
         )
-    found = {cell.place: cell for cell in cells(records)}
+    found: dict[tuple[object, ...], Cell] = {}
+    for cell in cells(records):
+        if found.setdefault(cell.place, cell) != cell:
+            raise InputError(f"two values of {cell.metric} for {cell.row} on {cell.shift}")
     pairs = [(cell, found.get(cell.place)) for cell in golden.cells]
     return tuple(
         Comparison(

@@ -126,6 +126,8 @@ def test_what_is_another_run_is_refused(tmp_path: Path, small: Finished) -> None
     run = write(tmp_path / "run", other)
     assert_refused(bench("check", run, "--against", "golden:mini"), "limit=40")
     assert_refused(bench("check", run, "--against", "golden:minni"), "did you mean 'mini'")
+    with pytest.raises(InputError, match="two values of"):
+        compare(find("mini"), [*RECORDS, RECORDS[0].model_copy(update={"value": 0.1})])
     backbone = {"backbone": {"digest": "0" * 64}}
     changed = [r.model_copy(update={"provenance": r.provenance | backbone}) for r in RECORDS]
     with pytest.raises(InputError, match="other weights give other numbers"):
