@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import subprocess
 import sys
+import tarfile
+import tempfile
 from collections import Counter
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli_check import JUNIT
-from bench.errors import InputError, RegressionError
+from bench.errors import DataError, InputError, RegressionError
+from bench.paths import write_atomic
 from bench.streams import say
 
 if TYPE_CHECKING:
@@ -80,34 +84,63 @@ def _read(name: str) -> Measured:
     Raises InputError if there is none.
     """
     from bench.changes import Measured
-    from bench.records import parse, read
-    from bench.samples import FOLDER, sample_outputs
+    from bench.records import read
 
     path = Path(name)
     if path.exists():
-        folder = path if path.is_dir() else path.parent
-        records = read(folder / RECORDS if path.is_dir() else path)
-        has_samples = (folder / FOLDER).is_dir() and (path.is_dir() or path.name == RECORDS)
-        return Measured(records, tuple(sample_outputs(folder)) if has_samples else ())
+        if path.is_file() and path.name != RECORDS:
+            return Measured(read(path))
+        return _of_run(path if path.is_dir() else path.parent)
     revision, colon, inside = name.partition(":")
     if not colon or not revision or not inside:
         raise InputError(
             f"{name}: no run's folder or {RECORDS} there, nor a git revision such as "
             "HEAD~5:results/mini"
         )
-    file = inside if inside.endswith(".jsonl") else f"{inside.rstrip('/')}/{RECORDS}"
-    return Measured(parse(_shown(f"{revision}:{file}"), name))
+    tree = inside.removesuffix(RECORDS).rstrip("/")
+    with tempfile.TemporaryDirectory() as folder:
+        _check_out(f"{revision}:{tree}", Path(folder))
+        try:
+            return _of_run(Path(folder))
+        except (InputError, DataError) as error:
+            raise type(error)(str(error).replace(folder, f"{revision}:{tree}")) from error
 
 
-def _shown(file: str) -> str:
-    """A file of a git revision, ``REV:path``. Raises InputError with what git says."""
+def _of_run(folder: Path) -> Measured:
+    """A run's folder; without samples if it kept none."""
+    from bench.changes import Measured
+    from bench.records import read
+    from bench.samples import FOLDER, sample_outputs
+
+    has_samples = (folder / FOLDER).is_dir()
+    samples = tuple(sample_outputs(folder)) if has_samples else ()
+    return Measured(read(folder / RECORDS), samples)
+
+
+def _check_out(tree: str, folder: Path) -> None:
+    """Write records and samples of a git tree, ``REV:path``. Raises InputError if there is none."""
+    from bench.samples import FOLDER
+
     try:
-        done = subprocess.run(
-            ["git", "show", "--end-of-options", file], capture_output=True, timeout=60, check=True
-        )
-        return done.stdout.decode("utf-8")
+        found = _git("rev-parse", "--end-of-options", tree).decode().split()[-1]
+        # With the folder named, paths are the tree's own wherever in the repository we are.
+        where = _git("rev-parse", "--absolute-git-dir").decode().strip()
+        archive = _git(f"--git-dir={where}", "archive", "--format=tar", found)
+        records, samples = PurePosixPath(RECORDS), PurePosixPath(FOLDER)
+        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+            for member in members:
+                at = PurePosixPath(member.name)
+                if member.isfile() and (at == records or at.parent == samples):
+                    file = members.extractfile(member)
+                    assert file is not None
+                    write_atomic(folder / at, file.read(), durable=False)
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise InputError(f"{file}: {lines[0] if lines else 'git show failed'}") from error
-    except (OSError, UnicodeDecodeError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"{file} cannot be read with git: {error}") from error
+        raise InputError(f"{tree}: {lines[0] if lines else 'git failed'}") from error
+    except (OSError, ValueError, tarfile.TarError, subprocess.TimeoutExpired) as error:
+        raise InputError(f"{tree} cannot be read with git: {error}") from error
+
+
+def _git(*arguments: str) -> bytes:
+    command = ["git", *arguments]
+    return subprocess.run(command, capture_output=True, timeout=120, check=True).stdout

@@ -122,16 +122,11 @@ def read(path: Path) -> list[Record]:
     """The records of a file. Raises InputError that names the file and the first bad line."""
     if not path.is_file():
         raise InputError(f"no records at {path}: expected the records.jsonl of a finished run")
-    return parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def parse(text: str, source: str) -> list[Record]:
-    """The records of a text from `source`. Raises InputError that names it and the bad line."""
     records = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             records.append(Record.model_validate_json(line))
         except pydantic.ValidationError as error:
             reason = error.errors()[0]["msg"]
-            raise InputError(f"{source}:{number} is not a record: {reason}") from error
+            raise InputError(f"{path}:{number} is not a record: {reason}") from error
     return records

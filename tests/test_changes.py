@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from bench.records import Record, to_lines
 from bench.samples import EvaluationSet, SampleOutputs
 
 N = 400
+WHO = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
 
 
 def record(method: str = "vrf", shift: str = "id", value: float = 0.5, **more: Any) -> Record:
@@ -202,8 +204,7 @@ def test_a_run_with_samples_is_paired(small: Finished) -> None:
 
 def test_git_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*arguments: str) -> None:
-        who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
-        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run(["git", *WHO, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
     git("init", "-q")
     for value in (0.8, 0.6):
@@ -215,8 +216,25 @@ def test_git_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert bench("compare", old, "results/mini").code == 3
         assert bench("compare", old, "HEAD:results/mini/").code == 3
     assert bench("compare", "HEAD:results/mini", "results/mini").code == 0
+    (tmp_path / "docs").mkdir()
+    monkeypatch.chdir(tmp_path / "docs")
+    assert bench("compare", "HEAD~1:results/mini", "../results/mini").code == 3
+    assert bench("compare", "HEAD~1:../results/mini", "../results/mini").code == 3
+    monkeypatch.chdir(tmp_path)
     for wrong in ("HEAD~9:results/mini", "HEAD:results/none", "--version:results/mini"):
         assert_refused(bench("compare", "--", wrong, "results/mini"), wrong, "fatal")
+    assert_refused(bench("compare", "HEAD:results", "results/mini"), "no records at HEAD:results/")
+
+
+def test_committed_samples_are_paired(
+    tmp_path: Path, small: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(small.out, tmp_path / "run")
+    for arguments in (["init", "-q"], ["add", "."], [*WHO, "commit", "-q", "-m", "numbers"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.chdir(tmp_path)
+    data = json.loads(bench("compare", "HEAD:run", "run", "--json").out)
+    assert {cell["how"] for cell in data if cell["metric"] == "top1"} == {"paired"}
 
 
 def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
