@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import erfc, sqrt
+from math import sqrt
 from statistics import fmean, variance
 from typing import Literal
 
@@ -26,7 +26,7 @@ from bench.metrics import ACCURACY
 from bench.ranking import holm
 from bench.records import Record
 from bench.samples import SampleOutputs
-from bench.stats import Outcomes, difference
+from bench.stats import Estimate, Outcomes, difference
 from bench.tables import DASH, Item, Line, Table
 from bench.verdicts import Verdict
 
@@ -103,8 +103,8 @@ class _Cell:
         return fmean(fmean(of_set.values()) for of_set in self.values)
 
     @property
-    def error(self) -> float:
-        """The standard error of an accuracy from its counts and its seeds.
+    def estimate(self) -> Estimate:
+        """An accuracy with its variance by counts and by seeds.
 
         Sets of one size could be the same images, each corrupted in another way: their errors are
         added as if they went together, those of other sets as independent ones.
@@ -113,10 +113,17 @@ class _Cell:
         for of_set, n in zip(self.values, self.sizes, strict=True):
             p = fmean(of_set.values())
             by_size[n] += sqrt(p * (1 - p) / n + 1 / n**2) / len(self.values)
+        samples = sum(error**2 for error in by_size.values())
         seeds = set.intersection(*(set(of_set) for of_set in self.values))
         by_seed = [fmean(of_set[seed] for of_set in self.values) for seed in seeds]
         spread = variance(by_seed) / len(by_seed) if len(by_seed) > 1 else 0.0
-        return sqrt(sum(error**2 for error in by_size.values()) + spread)
+        return Estimate(
+            np.asarray(self.value),
+            np.asarray(samples),
+            np.asarray(spread),
+            len(by_seed),
+            np.asarray(np.inf),
+        )
 
 
 def compare(
@@ -209,8 +216,15 @@ def _tested(metric: str, old: _Cell, new: _Cell) -> tuple[How, float | None]:
     pairs = _pairs(old, new)
     if pairs is not None:
         return "paired", float(difference([n for _, n in pairs], [o for o, _ in pairs]).p_value())
-    z = abs(new.value - old.value) / sqrt(old.error**2 + new.error**2)
-    return "unpaired", erfc(z / sqrt(2))
+    one, other = new.estimate, old.estimate
+    apart = Estimate(
+        np.asarray(one.value - other.value),
+        np.asarray(one.samples + other.samples),
+        np.asarray(one.seeds + other.seeds),
+        min((side.count for side in (one, other) if side.count > 1), default=1),
+        np.asarray(np.inf),
+    )
+    return "unpaired", float(apart.p_value())
 
 
 def _pairs(old: _Cell, new: _Cell) -> list[tuple[Outcomes, Outcomes]] | None:

@@ -17,6 +17,7 @@ from commands import Finished, assert_refused, bench
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
 from bench.changes import Change, Measured, compare
 from bench.errors import InputError
@@ -71,6 +72,19 @@ def test_pairs_see_what_counts_alone_cannot() -> None:
 @pytest.mark.parametrize("other", [run(rights(285), "others"), run(rights(285), seed=1)])
 def test_other_samples_and_other_seeds_are_not_paired(other: Measured) -> None:
     assert only(compare(run(rights(300)), other)).how == "unpaired"
+
+
+def test_few_seeds_are_no_normal_sample() -> None:
+    """Two of three seeds that differ by chance: Student's t, not the normal distribution."""
+
+    def seeds(*values: float) -> Measured:
+        return Measured([record(value=v, seed=i, n=10**6) for i, v in enumerate(values)])
+
+    change = only(compare(seeds(0.60, 0.61, 0.62), seeds(0.58, 0.59, 0.60), 0.0))
+    error = (2 * 0.01**2 / 3) ** 0.5  # of the difference: 2.4 standard errors
+    normal, student = (2 * d.sf(0.02 / error) for d in (stats.norm(), stats.t(2)))
+    assert normal < 0.05 < student
+    assert change.p_value == pytest.approx(student, rel=0.02) and change.state == "worse"
 
 
 def test_what_is_within_the_tolerance_is_no_regression_however_certain() -> None:
