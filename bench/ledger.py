@@ -240,7 +240,11 @@ def _steps(claim: Claim, protocol: str, place: Place) -> tuple[Step, ...]:
     return (
         (
             lambda r: r.suite == place.suite,
-            lambda rs: f"the run is of {_all(r.suite for r in rs)}, the claim of {place.suite}",
+            lambda rs: (
+                f"the run is of {_all(r.suite for r in rs)}, the claim of {place.suite}"
+                if rs
+                else f"no record of {claim.column.metric}"
+            ),
         ),
         (
             lambda r: r.model == model or r.model.startswith(f"{model}, imported "),
