@@ -184,6 +184,7 @@ def test_a_filler_never_wins_against_probability_zero():
     assert value(BRIER, [[0.0, 1.0]], [[0, -1]]) == 2
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 6))
 def test_ranges_and_permutations(seed, count, classes):
     p, labels = sample(seed, count, classes)

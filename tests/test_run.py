@@ -78,7 +78,7 @@ def test_a_repeat_needs_no_torch(own: Finished) -> None:
     command = (*own.command, "--cache-dir", own.cache, "--out", own.out)
     done = subprocess.run([sys.executable, "-c", code, *map(str, command)], check=True)
     assert done.returncode == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10  # 3 s on an idle machine
     assert contents(own.out) == before
 
 

@@ -59,7 +59,7 @@ def test_templates_are_used_and_said(tmp_path: Path, file: Path) -> None:
     assert config["templates"] == str(file)
 
     options = {"cache_dir": tmp_path / "cache"}
-    assert recheck(tmp_path / "run", options) == []
+    assert not recheck(tmp_path / "run", options).differences
     file.write_text("the {}.\n")
     with pytest.raises(DataError, match=r"my prompts\.txt has changed"):
         recheck(tmp_path / "run", options)
