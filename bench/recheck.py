@@ -93,7 +93,8 @@ class Rechecked:
 def folder_of(path: Path) -> Path:
     """The run's folder of a run, or of a file in it. Raises InputError if it is none."""
     folder = path if path.is_dir() else path.parent
-    folder = folder.parent if folder.name == FIGURES else folder
+    if path.is_file() and folder.name == FIGURES:
+        folder = folder.parent
     if not path.exists() or not (folder / RECORDS).is_file():
         raise InputError(f"{path}: expected the folder of a run, or a report in one")
     return folder
