@@ -180,7 +180,7 @@ def _against_published(
     junit: Path | None,
     as_json: bool,
 ) -> None:
-    from bench import published, published_tables
+    from bench import ledger_table, published, published_tables
     from bench.ledger import ledger
     from bench.verdicts import publish
 
@@ -197,12 +197,12 @@ def _against_published(
     if as_json:
         say(json.dumps(_data(table.name, entries)), sys.stdout)
     else:
-        compared = published_tables.compared(table, entries)
+        compared = ledger_table.compared(table, entries)
         say(published_tables.drawn(compared, wide=True), sys.stdout)
         say(_summary(entries), sys.stdout)
     if misses := [entry for entry in attempted if entry.verdict == "not reproduced"]:
         more = f" and {len(misses) - 3} more" if len(misses) > 3 else ""
-        said = "; ".join(map(published_tables.in_words, misses[:3])) + more
+        said = "; ".join(map(ledger_table.in_words, misses[:3])) + more
         raise RegressionError(
             f"not reproduced, {len(misses)} of {len(attempted)} attempted cells: {said}"
         )
@@ -219,13 +219,13 @@ def _read(run: Path) -> tuple[list[Record], list[Missing]]:
 
 
 def _as_verdict(entry: Entry) -> Verdict:
-    from bench import published_tables
+    from bench import ledger_table
     from bench.verdicts import State, Verdict
 
     claim = entry.claim
     states: dict[str, State] = {"reproduced": "passed", "not reproduced": "failed"}
     state = states.get(entry.verdict, "skipped")
-    said = entry.reason if state == "skipped" else published_tables.in_words(entry)
+    said = entry.reason if state == "skipped" else ledger_table.in_words(entry)
     return Verdict(f"{claim.backbone} {claim.row.name}", claim.column.name, state, said)
 
 

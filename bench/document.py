@@ -15,7 +15,8 @@ from bench import forms, tables
 from bench.baselines import Baseline
 from bench.charts import charts
 from bench.comparisons import kept
-from bench.leaderboard import ID, Board, Seed
+from bench.leaderboard import ID, Board, Seed, key_of
+from bench.ledger_table import of_a_run
 from bench.measured import Measured, measured
 from bench.metrics import ACCURACY
 from bench.presets import Preset
@@ -133,7 +134,17 @@ def document(
     found = measured(ordered, absent, kept(samples))
     in_form = [forms.in_form(preset, ordered, absent) for preset in presets]
     chapters = [
-        _chapter(m, [made[m.key] for made in in_form if m.key in made], baselines) for m in found
+        _chapter(
+            m,
+            [made[m.key] for made in in_form if m.key in made],
+            of_a_run(
+                m.board,
+                [record for record in ordered if key_of(record) == m.key],
+                [place for place in absent if key_of(place) == m.key],
+            ),
+            baselines,
+        )
+        for m in found
     ]
     suites = ", ".join(sorted({m.board.suite for m in found}))
     title = f"Robust fine-tuning on {suites or 'no suite'}"
@@ -172,11 +183,16 @@ def _title(board: Board) -> str:
     return f"{board.suite}, {board.model}{protocol}"
 
 
-def _chapter(numbers: Measured, first: Sequence[Table], baselines: Sequence[Baseline]) -> Chapter:
+def _chapter(
+    numbers: Measured,
+    first: Sequence[Table],
+    published: Iterable[Table],
+    baselines: Sequence[Baseline],
+) -> Chapter:
     """A chapter: tables in a paper's form, then the leaderboard in each set's own metric.
 
     Then come those in the common metrics, accuracy first, and those in metrics that some sets are
-    measured in besides.
+    measured in besides; `published`, the reproduction ledger, is last.
     """
     board, accuracy = numbers.board, numbers.common[ACCURACY.name]
     cells = [record for record in numbers.records if record.kind == "cell"]
@@ -204,6 +220,7 @@ def _chapter(numbers: Measured, first: Sequence[Table], baselines: Sequence[Base
         tables.choices(board, cells),
         tables.protocol(_protocol_of(numbers.records)),
         tables.absences(board),
+        *published,
     )
     return Chapter(
         title=_title(board),

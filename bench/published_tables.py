@@ -5,21 +5,18 @@ The same table, line and cell values as for bench's own numbers; the digits are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections.abc import Iterator
 from shutil import get_terminal_size
 
 from rich.console import Console
 
 from bench import console
 from bench.exports import escape, markdown_table
-from bench.ledger import Entry
+from bench.ledger_table import MARK, claim_item
 from bench.presets import PRESETS
 from bench.published import MEANS, MODELS, PLACES, Claim, Group, PublishedTable, Remark, Row
-from bench.tables import DASH, Item, Kind, Line, Table
+from bench.tables import Item, Kind, Line, Table
 
-MARK = "*"
-"""Follows a cell that a remark singles out."""
 WHOLE = 160
 """Columns of a terminal in which every published table is shown whole."""
 
@@ -44,25 +41,6 @@ def as_table(published: PublishedTable) -> Table:
     what = ", ".join((*published.suites, *published.backbones))
     caption = f"{published.title} ({what}; {units})"
     return Table(caption, ("Method", *labels), "l" + "r" * len(labels), tuple(groups))
-
-
-def compared(published: PublishedTable, entries: Iterable[Entry]) -> Table:
-    """The reproduction ledger (`bench.ledger`): claim, ours, difference, tolerance and verdict.
-
-    A row of which no cell was attempted for one and the same reason is one line.
-    """
-    several = len(published.backbones) > 1
-    groups: list[tuple[Line, ...]] = []
-    for (backbone, name), found in groupby(entries, lambda e: (e.claim.backbone, e.claim.row.name)):
-        same = list(found)
-        title = Item(f"{name}, {backbone}" if several else name)
-        if len(same) > 1 and same[0].reason and len({entry.reason for entry in same}) == 1:
-            whole = (Item(f"all {len(same)}"), *[Item(DASH)] * 4, Item(_verdict(same[0])))
-            groups.append((Line((title, *whole)),))
-        else:
-            groups.append(tuple(Line((title, *_compared(entry))) for entry in same))
-    columns = ("Row", "On", "Claim", "Ours", "Difference", "Tolerance", "Verdict")
-    return Table(f"Against {published.title}", columns, "llrrrrl", tuple(groups))
 
 
 def text(published: PublishedTable) -> str:
@@ -132,44 +110,7 @@ def _line(
     kind: Kind = "difference" if row.minus else "member" if row.base else "row"
     places = ((group.backbone, row.name, column.name) for column in published.columns)
     cells = (claims.get(place) for place in places)
-    return Line((Item(row.label), *(_item(claim) for claim in cells)), kind)
-
-
-def _compared(entry: Entry) -> tuple[Item, ...]:
-    """All but the first of a ledger line's items, numbers in the claim's unit, a digit more."""
-    claim = entry.claim
-    digits = len(claim.text.partition(".")[2]) + 1
-
-    def number(value: float | None, sign: str = "") -> Item:
-        shown = DASH if value is None else f"{value * claim.factor:{sign}z.{digits}f}"
-        return Item(shown)
-
-    return (
-        Item(claim.column.name),
-        _item(claim),
-        number(entry.ours),
-        number(entry.difference, "+"),
-        number(entry.tolerance),
-        Item(_verdict(entry), strong=entry.verdict == "reproduced"),
-    )
-
-
-def in_words(entry: Entry) -> str:
-    """An attempted cell in a few words: ``vrf:lp-ft on avg5 46.23, claimed 51.8 ± 0.95``."""
-    _, claim, ours, _, tolerance, _ = _compared(entry)
-    where = f"{entry.claim.row.name} on {entry.claim.column.name}"
-    return f"{where} {ours.text}, claimed {claim.text} ± {tolerance.text}"
-
-
-def _verdict(entry: Entry) -> str:
-    return f"{entry.verdict}: {entry.reason}" if entry.reason else entry.verdict
-
-
-def _item(claim: Claim | None) -> Item:
-    if claim is None:
-        return Item(DASH)
-    singled_out = any(remark.rows and remark.columns for remark in claim.remarks)
-    return Item(claim.text, MARK if singled_out else "")
+    return Line((Item(row.label), *(claim_item(claim) for claim in cells)), kind)
 
 
 def _facts(published: PublishedTable) -> Iterator[tuple[str, str]]:

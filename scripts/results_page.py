@@ -27,10 +27,11 @@ from bench.config import RunConfig
 from bench.document import Chapter, Document, document
 from bench.exports import escape, markdown_table
 from bench.ledger import Entry, count, ledger
+from bench.ledger_table import compared
 from bench.paths import write_atomic
 from bench.presets import Preset
 from bench.published import tables
-from bench.published_tables import commands, compared
+from bench.published_tables import commands
 from bench.published_tables import markdown as published_markdown
 from bench.records import Missing, Record
 from bench.session import read_presets, read_run, read_samples

@@ -31,12 +31,13 @@ LAYERS = (
     {"agreement", "leaderboard", "severities", "tables", "forms", "standings", "comparisons",
      "measured", "baselines", "vega", "scatter", "charts", "sample_charts", "rank_table", "remake",
      "document", "drawing", "exports", "page", "page_data", "report", "console", "display",
-     "catalogue", "session", "recheck", "ledger", "published_tables", "golden", "changes"},
+     "catalogue", "session", "recheck", "ledger", "ledger_table", "published_tables", "golden",
+     "changes"},
     # edge
     {"cli", "cli_check", "cli_data", "cli_verify", "testing", "__main__", "cli_compare"},
 )  # fmt: skip
 NO_TORCH = (
-    {"leaderboard", "tables", "report", "console", "ledger", "published_tables"},
+    {"leaderboard", "tables", "report", "console", "ledger", "ledger_table", "published_tables"},
     {"torch", "open_clip", "torchvision"},
 )
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import random
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import opened
 from claimed import records_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.document import document
 from bench.errors import InputError
 from bench.ledger import SEED_ERROR, Entry, count, ledger, share, weights
+from bench.ledger_table import compared, in_words
+from bench.page import html
 from bench.published import MEANS, PLACES, find, tables
-from bench.published_tables import compared, in_words
 from bench.records import Missing, Record
 from bench.tables import DASH
 
@@ -296,3 +300,27 @@ def test_a_row_that_was_not_run_is_one_line() -> None:
     assert len(lines) == 64
     assert ["lp-ft", "all 7", *[DASH] * 4, "not attempted: no record of lp-ft"] in lines
     assert ["zero-shot", "imagenet", "63.3", "63.30", "+0.00", "0.47", "reproduced"] in lines
+
+
+def test_a_report_has_the_ledger_of_the_tables_of_its_suite_and_model() -> None:
+    table = find("vrf-table1")
+    (chapter,) = document(records_of(table)).chapters
+    found = {t.caption: t for t in chapter.tables if t.name == "published"}
+    assert found["Against VRF's Table 1"].note == (
+        f"Cells: {len(table.claims)} reproduced, 0 not reproduced, 0 not attempted."
+    )
+    assert "Against CaRot's slides" not in found, "a table of another model"
+    assert "Against VRF's Table 3(a)" not in found, "a table of other suites"
+    other = [r.model_copy(update={"suite": "mini"}) for r in records_of(table)]
+    assert all(t.name != "published" for t in document(other).chapters[0].tables)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_page_shows_the_ledger_on_demand(tmp_path: Path, width: int) -> None:
+    (tmp_path / "report.html").write_text(html(document(records_of(find("vrf-table1")))))
+    with opened(tmp_path / "report.html", width) as page:
+        ledger_of = page.locator("details", has_text="Against VRF's Table 1").first
+        assert not ledger_of.locator("table").is_visible()
+        ledger_of.locator("summary").click()
+        assert ledger_of.locator("table").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

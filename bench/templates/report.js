@@ -19,7 +19,8 @@
       this.rows = new Map(data.rows.map((row, index) => [row.key, { ...row, index }]));
       this.ticked = new Set(data.over);
       this.intervals = false;
-      this.tables = [...section.querySelectorAll('table[data-table]:not([data-table="choices"])')].map(
+      const sortable = 'table[data-table]:not([data-table="choices"], [data-table="published"])';
+      this.tables = [...section.querySelectorAll(sortable)].map(
         (table) => new tables.Table(this, table));
       this.status = element("span", { role: "status" });
       this.controls();
