@@ -233,9 +233,11 @@ def _facts(record: Record) -> dict[str, Any]:
 
 
 def _odd(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """The first name under which two mappings hold something else; empty if there is none."""
-    names = (*one, *other)
-    return next((name for name in names if not _same(one.get(name), other.get(name))), "")
+    """The first name under which both hold something, and not the same; empty if there is none.
+
+    Another version of bench may say more, or less, of what a cell was made of.
+    """
+    return next((name for name in one if name in other and not _same(one[name], other[name])), "")
 
 
 def _same(one: Any, other: Any) -> bool:
