@@ -123,7 +123,8 @@ def recheck(path: Path, options: Mapping[str, Any], progress: Progress | None = 
             files.append(samples.FOLDER)
         wanted = [path] if path.is_file() and path.name != RECORDS else _reports(folder)
         formats = {file.suffix[1:] for file in wanted} & (report.FORMATS.keys() | report.PICTURES)
-        presets, kept = read_presets(folder), read_samples(again)
+        # Where samples agree up to rounding, reports show those that the run kept.
+        presets, kept = read_presets(folder), read_samples(again if found else folder)
         report.write(again, fresh, missing, presets, sorted(formats), kept)
         for file in wanted:
             rendered = again / file.relative_to(folder)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
-from commands import Finished
+from commands import Finished, bench
+from safetensors.numpy import save
 
 from bench.errors import DataError, InputError
 from bench.recheck import Difference, recheck
+from bench.samples import sample_outputs
+from bench.store import unpacked
 
 
 def differences(path: Path, options: dict[str, Path]) -> tuple[Difference, ...]:
@@ -52,6 +57,25 @@ def test_an_edited_record_is_found_with_what_it_should_be(own: Finished) -> None
     found = differences(own.out, options(own))
     assert str(found[0]).startswith("records.jsonl: top1 (cell)")
     assert found[0].expected == repr(right)
+
+
+@pytest.mark.parametrize(("steps", "holds"), [(1, True), (3, False)])
+def test_a_confidence_may_be_rounded_otherwise_elsewhere(
+    own: Finished, steps: int, holds: bool
+) -> None:
+    """Numbers of threads and kinds of CPU round differently; the page shows what the run kept."""
+    folder = own.out / "samples"
+    output = next(o for o in sample_outputs(own.out) if o.record.method == "e2e-ft")
+    path = folder / f"{output.record.provenance['key']}.safetensors"
+    arrays, note = unpacked(path.read_bytes())
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    arrays["confidence"] = arrays["confidence"] - np.uint16(steps)
+    path.write_bytes(save(arrays, metadata={"note": json.dumps(note)}))
+    sums = (folder / "SHA256SUMS").read_text()
+    after = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(sums.replace(before, after))
+    assert bench("report", own.out).code == 0
+    assert (not differences(own.out, options(own))) == holds
 
 
 def test_a_forged_choice_is_found(own: Finished) -> None:
