@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bench.document import Chapter
 from bench.leaderboard import ID, MEAN, Board, Row
-from bench.published import PLACES, Column, PublishedTable
+from bench.published import MODELS, PLACES, Column, PublishedTable
 from bench.published import Row as PublishedRow
 from bench.tables import DASH, Item, Kind, Line, Table
 
@@ -18,7 +18,8 @@ ALIKE: Mapping[str, str] = {"imagenet": ID, "avg5": MEAN}
 def beside(table: PublishedTable, chapter: Chapter, *, other_data: bool) -> Table | None:
     """Published and measured cells of the same rows and, unless it is `other_data`, sets.
 
-    Measured ones have the claim's unit and digits. None if there is nothing to lay beside.
+    Of several backbones the run's own is shown, if it is among them. Measured cells have the
+    claim's unit and digits. None if there is nothing to lay beside.
     """
     board = chapter.numbers.board
     columns = [
@@ -27,7 +28,8 @@ def beside(table: PublishedTable, chapter: Chapter, *, other_data: bool) -> Tabl
         if (place := _place(column, board, other_data)) and _board(chapter, column) is not None
     ]
     groups = []
-    for group in table.groups:
+    same = [group for group in table.groups if MODELS[group.backbone] == board.model]
+    for group in same or table.groups:
         lines = [
             _beside_line(row, columns, chapter)
             for row in group.rows

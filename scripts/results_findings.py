@@ -139,7 +139,8 @@ def _ahead(n: Numbers) -> str:
             f"{calibrated} of OSE with calibrated ends"
         )
     return (
-        f"VRF is ahead on both bases, and calibration alone does not explain it: {'; '.join(said)}."
+        "In the mean VRF is ahead on both bases (the standings say what is beyond doubt), and "
+        f"calibration alone does not explain it: {'; '.join(said)}."
     )
 
 

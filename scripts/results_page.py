@@ -9,6 +9,7 @@ of results/published/. Nothing is trained or measured, and no number is typed.
 
 from __future__ import annotations
 
+import html
 import json
 import shlex
 from collections import Counter
@@ -208,7 +209,7 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _folded(title: str, parts: Iterable[str]) -> str:
-    summary = f"<details><summary>{escape(title)}</summary>"
+    summary = f"<details><summary>{html.escape(title)}</summary>"  # no Markdown in HTML
     return "\n\n".join((summary, *parts, "</details>"))
 
 
@@ -224,7 +225,7 @@ def _beside(run: Run, chapter: Chapter) -> Iterator[str]:
             "Other data, another model: to be read for which rows gain and lose, not for a "
             "reproduction. "
             if other_data
-            else "The same data sets; what else differs, the ledger says. "
+            else "The same data sets; models are named above, and the ledger says what else differs. "
         )
         source = f"Published: [{escape(table.title)}](published/README.md#{name})."
         if other_data:
