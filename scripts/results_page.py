@@ -225,7 +225,7 @@ def _beside(run: Run, chapter: Chapter) -> Iterator[str]:
             "Other data, another model: to be read for which rows gain and lose, not for a "
             "reproduction. "
             if other_data
-            else "The same data sets; models are named above, and the ledger says what else differs. "
+            else "The same data sets, models as named; the ledger says what else differs. "
         )
         source = f"Published: [{escape(table.title)}](published/README.md#{name})."
         if other_data:
