@@ -106,7 +106,10 @@ def _inspector(data: Path | None, cache: Path | None) -> Inspector:
     root = data_dir(data)
     if root is None:
         raise InputError("no data folder: set --data DIR or $BENCH_DATA")
-    return Inspector(DataFolder(root, cache_dir(cache)))
+    folder = DataFolder(root, cache_dir(cache))
+    for note in folder.notes:
+        say(f"{root}: {note}", sys.stderr)
+    return Inspector(folder)
 
 
 def _table(findings: list[Finding]) -> None:

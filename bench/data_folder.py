@@ -52,7 +52,10 @@ class DataFolder:
         right, tried = [], []
         for place in card.layout.folders[part]:
             path = self.root / place.path
-            reason = "not there" if not path.exists() else "" if fits is None else fits(path)
+            try:
+                reason = "not there" if not path.exists() else "" if fits is None else fits(path)
+            except OSError as error:
+                reason = f"cannot be read: {error.strerror}"
             if reason:
                 tried.append(f"{path} ({reason})")
             else:

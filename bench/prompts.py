@@ -89,9 +89,10 @@ def _named(found: Any, name: str) -> list[Any]:
 
 
 def _of_python(text: str, name: str) -> list[Any]:
+    tree = ast.parse(text)
     lists = {
         statement.targets[0].id: statement.value.elts
-        for statement in ast.parse(text).body
+        for statement in tree.body
         if isinstance(statement, ast.Assign)
         and isinstance(statement.targets[0], ast.Name)
         and isinstance(statement.value, ast.List)
@@ -101,8 +102,23 @@ def _of_python(text: str, name: str) -> list[Any]:
         raise InputError(f"no list of templates: expected {key} = ['a photo of a {{}}.']")
     if len(lists) != 1 and key not in lists:
         raise unknown("list of templates", key, lists)
-    nodes = lists[key] if key in lists else next(iter(lists.values()))
+    chosen = key if key in lists else next(iter(lists))
+    _refuse_changes(tree, chosen)
+    nodes = lists[chosen]
     return [_of_node(node) for node in nodes]
+
+
+def _refuse_changes(tree: ast.Module, name: str) -> None:
+    """Raise InputError if a file does more with a list than to make it once: += would be lost."""
+    made = False
+    for statement in tree.body:
+        makes = isinstance(statement, ast.Assign) and any(
+            isinstance(target, ast.Name) and target.id == name for target in statement.targets
+        )
+        named = any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(statement))
+        if named and ((makes and made) or not isinstance(statement, ast.Assign)):
+            raise InputError(f"line {statement.lineno}: {name} is changed after it was made")
+        made |= makes
 
 
 def _of_node(node: ast.expr) -> str:

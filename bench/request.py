@@ -124,7 +124,8 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
 
 def _prompted(suite: Suite, path: Path) -> Suite:
     """The suite with the templates of a file in place of its own. InputError if it is none."""
-    task = replace(suite.task, templates=prompts.read(path, suite.task.name))
+    name = suite.task.name.partition("=")[0]  # of dtd=3, a partition
+    task = replace(suite.task, templates=prompts.read(path, name))
     said = f"{len(task.templates)} templates of {path.name} (SHA-256 {prompts.digest(path)[:8]}...)"
     own = f"; without --templates: {suite.prompts}" if suite.prompts else ""
     return replace(suite, task=task, prompts=f"{said}{own}")

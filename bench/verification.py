@@ -45,6 +45,7 @@ class Finding:
     splits : {split: what is there}, such as ``50,000 images``.
     problems : what is wrong or lacking, file by file where that is known.
     unchecked : why images could not be counted; empty if they were.
+    lacking : parts of it that lie nowhere, though a suite would use them.
     notes : what else is to be said.
     """
 
@@ -53,16 +54,19 @@ class Finding:
     splits: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     unchecked: str = ""
+    lacking: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
-        """In a word or two: ``complete``, ``incomplete``, ``not checked``, ``not found``."""
+        """In a few words: ``complete``, ``partly there``, ``not checked``, ``not found``, ..."""
         if self.problems:
             return "incomplete or altered"
         if not self.places and not self.splits:
             return "not found"
-        return "not checked" if self.unchecked else "complete"
+        if self.unchecked:
+            return "not checked"
+        return f"partly there, without {', '.join(self.lacking)}" if self.lacking else "complete"
 
 
 @dataclass(frozen=True)
@@ -84,21 +88,24 @@ class Inspector:
                 self._opened[name] = error
         return self._opened[name]
 
-    def splits(self, card: SetCard) -> tuple[list[Split], list[InputError]]:
+    def splits(self, card: SetCard) -> tuple[list[Split], list[str]]:
         """The set's splits as its suites have them, and why some of these could not be opened."""
         found: dict[str, Split] = {}
-        errors = []
+        errors: list[str] = []
         for name in card.suites:
             suite = self._suite(name)
             if isinstance(suite, InputError):
-                errors.append(suite)
+                errors.append(str(suite))
                 continue
             task = suite.task
             shifts = (shift.split for shift in suite.shifts)
             for split in (task.train, task.selection, suite.test, *shifts):
                 if split.of is not None and split.of[0] == card.name:
                     found.setdefault(split.of[1], split)
-        return list(found.values()), errors
+                elif split.absent and card.shift_of is None and card.needs is None:
+                    errors.append(_reason(split))
+            errors += [why for why in suite.lacking.values() if why.startswith(f"{card.title},")]
+        return list(found.values()), list(dict.fromkeys(errors))
 
     def status(self, name: str) -> Finding:
         """What is found of a set and how many images its splits have."""
@@ -115,12 +122,17 @@ class Inspector:
             return Finding(name, problems=tuple(problems))
         splits, errors = self.splits(card)
         problems += [split.fault for split in splits if split.fault]
-        others = [str(error) for error in errors if isinstance(error, NotFound)]
-        if not splits:
-            problems += [str(e) for e in errors if not isinstance(e, NotFound)]
+        # What is said of this set's own folders, or of it by name, is its fault; the rest is not.
+        lacking = tuple(part for part in card.layout.folders if part not in places)
+        for why in errors:
+            of_part = any(why.startswith(f"{card.title}, {part}") for part in lacking)
+            own = any(str(place) in why for place in places.values())
+            if (own or why.startswith(card.title)) and not (of_part and splits):
+                problems.append(why)
         counts = {split.of[1]: f"{split.size:,} images" for split in splits if split.of}
-        unchecked = "" if splits else "; ".join(others) or "no suite uses it"
-        return Finding(name, places, counts, tuple(dict.fromkeys(problems)), unchecked)
+        unchecked = "" if splits else "; ".join(errors) or "no suite uses it"
+        gone = tuple(part for part in lacking if any(part in why for why in errors))
+        return Finding(name, places, counts, tuple(dict.fromkeys(problems)), unchecked, gone)
 
     def verify(self, name: str, progress: Callable[[int], None] = lambda count: None) -> Finding:
         """`status`, and every file of the set decoded and compared with the list of hashes.
@@ -142,9 +154,13 @@ class Inspector:
         if known is not None:
             problems += _compared(known, now)
         note = f"{len(now):,} files are as recorded in {path}"
-        if known is None and now and not problems:
+        if known is None and found.state != "complete":
+            note = f"no hashes recorded: it is {found.state}"
+        elif known is None and now and not problems:
             write_manifest(path, now)
-            note = f"hashes of {len(now):,} files recorded in {path}"
+            note = (
+                f"hashes of {len(now):,} files recorded in {path}; labels can be told from now on"
+            )
         return replace(
             found,
             problems=tuple(dict.fromkeys(problems)),
@@ -214,8 +230,12 @@ def _relative(folder: DataFolder, path: Path) -> str:
 
 def _read(place: Path, progress: Callable[[int], None]) -> tuple[list[str], dict[str, str]]:
     """What is wrong with the files below a folder, and the hashes of all that can be read."""
-    files = sorted(_files(place))
-    problems, hashes = [], {}
+    problems: list[str] = []
+    hashes: dict[str, str] = {}
+    try:
+        files = sorted(_files(place))
+    except OSError as error:
+        return [f"unreadable: {error.filename}: {error.strerror}"], {}
 
     def one(file: str) -> tuple[str, str]:
         mark, reason = _file(place / file)
@@ -243,6 +263,15 @@ def _files(root: Path, folder: str = "") -> Iterator[str]:
                 yield from _files(root, name)
             else:
                 yield name
+
+
+def _reason(split: Split) -> str:
+    """Why a split is absent."""
+    try:
+        split.load()
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _is_strange(file: str) -> bool:

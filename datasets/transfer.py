@@ -314,7 +314,7 @@ class StanfordCars:
             whole += splits["selection"].size
         if not train.absent:
             fault = folder.counted(replace(train, size=whole), "stanford-cars", "train").fault
-            splits["train"] = replace(train, fault=fault)
+            splits["train"] = replace(train, fault=fault, of=("stanford-cars", "train"))
         return _suite(
             folder, "cars", "stanford-cars", map(_spaced, folders), splits, "of the folders",
             self.defaults,

@@ -144,3 +144,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("a {} \u00e9".encode("latin-1"))
     with pytest.raises(InputError, match="cannot read templates"):
         read(tmp_path / "latin.txt", "pets")
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["x_template += [lambda c: f'{c}!']", "x_template.append('a {}')", "x_template = ['one {}']",
+     "if True:\n    x_template = ['a {}']"],
+)  # fmt: skip
+def test_a_list_that_is_changed_later_is_refused(more: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.py"
+    path.write_text(f"x_template = ['a photo of {{}}.']\n{more}\n")
+    with pytest.raises(InputError, match=r"line 2: x_template is changed"):
+        read(path, "x")
+    path.write_text("x_template = ['a photo of {}.']\nalias = {'x': x_template}\n")
+    assert read(path, "x") == ("a photo of {}.",)

@@ -219,7 +219,7 @@ def test_the_commands(data: Callable[[str], Path], tmp_path: Path) -> None:
     assert status.code == 0
     assert len([line for line in status.out.splitlines() if " complete " in line]) == len(cards())
     whole = bench("data", "verify", "imagenet-a", *place)
-    assert (whole.code, whole.err) == (0, "")
+    assert (whole.code, whole.err) == (0, f"{root}: synthetic data\n")
     assert "imagenet-a: complete; test 200 images; 201 files are as recorded in" in whole.out
     (gone,) = missing(root / "imagenet-a")
     damaged = bench("data", "verify", "imagenet-a", *place, "--json")
@@ -250,3 +250,41 @@ def test_an_incomplete_set_is_refused_or_marked(data: Callable[[str], Path]) -> 
     assert all("incomplete data" in line for line in records)
     for name in ("report.md", "report.html"):
         assert "incomplete data" in (root.parent / "out" / name).read_text()
+
+
+def test_a_split_that_is_gone_is_not_overlooked(data: Callable[[str], Path]) -> None:
+    root = data("dtd")
+    (root / "dtd" / "dtd" / "labels" / "val1.txt").unlink()
+    found = verified(root, "dtd")
+    assert found.state == "incomplete or altered"
+    assert any("val1.txt" in problem for problem in found.problems)
+    assert not (root / MANIFESTS / "dtd.sha256").exists()
+
+
+def test_a_part_that_lies_nowhere_makes_a_set_partly_there(data: Callable[[str], Path]) -> None:
+    root = data("imagenet")
+    shutil.rmtree(root / "imagenet" / "train")
+    found = verified(root, "imagenet")
+    assert (found.state, found.problems) == ("partly there, without train", ())
+    assert not (root / MANIFESTS / "imagenet.sha256").exists()
+
+
+def test_a_set_that_cannot_be_counted_is_not_recorded(data: Callable[[str], Path]) -> None:
+    root = data("objectnet-1.0")
+    shutil.rmtree(root / "objectnet-1.0" / "mappings")
+    (root / MANIFESTS / "objectnet.sha256").unlink()
+    found = verified(root, "objectnet")
+    assert found.state != "complete"
+    assert any("mappings" in problem for problem in (*found.problems, found.unchecked))
+    assert not (root / MANIFESTS / "objectnet.sha256").exists()
+
+
+def test_a_broken_member_is_no_fault_of_the_others(data: Callable[[str], Path]) -> None:
+    root = data("stl10_binary")
+    path = root / "stl10_binary" / "test_X.bin"
+    path.write_bytes(path.read_bytes()[:1000])
+    inspector = Inspector(DataFolder(root, root.parent / "cache"))
+    assert inspector.status("stl-10").state == "incomplete or altered"
+    other = inspector.status("cifar-10.1")
+    assert (other.state, other.problems) == ("not checked", ())
+    assert "test_X.bin" in other.unchecked
