@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.board import ID
 from bench.errors import InputError
-from bench.leaderboard import ID
 
 LEAST = 3
 """Baselines below which no line is drawn."""

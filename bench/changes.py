@@ -20,8 +20,8 @@ from typing import Literal
 import numpy as np
 
 from bench.agreement import conflict, row_name
+from bench.board import ID, MEAN, OWN_SCALES, SCALES, Key, Scale, Seed, key_of
 from bench.errors import InputError
-from bench.leaderboard import ID, MEAN, OWN_SCALES, SCALES, Key, Scale, Seed, key_of
 from bench.metrics import ACCURACY
 from bench.ranking import holm
 from bench.records import Record

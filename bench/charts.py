@@ -10,7 +10,7 @@ from typing import Any
 
 from bench import sample_charts
 from bench.baselines import Baseline
-from bench.leaderboard import ID, Board
+from bench.board import ID, Board
 from bench.measured import Measured
 from bench.pooling import POOLED
 from bench.records import Record

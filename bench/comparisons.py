@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.leaderboard import ID, Board, Key, Row, Seed, key_of
+from bench.board import ID, Board, Key, Name, Row, Seed, key_of
 from bench.metrics import ACCURACY
 from bench.ranking import rank
 from bench.samples import SampleOutputs
-from bench.standings import Name, comparable
+from bench.standings import comparable
 from bench.stats import Interval, Outcomes, difference, exact, mean
 
 ZERO_SHOT: Name = ("zero-shot", None)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import tables
-from bench.leaderboard import PENDING, UNRECORDED, Board
+from bench.board import PENDING, UNRECORDED, Board
 from bench.tables import Item
 
 T = TypeVar("T")

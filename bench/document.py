@@ -13,9 +13,9 @@ from typing import Any
 
 from bench import forms, tables
 from bench.baselines import Baseline
+from bench.board import ID, Board, Seed, key_of
 from bench.charts import charts
 from bench.comparisons import kept
-from bench.leaderboard import ID, Board, Seed, key_of
 from bench.ledger_table import of_a_run
 from bench.measured import Measured, measured
 from bench.metrics import ACCURACY

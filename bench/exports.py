@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench.board import MEAN, Board, Row
 from bench.document import Chapter, Document
-from bench.leaderboard import MEAN, Board, Row
 from bench.tables import Item, Line, Table, printable
 
 CELL_FIELDS = (

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bench.agreement import row_name
-from bench.leaderboard import SCALES, Board, Key, Row, boards
+from bench.board import SCALES, Board, Key, Row
+from bench.leaderboard import boards
 from bench.presets import Line as Wanted
 from bench.presets import Preset
 from bench.records import Missing, Record

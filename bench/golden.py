@@ -16,8 +16,8 @@ from typing import Literal
 
 import pydantic
 
+from bench.board import KINDS, Kind
 from bench.errors import InputError, unknown
-from bench.leaderboard import KINDS, Kind
 from bench.metrics import ACCURACIES
 from bench.records import Record
 from bench.verdicts import Verdict

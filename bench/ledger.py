@@ -40,9 +40,9 @@ from statistics import NormalDist, fmean, stdev
 from typing import Literal
 
 from bench import agreement
+from bench.board import KINDS, Key, Seed, key_of
 from bench.cards import UNKNOWN, cards
 from bench.errors import InputError
-from bench.leaderboard import KINDS, Key, Seed, key_of
 from bench.published import MEANS, MODELS, PLACES, Claim, Place, PublishedTable
 from bench.records import Missing, Record
 from bench.records import Place as Where

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from bench.leaderboard import Board
+from bench.board import Board
 from bench.ledger import Entry, count, ledger
 from bench.published import MODELS, PLACES, Claim, PublishedTable, tables
 from bench.records import Missing, Record

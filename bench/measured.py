@@ -6,19 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bench.board import KINDS, OWN_SCALES, SCALES, Board, Curve, Key, Kind, key_of
 from bench.comparisons import Comparison, Kept, comparison
-from bench.leaderboard import (
-    KINDS,
-    OWN_SCALES,
-    SCALES,
-    Board,
-    Curve,
-    Key,
-    Kind,
-    boards,
-    curves,
-    key_of,
-)
+from bench.leaderboard import boards, curves
 from bench.records import Missing, Record
 
 

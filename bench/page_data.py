@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from bench.board import ID, Board, Name, Row, Scale
 from bench.comparisons import LEVELS, Comparison, RowSamples
-from bench.leaderboard import ID, Board, Row, Scale
 from bench.measured import Measured
 from bench.records import Record
 from bench.remake import command
-from bench.standings import Name
 from bench.tables import full_name, row_key
 
 ALPHABET = np.frombuffer(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.board import Board, Row, Scale
 from bench.comparisons import ZERO_SHOT, Column, Comparison
-from bench.leaderboard import Board, Row, Scale
 from bench.stats import Interval
 from bench.tables import DASH, Item, Line, Table, full_name, row_key
 

@@ -23,9 +23,9 @@ import numpy as np
 
 from bench import report, samples
 from bench.agreement import row_name
+from bench.board import KINDS
 from bench.config import RunConfig, load
 from bench.errors import DataError, InputError
-from bench.leaderboard import KINDS
 from bench.oracle import oracles
 from bench.paths import write_atomic
 from bench.plan import FeaturesItem, Plan, WeightsItem

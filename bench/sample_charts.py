@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.board import Board, Row
 from bench.comparisons import BINS, ZERO_SHOT, Comparison, reliability
-from bench.leaderboard import Board, Row
 from bench.measured import Measured
 from bench.rank_table import interval_text
 from bench.tables import Table, full_name

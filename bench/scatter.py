@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from bench.baselines import Baseline, Line, fitted
-from bench.leaderboard import ID, Board, Curve, Row
+from bench.board import ID, Board, Curve, Row
 from bench.measured import Measured
 from bench.tables import Table, full_name
 from bench.vega import (

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import report, samples
+from bench.board import PENDING
 from bench.config import RunConfig
 from bench.counting import Counts, counts
 from bench.errors import InputError
 from bench.keys import key_of
-from bench.leaderboard import PENDING
 from bench.models import EMBEDDED
 from bench.oracle import oracles
 from bench.paths import cache_dir, check_writable, write_atomic

@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from bench import agreement
+from bench.board import ID, KINDS, Key, key_of
 from bench.corruptions import SEVERITIES
 from bench.errors import InputError
-from bench.leaderboard import ID, KINDS, Key, key_of
 from bench.records import Missing, Record
 
 P = TypeVar("P", Record, Missing)

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.board import ID, Board, Name, Row, Seed, key_of
 from bench.errors import InputError
-from bench.leaderboard import ID, Board, Row, Seed, key_of
 from bench.metrics import ACCURACY
 from bench.ranking import Ranking, rank
 from bench.samples import SampleOutputs
 from bench.stats import Outcomes
-
-Name = tuple[str, str | None]
-"""A row's method and base."""
 
 
 def comparable(board: Board) -> tuple[Row, ...]:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any, Literal, TypeVar
 
-from bench.keys import canonical
-from bench.leaderboard import (
+from bench.board import (
     ID,
     MARKS,
     OWN_SCALES,
@@ -27,6 +26,7 @@ from bench.leaderboard import (
     Row,
     Seed,
 )
+from bench.keys import canonical
 from bench.protocol import CLEAN
 from bench.records import Record, Role
 

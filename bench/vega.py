@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.leaderboard import Board, Row
+from bench.board import Board, Row
 from bench.tables import DASH, Item, Line, Table, full_name
 
 Spec = dict[str, Any]

@@ -12,8 +12,9 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from bench import records, tables
+from bench.board import Board
 from bench.errors import BenchError, InputError
-from bench.leaderboard import Board, boards
+from bench.leaderboard import boards
 from bench.paths import write_atomic
 from bench.tables import Item, Line, Table
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from bench.board import ID, MEAN, Board, Row
 from bench.document import Chapter
-from bench.leaderboard import ID, MEAN, Board, Row
 from bench.published import MODELS, PLACES, Column, PublishedTable
 from bench.published import Row as PublishedRow
 from bench.tables import DASH, Item, Kind, Line, Table

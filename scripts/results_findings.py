@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench.leaderboard import Cell, Curve
+from bench.board import Cell, Curve
 from bench.measured import Measured
 from bench.pooling import POOLED
 from bench.published import find

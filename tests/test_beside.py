@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from bench.board import Board
 from bench.errors import InputError
-from bench.leaderboard import Board, boards, curves
+from bench.leaderboard import boards, curves
 from bench.oracle import oracles
 from bench.records import Record, to_lines
 

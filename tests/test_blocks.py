@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from bench import console, document, report, tables
+from bench.board import Board
 from bench.keys import canonical
-from bench.leaderboard import Board, boards
+from bench.leaderboard import boards
 from bench.protocol import CLEAN, OFFICIAL, Protocol, protocol
 from bench.records import Record
 from bench.tables import Table

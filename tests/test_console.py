@@ -16,7 +16,8 @@ import pytest
 from rich.console import Console
 
 from bench import console
-from bench.leaderboard import PENDING, Board, boards
+from bench.board import PENDING, Board
+from bench.leaderboard import boards
 from bench.records import Missing, Record, to_lines
 
 SHIFTS = ("v2", "sketch", "rendition", "adversarial", "objectnet")

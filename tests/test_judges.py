@@ -12,10 +12,11 @@ import pytest
 from commands import SMALL, Finished
 
 from bench import document, exports, report
+from bench.board import MEAN
 from bench.config import RunConfig
 from bench.dataset import Shift
 from bench.errors import InputError
-from bench.leaderboard import MEAN, boards, curves
+from bench.leaderboard import boards, curves
 from bench.metrics import METRICS, OWN, averageable, own
 from bench.oracle import oracles
 from bench.plan import CellItem, FitItem, plan

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.board import MEAN, PENDING, SCALES, Board, Row
 from bench.errors import InputError
-from bench.leaderboard import MEAN, PENDING, SCALES, Board, Row, boards, curves
+from bench.leaderboard import boards, curves
 from bench.records import Missing, Record
 
 SHIFTS = ("v2", "sketch", "a", "r", "objectnet")

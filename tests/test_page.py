@@ -11,8 +11,8 @@ import pytest
 from browser import METHODS, SMALL_SETS, opened, run_of_chance
 
 from bench import report
+from bench.board import SCALES
 from bench.comparisons import ZERO_SHOT
-from bench.leaderboard import SCALES
 from bench.rank_table import ranks_text
 from bench.ranking import rank
 from bench.records import Missing, Record
