@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import click
 from bench import __version__, cli_data
 from bench.cli_check import check_command
 from bench.cli_compare import compare_command
+from bench.cli_options import CACHE, DATA, DEBUG, HELP, JSON, PATH, option, run_options
 from bench.errors import BenchError, CellError, InputError, one_line
 from bench.processes import is_first_process
 from bench.streams import say
@@ -22,95 +23,6 @@ from bench.streams import say
 if TYPE_CHECKING:
     from bench.run import Outcome
     from bench.session import Session
-
-HELP = {
-    "suite": "Suites, comma separated: names ('transfer' for the five transfer sets, dtd=3 for an "
-    "official partition), a suite file (my.yaml), or 'available' for all "
-    "whose data is found (mini if there is none); NAME+corruptions has the ID test images "
-    "corrupted as its shifts, NAME+corruptions=3 those of severity 3. [default: mini]",
-    "table": "The rows of a paper's table, shown in its form: vrf-table1 or carot-slides; in place "
-    "of --methods.",
-    "methods": "Methods, comma separated, such as vrf,wise-ft or vrf:e2e-ft, or 'all'. Their "
-    "bases and zero-shot are included. [default: wise-ft,ose,vrf]",
-    "shifts": "Shifts, comma separated, or 'all'. [default: all]",
-    "model": "open_clip model name, or 'tiny'. [default: the suite's]",
-    "pretrained": "Pretrained tag (downloads) or checkpoint file. [default: the suite's]",
-    "imported": "Zero-shot and e2e-ft are those of this `bench import`; the rest is trained.",
-    "seeds": "Seeds of the trainings, comma separated. [default: 0]",
-    "data": "Folder with the data sets; also $BENCH_DATA.",
-    "device": "auto, cpu, cuda, cuda:1, mps. [default: auto]",
-    "precision": "Of trainings and forwards. [default: fp32]",
-    "train-batch-size": "Batch size of all trainings; changes results. [default: each method's]",
-    "eval-batch-size": "Images per forward; does not change results. [default: 256]",
-    "workers": "Processes that decode images. [default: 0 on a CPU, up to 8 on a GPU]",
-    "allow-incomplete": "Also run on incomplete data; every number is marked.",
-    "limit": "At most N samples of every split; the result is marked not reportable.",
-    "shots": "Train on N samples of each class.",
-    "templates": "Prompts in place of the suite's: a text file with one a line, {} for the class "
-    "name, or a .json or .py file as official codes have them.",
-    "protocol": "clean, or official: what the papers' codes do, leaks included. Change a field of "
-    "it with --set protocol.FIELD=VALUE. [default: clean]",
-    "select": "How alpha, a, b are chosen: within-1pt or max-val. [default: the protocol's]",
-    "controls": "Also the rows that check VRF's claims, and the best alpha in hindsight.",
-    "curves": "Also evaluate every alpha on the shifts. [default: on for mini]",
-    "set": "Any hyper-parameter; 'bench show METHOD' lists them. Repeatable.",
-    "out": "Output folder. [default: results/runs/SUITE-HASH]",
-    "cache-dir": "Where computed things are kept; also $BENCH_CACHE.",
-    "config": "A YAML file with these options; the command line wins.",
-    "format": "Comma separated: md, html, tex, csv, json; svg or png: every figure as a file.",
-    "baselines": "Models to draw a line of effective robustness through: a CSV file with the "
-    "columns model, source, id and the shifts' names, accuracies in percent.",
-    "json": "Print the result as JSON.",
-    "debug": "Show tracebacks and debug messages.",
-}
-PATH = click.Path(path_type=Path)
-JSON = click.option("--json", "as_json", is_flag=True, help=HELP["json"])
-DEBUG = click.option("--debug", is_flag=True, expose_value=False, help=HELP["debug"])
-
-
-def _option(name: str, metavar: str | None = None, **kind: Any) -> Callable[..., Any]:
-    return click.option(f"--{name}", metavar=metavar, help=HELP[name], **kind)
-
-
-RUN_OPTIONS = (
-    _option("suite", "NAMES"),
-    _option("table", "NAME"),
-    _option("methods", "NAMES"),
-    _option("shifts", "NAMES"),
-    _option("model", "NAME"),
-    _option("pretrained", "TAG|FILE"),
-    _option("imported", "NAME"),
-    _option("seeds", "LIST"),
-    _option("data", type=PATH),
-    _option("device", "NAME"),
-    _option("precision", "fp32|bf16"),
-    _option("train-batch-size", "N", type=int),
-    _option("eval-batch-size", "N", type=int),
-    _option("workers", "N", type=int),
-    _option("allow-incomplete", is_flag=True, default=None),
-    _option("limit", "N", type=int),
-    _option("shots", "N", type=int),
-    _option("templates", "FILE", type=PATH),
-    _option("protocol", "NAME"),
-    _option("select", "RULE"),
-    _option("controls", is_flag=True, default=None),
-    click.option("--curves/--no-curves", default=None, help=HELP["curves"]),
-    click.option(
-        "--set", "assignments", multiple=True, metavar="METHOD.PARAM=VALUE", help=HELP["set"]
-    ),
-    _option("out", type=PATH),
-    _option("cache-dir", type=PATH),
-    _option("config", "run.yaml", type=PATH),
-    JSON,
-    DEBUG,
-)
-
-
-def run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of ``bench run``."""
-    for option in reversed(RUN_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -162,15 +74,15 @@ def plan_command(as_json: bool, **options: Any) -> None:
     help="Post-hoc methods, comma separated, or 'all'. What was given is included. "
     "[default: ose,vrf on every base]",
 )
-@_option("shifts", "NAMES")
-@_option("protocol", "NAME")
-@_option("select", "RULE")
+@option("shifts", "NAMES")
+@option("protocol", "NAME")
+@option("select", "RULE")
 @click.option("--controls", is_flag=True, default=None, help=HELP["controls"])
 @click.option("--curves/--no-curves", default=None, help="Also evaluate every alpha on the shifts.")
 @click.option("--set", "assignments", multiple=True, metavar="METHOD.PARAM=VALUE", help=HELP["set"])
 @click.option("--seeds", hidden=True)
-@_option("out", type=PATH)
-@_option("cache-dir", type=PATH)
+@option("out", type=PATH)
+@CACHE
 @JSON
 @DEBUG
 def score_command(folder: Path, seeds: str | None, as_json: bool, **options: Any) -> None:
@@ -203,11 +115,11 @@ def score_command(folder: Path, seeds: str | None, as_json: bool, **options: Any
     is_flag=True,
     help="No image of the suite's selection split was trained on: protocol clean may choose there.",
 )
-@_option("model", "NAME")
-@_option("pretrained", "TAG|FILE")
-@_option("data", type=PATH)
-@_option("device", "NAME", default="auto")
-@_option("cache-dir", type=PATH)
+@option("model", "NAME")
+@option("pretrained", "TAG|FILE")
+@DATA
+@option("device", "NAME", default="auto")
+@CACHE
 @DEBUG
 def import_command(kind: str, cache_dir: Path | None, **options: Any) -> None:
     """Take over released classifiers: a pair of checkpoints of WiSE-FT's code.
@@ -226,7 +138,7 @@ def import_command(kind: str, cache_dir: Path | None, **options: Any) -> None:
     required=False,
     metavar="[methods|suites|shifts|sets|tables|published|metrics|rules|protocols]",
 )
-@click.option("--data", type=PATH, help=HELP["data"])
+@DATA
 @JSON
 @DEBUG
 def list_command(what: str | None, data: Path | None, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli_options import CACHE, DATA, DEBUG, JSON, JUNIT, PATH
 from bench.errors import DataError, InputError, RegressionError, one_line
 from bench.streams import say
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 PUBLISHED, GOLDEN = "published:", "golden:"
 LINES = 30
 """Differences that are printed at most."""
-PATH = click.Path(path_type=Path)
-JUNIT = click.option(
-    "--junit", type=PATH, metavar="FILE", help="Also write the result as JUnit's XML."
-)
 
 
 @click.command("check")
@@ -46,11 +43,11 @@ JUNIT = click.option(
     help="Largest difference from a published number that counts as reproduced, in points "
     "(percent). [default: by the size of each set and the deviation over seeds]",
 )
-@click.option("--data", type=PATH, help="Folder with the run's data sets; also $BENCH_DATA.")
-@click.option("--cache-dir", type=PATH, help="The run's stored outputs; also $BENCH_CACHE.")
+@DATA
+@CACHE
 @JUNIT
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+@JSON
+@DEBUG
 def check_command(
     runs: tuple[Path, ...],
     against: str | None,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.cli_check import JUNIT
+from bench.cli_options import DEBUG, JSON, JUNIT
 from bench.errors import DataError, InputError, RegressionError
 from bench.paths import write_atomic
 from bench.streams import say
@@ -39,8 +39,8 @@ RECORDS = "records.jsonl"
 )
 @click.option("--all", "everything", is_flag=True, help="Controls and watermarked rows gate, too.")
 @JUNIT
-@click.option("--json", "as_json", is_flag=True, help="Print every cell as JSON.")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
+@JSON
+@DEBUG
 def compare_command(
     old: str, new: str, tolerance: float, everything: bool, junit: Path | None, as_json: bool
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli_options import DATA, DEBUG, JSON
 from bench.cli_verify import status_command, synthetic_command, verify_command
 from bench.errors import BenchError, DataError, InputError, one_line
 from bench.streams import say
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
 
 NAMES = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 SUITE = click.option("--suite", "suites", is_flag=True, help="NAMEs are suites: all their sets.")
-DATA = click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Folder with the data sets; also $BENCH_DATA.",
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
 
 
 @click.group("data")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.cli_options import CACHE, DATA, DEBUG, JSON, PATH
 from bench.errors import DataError, InputError
 from bench.streams import say
 
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     from bench.verification import Finding, Inspector
 
 NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
-PATH = click.Path(path_type=Path)
-DATA = click.option("--data", type=PATH, help="Folder with the data sets; also $BENCH_DATA.")
-CACHE = click.option("--cache-dir", type=PATH, help="Where indexes are kept; also $BENCH_CACHE.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks.")
 
 
 @click.command("status")
