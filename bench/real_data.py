@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -10,6 +11,7 @@ from bench import prompts
 from bench.cards import SetCard, cards
 from bench.data_folder import DataFolder, NotFound
 from bench.dataset import Card, Shift, Split, Suite, Task, absent
+from bench.errors import InputError
 
 _STEPS = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "warmup": 0.1}
 _PROBE = {"lr": 3e-2, "epochs": 5, "batch_size": 64, "warmup": 0.1}
@@ -79,8 +81,9 @@ def real_suite(
 ) -> Suite:
     """The suite of a task, named like it.
 
-    Shifts whose data is not found are lacking. From synthetic copies it has the tiny backbone and
-    `SMOKE` in place of `defaults`, and their watermark.
+    Shifts whose data is not found are lacking; one whose data cannot be opened is there with that
+    as its fault, so that a run on it is refused and one on the others is not. From synthetic copies
+    it has the tiny backbone and `SMOKE` in place of `defaults`, and their watermark.
     """
     found, lacking = [], {}
     for name, make in shifts.items():
@@ -88,6 +91,9 @@ def real_suite(
             found.append(make())
         except NotFound as error:
             lacking[name] = str(error)
+        except InputError as error:
+            nothing = absent(f"{task.name}/{name}", str(error))
+            found.append(Shift(name, replace(nothing, fault=str(error))))
     synthetic = folder.synthetic is not None
     return Suite(
         name=task.name,

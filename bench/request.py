@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,10 +66,10 @@ def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
         return [suite]
     if name in ALIASES:
         return [suite for own in ALIASES[name] for suite in _find_plain(own, data, cache)]
-    return [_dataset(name).suite(data, cache)]
+    return [dataset_of(name).suite(data, cache)]
 
 
-def _dataset(name: str) -> Dataset:
+def dataset_of(name: str) -> Dataset:
     """The data set of a suite's name; ``NAME=3`` is its third partition, if it has any."""
     plain, sign, number = name.partition("=")
     found = find_dataset(plain)
@@ -81,6 +82,12 @@ def _dataset(name: str) -> Dataset:
     return found(partition=int(number))  # type: ignore[call-arg]
 
 
+def partitions(name: str) -> tuple[str, ...]:
+    """The names of a suite in all its partitions; its own alone if it has none."""
+    count = getattr(find_dataset(name), "partitions", 0)
+    return tuple(f"{name}={number}" for number in range(1, count + 1)) or (name,)
+
+
 def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     for method in suite.defaults:
         try:
@@ -90,6 +97,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     rules = protocol_of(config, suite)
     suite = of_shifts(suite, config)
     notes = [*suite.notes, *_faults(suite, config.allow_incomplete)]
+    suite = _readable(suite)
     suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
     imported = None if config.imported is None else _imported(config, suite, rules, cache)
     if config.templates is not None:
@@ -108,6 +116,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     else:
         identity = backbone_of(imported.zero_shot)
     rows = asked_rows(config, Settings(rules.parameters(), suite.defaults))
+    _needs_data(suite, rows)
     return Study(
         suite=suite,
         backbone=identity,
@@ -172,6 +181,21 @@ def _faults(suite: Suite, allowed: bool) -> list[str]:
             "then marked"
         )
     return [f"incomplete data: {fault}" for fault in suite.faults]
+
+
+def _readable(suite: Suite) -> Suite:
+    """The suite without the shifts of which nothing can be opened."""
+    broken = {s.name: s.split.fault for s in suite.shifts if s.split.absent}
+    shifts = tuple(s for s in suite.shifts if s.name not in broken)
+    return replace(suite, shifts=shifts, lacking={**suite.lacking, **broken})
+
+
+def _needs_data(suite: Suite, rows: Sequence[Row]) -> None:
+    """Raise InputError, before any work, if a row trains or chooses and the data is not there."""
+    if any(row.name != "zero-shot" for row in rows):
+        for split in (suite.task.train, suite.task.selection):
+            if split.absent:
+                split.load()
 
 
 def protocol_of(config: RunConfig, suite: Suite) -> Protocol:

@@ -27,7 +27,8 @@ from bench.integrity import check
 from bench.obtain import DOWNLOADS, find
 from bench.paths import write_atomic
 from bench.progress import Silent
-from bench.registry import find_dataset
+from bench.readers import FileImages
+from bench.request import dataset_of, partitions
 from bench.trees import SUFFIXES, forget
 
 MANIFESTS = "bench-manifests"
@@ -82,33 +83,25 @@ class Inspector:
     def _suite(self, name: str) -> Suite | InputError:
         if name not in self._opened:
             try:
-                found = find_dataset(name)().suite(self.folder.root, self.folder.cache)
-                self._opened[name] = found
+                self._opened[name] = dataset_of(name).suite(self.folder.root, self.folder.cache)
             except InputError as error:
                 self._opened[name] = error
         return self._opened[name]
 
-    def splits(self, card: SetCard) -> tuple[list[Split], list[str]]:
-        """The set's splits as its suites have them, and why some of these could not be opened."""
+    def splits(self, card: SetCard, whole: bool = False) -> tuple[list[Split], list[str]]:
+        """The set's splits as its suites have them, and why some of these could not be opened.
+
+        Of official partitions the first one's, or where `whole` all of them.
+        """
         found: dict[str, Split] = {}
         errors: list[str] = []
         for name in card.suites:
-            suite = self._suite(name)
-            if isinstance(suite, InputError):
-                errors.append(str(suite))
-                continue
-            task = suite.task
-            shifts = (shift.split for shift in suite.shifts)
-            for split in (task.train, task.selection, suite.test, *shifts):
-                if split.of is not None and split.of[0] == card.name:
-                    found.setdefault(split.of[1], split)
-                elif split.absent and card.shift_of is None and card.needs is None:
-                    errors.append(_reason(split))
-            errors += [why for why in suite.lacking.values() if why.startswith(f"{card.title},")]
+            for partition in partitions(name) if whole else (name,):
+                _gather(card, self._suite(partition), found, errors)
         return list(found.values()), list(dict.fromkeys(errors))
 
-    def status(self, name: str) -> Finding:
-        """What is found of a set and how many images its splits have."""
+    def status(self, name: str, whole: bool = False) -> Finding:
+        """What is found of a set and how many images its splits have; `whole` as in `splits`."""
         card = cards()[name]
         places, problems = {}, []
         for part in card.layout.folders:
@@ -120,7 +113,7 @@ class Inspector:
                 problems.append(str(error))
         if not places and card.needs is None:
             return Finding(name, problems=tuple(problems))
-        splits, errors = self.splits(card)
+        splits, errors = self.splits(card, whole)
         problems += [split.fault for split in splits if split.fault]
         # What is said of this set's own folders, or of it by name, is its fault; the rest is not.
         lacking = tuple(part for part in card.layout.folders if part not in places)
@@ -141,14 +134,16 @@ class Inspector:
         yet, it is written.
         """
         forget(self.folder.cache)
-        found = self.status(name)
+        found = self.status(name, whole=True)
         problems = list(found.problems)
         now: dict[str, str] = {}
         for place in {path.resolve(): path for path in found.places.values()}.values():
             wrong, hashes = _read(place, progress)
             problems += wrong
             now |= {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
-        problems += self._archives(cards()[name])
+        card = cards()[name]
+        problems += _strangers(card, self.splits(card)[0])
+        problems += self._archives(card)
         path = manifest_path(self.folder, name)
         known = read_manifest(path)
         if known is not None:
@@ -263,6 +258,46 @@ def _files(root: Path, folder: str = "") -> Iterator[str]:
                 yield from _files(root, name)
             else:
                 yield name
+
+
+def _gather(
+    card: SetCard, suite: Suite | InputError, found: dict[str, Split], errors: list[str]
+) -> None:
+    """Put what a suite has of a set into `found`, and why it has not more into `errors`.
+
+    A split that several partitions have is the one of them with a fault, if there is any.
+    """
+    if isinstance(suite, InputError):
+        errors.append(str(suite))
+        return
+    task = suite.task
+    shifts = [shift.split for shift in suite.shifts]
+    for split in (task.train, task.selection, suite.test, *shifts):
+        if split.of is not None and split.of[0] == card.name:
+            if split.of[1] not in found or split.fault:
+                found[split.of[1]] = split
+        elif split.absent and card.shift_of is None and card.needs is None and split not in shifts:
+            errors.append(_reason(split))
+    said = [*suite.lacking.values(), *(split.fault for split in shifts if split.absent)]
+    errors += [why for why in said if why.startswith(f"{card.title},") or _is_in(card, why)]
+
+
+def _is_in(card: SetCard, text: str) -> bool:
+    """Whether a text names one of the folders in which a set may lie."""
+    places = (place.path for folders in card.layout.folders.values() for place in folders)
+    return any(f"/{place}" in text for place in places)
+
+
+def _strangers(card: SetCard, splits: Sequence[Split]) -> Iterator[str]:
+    """Class folders beside those of a set whose folders are its classes, all of them."""
+    for split in splits:
+        images = split.load().images
+        if card.classes_total is None and isinstance(images, FileImages):
+            known = {name.partition("/")[0] for name in images.names}
+            if len(known) == card.classes:
+                there = {p.name for p in images.root.iterdir() if p.is_dir() and p.name[0] != "."}
+                for name in sorted(there - known):
+                    yield f"no class of it: {images.root / name}"
 
 
 def _reason(split: Split) -> str:

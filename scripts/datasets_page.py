@@ -59,10 +59,10 @@ of your own.
 - `verify` reads every file: images are decoded, and bytes compared with the hashes that the first
   faultless verification leaves in `bench-manifests/SET.sha256` (`sha256sum -c` reads them, too, in
   the data folder). Each missing, altered, unreadable or added file has a line, and the exit code is
-  4. Before there are hashes, only what counts and decoding show is found: no altered image that
-  still decodes, no swapped class folders (but of ImageNet's training images), no added ones.
-- FMoW's splits without a confirmed count are held to its own table; SUN397 and DTD are looked at as
-  far as partition 1 needs them.
+  4. Before there are hashes, only counts, classes and decoding are checked: an altered image that
+  still decodes is not found, nor are swapped class folders, but of ImageNet's training images.
+- FMoW's splits without a confirmed count are held to its own table. Of SUN397 and DTD `status`
+  looks at partition 1, `verify` at all ten.
 - A run on incomplete data is refused. With `--allow-incomplete` it goes on: its records, reports
   and tables say what was lacking, and nothing of it is ranked. A shift that is not there at all is
   left out and said to be; its suite is then partial, and not ranked either. Without training

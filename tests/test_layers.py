@@ -28,13 +28,14 @@ LAYERS = (
     {"study", "plan", "counting", "expense", "recording", "run", "request", "importing", "scoring",
      "verification"},
     # 4: output
-    {"agreement", "leaderboard", "severities", "tables", "forms", "standings", "comparisons",
-     "measured", "baselines", "vega", "scatter", "charts", "sample_charts", "rank_table", "remake",
-     "document", "drawing", "exports", "page", "page_data", "report", "console", "display",
-     "catalogue", "session", "recheck", "ledger", "ledger_table", "published_tables", "golden",
-     "changes"},
+    {"agreement", "board", "leaderboard", "severities", "tables", "forms", "standings",
+     "comparisons", "measured", "baselines", "vega", "scatter", "charts", "sample_charts",
+     "rank_table", "remake", "document", "drawing", "exports", "page", "page_data", "report",
+     "console", "display", "catalogue", "session", "recheck", "ledger", "ledger_table",
+     "published_tables", "golden", "changes"},
     # edge
-    {"cli", "cli_check", "cli_data", "cli_verify", "testing", "__main__", "cli_compare"},
+    {"cli", "cli_options", "cli_check", "cli_compare", "cli_data", "cli_verify", "testing",
+     "__main__"},
 )  # fmt: skip
 NO_TORCH = (
     {"leaderboard", "tables", "report", "console", "ledger", "ledger_table", "published_tables"},

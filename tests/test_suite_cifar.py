@@ -101,8 +101,8 @@ def test_names_of_labels_are_those_of_the_file(data: Path) -> None:
     swapped = {1: 2, 2: 1}
     assert contents(shift_of(data, "stl10")) == [(x, swapped.get(y, y)) for x, y in before]
     path.write_text("\n".join([*names[:-1], "frog"]))
-    with pytest.raises(InputError, match=r"class_names.txt: expected the classes airplane, bird"):
-        suite_of(data)
+    (fault,) = suite_of(data).faults
+    assert "class_names.txt: expected the classes airplane, bird" in fault
 
 
 @pytest.mark.parametrize("second", ["car", "automobile"])

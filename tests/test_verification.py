@@ -286,5 +286,47 @@ def test_a_broken_member_is_no_fault_of_the_others(data: Callable[[str], Path]) 
     inspector = Inspector(DataFolder(root, root.parent / "cache"))
     assert inspector.status("stl-10").state == "incomplete or altered"
     other = inspector.status("cifar-10.1")
-    assert (other.state, other.problems) == ("not checked", ())
-    assert "test_X.bin" in other.unchecked
+    assert (other.state, other.problems) == ("complete", ())
+
+
+def test_every_partition_is_verified(data: Callable[[str], Path]) -> None:
+    root = data("dtd")
+    (root / "dtd" / "dtd" / "labels" / "test7.txt").unlink()
+    assert Inspector(DataFolder(root, root.parent / "cache")).status("dtd").state == "complete"
+    assert any("test7.txt" in problem for problem in verified(root, "dtd").problems)
+
+
+@pytest.mark.parametrize("name", ["imagenet-r", "imagenet-a"])
+def test_an_added_class_is_found_without_hashes(name: str, data: Callable[[str], Path]) -> None:
+    root = data(name)
+    (root / MANIFESTS / f"{name}.sha256").unlink(missing_ok=True)
+    (added,) = extra_class(root / name)
+    (problem,) = verified(root, name).problems
+    assert problem == f"no class of it: {added.parent}"
+    assert not (root / MANIFESTS / f"{name}.sha256").exists()
+
+
+def test_a_broken_shift_is_refused_marked_or_not_asked_for(data: Callable[[str], Path]) -> None:
+    root = data("stl10_binary")
+    path = root / "stl10_binary" / "test_X.bin"
+    path.write_bytes(path.read_bytes()[:1000])
+    command = (
+        *("run", "--suite", "cifar10", "--data", root, "--methods", "zero-shot"),
+        *("--cache-dir", root.parent / "cache", "--out", root.parent / "out"),
+    )
+    refused = bench(*command)
+    assert (refused.code, "test_X.bin" in refused.err) == (4, True)
+    others = bench(*command, "--shifts", "10.1,10.2")
+    assert others.code == 0, others.err
+    assert "incomplete data" not in others.out
+    marked = bench(*command, "--allow-incomplete")
+    assert marked.code == 0, marked.err
+    assert "incomplete data" in marked.out and "partial: 2 of 3 shifts" in marked.out
+
+
+def test_what_cannot_be_trained_is_said_before_any_work(data: Callable[[str], Path]) -> None:
+    root = data("dtd")
+    (root / "dtd" / "dtd" / "labels" / "val1.txt").unlink()
+    planned = bench("plan", "--suite", "dtd", "--data", root, "--cache-dir", root.parent / "cache")
+    assert (planned.code, planned.out) == (2, "")
+    assert "val1.txt" in planned.err
