@@ -19,12 +19,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from bench.cards import SetCard, cards
+from bench.cards import Archive, SetCard, cards
 from bench.data_folder import DataFolder, NotFound
 from bench.dataset import Split, Suite
 from bench.errors import DataError, InputError, one_line
+from bench.imagenet_folders import read_devkit
 from bench.integrity import check
-from bench.obtain import DOWNLOADS, find
+from bench.obtain import DOWNLOADS, IMAGENET, find
 from bench.paths import write_atomic
 from bench.progress import Silent
 from bench.readers import FileImages
@@ -33,6 +34,8 @@ from bench.trees import SUFFIXES, forget
 
 MANIFESTS = "bench-manifests"
 """The folder of the lists of hashes, in the data folder."""
+TRUTH = "labels of val"
+"""What ImageNet's devkit holds, as its card calls it."""
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -142,8 +145,8 @@ class Inspector:
             problems += wrong
             now |= {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
         card = cards()[name]
-        problems += _strangers(card, self.splits(card)[0])
-        problems += self._archives(card)
+        splits, _ = self.splits(card)
+        problems += [*_strangers(card, splits), *self._packed(card, splits)]
         path = manifest_path(self.folder, name)
         known = read_manifest(path)
         if known is not None:
@@ -162,16 +165,23 @@ class Inspector:
             notes=(note,) if now and not problems else (),
         )
 
-    def _archives(self, card: SetCard) -> Iterator[str]:
-        """What is wrong with archives of the set that still lie in the data folder."""
+    def _archives(self, card: SetCard) -> Iterator[tuple[Archive, Path]]:
+        """Archives of the set that still lie in the data folder."""
         root = self.folder.root or Path()
         for archive in card.archives:
             for folder in (root / DOWNLOADS / card.name, root / card.name, root):
                 if (folder / archive.file).is_file():
-                    try:
-                        check(folder / archive.file, archive, Silent())
-                    except DataError as error:
-                        yield str(error)
+                    yield archive, folder / archive.file
+
+    def _packed(self, card: SetCard, splits: Sequence[Split]) -> Iterator[str]:
+        """What is wrong with the set's archives, and with what they say of its images."""
+        for archive, path in self._archives(card):
+            try:
+                check(path, archive, Silent())
+                if card.name == IMAGENET and archive.holds == TRUTH:
+                    yield from _mislabelled(splits, read_devkit(path).folders)
+            except DataError as error:
+                yield str(error)
 
 
 def named(names: Sequence[str]) -> tuple[str, ...]:
@@ -298,6 +308,17 @@ def _strangers(card: SetCard, splits: Sequence[Split]) -> Iterator[str]:
                 there = {p.name for p in images.root.iterdir() if p.is_dir() and p.name[0] != "."}
                 for name in sorted(there - known):
                     yield f"no class of it: {images.root / name}"
+
+
+def _mislabelled(splits: Sequence[Split], folders: Mapping[str, str]) -> Iterator[str]:
+    """Images of ImageNet's val that the devkit has in other folders: {file: WordNet id}."""
+    for split in splits:
+        images = split.load().images
+        if split.of == (IMAGENET, "val") and isinstance(images, FileImages):
+            for name in images.names:
+                folder, _, file = name.partition("/")
+                if folders.get(file, folder) != folder:
+                    yield f"in the folder of another class: {images.root / name}"
 
 
 def _reason(split: Split) -> str:

@@ -59,8 +59,9 @@ of your own.
 - `verify` reads every file: images are decoded, and bytes compared with the hashes that the first
   faultless verification leaves in `bench-manifests/SET.sha256` (`sha256sum -c` reads them, too, in
   the data folder). Each missing, altered, unreadable or added file has a line, and the exit code is
-  4. Before there are hashes, only counts, classes and decoding are checked: an altered image that
-  still decodes is not found, nor are swapped class folders, but of ImageNet's training images.
+  4. Before there are hashes, counts, classes and decoding are checked. An altered image that still
+  decodes is not found then, nor are swapped class folders: but of ImageNet's training images, whose
+  names say their class, and of val where the devkit lies in `bench-downloads/imagenet/`.
 - FMoW's splits without a confirmed count are held to its own table. Of SUN397 and DTD `status`
   looks at partition 1, `verify` at all ten.
 - A run on incomplete data is refused. With `--allow-incomplete` it goes on: its records, reports

@@ -13,6 +13,7 @@ from PIL import Image
 
 from bench.cards import cards
 from bench.data_folder import DataFolder
+from bench.imagenet_folders import Devkit
 from bench.verification import MANIFESTS, Finding, Inspector
 
 FOLDERS = {
@@ -162,6 +163,25 @@ def test_a_swapped_label_folder_of_imagenet_is_found_without_hashes(
     problems = verified(root, "imagenet").problems
     assert any("in the folder of another class" in problem for problem in problems)
     assert not (root / MANIFESTS / "imagenet.sha256").exists()
+
+
+def test_swapped_folders_of_val_are_found_by_the_devkit(
+    data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = data("imagenet")
+    val = root / "imagenet" / "val"
+    truth = {path.name: path.parent.name for path in images(val)}
+    archive = root / "bench-downloads" / "imagenet" / "ILSVRC2012_devkit_t12.tar.gz"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"")
+    monkeypatch.setattr("bench.verification.check", lambda *_: None)
+    monkeypatch.setattr("bench.verification.read_devkit", lambda path: Devkit((), truth))
+    assert verified(root, "imagenet").problems == ()
+    (root / MANIFESTS / "imagenet.sha256").unlink()
+    one, two = swapped(val)
+    problems = verified(root, "imagenet").problems
+    moved = [*images(one), *images(two)]
+    assert problems == tuple(f"in the folder of another class: {path}" for path in moved)
 
 
 def test_binary_files_are_compared_byte_by_byte(data: Callable[[str], Path]) -> None:
