@@ -31,7 +31,7 @@ LAYERS = (
     {"agreement", "board", "leaderboard", "severities", "tables", "forms", "standings",
      "comparisons", "measured", "baselines", "vega", "scatter", "charts", "sample_charts",
      "rank_table", "remake", "document", "drawing", "exports", "page", "page_data", "report",
-     "console", "display", "catalogue", "session", "recheck", "ledger", "ledger_table",
+     "console", "display", "catalogue", "finished", "session", "recheck", "ledger", "ledger_table",
      "published_tables", "golden", "changes"},
     # edge
     {"cli", "cli_options", "cli_check", "cli_compare", "cli_data", "cli_verify", "testing",
