@@ -117,7 +117,7 @@ class Column:
 
     @property
     def tied(self) -> frozenset[Name]:
-        """The rows that none is better than beyond doubt; empty if nothing is ranked."""
+        """The rows that none is significantly better than; empty if nothing is ranked."""
         return frozenset(name for name, (first, _) in self.ranks.items() if first == 1)
 
 

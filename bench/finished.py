@@ -42,6 +42,8 @@ class Finished:
         """
         found = [read_run(run) for run in self.runs]
         records = {r.model_dump_json(): r for each, _ in found for r in each}
+        if not records and not any(lacking for _, lacking in found):
+            raise InputError(f"{', '.join(map(str, self.runs))}: no records to report")
         return report.write(
             folder,
             records.values(),

@@ -12,9 +12,12 @@ from bench.comparisons import ZERO_SHOT, Column, Comparison
 from bench.stats import Interval
 from bench.tables import DASH, Item, Line, Table, full_name, row_key
 
+LEVEL = "5%, all pairs at once"
+"""What "significantly" means here: the probability of any false win is at most this."""
+
 
 def summary(board: Board, found: Comparison | None) -> str:
-    """In a sentence or two: what was compared, what is best, and whether that is beyond doubt."""
+    """In a sentence or two: what was compared, what is best, and of which others."""
     rows = [row for row in board.rows if row.role == "method" and row.complete]
     label, places = board.columns[-1], f"{len(board.over)} shifts" if board.over else "ID alone"
     said = f"{len(rows)} complete rows on {places}, protocol {board.protocol.partition(',')[0]}."
@@ -29,12 +32,14 @@ def summary(board: Board, found: Comparison | None) -> str:
     if column is None or not column.ranks:
         why = found.reason if found and found.reason else "no per-sample outcomes were kept"
         return f"{said} Whether that is more than noise is not known: {why}."
-    count = len(column.ranks)
-    worse = count - column.ranks[top.method, top.base][1]
+    others = len(column.ranks) - len(best)
+    worse = len(column.ranks) - column.ranks[top.method, top.base][1]
+    if not others:
+        return said
     if not worse:
-        return f"{said} None of the {count - 1} others is worse beyond doubt."
+        return f"{said} None of the others is significantly worse ({LEVEL})."
     verb = "is" if worse == 1 else "are"
-    return f"{said} Of the {count - 1} others {worse} {verb} worse beyond doubt."
+    return f"{said} Of the {others} others {worse} {verb} significantly worse ({LEVEL})."
 
 
 def rank_table(board: Board, found: Comparison) -> Table | None:
@@ -78,7 +83,7 @@ def _between(board: Board, row: Row, column: Column) -> Line:
     """A difference row: the paired difference of two rows of one base."""
     one, other = row.method.split(" - ")
     pair = column.differences.get(((one, row.base), (other, row.base)))
-    title = f"Δ {row.title}{f' on {row.base}' if row.base else ''}"
+    title = f"Δ {full_name(board, row)}"
     items = (title, DASH, DASH, *_difference(board.scale, pair), DASH)
     value = (items[0], items[3], items[4], DASH, DASH, DASH)
     return Line(tuple(map(Item, value)), "difference", row_key(row))

@@ -1,7 +1,7 @@
 """Ranks as far as the data can tell: which rows are better than which, with false wins controlled.
 
-A rank is a range: a row is at best behind those that are better beyond doubt, and at worst before
-those that are worse beyond doubt. Rows whose range begins at 1 are tied for the best.
+A rank is a range: a row is at best behind those that are significantly better, and at worst before
+those that are significantly worse. Rows whose range begins at 1 are tied for the best.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FALSE_WINS = 0.05
 
 @dataclass(frozen=True)
 class Ranking:
-    """`better` [m, m] says of each row and each other whether the first is better beyond doubt."""
+    """`better` [m, m] says of each row and each other whether the first is significantly better."""
 
     better: NDArray[np.bool_]
 
@@ -34,7 +34,7 @@ class Ranking:
 
     @property
     def best(self) -> tuple[int, ...]:
-        """The rows that none is better than beyond doubt: tied for the best."""
+        """The rows that none is significantly better than: tied for the best."""
         return tuple(int(row) for row in np.flatnonzero(~self.better.any(axis=0)))
 
 

@@ -46,7 +46,7 @@ UNRANKED: Mapping[Role, str] = {
 class Item:
     """A table cell: text, what follows it in small print, and the reasons of an absent value.
 
-    `tied` marks what no other row is better than beyond doubt.
+    `tied` marks what no other row is significantly better than.
     """
 
     text: str

@@ -108,7 +108,7 @@ def runs() -> tuple[Run, ...]:
         folder = path.parent
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         found.append(Run(folder.name, config, *read_run(folder), read_presets(folder)))
-    return tuple(sorted(found, key=lambda run: (len(run.presets), run.name)))
+    return tuple(sorted(found, key=lambda run: (len(run.presets), run.name != "mini", run.name)))
 
 
 def command(run: Run) -> str:

@@ -128,10 +128,12 @@ const stats = (() => {
     return sum / (count * (count - 1));
   }
 
-  function interval({ value, samples, seeds, freedom }, level = LEVEL) {
+  function interval({ value, samples, seeds, count, freedom }, level = LEVEL) {
     const tail = (1 - level) / 2;
     const t = freedom > 1e9 ? normalQuantile(tail) : tQuantile(tail, freedom);
-    const half = t * Math.sqrt(samples + seeds);
+    const half = count === 2
+      ? Math.sqrt(normalQuantile(tail) ** 2 * samples + tQuantile(tail, 1) ** 2 * seeds)
+      : t * Math.sqrt(samples + seeds);
     return [value - half, value + half];
   }
 
