@@ -217,7 +217,7 @@ def _said_of(
         )
     why = "no baseline models were given"
     if given:
-        why = "no baseline was measured on ID and all of these shifts"
+        why = "none of the given baselines has ID and all of these shifts"
     elif shipped(board.suite):
         why = (
             f"the baselines that come with bench are accuracies on all images of {board.suite}, "

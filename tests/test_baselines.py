@@ -179,7 +179,7 @@ def test_given_ones_stand_beside_shipped_ones_and_replace_those_of_their_name() 
     assert [s for m, s in found if m == "resnet50"] == ["measured anew"]
     assert ("mine", "me") in found and ("elsewhere", "me") not in found
     assert "; me; measured anew)" in figure.caption
-    assert "no baseline was measured on ID and all of these shifts" in (
+    assert "none of the given baselines has ID and all of these shifts" in (
         scatter(rows("s", IMAGENET), own[2:]).caption
     )
 
