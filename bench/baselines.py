@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from bench.board import ID
@@ -91,8 +91,8 @@ def usable(numbers: Measured, given: Iterable[Baseline]) -> tuple[Baseline, ...]
 def same_data(numbers: Measured) -> bool:
     """Whether rows are accuracies on all images of the suite that bench knows by this name.
 
-    The name alone does not say so: suite files and outputs have names of their own, and synthetic,
-    incomplete and limited data are watermarked.
+    The name alone does not say so, as authors of suite files and of outputs choose theirs freely.
+    Synthetic, incomplete and limited data are watermarked.
     """
     board = numbers.board
     places, expected = (ID, *board.over), images(board.suite)
@@ -121,7 +121,8 @@ def shipped(suite: str) -> tuple[Baseline, ...]:
     """The baselines that come with bench for a suite; none for most."""
     for file in files("bench.datasets").joinpath("baselines").iterdir():
         if file.name == f"{suite}.csv":
-            return read(Path(str(file)))
+            with as_file(file) as path:
+                return read(path)
     return ()
 
 
