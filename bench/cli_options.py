@@ -43,9 +43,8 @@ HELP = {
     "cache-dir": "Where computed things are kept; also $BENCH_CACHE.",
     "config": "A YAML file with these options; the command line wins.",
     "format": "Comma separated: md, html, tex, csv, json; svg or png: every figure as a file.",
-    "baselines": "Models to draw a line of effective robustness through, beside those that come "
-    "with bench: a CSV file with the columns model, source, id and the shifts' names, accuracies "
-    "in percent.",
+    "baselines": "Models to draw a line of effective robustness through: a CSV file with the "
+    "columns model, source, id and the shifts' names, accuracies in percent.",
     "json": "Print the result as JSON.",
     "debug": "Show tracebacks and debug messages.",
 }
