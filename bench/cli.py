@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,32 +182,20 @@ def report_command(
     runs: tuple[Path, ...], formats: str, out: Path | None, baselines: Path | None, show: bool
 ) -> None:
     """Write the report of one or more finished RUNS again, from their records alone."""
-    from bench import report
-    from bench.baselines import read as read_baselines
+    from bench import finished, report
     from bench.paths import check_writable
-    from bench.session import read_presets, read_run, read_samples
 
     if len(runs) > 1 and out is None:
         raise InputError("bench report of several runs needs --out FOLDER")
     asked = report.asked(f"{formats},html" if show else formats)
     target = check_writable(out or runs[0], "output folder")
-    folders = [read_run(run) for run in runs]
-    records = {r.model_dump_json(): r for found, _ in folders for r in found}
-    missing = [m for _, lacking in folders for m in lacking]
-    presets = dict.fromkeys(preset for run in runs for preset in read_presets(run))
-    written = report.write(
-        target,
-        records.values(),
-        missing,
-        tuple(presets),
-        asked,
-        samples=(one for run in runs for one in read_samples(run)),
-        baselines=() if baselines is None else read_baselines(baselines),
-    )
+    written = finished.rewrite(target, runs, baselines, asked)
     for path in written:
         say(str(path), sys.stdout)
     if show:
-        click.launch(str(next(path for path in written if path.suffix == ".html")))
+        page = next(path for path in written if path.suffix == ".html")
+        if not webbrowser.open(page.resolve().as_uri()):
+            say("no browser was found: open the page yourself", sys.stderr)
 
 
 cli.add_command(check_command)

@@ -207,8 +207,8 @@ def _against_published(
 
 def _read(run: Path) -> tuple[list[Record], list[Missing]]:
     """Records and missing cells of a run's folder, or of a file of records alone."""
+    from bench.finished import read_run
     from bench.records import read
-    from bench.session import read_run
 
     if run.name == "records.jsonl":
         return read_run(run.parent)

@@ -44,7 +44,8 @@ HELP = {
     "config": "A YAML file with these options; the command line wins.",
     "format": "Comma separated: md, html, tex, csv, json; svg or png: every figure as a file.",
     "baselines": "Models to draw a line of effective robustness through: a CSV file with the "
-    "columns model, source, id and the shifts' names, accuracies in percent.",
+    "columns model, source, id and the shifts' names, accuracies in percent. Kept as baselines.csv "
+    "beside the report. [default: the one that is there]",
     "json": "Print the result as JSON.",
     "debug": "Show tracebacks and debug messages.",
 }

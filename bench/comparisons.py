@@ -9,24 +9,30 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import judged
 from bench.board import ID, Board, Key, Name, Row, Seed, key_of
+from bench.ece_interval import Confidences, ece_interval
 from bench.metrics import ACCURACY
 from bench.ranking import rank
 from bench.samples import SampleOutputs
 from bench.standings import comparable
-from bench.stats import Interval, Outcomes, difference, exact, mean
+from bench.stats import Interval, Outcomes, Resampled, difference, exact, mcnemar, mean
 
 ZERO_SHOT: Name = ("zero-shot", None)
 BINS = 15
 """Of reliability diagrams, as of the ECE in protocol clean."""
 LEVELS = 240
 """Of confidences that are kept for a page: one byte each, and whole bins of 15."""
+
+
+SAME = 1e-4
+"""Largest difference of a recorded ECE from that of the samples that are kept, in 15 bins."""
 
 
 class Bins(NamedTuple):
@@ -42,6 +48,8 @@ class RowSamples:
     """What is kept of a row on one evaluation set for one seed, in little space.
 
     `bits` are `n` outcomes, packed; `levels` [n] confidences c as ceil(240 c), from 0 to 240.
+    `hits` are the outcomes in the metric the set is judged by; where that is no mean over samples,
+    `drawn` holds its value, and that of resamples of `units` of samples (`bench.judged`).
     """
 
     ids: str
@@ -49,6 +57,9 @@ class RowSamples:
     bits: bytes
     levels: NDArray[np.uint8]
     bins: Bins
+    hits: NDArray[np.bool_] | None
+    drawn: NDArray[np.float64] | None
+    units: int
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -64,21 +75,30 @@ Kept = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
 def kept(outputs: Iterable[SampleOutputs]) -> Mapping[Key, Kept]:
     """The samples of each leaderboard."""
     found: dict[Key, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
+    counts: dict[str, judged.Counts] = {}
     for one in outputs:
         record = one.record
         row = found.setdefault(key_of(record), {}).setdefault((record.method, record.base), {})
-        row.setdefault(record.shift, {})[record.seed] = _small(one)
+        row.setdefault(record.shift, {})[record.seed] = _small(one, counts)
     return found
 
 
-def _small(outputs: SampleOutputs) -> RowSamples:
+def _small(outputs: SampleOutputs, counts: dict[str, judged.Counts]) -> RowSamples:
+    """`counts` holds the resamples of sets that were met before."""
+    on, drawn = outputs.on, None
+    hits, units = judged.hits(outputs), judged.units(on)
+    if hits is None and units > 1:
+        if on.digest not in counts:
+            counts[on.digest] = judged.resamples(on)
+        drawn = judged.drawn(outputs, counts[on.digest])
     right, confidence = outputs.right, outputs.confidence
     levels = np.ceil(confidence * LEVELS).clip(0, LEVELS)
     bin_of = np.maximum(np.ceil(levels / (LEVELS // BINS)) - 1, 0).astype(np.int64)
     sums = (np.bincount(bin_of, weights=w, minlength=BINS) for w in (None, confidence, right))
     bins = Bins(*(np.asarray(found, dtype=np.float64) for found in sums))
     packed = np.packbits(right).tobytes()
-    return RowSamples(outputs.on.ids, len(right), packed, levels.astype(np.uint8), bins)
+    small = levels.astype(np.uint8)
+    return RowSamples(on.ids, len(right), packed, small, bins, hits, drawn, units)
 
 
 @dataclass(frozen=True)
@@ -86,12 +106,14 @@ class Column:
     """What is known of a column, by row: intervals, differences to zero-shot, possible ranks.
 
     `differences` are first minus second, (value, interval), both fractions: of every row to
-    zero-shot, and of the leaderboard's difference rows. `ranks` holds ranked rows alone.
+    zero-shot, and of the leaderboard's difference rows. `ranks` holds ranked rows alone. `mcnemar`
+    has the exact p-values of the same differences on one set, by seed.
     """
 
     intervals: Mapping[Name, Interval]
     differences: Mapping[tuple[Name, Name], tuple[float, Interval]]
     ranks: Mapping[Name, tuple[int, int]]
+    mcnemar: Mapping[tuple[Name, Name], tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def tied(self) -> frozenset[Name]:
@@ -101,14 +123,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A leaderboard's columns, in order; None for those without samples of accuracy.
+    """A leaderboard's columns, in order; None for those without samples of all their sets.
 
-    `sets` names the evaluation sets each column is made of; `reason` says why there are no ranks.
+    `sets` names the evaluation sets that each column is made of, as far as the outcomes on all of
+    them are those of samples; `reason` says why there are no ranks. `ece` holds, by row, intervals
+    of the ECE for each column.
     """
 
     columns: tuple[Column | None, ...]
     sets: tuple[tuple[str, ...], ...]
     reason: str = ""
+    ece: Mapping[Name, tuple[Interval | None, ...]] = field(default_factory=dict)
 
     @property
     def last(self) -> Column | None:
@@ -116,19 +141,31 @@ class Comparison:
         return self.columns[-1]
 
 
-def comparison(board: Board, samples: Kept) -> Comparison | None:
-    """What is known of a leaderboard's columns; None if no samples of it were kept."""
+def comparison(board: Board, samples: Kept, ece: Board | None = None) -> Comparison | None:
+    """What is known of a leaderboard's columns; None if no samples of it were kept.
+
+    `ece` is the same leaderboard in the ECE, for its intervals.
+    """
     if not samples:
         return None
-    groups = [_sets(label, samples) for label in (ID, *board.shifts)]
-    judged = [metric == ACCURACY.name for metric in board.metrics]
-    sets = [names if ok else () for names, ok in zip(groups, judged, strict=True)]
+    sets = _columns(board, samples)
+    judges = [{metric} for metric in board.metrics]
+    if board.averaged:
+        judges.append({board.metrics[1 + board.shifts.index(shift)] for shift in board.over})
+    ranked, reason = _ranked(board)
+    columns = tuple(_column(board, names, samples, ranked) for names in sets)
+    live = [n if of <= {ACCURACY.name} else () for n, of in zip(sets, judges, strict=True)]
+    sure = {} if ece is None else _ece_intervals(ece, _columns(ece, samples), samples)
+    return Comparison(columns, tuple(live), reason, sure)
+
+
+def _columns(board: Board, samples: Kept) -> list[tuple[str, ...]]:
+    """The evaluation sets of each column; none where samples of any of them are missing."""
+    sets = [_sets(label, samples) for label in (ID, *board.shifts)]
     if board.averaged:
         over = [sets[1 + board.shifts.index(shift)] for shift in board.over]
         sets.append(tuple(name for names in over for name in names) if all(over) else ())
-    ranked, reason = _ranked(board)
-    columns = tuple(_column(board, names, samples, ranked) for names in sets)
-    return Comparison(columns, tuple(sets), reason)
+    return sets
 
 
 def pairs(board: Board) -> list[tuple[Name, Name]]:
@@ -173,40 +210,106 @@ def _column(
     if not sets or not rows:
         return None
     intervals = {name: _interval(outcomes) for name, outcomes in rows.items()}
-    differences = {}
+    differences, p_values = {}, {}
     for one, other in pairs(board):
         if one in rows and other in rows:
             between = difference(rows[one], rows[other])
-            low, high = between.interval()
-            differences[one, other] = float(between.value), Interval(float(low), float(high))
+            low, high = (float(bound) for bound in between.interval())
+            differences[one, other] = float(between.value), Interval(low, high)
+            if len(sets) == 1 and (found_p := _mcnemar(rows[one][0], rows[other][0])):
+                p_values[one, other] = found_p
     names = [(row.method, row.base) for row in ranked]
     ranks: dict[Name, tuple[int, int]] = {}
     if names and all(name in rows for name in names):
-        ranges = rank([rows[name] for name in names]).ranges
+        ranges = rank([_hits(rows[name]) for name in names]).ranges
         ranks = dict(zip(names, ranges, strict=True))
-    return Column(intervals, differences, ranks)
+    return Column(intervals, differences, ranks, p_values)
 
 
-def _outcomes(row: Row, sets: Sequence[str], samples: Kept) -> list[Outcomes]:
+def _hits(row: Sequence[Outcomes | Resampled]) -> list[Outcomes]:
+    return [one for one in row if isinstance(one, Outcomes)]
+
+
+def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[float, ...]:
+    """The exact p-value of each seed; none where outcomes are not right or wrong."""
+    if not isinstance(one, Outcomes) or not isinstance(other, Outcomes):
+        return ()
+    by_seed = np.broadcast_arrays(one.values, other.values)
+    return tuple(
+        mcnemar(int((a & ~b).sum()), int((b & ~a).sum())) for a, b in zip(*by_seed, strict=True)
+    )
+
+
+def _outcomes(row: Row, sets: Sequence[str], samples: Kept) -> list[Outcomes | Resampled]:
     """A row's outcomes on each of the sets; nothing if it lacks a seed on any, or one is single."""
+    found = [_outcome(of_set) for of_set in _by_seed(row, sets, samples)]
+    known = [outcome for outcome in found if outcome is not None]
+    return known if len(known) == len(found) else []
+
+
+def _by_seed(row: Row, sets: Sequence[str], samples: Kept) -> list[list[RowSamples]]:
+    """What is kept of a row, by set and seed; nothing if any of it is not there."""
     of_row = samples.get((row.method, row.base), {})
     if not all(of_row.get(name, {}).keys() >= set(row.seeds) for name in sets):
         return []
-    found = []
-    for name in sets:
-        of_set = [of_row[name][seed] for seed in row.seeds]
-        if of_set[0].n < 2:
-            return []
-        found.append(Outcomes(of_set[0].ids, np.array([one.right for one in of_set])))
-    return found
+    return [[of_row[name][seed] for seed in row.seeds] for name in sets]
 
 
-def _interval(row: Sequence[Outcomes]) -> Interval:
-    """Exact for one seed on one set; the closed form of means otherwise."""
-    if len(row) == 1 and len(row[0].values) == 1:
-        return exact(int(row[0].values.sum()), row[0].values.shape[1])
-    low, high = (np.asarray(bound).item() for bound in mean(row).interval())
-    return Interval(max(0.0, low), min(1.0, high))
+def _outcome(of_set: Sequence[RowSamples]) -> Outcomes | Resampled | None:
+    """The outcomes of a row's seeds on one set; None of a single sample, or if there are none."""
+    first = of_set[0]
+    hits = [one.hits for one in of_set if one.hits is not None]
+    drawn = [one.drawn for one in of_set if one.drawn is not None]
+    if len(hits) == len(of_set) and len(hits[0]) > 1:
+        # Frames and their sets are other samples, even if they are as many.
+        ids = first.ids if len(hits[0]) == first.n else f"{first.ids} in {len(hits[0])} sets"
+        return Outcomes(ids, np.array(hits))
+    if len(drawn) == len(of_set):
+        values = np.array(drawn)
+        return Resampled(first.ids, first.units, values[:, 0], values[:, 1:])
+    return None
+
+
+def _interval(row: Sequence[Outcomes | Resampled]) -> Interval:
+    """Exact, or the basic bootstrap's, for one seed on one set; of means otherwise."""
+    (first, *others) = row
+    if isinstance(first, Outcomes) and not others and len(first.values) == 1:
+        return exact(int(first.values.sum()), first.values.shape[1])
+    if isinstance(first, Resampled) and not others and len(first.values) == 1:
+        low, high = first.basic()
+    else:
+        low, high = (np.asarray(bound).item() for bound in mean(row).interval())
+    return Interval(min(1.0, max(0.0, low)), max(0.0, min(1.0, high)))
+
+
+def _ece_intervals(
+    board: Board, sets: Sequence[tuple[str, ...]], samples: Kept
+) -> dict[Name, tuple[Interval | None, ...]]:
+    """Of each row, for each column; None where it is no ECE of 15 bins over the whole set."""
+    return {
+        (row.method, row.base): tuple(
+            _ece_interval(cell.mean, _by_seed(row, names, samples))
+            for cell, names in zip(row.cells, sets, strict=True)
+        )
+        for row in board.rows
+    }
+
+
+def _ece_interval(value: float | None, kept: Sequence[Sequence[RowSamples]]) -> Interval | None:
+    if value is None or not kept or any(of_set[0].n < 2 for of_set in kept):
+        return None
+    gaps = [np.abs(one.bins.confidence - one.bins.right).sum() / one.n for s in kept for one in s]
+    if abs(np.mean(gaps) - value) > SAME:
+        return None
+    confidences = [
+        Confidences(
+            of_set[0].ids,
+            np.array([np.maximum(one.levels - 0.5, 0) / LEVELS for one in of_set]),
+            np.array([one.right for one in of_set]),
+        )
+        for of_set in kept
+    ]
+    return ece_interval(confidences, BINS)
 
 
 def reliability(samples: Mapping[str, Mapping[Seed, RowSamples]], sets: Sequence[str]) -> Bins:

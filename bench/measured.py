@@ -80,7 +80,7 @@ def measured(
             records=tuple(by_kind[key, False]),
             figures=tuple(by_kind[key, True]),
             samples=by_board.get(key, {}),
-            comparison=comparison(board, by_board.get(key, {})),
+            comparison=comparison(board, by_board.get(key, {}), common["ece"].get(key)),
         )
         for key, board in judged.items()
     )

@@ -18,7 +18,7 @@ from bench.comparisons import LEVELS, Comparison, RowSamples
 from bench.measured import Measured
 from bench.records import Record
 from bench.remake import command
-from bench.tables import full_name, row_key
+from bench.tables import ends, full_name, row_key
 
 ALPHABET = np.frombuffer(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", dtype=np.uint8
@@ -74,6 +74,7 @@ def chapter_data(numbers: Measured) -> dict[str, Any]:
                 "scale": _scale(plain.scale),
                 "cell": _values(numbers, dict.fromkeys(places, name), "cell"),
                 "scaled": _values(numbers, dict.fromkeys(places, name), "scaled"),
+                "intervals": _ends_of_ece(board, found) if found and name == "ece" else {},
             }
             for name, plain in numbers.common.items()
             if name != "top1"
@@ -127,6 +128,12 @@ def _intervals(board: Board, found: Comparison) -> dict[str, list[Any]]:
             between = [c and c.differences.get(pair) for c in found.columns]
             rows[row_key(row)] = [b and _bounds(b[1]) for b in between]
     return rows
+
+
+def _ends_of_ece(board: Board, found: Comparison) -> dict[str, list[Any]]:
+    """By row: [low, high] of the ECE on ID and of its mean over the shifts, or None."""
+    rows = ((row_key(row), found.ece.get((row.method, row.base), ())) for row in board.rows)
+    return {key: [_bounds(i) for i in ends(of_row)] for key, of_row in rows if any(of_row)}
 
 
 def _bounds(interval: Any) -> list[float] | None:

@@ -15,7 +15,7 @@ import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from bench.agreement import row_name
 from bench.board import KINDS
 from bench.config import RunConfig, load
 from bench.errors import DataError, InputError
+from bench.finished import CONFIG, FIGURES, RECORDS, SOURCES, finished, read_run, reports
 from bench.oracle import oracles
 from bench.paths import write_atomic
 from bench.plan import FeaturesItem, Plan, WeightsItem
@@ -34,15 +35,13 @@ from bench.progress import Progress, Silent
 from bench.prompts import digest
 from bench.records import Place, Record, sort_key, to_lines
 from bench.run import execute
-from bench.session import Session, prepare, read_presets, read_run, read_samples, resolved
+from bench.session import Session, prepare, resolved
 from bench.store import Store
 
 if TYPE_CHECKING:
     from bench.engine import Engine
 
-RECORDS = "records.jsonl"
-CONFIG = "config.json"
-FIGURES = "figures"
+FORMATS = report.FORMATS.keys() | report.PICTURES
 REPEAT = "repeat the run, which makes it again, with the same --cache-dir"
 CLOSE = 1e-6
 """Relative difference up to which a value counts as the same: sums may be taken in another order
@@ -91,53 +90,66 @@ class Rechecked:
 
 
 def folder_of(path: Path) -> Path:
-    """The run's folder of a run, or of a file in it. Raises InputError if it is none."""
+    """The folder that a file of a run, or a report of runs, is in, or `path` if it is one.
+
+    Raises InputError if there is no such folder.
+    """
     folder = path if path.is_dir() else path.parent
     if path.is_file() and folder.name == FIGURES:
         folder = folder.parent
-    if not path.exists() or not (folder / RECORDS).is_file():
-        raise InputError(f"{path}: expected the folder of a run, or a report in one")
+    if not path.exists() or not any((folder / name).is_file() for name in (RECORDS, SOURCES)):
+        raise InputError(f"{path}: expected the folder of a run, or a report of runs")
     return folder
 
 
 def recheck(path: Path, options: Mapping[str, Any], progress: Progress | None = None) -> Rechecked:
     """All differences of a run, or of one of its reports: `path` is a folder or a file in it.
 
-    Reports are compared where the records hold. `options` say where things lie: data, cache_dir.
-    Raises InputError if it is no run's, DataError if a stored output is missing or damaged.
+    Reports are compared where the records of all their runs hold. `options` say where things lie:
+    data, cache_dir. Raises InputError if it is no run's, DataError if a stored output is missing or
+    damaged.
     """
     folder = folder_of(path)
-    session = _session(folder, options)
-    records, missing = read_run(folder)
-    with tempfile.TemporaryDirectory() as scratch:
-        made = _recomputed(session, Path(scratch), progress or Silent())
-        cells = sum(record.kind in KINDS for record in made)
-        if found := tuple(_values(records, made)):
-            return Rechecked(cells, (RECORDS,), found)
-        again = Path(scratch) / "run"
-        fresh = _settled(records, made)
-        files = [RECORDS]
-        if (folder / samples.FOLDER).exists():
-            samples.write(again, Store(Path(scratch)), made)
-            found += tuple(_samples(folder, again, fresh))
-            files.append(samples.FOLDER)
-        wanted = [path] if path.is_file() and path.name != RECORDS else _reports(folder)
-        formats = {file.suffix[1:] for file in wanted} & (report.FORMATS.keys() | report.PICTURES)
-        # Where samples agree up to rounding, reports show those that the run kept.
-        presets, kept = read_presets(folder), read_samples(again if found else folder)
-        report.write(again, fresh, missing, presets, sorted(formats), kept)
-        for file in wanted:
-            rendered = again / file.relative_to(folder)
-            if rendered.is_file():
-                found += tuple(_lines(file, file.read_bytes(), rendered.read_bytes()))
-                files.append(file.name)
-            elif file == path:
-                raise InputError(f"{path}: not one of a run's reports, which are checked")
+    made_of = finished(folder)
+    files, found, cells = dict[str, None](), tuple[Difference, ...](), 0
+    for run in made_of.runs:
+        name = "" if run == folder else f"{run}/"
+        part = _recheck_run(run, name, options, progress or Silent())
+        cells += part.cells
+        files |= dict.fromkeys(part.files)
+        found += part.differences
+    if not found:
+        wanted = [path] if path.is_file() and path.name != RECORDS else reports(folder)
+        formats = sorted({file.suffix[1:] for file in wanted} & FORMATS)
+        with tempfile.TemporaryDirectory() as scratch:
+            made_of.write(Path(scratch), formats)
+            for file in wanted:
+                rendered = Path(scratch) / file.relative_to(folder)
+                if rendered.is_file():
+                    found += tuple(_lines(file, file.read_bytes(), rendered.read_bytes()))
+                    files[file.name] = None
+                elif file == path:
+                    raise InputError(f"{path}: not one of a run's reports, which are checked")
     return Rechecked(cells, tuple(files), found)
 
 
-def _reports(folder: Path) -> list[Path]:
-    return sorted([*folder.glob("report.*"), *folder.glob(f"{FIGURES}/*")])
+def _recheck_run(run: Path, name: str, options: Mapping[str, Any], progress: Progress) -> Rechecked:
+    """The differences of a run's records and samples; `name` goes before those of its files."""
+    session = _session(run, options)
+    records, _ = read_run(run)
+    with tempfile.TemporaryDirectory() as scratch:
+        made = _recomputed(session, Path(scratch), progress)
+        files, found = [RECORDS], tuple(_values(records, made))
+        if not found and (run / samples.FOLDER).exists():
+            again = Path(scratch) / "run"
+            samples.write(again, Store(Path(scratch)), made)
+            found = tuple(_samples(run, again, records))
+            files.append(samples.FOLDER)
+    return Rechecked(
+        sum(record.kind in KINDS for record in made),
+        tuple(name + file for file in files),
+        tuple(replace(one, file=name + one.file) for one in found),
+    )
 
 
 def _session(folder: Path, options: Mapping[str, Any]) -> Session:
@@ -250,13 +262,6 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)
-
-
-def _settled(records: Sequence[Record], made: Sequence[Record]) -> list[Record]:
-    """The records with computed values, or with their own where those differ by rounding alone."""
-    again = {sort_key(record): record.value for record in made}
-    close = [(r, again[sort_key(r)]) for r in records]
-    return [r if _same(r.value, v) else r.model_copy(update={"value": v}) for r, v in close]
 
 
 def _samples(folder: Path, again: Path, records: Sequence[Record]) -> Iterator[Difference]:

@@ -8,7 +8,7 @@ from bench.board import Board, Row
 from bench.comparisons import BINS, ZERO_SHOT, Comparison, reliability
 from bench.measured import Measured
 from bench.rank_table import interval_text
-from bench.tables import Table, full_name
+from bench.tables import DASH, Table, full_name
 from bench.vega import Chart, Spec, colour, plain, tooltip
 
 NO_SAMPLES = "no per-sample outcomes were kept with these records; the run's samples/ has them"
@@ -52,14 +52,15 @@ def differences(numbers: Measured) -> Chart | None:
     }  # fmt: skip
     table = plain(
         "Differences to zero-shot (points)",
-        ("Row", "On", "Difference", "95% interval"),
-        [[p["row"], p["on"], p["Difference"], p["95% interval"]] for p in points],
+        ("Row", "On", "Difference", "95% interval", "McNemar's p"),
+        [[p["row"], p["on"], p["Difference"], p["95% interval"], p["McNemar's p"]] for p in points],
         2,
     )
     caption = (
-        "Accuracy minus zero-shot's on the same samples, paired by sample, mean over seeds, with "
-        "95% intervals that count samples and seeds. An interval that leaves out 0 is one of many: "
-        "ranks in the standings are corrected for that, these intervals are not."
+        f"{board.scale.title} minus zero-shot's on the same samples, paired by sample, mean over "
+        "seeds, with 95% intervals that count samples and seeds. McNemar's exact p-values are of "
+        "one training each, in the order of seeds. An interval that leaves out 0 is one of many: "
+        "ranks in the standings are corrected for that, these intervals and p-values are not."
     )
     return Chart("differences", title, caption, spec, table)
 
@@ -67,12 +68,11 @@ def differences(numbers: Measured) -> Chart | None:
 def _differences(board: Board, found: Comparison, row: Row) -> list[Spec]:
     points = []
     for label, column in zip(board.columns, found.columns, strict=True):
-        pair = (
-            None if column is None else column.differences.get(((row.method, row.base), ZERO_SHOT))
-        )
-        if pair is None:
+        names = (row.method, row.base), ZERO_SHOT
+        if column is None or names not in column.differences:
             continue
-        value, interval = pair
+        value, interval = column.differences[names]
+        p_values = column.mcnemar.get(names, ())
         points.append(
             {
                 "row": full_name(board, row),
@@ -82,9 +82,14 @@ def _differences(board: Board, found: Comparison, row: Row) -> list[Spec]:
                 "high": interval.high * board.scale.factor,
                 "Difference": board.scale.text(value, signed=True),
                 "95% interval": interval_text(board.scale, interval, signed=True),
+                "McNemar's p": ", ".join(map(_p_text, p_values)) or DASH,
             }
         )
     return points
+
+
+def _p_text(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def reliability_diagrams(numbers: Measured) -> list[Chart]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from bench import report, samples
 from bench.board import PENDING
 from bench.config import RunConfig
 from bench.counting import Counts, counts
-from bench.errors import InputError
+from bench.finished import kept_baselines, read_samples
 from bench.keys import key_of
 from bench.models import EMBEDDED
 from bench.oracle import oracles
@@ -29,7 +29,7 @@ from bench.pooling import pooled
 from bench.presets import Preset, find_preset
 from bench.progress import Progress, Silent
 from bench.recording import place
-from bench.records import Missing, Record, read, to_lines
+from bench.records import Missing, to_lines
 from bench.request import studies
 from bench.run import Outcome, execute, lookup
 from bench.run import follow as follow_study
@@ -158,7 +158,14 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     write_atomic(out / "records.jsonl", to_lines(records).encode())
     write_missing(out / "missing.jsonl", missing)
     samples.write(out, session.store, records)
-    report.write(out, records, missing, session.presets, samples=read_samples(out))
+    report.write(
+        out,
+        records,
+        missing,
+        session.presets,
+        samples=read_samples(out),
+        baselines=kept_baselines(out),
+    )
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     with (out / "timings.jsonl").open("a") as file:
         file.write(json.dumps(timing) + "\n")
@@ -235,35 +242,3 @@ def write_missing(path: Path, missing: Sequence[Missing]) -> None:
         write_atomic(path, "".join(sorted(lines)).encode())
     else:
         path.unlink(missing_ok=True)
-
-
-def read_run(folder: Path) -> tuple[list[Record], list[Missing]]:
-    """Records and missing cells of a finished run's folder. Raises InputError if it is none."""
-    records = read(folder / "records.jsonl")
-    path = folder / "missing.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return records, [Missing.model_validate_json(line) for line in lines]
-    except ValueError as error:
-        raise InputError(f"{path} does not list missing cells: run the suite again") from error
-
-
-def read_samples(folder: Path) -> Iterator[samples.SampleOutputs]:
-    """The samples of a finished run, if it kept any. Raises DataError if one is damaged."""
-    if (folder / samples.FOLDER / samples.SUMS).is_file():
-        yield from samples.sample_outputs(folder)
-
-
-def read_presets(folder: Path) -> tuple[Preset, ...]:
-    """The paper's table that a finished run was to show, if its ``config.json`` names one.
-
-    Raises InputError if that cannot be read or names a table there is not.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        return ()
-    try:
-        name = json.loads(path.read_text(encoding="utf-8")).get("table")
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is no run's configuration: run the suite again") from error
-    return () if name is None else (find_preset(name),)

@@ -24,8 +24,8 @@ Statistics 1, 2007.)
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +37,6 @@ from bench.errors import InputError
 Floats = NDArray[np.float64]
 LEVEL = 0.95
 """Of intervals."""
-DRAWS = 2000
-"""Resamples of a bootstrap interval."""
 
 
 class Interval(NamedTuple):
@@ -74,41 +72,6 @@ def mcnemar(only_one: int, only_other: int, *, mid: bool = False) -> float:
     fewer, m = min(only_one, only_other), only_one + only_other
     up_to, below = (float(bdtr(k, m, 0.5)) if k >= 0 else 0.0 for k in (fewer, fewer - 1))
     return min(1.0, up_to + (below if mid else up_to))
-
-
-def bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float],
-    n: int,
-    *,
-    groups: NDArray[np.int64] | None = None,
-    level: float = LEVEL,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Interval:
-    """The interval of any number that can be computed of a part of the samples.
-
-    `statistic` takes the rows [n'] that were drawn, with repetitions: of n samples, or of whole
-    `groups` [n] (codes of videos, of cameras) where samples of one are alike. It is the basic
-    interval, 2 v - v* at the quantiles of the resampled v* (Davison and Hinkley, Bootstrap Methods,
-    1997, section 5.2), not the percentile interval: the ECE and the worst of several groups are
-    further off in every resample than in the sample itself, and reflecting takes that off where
-    percentiles would count it twice. Bounds may lie beyond the range of the metric: clip them.
-    Raises InputError if groups do not match n.
-    """
-    if groups is not None and groups.shape != (n,):
-        raise InputError(f"bootstrap: groups {groups.shape} of {n} samples")
-    codes = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    order, sizes = np.argsort(codes, kind="stable"), np.bincount(codes)
-    members = np.split(order, np.cumsum(sizes)[:-1])
-    rng = np.random.Generator(np.random.PCG64(seed))
-    found = []
-    for _ in range(draws):
-        drawn = rng.integers(len(members), size=len(members))
-        rows = drawn if groups is None else np.concatenate([members[g] for g in drawn])
-        found.append(statistic(rows))
-    value, tail = statistic(np.arange(n)), (1 - level) / 2
-    high, low = np.quantile(found, [tail, 1 - tail])
-    return Interval(float(2 * value - low), float(2 * value - high))
 
 
 @dataclass(frozen=True)
@@ -147,6 +110,40 @@ class Outcomes:
         return Outcomes(f"{self.ids} by {what} {whole}", mean + np.array(off) * count / n)
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """A row's values on one evaluation set, in a metric that is no mean over samples.
+
+    Attributes
+    ----------
+    ids, n : as of `Outcomes`, and the number of samples, or of groups of them, that are drawn.
+    values : [S], by seed.
+    draws : [S, B], the same of B resamples, which are the same for all rows on the same ids.
+    """
+
+    ids: str
+    n: int
+    values: Floats
+    draws: Floats
+
+    def basic(self, level: float = LEVEL) -> Interval:
+        """The basic bootstrap interval of one seed, 2 v - v* at the quantiles of the resampled v*.
+
+        Davison and Hinkley, Bootstrap Methods, 1997, section 5.2. Not the percentile interval: the
+        worst of several groups is further off in every resample than in the sample itself, and
+        reflecting takes that off where percentiles would count it twice. Bounds may lie beyond the
+        range of the metric: clip them.
+        """
+        tail = (1 - level) / 2
+        high, low = np.quantile(self.draws[0], [tail, 1 - tail])
+        value = float(self.values[0])
+        return Interval(float(2 * value - low), float(2 * value - high))
+
+
+Row = Sequence[Outcomes | Resampled]
+"""A row's outcomes by evaluation set."""
+
+
 class Moments(NamedTuple):
     """Sums over the n samples of d [..., S, n]; all that an estimate is made of.
 
@@ -178,6 +175,7 @@ class Estimate:
     count : S, the number of seeds.
     freedom : degrees of freedom of its error, infinite where the number of seeds sets no limit.
         Samples, or the groups drawn in their place, are taken to be a hundred at least.
+    bias : how much too large `value` is expected to be; intervals lie around value - bias.
 
     All but `count` are arrays of one shape, which may be ().
     """
@@ -187,6 +185,7 @@ class Estimate:
     seeds: Floats
     count: int
     freedom: Floats
+    bias: Floats | float = 0.0
 
     @property
     def error(self) -> Floats:
@@ -194,14 +193,15 @@ class Estimate:
         return np.sqrt(self.samples + self.seeds)
 
     def interval(self, level: float = LEVEL) -> Interval:
-        """value +- t error, t being the two-sided quantile of Student's t with `freedom` degrees.
+        """value - bias +- t error, t a two-sided quantile of Student's t with `freedom` degrees.
 
         The degrees weigh S - 1 and infinity by the parts' shares of the variance. Simulated, three
         seeds are covered in 94 to 97% (docs/statistics.md); Satterthwaite's own weights, the
         squares of the shares, go down to 92%.
         """
         half = stdtrit(self.freedom, (1 + level) / 2) * self.error
-        return Interval(self.value - half, self.value + half)
+        middle = self.value - self.bias
+        return Interval(middle - half, middle + half)
 
     def p_value(self) -> Floats:
         """Two-sided, of the hypothesis that the value is 0; made for small levels.
@@ -241,46 +241,115 @@ def estimate(sets: Sequence[Moments]) -> Estimate:
     Agresti and Min, Statistics in Medicine 24, 2005), so that rows that never differ are not sure
     to be equal. The trainings are the same on every set: their part is taken of the mean over sets.
     """
-    count = sets[0].totals.shape[-1]
-    by_seed = sum((s.totals * (s.weight / s.n) for s in sets), np.zeros(()))
-    parts = [_covariance(s) / s.n * s.weight**2 for s in sets]
-    least = [(s.weight / s.n) ** 2 for s in sets]
-    samples = np.maximum(sum(parts, np.zeros(())), 0) + sum(least)
+    return _together([_of_moments(s) for s in sets])
+
+
+class _Part(NamedTuple):
+    """What one set adds to an estimate, its weight counted: by seed [..., S], and variances."""
+
+    by_seed: Floats
+    samples: Floats
+    least: float
+    bias: Floats | float = 0.0
+
+
+def _of_moments(given: Moments) -> _Part:
+    share = given.weight / given.n
+    by_seed, samples = given.totals * share, _covariance(given) / given.n * given.weight**2
+    return _Part(by_seed, samples, share**2)
+
+
+def _together(parts: Sequence[_Part]) -> Estimate:
+    by_seed = sum((p.by_seed for p in parts), np.zeros(()))
+    count = by_seed.shape[-1]
+    samples = np.maximum(sum((p.samples for p in parts), np.zeros(())), 0)
+    samples = samples + sum(p.least for p in parts)
     spread = by_seed.var(axis=-1, ddof=1) / count if count > 1 else np.zeros_like(samples)
     freedom = np.full(np.shape(samples), np.inf)
     np.divide((count - 1) * (samples + spread), spread, out=freedom, where=spread > 0)
-    return Estimate(by_seed.mean(axis=-1), samples, spread, count, freedom)
+    bias = sum(p.bias for p in parts)
+    return Estimate(by_seed.mean(axis=-1), samples, spread, count, freedom, bias)
 
 
 def _covariance(given: Moments) -> Floats:
     """[...]: of samples between seeds, averaged over pairs of seeds; the variance of one seed."""
     n, totals, products, _ = given
-    c = (products - totals[..., :, None] * totals[..., None, :] / n) / (n - 1)
-    count = totals.shape[-1]
+    return _between_seeds((products - totals[..., :, None] * totals[..., None, :] / n) / (n - 1))
+
+
+def _between_seeds(c: Floats) -> Floats:
+    """[...]: the mean of covariances [..., S, S] over pairs of seeds; the variance of one seed."""
+    count = c.shape[-1]
     if count == 1:
         return np.asarray(c[..., 0, 0])
     own = np.trace(c, axis1=-2, axis2=-1)
     return np.asarray((c.sum(axis=(-2, -1)) - own) / (count * (count - 1)))
 
 
-def mean(row: Sequence[Outcomes]) -> Estimate:
+def mean(row: Row) -> Estimate:
     """The plain mean of a row over evaluation sets, and over its seeds.
 
-    The interval of one seed on one set is better taken by `exact`.
+    The interval of one seed on one set is better taken by `exact`, or by `Resampled.basic`.
     """
-    return estimate([moments(*block) for block in stacked([row])])
+    return _together(_parts([row]))
 
 
-def difference(one: Sequence[Outcomes], other: Sequence[Outcomes]) -> Estimate:
+def difference(one: Row, other: Row) -> Estimate:
     """`one` minus `other` on the same samples, as the plain mean over evaluation sets.
 
     Rows with seeds are paired by seed; a row without seeds is the same for all of the other's. For
     one seed and one set: value = mean(d), error = sqrt(var(d) / n + 1 / n^2) with d = one - other
     by sample and var over n - 1; for k sets the mean of the values, and the sum of error^2 / k^2.
     Sets of the same ids (one set's corruptions) are averaged sample by sample first, being no
-    independent draws. Raises InputError where ids or the numbers of seeds differ.
+    independent draws. Of metrics that are no means over samples the covariance of the resampled
+    values, which are paired too, takes the place of C / n. Raises InputError where ids or the
+    numbers of seeds differ.
     """
-    return estimate([moments(rows[0] - rows[1], w) for rows, w in stacked([one, other])])
+    return _together(_parts([one, other]))
+
+
+def _parts(rows: Sequence[Row]) -> list[_Part]:
+    """The parts of the only row, or of the first minus the second."""
+    sets = len(rows[0])
+    if not sets or any(len(row) != sets for row in rows):
+        raise InputError(f"rows on {sorted({len(row) for row in rows})} sets cannot be compared")
+    plain = [[o for o in row if isinstance(o, Outcomes)] for row in rows]
+    drawn = [[o for o in row if isinstance(o, Resampled)] for row in rows]
+    parts = []
+    if any(plain):
+        blocks = [(v[0] if len(rows) == 1 else v[0] - v[1], w) for v, w in stacked(plain)]
+        share = len(plain[0]) / sets
+        parts = [_of_moments(moments(values, weight * share)) for values, weight in blocks]
+    blocks_of: dict[str, list[list[Resampled]]] = {}
+    for of_set in zip(*drawn, strict=True):
+        blocks_of.setdefault(of_set[0].ids, []).append(list(of_set))
+    for same in blocks_of.values():
+        merged = [_merged(of_row) for of_row in zip(*same, strict=True)]
+        parts.append(_of_resampled(merged, len(same) / sets))
+    return parts
+
+
+def _merged(sets: Sequence[Resampled]) -> Resampled:
+    """The plain mean over sets of the same samples, of which the same resamples were drawn."""
+    values = np.mean([one.values for one in sets], axis=0)
+    return replace(sets[0], values=values, draws=np.mean([one.draws for one in sets], axis=0))
+
+
+def _of_resampled(of_set: Sequence[Resampled], weight: float) -> _Part:
+    """A set's part: of the only row, or of the first minus the second."""
+    if len({(o.ids, o.n, o.draws.shape[1]) for o in of_set}) > 1:
+        raise InputError("rows were measured on different samples: ids or labels differ")
+    count = max(len(o.values) for o in of_set)
+    if odd := {len(o.values) for o in of_set} - {1, count}:
+        raise InputError(f"rows of {odd.pop()} and of {count} seeds cannot be paired by seed")
+    shape = (count, of_set[0].draws.shape[1])
+    values, *less = (np.broadcast_to(o.values, count) for o in of_set)
+    draws, *fewer = (np.broadcast_to(o.draws, shape) for o in of_set)
+    if less:
+        values, draws = values - less[0], draws - fewer[0]
+    samples = _between_seeds(np.atleast_2d(np.cov(draws))) * weight**2
+    bias = weight * float(np.mean(draws.mean(axis=1) - values))
+    return _Part(values * weight, samples, (weight / of_set[0].n) ** 2, bias)
 
 
 def stacked(rows: Sequence[Sequence[Outcomes]]) -> list[tuple[Floats, float]]:

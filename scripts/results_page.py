@@ -27,6 +27,7 @@ from bench import report
 from bench.config import RunConfig
 from bench.document import Chapter, Document, document
 from bench.exports import escape, markdown_table
+from bench.finished import finished, read_presets, read_run, read_samples
 from bench.ledger import Entry, count, ledger
 from bench.ledger_table import compared
 from bench.paths import write_atomic
@@ -35,7 +36,6 @@ from bench.published import tables
 from bench.published_tables import commands
 from bench.published_tables import markdown as published_markdown
 from bench.records import Missing, Record
-from bench.session import read_presets, read_run, read_samples
 from bench.tables import Table
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -299,8 +299,6 @@ def published_page(found: Mapping[str, tuple[Entry, ...]]) -> str:
 if __name__ == "__main__":
     for one in runs():
         folder = RESULTS / one.name
-        report.write(
-            folder, one.records, one.missing, one.presets, samples=tuple(read_samples(folder))
-        )
+        finished(folder).write(folder, report.USUAL)
     for path, text in pages().items():
         write_atomic(path, text.encode())

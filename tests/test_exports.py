@@ -107,6 +107,7 @@ def test_formats_are_checked(small: Finished, tmp_path: Path) -> None:
         "report.csv",
         "report.json",
         "report.tex",
+        "sources.json",
     ]
     assert result.code == 0 and len(result.out.split()) == 3
 

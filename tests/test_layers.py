@@ -17,9 +17,10 @@ LAYERS = (
      "oracle", "pooling", "presets", "cards", "published", "data_folder", "prompts", "index",
      "readers", "pickles", "array_reader", "binaries", "distortions", "corruptions", "suite_form",
      "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
-     "ends", "imports", "outputs_form", "outputs_file", "stats", "ranking", "real_data",
-     "imagenet", "videos", "packed", "integrity", "download", "unpack", "imagenet_folders",
-     "obtain", "samples", "decoding", "trees", "shards", "hub_reader", "verdicts"},
+     "ends", "imports", "outputs_form", "outputs_file", "stats", "ece_interval", "judged",
+     "ranking", "real_data", "imagenet", "videos", "packed", "integrity", "download", "unpack",
+     "imagenet_folders", "obtain", "samples", "decoding", "trees", "shards", "hub_reader",
+     "verdicts"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
@@ -31,7 +32,7 @@ LAYERS = (
     {"agreement", "board", "leaderboard", "severities", "tables", "forms", "standings",
      "comparisons", "measured", "baselines", "vega", "scatter", "charts", "sample_charts",
      "rank_table", "remake", "document", "drawing", "exports", "page", "page_data", "report",
-     "console", "display", "catalogue", "session", "recheck", "ledger", "ledger_table",
+     "console", "display", "catalogue", "finished", "session", "recheck", "ledger", "ledger_table",
      "published_tables", "golden", "changes"},
     # edge
     {"cli", "cli_options", "cli_check", "cli_compare", "cli_data", "cli_verify", "testing",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from bench.manifest import single_label
 from bench.ranking import holm, rank
 from bench.stats import (
     Outcomes,
-    bootstrap,
+    Resampled,
     difference,
     estimate,
     exact,
@@ -203,34 +205,48 @@ def test_estimates_are_vectorised() -> None:
         assert (value, error) == pytest.approx((alone.value, alone.error))
 
 
+def resampled(outcomes: Outcomes, counts: NDArray[Any]) -> Resampled:
+    """A row's accuracy as a metric of which only resamples [B, N] are known."""
+    values = outcomes.values.astype(float)
+    draws = values @ counts.T / counts.sum(axis=1)
+    return Resampled(outcomes.ids, values.shape[1], values.mean(axis=1), draws)
+
+
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 99))
-def test_a_bootstrap_of_a_mean_is_nearly_exact(seed: int) -> None:
-    bits = np.random.default_rng(seed).random(400) < 0.7
-    low, high = bootstrap(lambda rows: float(bits[rows].mean()), 400, seed=seed, draws=1000)
-    assert (low, high) == pytest.approx(exact(int(bits.sum()), 400), abs=0.02)
-    assert bootstrap(lambda rows: float(bits[rows].mean()), 400, seed=seed, draws=1000) == (
-        low,
-        high,
-    )
+@given(st.integers(0, 99), st.sampled_from([1, 3]))
+def test_resamples_of_a_mean_give_what_the_closed_form_gives(seed: int, seeds: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 400
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=4000)
+    one, other = rng.random((2, seeds, n)) < rng.random(n) / 2 + 0.4
+    rows = [Outcomes("ids", one), Outcomes("ids", other)]
+    drawn = [resampled(row, counts) for row in rows]
+    for exactly, about in (
+        (mean([rows[0]]), mean([drawn[0]])),
+        (difference([rows[0]], [rows[1]]), difference([drawn[0]], [drawn[1]])),
+        (mean([rows[0], rows[1]]), mean([drawn[0], drawn[1]])),
+        (mean([rows[0], Outcomes("b", other)]), mean([rows[0], replace(drawn[1], ids="b")])),
+    ):
+        assert about.value == pytest.approx(exactly.value)
+        assert about.error == pytest.approx(exactly.error, rel=0.1)
+        assert np.abs(about.bias) < 0.002
+    if seeds == 1:
+        assert drawn[0].basic() == pytest.approx(exact(int(one.sum()), n), abs=0.02)
+    none = difference([drawn[0]], [drawn[0]])
+    assert none.value == 0 and none.error == pytest.approx(1 / n)
 
 
-def test_a_bootstrap_draws_whole_groups() -> None:
-    codes = np.array([5, 5, 9, 9, 9, 2])
-    drawn: list[NDArray[np.int64]] = []
-
-    def statistic(rows: NDArray[np.int64]) -> float:
-        drawn.append(rows)
-        return float(codes[rows].mean())
-
-    bootstrap(statistic, 6, groups=codes, draws=50)
-    sizes = {5: 2, 9: 3, 2: 1}
-    for rows in drawn:
-        for code, size in sizes.items():
-            counts = [int((rows == row).sum()) for row in np.flatnonzero(codes == code)]
-            assert len(counts) == size and len(set(counts)) == 1
-    with pytest.raises(InputError, match="groups"):
-        bootstrap(statistic, 5, groups=codes)
+def test_resamples_are_paired_by_set_and_seed() -> None:
+    rng = np.random.default_rng(0)
+    first, third = (Resampled("a", 50, rng.random(s), rng.random((s, 9))) for s in (2, 3))
+    with pytest.raises(InputError, match="2 and of 3 seeds"):
+        difference([first], [third])
+    with pytest.raises(InputError, match="ids or labels differ"):
+        difference([first], [replace(first, ids="b")])
+    bias = np.mean(first.draws.mean(axis=1) - first.values)
+    found = mean([first])
+    middle = np.mean(found.interval())
+    assert middle == pytest.approx(first.values.mean() - bias)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))

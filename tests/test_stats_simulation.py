@@ -21,6 +21,7 @@ from simulations import (
     ece_coverage,
     false_wins,
     found_wins,
+    judged_coverage,
     rankings,
 )
 
@@ -73,7 +74,18 @@ def test_true_differences_are_found() -> None:
     assert found_wins(with_seeds, STAIRS, 4.0) > 0.95
 
 
-def test_reflection_is_the_better_bootstrap_of_an_ece() -> None:
-    basic, percentiles = ece_coverage(500, 100, seed=4, draws=200)
-    assert basic > 0.85
-    assert percentiles < 0.8
+@pytest.mark.parametrize("sharpness", [0.5, 0.75, 0.9, 1.0])
+def test_intervals_of_an_ece_cover(sharpness: float) -> None:
+    """Of models from 11 points off to calibrated; 1,000 repetitions have an error of 0.7 points."""
+    covered, _ = ece_coverage(500, 1000, 4, sharpness, draws=0)
+    assert 0.93 - 0.014 <= covered <= 0.97 + 0.014
+
+
+def test_the_closed_form_is_surer_than_the_bootstrap_of_an_ece() -> None:
+    covered, basic = ece_coverage(500, 100, 5, 1.0, draws=100)
+    assert basic < 0.85 < covered
+
+
+@pytest.mark.parametrize(("judge", "least"), [("macro-f1", 0.9), ("worst-region", 0.85)])
+def test_bootstraps_of_other_metrics_nearly_cover(judge: str, least: float) -> None:
+    assert judged_coverage(judge, 2000, 150, 6) > least

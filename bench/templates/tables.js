@@ -249,8 +249,13 @@ const tables = (() => {
     }
 
     renderCalibration(found) {
-      const { data } = this.chapter;
-      const { scale, cell, scaled } = data.calibration[this.name.split(" ")[1]];
+      const { data, intervals } = this.chapter;
+      const { scale, cell, scaled, intervals: bounds } = data.calibration[this.name.split(" ")[1]];
+      const sure = (tr, end, shown) => {
+        const interval = intervals && bounds[tr.dataset.row]?.[end];
+        return interval ? { ...shown, wide: true, small: `[${between(scale, interval)}]` } : shown;
+      };
+      for (const tr of this.lines) this.fill(tr.cells[1], sure(tr, 0, this.written.get(tr)[1]));
       if (!data.mean) return;
       const kinds = [cell, ...(this.heads.length > 4 ? [scaled] : [])];
       kinds.forEach((values, k) => {
@@ -263,8 +268,9 @@ const tables = (() => {
         const live = found && { ...found, rows, ranks: new Map() };
         const best = live && this.best(scale, rows);
         for (const tr of this.lines) {
-          const row = this.chapter.rows.get(tr.dataset.row);
-          this.fill(tr.cells[at], live ? this.live({ ...data, scale }, live, row, best) : this.written.get(tr)[at]);
+          const row = this.chapter.rows.get(tr.dataset.row), written = this.written.get(tr)[at];
+          this.fill(tr.cells[at], live ? this.live({ ...data, scale }, live, row, best)
+            : k ? written : sure(tr, 1, written));
         }
       });
     }
