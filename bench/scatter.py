@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
-from bench.baselines import Baseline, Line, fitted
+from bench.baselines import Baseline, Line, fitted, shipped, usable
 from bench.board import ID, Board, Curve, Row
 from bench.measured import Measured
-from bench.tables import Table, full_name
+from bench.tables import Item, Table, full_name
+from bench.tables import Line as TableLine
 from bench.vega import (
     HEIGHT,
     SHAPES,
@@ -23,9 +24,16 @@ from bench.vega import (
     tooltip,
 )
 
+CROSS = "M-1,-1L1,1M-1,1L1,-1"
+SOURCES = 3
+"""Sources of baselines that a caption names."""
+
 
 def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
-    """Rows, curves over alpha, checkpoints and baselines: the shifts' mean against ID."""
+    """Rows, curves over alpha, checkpoints and baselines: the shifts' mean against ID.
+
+    `baselines` are those given beside the shipped ones (`bench.baselines.usable`).
+    """
     board = numbers.board
     title = f"{board.over_shifts} against ID"
     if not board.over:
@@ -37,12 +45,12 @@ def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
     points = [_point(board, row) for row in rows]
     lines = [p for curve in numbers.curves if _is_path(curve) for p in _path(board, curve)]
     trained = _checkpoints(board, rows)
-    others = [_baseline(b, board) for b in baselines if b.covers(board.over)]
+    others = [_baseline(b, board) for b in usable(numbers, baselines)]
     line = fitted([(b["id"], b["ood"]) for b in others])
     everything = [*points, *lines, *others]
     x = logit_axis("x", f"ID, {board.scale.unit} (logit scale)", [p["x"] for p in everything])
     y = logit_axis("y", f"{board.over_shifts}, {board.scale.unit}", [p["y"] for p in everything])
-    layers = _drawn_paths(lines, trained)
+    layers = [*_drawn_baselines(others, line, x["scale"]["domain"]), *_drawn_paths(lines, trained)]
     names = [p["row"] for p in (*points, *lines)]
     tips = tooltip("row", "ID", board.over_shifts, "seeds")
     mark = {"type": "point", "filled": True, "size": 70, "opacity": 1}
@@ -50,16 +58,15 @@ def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
     shape["scale"] = {"domain": ["method", "control", "oracle"], "range": list(SHAPES[:3])}
     layers.append({"data": {"name": "points", "values": points}, "mark": mark,
                    "encoding": {"tooltip": tips, "shape": shape}})  # fmt: skip
-    layers += _drawn_baselines(others, line, x["scale"]["domain"])
     for layer in layers:
         layer["encoding"] = {"x": x, "y": y, "color": colour(board, names)} | layer["encoding"]
     spec = {"width": "container", "height": HEIGHT, "layer": layers}
     return Chart(
         "id-ood",
         title,
-        _scatter_caption(lines, trained, others, line),
+        _scatter_caption(lines, trained, _said_of(board, baselines, others, line)),
         spec,
-        _scatter_table(board, points, line),
+        _scatter_table(board, points, others, line),
     )
 
 
@@ -156,54 +163,93 @@ def _mean_of(points: Sequence[Spec]) -> list[str]:
 
 
 def _baseline(found: Baseline, board: Board) -> Spec:
-    ood = fmean(found.values[shift] for shift in board.over)
-    named = {"row": found.model, "source": found.source}
-    return named | _place(board, found.values[ID], ood)
+    """A baseline's point; `shifts` as in `_point`."""
+    values = [found.values[shift] for shift in board.over]
+    named = {"row": found.model, "source": found.source, "shifts": values}
+    return named | _place(board, found.values[ID], fmean(values))
 
 
-def _drawn_baselines(others: Sequence[Spec], line: Line | None, domain: Sequence[float]) -> Any:
+def _drawn_baselines(
+    others: Sequence[Spec], line: Line | None, domain: Sequence[float]
+) -> list[Spec]:
+    """Below all else; the names of the data tell the page's script what to fit again."""
     if not others:
         return []
     grey = {"value": "#808890"}
     tips = tooltip("row", "source", "ID", *[n for n in _mean_of(others) if n != "source"])
-    cross = {"type": "point", "shape": "cross", "filled": False, "size": 40}
-    layers = [{"data": {"values": list(others)}, "mark": cross,
+    tips[0]["title"] = "baseline"
+    cross = {"type": "point", "shape": CROSS, "filled": False, "size": 25, "opacity": 1}
+    layers = [{"data": {"name": "baselines", "values": list(others)}, "mark": cross,
                "encoding": {"tooltip": tips, "color": grey}}]  # fmt: skip
     if line is not None:
         ends = [{"x": x, "y": round(line.at(x), 5)} for x in domain]
         mark = {"type": "line", "strokeDash": [6, 4], "clip": True}
-        layers.append({"data": {"values": ends}, "mark": mark, "encoding": {"color": grey}})
+        layers.append({"data": {"name": "line", "values": ends}, "mark": mark,
+                       "encoding": {"color": grey}})  # fmt: skip
     return layers
 
 
-def _scatter_caption(
-    lines: Sequence[Spec], trained: Sequence[Spec], others: Sequence[Spec], line: Line | None
-) -> str:
+def _scatter_caption(lines: Sequence[Spec], trained: Sequence[Spec], of_baselines: str) -> str:
     parts = ["Means over seeds; up and to the right is better. Both axes are logit-scaled."]
     parts.append("Squares are controls, diamonds were chosen in hindsight.")
     if lines:
         parts.append("Lines are the candidates on the test sets; the larger points were chosen.")
     if trained:
         parts.append("Dashed lines join the checkpoints of a training with its end.")
-    if line is not None:
-        parts.append(
-            f"Crosses are {len(others)} baselines; the dashed line is logit(OOD) = "
-            f"{line.slope:.2f} logit(ID) {line.offset:+.2f}, fitted to them by least squares. "
-            "Effective robustness is how far a row lies above it."
+    return " ".join([*parts, of_baselines])
+
+
+def _said_of(
+    board: Board, given: Sequence[Baseline], others: Sequence[Spec], line: Line | None
+) -> str:
+    """What a caption says of the baselines, or of why there are none."""
+    if others:
+        sources = sorted({p["source"] for p in others})
+        more = f" and {len(sources) - SOURCES} more" if len(sources) > SOURCES else ""
+        said = f"Crosses are {len(others)} baselines ({'; '.join(sources[:SOURCES])}{more})"
+        if line is None:
+            return f"{said}, too few for a line."
+        found = [p["id"] for p in others]
+        ends = " to ".join(map(board.scale.text, (min(found), max(found))))
+        return (
+            f"{said} with {ends} on ID; the straight dashed line is fitted to them by least "
+            "squares and goes on beyond them. Effective robustness is how far a row lies above it."
         )
-    elif others:
-        parts.append(f"Crosses are baselines, too few for a line ({len(others)}).")
-    else:
-        parts.append("No line of effective robustness: no baseline models were given.")
-    return " ".join(parts)
+    why = "no baseline models were given"
+    if given:
+        why = "none of the given baselines has ID and all of these shifts"
+    elif shipped(board.suite):
+        why = (
+            f"the baselines that come with bench are accuracies on all images of {board.suite}, "
+            "which the rows' are not"
+        )
+    return f"No line of effective robustness: {why}."
 
 
-def _scatter_table(board: Board, points: Sequence[Spec], line: Line | None) -> Table:
+def _scatter_table(
+    board: Board, points: Sequence[Spec], others: Sequence[Spec], line: Line | None
+) -> Table:
+    """All points; below the rows the baselines, if there are any."""
     columns = ["Row", "ID", board.over_shifts]
-    rows = [[p["row"], p["ID"], p[board.over_shifts]] for p in points]
+    caption = f"ID and {board.over_shifts} ({board.scale.unit})"
+    note = ""
     if line is not None:
         columns.append("Above the baselines")
-        for row, point in zip(rows, points, strict=True):
+        note = (
+            f"The line of the baselines: logit({board.over_shifts}) = {line.slope:.2f} logit(ID) "
+            f"{line.offset:+.2f}, R² = {line.r2:.2f}."
+        )
+
+    def texts(point: Spec) -> list[str]:
+        found = [point["row"], point["ID"], point[board.over_shifts]]
+        if line is not None:
             above = point["ood"] - line.expected(point["id"])
-            row.append(board.scale.text(above, signed=True))
-    return plain(f"ID and {board.over_shifts} ({board.scale.unit})", columns, rows, 1)
+            found.append(board.scale.text(above, signed=True))
+        return found
+
+    table = plain(caption, columns, [texts(p) for p in points], 1)
+    if others:
+        head = TableLine((Item("Baselines"),), "head")
+        lines = (head, *(TableLine(tuple(map(Item, texts(p)))) for p in others))
+        table = replace(table, groups=(*table.groups, lines), note=note)
+    return table

@@ -2,7 +2,7 @@
 // Drawing the report's Vega-Lite specifications, and two of them again on some of the shifts.
 
 const figures = (() => {
-  const { element, mean, option, text } = shared;
+  const { box, element, mean, option, text } = shared;
 
   const drawings = [];
   const THEME = {
@@ -59,15 +59,20 @@ const figures = (() => {
       if (!make) return;
       this.full ??= this.spec;
       this.places = places;
-      const same = !places && !(this.bins && this.bins !== BINS);
-      this.spec = same ? this.full : make(this.full, this.chapter, places ?? this.chapter.data.over, this.bins ?? BINS);
+      const asked = { places: places ?? this.chapter.data.over, bins: this.bins ?? BINS, bare: this.bare ?? false };
+      const same = !places && asked.bins === BINS && !asked.bare;
+      this.spec = same ? this.full : make(this.full, this.chapter, asked);
       this.drawn = false;
       this.draw();
     }
 
-    // Other bins than the report's, where the page has confidences.
+    // Other bins than the report's, where the page has confidences; a scatter plot of rows alone.
     choosing() {
-      if (this.figure.dataset.figure !== "reliability" || !this.chapter.confidences()) return;
+      const name = this.figure.dataset.figure;
+      if (name === "id-ood" && layer(this.spec, "baselines")) {
+        this.holder.before(box("Baselines", true, (on) => { this.bare = !on; this.over(this.places ?? null); }));
+      }
+      if (name !== "reliability" || !this.chapter.confidences()) return;
       const select = element("select", { onchange: (e) => { this.bins = Number(e.target.value); this.over(this.places ?? null); } },
         ...[5, 10, BINS, 20, 30].map((n) => option(n, n)));
       select.value = String(BINS);
@@ -77,7 +82,7 @@ const figures = (() => {
 
   const BINS = 15;
 
-  function rebinned(full, chapter, places, bins) {
+  function rebinned(full, chapter, { places, bins }) {
     const held = chapter.confidences(), samples = chapter.samples(), columns = chapter.columns();
     if (!held) return full;
     const spec = structuredClone(full), { data } = chapter;
@@ -115,25 +120,45 @@ const figures = (() => {
     return ticks.filter((t) => t > 0 && t < 1);
   }
 
-  function rescaled(full, chapter, places) {
-    const spec = structuredClone(full), label = `mean of ${places.length}`;
-    const positions = places.map((place) => chapter.data.over.indexOf(place));
-    const ys = [];
-    spec.layer = spec.layer.filter((layer) => layer.data.values.every((v) => v.shifts));
-    for (const layer of spec.layer) {
-      for (const value of layer.data.values) {
-        value.ood = mean(positions.map((p) => value.shifts[p]));
-        value.y = logit(value.ood);
-        value[chapter.data.mean] = text(chapter.data.scale, value.ood);
-        ys.push(value.y);
+  const layer = (spec, name) => spec.layer.find(({ data }) => data.name === name);
+
+  // The line of least squares through points, as bench.baselines has it.
+  function fitted(points) {
+    const [x, y] = [mean(points.map((p) => p.x)), mean(points.map((p) => p.y))];
+    const sum = (of) => points.reduce((found, p) => found + of(p.x - x, p.y - y), 0);
+    const slope = sum((a, b) => a * b) / sum((a) => a * a);
+    return (at) => y + slope * (at - x);
+  }
+
+  function rescaled(full, chapter, { places, bare }) {
+    const { data } = chapter, spec = structuredClone(full);
+    const label = places.length < data.over.length ? `mean of ${places.length}` : data.mean;
+    const positions = places.map((place) => data.over.indexOf(place));
+    const points = ({ data: { name, values } }) => values.every((v) => v.shifts) && !(bare && name === "baselines");
+    const line = bare ? undefined : layer(spec, "line");
+    spec.layer = spec.layer.filter((one) => one === line || points(one));
+    const shown = spec.layer.filter(points).flatMap((one) => one.data.values);
+    for (const value of shown) {
+      value.ood = mean(positions.map((p) => value.shifts[p]));
+      value.y = logit(value.ood);
+      value[data.mean] = text(data.scale, value.ood);
+    }
+    for (const axis of ["x", "y"]) {
+      const found = shown.map((value) => value[axis]);
+      const domain = [Math.min(...found) - 0.1, Math.max(...found) + 0.1];
+      const values = percentTicks(...domain).map(logit);
+      for (const { encoding } of spec.layer) {
+        Object.assign(encoding[axis].scale, { domain });
+        Object.assign(encoding[axis].axis, { values });
       }
     }
-    const [low, high] = [Math.min(...ys) - 0.1, Math.max(...ys) + 0.1];
-    const ticks = percentTicks(low, high).map(logit);
+    if (line) {
+      const at = fitted(layer(spec, "baselines").data.values);
+      line.data.values = line.encoding.x.scale.domain.map((x) => ({ x, y: at(x) }));
+    }
     for (const { encoding } of spec.layer) {
-      encoding.y.scale.domain = [low, high];
-      encoding.y.axis.values = ticks;
-      encoding.y.title = encoding.y.title.replace(chapter.data.mean, label);
+      encoding.y.title = encoding.y.title.replace(data.mean, label);
+      for (const tip of encoding.tooltip ?? []) if (tip.field === data.mean) tip.title = label;
     }
     return spec;
   }
