@@ -75,22 +75,22 @@ Kept = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
 def kept(outputs: Iterable[SampleOutputs]) -> Mapping[Key, Kept]:
     """The samples of each leaderboard."""
     found: dict[Key, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
-    counts: dict[str, judged.Counts] = {}
+    draws: dict[str, judged.Draws] = {}
     for one in outputs:
         record = one.record
         row = found.setdefault(key_of(record), {}).setdefault((record.method, record.base), {})
-        row.setdefault(record.shift, {})[record.seed] = _small(one, counts)
+        row.setdefault(record.shift, {})[record.seed] = _small(one, draws)
     return found
 
 
-def _small(outputs: SampleOutputs, counts: dict[str, judged.Counts]) -> RowSamples:
-    """`counts` holds the resamples of sets that were met before."""
+def _small(outputs: SampleOutputs, draws: dict[str, judged.Draws]) -> RowSamples:
+    """`draws` holds the resamples of sets that were met before."""
     on, drawn = outputs.on, None
-    hits, units = judged.hits(outputs), judged.units(on)
+    hits, units = judged.hits(outputs), int(judged.unit_of(on).max()) + 1
     if hits is None and units > 1:
-        if on.digest not in counts:
-            counts[on.digest] = judged.resamples(on)
-        drawn = judged.drawn(outputs, counts[on.digest])
+        if on.digest not in draws:
+            draws[on.digest] = judged.resamples(on)
+        drawn = judged.drawn(outputs, draws[on.digest])
     right, confidence = outputs.right, outputs.confidence
     levels = np.ceil(confidence * LEVELS).clip(0, LEVELS)
     bin_of = np.maximum(np.ceil(levels / (LEVELS // BINS)) - 1, 0).astype(np.int64)

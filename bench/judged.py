@@ -7,11 +7,9 @@ same for all rows on one set, so that differences of rows are resampled in pairs
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
 
 from bench.keys import key_of
 from bench.metrics import ACCURACY, OWN, macro_f1, pm, worst_group
@@ -19,15 +17,15 @@ from bench.samples import EvaluationSet, SampleOutputs
 
 DRAWS = 1000
 """Resamples."""
-MOST = 300_000_000
-"""Bytes that the resamples of one set may take: fewer are drawn of sets above 300,000 samples."""
+MOST = 30_000_000
+"""Counts that are held for a set: fewer resamples are drawn of one with more than 30,000 units."""
 LEAST = 200
 """Resamples of the largest sets."""
 ALIKE = "location"
 """The group whose samples are drawn together, where a set has it: pictures of one camera."""
 
-Counts = NDArray[np.uint8]
-Statistic = Callable[[NDArray[Any]], NDArray[np.float64]]
+Draws = NDArray[np.float32]
+"""[U, B]: how often each of B resamples holds each unit; see `resamples`."""
 
 
 def hits(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
@@ -50,81 +48,75 @@ def hits(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
     return np.asarray(misses[has_anchor] == 0)
 
 
-def resamples(on: EvaluationSet) -> Counts:
-    """[B, N]: how often each of B resamples holds each sample; the same for a set every time.
+def unit_of(on: EvaluationSet) -> NDArray[np.int64]:
+    """[N]: what is drawn together with a sample: itself, or the group of those that are `ALIKE`."""
+    if ALIKE not in on.groups:
+        return np.arange(len(on.labels))
+    return np.unique(on.groups[ALIKE], return_inverse=True)[1].astype(np.int64)
 
-    Samples are drawn one by one, or in whole groups of those that are `ALIKE`.
-    """
-    n = len(on.labels)
-    codes = on.groups.get(ALIKE, np.arange(n))
-    _, members = np.unique(codes, return_inverse=True)
-    units = int(members.max()) + 1
+
+def resamples(on: EvaluationSet) -> Draws:
+    """How often each of B resamples holds each unit; the same for a set every time."""
+    units = int(unit_of(on).max()) + 1
     rng = np.random.Generator(np.random.PCG64(int(key_of("resamples", on.digest)[:12], 16)))
-    draws = int(np.clip(MOST // n, LEAST, DRAWS))
-    counts = np.empty((draws, n), dtype=np.uint8)
-    for row in counts:
-        drawn = np.bincount(rng.integers(units, size=units), minlength=units)
-        row[:] = np.minimum(drawn, 255)[members]
-    return counts
+    draws = int(np.clip(MOST // units, LEAST, DRAWS))
+    drawn = (np.bincount(rng.integers(units, size=units), minlength=units) for _ in range(draws))
+    return np.stack([counts.astype(np.float32) for counts in drawn], axis=1)
 
 
-def units(on: EvaluationSet) -> int:
-    """How many samples, or groups of those that are alike, are drawn."""
-    return len(np.unique(on.groups[ALIKE])) if ALIKE in on.groups else len(on.labels)
-
-
-def drawn(outputs: SampleOutputs, counts: Counts) -> NDArray[np.float64] | None:
-    """[1 + B]: the value in the metric the set is judged by, and those of B resamples [B, N].
+def drawn(outputs: SampleOutputs, draws: Draws) -> NDArray[np.float64] | None:
+    """[1 + B]: the value in the metric the set is judged by, and those of B resamples.
 
     None for metrics that have no resampled values.
     """
-    statistic = _statistic(outputs)
-    if statistic is None:
-        return None
-    whole = np.ones((1, counts.shape[1]), dtype=np.uint8)
-    return np.concatenate([statistic(whole), statistic(counts)])
-
-
-def _statistic(outputs: SampleOutputs) -> Statistic | None:
     metric, on = OWN.get(outputs.record.judged_by), outputs.on
+    every = np.concatenate([np.ones((len(draws), 1), dtype=np.float32), draws], axis=1)
     if metric is not None and metric.function is macro_f1:
-        labels = on.labels[:, 0]
-        return lambda counts: _macro_f1(counts, labels, outputs.predicted)
+        return _macro_f1(every, unit_of(on), on.labels[:, 0], outputs.predicted)
     if metric is not None and metric.function is worst_group:
-        codes, skip = on.groups[metric.params["group"]], metric.params["skip"]
-        names = on.names.get(metric.params["group"], ())
-        skipped = [code for code, name in enumerate(names) if name in skip]
-        kept = np.flatnonzero(~np.isin(codes, skipped))
-        return lambda counts: _worst(counts[:, kept], codes[kept], outputs.right[kept])
+        group, skip = metric.params["group"], metric.params["skip"]
+        skipped = [code for code, name in enumerate(on.names.get(group, ())) if name in skip]
+        kept = np.flatnonzero(~np.isin(on.groups[group], skipped))
+        return _worst(every, unit_of(on)[kept], on.groups[group][kept], outputs.right[kept])
     return None
 
 
 def _worst(
-    counts: Counts, codes: NDArray[np.int64], right: NDArray[np.bool_]
+    draws: Draws, units: NDArray[np.int64], codes: NDArray[np.int64], right: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """[B]: the smallest share of right samples of a group; those without samples do not count."""
-    total, _ = _sums(counts, codes)
-    found, _ = _sums(counts * right, codes)
+    total = _sums(draws, units, codes)
     shares = np.full(total.shape, np.inf)
-    np.divide(found, total, out=shares, where=total > 0)
-    return np.asarray(shares.min(axis=1))
+    np.divide(_sums(draws, units, codes, right), total, out=shares, where=total > 0)
+    return np.asarray(shares.min(axis=0))
 
 
 def _macro_f1(
-    counts: Counts, labels: NDArray[np.int64], predicted: NDArray[np.int64]
+    draws: Draws,
+    units: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    predicted: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """[B]: the mean of 2 TP / (2 TP + FP + FN) over the classes that occur in a resample."""
-    occurs, classes = _sums(counts, labels)
-    hit, _ = _sums(counts * (labels == predicted), labels)
-    guessed, of = _sums(counts, predicted)
-    every = np.zeros((len(counts), int(max(classes.max(), of.max())) + 1))
-    every[:, of] = guessed
-    f1 = 2 * hit / np.maximum(occurs + every[:, classes], 1)
-    return np.asarray((f1 * (occurs > 0)).sum(axis=1) / (occurs > 0).sum(axis=1))
+    both = np.concatenate([labels, predicted])
+    _, codes = np.unique(both, return_inverse=True)
+    of_label, of_guess = codes[: len(labels)], codes[len(labels) :]
+    classes = int(codes.max()) + 1
+    occurs = _sums(draws, units, of_label, classes=classes)
+    guessed = _sums(draws, units, of_guess, classes=classes)
+    hit = _sums(draws, units, of_label, labels == predicted, classes)
+    f1 = 2 * hit / np.maximum(occurs + guessed, 1)
+    return np.asarray((f1 * (occurs > 0)).sum(axis=0) / (occurs > 0).sum(axis=0))
 
 
-def _sums(counts: Counts, codes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """[B, G]: the sums of counts [B, N] by group, and the codes [G] of the groups, ascending."""
-    order = np.argsort(codes, kind="stable")
-    found, starts = np.unique(codes[order], return_index=True)
-    return np.add.reduceat(counts[:, order], starts, axis=1, dtype=np.int64), found
+def _sums(
+    draws: Draws,
+    units: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    counted: NDArray[np.bool_] | None = None,
+    classes: int | None = None,
+) -> NDArray[np.float64]:
+    """[G, B]: how many samples [N], or `counted` ones, of each code each resample holds."""
+    size = (int(codes.max()) + 1 if classes is None else classes, len(draws))
+    ones = np.ones(len(codes), dtype=np.float32) if counted is None else counted.astype(np.float32)
+    return np.asarray(coo_array((ones, (codes, units)), shape=size).tocsr() @ draws, dtype=float)

@@ -43,7 +43,7 @@ def test_resampled_values_are_the_metrics_of_resamples(seed: int, judge: str) ->
     rng = np.random.default_rng(seed)
     manifest, log_probs = drawn_set(seed, region=rng.integers(3, size=60))
     rows = rng.integers(60, size=(5, 60))
-    counts = np.array([np.bincount(r, minlength=60) for r in rows]).astype(np.uint8)
+    counts = np.array([np.bincount(r, minlength=60) for r in rows], dtype=np.float32).T
     found = judged.drawn(outputs(judge, manifest, log_probs), counts)
     assert found is not None
     expected = [OWN[judge](log_probs[r], manifest.take(r)) for r in (np.arange(60), *rows)]
@@ -71,21 +71,25 @@ def test_accuracy_has_outcomes_and_no_resamples() -> None:
 def test_resamples_are_those_of_the_set() -> None:
     manifest, log_probs = drawn_set(1)
     one = outputs("macro-f1", manifest, log_probs).on
-    counts = judged.resamples(one)
-    assert counts.shape == (judged.DRAWS, 60)
-    assert (counts.sum(axis=1) == 60).all() and counts.std() > 0.9
-    assert (judged.resamples(one) == counts).all()
+    draws = judged.resamples(one)
+    assert draws.shape == (60, judged.DRAWS)
+    assert (draws.sum(axis=0) == 60).all() and draws.std() > 0.9
+    assert (judged.resamples(one) == draws).all()
     other = EvaluationSet("others", "labels", one.labels, {}, {})
-    assert (judged.resamples(other) != counts).any()
+    assert (judged.resamples(other) != draws).any()
 
 
 def test_pictures_of_one_camera_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    places = np.repeat([3, 5, 9], [10, 20, 30])
+    places = np.repeat([9, 3, 5], [10, 20, 30])
     manifest, log_probs = drawn_set(2, location=places)
-    on = outputs("macro-f1", manifest, log_probs).on
-    assert judged.units(on) == 3
-    counts = judged.resamples(on)
-    for place in (3, 5, 9):
-        assert (np.ptp(counts[:, places == place], axis=1) == 0).all()
-    monkeypatch.setattr(judged, "MOST", 60 * 50)
-    assert len(judged.resamples(on)) == judged.LEAST
+    one = outputs("macro-f1", manifest, log_probs)
+    assert (judged.unit_of(one.on) == np.repeat([2, 0, 1], [10, 20, 30])).all()
+    draws = judged.resamples(one.on)
+    assert draws.shape == (3, judged.DRAWS) and (draws.sum(axis=0) == 3).all()
+    rows = [np.flatnonzero(np.isin(places, [5])).repeat(2), np.flatnonzero(places == 3)]
+    chosen = np.array([[0, 1], [2, 0], [0, 0]], dtype=np.float32)  # cameras 3, 5 and 9
+    found = judged.drawn(one, chosen)
+    expected = [OWN["macro-f1"](log_probs[r], manifest.take(r)) for r in rows]
+    assert found is not None and found[1:] == pytest.approx(expected)
+    monkeypatch.setattr(judged, "MOST", 3 * 50)
+    assert judged.resamples(one.on).shape == (3, judged.LEAST)
