@@ -57,7 +57,7 @@ def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
 def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
     if name == "available":
         known = [d() for d in datasets().values() if d.name not in EMBEDDED]
-        found = [d.suite(data, cache) for d in known if d.found(data)]
+        found = [_usable(d, data, cache) for d in known if d.found(data)]
         return found or [find_dataset("mini")().suite(data, cache)]
     if is_suite_file(name):
         suite = suite_file.load(Path(name), data, cache)
@@ -67,6 +67,17 @@ def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
     if name in ALIASES:
         return [suite for own in ALIASES[name] for suite in _find_plain(own, data, cache)]
     return [dataset_of(name).suite(data, cache)]
+
+
+def _usable(dataset: Dataset, data: Path | None, cache: Path) -> Suite:
+    """The suite of a data set that is there. Raises DataError if it cannot be opened."""
+    try:
+        return dataset.suite(data, cache)
+    except InputError as error:
+        raise DataError(
+            f"suite {dataset.name} is there and cannot be used: {error}. Mend it, or name the "
+            "suites to run instead of 'available'"
+        ) from error
 
 
 def dataset_of(name: str) -> Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,14 @@ def test_all_suites_in_one_command(synthetic: Path, tmp_path: Path) -> None:
 
 def suites(data: Path, tmp_path: Path) -> list:  # type: ignore[type-arg]
     return [datasets()[name]().suite(data, tmp_path / "cache") for name in REAL]
+
+
+def test_a_damaged_set_is_named_and_not_left_out_unseen(synthetic: Path, tmp_path: Path) -> None:
+    data, whole = tmp_path / "data", synthetic / "cifar-100-python"
+    shutil.copytree(whole, data / "cifar-100-python")
+    (data / "dtd").symlink_to(synthetic / "dtd")
+    (data / "cifar-100-python" / "test").write_bytes((whole / "test").read_bytes()[:1000])
+    refused = bench("run", "--suite", "available", "--data", data, "--out", tmp_path / "out")
+    assert refused.code == 4 and not (tmp_path / "out").exists()
+    assert refused.err.startswith("bench: suite cifar100 is there and cannot be used: ")
+    assert "or name the suites" in refused.err and len(refused.err.splitlines()) == 1
