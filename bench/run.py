@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bench import samples
-from bench.addresses import weights_key
 from bench.dataset import Loaded, Split
 from bench.errors import CellError, InputError, one_line
-from bench.figures import Figure
-from bench.manifest import Manifest
-from bench.method import Choice, Prediction
-from bench.metrics import Metric
-from bench.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
+from bench.measuring import Measuring
+from bench.method import Choice
 from bench.plan import (
     CellItem,
     FeaturesItem,
@@ -34,16 +27,13 @@ from bench.plan import (
     plan,
     stored,
 )
-from bench.posthoc import TEMPERATURES, log_softmax
 from bench.processes import process_count
 from bench.progress import Progress
-from bench.provenance import environment
 from bench.recipes import Fisher, TextHead, Tuned
-from bench.recording import Measured, place, record
+from bench.recording import place
 from bench.records import Missing, Record
-from bench.selection import choose
 from bench.store import MissingOutput, Store
-from bench.study import Row, Study
+from bench.study import Study
 
 if TYPE_CHECKING:
     from bench.engine import Engine
@@ -112,7 +102,6 @@ class _Runner:
     make_engine: EngineMaker
     progress: Progress
     failed: dict[str, str] = field(default_factory=dict)
-    arrays: ArrayCache = field(default_factory=ArrayCache)
     splits: dict[str, Loaded] = field(default_factory=dict)
     made_engine: Engine | None = None
 
@@ -122,6 +111,10 @@ class _Runner:
             with self.progress.task(f"load {self.study.backbone}", 1):
                 self.made_engine = self.make_engine(self.opened)
         return self.made_engine
+
+    @cached_property
+    def measuring(self) -> Measuring:
+        return Measuring(self.study, self.store, self.opened, self.progress)
 
     def opened(self, split: Split) -> Loaded:
         """The opened split; opened once in a run."""
@@ -156,10 +149,10 @@ class _Runner:
                 self._measure([c for c in here if self._ready(c, plan)])
             for item in items:
                 if isinstance(item, FitItem) and self._ready(item, plan):
-                    self._try([item], partial(self._fit, item))
+                    self._try([item], partial(self.measuring.fit, item))
             for item in items:
                 if isinstance(item, ScaleItem) and self._ready(item, plan):
-                    self._try([item], partial(self._scale, item))
+                    self._try([item], partial(self.measuring.scale, item))
 
     def _awaited(self, items: Sequence[Item], plan: Plan) -> list[Item]:
         """Features on the splits of those that a pending training waits for."""
@@ -225,6 +218,9 @@ class _Runner:
             log.debug("failed", exc_info=True)
             self.failed |= dict.fromkeys((item.key for item in items), one_line(error))
 
+    def _alone(self, cell: CellItem, act: Callable[[], None]) -> None:
+        self._try([cell], act)
+
     def _forward(self, items: Sequence[FeaturesItem]) -> None:
         """Compute features together, so that images are decoded once; alone where that failed."""
         self._try(items, partial(self._compute, items))
@@ -268,57 +264,6 @@ class _Runner:
                 features = [item for item in items if isinstance(item, FeaturesItem)]
                 self.engine.predict(split, {item.key: item.encoder for item in features})
 
-    def _labelled(self, split: Split) -> LabelledStoredOutputs:
-        labels = lambda: self.opened(split).manifest.first  # noqa: E731
-        return LabelledStoredOutputs(
-            self.store, self.arrays, split, self.study.precision, read_labels=labels
-        )
-
-    def _fit(self, item: FitItem) -> None:
-        """Fit a row and choose among its candidates on the selection split."""
-        task, method = self.study.suite.task, item.row.method
-        selection, train = self._labelled(task.selection), self._labelled(task.train)
-        manifest, judge = self.opened(task.selection).manifest, self.study.judge
-        candidates = method.candidates()
-        accuracies, weights = [], []
-        with self.progress.task(f"fit {item.row.name}", len(candidates)) as under_way, _a_cell():
-            fitted = method.fit(item.models, selection, train)
-            for p in method.predict(item.models, fitted, selection, train, candidates):
-                accuracies.append(judge(p.log_probs, manifest))
-                weights.append(float(np.mean(p.weight)))
-                under_way.advance(1)
-        rule = self.study.protocol.rule
-        best = method.choose(accuracies, weights, partial(choose, rule=rule))
-        note = {
-            "choice": dict(candidates[best]),
-            "chosen_on": {
-                "split": task.selection.name,
-                "n": task.selection.size,
-                "rule": method.own_rule or rule,
-                judge.name: accuracies[best],
-                "weight": weights[best],
-                "candidates": len(candidates),
-            },
-        }
-        self.store.write_arrays("fits", item.key, fitted, note)
-
-    def _scale(self, item: ScaleItem) -> None:
-        """Find the temperature of a row's predictions on the selection split."""
-        task, criterion = self.study.suite.task, self.study.protocol.scaling
-        selection = self._labelled(task.selection)
-        with self.progress.task(f"scale {item.row.name}", 1), _a_cell():
-            (prediction,) = self._predicted(item.row, item.fit, selection, [item.choice])
-            found = TEMPERATURES[criterion](prediction.log_probs, selection.labels)
-        note = {"temperature": found, "criterion": criterion, "split": task.selection.name}
-        self.store.write_arrays("fits", item.key, {}, note)
-
-    def _predicted(
-        self, row: Row, fit: FitItem, outputs: StoredOutputs, choices: Sequence[Choice]
-    ) -> Iterator[Prediction]:
-        fitted = (self.store.read_arrays("fits", fit.key) or {}) if fit.inputs else {}
-        train = self._labelled(self.study.suite.task.train)
-        return row.method.predict(fit.models, fitted, outputs, train, choices)
-
     def _measure(self, cells: Sequence[CellItem]) -> None:
         """Measure cells: all metrics and candidates of a row on a split from one prediction."""
         groups: dict[tuple[str, str], list[CellItem]] = {}
@@ -326,67 +271,7 @@ class _Runner:
             row = f"{cell.row.name} {cell.fit.seed}"
             groups.setdefault((row, cell.shift.name), []).append(cell)
         for group in groups.values():
-            self._try(group, partial(self._score, group))
-
-    def _score(self, cells: Sequence[CellItem]) -> None:
-        row, fit, shift = cells[0].row, cells[0].fit, cells[0].shift
-        outputs = StoredOutputs(
-            self.store, self.arrays, shift.split, self.study.precision, shift.labels
-        )
-        manifest = self.opened(shift.split).manifest
-        by_choice: dict[str, list[CellItem]] = {}
-        for cell in cells:
-            by_choice.setdefault(repr(cell.choice), []).append(cell)
-        choices = [group[0].choice for group in by_choice.values()]
-        label = f"measure {row.name} on {shift.name}"
-        with self.progress.task(label, len(choices)) as under_way, _a_cell():
-            predictions = self._predicted(row, fit, outputs, choices)
-            for group, prediction in zip(by_choice.values(), predictions, strict=True):
-                for cell in group:
-                    self._try([cell], partial(self._write, cell, prediction, manifest))
-                under_way.advance(1)
-
-    def _write(self, cell: CellItem, prediction: Prediction, manifest: Manifest) -> None:
-        data = temperature = None
-        with _a_cell():
-            log_probs = prediction.log_probs
-            if cell.scale is not None:
-                note = self.store.read_note("fits", cell.scale.key)
-                if note is None:
-                    raise MissingOutput(f"temperature {cell.scale.key}")
-                temperature = note["temperature"]
-                log_probs = log_softmax(log_probs / temperature)
-            if isinstance(cell.metric, Figure):
-                measured, data = cell.metric.function(prediction, manifest)
-            else:
-                measured = cell.metric(log_probs, manifest)
-        value: dict[str, object] = {
-            "value": measured,
-            "data": data,
-            "temperature": temperature,
-            "trained": self._chosen_in_training(cell),
-            "weight": float(np.mean(prediction.weight)),
-            "n": len(manifest),
-            "environment": environment(),
-            "devices": sorted({d for k in cell.inputs if (d := self.store.device(k))}),
-        }
-        if cell.keeps_samples:
-            split = cell.shift.split.fingerprint
-            samples.keep(self.store, cell.key, split, log_probs, manifest)
-        self.store.write_cell(cell.key, value)
-        if cell.chosen and cell.scale is None and isinstance(cell.metric, Metric):
-            self.progress.measured(self._record(cell, value))
-
-    def _chosen_in_training(self, cell: CellItem) -> dict[str, float]:
-        """What the row's own training chose on the selection split (C), by name."""
-        needs = cell.row.method.needs(cell.fit.models, cell.choice)
-        chosen: dict[str, float] = {}
-        for recipe in needs if cell.row.base is None else ():
-            if isinstance(recipe, Tuned) and recipe.trainer.selects:
-                arrays = self.store.read_arrays("weights", weights_key(recipe)) or {}
-                named = {n: a for n, a in arrays.items() if n.startswith("chosen.")}
-                chosen |= {n.removeprefix("chosen."): float(a[0]) for n, a in named.items()}
-        return chosen
+            self._try(group, partial(self.measuring.score, group, self._alone))
 
     def outcome(self, plan: Plan) -> Outcome:
         """Records of the cells in the store, and what is missing with its reason."""
@@ -395,26 +280,13 @@ class _Runner:
         for cell in plan.cells:
             value = self.store.read_cell(cell.key)
             if value is not None:
-                records.append(self._record(cell, value))
+                records.append(self.measuring.record(cell, value))
             elif cell.chosen:
                 self._blocked(cell, plan)
                 reason = self.failed.get(cell.key, "not computed")
                 row = (cell.row.name, cell.fit.seed, cell.shift.name)
                 missing[row] = Missing.model_validate(place(self.study, cell) | {"reason": reason})
         return Outcome(plan, tuple(records), tuple(missing.values()))
-
-    def _record(self, cell: CellItem, value: Measured) -> Record:
-        note = self.store.read_note("fits", cell.fit.key) if cell.fit.inputs else None
-        return record(self.study, cell, value, note)
-
-
-@contextmanager
-def _a_cell() -> Iterator[None]:
-    """Around a method's or a metric's own arithmetic: what it refuses is a failed cell."""
-    try:
-        yield
-    except InputError as error:
-        raise CellError(str(error)) from error
 
 
 def _by_split(items: Iterable[Item]) -> list[list[FeaturesItem]]:

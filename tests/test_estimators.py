@@ -15,9 +15,9 @@ from hypothesis.extra import numpy as npst
 
 from bench import OSE, VRF, TemperatureScaling, posthoc
 from bench.errors import InputError
+from bench.fakes import IDENTITY, MANY_TO_ONE, FakeLabelledOutputs, FakeOutputs, fake_models
 from bench.registry import find_method
 from bench.selection import choose
-from bench.testing import IDENTITY, MANY_TO_ONE, FakeLabelledOutputs, FakeOutputs, fake_models
 
 MODELS = fake_models()
 TRAIN, HELD_OUT = FakeLabelledOutputs(0, 200), FakeLabelledOutputs(1, 300)

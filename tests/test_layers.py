@@ -26,8 +26,8 @@ LAYERS = (
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",
      "estimators"},
     # 3: decisions
-    {"study", "plan", "counting", "expense", "recording", "run", "request", "importing", "scoring",
-     "verification"},
+    {"study", "plan", "counting", "expense", "recording", "measuring", "run",
+     "request", "importing", "scoring", "verification"},
     # 4: output
     {"agreement", "board", "leaderboard", "severities", "tables", "forms", "standings",
      "comparisons", "measured", "baselines", "vega", "scatter", "charts", "sample_charts",
@@ -35,7 +35,7 @@ LAYERS = (
      "console", "display", "catalogue", "finished", "session", "recheck", "ledger", "ledger_table",
      "published_tables", "golden", "changes"},
     # edge
-    {"cli", "cli_options", "cli_check", "cli_compare", "cli_data", "cli_verify", "testing",
+    {"cli", "cli_options", "cli_check", "cli_compare", "cli_data", "cli_verify", "fakes", "testing",
      "__main__"},
 )  # fmt: skip
 NO_TORCH = (

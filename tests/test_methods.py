@@ -12,22 +12,14 @@ from PIL import Image
 
 from bench.dataset import Card, LabelMap, Loaded, Shift, Split, Suite, Task
 from bench.errors import InputError
+from bench.fakes import IDENTITY, MANY_TO_ONE, WIDTH, FakeLabelledOutputs, FakeOutputs, fake_models
 from bench.knn import kth_distance
 from bench.manifest import single_label
 from bench.method import Method, Prediction
 from bench.posthoc import log_softmax, sigmoid_weight, temperature
 from bench.recipes import Tuned
 from bench.registry import find_method, methods
-from bench.testing import (
-    IDENTITY,
-    MANY_TO_ONE,
-    WIDTH,
-    FakeLabelledOutputs,
-    FakeOutputs,
-    check_dataset,
-    check_method,
-    fake_models,
-)
+from bench.testing import check_dataset, check_method
 
 MODELS = fake_models()
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bench.errors import InputError
+from bench.fakes import fake_models
 from bench.recipes import AtEpoch, Average, Merged, Tuned, merge, normalizes, reseeded
 from bench.registry import find_dataset, methods
 from bench.study import Row, Settings, controlled, controls, everything, parse_rows
-from bench.testing import fake_models
 
 MODELS = fake_models(tuned=False)
 
