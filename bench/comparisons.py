@@ -49,7 +49,7 @@ class RowSamples:
 
     `bits` are `n` outcomes, packed; `levels` [n] confidences c as ceil(240 c), from 0 to 240.
     `hits` are the outcomes in the metric the set is judged by; where that is no mean over samples,
-    `drawn` holds its value, and that of resamples of `units` of samples (`bench.judged`).
+    `drawn` holds its value, and that of resamples (`bench.judged`).
     """
 
     ids: str
@@ -59,7 +59,6 @@ class RowSamples:
     bins: Bins
     hits: NDArray[np.bool_] | None
     drawn: NDArray[np.float64] | None
-    units: int
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -86,8 +85,8 @@ def kept(outputs: Iterable[SampleOutputs]) -> Mapping[Key, Kept]:
 def _small(outputs: SampleOutputs, draws: dict[str, judged.Draws]) -> RowSamples:
     """`draws` holds the resamples of sets that were met before."""
     on, drawn = outputs.on, None
-    hits, units = judged.hits(outputs), int(judged.unit_of(on).max()) + 1
-    if hits is None and units > 1:
+    hits = judged.hits(outputs)
+    if hits is None and judged.unit_of(on).max() > 0:
         if on.digest not in draws:
             draws[on.digest] = judged.resamples(on)
         drawn = judged.drawn(outputs, draws[on.digest])
@@ -98,7 +97,7 @@ def _small(outputs: SampleOutputs, draws: dict[str, judged.Draws]) -> RowSamples
     bins = Bins(*(np.asarray(found, dtype=np.float64) for found in sums))
     packed = np.packbits(right).tobytes()
     small = levels.astype(np.uint8)
-    return RowSamples(on.ids, len(right), packed, small, bins, hits, drawn, units)
+    return RowSamples(on.ids, len(right), packed, small, bins, hits, drawn)
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,8 @@ def _column(
     rows = {name: outcomes for name, outcomes in found.items() if outcomes}
     if not sets or not rows:
         return None
-    intervals = {name: _interval(outcomes) for name, outcomes in rows.items()}
+    found_intervals = {name: _interval(outcomes) for name, outcomes in rows.items()}
+    intervals = {name: interval for name, interval in found_intervals.items() if interval}
     differences, p_values = {}, {}
     for one, other in pairs(board):
         if one in rows and other in rows:
@@ -266,13 +266,18 @@ def _outcome(of_set: Sequence[RowSamples]) -> Outcomes | Resampled | None:
         return Outcomes(ids, np.array(hits))
     if len(drawn) == len(of_set):
         values = np.array(drawn)
-        return Resampled(first.ids, first.units, values[:, 0], values[:, 1:])
+        return Resampled(first.ids, first.n, values[:, 0], values[:, 1:])
     return None
 
 
-def _interval(row: Sequence[Outcomes | Resampled]) -> Interval:
-    """Exact, or the basic bootstrap's, for one seed on one set; of means otherwise."""
+def _interval(row: Sequence[Outcomes | Resampled]) -> Interval | None:
+    """Exact, or the basic bootstrap's, for one seed on one set; of means otherwise.
+
+    None where no resample differs: then the bootstrap has nothing to say.
+    """
     (first, *others) = row
+    if any(isinstance(one, Resampled) and not np.ptp(one.draws) for one in row):
+        return None
     if isinstance(first, Outcomes) and not others and len(first.values) == 1:
         return exact(int(first.values.sum()), first.values.shape[1])
     if isinstance(first, Resampled) and not others and len(first.values) == 1:

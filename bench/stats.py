@@ -116,7 +116,7 @@ class Resampled:
 
     Attributes
     ----------
-    ids, n : as of `Outcomes`, and the number of samples, or of groups of them, that are drawn.
+    ids, n : as of `Outcomes`, and the number of samples.
     values : [S], by seed.
     draws : [S, B], the same of B resamples, which are the same for all rows on the same ids.
     """
