@@ -21,12 +21,16 @@ from commands import assert_refused, bench
 
 from bench import prompts
 from bench.cards import cards
+from bench.comparisons import ZERO_SHOT, kept
 from bench.data_folder import SYNTHETIC, WATERMARK, NotFound
 from bench.dataset import Split, Suite
 from bench.errors import InputError
 from bench.manifest import Manifest
+from bench.measured import measured
 from bench.metrics import OWN
+from bench.records import read
 from bench.registry import find_dataset
+from bench.samples import sample_outputs
 from bench.synthetic import wilds as copies_of
 from bench.testing import check_dataset
 
@@ -414,6 +418,10 @@ def test_no_data_says_where_it_was_looked_for(tmp_path: Path) -> None:
 # Whole runs
 
 
+def outputs(folder: Path) -> Any:
+    return sample_outputs(folder / "run")
+
+
 @pytest.mark.parametrize("suite", ["fmow", "iwildcam"])
 def test_a_run(suite: str, copies: Path, tmp_path: Path) -> None:
     result = bench(
@@ -432,6 +440,20 @@ def test_a_run(suite: str, copies: Path, tmp_path: Path) -> None:
     assert (judged["id"], judged["ood"]) == expected[suite]
     chosen = next(record["chosen_on"] for record in cells if record["method"] == "vrf")
     assert chosen["split"] == f"{suite}/selection" and judged["id"] in chosen
+    (numbers,) = measured(read(tmp_path / "run" / "records.jsonl"), samples=kept(outputs(tmp_path)))
+    assert numbers.comparison is not None and numbers.comparison.last is not None
+    last, board = numbers.comparison.last, numbers.board
+    for row in board.rows:
+        name, value = (row.method, row.base), row.cells[-1].mean
+        assert value is not None
+        if low_high := last.intervals.get(name):  # none where no resample differs
+            assert low_high.low <= low_high.high
+        if (name, ZERO_SHOT) in last.differences:
+            gained, (low, high) = last.differences[name, ZERO_SHOT]
+            zero_shot = board.rows[0].cells[-1].mean or 0
+            assert gained == pytest.approx(value - zero_shot) and low < high
+    assert len(last.differences) >= 2
+    assert not any(numbers.comparison.sets[1:])  # nothing to count in the page
 
 
 # Against the package
