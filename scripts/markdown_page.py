@@ -5,16 +5,19 @@ Nothing is fetched and no script runs. Links between pages lead to HTML where th
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'"
+FETCHED = "default-src 'none'; base-uri 'none'; form-action 'none'"
+POLICY = f"{FETCHED}; style-src 'unsafe-inline'; img-src data:"
 HTML_OF = {"README.md": "index.html", "report.md": "report.html"}
 """Which HTML file stands beside a Markdown file."""
 KINDS = {"+": "member", "Δ": "difference"}
@@ -26,6 +29,7 @@ main > ul, details > ul { color: inherit; font-size: inherit; }
 pre { background: var(--tint); padding: .5rem .7rem; overflow-x: auto; font-size: .8rem; }
 code { font-size: .9em; overflow-wrap: anywhere; }
 pre code { font-size: inherit; overflow-wrap: normal; }
+img { max-width: 100%; background: white; }
 details { margin: 0 0 1rem; }
 summary { cursor: pointer; font-weight: 600; font-size: .9rem; margin-bottom: .5rem; }
 tbody td { max-width: 34rem; }
@@ -57,8 +61,8 @@ PAGE = """\
 """
 
 
-def page(markdown: str) -> str:
-    """The page; its title is the first heading."""
+def page(markdown: str, folder: Path) -> str:
+    """The page; its title is the first heading. Pictures are SVG files, seen from `folder`."""
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     parser.add_render_rule("table_open", _table_open)
     parser.add_render_rule("table_close", _table_close)
@@ -66,6 +70,7 @@ def page(markdown: str) -> str:
     _headings(tokens)
     _cells(tokens)
     _links(tokens)
+    _pictures(tokens, folder)
     style = (files("bench") / "templates" / "report.css").read_text(encoding="utf-8") + MORE
     return PAGE.format(
         policy=POLICY,
@@ -126,3 +131,12 @@ def _links(tokens: Sequence[Token]) -> None:
                 folder, slash, name = target.rpartition("/")
                 name = HTML_OF.get(name, name)
                 inner.attrSet("href", f"{folder}{slash}{name}{hash_}{place}")
+
+
+def _pictures(tokens: Sequence[Token], folder: Path) -> None:
+    """Pictures become part of the page."""
+    for token in tokens:
+        for inner in token.children or ():
+            if inner.type == "image":
+                data = base64.b64encode((folder / str(inner.attrGet("src"))).read_bytes())
+                inner.attrSet("src", f"data:image/svg+xml;base64,{data.decode()}")

@@ -26,6 +26,7 @@ from results_findings import findings
 from bench import report
 from bench.config import RunConfig
 from bench.document import Chapter, Document, document
+from bench.drawing import svg
 from bench.exports import escape, markdown_table
 from bench.finished import finished, read_presets, read_run, read_samples
 from bench.ledger import Entry, count, ledger
@@ -37,6 +38,7 @@ from bench.published_tables import commands
 from bench.published_tables import markdown as published_markdown
 from bench.records import Missing, Record
 from bench.tables import Table
+from bench.vega import Chart
 
 RESULTS = Path(__file__).parent.parent / "results"
 SHOWN = ("leaderboard", "standings", "calibration ece")
@@ -139,9 +141,9 @@ def pages() -> Mapping[Path, str]:
     main, published = page(found), published_page(entries(found))
     return {
         RESULTS / "README.md": main,
-        RESULTS / "index.html": markdown_page.page(main),
+        RESULTS / "index.html": markdown_page.page(main, RESULTS),
         RESULTS / "published" / "README.md": published,
-        RESULTS / "published" / "index.html": markdown_page.page(published),
+        RESULTS / "published" / "index.html": markdown_page.page(published, RESULTS / "published"),
     }
 
 
@@ -190,6 +192,9 @@ def _run(run: Run) -> Iterator[str]:
         yield f"### On {escape(chapter.title)}"
         yield from (f"> **{escape(said)}**" for said in (*chapter.warnings, *chapter.marks))
         yield escape(chapter.summary)
+        for chart, name in _shown(run, chapter):
+            yield f"![{escape(chart.title)}, {escape(chapter.title)}]({run.name}/{name})"
+            yield escape(chart.caption)
         if said := [f"- {escape(text)}" for text in findings(run.name, chapter.numbers)]:
             yield "\n".join(said)
         yield from _beside(run, chapter)
@@ -200,6 +205,14 @@ def _run(run: Run) -> Iterator[str]:
         for table in chapter.tables:
             if table.name in FOLDED:
                 yield _folded(table.caption, _table(table))
+
+
+def _shown(run: Run, chapter: Chapter) -> Iterator[tuple[Chart, str]]:
+    """The figures that stand here, with the names of their files in the run's folder."""
+    number = run.document.chapters.index(chapter)
+    for chart in chapter.figures:
+        if chart.name == "id-ood" and chart.spec is not None:
+            yield chart, f"id-ood-{number}.svg" if number else "id-ood.svg"
 
 
 def _table(table: Table) -> Iterator[str]:
@@ -300,5 +313,8 @@ if __name__ == "__main__":
     for one in runs():
         folder = RESULTS / one.name
         finished(folder).write(folder, report.USUAL)
+        for chapter in one.document.chapters:
+            for chart, name in _shown(one, chapter):
+                write_atomic(folder / name, svg(chart, chapter.marks))
     for path, text in pages().items():
         write_atomic(path, text.encode())

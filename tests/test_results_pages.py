@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shlex
@@ -22,7 +23,7 @@ from bench.ledger import count
 from bench.measured import measured
 from bench.published import find, tables
 from bench.records import Record
-from bench.tables import Item
+from bench.tables import Item, full_name
 
 ROOT = Path(__file__).parent.parent
 RUNS = {run.name: run for run in results_page.runs()}
@@ -152,12 +153,24 @@ def test_links_of_a_page_lead_somewhere(path: Path) -> None:
 def test_a_page_of_markdown_is_inert() -> None:
     lines = (f"| {escape('<script>*x*')} | 1 |", "| \\+ VRF | 2 |")
     text = "\n".join(("# A & B", "", "| Row | n |", "|:---|---:|", *lines, ""))
-    made = markdown_page.page(text + "\n[report](mini/report.md#there)\n")
+    made = markdown_page.page(text + "\n[report](mini/report.md#there)\n", results_page.RESULTS)
     assert "<title>A &amp; B</title>" in made
     assert '<th scope="row">&lt;script&gt;*x*</th>\n<td class="n">1</td>' in made
     assert '<tr class="member">\n<th scope="row">+ VRF</th>' in made
     assert 'href="mini/report.html#there"' in made
     assert "<script" not in made
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_figure_of_a_run_is_its_own(name: str) -> None:
+    """Not byte by byte: another version of the library may draw it otherwise."""
+    drawn = (ROOT / "results" / name / "id-ood.svg").read_text()
+    texts = "".join(re.findall(r">([^<]+)<", drawn))
+    (chapter,) = RUNS[name].document.chapters
+    board = chapter.numbers.board
+    names = [full_name(board, row) for row in board.rows if row.role == "method"]
+    assert "OOD mean against ID" in texts
+    assert not [name for name in names if html.escape(name, quote=False) not in texts], AGAIN
 
 
 @pytest.mark.parametrize("width", [390, 1440])
