@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from bench import sample_charts
 from bench.baselines import Baseline
-from bench.board import ID, Board
+from bench.board import ID, Board, Row
 from bench.measured import Measured
 from bench.pooling import POOLED
 from bench.records import Record
 from bench.scatter import id_ood
+from bench.series import GREY, PICKED, greys, hollow, looks, methods_last, named
 from bench.tables import full_name
 from bench.vega import (
     HEIGHT,
-    PALETTE,
-    SHAPES,
     Chart,
     Spec,
-    colour,
+    count_axis,
     linear_axis,
     percent,
     plain,
@@ -32,10 +32,17 @@ from bench.vega import (
 
 LEAST = 20
 """Samples in a bin of distance below which an accuracy there is mostly noise."""
+TWO = ("#2f98c8", "#a87b00")
+"""Colours of what is no row."""
+HOWS = ("as it is", "temperature-scaled")
+"""Probabilities."""
 
 
 def charts(numbers: Measured, baselines: Sequence[Baseline] = ()) -> tuple[Chart, ...]:
-    """Every figure of a chapter; those that have nothing to show only where that needs a reason."""
+    """Every figure of a chapter; those that have nothing to show only where that needs a reason.
+
+    Their specifications have title and caption as description, for those who cannot see them.
+    """
     found = [
         id_ood(numbers, baselines),
         sample_charts.differences(numbers),
@@ -44,7 +51,13 @@ def charts(numbers: Measured, baselines: Sequence[Baseline] = ()) -> tuple[Chart
         *_distances(numbers),
         _cost(numbers),
     ]
-    return tuple(chart for chart in found if chart is not None)
+    return tuple(_described(chart) for chart in found if chart is not None)
+
+
+def _described(chart: Chart) -> Chart:
+    if chart.spec is None:
+        return chart
+    return replace(chart, spec=chart.spec | {"description": f"{chart.title}. {chart.caption}"})
 
 
 def _calibration(numbers: Measured) -> list[Chart | None]:
@@ -65,44 +78,36 @@ def _calibration(numbers: Measured) -> list[Chart | None]:
 def _ece_accuracy(
     accuracy: Board, boards: tuple[Board, Board], name: str, label: str, at: int
 ) -> Chart | None:
-    points: list[Spec] = []
-    for board, how in zip(boards, ("as it is", "temperature-scaled"), strict=True):
+    found: list[Spec] = []
+    for board, how in zip(boards, HOWS, strict=True):
         for row, other in zip(accuracy.rows, board.rows, strict=True):
             a, e = row.cells[at].mean, other.cells[at].mean
             if a is None or e is None:
                 continue
-            said = {"row": full_name(accuracy, row), "probabilities": how}
+            said = named(accuracy, row) | {"probabilities": how}
             values: Spec = {"accuracy": a * 100, "ece": e * board.scale.factor}
             texts = {"Accuracy": accuracy.scale.text(a), "ECE": board.scale.text(e)}
-            points.append(said | values | texts)
-    if not points:
+            found.append(said | values | texts)
+    if not found:
         return None
-    hows = sorted({p["probabilities"] for p in points})
-    encoding: Spec = {
+    known, hows = ({p[name] for p in found} for name in ("row", "probabilities"))
+    shown = [row for row in accuracy.rows if full_name(accuracy, row) in known]
+    encoding = {
         "x": linear_axis("accuracy", f"Accuracy on {label}, percent"),
         "y": linear_axis("ece", "ECE, percent", zero=True),
-        "color": colour(accuracy, [p["row"] for p in points]),
         "tooltip": tooltip("row", "probabilities", "Accuracy", "ECE"),
-        "shape": {
-            "field": "probabilities",
-            "type": "nominal",
-            "scale": {
-                "domain": ["as it is", "temperature-scaled"],
-                "range": ["circle", "triangle-down"],
-            },
-            "legend": None,
-        },
+        **hollow(looks(accuracy, shown), "probabilities", sorted(hows)),
     }
-    mark = {"type": "point", "filled": True, "size": 70, "opacity": 0.9}
-    spec = {"width": "container", "height": HEIGHT, "data": {"values": points}, "mark": mark,
-            "encoding": encoding}  # fmt: skip
-    caption = "Means over seeds; down and to the right is better."
+    spec = _scattered(found, encoding)
+    caption = ["Means over seeds; down and to the right is better."]
     if len(hows) > 1:
-        caption += " Circles: probabilities as they are; triangles: after temperature scaling."
-    rows = [[p["row"], p["probabilities"], p["Accuracy"], p["ECE"]] for p in points]
+        caption.append("Filled: probabilities as they are; hollow: after temperature scaling.")
+    caption += greys(found)
+    rows = [[p["row"], p["probabilities"], p["Accuracy"], p["ECE"]] for p in found]
     columns = ("Row", "Probabilities", "Accuracy", "ECE")
     table = plain(f"Accuracy and ECE on {label} (percent)", columns, rows, 2)
-    return Chart(f"ece-accuracy-{name}", f"ECE against accuracy, {label}", caption, spec, table)
+    title = f"ECE against accuracy, {label}"
+    return Chart(f"ece-accuracy-{name}", title, " ".join(caption), spec, table)
 
 
 def _distances(numbers: Measured) -> list[Chart | None]:
@@ -113,13 +118,13 @@ def _distances(numbers: Measured) -> list[Chart | None]:
             found[record.method, record.base].append(record)
     rows = {(row.method, row.base): row for row in numbers.board.rows}
     return [
-        _distance(full_name(numbers.board, rows[name]), name, records)
+        _distance(numbers.board, rows[name], records)
         for name, records in found.items()
         if name in rows
     ]
 
 
-def _distance(title: str, name: tuple[str, str | None], records: Sequence[Record]) -> Chart | None:
+def _distance(board: Board, row: Row, records: Sequence[Record]) -> Chart | None:
     bins: list[Spec] = []
     for place, label in ((ID, "ID"), (POOLED, "ID and all shifts, pooled")):
         same = [r for r in records if r.shift == place and r.data is not None]
@@ -132,7 +137,7 @@ def _distance(title: str, name: tuple[str, str | None], records: Sequence[Record
     x = linear_axis("distance", "Distance to the failure set") | {"axis": {"tickCount": 6}}
     ratio = {"field": "ratio", "type": "quantitative", "title": "Accuracy ft / zs",
              "scale": {"zero": False}}  # fmt: skip
-    on = {"field": "on", "type": "nominal", "scale": {"range": list(PALETTE[:2])}}
+    on = {"field": "on", "type": "nominal", "scale": {"range": list(TWO)}}
     on["legend"] = {"title": None, "orient": "bottom"}
     tips = tooltip("on", "Distance", "Accuracy ft / zs", "samples")
     values = {"data": {"values": bins}}
@@ -141,12 +146,12 @@ def _distance(title: str, name: tuple[str, str | None], records: Sequence[Record
             values | {"mark": {"type": "line", "point": True},
                       "encoding": {"x": x, "y": ratio, "color": on, "tooltip": tips}},
             {"data": {"values": [{"one": 1}]}, "mark": {"type": "rule", "strokeDash": [2, 3],
-             "color": "#808890"}, "encoding": {"y": {"field": "one", "type": "quantitative"}}},
+             "color": GREY}, "encoding": {"y": {"field": "one", "type": "quantitative"}}},
         ]
     }  # fmt: skip
     second = {
         "data": {"values": weights},
-        "mark": {"type": "line", "strokeDash": [6, 4], "color": "#808890"},
+        "mark": {"type": "line", "strokeDash": [6, 4], "color": GREY},
         "encoding": {
             "x": x,
             "y": {"field": "w", "type": "quantitative", "scale": {"domain": [0, 1]},
@@ -167,9 +172,11 @@ def _distance(title: str, name: tuple[str, str | None], records: Sequence[Record
         f"set; all seeds' counts together, bins of fewer than {LEAST} samples left out. VRF's "
         "claim is that it falls. Dashed: the weight w on the fine-tuned model, mean over seeds."
     )
-    slug = "-".join(part for part in name if part)
+    title = full_name(board, row)
+    spec["usermeta"] = {"row": title}
+    name = f"distance-{'-'.join(part for part in (row.method, row.base) if part)}"
     table = plain("Accuracy by distance", columns, rows, 1)
-    return Chart(f"distance-{slug}", f"{title}: accuracy by distance", caption, spec, table)
+    return Chart(name, f"{title}: accuracy by distance", caption, spec, table)
 
 
 def _ratios(parts: Sequence[Mapping[str, Any]]) -> list[Spec]:
@@ -211,43 +218,56 @@ def _cost(numbers: Measured) -> Chart:
         for r in numbers.records
         if isinstance(cost := r.provenance.get("cost"), Mapping)
     }
-    points = []
-    for row in shown_rows(board):
-        cost = costs.get((row.method, row.base))
-        if cost is None:
-            continue
-        cell = row.cells[-1]
-        points.append({
-            "row": full_name(board, row),
-            "images": cost["training_images"],
-            "value": (cell.mean or 0) * board.scale.factor,
-            "encoders": str(cost["encoders"]),
-            "Training images": f"{cost['training_images']:,}",
-            "Encoders per test image": str(cost["encoders"]),
-            board.over_shifts: percent(board, cell.mean),
-        })  # fmt: skip
-    if not points:
+    rows = [row for row in shown_rows(board) if costs.get((row.method, row.base))]
+    found = [_price(board, row, costs[row.method, row.base]) for row in rows]
+    if not found:
         why = "the records do not say what training and testing cost"
         return Chart("cost", title, "", None, reason=why)
     tips = ("row", "Training images", "Encoders per test image", board.over_shifts)
+    encoders = sorted({p["encoders"] for p in found})
     encoding = {
-        "x": {"field": "images", "type": "quantitative", "title": "Images seen in training",
-              "scale": {"type": "symlog", "constant": 1000, "padding": 14},
-              "axis": {"format": "~s", "tickCount": 5}},
+        "x": count_axis("images", "Images seen in training", [p["images"] for p in found]),
         "y": linear_axis("value", f"{board.over_shifts}, {board.scale.unit}"),
-        "color": colour(board, [p["row"] for p in points]),
-        "shape": {"field": "encoders", "type": "nominal", "legend": None,
-                  "scale": {"range": list(SHAPES)}},
         "tooltip": tooltip(*tips),
-    }  # fmt: skip
-    mark = {"type": "point", "filled": True, "size": 70, "opacity": 0.9}
-    spec = {"width": "container", "height": HEIGHT, "data": {"values": points}, "mark": mark,
-            "encoding": encoding}  # fmt: skip
-    rows = [[p[t] for t in tips] for p in points]
-    columns = ("Row", *tips[1:])
-    caption = (
-        "Images that a row's trainings see, repeats counted, each once however many rows share "
-        "them; an ensemble has its base's. Circles run one image encoder for each test image, "
-        "squares two. Times are no part of reports: they depend on the machine."
-    )
-    return Chart("cost", title, caption, spec, plain("Cost", columns, rows, 1))
+        **hollow(looks(board, rows), "encoders", encoders),
+    }
+    spec = _scattered(found, encoding)
+    caption = [
+        "Images that the trainings of a row's image encoders see, repeats counted, each once "
+        "however many rows share them; an ensemble has its base's."
+    ]
+    pairs = zip(rows, found, strict=True)
+    if heads := [p["row"] for row, p in pairs if not p["images"] and not row.seed_free]:
+        caption.append(
+            "Heads that are fitted on stored features count none: at 0 images "
+            f"{', '.join(heads)} {'is' if len(heads) == 1 else 'are'} trained nevertheless."
+        )
+    caption.append("Hollow points run several image encoders for each test image.")
+    caption += greys(found)
+    caption.append("Times are no part of reports: they depend on the machine.")
+    table = plain("Cost", ("Row", *tips[1:]), [[p[t] for t in tips] for p in found], 1)
+    return Chart("cost", title, " ".join(caption), spec, table)
+
+
+def _scattered(values: Sequence[Spec], encoding: Spec) -> Spec:
+    """A figure of points, and no more."""
+    return {
+        "width": "container",
+        "height": HEIGHT,
+        "data": {"values": methods_last(values)},
+        "params": [PICKED],
+        "mark": {"type": "point", "filled": True},
+        "encoding": encoding,
+    }
+
+
+def _price(board: Board, row: Row, cost: Mapping[str, Any]) -> Spec:
+    cell = row.cells[-1]
+    return named(board, row) | {
+        "images": cost["training_images"],
+        "value": (cell.mean or 0) * board.scale.factor,
+        "encoders": str(cost["encoders"]),
+        "Training images": f"{cost['training_images']:,}",
+        "Encoders per test image": str(cost["encoders"]),
+        board.over_shifts: percent(board, cell.mean),
+    }

@@ -8,14 +8,16 @@ from bench.board import Board, Row
 from bench.comparisons import BINS, ZERO_SHOT, Comparison, reliability
 from bench.measured import Measured
 from bench.rank_table import interval_text
-from bench.tables import DASH, Table, full_name
-from bench.vega import Chart, Spec, colour, plain, tooltip
+from bench.series import FADED, GREY, PICKED, colour, greys, large, named, shape
+from bench.tables import DASH, Table
+from bench.vega import Chart, Spec, plain, tooltip
 
 NO_SAMPLES = "no per-sample outcomes were kept with these records; the run's samples/ has them"
-ROW_HEIGHT = 9
+ROW_HEIGHT = 7
 """Pixels for one row on one evaluation set."""
 SIDE = 130
 """Of a reliability diagram, in pixels."""
+COLUMNS = 4
 
 
 def differences(numbers: Measured) -> Chart | None:
@@ -30,24 +32,32 @@ def differences(numbers: Measured) -> Chart | None:
     points = [p for row in rows for p in _differences(board, found, row)]
     if not points:
         return Chart("differences", title, "", None, reason=NO_SAMPLES)
-    labels, names = list(dict.fromkeys(p["on"] for p in points)), [p["row"] for p in points]
+    labels = list(dict.fromkeys(p["on"] for p in points))
+    methods_first = sorted(points, key=lambda p: p["kind"] != "method")
+    names = list(dict.fromkeys(p["row"] for p in methods_first))
     y = {"field": "on", "type": "nominal", "sort": labels, "title": None, "axis": {"grid": True}}
-    x = {"type": "quantitative", "title": "Minus zero-shot, points"}
-    offset = {"field": "row", "type": "nominal", "sort": list(dict.fromkeys(names))}
-    shared: Spec = {"y": y, "yOffset": offset, "color": colour(board, names)}
+    x = {"type": "quantitative", "title": "Minus zero-shot, points", "axis": {"tickCount": 8}}
+    offset = {"field": "row", "type": "nominal", "sort": names}
+    shared: Spec = {
+        "y": y,
+        "yOffset": offset,
+        "color": colour(board, rows),
+        "opacity": FADED,
+    }
     tips = tooltip("row", "on", "Difference", "95% interval")
     spec = {
         "width": "container",
-        "height": max(200, ROW_HEIGHT * len(points)),
+        "height": {"step": ROW_HEIGHT, "for": "offset"},
         "data": {"values": points},
         "layer": [
-            {"mark": {"type": "rule", "color": "#808890"},
+            {"mark": {"type": "rule", "color": GREY},
              "encoding": {"x": {"datum": 0, "type": "quantitative"}}},
-            {"mark": {"type": "rule", "strokeWidth": 2},
-             "encoding": shared | {"x": x | {"field": "low"}, "x2": {"field": "high"},
+            {"mark": {"type": "rule"}, "params": [PICKED],
+             "encoding": shared | {"strokeWidth": large(2, 1), "x": x | {"field": "low"}, "x2": {"field": "high"},
                                    "tooltip": tips}},
-            {"mark": {"type": "point", "filled": True, "size": 36, "opacity": 1},
-             "encoding": shared | {"x": x | {"field": "value"}, "tooltip": tips}},
+            {"mark": {"type": "point", "filled": True},
+             "encoding": shared | {"size": large(40, 14),
+                                   "shape": shape(board, rows), "x": x | {"field": "value"}, "tooltip": tips}},
         ],
     }  # fmt: skip
     table = plain(
@@ -62,7 +72,7 @@ def differences(numbers: Measured) -> Chart | None:
         "one training each, in the order of seeds. An interval that leaves out 0 is one of many: "
         "ranks in the standings are corrected for that, these intervals and p-values are not."
     )
-    return Chart("differences", title, caption, spec, table)
+    return Chart("differences", title, " ".join((caption, *greys(points))), spec, table)
 
 
 def _differences(board: Board, found: Comparison, row: Row) -> list[Spec]:
@@ -75,7 +85,7 @@ def _differences(board: Board, found: Comparison, row: Row) -> list[Spec]:
         p_values = column.mcnemar.get(names, ())
         points.append(
             {
-                "row": full_name(board, row),
+                **named(board, row),
                 "on": label,
                 "value": value * board.scale.factor,
                 "low": interval.low * board.scale.factor,
@@ -115,7 +125,10 @@ def reliability_diagrams(numbers: Measured) -> list[Chart]:
         "same; the larger a point, the more samples in its bin. On the line confidence is "
         "accuracy; below it a row is overconfident."
     )
-    return [Chart("reliability", title, caption, _facets(board, points), _table(points))]
+    drawn = [p for p in points if p["kind"] == "method"] or points
+    if len(drawn) < len(points):
+        caption += " Controls and checkpoints are in the table alone."
+    return [Chart("reliability", title, caption, _facets(board, drawn), _table(points))]
 
 
 def _is_whole(numbers: Measured, row: Row, sets: Sequence[str]) -> bool:
@@ -131,34 +144,37 @@ def _bins(numbers: Measured, row: Row, label: str, sets: Sequence[str]) -> list[
             continue
         texts = {"Confidence": f"{confidence / n:.3f}", "Accuracy": f"{right / n:.3f}"}
         values = {"confidence": round(confidence / n, 5), "accuracy": round(right / n, 5)}
-        name = full_name(numbers.board, row)
-        said: Spec = {"row": name, "on": label, "panel": f"{name}: {label}", "share": round(n, 6)}
+        said = named(numbers.board, row)
+        said |= {"on": label, "panel": f"{said['row']}: {label}", "share": round(n, 6)}
         points.append(said | values | texts | {"Share of samples": f"{100 * n:.1f}%"})
     return points
 
 
 def _facets(board: Board, points: Sequence[Spec]) -> Spec:
-    unit = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": {"tickCount": 5}}
+    axis = {"values": [0, 0.5, 1], "format": "~g"}
+    unit = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": axis}
     encoding = {
         "x": unit | {"field": "confidence", "title": "Confidence"},
         "y": unit | {"field": "accuracy", "title": "Accuracy"},
         "size": {"field": "share", "type": "quantitative", "legend": None,
                  "scale": {"range": [6, 160]}},
-        "color": colour(board, [p["row"] for p in points], legend=False),
+        "color": colour(board, board.rows, legend=False),
         "tooltip": tooltip("row", "on", "Confidence", "Accuracy", "Share of samples"),
     }  # fmt: skip
     line = {"mark": {"type": "line", "strokeWidth": 1},
             "encoding": {k: encoding[k] for k in ("x", "y", "color")}}  # fmt: skip
-    diagonal = {"mark": {"type": "rule", "color": "#808890", "strokeDash": [3, 3]},
+    diagonal = {"mark": {"type": "rule", "color": GREY, "strokeDash": [3, 3]},
                 "encoding": {"x": {"datum": 0}, "y": {"datum": 0}, "x2": {"datum": 1},
                              "y2": {"datum": 1}}}  # fmt: skip
     dots = {"mark": {"type": "circle", "opacity": 0.9}, "encoding": encoding}
     panels = list(dict.fromkeys(p["panel"] for p in points))
-    header = {"title": None, "labelLimit": SIDE + 30, "labelFontSize": 10}
+    header = {"title": None, "labelLimit": SIDE + 30, "labelFontSize": 10,
+              "labelExpr": "split(datum.label, ': ')", "labelAnchor": "start"}  # fmt: skip
     return {
         "data": {"values": list(points)},
         "facet": {"field": "panel", "type": "nominal", "sort": panels, "header": header},
-        "columns": 2,
+        "columns": COLUMNS,
+        "resolve": {"axis": {"x": "independent"}},
         "spec": {"width": SIDE, "height": SIDE, "layer": [diagonal, line, dots]},
     }
 

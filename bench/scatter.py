@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
 from bench.baselines import Baseline, Line, fitted, shipped, usable
-from bench.board import ID, Board, Curve, Row
+from bench.board import ID, Board, Curve, Name, Row
 from bench.measured import Measured
-from bench.tables import Item, Table, full_name
+from bench.series import GREY, PICKED, checkpoint, greys, looks, methods_last, named
+from bench.tables import Item, Table
 from bench.tables import Line as TableLine
 from bench.vega import (
     HEIGHT,
-    SHAPES,
     Chart,
     Spec,
-    colour,
     logit,
     logit_axis,
     plain,
@@ -24,6 +24,14 @@ from bench.vega import (
     tooltip,
 )
 
+LAST = 10**7
+"""The step of a training's end."""
+LOOKS = {
+    ("points", "point"): ("color", "shape", "size", "opacity"),
+    ("paths", "point"): ("color", "shape", "opacity"),
+    ("paths", "line"): ("color", "opacity"),
+}
+"""What of rows' looks the marks of data have."""
 CROSS = "M-1,-1L1,1M-1,1L1,-1"
 SOURCES = 3
 """Sources of baselines that a caption names."""
@@ -49,22 +57,25 @@ def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
     line = fitted([(b["id"], b["ood"]) for b in others])
     everything = [*points, *lines, *others]
     x = logit_axis("x", f"ID, {board.scale.unit} (logit scale)", [p["x"] for p in everything])
-    y = logit_axis("y", f"{board.over_shifts}, {board.scale.unit}", [p["y"] for p in everything])
+    of_mean = f"{board.over_shifts}, {board.scale.unit} (logit scale)"
+    y = logit_axis("y", of_mean, [p["y"] for p in everything])
     layers = [*_drawn_baselines(others, line, x["scale"]["domain"]), *_drawn_paths(lines, trained)]
-    names = [p["row"] for p in (*points, *lines)]
     tips = tooltip("row", "ID", board.over_shifts, "seeds")
-    mark = {"type": "point", "filled": True, "size": 70, "opacity": 1}
-    shape: Spec = {"field": "kind", "type": "nominal", "legend": None}
-    shape["scale"] = {"domain": ["method", "control", "oracle"], "range": list(SHAPES[:3])}
-    layers.append({"data": {"name": "points", "values": points}, "mark": mark,
-                   "encoding": {"tooltip": tips, "shape": shape}})  # fmt: skip
+    mark = {"type": "point", "filled": True}
+    layers.append({"data": {"name": "points", "values": methods_last(points)}, "mark": mark,
+                   "params": [PICKED], "encoding": {"tooltip": tips}})  # fmt: skip
+    curved = (_row(board, curve) for curve in numbers.curves if _is_path(curve))
+    look = looks(board, list(dict.fromkeys((*rows, *curved))))
     for layer in layers:
-        layer["encoding"] = {"x": x, "y": y, "color": colour(board, names)} | layer["encoding"]
+        named_as, mark_type = layer["data"].get("name"), layer["mark"]["type"]
+        of_rows = LOOKS.get((named_as, mark_type), ())
+        shared = {"x": x, "y": y} | {channel: look[channel] for channel in of_rows}
+        layer["encoding"] = shared | layer["encoding"]
     spec = {"width": "container", "height": HEIGHT, "layer": layers}
     return Chart(
         "id-ood",
         title,
-        _scatter_caption(lines, trained, _said_of(board, baselines, others, line)),
+        _scatter_caption(points, lines, trained, _said_of(board, baselines, others, line)),
         spec,
         _scatter_table(board, points, others, line),
     )
@@ -72,11 +83,9 @@ def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
 
 def _point(board: Board, row: Row) -> Spec:
     """A row's point; `shifts` holds its means on each shift, for means over others of them."""
-    name, seeds = full_name(board, row), len(row.seeds) if not row.seed_free else 0
+    seeds = len(row.seeds) if not row.seed_free else 0
     shifts = {s: c.mean for s, c in zip(board.shifts, row.cells[1:], strict=False)}
-    return {
-        "row": name,
-        "kind": row.role,
+    return named(board, row) | {
         "seeds": str(seeds or "none"),
         "shifts": [shifts[s] for s in board.over],
     } | _place(board, row.cells[0].mean or 0, row.cells[-1].mean or 0)
@@ -97,16 +106,22 @@ def _is_path(curve: Curve) -> bool:
     return all(len(p.choice) == 1 and p.id.mean is not None for p in curve.points)
 
 
+def _row(board: Board, curve: Curve) -> Row:
+    """The row of a curve, without cells where the board does not have it."""
+    bare = Row(curve.method, curve.base, curve.title, (), ())
+    name = curve.method, curve.base
+    return next((row for row in board.rows if (row.method, row.base) == name), bare)
+
+
 def _path(board: Board, curve: Curve) -> list[Spec]:
     """A curve's candidates in order."""
-    row = next((r for r in board.rows if (r.method, r.base) == (curve.method, curve.base)), None)
-    name = curve.title if row is None else full_name(board, row)
+    row = named(board, _row(board, curve))
     found = []
     for index, point in enumerate(curve.points):
         if point.id.mean is None or point.ood.mean is None:
             continue
         ((parameter, value),) = point.choice
-        said = {"row": name, "step": index, "candidate": f"{parameter} {value:g}"}
+        said = row | {"step": index, "candidate": f"{parameter} {value:g}"}
         said["chosen"] = "chosen" if point.chosen else "not chosen"
         shifts = {"shifts": [cell.mean for cell in point.shifts]} if point.shifts else {}
         found.append(said | shifts | _place(board, point.id.mean, point.ood.mean))
@@ -115,42 +130,40 @@ def _path(board: Board, curve: Curve) -> list[Spec]:
 
 def _checkpoints(board: Board, rows: Sequence[Row]) -> list[Spec]:
     """Rows ``METHOD@EPOCH`` and the row METHOD they lead to, by epoch."""
-    found = []
-    names = {(row.method, row.base): row for row in rows}
+    trainings: dict[Name, list[tuple[int, Row]]] = defaultdict(list)
     for row in rows:
-        stem, at, epoch = row.method.partition("@")
-        digits, plus, modifier = epoch.partition("+")
-        if not at or not digits.isdigit():
-            continue
-        end = names.get((f"{stem}{plus}{modifier}", row.base))
-        training = full_name(board, end) if end else stem
-        for order, one in ((int(digits), row), *(((10**7, end),) if end else ())):
-            point = _point(board, one) | {"training": training, "step": order}
-            if point not in found:
-                found.append(point)
-    return found
+        if of := checkpoint(row.method):
+            trainings[of[0], row.base].append((of[1], row))
+    for row in rows:
+        if (name := (row.method, row.base)) in trainings:
+            trainings[name].append((LAST, row))
+    return [
+        _point(board, row) | {"training": f"{method} {base}", "step": step}
+        for (method, base), steps in trainings.items()
+        for step, row in steps
+    ]
 
 
 def _drawn_paths(lines: Sequence[Spec], trained: Sequence[Spec]) -> list[Spec]:
     layers: list[Spec] = []
     if lines:
         path = {"data": {"name": "paths", "values": list(lines)}}
-        order = {"order": {"field": "step", "type": "quantitative"}}
-        layers.append(path | {"mark": {"type": "line", "opacity": 0.7, "strokeWidth": 1.5},
-                              "encoding": order})  # fmt: skip
+        order = {"field": "step", "type": "quantitative"}
+        detail = {"field": "row", "type": "nominal"}
+        layers.append(path | {"mark": {"type": "line", "strokeWidth": 1},
+                              "encoding": {"order": order, "detail": detail}})  # fmt: skip
         tips = tooltip("row", "candidate", "chosen", "ID", *_mean_of(lines))
-        size = {"condition": {"test": "datum.chosen == 'chosen'", "value": 45}, "value": 12}
-        layers.append(path | {"mark": {"type": "point", "filled": True, "opacity": 0.8},
+        size = {"condition": {"test": "datum.chosen === 'chosen'", "value": 30}, "value": 12}
+        layers.append(path | {"mark": {"type": "point", "filled": False, "strokeWidth": 0.8},
                               "encoding": {"tooltip": tips, "size": size}})  # fmt: skip
     if trained:
-        dashes = {"type": "line", "strokeDash": [4, 3], "strokeWidth": 1.2, "color": "#808890"}
+        dashes = {"type": "line", "strokeDash": [4, 3], "strokeWidth": 1.2, "color": GREY}
         layers.append({
             "data": {"name": "trained", "values": list(trained)},
             "mark": dashes,
             "encoding": {
                 "order": {"field": "step", "type": "quantitative"},
                 "detail": {"field": "training", "type": "nominal"},
-                "color": {"value": "#808890"},
             },
         })  # fmt: skip
     return layers
@@ -159,7 +172,7 @@ def _drawn_paths(lines: Sequence[Spec], trained: Sequence[Spec]) -> list[Spec]:
 def _mean_of(points: Sequence[Spec]) -> list[str]:
     """What the mean over shifts is called in tooltips."""
     known = {"row", "step", "candidate", "chosen", "shifts", "id", "ood", "x", "y", "ID"}
-    return [name for name in points[0] if name not in known]
+    return [name for name in points[0] if name not in known | {"method", "base", "kind"}]
 
 
 def _baseline(found: Baseline, board: Board) -> Spec:
@@ -175,7 +188,7 @@ def _drawn_baselines(
     """Below all else; the names of the data tell the page's script what to fit again."""
     if not others:
         return []
-    grey = {"value": "#808890"}
+    grey = {"value": GREY}
     tips = tooltip("row", "source", "ID", *[n for n in _mean_of(others) if n != "source"])
     tips[0]["title"] = "baseline"
     cross = {"type": "point", "shape": CROSS, "filled": False, "size": 25, "opacity": 1}
@@ -189,11 +202,16 @@ def _drawn_baselines(
     return layers
 
 
-def _scatter_caption(lines: Sequence[Spec], trained: Sequence[Spec], of_baselines: str) -> str:
+def _scatter_caption(
+    points: Sequence[Spec], lines: Sequence[Spec], trained: Sequence[Spec], of_baselines: str
+) -> str:
     parts = ["Means over seeds; up and to the right is better. Both axes are logit-scaled."]
-    parts.append("Squares are controls, diamonds were chosen in hindsight.")
     if lines:
-        parts.append("Lines are the candidates on the test sets; the larger points were chosen.")
+        parts.append(
+            "Filled points are rows, with what each seed chose. Lines and hollow points are the "
+            "candidates on the test sets, the larger of them chosen by some seed."
+        )
+    parts += greys(points)
     if trained:
         parts.append("Dashed lines join the checkpoints of a training with its end.")
     return " ".join([*parts, of_baselines])

@@ -12,18 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.board import Board, Row
-from bench.tables import DASH, Item, Line, Table, full_name
+from bench.tables import DASH, Item, Line, Table
 
 Spec = dict[str, Any]
-PALETTE = (
-    "#4c78a8", "#f58518", "#2f9e44", "#d6409f", "#8e6bbf", "#0ca5b0", "#b07d3c", "#e5484d",
-    "#7a8b2a", "#5c6bc0", "#9b6a6c", "#708090",
-)  # fmt: skip
-"""Colours of rows that are told apart on white and on black."""
-SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 """Between the labels of logit axes, in percent."""
 HEIGHT = 300
+THOUSAND = 1000
+ROOM, APART = 0.05, 0.13
+"""Of an axis of counts: at its ends, and between ticks."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +42,6 @@ def logit(p: float) -> float:
     """log(p / (1 - p)), of 0 and 1 that of half a thousandth from them."""
     q = min(max(p, 0.0005), 0.9995)
     return math.log(q / (1 - q))
-
-
-def colours(board: Board) -> tuple[list[str], list[str]]:
-    """Domain and range of the rows' colours: the same row has the same colour in each figure."""
-    names = [full_name(board, row) for row in board.rows]
-    return names, [PALETTE[i % len(PALETTE)] for i in range(len(names))]
-
-
-def colour(board: Board, shown: Iterable[str], *, legend: bool = True) -> Spec:
-    """The colours of the rows that are shown, as `colours` has them."""
-    domain, palette = colours(board)
-    kept = set(shown)
-    pairs = [(n, c) for n, c in zip(domain, palette, strict=True) if n in kept]
-    scale = {"domain": [n for n, _ in pairs], "range": [c for _, c in pairs]}
-    look = {"title": None, "orient": "bottom"}
-    base: Spec = {"field": "row", "type": "nominal", "scale": scale}
-    return base | {"legend": look if legend else None}
 
 
 def logit_axis(field_name: str, title: str, values: Iterable[float]) -> Spec:
@@ -111,11 +91,34 @@ def plain(name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], text
 
 
 def linear_axis(field_name: str, title: str, *, zero: bool = False) -> Spec:
-    """An axis of numbers, with room at its ends."""
+    """An axis of numbers, with room at its ends; with `zero` it begins there."""
     return {
         "field": field_name,
         "type": "quantitative",
         "title": title,
-        "scale": {"zero": zero, "padding": 12},
+        "scale": {"domainMin": 0, "nice": True} if zero else {"zero": False, "padding": 12},
         "axis": {"tickCount": 6},
+    }
+
+
+def count_axis(field_name: str, title: str, values: Iterable[int]) -> Spec:
+    """An axis of counts, 0 among them: symlog, ticks at 0 and at 1, 2, 5, 10, ... thousands."""
+    span = math.log1p(max(*values, THOUSAND) / THOUSAND)
+    low, high = (THOUSAND * math.expm1(x) for x in (ROOM * span, (1 + ROOM) * span))
+    ticks, last = [0], 0.0
+    for tick in (step * 10**power for power in range(3, 12) for step in (1, 2, 5)):
+        place = math.log1p(tick / THOUSAND) / span
+        if tick <= high and place - last >= APART:
+            ticks.append(tick)
+            last = place
+    domain = [-round(low), round(high)]
+    return {
+        "field": field_name,
+        "type": "quantitative",
+        "title": title,
+        "scale": {"type": "symlog", "constant": THOUSAND, "domain": domain, "nice": False},
+        "axis": {
+            "values": ticks,
+            "labelExpr": "datum.value ? format(datum.value, '~s') : '0'",
+        },
     }

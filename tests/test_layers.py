@@ -30,7 +30,7 @@ LAYERS = (
      "request", "importing", "scoring", "verification"},
     # 4: output
     {"agreement", "board", "leaderboard", "severities", "tables", "forms", "standings",
-     "comparisons", "measured", "baselines", "vega", "scatter", "charts", "sample_charts",
+     "comparisons", "measured", "baselines", "vega", "series", "scatter", "charts", "sample_charts",
      "rank_table", "remake", "document", "drawing", "exports", "page", "page_data", "report",
      "console", "display", "catalogue", "finished", "session", "recheck", "ledger", "ledger_table",
      "published_tables", "golden", "changes"},

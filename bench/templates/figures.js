@@ -1,8 +1,9 @@
 "use strict";
-// Drawing the report's Vega-Lite specifications, and two of them again on some of the shifts.
+// Drawing the report's Vega-Lite specifications, and some of them again on some of the shifts or
+// for some of the rows.
 
 const figures = (() => {
-  const { box, element, mean, option, text } = shared;
+  const { between, box, element, mean, option, text } = shared;
 
   const drawings = [];
   const THEME = {
@@ -12,7 +13,8 @@ const figures = (() => {
     view: { stroke: "transparent" },
     axis: { labelColor: "var(--quiet)", titleColor: "var(--quiet)", titleFontWeight: "normal",
       gridColor: "var(--rule)", domainColor: "var(--strong-rule)", tickColor: "var(--strong-rule)" },
-    legend: { labelColor: "var(--text)", titleColor: "var(--text)", symbolType: "circle", symbolStrokeWidth: 0 },
+    legend: { labelColor: "var(--text)", titleColor: "var(--text)", symbolBaseFillColor: "var(--quiet)",
+      layout: { bottom: { anchor: "start", direction: "vertical", margin: 6 } } },
     header: { labelColor: "var(--text)", titleColor: "var(--text)" },
   };
 
@@ -45,23 +47,45 @@ const figures = (() => {
         const side = this.spec.spec.width + 60;
         this.spec = { ...this.spec, columns: 2 * Math.max(1, Math.floor(this.holder.clientWidth / (2 * side))) };
       }
-      const legend = { ...THEME.legend, columns: this.holder.clientWidth < 420 ? 1 : 2, labelLimit: 240 };
-      const options = { actions: false, renderer: "svg", config: { ...THEME, legend }, tooltip };
-      vegaEmbed(this.holder, this.spec, options).catch((error) => {
+      this.shown = this.names;
+      const spec = this.names ? only(this.spec, this.names) : this.spec;
+      this.figure.hidden = spec === null;
+      if (!spec) return;
+      const options = { actions: false, renderer: "svg", config: { ...THEME, legend: this.legend(spec) }, tooltip };
+      vegaEmbed(this.holder, spec, options).catch((error) => {
         this.holder.replaceChildren(element("p", { class: "reason" }, `Not drawn: ${error.message}`));
       });
     }
 
+    // Names in as many columns as there is room for.
+    legend(spec) {
+      const names = units(spec).flatMap(({ encoding = {} }) => [encoding.color, encoding.shape])
+        .flatMap((channel) => channel?.scale?.domain ?? []);
+      const room = this.holder.clientWidth - 40;
+      const wanted = Math.max(...names.map((name) => name.length * 6.5), 1) + 30;
+      const columns = Math.max(1, Math.floor(room / wanted));
+      return { ...THEME.legend, columns, labelLimit: room / columns - 20 };
+    }
+
+    // Of some rows, by their names; of all, if null.
+    of(names) {
+      this.names = names;
+      if (!this.drawn || this.chapter.section.hidden || String(names) === String(this.shown)) return;
+      this.figure.hidden = this.drawn = false; // what is hidden has no width
+      this.draw();
+    }
+
     // The same on some of the shifts (all of them, if null): of the scatter plot the means of the
-    // points' own values on each, of reliability diagrams the samples'.
+    // points' own values on each, of reliability diagrams and differences the samples'.
     over(places) {
-      const make = { "id-ood": rescaled, reliability: rebinned }[this.figure.dataset.figure];
+      const make = { "id-ood": rescaled, reliability: rebinned, differences: paired }[this.figure.dataset.figure];
       if (!make) return;
       this.full ??= this.spec;
       this.places = places;
       const asked = { places: places ?? this.chapter.data.over, bins: this.bins ?? BINS, bare: this.bare ?? false };
       const same = !places && asked.bins === BINS && !asked.bare;
       this.spec = same ? this.full : make(this.full, this.chapter, asked);
+      if (places) this.spec.description = this.full.description.replaceAll(this.chapter.data.mean, `mean of ${places.length}`);
       this.drawn = false;
       this.draw();
     }
@@ -69,6 +93,9 @@ const figures = (() => {
     // Other bins than the report's, where the page has confidences; a scatter plot of rows alone.
     choosing() {
       const name = this.figure.dataset.figure;
+      if (units(this.spec).some(({ params }) => params)) {
+        this.figure.querySelector("figcaption").append(" A click on a method in the legend lets the others fade.");
+      }
       if (name === "id-ood" && layer(this.spec, "baselines")) {
         this.holder.before(box("Baselines", true, (on) => { this.bare = !on; this.over(this.places ?? null); }));
       }
@@ -80,16 +107,72 @@ const figures = (() => {
     }
   }
 
+  // The parts of a specification that have marks of their own.
+  const units = (spec) => [spec, ...(spec.layer ?? []).flatMap(units), ...(spec.spec ? units(spec.spec) : [])];
+
+  // A specification without the values of rows that are not named; null if no row is left.
+  function only(full, list) {
+    const names = new Set(list), spec = structuredClone(full), methods = new Set(), bases = new Set();
+    let rows = spec.usermeta?.row ? Number(names.has(spec.usermeta.row)) : null;
+    for (const { data } of units(spec)) {
+      if (!data?.values.some((value) => value.kind)) continue;
+      data.values = data.values.filter((value) => !value.kind || names.has(value.row));
+      rows += data.values.length;
+      data.values.forEach((value) => { methods.add(value.method); bases.add(value.base); });
+    }
+    for (const { encoding = {} } of units(spec)) {
+      for (const [channel, kept] of [["color", methods], ["stroke", methods], ["shape", bases]]) {
+        const scale = encoding[channel]?.scale;
+        if (!scale?.domain) continue;
+        const places = scale.domain.flatMap((name, i) => (kept.has(name) ? [i] : []));
+        [scale.domain, scale.range] = [scale.domain, scale.range].map((all) => places.map((i) => all[i]));
+      }
+    }
+    return rows === 0 ? null : spec;
+  }
+
+  // The page's filters: figures show the rows that tables show.
+  function filter(chapter, matches) {
+    const { rows } = chapter.data, found = rows.filter(matches);
+    const names = found.length < rows.length ? found.map(({ name }) => name) : null;
+    drawings.filter((drawing) => drawing.chapter === chapter).forEach((drawing) => drawing.of(names));
+  }
+
   const BINS = 15;
+
+  // Differences to zero-shot, the mean over other shifts.
+  function paired(full, chapter, { places }) {
+    const spec = structuredClone(full), { data } = chapter, label = `mean of ${places.length}`;
+    const columns = chapter.columns(), samples = chapter.samples(), zero = chapter.rows.get("zero-shot")?.index;
+    const sets = columns && places.flatMap((place) => columns[place]);
+    const rows = new Map(data.rows.map(({ name }, index) => [name, index]));
+    const has = (row) => sets && places.every((place) => columns[place].length) && samples.has(row, sets);
+    spec.data.values = spec.data.values.flatMap((value) => {
+      const row = rows.get(value.row);
+      if (value.on !== data.mean) return [value];
+      if (!has(row) || !has(zero)) return [];
+      const found = samples.difference(row, zero, sets), { factor } = data.scale;
+      const [low, high] = found.interval.map((bound) => bound * factor);
+      return [{ ...value, on: label, value: found.value * factor, low, high,
+        Difference: text(data.scale, found.value, true), "95% interval": between(data.scale, found.interval, true) }];
+    });
+    for (const { encoding } of spec.layer) {
+      if (encoding.y?.sort) encoding.y.sort = encoding.y.sort.map((on) => (on === data.mean ? label : on));
+    }
+    return spec;
+  }
 
   function rebinned(full, chapter, { places, bins }) {
     const held = chapter.confidences(), samples = chapter.samples(), columns = chapter.columns();
-    if (!held) return full;
     const spec = structuredClone(full), { data } = chapter;
     const label = places.length < data.over.length ? `mean of ${places.length}` : data.mean;
+    if (!held) { // what is not known is not shown
+      spec.data.values = spec.data.values.filter(({ on }) => on !== data.mean || on === label);
+      return spec;
+    }
     const ends = [[data.labels[0], columns[0]]];
     if (data.mean) ends.push([label, places.flatMap((place) => columns[place])]);
-    const known = new Set(full.data.values.map(({ row }) => row));
+    const known = new Map(full.data.values.map(({ row, method, base, kind }) => [row, { row, method, base, kind }]));
     const panels = [];
     spec.data.values = data.rows.flatMap((row, r) => ends.flatMap(([on, sets]) => {
       if (!known.has(row.name) || !samples.has(r, sets)) return [];
@@ -102,7 +185,7 @@ const figures = (() => {
       })));
       return stats.reliability(parts, held.steps, bins).filter(({ n }) => n > 0).map((bin) => {
         const [confidence, accuracy] = [bin.confidence / bin.n, bin.right / bin.n];
-        return { row: row.name, on, panel, share: bin.n, confidence, accuracy,
+        return { ...known.get(row.name), on, panel, share: bin.n, confidence, accuracy,
           Confidence: confidence.toFixed(3), Accuracy: accuracy.toFixed(3),
           "Share of samples": `${(100 * bin.n).toFixed(1)}%` };
       });
@@ -179,5 +262,5 @@ const figures = (() => {
     addEventListener("beforeprint", () => drawings.forEach((drawing) => drawing.draw()));
   }
 
-  return { Drawing, drawings, tip, watch };
+  return { Drawing, drawings, filter, tip, watch };
 })();

@@ -132,9 +132,10 @@
       for (const chapter of chapters) {
         const { suite, protocol } = chapter.data;
         chapter.section.hidden = Boolean((state.suite && state.suite !== suite) || (state.protocol && state.protocol !== protocol));
-        chapter.tables.forEach((table) => table.filter((row) =>
-          words.every((word) => row.name.toLowerCase().includes(word)) &&
-          (!state.base || row.base === state.base || row.key === state.base)));
+        const matches = (row) => words.every((word) => row.name.toLowerCase().includes(word)) &&
+          (!state.base || row.base === state.base || row.key === state.base);
+        chapter.tables.forEach((table) => table.filter(matches));
+        figures.filter(chapter, matches);
       }
     };
     const input = element("input", { type: "search", placeholder: "method", "aria-label": "Filter by method",
