@@ -96,7 +96,7 @@ def _ece_accuracy(
         "x": linear_axis("accuracy", f"Accuracy on {label}, percent"),
         "y": linear_axis("ece", "ECE, percent", zero=True),
         "tooltip": tooltip("row", "probabilities", "Accuracy", "ECE"),
-        **hollow(looks(accuracy, shown), "probabilities", sorted(hows)),
+        **hollow(looks(accuracy, shown), f"datum.probabilities === '{HOWS[0]}'"),
     }
     spec = _scattered(found, encoding)
     caption = ["Means over seeds; down and to the right is better."]
@@ -131,13 +131,14 @@ def _distance(board: Board, row: Row, records: Sequence[Record]) -> Chart | None
         edges = {str(r.data["edges"]) for r in same if r.data}
         if len(edges) == 1:
             bins += [{"on": label} | one for one in _ratios([r.data or {} for r in same])]
+    labels = list(dict.fromkeys(b["on"] for b in bins))
     weights = _weights(records, [b["distance"] for b in bins])
     if not bins:
         return None
     x = linear_axis("distance", "Distance to the failure set") | {"axis": {"tickCount": 6}}
     ratio = {"field": "ratio", "type": "quantitative", "title": "Accuracy ft / zs",
              "scale": {"zero": False}}  # fmt: skip
-    on = {"field": "on", "type": "nominal", "scale": {"range": list(TWO)}}
+    on = {"field": "on", "type": "nominal", "scale": {"domain": labels, "range": list(TWO)}}
     on["legend"] = {"title": None, "orient": "bottom"}
     tips = tooltip("on", "Distance", "Accuracy ft / zs", "samples")
     values = {"data": {"values": bins}}
@@ -224,12 +225,11 @@ def _cost(numbers: Measured) -> Chart:
         why = "the records do not say what training and testing cost"
         return Chart("cost", title, "", None, reason=why)
     tips = ("row", "Training images", "Encoders per test image", board.over_shifts)
-    encoders = sorted({p["encoders"] for p in found})
     encoding = {
         "x": count_axis("images", "Images seen in training", [p["images"] for p in found]),
         "y": linear_axis("value", f"{board.over_shifts}, {board.scale.unit}"),
         "tooltip": tooltip(*tips),
-        **hollow(looks(board, rows), "encoders", encoders),
+        **hollow(looks(board, rows), "datum.encoders === '1'"),
     }
     spec = _scattered(found, encoding)
     caption = [
@@ -242,7 +242,8 @@ def _cost(numbers: Measured) -> Chart:
             "Heads that are fitted on stored features count none: at 0 images "
             f"{', '.join(heads)} {'is' if len(heads) == 1 else 'are'} trained nevertheless."
         )
-    caption.append("Hollow points run several image encoders for each test image.")
+    if any(p["encoders"] != "1" for p in found):
+        caption.append("Hollow points run several image encoders for each test image.")
     caption += greys(found)
     caption.append("Times are no part of reports: they depend on the machine.")
     table = plain("Cost", ("Row", *tips[1:]), [[p[t] for t in tips] for p in found], 1)

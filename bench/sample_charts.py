@@ -9,11 +9,11 @@ from bench.comparisons import BINS, ZERO_SHOT, Comparison, reliability
 from bench.measured import Measured
 from bench.rank_table import interval_text
 from bench.series import FADED, GREY, PICKED, colour, greys, large, named, shape
-from bench.tables import DASH, Table
+from bench.tables import DASH, Table, full_name
 from bench.vega import Chart, Spec, plain, tooltip
 
 NO_SAMPLES = "no per-sample outcomes were kept with these records; the run's samples/ has them"
-ROW_HEIGHT = 7
+ROW_HEIGHT = 9
 """Pixels for one row on one evaluation set."""
 SIDE = 130
 """Of a reliability diagram, in pixels."""
@@ -35,29 +35,30 @@ def differences(numbers: Measured) -> Chart | None:
     labels = list(dict.fromkeys(p["on"] for p in points))
     methods_first = sorted(points, key=lambda p: p["kind"] != "method")
     names = list(dict.fromkeys(p["row"] for p in methods_first))
+    shown = [row for row in rows if full_name(board, row) in names]
     y = {"field": "on", "type": "nominal", "sort": labels, "title": None, "axis": {"grid": True}}
-    x = {"type": "quantitative", "title": "Minus zero-shot, points", "axis": {"tickCount": 8}}
-    offset = {"field": "row", "type": "nominal", "sort": names}
+    x: Spec = {"type": "quantitative", "title": "Minus zero-shot, points"}
+    x["axis"] = {"tickCount": 8, "labelFlush": False}
     shared: Spec = {
         "y": y,
-        "yOffset": offset,
-        "color": colour(board, rows),
+        "yOffset": {"field": "row", "type": "nominal", "sort": names},
+        "color": colour(board, shown),
         "opacity": FADED,
+        "tooltip": tooltip("row", "on", "Difference", "95% interval"),
     }
-    tips = tooltip("row", "on", "Difference", "95% interval")
     spec = {
         "width": "container",
-        "height": {"step": ROW_HEIGHT, "for": "offset"},
+        "height": max(120, ROW_HEIGHT * len(points)),
         "data": {"values": points},
         "layer": [
             {"mark": {"type": "rule", "color": GREY},
              "encoding": {"x": {"datum": 0, "type": "quantitative"}}},
             {"mark": {"type": "rule"}, "params": [PICKED],
-             "encoding": shared | {"strokeWidth": large(2, 1), "x": x | {"field": "low"}, "x2": {"field": "high"},
-                                   "tooltip": tips}},
+             "encoding": shared | {"x": x | {"field": "low"}, "x2": {"field": "high"},
+                                   "strokeWidth": large(2, 1)}},
             {"mark": {"type": "point", "filled": True},
-             "encoding": shared | {"size": large(40, 14),
-                                   "shape": shape(board, rows), "x": x | {"field": "value"}, "tooltip": tips}},
+             "encoding": shared | {"x": x | {"field": "value"}, "shape": shape(board, shown),
+                                   "size": large(40, 14)}},
         ],
     }  # fmt: skip
     table = plain(

@@ -85,10 +85,14 @@ def _point(board: Board, row: Row) -> Spec:
     """A row's point; `shifts` holds its means on each shift, for means over others of them."""
     seeds = len(row.seeds) if not row.seed_free else 0
     shifts = {s: c.mean for s, c in zip(board.shifts, row.cells[1:], strict=False)}
-    return named(board, row) | {
-        "seeds": str(seeds or "none"),
-        "shifts": [shifts[s] for s in board.over],
-    } | _place(board, row.cells[0].mean or 0, row.cells[-1].mean or 0)
+    return (
+        named(board, row)
+        | {
+            "seeds": str(seeds or "none"),
+            "shifts": [shifts[s] for s in board.over],
+        }
+        | _place(board, row.cells[0].mean or 0, row.cells[-1].mean or 0)
+    )
 
 
 def _place(board: Board, of_id: float, ood: float) -> Spec:

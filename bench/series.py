@@ -6,14 +6,13 @@ Controls and what was chosen in hindsight are grey and small and in no legend; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any
 from zlib import crc32
 
-from bench.board import MARKS, Board, Row
+from bench.board import Board, Row
 from bench.tables import full_name
 from bench.vega import Spec
 
-Name = TypeVar("Name", str, str | None)
 GREY = "#808890"
 COLOURS: Mapping[str, str] = {
     "vrf": "#0072b2",
@@ -53,6 +52,7 @@ SHAPES: Mapping[str | None, str] = {
 }
 """The shapes of the rows on a base, in every report the same."""
 OTHER_SHAPES = ("triangle-down", "triangle-right", "triangle-left", "cross")
+GREYS = {"control": "controls", "oracle": "rows chosen in hindsight"}
 ALONE = "not an ensemble"
 PICKED = {"name": "picked", "select": {"type": "point", "fields": ["method"]}, "bind": "legend"}
 """What a click on a name in the legend picks; a parameter of one of a figure's layers."""
@@ -95,13 +95,12 @@ def colour(board: Board, rows: Sequence[Row], *, legend: bool = True) -> Spec:
     titles = {row.title: colours[row.method] for row in series}
     scale = {"domain": list(titles), "range": list(titles.values())}
     return {
-        "condition": {"test": "datum.kind !== 'method' && datum.kind !== 'checkpoint'",
-                      "value": GREY},
+        "condition": {"test": f"indexof({list(GREYS)}, datum.kind) >= 0", "value": GREY},
         "field": "method",
         "type": "nominal",
         "scale": scale,
         "legend": {"title": None, "orient": "bottom"} if legend else None,
-    }  # fmt: skip
+    }
 
 
 def shape(board: Board, rows: Sequence[Row]) -> Spec:
@@ -128,19 +127,17 @@ def large(size: float, other: float) -> Spec:
     return {"condition": {"test": "datum.kind === 'method'", "value": size}, "value": other}
 
 
-def hollow(look: Spec, field: str, values: Sequence[str]) -> Spec:
-    """`look` with points filled for the first of the values of a field, hollow for the others."""
-    scale = {"domain": list(values), "range": [1, *[0] * (len(values) - 1)]}
-    return look | {
-        "stroke": look["color"] | {"legend": None},
-        "fillOpacity": {"field": field, "type": "nominal", "legend": None, "scale": scale},
-    }
+def hollow(look: Spec, test: str) -> Spec:
+    """`look` with points filled where the expression `test` holds, hollow elsewhere."""
+    filled = {"condition": {"test": test, "value": 1}, "value": 0}
+    return look | {"stroke": look["color"], "fillOpacity": filled}
 
 
 def greys(values: Iterable[Spec]) -> list[str]:
     """What a caption says of grey points, if there are any."""
-    is_grey = any(value["kind"] in MARKS and value["kind"] != "method" for value in values)
-    return ["Small and grey: controls and rows chosen in hindsight."] if is_grey else []
+    kinds = {value["kind"] for value in values}
+    said = [text for kind, text in GREYS.items() if kind in kinds]
+    return [f"Small and grey: {' and '.join(said)}."] if said else []
 
 
 def methods_last(values: Iterable[Spec]) -> list[Spec]:
@@ -156,8 +153,8 @@ def _base(board: Board, row: Row) -> str:
 
 
 def _assigned(
-    names: Iterable[Name], known: Mapping[Name, str], others: Sequence[str]
-) -> Mapping[Name, str]:
+    names: Iterable[str | None], known: Mapping[Any, str], others: Sequence[str]
+) -> Mapping[str | None, str]:
     """The looks of names: their own, or of `others` that of a checksum or the next one free."""
     distinct = set(names)
     found = {name: known[name] for name in distinct if name in known}

@@ -113,9 +113,10 @@ const figures = (() => {
   // A specification without the values of rows that are not named; null if no row is left.
   function only(full, list) {
     const names = new Set(list), spec = structuredClone(full), methods = new Set(), bases = new Set();
-    let rows = spec.usermeta?.row ? Number(names.has(spec.usermeta.row)) : null;
+    let rows = spec.usermeta?.row ? Number(names.has(spec.usermeta.row)) : null, before = 0;
     for (const { data } of units(spec)) {
       if (!data?.values.some((value) => value.kind)) continue;
+      before += data.values.length;
       data.values = data.values.filter((value) => !value.kind || names.has(value.row));
       rows += data.values.length;
       data.values.forEach((value) => { methods.add(value.method); bases.add(value.base); });
@@ -128,6 +129,7 @@ const figures = (() => {
         [scale.domain, scale.range] = [scale.domain, scale.range].map((all) => places.map((i) => all[i]));
       }
     }
+    if (units(spec).some(({ encoding }) => encoding?.yOffset)) spec.height = Math.max(120, spec.height * rows / before);
     return rows === 0 ? null : spec;
   }
 
