@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 from bench.paths import cache_dir, write_atomic
 from bench.vega import Chart, Spec
@@ -45,10 +46,16 @@ def script() -> str:
 
 
 def svg(chart: Chart, marks: Sequence[str] = ()) -> bytes:
-    """The figure as an SVG file, `marks` under its title. It must have a specification."""
+    """The figure as an SVG file, `marks` under its title. It must have a specification.
+
+    Vega leaves the description of a figure to the page around it; here it is a label of the whole.
+    """
     import vl_convert
 
-    return vl_convert.vegalite_to_svg(_complete(chart, marks)).encode()
+    spec = _complete(chart, marks)
+    drawn: str = vl_convert.vegalite_to_svg(spec)
+    label = quoteattr(spec.get("description", chart.title))
+    return drawn.replace("<svg ", f'<svg role="img" aria-label={label} ', 1).encode()
 
 
 def png(chart: Chart, marks: Sequence[str] = ()) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def test_sorting_filtering_and_hiding(
         assert not board.get_by_role("columnheader", name="sketch").is_visible()
         page.get_by_label("Difference rows").uncheck()
         assert not any(name.startswith("Δ") for name in column(page, "leaderboard", 0))
-        page.get_by_label("Intervals").check()
+        page.get_by_role("checkbox", name="Intervals").check()
         assert re.search(r"\[\d+\.\d to \d+\.\d\]", board.inner_text())
 
 
@@ -227,6 +228,122 @@ def test_reliability_in_other_bins_and_on_some_of_the_shifts(
     assert sum(p["share"] for p in points) == pytest.approx(1)
     ece = sum(abs(p["accuracy"] - p["confidence"]) * p["share"] for p in points)
     assert ece == pytest.approx(np.abs(gaps).sum() / len(right), abs=0.002)
+
+
+def values_of(page: Any, figure: str) -> list[dict[str, Any]]:
+    """What the points of a figure that is drawn are of."""
+    page.wait_for_function("benchReport.drawings.every((d) => d.drawn)")
+    found: list[dict[str, Any]] = page.evaluate(
+        """(name) => {
+          const drawing = benchReport.drawings.find((d) => d.figure.dataset.figure === name);
+          const of = (group) => (group.items ?? []).flatMap((item) => item.items ? of(item)
+            : group.marktype === "symbol" && group.role === "mark" ? [{ ...item.datum,
+              faded: item.opacity < 0.5, grey: item.fill }] : []);
+          return drawing.view.then((view) => of(view.scenegraph().root));
+        }""",
+        figure,
+    )
+    return found
+
+
+def test_filters_act_on_figures(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    names = ("id-ood", "differences", "ece-accuracy-ood", "cost", "reliability")
+    with opened(written(tmp_path, made)) as page:
+        before = {name: len(values_of(page, name)) for name in names}
+        page.get_by_label("Filter by method").fill("vrf")
+        for name in names:
+            assert {v["row"] for v in values_of(page, name)} == {"VRF on E2E-FT"}
+        legend = page.locator('figure[data-figure="cost"] .role-legend').first.text_content()
+        assert legend == "VRF"
+        page.get_by_label("Filter by method").fill("")
+        page.locator("select[name=base]").select_option("e2e-ft")
+        rows = {"E2E-FT", "WiSE-FT on E2E-FT", "OSE on E2E-FT", "VRF on E2E-FT"}
+        assert {v["row"] for v in values_of(page, "id-ood")} == rows
+        page.get_by_label("v2 counts in the mean").uncheck()
+        assert {v["row"] for v in values_of(page, "id-ood")} == rows
+        page.get_by_label("Filter by method").fill("no such row")
+        assert page.locator("figure:visible").count() == 0
+        page.get_by_label("Filter by method").fill("")
+        page.locator("select[name=base]").select_option("")
+        page.get_by_role("button", name="All shifts").click()
+        assert {name: len(values_of(page, name)) for name in names} == before
+
+
+def test_differences_have_the_mean_over_the_ticked_shifts(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    ticked = ("sketch", "a")
+    one, other = (
+        [outcomes(made[1], method, base, shift) for shift in ticked]
+        for method, base in (("vrf", "e2e-ft"), ZERO_SHOT)
+    )
+    wanted = difference(one, other)
+    with opened(written(tmp_path, made)) as page:
+        page.get_by_label("v2 counts in the mean").uncheck()
+        found = values_of(page, "differences")
+        assert "OOD mean" not in {v["on"] for v in found}
+        (own,) = (v for v in found if (v["row"], v["on"]) == ("VRF on E2E-FT", "mean of 2"))
+        shown = page.locator('figure[data-figure="differences"]').inner_text()
+        assert "mean of 2" in shown
+        page.get_by_role("button", name="All shifts").click()
+        assert "mean of 2" not in {v["on"] for v in values_of(page, "differences")}
+    low, high = (float(bound) * 100 for bound in wanted.interval())
+    assert own["value"] == pytest.approx(float(wanted.value) * 100, abs=1e-6)
+    assert (own["low"], own["high"]) == pytest.approx((low, high), abs=0.01)
+    assert own["Difference"] == SCALES["top1"].text(float(wanted.value), signed=True)
+
+
+def test_differences_without_samples_of_the_ticked_shifts_have_no_mean(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made)) as page:
+        page.evaluate("benchReport.chapters[0].samples = () => null")
+        page.evaluate("benchReport.chapters[0].columns = () => null")
+        page.evaluate("benchReport.chapters[0].confidences = () => null")
+        page.get_by_label("v2 counts in the mean").uncheck()
+        places = {v["on"] for v in values_of(page, "differences")}
+    assert places == {"ID", "v2", "sketch", "a"}
+
+
+def test_a_click_on_a_method_in_the_legend_lets_others_fade(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made)) as page:
+        assert not any(v["faded"] for v in values_of(page, "id-ood"))
+        figure = page.locator('figure[data-figure="id-ood"]')
+        figure.locator(".role-legend-label").get_by_text("OSE", exact=True).click()
+        page.wait_for_timeout(100)
+        bright = {v["row"] for v in values_of(page, "id-ood") if not v["faded"]}
+        assert bright == {"OSE on E2E-FT"}
+
+
+def test_figures_say_what_they_are(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made)) as page:
+        values_of(page, "cost")
+        for figure in page.locator("figure").all():
+            title = figure.locator("figcaption b").inner_text()
+            label = figure.locator(".drawing").get_attribute("aria-label")
+            assert label.startswith(title) and "Vega" not in label
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_labels_of_axes_do_not_run_into_each_other(
+    made: tuple[list[Record], list[SampleOutputs]], width: int, tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made), width=width) as page:
+        values_of(page, "cost")
+        for axis in page.locator(".drawing .role-axis-label").all():
+            boxes = [one.bounding_box() for one in axis.locator("text").all()]
+            for one, other in pairwise(box for box in boxes if box and box["width"]):
+                level = abs(one["y"] - other["y"]) < 3
+                assert not level or other["x"] >= one["x"] + one["width"] + 2
+        panels = page.locator('figure[data-figure="reliability"] .role-axis-title')
+        texts = [text for text in panels.all_text_contents() if text == "Confidence"]
+        assert len(texts) == 2 * len(METHODS)  # one for each panel, and none without
 
 
 @pytest.mark.parametrize("field", ["title", "method", "suite", "model", "shift", "protocol"])

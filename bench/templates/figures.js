@@ -52,7 +52,7 @@ const figures = (() => {
       this.figure.hidden = spec === null;
       if (!spec) return;
       const options = { actions: false, renderer: "svg", config: { ...THEME, legend: this.legend(spec) }, tooltip };
-      vegaEmbed(this.holder, spec, options).catch((error) => {
+      this.view = vegaEmbed(this.holder, spec, options).then(({ view }) => view).catch((error) => {
         this.holder.replaceChildren(element("p", { class: "reason" }, `Not drawn: ${error.message}`));
       });
     }
