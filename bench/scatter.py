@@ -63,7 +63,7 @@ def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
     tips = tooltip("row", "ID", board.over_shifts, "seeds")
     mark = {"type": "point", "filled": True}
     layers.append({"data": {"name": "points", "values": methods_last(points)}, "mark": mark,
-                   "params": [PICKED], "encoding": {"tooltip": tips}})  # fmt: skip
+                   "encoding": {"tooltip": tips}})  # fmt: skip
     curved = (_row(board, curve) for curve in numbers.curves if _is_path(curve))
     look = looks(board, list(dict.fromkeys((*rows, *curved))))
     for layer in layers:
@@ -71,6 +71,8 @@ def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
         of_rows = LOOKS.get((named_as, mark_type), ())
         shared = {"x": x, "y": y} | {channel: look[channel] for channel in of_rows}
         layer["encoding"] = shared | layer["encoding"]
+    first = next(layer for layer in layers if "opacity" in layer["encoding"])
+    first["params"] = [PICKED]  # the legend is made from that layer's
     spec = {"width": "container", "height": HEIGHT, "layer": layers}
     return Chart(
         "id-ood",

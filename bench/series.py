@@ -99,7 +99,7 @@ def colour(board: Board, rows: Sequence[Row], *, legend: bool = True) -> Spec:
         "field": "method",
         "type": "nominal",
         "scale": scale,
-        "legend": {"title": None, "orient": "bottom"} if legend else None,
+        "legend": {"title": None, "orient": "bottom"} if legend and titles else None,
     }
 
 

@@ -46,6 +46,17 @@ def opened(path: Path, width: int = 1440) -> Iterator[Any]:
     assert not faults, faults[:3]
 
 
+def curve(records: Sequence[Record], method: str = "wise-ft") -> list[Record]:
+    """Candidates of a method between its own cells: what it chose (alpha 0.5), and two others."""
+    own = [r for r in records if r.method == method and r.metric == "top1"]
+    moved = {0.3: -0.02, 0.5: 0.0, 0.7: 0.01}
+    return [
+        r.model_copy(update={"kind": "curve", "choice": {"alpha": a}, "value": r.value + by})
+        for r in own
+        for a, by in moved.items()
+    ]
+
+
 def run_of_chance(
     sets: Mapping[str, int] = SMALL_SETS,
     methods: Sequence[tuple[str, str | None, str, float]] = METHODS,

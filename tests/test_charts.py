@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from browser import METHODS, run_of_chance
+from browser import METHODS, curve, run_of_chance
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -168,6 +168,30 @@ def test_heads_on_stored_features_do_not_read_as_no_training() -> None:
     figure = drawn(*run(LINEAR, costs={"zero-shot": 0, "linear": 0}))["cost"]
     assert "at 0 images Linear classifier is trained nevertheless" in figure.caption
     assert "nevertheless" not in drawn(*run(costs={"zero-shot": 0}))["cost"].caption
+
+
+def test_a_rows_point_stands_out_from_its_candidates() -> None:
+    records, samples = run()
+    figure = drawn([*records, *curve(records)], samples)["id-ood"]
+    assert figure.spec is not None
+    points = {
+        layer["data"]["name"]: layer
+        for layer in figure.spec["layer"]
+        if layer["mark"]["type"] == "point"
+    }
+    assert points["points"]["mark"]["filled"] and not points["paths"]["mark"]["filled"]
+    small, large = (points[name]["encoding"]["size"] for name in ("paths", "points"))
+    assert small["value"] < small["condition"]["value"] < large["condition"]["value"] / 2
+    chosen = {v["candidate"]: v["chosen"] for v in points["paths"]["data"]["values"]}
+    assert chosen == {
+        "alpha 0.3": "not chosen",
+        "alpha 0.5": "chosen",
+        "alpha 0.7": "not chosen",
+    }
+    assert "hollow points are the candidates" in figure.caption
+    assert "hollow" not in drawn(records, samples)["id-ood"].caption
+    titles = {encoding["title"] for axis in "xy" for encoding in encodings(figure.spec, axis)}
+    assert titles == {"ID, percent (logit scale)", "OOD mean, percent (logit scale)"}
 
 
 def test_checkpoints_are_joined_with_the_end_of_their_training() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browser import METHODS, SMALL_SETS, opened, run_of_chance
+from browser import METHODS, SMALL_SETS, curve, opened, run_of_chance
 
 from bench import report
 from bench.board import SCALES
@@ -18,6 +18,7 @@ from bench.rank_table import ranks_text
 from bench.ranking import rank
 from bench.records import Missing, Record
 from bench.samples import SampleOutputs
+from bench.series import GREY
 from bench.stats import Outcomes, difference, mean
 from bench.tables import DASH
 
@@ -310,13 +311,32 @@ def test_differences_without_samples_of_the_ticked_shifts_have_no_mean(
 def test_a_click_on_a_method_in_the_legend_lets_others_fade(
     made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
 ) -> None:
-    with opened(written(tmp_path, made)) as page:
-        assert not any(v["faded"] for v in values_of(page, "id-ood"))
-        figure = page.locator('figure[data-figure="id-ood"]')
-        figure.locator(".role-legend-label").get_by_text("OSE", exact=True).click()
-        page.wait_for_timeout(100)
-        bright = {v["row"] for v in values_of(page, "id-ood") if not v["faded"]}
-        assert bright == {"OSE on E2E-FT"}
+    records, samples = made
+    with opened(written(tmp_path, ([*records, *curve(records)], samples))) as page:
+        for again in (False, True):
+            assert not any(v["faded"] for v in values_of(page, "id-ood"))
+            figure = page.locator('figure[data-figure="id-ood"]')
+            figure.locator(".role-legend-label").get_by_text("WiSE-FT", exact=True).click()
+            page.wait_for_timeout(100)
+            bright = [v for v in values_of(page, "id-ood") if not v["faded"]]
+            assert {v["row"] for v in bright} == {"WiSE-FT on E2E-FT"}
+            assert len(bright) == 4  # its point, and three candidates
+            if not again:
+                page.get_by_label("v2 counts in the mean").uncheck()
+
+
+def test_filters_may_leave_controls_alone(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    role = {"role": "control"}
+    records = [r.model_copy(update=role) if r.method == "vrf" else r for r in made[0]]
+    with opened(written(tmp_path, (records, made[1]))) as page:
+        before = values_of(page, "cost")
+        page.get_by_label("Filter by method").fill("vrf")
+        (left,) = values_of(page, "cost")
+        assert left["row"] == "VRF on E2E-FT (control)" and left["grey"] == GREY
+        page.get_by_label("Filter by method").fill("")
+        assert len(values_of(page, "cost")) == len(before)
 
 
 def test_figures_say_what_they_are(

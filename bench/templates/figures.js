@@ -127,6 +127,7 @@ const figures = (() => {
         if (!scale?.domain) continue;
         const places = scale.domain.flatMap((name, i) => (kept.has(name) ? [i] : []));
         [scale.domain, scale.range] = [scale.domain, scale.range].map((all) => places.map((i) => all[i]));
+        if (!places.length) encoding[channel].legend = null; // an empty one cannot be drawn
       }
     }
     if (units(spec).some(({ encoding }) => encoding?.yOffset)) spec.height = Math.max(120, spec.height * rows / before);
@@ -221,7 +222,9 @@ const figures = (() => {
     const positions = places.map((place) => data.over.indexOf(place));
     const points = ({ data: { name, values } }) => values.every((v) => v.shifts) && !(bare && name === "baselines");
     const line = bare ? undefined : layer(spec, "line");
+    const { params } = spec.layer.find((one) => one.params); // of the first layer of rows
     spec.layer = spec.layer.filter((one) => one === line || points(one));
+    spec.layer.find(({ encoding }) => encoding.opacity).params = params;
     const shown = spec.layer.filter(points).flatMap((one) => one.data.values);
     for (const value of shown) {
       value.ood = mean(positions.map((p) => value.shifts[p]));
