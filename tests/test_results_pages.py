@@ -23,7 +23,7 @@ from bench.ledger import count
 from bench.measured import measured
 from bench.published import find, tables
 from bench.records import Record
-from bench.tables import Item, full_name
+from bench.tables import Item
 
 ROOT = Path(__file__).parent.parent
 RUNS = {run.name: run for run in results_page.runs()}
@@ -168,7 +168,7 @@ def test_the_figure_of_a_run_is_its_own(name: str) -> None:
     texts = "".join(re.findall(r">([^<]+)<", drawn))
     (chapter,) = RUNS[name].document.chapters
     board = chapter.numbers.board
-    names = [full_name(board, row) for row in board.rows if row.role == "method"]
+    names = [row.title for row in board.rows if row.role == "method"]
     assert "OOD mean against ID" in texts
     assert not [name for name in names if html.escape(name, quote=False) not in texts], AGAIN
 
