@@ -38,44 +38,64 @@ RECORDS = "records.jsonl"
     help="By how much a cell may be worse: percent, or hundredths of a nat. [default: 1]",
 )
 @click.option("--all", "everything", is_flag=True, help="Controls and watermarked rows gate, too.")
+@click.option("--allow-missing", is_flag=True, help="Cells of OLD that NEW lacks are no failure.")
 @JUNIT
 @JSON
 @DEBUG
 def compare_command(
-    old: str, new: str, tolerance: float, everything: bool, junit: Path | None, as_json: bool
+    old: str,
+    new: str,
+    tolerance: float,
+    everything: bool,
+    allow_missing: bool,
+    junit: Path | None,
+    as_json: bool,
 ) -> None:
     """Show what changed from OLD to NEW: folders of runs, records.jsonl files, or git revisions
     of such as HEAD~5:results/mini.
 
-    Exit code 3 if a cell is worse by more than the tolerance and, for accuracies, significantly so;
-    2 if no cell is in both. docs/ci.md says how changes are tested.
+    Exit code 3 if a cell is worse by more than the tolerance and, for accuracies, significantly so,
+    or if NEW lacks cells of OLD; 2 if no cell is in both. docs/ci.md says how changes are tested.
     """
-    from bench.changes import compare, in_words, table, verdicts
+    from bench import changes_table as shown
+    from bench.changes import compare
     from bench.published_tables import drawn
     from bench.verdicts import publish
 
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise InputError(f"--tolerance {tolerance}: expected a number of points, 0 or more")
-    changes = compare(_read(old), _read(new), tolerance / 100, everything)
+    before, after = _read(old), _read(new)
+    changes = compare(before, after, tolerance / 100, everything)
     if all(change.difference is None for change in changes):
-        raise InputError(f"{old} and {new} have no cell in common: nothing can be compared")
+        raise InputError(
+            f"{old} and {new} have no cell in common: the first has {shown.boards(before)}, the "
+            f"second {shown.boards(after)}; compare runs of one suite, model and protocol"
+        )
     title = f"From {old} to {new}"
-    publish(title, verdicts(changes), junit)
+    publish(title, shown.verdicts(changes, may_vanish=allow_missing), junit)
     count = Counter(change.state for change in changes)
-    summary = ", ".join(f"{number} {state}" for state, number in count.items())
+    summary = ", ".join(f"{count[state]} {state}" for state in shown.ORDER if count[state])
     if as_json:
         say(json.dumps([asdict(change) for change in changes]), sys.stdout)
     else:
         changed = [change for change in changes if change.state != "same"]
         if changed:
-            say(drawn(table(changed, title), wide=True), sys.stdout)
+            say(drawn(shown.table(shown.worst_first(changed), title), wide=True), sys.stdout)
         say(f"{len(changes)} cells: {summary}", sys.stdout)
-    if worse := [change for change in changes if change.state == "regression"]:
+    worse = [c for c in shown.worst_first(changes) if c.state == "regression"]
+    lacking = [c for c in changes if c.state == "vanished" and c.gates and not allow_missing]
+    said = []
+    if worse:
         more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
-        said = "; ".join(map(in_words, worse[:3])) + more
-        raise RegressionError(
-            f"worse by more than {tolerance:g}, {len(worse)} of {len(changes)} cells: {said}"
+        first = "; ".join(map(shown.in_words, worse[:3])) + more
+        said.append(
+            f"worse by more than {tolerance:g}, {len(worse)} of {len(changes)} cells: {first}"
         )
+    if lacking:
+        rows = shown.gone([c for c in changes if c.gates])
+        said.append(f"{len(lacking)} cells are gone, which --allow-missing would allow: {rows}")
+    if said:
+        raise RegressionError("; ".join(said))
 
 
 def _read(name: str) -> Measured:
@@ -99,7 +119,7 @@ def _read(name: str) -> Measured:
         )
     tree = inside.removesuffix(RECORDS).rstrip("/")
     with tempfile.TemporaryDirectory() as folder:
-        _check_out(f"{revision}:{tree}", Path(folder))
+        _check_out(revision, tree, Path(folder))
         try:
             return _of_run(Path(folder))
         except (InputError, DataError) as error:
@@ -117,15 +137,18 @@ def _of_run(folder: Path) -> Measured:
     return Measured(read(folder / RECORDS), samples)
 
 
-def _check_out(tree: str, folder: Path) -> None:
-    """Write records and samples of a git tree, ``REV:path``. Raises InputError if there is none."""
+def _check_out(revision: str, inside: str, folder: Path) -> None:
+    """Write records and samples of a folder of a git revision.
+
+    Raises InputError if there is none.
+    """
     from bench.samples import FOLDER
 
     try:
-        found = _git("rev-parse", "--end-of-options", tree).decode().split()[-1]
+        tree = _tree(revision, inside)
         # With the folder named, paths are the tree's own wherever in the repository we are.
         where = _git("rev-parse", "--absolute-git-dir").decode().strip()
-        archive = _git(f"--git-dir={where}", "archive", "--format=tar", found)
+        archive = _git(f"--git-dir={where}", "archive", "--format=tar", tree)
         records, samples = PurePosixPath(RECORDS), PurePosixPath(FOLDER)
         with tarfile.open(fileobj=io.BytesIO(archive)) as members:
             for member in members:
@@ -134,11 +157,39 @@ def _check_out(tree: str, folder: Path) -> None:
                     file = members.extractfile(member)
                     assert file is not None
                     write_atomic(folder / at, file.read(), durable=False)
-    except subprocess.CalledProcessError as error:
-        lines = error.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise InputError(f"{tree}: {lines[0] if lines else 'git failed'}") from error
-    except (OSError, ValueError, tarfile.TarError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"{tree} cannot be read with git: {error}") from error
+    except (
+        OSError,
+        ValueError,
+        tarfile.TarError,
+        subprocess.SubprocessError,
+    ) as error:
+        raise InputError(f"{revision}:{inside} cannot be read with git: {error}") from error
+
+
+def _tree(revision: str, inside: str) -> str:
+    """The name of the tree of a folder in a revision. Raises InputError if there is none."""
+    named = f"{revision}:{inside}"
+    if _succeeds("rev-parse", "--git-dir") is None:
+        raise InputError(f"{named}: nothing of that name, and this folder is in no git repository")
+    commit = _succeeds("rev-parse", "--verify", "--end-of-options", f"{revision}^{{tree}}")
+    if commit is None:
+        raise InputError(
+            f"{named}: this repository has no revision {revision}; a shallow clone lacks older ones"
+        )
+    found = _succeeds("rev-parse", "--verify", "--end-of-options", named)
+    if found is None:
+        raise InputError(f"{named}: nothing of that name in revision {revision}")
+    if _git("cat-file", "-t", found).strip() != b"tree":
+        raise InputError(f"{named} is a file: expected the folder of a run, or its {RECORDS}")
+    return found
+
+
+def _succeeds(*arguments: str) -> str | None:
+    """The last word that git prints; None if it fails."""
+    try:
+        return _git(*arguments).decode().split()[-1]
+    except subprocess.CalledProcessError:
+        return None
 
 
 def _git(*arguments: str) -> bytes:

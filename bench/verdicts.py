@@ -20,18 +20,26 @@ SHOWN = 100
 """Rows of a summary at most: runners refuse summaries above a mebibyte."""
 State = Literal["passed", "failed", "skipped"]
 _MARKS: dict[State, str] = {"passed": "✓", "failed": "✗", "skipped": "–"}
+_OF_LABELS = {"worse": "▼", "better": "▲"}
+"""Marks of labels that are no plain pass."""
 # What XML 1.0 cannot hold, not even as a character reference.
 _UNFIT = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One checked thing: where it stands (`group`, `name`), its state, and why in words."""
+    """One checked thing: where it stands (`group`, `name`), its state, and why in words.
+
+    `label` stands for the state in summaries, where that says too little: ``worse``, but no
+    failure. What is not `listed` is only counted there.
+    """
 
     group: str
     name: str
     state: State = "passed"
     text: str = ""
+    label: str = ""
+    listed: bool = True
 
 
 def junit(title: str, verdicts: Sequence[Verdict]) -> bytes:
@@ -57,17 +65,25 @@ def junit(title: str, verdicts: Sequence[Verdict]) -> bytes:
 
 def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
     """The verdicts as a heading, their counts and a table: failures first, `SHOWN` at most."""
-    count = Counter(verdict.state for verdict in verdicts)
-    counts = ", ".join(f"{count[state]} {state}" for state in _MARKS)
     order = ("failed", "passed", "skipped")
     ordered = sorted(verdicts, key=lambda verdict: order.index(verdict.state))
+    count = Counter(verdict.label or verdict.state for verdict in ordered)
+    names = [*count] if any(verdict.label for verdict in ordered) else [*_MARKS]
+    counts = ", ".join(f"{count[name]} {name}" for name in names)
+    listed = [verdict for verdict in ordered if verdict.listed]
     rows = [
-        f"| {_MARKS[v.state]} | {_cell(v.group)} | {_cell(v.name)} | {_cell(v.text)} |"
-        for v in ordered[:SHOWN]
+        f"| {_mark(v)} | {_cell(v.group)} | {_cell(v.name)} | {_cell(v.text)} |"
+        for v in listed[:SHOWN]
     ]
-    more = [f"\n{len(ordered) - SHOWN} more are not shown."] if len(ordered) > SHOWN else []
-    table = ["| | Where | What | Found |", "|:-:|:--|:--|:--|", *rows]
-    return "\n".join((f"### {_cell(title)}", "", counts, "", *table, *more)) + "\n\n"
+    more = [f"\n{len(listed) - SHOWN} more are not shown."] if len(listed) > SHOWN else []
+    head = ["| | Where | What | Found |", "|:-:|:--|:--|:--|"]
+    table = ["", *head, *rows] if rows or not ordered else []
+    return "\n".join((f"### {_cell(title)}", "", _cell(counts), *table, *more)) + "\n\n"
+
+
+def _mark(verdict: Verdict) -> str:
+    plain = _MARKS[verdict.state]
+    return _OF_LABELS.get(verdict.label, plain) if verdict.state == "passed" else plain
 
 
 def publish(title: str, verdicts: Sequence[Verdict], file: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,17 +14,19 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from changes_simulation import CASES, LOSSES, Case, found
 from commands import Finished, assert_refused, bench
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from bench.changes import Change, Measured, compare
+from bench.changes import SEED_ERROR, Change, Measured, compare
 from bench.errors import InputError
 from bench.metrics import METRICS
-from bench.records import Record, to_lines
+from bench.records import Record, read, to_lines
 from bench.samples import EvaluationSet, SampleOutputs
+from bench.verdicts import SUMMARY
 
 N = 400
 WHO = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
@@ -69,22 +72,129 @@ def test_pairs_see_what_counts_alone_cannot() -> None:
     assert paired.difference == unpaired.difference == pytest.approx(-15 / N)
 
 
-@pytest.mark.parametrize("other", [run(rights(285), "others"), run(rights(285), seed=1)])
-def test_other_samples_and_other_seeds_are_not_paired(other: Measured) -> None:
-    assert only(compare(run(rights(300)), other)).how == "unpaired"
+def test_other_samples_are_not_paired() -> None:
+    assert only(compare(run(rights(300)), run(rights(285), "others"))).how == "unpaired"
 
 
-def test_few_seeds_are_no_normal_sample() -> None:
-    """Two of three seeds that differ by chance: Student's t, not the normal distribution."""
+def seeds(*values: float, first: int = 0, metric: str = "top1") -> Measured:
+    made = [record(value=v, seed=first + i, n=10**6, metric=metric) for i, v in enumerate(values)]
+    return Measured(made)
 
-    def seeds(*values: float) -> Measured:
-        return Measured([record(value=v, seed=i, n=10**6) for i, v in enumerate(values)])
 
-    change = only(compare(seeds(0.60, 0.61, 0.62), seeds(0.58, 0.59, 0.60), 0.0))
-    error = (2 * 0.01**2 / 3) ** 0.5  # of the difference: 2.4 standard errors
-    normal, student = (2 * d.sf(0.02 / error) for d in (stats.norm(), stats.t(2)))
-    assert normal < 0.05 < student
-    assert change.p_value == pytest.approx(student, rel=0.02) and change.state == "worse"
+def test_trainings_of_the_same_seeds_are_taken_as_given() -> None:
+    """Their spread says nothing of whether each of them is worse than it was."""
+    change = only(compare(seeds(0.60, 0.70, 0.80), seeds(0.58, 0.68, 0.78)))
+    assert (change.state, change.how) == ("regression", "unpaired")
+    assert only(compare(seeds(0.60, 0.70, 0.80), seeds(0.80, 0.60, 0.70))).state == "same"
+
+
+def test_seeds_that_are_averaged_are_paired_by_sample() -> None:
+    """Losses of three seeds on the same images are no surer than those of one."""
+
+    def of(count: int, number: int) -> Measured:
+        made = [record(value=count / N, seed=i) for i in range(number)]
+        return Measured(made, [samples(one, rights(count)) for one in made])
+
+    one, three = (only(compare(of(300, k), of(285, k))) for k in (1, 3))
+    assert one.how == three.how == "paired"
+    assert one.p_value == pytest.approx(three.p_value)
+
+
+def test_other_seeds_count_with_the_stated_deviation_or_their_own() -> None:
+    near = only(compare(seeds(0.60, 0.61, 0.62), seeds(0.58, 0.59, 0.60, first=3)))
+    error = SEED_ERROR * (2 / 3) ** 0.5
+    assert near.p_value == pytest.approx(2 * stats.norm.sf(0.02 / error), rel=0.02)
+    assert (near.how, near.state) == ("other seeds", "worse")
+    far = only(compare(seeds(0.60, 0.64, 0.68), seeds(0.48, 0.52, 0.56, first=3)))
+    error = 0.04 * (2 / 3) ** 0.5
+    assert far.p_value == pytest.approx(2 * stats.t(4).sf(0.12 / error), rel=0.02)
+    assert far.p_value > 2 * stats.norm.sf(0.12 / error) and far.state == "regression"
+
+
+def test_one_other_seed_gates_only_what_no_seed_explains() -> None:
+    assert only(compare(seeds(0.60), seeds(0.56, first=1))).state == "worse"
+    assert only(compare(seeds(0.60), seeds(0.50, first=1))).state == "regression"
+    for metric in ("ece", "nll", "brier"):
+        change = only(compare(seeds(0.1, metric=metric), seeds(0.9, first=1, metric=metric)))
+        assert (change.state, change.how, change.p_value) == ("worse", "other seeds", None)
+
+
+def test_other_seeds_may_move_other_metrics_as_they_do() -> None:
+    old = seeds(0.20, 0.22, 0.24, metric="brier")
+    assert only(compare(old, seeds(0.23, 0.25, 0.26, first=3, metric="brier"))).state == "worse"
+    worse = only(compare(old, seeds(0.43, 0.45, 0.46, first=3, metric="brier")))
+    assert (worse.state, worse.how) == ("regression", "other seeds")
+
+
+def test_samples_of_other_seeds_are_still_of_the_same_images() -> None:
+    kept = run(rights(300)), run(rights(220), seed=1)
+    both, bare = (
+        only(compare(old, new))
+        for old, new in (kept, tuple(replace(side, samples=()) for side in kept))
+    )
+    assert both.p_value is not None and bare.p_value is not None
+    assert both.p_value < bare.p_value
+
+
+def test_many_shifts_do_not_hide_a_loss_of_the_mean() -> None:
+    """The headlines are judged among themselves, and shifts without number come after."""
+    shifts = [f"s{i}" for i in range(40)]
+    old, new = (
+        Measured([record(shift=s, value=v, n=1000 + i) for i, s in enumerate(shifts)])
+        for v in (0.60, 0.57)
+    )
+    states = {change.place: change.state for change in compare(old, new)}
+    assert states.pop("mean of 40") == "regression"
+    assert set(states.values()) == {"worse"}
+
+
+MINI = Path(__file__).parent.parent / "results" / "mini"
+
+
+def worsened(folder: Path, method: str, by: float) -> Path:
+    """The committed records of mini, of which one method is worse in accuracy; no samples."""
+    records = read(MINI / "records.jsonl")
+    is_meant = [(r.method, r.metric) == (method, "top1") for r in records]
+    pairs = zip(records, is_meant, strict=True)
+    return write(
+        folder, *(r.model_copy(update={"value": r.value - by}) if odd else r for r, odd in pairs)
+    )
+
+
+def test_six_points_less_of_every_accuracy_of_a_row_are_a_regression(tmp_path: Path) -> None:
+    worse = worsened(tmp_path / "worse", "vrf", 0.06)
+    result = bench("compare", MINI, worse)
+    assert result.code == 3 and "worse by more than 1, 7 of 140 cells: vrf:e2e-ft on " in result.err
+    assert bench("compare", worse, MINI).code == 0
+
+
+def test_a_committed_run_beside_itself(tmp_path: Path) -> None:
+    same = bench("compare", MINI, MINI)
+    assert (same.code, same.out) == (0, "140 cells: 140 same\n")
+    assert bench("compare", MINI, worsened(tmp_path / "same", "vrf", 0.0)).code == 0
+
+
+TABLE = [
+    line.split(" | ")
+    for line in (MINI.parents[1] / "docs" / "ci.md").read_text().splitlines()
+    if re.match(r"\| [\d.]+ \| \d+ / ", line)
+]
+
+
+def test_the_page_has_every_simulated_loss() -> None:
+    assert [float(row[0].strip("| ")) / 100 for row in TABLE] == pytest.approx(LOSSES)
+
+
+@pytest.mark.parametrize("number", range(len(LOSSES)))
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_losses_are_found_as_surely_as_the_page_says(case: Case, number: int) -> None:
+    """30 repetitions: four standard errors of them, and what 400 of the page's may be off."""
+    repetitions, loss = 30, LOSSES[number]
+    said = TABLE[number][1 + CASES.index(case)].strip(" |").split(" / ")
+    for share, printed in zip(found(case, loss, repetitions), said, strict=True):
+        p = min(max(int(printed) / 100, 0.01), 0.99)
+        assert abs(share - p) <= 4 * (p * (1 - p) / repetitions) ** 0.5 + 0.01
+        assert loss or share <= 0.1, "what is no worse seldom gates"
 
 
 def test_what_is_within_the_tolerance_is_no_regression_however_certain() -> None:
@@ -130,6 +240,47 @@ def test_new_and_vanished_cells_are_listed() -> None:
     assert states == {"ose:e2e-ft": "vanished", "vrf:e2e-ft": "same", "wise:e2e-ft": "new"}
 
 
+def test_what_has_vanished_is_a_failure_unless_allowed(tmp_path: Path) -> None:
+    kept = record("vrf")
+    old = write(tmp_path / "old", kept, record("ose"), record("ose", "v2"), record("vrf", "v2"),
+                record("oracle", role="oracle"))  # fmt: skip
+    new = write(tmp_path / "new", kept)
+    junit = tmp_path / "junit.xml"
+    result = bench("compare", old, new, "--junit", junit)
+    assert result.code == 3
+    assert result.err == (
+        "bench: 3 cells are gone, which --allow-missing would allow: vrf:e2e-ft (1 of 2: v2), "
+        "ose:e2e-ft (all 2)\n"
+    )
+    assert ElementTree.parse(junit).getroot().attrib["failures"] == "3"
+    allowed = bench("compare", old, new, "--allow-missing", "--junit", junit)
+    assert allowed.code == 0 and "4 vanished" in allowed.out
+    assert ElementTree.parse(junit).getroot().attrib["failures"] == "0"
+    assert bench("compare", new, old).code == 0, "what is new is no failure"
+    every = bench("compare", old, new, "--all")
+    assert every.code == 3 and "4 cells are gone" in every.err
+
+
+def test_changes_come_worst_first_and_what_is_the_same_is_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"same": (0.5, 0.5), "better": (0.5, 0.6), "worse": (0.5, 0.48), "bad": (0.5, 0.3),
+              "worst": (0.5, 0.2)}  # fmt: skip
+    old, new = (
+        write(tmp_path / str(i), *(record(name, value=v[i]) for name, v in values.items()))
+        for i in (0, 1)
+    )
+    monkeypatch.setenv(SUMMARY, str(tmp_path / "summary.md"))
+    result = bench("compare", old, new)
+    assert result.code == 3
+    rows = re.findall(r"^(\w+):e2e-ft", result.out, re.MULTILINE)
+    assert rows == ["worst", "bad", "worse", "better"]
+    text = (tmp_path / "summary.md").read_text()
+    assert "2 regression, 1 worse, 1 better, 1 same" in text
+    marks = re.findall(r"^\| (.) \|.*?\| (\w+):e2e-ft on id", text, re.MULTILINE)
+    assert marks == [("✗", "worst"), ("✗", "bad"), ("▼", "worse"), ("▲", "better")]
+
+
 def both(first: int, second: int) -> Measured:
     made = [record(shift="v2", value=first / N), record(shift="sketch", value=second / N)]
     outputs = [samples(made[0], rights(first), "v2"), samples(made[1], rights(second), "sketch")]
@@ -147,10 +298,10 @@ def test_corruptions_of_the_same_images_count_once() -> None:
     """Without samples a mean over 15 copies of a set is no surer than one of them."""
     names = [f"fog-{i}" for i in range(15)]
     old, new = (Measured([record(shift=s, value=v) for s in names]) for v in (0.60, 0.54))
-    found = compare(old, new)
-    mean = next(change for change in found if change.place == "mean of 15")
+    changes = compare(old, new)
+    mean = next(change for change in changes if change.place == "mean of 15")
     assert mean.how == "unpaired" and mean.state == "worse"
-    assert mean.p_value == pytest.approx(found[0].p_value) and mean.p_value > 0.05
+    assert mean.p_value == pytest.approx(changes[0].p_value) and mean.p_value > 0.05
     sizes = dict(zip(names, range(N, N + 15), strict=True))
     apart = [
         Measured([r.model_copy(update={"n": sizes[r.shift]}) for r in one.records])
@@ -198,7 +349,7 @@ def test_exit_codes_and_what_is_said(tmp_path: Path) -> None:
     assert worse.code == 3
     said = "worse by more than 1, 1 of 2 cells: vrf:e2e-ft on id: Accuracy 80.00 -> 60.00 (-20.00"
     assert said in worse.err and len(worse.err.splitlines()) == 1
-    assert "2 cells: 1 better, 1 regression" in worse.out
+    assert "2 cells: 1 regression, 1 better" in worse.out
     root = ElementTree.parse(junit).getroot()
     assert (root.attrib["tests"], root.attrib["failures"]) == ("2", "1")
     assert "a<b & |c|:e2e-ft on id: Accuracy" in {c.get("name") for c in root.iter("testcase")}
@@ -223,6 +374,7 @@ def test_git_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     git("init", "-q")
     for value in (0.8, 0.6):
         write(tmp_path / "results" / "mini", record(value=value))
+        (tmp_path / "results" / "mini" / "report.md").write_text("# Report\n")
         git("add", ".")
         git("commit", "-q", "-m", "numbers")
     monkeypatch.chdir(tmp_path)
@@ -235,8 +387,15 @@ def test_git_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench("compare", "HEAD~1:results/mini", "../results/mini").code == 3
     assert bench("compare", "HEAD~1:../results/mini", "../results/mini").code == 3
     monkeypatch.chdir(tmp_path)
-    for wrong in ("HEAD~9:results/mini", "HEAD:results/none", "--version:results/mini"):
-        assert_refused(bench("compare", "--", wrong, "results/mini"), wrong, "fatal")
+    for wrong, said in (
+        ("HEAD~9:results/mini", "this repository has no revision HEAD~9"),
+        ("--version:results/mini", "this repository has no revision --version"),
+        ("HEAD:results/none", "nothing of that name in revision HEAD"),
+        ("HEAD:results/mini/report.md", "is a file: expected the folder of a run"),
+    ):
+        result = bench("compare", "--", wrong, "results/mini")
+        assert_refused(result, wrong, said)
+        assert "fatal" not in result.err and "tree" not in result.err
     assert_refused(bench("compare", "HEAD:results", "results/mini"), "no records at HEAD:results/")
 
 
@@ -256,8 +415,14 @@ def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     one = write(tmp_path / "one", record())
     assert_refused(bench("compare", one, "nothing"), "nothing: no run's folder")
-    assert_refused(bench("compare", one, "HEAD:one"), "HEAD:one", "not a git repository")
+    assert_refused(
+        bench("compare", one, "HEAD:one"), "HEAD:one", "this folder is in no git repository"
+    )
     assert_refused(bench("compare", one, tmp_path), "no records at")
     assert_refused(bench("compare", one, one, "--tolerance", "nan"), "--tolerance nan")
-    other = write(tmp_path / "other", record("ose"))
-    assert_refused(bench("compare", one, other), "no cell in common")
+    other = write(tmp_path / "other", record(suite="micro", notes=("micro suite",)))
+    assert_refused(
+        bench("compare", one, other),
+        "no cell in common: the first has mini, tiny/embedded, clean, the second micro, "
+        "tiny/embedded, clean, micro suite",
+    )

@@ -33,7 +33,7 @@ LAYERS = (
      "comparisons", "measured", "baselines", "vega", "series", "scatter", "charts", "sample_charts",
      "rank_table", "remake", "document", "drawing", "exports", "page", "page_data", "report",
      "console", "display", "catalogue", "finished", "session", "recheck", "ledger", "ledger_table",
-     "published_tables", "golden", "changes"},
+     "published_tables", "golden", "changes", "changes_table"},
     # edge
     {"cli", "cli_options", "cli_check", "cli_compare", "cli_data", "cli_verify", "fakes", "testing",
      "__main__"},
