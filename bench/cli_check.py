@@ -43,6 +43,14 @@ LINES = 30
     help="Largest difference from a published number that counts as reproduced, in points "
     "(percent). [default: by the size of each set and the deviation over seeds]",
 )
+@click.option(
+    "--run",
+    "made_of",
+    type=PATH,
+    multiple=True,
+    metavar="RUN",
+    help="The folder of a run that FILE was made of, where it lies elsewhere; once for each run.",
+)
 @DATA
 @CACHE
 @JUNIT
@@ -52,12 +60,14 @@ def check_command(
     runs: tuple[Path, ...],
     against: str | None,
     tolerance: float | None,
+    made_of: tuple[Path, ...],
     data: Path | None,
     cache_dir: Path | None,
     junit: Path | None,
     as_json: bool,
 ) -> None:
-    """Check the numbers of RUNs (folders), or of one of their reports, such as report.md.
+    """Check the numbers of RUNs (folders), or of one of their reports, such as report.md; a copy
+    of one in the same folder may have any name.
 
     Without --against every number is computed again from the run's stored outputs, and the tables
     are written again: exit code 3 if a digit differs, 4 if a stored output is missing or damaged.
@@ -68,8 +78,10 @@ def check_command(
         raise InputError(f"--tolerance {tolerance}: expected a number of points, 0 or more")
     if tolerance is not None and not (against or "").startswith(PUBLISHED):
         raise InputError(f"--tolerance {tolerance}: only with --against {PUBLISHED}NAME")
+    if made_of and against is not None:
+        raise InputError(f"--run {made_of[0]}: only without --against")
     if against is None:
-        _against_outputs(runs, {"data": data, "cache_dir": cache_dir}, junit, as_json)
+        _against_outputs(runs, made_of, {"data": data, "cache_dir": cache_dir}, junit, as_json)
     elif against.startswith(GOLDEN):
         _against_golden(runs, against.removeprefix(GOLDEN), junit, as_json)
     elif against.startswith(PUBLISHED):
@@ -82,7 +94,11 @@ def check_command(
 
 
 def _against_outputs(
-    runs: Sequence[Path], options: dict[str, Path | None], junit: Path | None, as_json: bool
+    runs: Sequence[Path],
+    made_of: Sequence[Path],
+    options: dict[str, Path | None],
+    junit: Path | None,
+    as_json: bool,
 ) -> None:
     from bench.recheck import recheck
     from bench.verdicts import Verdict, publish
@@ -90,7 +106,7 @@ def _against_outputs(
     title, verdicts, found = "Recomputed from stored outputs", list[Verdict](), []
     for run in runs:
         try:
-            found.append(recheck(run, options))
+            found.append(recheck(run, options, runs=made_of))
         except DataError as error:
             verdicts.append(Verdict(str(run), "stored outputs", "failed", one_line(error)))
             publish(title, verdicts, junit)

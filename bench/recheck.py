@@ -26,7 +26,17 @@ from bench.agreement import row_name
 from bench.board import KINDS
 from bench.config import RunConfig, load
 from bench.errors import DataError, InputError
-from bench.finished import CONFIG, FIGURES, RECORDS, SOURCES, finished, read_run, reports
+from bench.finished import (
+    BASELINES,
+    CONFIG,
+    FIGURES,
+    RECORDS,
+    SOURCES,
+    Finished,
+    finished,
+    read_run,
+    reports,
+)
 from bench.oracle import oracles
 from bench.paths import write_atomic
 from bench.plan import FeaturesItem, Plan, WeightsItem
@@ -48,8 +58,8 @@ CLOSE = 1e-6
 by another NumPy. Printed digits are compared exactly."""
 FACTS = (*Place.model_fields, "n", "data", "choice", "chosen_on", "weight", "temperature")
 """What else of a record follows from stored outputs and may be printed."""
-
-
+WINDOW = 200
+"""Characters that are shown of each side of a difference."""
 COMPUTED = frozenset({"cells", "fits", samples.KIND, samples.SETS})
 """The kinds of outputs that are computed again."""
 
@@ -77,7 +87,7 @@ class Difference:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.place}"
-        return f"{where}: {self.there}, but the stored outputs give {self.expected}"
+        return f"{_cut(where)}: {self.there}, but the stored outputs give {self.expected}"
 
 
 @dataclass(frozen=True)
@@ -102,15 +112,26 @@ def folder_of(path: Path) -> Path:
     return folder
 
 
-def recheck(path: Path, options: Mapping[str, Any], progress: Progress | None = None) -> Rechecked:
+def recheck(
+    path: Path,
+    options: Mapping[str, Any],
+    progress: Progress | None = None,
+    runs: Sequence[Path] = (),
+) -> Rechecked:
     """All differences of a run, or of one of its reports: `path` is a folder or a file in it.
 
-    Reports are compared where the records of all their runs hold. `options` say where things lie:
-    data, cache_dir. Raises InputError if it is no run's, DataError if a stored output is missing or
-    damaged.
+    A report may have any name, its suffix says which it is; with `runs`, those that it was made
+    of, it may be anywhere. Reports are compared where the records of all their runs hold.
+    `options` say where things lie: data, cache_dir. Raises InputError if it is no run's, DataError
+    if a stored output is missing or damaged.
     """
-    folder = folder_of(path)
-    made_of = finished(folder)
+    if runs:
+        folder = path.parent
+        made_of = finished(runs[0]) if len(runs) == 1 else Finished(tuple(runs))
+    else:
+        folder = folder_of(path)
+        made_of = finished(folder)
+    wanted = {file: _rendered(file, folder) for file in _wanted(path, folder, given=bool(runs))}
     files, found, cells = dict[str, None](), tuple[Difference, ...](), 0
     for run in made_of.runs:
         name = "" if run == folder else f"{run}/"
@@ -119,18 +140,39 @@ def recheck(path: Path, options: Mapping[str, Any], progress: Progress | None = 
         files |= dict.fromkeys(part.files)
         found += part.differences
     if not found:
-        wanted = [path] if path.is_file() and path.name != RECORDS else reports(folder)
-        formats = sorted({file.suffix[1:] for file in wanted} & FORMATS)
+        formats = sorted({file.suffix[1:] for file in wanted})
         with tempfile.TemporaryDirectory() as scratch:
             made_of.write(Path(scratch), formats)
-            for file in wanted:
-                rendered = Path(scratch) / file.relative_to(folder)
+            for file, place in wanted.items():
+                rendered = Path(scratch) / place
                 if rendered.is_file():
                     found += tuple(_lines(file, file.read_bytes(), rendered.read_bytes()))
                     files[file.name] = None
                 elif file == path:
-                    raise InputError(f"{path}: not one of a run's reports, which are checked")
+                    raise InputError(f"{path}: these runs have no figure {file.name}")
     return Rechecked(cells, tuple(files), found)
+
+
+def _wanted(path: Path, folder: Path, *, given: bool) -> list[Path]:
+    """The reports to compare. Raises InputError if `path` is none and nothing of a run."""
+    if path.is_dir() and given:
+        raise InputError(f"{path} is a folder: expected one report that was made of the runs")
+    if path.is_dir() or (path.name == RECORDS and not given):
+        return reports(folder)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a report, of one of the formats {', '.join(FORMATS)}")
+    if path.suffix[1:] not in FORMATS or path.name in (CONFIG, SOURCES, BASELINES):
+        raise InputError(
+            f"{path}: not one of a run's reports, which are {', '.join(sorted(FORMATS))} files"
+        )
+    return [path]
+
+
+def _rendered(file: Path, folder: Path) -> Path:
+    """Where a report is written again, seen from the folder that it is written into."""
+    if file.suffix[1:] in report.FORMATS:
+        return Path(f"report{file.suffix}")
+    return Path(FIGURES) / file.name
 
 
 def _recheck_run(run: Path, name: str, options: Mapping[str, Any], progress: Progress) -> Rechecked:
@@ -175,8 +217,8 @@ def _session(folder: Path, options: Mapping[str, Any]) -> Session:
     for name in ("backbones", "rows"):
         if now[name] != raw.get(name):
             raise InputError(
-                f"{path}: the {name} {_short(str(raw.get(name)))} cannot be had again, now they "
-                f"are {_short(str(now[name]))}: only what bench run made can be checked, with the "
+                f"{path}: the {name} {_cut(str(raw.get(name)))} cannot be had again, now they "
+                f"are {_cut(str(now[name]))}: only what bench run made can be checked, with the "
                 "same suites and plugins"
             )
     return session
@@ -233,7 +275,8 @@ def _values(records: Sequence[Record], made: Sequence[Record]) -> Iterator[Diffe
         elif not _same(old.value, new.value):
             yield Difference(*where, repr(old.value), repr(new.value))
         elif odd := _odd(_facts(old), _facts(new)):
-            yield Difference(*where, *(_short(f"{odd} {_facts(r).get(odd)}") for r in (old, new)))
+            said = _windows(*(f"{odd} {_facts(record).get(odd)}" for record in (old, new)))
+            yield Difference(*where, *said)
     count, usual = Counter(map(sort_key, records)), Counter(map(sort_key, made))
     if repeated := [key for key in there if count[key] > usual[key] > 0]:
         yield Difference(RECORDS, f" {len(repeated)} cells", "there more than once", "each once")
@@ -290,15 +333,33 @@ def _lines(file: Path, there: bytes, expected: bytes) -> Iterator[Difference]:
     """The first lines in which a report is not the one that the records give."""
     if there == expected:
         return
-    one, two = (text.decode("utf-8", "replace").splitlines() for text in (there, expected))
+    try:
+        one, two = (text.decode("utf-8").splitlines() for text in (there, expected))
+    except UnicodeDecodeError:
+        pairs = zip(there, expected, strict=False)
+        at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(there), len(expected)))
+        sizes = f"other bytes from byte {at} on, {len(there)} in all", f"{len(expected)} bytes"
+        yield Difference(file.name, "1", *sizes)
+        return
     if one == two:
         yield Difference(file.name, "1", "other bytes", "the same lines")
     blocks = difflib.SequenceMatcher(None, one, two, autojunk=False).get_opcodes()
     for tag, a, b, c, d in blocks:
         if tag != "equal":
-            shown = _short(" / ".join(one[a:b])), _short(" / ".join(two[c:d]))
+            shown = _windows(" / ".join(one[a:b]), " / ".join(two[c:d]))
             yield Difference(file.name, str(a + 1), *(text or "nothing" for text in shown))
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:197]}..."
+def _windows(one: str, other: str) -> tuple[str, str]:
+    """Two texts, long ones cut to where they differ first."""
+    pairs = zip(one, other, strict=False)
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    start = max(0, at - WINDOW // 3) if max(len(one), len(other)) > WINDOW else 0
+    return _cut(one, start), _cut(other, start)
+
+
+def _cut(text: str, start: int = 0) -> str:
+    """At most `WINDOW` characters from `start` on, without any that a terminal would obey."""
+    part = text[start : start + WINDOW]
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in part)
+    return ("..." if start else "") + shown + ("..." if start + WINDOW < len(text) else "")

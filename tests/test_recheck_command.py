@@ -172,5 +172,74 @@ def test_scored_outputs_cannot_be_checked(own: Finished) -> None:
 def test_what_is_no_report_of_a_run_is_refused(own: Finished, tmp_path: Path) -> None:
     assert_refused(bench("check", tmp_path), "expected the folder of a run")
     assert_refused(bench("check", tmp_path / "report.md"), "expected the folder of a run")
-    other = bench("check", own.out / "config.json", "--cache-dir", own.cache)
-    assert_refused(other, "not one of a run's reports")
+    # Without anything to compute from: it is said before.
+    nothing = ("--cache-dir", tmp_path / "nothing")
+    (own.out / "table.doc").write_text("")
+    for name in ("config.json", "table.doc"):
+        assert_refused(bench("check", own.out / name, *nothing), f"{name}: not one of a run's")
+
+
+def test_a_table_may_have_any_name(own: Finished, tmp_path: Path) -> None:
+    text = (own.out / "report.md").read_text()
+    good, bad = own.out / "TABLE.md", own.out / "bad.md"
+    good.write_text(text)
+    bad.write_text(re.sub(r"\d(?=\.\d)", "0", text))
+    result = bench("check", good, "--cache-dir", own.cache)
+    assert result.code == 0 and result.out.endswith("TABLE.md\n"), result
+    result = bench("check", bad, "--cache-dir", own.cache)
+    assert result.code == 3 and "bad.md:" in result.err
+
+
+def test_a_table_elsewhere_with_its_run(own: Finished, tmp_path: Path) -> None:
+    text = (own.out / "report.md").read_text()
+    (tmp_path / "paper").mkdir()
+    table = tmp_path / "paper" / "ours.md"
+    table.write_text(text)
+    where = ("--run", own.out, "--cache-dir", own.cache)
+    result = bench("check", table, *where)
+    assert result.code == 0 and result.out.endswith("ours.md\n"), result
+    digit = re.search(r"\d\.\d", text)
+    assert digit is not None
+    at = digit.start()
+    table.write_text(text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :])
+    assert bench("check", table, *where).code == 3
+    assert_refused(bench("check", table), "expected the folder of a run")
+    assert_refused(bench("check", table.parent, *where), "expected one report")
+    assert_refused(bench("check", table, *where, "--against", "golden:micro"), "only without")
+
+
+@pytest.mark.parametrize("kind", ["html", "svg"])
+def test_long_lines_are_shown_around_the_first_difference(own: Finished, kind: str) -> None:
+    assert bench("report", own.out, "--format", kind).code == 0
+    files = [own.out / "report.html", *(own.out / "figures").glob("*.svg")]
+    path = max((f for f in files if f.suffix == f".{kind}"), key=lambda f: f.stat().st_size)
+    text = path.read_text()
+    longest = max(text.splitlines(), key=len)
+    assert len(longest) > 1000
+    at = text.index(longest) + max(m.start() for m in re.finditer(r"\d", longest[:-200]))
+    digit = str((int(text[at]) + 1) % 10)
+    path.write_text(text[:at] + digit + text[at + 1 :])
+    result = bench("check", path, "--cache-dir", own.cache)
+    assert result.code == 3
+    there, expected = result.out.splitlines()[0].split(", but the stored outputs give ")
+    assert text[at - 20 : at] + digit in there and text[at - 20 : at + 1] in expected
+    assert len(there) < 350 and len(expected) < 250
+
+
+def test_other_bytes_of_a_picture_are_no_text(own: Finished) -> None:
+    assert bench("report", own.out, "--format", "png").code == 0
+    path = max((own.out / "figures").glob("*.png"), key=lambda f: f.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[1000] ^= 1
+    path.write_bytes(data)
+    result = bench("check", path, "--cache-dir", own.cache)
+    assert result.code == 3 and f"{path.name}:1: other bytes from byte 1000 on" in result.out
+    assert (result.out + result.err).replace("\n", "").isprintable()
+
+
+def test_what_a_terminal_would_obey_is_escaped(own: Finished) -> None:
+    path = own.out / "report.md"
+    path.write_text(path.read_text() + "\x1b[31mred\x07\n")
+    result = bench("check", path, "--cache-dir", own.cache)
+    assert result.code == 3 and r"\x1b[31mred\x07" in result.out
+    assert (result.out + result.err).replace("\n", "").isprintable()
