@@ -194,6 +194,8 @@ def _against_published(
     as_json: bool,
 ) -> None:
     from bench import ledger_table, published, published_tables
+    from bench.backing import Backing
+    from bench.finished import RECORDS, read_samples
     from bench.ledger import ledger
     from bench.verdicts import publish
 
@@ -202,7 +204,11 @@ def _against_published(
     records = {r.model_dump_json(): r for have, _ in found for r in have}
     missing = [m for _, lacking in found for m in lacking]
     share = None if tolerance is None else tolerance / 100
-    entries = ledger(table, records.values(), missing, share)
+    backing = Backing(records.values())
+    for run in runs:
+        folder = run.parent if run.name == RECORDS else run
+        backing.of(read_samples(folder))
+    entries = ledger(table, records.values(), missing, share, backing)
     attempted = [entry for entry in entries if entry.verdict != "not attempted"]
     if not attempted:
         raise InputError(f"nothing is comparable with {against}: {_reasons(entries)}")
@@ -213,12 +219,16 @@ def _against_published(
         compared = ledger_table.compared(table, entries)
         say(published_tables.drawn(compared, wide=True), sys.stdout)
         say(_summary(entries), sys.stdout)
+    said = []
     if misses := [entry for entry in attempted if entry.verdict == "not reproduced"]:
         more = f" and {len(misses) - 3} more" if len(misses) > 3 else ""
-        said = "; ".join(map(ledger_table.in_words, misses[:3])) + more
-        raise RegressionError(
-            f"not reproduced, {len(misses)} of {len(attempted)} attempted cells: {said}"
-        )
+        first = "; ".join(map(ledger_table.in_words, misses[:3])) + more
+        said.append(f"not reproduced, {len(misses)} of {len(attempted)} attempted cells: {first}")
+    if unbacked := [entry for entry in attempted if entry.verdict == "not verified"]:
+        number = f"{len(unbacked)} of {len(attempted)} attempted cells"
+        said.append(f"not verified, {number}: {unbacked[0].reason}")
+    if said:
+        raise RegressionError("; ".join(said))
 
 
 def _read(run: Path) -> tuple[list[Record], list[Missing]]:
@@ -236,9 +246,10 @@ def _as_verdict(entry: Entry) -> Verdict:
     from bench.verdicts import State, Verdict
 
     claim = entry.claim
-    states: dict[str, State] = {"reproduced": "passed", "not reproduced": "failed"}
-    state = states.get(entry.verdict, "skipped")
-    said = entry.reason if state == "skipped" else ledger_table.in_words(entry)
+    states: dict[str, State] = {"reproduced": "passed", "not attempted": "skipped"}
+    state = states.get(entry.verdict, "failed")
+    words = "" if entry.ours is None else ledger_table.in_words(entry)
+    said = "; ".join(filter(None, (words, entry.reason)))
     return Verdict(f"{claim.backbone} {claim.row.name}", claim.column.name, state, said)
 
 

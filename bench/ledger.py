@@ -4,8 +4,10 @@ Pure: a published table and records in, entries out. A cell counts as attempted 
 measured as it was claimed: same suite, backbone, row and given parameters, under the protocol
 that the table names, on the whole set, by a method's own row, without a watermark. Everything
 else is "not attempted", with the first thing that is otherwise, and is never reproduced, however
-well the numbers agree. Difference rows claim nothing that their two rows do not. Released weights
-that were imported onto the backbone count: some tables are evaluations of such; entries name them.
+well the numbers agree. And it counts as reproduced only if its records are backed by stored
+outputs (`bench.backing`), else it is "not verified". Difference rows claim nothing that their two
+rows do not. Released weights that were imported onto the backbone count: some tables are
+evaluations of such; entries name them.
 
 **The tolerance.** Claim and ours are measured on the same images, by two models that differ at
 most in training randomness and implementation. The tolerance of an accuracy p is, per cell,
@@ -32,7 +34,7 @@ such cells are attempted only against a tolerance that is given.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isclose, sqrt
@@ -47,7 +49,12 @@ from bench.published import MEANS, MODELS, PLACES, Claim, Place, PublishedTable
 from bench.records import Missing, Record
 from bench.records import Place as Where
 
-Verdict = Literal["reproduced", "not reproduced", "not attempted"]
+Verdict = Literal["reproduced", "not reproduced", "not attempted", "not verified"]
+UNBACKED = (
+    "the claim is met by records alone, no stored outputs back them: check the folder of a run "
+    "that has samples/ beside its records.jsonl"
+)
+"""What is said of a cell that is not verified."""
 LEVEL = 0.95
 """Of the interval around each claim."""
 SEED_ERROR = 0.003
@@ -62,7 +69,7 @@ class Entry:
 
     Attributes
     ----------
-    reason : why it was not attempted, else empty.
+    reason : why it was not attempted, or not verified, else empty.
     ours : the mean over `seeds` seeds; None where nothing was attempted, as `tolerance`.
     model : what it was measured with, as records name it.
     seed_error : the deviation over seeds that the tolerance counts with; None where the tolerance
@@ -91,6 +98,7 @@ class _Measured:
     model: str
     values: Mapping[Seed, float]
     sizes: Mapping[str, int]
+    records: Sequence[Record]
 
 
 def ledger(
@@ -98,11 +106,12 @@ def ledger(
     records: Iterable[Record],
     missing: Iterable[Missing] = (),
     tolerance: float | None = None,
+    backing: Container[Record] = (),
 ) -> tuple[Entry, ...]:
     """An entry for each claim of `table`, in printed order.
 
-    `tolerance`, a share, stands in for the one above. Raises InputError for records that
-    contradict each other.
+    `tolerance`, a share, stands in for the one above; `backing` holds the records that are backed
+    by stored outputs. Raises InputError for records that contradict each other.
     """
     lacking = list(missing)
     metrics = {column.metric for column in table.columns}
@@ -114,14 +123,17 @@ def ledger(
     for same in boards.values():
         agreement.check(same)
     protocol = table.conditions.ours
-    return tuple(_entry(claim, protocol, found, lacking, tolerance) for claim in table.claims)
+    return tuple(
+        _entry(claim, protocol, found, lacking, tolerance, backing) for claim in table.claims
+    )
 
 
 def count(entries: Iterable[Entry]) -> Mapping[Verdict, int]:
-    """How many cells have each verdict."""
+    """How many cells have each verdict; "not verified" is left out where there is none."""
     found = Counter(entry.verdict for entry in entries)
     verdicts: tuple[Verdict, ...] = ("reproduced", "not reproduced", "not attempted")
-    return {verdict: found[verdict] for verdict in verdicts}
+    unverified: tuple[Verdict, ...] = ("not verified",) if found["not verified"] else ()
+    return {verdict: found[verdict] for verdict in (*verdicts, *unverified)}
 
 
 def share(claim: Claim) -> float:
@@ -146,6 +158,7 @@ def _entry(
     records: Sequence[Record],
     missing: Sequence[Missing],
     tolerance: float | None,
+    backing: Container[Record],
 ) -> Entry:
     measured = _measured(claim, protocol, records, missing)
     if isinstance(measured, str):
@@ -160,7 +173,10 @@ def _entry(
     gap = abs(ours - share(claim))
     holds = gap <= allowed or isclose(gap, allowed, abs_tol=1e-9)
     verdict: Verdict = "reproduced" if holds else "not reproduced"
-    return Entry(claim, verdict, "", ours, measured.model, seeds, allowed, seed_error)
+    reason = ""
+    if holds and any(record not in backing for record in measured.records):
+        verdict, reason = "not verified", UNBACKED
+    return Entry(claim, verdict, reason, ours, measured.model, seeds, allowed, seed_error)
 
 
 def _tolerance(claim: Claim, measured: _Measured, seed_error: float) -> float:
@@ -203,7 +219,8 @@ def _measured(
     parts = weights(claim.column.dataset).items()
     means = {s: sum(float(w) * values[name][s] for name, w in parts) for s in seeds[0]}
     models = _all(record.model for found in by_set.values() for record in found)
-    return _Measured(models, means, {name: found[0].n for name, found in by_set.items()})
+    sizes = {name: found[0].n for name, found in by_set.items()}
+    return _Measured(models, means, sizes, [r for found in by_set.values() for r in found])
 
 
 Step = tuple[Callable[[Where], bool], Callable[[Sequence[Record]], str]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -26,7 +26,8 @@ def compared(published: PublishedTable, entries: Iterable[Entry]) -> Table:
     for (backbone, name), found in groupby(entries, lambda e: (e.claim.backbone, e.claim.row.name)):
         same = list(found)
         title = Item(f"{name}, {backbone}" if several else name)
-        if len(same) > 1 and same[0].reason and len({entry.reason for entry in same}) == 1:
+        reasons = {(entry.verdict, entry.reason) for entry in same}
+        if len(same) > 1 and same[0].verdict == "not attempted" and len(reasons) == 1:
             whole = (Item(f"all {len(same)}"), *[Item(DASH)] * 4, Item(_verdict(same[0])))
             groups.append((Line((title, *whole)),))
         else:
@@ -36,11 +37,14 @@ def compared(published: PublishedTable, entries: Iterable[Entry]) -> Table:
 
 
 def of_a_run(
-    board: Board, records: Sequence[Record], missing: Sequence[Missing]
+    board: Board,
+    records: Sequence[Record],
+    missing: Sequence[Missing],
+    backing: Container[Record] = (),
 ) -> Iterator[Table]:
     """The ledger of every published table of the board's suite and model; often none.
 
-    `records` and `missing` are the board's own.
+    `records` and `missing` are the board's own; `backing` is as of `bench.ledger.ledger`.
     """
     for published in tables().values():
         places = (PLACES.get(column.dataset) for column in published.columns)
@@ -49,7 +53,7 @@ def of_a_run(
             board.model == model or board.model.startswith(f"{model}, imported ")
             for model in models
         ):
-            entries = ledger(published, records, missing)
+            entries = ledger(published, records, missing, backing=backing)
             found = compared(published, entries)
             sums = ", ".join(f"{number} {verdict}" for verdict, number in count(entries).items())
             yield replace(found, note=f"Cells: {sums}.", name="published")

@@ -1,13 +1,20 @@
-"""For tests: made-up records that say exactly what a published table claims."""
+"""For tests: made-up records that say what a published table claims, and samples for them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from bench.cards import cards
 from bench.ledger import share, weights
+from bench.manifest import Manifest
 from bench.published import MODELS, PLACES, Claim, PublishedTable
-from bench.records import Record
+from bench.records import Record, to_lines
+from bench.samples import keep, write
+from bench.store import Store
 
 
 def records_of(table: PublishedTable, seeds: tuple[int, ...] = (0,), **more: Any) -> list[Record]:
@@ -54,3 +61,31 @@ def record(claim: Claim, dataset: str, seed: int | None, **more: Any) -> Record:
         "n": images,
     }
     return Record(**(fields | more))
+
+
+def whole(records: Sequence[Record]) -> list[Record]:
+    """The records with accuracies that so many samples can have, and a key each."""
+    return [
+        r.model_copy(
+            update={"value": round(r.value * r.n) / r.n, "provenance": {"key": f"{at:032x}"}}
+        )
+        for at, r in enumerate(records)
+    ]
+
+
+def write_backed(folder: Path, records: Sequence[Record]) -> Path:
+    """A run's folder with samples made up to give the accuracies of `whole` records."""
+    store, manifests = Store(folder / "cache"), dict[str, Manifest]()
+    for record in records:
+        split = f"{record.suite}/{record.shift}"
+        if split not in manifests:
+            ids = tuple(map(str, range(record.n)))
+            manifests[split] = Manifest(ids, np.zeros((record.n, 1), np.int64))
+        is_right = np.arange(record.n) < round(record.value * record.n)
+        low, high = np.log(0.25), np.log(0.75)
+        scores = np.where(is_right[:, None], [high, low], [low, high])
+        keep(store, str(record.provenance["key"]), split, scores, manifests[split])
+    folder.mkdir(exist_ok=True)
+    (folder / "records.jsonl").write_text(to_lines(records))
+    write(folder, store, records)
+    return folder

@@ -33,13 +33,23 @@ LAYERS = (
      "comparisons", "measured", "baselines", "vega", "series", "scatter", "charts", "sample_charts",
      "rank_table", "remake", "document", "drawing", "exports", "page", "page_data", "report",
      "console", "display", "catalogue", "finished", "session", "recheck", "ledger", "ledger_table",
-     "published_tables", "golden", "changes", "changes_table"},
+     "published_tables", "golden", "changes", "changes_table",
+     "backing"},
     # edge
     {"cli", "cli_options", "cli_check", "cli_compare", "cli_data", "cli_verify", "fakes", "testing",
      "__main__"},
 )  # fmt: skip
 NO_TORCH = (
-    {"leaderboard", "tables", "report", "console", "ledger", "ledger_table", "published_tables"},
+    {
+        "leaderboard",
+        "tables",
+        "report",
+        "console",
+        "ledger",
+        "ledger_table",
+        "published_tables",
+        "backing",
+    },
     {"torch", "open_clip", "torchvision"},
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,25 @@ from hypothesis import strategies as st
 
 from bench.document import document
 from bench.errors import InputError
-from bench.ledger import SEED_ERROR, Entry, count, ledger, share, weights
+from bench.ledger import SEED_ERROR, UNBACKED, Entry, count, share, weights
+from bench.ledger import ledger as judged
 from bench.ledger_table import compared, in_words
 from bench.page import html
-from bench.published import MEANS, PLACES, find, tables
+from bench.published import MEANS, PLACES, PublishedTable, find, tables
 from bench.records import Missing, Record
 from bench.tables import DASH
 
 TABLE = find("vrf-table1")
 Z = 1.959963984540054
 ATTEMPTED = {"reproduced", "not reproduced"}
+
+
+def ledger(
+    table: PublishedTable, records: Iterable[Record], *more: Any, **options: Any
+) -> tuple[Entry, ...]:
+    """The ledger of records that are all backed by samples."""
+    found = list(records)
+    return judged(table, found, *more, **({"backing": found} | options))
 
 
 def entry(entries: tuple[Entry, ...], row: str, column: str) -> Entry:
@@ -57,6 +67,29 @@ def test_only_the_average_that_is_not_its_cells_is_a_tenth_off() -> None:
     assert in_words(miss) == "vrf:lp-ft on avg5 52.02, claimed 51.8 ± 0.10"
     assert miss.difference == pytest.approx(0.0022)
     assert miss.claim.remarks[0].kind == "arithmetic"
+
+
+def test_records_alone_reproduce_nothing() -> None:
+    """However well they agree: anybody can write a file of records."""
+    entries = judged(TABLE, records_of(TABLE), tolerance=1.0)
+    assert {(e.verdict, e.reason) for e in entries} == {("not verified", UNBACKED)}
+    assert all(e.ours is not None and e.difference is not None for e in entries)
+    assert count(entries) == {
+        "reproduced": 0, "not reproduced": 0, "not attempted": 0, "not verified": 70
+    }  # fmt: skip
+    lines = [line for group in compared(TABLE, entries).groups for line in group]
+    assert len(lines) == 70
+    assert {line.items[-1].text for line in lines} == {f"not verified: {UNBACKED}"}
+
+
+def test_one_record_without_samples_leaves_its_cell_and_its_averages_unverified() -> None:
+    records = records_of(TABLE)
+    lost = next(r for r in records if (r.method, r.shift) == ("e2e-ft", "v2"))
+    entries = judged(TABLE, records, backing=[r for r in records if r is not lost])
+    odd = [(e.claim.row.name, e.claim.column.name) for e in entries if e.verdict != "reproduced"]
+    assert odd == [("e2e-ft", "imagenet-v2"), ("e2e-ft", "avg5")]
+    missed = judged(TABLE, [r.model_copy(update={"value": r.value - 0.2}) for r in records])
+    assert {e.verdict for e in missed} == {"not reproduced"}, "a miss needs no proof"
 
 
 NEVER = {
@@ -304,10 +337,10 @@ def test_a_row_that_was_not_run_is_one_line() -> None:
 
 def test_a_report_has_the_ledger_of_the_tables_of_its_suite_and_model() -> None:
     table = find("vrf-table1")
-    (chapter,) = document(records_of(table)).chapters
+    (chapter,) = document(records_of(table)).chapters  # without samples
     found = {t.caption: t for t in chapter.tables if t.name == "published"}
     assert found["Against VRF's Table 1"].note == (
-        f"Cells: {len(table.claims)} reproduced, 0 not reproduced, 0 not attempted."
+        f"Cells: 0 reproduced, 0 not reproduced, 0 not attempted, {len(table.claims)} not verified."
     )
     assert "Against CaRot's slides" not in found, "a table of another model"
     assert "Against VRF's Table 3(a)" not in found, "a table of other suites"
