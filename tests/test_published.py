@@ -13,6 +13,9 @@ from typing import Any
 
 import pydantic
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from published_digests import DIGESTS, contradictions, digest, lines, of_record
 
 from bench import published
 from bench.cards import cards
@@ -208,6 +211,47 @@ def test_a_header_that_errs_is_kept_as_printed_and_read_right() -> None:
     assert columns["IN-R"] == "imagenet-sketch"
 
 
+# No digit changes by accident: digests of what the reference confirmed, in every clone.
+
+
+def test_every_cell_is_the_one_whose_digest_is_committed() -> None:
+    assert DIGESTS.read_text() == lines(tables()), "docs/published.md says how to change a table"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_changed_digit_changes_a_digest(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(tables())))
+    text = (FOLDER / f"{name}.json").read_text()
+    committed = dict(line.split()[::-1] for line in DIGESTS.read_text().splitlines())
+    printed = [cell for _, row in find(name).rows for cell in row.cells if cell is not None]
+    cells = [m for m in re.finditer(r'"([+-]?[0-9.]+)"', text) if m[1] in printed]
+    cell = data.draw(st.sampled_from(cells))
+    at = data.draw(st.sampled_from([i for i in range(*cell.span()) if text[i].isdigit()]))
+    digit = str((int(text[at]) + data.draw(st.integers(1, 9))) % 10)
+    changed = text[:at] + digit + text[at + 1 :]
+    assert digest(parse(f"{name}.json", text)) == committed[name]
+    assert digest(parse(f"{name}.json", changed)) != committed[name]
+
+
+def test_a_cell_that_the_reference_contradicts_is_named() -> None:
+    table = find("vrf-table1")
+    records = [
+        {
+            "metric": c.column.metric, "unit": c.column.unit, "suite": c.column.suite,
+            "dataset": c.column.dataset, "backbone": c.backbone, "method": c.row.method,
+            "base": c.row.base, "modifiers": dict(c.row.modifiers), "value": float(c.value),
+            "source": {"paper": table.source.paper, "table": table.source.table},
+        }
+        for c in table.claims
+    ]  # fmt: skip
+    assert not contradictions(records, [table])
+    records[3]["value"] = 12.3
+    one, other = contradictions(records, [table])
+    assert one.startswith("only reference: ") and "12.3" in one
+    assert other.startswith("only here: ")
+
+
 # What the reference says.
 
 
@@ -220,32 +264,11 @@ def reference() -> dict[str, list[dict[str, Any]]]:
     return loaded
 
 
-METRIC_NAMES = {"pm-0 top1": "pm-0", "worst-region top1": "worst-region"}
-
-
-def of_record(record: dict[str, Any]) -> tuple[object, ...]:
-    metric = METRIC_NAMES.get(record["metric"], record["metric"])
-    modifiers = {k: v for k, v in record["modifiers"].items() if k != "temperature_scaling"}
-    scaled = record["modifiers"].get("temperature_scaling")
-    row = (record["backbone"], record["method"], record["base"], *sorted(modifiers.items()))
-    cell = (record["suite"], record["dataset"], metric, record["unit"], scaled, record["value"])
-    return (record["source"]["paper"], record["source"]["table"], *row, *cell)
-
-
-def of_claim(table: PublishedTable, claim: Claim) -> tuple[object, ...]:
-    column, row = claim.column, claim.row
-    facts = (claim.backbone, row.method, row.base, *sorted(row.modifiers.items()))
-    cell = (column.suite, column.dataset, column.metric, column.unit, column.scaled)
-    return (table.source.paper, table.source.table, *facts, *cell, float(claim.value))
-
-
 def test_every_record_of_the_reference_is_a_cell_once_and_nothing_else_is(
     reference: dict[str, list[dict[str, Any]]],
 ) -> None:
-    wanted = Counter(map(of_record, reference["records"]))
-    got = Counter(of_claim(t, claim) for t in tables().values() for claim in t.claims)
-    assert got == wanted
-    assert set(wanted.values()) == {1}
+    assert not contradictions(reference["records"], tables().values())
+    assert set(Counter(map(of_record, reference["records"])).values()) == {1}
     sources = {(r["source"]["paper"], r["source"]["table"]) for r in reference["records"]}
     assert len(sources) == len(tables()), "one file for each published table"
 
