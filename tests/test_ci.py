@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import browser
 import click
 import pytest
 import yaml
@@ -17,12 +20,14 @@ from bench.golden import compare, find
 from bench.records import read
 
 ROOT = Path(__file__).parent.parent
+WHO = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
 WORKFLOW = yaml.safe_load((ROOT / "docs" / "ci" / "bench-check.yml").read_text())
 
 
 def commands(job: dict[str, Any]) -> list[list[str]]:
-    """The command lines of a job, in order."""
-    return [shlex.split(step["run"], comments=True) for step in job["steps"] if "run" in step]
+    """The command lines of a job, in order, without the question what was there before."""
+    steps = [step for step in job["steps"] if "run" in step and step.get("id") != "before"]
+    return [shlex.split(step["run"], comments=True) for step in steps]
 
 
 def test_the_workflow_is_one_of_github() -> None:
@@ -52,6 +57,54 @@ def test_every_gate_is_in_the_workflow() -> None:
     assert len(checks) == 3 and all("--junit" in line for line in checks)
     (run,) = [line for line in lines if line[:2] == ["bench", "run"]]
     assert run[:-2] == shlex.split(find("mini").command)
+
+
+def test_results_are_compared_only_where_the_commit_before_has_some(tmp_path: Path) -> None:
+    """The step's own lines, on commits: none, the first with results, one more, none again."""
+    steps = {step.get("id"): step for step in WORKFLOW["jobs"]["results"]["steps"]}
+    (compared,) = [
+        s for s in WORKFLOW["jobs"]["results"]["steps"] if "bench compare" in s.get("run", "")
+    ]
+    assert compared["if"] == "steps.before.outputs.there == 'yes'"
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *WHO, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    def is_compared() -> bool:
+        output = tmp_path.parent / "output"
+        output.write_text("")
+        environment = os.environ | {"GITHUB_OUTPUT": str(output)}
+        lines = ["bash", "-e", "-c", steps["before"]["run"]]
+        done = subprocess.run(
+            lines, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+        )
+        assert ("::notice::" in done.stdout) == (output.read_text() == "")
+        return output.read_text() == "there=yes\n"
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "nothing")
+    assert not is_compared(), "the first commit of all"
+    (tmp_path / "results" / "mini").mkdir(parents=True)
+    (tmp_path / "results" / "mini" / "records.jsonl").write_text("")
+    git("add", ".")
+    git("commit", "-q", "-m", "results")
+    assert not is_compared(), "the first commit with results"
+    git("commit", "-q", "--allow-empty", "-m", "more")
+    assert is_compared()
+    git("rm", "-q", "-r", "results")
+    git("commit", "-q", "-m", "no results")
+    assert is_compared(), "results that are gone are a failure of the comparison"
+
+
+def test_ci_fails_without_a_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert f"export {browser.REQUIRED}=1\n" in (ROOT / ".ci" / "run").read_text()
+    monkeypatch.setattr(browser, "BROWSERS", ())
+    monkeypatch.delenv(browser.REQUIRED, raising=False)
+    with pytest.raises(pytest.skip.Exception), browser.opened(tmp_path / "report.html"):
+        pass
+    monkeypatch.setenv(browser.REQUIRED, "1")
+    with pytest.raises(pytest.fail.Exception), browser.opened(tmp_path / "report.html"):
+        pass
 
 
 def test_a_golden_run_is_recorded_from_runs() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from commands import SMALL, Finished, assert_refused, bench
+from commands import SAME_BENCH, SMALL, Finished, assert_refused, bench, start
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,8 @@ from bench.golden import COUNTED, Cell, cells, compare, deviations, find, names
 from bench.records import Record, read, to_lines
 
 ROOT = Path(__file__).parent.parent
+CONDITIONS = ("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What the environment says of kernels and threads."""
 
 
 def test_the_run_of_these_tests_is_the_golden_one(small: Finished, tmp_path: Path) -> None:
@@ -27,6 +31,56 @@ def test_the_run_of_these_tests_is_the_golden_one(small: Finished, tmp_path: Pat
     count = len(find("micro").cells)
     assert result.out == f"{count} of {count} cells are those of golden:micro\n"
     assert len(list(ElementTree.parse(junit).iter("testcase"))) == count
+
+
+def run_as(out: Path, command: str, **environment: str) -> None:
+    """A command line, in a process of its own with these variables and a cache of its own."""
+    program, *arguments = command.split()
+    assert program == "bench"
+    where = ("--cache-dir", out.parent / "cache", "--out", out)
+    environ = {k: v for k, v in SAME_BENCH.items() if k not in CONDITIONS} | environment
+    process = start(*arguments, *where, env=environ)
+    _, err = process.communicate(timeout=1800)
+    assert process.returncode == 0, err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", ["1", "2"])
+@pytest.mark.parametrize("kernels", ["default", "avx2", "native"])
+def test_other_processors_give_the_golden_numbers(
+    tmp_path: Path, kernels: str, threads: str
+) -> None:
+    """As far as one machine can be another: torch's kernels for older ones, one thread or two."""
+    environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if kernels != "native":
+        environment["ATEN_CPU_CAPABILITY"] = kernels
+    run_as(tmp_path / "run", find("micro").command, **environment)
+    result = bench("check", tmp_path / "run", "--against", "golden:micro")
+    assert (result.code, result.err) == (0, ""), result.out
+
+
+@pytest.mark.parametrize("kernels", ["default", "avx2"])
+def test_the_conditions_are_those_that_torch_computes_under(kernels: str) -> None:
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())"
+    environ = SAME_BENCH | {"ATEN_CPU_CAPABILITY": kernels, "OMP_NUM_THREADS": "1"}
+    environ |= {"MKL_NUM_THREADS": "1"}
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
+    )
+    # A processor without AVX2 has its own kernels at best.
+    assert found.stdout.split() in ([kernels.upper(), "1"], ["DEFAULT", "1"])
+
+
+@pytest.mark.slow
+def test_a_run_of_mini_is_the_golden_one_and_follows_from_its_outputs(tmp_path: Path) -> None:
+    """What docs/ci/bench-check.yml does, end to end."""
+    run = tmp_path / "run"
+    run_as(run, find("mini").command)
+    result = bench("check", run, "--against", "golden:mini")
+    assert (result.code, result.err) == (0, ""), result.out
+    assert result.out == "240 of 240 cells are those of golden:mini\n"
+    result = bench("check", run, "--cache-dir", tmp_path / "cache")
+    assert (result.code, result.err) == (0, ""), result.out
 
 
 def test_the_committed_run_of_mini_is_the_golden_one() -> None:
