@@ -50,8 +50,15 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {name!r}: {hint}valid: {', '.join(ordered) or 'none'}")
 
 
+def harmless(text: str) -> str:
+    """Text without characters that a terminal would obey: they are escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, in one line, with its type unless bench raised it on purpose.
+
+    Control characters, which files of others may bring into it, are escaped.
 
     An error from one of torch's loader processes carries the whole traceback of that process in
     its text: what was raised there stands in the last line.
@@ -59,7 +66,7 @@ def one_line(error: BaseException) -> str:
     text = str(error).strip()
     if "Original Traceback" in text:
         text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
-    text = " ".join(text.split())
+    text = harmless(" ".join(text.split()))
     if isinstance(error, BenchError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

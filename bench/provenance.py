@@ -18,7 +18,10 @@ PACKAGES = (
 
 @cache
 def environment() -> dict[str, object]:
-    """Versions, also of plugins, the commit of bench's checkout (None if none) and the machine."""
+    """Versions, also of plugins, the commit of bench's checkout (None if none) and the machine.
+
+    The processor's model is there because kernels, and so the last bits of numbers, depend on it.
+    """
     versions = {"bench": bench.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -30,7 +33,19 @@ def environment() -> dict[str, object]:
             if point.dist is not None:
                 versions[point.dist.name] = point.dist.version
     hardware = {"machine": platform.machine(), "cpus": os.cpu_count()}
+    if model := _cpu():
+        hardware["cpu"] = model
     return {"versions": versions, "commit": _commit(), "hardware": hardware}
+
+
+def _cpu(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's model; what Python's platform module says of it where there is no `info`."""
+    try:
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+    return " ".join(next(names, platform.processor()).split())
 
 
 def _commit() -> str | None:

@@ -25,7 +25,7 @@ from bench import report, samples
 from bench.agreement import row_name
 from bench.board import KINDS
 from bench.config import RunConfig, load
-from bench.errors import DataError, InputError
+from bench.errors import DataError, InputError, harmless
 from bench.finished import (
     BASELINES,
     CONFIG,
@@ -361,5 +361,4 @@ def _windows(one: str, other: str) -> tuple[str, str]:
 def _cut(text: str, start: int = 0) -> str:
     """At most `WINDOW` characters from `start` on, without any that a terminal would obey."""
     part = text[start : start + WINDOW]
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in part)
-    return ("..." if start else "") + shown + ("..." if start + WINDOW < len(text) else "")
+    return ("..." if start else "") + harmless(part) + ("..." if start + WINDOW < len(text) else "")

@@ -360,6 +360,14 @@ def test_exit_codes_and_what_is_said(tmp_path: Path) -> None:
     assert {cell["state"] for cell in data} == {"better", "regression"}
 
 
+def test_records_of_others_give_a_terminal_no_orders(tmp_path: Path) -> None:
+    name = "v\x1b[31mrf\x07"
+    old, new = (write(tmp_path / str(v), record(name, value=v)) for v in (0.8, 0.5))
+    result = bench("compare", old, new)
+    assert result.code == 3 and r"v\x1b[31mrf\x07:e2e-ft" in result.err
+    assert "\x1b" not in result.out + result.err
+
+
 def test_a_run_with_samples_is_paired(small: Finished) -> None:
     data = json.loads(bench("compare", small.out, small.out, "--json").out)
     assert {cell["how"] for cell in data if cell["metric"] == "top1"} == {"paired"}
