@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from bench import forms, tables
+from bench.backing import Backing
 from bench.baselines import Baseline
 from bench.board import ID, Board, Seed, key_of
 from bench.charts import charts
@@ -133,7 +134,8 @@ def document(
     given = list(records)
     shown, absent = merged(given, missing)
     ordered = sorted(shown, key=sort_key)
-    found = measured(ordered, absent, kept(samples))
+    backing = Backing(ordered)
+    found = measured(ordered, absent, kept(backing.passing(samples)))
     in_form = [forms.in_form(preset, ordered, absent) for preset in presets]
     chapters = [
         _chapter(
@@ -143,6 +145,7 @@ def document(
                 m.board,
                 [record for record in ordered if key_of(record) == m.key],
                 [place for place in absent if key_of(place) == m.key],
+                backing,
             ),
             baselines,
         )

@@ -63,7 +63,7 @@ def record(claim: Claim, dataset: str, seed: int | None, **more: Any) -> Record:
     return Record(**(fields | more))
 
 
-def whole(records: Sequence[Record]) -> list[Record]:
+def in_counts(records: Sequence[Record]) -> list[Record]:
     """The records with accuracies that so many samples can have, and a key each."""
     return [
         r.model_copy(
@@ -74,7 +74,7 @@ def whole(records: Sequence[Record]) -> list[Record]:
 
 
 def write_backed(folder: Path, records: Sequence[Record]) -> Path:
-    """A run's folder with samples made up to give the accuracies of `whole` records."""
+    """A run's folder with samples made up to give the accuracies of records `in_counts`."""
     store, manifests = Store(folder / "cache"), dict[str, Manifest]()
     for record in records:
         split = f"{record.suite}/{record.shift}"

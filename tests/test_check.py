@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from claimed import records_of, whole, write_backed
+from claimed import in_counts, records_of, write_backed
 from commands import Finished, Result, assert_refused, bench
 
 from bench.ledger import ledger
@@ -40,7 +40,7 @@ def assert_missed(result: Result, *words: str) -> None:
 @pytest.fixture(scope="module")
 def backed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that claims what the table does, with samples that were made up as well."""
-    return write_backed(tmp_path_factory.mktemp("backed") / "run", whole(records_of(TABLE)))
+    return write_backed(tmp_path_factory.mktemp("backed") / "run", in_counts(records_of(TABLE)))
 
 
 def test_records_alone_end_in_3_and_reproduce_nothing(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_many_misses_are_said_in_short(tmp_path: Path) -> None:
 
 
 def test_what_was_attempted_decides(tmp_path: Path) -> None:
-    records = whole(records_of(TABLE))
+    records = in_counts(records_of(TABLE))
     some = [r for r in records if r.method == "zero-shot" and r.shift in ("id", "v2")]
     result = bench("check", write_backed(tmp_path / "run", some), *AGAINST)
     assert result.code == 0
@@ -114,7 +114,7 @@ def test_a_run_on_mini_is_not_comparable(small: Finished) -> None:
 
 
 def test_runs_are_taken_together(tmp_path: Path) -> None:
-    records = whole(records_of(TABLE))
+    records = in_counts(records_of(TABLE))
     one = write_backed(tmp_path / "one", [r for r in records if r.base is None])
     two = write_backed(tmp_path / "two", [r for r in records if r.base is not None])
     result = bench("check", one, two, *AGAINST)

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from browser import opened
-from claimed import records_of
+from claimed import in_counts, records_of, write_backed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.document import document
 from bench.errors import InputError
+from bench.finished import read_run, read_samples
 from bench.ledger import SEED_ERROR, UNBACKED, Entry, count, share, weights
 from bench.ledger import ledger as judged
 from bench.ledger_table import compared, in_words
@@ -346,6 +347,13 @@ def test_a_report_has_the_ledger_of_the_tables_of_its_suite_and_model() -> None:
     assert "Against VRF's Table 3(a)" not in found, "a table of other suites"
     other = [r.model_copy(update={"suite": "mini"}) for r in records_of(table)]
     assert all(t.name != "published" for t in document(other).chapters[0].tables)
+
+
+def test_a_report_has_samples_to_back_its_ledger(tmp_path: Path) -> None:
+    run = write_backed(tmp_path / "run", in_counts(records_of(find("vrf-table1"))))
+    (chapter,) = document(read_run(run)[0], samples=read_samples(run)).chapters
+    (table,) = [t for t in chapter.tables if t.caption == "Against VRF's Table 1"]
+    assert table.note == "Cells: 70 reproduced, 0 not reproduced, 0 not attempted."
 
 
 @pytest.mark.parametrize("width", [390, 1440])
