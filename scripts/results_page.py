@@ -24,9 +24,11 @@ from results_beside import beside
 from results_findings import findings
 
 from bench import report
+from bench.backing import Backing
 from bench.config import RunConfig
 from bench.document import Chapter, Document, document
 from bench.drawing import svg
+from bench.errors import RegressionError
 from bench.exports import escape, markdown_table
 from bench.finished import finished, read_presets, read_run, read_samples
 from bench.ledger import Entry, count, ledger
@@ -138,7 +140,8 @@ def command(run: Run) -> str:
 def pages() -> Mapping[Path, str]:
     """Every page's text by its path."""
     found = runs()
-    main, published = page(found), published_page(entries(found))
+    statuses = entries(found)
+    main, published = page(found, statuses), published_page(statuses)
     return {
         RESULTS / "README.md": main,
         RESULTS / "index.html": markdown_page.page(main, RESULTS),
@@ -147,19 +150,28 @@ def pages() -> Mapping[Path, str]:
     }
 
 
-def entries(found: Iterable[Run]) -> Mapping[str, tuple[Entry, ...]]:
+def entries(found: Sequence[Run]) -> Mapping[str, tuple[Entry, ...]]:
     """The reproduction ledger of every published table over all runs together."""
     records = [record for run in found for record in run.records]
     missing = [absent for run in found for absent in run.missing]
-    return {name: ledger(table, records, missing) for name, table in tables().items()}
+    backing = Backing(records)
+    for run in found:
+        backing.of(read_samples(RESULTS / run.name))
+    of = {name: ledger(t, records, missing, backing=backing) for name, t in tables().items()}
+    if unverified := [e for same in of.values() for e in same if e.verdict == "not verified"]:
+        raise RegressionError(
+            f"{len(unverified)} published cells would be reproduced by records that no samples "
+            "back: commit the runs' samples/ with them"
+        )
+    return of
 
 
-def page(found: Sequence[Run]) -> str:
+def page(found: Sequence[Run], statuses: Mapping[str, tuple[Entry, ...]]) -> str:
     """results/README.md."""
     parts = [INTRODUCTION, "## In short", _overview(found)]
     for run in found:
         parts += _run(run)
-    parts += _ledger(entries(found))
+    parts += _ledger(statuses)
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
 
