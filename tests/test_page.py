@@ -307,6 +307,8 @@ def test_nothing_contradicts_a_subset_of_the_shifts(
         assert (
             f"On sketch, a alone. Best mean of 2: {first[0]}, {first[1]}." in summary.inner_text()
         )
+        level = re.search(r"significantly worse (\(.*\))", before[0])[1]
+        assert f"significantly worse {level}" in summary.inner_text()
         caption = page.locator('figure[data-figure="cost"] figcaption')
         assert "OOD mean: of all shifts" in caption.inner_text()
         table = page.locator('figure[data-figure="differences"] summary')

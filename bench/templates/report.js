@@ -112,9 +112,11 @@
       const best = ranked.filter((one) => text(scale, one.mean) === top);
       const said = `${places} Best ${label}: ${best.map((one) => one.row.name).join(", ")}, ${top}.`;
       if (!ranks.size) return said;
-      const others = ranks.size - 1, worse = ranks.size - ranks.get(ranked[0].row.index)[1];
-      return worse ? `${said} Of the ${others} others ${worse} ${worse > 1 ? "are" : "is"} worse beyond doubt.`
-        : `${said} None of the ${others} others is worse beyond doubt.`;
+      const others = ranks.size - best.length, worse = ranks.size - ranks.get(ranked[0].row.index)[1];
+      if (!others) return said;
+      const level = "(5%, all pairs at once)";
+      return worse ? `${said} Of the ${others} others ${worse} ${worse > 1 ? "are" : "is"} significantly worse ${level}.`
+        : `${said} None of the others is significantly worse ${level}.`;
     }
 
     // Says of a figure, or of the table of one that is drawn again, that its mean is of all shifts.
