@@ -15,7 +15,7 @@ from bench.page_data import COARSE, LIMIT, chapter_data, confidences_data, dumps
 
 POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-    "style-src 'unsafe-inline'; script-src {hashes} 'unsafe-eval'"
+    "style-src 'unsafe-inline'; script-src {scripts}"
 )
 """No request leaves the page, and no script runs but its own; Vega compiles expressions."""
 SCRIPTS = ("statistics", "shared", "records", "figures", "tables", "report")
@@ -49,6 +49,8 @@ def html(document: Document) -> str:
     drawn = any(figure.spec for chapter in chapters for figure in chapter.figures)
     scripts = [drawing.script()] if drawn else []
     scripts += [_file(f"{name}.js") for name in SCRIPTS] if chapters else []
+    hashes = " ".join(map(_hash, map(_closed, scripts)))
+    sources = f"{hashes} 'unsafe-eval'" if scripts else "'none'"
     data = [dumps(_data(chapter)) for chapter in chapters]
     template = environment.get_template("report.html.j2")
 
@@ -57,7 +59,7 @@ def html(document: Document) -> str:
             document=document,
             style=Markup(_file("report.css")),
             scripts=[Markup(_closed(script)) for script in scripts],
-            policy=POLICY.format(hashes=" ".join(map(_hash, map(_closed, scripts))) or "'none'"),
+            policy=POLICY.format(scripts=sources),
             data={"data": map(Markup, data), "samples": map(Markup, bits),
                   "levels": map(Markup, levels)},
             notes=notes,

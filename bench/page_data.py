@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bench.board import ID, Board, Name, Row, Scale
-from bench.comparisons import LEVELS, Comparison, RowSamples
+from bench.comparisons import LEVELS, ZERO_SHOT, Comparison, RowSamples
 from bench.measured import Measured
 from bench.records import Record
 from bench.remake import command
-from bench.tables import ends, full_name, row_key
+from bench.tables import chosen_on, ends, full_name, phrase, row_key
 
 ALPHABET = np.frombuffer(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", dtype=np.uint8
@@ -53,6 +53,7 @@ def chapter_data(numbers: Measured) -> dict[str, Any]:
     return {
         "suite": board.suite,
         "model": board.model,
+        "title": board.title,
         "protocol": board.protocol,
         "notes": board.notes,
         "places": places,
@@ -63,22 +64,22 @@ def chapter_data(numbers: Measured) -> dict[str, Any]:
         "ranked": board.ranked,
         "reason": found.reason if found else "",
         "rows": [_row(board, row) for row in board.rows],
-        "pairs": [
-            {"key": row_key(row), "of": row.method.split(" - "), "base": row.base}
-            for group in board.groups
-            for row in group.differences
-        ],
-        "values": _values(numbers, dict(zip(places, board.metrics, strict=True)), "cell"),
+        "pairs": _pairs(board, found),
+        "minus_zero_shot": _minus_zero_shot(board, found) if found else {},
+        "cell": _measured(numbers, dict(zip(places, board.metrics, strict=True)), "cell"),
         "calibration": {
             name: {
                 "scale": _scale(plain.scale),
-                "cell": _values(numbers, dict.fromkeys(places, name), "cell"),
-                "scaled": _values(numbers, dict.fromkeys(places, name), "scaled"),
+                "cell": _measured(numbers, dict.fromkeys(places, name), "cell"),
+                "scaled": _measured(numbers, dict.fromkeys(places, name), "scaled"),
                 "intervals": _ends_of_ece(board, found) if found and name == "ece" else {},
+                "over": [places.index(shift) for shift in plain.over] if plain.averaged else [],
+                "mean": plain.columns[-1] if plain.averaged else None,
             }
             for name, plain in numbers.common.items()
             if name != "top1"
         },
+        "temperatures": _temperatures(numbers),
         "intervals": _intervals(board, found) if found else {},
         "records": _records(numbers),
     }
@@ -102,17 +103,64 @@ def _row(board: Board, row: Row) -> dict[str, Any]:
     }
 
 
-def _values(numbers: Measured, metrics: Mapping[str, str], kind: str) -> list[Any]:
-    """[row][place][seed] -> value, None where there is none."""
+def _pairs(board: Board, found: Comparison | None) -> list[dict[str, Any]]:
+    """The difference rows: of which rows, and McNemar's p-values [column][seed], as far as known.
+
+    Columns without any have an empty list.
+    """
+    pairs = []
+    for group in board.groups:
+        for row in group.differences:
+            one, other = ((method, row.base) for method in row.method.split(" - "))
+            columns = found.columns if found else ()
+            p_values = [c.mcnemar.get((one, other), ()) if c else () for c in columns]
+            p = [[float(f"{value:.3g}") for value in of_column] for of_column in p_values]
+            pairs.append({"key": row_key(row), "of": [_key(*one), _key(*other)], "p": p})
+    return pairs
+
+
+def _minus_zero_shot(board: Board, found: Comparison) -> dict[str, list[float] | None]:
+    """By row: the interval of the last column's difference to zero-shot."""
+    between = found.last.differences if found.last else {}
+    names = ((row_key(row), ((row.method, row.base), ZERO_SHOT)) for row in board.rows)
+    return {key: _bounds(between[pair][1]) for key, pair in names if pair in between}
+
+
+def _measured(numbers: Measured, metrics: Mapping[str, str], kind: str) -> dict[str, list[Any]]:
+    """Values and their records' keys, [row][place][seed], None where there is none."""
     found = {
-        (r.method, r.base, r.shift, r.seed): r.value
+        (r.method, r.base, r.shift, r.seed): r
         for r in numbers.records
         if r.kind == kind and r.metric == metrics.get(r.shift)
     }
-    return [
-        [[found.get((row.method, row.base, place, s)) for s in row.seeds] for place in metrics]
-        for row in numbers.board.rows
-    ]
+
+    def each(what: Callable[[Record], Any]) -> list[Any]:
+        return [
+            [
+                [
+                    None if (one := found.get((row.method, row.base, place, seed))) is None
+                    else what(one)
+                    for seed in row.seeds
+                ]
+                for place in metrics
+            ]
+            for row in numbers.board.rows
+        ]  # fmt: skip
+
+    return {
+        "values": each(lambda record: record.value),
+        "keys": each(lambda record: record.provenance.get("key")),
+    }
+
+
+def _temperatures(numbers: Measured) -> list[list[float | None]]:
+    """[row][seed]."""
+    found = {
+        (r.method, r.base, r.seed): r.temperature
+        for r in numbers.records
+        if r.temperature is not None
+    }
+    return [[found.get((row.method, row.base, s)) for s in row.seeds] for row in numbers.board.rows]
 
 
 def _intervals(board: Board, found: Comparison) -> dict[str, list[Any]]:
@@ -141,30 +189,35 @@ def _bounds(interval: Any) -> list[float] | None:
 
 
 def _records(numbers: Measured) -> dict[str, Any]:
-    """What is known of each accuracy-like cell, by row and place; shared parts once."""
+    """What is known of each cell of the leaderboard, by row and place; shared parts once."""
     pool = Pool()
     cells: dict[str, dict[str, list[Any]]] = {}
     for record in numbers.records:
         if record.kind != "cell" or record.metric != record.judged_by:
             continue
-        row = record.method if record.base is None else f"{record.method}:{record.base}"
-        cells.setdefault(row, {}).setdefault(record.shift, []).append(_record(record, pool))
+        row = cells.setdefault(_key(record.method, record.base), {})
+        row.setdefault(record.shift, []).append(_record(record, pool))
     return {"pool": pool.values, "cells": cells}
 
 
+def _key(method: str, base: str | None) -> str:
+    return method if base is None else f"{method}:{base}"
+
+
 def _record(record: Record, pool: Pool) -> dict[str, Any]:
-    """A record's own numbers, and the numbers in the pool of what it shares."""
-    own = {"seed": record.seed, "value": record.value, "n": record.n, "metric": record.metric}
-    own["key"] = record.provenance.get("key")
+    """A record's own numbers, and the numbers in the pool of what it shares.
+
+    The command is that of all seeds; whoever shows it says of which.
+    """
+    seedless = record.model_copy(update={"seed": None})
     told = {
-        "choice": record.choice,
-        "chosen on": record.chosen_on,
-        "mean weight on the fine-tuned model": record.weight,
-        "command": command(record),
+        "chosen": phrase(record.choice),
+        "chosen on": chosen_on(record.chosen_on or {}),
+        "command": command(seedless),
         **{name: v for name, v in record.provenance.items() if name not in ("key", "inputs")},
     }
-    shared = {n: pool.add(v) for n, v in sorted(told.items()) if v not in (None, {}, [])}
-    return own | {"shared": shared}
+    shared = {n: pool.add(v) for n, v in sorted(told.items()) if v not in (None, {}, [], "")}
+    return {"seed": record.seed, "n": record.n, "weight": record.weight, "shared": shared}
 
 
 def samples_data(numbers: Measured) -> dict[str, Any] | None:

@@ -206,7 +206,7 @@ def choices(board: Board, records: Sequence[Record]) -> Table:
     for row in board.rows:
         for seed in row.seeds:
             if same := found.get((row.method, row.base, seed)):
-                on = _chosen_on(same[0].chosen_on or {})
+                on = chosen_on(same[0].chosen_on or {})
                 texts = (full_name(board, row), _seed(seed), _chosen(same), on)
                 items = (*texts, *_weights(same, board.over))
                 lines.append(Line(tuple(Item(text or DASH) for text in items)))
@@ -293,7 +293,7 @@ def _reasons(board: Board, row: Row, cell: Cell) -> tuple[str, ...]:
     return tuple(sorted(found - {UNRECORDED} or found))
 
 
-def _chosen_on(facts: Mapping[str, Any]) -> str:
+def chosen_on(facts: Mapping[str, Any]) -> str:
     """On what a choice was made, and the accuracy there (in percent), or what stood in for it."""
     percent = SCALES["top1"]
     scores = {name: scale.title for name, scale in OWN_SCALES.items()}

@@ -114,3 +114,20 @@ def run_of_chance(
                 records.append(record.model_copy(update=update))
                 samples.append(SampleOutputs(record, on, right, confidence, np.zeros(n, np.int64)))
     return records, samples
+
+
+def with_the_rest(records: Sequence[Record]) -> list[Record]:
+    """Also what else a run records: NLL, Brier, all of it scaled, curves of the ensembles."""
+    rng = np.random.default_rng(6)
+    cells = list(records)
+    for record in (one for one in records if one.metric == "top1"):
+        for metric in ("nll", "brier"):
+            cells.append(record.model_copy(update={"metric": metric, "value": rng.random()}))
+    found = list(cells)
+    for record in cells:
+        bare = {"provenance": {"key": f"{record.metric} {record.provenance['key']}"}}
+        found.append(record.model_copy(update=bare | {"kind": "scaled", "temperature": 0.8}))
+        for candidate in range(32) if record.base else ():
+            update = {"kind": "curve", "choice": {"alpha": candidate / 32}}
+            found.append(record.model_copy(update=bare | update))
+    return found

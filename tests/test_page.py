@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from browser import METHODS, SMALL_SETS, curve, opened, run_of_chance
+from browser import METHODS, SMALL_SETS, curve, opened, run_of_chance, with_the_rest
 
 from bench import report
 from bench.board import SCALES
@@ -19,7 +20,7 @@ from bench.ranking import rank
 from bench.records import Missing, Record
 from bench.samples import SampleOutputs
 from bench.series import GREY
-from bench.stats import Outcomes, difference, mean
+from bench.stats import Outcomes, difference, mcnemar, mean
 from bench.tables import DASH
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -167,21 +168,258 @@ def test_sorting_filtering_and_hiding(
         assert re.search(r"\[\d+\.\d to \d+\.\d\]", board.inner_text())
 
 
+def cell(page: Any, table: str, row: str, index: int) -> Any:
+    """The button of a cell, `index` being 0 for the first after the row's name."""
+    return page.locator(f'table[data-table="{table}"] tr[data-row="{row}"] td button').nth(index)
+
+
+def lines(table: Any) -> list[list[str]]:
+    return [line.split("\t") for line in table.locator("tbody").inner_text().splitlines()]
+
+
 def test_a_cell_opens_its_record(
     made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
 ) -> None:
     with opened(written(tmp_path, made)) as page:
-        row = page.locator('table[data-table="leaderboard"] tr[data-row="vrf:e2e-ft"]')
-        row.locator("td button").nth(1).focus()
+        cell(page, "leaderboard", "vrf:e2e-ft", 1).focus()
         page.keyboard.press("ArrowRight")
         page.keyboard.press("Enter")
         dialog = page.locator("dialog")
         text = dialog.inner_text()
-        assert "VRF on E2E-FT on sketch" in text
-        for said in ("vrf-sketch-2", "fingerprint of sketch", "alpha", "bench run --suite s"):
+        for said in ("VRF on E2E-FT on sketch", "alpha", "bench run --suite s", "learning rate"):
             assert said in text
+        folded = ("vrf-sketch-2", "fingerprint of sketch")
+        assert not any(said in text for said in folded)
+        dialog.locator("summary").click()
+        assert all(said in dialog.inner_text() for said in folded)
         page.keyboard.press("Escape")
         assert not dialog.is_visible()
+
+
+def test_the_cell_of_a_mean_opens_the_sets_it_is_over(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    """What differs by seed or set is said of each; the command makes all seeds again."""
+    updated = [
+        r.model_copy(
+            update={
+                "choice": {"alpha": 0.5 if r.seed == 0 else 0.75},
+                "weight": 0.1 * r.order + 0.01 * (r.seed or 0),
+                "provenance": r.provenance | {"label_map": "subset" if r.order > 2 else "all"},
+            }
+        )
+        if r.base
+        else r
+        for r in made[0]
+    ]
+    own = {
+        (r.shift, r.seed): r.value
+        for r in made[0]
+        if (r.method, r.base, r.metric) == ("vrf", "e2e-ft", "top1")
+    }
+    scale, shifts = SCALES["top1"], ["v2", "sketch", "a"]
+    with opened(written(tmp_path, (updated, made[1]))) as page:
+        for over in (shifts, ["v2", "a"]):
+            cell(page, "leaderboard", "vrf:e2e-ft", 4).click()
+            shown = lines(page.locator("dialog table").first)
+            label = "OOD mean" if over == shifts else "mean of 2"
+            assert [line[0] for line in shown] == [*over, label]
+            for shift, line in zip(over, shown, strict=False):
+                assert line[2:5] == [scale.text(own[shift, seed]) for seed in range(3)]
+            means = [sum(own[shift, seed] for shift in over) / len(over) for seed in range(3)]
+            assert shown[-1][2:5] == [scale.text(value) for value in means]
+            text = page.locator("dialog").inner_text()
+            assert f"VRF on E2E-FT, {label}" in text
+            assert re.search(r"Seed 0\s+alpha 0\.5\s+Seeds 1, 2\s+alpha 0\.75", text)
+            assert text.count("bench run") == 1 and text.count("--seeds 0,1,2") == 1
+            weights = lines(page.locator("dialog table").nth(1))
+            assert weights[-1] == ["a", "0.30", "0.31", "0.32"]
+            page.locator("dialog summary").click()
+            maps = re.escape(", ".join(over[:-1]))
+            assert re.search(
+                rf"Label map\s+{maps}\s+all\s+a\s+subset", page.locator("dialog").inner_text()
+            )
+            page.keyboard.press("Escape")
+            page.get_by_label("sketch counts in the mean").uncheck()
+        cell(page, "calibration ece", "vrf:e2e-ft", 1).click()
+        shown = lines(page.locator("dialog table").first)
+        assert [line[0] for line in shown] == ["v2", "a", "mean of 2"]
+        ece = {r.seed: r.value for r in made[0] if (r.method, r.shift) == ("vrf", "v2")}
+        assert shown[0][2:5] == [SCALES["ece"].text(ece[seed]) for seed in range(3)]
+
+
+@pytest.mark.parametrize(("column", "place"), [(1, "v2"), (4, None)])
+def test_a_difference_opens_both_rows_and_what_is_known_of_it(
+    made: tuple[list[Record], list[SampleOutputs]], column: int, place: str | None, tmp_path: Path
+) -> None:
+    scale, shifts = SCALES["top1"], (place,) if place else ("v2", "sketch", "a")
+    one, other = (
+        [outcomes(made[1], method, "e2e-ft", s) for s in shifts] for method in ("vrf", "ose")
+    )
+    between = difference(one, other)
+    with opened(written(tmp_path, made)) as page:
+        cell(page, "leaderboard", "vrf - ose:e2e-ft", column).click()
+        shown = {line[0]: line[1:] for line in lines(page.locator("dialog table").first)}
+        text = page.locator("dialog").inner_text()
+        headings = page.locator("dialog h3").all_inner_texts()
+    by_seed = np.mean(
+        [a.values.mean(1) - b.values.mean(1) for a, b in zip(one, other, strict=True)], axis=0
+    )
+    values = [float(between.value), *map(float, by_seed)]
+    assert shown["Difference"] == [scale.text(value, signed=True) for value in values]
+    assert_close(re.findall(r"paired by sample: (.*)\.", text)[0], between.interval())
+    if place:
+        a, b = one[0].values, other[0].values
+        p = [mcnemar(int((x & ~y).sum()), int((y & ~x).sum())) for x, y in zip(a, b, strict=True)]
+        assert shown["McNemar’s exact p"][1:] == [f"{v:.3f}" if v >= 0.001 else "<0.001" for v in p]
+    assert headings == ["VRF on E2E-FT", "OSE on E2E-FT"]
+    assert "--methods vrf:e2e-ft" in text and "--methods ose:e2e-ft" in text
+
+
+def test_standings_open_the_record_of_the_mean_and_of_the_difference(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made)) as page:
+        dialog = page.locator("dialog")
+        printed = cell(page, "standings", "vrf:e2e-ft", 3).inner_text()
+        cell(page, "standings", "vrf:e2e-ft", 4).click()
+        assert "VRF on E2E-FT, OOD mean" in dialog.inner_text()
+        page.keyboard.press("Escape")
+        cell(page, "standings", "vrf:e2e-ft", 2).click()
+        text = dialog.inner_text()
+        assert "VRF on E2E-FT minus Zero-shot, OOD mean" in text
+        assert f"paired by sample: {printed}." in text
+        (zero, *_), row = (lines(dialog.locator("table").first)[i] for i in (1, 0))
+        assert zero == "Zero-shot" and len(row) == 5
+
+
+def test_nothing_contradicts_a_subset_of_the_shifts(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made)) as page:
+        summary, standings = (page.locator(s) for s in (".summary", '[data-table="standings"]'))
+        before = summary.inner_text(), standings.locator("caption").inner_text()
+        assert "Best OOD mean" in before[0] and "OOD mean" in before[1]
+        page.get_by_label("v2 counts in the mean").uncheck()
+        assert "OOD mean" not in summary.inner_text() + standings.inner_text()
+        assert "Standings by mean of 2" in standings.locator("caption").inner_text()
+        first = column(page, "standings", 0)[0], column(page, "standings", 1)[0]
+        assert (
+            f"On sketch, a alone. Best mean of 2: {first[0]}, {first[1]}." in summary.inner_text()
+        )
+        level = re.search(r"significantly worse (\(.*\))", before[0])[1]
+        assert f"significantly worse {level}" in summary.inner_text()
+        caption = page.locator('figure[data-figure="cost"] figcaption')
+        assert "OOD mean: of all shifts" in caption.inner_text()
+        table = page.locator('figure[data-figure="differences"] summary')
+        assert "OOD mean: of all shifts" in table.inner_text()
+        scatter = page.locator('figure[data-figure="id-ood"] figcaption b')
+        assert scatter.inner_text() == "mean of 2 against ID"
+        page.get_by_role("button", name="All shifts").click()
+        assert (summary.inner_text(), standings.locator("caption").inner_text()) == before
+        assert "of all shifts" not in caption.inner_text()
+
+
+def test_a_filter_says_what_it_found_and_can_be_cleared(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made)) as page:
+        bar, clear = page.locator("#filters"), page.get_by_role("button", name="Clear")
+        assert not clear.is_visible()
+        page.get_by_label("Filter by method").fill("wise")
+        assert f"1 of {len(METHODS)} rows" in bar.inner_text()
+        page.get_by_label("Filter by method").fill("no such method")
+        assert "No row matches." in bar.inner_text()
+        assert page.locator("table[data-table]:visible").count() == 0
+        clear.click()
+        assert page.get_by_label("Filter by method").input_value() == ""
+        assert len(column(page, "leaderboard", 0)) >= len(METHODS)
+        assert not clear.is_visible()
+
+
+@pytest.mark.parametrize(
+    ("table", "label", "first"),
+    [
+        ("leaderboard", "ID", "descending"),
+        ("leaderboard", "Method", "ascending"),
+        ("standings", "Rank", "ascending"),
+        ("standings", "Minus zero-shot", "descending"),
+        ("calibration ece", "ID", "ascending"),
+        ("calibration nll", "OOD mean", "ascending"),
+    ],
+)
+def test_the_first_click_on_a_column_puts_the_best_first(
+    made: tuple[list[Record], list[SampleOutputs]],
+    table: str,
+    label: str,
+    first: str,
+    tmp_path: Path,
+) -> None:
+    records = with_the_rest(made[0]) if table == "calibration nll" else made[0]
+    with opened(written(tmp_path, (records, made[1]))) as page:
+        heads = page.locator(f'table[data-table="{table}"] thead th')
+        labels = heads.locator("button").all_inner_texts()
+        index = labels.index(label)
+        heads.nth(index).get_by_role("button").click()
+        assert heads.nth(index).get_attribute("aria-sort") == first
+        rows = [r for r in column(page, table, index)[: len(METHODS)] if r != DASH]
+        if index:
+            numbers = [float(text.split(" ")[0]) for text in rows]
+            assert numbers == sorted(numbers, reverse=first == "descending")
+        else:
+            assert rows == sorted(rows)
+
+
+def test_a_phone_shows_values_and_has_room_for_fingers(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    with opened(written(tmp_path, made), width=390) as page:
+        for part in ("label.tick", "label.tick input", "button.sort"):
+            sizes = [e.bounding_box() for e in page.locator(f"thead {part}:visible").all()]
+            assert sizes and all(box["height"] >= 24 for box in sizes), part
+        for index in (1, 4):
+            cell(page, "leaderboard", "vrf:e2e-ft", index).click()
+            table = page.locator("dialog table").first
+            for line in table.locator("tbody tr").all():
+                for at in (0, 1):
+                    box = line.locator("td").nth(at).bounding_box()
+                    assert box["x"] >= 0 and box["x"] + box["width"] <= 390 - 16
+                assert line.locator("th").bounding_box()["height"] < 60
+            page.keyboard.press("Escape")
+        wide = page.locator(".scroll:visible").first
+        assert wide.evaluate("e => e.scrollWidth > e.clientWidth")
+        assert wide.evaluate("e => getComputedStyle(e).backgroundAttachment").count("scroll") == 2
+
+
+def test_print_keeps_what_belongs_together(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    records = with_the_rest(made[0])
+    with opened(written(tmp_path, (records, made[1]))) as page:
+        assert page.locator("details.more").count() == 2
+        page.locator("details.more").last.locator("summary").first.click()
+        page.emulate_media(media="print")
+        style = "(e, name) => getComputedStyle(e)[name]"
+        assert not page.locator("details.more").first.is_visible()
+        assert page.locator("details.more").last.is_visible()
+        for part, name, value in (
+            (".scroll", "breakInside", "avoid"),
+            ("figure", "breakInside", "avoid"),
+            ("thead", "breakInside", "avoid"),
+            ("thead", "breakAfter", "avoid"),
+            ("caption", "breakAfter", "avoid"),
+            ("h3", "breakAfter", "avoid"),
+        ):
+            assert page.locator(part).first.evaluate(style, name) == value, part
+        rules = "[...document.styleSheets[0].cssRules].map((r) => r.cssText).join('\\n')"
+        assert re.search(r"@page\s*{\s*margin: \d+mm", page.evaluate(rules))
+
+
+def test_a_page_without_scripts_has_a_policy_without_errors(tmp_path: Path) -> None:
+    path = written(tmp_path, ([], []))
+    assert "script-src 'none'\"" in unescape(path.read_text())
+    with opened(path) as page:  # which fails on any error in the console
+        assert page.locator("h1").count() == 1
 
 
 def test_figures_are_drawn_with_tooltips_and_tables(
@@ -402,8 +640,13 @@ def test_the_page_can_be_read_without_its_script(
 def test_twelve_methods_on_imagenets_six_sets_with_three_seeds(tmp_path: Path) -> None:
     bases = [(f"m{i}", None, f"Method {i}", 0.6 + i / 100) for i in range(7)]
     others = [(f"n{i}", "m1", f"Ensemble {i}", 0.64 + i / 100) for i in range(4)]
-    made = run_of_chance(IMAGENET, (METHODS[0], *bases, *others))
-    path = written(tmp_path, made)
+    controls = [(f"c{i}", "m1", f"Control {i}", 0.62 + i / 100) for i in range(2)]
+    records, samples = run_of_chance(IMAGENET, (METHODS[0], *bases, *others, *controls))
+    whole = [
+        r.model_copy(update={"role": "control"}) if r.method in ("c0", "c1") else r
+        for r in with_the_rest(records)
+    ]
+    path = written(tmp_path, (whole, samples))
     text = path.read_text()
     assert path.stat().st_size < 10_000_000
     assert re.search(r'"steps":(60|240)', text)
@@ -415,3 +658,9 @@ def test_twelve_methods_on_imagenets_six_sets_with_three_seeds(tmp_path: Path) -
         assert min(seconds) < 2
         page.get_by_label("v2 counts in the mean").uncheck()
         assert "mean of 4" in page.locator('table[data-table="standings"]').inner_text()
+        click = """() => {
+          const start = performance.now();
+          document.querySelectorAll("label.tick input")[1].click();
+          return (performance.now() - start) / 1000;
+        }"""
+        assert min(page.evaluate(click) for _ in range(5)) < 0.25

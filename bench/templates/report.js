@@ -3,7 +3,7 @@
 // intervals and ranks on any of the shifts. It is written after the other scripts, and uses them.
 
 (() => {
-  const { averaged, box, deviation, element, mean, option } = shared;
+  const { averaged, box, deviation, distinct, element, mean, option, text } = shared;
 
   const parse = (name) =>
     [...document.querySelectorAll(`script.${name}`)].map((s) => () => JSON.parse(s.textContent));
@@ -17,7 +17,11 @@
       this.confidences = confidences;
       this.columns = later(() => samples()?.columns ?? null);
       this.rows = new Map(data.rows.map((row, index) => [row.key, { ...row, index }]));
+      this.pairs = new Map(data.pairs.map((pair) => [pair.key, pair]));
       this.ticked = new Set(data.over);
+      this.found = null;
+      this.summary = section.querySelector(".summary");
+      this.summary.said = this.summary.textContent;
       this.intervals = false;
       const sortable = 'table[data-table]:not([data-table="choices"], [data-table="published"])';
       this.tables = [...section.querySelectorAll(sortable)].map(
@@ -28,6 +32,13 @@
 
     get subset() { return this.ticked.size < this.data.over.length; }
     get over() { return this.data.over.filter((place) => this.ticked.has(place)); }
+
+    // The last column: the sets that count in its mean, or the last set, if there is no mean.
+    last(over, label) {
+      const { data } = this;
+      if (!label) return { places: [data.places.length - 1], label: data.labels.at(-1) };
+      return { places: this.subset ? this.over : over, label: this.found?.label ?? label, mean: true };
+    }
 
     controls() {
       const bar = this.section.querySelector(".controls");
@@ -77,14 +88,47 @@
     }
 
     render() {
-      const found = this.subset ? this.computed() : null;
+      const found = this.found = this.subset ? this.computed() : null;
       for (const table of this.tables) table.render(found);
       const names = this.over.map((place) => this.data.labels[place]).join(", ");
       this.status.textContent = found === null ? "" :
         `Mean over ${this.over.length} of ${this.data.over.length} shifts: ${names}. ` +
         "Computed in this page; not the suite's OOD mean." +
         (found.sure ? "" : " No intervals and ranks: samples are not in this page.");
-      figures.drawings.filter(({ chapter }) => chapter === this).forEach((drawing) => drawing.over(found && this.over));
+      this.summary.textContent = found ? this.summarised(found) : this.summary.said;
+      for (const drawing of figures.drawings.filter(({ chapter }) => chapter === this)) {
+        drawing.over(found && this.over);
+        this.reminder(drawing, found);
+      }
+    }
+
+    // What is best on the shifts that count, as bench.rank_table says it of all of them.
+    summarised({ label, rows, ranks, over }) {
+      const { scale, labels } = this.data, sign = scale.higher_is_better ? -1 : 1;
+      const ranked = rows.filter((one) => one.row.ranked && one.mean !== null).sort((a, b) => sign * (a.mean - b.mean));
+      const places = `On ${over.map((place) => labels[place]).join(", ")} alone.`;
+      if (!ranked.length) return `${places} Nothing is ranked.`;
+      const top = text(scale, ranked[0].mean);
+      const best = ranked.filter((one) => text(scale, one.mean) === top);
+      const said = `${places} Best ${label}: ${best.map((one) => one.row.name).join(", ")}, ${top}.`;
+      if (!ranks.size) return said;
+      const others = ranks.size - best.length, worse = ranks.size - ranks.get(ranked[0].row.index)[1];
+      if (!others) return said;
+      const level = "(5%, all pairs at once)";
+      return worse ? `${said} Of the ${others} others ${worse} ${worse > 1 ? "are" : "is"} significantly worse ${level}.`
+        : `${said} None of the others is significantly worse ${level}.`;
+    }
+
+    // Says of a figure, or of the table of one that is drawn again, that its mean is of all shifts.
+    reminder({ figure, spec, places }, found) {
+      const { mean: label } = this.data, isLive = places !== undefined;
+      const title = figure.querySelector("figcaption b"), [said] = title.childNodes;
+      said.said ??= said.data;
+      said.data = found && isLive ? said.said.replace(label, found.label) : said.said;
+      figure.querySelector(".mark.all")?.remove();
+      if (!found || !(isLive || JSON.stringify(spec).includes(label))) return;
+      const holder = isLive ? figure.querySelector("summary") : title;
+      holder?.append(element("span", { class: "mark all" }, `${label}: of all shifts`));
     }
 
     // All that depends on which shifts count.
@@ -92,8 +136,8 @@
       const { data } = this;
       const label = `mean of ${this.over.length}`;
       const rows = data.rows.map((row, r) => {
-        const values = averaged(data.values[r], this.over);
-        return { row, mean: values && mean(values), std: values && deviation(values) };
+        const values = averaged(data.cell.values[r], this.over);
+        return { row: this.rows.get(row.key), mean: values && mean(values), std: values && deviation(values) };
       });
       const found = { label, rows, over: this.over, sure: false, pairs: new Map(), ranks: new Map() };
       const columns = this.columns();
@@ -109,8 +153,8 @@
           one.difference = samples.difference(r, zero, sets);
         }
       });
-      for (const { key, of, base } of data.pairs) {
-        const [a, b] = of.map((method) => this.rows.get(base === null ? method : `${method}:${base}`));
+      for (const { key, of } of data.pairs) {
+        const [a, b] = of.map((row) => this.rows.get(row));
         if (a && b && samples.has(a.index, sets) && samples.has(b.index, sets)) {
           found.pairs.set(key, samples.difference(a.index, b.index, sets));
         }
@@ -125,32 +169,41 @@
 
   function filters(chapters) {
     const bar = document.getElementById("filters");
-    const distinct = (values) => [...new Set(values)];
-    const state = { method: "", base: "", suite: "", protocol: "" };
+    const usual = { method: "", base: "", suite: "", protocol: "" }, state = { ...usual }, inputs = {};
+    const status = element("span", { role: "status" });
+    const clear = element("button", { type: "button", hidden: true,
+      onclick: () => { Object.assign(state, usual); apply(); inputs.method.focus(); } }, "Clear");
     const apply = () => {
       const words = state.method.toLowerCase().split(/\s+/).filter(Boolean);
+      const matches = (row) => words.every((word) => row.name.toLowerCase().includes(word)) &&
+        (!state.base || row.base === state.base || row.key === state.base);
+      for (const [name, input] of Object.entries(inputs)) if (input.value !== state[name]) input.value = state[name];
+      let shown = 0, all = 0;
       for (const chapter of chapters) {
-        const { suite, protocol } = chapter.data;
-        chapter.section.hidden = Boolean((state.suite && state.suite !== suite) || (state.protocol && state.protocol !== protocol));
-        const matches = (row) => words.every((word) => row.name.toLowerCase().includes(word)) &&
-          (!state.base || row.base === state.base || row.key === state.base);
-        chapter.tables.forEach((table) => table.filter(matches));
+        const { data, section, tables: own } = chapter;
+        section.hidden = Boolean((state.suite && state.suite !== data.suite) || (state.protocol && state.protocol !== data.protocol));
+        own.forEach((table) => table.filter(matches));
         figures.filter(chapter, matches);
+        all += data.rows.length;
+        if (!section.hidden) shown += data.rows.filter(matches).length;
       }
+      clear.hidden = Object.values(state).every((value) => !value);
+      status.textContent = clear.hidden ? "" : shown ? `${shown} of ${all} rows` : "No row matches.";
     };
-    const input = element("input", { type: "search", placeholder: "method", "aria-label": "Filter by method",
+    inputs.method = element("input", { type: "search", placeholder: "method", "aria-label": "Filter by method",
       oninput: (e) => { state.method = e.target.value; apply(); } });
-    bar.append(element("label", {}, "Filter ", input));
+    bar.append(element("label", {}, "Filter ", inputs.method));
     const select = (name, label, values, least = 2) => {
       if (values.length < least) return;
-      bar.append(element("label", {}, `${label} `, element("select", { name,
-        onchange: (e) => { state[name] = e.target.value; apply(); } },
-      option("", "all"), ...values.map((value) => option(value, value)))));
+      inputs[name] = element("select", { name, onchange: (e) => { state[name] = e.target.value; apply(); } },
+        option("", "all"), ...values.map((value) => option(value, value)));
+      bar.append(element("label", {}, `${label} `, inputs[name]));
     };
     const bases = chapters.flatMap(({ data }) => data.rows.map(({ base }) => base));
     select("base", "Base", distinct(bases.filter(Boolean)), 1);
     select("suite", "Suite", distinct(chapters.map(({ data }) => data.suite)));
     select("protocol", "Protocol", distinct(chapters.map(({ data }) => data.protocol)));
+    bar.append(clear, status);
     bar.hidden = false;
   }
 

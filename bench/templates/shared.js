@@ -4,6 +4,8 @@
 const shared = (() => {
   const DASH = "–";
 
+  const capital = (text) => text[0].toUpperCase() + text.slice(1);
+  const distinct = (values) => [...new Set(values)];
   const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
   function deviation(values) {
@@ -51,5 +53,5 @@ const shared = (() => {
     element("input", { type: "checkbox", checked, onchange: (e) => change(e.target.checked) }),
     label);
 
-  return { DASH, averaged, between, box, deviation, element, mean, option, ranksText, text };
+  return { DASH, averaged, between, box, capital, deviation, distinct, element, mean, option, ranksText, text };
 })();

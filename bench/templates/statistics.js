@@ -4,6 +4,7 @@
 
 const stats = (() => {
   const LEVEL = 0.95, FALSE_WINS = 0.05;
+  const LARGEST = 8; // of z: P(|Z| > 8) is about 1e-15
 
   // log Gamma(x), x > 0 (Lanczos, g = 7, n = 9): to 15 digits.
   function logGamma(x) {
@@ -137,16 +138,16 @@ const stats = (() => {
     return [value - half, value + half];
   }
 
-  // Two-sided; below 1e-15 it does not matter by how much.
+  // Two-sided; below 1e-15 it does not matter by how much. The search is for the z of the tail.
   function pValue({ value, samples, seeds, count }) {
-    let low = -15, high = 0;
-    for (let i = 0; i < 45; i++) {
-      const middle = (low + high) / 2, tail = 10 ** middle / 2;
-      let wide = normalQuantile(tail) ** 2 * samples;
-      if (count > 1) wide += tQuantile(tail, count - 1) ** 2 * seeds;
-      if (value ** 2 > wide) high = middle; else low = middle;
+    let low = 0, high = LARGEST;
+    for (let i = 0; i < 40; i++) {
+      const z = (low + high) / 2;
+      let wide = z ** 2 * samples;
+      if (count > 1) wide += tQuantile(normalTail(z), count - 1) ** 2 * seeds;
+      if (value ** 2 > wide) low = z; else high = z;
     }
-    return 10 ** high;
+    return 2 * normalTail(low);
   }
 
   // Which hypotheses are rejected.
@@ -175,21 +176,28 @@ const stats = (() => {
     return ranges;
   }
 
+  function bytes(base64) {
+    const text = atob(base64), found = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) found[i] = text.charCodeAt(i);
+    return found;
+  }
+
   // Packed bits, the first sample the highest bit, as [0, 1] for each of n samples.
   function unpacked(base64, n) {
-    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-    const bits = new Uint8Array(n);
-    for (let i = 0; i < n; i++) bits[i] = (bytes[i >> 3] >> (7 - (i & 7))) & 1;
+    const packed = bytes(base64), bits = new Uint8Array(n);
+    for (let i = 0; i < n; i++) bits[i] = (packed[i >> 3] >> (7 - (i & 7))) & 1;
     return bits;
   }
 
   // Quantised confidences as whole steps, 240 of one byte or 60 of one character.
   const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const VALUE = new Uint8Array(128);
+  [...ALPHABET].forEach((c, i) => { VALUE[c.charCodeAt(0)] = i; });
   function levels(text, steps) {
-    if (steps > 63) return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-    const value = new Uint8Array(128);
-    [...ALPHABET].forEach((c, i) => { value[c.charCodeAt(0)] = i; });
-    return Uint8Array.from(text, (c) => value[c.charCodeAt(0)]);
+    if (steps > 63) return bytes(text);
+    const found = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) found[i] = VALUE[text.charCodeAt(i)];
+    return found;
   }
 
   // Bins of confidence, ((b - 1) / bins, b / bins], over sets and seeds, each set counting the

@@ -14,7 +14,9 @@ const tables = (() => {
       this.sorted = null;
       this.heads.forEach((head, i) => this.sortable(head, i));
       this.remember();
-      if (this.name !== "standings") this.opening();
+      this.opening();
+      this.caption = table.caption.firstChild;
+      this.caption.said = this.caption.data;
       if (this.lines.length > 14) table.parentElement.classList.add("tall");
     }
 
@@ -49,10 +51,10 @@ const tables = (() => {
 
     // Every number opens what made it; arrows go from cell to cell.
     opening() {
-      this.lines.filter((tr) => this.chapter.rows.has(tr.dataset.row)).forEach((tr, r) => {
+      this.lines.filter((tr) => this.rowsOf(tr)).forEach((tr, r) => {
         [...tr.cells].slice(1).forEach((cell, c) => {
           const button = element("button", { type: "button", tabindex: r || c ? "-1" : "0",
-            onclick: () => records.showRecord(this.chapter, tr.dataset.row, this.place(c), cell.title) });
+            onclick: () => this.show(tr, c) });
           const small = cell.querySelector("small");
           button.append(...[...cell.childNodes].filter((node) => node !== small));
           button.normalize();
@@ -61,6 +63,52 @@ const tables = (() => {
         });
       });
       this.table.addEventListener("keydown", (event) => this.move(event));
+    }
+
+    // The row, or the two rows of a difference; null of neither.
+    rowsOf(tr) {
+      const { rows, pairs } = this.chapter, key = tr.dataset.row;
+      return rows.has(key) ? [rows.get(key)] : pairs.get(key)?.of.map((of) => rows.get(of)) ?? null;
+    }
+
+    show(tr, column) {
+      const { chapter } = this, rows = this.rowsOf(tr), zero = chapter.rows.get("zero-shot");
+      const cell = { ...this.cell(tr.dataset.row, column), reason: tr.cells[column + 1].title };
+      if (rows.length === 2) records.showDifference(chapter, rows, cell);
+      else if (this.name !== "standings" || ![2, 3].includes(column) || !zero || rows[0] === zero) {
+        records.showRow(chapter, tr.dataset.row, cell);
+      } else {
+        const found = chapter.found;
+        const interval = found ? found.rows[rows[0].index].difference?.interval : chapter.data.minus_zero_shot[rows[0].key];
+        records.showDifference(chapter, [rows[0], zero], { ...cell, interval });
+      }
+    }
+
+    // What stands in a column (from 0, without the name): sets, measure, interval and p-values.
+    cell(key, column) {
+      if (this.name.startsWith("calibration")) return this.calibrationCell(key, column);
+      const { chapter } = this, { data, found } = chapter, row = chapter.rows.get(key);
+      const last = data.places.length - (data.mean ? 0 : 1);
+      const at = this.name === "standings" ? last : Math.min(column, last);
+      const place = at < last ? { places: [at], label: data.labels[at] } : chapter.last(data.over, data.mean);
+      const measure = { ...data.cell, scale: data.scale, title: data.title };
+      if (found && place.mean) {
+        return { ...place, measure, interval: (row ? found.rows[row.index] : found.pairs.get(key))?.interval };
+      }
+      return { ...place, measure, interval: data.intervals[key]?.[at], p: chapter.pairs.get(key)?.p[at] };
+    }
+
+    calibrationCell(key, column) {
+      const { chapter } = this, { data } = chapter;
+      const { scale, cell, scaled, intervals, over, mean: label } = data.calibration[this.name.split(" ")[1]];
+      const id = { places: [0], label: data.labels[0] }, ends = data.places.length > 1 ? 2 : 1;
+      if (this.heads[column + 1].dataset.label === "T") return { ...id, scaled: true };
+      const place = column % ends ? chapter.last(over, label) : id, isScaled = column >= ends;
+      const title = scale.title + (isScaled ? " w/ TS" : "");
+      return {
+        ...place, scaled: isScaled, measure: { ...(isScaled ? scaled : cell), scale, title },
+        interval: isScaled || (place.mean && chapter.subset) ? null : intervals[key]?.[column % ends],
+      };
     }
 
     move(event) {
@@ -77,20 +125,22 @@ const tables = (() => {
       next.focus();
     }
 
-    // The evaluation set of a column (from 0, without the name); null for means.
-    place(column) {
-      if (this.name === "leaderboard") return this.chapter.data.places[column] ?? null;
-      return column % 2 === 0 && column < 4 ? "id" : null;
-    }
-
     hide(index, on) {
       for (const tr of this.table.rows) if (tr.cells.length > 1 && tr.cells[index]) tr.cells[index].hidden = on;
     }
 
-    // First down, then up, then as written. What is not ranked stays apart.
+    // Names from A on, numbers from the best on; then the other way round, then as written.
+    first(index) {
+      const { data } = this.chapter, { label } = this.heads[index].dataset;
+      const scale = data.calibration[this.name.split(" ")[1]]?.scale ?? data.scale;
+      const descends = index > 0 && label !== "Rank" && scale.higher_is_better;
+      return descends ? ["descending", "ascending"] : ["ascending", "descending"];
+    }
+
+    // What is not ranked stays apart.
     sort(index) {
-      const direction = this.sorted?.index !== index ? "descending"
-        : this.sorted.direction === "descending" ? "ascending" : null;
+      const [first, second] = this.first(index);
+      const direction = this.sorted?.index !== index ? first : this.sorted.direction === first ? second : null;
       this.sorted = direction && { index, direction };
       this.heads.forEach((head, i) => {
         if (direction && i === index) head.setAttribute("aria-sort", direction);
@@ -114,7 +164,7 @@ const tables = (() => {
       };
       const compare = (a, b) => {
         const [x, y] = [value(a), value(b)];
-        if (index === 0) return -sign * x.localeCompare(y);
+        if (index === 0) return sign * x.localeCompare(y);
         return Number.isNaN(x) - Number.isNaN(y) || sign * (x - y) || 0;
       };
       const kind = (tr) => {
@@ -153,6 +203,13 @@ const tables = (() => {
 
     relabel(index, label) {
       this.heads[index].querySelector("button.sort").textContent = label;
+    }
+
+    // The caption names the mean that is shown.
+    recaption(found) {
+      const said = this.caption.said, { mean: label } = this.chapter.data;
+      this.caption.data = found ? said.replace(label, found.label) : said;
+      this.table.parentElement.setAttribute("aria-label", this.caption.data.trim());
     }
 
     renderBoard(found) {
@@ -198,10 +255,8 @@ const tables = (() => {
     }
 
     liveDifference(data, found, tr) {
-      const pair = data.pairs.find(({ key }) => key === tr.dataset.row);
-      const rows = pair.of.map((m) => this.chapter.rows.get(pair.base === null ? m : `${m}:${pair.base}`));
-      const [a, b] = rows.map((row) => {
-        const values = averaged(data.values[row.index], found.over);
+      const [a, b] = this.rowsOf(tr).map((row) => {
+        const values = averaged(data.cell.values[row.index], found.over);
         return values && new Map(row.seeds.map((seed, s) => [seed, values[s]]));
       });
       const same = a && b ? [...a.keys()].filter((seed) => b.has(seed)) : [];
@@ -214,6 +269,7 @@ const tables = (() => {
     renderStandings(found) {
       const { data } = this.chapter, { scale } = data;
       this.relabel(1, found?.label ?? data.mean ?? this.heads[1].dataset.label);
+      this.recaption(found);
       for (const tr of this.lines) {
         const row = this.chapter.rows.get(tr.dataset.row);
         const one = row && found?.rows[row.index], pair = row ? one?.difference : found?.pairs.get(tr.dataset.row);
@@ -262,7 +318,7 @@ const tables = (() => {
         const at = 2 + 2 * k;
         this.relabel(at, (found?.label ?? data.mean) + (k ? " w/ TS" : ""));
         const rows = data.rows.map((row, r) => {
-          const bySeed = averaged(values[r], this.chapter.over);
+          const bySeed = averaged(values.values[r], this.chapter.over);
           return { row, mean: bySeed && mean(bySeed), std: bySeed && deviation(bySeed) };
         });
         const live = found && { ...found, rows, ranks: new Map() };
@@ -275,6 +331,7 @@ const tables = (() => {
       });
     }
 
+    // Shows the rows that match; a table without any is not shown.
     filter(matches) {
       for (const tr of this.lines) {
         const row = this.chapter.rows.get(tr.dataset.row);
@@ -285,6 +342,7 @@ const tables = (() => {
           head.classList.toggle("filtered", [...body.rows].every((tr) => tr === head || tr.classList.contains("filtered")));
         }
       }
+      this.table.parentElement.hidden = this.lines.every((tr) => tr.classList.contains("filtered"));
     }
   }
 
