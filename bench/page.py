@@ -26,6 +26,7 @@ TOO_LARGE = (
     "Per-sample outcomes are not in this page, they would make it too large; averages over some of "
     "the shifts have no intervals and ranks here."
 )
+TIED = "Underlined: no other row is significantly better in that column."
 NO_LEVELS = (
     "Confidences of single samples are not in this page, they would make it too large; reliability "
     "diagrams keep their 15 bins."
@@ -53,6 +54,8 @@ def html(document: Document) -> str:
     sources = f"{hashes} 'unsafe-eval'" if scripts else "'none'"
     data = [dumps(_data(chapter)) for chapter in chapters]
     template = environment.get_template("report.html.j2")
+    lines = (line for c in chapters for t in c.tables for group in t.groups for line in group)
+    legend = [TIED] if any(item.tied for line in lines for item in line.items) else []
 
     def rendered(bits: Sequence[str], levels: Sequence[str], notes: Sequence[str]) -> str:
         return template.render(
@@ -62,7 +65,7 @@ def html(document: Document) -> str:
             policy=POLICY.format(scripts=sources),
             data={"data": map(Markup, data), "samples": map(Markup, bits),
                   "levels": map(Markup, levels)},
-            notes=notes,
+            notes=[*legend, *notes],
         )  # fmt: skip
 
     bare = _size([rendered([], [], [TOO_LARGE])])
