@@ -227,17 +227,22 @@ def _said_of(
     board: Board, given: Sequence[Baseline], others: Sequence[Spec], line: Line | None
 ) -> str:
     """What a caption says of the baselines, or of why there are none."""
+    left = [baseline for baseline in given if not baseline.covers(board.over)]
+    lacking = [name for name in (ID, *board.over) if any(name not in b.values for b in left)]
+    verb = "lacks" if len(left) == 1 else "lack"
+    lack = f" {len(left)} of those given {verb} {', '.join(lacking)}: left out." if left else ""
     if others:
         sources = sorted({p["source"] for p in others})
         more = f" and {len(sources) - SOURCES} more" if len(sources) > SOURCES else ""
         said = f"Crosses are {len(others)} baselines ({'; '.join(sources[:SOURCES])}{more})"
         if line is None:
-            return f"{said}, too few for a line."
+            return f"{said}, too few for a line.{lack}"
         found = [p["id"] for p in others]
         ends = " to ".join(map(board.scale.text, (min(found), max(found))))
         return (
             f"{said} with {ends} on ID; the straight dashed line is fitted to them by least "
             "squares and goes on beyond them. Effective robustness is how far a row lies above it."
+            f"{lack}"
         )
     why = "no baseline models were given"
     if given:
@@ -247,7 +252,7 @@ def _said_of(
             f"the baselines that come with bench are accuracies on all images of {board.suite}, "
             "which the rows' are not"
         )
-    return f"No line of effective robustness: {why}."
+    return f"No line of effective robustness: {why}.{lack}"
 
 
 def _scatter_table(

@@ -253,3 +253,17 @@ def test_on_some_of_the_shifts_the_page_moves_baselines_and_fits_them_again(
     tips = {tip["field"]: tip.get("title") for _, _, shown in layers for tip in shown or ()}
     assert tips["OOD mean"] == "mean of 2"
     assert {name for name, _, _ in layers} - {name for name, _, _ in bare} == {"baselines", "line"}
+
+
+def test_given_baselines_that_lack_a_shift_are_said_to_be_left_out() -> None:
+    records = rows("mine", {"id": 100, "v2": 100, "sketch": 100})
+    board = report.document(records).chapters[0].numbers.board
+    whole = {"id": 0.5} | dict.fromkeys(board.over, 0.4)
+    given = [Baseline(f"m{k}", "mine", {n: v + k / 50 for n, v in whole.items()}) for k in range(3)]
+    lacks = Baseline("short", "mine", {"id": 0.5, board.over[0]: 0.4})
+    (chapter,) = report.document(records, baselines=[*given, lacks]).chapters
+    figure = next(f for f in chapter.figures if f.name == "id-ood")
+    assert "Crosses are 3 baselines (mine)" in figure.caption
+    assert figure.caption.endswith(
+        f" 1 of those given lacks {', '.join(board.over[1:])}: left out."
+    )
