@@ -1,9 +1,10 @@
 """Which records are backed by stored outputs: numbers that a run's ``samples/`` give again.
 
 A file of records alone proves nothing: anybody can write one. What a row predicts on each sample
-gives its accuracy, its metrics of right and wrong, its macro-F1 and its ECE again. What it cannot
-give (after temperature scaling; candidates that were not chosen) is backed by the accuracy of the
-same row, seed and set. `bench check RUN` goes further: from features and weights.
+gives its accuracy, its metrics of right and wrong, its macro-F1 and its ECE again; temperature
+scaling changes none of these but the ECE. What it cannot give is not backed: calibration after
+scaling, NLL and Brier score, candidates that were not chosen. `bench check RUN` goes further: from
+features and weights.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.board import key_of
+from bench.board import KINDS, key_of
 from bench.manifest import Manifest
 from bench.metrics import ACCURACY, METRICS, OWN, macro_f1
 from bench.records import Record, sort_key
@@ -64,10 +65,10 @@ def _identity(record: Record) -> tuple[object, ...]:
 
 def _gives(one: SampleOutputs, record: Record) -> bool:
     """Whether a row's samples give a record of it, or the nearest that they can give."""
-    if record.notes or record.kind not in ("cell", "scaled", "curve"):
+    if record.notes or record.kind not in KINDS:
         return False
-    if record.kind != "cell":
-        return record.n == len(one.right) or record.metric in OWN
+    if record.kind == "scaled" and record.metric not in (ACCURACY.name, *OWN):
+        return False
     if record.metric == ACCURACY.name:
         return record.n == len(one.right) and abs(one.right.mean() - record.value) <= EXACT
     if record.metric == ECE.name:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -204,7 +204,8 @@ def _column(
     board: Board, sets: Sequence[str], samples: Kept, ranked: Sequence[Row]
 ) -> Column | None:
     """None if there are no sets, or if no row has samples of all of them."""
-    found = {(row.method, row.base): _outcomes(row, sets, samples) for row in board.rows}
+    by_name = {(row.method, row.base): row for row in board.rows}
+    found = {name: _outcomes(row, sets, samples) for name, row in by_name.items()}
     rows = {name: outcomes for name, outcomes in found.items() if outcomes}
     if not sets or not rows:
         return None
@@ -213,10 +214,13 @@ def _column(
     differences, p_values = {}, {}
     for one, other in pairs(board):
         if one in rows and other in rows:
-            between = difference(rows[one], rows[other])
+            both = _on_common_seeds(by_name[one], by_name[other], sets, samples)
+            if both is None:
+                continue
+            between = difference(*both)
             low, high = (float(bound) for bound in between.interval())
             differences[one, other] = float(between.value), Interval(low, high)
-            if len(sets) == 1 and (found_p := _mcnemar(rows[one][0], rows[other][0])):
+            if len(sets) == 1 and (found_p := _mcnemar(both[0][0], both[1][0])):
                 p_values[one, other] = found_p
     names = [(row.method, row.base) for row in ranked]
     ranks: dict[Name, tuple[int, int]] = {}
@@ -245,6 +249,21 @@ def _outcomes(row: Row, sets: Sequence[str], samples: Kept) -> list[Outcomes | R
     found = [_outcome(of_set) for of_set in _by_seed(row, sets, samples)]
     known = [outcome for outcome in found if outcome is not None]
     return known if len(known) == len(found) else []
+
+
+def _on_common_seeds(
+    one: Row, other: Row, sets: Sequence[str], samples: Kept
+) -> tuple[list[Outcomes | Resampled], list[Outcomes | Resampled]] | None:
+    """Two rows' outcomes on the seeds that both have, to be paired; None if there are none.
+
+    A row without seeds goes with all of the other's.
+    """
+    if not one.seed_free and not other.seed_free and one.seeds != other.seeds:
+        common = tuple(seed for seed in one.seeds if seed in other.seeds)
+        if not common:
+            return None
+        one, other = replace(one, seeds=common), replace(other, seeds=common)
+    return _outcomes(one, sets, samples), _outcomes(other, sets, samples)
 
 
 def _by_seed(row: Row, sets: Sequence[str], samples: Kept) -> list[list[RowSamples]]:

@@ -11,9 +11,11 @@ standard error of d_b, and |x| of a normal variable of mean m and deviation 1 be
 
     f(m) = sqrt(2/pi) exp(-m^2 / 2) + m (1 - 2 Phi(-m)),
 
-the value is taken to be too large by B = sum_b n_b/n s_b (f(|d_b| / s_b) - |d_b| / s_b), and
+the value is too large by B(m) = sum_b n_b/n s_b (f(m_b) - m_b) at the true m_b = |d_b| / s_b. The
+measured ones are too large for it, so that B is too small; those of which f is what was measured
+(0, if none is) make it too large. The interval takes both sides of that:
 
-    interval = ECE - B -+ t error,
+    interval = ECE - B(f^-1(m)) - t error  to  ECE - B(m) + t error,
 
 from 0 on if the ECE is no larger than a calibrated model's would be: within 1.96 times the root of
 sum_b (n_b/n)^2 s_b^2 (1 - 2/pi) of sum_b n_b/n s_b sqrt(2/pi). Simulated in docs/statistics.md:
@@ -22,6 +24,7 @@ better than the bootstrap on small sets.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -43,12 +46,14 @@ class Confidences:
 
 
 class _Noise(NamedTuple):
-    """Of one seed on one set: e [N], what it is too large by, and of a calibrated model's ECE."""
+    """Of one seed on one set: e [N], the least and most it is too large by, and a calibrated ECE's
+    mean and deviation."""
 
     e: Floats
-    bias: float
+    least: float
+    most: float
     chance: float
-    chance_variance: float
+    deviation: float
 
 
 def ece_interval(row: Sequence[Confidences], bins: int, level: float = LEVEL) -> Interval:
@@ -57,14 +62,28 @@ def ece_interval(row: Sequence[Confidences], bins: int, level: float = LEVEL) ->
     sets = zip(row, found, strict=True)
     whole = mean([Outcomes(one.ids, np.array([n.e for n in noises])) for one, noises in sets])
     each = [noise for noises in found for noise in noises]
-    whole = replace(whole, bias=float(np.mean([noise.bias for noise in each])))
-    low, high = (float(np.clip(bound, 0, 1)) for bound in whole.interval(level))
-    # Seeds share their samples, so that their mean is no surer than one; sets do not.
-    variance = np.mean([noise.chance_variance for noise in each]) / len(row)
+    least = float(np.mean([noise.least for noise in each]))
+    most = float(np.mean([noise.most for noise in each]))
+    low = replace(whole, bias=most).interval(level).low
+    high = replace(whole, bias=least).interval(level).high
+    # Seeds share their samples, and so do sets of the same ids: their mean is no surer than one.
+    shares: dict[str, float] = defaultdict(float)
+    for one, noises in zip(row, found, strict=True):
+        shares[one.ids] += float(np.mean([noise.deviation for noise in noises])) / len(row)
+    deviation = float(np.sqrt(sum(share**2 for share in shares.values())))
     chance = np.mean([noise.chance for noise in each])
-    if whole.value <= chance + ndtri((1 + level) / 2) * np.sqrt(variance):
+    if whole.value <= chance + ndtri((1 + level) / 2) * deviation:
         low = 0.0
-    return Interval(low, high)
+    return Interval(float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1)))
+
+
+def _folded(m: Floats) -> Floats:
+    """The mean of |x|, x normal of mean m >= 0 and deviation 1."""
+    return np.asarray(np.sqrt(2 / np.pi) * np.exp(-m * m / 2) + m * (1 - 2 * ndtr(-m)))
+
+
+GRID = np.linspace(0, 8, 4001)
+"""Beyond, the mean of |x| is m."""
 
 
 def _noise(confidence: Floats, right: NDArray[np.bool_], bins: int) -> _Noise:
@@ -81,12 +100,13 @@ def _noise(confidence: Floats, right: NDArray[np.bool_], bins: int) -> _Noise:
     variance = np.where(count > 1, (squares - count * d * d) / np.maximum(count - 1, 1), usual)
     s = np.sqrt(np.maximum(variance, 0) / count)
     m = np.divide(np.abs(d), s, out=np.full(len(d), np.inf), where=s > 0)
-    m = np.minimum(m, 40.0)  # beyond, nothing is added
-    folded = np.sqrt(2 / np.pi) * np.exp(-m * m / 2) + m * (1 - 2 * ndtr(-m))
+    m = np.minimum(m, GRID[-1])
+    true = np.interp(m, _folded(GRID), GRID)
     share = count / n
     return _Noise(
         np.sign(total)[bin_of] * gap,
-        float((share * s * (folded - m)).sum()),
+        float((share * s * (_folded(m) - m)).sum()),
+        float((share * s * (_folded(true) - true)).sum()),
         float((share * s).sum() * np.sqrt(2 / np.pi)),
-        float(((share * s) ** 2).sum() * (1 - 2 / np.pi)),
+        float(np.sqrt(((share * s) ** 2).sum() * (1 - 2 / np.pi))),
     )

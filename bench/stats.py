@@ -225,7 +225,7 @@ class Estimate:
             wide = ndtri(tail) ** 2 * self.samples
             if self.count > 1:
                 wide = wide + stdtrit(self.count - 1, tail) ** 2 * self.seeds
-            is_beyond = self.value**2 > wide
+            is_beyond = (self.value - self.bias) ** 2 > wide
             low, high = np.where(is_beyond, low, middle), np.where(is_beyond, middle, high)
         return np.asarray(10**high)
 

@@ -183,28 +183,46 @@ def found_wins(better: NDArray[np.bool_], advantages: tuple[float, ...], points:
     return float(better[:, is_pair].mean())
 
 
+@dataclass(frozen=True)
+class EceSetting:
+    """A model whose true logits are `sharpness` as large as those it believes in (1: calibrated).
+
+    `sets` are independent and of `n` samples; half of what is right is common to all `seeds`.
+    """
+
+    n: int
+    sharpness: float
+    sets: int = 1
+    seeds: int = 1
+
+
 def ece_coverage(
-    n: int, repeats: int, seed: int, sharpness: float, draws: int = 300
+    setting: EceSetting, repeats: int, seed: int, draws: int = 0
 ) -> tuple[float, float]:
     """How often the ECE's interval holds the true one, and how often the basic bootstrap's does.
 
-    `sharpness` is what true logits are of those that the model believes in: 1 is calibrated.
-    Without `draws` there is no bootstrap.
+    Without `draws`, or of several sets or seeds, there is no bootstrap.
     """
     rng = np.random.default_rng(seed)
     held = np.zeros(2)
-    truth = _ece_of(*_predictions(rng, len(IDS), sharpness))
+    truth = _ece_of(*_predictions(rng, EceSetting(len(IDS), setting.sharpness))[0])
     for _ in range(repeats):
-        log_probs, labels = _predictions(rng, n, sharpness)
-        confidence, right = np.exp(log_probs[:, 0]), labels == 0
-        one = Confidences("set", confidence[None], right[None])
-        low, high = ece_interval([one], bins=15)
+        found = [_predictions(rng, setting) for _ in range(setting.sets)]
+        row = [
+            Confidences(
+                str(number),
+                np.array([np.exp(log_probs[:, 0]) for log_probs, _ in of_set]),
+                np.array([labels == 0 for _, labels in of_set]),
+            )
+            for number, of_set in enumerate(found)
+        ]
+        low, high = ece_interval(row, bins=15)
         held[0] += low <= truth <= high
-        value = _ece_of(log_probs, labels)
-        rows = rng.integers(n, size=(draws, n))
-        found = [_ece_of(log_probs[drawn], labels[drawn]) for drawn in rows]
-        if found:
-            high, low = 2 * value - np.quantile(found, [0.025, 0.975])
+        if draws:
+            ((log_probs, labels),) = found[0]
+            rows = rng.integers(setting.n, size=(draws, setting.n))
+            resampled = [_ece_of(log_probs[drawn], labels[drawn]) for drawn in rows]
+            high, low = 2 * _ece_of(log_probs, labels) - np.quantile(resampled, [0.025, 0.975])
             held[1] += max(low, 0) <= truth <= high
     return float(held[0] / repeats), float(held[1] / repeats)
 
@@ -259,13 +277,19 @@ def _outputs(
 
 
 def _predictions(
-    rng: np.random.Generator, n: int, sharpness: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Log-probabilities [n, 2] of a model whose true logits are `sharpness` as large; labels."""
-    logit = np.abs(rng.normal(1.5, 1.0, n))
-    confidence = 1 / (1 + np.exp(-logit))
-    labels = (rng.random(n) > 1 / (1 + np.exp(-sharpness * logit))).astype(np.int64)
-    return np.log(np.stack([confidence, 1 - confidence], axis=1)), labels
+    rng: np.random.Generator, setting: EceSetting
+) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """By seed: log-probabilities [n, 2] and labels on one set."""
+    n, own, common, luck = setting.n, 0.3, rng.normal(size=setting.n), rng.random(setting.n)
+    made = []
+    for _ in range(setting.seeds):
+        normal = np.sqrt(1 - own**2) * common + own * rng.normal(size=n)
+        logit = np.abs(1.5 + normal)
+        confidence = 1 / (1 + np.exp(-logit))
+        chance = np.where(rng.random(n) < 0.5, luck, rng.random(n))
+        labels = (chance > 1 / (1 + np.exp(-setting.sharpness * logit))).astype(np.int64)
+        made.append((np.log(np.stack([confidence, 1 - confidence], axis=1)), labels))
+    return made
 
 
 def _ece_of(log_probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
@@ -276,6 +300,8 @@ IDS = tuple(map(str, range(1_000_000)))
 NULL = (0.0,) * 8
 HALVES = (0.0,) * 4 + (3.0,) * 4
 JUDGED = 400
+SHARP = (0.5, 0.75, 0.9, 1.0)
+ECE_GRID = ((500, 1, 1), (2000, 1, 1), (10_000, 1, 1), (1500, 5, 1), (1500, 5, 3), (5000, 5, 3))
 STAIRS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 RANKED = (
     Setting(1, 1000, 0.0, 4),
@@ -322,12 +348,14 @@ def _tables(repeats: int, ranked: int) -> Iterator[str]:
     yield ""
     yield f"ECE of 15 bins, coverage in percent, {JUDGED} repetitions: interval (basic bootstrap)."
     yield ""
-    yield "| samples | true ECE 11.5% | 5.0% | 1.8% | 0, calibrated |"
-    yield "|--:|--:|--:|--:|--:|"
-    for n in (500, 2000, 10000):
-        cells = [ece_coverage(n, JUDGED, 11, sharpness) for sharpness in (0.5, 0.75, 0.9, 1.0)]
-        shown = " | ".join(f"{100 * ours:.1f} ({100 * basic:.1f})" for ours, basic in cells)
-        yield f"| {n} | {shown} |"
+    yield "| samples | sets | seeds | true ECE 11.5% | 5.0% | 1.8% | 0, calibrated |"
+    yield "|--:|--:|--:|--:|--:|--:|--:|"
+    for n, sets, seeds in ECE_GRID:
+        draws = 300 if (sets, seeds) == (1, 1) and n < 10_000 else 0
+        settings = [EceSetting(n, sharpness, sets, seeds) for sharpness in SHARP]
+        cells = [ece_coverage(setting, JUDGED, 11, draws) for setting in settings]
+        shown = (f"{100 * a:.1f}" + (f" ({100 * b:.1f})" if draws else "") for a, b in cells)
+        yield f"| {n} | {sets} | {seeds} | {' | '.join(shown)} |"
     yield ""
     yield f"Bootstrap of other metrics, coverage in percent, {JUDGED} repetitions."
     yield ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from itertools import pairwise
 from pathlib import Path
@@ -124,6 +125,38 @@ def test_unrounded_statistics_are_those_of_python(
     tails = (stats.beta.ppf(0.025, 37, 54), stats.beta.ppf(0.975, 38, 53))
     quantiles = (stats.t.isf(0.01, 2.5), stats.norm.isf(1e-8))
     assert found[4:] == pytest.approx([*tails, *quantiles], rel=1e-9)
+
+
+def test_seeds_are_paired_by_name_in_the_page_too(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    """VRF has seeds 1 and 2, OSE 0 and 1: they are compared on seed 1; WiSE-FT has 0 alone."""
+    seeds = {"vrf": (1, 2), "ose": (0, 1), "wise-ft": (0,)}
+
+    def has(record: Record) -> bool:
+        return record.seed in seeds.get(record.method, (record.seed,))
+
+    records = [r for r in made[0] if has(r)]
+    outputs = [o for o in made[1] if has(o.record)]
+    sets = ("v2", "sketch", "a")
+    one, other = ([outcomes(outputs, m, "e2e-ft", s) for s in sets] for m in ("vrf", "ose"))
+    own = difference(
+        [replace(o, values=o.values[:1]) for o in one],
+        [replace(o, values=o.values[1:]) for o in other],
+    )
+    with opened(written(tmp_path, (records, outputs))) as page:
+        found = page.evaluate(
+            """() => {
+              const [chapter] = benchReport.chapters, samples = chapter.samples();
+              const [a, b, c] = ["vrf", "ose", "wise-ft"].map(
+                (k) => chapter.rows.get(`${k}:e2e-ft`).index);
+              const { value, interval } = samples.difference(a, b, [1, 2, 3]);
+              return [value, ...interval, samples.difference(a, c, [1, 2, 3])];
+            }"""
+        )
+        page.get_by_label("v2 counts in the mean").uncheck()
+        assert "mean of" in page.locator('table[data-table="standings"] caption').inner_text()
+    assert found == pytest.approx([float(own.value), *map(float, own.interval()), None])
 
 
 def test_all_shifts_again_show_what_was_written(

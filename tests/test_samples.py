@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from browser import run_of_chance
 from commands import Finished, bench, contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import comparisons
+from bench.comparisons import ZERO_SHOT, comparison
 from bench.errors import DataError, InputError
 from bench.leaderboard import boards
 from bench.manifest import Manifest
+from bench.measured import measured
 from bench.metrics import METRICS, LogProbs, correct, ece, macro_f1
 from bench.posthoc import log_softmax
 from bench.records import Record, read
@@ -30,8 +35,7 @@ from bench.samples import (
     sample_outputs,
     write,
 )
-from bench.standings import comparable, outcomes, standings
-from bench.stats import difference
+from bench.standings import comparable
 from bench.store import Store
 
 
@@ -193,16 +197,20 @@ def test_only_what_is_comparable_is_ranked(small: Finished) -> None:
     outputs = reportable(sample_outputs(small.out))
     records = [output.record for output in outputs]
     (board,) = boards(records)
-    found = outcomes(board, outputs)
-    made = standings(board, found)
-    assert [row.method for row in made.rows] == ["zero-shot", "e2e-ft", "wise-ft", "ose", "vrf"]
-    assert not made.apart
-    assert all(low <= high for low, high in made.ranking.ranges)
-    for row in made.rows:
-        of_row, zero = found[row.method, row.base], found["zero-shot", None]
-        d = difference([of_row[s] for s in board.shifts], [zero[s] for s in board.shifts])
-        means = [row.cells[-1].mean, made.rows[0].cells[-1].mean]
-        assert d.value == pytest.approx(float(means[0] or 0) - float(means[1] or 0))
+    found = comparison(board, comparisons.kept(outputs)[board.key])
+    assert found is not None and found.last is not None
+    assert [name[0] for name in found.last.ranks] == [
+        "zero-shot",
+        "e2e-ft",
+        "wise-ft",
+        "ose",
+        "vrf",
+    ]
+    assert all(low <= high for low, high in found.last.ranks.values())
+    zero = board.rows[0].cells[-1].mean or 0
+    for row in board.rows[1:]:
+        value, (low, high) = found.last.differences[(row.method, row.base), ZERO_SHOT]
+        assert value == pytest.approx((row.cells[-1].mean or 0) - zero) and low < value < high
     (limited,) = boards([o.record for o in sample_outputs(small.out)])
     assert not comparable(limited)
     (partial,) = boards([r.model_copy(update={"shifts_in_suite": 3}) for r in records])
@@ -218,5 +226,33 @@ def test_only_what_is_comparable_is_ranked(small: Finished) -> None:
     ]
     (lacking,) = boards(changed)
     assert [row.method for row in comparable(lacking)] == ["zero-shot", "e2e-ft", "wise-ft"]
-    assert {row.method for row in standings(lacking, found).apart} == {"ose", "vrf"}
-    assert {row.method for row in standings(board, {}).apart} == {row.method for row in board.rows}
+
+
+def test_differences_are_of_the_seeds_that_both_rows_have() -> None:
+    """The leaderboard's difference rows and the paired ones agree, whatever seeds there are."""
+    records, outputs = run_of_chance({"id": 200, "v2": 200, "sketch": 200}, seeds=(0, 1, 2))
+    pair = ("vrf", "e2e-ft"), ("ose", "e2e-ft")
+    for lacks in ({}, {"vrf": (2,)}, {"vrf": (1, 2)}, {"vrf": (0,), "ose": (2,)},
+                  {"vrf": (0, 1), "ose": (2,)}):  # fmt: skip
+
+        def has(record: Record, lacks: Any = lacks) -> bool:
+            return record.seed not in lacks.get(record.method, ())
+
+        (numbers,) = measured(
+            filter(has, records), samples=comparisons.kept(o for o in outputs if has(o.record))
+        )
+        assert numbers.comparison is not None
+        rows = [
+            row for group in numbers.board.groups for row in group.differences
+            if row.method == "vrf - ose" and row.base == "e2e-ft"
+        ]  # fmt: skip
+        assert bool(rows) == (lacks.get("vrf") != (0, 1))  # no seed in common, no difference
+        cells = rows[0].cells if rows else ()
+        for cell, column in zip(cells, numbers.comparison.columns, strict=bool(rows)):
+            assert column is not None
+            if cell.mean is None:
+                assert pair not in column.differences and pair not in column.mcnemar
+                continue
+            assert column.differences[pair][0] == pytest.approx(cell.mean)
+            if pair in column.mcnemar:
+                assert len(column.mcnemar[pair]) == cell.seeds

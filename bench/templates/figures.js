@@ -155,6 +155,7 @@ const figures = (() => {
       if (value.on !== data.mean) return [value];
       if (!has(row) || !has(zero)) return [];
       const found = samples.difference(row, zero, sets), { factor } = data.scale;
+      if (found === null) return [];
       const [low, high] = found.interval.map((bound) => bound * factor);
       return [{ ...value, on: label, value: found.value * factor, low, high,
         Difference: text(data.scale, found.value, true), "95% interval": between(data.scale, found.interval, true) }];

@@ -13,7 +13,7 @@
     constructor(section, data, samples, confidences) {
       this.section = section;
       this.data = data;
-      this.samples = later(() => { const s = samples(); return s && new stats.Samples(s); });
+      this.samples = later(() => { const s = samples(); return s && new stats.Samples(s, data.rows.map(({ seeds }) => seeds)); });
       this.confidences = confidences;
       this.columns = later(() => samples()?.columns ?? null);
       this.rows = new Map(data.rows.map((row, index) => [row.key, { ...row, index }]));

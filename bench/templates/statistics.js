@@ -233,8 +233,17 @@ const stats = (() => {
   // All rows' sums on some of the evaluation sets; sets of the same ids are averaged sample by
   // sample first, being no independent draws (bench.stats.stacked).
   class Samples {
-    constructor({ sets, bits }) {
-      Object.assign(this, { sets, bits, known: new Map() });
+    // `seeds` [row] names each row's seeds, null where it has none.
+    constructor({ sets, bits }, seeds) {
+      Object.assign(this, { sets, bits, seeds, known: new Map() });
+    }
+
+    // Places of the seeds that two rows have in common; a row without seeds goes with all.
+    paired(row, other) {
+      const [a, b] = [this.seeds[row], this.seeds[other]];
+      if (a[0] === null) return b.map((_, j) => [0, j]);
+      if (b[0] === null) return a.map((_, i) => [i, 0]);
+      return a.flatMap((seed, i) => (b.includes(seed) ? [[i, b.indexOf(seed)]] : []));
     }
 
     has(row, sets) {
@@ -283,20 +292,21 @@ const stats = (() => {
 
     // The estimate of a row, or of `row` minus `other`, as the mean over sets.
     estimate(row, other, sets, seeds = 0) {
+      const places = other === null ? this.seeds[row].map((_, s) => [s]) : this.paired(row, other);
       return estimate(this.blocks(sets).map((block) => {
-        const { n, first, counts, per, totals, products, weight } = block;
-        const parts = other === null ? [[row, 1]] : [[row, 1], [other, -1]];
-        const count = Math.max(seeds, ...parts.map(([r]) => counts[r]));
-        const at = (r, s) => first[r] + (counts[r] === 1 ? 0 : s);
+        const { n, first, per, totals, products, weight } = block;
+        const parts = other === null ? [[row, 1, 0]] : [[row, 1, 0], [other, -1, 1]];
+        const count = Math.max(seeds, places.length);
+        const at = (r, s, part) => first[r] + places[Math.min(s, places.length - 1)][part];
         const t = [], p = [];
         for (let s = 0; s < count; s++) {
           t[s] = 0;
           p[s] = new Array(count).fill(0);
-          for (const [r, sign] of parts) {
-            t[s] += sign * totals[at(r, s)] / per;
-            for (const [q, signQ] of parts) {
+          for (const [r, sign, part] of parts) {
+            t[s] += sign * totals[at(r, s, part)] / per;
+            for (const [q, signQ, partQ] of parts) {
               for (let u = 0; u < count; u++) {
-                p[s][u] += sign * signQ * products[at(r, s)][at(q, u)] / per ** 2;
+                p[s][u] += sign * signQ * products[at(r, s, part)][at(q, u, partQ)] / per ** 2;
               }
             }
           }
@@ -314,7 +324,9 @@ const stats = (() => {
       return [Math.max(0, low), Math.min(1, high)];
     }
 
+    // Null of rows that have no seed in common.
     difference(row, other, sets) {
+      if (!this.paired(row, other).length) return null;
       const found = this.estimate(row, other, sets);
       return { value: found.value, interval: interval(found) };
     }
