@@ -81,6 +81,27 @@ def seeds(*values: float, first: int = 0, metric: str = "top1") -> Measured:
     return Measured(made)
 
 
+def test_seeds_that_both_runs_have_are_compared_and_the_others_are_gone() -> None:
+    fewer = only(compare(seeds(0.60, 0.90, 0.95), seeds(0.60)))
+    assert (fewer.state, fewer.how, fewer.lost) == ("same", "unpaired", (1, 2))
+    assert fewer.old == fewer.new == 0.60
+    more = only(compare(seeds(0.60), seeds(0.55, 0.90, 0.95)))
+    assert (more.state, more.lost) == ("regression", ())
+    moved = only(compare(seeds(0.5, 0.7), seeds(0.7, 0.6, first=1)))
+    assert (moved.state, moved.lost, moved.old) == ("same", (0,), 0.7)
+    assert only(compare(seeds(0.5, 0.7), seeds(0.6, first=2))).lost == ()
+
+
+def test_shared_seeds_are_paired_by_sample() -> None:
+    counts = (300, 200, 250)
+    made = [record(value=count / N, seed=i) for i, count in enumerate(counts)]
+    kept = [samples(one, rights(count)) for one, count in zip(made, counts, strict=True)]
+    fewer = only(compare(Measured(made, kept), run(rights(285))))
+    alone = only(compare(Measured(made[:1], kept[:1]), run(rights(285))))
+    assert fewer.how == "paired" and fewer.state == "regression"
+    assert replace(fewer, lost=()) == alone
+
+
 def test_trainings_of_the_same_seeds_are_taken_as_given() -> None:
     """Their spread says nothing of whether each of them is worse than it was."""
     change = only(compare(seeds(0.60, 0.70, 0.80), seeds(0.58, 0.68, 0.78)))
@@ -172,6 +193,34 @@ def test_a_committed_run_beside_itself(tmp_path: Path) -> None:
     same = bench("compare", MINI, MINI)
     assert (same.code, same.out) == (0, "140 cells: 140 same\n")
     assert bench("compare", MINI, worsened(tmp_path / "same", "vrf", 0.0)).code == 0
+
+
+def test_seeds_that_are_gone_are_a_failure_unless_allowed(tmp_path: Path) -> None:
+    kept = [r for r in read(MINI / "records.jsonl") if r.seed in (None, 0)]
+    fewer = write(tmp_path / "fewer", *kept)
+    junit = tmp_path / "junit.xml"
+    result = bench("compare", MINI, fewer, "--junit", junit)
+    assert result.code == 3
+    assert "bench: seeds are gone, which --allow-missing would allow: e2e-ft (seeds 1, 2), " in (
+        result.err
+    )
+    assert "vrf:e2e-ft (seeds 1, 2)" in result.err and "zero-shot" not in result.err
+    assert "140 cells: 140 same; 112 of them have fewer seeds" in result.out
+    assert ElementTree.parse(junit).getroot().attrib["failures"] == "112"
+    allowed = bench("compare", MINI, fewer, "--allow-missing", "--junit", junit)
+    assert (allowed.code, allowed.err) == (0, "") and "112 of them have fewer" in allowed.out
+    assert ElementTree.parse(junit).getroot().attrib["failures"] == "0"
+    assert bench("compare", fewer, MINI).code == 0, "more seeds are no failure"
+
+
+def test_a_seed_that_is_gone_on_one_set_is_named_with_it(tmp_path: Path) -> None:
+    whole = [record(seed=s, shift=shift) for s in (0, 1) for shift in ("id", "v2")]
+    old, new = write(tmp_path / "old", *whole), write(tmp_path / "new", *whole[:-1])
+    assert "vrf:e2e-ft (seed 1 on v2)\n" in bench("compare", old, new).err
+    marked = [r.model_copy(update={"role": "control"}) for r in whole]
+    old, new = write(tmp_path / "old", *marked), write(tmp_path / "new", *marked[:-1])
+    assert bench("compare", old, new).code == 0
+    assert bench("compare", old, new, "--all").code == 3
 
 
 TABLE = [
