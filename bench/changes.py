@@ -42,11 +42,13 @@ TOLERANCE = 0.01
 SEED_ERROR = 0.015
 """The least deviation of an accuracy over seeds to count with where seeds are others: stated, a
 little above what rows of `mini` have (0.2 to 1.3 points). A few seeds measure their own badly."""
+SCALED = frozenset(SCALES) - {ACCURACY.name}
+"""The metrics that temperature scaling moves."""
 
 State = Literal["same", "better", "worse", "regression", "new", "vanished"]
 How = Literal["paired", "unpaired", "other seeds", ""]
-_Place = tuple[Key, str, str, str]
-"""Leaderboard, row, evaluation set, metric."""
+_Place = tuple[Key, str, str, str, bool]
+"""Leaderboard, row, evaluation set, metric, whether after temperature scaling."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Change:
 
     Attributes
     ----------
-    board, row, place, metric : where it stands; `place` is a set, or the OOD mean.
+    board, row, place, metric, scaled : where it stands; `place` is a set, or the OOD mean, `scaled`
+        whether temperatures were scaled.
     old, new : None where a run has no such cell.
     how, p_value : how it was tested and with what result, two-sided; None if it was not: "" for
         what the tolerance alone decides, "other seeds" for what nothing is known of.
@@ -81,6 +84,7 @@ class Change:
     row: str
     place: str
     metric: str
+    scaled: bool
     old: float | None
     new: float | None
     how: How = ""
@@ -151,9 +155,10 @@ def compare(
 ) -> tuple[Change, ...]:
     """Every cell of either run, in the order of the new one, then what vanished.
 
-    Cells are those of leaderboards without temperature scaling, and the mean over the shifts where
-    both runs have the same. Controls, what was chosen in hindsight and watermarked cells gate only
-    with `everything`. Raises InputError if a run has two values for a cell.
+    Cells are those of leaderboards, with temperature scaling all but accuracy, which that leaves
+    alone, and the mean over the shifts where both runs have the same. Controls, what was chosen in
+    hindsight and watermarked cells gate only with `everything`. Raises InputError if a run has two
+    values for a cell.
     """
     before, after = _cells(old), _cells(new)
     found: list[Change] = []
@@ -187,29 +192,30 @@ def _cells(run: Measured) -> dict[_Place, _Cell]:
     """Cells by place, each row's mean over the shifts after its sets."""
     values: dict[_Place, dict[Seed, Record]] = defaultdict(dict)
     for record in run.records:
-        if record.kind != "cell":
+        if record.kind != "cell" and not (record.kind == "scaled" and record.metric in SCALED):
             continue
-        place = (key_of(record), row_name(record), record.shift, record.metric)
+        scaled = record.kind == "scaled"
+        place = (key_of(record), row_name(record), record.shift, record.metric, scaled)
         other = values[place].setdefault(record.seed, record)
         if other.value != record.value:
             raise InputError(conflict(record, other.value))
     right: dict[_Place, dict[Seed, SampleOutputs]] = defaultdict(dict)
     for output in run.samples:
         record = output.record
-        place = (key_of(record), row_name(record), record.shift, record.metric)
+        place = (key_of(record), row_name(record), record.shift, record.metric, False)
         right[place][record.seed] = output
     cells = {place: _cell(by_seed, right[place]) for place, by_seed in values.items()}
     shifts: dict[_Place, list[_Place]] = defaultdict(list)
     for place, by_seed in values.items():
-        (board, row, shift, metric), one = place, next(iter(by_seed.values()))
+        (board, row, shift, metric, scaled), one = place, next(iter(by_seed.values()))
         if shift != ID and not one.beside and metric in SCALES:
-            shifts[board, row, MEAN, metric].append(place)
-    for (board, row, _, metric), places in shifts.items():
+            shifts[board, row, MEAN, metric, scaled].append(place)
+    for (board, row, _, metric, scaled), places in shifts.items():
         of_row = [cells[place] for place in sorted(places, key=lambda place: place[2])]
         if len({frozenset(cell.values[0]) for cell in of_row}) == 1 < len(of_row):
             in_suite = max(r.shifts_in_suite for p in places for r in values[p].values())
             name = MEAN if len(of_row) == in_suite else f"mean of {len(of_row)}"
-            cells[board, row, name, metric] = _Cell(
+            cells[board, row, name, metric, scaled] = _Cell(
                 of_row[0].role,
                 tuple(cell.sets[0] for cell in of_row),
                 tuple(cell.values[0] for cell in of_row),

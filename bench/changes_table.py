@@ -42,7 +42,7 @@ def gone(changes: Sequence[Change]) -> str:
     boards = {board for board, _ in rows}
     said = []
     for (board, row), cells in rows.items():
-        places = [change.place for change in cells if change.state == "vanished"]
+        places = [_place(change) for change in cells if change.state == "vanished"]
         if places:
             where = f" of {board_name(board)}" if len(boards) > 1 else ""
             some = f"{len(places)} of {len(cells)}: {', '.join(dict.fromkeys(places))}"
@@ -62,7 +62,7 @@ def seeds_gone(changes: Sequence[Change]) -> str:
     for (board, row), cells in rows.items():
         where = f" of {board_name(board)}" if len(boards) > 1 else ""
         for lost in dict.fromkeys(cell.lost for cell in cells if cell.lost):
-            places = [cell.place for cell in cells if cell.lost == lost]
+            places = [_place(cell) for cell in cells if cell.lost == lost]
             on = f" on {', '.join(dict.fromkeys(places))}" if len(places) < len(cells) else ""
             said.append(f"{row}{where} ({_seeds(lost)}{on})")
     return ", ".join(said)
@@ -106,7 +106,7 @@ def verdicts(changes: Iterable[Change], *, may_vanish: bool = False) -> list[Ver
         state: State = "skipped" if is_left_out else "passed"
         if change.gates and fails:
             state = "failed"
-        name = f"{change.row} on {change.place}: {scale(change.metric).title}"
+        name = f"{change.row} on {change.place}: {_title(change)}"
         listed = change.state != "same" or bool(change.lost)
         where = board_name(change.board)
         found.append(Verdict(where, name, state, in_words(change), _label(change), listed))
@@ -145,4 +145,17 @@ def _numbers(change: Change) -> tuple[str, str, str, str]:
     printed = finer(change.metric)
     old, new = (DASH if v is None else printed.text(v) for v in (change.old, change.new))
     delta = DASH if change.difference is None else printed.text(change.difference, signed=True)
-    return printed.title, old, new, delta
+    return _title(change), old, new, delta
+
+
+def _title(change: Change) -> str:
+    return f"{scale(change.metric).title}{_ts(change)}"
+
+
+def _place(change: Change) -> str:
+    return f"{change.place}{_ts(change)}"
+
+
+def _ts(change: Change) -> str:
+    """What follows a name if temperatures were scaled, as in leaderboards."""
+    return " w/ TS" if change.scaled else ""

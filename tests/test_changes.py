@@ -185,13 +185,13 @@ def worsened(folder: Path, method: str, by: float) -> Path:
 def test_six_points_less_of_every_accuracy_of_a_row_are_a_regression(tmp_path: Path) -> None:
     worse = worsened(tmp_path / "worse", "vrf", 0.06)
     result = bench("compare", MINI, worse)
-    assert result.code == 3 and "worse by more than 1, 7 of 140 cells: vrf:e2e-ft on " in result.err
+    assert result.code == 3 and "worse by more than 1, 7 of 245 cells: vrf:e2e-ft on " in result.err
     assert bench("compare", worse, MINI).code == 0
 
 
 def test_a_committed_run_beside_itself(tmp_path: Path) -> None:
     same = bench("compare", MINI, MINI)
-    assert (same.code, same.out) == (0, "140 cells: 140 same\n")
+    assert (same.code, same.out) == (0, "245 cells: 245 same\n")
     assert bench("compare", MINI, worsened(tmp_path / "same", "vrf", 0.0)).code == 0
 
 
@@ -205,10 +205,10 @@ def test_seeds_that_are_gone_are_a_failure_unless_allowed(tmp_path: Path) -> Non
         result.err
     )
     assert "vrf:e2e-ft (seeds 1, 2)" in result.err and "zero-shot" not in result.err
-    assert "140 cells: 140 same; 112 of them have fewer seeds" in result.out
-    assert ElementTree.parse(junit).getroot().attrib["failures"] == "112"
+    assert "245 cells: 245 same; 196 of them have fewer seeds" in result.out
+    assert ElementTree.parse(junit).getroot().attrib["failures"] == "196"
     allowed = bench("compare", MINI, fewer, "--allow-missing", "--junit", junit)
-    assert (allowed.code, allowed.err) == (0, "") and "112 of them have fewer" in allowed.out
+    assert (allowed.code, allowed.err) == (0, "") and "196 of them have fewer" in allowed.out
     assert ElementTree.parse(junit).getroot().attrib["failures"] == "0"
     assert bench("compare", fewer, MINI).code == 0, "more seeds are no failure"
 
@@ -221,6 +221,45 @@ def test_a_seed_that_is_gone_on_one_set_is_named_with_it(tmp_path: Path) -> None
     old, new = write(tmp_path / "old", *marked), write(tmp_path / "new", *marked[:-1])
     assert bench("compare", old, new).code == 0
     assert bench("compare", old, new, "--all").code == 3
+
+
+def test_what_temperature_scaling_leaves_is_compared(tmp_path: Path) -> None:
+    records = read(MINI / "records.jsonl")
+    doubled = write(
+        tmp_path / "doubled",
+        *(
+            r.model_copy(update={"value": 2 * r.value}) if r.kind == "scaled" else r
+            for r in records
+        ),
+    )
+    result = bench("compare", MINI, doubled)
+    assert result.code == 3 and "105 of 245 cells" in result.err
+    assert "245 cells: 105 regression, 140 same" in result.out
+    assert re.search(r"^vrf:e2e-ft +OOD mean +ECE w/ TS ", result.out, re.MULTILINE)
+    bare = write(tmp_path / "bare", *(r for r in records if r.kind != "scaled"))
+    result = bench("compare", MINI, bare)
+    assert result.code == 3 and "140 same" in result.out
+    assert "105 cells are gone" in result.err and "vrf:e2e-ft (21 of 49: id w/ TS, " in result.err
+    result = bench("compare", bare, MINI)
+    assert result.code == 0 and "245 cells: 105 new, 140 same" in result.out
+
+
+@pytest.mark.parametrize("metric", ["ece", "nll", "brier"])
+def test_scaled_cells_are_gated_as_others_are(metric: str) -> None:
+    def of(value: float, shift: str = "id", **more: Any) -> Measured:
+        one = record(metric=metric, shift=shift, value=0.2, **more)
+        return Measured([one, one.model_copy(update={"kind": "scaled", "value": value})])
+
+    for value, state in ((0.209, "worse"), (0.211, "regression"), (0.1, "better"), (0.2, "same")):
+        plain, scaled = compare(of(0.2), of(value))
+        assert (plain.scaled, plain.state) == (False, "same")
+        assert (scaled.scaled, scaled.state, scaled.how) == (True, state, "")
+    assert {c.state for c in compare(of(0.2, role="control"), of(0.9, role="control"))} == {
+        "same",
+        "worse",
+    }
+    accuracy = [record(), record(kind="scaled")]
+    assert not only(compare(Measured(accuracy), Measured(accuracy))).scaled
 
 
 TABLE = [
