@@ -5,9 +5,9 @@ same seeds are taken as given: the same code would have made them again, bit by 
 another seed would differ says nothing of whether these are worse. What is left to chance is which
 images are in the set: a change of accuracy is tested sample by sample, seeds averaged, where both
 runs kept samples of the same ids; else with binomial errors, as if the runs had been measured on
-images of their own, which is cautious. Where the seeds are others, the trainings are no longer the
-same and the deviation over seeds counts too: `SEED_ERROR`, or what both runs show if that is more,
-then by Student's t.
+images of their own, which is cautious. Of seeds, those count that both runs have; what the new run
+lacks is told. Where they share none, the trainings are no longer the same and the deviation over
+seeds counts too: `SEED_ERROR`, or what both runs show if that is more, then by Student's t.
 
 Over the cells that gate, `bench.ranking.holm` bounds the probability of any false alarm by
 `LEVEL`: half of it for the headlines, accuracy on ID and the OOD mean, so that many shifts do not
@@ -18,7 +18,7 @@ held against the tolerance alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, pvariance
@@ -42,11 +42,13 @@ TOLERANCE = 0.01
 SEED_ERROR = 0.015
 """The least deviation of an accuracy over seeds to count with where seeds are others: stated, a
 little above what rows of `mini` have (0.2 to 1.3 points). A few seeds measure their own badly."""
+SCALED = frozenset(SCALES) - {ACCURACY.name}
+"""The metrics that temperature scaling moves."""
 
 State = Literal["same", "better", "worse", "regression", "new", "vanished"]
 How = Literal["paired", "unpaired", "other seeds", ""]
-_Place = tuple[Key, str, str, str]
-"""Leaderboard, row, evaluation set, metric."""
+_Place = tuple[Key, str, str, str, bool]
+"""Leaderboard, row, evaluation set, metric, whether after temperature scaling."""
 
 
 @dataclass(frozen=True)
@@ -59,25 +61,30 @@ class Measured:
 
 @dataclass(frozen=True)
 class Change:
-    """A cell of either run: mean over seeds, in the metric's own unit (shares, nats).
+    """A cell of either run, in the metric's own unit (shares, nats).
+
+    Values are means over the seeds that both runs have, or over each run's own if they share none.
 
     Attributes
     ----------
-    board, row, place, metric : where it stands; `place` is a set, or the OOD mean.
+    board, row, place, metric, scaled : where it stands; `place` is a set, or the OOD mean, `scaled`
+        whether temperatures were scaled.
     old, new : None where a run has no such cell.
     how, p_value : how it was tested and with what result, two-sided; None if it was not: "" for
         what the tolerance alone decides, "other seeds" for what nothing is known of.
     significant : whether it is a loss beyond chance, all cells that gate considered.
-    gates : whether a regression here, or that the cell is gone, counts.
+    gates : whether a regression here, or that the cell or seeds of it are gone, counts.
     state : ``regression`` if it gates, is worse by more than the tolerance and significantly so,
         or held against the tolerance alone. ``better`` and ``worse`` say nothing of significance;
         ``same`` is what is printed alike, with one digit more than in leaderboards.
+    lost : the seeds of the old cell that the new one lacks, if they share any.
     """
 
     board: Key
     row: str
     place: str
     metric: str
+    scaled: bool
     old: float | None
     new: float | None
     how: How = ""
@@ -85,6 +92,7 @@ class Change:
     significant: bool = False
     gates: bool = True
     state: State = "same"
+    lost: tuple[Seed, ...] = ()
 
     @property
     def difference(self) -> float | None:
@@ -106,7 +114,13 @@ class _Cell:
     sets: tuple[str, ...]
     values: tuple[Mapping[Seed, float], ...]
     sizes: tuple[int, ...]
-    outcomes: tuple[Outcomes | None, ...]
+    samples: tuple[Mapping[Seed, SampleOutputs], ...]
+
+    def only(self, seeds: Set[Seed]) -> _Cell:
+        """The same of some of its seeds."""
+        values = tuple({s: v for s, v in of_set.items() if s in seeds} for of_set in self.values)
+        samples = tuple({s: o for s, o in of_set.items() if s in seeds} for of_set in self.samples)
+        return replace(self, values=values, samples=samples)
 
     @property
     def is_headline(self) -> bool:
@@ -141,9 +155,10 @@ def compare(
 ) -> tuple[Change, ...]:
     """Every cell of either run, in the order of the new one, then what vanished.
 
-    Cells are those of leaderboards without temperature scaling, and the mean over the shifts where
-    both runs have the same. Controls, what was chosen in hindsight and watermarked cells gate only
-    with `everything`. Raises InputError if a run has two values for a cell.
+    Cells are those of leaderboards, with temperature scaling all but accuracy, which that leaves
+    alone, and the mean over the shifts where both runs have the same. Controls, what was chosen in
+    hindsight and watermarked cells gate only with `everything`. Raises InputError if a run has two
+    values for a cell.
     """
     before, after = _cells(old), _cells(new)
     found: list[Change] = []
@@ -177,47 +192,44 @@ def _cells(run: Measured) -> dict[_Place, _Cell]:
     """Cells by place, each row's mean over the shifts after its sets."""
     values: dict[_Place, dict[Seed, Record]] = defaultdict(dict)
     for record in run.records:
-        if record.kind != "cell":
+        if record.kind != "cell" and not (record.kind == "scaled" and record.metric in SCALED):
             continue
-        place = (key_of(record), row_name(record), record.shift, record.metric)
+        scaled = record.kind == "scaled"
+        place = (key_of(record), row_name(record), record.shift, record.metric, scaled)
         other = values[place].setdefault(record.seed, record)
         if other.value != record.value:
             raise InputError(conflict(record, other.value))
     right: dict[_Place, dict[Seed, SampleOutputs]] = defaultdict(dict)
     for output in run.samples:
         record = output.record
-        place = (key_of(record), row_name(record), record.shift, record.metric)
+        place = (key_of(record), row_name(record), record.shift, record.metric, False)
         right[place][record.seed] = output
-    cells = {p: _cell(by_seed, right.get(p, {})) for p, by_seed in values.items()}
+    cells = {place: _cell(by_seed, right[place]) for place, by_seed in values.items()}
     shifts: dict[_Place, list[_Place]] = defaultdict(list)
     for place, by_seed in values.items():
-        (board, row, shift, metric), one = place, next(iter(by_seed.values()))
+        (board, row, shift, metric, scaled), one = place, next(iter(by_seed.values()))
         if shift != ID and not one.beside and metric in SCALES:
-            shifts[board, row, MEAN, metric].append(place)
-    for (board, row, _, metric), places in shifts.items():
+            shifts[board, row, MEAN, metric, scaled].append(place)
+    for (board, row, _, metric, scaled), places in shifts.items():
         of_row = [cells[place] for place in sorted(places, key=lambda place: place[2])]
         if len({frozenset(cell.values[0]) for cell in of_row}) == 1 < len(of_row):
             in_suite = max(r.shifts_in_suite for p in places for r in values[p].values())
             name = MEAN if len(of_row) == in_suite else f"mean of {len(of_row)}"
-            cells[board, row, name, metric] = _Cell(
+            cells[board, row, name, metric, scaled] = _Cell(
                 of_row[0].role,
                 tuple(cell.sets[0] for cell in of_row),
                 tuple(cell.values[0] for cell in of_row),
                 tuple(cell.sizes[0] for cell in of_row),
-                tuple(cell.outcomes[0] for cell in of_row),
+                tuple(cell.samples[0] for cell in of_row),
             )
     return cells
 
 
 def _cell(by_seed: Mapping[Seed, Record], right: Mapping[Seed, SampleOutputs]) -> _Cell:
     one = next(iter(by_seed.values()))
-    values = {seed: record.value for seed, record in by_seed.items()}
-    seeds = sorted(values, key=lambda seed: -1 if seed is None else seed)
-    outcomes = None
-    if right.keys() == values.keys() and len({right[s].on.digest for s in seeds}) == 1 < one.n:
-        shares = np.mean([right[seed].right for seed in seeds], axis=0, keepdims=True)
-        outcomes = Outcomes(right[seeds[0]].on.digest, shares)
-    return _Cell(one.role, (one.shift,), (values,), (one.n,), (outcomes,))
+    seeds = sorted(by_seed, key=lambda seed: -1 if seed is None else seed)
+    values = {seed: by_seed[seed].value for seed in seeds}
+    return _Cell(one.role, (one.shift,), (values,), (one.n,), (right,))
 
 
 def _change(place: _Place, old: _Cell | None, new: _Cell | None) -> Change | None:
@@ -226,8 +238,12 @@ def _change(place: _Place, old: _Cell | None, new: _Cell | None) -> Change | Non
         return None
     if old is None or new is None:
         return Change(*place, old.value if old else None, new.value if new else None)
+    lost: tuple[Seed, ...] = ()
+    if shared := old.by_seed.keys() & new.by_seed.keys():
+        lost = tuple(seed for seed in old.by_seed if seed not in shared)
+        old, new = old.only(shared), new.only(shared)
     how, p_value = _tested(place[3], old, new)
-    return Change(*place, old.value, new.value, how, p_value)
+    return Change(*place, old.value, new.value, how, p_value, lost=lost)
 
 
 def _tested(metric: str, old: _Cell, new: _Cell) -> tuple[How, float | None]:
@@ -265,11 +281,23 @@ def _tested(metric: str, old: _Cell, new: _Cell) -> tuple[How, float | None]:
 def _pairs(old: _Cell, new: _Cell) -> list[tuple[Outcomes, Outcomes]] | None:
     """Who is right, set by set, if samples are the same; else None."""
     pairs = []
-    for one, other in zip(old.outcomes, new.outcomes, strict=True):
+    for i in range(len(old.sets)):
+        one, other = (_outcomes(cell.samples[i], cell.values[i]) for cell in (old, new))
         if one is None or other is None or one.ids != other.ids:
             return None
         pairs.append((one, other))
     return pairs
+
+
+def _outcomes(kept: Mapping[Seed, SampleOutputs], seeds: Collection[Seed]) -> Outcomes | None:
+    """Who is right on one set, seeds averaged; None if not all of them kept the same samples."""
+    found = [kept[seed] for seed in seeds if seed in kept]
+    if len(found) < len(seeds) or len({one.on.digest for one in found}) > 1:
+        return None
+    if len(found[0].right) < 2:
+        return None
+    shares = np.mean([one.right for one in found], axis=0, keepdims=True)
+    return Outcomes(found[0].on.digest, shares)
 
 
 def _state(change: Change, tolerance: float) -> State:

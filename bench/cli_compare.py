@@ -38,7 +38,9 @@ RECORDS = "records.jsonl"
     help="By how much a cell may be worse: percent, or hundredths of a nat. [default: 1]",
 )
 @click.option("--all", "everything", is_flag=True, help="Controls and watermarked rows gate, too.")
-@click.option("--allow-missing", is_flag=True, help="Cells of OLD that NEW lacks are no failure.")
+@click.option(
+    "--allow-missing", is_flag=True, help="Cells and seeds of OLD that NEW lacks are no failure."
+)
 @JUNIT
 @JSON
 @DEBUG
@@ -55,7 +57,8 @@ def compare_command(
     of such as HEAD~5:results/mini.
 
     Exit code 3 if a cell is worse by more than the tolerance and, for accuracies, significantly so,
-    or if NEW lacks cells of OLD; 2 if no cell is in both. docs/ci.md says how changes are tested.
+    or if NEW lacks cells or seeds of OLD; 2 if no cell is in both. docs/ci.md says how changes are
+    tested.
     """
     from bench import changes_table as shown
     from bench.changes import compare
@@ -75,10 +78,12 @@ def compare_command(
     publish(title, shown.verdicts(changes, may_vanish=allow_missing), junit)
     count = Counter(change.state for change in changes)
     summary = ", ".join(f"{count[state]} {state}" for state in shown.ORDER if count[state])
+    if fewer := sum(bool(change.lost) for change in changes):
+        summary += f"; {fewer} of them have fewer seeds"
     if as_json:
         say(json.dumps([asdict(change) for change in changes]), sys.stdout)
     else:
-        changed = [change for change in changes if change.state != "same"]
+        changed = [change for change in changes if change.state != "same" or change.lost]
         if changed:
             say(drawn(shown.table(shown.worst_first(changed), title), wide=True), sys.stdout)
         say(f"{len(changes)} cells: {summary}", sys.stdout)
@@ -94,6 +99,9 @@ def compare_command(
     if lacking:
         rows = shown.gone([c for c in changes if c.gates])
         said.append(f"{len(lacking)} cells are gone, which --allow-missing would allow: {rows}")
+    seeds = shown.seeds_gone([c for c in changes if c.gates])
+    if seeds and not allow_missing:
+        said.append(f"seeds are gone, which --allow-missing would allow: {seeds}")
     if said:
         raise RegressionError("; ".join(said))
 

@@ -6,18 +6,31 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.board import MEAN, Board, Row
+from bench.board import MEAN, Board, Name, Row
+from bench.comparisons import Column
 from bench.document import Chapter, Document
+from bench.measured import Measured
+from bench.metrics import ACCURACY
+from bench.stats import Interval
 from bench.tables import Item, Line, Table, printable
 
 CELL_FIELDS = (
     "suite", "model", "protocol", "watermarks", "metric", "temperature_scaled", "method", "base",
     "role", "ranked", "set", "mean", "std", "seeds", "seeds_missing", "reason",
+    "low", "high",
 )  # fmt: skip
-"""What is said of each cell: fractions (nats for NLL), not percent; `set` is OOD mean for means."""
+"""What is said of each cell: fractions (nats for NLL), not percent; `set` is OOD mean for means.
+
+`low` and `high` are the ends of the 95% interval of `mean`, where samples tell: in the metric that
+a set is judged by, differences of rows included, and of the ECE.
+"""
+Intervals = Mapping[Name, Sequence[Interval | None]]
+"""By row, or the name of a difference row, for each column."""
+OWN = "own metric"
+"""What the metric is called where each set's own is meant."""
 
 
 def markdown(document: Document) -> str:
@@ -178,16 +191,43 @@ def _item_data(item: Item) -> dict[str, Any]:
 def cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
     """The cells of a chapter's leaderboards, difference rows included, unrounded."""
     numbers = chapter.numbers
+    known = _intervals(numbers)
     found = {board.scale.metric: board for board in (*numbers.common.values(), *numbers.besides)}
     if numbers.board.metrics != numbers.common["top1"].metrics:
-        yield from _board_cells(numbers.board, "own metric", scaled=False)
+        yield from _board_cells(numbers.board, OWN, known.get(OWN, {}))
     for name, board in found.items():
-        yield from _board_cells(board, name, scaled=False)
+        yield from _board_cells(board, name, known.get(name, {}))
     for name, board in numbers.scaled.items():
-        yield from _board_cells(board, name, scaled=True)
+        yield from _board_cells(board, name, {}, scaled=True)
 
 
-def _board_cells(board: Board, metric: str, *, scaled: bool) -> Iterator[Mapping[str, Any]]:
+def _intervals(numbers: Measured) -> Mapping[str, Intervals]:
+    """What is known of each metric's cells without temperature scaling."""
+    known = numbers.comparison
+    if known is None:
+        return {}
+    is_own = numbers.board.metrics != numbers.common[ACCURACY.name].metrics
+    judged = {
+        (row.method, row.base): tuple(_interval(column, row) for column in known.columns)
+        for group in numbers.board.groups
+        for row in (*group.rows, *group.differences)
+    }
+    return {OWN if is_own else ACCURACY.name: judged, "ece": known.ece}
+
+
+def _interval(column: Column | None, row: Row) -> Interval | None:
+    if column is None:
+        return None
+    one, minus, other = row.method.partition(" - ")
+    if not minus:
+        return column.intervals.get((row.method, row.base))
+    between = column.differences.get(((one, row.base), (other, row.base)))
+    return None if between is None else between[1]
+
+
+def _board_cells(
+    board: Board, metric: str, intervals: Intervals, *, scaled: bool = False
+) -> Iterator[Mapping[str, Any]]:
     if not any(cell.seeds for row in board.rows for cell in row.cells):
         return
     names = ("id", *board.shifts, *((MEAN,) if board.averaged and not board.partial else ()))
@@ -197,10 +237,12 @@ def _board_cells(board: Board, metric: str, *, scaled: bool) -> Iterator[Mapping
     for group in board.groups:
         for row in (*group.rows, *group.differences):
             is_ranked = board.ranked and row.complete and row in group.of("method")
-            for name, cell in zip(names, row.cells, strict=True):
+            known = intervals.get((row.method, row.base)) or [None] * len(names)
+            for name, cell, interval in zip(names, row.cells, known, strict=True):
                 missing = " ".join(str(seed) for seed, _ in cell.absent)
                 reasons = "; ".join(sorted({reason for _, reason in cell.absent}))
-                values = (cell.mean, cell.std, cell.seeds, missing, reasons)
+                ends = interval or (None, None)
+                values = (cell.mean, cell.std, cell.seeds, missing, reasons, *ends)
                 said = (row.method, row.base, _role(row), is_ranked, name)
                 yield dict(zip(CELL_FIELDS, (*place, *said, *values), strict=True))
 

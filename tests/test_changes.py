@@ -81,6 +81,27 @@ def seeds(*values: float, first: int = 0, metric: str = "top1") -> Measured:
     return Measured(made)
 
 
+def test_seeds_that_both_runs_have_are_compared_and_the_others_are_gone() -> None:
+    fewer = only(compare(seeds(0.60, 0.90, 0.95), seeds(0.60)))
+    assert (fewer.state, fewer.how, fewer.lost) == ("same", "unpaired", (1, 2))
+    assert fewer.old == fewer.new == 0.60
+    more = only(compare(seeds(0.60), seeds(0.55, 0.90, 0.95)))
+    assert (more.state, more.lost) == ("regression", ())
+    moved = only(compare(seeds(0.5, 0.7), seeds(0.7, 0.6, first=1)))
+    assert (moved.state, moved.lost, moved.old) == ("same", (0,), 0.7)
+    assert only(compare(seeds(0.5, 0.7), seeds(0.6, first=2))).lost == ()
+
+
+def test_shared_seeds_are_paired_by_sample() -> None:
+    counts = (300, 200, 250)
+    made = [record(value=count / N, seed=i) for i, count in enumerate(counts)]
+    kept = [samples(one, rights(count)) for one, count in zip(made, counts, strict=True)]
+    fewer = only(compare(Measured(made, kept), run(rights(285))))
+    alone = only(compare(Measured(made[:1], kept[:1]), run(rights(285))))
+    assert fewer.how == "paired" and fewer.state == "regression"
+    assert replace(fewer, lost=()) == alone
+
+
 def test_trainings_of_the_same_seeds_are_taken_as_given() -> None:
     """Their spread says nothing of whether each of them is worse than it was."""
     change = only(compare(seeds(0.60, 0.70, 0.80), seeds(0.58, 0.68, 0.78)))
@@ -164,14 +185,81 @@ def worsened(folder: Path, method: str, by: float) -> Path:
 def test_six_points_less_of_every_accuracy_of_a_row_are_a_regression(tmp_path: Path) -> None:
     worse = worsened(tmp_path / "worse", "vrf", 0.06)
     result = bench("compare", MINI, worse)
-    assert result.code == 3 and "worse by more than 1, 7 of 140 cells: vrf:e2e-ft on " in result.err
+    assert result.code == 3 and "worse by more than 1, 7 of 245 cells: vrf:e2e-ft on " in result.err
     assert bench("compare", worse, MINI).code == 0
 
 
 def test_a_committed_run_beside_itself(tmp_path: Path) -> None:
     same = bench("compare", MINI, MINI)
-    assert (same.code, same.out) == (0, "140 cells: 140 same\n")
+    assert (same.code, same.out) == (0, "245 cells: 245 same\n")
     assert bench("compare", MINI, worsened(tmp_path / "same", "vrf", 0.0)).code == 0
+
+
+def test_seeds_that_are_gone_are_a_failure_unless_allowed(tmp_path: Path) -> None:
+    kept = [r for r in read(MINI / "records.jsonl") if r.seed in (None, 0)]
+    fewer = write(tmp_path / "fewer", *kept)
+    junit = tmp_path / "junit.xml"
+    result = bench("compare", MINI, fewer, "--junit", junit)
+    assert result.code == 3
+    assert "bench: seeds are gone, which --allow-missing would allow: e2e-ft (seeds 1, 2), " in (
+        result.err
+    )
+    assert "vrf:e2e-ft (seeds 1, 2)" in result.err and "zero-shot" not in result.err
+    assert "245 cells: 245 same; 196 of them have fewer seeds" in result.out
+    assert ElementTree.parse(junit).getroot().attrib["failures"] == "196"
+    allowed = bench("compare", MINI, fewer, "--allow-missing", "--junit", junit)
+    assert (allowed.code, allowed.err) == (0, "") and "196 of them have fewer" in allowed.out
+    assert ElementTree.parse(junit).getroot().attrib["failures"] == "0"
+    assert bench("compare", fewer, MINI).code == 0, "more seeds are no failure"
+
+
+def test_a_seed_that_is_gone_on_one_set_is_named_with_it(tmp_path: Path) -> None:
+    whole = [record(seed=s, shift=shift) for s in (0, 1) for shift in ("id", "v2")]
+    old, new = write(tmp_path / "old", *whole), write(tmp_path / "new", *whole[:-1])
+    assert "vrf:e2e-ft (seed 1 on v2)\n" in bench("compare", old, new).err
+    marked = [r.model_copy(update={"role": "control"}) for r in whole]
+    old, new = write(tmp_path / "old", *marked), write(tmp_path / "new", *marked[:-1])
+    assert bench("compare", old, new).code == 0
+    assert bench("compare", old, new, "--all").code == 3
+
+
+def test_what_temperature_scaling_leaves_is_compared(tmp_path: Path) -> None:
+    records = read(MINI / "records.jsonl")
+    doubled = write(
+        tmp_path / "doubled",
+        *(
+            r.model_copy(update={"value": 2 * r.value}) if r.kind == "scaled" else r
+            for r in records
+        ),
+    )
+    result = bench("compare", MINI, doubled)
+    assert result.code == 3 and "105 of 245 cells" in result.err
+    assert "245 cells: 105 regression, 140 same" in result.out
+    assert re.search(r"^vrf:e2e-ft +OOD mean +ECE w/ TS ", result.out, re.MULTILINE)
+    bare = write(tmp_path / "bare", *(r for r in records if r.kind != "scaled"))
+    result = bench("compare", MINI, bare)
+    assert result.code == 3 and "140 same" in result.out
+    assert "105 cells are gone" in result.err and "vrf:e2e-ft (21 of 49: id w/ TS, " in result.err
+    result = bench("compare", bare, MINI)
+    assert result.code == 0 and "245 cells: 105 new, 140 same" in result.out
+
+
+@pytest.mark.parametrize("metric", ["ece", "nll", "brier"])
+def test_scaled_cells_are_gated_as_others_are(metric: str) -> None:
+    def of(value: float, shift: str = "id", **more: Any) -> Measured:
+        one = record(metric=metric, shift=shift, value=0.2, **more)
+        return Measured([one, one.model_copy(update={"kind": "scaled", "value": value})])
+
+    for value, state in ((0.209, "worse"), (0.211, "regression"), (0.1, "better"), (0.2, "same")):
+        plain, scaled = compare(of(0.2), of(value))
+        assert (plain.scaled, plain.state) == (False, "same")
+        assert (scaled.scaled, scaled.state, scaled.how) == (True, state, "")
+    assert {c.state for c in compare(of(0.2, role="control"), of(0.9, role="control"))} == {
+        "same",
+        "worse",
+    }
+    accuracy = [record(), record(kind="scaled")]
+    assert not only(compare(Measured(accuracy), Measured(accuracy))).scaled
 
 
 TABLE = [

@@ -46,6 +46,39 @@ def test_csv_has_every_cell_unrounded() -> None:
     assert {line["set"] for line in lines} == {"id", "v2", "sketch", "a", "OOD mean"}
 
 
+def test_cells_have_the_intervals_of_the_tables() -> None:
+    made = document()
+    (chapter,) = made.chapters
+    lines = list(csv.DictReader(io.StringIO(report.csv_text(made))))
+    assert list(lines[0])[-2:] == ["low", "high"]
+    assert {line["metric"] for line in lines if line["low"]} == {"top1", "ece"}
+    cells = json.loads(report.json_text(made))["chapters"][0]["cells"]
+    ends = [("" if c["low"] is None else str(c["low"])) for c in cells]
+    assert ends == [line["low"] for line in lines]
+    sure = {
+        (c["metric"], c["method"], c["set"]): (c["low"], c["high"])
+        for c in cells
+        if c["low"] is not None
+    }
+    known = chapter.numbers.comparison
+    assert known is not None and known.last is not None
+    vrf, wise = ("vrf", "e2e-ft"), ("wise-ft", "e2e-ft")
+    assert sure["top1", "vrf", "OOD mean"] == known.last.intervals[vrf]
+    value, interval = known.last.differences[vrf, wise]
+    assert sure["top1", "vrf - wise-ft", "OOD mean"] == interval
+    assert interval.low < value < interval.high
+    places = ("id", *chapter.numbers.board.shifts, "OOD mean")
+    assert {(m, name, place): i for (m, name, place), i in sure.items() if m == "ece"} == {
+        ("ece", method, place): interval
+        for (method, _), intervals in known.ece.items()
+        for place, interval in zip(places, intervals, strict=True)
+        if interval is not None
+    }
+    without = report.document(run_of_chance(seeds=(0, 1))[0])
+    (chapter,) = json.loads(report.json_text(without))["chapters"]
+    assert {cell["low"] for cell in chapter["cells"]} == {None}
+
+
 @pytest.mark.parametrize("name", ["=cmd()", "+1", "@x", "-2"])
 def test_csv_has_no_formulas(name: str) -> None:
     records, _ = run_of_chance(seeds=(0,))
