@@ -30,13 +30,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         if not run.out.exists():
             result = bench(*SMALL, "--cache-dir", run.cache, "--out", run.out)
             assert result.code == 0, result.err
+            shutil.copytree(run.cache, shared / "small-cache-as-made")
     return run
 
 
 @pytest.fixture
 def own(small: Finished, tmp_path: Path) -> Finished:
-    """A copy of the finished run, to be altered or damaged."""
-    shutil.copytree(small.cache, tmp_path / "cache")
+    """A copy of the finished run and of its cache as it was then, to be altered or damaged."""
+    shutil.copytree(small.cache.parent / "small-cache-as-made", tmp_path / "cache")
     shutil.copytree(small.out, tmp_path / "run")
     return Finished(tmp_path / "cache", tmp_path / "run")
 
