@@ -54,8 +54,8 @@ def verify_command(
     """Read every file: images are decoded, bytes compared with the hashes recorded before.
 
     The first faultless verification records them, in DATA/bench-manifests. Exit code 4, and a
-    line for each missing or altered file, if something is wrong. NAME is a data set or a suite;
-    all that are found if none is named.
+    line for each missing or altered file, if something is wrong, or if a set is there and cannot
+    be checked. NAME is a data set or a suite; all that are found if none is named.
     """
     from bench.display import display
     from bench.verification import named
@@ -73,6 +73,12 @@ def verify_command(
     bad = [found.name for found in findings if found.problems]
     if bad:
         raise DataError(f"incomplete or altered: {', '.join(bad)}; the lines above say what is")
+    unchecked = [found.name for found in findings if found.state == "not checked"]
+    if unchecked:
+        raise DataError(
+            f"not checked: {', '.join(unchecked)}; the lines above say what that lacks: put it "
+            "there and verify again"
+        )
     absent = [found.name for found in findings if found.state == "not found"]
     if absent:
         raise InputError(f"not found in {inspector.folder.root}: {', '.join(absent)}")

@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
 from bench.cards import Archive, SetCard, cards
 from bench.data_folder import DataFolder, NotFound
-from bench.dataset import Split, Suite
+from bench.dataset import Shift, Split
 from bench.errors import DataError, InputError, one_line
 from bench.imagenet_folders import read_devkit
 from bench.integrity import check
@@ -29,6 +30,7 @@ from bench.obtain import DOWNLOADS, IMAGENET, find
 from bench.paths import write_atomic
 from bench.progress import Silent
 from bench.readers import FileImages
+from bench.real_data import opened
 from bench.request import dataset_of, partitions
 from bench.trees import SUFFIXES, forget
 
@@ -73,6 +75,27 @@ class Finding:
         return f"partly there, without {', '.join(self.lacking)}" if self.lacking else "complete"
 
 
+@runtime_checkable
+class _Shifted(Protocol):
+    """A data set whose shifts can be opened without its ID set."""
+
+    def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]: ...
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What could be opened of a suite.
+
+    `ends` are its ID splits, none if they cannot be opened, and `failed` says why. `lacking` is
+    {shift: why it is not found}.
+    """
+
+    ends: tuple[Split, ...]
+    shifts: tuple[Shift, ...]
+    lacking: Mapping[str, str]
+    failed: str = ""
+
+
 @dataclass(frozen=True)
 class Inspector:
     """Looks at the sets in a data folder; each suite is opened once."""
@@ -80,15 +103,21 @@ class Inspector:
     folder: DataFolder
 
     @cached_property
-    def _opened(self) -> dict[str, Suite | InputError]:
+    def _opened(self) -> dict[str, _Opened]:
         return {}
 
-    def _suite(self, name: str) -> Suite | InputError:
+    def _suite(self, name: str) -> _Opened:
         if name not in self._opened:
+            dataset, where = dataset_of(name), (self.folder.root, self.folder.cache)
             try:
-                self._opened[name] = dataset_of(name).suite(self.folder.root, self.folder.cache)
+                suite = dataset.suite(*where)
             except InputError as error:
-                self._opened[name] = error
+                # A shift lies in files of its own, which can be checked without the ID set.
+                own = dataset.shifts(*where) if isinstance(dataset, _Shifted) else {}
+                self._opened[name] = _Opened((), *opened(dataset.name, own), str(error))
+            else:
+                ends = (suite.task.train, suite.task.selection, suite.test)
+                self._opened[name] = _Opened(ends, suite.shifts, suite.lacking)
         return self._opened[name]
 
     def splits(self, card: SetCard, whole: bool = False) -> tuple[list[Split], list[str]]:
@@ -271,18 +300,16 @@ def _files(root: Path, folder: str = "") -> Iterator[str]:
 
 
 def _gather(
-    card: SetCard, suite: Suite | InputError, found: dict[str, Split], errors: list[str]
+    card: SetCard, suite: _Opened, found: dict[str, Split], errors: list[str]
 ) -> None:
     """Put what a suite has of a set into `found`, and why it has not more into `errors`.
 
     A split that several partitions have is the one of them with a fault, if there is any.
     """
-    if isinstance(suite, InputError):
-        errors.append(str(suite))
-        return
-    task = suite.task
+    if suite.failed and card.shift_of is None:
+        errors.append(suite.failed)
     shifts = [shift.split for shift in suite.shifts]
-    for split in (task.train, task.selection, suite.test, *shifts):
+    for split in (*suite.ends, *shifts):
         if split.of is not None and split.of[0] == card.name:
             if split.of[1] not in found or split.fault:
                 found[split.of[1]] = split

@@ -140,3 +140,7 @@ class ImageNet:
         return real_suite(
             opener.folder, task, test, opener.shifts(), prompts=PROMPTS, beside=VIDEOS
         )
+
+    def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]:
+        """What opens each shift; none needs ImageNet's images."""
+        return _Opener(DataFolder(data, cache)).shifts()
