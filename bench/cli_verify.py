@@ -40,6 +40,9 @@ def status_command(
         _say_json(findings)
     else:
         _table(findings)
+        for found in findings if names else ():
+            if found.state == "not found":
+                say(f"{found.name}: {found.unchecked}", sys.stdout)
 
 
 @click.command("verify")
@@ -120,8 +123,9 @@ def _table(findings: list[Finding]) -> None:
     rows = []
     for found in findings:
         images = ", ".join(f"{split} {count}" for split, count in found.splits.items())
+        said = "" if found.state == "not found" else found.unchecked
         places = ", ".join(dict.fromkeys(str(place) for place in found.places.values()))
-        rows.append((found.name, found.state, images or found.unchecked, places))
+        rows.append((found.name, found.state, images or said, places))
     say(tabulate(rows, ("Set", "State", "Images", "Where"), tablefmt="simple"), sys.stdout)
     for found in findings:
         for problem in found.problems:
@@ -133,6 +137,8 @@ def _say(found: Finding) -> None:
     said = [found.state, *([images] if images else []), *found.notes]
     if found.unchecked and found.state == "not checked":
         said.append(f"images were not counted: {found.unchecked}")
+    elif found.state == "not found":
+        said.append(found.unchecked)
     say(f"{found.name}: {'; '.join(said)}", sys.stdout)
     for problem in found.problems:
         say(f"  {problem}", sys.stdout)
