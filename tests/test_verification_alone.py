@@ -170,3 +170,16 @@ def test_what_was_looked_for_is_said(command: str, tmp_path: Path) -> None:
     assert result.code == (2 if command == "verify" else 0)
     assert f"{tmp_path / 'imagenet' / 'val'} (not there)" in result.out
     assert "bench show set:imagenet" in result.out
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_truncated_image_met_in_a_run(workers: int, alone: Callable[[str], Path]) -> None:
+    root = alone("food-101")
+    path = an_image(root, "food-101")
+    path.write_bytes(path.read_bytes()[:300])
+    result = bench(
+        *("run", "--suite", "food101", "--methods", "zero-shot", "--data", root),
+        *("--cache-dir", root.parent / "cache", "--workers", workers, "--out", root.parent / "out"),
+    )
+    assert result.code == 4, result.err
+    assert str(path) in result.err and "bench data verify" in result.err
