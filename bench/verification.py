@@ -215,7 +215,8 @@ class Inspector:
         for root, names in known.items():
             above = (root.resolve(), *root.resolve().parents)
             if card.needs is not None or any(path in above for path in own):
-                yield from strangers(root, names)
+                with suppress(OSError):  # of what cannot be read `read_below` says it
+                    yield from strangers(root, names)
 
     def _archives(self, card: SetCard) -> Iterator[tuple[Archive, Path]]:
         """Archives of the set that still lie in the data folder."""
