@@ -67,7 +67,6 @@ class Cifar10:
             "stl10": lambda: Shift("stl10", _stl10(folder), STL_MAP),
         }
 
-
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
         """Of CIFAR-10 and STL-10 where they lie in class folders."""
         folder = DataFolder(data, Path())

@@ -336,11 +336,11 @@ class StanfordCars:
             self.defaults,
         )  # fmt: skip
 
-
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
         """Of class folders: those of the test images."""
-        places = _without_cache(data).those("stanford-cars", ("test by class", "train by class", "val by class"), class_folders)
-        test = places.get("test by class")
+        parts = [f"{part} by class" for part in ("test", "train", "val")]
+        places = _without_cache(data).those("stanford-cars", parts, class_folders)
+        test = places.get(parts[0])
         names = [path.name for path in test.iterdir()] if test else []
         return dict.fromkeys(places.values(), names) if test else {}
 
