@@ -40,6 +40,9 @@ def status_command(
         _say_json(findings)
     else:
         _table(findings)
+        for found in findings if names else ():
+            if found.state == "not found":
+                say(f"{found.name}: {found.unchecked}", sys.stdout)
 
 
 @click.command("verify")
@@ -54,8 +57,8 @@ def verify_command(
     """Read every file: images are decoded, bytes compared with the hashes recorded before.
 
     The first faultless verification records them, in DATA/bench-manifests. Exit code 4, and a
-    line for each missing or altered file, if something is wrong. NAME is a data set or a suite;
-    all that are found if none is named.
+    line for each missing or altered file, if something is wrong, or if a set is there and cannot
+    be checked. NAME is a data set or a suite; all that are found if none is named.
     """
     from bench.display import display
     from bench.verification import named
@@ -73,6 +76,12 @@ def verify_command(
     bad = [found.name for found in findings if found.problems]
     if bad:
         raise DataError(f"incomplete or altered: {', '.join(bad)}; the lines above say what is")
+    unchecked = [found.name for found in findings if found.state == "not checked"]
+    if unchecked:
+        raise DataError(
+            f"not checked: {', '.join(unchecked)}; the lines above say what that lacks: put it "
+            "there and verify again"
+        )
     absent = [found.name for found in findings if found.state == "not found"]
     if absent:
         raise InputError(f"not found in {inspector.folder.root}: {', '.join(absent)}")
@@ -114,8 +123,9 @@ def _table(findings: list[Finding]) -> None:
     rows = []
     for found in findings:
         images = ", ".join(f"{split} {count}" for split, count in found.splits.items())
+        said = "" if found.state == "not found" else found.unchecked
         places = ", ".join(dict.fromkeys(str(place) for place in found.places.values()))
-        rows.append((found.name, found.state, images or found.unchecked, places))
+        rows.append((found.name, found.state, images or said, places))
     say(tabulate(rows, ("Set", "State", "Images", "Where"), tablefmt="simple"), sys.stdout)
     for found in findings:
         for problem in found.problems:
@@ -127,6 +137,8 @@ def _say(found: Finding) -> None:
     said = [found.state, *([images] if images else []), *found.notes]
     if found.unchecked and found.state == "not checked":
         said.append(f"images were not counted: {found.unchecked}")
+    elif found.state == "not found":
+        said.append(found.unchecked)
     say(f"{found.name}: {'; '.join(said)}", sys.stdout)
     for problem in found.problems:
         say(f"  {problem}", sys.stdout)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +73,16 @@ class DataFolder:
                 "rename it, or make one a link to the other"
             )
         return right[0]
+
+    def those(
+        self, name: str, parts: Iterable[str], fits: Callable[[Path], Reason] | None = None
+    ) -> dict[str, Path]:
+        """{part: its place} of those parts of a set that `place` finds."""
+        found = {}
+        for part in parts:
+            with suppress(InputError):
+                found[part] = self.place(name, part, fits)
+        return found
 
     def has(self, name: str, part: str, fits: Callable[[Path], Reason] | None = None) -> bool:
         """Whether `place` finds the part; it may still be ambiguous or incomplete."""

@@ -30,7 +30,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Image:
-        """Image `index` as PIL, any mode. Raises InputError, naming it, if it cannot be read."""
+        """Image `index` as PIL, any mode. Raises DataError, naming it, if it cannot be read."""
         ...
 
 

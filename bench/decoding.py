@@ -7,17 +7,20 @@ from typing import IO
 
 from PIL import Image
 
-from bench.errors import InputError
+from bench.errors import DataError
 
 
 def decoded(file: Path | IO[bytes], where: object) -> Image.Image:
     """The image of a file, of an animation the first; EXIF orientation is not applied.
 
-    Raises InputError, naming `where`, if it cannot be read.
+    Raises DataError, naming `where`, if it cannot be read.
     """
     try:
         with Image.open(file) as image:
             return image.copy()
     except Exception as error:  # a decoder may raise anything on a broken file
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"cannot read image {where}: {reason}; replace or remove it") from error
+        raise DataError(
+            f"cannot read image {where}: {reason}; replace or remove it ('bench data verify' lists "
+            "all such images of a data set)"
+        ) from error

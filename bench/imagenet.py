@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import runpy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.data_folder import Reason, class_folders, some_of
+from bench.data_folder import DataFolder, Reason, class_folders, some_of
 from bench.errors import InputError
 from bench.paths import malformed, read_json, text_of
 from bench.readers import Classes
@@ -70,8 +70,7 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
             if line not in index_of_line:
                 raise InputError(f"{ids} has no class for line {line + 1} of {lines.name}")
             index_of.setdefault(name.strip(), set()).add(index_of_line[line])
-    with malformed(labels, "{folder: label}"):
-        folder_of = {str(label): str(folder) for folder, label in read_json(labels).items()}
+    folder_of = {label: folder for folder, label in objectnet_folders(mappings).items()}
     found = {}
     with malformed(names, "{label: names}"):
         for label, joined in read_json(names).items():
@@ -82,6 +81,19 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
                 raise InputError(f"{names}: {label!r} is {joined!r}, which are no lines of {lines}")
             found[folder_of[label]] = tuple(sorted(min(indices) for indices in columns))
     return dict(sorted(found.items()))
+
+
+def objectnet_folders(mappings: Path) -> dict[str, str]:
+    """{image folder: ObjectNet's label} of all folders. Raises InputError."""
+    path = mappings / OBJECTNET_FILES[0]
+    with malformed(path, "{folder: label}"):
+        return {str(folder): str(label) for folder, label in read_json(path).items()}
+
+
+def whole_folders(folder: DataFolder) -> dict[Path, Collection[str]]:
+    """{folder of a part of ImageNet: its class folders}, of the parts that are sorted by class."""
+    parts = folder.those("imagenet", ("train", "val"), sorted_images)
+    return dict.fromkeys(parts.values(), wordnet_ids())
 
 
 def sorted_images(path: Path) -> Reason:

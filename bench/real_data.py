@@ -67,6 +67,26 @@ def or_absent(name: str, make: Callable[[], Split]) -> Split:
         return absent(name, str(error))
 
 
+def opened(
+    suite: str, shifts: Mapping[str, Callable[[], Shift]]
+) -> tuple[tuple[Shift, ...], dict[str, str]]:
+    """The shifts of a suite that are there; of the others {shift: why its data is not found}.
+
+    One whose data cannot be opened is there with that as its fault, so that a run on it is refused
+    and one on the others is not.
+    """
+    found, lacking = [], {}
+    for name, make in shifts.items():
+        try:
+            found.append(make())
+        except NotFound as error:
+            lacking[name] = str(error)
+        except InputError as error:
+            nothing = absent(f"{suite}/{name}", str(error))
+            found.append(Shift(name, replace(nothing, fault=str(error))))
+    return tuple(found), lacking
+
+
 def real_suite(
     folder: DataFolder,
     task: Task,
@@ -81,25 +101,16 @@ def real_suite(
 ) -> Suite:
     """The suite of a task, named like it.
 
-    Shifts whose data is not found are lacking; one whose data cannot be opened is there with that
-    as its fault, so that a run on it is refused and one on the others is not. From synthetic copies
-    it has the tiny backbone and `SMOKE` in place of `defaults`, and their watermark.
+    Its shifts are those of `opened`. From synthetic copies it has the tiny backbone and `SMOKE` in
+    place of `defaults`, and their watermark.
     """
-    found, lacking = [], {}
-    for name, make in shifts.items():
-        try:
-            found.append(make())
-        except NotFound as error:
-            lacking[name] = str(error)
-        except InputError as error:
-            nothing = absent(f"{task.name}/{name}", str(error))
-            found.append(Shift(name, replace(nothing, fault=str(error))))
+    found, lacking = opened(task.name, shifts)
     synthetic = folder.synthetic is not None
     return Suite(
         name=task.name,
         task=task,
         test=test,
-        shifts=tuple(found),
+        shifts=found,
         model="tiny" if synthetic else "ViT-B-32",
         pretrained="embedded" if synthetic else "openai",
         defaults=SMOKE if synthetic else dict(defaults),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench import samples
 from bench.dataset import Loaded, Split
-from bench.errors import CellError, InputError, one_line
+from bench.errors import CellError, DataError, InputError, one_line
 from bench.measuring import Measuring
 from bench.method import Choice
 from bench.plan import (
@@ -67,8 +67,8 @@ def execute(study: Study, store: Store, engine: EngineMaker, progress: Progress)
     """Do what the store lacks and return all records of the study.
 
     `engine` is called at most once, and only when a model is needed. An item that fails takes its
-    dependents with it and nothing else. Raises InputError for bad input: what is computed by then
-    stays in the store.
+    dependents with it and nothing else. Raises InputError for bad input, DataError for an image
+    that cannot be read: what is computed by then stays in the store.
     """
     runner = _Runner(study, store, engine, progress)
     known = lookup(store)
@@ -200,7 +200,7 @@ class _Runner:
         ]
 
     def _try(self, items: Sequence[Item], act: Callable[[], None]) -> None:
-        """Do something for `items`; a failure is noted under each, bad input is raised.
+        """Do something for `items`; a failure is noted under each, bad input or data is raised.
 
         Any exception fails these items alone, since methods may be anybody's code; ``--debug``
         logs where it came from.
@@ -209,7 +209,7 @@ class _Runner:
             return
         try:
             act()
-        except InputError:
+        except (InputError, DataError):
             raise
         except MissingOutput:
             for key in {key for item in items for key in item.inputs}:

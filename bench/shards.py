@@ -32,7 +32,7 @@ from PIL import Image
 
 from bench.dataset import Loaded, Split
 from bench.decoding import decoded
-from bench.errors import InputError
+from bench.errors import DataError, InputError
 from bench.index import Files, contents, joined, parted, sha256
 from bench.keys import key_of
 from bench.manifest import single_label
@@ -81,7 +81,7 @@ class ShardImages:
                 file.seek(start)
                 return decoded(io.BytesIO(file.read(size)), where)
         except OSError as error:
-            raise InputError(f"cannot read image {where}: {error.strerror}") from error
+            raise DataError(f"cannot read image {where}: {error.strerror}") from error
 
     def places(self) -> Mapping[str, Sequence[str]]:
         """{real shard: the keys of samples in it}."""

@@ -8,35 +8,33 @@ there is such a list, altered bytes that still decode cannot be told.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-
-from PIL import Image
+from typing import Protocol, runtime_checkable
 
 from bench.cards import Archive, SetCard, cards
 from bench.data_folder import DataFolder, NotFound
-from bench.dataset import Split, Suite
-from bench.errors import DataError, InputError, one_line
+from bench.dataset import Shift, Split
+from bench.errors import DataError, InputError
+from bench.file_checks import pages, read_below, read_files, strangers
 from bench.imagenet_folders import read_devkit
 from bench.integrity import check
 from bench.obtain import DOWNLOADS, IMAGENET, find
 from bench.paths import write_atomic
 from bench.progress import Silent
 from bench.readers import FileImages
+from bench.real_data import opened
 from bench.request import dataset_of, partitions
-from bench.trees import SUFFIXES, forget
+from bench.trees import forget
 
 MANIFESTS = "bench-manifests"
 """The folder of the lists of hashes, in the data folder."""
 TRUTH = "labels of val"
 """What ImageNet's devkit holds, as its card calls it."""
-_WNID = re.compile(r"n\d{8}")
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Finding:
     places : {part of the set: its folder}, those found.
     splits : {split: what is there}, such as ``50,000 images``.
     problems : what is wrong or lacking, file by file where that is known.
-    unchecked : why images could not be counted; empty if they were.
+    unchecked : why images could not be counted, or what was looked for; empty if they were.
     lacking : parts of it that lie nowhere, though a suite would use them.
     notes : what else is to be said.
     """
@@ -73,6 +71,34 @@ class Finding:
         return f"partly there, without {', '.join(self.lacking)}" if self.lacking else "complete"
 
 
+@runtime_checkable
+class _Shifted(Protocol):
+    """A data set whose shifts can be opened without its ID set."""
+
+    def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]: ...
+
+
+@runtime_checkable
+class _Sorted(Protocol):
+    """A data set that knows {folder: the class folders in it} without opening images."""
+
+    def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]: ...
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What could be opened of a suite.
+
+    `ends` are its ID splits, none if they cannot be opened, and `failed` says why. `lacking` is
+    {shift: why it is not found}.
+    """
+
+    ends: tuple[Split, ...]
+    shifts: tuple[Shift, ...]
+    lacking: Mapping[str, str]
+    failed: str = ""
+
+
 @dataclass(frozen=True)
 class Inspector:
     """Looks at the sets in a data folder; each suite is opened once."""
@@ -80,15 +106,21 @@ class Inspector:
     folder: DataFolder
 
     @cached_property
-    def _opened(self) -> dict[str, Suite | InputError]:
+    def _opened(self) -> dict[str, _Opened]:
         return {}
 
-    def _suite(self, name: str) -> Suite | InputError:
+    def _suite(self, name: str) -> _Opened:
         if name not in self._opened:
+            dataset, where = dataset_of(name), (self.folder.root, self.folder.cache)
             try:
-                self._opened[name] = dataset_of(name).suite(self.folder.root, self.folder.cache)
+                suite = dataset.suite(*where)
             except InputError as error:
-                self._opened[name] = error
+                # A shift lies in files of its own, which can be checked without the ID set.
+                own = dataset.shifts(*where) if isinstance(dataset, _Shifted) else {}
+                self._opened[name] = _Opened((), *opened(dataset.name, own), str(error))
+            else:
+                ends = (suite.task.train, suite.task.selection, suite.test)
+                self._opened[name] = _Opened(ends, suite.shifts, suite.lacking)
         return self._opened[name]
 
     def splits(self, card: SetCard, whole: bool = False) -> tuple[list[Split], list[str]]:
@@ -106,18 +138,18 @@ class Inspector:
     def status(self, name: str, whole: bool = False) -> Finding:
         """What is found of a set and how many images its splits have; `whole` as in `splits`."""
         card = cards()[name]
-        places, problems = {}, []
+        places, problems, sought = {}, [], []
         for part in card.layout.folders:
             try:
                 places[part] = self.folder.place(name, part)
-            except NotFound:
-                continue
+            except NotFound as error:
+                sought.append(str(error))
             except InputError as error:
                 problems.append(str(error))
         if not places and card.needs is None:
-            return Finding(name, problems=tuple(problems))
+            return Finding(name, problems=tuple(problems), unchecked="; ".join(sought))
         splits, errors = self.splits(card, whole)
-        problems += [split.fault for split in splits if split.fault]
+        problems += [_placed(split) for split in splits if split.fault]
         # What is said of this set's own folders, or of it by name, is its fault; the rest is not.
         lacking = tuple(part for part in card.layout.folders if part not in places)
         for why in errors:
@@ -128,6 +160,8 @@ class Inspector:
         counts = {split.of[1]: f"{split.size:,} images" for split in splits if split.of}
         unchecked = "" if splits else "; ".join(errors) or "no suite uses it"
         gone = tuple(part for part in lacking if any(part in why for why in errors))
+        if card.needs is not None and splits:
+            gone = tuple(part for part in card.images if part not in counts)
         return Finding(name, places, counts, tuple(dict.fromkeys(problems)), unchecked, gone)
 
     def verify(self, name: str, progress: Callable[[int], None] = lambda count: None) -> Finding:
@@ -141,12 +175,17 @@ class Inspector:
         problems = list(found.problems)
         now: dict[str, str] = {}
         for place in {path.resolve(): path for path in found.places.values()}.values():
-            wrong, hashes = _read(place, progress)
+            wrong, hashes = read_below(place, progress)
             problems += wrong
             now |= {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
         card = cards()[name]
         splits, _ = self.splits(card)
-        problems += [*_strangers(card, splits), *self._packed(card, splits)]
+        if card.needs is not None:
+            for root, files in _images(splits).items():
+                wrong, hashes = read_files(root, sorted(files), progress)
+                problems += wrong
+                now |= {_relative(self.folder, root / file): mark for file, mark in hashes.items()}
+        problems += [*self._strangers(card, found.places), *self._packed(card, splits)]
         path = manifest_path(self.folder, name)
         known = read_manifest(path)
         if known is not None:
@@ -165,6 +204,20 @@ class Inspector:
             notes=(note,) if now and not problems else (),
         )
 
+    def _strangers(self, card: SetCard, places: Mapping[str, Path]) -> Iterator[str]:
+        """Class folders that the set should not have; of one without images, those it is of."""
+        own = [path.resolve() for path in places.values()]
+        known: dict[Path, Collection[str]] = {}
+        for dataset in map(dataset_of, card.suites):
+            if isinstance(dataset, _Sorted):
+                with suppress(InputError):  # of what cannot be read `splits` says it
+                    known |= dataset.class_folders(self.folder.root)
+        for root, names in known.items():
+            above = (root.resolve(), *root.resolve().parents)
+            if card.needs is not None or any(path in above for path in own):
+                with suppress(OSError):  # of what cannot be read `read_below` says it
+                    yield from strangers(root, names)
+
     def _archives(self, card: SetCard) -> Iterator[tuple[Archive, Path]]:
         """Archives of the set that still lie in the data folder."""
         root = self.folder.root or Path()
@@ -175,6 +228,10 @@ class Inspector:
 
     def _packed(self, card: SetCard, splits: Sequence[Split]) -> Iterator[str]:
         """What is wrong with the set's archives, and with what they say of its images."""
+        own = {path for _, path in self._archives(card)}
+        for page in pages((self.folder.root or Path()) / DOWNLOADS / card.name):
+            if page not in own:  # of those `check` says it
+                yield f"{page} is an HTML page: remove it"
         for archive, path in self._archives(card):
             try:
                 check(path, archive, Silent())
@@ -233,56 +290,15 @@ def _relative(folder: DataFolder, path: Path) -> str:
     return path.relative_to(folder.root or Path()).as_posix()
 
 
-def _read(place: Path, progress: Callable[[int], None]) -> tuple[list[str], dict[str, str]]:
-    """What is wrong with the files below a folder, and the hashes of all that can be read."""
-    problems: list[str] = []
-    hashes: dict[str, str] = {}
-    try:
-        files = sorted(_files(place))
-    except OSError as error:
-        return [f"unreadable: {error.filename}: {error.strerror}"], {}
-
-    def one(file: str) -> tuple[str, str]:
-        mark, reason = _file(place / file)
-        progress(1)
-        return mark, reason
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for file, (mark, reason) in zip(files, pool.map(one, files), strict=True):
-            if reason:
-                problems.append(f"unreadable: {place / file}: {reason}")
-            if mark:
-                hashes[file] = mark
-    strangers = [file for file in files if _is_strange(file)]
-    problems += [f"in the folder of another class: {place / file}" for file in strangers]
-    return problems, hashes
-
-
-def _files(root: Path, folder: str = "") -> Iterator[str]:
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _files(root, name)
-            else:
-                yield name
-
-
-def _gather(
-    card: SetCard, suite: Suite | InputError, found: dict[str, Split], errors: list[str]
-) -> None:
+def _gather(card: SetCard, suite: _Opened, found: dict[str, Split], errors: list[str]) -> None:
     """Put what a suite has of a set into `found`, and why it has not more into `errors`.
 
     A split that several partitions have is the one of them with a fault, if there is any.
     """
-    if isinstance(suite, InputError):
-        errors.append(str(suite))
-        return
-    task = suite.task
+    if suite.failed and card.shift_of is None:
+        errors.append(suite.failed)
     shifts = [shift.split for shift in suite.shifts]
-    for split in (task.train, task.selection, suite.test, *shifts):
+    for split in (*suite.ends, *shifts):
         if split.of is not None and split.of[0] == card.name:
             if split.of[1] not in found or split.fault:
                 found[split.of[1]] = split
@@ -298,16 +314,22 @@ def _is_in(card: SetCard, text: str) -> bool:
     return any(f"/{place}" in text for place in places)
 
 
-def _strangers(card: SetCard, splits: Sequence[Split]) -> Iterator[str]:
-    """Class folders beside those of a set whose folders are its classes, all of them."""
+def _placed(split: Split) -> str:
+    """The fault of a split, with the folder of its images where that is known."""
+    images = None if split.absent else split.load().images
+    if not isinstance(images, FileImages) or str(images.root) in split.fault:
+        return split.fault
+    return f"{split.fault}, in {images.root}"
+
+
+def _images(splits: Sequence[Split]) -> dict[Path, set[str]]:
+    """{folder: the files in it that are images of splits}."""
+    found: dict[Path, set[str]] = {}
     for split in splits:
         images = split.load().images
-        if card.classes_total is None and isinstance(images, FileImages):
-            known = {name.partition("/")[0] for name in images.names}
-            if len(known) == card.classes:
-                there = {p.name for p in images.root.iterdir() if p.is_dir() and p.name[0] != "."}
-                for name in sorted(there - known):
-                    yield f"no class of it: {images.root / name}"
+        if isinstance(images, FileImages):
+            found.setdefault(images.root, set()).update(images.names)
+    return found
 
 
 def _mislabelled(splits: Sequence[Split], folders: Mapping[str, str]) -> Iterator[str]:
@@ -328,27 +350,3 @@ def _reason(split: Split) -> str:
     except InputError as error:
         return str(error)
     return ""
-
-
-def _is_strange(file: str) -> bool:
-    """Whether a file is named by another WordNet id than its folder."""
-    folder, _, name = file.rpartition("/")
-    own, of_folder = _WNID.match(name), _WNID.fullmatch(folder.rpartition("/")[2])
-    return own is not None and of_folder is not None and own[0] != of_folder[0]
-
-
-def _file(path: Path) -> tuple[str, str]:
-    """(SHA-256, why it cannot be read or decoded), either empty."""
-    try:
-        with path.open("rb") as file:
-            mark = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return "", error.strerror or "cannot be read"
-    if not path.name.lower().endswith(SUFFIXES):
-        return mark, ""
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except Exception as error:  # a decoder may raise anything on a broken file
-        return mark, one_line(error)
-    return mark, ""

@@ -5,7 +5,7 @@ Read from the sets' own files; CIFAR-10 and STL-10 may also lie in class folders
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -53,14 +53,29 @@ class Cifar10:
             folder,
             Task(self.name, CLASSES, templates, train, train),
             test,
-            {
-                "10.1": lambda: Shift("10.1", _cifar101(folder)),
-                "10.2": lambda: Shift("10.2", _cifar102(folder)),
-                "stl10": lambda: Shift("stl10", _stl10(folder), STL_MAP),
-            },
+            self.shifts(data, cache),
             prompts=f"class names of CIFAR-10; templates: {said}",
             official=OFFICIAL,
         )
+
+    def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]:
+        """What opens each shift; none needs CIFAR-10 itself."""
+        folder = DataFolder(data, cache)
+        return {
+            "10.1": lambda: Shift("10.1", _cifar101(folder)),
+            "10.2": lambda: Shift("10.2", _cifar102(folder)),
+            "stl10": lambda: Shift("stl10", _stl10(folder), STL_MAP),
+        }
+
+    def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
+        """Of CIFAR-10 and STL-10 where they lie in class folders."""
+        folder = DataFolder(data, Path())
+        own = folder.those("cifar-10", FILES)
+        stl = folder.those("stl-10", ("test",))
+        found: dict[Path, Collection[str]] = dict.fromkeys(own.values(), CLASSES)
+        found |= dict.fromkeys(stl.values(), (*STL_CLASSES, *IN_STL))
+        binary = ("cifar-10-batches-py", "stl10_binary")
+        return {path: names for path, names in found.items() if path.name not in binary}
 
 
 def _holds(role: str) -> Any:

@@ -7,7 +7,7 @@ their source; the images are ImageNet's own.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from bench import registry
 from bench.data_folder import DataFolder
 from bench.dataset import Card, Shift, Split, Suite, Task
-from bench.imagenet import sorted_images, wordnet_ids
+from bench.imagenet import sorted_images, whole_folders, wordnet_ids
 from bench.prompts import PLAIN
 from bench.readers import tree_split
 from bench.real_data import or_absent, real_suite, suite_card
@@ -80,3 +80,7 @@ class Entity30:
         task = Task(self.name, names, PLAIN, train, train)
         shifts = {"target": opener.target}
         return real_suite(opener.folder, task, test, shifts, prompts=PROMPTS, official=OFFICIAL)
+
+    def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
+        """Those of ImageNet."""
+        return whole_folders(DataFolder(data, Path()))

@@ -6,7 +6,8 @@ what installed packages or the data themselves hold: `bench.imagenet`, `bench.vi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,9 +22,11 @@ from bench.imagenet import (
     OBJECTNET_FILES,
     imagenet_classes,
     objectnet_classes,
+    objectnet_folders,
     openai_templates,
     sorted_images,
     subset,
+    whole_folders,
 )
 from bench.readers import Classes, tree_split
 from bench.real_data import or_absent, real_suite, suite_card
@@ -73,6 +76,21 @@ class _Opener:
             "vid-robust": self.vid_robust,
             "ytbb": self.ytbb,
         }
+
+    def class_folders(self) -> dict[Path, Collection[str]]:
+        """{folder of a set: the class folders that it should have}, of all sets but the videos."""
+        known: dict[str, Collection[str]] = {
+            "v2": [str(index) for index in range(len(self.classes))],
+            "sketch": self.classes.keys,
+            "a": [self.classes.keys[index] for index in subset("a")],
+            "r": [self.classes.keys[index] for index in subset("r")],
+        }
+        with suppress(InputError):  # the other sets' are known without its mappings
+            known["objectnet"] = objectnet_folders(self.folder.place("objectnet", "mappings"))
+        found = whole_folders(self.folder)
+        for name, folders in known.items():
+            found |= dict.fromkeys(self.folder.those(SHIFTS[name], ("test",)).values(), folders)
+        return found
 
     def of_folders(self, name: str, folders: Iterable[str], labels: LabelMap = IDENTITY) -> Shift:
         """A shift whose `folders` are its classes, in this order."""
@@ -140,3 +158,11 @@ class ImageNet:
         return real_suite(
             opener.folder, task, test, opener.shifts(), prompts=PROMPTS, beside=VIDEOS
         )
+
+    def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]:
+        """What opens each shift; none needs ImageNet's images."""
+        return _Opener(DataFolder(data, cache)).shifts()
+
+    def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
+        """Those of ImageNet and of its shifts; of ObjectNet all, also what ImageNet lacks."""
+        return _Opener(DataFolder(data, Path())).class_folders()

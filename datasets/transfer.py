@@ -6,7 +6,7 @@ Splits, class names and their order are those of the sets' own files, as torchvi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -152,6 +152,12 @@ class DescribableTextures:
         }
         return _suite(folder, name, "dtd", map(_spaced, classes), splits, "of the folders")
 
+    def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
+        """The classes of all lists."""
+        root = _without_cache(data).place("dtd", "all", self._fits())
+        lists = sorted((root / "labels").glob("*[0-9].txt"))
+        return {root / "images": _folders(image for path in lists for image in _lines(path))}
+
 
 @registry.dataset
 class Food101:
@@ -182,6 +188,11 @@ class Food101:
         return _suite(
             folder, "food101", "food-101", map(_spaced, classes), splits, "of the folders"
         )
+
+    def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
+        """The classes of the list of test images."""
+        root = _without_cache(data).place("food-101", "all", _food_list("test"))
+        return {root / "images": _folders(_food_images(root / "meta", "test"))}
 
 
 def _food_list(role: str) -> Any:
@@ -246,6 +257,11 @@ class Sun397:
         }
         names = [_spaced(folder.partition("/")[2]) for folder in folders]
         return _suite(folder, name, "sun397", names, splits, "of ClassName.txt")
+
+    def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
+        """The classes of ClassName.txt, such as ``a/abbey``."""
+        root = _without_cache(data).place("sun397", "all", holding("ClassName.txt"))
+        return {root: [line.lstrip("/") for line in _lines(root / "ClassName.txt")]}
 
 
 @registry.dataset
@@ -319,6 +335,14 @@ class StanfordCars:
             folder, "cars", "stanford-cars", map(_spaced, folders), splits, "of the folders",
             self.defaults,
         )  # fmt: skip
+
+    def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
+        """Of class folders: those of the test images."""
+        parts = [f"{part} by class" for part in ("test", "train", "val")]
+        places = _without_cache(data).those("stanford-cars", parts, class_folders)
+        test = places.get(parts[0])
+        names = [path.name for path in test.iterdir()] if test else []
+        return dict.fromkeys(places.values(), names) if test else {}
 
 
 def _annotated(role: str) -> Any:

@@ -59,11 +59,17 @@ of your own.
 - `verify` reads every file: images are decoded, and bytes compared with the hashes that the first
   faultless verification leaves in `bench-manifests/SET.sha256` (`sha256sum -c` reads them, too, in
   the data folder). Each missing, altered, unreadable or added file has a line, and the exit code is
-  4. Before there are hashes, counts, classes and decoding are checked. An altered image that still
-  decodes is not found then, nor are swapped class folders: but of ImageNet's training images, whose
-  names say their class, and of val where the devkit lies in `bench-downloads/imagenet/`.
+  4, as it is for a set that is there and cannot be checked. A shift is verified without its ID set;
+  of Entity-30, which has no images of its own, those of ImageNet that it uses are.
+- Before there are hashes, counts and decoding are checked, and class folders compared with the
+  lists in the sets' own files: one too many is named, also of ObjectNet's 313. A missing image is
+  named where the set lists its images, else the folder that has too few. An altered image that
+  still decodes is not found then, nor are swapped class folders: but of ImageNet's training images,
+  whose names say their class, and of val where the devkit lies in `bench-downloads/imagenet/`.
+- In `bench-downloads/SET/` an HTML page is found under any name.
 - FMoW's splits without a confirmed count are held to its own table. Of SUN397 and DTD `status`
   looks at partition 1, `verify` at all ten.
+- A run that meets an image that cannot be read ends in exit code 4 and names it.
 - A run on incomplete data is refused. With `--allow-incomplete` it goes on: its records, reports
   and tables say what was lacking, and nothing of it is ranked. A shift that is not there at all is
   left out and said to be; its suite is then partial, and not ranked either. Without training

@@ -56,9 +56,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def assert_refused(result: Result, *words: str) -> None:
-    """Exit code 2 and one line on standard error, besides progress, that holds `words`."""
-    assert result.code == 2, result
+def assert_refused(result: Result, *words: str, code: int = 2) -> None:
+    """An exit code and one line on standard error, besides progress, that holds `words`."""
+    assert result.code == code, result
     assert result.out == ""
     progress = ("to do: ", "load ", "open ")
     line, *others = [x for x in result.err.splitlines() if not x.startswith(progress)]

@@ -34,10 +34,10 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
 
 
-def refused(*arguments: object, words: tuple[str, ...] = ()) -> None:
+def refused(*arguments: object, words: tuple[str, ...] = (), code: int = 2) -> None:
     """The run is refused and leaves no output."""
     result = bench(*arguments, "--out", "out")
-    assert_refused(result, *words)
+    assert_refused(result, *words, code=code)
     assert not Path("out").exists()
 
 
@@ -195,7 +195,8 @@ def test_a_broken_image(workers: int) -> None:
     pets()
     Path("test/dog/2.png").write_bytes(b"no image")
     command = ("run", "--suite", "pets.yaml", "--methods", "zero-shot", "--workers", workers)
-    refused(*command, words=("cannot read image", "test/dog/2.png", "replace or remove"))
+    words = ("cannot read image", "test/dog/2.png", "replace or remove", "bench data verify")
+    refused(*command, words=words, code=4)
 
 
 # Models

@@ -19,8 +19,8 @@ LAYERS = (
      "suite_file", "provenance", "processes", "progress", "streams", "embedded", "synthetic",
      "ends", "imports", "outputs_form", "outputs_file", "stats", "ece_interval", "judged",
      "ranking", "real_data", "imagenet", "videos", "packed", "integrity", "download", "unpack",
-     "imagenet_folders", "obtain", "samples", "decoding", "trees", "shards", "hub_reader",
-     "verdicts"},
+     "imagenet_folders", "obtain", "file_checks", "samples", "decoding", "trees", "shards",
+     "hub_reader", "verdicts"},
     # 2: models and arrays
     {"models", "heads", "weights", "images", "contrastive", "contrastive_trainer", "probe",
      "networks", "fisher", "train", "predict", "knn", "outputs", "engine", "checkpoints", "arrays",

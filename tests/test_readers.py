@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench import index, readers
-from bench.errors import InputError
+from bench.errors import BenchError, DataError, InputError
 from bench.holdout import holdout
 from bench.manifest import single_label
 from bench.readers import Classes, folder_split, list_split, locate
@@ -57,7 +57,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def one_line(error: pytest.ExceptionInfo[InputError], *parts: object) -> None:
+def one_line(error: pytest.ExceptionInfo[BenchError], *parts: object) -> None:
     text = str(error.value)
     assert "\n" not in text
     for part in parts:
@@ -109,7 +109,7 @@ def test_an_unreadable_image_is_named(tree: Path, cache: Path, content: bytes | 
     assert isinstance(content, bytes)
     path.write_bytes(content)
     images = folder_split("t", tree, PETS, cache).load().images
-    with pytest.raises(InputError) as error:
+    with pytest.raises(DataError) as error:
         images[1]
     one_line(error, path)
 
@@ -117,7 +117,7 @@ def test_an_unreadable_image_is_named(tree: Path, cache: Path, content: bytes | 
 def test_a_vanished_image_is_named(tree: Path, cache: Path) -> None:
     images = folder_split("t", tree, PETS, cache).load().images
     (tree / "cat/z.jpg").unlink()
-    with pytest.raises(InputError) as error:
+    with pytest.raises(DataError) as error:
         images[1]
     one_line(error, tree / "cat/z.jpg")
 

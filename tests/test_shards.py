@@ -18,7 +18,7 @@ from PIL import Image
 
 from bench import shards
 from bench.dataset import Placed, Split
-from bench.errors import InputError
+from bench.errors import BenchError, DataError, InputError
 from bench.readers import Classes
 from bench.shards import shards_split
 
@@ -69,8 +69,10 @@ def reds(split: Split) -> list[int]:
     return [images[i].convert("RGB").getpixel((0, 0))[0] for i in range(len(images))]  # type: ignore[index]
 
 
-def refused(call: Callable[[], object], *parts: object) -> None:
-    with pytest.raises(InputError) as error:
+def refused(
+    call: Callable[[], object], *parts: object, kind: type[BenchError] = InputError
+) -> None:
+    with pytest.raises(kind) as error:
         call()
     text = str(error.value)
     assert "\n" not in text
@@ -186,9 +188,9 @@ def test_other_processes_read_the_same(pair: list[Path], cache: Path) -> None:
 def test_a_broken_image_is_named(tmp_path: Path, cache: Path) -> None:
     path = pack(tmp_path / "a.tar", ("7.png", b"no image"), ("7.cls", b"0"))
     images = shards_split("t", [path], PETS, cache).load().images
-    refused(lambda: images[0], "cannot read image 7 of", path)
+    refused(lambda: images[0], "cannot read image 7 of", path, kind=DataError)
     path.unlink()
-    refused(lambda: images[0], "cannot read image 7 of", path, "No such file")
+    refused(lambda: images[0], "cannot read image 7 of", path, "No such file", kind=DataError)
 
 
 def link(name: str, kind: bytes) -> tarfile.TarInfo:
