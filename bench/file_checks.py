@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -91,9 +92,15 @@ def _outside(
 
 
 def pages(folder: Path) -> Iterator[Path]:
-    """The files below a folder that are HTML pages, whatever their names."""
-    for name in sorted(files_below(folder)) if folder.is_dir() else ():
-        with (folder / name).open("rb") as file:
+    """The files below a folder that are HTML pages, whatever their names.
+
+    Those that cannot be read are none: a set whose file it is says so.
+    """
+    names: list[str] = []
+    with suppress(OSError):
+        names = sorted(files_below(folder))
+    for name in names:
+        with suppress(OSError), (folder / name).open("rb") as file:
             if kind_of(file.read(HEAD)) == HTML:
                 yield folder / name
 

@@ -66,7 +66,9 @@ def finished(folder: Path) -> Finished:
     if not path.is_file():
         raise InputError(f"{folder}: expected the folder of a run, or of reports of runs")
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        names: list[str] = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        if not isinstance(names, list) or not names:
+            raise TypeError("no list of folders")
         runs = tuple(Path(os.path.normpath(folder / name)) for name in names)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not name the runs of a report: make it again") from error

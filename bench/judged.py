@@ -25,7 +25,7 @@ ALIKE = "location"
 """The group whose samples are drawn together, where a set has it: pictures of one camera."""
 
 Draws = NDArray[np.float32]
-"""[U, B]: how often each of B resamples holds each unit; see `resamples`."""
+"""[U, 1 + B]: how often the set itself, then each of B resamples, holds each unit."""
 
 
 def hits(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
@@ -56,12 +56,13 @@ def unit_of(on: EvaluationSet) -> NDArray[np.int64]:
 
 
 def resamples(on: EvaluationSet) -> Draws:
-    """How often each of B resamples holds each unit; the same for a set every time."""
+    """How often each resample holds each unit; the same for a set every time."""
     units = int(unit_of(on).max()) + 1
     rng = np.random.Generator(np.random.PCG64(int(key_of("resamples", on.digest)[:12], 16)))
-    draws = int(np.clip(MOST // units, LEAST, DRAWS))
-    drawn = (np.bincount(rng.integers(units, size=units), minlength=units) for _ in range(draws))
-    return np.stack([counts.astype(np.float32) for counts in drawn], axis=1)
+    found = np.ones((units, 1 + int(np.clip(MOST // units, LEAST, DRAWS))), dtype=np.float32)
+    for of_draw in found.T[1:]:
+        of_draw[:] = np.bincount(rng.integers(units, size=units), minlength=units)
+    return found
 
 
 def drawn(outputs: SampleOutputs, draws: Draws) -> NDArray[np.float64] | None:
@@ -70,14 +71,13 @@ def drawn(outputs: SampleOutputs, draws: Draws) -> NDArray[np.float64] | None:
     None for metrics that have no resampled values.
     """
     metric, on = OWN.get(outputs.record.judged_by), outputs.on
-    every = np.concatenate([np.ones((len(draws), 1), dtype=np.float32), draws], axis=1)
     if metric is not None and metric.function is macro_f1:
-        return _macro_f1(every, unit_of(on), on.labels[:, 0], outputs.predicted)
+        return _macro_f1(draws, unit_of(on), on.labels[:, 0], outputs.predicted)
     if metric is not None and metric.function is worst_group:
         group, skip = metric.params["group"], metric.params["skip"]
         skipped = [code for code, name in enumerate(on.names.get(group, ())) if name in skip]
         kept = np.flatnonzero(~np.isin(on.groups[group], skipped))
-        return _worst(every, unit_of(on)[kept], on.groups[group][kept], outputs.right[kept])
+        return _worst(draws, unit_of(on)[kept], on.groups[group][kept], outputs.right[kept])
     return None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench import samples
 from bench.addresses import weights_key
@@ -41,7 +42,9 @@ class Measuring:
     arrays: ArrayCache = field(default_factory=ArrayCache)
 
     def _labelled(self, split: Split) -> LabelledStoredOutputs:
-        labels = lambda: self.opened(split).manifest.first  # noqa: E731
+        def labels() -> NDArray[np.int64]:
+            return self.opened(split).manifest.first
+
         return LabelledStoredOutputs(
             self.store, self.arrays, split, self.study.precision, read_labels=labels
         )

@@ -318,7 +318,7 @@ def _samples(folder: Path, again: Path, records: Sequence[Record]) -> Iterator[D
             "labels": (old.on.labels, new.on.labels),
             **{f"group {g}": (old.on.groups.get(g), codes) for g, codes in new.on.groups.items()},
         }
-        odd = [name for name, arrays in parts.items() if not np.array_equal(*arrays)]  # type: ignore[arg-type]
+        odd = [n for n, (a, b) in parts.items() if a is None or not np.array_equal(a, b)]
         # A confidence is stored in steps, the next of which rounding can reach.
         if not odd and np.abs(old.confidence - new.confidence).max() > 1.5 / samples.STEPS:
             odd.append("confidence")

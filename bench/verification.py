@@ -162,6 +162,10 @@ class Inspector:
         gone = tuple(part for part in lacking if any(part in why for why in errors))
         if card.needs is not None and splits:
             gone = tuple(part for part in card.images if part not in counts)
+            for part in gone:  # such as target_val, of the other set's val
+                with suppress(NotFound):
+                    root = self.folder.place(card.needs, part.rpartition("_")[2])
+                    problems.append(f"{card.title}, {part}: no image of its classes in {root}")
         return Finding(name, places, counts, tuple(dict.fromkeys(problems)), unchecked, gone)
 
     def verify(self, name: str, progress: Callable[[int], None] = lambda count: None) -> Finding:

@@ -236,7 +236,7 @@ def judged_coverage(judge: str, n: int, repeats: int, seed: int) -> float:
     rng = np.random.default_rng(seed)
     make = {"macro-f1": _classified, "worst-region": _in_regions}[judge]
     whole = make(rng, 1_000_000, judge)
-    found = judged.drawn(whole, np.ones((len(whole.right), 0), dtype=np.float32))
+    found = judged.drawn(whole, np.ones((len(whole.right), 1), dtype=np.float32))
     assert found is not None
     held = 0
     for again in range(repeats):

@@ -95,7 +95,7 @@ def test_what_reports_are_made_of_is_said_if_it_is_not_there(
     assert not (own.out / "baselines.csv").exists()
     lone = tmp_path / "lone"
     lone.mkdir()
-    for text in ("{", "[]", '{"runs": 3}', '{"runs": [3]}'):
+    for text in ("{", "[]", '{"runs": 3}', '{"runs": [3]}', '{"runs": []}', '{"runs": "ab"}'):
         (lone / "sources.json").write_text(text)
         assert_refused(bench("check", lone), "does not name the runs")
 

@@ -43,10 +43,11 @@ def test_resampled_values_are_the_metrics_of_resamples(seed: int, judge: str) ->
     rng = np.random.default_rng(seed)
     manifest, log_probs = drawn_set(seed, region=rng.integers(3, size=60))
     rows = rng.integers(60, size=(5, 60))
-    counts = np.array([np.bincount(r, minlength=60) for r in rows], dtype=np.float32).T
+    every = (np.arange(60), *rows)
+    counts = np.array([np.bincount(r, minlength=60) for r in every], dtype=np.float32).T
     found = judged.drawn(outputs(judge, manifest, log_probs), counts)
     assert found is not None
-    expected = [OWN[judge](log_probs[r], manifest.take(r)) for r in (np.arange(60), *rows)]
+    expected = [OWN[judge](log_probs[r], manifest.take(r)) for r in every]
     assert found == pytest.approx(expected)
 
 
@@ -72,7 +73,7 @@ def test_resamples_are_those_of_the_set() -> None:
     manifest, log_probs = drawn_set(1)
     one = outputs("macro-f1", manifest, log_probs).on
     draws = judged.resamples(one)
-    assert draws.shape == (60, judged.DRAWS)
+    assert draws.shape == (60, 1 + judged.DRAWS) and (draws[:, 0] == 1).all()
     assert (draws.sum(axis=0) == 60).all() and draws.std() > 0.9
     assert (judged.resamples(one) == draws).all()
     other = EvaluationSet("others", "labels", one.labels, {}, {})
@@ -85,11 +86,11 @@ def test_pictures_of_one_camera_are_drawn_together(monkeypatch: pytest.MonkeyPat
     one = outputs("macro-f1", manifest, log_probs)
     assert (judged.unit_of(one.on) == np.repeat([2, 0, 1], [10, 20, 30])).all()
     draws = judged.resamples(one.on)
-    assert draws.shape == (3, judged.DRAWS) and (draws.sum(axis=0) == 3).all()
+    assert draws.shape == (3, 1 + judged.DRAWS) and (draws.sum(axis=0) == 3).all()
     rows = [np.flatnonzero(np.isin(places, [5])).repeat(2), np.flatnonzero(places == 3)]
     chosen = np.array([[0, 1], [2, 0], [0, 0]], dtype=np.float32)  # cameras 3, 5 and 9
     found = judged.drawn(one, chosen)
     expected = [OWN["macro-f1"](log_probs[r], manifest.take(r)) for r in rows]
-    assert found is not None and found[1:] == pytest.approx(expected)
+    assert found is not None and found == pytest.approx(expected)
     monkeypatch.setattr(judged, "MOST", 3 * 50)
-    assert judged.resamples(one.on).shape == (3, judged.LEAST)
+    assert judged.resamples(one.on).shape == (3, 1 + judged.LEAST)

@@ -12,6 +12,8 @@ from PIL import Image
 
 from bench.cards import cards
 from bench.data_folder import SYNTHETIC, DataFolder
+from bench.datasets.entity30 import superclasses
+from bench.imagenet import wordnet_ids
 from bench.verification import MANIFESTS, Inspector
 
 ARRAYS = {
@@ -162,6 +164,23 @@ def test_a_web_page_of_any_name_among_downloads(alone: Callable[[str], Path]) ->
     page.parent.mkdir(parents=True)
     page.write_text("<!doctype html><html><body>Sign in</body></html>")
     refused(root, "imagenet-v2", f"{page} is an HTML page")
+
+
+def test_a_link_to_nowhere_among_downloads_is_no_page(alone: Callable[[str], Path]) -> None:
+    root = alone("imagenet-v2")
+    link = root / "bench-downloads" / "imagenet-v2" / "v2.tar.gz.part"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(root / "nowhere")
+    assert bench("data", "verify", "imagenet-v2", "--data", root).code == 0
+
+
+def test_entity_30_without_any_of_its_target_classes(alone: Callable[[str], Path]) -> None:
+    """ImageNet's val is there, so it is not that a part was left out."""
+    root, ids = alone("entity-30"), wordnet_ids()
+    for one in superclasses():
+        for index in one["target"]:
+            shutil.rmtree(root / "imagenet" / "val" / ids[index])
+    refused(root, "entity-30", f"target_val: no image of its classes in {root / 'imagenet'}")
 
 
 @pytest.mark.parametrize("command", ["verify", "status"])
