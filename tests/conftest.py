@@ -1,4 +1,4 @@
-"""Shared by the tests: one finished micro run."""
+"""Shared by the tests: one finished micro run, a run of chance, and copies of the data sets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browser import run_of_chance
 from commands import SMALL, Finished, bench
 from filelock import FileLock
 
 from bench.data_folder import SYNTHETIC
+from bench.records import Record
+from bench.samples import SampleOutputs
 from bench.synthetic import cifar, make, transfer
 
 # As `bench.cli.main` does before torch is imported: no spinning beside other processes.
@@ -90,3 +93,9 @@ def linked(synthetic: Path, tmp_path: Path) -> Path:
     for entry in synthetic.iterdir():
         (root / entry.name).symlink_to(entry)
     return root
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[list[Record], list[SampleOutputs]]:
+    """A run of chance with its samples, for pages; not to be changed."""
+    return run_of_chance()
