@@ -12,6 +12,7 @@ import pytest
 from browser import run_of_chance
 from commands import SMALL, Finished, bench
 from filelock import FileLock
+from suite_files import NAMES, folders
 
 from bench.data_folder import SYNTHETIC
 from bench.records import Record
@@ -99,3 +100,12 @@ def linked(synthetic: Path, tmp_path: Path) -> Path:
 def made() -> tuple[list[Record], list[SampleOutputs]]:
     """A run of chance with its samples, for pages; not to be changed."""
     return run_of_chance()
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """A data folder with the class folders train and test."""
+    root = tmp_path / "data"
+    for role in ("train", "test"):
+        folders(root / role, NAMES)
+    return root
