@@ -18,6 +18,7 @@ from bench.data_folder import SYNTHETIC
 from bench.records import Record
 from bench.samples import SampleOutputs
 from bench.synthetic import cifar, make, transfer
+from bench.synthetic import wilds as wilds_copies
 
 # As `bench.cli.main` does before torch is imported: no spinning beside other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -109,3 +110,21 @@ def pets(tmp_path: Path) -> Path:
     for role in ("train", "test"):
         folders(root / role, NAMES)
     return root
+
+
+@pytest.fixture(scope="session")
+def wilds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the synthetic copies of both WILDS sets, not to be changed."""
+    root = tmp_path_factory.mktemp("wilds")
+    (root / SYNTHETIC).write_text(json.dumps(wilds_copies.make(root)))
+    return root
+
+
+@pytest.fixture
+def own_wilds(wilds: Path, tmp_path: Path) -> Path:
+    """`wilds` with files that may be changed, but for the images, which are linked."""
+    shutil.copytree(wilds, tmp_path / "data", ignore=shutil.ignore_patterns("*.png", "*.jpg"))
+    for images in ("fmow_v1.1/images", "iwildcam_v2.0/train"):
+        (tmp_path / "data" / images).rmdir()
+        (tmp_path / "data" / images).symlink_to(wilds / images)
+    return tmp_path / "data"
