@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from bench.records import Record
+from bench import report
+from bench.records import Missing, Record
 from bench.samples import EvaluationSet, SampleOutputs
+from bench.stats import Outcomes
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 REQUIRED = "BENCH_NEEDS_BROWSER"
@@ -130,4 +133,61 @@ def with_the_rest(records: Sequence[Record]) -> list[Record]:
         for candidate in range(32) if record.base else ():
             update = {"kind": "curve", "choice": {"alpha": candidate / 32}}
             found.append(record.model_copy(update=bare | update))
+    return found
+
+
+def written(
+    tmp_path: Path,
+    made: tuple[list[Record], list[SampleOutputs]],
+    missing: tuple[Missing, ...] = (),
+    **more: Any,
+) -> Path:
+    records, samples = made
+    report.write(tmp_path, records, missing, formats=("html",), samples=samples, **more)
+    return tmp_path / "report.html"
+
+
+def column(page: Any, table: str, index: int) -> list[str]:
+    """The texts of a column, row by row as shown, without small print."""
+    rows = page.locator(f'table[data-table="{table}"] tbody tr:not(.head):visible')
+    return [
+        re.sub(r"\s*±.*|\s*\[.*", "", text)
+        for text in rows.locator(f":scope > :nth-child({index + 1})").all_inner_texts()
+    ]
+
+
+def outcomes(samples: list[SampleOutputs], name: str, base: str | None, shift: str) -> Outcomes:
+    found = [s for s in samples if (s.record.method, s.record.base) == (name, base)]
+    right = np.array([s.right for s in found if s.record.shift == shift])
+    return Outcomes(f"ids of {shift}", right)
+
+
+def assert_close(text: str, bounds: tuple[Any, Any]) -> None:
+    """Printed bounds are those, to 0.01 points beside rounding."""
+    shown = [float(part) / 100 for part in text.split(" to ")]
+    assert shown == pytest.approx([float(b) for b in bounds], abs=0.0005 + 0.0001)
+
+
+def cell(page: Any, table: str, row: str, index: int) -> Any:
+    """The button of a cell, `index` being 0 for the first after the row's name."""
+    return page.locator(f'table[data-table="{table}"] tr[data-row="{row}"] td button').nth(index)
+
+
+def lines(table: Any) -> list[list[str]]:
+    return [line.split("\t") for line in table.locator("tbody").inner_text().splitlines()]
+
+
+def values_of(page: Any, figure: str) -> list[dict[str, Any]]:
+    """What the points of a figure that is drawn are of."""
+    page.wait_for_function("benchReport.drawings.every((d) => d.drawn)")
+    found: list[dict[str, Any]] = page.evaluate(
+        """(name) => {
+          const drawing = benchReport.drawings.find((d) => d.figure.dataset.figure === name);
+          const of = (group) => (group.items ?? []).flatMap((item) => item.items ? of(item)
+            : group.marktype === "symbol" && group.role === "mark" ? [{ ...item.datum,
+              faded: item.opacity < 0.5, grey: item.fill }] : []);
+          return drawing.view.then((view) => of(view.scenegraph().root));
+        }""",
+        figure,
+    )
     return found

@@ -1,4 +1,4 @@
-"""Shared by the tests: one finished micro run."""
+"""Shared by the tests: one finished micro run, a run of chance, and copies of the data sets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from browser import run_of_chance
 from commands import SMALL, Finished, bench
 from filelock import FileLock
+from suite_files import NAMES, folders
 
 from bench.data_folder import SYNTHETIC
+from bench.records import Record
+from bench.samples import SampleOutputs
 from bench.synthetic import cifar, make, transfer
+from bench.synthetic import wilds as wilds_copies
 
 # As `bench.cli.main` does before torch is imported: no spinning beside other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -90,3 +95,36 @@ def linked(synthetic: Path, tmp_path: Path) -> Path:
     for entry in synthetic.iterdir():
         (root / entry.name).symlink_to(entry)
     return root
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[list[Record], list[SampleOutputs]]:
+    """A run of chance with its samples, for pages; not to be changed."""
+    return run_of_chance()
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """A data folder with the class folders train and test."""
+    root = tmp_path / "data"
+    for role in ("train", "test"):
+        folders(root / role, NAMES)
+    return root
+
+
+@pytest.fixture(scope="session")
+def wilds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the synthetic copies of both WILDS sets, not to be changed."""
+    root = tmp_path_factory.mktemp("wilds")
+    (root / SYNTHETIC).write_text(json.dumps(wilds_copies.make(root)))
+    return root
+
+
+@pytest.fixture
+def own_wilds(wilds: Path, tmp_path: Path) -> Path:
+    """`wilds` with files that may be changed, but for the images, which are linked."""
+    shutil.copytree(wilds, tmp_path / "data", ignore=shutil.ignore_patterns("*.png", "*.jpg"))
+    for images in ("fmow_v1.1/images", "iwildcam_v2.0/train"):
+        (tmp_path / "data" / images).rmdir()
+        (tmp_path / "data" / images).symlink_to(wilds / images)
+    return tmp_path / "data"

@@ -1,4 +1,4 @@
-"""Suite files: what they mean, the documented examples, and every way to get one wrong."""
+"""Suite files: what they mean, and the documented examples."""
 
 from __future__ import annotations
 
@@ -15,73 +15,20 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from sources import as_arrays, as_rows, as_shards, labelled
+from suite_files import BASE, NAMES, draw, folders, load, refused, write
 
-from bench import catalogue, suite_file
-from bench.dataset import Suite
-from bench.errors import InputError
+from bench import suite_file
 from bench.metrics import OWN
 
 ROOT = Path(__file__).parents[1]
-NAMES = ["cat", "dog", "fox"]
-BASE: dict[str, Any] = {
-    "name": "pets",
-    "classes": NAMES,
-    "templates": ["a photo of a {}."],
-    "train": {"folder": "train"},
-    "test": {"folder": "test"},
-}
-
-
-def draw(path: Path, colour: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), (colour % 256, colour // 256, 0)).save(path)
-
-
-def folders(root: Path, classes: list[str], count: int = 5) -> None:
-    for position, name in enumerate(classes):
-        for number in range(count):
-            draw(root / name / f"{root.name}{number}.png", 10 * position + number)
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    root = tmp_path / "data"
-    for role in ("train", "test"):
-        folders(root / role, NAMES)
-    return root
-
-
-def write(place: Path, form: Mapping[str, Any] | str, name: str = "my.yaml") -> Path:
-    path = place / name
-    text = form if isinstance(form, str) else yaml.safe_dump(dict(form), sort_keys=False)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def load(data: Path, **changes: Any) -> Suite:
-    """The suite of BASE with `changes`, its file beside the data; a change to None removes."""
-    form = {key: value for key, value in (BASE | changes).items() if value is not None}
-    suite = suite_file.load(write(data, form), None, data.parent / "cache")
-    return suite.under(selects="selection", share=0.1, border=0)
-
-
-def refused(data: Path, *parts: object, **changes: Any) -> None:
-    with pytest.raises(InputError) as error:
-        load(data, **changes)
-    text = str(error.value)
-    assert "\n" not in text
-    assert text.startswith(str(data / "my.yaml"))
-    for part in parts:
-        assert str(part) in text
 
 
 # What a file means
 
 
-def test_the_smallest_file(data: Path) -> None:
-    suite = load(data)
+def test_the_smallest_file(pets: Path) -> None:
+    suite = load(pets)
     assert (suite.name, suite.model, suite.pretrained) == ("pets", "ViT-B-32", "openai")
     assert suite.task.classnames == ("cat", "dog", "fox")
     assert suite.task.templates == ("a photo of a {}.",)
@@ -94,8 +41,8 @@ def test_the_smallest_file(data: Path) -> None:
     assert suite.shifts == ()
 
 
-def test_train_and_selection_share_no_image_and_have_all_classes(data: Path) -> None:
-    task = load(data, selection={"holdout": 0.4, "seed": 3}).task
+def test_train_and_selection_share_no_image_and_have_all_classes(pets: Path) -> None:
+    task = load(pets, selection={"holdout": 0.4, "seed": 3}).task
     train, selection = task.train.load(), task.selection.load()
     assert not set(train.manifest.ids) & set(selection.manifest.ids)
     assert np.bincount(selection.manifest.first).tolist() == [2, 2, 2]
@@ -103,17 +50,17 @@ def test_train_and_selection_share_no_image_and_have_all_classes(data: Path) -> 
     assert selection.images[0].getpixel((0, 0))[0] == int(expected)  # type: ignore[index]
 
 
-def test_fingerprints_follow_the_holdout_and_only_it(data: Path) -> None:
-    one, two, other = load(data), load(data), load(data, selection={"holdout": 0.1, "seed": 1})
+def test_fingerprints_follow_the_holdout_and_only_it(pets: Path) -> None:
+    one, two, other = load(pets), load(pets), load(pets, selection={"holdout": 0.1, "seed": 1})
     assert one.task.train.fingerprint == two.task.train.fingerprint
     assert one.task.selection.fingerprint != other.task.selection.fingerprint
     assert one.test.fingerprint == other.test.fingerprint
     assert one.task.train.fingerprint != one.task.selection.fingerprint
 
 
-def test_a_selection_of_its_own_leaves_the_training_data_whole(data: Path) -> None:
-    folders(data / "val", NAMES, 2)
-    task = load(data, selection={"folder": "val"}).task
+def test_a_selection_of_its_own_leaves_the_training_data_whole(pets: Path) -> None:
+    folders(pets / "val", NAMES, 2)
+    task = load(pets, selection={"folder": "val"}).task
     assert (task.train.size, task.selection.size) == (15, 6)
 
 
@@ -133,14 +80,14 @@ def framed(data: Path, text: str = FRAMES) -> dict[str, str]:
     return {"list": "frames.csv"}
 
 
-def test_metrics_of_the_suite_and_of_its_shifts(data: Path) -> None:
-    listed = framed(data) | {"groups": ["region", "anchor", "offset"]}
+def test_metrics_of_the_suite_and_of_its_shifts(pets: Path) -> None:
+    listed = framed(pets) | {"groups": ["region", "anchor", "offset"]}
     suite = load(
-        data,
+        pets,
         metrics=["macro-f1"],
         shifts={
             "frames": listed | {"metrics": ["pm-0", "pm-10"]},
-            "places": framed(data) | {"groups": ["region"], "metrics": ["worst-region"]},
+            "places": framed(pets) | {"groups": ["region"], "metrics": ["worst-region"]},
             "fog": {"corrupt": "fog"},
             "plain": {"corrupt": "fog", "metrics": ["top1"]},
         },
@@ -156,9 +103,9 @@ def test_metrics_of_the_suite_and_of_its_shifts(data: Path) -> None:
     assert manifest.group("region").tolist() == [0, 2, 1]
 
 
-def test_groups_are_part_of_a_fingerprint_and_their_absence_is_not(data: Path) -> None:
+def test_groups_are_part_of_a_fingerprint_and_their_absence_is_not(pets: Path) -> None:
     def mark(text: str = FRAMES, **more: Any) -> str:
-        return load(data, shifts={"s": framed(data, text) | more}).shifts[0].split.fingerprint
+        return load(pets, shifts={"s": framed(pets, text) | more}).shifts[0].split.fingerprint
 
     plain, regions = mark(), mark(groups=["region"])
     assert plain == mark(FRAMES.replace("Asia", "Africa")) != regions
@@ -167,27 +114,27 @@ def test_groups_are_part_of_a_fingerprint_and_their_absence_is_not(data: Path) -
     assert mark(FRAMES.replace("Asia", "Europe"), groups=["region"]) != regions
 
 
-def test_metrics_that_cannot_be_taken_are_refused_before_a_run(data: Path) -> None:
-    frames = framed(data)
-    refused(data, "metrics", "'f1'", "macro-f1", metrics=["f1"])
-    refused(data, "metrics: unknown group of samples 'region'", metrics=["worst-region"])
+def test_metrics_that_cannot_be_taken_are_refused_before_a_run(pets: Path) -> None:
+    frames = framed(pets)
+    refused(pets, "metrics", "'f1'", "macro-f1", metrics=["f1"])
+    refused(pets, "metrics: unknown group of samples 'region'", metrics=["worst-region"])
     for more, words in (
         ({"metrics": ["worst-region"]}, "unknown group of samples 'region'"),
         ({"metrics": ["macro-f1"]}, "several labels"),
         ({"metrics": ["pm-0"], "groups": ["anchor"]}, "unknown group of samples 'offset'"),
         ({"groups": ["regoin"]}, "did you mean 'region'"),
     ):
-        refused(data, "shifts.s", words, shifts={"s": frames | more})
-    refused(data, "'groups' does not go with 'folder'", test={"folder": "test", "groups": ["a"]})
+        refused(pets, "shifts.s", words, shifts={"s": frames | more})
+    refused(pets, "'groups' does not go with 'folder'", test={"folder": "test", "groups": ["a"]})
 
 
-def test_shifts(data: Path) -> None:
-    folders(data / "sketch", ["fox", "cat"])
-    draw(data / "a.png")
-    draw(data / "b.png", 9)
-    (data / "o.csv").write_text("path,label\na.png,pet\nb.png,1\n")
+def test_shifts(pets: Path) -> None:
+    folders(pets / "sketch", ["fox", "cat"])
+    draw(pets / "a.png")
+    draw(pets / "b.png", 9)
+    (pets / "o.csv").write_text("path,label\na.png,pet\nb.png,1\n")
     suite = load(
-        data,
+        pets,
         shifts={
             "sketch": {"folder": "sketch", "classes": ["fox", "cat"]},
             "kinds": {"list": "o.csv", "classes": {"pet": ["cat", "dog"], "wild": "fox"}},
@@ -206,29 +153,29 @@ def test_shifts(data: Path) -> None:
     assert [s.split.name for s in suite.shifts] == ["pets/sketch", "pets/kinds", "pets/fog"]
 
 
-def test_folder_names_are_keys_and_prompts_are_read(data: Path) -> None:
+def test_folder_names_are_keys_and_prompts_are_read(pets: Path) -> None:
     classes = {"cat": "tabby cat", "dog": "beagle", "fox": "red fox"}
     shifts = {"noise": {"corrupt": "fog"}}
-    suite = load(data, classes=classes, shifts=shifts, defaults={"e2e-ft": {"lr": 0.01}})
+    suite = load(pets, classes=classes, shifts=shifts, defaults={"e2e-ft": {"lr": 0.01}})
     assert suite.task.classnames == ("tabby cat", "beagle", "red fox")
     assert suite.defaults == {"e2e-ft": {"lr": 0.01}}
 
 
-def test_classes_of_a_file_and_one_template(data: Path) -> None:
-    (data / "names.txt").write_text("cat\n dog \n\nfox\n")
-    suite = load(data, classes={"file": "names.txt"}, templates="a {}")
+def test_classes_of_a_file_and_one_template(pets: Path) -> None:
+    (pets / "names.txt").write_text("cat\n dog \n\nfox\n")
+    suite = load(pets, classes={"file": "names.txt"}, templates="a {}")
     assert suite.task.classnames == ("cat", "dog", "fox")
     assert suite.task.templates == ("a {}",)
     assert suite.prompts == ""
 
 
-def test_templates_of_a_file(data: Path) -> None:
-    (data / "prompts.txt").write_text("a {}\n{a} in the wild\n")
-    suite = load(data, templates={"file": "prompts.txt"})
+def test_templates_of_a_file(pets: Path) -> None:
+    (pets / "prompts.txt").write_text("a {}\n{a} in the wild\n")
+    suite = load(pets, templates={"file": "prompts.txt"})
     assert suite.task.templates == ("a {}", "{a} in the wild")
     assert suite.prompts == "2 templates of prompts.txt"
-    (data / "prompts.json").write_text('{"pets": ["the {}"], "cars": ["my {}"]}')
-    assert load(data, templates={"file": "prompts.json"}).task.templates == ("the {}",)
+    (pets / "prompts.json").write_text('{"pets": ["the {}"], "cars": ["my {}"]}')
+    assert load(pets, templates={"file": "prompts.json"}).task.templates == ("the {}",)
 
 
 def test_class_names_may_be_numbers(tmp_path: Path) -> None:
@@ -237,15 +184,15 @@ def test_class_names_may_be_numbers(tmp_path: Path) -> None:
     assert load(tmp_path, classes=[1, 0]).task.classnames == ("1", "0")
 
 
-def test_data_come_from_the_option_and_then_from_beside_the_file(data: Path) -> None:
-    elsewhere = data.parent / "elsewhere"
+def test_data_come_from_the_option_and_then_from_beside_the_file(pets: Path) -> None:
+    elsewhere = pets.parent / "elsewhere"
     folders(elsewhere / "test", NAMES, 2)
-    suite = suite_file.load(write(data, BASE), elsewhere, data.parent / "cache")
+    suite = suite_file.load(write(pets, BASE), elsewhere, pets.parent / "cache")
     assert (suite.test.size, suite.task.train.size) == (6, 15)
 
 
-def test_the_card(data: Path) -> None:
-    path = write(data, BASE | {"shifts": {"a": {"corrupt": "fog"}, "b": {"folder": "x"}}})
+def test_the_card(pets: Path) -> None:
+    path = write(pets, BASE | {"shifts": {"a": {"corrupt": "fog"}, "b": {"folder": "x"}}})
     card = suite_file.card(path)
     assert (card.title, card.licence) == ("pets", "not stated")
     assert card.shifts == {
@@ -386,170 +333,3 @@ def test_real_cifar10_images(tmp_path: Path) -> None:
         image = shift.split.load().images[7]
         assert image.size == (32, 32)
         assert image.tobytes() != clean.tobytes()
-
-
-# Every way to get one wrong
-
-
-@pytest.mark.parametrize(
-    ("changes", "parts"),
-    [
-        ({"tests": {}}, ["unknown key 'tests'", "did you mean 'test'"]),
-        ({"name": None}, ["name", "required"]),
-        ({"train": None}, ["train", "required"]),
-        ({"name": "../pets"}, ["name", "'../pets'", "letters, digits"]),
-        ({"name": "all"}, ["'all' is reserved"]),
-        ({"train": "train"}, ["train", "expected a mapping", "folder", "'train'"]),
-        ({"train": {"foldr": "train"}}, ["train", "'foldr'", "did you mean 'folder'"]),
-        ({"train": {}}, ["train", "just one of folder, list", "got none"]),
-        ({"train": {"folder": "a", "list": "b"}}, ["train", "got folder and list"]),
-        ({"train": {"folder": 3}}, ["train.folder", "string", "got 3"]),
-        ({"train": {"folder": "trian"}}, ["train", "data/trian", "--data", "BENCH_DATA"]),
-        ({"train": {"list": "none.csv"}}, ["train", "none.csv not found"]),
-        ({"selection": {"holdout": 1.0}}, ["selection.holdout", "less than 1", "got 1.0"]),
-        ({"selection": {"holdout": "x"}}, ["selection.holdout", "number", "'x'"]),
-        ({"selection": {"folder": "v", "seed": 1}}, ["selection", "'seed' does not go with"]),
-        (
-            {"selection": {"folder": "train"}, "test": {"folder": "train"}},
-            ["selection: the same images"],
-        ),
-        ({"test": {"folder": "train"}}, ["test: the same images as train"]),
-        ({"shifts": {"a": {"folder": "train"}}}, ["shifts.a: the same images as train"]),
-        ({"shifts": {"a b": {"corrupt": "fog"}}}, ["shifts.a b", "letters, digits"]),
-        ({"shifts": {"id": {"corrupt": "fog"}}}, ["shifts.id", "reserved"]),
-        ({"shifts": {"a": {"corrupt": "smog"}}}, ["shifts.a", "unknown corruption 'smog'"]),
-        ({"shifts": {"a": {"corrupt": "fog", "severity": 6}}}, ["shifts.a.severity", "got 6"]),
-        ({"shifts": {"a": {"corrupt": "fog", "sevrity": 3}}}, ["did you mean 'severity'"]),
-        ({"shifts": {"a": {"corrupt": "fog", "classes": []}}}, ["'classes' does not go with"]),
-        ({"shifts": {"a": {"folder": "x"}}}, ["shifts.a: x not found"]),
-        ({"shifts": ["fog"]}, ["shifts", "dictionary"]),
-        ({"defaults": {"e2e-ft": 3}}, ["defaults.e2e-ft", "dictionary", "got 3"]),
-        ({"model": 3}, ["model", "string", "got 3"]),
-        ({"classes": "imagnet"}, ["classes", "imagenet", "'imagnet'"]),
-        ({"classes": ["cat"]}, ["classes", "at least two classes, got 1"]),
-        ({"classes": ["cat", "dog", "cat"]}, ["classes", "class 'cat' is given 2 times"]),
-        ({"classes": ["cat", True]}, ["classes", "True is no name", "quotes"]),
-        ({"classes": {"cat": None, "dog": "dog"}}, ["classes", "None is no name"]),
-        ({"classes": ["cat", ""]}, ["classes", "'' is no name"]),
-        ({"classes": ["cat", 1.5]}, ["classes", "1.5 is no name"]),
-        ({"classes": {"file": "none.txt"}}, ["classes", "none.txt not found"]),
-        ({"classes": {"file": "."}}, ["classes", "cannot read"]),
-        ({"classes": ["cat", "dog"]}, ["train", "3 class folders", "2 classes", "fox"]),
-        ({"classes": [*NAMES, "owl", "elk"]}, ["train", "5 classes", "missing: owl, elk"]),
-        ({"templates": []}, ["templates", "openai-imagenet"]),
-        ({"templates": "openai"}, ["templates", "openai-imagenet", "'openai'"]),
-        ({"templates": ["a photo"]}, ["templates", "'a photo' must contain {}"]),
-        ({"templates": ["a {c}"]}, ["templates", "'a {c}' must contain {}"]),
-        ({"templates": ["{} and {}"]}, ["templates", "once"]),
-        ({"templates": {"file": "none.txt"}}, ["templates", "none.txt not found"]),
-        ({"templates": {"file": "my.yaml"}}, ["templates", "name: pets", "must contain {}"]),
-        ({"templates": {"files": "none.txt"}}, ["templates", "{file: prompts.txt}"]),
-    ],
-)
-def test_mistakes_are_one_line(data: Path, changes: dict[str, Any], parts: list[str]) -> None:
-    refused(data, *parts, **changes)
-
-
-@pytest.mark.parametrize(
-    ("classes", "parts"),
-    [
-        (["cat", "dig"], ["unknown class 'dig'", "did you mean 'dog'"]),
-        (["cat", "cat"], ["'cat' is given 2 times"]),
-        ({"pet": ["cat", "dog"], "wild": ["fox", "cat"]}, ["'cat' is named more than once"]),
-        ({"pet": []}, ["every shift class needs at least one"]),
-        ({"pet": [True]}, ["True is no name"]),
-        ([], ["expected a list or a mapping"]),
-        ("cat", ["expected a list or a mapping"]),
-        (["cat", "dog"], ["2 classes are expected", "unexpected: fox"]),
-    ],
-)
-def test_mistakes_in_label_maps(data: Path, classes: Any, parts: list[str]) -> None:
-    folders(data / "s", NAMES, 1)
-    refused(data, "shifts.s", *parts, shifts={"s": {"folder": "s", "classes": classes}})
-
-
-def test_splits_share_no_file_under_any_path(data: Path) -> None:
-    folders(data / "val", NAMES, 1)
-    folders(data / "art", NAMES, 1)
-    shift = {"shifts": {"s": {"folder": "art"}}, "selection": {"folder": "val"}}
-    assert load(data, **shift).shifts[0].split.size == 3
-    link = data / "art/fox/link.png"
-    for role in ("train", "val", "test"):
-        found = data / role / f"fox/{role}0.png"
-        link.symlink_to(found)
-        other = "selection" if role == "val" else role
-        refused(data, f"shifts.s: {found} is in {other} and in s", "found 1", **shift)
-        link.unlink()
-    (data / "linked").symlink_to(data / "train")
-    (data / "t.csv").write_text("path,label\nlinked/cat/train0.png,0\ntest/cat/test0.png,0\n")
-    found = data / "train/cat/train0.png"
-    refused(data, f"test: {found} is in train and in test", test={"list": "t.csv"})
-    refused(data, f"selection: {found} is in train and in", selection={"list": "t.csv"})
-    refused(data, "selection: the same images as train", selection={"folder": "train"})
-
-
-def test_a_held_out_image_counts_as_one_of_train(data: Path) -> None:
-    held = load(data).task.selection.load().manifest.ids[0]
-    (data / "t.csv").write_text(f"path,label\ntrain/{held},0\n")
-    refused(data, f"shifts.s: {data / 'train' / held} is in", shifts={"s": {"list": "t.csv"}})
-
-
-def test_two_shifts_may_share_images(data: Path) -> None:
-    folders(data / "art", NAMES, 1)
-    draw(data / "art/cat/a.png")
-    (data / "part.csv").write_text("path,label\nart/cat/a.png,cat\n")
-    suite = load(data, shifts={"art": {"folder": "art"}, "part": {"list": "part.csv"}})
-    assert [shift.split.size for shift in suite.shifts] == [4, 1]
-
-
-def test_defaults_need_no_data(tmp_path: Path) -> None:
-    path = write(tmp_path, BASE | {"defaults": {"e2e-ft": {"lr": 0.5}}})
-    assert suite_file.defaults(path) == {"e2e-ft": {"lr": 0.5}}
-    shown = catalogue.card("e2e-ft", str(path))
-    assert shown[f"defaults of {path}"] == {"lr": "0.5"}
-    assert catalogue.card("wise-ft", str(path))[f"defaults of {path}"] == {}
-
-
-def test_a_class_that_is_empty_is_named(data: Path) -> None:
-    for path in (data / "test/dog").iterdir():
-        path.unlink()
-    refused(data, "test: empty class folder", data / "test/dog")
-
-
-def test_a_holdout_of_nothing_is_an_error(tmp_path: Path) -> None:
-    folders(tmp_path / "train", NAMES, 1)
-    folders(tmp_path / "test", NAMES, 1)
-    with pytest.raises(InputError, match="pets/train: nothing to hold out"):
-        load(tmp_path)
-    refused(tmp_path, "selection: pets/train: nothing to hold out", selection={"holdout": 0.1})
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("name: a\nname: b\n", [":2", "'name' is given twice"]),
-        ("shifts:\n  a: {corrupt: fog}\n  a: {corrupt: fog}\n", [":3", "'a' is given twice"]),
-        ("name: [a\n", ["no valid YAML"]),
-        ("", ["expected a mapping", "None"]),
-        ("- a\n", ["expected a mapping"]),
-        ("name: \x01\n", ["no valid YAML"]),
-        ("? [a]\n: b\n", ["no valid YAML"]),
-        ("!!python/object:os.system {}\n", ["no valid YAML"]),
-    ],
-)
-def test_what_is_no_suite_file_is_an_input_error(
-    tmp_path: Path, text: str, parts: list[str]
-) -> None:
-    path = write(tmp_path, text)
-    with pytest.raises(InputError) as error:
-        suite_file.load(path, None, tmp_path)
-    assert "\n" not in str(error.value)
-    for part in [str(path), *parts]:
-        assert part in str(error.value)
-
-
-def test_a_missing_or_binary_file_is_an_input_error(tmp_path: Path) -> None:
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xff")
-    for name in ("none.yaml", "binary.yaml", "."):
-        with pytest.raises(InputError, match="cannot read"):
-            suite_file.load(tmp_path / name, None, tmp_path)
