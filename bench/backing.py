@@ -64,7 +64,7 @@ def _identity(record: Record) -> tuple[object, ...]:
 
 
 def _gives(one: SampleOutputs, record: Record) -> bool:
-    """Whether a row's samples give a record of it, or the nearest that they can give."""
+    """Whether a row's samples on a set give the value of a record of the same row, seed and set."""
     if record.notes or record.kind not in KINDS:
         return False
     if record.kind == "scaled" and record.metric not in (ACCURACY.name, *OWN):

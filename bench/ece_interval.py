@@ -38,7 +38,10 @@ from bench.stats import LEVEL, Floats, Interval, Outcomes, mean
 
 @dataclass(frozen=True)
 class Confidences:
-    """A row's confidences [S, N] on one set, by seed, and where it is `right` [S, N]."""
+    """A row on one set, by seed: its confidences [S, N], in [0, 1], and where it is `right` [S, N].
+
+    `ids` is a digest of the samples, as of `bench.stats.Outcomes`.
+    """
 
     ids: str
     confidence: Floats
@@ -46,8 +49,9 @@ class Confidences:
 
 
 class _Noise(NamedTuple):
-    """Of one seed on one set: e [N], the least and most it is too large by, and a calibrated ECE's
-    mean and deviation."""
+    """Of one seed on one set: e [N], by how much the ECE is too large at least and at most, and the
+    mean and the standard deviation of a calibrated model's. All are fractions.
+    """
 
     e: Floats
     least: float
@@ -57,7 +61,10 @@ class _Noise(NamedTuple):
 
 
 def ece_interval(row: Sequence[Confidences], bins: int, level: float = LEVEL) -> Interval:
-    """The interval of the mean of a row's ECE of `bins` bins over sets and seeds, in [0, 1]."""
+    """The interval of the mean of a row's ECE of `bins` bins over sets and seeds, in [0, 1].
+
+    Bins are those of `bench.metrics.ece`. Raises InputError if sets differ in the number of seeds.
+    """
     found = [[_noise(c, r, bins) for c, r in zip(s.confidence, s.right, strict=True)] for s in row]
     sets = zip(row, found, strict=True)
     whole = mean([Outcomes(one.ids, np.array([n.e for n in noises])) for one, noises in sets])
