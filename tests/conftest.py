@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from browser import run_of_chance
 from commands import SMALL, Finished, bench
+from data_world import World
 from filelock import FileLock
+from servers import Web, web
 from suite_files import NAMES, folders
 
 from bench.data_folder import SYNTHETIC
@@ -128,3 +130,16 @@ def own_wilds(wilds: Path, tmp_path: Path) -> Path:
         (tmp_path / "data" / images).rmdir()
         (tmp_path / "data" / images).symlink_to(wilds / images)
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Web]:
+    with web() as running:
+        yield running
+
+
+@pytest.fixture
+def world(server: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    data = tmp_path / "data"
+    data.mkdir()
+    return World(server, data, monkeypatch)
