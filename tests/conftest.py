@@ -143,3 +143,8 @@ def world(server: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World
     data = tmp_path / "data"
     data.mkdir()
     return World(server, data, monkeypatch)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"

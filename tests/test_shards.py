@@ -59,11 +59,6 @@ def pair(tmp_path: Path) -> list[Path]:
     ]
 
 
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
 def reds(split: Split) -> list[int]:
     images = split.load().images
     return [images[i].convert("RGB").getpixel((0, 0))[0] for i in range(len(images))]  # type: ignore[index]

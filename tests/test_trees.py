@@ -37,11 +37,6 @@ def tree(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thirteen images are a large tree, and a folder may be trusted at once."""
     monkeypatch.setattr(trees, "LARGE", 12)
