@@ -175,7 +175,7 @@ class SetCard(_Strict):
     images : {split: number of images}; `unverified` names those that no source confirmed.
     per_class : {split: images of each class}, of the splits in which all classes have as many.
     classes : that are evaluated; `classes_total` : where it has more.
-    label_map : `LabelMap.kind` of its labels seen from `shift_of`, or from its own ID split.
+    label_map : `LabelMap.relation` of its labels seen from `shift_of`, or from its own ID split.
     labels : that map in words.
     prompts : official files with templates or class names, where no package ships them.
     metadata : other official files that its archives lack.

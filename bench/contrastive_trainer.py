@@ -32,6 +32,7 @@ class ContrastiveTrainer(GradientTrainer):
     smoothing : label smoothing over the batch's captions (CaRot's ``ls``).
     """
 
+    kind: ClassVar[str] = "ContrastiveTrainer"
     title: ClassVar[str] = "both towers"
     version: ClassVar[int] = 2
     tunes_text: ClassVar[bool] = True

@@ -201,6 +201,8 @@ class LabelMap:
     subset, reordering and many-to-one.
     """
 
+    kind: ClassVar[str] = "LabelMap"
+
     columns: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
@@ -217,7 +219,7 @@ class LabelMap:
         return np.stack([scores[:, list(g)].max(axis=1) for g in self.columns], axis=1)
 
     @property
-    def kind(self) -> str:
+    def relation(self) -> str:
         """``identity``, ``subset`` (also a reordering) or ``many-to-one``, for reports."""
         if self.columns is None:
             return "identity"

@@ -29,6 +29,7 @@ class Given(Method):
     trained_on : in words, what it was trained on.
     """
 
+    kind: ClassVar[str] = "Given"
     name: ClassVar[str] = "given"
     version: ClassVar[int] = 1
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ BINS = 40
 @dataclass(frozen=True)
 class Figure:
     """A named figure; `function` gives (number, data) and is not part of the key."""
+
+    kind: ClassVar[str] = "Figure"
 
     name: str
     title: str = field(metadata=NOT_KEYED)

@@ -1,7 +1,8 @@
 """Content addresses: a value's canonical form and the hash that names its outputs in the store.
 
 A key is a hash of *what* is computed, never of how or where: fields marked with
-``field(metadata=NOT_KEYED)`` (paths, thread counts) stay out of it.
+``field(metadata=NOT_KEYED)`` (paths, thread counts) stay out of it. A class is named by its `kind`,
+which stays when the class is renamed or moved, so that what a cache holds is still found.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ NOT_KEYED = {"keyed": False}
 def canonical(value: Any) -> Any:
     """`value` as plain JSON data; equal values give equal data.
 
-    A dataclass becomes a mapping of its class name, its class's `version` (if it has one) and its
-    keyed fields. Raises TypeError for anything without an obvious canonical form.
+    A dataclass becomes a mapping of its class's `kind_of`, `version` (if it has one) and keyed
+    fields. Raises TypeError for anything without an obvious canonical form.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -38,15 +39,25 @@ def canonical(value: Any) -> Any:
             if f.metadata.get("keyed", True)
         }
         version = getattr(type(value), "version", None)
-        head = {"type": _type_name(type(value))} | ({} if version is None else {"version": version})
+        head = {"type": kind_of(type(value))} | ({} if version is None else {"version": version})
         return head | keyed
     raise TypeError(f"no canonical form for {type(value).__name__}")
 
 
-def _type_name(cls: type) -> str:
-    """A class's name; with its module where it is not bench's own, since names may repeat."""
-    own = cls.__module__.startswith("bench.")
-    return cls.__qualname__ if own else f"{cls.__module__}.{cls.__qualname__}"
+def kind_of(cls: type) -> str:
+    """The name of a class in keys: its own ``kind: ClassVar[str]``, which is not inherited.
+
+    A class of a plugin has the plugin's top-level module before it, since kinds may repeat there,
+    and may do without one: then it is named by its module and class. Raises TypeError for a class
+    of bench itself without one.
+    """
+    kind = cls.__dict__.get("kind")
+    package = cls.__module__.partition(".")[0]
+    if package == "bench":
+        if not isinstance(kind, str):
+            raise TypeError(f"{cls.__qualname__} is part of keys: give it `kind: ClassVar[str]`")
+        return kind
+    return f"{cls.__module__}.{cls.__qualname__}" if kind is None else f"{package}.{kind}"
 
 
 def dumps(value: Any) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class Metric:
     unit, factor, decimals : how it is printed: value times `factor`, in `unit`, with `decimals`.
         Not part of the key.
     """
+
+    kind: ClassVar[str] = "Metric"
 
     name: str
     title: str = field(metadata=NOT_KEYED)

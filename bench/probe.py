@@ -23,6 +23,7 @@ class HeadTrainer(GradientTrainer):
     normalized : whether the head takes L2-normalised features. Without, the start must be random.
     """
 
+    kind: ClassVar[str] = "HeadTrainer"
     title: ClassVar[str] = "linear head"
     version: ClassVar[int] = 2
     tunes_encoder: ClassVar[bool] = False

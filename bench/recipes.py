@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from bench.errors import InputError
 from bench.keys import NOT_KEYED
@@ -28,6 +28,8 @@ class Backbone:
     of `pretrained`, so that moving a checkpoint recomputes nothing.
     """
 
+    kind: ClassVar[str] = "Backbone"
+
     model: str
     pretrained: str = field(metadata=NOT_KEYED)
     digest: str
@@ -43,6 +45,8 @@ class Backbone:
 class Pretrained:
     """The image tower of a backbone, as released."""
 
+    kind: ClassVar[str] = "Pretrained"
+
     backbone: Backbone
 
 
@@ -53,6 +57,8 @@ class TextHead:
     Row = exp(logit_scale) * mean over templates of the normalised text embedding, normalised
     again (wise-ft ``src/models/zeroshot.py``). `precision` is that of the text tower's forward.
     """
+
+    kind: ClassVar[str] = "TextHead"
 
     backbone: Backbone
     classnames: tuple[str, ...]
@@ -75,6 +81,8 @@ class Imported:
     unseen : fingerprints of selection splits that are known to be no part of that.
     """
 
+    kind: ClassVar[str] = "Imported"
+
     backbone: Backbone
     digest: str
     classes: int
@@ -92,6 +100,8 @@ class External:
     training of the model, whose outputs nobody has.
     """
 
+    kind: ClassVar[str] = "External"
+
     model: str
     seed: int | None = None
 
@@ -100,6 +110,8 @@ class External:
 class Classifier:
     """An untrained (encoder, head) pair; with a `TextHead` it is the zero-shot classifier."""
 
+    kind: ClassVar[str] = "Classifier"
+
     encoder: Pretrained | Imported | External
     head: TextHead | Imported | External
 
@@ -107,6 +119,8 @@ class Classifier:
 @dataclass(frozen=True)
 class AtEpoch:
     """Keep the weights after epoch `epoch` (from 1) of a training."""
+
+    kind: ClassVar[str] = "AtEpoch"
 
     epoch: int
 
@@ -117,6 +131,8 @@ class Average:
 
     After every step: average = decay average + (1 - decay) weights, from the start's weights.
     """
+
+    kind: ClassVar[str] = "Average"
 
     decay: float
 
@@ -132,6 +148,8 @@ class Tuned:
     says which weights along the way are meant, None for the last: recipes that differ in it alone
     come out of one training.
     """
+
+    kind: ClassVar[str] = "Tuned"
 
     start: Recipe
     trainer: Trainer
@@ -154,6 +172,8 @@ class Fisher:
     the log-likelihood of a label drawn from the classifier.
     """
 
+    kind: ClassVar[str] = "Fisher"
+
     of: Recipe
     train: str
     samples: int
@@ -166,6 +186,8 @@ class Merged:
     With `fishers`, one per part, each entry of the weights also counts by its Fisher information,
     but by no less than `floor`.
     """
+
+    kind: ClassVar[str] = "Merged"
 
     parts: tuple[Recipe | Encoder | Head, ...]
     weights: tuple[float, ...]

@@ -74,7 +74,7 @@ def _provenance(study: Study, cell: CellItem, value: Measured) -> dict[str, obje
         "precision": study.precision,
         "protocol": canonical(study.protocol.facts()),
         "metric": canonical(cell.metric),
-        "label_map": cell.shift.labels.kind,
+        "label_map": cell.shift.labels.relation,
         "data": {
             "train": task.train.fingerprint,
             "selection": task.selection.fingerprint,

@@ -62,6 +62,7 @@ class Row:
 class Checkpoint(Method):
     """``METHOD@EPOCH``: the weights of `method` after `epoch` epochs of its training."""
 
+    kind: ClassVar[str] = "Checkpoint"
     name: ClassVar[str] = "checkpoint"
     version: ClassVar[int] = 1
 

@@ -142,7 +142,7 @@ def _check_asked(where: str, outputs: FakeOutputs, allowed: set[Recipe]) -> None
 def _check_predict(
     method: Method, models: Models, fitted: Fitted, choices: Sequence[Choice], labels: LabelMap
 ) -> None:
-    name = f"{method.name}.predict, {labels.kind} label map"
+    name = f"{method.name}.predict, {labels.relation} label map"
 
     def predict(some: Sequence[Choice], rows: Rows | None = None) -> list[Prediction]:
         outputs, train = FakeOutputs(2, SIZE, labels, rows), FakeLabelledOutputs(0, 200)

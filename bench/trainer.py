@@ -108,6 +108,7 @@ class GradientTrainer:
     precision : ``fp32`` or ``bf16`` (autocast; weights stay fp32).
     """
 
+    kind: ClassVar[str] = "GradientTrainer"
     title: ClassVar[str] = "end to end"
     version: ClassVar[int] = 3
     tunes_encoder: ClassVar[bool] = True

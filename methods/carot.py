@@ -29,6 +29,7 @@ class SelfDistillation(ContrastiveTrainer):
         of all steps (see `bench.contrastive.ema_momentum`).
     """
 
+    kind: ClassVar[str] = "SelfDistillation"
     title: ClassVar[str] = "both towers, self-distilled"
     version: ClassVar[int] = 2
 
@@ -88,6 +89,7 @@ class CarotTrainer(SelfDistillation):
     cross : coefficient of ||W_v W_t^T||_F on both projections.
     """
 
+    kind: ClassVar[str] = "CarotTrainer"
     title: ClassVar[str] = "both towers, CaRot"
     version: ClassVar[int] = 2
 
@@ -118,6 +120,7 @@ class Carot(Method):
     evaluated. The official script trains in fp16; here `precision` says in what.
     """
 
+    kind: ClassVar[str] = "Carot"
     name: ClassVar[str] = "carot"
     title: ClassVar[str] = "CaRot"
     summary: ClassVar[str] = "FLYP with orthogonal projections and an EMA teacher."
@@ -143,6 +146,7 @@ class CarotSlides(Method):
     smoothing, which they tried, is ``+ls``.
     """
 
+    kind: ClassVar[str] = "CarotSlides"
     name: ClassVar[str] = "carot-slides"
     title: ClassVar[str] = "CaRot (slides)"
     summary: ClassVar[str] = "FLYP with distillation from an EMA teacher, without penalties."

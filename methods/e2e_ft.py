@@ -21,6 +21,7 @@ class EndToEnd(Method):
     al., CVPR 2022), appendix D.2: AdamW at 3e-5, 10 epochs of batches of 512.
     """
 
+    kind: ClassVar[str] = "EndToEnd"
     name: ClassVar[str] = "e2e-ft"
     title: ClassVar[str] = "E2E-FT"
     summary: ClassVar[str] = "Image encoder and head trained together by cross-entropy."

@@ -25,6 +25,7 @@ class MovingAverage(Method):
     decay : average = decay average + (1 - decay) weights, after every step.
     """
 
+    kind: ClassVar[str] = "MovingAverage"
     name: ClassVar[str] = "ema"
     title: ClassVar[str] = "EMA of E2E-FT"
     summary: ClassVar[str] = "A moving average of the weights along end-to-end fine-tuning."

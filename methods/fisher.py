@@ -26,6 +26,7 @@ class FisherMerge(AlphaEnsemble):
     floor : no Fisher value counts less.
     """
 
+    kind: ClassVar[str] = "FisherMerge"
     name: ClassVar[str] = "fisher"
     title: ClassVar[str] = "Fisher merge"
     summary: ClassVar[str] = "WiSE-FT with weights weighed by their Fisher information."

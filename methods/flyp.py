@@ -22,6 +22,7 @@ class FinetuneLikePretrain(Method):
     and the tuned logit scale.
     """
 
+    kind: ClassVar[str] = "FinetuneLikePretrain"
     name: ClassVar[str] = "flyp"
     title: ClassVar[str] = "FLYP"
     summary: ClassVar[str] = "Both towers trained contrastively on images and class captions."

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class PulledBack(GradientTrainer):
     """`pull` / 2 times the squared distance of all weights from the start is added to the loss."""
 
+    kind: ClassVar[str] = "PulledBack"
     title: ClassVar[str] = "end to end, L2-SP"
     version: ClassVar[int] = 2
 
@@ -45,6 +46,7 @@ class StartingPoint(Method):
     2018; one of the alternatives that WiSE-FT is compared with.
     """
 
+    kind: ClassVar[str] = "StartingPoint"
     name: ClassVar[str] = "l2-sp"
     title: ClassVar[str] = "L2-SP"
     summary: ClassVar[str] = "End-to-end fine-tuning, penalised for leaving its start."

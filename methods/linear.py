@@ -26,6 +26,7 @@ class Linear(Method):
     paper (appendix D.3) takes the best of a random search instead.
     """
 
+    kind: ClassVar[str] = "Linear"
     name: ClassVar[str] = "linear"
     title: ClassVar[str] = "Linear classifier"
     summary: ClassVar[str] = "A linear head trained on frozen features."
@@ -56,6 +57,7 @@ class LogisticRegression:
     precision : of the features.
     """
 
+    kind: ClassVar[str] = "LogisticRegression"
     title: ClassVar[str] = "logistic regression"
     version: ClassVar[int] = 1
     tunes_encoder: ClassVar[bool] = False
@@ -123,6 +125,7 @@ class LinearByLbfgs(Method):
     from the zero-shot head, and knows nothing of class names.
     """
 
+    kind: ClassVar[str] = "LinearByLbfgs"
     name: ClassVar[str] = "linear-lbfgs"
     title: ClassVar[str] = "Logistic regression"
     summary: ClassVar[str] = "A linear head fitted by L-BFGS, C chosen on the selection split."

@@ -22,6 +22,7 @@ class ProbeThenTune(Method):
     features, then AdamW at 1e-5.
     """
 
+    kind: ClassVar[str] = "ProbeThenTune"
     name: ClassVar[str] = "lp-ft"
     title: ClassVar[str] = "LP-FT"
     summary: ClassVar[str] = "A linear probe, then end-to-end fine-tuning from it."
@@ -42,6 +43,7 @@ class ProbeThenTune(Method):
 class ProbeThenTuneBySgd(ProbeThenTune):
     """LP-FT with its authors' optimiser: SGD with momentum 0.9, no weight decay, no clipping."""
 
+    kind: ClassVar[str] = "ProbeThenTuneBySgd"
     name: ClassVar[str] = "lp-ft-sgd"
     title: ClassVar[str] = "LP-FT (SGD)"
     summary: ClassVar[str] = "LP-FT whose second phase is SGD with momentum."
@@ -59,6 +61,7 @@ class ProbeThenTuneBySgd(ProbeThenTune):
 class ProbeThenTuneRaw(ProbeThenTune):
     """LP-FT with a random head on features that are not normalised, as in CaRot's comparison."""
 
+    kind: ClassVar[str] = "ProbeThenTuneRaw"
     name: ClassVar[str] = "lp-ft-raw"
     title: ClassVar[str] = "LP-FT (raw features)"
     summary: ClassVar[str] = "LP-FT with a head on unnormalised features."

@@ -33,6 +33,7 @@ class OutputSpaceEnsemble(AlphaEnsemble):
     its official code). No temperature, as there.
     """
 
+    kind: ClassVar[str] = "OutputSpaceEnsemble"
     name: ClassVar[str] = "ose"
     title: ClassVar[str] = "OSE"
     summary: ClassVar[str] = "Weighted average of zero-shot and fine-tuned probabilities."
@@ -75,6 +76,7 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
     calibrate : criterion of the temperatures.
     """
 
+    kind: ClassVar[str] = "CalibratedOutputSpaceEnsemble"
     name: ClassVar[str] = "ose-calibrated"
     title: ClassVar[str] = "OSE, calibrated"
     summary: ClassVar[str] = "OSE of ends that are calibrated first."
@@ -108,6 +110,7 @@ class LogitSpaceEnsemble(OutputSpaceEnsemble):
     a linear classifier it is the weight-space ensemble.
     """
 
+    kind: ClassVar[str] = "LogitSpaceEnsemble"
     name: ClassVar[str] = "ose-logits"
     title: ClassVar[str] = "OSE of logits"
     summary: ClassVar[str] = "Weighted average of zero-shot and fine-tuned logits."

@@ -30,6 +30,7 @@ class UniformSoup(Method):
     members : the seeds of the trainings.
     """
 
+    kind: ClassVar[str] = "UniformSoup"
     name: ClassVar[str] = "soup"
     title: ClassVar[str] = "Uniform soup"
     summary: ClassVar[str] = "The mean of the weights of trainings with several seeds."
@@ -57,6 +58,7 @@ class GreedySoup(UniformSoup):
     are evaluated on that split, which bounds their number to six.
     """
 
+    kind: ClassVar[str] = "GreedySoup"
     name: ClassVar[str] = "greedy-soup"
     title: ClassVar[str] = "Greedy soup"
     summary: ClassVar[str] = "A mean of weights to which trainings are added while it helps."

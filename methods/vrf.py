@@ -53,6 +53,7 @@ class VarianceReduction(Method):
         in the paper's method section.
     """
 
+    kind: ClassVar[str] = "VarianceReduction"
     name: ClassVar[str] = "vrf"
     title: ClassVar[str] = "VRF"
     summary: ClassVar[str] = "Average of probabilities, weighted by distance to repaired mistakes."
@@ -157,6 +158,7 @@ class _Reweighted(_Control):
 class Shuffled(_Reweighted):
     """Is it the sample that matters? VRF's weights in a random order within each data set."""
 
+    kind: ClassVar[str] = "Shuffled"
     name: ClassVar[str] = "vrf-shuffled"
     title: ClassVar[str] = "VRF, w shuffled"
     summary: ClassVar[str] = "Control: VRF's weights, shuffled within each data set."
@@ -173,6 +175,7 @@ class Shuffled(_Reweighted):
 class Constant(_Reweighted):
     """Is it the data set that matters? VRF's mean weight on each data set for all its samples."""
 
+    kind: ClassVar[str] = "Constant"
     name: ClassVar[str] = "vrf-constant"
     title: ClassVar[str] = "VRF, mean w"
     summary: ClassVar[str] = "Control: one weight for each data set, the mean of VRF's there."
@@ -189,6 +192,7 @@ class Constant(_Reweighted):
 class AllCorrect(_Control):
     """Does the failure set matter? Distances to all training samples that f_ft gets right."""
 
+    kind: ClassVar[str] = "AllCorrect"
     name: ClassVar[str] = "vrf-all-correct"
     title: ClassVar[str] = "VRF, V = all correct"
     summary: ClassVar[str] = "Control: distances to all correctly classified training samples."

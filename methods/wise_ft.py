@@ -20,6 +20,7 @@ class WeightSpaceEnsemble(AlphaEnsemble):
     are interpolated, as in its ``src/wise_ft.py``.
     """
 
+    kind: ClassVar[str] = "WeightSpaceEnsemble"
     name: ClassVar[str] = "wise-ft"
     title: ClassVar[str] = "WiSE-FT"
     summary: ClassVar[str] = "Linear interpolation between zero-shot and fine-tuned weights."

@@ -19,6 +19,7 @@ class ZeroShot(Method):
     2021, section 3.1. Nothing is trained and nothing is chosen; it is one end of every ensemble.
     """
 
+    kind: ClassVar[str] = "ZeroShot"
     name: ClassVar[str] = "zero-shot"
     title: ClassVar[str] = "Zero-shot"
     summary: ClassVar[str] = "The pretrained model, untouched, with a head made of class names."

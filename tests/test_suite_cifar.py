@@ -60,7 +60,7 @@ def test_car_and_bird_change_places_and_frog_is_left_out(stl: Any) -> None:
     scores = np.array([[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]], dtype=np.float32)
     assert stl.labels.project(scores).tolist() == [[0, 1, 2, 3, 4, 5, 7, 8, 9]]
     assert stl.labels.columns == tuple((column,) for column in WITHOUT_FROG)
-    assert stl.labels.kind == "subset"
+    assert stl.labels.relation == "subset"
 
 
 def test_every_stl_image_counts_as_its_class_in_cifar(stl: Any, copies: Path) -> None:

@@ -85,7 +85,7 @@ def test_subsets_and_orders_only_pick_columns(order: list[int], size: int, seed:
     chosen = order[:size]
     labels = LabelMap(tuple((c,) for c in chosen))
     assert np.array_equal(labels.project(scores), scores[:, chosen])
-    assert labels.kind == "subset"
+    assert labels.relation == "subset"
 
 
 def test_a_map_beyond_the_task_is_refused() -> None:
@@ -148,7 +148,7 @@ def test_subsets_score_their_classes_in_the_order_of_the_ids(suite: Suite, name:
     assert shift.labels.columns == tuple((i,) for i in subset(name))
     assert len(subset(name)) == 200 == len(set(subset(name)))
     assert list(subset(name)) == sorted(subset(name))
-    assert shift.labels.kind == "subset"
+    assert shift.labels.relation == "subset"
     # A model that says what the folder says is always right.
     manifest = shift.split.load().manifest
     scores = np.zeros((len(manifest), 1000), np.float32)
@@ -178,7 +178,7 @@ def test_objectnet_classes_with_several_ids(suite: Suite) -> None:
     folders = [name.partition("/")[0] for name in manifest.ids]
     assert folders == sorted(folders) and manifest.first.tolist() == list(range(113))
     columns = shift.labels.columns
-    assert columns is not None and shift.labels.kind == "many-to-one"
+    assert columns is not None and shift.labels.relation == "many-to-one"
     assert len({i for column in columns for i in column}) == 125
     several = {f: c for f, c in zip(folders, columns, strict=True) if len(c) > 1}
     assert several == {label.lower().replace(" ", "_"): ids for label, ids in SEVERAL.items()}
