@@ -23,10 +23,10 @@ import open_clip
 import torch
 from PIL import Image
 
-from bench.images import evaluation_transform
-from bench.models import Clip
-from bench.predict import Forward, predict_split
-from bench.store import Store
+from bench.core.store import Store
+from bench.models.clip import Clip
+from bench.models.features import Forward, predict_split
+from bench.models.transforms import evaluation_transform
 
 
 class Jpegs:

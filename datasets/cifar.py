@@ -10,16 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench import registry
-from bench.array_reader import array_split, stored
-from bench.binaries import CIFAR10_CLASSES as CLASSES
-from bench.binaries import STL_CLASSES, cifar102, cifar_batches, stl10
-from bench.data_folder import DataFolder, Reason, class_folders, holding
-from bench.dataset import Card, LabelMap, Shift, Split, Suite, Task
-from bench.errors import InputError
-from bench.paths import text_of
-from bench.readers import Classes, tree_split
-from bench.real_data import official_templates, or_absent, real_suite, suite_card
+from bench.api import registry
+from bench.api.dataset import Card, LabelMap, Shift, Split, Suite, Task
+from bench.core.errors import InputError
+from bench.core.paths import text_of
+from bench.data.folder import DataFolder, Reason, class_folders, holding
+from bench.data.readers.arrays import array_split, stored
+from bench.data.readers.cifar_stl import CIFAR10_CLASSES as CLASSES
+from bench.data.readers.cifar_stl import STL_CLASSES, cifar102, cifar_batches, stl10
+from bench.data.readers.folders import Classes, tree_split
+from bench.data.suites.common import official_templates, or_absent, real_suite, suite_card
 
 FILES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 IN_STL = {name: "car" if name == "automobile" else name for name in CLASSES if name != "frog"}

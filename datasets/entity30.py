@@ -14,13 +14,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench import registry
-from bench.data_folder import DataFolder
-from bench.dataset import Card, Shift, Split, Suite, Task
-from bench.imagenet import sorted_images, whole_folders, wordnet_ids
-from bench.prompts import PLAIN
-from bench.readers import tree_split
-from bench.real_data import or_absent, real_suite, suite_card
+from bench.api import registry
+from bench.api.dataset import Card, Shift, Split, Suite, Task
+from bench.data.folder import DataFolder
+from bench.data.prompts import PLAIN
+from bench.data.readers.folders import tree_split
+from bench.data.suites.common import or_absent, real_suite, suite_card
+from bench.data.suites.imagenet import sorted_images, whole_folders, wordnet_ids
 
 SET = "entity-30"
 PROMPTS = (

@@ -1,7 +1,8 @@
 """ImageNet and its seven shifts, as the papers on robust fine-tuning measure them.
 
 Russakovsky et al., IJCV 2015; the shifts' papers are on their cards. All label spaces are read from
-what installed packages or the data themselves hold: `bench.imagenet`, `bench.videos`.
+what installed packages or the data themselves hold: `bench.data.suites.imagenet`,
+`bench.data.readers.videos`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from bench import registry, videos
-from bench.cards import cards
-from bench.data_folder import DataFolder, class_folders, holding, some_of
-from bench.dataset import IDENTITY, Card, LabelMap, Shift, Split, Suite, Task
-from bench.errors import InputError
-from bench.imagenet import (
+from bench.api import registry
+from bench.api.dataset import IDENTITY, Card, LabelMap, Shift, Split, Suite, Task
+from bench.core.errors import InputError
+from bench.data.cards import cards
+from bench.data.folder import DataFolder, class_folders, holding, some_of
+from bench.data.readers import videos
+from bench.data.readers.folders import Classes, tree_split
+from bench.data.suites.common import or_absent, real_suite, suite_card
+from bench.data.suites.imagenet import (
     OBJECTNET_FILES,
     imagenet_classes,
     objectnet_classes,
@@ -28,8 +32,6 @@ from bench.imagenet import (
     subset,
     whole_folders,
 )
-from bench.readers import Classes, tree_split
-from bench.real_data import or_absent, real_suite, suite_card
 
 SHIFTS = {
     "v2": "imagenet-v2",

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import registry
-from bench.dataset import Card, LabelMap, Loaded, Shift, Split, Suite, Task
-from bench.embedded import render
-from bench.errors import InputError
-from bench.keys import key_of
-from bench.manifest import single_label
-from bench.store import Store
+from bench.api import registry
+from bench.api.dataset import Card, LabelMap, Loaded, Shift, Split, Suite, Task
+from bench.api.manifest import single_label
+from bench.core.errors import InputError
+from bench.core.hashing import key_of
+from bench.core.store import Store
+from bench.data.mini import render
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,7 +101,7 @@ class Mini:
     notes: ClassVar[tuple[str, ...]] = ()
     card: ClassVar[Card] = Card(
         title="mini: rendered objects and five shifts, with a tiny CLIP",
-        source="bench's own generator, bench/embedded/render.py; nothing is downloaded",
+        source="bench's own generator, bench/data/mini/render.py; nothing is downloaded",
         licence="Apache-2.0",
         shifts={
             "v2": "the ID recipe drawn again from new templates, slightly harder",

@@ -13,15 +13,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bench import registry
-from bench.array_reader import Arrays, array_split
-from bench.binaries import cifar100
-from bench.data_folder import DataFolder, NotFound, Reason, class_folders, holding
-from bench.dataset import Card, Split, Suite, Task
-from bench.errors import InputError
-from bench.paths import text_of
-from bench.readers import named_split, tree_split
-from bench.real_data import official_templates, or_absent, real_suite, suite_card
+from bench.api import registry
+from bench.api.dataset import Card, Split, Suite, Task
+from bench.core.errors import InputError
+from bench.core.paths import text_of
+from bench.data.folder import DataFolder, NotFound, Reason, class_folders, holding
+from bench.data.readers.arrays import Arrays, array_split
+from bench.data.readers.cifar_stl import cifar100
+from bench.data.readers.folders import named_split, tree_split
+from bench.data.suites.common import official_templates, or_absent, real_suite, suite_card
 
 
 def _without_cache(data: Path | None) -> DataFolder:

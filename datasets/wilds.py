@@ -19,14 +19,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import registry
-from bench.cards import SetCard, cards
-from bench.data_folder import DataFolder, NotFound, Reason, holding
-from bench.dataset import Card, Shift, Split, Suite, Task
-from bench.errors import InputError, unknown
-from bench.prompts import PLAIN, read
-from bench.readers import named_split
-from bench.real_data import PROMPTS, or_absent, real_suite, suite_card
+from bench.api import registry
+from bench.api.dataset import Card, Shift, Split, Suite, Task
+from bench.core.errors import InputError, unknown
+from bench.data.cards import SetCard, cards
+from bench.data.folder import DataFolder, NotFound, Reason, holding
+from bench.data.prompts import PLAIN, read
+from bench.data.readers.folders import named_split
+from bench.data.suites.common import PROMPTS, or_absent, real_suite, suite_card
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "flyp": {"lr": 1e-5, "weight_decay": 0.2, "batch_size": 256, "epochs": 20},

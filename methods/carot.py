@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.contrastive_trainer import ContrastiveTrainer
-from bench.method import Method, Models
-from bench.parameters import Count, Fraction, NonNegative
-from bench.recipes import Recipe
-from bench.registry import method
+from bench.api.method import Method, Models
+from bench.api.recipes import Recipe
+from bench.api.registry import method
+from bench.core.parameters import Count, Fraction, NonNegative
+from bench.models.training.contrastive_trainer import ContrastiveTrainer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +26,7 @@ class SelfDistillation(ContrastiveTrainer):
     distill : coefficient of the KL divergence from the teacher, both directions summed.
     period : steps between two updates of the teacher, the first after step 0.
     start, end, ramp : the teacher's momentum rises from `start` to `end` over the fraction `ramp`
-        of all steps (see `bench.contrastive.ema_momentum`).
+        of all steps (see `bench.models.training.losses.ema_momentum`).
     """
 
     kind: ClassVar[str] = "SelfDistillation"
@@ -63,13 +63,13 @@ class SelfDistillation(ContrastiveTrainer):
 
     def distance(self, embeddings: dict[str, Tensor]) -> Tensor:
         """The slides' form: KL divergences."""
-        from bench.contrastive import kl_distillation
+        from bench.models.training.losses import kl_distillation
 
         return kl_distillation(*(embeddings[n] for n in ("images", "texts", "scale", *TEACHER)))
 
     def after_step(self, model: nn.Module, state: dict[str, Tensor], step: int, steps: int) -> None:
         """teacher = m teacher + (1 - m) student, every `period` steps."""
-        from bench.contrastive import ema_momentum
+        from bench.models.training.losses import ema_momentum
 
         if step % self.period:
             return
@@ -98,13 +98,13 @@ class CarotTrainer(SelfDistillation):
 
     def distance(self, embeddings: dict[str, Tensor]) -> Tensor:
         """The published code's form: cross-entropies. Its gradient is the KL divergences'."""
-        from bench.contrastive import distillation
+        from bench.models.training.losses import distillation
 
         return distillation(*(embeddings[n] for n in ("images", "texts", "scale", *TEACHER)))
 
     def penalty(self, model: nn.Module, state: dict[str, Tensor]) -> Tensor | None:
         """Orthogonality of the visual projection, and the cross-covariance term."""
-        from bench.contrastive import cross_covariance, orthogonality
+        from bench.models.training.losses import cross_covariance, orthogonality
 
         visual, text = model.projections()  # type: ignore[operator]
         return self.orthogonal * orthogonality(visual) + self.cross * cross_covariance(visual, text)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from bench.method import Method, Models
-from bench.parameters import Fraction
-from bench.recipes import Average, Recipe
-from bench.registry import method
-from bench.trainer import GradientTrainer
+from bench.api.method import Method, Models
+from bench.api.recipes import Average, Recipe
+from bench.api.registry import method
+from bench.api.trainer import GradientTrainer
+from bench.core.parameters import Fraction
 
 
 @method

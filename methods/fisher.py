@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.method import AlphaEnsemble, Choice, Models
-from bench.parameters import Count, Positive
-from bench.recipes import Fisher, Recipe, merge
-from bench.registry import method
+from bench.api.method import AlphaEnsemble, Choice, Models
+from bench.api.recipes import Fisher, Recipe, merge
+from bench.api.registry import method
+from bench.core.parameters import Count, Positive
 
 
 @method

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.method import Method, Models
-from bench.parameters import NonNegative
-from bench.recipes import Recipe
-from bench.registry import method
-from bench.trainer import GradientTrainer
+from bench.api.method import Method, Models
+from bench.api.recipes import Recipe
+from bench.api.registry import method
+from bench.api.trainer import GradientTrainer
+from bench.core.parameters import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.method import Grid, Method, Models
-from bench.parameters import Count, Fraction, Positive, Precision
-from bench.probe import HeadTrainer
-from bench.recipes import Recipe
-from bench.registry import method
-from bench.trainer import TrainInputs
+from bench.api.method import Grid, Method, Models
+from bench.api.recipes import Recipe
+from bench.api.registry import method
+from bench.api.trainer import TrainInputs
+from bench.core.parameters import Count, Fraction, Positive, Precision
+from bench.models.training.probe import HeadTrainer
 
 if TYPE_CHECKING:
     from torch import Tensor

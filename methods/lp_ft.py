@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from bench.method import Method, Models
-from bench.probe import HeadTrainer
-from bench.recipes import Recipe
-from bench.registry import method
-from bench.trainer import GradientTrainer
+from bench.api.method import Method, Models
+from bench.api.recipes import Recipe
+from bench.api.registry import method
+from bench.api.trainer import GradientTrainer
+from bench.models.training.probe import HeadTrainer
 
 
 @method

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.method import (
+from bench.api.method import (
     AlphaEnsemble,
     Choice,
     Fitted,
@@ -18,9 +18,9 @@ from bench.method import (
     Outputs,
     Prediction,
 )
-from bench.posthoc import TEMPERATURES, Floats, log_softmax, mix
-from bench.recipes import Recipe
-from bench.registry import method
+from bench.api.recipes import Recipe
+from bench.api.registry import method
+from bench.posthoc.functional import TEMPERATURES, Floats, log_softmax, mix
 
 
 @method

@@ -9,9 +9,9 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, MaxLen, MinLen
 
-from bench.method import Choice, Method, Models, Rule
-from bench.recipes import Recipe, merge, reseeded
-from bench.registry import method
+from bench.api.method import Choice, Method, Models, Rule
+from bench.api.recipes import Recipe, merge, reseeded
+from bench.api.registry import method
 
 Members = Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), MaxLen(6)]
 

@@ -10,9 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import posthoc
-from bench.knn import kth_distance
-from bench.method import (
+from bench.api.method import (
     Choice,
     Fitted,
     Grid,
@@ -22,9 +20,11 @@ from bench.method import (
     Outputs,
     Prediction,
 )
-from bench.parameters import Fraction, NonNegative, Positive
-from bench.recipes import Recipe
-from bench.registry import method
+from bench.api.recipes import Recipe
+from bench.api.registry import method
+from bench.core.parameters import Fraction, NonNegative, Positive
+from bench.posthoc import functional as posthoc
+from bench.posthoc.neighbors import kth_distance
 
 
 @method

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.method import AlphaEnsemble, Choice, Models
-from bench.recipes import Recipe, merge
-from bench.registry import method
+from bench.api.method import AlphaEnsemble, Choice, Models
+from bench.api.recipes import Recipe, merge
+from bench.api.registry import method
 
 
 @method

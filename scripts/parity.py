@@ -3,7 +3,7 @@
 
     python scripts/parity.py --official DIR      # a table; exit 1 if anything differs
     python scripts/parity.py --official DIR --only temperature --markdown
-    python scripts/parity.py --official DIR --record tests/data/parity.json
+    python scripts/parity.py --official DIR --record tests/recorded/parity.json
 
 DIR holds checkouts of the repositories, or is one; one without git names its commit in a file
 COMMIT. `docs/parity.md` says what is compared. The recorded numbers let tests do without DIR.
@@ -26,8 +26,8 @@ import numpy as np
 from parity_cases import CASES, Arrays, Case, Checkout, checkouts, difference
 from tabulate import tabulate
 
-from bench.errors import BenchError, InputError, one_line
-from bench.paths import write_atomic
+from bench.core.errors import BenchError, InputError, one_line
+from bench.core.paths import write_atomic
 
 HEADERS = ("What", "Official", "Commit", "Largest difference", "Tolerance", "")
 

@@ -16,13 +16,13 @@ from filelock import FileLock
 from servers import Web, web
 from suite_files import NAMES, folders
 
-from bench.data_folder import SYNTHETIC
-from bench.records import Record
-from bench.samples import SampleOutputs
-from bench.synthetic import cifar, make, transfer
-from bench.synthetic import wilds as wilds_copies
+from bench.core.records import Record
+from bench.data.folder import SYNTHETIC
+from bench.leaderboard.samples import SampleOutputs
+from bench.testing.synthetic import cifar, make, transfer
+from bench.testing.synthetic import wilds as wilds_copies
 
-# As `bench.cli.main` does before torch is imported: no spinning beside other processes.
+# As `bench.cli.main.main` does before torch is imported: no spinning beside other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
@@ -59,7 +59,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return make
 
-    monkeypatch.setattr("bench.session._engine_maker", refuse)
+    monkeypatch.setattr("bench.runs.session._engine_maker", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.contrastive import (
+from bench.models.training.losses import (
     contrastive_loss,
     cross_covariance,
     distillation,

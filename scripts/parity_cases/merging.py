@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import InputError
-from bench.weights import fisher_interpolate, interpolate
+from bench.core.errors import InputError
+from bench.models.weights import fisher_interpolate, interpolate
 from parity_cases.case import Arrays, Case
 from parity_cases.official import Checkout
 

@@ -21,7 +21,7 @@ from unittest import mock
 import torch
 from torch import nn
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 
 MARKS = {
     "VRF": "src/knn_distance.py",

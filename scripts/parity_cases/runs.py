@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import registry
-from bench.networks import DualEncoder, ImageClassifier
-from bench.store import Store
-from bench.train import Model, StepBatches, Training
-from bench.trainer import GradientTrainer
+from bench.api import registry
+from bench.api.trainer import GradientTrainer
+from bench.core.store import Store
+from bench.models.training.loop import Model, StepBatches, Training
+from bench.models.training.networks import DualEncoder, ImageClassifier
 from parity_cases.case import Arrays, Case
 from parity_cases.losses import clip_loss_class
 from parity_cases.official import Checkout, on_cpu
@@ -54,7 +54,7 @@ CAROT = short(registry.find_method("carot")().trainer, period=2, ramp=0.9)  # ty
 
 @dataclass(frozen=True)
 class Samples:
-    """Stands in for `bench.images.TrainImages`, with images that never vary."""
+    """Stands in for `bench.models.transforms.TrainImages`, with images that never vary."""
 
     pixels: Tensor
     min_area: float = 1.0

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bench.models import Clip, text_head
-from bench.recipes import Backbone, TextHead
-from bench.trainer import GradientTrainer, rate
+from bench.api.recipes import Backbone, TextHead
+from bench.api.trainer import GradientTrainer, rate
+from bench.models.clip import Clip, text_head
 from parity_cases.case import Arrays, Case, leaves, value_and_gradients
 from parity_cases.official import Checkout, on_cpu
 

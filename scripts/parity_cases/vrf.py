@@ -18,8 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from bench.knn import kth_distance
-from bench.posthoc import (
+from bench.posthoc.functional import (
     confident_temperature,
     failure_set,
     kth,
@@ -27,6 +26,7 @@ from bench.posthoc import (
     mix,
     sigmoid_weight,
 )
+from bench.posthoc.neighbors import kth_distance
 from parity_cases.case import Arrays, Case
 from parity_cases.official import Checkout, on_cpu
 

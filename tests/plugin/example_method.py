@@ -4,10 +4,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench import posthoc, registry
-from bench.method import Choice, Fitted, Grid, LabelledOutputs, Method, Models, Outputs, Prediction
-from bench.parameters import Positive
-from bench.recipes import Recipe
+from bench.api import registry
+from bench.api.method import (
+    Choice,
+    Fitted,
+    Grid,
+    LabelledOutputs,
+    Method,
+    Models,
+    Outputs,
+    Prediction,
+)
+from bench.api.recipes import Recipe
+from bench.core.parameters import Positive
+from bench.posthoc import functional as posthoc
 
 
 @registry.method

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bench import registry
-from bench.method import Method, Models
-from bench.parameters import NonNegative
-from bench.recipes import Recipe
-from bench.trainer import GradientTrainer
+from bench.api import registry
+from bench.api.method import Method, Models
+from bench.api.recipes import Recipe
+from bench.api.trainer import GradientTrainer
+from bench.core.parameters import NonNegative
 
 if TYPE_CHECKING:
     from torch import Tensor

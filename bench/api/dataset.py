@@ -1,0 +1,396 @@
+"""What the harness knows of data: splits, label maps, tasks, shifts, suites and their cards.
+
+A task is what a model is trained for and knows no shifts; a suite is a task with its ID test set
+and named shifts. Nothing here opens an image: a `Split` carries a loader that is called late.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.api.holdout import holdout
+from bench.api.manifest import Manifest
+from bench.core.errors import InputError, unknown
+from bench.core.hashing import NOT_KEYED, key_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Images(Protocol):
+    """Random access to the images of a split, in manifest order."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Image:
+        """Image `index` as PIL, any mode. Raises DataError, naming it, if it cannot be read."""
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """Images that say where each of them really lies, so that splits with a common one show."""
+
+    def places(self) -> Mapping[str, Collection[Hashable]]:
+        """{folder or file: what in it the images are}: both, joined, name an image.
+
+        Links are followed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An opened split."""
+
+    images: Images
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Split:
+    """A named set of samples, not yet opened.
+
+    Attributes
+    ----------
+    name : such as ``mini/v2``, for people.
+    fingerprint : identity of the content (ids, labels, groups, pixels); enters every key made
+        from it.
+    size : number of samples.
+    load : opens the split; called only when pixels or labels are needed.
+    given : for a split whose outputs were computed elsewhere: (model, kind) -> array [N, ...], kind
+        being ``logits``, ``features`` or ``correct``. Raises CellError if there is none.
+    fault : in words what it lacks of the data set it should be; empty if nothing. A run on it is
+        refused, or marked in all outputs.
+    of : the data set and its split that this is, by the names of the set's card, if it has one.
+    """
+
+    name: str = field(metadata=NOT_KEYED)
+    fingerprint: str
+    size: int
+    load: Callable[[], Loaded] = field(metadata=NOT_KEYED, compare=False, repr=False)
+    given: Callable[[str, str], NDArray[Any]] | None = field(
+        default=None, metadata=NOT_KEYED, compare=False, repr=False
+    )
+    fault: str = field(default="", metadata=NOT_KEYED)
+    of: tuple[str, str] | None = field(default=None, metadata=NOT_KEYED)
+
+    @property
+    def absent(self) -> bool:
+        """Whether there is nothing to open (see `absent`)."""
+        return not self.size
+
+    def limited(self, count: int | None) -> Split:
+        """At most `count` samples, evenly spaced over the canonical order; self if no fewer."""
+        if count is None or count >= self.size:
+            return self
+        rows = np.linspace(0, self.size - 1, count).round().astype(np.int64)
+        return self.take(rows, f"limit {count}")
+
+    def held_out(self, share: float, seed: int = 0) -> tuple[Split, Split]:
+        """What is left for training, and the selection split of a `share` of each class.
+
+        Opens the split. Raises InputError if no class has two samples.
+        """
+        kept, held = holdout(self.load().manifest, share, seed)
+        if not len(held):
+            raise InputError(
+                f"{self.name}: nothing to hold out: expected a class with two or more images"
+            )
+        how = f"holdout {share:g} seed {seed}"
+        suite = self.name.rpartition("/")[0]
+        selection = self.take(held, f"selection: {how}")
+        return self.take(kept, f"train: {how}"), replace(selection, name=f"{suite}/selection")
+
+    def few(self, shots: int | None) -> Split:
+        """The first `shots` samples of each class in a random order, always the same; opens it.
+
+        Raises InputError if a class has fewer.
+        """
+        if shots is None:
+            return self
+        labels = self.load().manifest.first
+        order = np.random.Generator(np.random.Philox(key=0)).permutation(self.size)
+        ranked = order[np.argsort(labels[order], kind="stable")]
+        classes, starts, counts = np.unique(labels[ranked], return_index=True, return_counts=True)
+        if counts.min() < shots:
+            fewest = classes[counts.argmin()]
+            raise InputError(
+                f"{self.name}: class {fewest} has {counts.min()} samples, not {shots} shots"
+            )
+        rows = np.concatenate([ranked[start : start + shots] for start in starts])
+        return self.take(np.sort(rows), f"{shots} shots")
+
+    def cut(self, border: int) -> Split:
+        """The same samples with `border` pixels cut from each side; self for none."""
+        if not border:
+            return self
+
+        def load() -> Loaded:
+            whole = self.load()
+            return Loaded(_Cut(whole.images, border), whole.manifest)
+
+        return replace(self, fingerprint=key_of(self.fingerprint, "border", border), load=load)
+
+    def take(self, rows: NDArray[np.int64], how: str) -> Split:
+        """The samples `rows` in that order; `how` says in words how they were chosen."""
+
+        def load() -> Loaded:
+            whole = self.load()
+            return Loaded(_Subset(whole.images, rows), whole.manifest.take(rows))
+
+        order = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
+        mark = key_of(self.fingerprint, how, order)
+        whole = self.given
+        given = None if whole is None else lambda model, kind: whole(model, kind)[rows]
+        return replace(self, fingerprint=mark, size=len(rows), load=load, given=given)
+
+
+def absent(name: str, reason: str) -> Split:
+    """A split that is not there: whoever opens it gets `reason` as InputError.
+
+    It lets a suite be used for what needs no training data: zero-shot, imported classifiers.
+    """
+
+    def load() -> Loaded:
+        raise InputError(reason)
+
+    return Split(name, key_of("absent", name), 0, load)
+
+
+@dataclass(frozen=True)
+class _Subset:
+    images: Images
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Image:
+        return self.images[int(self.rows[index])]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    images: Images
+    border: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Image:
+        image, b = self.images[index], self.border
+        if min(image.size) <= 2 * b:
+            raise InputError(f"image {index} of {image.size} pixels has no border of {b} to cut")
+        return image.crop((b, b, image.width - b, image.height - b))
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """From the task's C classes to a shift's own C' classes.
+
+    `columns[j]` lists the task classes that count as shift class j; the shift's score is their
+    maximum (docs/methods.md section 1, "OOD logit projection"). One form covers identity (None),
+    subset, reordering and many-to-one.
+    """
+
+    kind: ClassVar[str] = "LabelMap"
+
+    columns: tuple[tuple[int, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.columns is not None and not all(self.columns):
+            raise InputError("label map: every shift class needs at least one task class")
+
+    def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[N, C] -> [N, C']. Raises InputError if a column is out of range."""
+        if self.columns is None:
+            return scores
+        highest = max(max(group) for group in self.columns)
+        if highest >= scores.shape[1]:
+            raise InputError(f"label map names class {highest} of {scores.shape[1]}")
+        return np.stack([scores[:, list(g)].max(axis=1) for g in self.columns], axis=1)
+
+    @property
+    def relation(self) -> str:
+        """``identity``, ``subset`` (also a reordering) or ``many-to-one``, for reports."""
+        if self.columns is None:
+            return "identity"
+        return "many-to-one" if any(len(g) > 1 for g in self.columns) else "subset"
+
+
+IDENTITY = LabelMap()
+"""The label map of a shift with the task's own classes."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Class names, prompts and ID data for training (`train`) and for choosing (`selection`).
+
+    Where the data has no selection split of its own, `selection` is `train` itself, until
+    `Suite.under` holds a part of it out.
+    """
+
+    name: str
+    classnames: tuple[str, ...]
+    templates: tuple[str, ...]
+    train: Split
+    selection: Split
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A named evaluation set with its label map.
+
+    `border` says that its images have a border which is no part of the picture (ObjectNet's); the
+    protocol says how much of it is cut. `metrics` names metrics (`bench.api.metrics.OWN`) that are
+    measured here beside the common ones; it is judged by the first, or else by accuracy.
+    `test_only`: its terms forbid to choose anything on it, also in hindsight.
+    """
+
+    name: str
+    split: Split
+    labels: LabelMap = IDENTITY
+    border: bool = False
+    metrics: tuple[str, ...] = ()
+    test_only: bool = False
+
+    @property
+    def judged_by(self) -> str:
+        """The name of the metric that leaderboards show of it."""
+        return self.metrics[0] if self.metrics else "top1"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A task, its ID test set and named shifts.
+
+    `defaults` holds hyper-parameters that suit this suite's size ({method: {parameter: value}});
+    `all_shifts` names the shifts of the whole suite, of which `shifts` may be a part;
+    `model`, `pretrained` name its default backbone; `curves` says whether every alpha is
+    evaluated on the shifts by default; `notes` are watermarks that every output of it carries.
+    `metrics` are those of the ID test set and of shifts that name none (see `Shift`); whatever is
+    chosen on the selection split is chosen by the first.
+    `official` holds what fields of the protocol `official` are on this suite, where that differs
+    ({field: value}, such as VRF's a and b). `lacking` says of each shift that was not found what
+    was looked for; such a one is in `all_shifts`, not in `shifts`. `beside` names shifts that are
+    shown, but no part of the OOD mean (the papers' mean over ImageNet's has no video sets).
+    `prompts` says where the templates and class names come from.
+    """
+
+    name: str
+    task: Task
+    test: Split
+    shifts: tuple[Shift, ...]
+    model: str
+    pretrained: str
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    curves: bool = False
+    notes: tuple[str, ...] = ()
+    all_shifts: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    official: Mapping[str, Any] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+    prompts: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.all_shifts:
+            object.__setattr__(self, "all_shifts", tuple(shift.name for shift in self.shifts))
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What its splits lack of the data sets they should be, in words; none if nothing."""
+        task = self.task
+        splits = (task.train, task.selection, self.test, *(s.split for s in self.shifts))
+        return tuple(dict.fromkeys(split.fault for split in splits if split.fault))
+
+    def only(self, names: Sequence[str]) -> Suite:
+        """The suite with the shifts `names`, in the suite's order; InputError for unknown ones."""
+        valid = [shift.name for shift in self.shifts]
+        for name in names:
+            if name in self.lacking:
+                raise InputError(f"shift {name} of {self.name}: {self.lacking[name]}")
+            if name not in valid:
+                raise unknown(f"shift of {self.name}", name, [*valid, "all"])
+        kept = tuple(s for s in self.shifts if s.name in names)
+        return replace(self, shifts=kept, lacking={})
+
+    @property
+    def averaged(self) -> int:
+        """How many shifts of the whole suite the OOD mean is over."""
+        return len([name for name in self.all_shifts if name not in self.beside])
+
+    def position(self, shift: str) -> int:
+        """Where an evaluation set stands in the whole suite: 0 for ``id``, then its shifts."""
+        return 1 + self.all_shifts.index(shift) if shift in self.all_shifts else 0
+
+    def evaluations(self) -> tuple[Shift, ...]:
+        """The ID test set (named ``id``) followed by the shifts, all with their metrics."""
+        test = Shift("id", self.test, metrics=self.metrics)
+        return (test, *(replace(s, metrics=s.metrics or self.metrics) for s in self.shifts))
+
+    def under(self, *, selects: str, share: float, border: int) -> Suite:
+        """The suite as a protocol has it.
+
+        `selects` is ``selection`` or ``test``: where things are chosen. `share` is the part of
+        the training split that is held out where there is no selection split; `border` the
+        pixels cut from each side of images with a border.
+        """
+        train, selection = self.task.train, self.task.selection
+        if selects == "test":
+            selection = self.test
+        elif selection == train and not train.absent:
+            train, selection = train.held_out(share)
+        shifts = tuple(
+            replace(s, split=s.split.cut(border)) if s.border else s for s in self.shifts
+        )
+        return replace(
+            self, task=replace(self.task, train=train, selection=selection), shifts=shifts
+        )
+
+    def limited(self, count: int | None) -> Suite:
+        """Every split with at most `count` samples (see `Split.limited`)."""
+        task = replace(
+            self.task,
+            train=self.task.train.limited(count),
+            selection=self.task.selection.limited(count),
+        )
+        shifts = tuple(replace(s, split=s.split.limited(count)) for s in self.shifts)
+        return replace(self, task=task, test=self.test.limited(count), shifts=shifts)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a reader must know of a suite before trusting a number on it. No field may be blank."""
+
+    title: str
+    source: str
+    licence: str
+    shifts: Mapping[str, str]
+    citation: str
+
+
+class Dataset(Protocol):
+    """A registered provider of one suite."""
+
+    name: ClassVar[str]
+    card: ClassVar[Card]
+
+    def found(self, data: Path | None) -> bool:
+        """Whether `suite` would succeed, without opening images."""
+        ...
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """The suite, its data looked for under `data`. `cache` may keep indexes and renders.
+
+        Raises InputError that says what was looked for if the data is not there.
+        """
+        ...

@@ -1,0 +1,108 @@
+"""Where methods and datasets are found by name: our own folders and third parties' entry points.
+
+A plugin file registers its classes with the decorators below when it is imported. `methods()`
+and `datasets()` import every file of `bench.methods` and `bench.datasets`, and whatever packages
+declare under the entry points ``bench.methods`` and ``bench.datasets``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from bench.api.dataset import Dataset
+from bench.api.method import Method
+from bench.core.errors import BenchError, InputError, one_line, unknown
+
+M = TypeVar("M", bound=type[Any])
+_METHODS: dict[str, type[Method]] = {}
+_DATASETS: dict[str, type[Dataset]] = {}
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "transfer": ("cifar100", "dtd", "food101", "sun397", "cars"),
+}
+"""Names for several suites at once."""
+
+
+def method(cls: M) -> M:
+    """Class decorator: make a `Method` known under its `name`."""
+    return _register("method", _METHODS, cls)
+
+
+def dataset(cls: M) -> M:
+    """Class decorator: make a `Dataset` known under its `name`."""
+    return _register("dataset", _DATASETS, cls)
+
+
+def _register(kind: str, table: dict[str, Any], cls: M) -> M:
+    taken = table.get(cls.name)
+    if taken is not None and taken is not cls:
+        raise InputError(
+            f"{kind} {cls.name!r} is registered twice: by {_where(taken)} and by {_where(cls)}"
+        )
+    table[cls.name] = cls
+    return cls
+
+
+def _where(cls: type) -> str:
+    return f"{cls.__module__} ({inspect.getsourcefile(cls)})"
+
+
+@cache
+def _discover(group: str) -> None:
+    package = importlib.import_module(group)
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{group}.{module.name}")
+    for point in sorted(entry_points(group=group), key=lambda p: p.name):
+        _load(point)
+
+
+def _load(point: EntryPoint) -> None:
+    """Import what another package declares; its fault is an error that names that package."""
+    try:
+        point.load()
+    except BenchError:
+        raise
+    except Exception as error:
+        package = point.dist.name if point.dist else point.module
+        raise InputError(
+            f"package {package} declares {point.value} for {point.group}, which cannot be "
+            f"imported: repair or uninstall it ({one_line(error)})"
+        ) from error
+
+
+def _all(group: str, table: dict[str, Any]) -> Mapping[str, Any]:
+    _discover(group)
+    return dict(sorted(table.items()))
+
+
+def methods() -> Mapping[str, type[Method]]:
+    """Every method class by name, sorted."""
+    return _all("bench.methods", _METHODS)
+
+
+def datasets() -> Mapping[str, type[Dataset]]:
+    """Every dataset class by name, sorted."""
+    return _all("bench.datasets", _DATASETS)
+
+
+def find_method(name: str) -> type[Method]:
+    """The method class `name`; InputError lists the valid names, nearest first."""
+    known = methods()
+    if name not in known:
+        raise unknown("method", name, known)
+    return known[name]
+
+
+def find_dataset(name: str) -> type[Dataset]:
+    """The dataset class `name`; InputError lists the valid names, nearest first."""
+    known = datasets()
+    if name not in known:
+        raise unknown("suite", name, known)
+    return known[name]

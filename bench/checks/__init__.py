@@ -1,0 +1,1 @@
+"""Checks of finished work: recomputed tables, golden numbers, changes, data sets."""

@@ -1,0 +1,348 @@
+"""What ``bench list``, ``bench show`` and ``bench plan`` say, as plain data and as text."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from bench.api.metrics import METRICS, OWN
+from bench.api.protocol import PROTOCOLS, Protocol
+from bench.api.registry import ALIASES, datasets, find_dataset, find_method, methods
+from bench.core.errors import unknown
+from bench.core.parameters import parameters, with_parameters
+from bench.core.paths import cache_dir, data_dir
+from bench.core.records import Missing, Record
+from bench.data.cards import UNKNOWN, Archive, SetCard, cards
+from bench.data.folder import DataFolder
+from bench.data.suites import corruptions
+from bench.data.suites import from_yaml as suite_file
+from bench.leaderboard.published import tables as published
+from bench.leaderboard.published.layouts import PRESETS
+from bench.leaderboard.published.tables import PublishedTable
+from bench.posthoc.selection import RULES
+from bench.report.tables.leaderboard import phrase
+from bench.runs.counting import Counts
+from bench.runs.plan import Plan
+from bench.runs.session import Estimate
+from bench.runs.study.resolve import find_suites, is_suite_file
+
+KINDS = (
+    "methods", "suites", "shifts", "sets", "tables", "published", "metrics", "rules", "protocols",
+)  # fmt: skip
+
+
+def listing(what: str | None, data: Path | None) -> dict[str, Any]:
+    """All names of one kind, or of every kind, with a line about each.
+
+    Raises InputError for an unknown kind.
+    """
+    if what is not None and what not in KINDS:
+        raise unknown("kind", what, KINDS)
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        "methods": lambda: {n: m.summary for n, m in methods().items()},
+        "suites": lambda: _suites(data),
+        "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
+        "sets": lambda: {n: _set_line(c) for n, c in cards().items()},
+        "tables": lambda: {n: p.title for n, p in PRESETS.items()},
+        "published": lambda: {n: _published_line(t) for n, t in published.tables().items()},
+        "metrics": lambda: {n: m.title for n, m in {**METRICS, **OWN}.items()},
+        "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
+        "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
+    }
+    return {kind: makers[kind]() for kind in KINDS if what in (None, kind)}
+
+
+def _chosen_on(protocol: Protocol) -> str:
+    where = {"selection": "the selection split", "test": "the ID test set, as published codes do"}
+    return f"everything is chosen on {where[protocol.selects]}"
+
+
+def _suites(data: Path | None) -> dict[str, str]:
+    """A line about every suite, then about names for several."""
+    lines = {name: _suite_line(name, data) for name in datasets()}
+    return lines | {name: f"all of {', '.join(own)}" for name, own in ALIASES.items()}
+
+
+def _suite_line(name: str, data: Path | None) -> str:
+    dataset = find_dataset(name)()
+    if not dataset.found(data):
+        return f"{dataset.card.title} [no data]"
+    lacking = _lacking(name, data)
+    return f"{dataset.card.title} [found{f', without {lacking}' if lacking else ''}]"
+
+
+def _lacking(suite: str, data: Path | None) -> str:
+    """The shifts' data sets of a suite that lie in none of their places, in words."""
+    folder = DataFolder(data, cache_dir(None))
+    sets = [card for card in cards().values() if suite in card.suites and card.shift_of]
+    absent = (c.name for c in sets if not all(folder.has(c.name, p) for p in c.layout.folders))
+    return ", ".join(absent)
+
+
+def _set_line(card: SetCard) -> str:
+    return f"{card.title} [{card.role}; {card.counts}; {card.download}]"
+
+
+def _published_line(table: PublishedTable) -> str:
+    source = table.source
+    arxiv = f", arXiv {source.arxiv}" if source.arxiv else ""
+    parts = (
+        f"{source.table}{arxiv}{', second hand' * source.secondary}",
+        ", ".join(table.suites),
+        ", ".join(table.backbones),
+        f"{len(table.claims)} cells",
+    )
+    return f"{table.title} [{'; '.join(parts)}]"
+
+
+def published_table(name: str) -> PublishedTable | None:
+    """The published table that `name` asks for, if it does.
+
+    ``published:NAME`` always is one, NAME where no method is called so. Raises InputError for an
+    unknown NAME after ``published:``.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "published":
+        return published.find(rest)
+    return None if name in methods() else published.tables().get(name)
+
+
+def card(name: str, suite_name: str) -> dict[str, Any]:
+    """The card of a method, a suite, a suite file, a data set, a protocol or a published table.
+
+    Where a suite and a set have one name, ``set:NAME`` is the set, and ``published:NAME`` is the
+    published table where a method has it. Raises InputError for an unknown name.
+    """
+    if (table := published_table(name)) is not None:
+        return table.model_dump(mode="json")
+    kind, _, rest = name.partition(":")
+    if kind == "set" and rest in cards():
+        return _set_card(cards()[rest])
+    plain, severities = corruptions.asked(name)
+    if plain in datasets() or is_suite_file(plain):
+        found = suite_file.card(Path(plain)) if is_suite_file(plain) else datasets()[plain].card
+        shifts = corruptions.described(severities) if severities else dict(found.shifts)
+        sets = {c.name: _set_line(c) for c in cards().values() if plain in c.suites}
+        return {
+            "suite": name, "title": found.title, "source": found.source,
+            "licence": found.licence, "shifts": shifts, "citation": found.citation,
+            **({"data sets (bench show set:NAME)": sets} if sets else {}),
+        }  # fmt: skip
+    if name in PROTOCOLS:
+        return _protocol_card(PROTOCOLS[name])
+    if name in cards():
+        return _set_card(cards()[name])
+    if name not in methods():
+        valid = [*methods(), *datasets(), *PROTOCOLS, *cards(), *published.tables()]
+        raise unknown("method, suite, data set, protocol or published table", name, valid)
+    method = find_method(name)
+    own = parameters(method())
+    return {
+        "method": name,
+        "title": method.title,
+        "idea": method.summary,
+        "equation": method.equation,
+        "source": method.source,
+        "base": method.default_base or "none",
+        "parameters": {k: str(v) for k, v in own.items()},
+        **{
+            f"defaults of {suite}": _changed(name, own, changes)
+            for suite, changes in _defaults(name, suite_name).items()
+        },
+        **{
+            f"under protocol {protocol.name}": _changed(
+                name, own, protocol.parameters().get(name, {})
+            )
+            for protocol in PROTOCOLS.values()
+        },
+        "change with": f"--set {name}.PARAMETER=VALUE",
+        **(
+            {"published table": f"bench show published:{name}"}
+            if name in published.tables()
+            else {}
+        ),
+    }
+
+
+def _set_card(card: SetCard) -> dict[str, Any]:
+    classes = f"{card.classes:,}"
+    if card.classes_total:
+        classes += f" of {card.classes_total:,}"
+    return {
+        "data set": card.name,
+        "title": card.title,
+        "role": card.role,
+        "suites": ", ".join(card.suites),
+        "source": card.source,
+        "revision": card.revision,
+        "licence": card.terms.licence,
+        "terms": _noted(
+            {"gated": "yes" if card.terms.gated else "no", **_numbered(card.terms.accept)},
+            card.terms.note,
+        ),
+        "images": card.counts + (f"; {card.images_note}" if card.images_note else ""),
+        "images per class": card.balance or "not equal, or not known",
+        "classes": classes,
+        "label map": f"{card.label_map}: {card.labels}",
+        "metric": card.metric,
+        "download": card.download,
+        "get it with": f"bench data download {card.name}",
+        "archives": {
+            archive.file: _noted(_archive(archive), archive.note) for archive in card.archives
+        },
+        "prompts": {file.file: _noted(_archive(file), file.note) for file in card.prompts},
+        "metadata": {file.file: _noted(_archive(file), file.note) for file in card.metadata},
+        "copies": {copy.url: copy.note for copy in card.copies},
+        "folders": {
+            part: {place.path: ", ".join(place.by) for place in places}
+            for part, places in card.layout.folders.items()
+        },
+        "inside": card.layout.inside,
+        "notes": _numbered(card.notes),
+        "citation": card.citation,
+    }
+
+
+def _archive(archive: Archive) -> dict[str, str]:
+    sums = archive.checksums or {"checksum": UNKNOWN}
+    said = {"holds": archive.holds, "size": archive.exact}
+    said |= {"goes into": archive.into} if archive.into else {}
+    return {**said, **sums, **_numbered(archive.urls)}
+
+
+def _numbered(texts: Sequence[str]) -> dict[str, str]:
+    return {str(number): text for number, text in enumerate(texts, start=1)}
+
+
+def _noted(said: Mapping[str, str], note: str | None) -> dict[str, str]:
+    return {**said, **({"note": note} if note else {})}
+
+
+def _protocol_card(protocol: Protocol) -> dict[str, Any]:
+    sources = {f.name: f.metadata["source"] for f in fields(Protocol) if "source" in f.metadata}
+    said = {name: phrase(value) for name, value in protocol.facts().items()}
+    return {
+        "protocol": protocol.name,
+        "fields": {name: f"{value}  ({sources[name]})" for name, value in said.items()},
+        "change with": "--set protocol.FIELD=VALUE",
+    }
+
+
+def _changed(name: str, own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a method that `changes` sets to something else than its own."""
+    method = with_parameters(find_method(name)(), changes, name)
+    return {k: str(v) for k, v in parameters(method).items() if v != own[k]}
+
+
+def _defaults(method: str, suite: str) -> dict[str, Mapping[str, Any]]:
+    """{suite: hyper-parameters for a method}: of `suite` and of every suite whose data is found.
+
+    Those of a suite file need no data.
+    """
+    plain, _ = corruptions.asked(suite)
+    if is_suite_file(plain):
+        return {suite: suite_file.defaults(Path(plain)).get(method, {})}
+    data, cache = data_dir(None), cache_dir(None)
+    found = [*find_suites(suite, data, cache), *find_suites("available", data, cache)]
+    return {one.name: one.defaults.get(method, {}) for one in found}
+
+
+def as_text(value: Mapping[str, Any], indent: int = 0) -> str:
+    """Nested mappings as indented lines."""
+    lines = []
+    for name, inner in value.items():
+        if isinstance(inner, Mapping):
+            lines.append(f"{' ' * indent}{name}:")
+            lines.append(as_text(inner, indent + 2) if inner else f"{' ' * (indent + 2)}(none)")
+        else:
+            lines.append(f"{' ' * indent}{name}: {inner}")
+    return "\n".join(lines)
+
+
+def summary(left: Sequence[Counts], time: Estimate | None) -> str:
+    """One line: what is still to be done, and how long it takes by earlier measurements."""
+    trainings = sum(c.trainings for c in left)
+    forwards, decodes = sum(c.forwards for c in left), sum(c.decodes for c in left)
+    cells = sum(c.cells for c in left)
+    if not cells:
+        return "to do: nothing, every cell is in the cache"
+    return (
+        f"to do: {_number(trainings, 'training')}, {forwards:,} forwards of "
+        f"{decodes:,} decoded images, {cells} cells; {_time(time)}"
+    )
+
+
+def counts_text(plans: Sequence[Plan], left: Sequence[Counts], time: Estimate | None) -> str:
+    """The plan of a run in a few lines per suite."""
+    lines = []
+    for plan, count in zip(plans, left, strict=True):
+        study, total = plan.study, count.total
+        lines += [
+            f"{study.suite.name} with {study.model}: "
+            f"{len(study.rows)} rows, seeds {', '.join(map(str, study.seeds))}",
+            f"  text heads to build: {count.text_heads}",
+            *([f"  Fisher informations to find: {count.fishers}"] if count.fishers else []),
+            f"  trainings: {count.trainings} ({count.training_images:,} images)",
+        ]
+        lines += [
+            f"  forwards on {f.split}: {f.forwards:,} by {_number(f.encoders, 'encoder')} "
+            f"({f.merges} merged), {f.decodes:,} images decoded"
+            for f in count.splits
+        ]
+        lines += [
+            f"  forwards in all: {count.forwards:,}; images decoded: {count.decodes:,}",
+            f"  fits: {count.fits} of {total['fits']}; cells: {count.cells} of {total['cells']}",
+        ]
+        if plan.undecided:
+            names = dict.fromkeys(fit.row.name for fit in plan.undecided)
+            lines.append(f"  still to be chosen on the selection split: {', '.join(names)}")
+    return "\n".join([*lines, summary(left, time)])
+
+
+def plan_data(
+    out: Path, plans: Sequence[Plan], left: Sequence[Counts], time: Estimate | None
+) -> dict[str, Any]:
+    """The plan of a run for ``--json``: per study what `counts_text` says, in numbers."""
+    studies = [
+        {
+            "suite": p.study.suite.name,
+            "model": p.study.model,
+            "rows": [row.name for row in p.study.rows],
+            "seeds": list(p.study.seeds),
+            "undecided": sorted({fit.row.name for fit in p.undecided}),
+            **dataclasses.asdict(c),
+            "forwards": c.forwards,
+            "decodes": c.decodes,
+        }
+        for p, c in zip(plans, left, strict=True)
+    ]
+    return {
+        "out": str(out),
+        "estimate": None if time is None else dataclasses.asdict(time),
+        "studies": studies,
+    }
+
+
+def result_data(out: Path, records: Sequence[Record], missing: Sequence[Missing]) -> dict[str, Any]:
+    """The result of a run for ``--json``."""
+    shown = {
+        name: [r.model_dump(mode="json", exclude={"provenance"}) for r in records if r.kind == kind]
+        for name, kind in (("cells", "cell"), ("scaled", "scaled"))
+    }
+    return {"out": str(out), **shown, "missing": [m.model_dump() for m in missing]}
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _time(time: Estimate | None) -> str:
+    if time is None:
+        return "no timing yet on this machine"
+    minutes = time.seconds / 60
+    much = f"{minutes:.0f} min" if minutes >= 2 else f"{math.ceil(time.seconds)} s"
+    return f"about {much}{' by rates measured on another machine' if time.elsewhere else ''}"

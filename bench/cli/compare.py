@@ -1,0 +1,205 @@
+"""``bench compare OLD NEW``: what changed between two runs, and whether it is a regression."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli.options import DEBUG, JSON, JUNIT
+from bench.core.errors import DataError, InputError, RegressionError
+from bench.core.paths import write_atomic
+from bench.core.streams import say
+
+if TYPE_CHECKING:
+    from bench.checks.compare import Measured
+
+RECORDS = "records.jsonl"
+
+
+@click.command("compare")
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.option(
+    "--tolerance",
+    type=float,
+    default=1.0,
+    metavar="POINTS",
+    help="By how much a cell may be worse: percent, or hundredths of a nat. [default: 1]",
+)
+@click.option("--all", "everything", is_flag=True, help="Controls and watermarked rows gate, too.")
+@click.option(
+    "--allow-missing", is_flag=True, help="Cells and seeds of OLD that NEW lacks are no failure."
+)
+@JUNIT
+@JSON
+@DEBUG
+def compare_command(
+    old: str,
+    new: str,
+    tolerance: float,
+    everything: bool,
+    allow_missing: bool,
+    junit: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what changed from OLD to NEW: folders of runs, records.jsonl files, or git revisions
+    of such as HEAD~5:results/mini.
+
+    Exit code 3 if a cell is worse by more than the tolerance and, for accuracies, significantly so,
+    or if NEW lacks cells or seeds of OLD; 2 if no cell is in both. docs/ci.md says how changes are
+    tested.
+    """
+    from bench.checks import compare_table as shown
+    from bench.checks.compare import compare
+    from bench.checks.junit import publish
+    from bench.report.published_tables import drawn
+
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise InputError(f"--tolerance {tolerance}: expected a number of points, 0 or more")
+    before, after = _read(old), _read(new)
+    changes = compare(before, after, tolerance / 100, everything)
+    if all(change.difference is None for change in changes):
+        raise InputError(
+            f"{old} and {new} have no cell in common: the first has {shown.boards(before)}, the "
+            f"second {shown.boards(after)}; compare runs of one suite, model and protocol"
+        )
+    title = f"From {old} to {new}"
+    publish(title, shown.verdicts(changes, may_vanish=allow_missing), junit)
+    count = Counter(change.state for change in changes)
+    summary = ", ".join(f"{count[state]} {state}" for state in shown.ORDER if count[state])
+    if fewer := sum(bool(change.lost) for change in changes):
+        summary += f"; {fewer} of them have fewer seeds"
+    if as_json:
+        say(json.dumps([asdict(change) for change in changes]), sys.stdout)
+    else:
+        changed = [change for change in changes if change.state != "same" or change.lost]
+        if changed:
+            say(drawn(shown.table(shown.worst_first(changed), title), wide=True), sys.stdout)
+        say(f"{len(changes)} cells: {summary}", sys.stdout)
+    worse = [c for c in shown.worst_first(changes) if c.state == "regression"]
+    lacking = [c for c in changes if c.state == "vanished" and c.gates and not allow_missing]
+    said = []
+    if worse:
+        more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
+        first = "; ".join(map(shown.in_words, worse[:3])) + more
+        said.append(
+            f"worse by more than {tolerance:g}, {len(worse)} of {len(changes)} cells: {first}"
+        )
+    if lacking:
+        rows = shown.gone([c for c in changes if c.gates])
+        said.append(f"{len(lacking)} cells are gone, which --allow-missing would allow: {rows}")
+    seeds = shown.seeds_gone([c for c in changes if c.gates])
+    if seeds and not allow_missing:
+        said.append(f"seeds are gone, which --allow-missing would allow: {seeds}")
+    if said:
+        raise RegressionError("; ".join(said))
+
+
+def _read(name: str) -> Measured:
+    """Records and samples of a run's folder, of a file, or of a git revision of one.
+
+    Raises InputError if there is none.
+    """
+    from bench.checks.compare import Measured
+    from bench.core.records import read
+
+    path = Path(name)
+    if path.exists():
+        if path.is_file() and path.name != RECORDS:
+            return Measured(read(path))
+        return _of_run(path if path.is_dir() else path.parent)
+    revision, colon, inside = name.partition(":")
+    if not colon or not revision or not inside:
+        raise InputError(
+            f"{name}: no run's folder or {RECORDS} there, nor a git revision such as "
+            "HEAD~5:results/mini"
+        )
+    tree = inside.removesuffix(RECORDS).rstrip("/")
+    with tempfile.TemporaryDirectory() as folder:
+        _check_out(revision, tree, Path(folder))
+        try:
+            return _of_run(Path(folder))
+        except (InputError, DataError) as error:
+            raise type(error)(str(error).replace(folder, f"{revision}:{tree}")) from error
+
+
+def _of_run(folder: Path) -> Measured:
+    """A run's folder; without samples if it kept none."""
+    from bench.checks.compare import Measured
+    from bench.core.records import read
+    from bench.leaderboard.samples import FOLDER, sample_outputs
+
+    has_samples = (folder / FOLDER).is_dir()
+    samples = tuple(sample_outputs(folder)) if has_samples else ()
+    return Measured(read(folder / RECORDS), samples)
+
+
+def _check_out(revision: str, inside: str, folder: Path) -> None:
+    """Write records and samples of a folder of a git revision.
+
+    Raises InputError if there is none.
+    """
+    from bench.leaderboard.samples import FOLDER
+
+    try:
+        tree = _tree(revision, inside)
+        # With the folder named, paths are the tree's own wherever in the repository we are.
+        where = _git("rev-parse", "--absolute-git-dir").decode().strip()
+        archive = _git(f"--git-dir={where}", "archive", "--format=tar", tree)
+        records, samples = PurePosixPath(RECORDS), PurePosixPath(FOLDER)
+        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+            for member in members:
+                at = PurePosixPath(member.name)
+                if member.isfile() and (at == records or at.parent == samples):
+                    file = members.extractfile(member)
+                    assert file is not None
+                    write_atomic(folder / at, file.read(), durable=False)
+    except (
+        OSError,
+        ValueError,
+        tarfile.TarError,
+        subprocess.SubprocessError,
+    ) as error:
+        raise InputError(f"{revision}:{inside} cannot be read with git: {error}") from error
+
+
+def _tree(revision: str, inside: str) -> str:
+    """The name of the tree of a folder in a revision. Raises InputError if there is none."""
+    named = f"{revision}:{inside}"
+    if _succeeds("rev-parse", "--git-dir") is None:
+        raise InputError(f"{named}: nothing of that name, and this folder is in no git repository")
+    commit = _succeeds("rev-parse", "--verify", "--end-of-options", f"{revision}^{{tree}}")
+    if commit is None:
+        raise InputError(
+            f"{named}: this repository has no revision {revision}; a shallow clone lacks older ones"
+        )
+    found = _succeeds("rev-parse", "--verify", "--end-of-options", named)
+    if found is None:
+        raise InputError(f"{named}: nothing of that name in revision {revision}")
+    if _git("cat-file", "-t", found).strip() != b"tree":
+        raise InputError(f"{named} is a file: expected the folder of a run, or its {RECORDS}")
+    return found
+
+
+def _succeeds(*arguments: str) -> str | None:
+    """The last word that git prints; None if it fails."""
+    try:
+        return _git(*arguments).decode().split()[-1]
+    except subprocess.CalledProcessError:
+        return None
+
+
+def _git(*arguments: str) -> bytes:
+    command = ["git", *arguments]
+    return subprocess.run(command, capture_output=True, timeout=120, check=True).stdout

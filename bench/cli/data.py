@@ -1,0 +1,171 @@
+"""``bench data``: getting data sets and preparing them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.cli.options import DATA, DEBUG, JSON
+from bench.cli.verify import status_command, synthetic_command, verify_command
+from bench.core.errors import BenchError, DataError, InputError, one_line
+from bench.core.streams import say
+
+if TYPE_CHECKING:
+    from bench.core.progress import Progress
+    from bench.data.cards import SetCard
+    from bench.data.download.acquire import Step
+
+NAMES = click.argument("names", nargs=-1, required=True, metavar="NAME...")
+SUITE = click.option("--suite", "suites", is_flag=True, help="NAMEs are suites: all their sets.")
+
+
+@click.group("data")
+def data() -> None:
+    """Get data sets, prepare and verify them."""
+
+
+for _command in (status_command, verify_command, synthetic_command):
+    data.add_command(_command)
+
+
+@data.command("download")
+@NAMES
+@SUITE
+@DATA
+@click.option("--accept-terms", is_flag=True, help="Accept the terms of gated sets unasked.")
+@click.option(
+    "--password",
+    metavar="[TEXT]",
+    prompt=True,
+    prompt_required=False,
+    hide_input=True,
+    help="Of an encrypted zip; asked for if TEXT is left out, never kept.",
+)
+@click.option("--keep", is_flag=True, help="Keep downloaded archives once they are unpacked.")
+@JSON
+@DEBUG
+def download_command(
+    names: tuple[str, ...],
+    suites: bool,
+    data: Path | None,
+    accept_terms: bool,
+    password: str | None,
+    keep: bool,
+    as_json: bool,
+) -> None:
+    """Download data sets, check and unpack them, and prepare them. Repeat the command to resume.
+
+    What no program can download is said, with the place to put it.
+    """
+    from bench.data.download import acquire as obtain
+
+    cards = _find(names, suites)
+    folder = _data_folder(data)
+    for card in cards:
+        _show_terms(card, accept_terms)
+
+    def get(card: SetCard, progress: Progress) -> tuple[Step, ...]:
+        return obtain.download(card, folder, progress, password, keep)
+
+    _each(cards, get, as_json)
+
+
+@data.command("prepare")
+@NAMES
+@SUITE
+@DATA
+@JSON
+@DEBUG
+def prepare_command(names: tuple[str, ...], suites: bool, data: Path | None, as_json: bool) -> None:
+    """Make what loaders need beside the archives: ImageNet's class folders, official prompts.
+
+    ImageNet's come from its archives in DATA/bench-downloads/imagenet, or of val from the flat
+    images that are there; prompts and other small official files are downloaded.
+    """
+    from bench.data.download import acquire as obtain
+
+    cards, folder = _find(names, suites), _data_folder(data)
+    _each(cards, lambda card, progress: obtain.prepare(card, folder, progress), as_json)
+
+
+def _find(names: Sequence[str], suites: bool) -> tuple[SetCard, ...]:
+    from bench.data.download import acquire as obtain
+
+    cards = obtain.find(names, suites)
+    if not suites:
+        for name in names:
+            others = {c.name for c in obtain.suite_sets(name)} - {c.name for c in cards}
+            if others:
+                said = f"{name} is a suite, too: --suite also gets {', '.join(sorted(others))}"
+                say(said, sys.stderr)
+    return cards
+
+
+def _data_folder(option: Path | None) -> Path:
+    from bench.core.paths import check_writable, data_dir
+    from bench.data.folder import SYNTHETIC
+
+    found = data_dir(option)
+    if found is None:
+        raise InputError("where to? name the folder for data sets with --data or $BENCH_DATA")
+    if (found / SYNTHETIC).exists():
+        raise InputError(f"{found} holds synthetic copies: name another folder for real data")
+    return check_writable(found, "data folder")
+
+
+def _show_terms(card: SetCard, accepted: bool) -> None:
+    """Print what one accepts. Raises InputError unless the terms of a gated set are accepted."""
+    if not card.terms.accept:
+        return
+    note = f" ({card.terms.note})" if card.terms.note else ""
+    say(f"{card.title}: {card.terms.licence}{note}. You accept:", sys.stderr)
+    for clause in card.terms.accept:
+        say(f"- {clause}", sys.stderr)
+    if not card.terms.gated or accepted:
+        return
+    place = f"they stand at {card.source} and in 'bench show set:{card.name}'"
+    if not sys.stdin.isatty():
+        raise InputError(f"{card.name} has terms to accept; {place}; add --accept-terms if you do")
+    if not click.confirm("Do you accept these terms?", err=True):
+        raise InputError(f"{card.name}: terms not accepted; {place}")
+
+
+def _each(
+    cards: Sequence[SetCard],
+    act: Callable[[SetCard, Progress], tuple[Step, ...]],
+    as_json: bool,
+) -> None:
+    """Do it for each of the sets; what fails stops none of the others. Raises what failed."""
+    done: dict[str, list[dict[str, str]]] = {}
+    failed: list[BenchError] = []
+    for card in cards:
+        try:
+            with _display(as_json) as display:
+                steps = act(card, display)
+        except BenchError as error:
+            if len(cards) == 1:
+                raise
+            say(f"bench: {one_line(error)}", sys.stderr)
+            failed.append(error)
+            continue
+        done[card.name] = [vars(step) for step in steps]
+        if not as_json:
+            for line in [str(step) for step in steps] or ["nothing to prepare"]:
+                say(f"{card.name}: {line}", sys.stdout)
+    if as_json:
+        say(json.dumps({"sets": done}, indent=1), sys.stdout)
+    if failed:
+        kind = DataError if any(isinstance(e, DataError) for e in failed) else type(failed[0])
+        raise kind(f"{len(failed)} of {len(cards)} sets are not complete, the others are")
+
+
+def _display(quiet: bool) -> AbstractContextManager[Any]:
+    from bench.cli.display import display
+
+    return display((), quiet)

@@ -1,0 +1,171 @@
+"""What a run shows while it works: a live table and bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Task as Bar
+from rich.text import Text
+
+from bench.core.progress import Task
+from bench.core.records import Missing, Record
+from bench.core.streams import say
+from bench.leaderboard.build import boards
+from bench.leaderboard.published.layouts import Preset
+from bench.leaderboard.severities import merged
+from bench.report.tables import leaderboard as tables
+from bench.report.tables import terminal as console
+from bench.report.tables.paper_layout import in_form
+
+QUIET_SECONDS = 2.0
+"""Work shorter than this is not announced."""
+
+
+class _LeftColumn(ProgressColumn):
+    """How much is done and how long the rest takes; nothing for work that is one step."""
+
+    def render(self, task: Bar) -> Text:
+        if task.total is None:
+            return Text()
+        left = task.time_remaining
+        soon = "" if left is None else f", about {left:.0f} s left"
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f}{soon}")
+
+
+@dataclass(frozen=True)
+class _BarTask:
+    bars: Progress
+    number: TaskID
+
+    def advance(self, count: int) -> None:
+        self.bars.advance(self.number, count)
+
+
+@dataclass
+class TerminalDisplay:
+    """A rich live display: the leaderboard so far, and a bar with time left for what goes on."""
+
+    output: Console
+    asked: Sequence[Missing]
+    records: list[Record] = field(default_factory=list)
+
+    def __enter__(self) -> TerminalDisplay:
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            _LeftColumn(),
+            console=self.output,
+        )
+        self.live = Live(self._shown(), console=self.output, transient=True, refresh_per_second=4)
+        self.live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.live.__exit__(None, None, None)
+
+    @contextmanager
+    def task(self, label: str, total: int) -> Iterator[Task]:
+        """A bar while the work goes on; it moves to and fro if the work is one step."""
+        number = self.bars.add_task(label, total=total if total > 1 else None)
+        try:
+            yield _BarTask(self.bars, number)
+        finally:
+            self.bars.remove_task(number)
+
+    def measured(self, record: Record) -> None:
+        """Fill a cell of the table."""
+        if record.metric == record.judged_by:
+            self.records.append(record)
+            self.live.update(self._shown())
+
+    def _shown(self) -> Group:
+        found = boards(*merged(self.records, self.asked))
+        tables = [console.table(board, self.output.width) for board in found]
+        return Group(*tables, self.bars)
+
+
+@dataclass
+class _LineTask:
+    label: str
+    total: int
+    started: float = field(default_factory=time.monotonic)
+    said: float = field(default_factory=time.monotonic)
+    done: int = 0
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self.said > 5 * QUIET_SECONDS and 0 < self.done < self.total:
+            left = (now - self.started) * (self.total - self.done) / self.done
+            text = f"{self.label}: {self.done}/{self.total}, about {left:.0f} s left"
+            say(text, sys.stderr)
+            self.said = now
+
+
+@dataclass
+class LineDisplay:
+    """Plain lines on standard error, for logs."""
+
+    def __enter__(self) -> LineDisplay:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    @contextmanager
+    def task(self, label: str, total: int) -> Iterator[Task]:
+        """A line at the end of work that took long, and now and then before."""
+        task = _LineTask(label, total)
+        yield task
+        seconds = time.monotonic() - task.started
+        if seconds > QUIET_SECONDS:
+            say(f"{label}: done in {seconds:.0f} s", sys.stderr)
+
+    def measured(self, record: Record) -> None:
+        """Nothing: the table comes at the end."""
+
+
+Display = TerminalDisplay | LineDisplay
+
+
+def display(asked: Sequence[Missing], quiet: bool) -> AbstractContextManager[Display]:
+    """The display that suits standard error; `asked` are the cells that the run will fill."""
+    output = Console(stderr=True)
+    if output.is_terminal and not quiet:
+        return TerminalDisplay(output, asked)
+    return LineDisplay()
+
+
+def leaderboards(
+    records: Sequence[Record], missing: Sequence[Missing], presets: Sequence[Preset] = ()
+) -> str:
+    """All leaderboards as text for standard output, coloured if it is a terminal.
+
+    The tables of `presets` come before the leaderboard whose rows they show.
+    """
+    output = Console()
+    records, missing = merged(records, missing)
+    found = [in_form(preset, records, missing) for preset in presets]
+    with output.capture() as captured:
+        for board in boards(records, missing):
+            for content in (made[board.key] for made in found if board.key in made):
+                output.print(console.in_form(content, output.width))
+            output.print(console.table(board, output.width))
+            if line := tables.prompts(board):
+                output.print(Text(tables.printable(line)))
+    return captured.get().rstrip("\n")

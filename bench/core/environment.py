@@ -1,0 +1,66 @@
+"""What a number was made with: versions, commit and hardware; torch is not imported for it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from pathlib import Path
+
+from bench.core.version import __version__
+
+PACKAGES = (
+    "torch", "torchvision", "open_clip_torch", "numpy", "scipy", "faiss-gpu", "faiss-cpu", "pillow"
+)  # fmt: skip
+
+
+@cache
+def environment() -> dict[str, object]:
+    """Versions, also of plugins, the commit of bench's checkout (None if none) and the machine.
+
+    The processor's model is there because kernels, and so the last bits of numbers, depend on it.
+    """
+    versions = {"bench": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    for group in ("bench.methods", "bench.datasets"):
+        for point in entry_points(group=group):
+            if point.dist is not None:
+                versions[point.dist.name] = point.dist.version
+    hardware = {"machine": platform.machine(), "cpus": os.cpu_count()}
+    if model := _cpu():
+        hardware["cpu"] = model
+    return {"versions": versions, "commit": _commit(), "hardware": hardware}
+
+
+def _cpu(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's model; what Python's platform module says of it where there is no `info`."""
+    try:
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+    return " ".join(next(names, platform.processor()).split())
+
+
+def _commit() -> str | None:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, check=True, timeout=10,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"{head}-modified" if changed else head

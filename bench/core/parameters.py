@@ -1,0 +1,82 @@
+"""Hyper-parameters: their ranges as types, and how ``--set METHOD.PARAM=VALUE`` changes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic
+import yaml
+from annotated_types import Ge, Gt, Interval
+
+from bench.core.errors import InputError, unknown
+
+Positive = Annotated[float, Gt(0), pydantic.AllowInfNan(False)]
+NonNegative = Annotated[float, Ge(0), pydantic.AllowInfNan(False)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+Area = Annotated[float, Interval(gt=0, le=1)]
+Count = Annotated[int, Ge(1)]
+Precision = Literal["fp32", "bf16"]
+
+D = TypeVar("D")
+
+
+def parameters(value: Any) -> dict[str, Any]:
+    """All hyper-parameters of a method or trainer by name.
+
+    Those of a nested dataclass are named ``FIELD.NAME``, but those of the field ``trainer`` by
+    their name alone.
+    """
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            prefix = _prefix(field.name)
+            found |= {f"{prefix}{name}": one for name, one in parameters(inner).items()}
+        else:
+            found[field.name] = inner
+    return found
+
+
+def _prefix(field: str) -> str:
+    return "" if field == "trainer" else f"{field}."
+
+
+def with_parameters(value: D, changes: Mapping[str, Any], owner: str) -> D:
+    """A copy of `value` with hyper-parameters changed.
+
+    A change may be text from the command line. Raises InputError that names `owner` for an
+    unknown name (listing the valid ones) or a value outside the parameter's type and range.
+    """
+    valid = parameters(value)
+    for name in changes:
+        if name not in valid:
+            raise unknown(f"hyper-parameter of {owner}", name, valid)
+    return _changed(value, changes, owner)
+
+
+def _changed(value: D, changes: Mapping[str, Any], owner: str) -> D:
+    hints = typing.get_type_hints(type(value), include_extras=True)
+    new: dict[str, Any] = {}
+    for field in dataclasses.fields(value):  # type: ignore[arg-type]
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            prefix = _prefix(field.name)
+            own = {n[len(prefix) :]: v for n, v in changes.items() if n.startswith(prefix)}
+            new[field.name] = _changed(inner, own, f"{owner}.{prefix}".rstrip("."))
+        elif field.name in changes:
+            new[field.name] = _checked(
+                hints[field.name], changes[field.name], f"{owner}.{field.name}"
+            )
+    return dataclasses.replace(value, **new)  # type: ignore[type-var]
+
+
+def _checked(hint: Any, raw: Any, what: str) -> Any:
+    try:
+        loaded = yaml.safe_load(raw) if isinstance(raw, str) else raw
+        return pydantic.TypeAdapter(hint).validate_python(loaded)
+    except (pydantic.ValidationError, yaml.YAMLError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else error
+        raise InputError(f"{what}={raw}: {reason}") from error

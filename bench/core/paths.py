@@ -1,0 +1,126 @@
+"""Where things lie on disk."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from bench.core.errors import InputError
+
+
+def cache_dir(option: Path | None) -> Path:
+    """The cache folder: ``--cache-dir``, else ``$BENCH_CACHE``, else the platform's."""
+    if option is not None:
+        return option
+    env = os.environ.get("BENCH_CACHE")
+    return Path(env) if env else Path(platformdirs.user_cache_dir("bench"))
+
+
+def data_dir(option: Path | None) -> Path | None:
+    """The data folder: ``--data``, else ``$BENCH_DATA``, else None. InputError if it is none."""
+    env = os.environ.get("BENCH_DATA")
+    found = option if option is not None else (Path(env) if env else None)
+    if found is not None and not found.is_dir():
+        problem = "is not a folder" if found.exists() else "does not exist"
+        raise InputError(f"data folder {found} {problem}: name one with --data or $BENCH_DATA")
+    return found
+
+
+def matching(pattern: str, bases: Sequence[Path]) -> list[Path]:
+    """The files that match a pattern such as ``test/*.tar``, sorted, of the first base with any."""
+    where = str(Path(pattern).expanduser())
+    for base in bases:
+        if (base / where).is_file():
+            return [base / where]
+        found = glob.glob(where, root_dir=base, recursive=True)  # noqa: PTH207
+        files = sorted(base / path for path in found if (base / path).is_file())
+        if files:
+            return files
+    return []
+
+
+def check_writable(directory: Path, what: str) -> Path:
+    """`directory`, whether it is there or still to be made; nothing is left behind.
+
+    Raises InputError unless files can be created in it or in the nearest folder above it.
+    """
+    try:
+        nearest = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+        if not nearest.is_dir():
+            raise InputError(f"{what} {directory}: {nearest} is a file, expected a folder")
+        with tempfile.TemporaryFile(dir=nearest):
+            return directory
+    except OSError as error:
+        raise InputError(f"{what} {directory} is not writable: {error.strerror}") from error
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raise InputError if the disk of `folder` has less than `needed` bytes free for `what`."""
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(nearest).free
+    if free < needed:
+        said = f"{what} needs {in_words(needed)}, but {nearest} has {in_words(free)} free"
+        raise InputError(f"{said}: make room or name another data folder")
+
+
+def in_words(size: int) -> str:
+    """A number of bytes as people say it: ``1.26 GB``, ``8.13 kB``, ``12 bytes``."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size} bytes"
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Replace `path` by `data` in one step: temporary name, fsync if `durable`, rename.
+
+    A kill at any point leaves the old file or the new one, never a part.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def text_of(path: Path) -> str:
+    """The text of a UTF-8 file. Raises InputError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises InputError if it cannot be read."""
+    try:
+        return json.loads(text_of(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+@contextmanager
+def malformed(path: Path, form: str) -> Iterator[None]:
+    """What is in a file of another `form` than expected ends in an InputError that names both."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        what = " ".join(f"{type(error).__name__} {error}".split())
+        raise InputError(f"{path}: expected {form} ({what})") from error

@@ -1,0 +1,1 @@
+"""Where images come from: data cards, folders, prompts; readers, suites, downloads."""

@@ -1,0 +1,1 @@
+"""Getting data sets: fetching, unpacking, checksums, ImageNet's class folders."""

@@ -1,0 +1,111 @@
+"""Whether a file is what its card says: kind, size, checksums, and otherwise whole.
+
+What was found is noted beside the file in ``.FILE.checked`` (JSON: the fields of `Checked`), so
+that 138 GB are not hashed at every start; a file that changed since is checked again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import DataError
+from bench.core.paths import write_atomic
+from bench.core.progress import Count, Progress, counted
+from bench.data.cards import Archive
+from bench.data.download.archives import CHUNK, HEAD, look, read_whole
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file as it was found to be right.
+
+    Attributes
+    ----------
+    size : in bytes.
+    modified : the time of its last change, in ns.
+    digests : {kind: hexadecimal digits}, sha256 always among them.
+    url : where it was downloaded from; empty for a file that a person put there.
+    """
+
+    size: int
+    modified: int
+    digests: Mapping[str, str]
+    url: str = ""
+
+
+def note_of(path: Path) -> Path:
+    """Where the note about `path` lies."""
+    return path.with_name(f".{path.name}.checked")
+
+
+def check(path: Path, archive: Archive, progress: Progress) -> Checked:
+    """What `path` is; it is noted. Raises DataError unless it is what `archive` says.
+
+    Where the card has neither a size nor a checksum, a packed file must read to its end.
+    """
+    known = _noted(path)
+    if known and archive.checksums.items() <= known.digests.items():
+        return known
+    status = path.stat()
+    with path.open("rb") as file:
+        look(file.read(HEAD), archive.file, f"{path} is")
+    expect_size(status.st_size, archive, f"{path} has")
+    with counted(progress, f"check {archive.file}", status.st_size) as count:
+        found = digests(path, {"sha256", *archive.checksums}, count)
+    for kind, expected in archive.checksums.items():
+        if found[kind] != expected:
+            raise DataError(f"{path} has {kind} {found[kind]}, expected {expected}")
+    if not archive.checksums and archive.bytes is None:
+        with counted(progress, f"read {archive.file}", status.st_size) as count:
+            read_whole(path, count)
+    checked = Checked(status.st_size, status.st_mtime_ns, found)
+    note(path, checked)
+    return checked
+
+
+def note(path: Path, checked: Checked) -> None:
+    """Note what was found beside `path`, unless one may not write there."""
+    text = json.dumps(vars(checked) | {"digests": dict(checked.digests)}, sort_keys=True)
+    try:
+        write_atomic(note_of(path), text.encode(), durable=False)
+    except OSError:
+        return
+
+
+def _noted(path: Path) -> Checked | None:
+    """The note about `path`, if it is about the file as it is now."""
+    status = path.stat()
+    try:
+        found = json.loads(note_of(path).read_bytes())
+        times = int(found["size"]), int(found["modified"])
+        known = Checked(*times, dict(found["digests"]), str(found["url"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    now = (status.st_size, status.st_mtime_ns)
+    return known if (known.size, known.modified) == now else None
+
+
+def digests(path: Path, kinds: Iterable[str], count: Count) -> dict[str, str]:
+    """{kind: hexadecimal digits} of a file, read once; kinds as in `cards.DIGITS`."""
+    hashers = {}
+    for kind in kinds:
+        plain = "sha1" if kind == "git-blob" else kind
+        hashers[kind] = hashlib.new(plain, usedforsecurity=False)
+        if kind == "git-blob":
+            hashers[kind].update(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as file:
+        while block := file.read(CHUNK):
+            for hasher in hashers.values():
+                hasher.update(block)
+            count(len(block))
+    return {kind: hasher.hexdigest() for kind, hasher in hashers.items()}
+
+
+def expect_size(size: int, archive: Archive, who: str) -> None:
+    """Raise DataError unless `size` is the one of the card, where that is known to the byte."""
+    if archive.bytes is not None and size != archive.bytes:
+        raise DataError(f"{who} {size:,} bytes, expected {archive.bytes:,}")

@@ -1,0 +1,233 @@
+"""ImageNet's class folders, from the archives that people get after registration.
+
+The archive of train is a tar of one tar per class. That of val is flat: its labels are in the
+devkit, as a list of numbers (one per image, in the order of their names) and a MATLAB table that
+says which WordNet id a number is. Every step can be killed and repeated: images only ever move
+into place whole, and the folders get their names when all are there.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import re
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import scipy.io
+
+from bench.core.errors import DataError
+from bench.core.paths import check_room
+from bench.core.progress import Progress, counted
+from bench.data.download.archives import damage, tar_members
+from bench.data.download.unpack import clear, settle, unpack_tar, write_member
+
+TABLE = "data/meta.mat"
+TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
+IMAGE = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+CLASS = re.compile(r"(n\d{8})\.tar")
+
+
+@dataclass(frozen=True)
+class Devkit:
+    """What the devkit says.
+
+    Attributes
+    ----------
+    classes : the WordNet ids of the classes, sorted.
+    folders : {file name of an image of val: WordNet id}.
+    """
+
+    classes: tuple[str, ...]
+    folders: Mapping[str, str]
+
+
+def read_devkit(path: Path) -> Devkit:
+    """The devkit in its archive. Raises DataError, naming what is wrong with it."""
+    found: dict[str, bytes] = {}
+    with damage(path), path.open("rb") as raw:
+        for tar, member in tar_members(raw):
+            for name in (TABLE, TRUTH):
+                if member.isreg() and member.name.endswith(f"/{name}"):
+                    found[name] = _content(tar, member)
+    for name in (TABLE, TRUTH):
+        if name not in found:
+            raise DataError(f"{path} holds no {name}: expected ImageNet's devkit")
+    try:
+        ids = _ids(found[TABLE])
+        numbers = [int(line) for line in found[TRUTH].split()]
+        names = (f"ILSVRC2012_val_{i + 1:08d}.JPEG" for i in range(len(numbers)))
+        folders = dict(zip(names, (ids[number] for number in numbers), strict=True))
+    except Exception as error:  # a parser may raise anything on a broken file
+        raise DataError(f"{path} is no devkit as ImageNet has it: {error!r}") from error
+    return Devkit(tuple(sorted(ids.values())), folders)
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    return b"" if file is None else file.read()
+
+
+def _ids(table: bytes) -> dict[int, str]:
+    """{number: WordNet id} of the classes: the synsets without children."""
+    content = scipy.io.loadmat(BytesIO(table), squeeze_me=True, variable_names=["synsets"])
+    found: dict[int, str] = {}
+    for synset in content["synsets"]:
+        wnid = str(synset["WNID"])
+        if not re.fullmatch(r"n\d{8}", wnid):
+            raise ValueError(f"{wnid!r} is no WordNet id")
+        if int(synset["num_children"]) == 0:
+            found[int(synset["ILSVRC2012_ID"])] = wnid
+    return found
+
+
+# Train
+
+
+def unpack_train(packed: Path, into: Path, progress: Progress) -> None:
+    """Unpack the archive of train into ``into/<WordNet id>/``. Raises DataError."""
+    folder = into.with_name(f".{into.name}.unpacking")
+    size = packed.stat().st_size
+    there = sum(p.stat().st_size for p in folder.rglob("*.JPEG")) if folder.exists() else 0
+    check_room(into.parent, size - there, f"unpacking {packed.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        damage(packed),
+        packed.open("rb") as raw,
+        counted(progress, f"unpack {packed.name}", size) as count,
+    ):
+        done = 0
+        for tar, member in tar_members(raw):
+            name = CLASS.fullmatch(member.name)
+            inner = tar.extractfile(member) if name and member.isreg() else None
+            if not name or inner is None:
+                raise DataError(f"{packed} holds {member.name!r}: expected a tar per class")
+            _unpack_class(inner, folder / name[1], f"{packed}: {member.name}")
+            count(raw.tell() - done)
+            done = raw.tell()
+    settle(folder, into)
+
+
+def _unpack_class(inner: IO[bytes], folder: Path, who: str) -> None:
+    if folder.exists():
+        return
+    part = folder.with_name(f".{folder.name}")
+    part.mkdir(exist_ok=True)
+    clear(part)
+    unpack_tar(inner, part, who, lambda _: None)
+    part.rename(folder)
+
+
+# Val
+
+
+def is_sorted(place: Path) -> bool:
+    """Whether a folder of val has class folders, and no image is still to be sorted."""
+    if _sorting(place).exists() or next(_flat(place), None):
+        return False
+    return any(path.is_dir() for path in place.glob("n????????"))
+
+
+def is_begun(place: Path) -> bool:
+    """Whether there are images of val in a folder, or on their way into it."""
+    return _sorting(place).exists() or next(_images(place), None) is not None
+
+
+def _sorting(place: Path) -> Path:
+    """Where images are sorted before the folder, itself or what it links to, gets its name."""
+    real = place.resolve()
+    return real.with_name(f".{real.name}.sorting")
+
+
+def sort_val(into: Path, devkit: Devkit, packed: Path | None, progress: Progress) -> None:
+    """Make ``into/<WordNet id>/`` of the images in `into` and of the archive `packed`.
+
+    Images of `into` are moved; what the archive has besides is unpacked. Raises DataError, before
+    anything is moved, if some images are in neither, and if there are two that differ.
+    """
+    into, folder = into.resolve(), _sorting(into)
+    clear(folder)
+    there = {path.name for place in (into, folder) for path in _images(place)}
+    missing = sorted(devkit.folders.keys() - there)
+    if missing and packed is None:
+        total = len(devkit.folders)
+        raise DataError(
+            f"{into} holds {total - len(missing):,} of {total:,} images, {missing[0]} is missing: "
+            "nothing was moved"
+        )
+    if missing and packed is not None:
+        each = packed.stat().st_size // len(devkit.folders)
+        check_room(into.parent, each * len(missing), f"unpacking {packed.name}")
+    for wnid in devkit.classes:
+        (folder / wnid).mkdir(parents=True, exist_ok=True)
+    with progress.task("sort val", len(there)) as task:
+        for path in list(_images(into)):
+            if path.name in devkit.folders:
+                _move(path, folder / devkit.folders[path.name] / path.name)
+            task.advance(1)
+    if packed is not None:
+        _unpack_val(packed, folder, devkit, progress)
+    _take_the_rest(into, folder)
+    settle(folder, into)
+
+
+def _flat(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.glob("*.JPEG") if IMAGE.fullmatch(path.name))
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    """The images of val in a folder, sorted into classes or not."""
+    if folder.is_dir():
+        yield from _flat(folder)
+        for inner in folder.glob("n????????"):
+            yield from _flat(inner)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename, so that nothing is lost: a copy that is there already must be the same."""
+    if target.exists():
+        if not filecmp.cmp(source, target, shallow=False):
+            raise DataError(f"{source} and {target} differ: remove the one that is damaged")
+        source.unlink()
+    else:
+        source.rename(target)
+
+
+def _unpack_val(packed: Path, folder: Path, devkit: Devkit, progress: Progress) -> None:
+    size = packed.stat().st_size
+    lacking = set(devkit.folders)
+    with (
+        damage(packed),
+        packed.open("rb") as raw,
+        counted(progress, f"unpack {packed.name}", size) as count,
+    ):
+        done = 0
+        for tar, member in tar_members(raw):
+            wnid = devkit.folders.get(member.name)
+            source = tar.extractfile(member) if member.isreg() else None
+            if wnid is None or source is None:
+                raise DataError(f"{packed} holds {member.name!r}, which the devkit does not know")
+            write_member(source, folder / wnid / member.name, member.size, folder)
+            lacking.discard(member.name)
+            count(raw.tell() - done)
+            done = raw.tell()
+    if lacking:
+        raise DataError(f"{packed} lacks {len(lacking):,} images, such as {min(lacking)}")
+
+
+def _take_the_rest(into: Path, folder: Path) -> None:
+    """What else lay in `into` is kept: it goes along, and the empty folder gives its name."""
+    if not into.is_dir():
+        return
+    for path in list(into.iterdir()):
+        target = folder / path.name
+        if path.is_dir() and target.is_dir():
+            for inner in path.iterdir():
+                inner.rename(target / inner.name)
+            path.rmdir()
+        else:
+            path.rename(target)
+    into.rmdir()

@@ -1,0 +1,77 @@
+"""The tiny CLIP of `mini`: open_clip's own class with a small ConvNeXt and a small transformer."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+from safetensors.torch import load as load_safetensors
+from timm.models import register_model
+from timm.models.convnext import ConvNeXt
+
+from bench.data.mini.words import CONTEXT, VOCABULARY, WordTokenizer
+
+WEIGHTS = "tiny.safetensors"
+CARD = "tiny.json"
+
+PREPROCESS: dict[str, Any] = {
+    "size": 32,
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.25, 0.25, 0.25),
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+
+ARCHITECTURE: dict[str, Any] = {
+    "embed_dim": 96,
+    "vision": {"patch_size": 2, "depths": (1, 2, 2, 1), "dims": (32, 64, 96, 160)},
+    "text": {"width": 64, "heads": 2, "layers": 2},
+}
+
+
+@register_model
+def bench_mini_convnext(pretrained: bool = False, **_: Any) -> ConvNeXt:
+    """A ConvNeXt for 32 px, without layer scale: a prototype with its usual 1e-6 did not train.
+
+    timm's other arguments say where weights come from, which does not arise.
+    """
+    if pretrained:
+        raise ValueError("bench_mini_convnext has no weights of its own: use bench's load()")
+    trunk = ConvNeXt(ls_init_value=None, **ARCHITECTURE["vision"])
+    setattr(trunk, "default_cfg", {"pool_size": (2, 2)})  # noqa: B010  (open_clip reads it)
+    return trunk
+
+
+def build() -> open_clip.CLIP:
+    """The architecture with random weights, drawn from torch's global generator."""
+    vision = CLIPVisionCfg(
+        timm_model_name="bench_mini_convnext",
+        timm_pool="avg",
+        timm_proj="linear",
+        image_size=PREPROCESS["size"],
+    )
+    text = CLIPTextCfg(context_length=CONTEXT, vocab_size=VOCABULARY, **ARCHITECTURE["text"])
+    return open_clip.CLIP(ARCHITECTURE["embed_dim"], vision, text)
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, torch.Tensor]:
+    data = files(__package__).joinpath(WEIGHTS).read_bytes()
+    return {name: tensor.float() for name, tensor in load_safetensors(data).items()}
+
+
+def load() -> open_clip.CLIP:
+    """The pretrained model in float32 and eval mode; every call returns a fresh copy."""
+    model = build()
+    model.load_state_dict(_shipped())
+    model.eval()
+    return model
+
+
+def tokenizer() -> WordTokenizer:
+    """The tokenizer that belongs to the text tower."""
+    return WordTokenizer()

@@ -1,0 +1,4 @@
+"""Readers of images: class folders, lists, arrays, binary files, archives, videos, hubs.
+
+Each makes a `Split` whose fingerprint is a hash of what was read.
+"""

@@ -1,0 +1,276 @@
+"""Frames of videos as splits: ImageNet-Vid-Robust and YTBB-Robust, from their own label files.
+
+A set of frames is an anchor, which people looked at, and its neighbours up to `REACH` frames away.
+`bench.api.manifest.Manifest` says how sets are told, `bench.api.metrics.pm` how they are judged.
+Classes that none of the task's reaches are left out of the label map and of the labels:
+docs/decisions/2026-11-22-classes-the-task-lacks.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.api.dataset import LabelMap, Loaded, Split
+from bench.api.manifest import Manifest
+from bench.core.errors import InputError
+from bench.core.hashing import key_of
+from bench.core.paths import malformed, read_json, text_of
+from bench.data.readers.folders import Classes, named_split
+
+REACH = 10
+"""Neighbours are at most so many frames away from their anchor."""
+
+VID_LABELS, VID_SETS = "labels.json", "pmsets.json"
+VID_WNIDS, VID_CLASSES = "rev_wnid_map.json", "imagenet_vid_class_index.json"
+YTBB_MAP, YTBB_CLASSES = "rev_class_idx_map.json", "ytbb_class_index.json"
+YTBB_ANCHORS, YTBB_PAIRS = "anchor_labels.json", "pmk_labels.json"
+YTBB_FIRST = "ytbb_robustness_test_anchors_full.csv"
+YTBB_FILES = (YTBB_MAP, YTBB_CLASSES, YTBB_ANCHORS, YTBB_PAIRS, YTBB_FIRST)
+SWAPPED = {22: 23, 23: 22}
+"""`YTBB_FIRST` has the indices of "none" and "car" the wrong way round."""
+_DOUBTED = frozenset({"bad", "unsure"})
+DIFFERENT = frozenset(
+    {"dissimilar", "problematic", "incorrect", "dont know", "deformation", "background-change",
+     "occlusion-increased", "blur-increase", "bad-anchor"}
+)  # fmt: skip
+"""What reviewers say of a neighbour that does not belong to its anchor."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame in a set: its path, its anchor's, how many frames lie between, its right classes."""
+
+    path: str
+    anchor: str
+    offset: int
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Videos:
+    """All frames of all sets, and the map from the task's classes to theirs."""
+
+    frames: tuple[Frame, ...]
+    label_map: LabelMap
+
+    @property
+    def anchors(self) -> int:
+        """How many sets there are."""
+        return sum(frame.offset == 0 for frame in self.frames)
+
+
+def reachable(frames: Sequence[Frame], columns: Sequence[Sequence[int]]) -> Videos:
+    """The frames with only those classes that `columns` reaches: task classes by class.
+
+    Raises InputError if none is reached.
+    """
+    kept = [i for i, column in enumerate(columns) if column]
+    if not kept:
+        raise InputError("no class of the videos is reached from the task's classes")
+    new = {old: position for position, old in enumerate(kept)}
+    mapped = (
+        replace(frame, labels=tuple(sorted(new[label] for label in frame.labels if label in new)))
+        for frame in frames
+    )
+    return Videos(tuple(mapped), LabelMap(tuple(tuple(sorted(columns[i])) for i in kept)))
+
+
+def frame_split(name: str, root: Path, frames: Collection[Frame], cache: Path) -> Split:
+    """The split `name` of frames whose paths are relative to `root`.
+
+    A frame in several sets is a sample of each; the id of a sample is the frame's path, with
+    ``#2`` and so on from its second set. What is missing is in the split's `fault`. Raises
+    InputError if no frame is there.
+    """
+    paths = sorted({frame.path for frame in frames})
+    base = named_split(name, root, paths, [0] * len(paths), cache)
+    row_of = {path: row for row, path in enumerate(base.load().manifest.ids)}
+    found = [frame for frame in frames if frame.path in row_of]
+    found = sorted(set(found), key=lambda frame: (frame.path, frame.anchor))
+    anchors = sorted({frame.anchor for frame in found})
+    code_of = {anchor: code for code, anchor in enumerate(anchors)}
+    labels = np.full((len(found), max(1, *(len(f.labels) for f in found))), -1, dtype=np.int64)
+    for row, frame in enumerate(found):
+        labels[row, : len(frame.labels)] = frame.labels
+    groups = {
+        "anchor": np.array([code_of[frame.anchor] for frame in found], dtype=np.int64),
+        "offset": np.array([frame.offset for frame in found], dtype=np.int64),
+    }
+    manifest = Manifest(tuple(_ids(found)), labels, groups, {"anchor": tuple(anchors)})
+    sets = json.dumps([(f.path, f.anchor, f.offset, f.labels) for f in found])
+    rows = np.array([row_of[frame.path] for frame in found], dtype=np.int64)
+    samples = base.take(rows, "frames of sets")
+    images = samples.load().images
+    mark = key_of(samples.fingerprint, "sets", sets)
+    return replace(samples, fingerprint=mark, load=lambda: Loaded(images, manifest))
+
+
+def _ids(frames: Sequence[Frame]) -> Iterator[str]:
+    seen: Counter[str] = Counter()
+    for frame in frames:
+        seen[frame.path] += 1
+        times = seen[frame.path]
+        yield frame.path if times == 1 else f"{frame.path}#{times}"
+
+
+# ImageNet-Vid-Robust
+
+
+def vid_robust(metadata: Path, misc: Path, classes: Classes) -> Videos:
+    """ImageNet-Vid-Robust's frames, relative to its folder ``val``; each has labels of its own.
+
+    `metadata` and `misc` are folders of its archive, `classes` ImageNet's. Raises InputError that
+    names the file that is missing or not of its form.
+    """
+    labels_file, sets_file = metadata / VID_LABELS, metadata / VID_SETS
+    with malformed(labels_file, "{frame: class indices}"):
+        labels = {str(path): tuple(map(int, own)) for path, own in read_json(labels_file).items()}
+    frames = []
+    with malformed(sets_file, "{anchor: its neighbours}"):
+        for anchor, neighbours in read_json(sets_file).items():
+            for path in (anchor, *dict.fromkeys(neighbours)):
+                if not labels.get(path):
+                    raise InputError(f"{labels_file} has no label of {path}")
+                offset = _frame_number(path) - _frame_number(anchor)
+                is_anchor = path == anchor
+                if is_anchor != (offset == 0) or abs(offset) > REACH:
+                    raise InputError(f"{sets_file}: {path} is no neighbour of {anchor}")
+                names = (_within("val", path), _within("val", anchor))
+                frames.append(Frame(*names, offset, labels[path]))
+    columns = _vid_columns(misc, classes)
+    highest = max((label for frame in frames for label in frame.labels), default=-1)
+    if not frames or highest >= len(columns):
+        raise InputError(f"{metadata}: label {highest} of {len(columns)} classes")
+    return reachable(frames, columns)
+
+
+def _vid_columns(misc: Path, classes: Classes) -> list[list[int]]:
+    """ImageNet's classes of each of the video classes, in the order of their indices."""
+    names_file, map_file = misc / VID_CLASSES, misc / VID_WNIDS
+    index_of = {wnid: index for index, wnid in enumerate(classes.keys)}
+    with malformed(names_file, "{index: [WordNet id, name]}"):
+        wnids = {int(index): str(wnid) for index, (wnid, _) in read_json(names_file).items()}
+        order = [wnids[index] for index in range(len(wnids))]
+    with malformed(map_file, "{WordNet id of a video class: those of ImageNet's classes}"):
+        members = read_json(map_file)
+        return [[index_of[wnid] for wnid in members[video]] for video in order]
+
+
+def _frame_number(path: str) -> int:
+    return int(path.rpartition("/")[2].partition(".")[0])
+
+
+def _within(folder: str, path: str) -> str:
+    if not path.startswith(f"{folder}/"):
+        raise InputError(f"frame {path!r} is not in {folder}/")
+    return path.removeprefix(f"{folder}/")
+
+
+# YTBB-Robust
+
+
+def ytbb_robust(metadata: Path) -> Videos:
+    """YTBB-Robust's reviewed frames, relative to its folder ``ytbb_videos``.
+
+    `metadata` holds `YTBB_FILES`. An anchor counts if reviewers call it good, neither bad nor
+    unsure, and no pair calls it a bad anchor. A neighbour belongs to it if the pair of both was
+    reviewed as similar, with nothing wrong. The labels of all frames of a set are the anchor's:
+    those that reviewers added, and its first one. Raises InputError that names the file that is
+    missing or not of its form.
+    """
+    names = _ytbb_names(metadata / YTBB_CLASSES)
+    first = _first_labels(metadata / YTBB_FIRST)
+    good, added = _reviewed_anchors(metadata / YTBB_ANCHORS, names)
+    similar, bad = _reviewed_pairs(metadata / YTBB_PAIRS)
+    frames: list[Frame] = []
+    for anchor in sorted(good - bad):
+        video = anchor.partition("/")[0]
+        if video not in first:
+            raise InputError(f"{metadata / YTBB_FIRST} has no label of {video}")
+        labels = tuple(sorted(added[anchor] | {first[video]}))
+        number = _ytbb_number(anchor)
+        for offset in range(-REACH, REACH + 1):
+            path = f"{video}/frame-{number + offset}.jpg"
+            if offset == 0:
+                frames.append(Frame(anchor, anchor, 0, labels))
+            elif f"{anchor},{path}" in similar:
+                frames.append(Frame(path, anchor, offset, labels))
+    if not frames:
+        raise InputError(f"{metadata / YTBB_ANCHORS} has no reviewed anchor")
+    return reachable(frames, _ytbb_columns(metadata / YTBB_MAP, len(names)))
+
+
+def _ytbb_names(path: Path) -> tuple[str, ...]:
+    with malformed(path, "{index: name}"):
+        names = {int(index): str(name) for index, name in read_json(path).items()}
+        return tuple(names[index] for index in range(len(names)))
+
+
+def _ytbb_columns(path: Path, count: int) -> list[list[int]]:
+    with malformed(path, "{index: ImageNet's class indices}"):
+        members = {int(index): list(map(int, own)) for index, own in read_json(path).items()}
+        if members and not 0 <= min(members) <= max(members) < count:
+            raise ValueError(f"index {max(members)} of {count}")
+        return [members.get(index, []) for index in range(count)]
+
+
+def _first_labels(path: Path) -> dict[str, int]:
+    """{video and time of an anchor: its first label}, with the two swapped indices set right."""
+    with malformed(path, "the columns ytid,time_ms,label"):
+        rows = csv.DictReader(io.StringIO(text_of(path), newline=""))
+        labels = {f"{row['ytid']}_{row['time_ms']}": int(row["label"]) for row in rows}
+    return {video: SWAPPED.get(label, label) for video, label in labels.items()}
+
+
+def _annotations(path: Path, words: Collection[str]) -> dict[str, frozenset[str]]:
+    """{key: what reviewers said}, among it `words`; of a key given several times, the last."""
+    with malformed(path, '{"labels": names, "annotations": [{"key": ..., "labels": indices}]}'):
+        found = read_json(path)
+        names: list[Any] = found["labels"]
+        if lacking := sorted(set(words) - set(names)):
+            raise InputError(f"{path} has no label {lacking[0]!r}")
+        return {
+            str(one["key"]): frozenset(str(names[index]) for index in one["labels"])
+            for one in found["annotations"]
+        }
+
+
+def _reviewed_anchors(
+    path: Path, names: Sequence[str]
+) -> tuple[set[str], Mapping[str, frozenset[int]]]:
+    """Anchors that were found good, and for each the classes that reviewers added."""
+    index_of = {name: index for index, name in enumerate(names)}
+    said = {_key(key): words for key, words in _annotations(path, {"good", *_DOUBTED}).items()}
+    good = {k for k, words in said.items() if "good" in words and not words & _DOUBTED}
+    return good, {k: frozenset(index_of[w] for w in said[k] if w in index_of) for k in good}
+
+
+def _reviewed_pairs(path: Path) -> tuple[set[str], set[str]]:
+    """Pairs ``ANCHOR,NEIGHBOUR`` of frames that are similar, and anchors that were found bad."""
+    said = _annotations(path, {"similar", *DIFFERENT})
+    similar = {pair for pair, w in said.items() if "similar" in w and not w & DIFFERENT}
+    with malformed(path, "keys ANCHOR,NEIGHBOUR"):
+        bad = {_key(pair.split(",")[0]) for pair, words in said.items() if "bad-anchor" in words}
+    return similar, bad
+
+
+def _key(path: str) -> str:
+    """``VIDEO_MILLISECONDS/frame-NUMBER.jpg`` of a path, however long."""
+    return "/".join(path.split("/")[-2:])
+
+
+def _ytbb_number(path: str) -> int:
+    found = re.fullmatch(r"[^/]+/frame-(\d+)\.\w+", path)
+    if found is None:
+        raise InputError(f"{path!r} is no frame: expected VIDEO_MILLISECONDS/frame-NUMBER.jpg")
+    return int(found[1])

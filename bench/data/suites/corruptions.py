@@ -1,0 +1,139 @@
+"""Shifts made from clean test images: the 15 common corruptions, of five severities each.
+
+What each of them does to pixels is in `bench.data.suites.distortions`; here they are applied to
+images, splits and suites. See docs/corruptions.md.
+
+A larger image is corrupted at a shorter side of `WORKING_SIDE` pixels, near that of ImageNet-C,
+and enlarged again. Randomness belongs to the image: its generator is seeded by (kind, severity,
+seed, sample id), so that no order, block, worker or subset changes the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+from PIL.Image import Resampling
+
+from bench.api.dataset import Images, Loaded, Shift, Split, Suite
+from bench.core.errors import InputError, unknown
+from bench.core.hashing import key_of
+from bench.data.suites.distortions import DISTORTIONS, to_image, to_pixels
+
+VERSION = 2
+"""Raised whenever the same arguments would give other pixels; enters every fingerprint."""
+
+SEVERITIES = (1, 2, 3, 4, 5)
+WORKING_SIDE = 256
+SEED = 0
+"""The seed of the corruptions of ``SUITE+corruptions``."""
+
+
+def corrupt(image: Image.Image, kind: str, severity: int, seed: int, sample_id: str) -> Image.Image:
+    """A corrupted copy of `image`, RGB and of the same size; equal arguments give equal pixels.
+
+    An image of another mode is converted first, without its alpha. Raises InputError for an
+    unknown `kind` or a `severity` outside 1 to 5.
+    """
+    check(kind, severity)
+    pixels = to_pixels(_reduced(image.convert("RGB")))
+    rng = np.random.default_rng(int(key_of(kind, severity, seed, sample_id), 16))
+    result = to_image(DISTORTIONS[kind](pixels, severity, rng))
+    return result if result.size == image.size else result.resize(image.size, Resampling.BICUBIC)
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """`image`, its shorter side at most WORKING_SIDE pixels."""
+    scale = WORKING_SIDE / min(image.size)
+    if scale >= 1:
+        return image
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Resampling.BICUBIC)
+
+
+def check(kind: str, severity: int) -> None:
+    """Raise InputError for an unknown `kind` (nearest valid names first) or severity."""
+    if kind not in DISTORTIONS:
+        raise unknown("corruption", kind, DISTORTIONS)
+    if severity not in SEVERITIES:
+        raise InputError(f"corruption {kind}: severity {severity} must be 1, 2, 3, 4 or 5")
+
+
+@dataclass(frozen=True)
+class CorruptedImages:
+    """`images`, corrupted as they are read; `ids` are their sample ids, in the same order."""
+
+    images: Images
+    ids: tuple[str, ...]
+    kind: str
+    severity: int
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Image.Image:
+        image, name = self.images[index], self.ids[index]
+        return corrupt(image, self.kind, self.severity, self.seed, name)
+
+
+def corrupted(split: Split, kind: str, severity: int, seed: int, name: str) -> Split:
+    """The split `name`: the images of `split` corrupted, with its manifest.
+
+    Raises InputError as `check` does.
+    """
+    check(kind, severity)
+
+    def load() -> Loaded:
+        clean = split.load()
+        ids = clean.manifest.ids
+        return Loaded(CorruptedImages(clean.images, ids, kind, severity, seed), clean.manifest)
+
+    mark = key_of("corrupted", VERSION, split.fingerprint, kind, severity, seed)
+    return Split(name, mark, split.size, load)
+
+
+# Whole suites
+
+
+def asked(name: str) -> tuple[str, tuple[int, ...]]:
+    """(suite, severities) of the name ``SUITE+corruptions[=SEVERITY]``; of others none.
+
+    Raises InputError for a severity that there is not.
+    """
+    found = re.fullmatch(r"(.+)\+corruptions(?:=(.*))?", name)
+    if found is None:
+        return name, ()
+    suite, severity = found.groups()
+    if severity is not None and severity not in map(str, SEVERITIES):
+        raise InputError(f"suite {name}: severity {severity!r} must be 1, 2, 3, 4 or 5")
+    return suite, SEVERITIES if severity is None else (int(severity),)
+
+
+def with_corruptions(suite: Suite, severities: Sequence[int]) -> Suite:
+    """The suite ``NAME+corruptions``: every corruption of the ID test images in place of shifts.
+
+    Its shifts are named ``fog-3``. There are no curves by default: every alpha on every one of
+    them is a lot of work.
+    """
+    suffix = "" if tuple(severities) == SEVERITIES else f"={','.join(map(str, severities))}"
+    shifts = []
+    for kind in DISTORTIONS:
+        for severity in severities:
+            name = f"{kind}-{severity}"
+            split = corrupted(suite.test, kind, severity, SEED, f"{suite.name}/{name}")
+            shifts.append(Shift(name, split))
+    name = f"{suite.name}+corruptions{suffix}"
+    return replace(suite, name=name, shifts=tuple(shifts), all_shifts=(), lacking={}, curves=False)
+
+
+def described(severities: Sequence[int]) -> dict[str, str]:
+    """{shift: what it is} for the shifts of `with_corruptions`, by corruption."""
+    numbers = f"{severities[0]}..{severities[-1]}" if len(severities) > 1 else f"{severities[0]}"
+    return {
+        f"{kind}-{numbers}": (function.__doc__ or "").splitlines()[0].partition(";")[0]
+        for kind, function in DISTORTIONS.items()
+    }

@@ -1,0 +1,299 @@
+"""A suite of the user's own data, described by a YAML file (reference: docs/suite-file.md).
+
+The file is checked as a whole before an image is looked for; every error is one line that names
+the file, the field and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.api.dataset import Card, LabelMap, Placed, Shift, Split, Suite, Task
+from bench.api.metrics import check
+from bench.core.errors import InputError
+from bench.core.paths import matching, text_of
+from bench.data.prompts import checked
+from bench.data.prompts import read as read_templates
+from bench.data.readers.arrays import array_split, stored
+from bench.data.readers.folders import Classes, folder_split, list_split, locate
+from bench.data.readers.huggingface import hub_split
+from bench.data.readers.webdataset import shards_split
+from bench.data.suites import corruptions
+from bench.data.suites.imagenet import imagenet_classes, openai_templates
+from bench.data.suites.yaml_schema import ShiftForm, Source, SuiteFile, read
+
+Places = Mapping[str, Collection[Hashable]]
+
+ROLES = ("train", "selection", "test")
+"""The splits that are no shifts; ids of images without names begin with their role."""
+
+OPENAI_TEMPLATES = "openai-imagenet"
+IMAGENET_CLASSES = "imagenet"
+
+
+# Reading it
+
+
+def load(path: Path, data: Path | None, cache: Path) -> Suite:
+    """The suite that the file `path` describes.
+
+    Relative paths are looked for under `data`, if given, then beside the file. Image files are
+    listed and fingerprinted (see `bench.data.readers.folders`; `cache` keeps the result), none is
+    opened. Raises InputError, one line, for whatever is wrong with the file or with the data's
+    layout.
+    """
+    form = read(path)
+    bases = (path.parent,) if data is None else (data, path.parent)
+    opener = _Opener(form.name, bases, cache)
+    with naming(path, "classes"):
+        classes = class_names(form.classes, opener.bases)
+    with naming(path, "templates"):
+        templates, prompts = _templates(form.templates, bases, form.name)
+    with naming(path, "train"):
+        labelled = opener.split("train", form.train, classes)
+    with naming(path, "selection"):
+        train, selection = _selection(form, opener, classes, labelled)
+        apart = _Apart()
+        apart.add("train", labelled)
+        if form.selection is not None and form.selection.holdout is None:
+            apart.add("selection", selection)
+    with naming(path, "test"):
+        test = opener.split("test", form.test, classes)
+        apart.add("test", test)
+    with naming(path, "metrics"):
+        for split, metrics in ((test, form.metrics), (selection, form.metrics[:1])):
+            _check_metrics(split, metrics, len(classes))
+    shifts = []
+    for name, shift in form.shifts.items():
+        with naming(path, f"shifts.{name}"):
+            shifts.append(_shift(name, shift, opener, classes, test))
+            own = len(shifts[-1].labels.columns or classes)
+            _check_metrics(shifts[-1].split, shift.metrics or form.metrics, own)
+            if shift.corrupt is None:
+                apart.check(name, shifts[-1].split)
+    task = Task(form.name, classes.prompts, templates, train, selection)
+    return Suite(
+        name=form.name,
+        task=task,
+        test=test,
+        shifts=tuple(shifts),
+        model=form.model,
+        pretrained=form.pretrained,
+        defaults=form.defaults,
+        metrics=form.metrics,
+        prompts=prompts,
+    )
+
+
+def _check_metrics(split: Split, metrics: Sequence[str], classes: int) -> None:
+    """Raise InputError if a metric cannot be taken of a split: for want of a group, say."""
+    if metrics:
+        check(metrics, split.load().manifest, classes)
+
+
+def card(path: Path) -> Card:
+    """The suite's card, from the file alone. Raises InputError as `load` does for the file."""
+    form = read(path)
+    return Card(
+        title=form.title or form.name,
+        source=form.source,
+        licence=form.licence,
+        shifts={name: _describe(shift) for name, shift in form.shifts.items()},
+        citation=form.citation,
+    )
+
+
+def defaults(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """{method: {parameter: value}} of the file alone. Raises InputError as `load` does for it."""
+    return read(path).defaults
+
+
+def _describe(shift: ShiftForm) -> str:
+    if shift.corrupt is not None:
+        return f"{shift.corrupt} of the test images, severity {shift.severity}, seed {shift.seed}"
+    return f"images of {shift.place}"
+
+
+@contextmanager
+def naming(path: Path, where: str) -> Iterator[None]:
+    """Put the suite file and the field before the text of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {where}: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Opener:
+    """Finds and opens the splits of one suite file."""
+
+    suite: str
+    bases: Sequence[Path]
+    cache: Path
+
+    def split(self, role: str, source: Source, classes: Classes) -> Split:
+        """The split of a source: a shift's, where `role` is none of train, selection and test."""
+        name, cache = f"{self.suite}/{role}", self.cache
+        prefix = role if role in ROLES else "shift"
+        if source.shards is not None:
+            paths = matching(source.shards, self.bases)
+            return shards_split(name, paths or [self._found(source.shards)], classes, cache)
+        if source.hub is not None:
+            columns: Any = {"split": source.split, "image": source.image, "label": source.label}
+            place = source.hub
+            return hub_split(name, place, self.bases, classes, cache, prefix=prefix, **columns)
+        found = self._found(source.place)
+        if source.arrays is not None:
+            labels = None if source.labels is None else self._found(source.labels)
+            how: Any = {"layout": source.layout, "members": source.keys}
+            return array_split(name, stored(found, labels, classes, **how), cache, prefix)
+        if source.folder is not None:
+            return folder_split(name, found, classes, cache)
+        return list_split(name, found, classes, cache, source.groups)
+
+    def _found(self, place: str) -> Path:
+        return locate(place, self.bases)
+
+
+# Classes and templates
+
+
+def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
+    """The classes under the key ``classes``; a file of names is looked for in `bases`."""
+    if raw == IMAGENET_CLASSES:
+        return imagenet_classes()
+    if isinstance(raw, dict) and set(raw) == {"file"}:
+        lines = text_of(locate(_text(raw["file"]), bases)).splitlines()
+        raw = [line.strip() for line in lines if line.strip()]
+    if isinstance(raw, list):
+        raw = _pairs((name, name) for name in raw)
+    elif isinstance(raw, dict):
+        raw = _pairs(raw.items())
+    else:
+        raise InputError(
+            f"expected a list of names, a mapping of folder names to prompt names, "
+            f"{{file: names.txt}} or {IMAGENET_CLASSES}; got {raw!r}"
+        )
+    if len(raw) < 2:
+        raise InputError(f"expected at least two classes, got {len(raw)}")
+    return Classes(tuple(key for key, _ in raw), tuple(prompt for _, prompt in raw))
+
+
+def _pairs(pairs: Any) -> list[tuple[str, str]]:
+    return [(_text(key), _text(prompt)) for key, prompt in pairs]
+
+
+def _text(value: Any) -> str:
+    """`value` as text. YAML reads some words as booleans or nothing: InputError says to quote."""
+    if isinstance(value, bool) or value is None:
+        raise InputError(f"{value!r} is no name: put words such as yes, no, on, off in quotes")
+    if not isinstance(value, str | int) or not str(value).strip():
+        raise InputError(f"{value!r} is no name: expected text")
+    return str(value).strip()
+
+
+def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, ...], str]:
+    """The templates, and where they are from if the suite file names a file of them."""
+    if raw == OPENAI_TEMPLATES:
+        return openai_templates(), ""
+    if isinstance(raw, dict) and set(raw) == {"file"}:
+        path = locate(_text(raw["file"]), bases)
+        found = read_templates(path, suite)
+        return found, f"{len(found)} templates of {path.name}"
+    templates = [raw] if isinstance(raw, str) and "{" in raw else raw
+    if not isinstance(templates, list) or not templates:
+        valid = (
+            f"a list of templates such as 'a photo of a {{}}.', {{file: prompts.txt}} or "
+            f"{OPENAI_TEMPLATES}"
+        )
+        raise InputError(f"expected {valid}; got {raw!r}")
+    return checked(templates), ""
+
+
+# Splits
+
+
+def _selection(
+    form: SuiteFile, opener: _Opener, classes: Classes, train: Split
+) -> tuple[Split, Split]:
+    """(training split, selection split), both the whole where the file says nothing of it."""
+    chosen = form.selection
+    if chosen is None:
+        return train, train  # the protocol says how much is held out
+    if chosen.holdout is None:
+        return train, opener.split("selection", chosen, classes)
+    return train.held_out(chosen.holdout, chosen.seed)
+
+
+def _shift(name: str, form: ShiftForm, opener: _Opener, classes: Classes, test: Split) -> Shift:
+    if form.corrupt is not None:
+        title = f"{opener.suite}/{name}"
+        split = corruptions.corrupted(test, form.corrupt, form.severity, form.seed, title)
+        return Shift(name, split, metrics=form.metrics)
+    own, labels = label_map(form.classes, classes)
+    return Shift(name, opener.split(name, form, own), labels, metrics=form.metrics)
+
+
+def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
+    """(the shift's own classes, map from the task's); `raw` as under ``classes`` of a shift."""
+    if raw is None:
+        return classes, LabelMap()
+    spellings = classes.spellings()
+
+    def group(value: Any) -> tuple[int, ...]:
+        names = value if isinstance(value, list) else [value]
+        return tuple(classes.index(_text(name), spellings) for name in names)
+
+    if isinstance(raw, list) and raw:
+        columns = tuple(group(_text(name)) for name in raw)
+        own = Classes(
+            tuple(classes.keys[i] for (i,) in columns),
+            tuple(classes.prompts[i] for (i,) in columns),
+        )
+    elif isinstance(raw, dict) and raw:
+        columns = tuple(group(value) for value in raw.values())
+        own = Classes(*(2 * [tuple(_text(key) for key in raw)]))
+    else:
+        raise InputError(f"classes: expected a list or a mapping of class names, got {raw!r}")
+    members = [index for column in columns for index in column]
+    for index in members:
+        if members.count(index) > 1:
+            raise InputError(f"classes: {classes.keys[index]!r} is named more than once")
+    return own, LabelMap(columns)
+
+
+class _Apart:
+    """Sees to it that no image is trained on, chosen on and measured on under several names."""
+
+    def __init__(self) -> None:
+        self._fingerprints: dict[str, str] = {}
+        self._places: dict[str, Places] = {}
+
+    def add(self, role: str, split: Split) -> None:
+        """Check a split, and hold all that come after it against it too."""
+        self._places[role] = self.check(role, split)
+        self._fingerprints[role] = split.fingerprint
+
+    def check(self, role: str, split: Split) -> Places:
+        """Where the split's images lie. InputError if one added before has its content or a file.
+
+        Of a million files only those in folders that both have are compared one by one.
+        """
+        for other, mark in self._fingerprints.items():
+            if mark == split.fingerprint:
+                raise InputError(f"the same images as {other}: expected others")
+        images = split.load().images
+        places = images.places() if isinstance(images, Placed) else {}
+        for other, known in self._places.items():
+            both = {place: {*places[place]} & {*known[place]} for place in known.keys() & places}
+            if any(both.values()):
+                place = min(place for place, shared in both.items() if shared)
+                raise InputError(
+                    f"{place}{min(both[place], key=str)} is in {other} and in {role}: expected no "
+                    f"image in both, found {sum(map(len, both.values())):,}"
+                )
+        return places

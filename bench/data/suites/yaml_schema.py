@@ -1,0 +1,203 @@
+"""The form of a suite file: its keys and their types, checked as a whole (docs/suite-file.md).
+
+No image is looked for here; every error is one line that names the file, the field and what was
+expected.
+"""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import pydantic
+import yaml
+from pydantic_core import PydanticCustomError
+
+from bench.api.metrics import own
+from bench.core.errors import InputError, unknown
+from bench.core.paths import text_of
+
+RESERVED = ("all", "available", "id", "ood")
+"""Words of the command line and of reports, which name no suite and no shift."""
+
+
+def _safe(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        message = f"name {name!r} must be letters, digits, '.', '_' and '-', the first no sign"
+        raise invalid(message)
+    if name in RESERVED:
+        raise invalid(f"name {name!r} is reserved: choose another one")
+    return name
+
+
+def invalid(message: str) -> PydanticCustomError:
+    """The error of a validator, its message as it is."""
+    return PydanticCustomError("suite_file", "{message}", {"message": message})
+
+
+def _metric(name: str) -> str:
+    try:
+        own([name])
+    except InputError as error:
+        raise invalid(str(error)) from error
+    return name
+
+
+Name = Annotated[str, pydantic.AfterValidator(_safe)]
+MetricName = Annotated[str, pydantic.AfterValidator(_metric)]
+
+
+class Strict(pydantic.BaseModel):
+    """A mapping whose unknown keys are refused, the nearest valid ones first."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, raw: Any) -> Any:
+        valid = [f.alias or name for name, f in cls.model_fields.items()]
+        if not isinstance(raw, Mapping):
+            raise invalid(f"expected a mapping with keys of: {', '.join(valid)}; got {raw!r}")
+        for key in raw:
+            if key not in valid:
+                raise invalid(str(unknown("key", str(key), valid)))
+        return cls._checked(raw)
+
+    @classmethod
+    def _checked(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        return raw
+
+
+class Source(Strict):
+    """Where images come from: just one of the keys in `kinds`, with the options it takes."""
+
+    kinds: ClassVar[Mapping[str, frozenset[str]]] = {
+        "folder": frozenset(),
+        "list": frozenset({"groups"}),
+        "arrays": frozenset({"labels", "keys", "layout"}),
+        "shards": frozenset(),
+        "hub": frozenset({"split", "image", "label"}),
+    }
+
+    folder: str | None = None
+    listing: str | None = pydantic.Field(default=None, alias="list")
+    groups: tuple[str, ...] = ()
+    arrays: str | None = None
+    labels: str | None = None
+    keys: tuple[str, str] = ("images", "labels")
+    layout: str = "channels-last"
+    shards: str | None = None
+    hub: str | None = None
+    split: str | None = None
+    image: str = "image"
+    label: str = "label"
+
+    @classmethod
+    def _checked(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        given = [kind for kind in cls.kinds if raw.get(kind) is not None]
+        if len(given) != 1:
+            got = f"got {' and '.join(given)}" if given else "got none"
+            raise invalid(f"expected just one of {', '.join(cls.kinds)}; {got}")
+        for key in raw:
+            if key != given[0] and key not in cls.kinds[given[0]]:
+                raise invalid(f"{key!r} does not go with {given[0]!r}")
+        return raw
+
+    @property
+    def place(self) -> str:
+        """The folder, file, pattern or name that the images come from."""
+        return next(filter(None, (self.folder, self.listing, self.arrays, self.shards, self.hub)))
+
+
+class SelectionForm(Source):
+    """Where the images to choose on come from: a part of `train`, or images of their own."""
+
+    kinds: ClassVar[Mapping[str, frozenset[str]]] = {
+        "holdout": frozenset({"seed"}),
+        **Source.kinds,
+    }
+
+    holdout: float | None = pydantic.Field(default=None, gt=0, lt=1)
+    seed: int = 0
+
+
+class ShiftForm(Source):
+    """Where a shift comes from: images of its own, or the test images corrupted."""
+
+    kinds: ClassVar[Mapping[str, frozenset[str]]] = {
+        **{kind: options | {"classes", "metrics"} for kind, options in Source.kinds.items()},
+        "corrupt": frozenset({"severity", "seed", "metrics"}),
+    }
+
+    corrupt: str | None = None
+    severity: int = pydantic.Field(default=3, ge=1, le=5)
+    seed: int = 0
+    classes: Any = None
+    metrics: tuple[MetricName, ...] = ()
+
+
+class SuiteFile(Strict):
+    """The whole file."""
+
+    name: Name
+    title: str | None = None
+    source: str = "not stated"
+    licence: str = "not stated"
+    citation: str = "not stated"
+    classes: Any
+    templates: Any
+    model: str = "ViT-B-32"
+    pretrained: str = "openai"
+    train: Source
+    selection: SelectionForm | None = None
+    test: Source
+    shifts: dict[Name, ShiftForm] = {}
+    metrics: tuple[MetricName, ...] = ()
+    defaults: dict[str, dict[str, Any]] = {}
+
+
+F = TypeVar("F", bound=Strict)
+
+
+def read(path: Path) -> SuiteFile:
+    """The checked form of the suite file `path`. Raises InputError."""
+    return parsed(path, SuiteFile)
+
+
+def parsed(path: Path, form: type[F]) -> F:
+    """The file `path` checked against a form. Raises InputError."""
+    try:
+        raw = yaml.load(text_of(path), Loader=_Loader)
+        return form.model_validate(raw)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        reason = f"{first['msg']}, got {reprlib.repr(first['input'])}"
+        if first["type"] in ("suite_file", "missing"):
+            reason = first["msg"]
+        raise InputError(f"{path}: {where + ': ' if where else ''}{reason}") from error
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        raise InputError(f"{path}{line}: no valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: no valid YAML: {reason}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would silently keep the last."""
+
+    def mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f"key {key.value!r} is given twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return self.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)

@@ -1,0 +1,336 @@
+"""Published tables as data: what papers, slides and listings print, cell by cell.
+
+One JSON file per table in results/published/, `bench.leaderboard.published.papers` once installed.
+A value is its printed text, digits and all; averages and differences stand there as printed,
+whether or not they agree with the cells they were made of. Slips and doubts are remarks. Nothing
+here is ours: what bench measured stands in records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+import pydantic
+
+from bench.core.errors import InputError, unknown
+from bench.data.cards import Text, Url
+
+Printed = Annotated[str, pydantic.StringConstraints(pattern=r"^[+-]?\d+(\.\d+)?$")]
+"""A number as the source prints it."""
+Kind = Literal["arithmetic", "doubt", "elsewhere", "note"]
+"""What a remark says of its cells: that the table's own arithmetic fails, that they are doubtful,
+that another source or table has other numbers, or anything else."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where bench measures what is published of a data set.
+
+    `card` and `split` say whose number of images it is (`bench.data.cards`); None where the number
+    of samples of a record is not a number of images.
+    """
+
+    suite: str
+    shift: str
+    card: str | None = None
+    split: str = "test"
+
+
+PLACES: Mapping[str, Place] = {
+    "imagenet": Place("imagenet", "id", "imagenet", "val"),
+    "imagenet-v2": Place("imagenet", "v2", "imagenet-v2"),
+    "imagenet-sketch": Place("imagenet", "sketch", "imagenet-sketch"),
+    "imagenet-a": Place("imagenet", "a", "imagenet-a"),
+    "imagenet-r": Place("imagenet", "r", "imagenet-r"),
+    "objectnet": Place("imagenet", "objectnet", "objectnet"),
+    "imagenet-vid-robust": Place("imagenet", "vid-robust"),
+    "ytbb-robust": Place("imagenet", "ytbb"),
+    "cifar-10": Place("cifar10", "id", "cifar-10"),
+    "cifar-10.1": Place("cifar10", "10.1", "cifar-10.1"),
+    "cifar-10.2": Place("cifar10", "10.2", "cifar-10.2"),
+    "stl-10 (monkey removed)": Place("cifar10", "stl10", "stl-10", "test_without_monkey"),
+    "fmow-id-test": Place("fmow", "id", "wilds-fmow", "id_test"),
+    "fmow-ood-test": Place("fmow", "ood", "wilds-fmow", "ood_test"),
+    "iwildcam-id-test": Place("iwildcam", "id", "wilds-iwildcam", "id_test"),
+    "iwildcam-ood-test": Place("iwildcam", "ood", "wilds-iwildcam", "ood_test"),
+    "entity30-source": Place("entity30", "id", "entity-30", "source_val"),
+    "entity30-target": Place("entity30", "target", "entity-30", "target_val"),
+    "cifar-100": Place("cifar100", "id", "cifar-100"),
+    "stanford-cars": Place("cars", "id", "stanford-cars"),
+    "dtd": Place("dtd", "id", "dtd"),
+    "sun397": Place("sun397", "id", "sun397"),
+    "food-101": Place("food101", "id", "food-101"),
+}
+"""The one table from the data sets of published tables to suites and shifts of bench."""
+MEANS: Mapping[str, tuple[str, ...]] = {
+    "avg5": ("imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r", "objectnet"),
+    "avg-ref-shifts": ("imagenet", "avg5"),
+}
+"""Columns that are plain means of others."""
+MODELS: Mapping[str, str] = {
+    "RN50": "RN50/openai",
+    "ViT-B/16": "ViT-B-16/openai",
+    "ViT-B/32": "ViT-B-32/openai",
+    "ViT-L/14": "ViT-L-14/openai",
+    "ViT-L/14@336": "ViT-L-14-336/openai",
+}
+"""What records call the backbones."""
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Strict):
+    """Where a table is printed.
+
+    `seen_in` says what text of it was read; `secondary` that it reports what others measured.
+    """
+
+    paper: Text
+    arxiv: Text | None
+    table: Text
+    url: Url | None
+    seen_in: Text
+    secondary: bool
+
+
+class Conditions(_Strict):
+    """How the numbers came about, as far as it is known.
+
+    Attributes
+    ----------
+    ours : the protocol of bench under which a run chooses and measures likewise.
+    chosen : what was chosen and on what; training : how what was tuned was tuned.
+    ece : the form of its ECE; None where there is none in the table.
+    """
+
+    ours: Literal["clean", "official"]
+    chosen: Text
+    training: Text
+    ece: Text | None
+
+
+class Column(_Strict):
+    """A column: its title, and the data set and metric it holds, also where its title errs.
+
+    `suite` is the source's; `dataset` is one of `PLACES`, one of `MEANS`, or a set that no suite
+    of bench has. `scaled` says whether temperatures were scaled, None where it makes no difference.
+    """
+
+    label: Text
+    suite: Text
+    dataset: Text
+    metric: Literal["top1", "ece", "macro-f1", "worst-region", "pm-0"]
+    unit: Literal["percent", "fraction"]
+    scaled: bool | None
+
+    @property
+    def name(self) -> str:
+        """What remarks call it: ``imagenet-a``, ``avg5 ece w/ TS``."""
+        metric = () if self.metric == "top1" else (self.metric,)
+        return " ".join((self.dataset, *metric, *(("w/ TS",) if self.scaled else ())))
+
+
+class Row(_Strict):
+    """A row: its title, the method it is, and its printed cells, one per column.
+
+    Attributes
+    ----------
+    ours : the row of bench that claims the same, as on the command line.
+    base : the fine-tuned model that an ensemble starts from.
+    minus : of a difference row, the method that is subtracted from `method`, on the same base.
+    modifiers : what sets it apart: a given alpha, a, b, label smoothing, how alpha was chosen ...
+    cells : None where the source has nothing.
+    """
+
+    label: Text
+    ours: Text | None
+    method: Text
+    base: Text | None
+    minus: Text | None = None
+    modifiers: dict[Text, bool | float | Text]
+    cells: tuple[Printed | None, ...]
+
+    @property
+    def name(self) -> str:
+        """What remarks call it: ``vrf:lp-ft``, ``e2e-ft+ls``, ``wise-ft:linear alpha=0.5``."""
+        minus = f" - {self.minus}" if self.minus else ""
+        smoothed = "+ls" if self.modifiers.get("label_smoothing") else ""
+        base = f":{self.base}" if self.base else ""
+        given = [f"{k}={v:g}" for k, v in self.given.items()]
+        source = self.modifiers.get("source_of_row")
+        named = (f"source_of_row={source}",) if source else ()
+        return " ".join((f"{self.method}{minus}{base}{smoothed}", *given, *named))
+
+    @property
+    def given(self) -> Mapping[str, float]:
+        """The parameters that were given rather than chosen: alpha, or a and b."""
+        return {k: float(self.modifiers[k]) for k in ("alpha", "a", "b") if k in self.modifiers}
+
+    @property
+    def in_hindsight(self) -> bool:
+        """Whether its parameters were chosen on the test sets themselves."""
+        return any("oracle" in str(value) for value in self.modifiers.values())
+
+
+class Group(_Strict):
+    """Rows of one backbone that a rule sets apart from the others."""
+
+    backbone: Text
+    rows: tuple[Row, ...] = pydantic.Field(min_length=1)
+
+
+class Remark(_Strict):
+    """What one must know of some cells: those of `rows` and `columns`, of all where none is named.
+
+    `bars` : no run of bench can be compared with them, for the reason that `text` gives.
+    """
+
+    text: Text
+    kind: Kind
+    rows: tuple[Text, ...] = ()
+    columns: tuple[Text, ...] = ()
+    bars: bool = False
+
+    def covers(self, row: Row, column: Column) -> bool:
+        """Whether it speaks of a cell."""
+        return (not self.rows or row.name in self.rows) and (
+            not self.columns or column.name in self.columns
+        )
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A printed cell and where it stands. `text` is as printed, `remarks` are those on it."""
+
+    backbone: str
+    row: Row
+    column: Column
+    text: str
+    remarks: tuple[Remark, ...]
+
+    @property
+    def is_barred(self) -> bool:
+        """Whether no run of bench can be compared with it."""
+        return self.row.in_hindsight or any(remark.bars for remark in self.remarks)
+
+    @property
+    def value(self) -> Decimal:
+        """The number as printed, in the column's unit."""
+        return Decimal(self.text)
+
+    @property
+    def half_unit(self) -> Decimal:
+        """Half of the last printed digit's unit: what printing may have rounded away."""
+        exponent = self.value.as_tuple().exponent
+        assert isinstance(exponent, int), "a printed number is finite"
+        return Decimal(5).scaleb(exponent - 1)
+
+    @property
+    def factor(self) -> int:
+        """What a share is multiplied by in the column's unit: 100 or 1."""
+        return 100 if self.column.unit == "percent" else 1
+
+
+class PublishedTable(_Strict):
+    """A published table.
+
+    `labels` says whose the titles of rows and columns are: the source's, or ours where the text
+    at hand does not tell.
+    """
+
+    name: Text
+    title: Text
+    source: Source
+    conditions: Conditions
+    labels: Literal["printed", "ours"]
+    remarks: tuple[Remark, ...]
+    columns: tuple[Column, ...] = pydantic.Field(min_length=1)
+    groups: tuple[Group, ...] = pydantic.Field(min_length=1)
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Self:
+        columns = [column.name for column in self.columns]
+        if len(set(columns)) < len(columns):
+            raise ValueError(f"two columns of one name among {columns}")
+        named = [(group.backbone, row.name) for group, row in self.rows]
+        if len(set(named)) < len(named):
+            raise ValueError(f"two rows of one name among {named}")
+        for _, row in self.rows:
+            if len(row.cells) != len(columns):
+                raise ValueError(f"row {row.name} has {len(row.cells)} cells for {len(columns)}")
+        names = {name for _, name in named}
+        for remark in self.remarks:
+            if lost := {*remark.rows} - names | {*remark.columns} - {*columns}:
+                raise ValueError(f"a remark on {', '.join(sorted(lost))}, which is not there")
+        return self
+
+    @property
+    def rows(self) -> tuple[tuple[Group, Row], ...]:
+        """All rows in printed order, each with its group."""
+        return tuple((group, row) for group in self.groups for row in group.rows)
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The suites its columns are of, in order."""
+        return tuple(dict.fromkeys(column.suite for column in self.columns))
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """Its backbones, in order."""
+        return tuple(dict.fromkeys(group.backbone for group in self.groups))
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Its printed cells in order, without those of difference rows."""
+        return tuple(claim for claim in self._cells() if claim.row.minus is None)
+
+    @property
+    def differences(self) -> tuple[Claim, ...]:
+        """The printed cells of its difference rows."""
+        return tuple(claim for claim in self._cells() if claim.row.minus is not None)
+
+    def _cells(self) -> Iterator[Claim]:
+        for group, row in self.rows:
+            for column, text in zip(self.columns, row.cells, strict=True):
+                if text is not None:
+                    said = tuple(r for r in self.remarks if r.covers(row, column))
+                    yield Claim(group.backbone, row, column, text, said)
+
+
+@cache
+def tables() -> Mapping[str, PublishedTable]:
+    """Every published table by name, sorted. Raises InputError, naming the file, if one is none."""
+    found = {}
+    for file in files("bench.leaderboard.published.papers").iterdir():
+        if file.name.endswith(".json"):
+            table = parse(file.name, file.read_text(encoding="utf-8"))
+            found[table.name] = table
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def find(name: str) -> PublishedTable:
+    """The published table `name`. Raises InputError, which lists the valid names, if none is."""
+    if name not in tables():
+        raise unknown("published table", name, tables())
+    return tables()[name]
+
+
+def parse(file: str, text: str) -> PublishedTable:
+    """The table in the text of `file`. Raises InputError if it is none or is named otherwise."""
+    try:
+        table = PublishedTable.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "table"
+        raise InputError(f"published table {file}: {where}: {first['msg']}") from error
+    if file != f"{table.name}.json":
+        raise InputError(f"published table {file}: its name is {table.name!r}")
+    return table

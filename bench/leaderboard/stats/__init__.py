@@ -1,0 +1,1 @@
+"""Statistics of boards: variances, intervals, paired tests, ranks."""

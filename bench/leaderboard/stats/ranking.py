@@ -1,0 +1,114 @@
+"""Ranks as far as the data can tell: which rows are better than which, with false wins controlled.
+
+A rank is a range: a row is at best behind those that are significantly better, and at worst before
+those that are significantly worse. Rows whose range begins at 1 are tied for the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.errors import InputError
+from bench.leaderboard.stats.estimates import (
+    Estimate,
+    Floats,
+    Moments,
+    Outcomes,
+    estimate,
+    moments,
+    stacked,
+)
+
+FALSE_WINS = 0.05
+"""Bound on the probability that any row is said to be better than one that is no worse."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """`better` [m, m] says of each row and each other whether the first is significantly better."""
+
+    better: NDArray[np.bool_]
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Each row's first and last possible rank, from 1 to m."""
+        first = 1 + self.better.sum(axis=0)
+        last = len(self.better) - self.better.sum(axis=1)
+        return [(int(low), int(high)) for low, high in zip(first, last, strict=True)]
+
+    @property
+    def best(self) -> tuple[int, ...]:
+        """The rows that none is significantly better than: tied for the best."""
+        return tuple(int(row) for row in np.flatnonzero(~self.better.any(axis=0)))
+
+
+def rank(rows: Sequence[Sequence[Outcomes]], false_wins: float = FALSE_WINS) -> Ranking:
+    """The ranking of rows by the plain mean over evaluation sets.
+
+    All pairs are compared as `bench.leaderboard.stats.estimates.difference` does, by
+    `Estimate.p_value`; `holm` bounds the probability of any false win by `false_wins`. Raises
+    InputError for rows that cannot be paired.
+    """
+    if not rows:
+        raise InputError("no rows to rank")
+    if len(rows) == 1:
+        return Ranking(np.zeros((1, 1), dtype=bool))
+    sets = [gram(values, weight) for values, weight in stacked(rows)]
+    return Ranking(wins(pairwise(sets, len(rows)), len(rows), false_wins))
+
+
+def gram(values: NDArray[np.floating], weight: float) -> Moments:
+    """The moments of rows [..., m, S, n] as of m S seeds of one row: all sums that pairs need."""
+    *lead, m, count, n = values.shape
+    return moments(values.reshape(*lead, m * count, n), weight)
+
+
+def pairwise(sets: Sequence[Moments], m: int) -> Estimate:
+    """The differences [..., pairs] of m rows, first minus second, in the order of `_pairs`."""
+    return estimate([_of_pairs(given, m) for given in sets])
+
+
+def _of_pairs(given: Moments, m: int) -> Moments:
+    n, totals, products, weight = given
+    count = totals.shape[-1] // m
+    first, second = _pairs(m)
+    t = totals.reshape(*totals.shape[:-1], m, count)
+    p = products.reshape(*products.shape[:-2], m, count, m, count)
+    p = np.moveaxis(p, -2, -3)  # [..., m, m, S, S]
+    own = p[..., np.arange(m), np.arange(m), :, :]
+    both = own[..., first, :, :] + own[..., second, :, :]
+    crossed = p[..., first, second, :, :] + p[..., second, first, :, :]
+    return Moments(n, t[..., first, :] - t[..., second, :], both - crossed, weight)
+
+
+def _pairs(m: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    first, second = np.triu_indices(m, 1)
+    return first, second
+
+
+def wins(found: Estimate, m: int, false_wins: float) -> NDArray[np.bool_]:
+    """`Ranking.better` [..., m, m] from the differences of all pairs of m rows."""
+    is_certain = holm(found.p_value(), false_wins)
+    first, second = _pairs(m)
+    better = np.zeros((*found.value.shape[:-1], m, m), dtype=bool)
+    better[..., first, second] = is_certain & (found.value > 0)
+    better[..., second, first] = is_certain & (found.value < 0)
+    return better
+
+
+def holm(p_values: Floats, level: float) -> NDArray[np.bool_]:
+    """Which of the hypotheses [..., k] are rejected (Holm, Scandinavian J. of Statistics 6, 1979).
+
+    The j-th smallest p-value, j from 1, if it and all smaller ones are at most level / (k - j + 1).
+    That bounds the probability of any false rejection, however the p-values depend on each other.
+    """
+    order = np.argsort(p_values, axis=-1, kind="stable")
+    limits = level / np.arange(p_values.shape[-1], 0, -1)
+    passed = np.take_along_axis(p_values, order, axis=-1) <= limits
+    rejected = np.zeros(p_values.shape, dtype=bool)
+    np.put_along_axis(rejected, order, np.logical_and.accumulate(passed, axis=-1), axis=-1)
+    return rejected

@@ -1,0 +1,1 @@
+"""CLIP models, linear heads and their weights, image transforms, features; `training`."""

@@ -1,0 +1,107 @@
+"""Features of many encoders on one split: each block of images is decoded once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bench.api.dataset import Images
+from bench.core.errors import CellError
+from bench.core.store import BLOCK, Store
+from bench.models.transforms import EvalImages
+
+if TYPE_CHECKING:
+    from bench.models.weights import State
+
+
+DECODED = 128
+"""Images per decoding task; divides BLOCK, so that no task crosses a block."""
+
+LANES = 16
+"""Batches are padded to a multiple of this many images. Matrix kernels take another path for the
+few rows of a small last batch, with another rounding; padded, an image's features do not depend on
+which batch it was in (tested on the CPU)."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """How to run images through a tower; `batch_size` is a matter of speed, not of results,
+    `hardware` the device's name that is noted beside the features."""
+
+    device: torch.device
+    hardware: str
+    precision: str
+    batch_size: int
+    workers: int
+
+
+def predict_split(
+    images: Images,
+    transform: Any,
+    tower: nn.Module,
+    encoders: Mapping[str, Callable[[], State]],
+    store: Store,
+    how: Forward,
+    share: tuple[int, int] = (0, 1),
+    progress: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Fill in the missing feature blocks of `encoders` ({features key: its weights}) on a split.
+
+    A block is decoded once, kept while every encoder that lacks it runs over it (their weights
+    loaded into the one `tower` in turn) and committed encoder by encoder. `share` = (rank, ranks)
+    gives every process its own blocks. Raises CellError if a feature is not finite.
+    """
+    missing = {key: set(store.blocks(key, len(images))) for key in encoders}
+    rank, ranks = share
+    wanted = [b for b in sorted(set().union(*missing.values())) if b % ranks == rank]
+    tower = tower.to(how.device).eval()
+    for block, pixels in _decoded(images, transform, wanted, how):
+        for key, weights in encoders.items():
+            if block in missing[key]:
+                tower.load_state_dict(weights())
+                features = _forward(tower, pixels, how)
+                if not np.isfinite(features).all():
+                    raise CellError(f"features {key} are not finite (block {block})")
+                store.write_block(key, block, features, how.hardware)
+                progress(len(pixels))
+
+
+def _decoded(
+    images: Images, transform: Any, blocks: list[int], how: Forward
+) -> Iterator[tuple[int, Tensor]]:
+    """(block, float32 [rows, 3, H, W]) for each block, decoded by `how.workers` processes."""
+    spans = [range(b * BLOCK, min((b + 1) * BLOCK, len(images))) for b in blocks]
+    batches = [span[i : i + DECODED] for span in spans for i in range(0, len(span), DECODED)]
+    loader = DataLoader(
+        cast(Any, EvalImages(images, transform)),
+        batch_sampler=cast(Any, batches),
+        num_workers=how.workers,
+    )
+    decoded = iter(loader)
+    for block, span in zip(blocks, spans, strict=True):
+        pixels = torch.empty(0)
+        for start in range(0, len(span), DECODED):
+            part = next(decoded)
+            if not start:  # one allocation for the block, which may take hundreds of megabytes
+                pixels = part.new_empty((len(span), *part.shape[1:]))
+            pixels[start : start + len(part)] = part
+        yield block, pixels
+
+
+def _forward(tower: nn.Module, pixels: Tensor, how: Forward) -> NDArray[np.float32]:
+    """float32 [rows, D]."""
+    parts = []
+    autocast = torch.autocast(how.device.type, torch.bfloat16, enabled=how.precision == "bf16")
+    with torch.inference_mode(), autocast:
+        for batch in torch.split(pixels, -(-how.batch_size // LANES) * LANES):
+            rest = -len(batch) % LANES
+            padded = torch.cat([batch, batch.new_zeros(rest, *batch.shape[1:])])
+            parts.append(tower(padded.to(how.device))[: len(batch)].float().cpu())
+    return cast(NDArray[np.float32], torch.cat(parts).numpy())

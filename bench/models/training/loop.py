@@ -1,0 +1,321 @@
+"""The one SGD loop: AdamW on accelerate, on the CPU, one or more GPUs, in fp32 or bf16.
+
+It is reproducible bit for bit on the same machine and resumes where it was killed: the order of
+samples, their crops and every step's random state depend on (seed, epoch or step) alone, and
+checkpoints hold everything else.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bench.api.recipes import AtEpoch, Average, Keep
+from bench.api.trainer import GradientTrainer, epochs, rate
+from bench.core.errors import CellError
+from bench.core.store import Store
+from bench.models.training.networks import DualEncoder, ImageClassifier
+from bench.models.transforms import TrainImages
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Model = ImageClassifier | DualEncoder
+CHECKPOINT_SECONDS = 60.0
+Progress = Callable[[int, int], None]
+
+
+Emit = Callable[[Keep, dict[str, Tensor]], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """All a training needs besides the trainer; satisfies `bench.api.trainer.TrainInputs`.
+
+    `build` makes the model at its start; `images` are None where only a head is trained, on
+    the arrays that `stored` gives. `key` names the training's checkpoints in `store`; `keeps` are
+    the weights wanted besides the last (None), each handed to `emit` as soon as it is known; the
+    loop goes no further than the last of them. `progress` is called with (samples seen, in all).
+    """
+
+    build: Callable[[GradientTrainer], Model]
+    images: TrainImages | None
+    stored: Callable[[str], tuple[Tensor, Tensor]]
+    size: int
+    classes: int
+    seed: int
+    key: str
+    store: Store
+    device: torch.device
+    workers: int
+    progress: Progress
+    keeps: tuple[Keep | None, ...] = (None,)
+    emit: Emit = lambda keep, weights: None
+
+    def features(self, split: Literal["train", "selection"]) -> tuple[Tensor, Tensor]:
+        """Stored features [N, D] and labels [N], on the device."""
+        return self.stored(split)
+
+    def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
+        """Train from the start, or from the last checkpoint of the same training."""
+        if self.images is None:
+            return _Descent(trainer, self).run()
+        images = replace(self.images, min_area=trainer.min_area, flip=trainer.flip)
+        return _Descent(trainer, replace(self, images=images)).run()
+
+    def batches(self, draws: StepBatches) -> Iterator[dict[str, Tensor]]:
+        """``inputs``, ``labels`` and ``templates`` of every batch, on the device."""
+        if self.images is None:
+            features, labels = self.stored("train")
+            for batch in draws:
+                rows = [sample for _, sample, _ in batch]
+                yield {"inputs": features[rows], "labels": labels[rows]}
+            return
+        loader = DataLoader(
+            cast(Any, self.images),
+            batch_sampler=cast(Any, draws),
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        for parts in loader:
+            names = ("inputs", "labels", "templates")
+            yield {name: part.to(self.device) for name, part in zip(names, parts, strict=True)}
+
+
+@dataclass(frozen=True)
+class StepBatches:
+    """Batches of (epoch, sample, template) for the steps from `start`, this rank's share of each.
+
+    `draw` gives an epoch's (sample, template) pairs [size, 2].
+    """
+
+    draw: Callable[[int], NDArray[np.int64]]
+    size: int
+    batch_size: int
+    epochs: int
+    start: int
+    rank: int = 0
+    ranks: int = 1
+
+    def __len__(self) -> int:
+        return self.epochs * self.per_epoch - self.start
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps per epoch; the last batch may be smaller."""
+        return -(-self.size // self.batch_size)
+
+    def __iter__(self) -> Iterator[Sequence[tuple[int, int, int]]]:
+        for epoch in range(self.start // self.per_epoch, self.epochs):
+            order = self.draw(epoch).tolist()
+            first = max(0, self.start - epoch * self.per_epoch)
+            for step in range(first, self.per_epoch):
+                batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+                share = -(-len(batch) // self.ranks)  # every rank gets equally many
+                mine = range(self.rank, share * self.ranks, self.ranks)
+                yield [(epoch, *batch[i % len(batch)]) for i in mine]
+
+
+class _Descent:
+    """One run of the loop: model, optimiser, the trainer's own state and the running averages."""
+
+    def __init__(self, trainer: GradientTrainer, inputs: Training) -> None:
+        from accelerate import Accelerator
+
+        torch.manual_seed(inputs.seed)
+        self.trainer, self.inputs = trainer, inputs
+        self.accelerator: Accelerator = Accelerator(
+            cpu=inputs.device.type == "cpu", mixed_precision="no"
+        )
+        self.model = inputs.build(trainer).train()
+        trainer.prepare(self.model)
+        self.model.to(inputs.device)
+        self.state = trainer.state_dict(self.model)
+        decays = [keep.decay for keep in inputs.keeps if isinstance(keep, Average)]
+        self.averages = {decay: _copied(self.model.state_dict()) for decay in decays}
+        self.tuned = list(self.model.parameters())
+        self.optimizer = _optimizer(trainer, self.tuned, inputs.device)
+        self.per_epoch = -(-inputs.size // trainer.batch_size)
+        self.saved = 0
+        self.step = self._resume()
+        self.parallel = self.accelerator.prepare_model(self.model, device_placement=False)
+
+    def run(self) -> dict[str, Tensor]:
+        trainer, inputs = self.trainer, self.inputs
+        steps, saved = trainer.epochs * self.per_epoch, time.monotonic()
+        templates = self.model.prompts.shape[1] if isinstance(self.model, DualEncoder) else 1
+        batches = StepBatches(
+            lambda epoch: trainer.draws(inputs.seed, epoch, inputs.size, templates),
+            inputs.size,
+            trainer.batch_size,
+            epochs(trainer, inputs.keeps),
+            self.step,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        for batch in self._loaded(inputs.batches(batches)):
+            self._step(batch, steps)
+            done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
+            inputs.progress(done, batches.epochs * inputs.size)
+            self._emit()
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                self._save()
+                saved = time.monotonic()
+        for decay, average in self.averages.items():
+            averaged = copy.deepcopy(self.model)
+            averaged.load_state_dict(average)
+            inputs.emit(Average(decay), _on_cpu(averaged.weights()))
+        return _on_cpu(self.model.weights())
+
+    def _loaded(self, batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+        """The batches; where one process cannot load its share, all of them stop."""
+        while True:
+            batch = failure = None
+            try:
+                batch = next(batches, None)
+            except Exception as error:
+                failure = error
+            if self.accelerator.num_processes > 1:
+                mark = torch.tensor([failure is not None], device=self.inputs.device)
+                if self.accelerator.gather(mark).any() and failure is None:
+                    failure = CellError("another process could not load its share of a batch")
+            if failure is not None:
+                raise failure
+            if batch is None:
+                return
+            yield batch
+
+    def _step(self, batch: dict[str, Tensor], steps: int) -> None:
+        torch.manual_seed(self.inputs.seed * 1_000_003 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.trainer, self.step, steps)
+        if isinstance(self.model, DualEncoder):
+            batch["texts"] = self.model.prompts[batch["labels"], batch["templates"]]
+        # Not accelerate's autocast: its precision is one for the whole process.
+        bf16 = self.trainer.precision == "bf16"
+        with torch.autocast(self.inputs.device.type, torch.bfloat16, enabled=bf16):
+            embeddings = self.trainer.encode(self.parallel, batch, self.state)
+        if self.trainer.tunes_text and self.accelerator.num_processes > 1:
+            embeddings = {name: _gathered(tensor) for name, tensor in embeddings.items()}
+        loss = self.trainer.loss(embeddings, self.step)
+        penalty = self.trainer.penalty(self.model, self.state)
+        loss = loss if penalty is None else loss + penalty
+        if not self.accelerator.gather(torch.isfinite(loss.detach()).reshape(1)).all():
+            raise CellError(f"training diverged: loss is {loss.item()} at step {self.step}")
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        if self.trainer.clip:
+            torch.nn.utils.clip_grad_norm_(self.tuned, self.trainer.clip)
+        self.optimizer.step()
+        self.trainer.after_step(self.model, self.state, self.step, steps)
+        for decay, average in self.averages.items():
+            for name, tensor in self.model.state_dict().items():
+                if tensor.is_floating_point():
+                    average[name].lerp_(tensor, 1 - decay)
+                else:
+                    average[name].copy_(tensor)
+        self.step += 1
+
+    def _emit(self) -> None:
+        """Hand over the weights that are wanted of the epoch which ends here."""
+        for keep in self.inputs.keeps:
+            if isinstance(keep, AtEpoch) and self.step == keep.epoch * self.per_epoch:
+                self.inputs.emit(keep, _on_cpu(self.model.weights()))
+
+    def _save(self) -> None:
+        """Write a checkpoint: weights, AdamW's moments, the trainer's state and the step."""
+        if not self.accelerator.is_main_process:
+            return
+        from safetensors.torch import save
+
+        tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
+        tensors |= {f"state.{n}": t for n, t in self.state.items()}
+        for decay, average in self.averages.items():
+            tensors |= {f"average.{decay}.{n}": t for n, t in average.items()}
+        for i, parameter in enumerate(self.tuned):
+            moments = self.optimizer.state[parameter]
+            tensors |= {f"optimizer.{i}.{n}": torch.as_tensor(t) for n, t in moments.items()}
+        tensors["step"] = torch.tensor(self.step)
+        data = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
+        self.inputs.store.write(self._slots()[self.saved % 2], data)
+        self.saved += 1
+
+    def _slots(self) -> list[Path]:
+        """Two files in turn, so that a kill while one is written leaves the other whole."""
+        return [self.inputs.store.path("progress", f"{self.inputs.key}-{i}") for i in range(2)]
+
+    def _resume(self) -> int:
+        """Load the last checkpoint, if there is one of use; the step to go on with.
+
+        It is of no use where weights are wanted of an epoch before it, or an average that was not
+        kept then.
+        """
+        from safetensors.torch import load
+
+        keeps = self.inputs.keeps
+        first = min([k.epoch for k in keeps if isinstance(k, AtEpoch)], default=math.inf)
+        data = {i: d for i, slot in enumerate(self._slots()) if (d := self.inputs.store.read(slot))}
+        saved = {
+            i: tensors
+            for i, tensors in ((i, load(d)) for i, d in data.items())
+            if int(tensors["step"]) < first * self.per_epoch
+            and all(_below(f"average.{decay}.", tensors) for decay in self.averages)
+        }
+        if not saved:
+            return 0
+        newest = max(saved, key=lambda i: int(saved[i]["step"]))
+        self.saved = newest + 1  # the next one goes to the other slot
+        tensors, device = saved[newest], self.inputs.device
+        self.model.load_state_dict(_below("model.", tensors))
+        self.state = {n: t.to(device) for n, t in _below("state.", tensors).items()}
+        for decay in self.averages:
+            kept = _below(f"average.{decay}.", tensors)
+            self.averages[decay] = {n: t.to(device) for n, t in kept.items()}
+        for i, parameter in enumerate(self.tuned):
+            moments = _below(f"optimizer.{i}.", tensors)
+            # A fused AdamW keeps its step counter on the device, too.
+            self.optimizer.state[parameter] = {n: t.to(device) for n, t in moments.items()}
+        return int(tensors["step"])
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _optimizer(
+    trainer: GradientTrainer, tuned: list[nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    """One group for all tensors: weight decay spares none (docs/methods.md section 0)."""
+    lr, decay, fused = trainer.lr, trainer.weight_decay, device.type in ("cpu", "cuda")
+    if trainer.optimizer == "sgd":
+        return torch.optim.SGD(tuned, lr, momentum=0.9, weight_decay=decay, fused=fused)
+    return torch.optim.AdamW(tuned, lr, weight_decay=decay, fused=fused)
+
+
+def _gathered(embeddings: Tensor) -> Tensor:
+    """A batch's embeddings [B, ...] of all processes, with gradients; a scalar as it is."""
+    from torch.distributed.nn.functional import all_gather
+
+    if embeddings.ndim == 0:
+        return embeddings
+    return torch.cat(all_gather(embeddings))  # type: ignore[no-untyped-call]
+
+
+def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, which the next step does not change."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

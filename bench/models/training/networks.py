@@ -1,0 +1,90 @@
+"""What trainers tune: an image tower with a linear head, or both towers of a CLIP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from bench.models.clip import encode_text, prompt_head
+
+
+class ImageClassifier(nn.Module):
+    """An image tower with a linear head: inputs -> logits [B, C].
+
+    Inputs are images [B, 3, H, W], or features [B, D] where `encoder` is `nn.Identity`.
+    """
+
+    def __init__(self, encoder: nn.Module, weight: Tensor, bias: Tensor, normalize: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(weight.shape[1], weight.shape[0])
+        self.normalize = normalize
+        with torch.no_grad():
+            self.head.weight.copy_(weight)
+            self.head.bias.copy_(bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [B, C]."""
+        features = self.encoder(inputs)
+        logits: Tensor = self.head(normalize(features, dim=-1) if self.normalize else features)
+        return logits
+
+    def weights(self) -> dict[str, Tensor]:
+        """``encoder.*`` and ``head.*``."""
+        return {name: tensor.detach() for name, tensor in self.state_dict().items()}
+
+
+class DualEncoder(nn.Module):
+    """Both towers of a CLIP, and the prompts of all classes, from which its head is made.
+
+    `clip` is an open_clip model; `prompts` int64 [C, T, L] are the tokens of every class in every
+    template.
+    """
+
+    prompts: Tensor
+
+    def __init__(self, clip: Any, prompts: Tensor) -> None:
+        super().__init__()
+        self.clip = clip
+        self.register_buffer("prompts", prompts, persistent=False)
+
+    def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """L2-normalised embeddings [B, D] of images [B, 3, H, W] and texts [B, L]; exp(scale)."""
+        embedded = normalize(self.clip.visual(images).float(), dim=-1)
+        described = normalize(encode_text(self.clip, texts).float(), dim=-1)
+        return embedded, described, self.clip.logit_scale.exp()
+
+    def projections(self) -> tuple[Tensor, Tensor]:
+        """The last linear maps [width, D] of the image and of the text tower.
+
+        Raises CellError if a tower does not end in one.
+        """
+        from bench.core.errors import CellError
+
+        visual, head = self.clip.visual, getattr(self.clip.visual, "head", None)
+        image = getattr(visual, "proj", None)
+        if image is None and isinstance(getattr(head, "proj", None), nn.Linear):
+            image = head.proj.weight.T  # type: ignore[union-attr]
+        if image is None and hasattr(visual, "attnpool"):
+            image = visual.attnpool.c_proj.weight.T
+        text = getattr(self.clip, "text_projection", None)
+        if isinstance(text, nn.Linear):
+            text = text.weight.T
+        if not isinstance(image, Tensor) or not isinstance(text, Tensor):
+            raise CellError("a tower of this model does not end in a linear projection")
+        return image, text
+
+    def weights(self) -> dict[str, Tensor]:
+        """``encoder.*``, ``text.*``, and ``head.*`` made of the text tower as it is now."""
+        found = {}
+        for name, tensor in self.clip.state_dict().items():
+            is_visual = name.startswith("visual.")
+            own = f"encoder.{name.removeprefix('visual.')}" if is_visual else f"text.{name}"
+            found[own] = tensor.detach()
+        was_training = self.training
+        head = prompt_head(self.clip.eval(), self.prompts)
+        self.clip.train(was_training)
+        return found | head

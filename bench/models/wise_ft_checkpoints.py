@@ -1,0 +1,240 @@
+"""Released classifiers of WiSE-FT's code, read from their pickles without running anything.
+
+wise-ft (58b7a4b) saves a whole `ImageClassifier` with plain ``pickle.dump``, every storage being
+an old torch.save stream inside (``src/models/utils.py``); VRF (de9647d) reads the same files, and
+CaRot (c3e8bdc) also saves the class with ``torch.save``, as a zip archive. torch's weights-only
+reader takes no plain pickle and none of the opcodes of protocols 3 and 4, hence a reader of our
+own. What it admits by name becomes a tensor, a dictionary, a set or an `Inert` without behaviour.
+Any other name ends the reading before it is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from bench.core.errors import InputError
+
+CLASSIFIER = "src.models.modeling.ImageClassifier"
+
+INERT = (
+    "src.models.modeling.",
+    "clip.model.",
+    "clip.clip._convert_to_rgb",
+    "torch.nn.modules.",
+    "torchvision.transforms.",
+    "PIL.Image.Resampling",
+)
+"""What begins so is admitted as an `Inert`: modules, and the transforms kept beside them."""
+
+STORAGES = {
+    "torch.BFloat16Storage": torch.bfloat16,
+    "torch.DoubleStorage": torch.float64,
+    "torch.FloatStorage": torch.float32,
+    "torch.HalfStorage": torch.float16,
+    "torch.LongStorage": torch.int64,
+}
+
+
+@dataclass(frozen=True)
+class ReleasedClassifier:
+    """A released (encoder, head) pair; all tensors on the CPU, contiguous, floats as float32.
+
+    Attributes
+    ----------
+    encoder : the image tower's state dict, in the names that OpenAI's and open_clip's ViT share.
+    text : what else the CLIP model held (its text transformer is deleted before training).
+    head_weight, head_bias : [C, D] and [C], the zero-shot scale included in the weight.
+    normalize : whether the head takes L2-normalised features.
+    digest : SHA-256 of the file.
+    """
+
+    encoder: Mapping[str, Tensor]
+    text: Mapping[str, Tensor]
+    head_weight: Tensor
+    head_bias: Tensor
+    normalize: bool
+    digest: str
+
+
+def read_classifier(path: Path) -> ReleasedClassifier:
+    """Read a pickled `ImageClassifier`, on any machine and without its code.
+
+    Raises InputError if the file is absent, cut short or something else, if it names anything
+    that such a classifier does not hold, or if tensors are missing or do not fit each other.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            return _classifier(_unpickled(file, path), path, digest)
+    except OSError as error:
+        raise InputError(f"checkpoint {path}: {error.strerror or error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # damaged pickles raise almost anything
+        raise InputError(f"checkpoint {path} is cut short, damaged or no checkpoint") from error
+
+
+def fits(released: ReleasedClassifier, tower: Mapping[str, Tensor]) -> None:
+    """Raise InputError unless the encoder has the names and shapes of a backbone's image tower.
+
+    No state dict shows the activation: these classifiers compute with QuickGELU.
+    """
+    advice = "give the --model it was made with"
+    encoder = released.encoder
+    for name, tensor in tower.items():
+        if name not in encoder:
+            raise InputError(f"released image tower has no {name}, which the model has; {advice}")
+        found, wanted = tuple(encoder[name].shape), tuple(tensor.shape)
+        if found != wanted:
+            raise InputError(f"released {name} is {found}, the model's is {wanted}; {advice}")
+    for name in encoder:
+        if name not in tower:
+            raise InputError(f"released image tower has {name!r}, which the model lacks; {advice}")
+
+
+class Inert:
+    """What an admitted class or function leaves: the attributes it was saved with."""
+
+    path = ""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+
+class _Reader(pickle.Unpickler):
+    """An unpickler that calls nothing but its own methods, OrderedDict, set and `Inert`.
+
+    Functions and inert classes are made anew for every file, so that a pickle, which may set
+    attributes of what it names, can alter nothing that outlives it. `storage` maps (dtype, key)
+    of a storage kept elsewhere.
+    """
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        source: Path,
+        storage: Callable[[torch.dtype, str], object] | None = None,
+    ) -> None:
+        super().__init__(file)
+        self.source = source
+        self.storage = storage
+        self.inert: dict[str, type[Inert]] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        path = f"{module}.{name}"
+        admitted = {
+            "collections.OrderedDict": OrderedDict,
+            "builtins.set": set,
+            "__builtin__.set": set,
+            "torch._utils._rebuild_parameter": lambda *made: self._parameter(*made),
+            "torch._utils._rebuild_tensor_v2": lambda *made: self._tensor(*made),
+            "torch.storage._load_from_bytes": lambda *made: self._storage(*made),
+            **STORAGES,
+        }
+        if path in admitted:
+            return admitted[path]
+        if path.startswith(INERT) and path.replace(".", "").isidentifier():
+            return self.inert.setdefault(path, type("Inert", (Inert,), {"path": path}))
+        raise InputError(
+            f"checkpoint {self.source} names {path!r:.100}, which no released classifier holds: "
+            "not read further"
+        )
+
+    def persistent_load(self, pid: Any) -> object:
+        if self.storage is None:
+            raise pickle.UnpicklingError("a storage that is not in the file")
+        _, dtype, key, *_ = pid
+        return self.storage(dtype, key)
+
+    def _storage(self, data: bytes) -> Tensor:
+        """A storage from an old torch.save stream, [n].
+
+        The stream: magic number, version, system, the storage's dtype, its key, each a pickle;
+        then the count as int64 and the numbers.
+        """
+        stream = io.BytesIO(data)
+        inner = _Reader(stream, self.source, lambda dtype, key: dtype)
+        _, _, _, dtype, _ = (inner.load() for _ in range(5))
+        count = int.from_bytes(stream.read(8), "little")
+        return torch.frombuffer(bytearray(stream.read()), dtype=dtype, count=count)
+
+    def _tensor(self, storage: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
+        return storage.as_strided(size, stride, offset)  # raises where it leaves the storage
+
+    def _parameter(self, data: Tensor, *_: object) -> Tensor:
+        return data
+
+
+def _unpickled(file: IO[bytes], path: Path) -> object:
+    head = file.read(64)
+    file.seek(0)
+    if head.lstrip().startswith(b"<"):
+        raise InputError(f"checkpoint {path} is a web page: the download went wrong")
+    if not head.startswith(b"PK"):
+        return _Reader(file, path).load()
+    with zipfile.ZipFile(file) as archive:
+        pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        folder = pickled.removesuffix("data.pkl")
+
+        def storage(dtype: torch.dtype, key: str) -> Tensor:
+            return torch.frombuffer(bytearray(archive.read(f"{folder}data/{key}")), dtype=dtype)
+
+        return _Reader(io.BytesIO(archive.read(pickled)), path, storage).load()
+
+
+def _classifier(root: object, path: Path, digest: str) -> ReleasedClassifier:
+    kind = type(root).path if isinstance(root, Inert) else type(root).__name__
+    if kind != CLASSIFIER:
+        hint = " (a state dict does not say how the head is used)" if isinstance(root, dict) else ""
+        raise InputError(f"checkpoint {path} holds {kind}, expected {CLASSIFIER}{hint}")
+    tensors = _tensors(root)
+    clip = _below("image_encoder.model.", tensors)
+    encoder = _below("visual.", clip)
+    head = _below("classification_head.", tensors)
+    if not encoder:
+        raise InputError(f"checkpoint {path} has no image_encoder.model.visual")
+    for name in ("weight", "bias"):
+        if name not in head:
+            raise InputError(f"checkpoint {path} has no classification_head.{name}")
+    weight, bias = head["weight"], head["bias"]
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        shapes = f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)}"
+        raise InputError(f"checkpoint {path}: classification_head has {shapes}, no [C, D] and [C]")
+    if "proj" in encoder and encoder["proj"].shape[-1:] != weight.shape[-1:]:
+        shapes = f"{tuple(encoder['proj'].shape)}, of the head {tuple(weight.shape)}"
+        raise InputError(f"checkpoint {path}: shape of visual.proj is {shapes}")
+    normalize = vars(vars(root)["_modules"]["classification_head"]).get("normalize")
+    if not isinstance(normalize, bool):
+        raise InputError(f"checkpoint {path}: classification_head does not say if it normalizes")
+    text = {name: tensor for name, tensor in clip.items() if not name.startswith("visual.")}
+    return ReleasedClassifier(encoder, text, weight, bias, normalize, digest)
+
+
+def _tensors(module: object) -> dict[str, Tensor]:
+    """The state dict of a torch module read as `Inert`: {dotted name: tensor}."""
+    slots = vars(module)
+    found = {}
+    for name, tensor in (slots["_parameters"] | slots["_buffers"]).items():
+        if tensor is not None:
+            plain = tensor.float() if tensor.is_floating_point() else tensor
+            found[name] = plain.contiguous()
+    for name, child in slots["_modules"].items():
+        if child is not None:
+            found |= {f"{name}.{below}": tensor for below, tensor in _tensors(child).items()}
+    return found
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

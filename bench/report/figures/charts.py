@@ -1,0 +1,274 @@
+"""The figures of a report: of calibration, of VRF's distances, of samples and of cost."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from bench.core.records import Record
+from bench.leaderboard.board import ID, Board, Row
+from bench.leaderboard.pooling import POOLED
+from bench.leaderboard.published.baselines import Baseline
+from bench.leaderboard.suite_results import Measured
+from bench.report.figures import uncertainty as sample_charts
+from bench.report.figures.scatter import id_ood
+from bench.report.figures.spec import (
+    HEIGHT,
+    Chart,
+    Spec,
+    count_axis,
+    linear_axis,
+    percent,
+    plain,
+    shown_rows,
+    tooltip,
+)
+from bench.report.figures.style import GREY, PICKED, greys, hollow, looks, methods_last, named
+from bench.report.tables.leaderboard import full_name
+
+LEAST = 20
+"""Samples in a bin of distance below which an accuracy there is mostly noise."""
+TWO = ("#2f98c8", "#a87b00")
+"""Colours of what is no row."""
+HOWS = ("as it is", "temperature-scaled")
+"""Probabilities."""
+
+
+def charts(numbers: Measured, baselines: Sequence[Baseline] = ()) -> tuple[Chart, ...]:
+    """Every figure of a chapter; those that have nothing to show only where that needs a reason.
+
+    Their specifications have title and caption as description, for those who cannot see them.
+    """
+    found = [
+        id_ood(numbers, baselines),
+        sample_charts.differences(numbers),
+        *_calibration(numbers),
+        *sample_charts.reliability_diagrams(numbers),
+        *_distances(numbers),
+        _cost(numbers),
+    ]
+    return tuple(_described(chart) for chart in found if chart is not None)
+
+
+def _described(chart: Chart) -> Chart:
+    if chart.spec is None:
+        return chart
+    return replace(chart, spec=chart.spec | {"description": f"{chart.title}. {chart.caption}"})
+
+
+def _calibration(numbers: Measured) -> list[Chart | None]:
+    """ECE against accuracy, on ID and as the mean over the shifts."""
+    accuracy, ece = numbers.common["top1"], numbers.common["ece"]
+    if not any(cell.seeds for row in ece.rows for cell in row.cells):
+        return []
+    scaled = numbers.scaled["ece"]
+    ends = [("id", "ID", 0)]
+    if accuracy.averaged:
+        ends.append(("ood", accuracy.over_shifts, -1))
+    return [
+        _ece_accuracy(accuracy, (ece, scaled), name, label, at)
+        for name, label, at in ends
+    ]  # fmt: skip
+
+
+def _ece_accuracy(
+    accuracy: Board, boards: tuple[Board, Board], name: str, label: str, at: int
+) -> Chart | None:
+    found: list[Spec] = []
+    for board, how in zip(boards, HOWS, strict=True):
+        for row, other in zip(accuracy.rows, board.rows, strict=True):
+            a, e = row.cells[at].mean, other.cells[at].mean
+            if a is None or e is None:
+                continue
+            said = named(accuracy, row) | {"probabilities": how}
+            values: Spec = {"accuracy": a * 100, "ece": e * board.scale.factor}
+            texts = {"Accuracy": accuracy.scale.text(a), "ECE": board.scale.text(e)}
+            found.append(said | values | texts)
+    if not found:
+        return None
+    known, hows = ({p[name] for p in found} for name in ("row", "probabilities"))
+    shown = [row for row in accuracy.rows if full_name(accuracy, row) in known]
+    encoding = {
+        "x": linear_axis("accuracy", f"Accuracy on {label}, percent"),
+        "y": linear_axis("ece", "ECE, percent", zero=True),
+        "tooltip": tooltip("row", "probabilities", "Accuracy", "ECE"),
+        **hollow(looks(accuracy, shown), f"datum.probabilities === '{HOWS[0]}'"),
+    }
+    spec = _scattered(found, encoding)
+    caption = ["Means over seeds; down and to the right is better."]
+    if len(hows) > 1:
+        caption.append("Filled: probabilities as they are; hollow: after temperature scaling.")
+    caption += greys(found)
+    rows = [[p["row"], p["probabilities"], p["Accuracy"], p["ECE"]] for p in found]
+    columns = ("Row", "Probabilities", "Accuracy", "ECE")
+    table = plain(f"Accuracy and ECE on {label} (percent)", columns, rows, 2)
+    title = f"ECE against accuracy, {label}"
+    return Chart(f"ece-accuracy-{name}", title, " ".join(caption), spec, table)
+
+
+def _distances(numbers: Measured) -> list[Chart | None]:
+    """Both ends' accuracy by distance, and w there: one figure for each row that has them."""
+    found: dict[tuple[str, str | None], list[Record]] = defaultdict(list)
+    for record in numbers.figures:
+        if record.metric == "accuracy-by-distance" and record.shift in (ID, POOLED):
+            found[record.method, record.base].append(record)
+    rows = {(row.method, row.base): row for row in numbers.board.rows}
+    return [
+        _distance(numbers.board, rows[name], records)
+        for name, records in found.items()
+        if name in rows
+    ]
+
+
+def _distance(board: Board, row: Row, records: Sequence[Record]) -> Chart | None:
+    bins: list[Spec] = []
+    for place, label in ((ID, "ID"), (POOLED, "ID and all shifts, pooled")):
+        same = [r for r in records if r.shift == place and r.data is not None]
+        edges = {str(r.data["edges"]) for r in same if r.data}
+        if len(edges) == 1:
+            bins += [{"on": label} | one for one in _ratios([r.data or {} for r in same])]
+    labels = list(dict.fromkeys(b["on"] for b in bins))
+    weights = _weights(records, [b["distance"] for b in bins])
+    if not bins:
+        return None
+    x = linear_axis("distance", "Distance to the failure set") | {"axis": {"tickCount": 6}}
+    ratio = {"field": "ratio", "type": "quantitative", "title": "Accuracy ft / zs",
+             "scale": {"zero": False}}  # fmt: skip
+    on = {"field": "on", "type": "nominal", "scale": {"domain": labels, "range": list(TWO)}}
+    on["legend"] = {"title": None, "orient": "bottom"}
+    tips = tooltip("on", "Distance", "Accuracy ft / zs", "samples")
+    values = {"data": {"values": bins}}
+    first = {
+        "layer": [
+            values | {"mark": {"type": "line", "point": True},
+                      "encoding": {"x": x, "y": ratio, "color": on, "tooltip": tips}},
+            {"data": {"values": [{"one": 1}]}, "mark": {"type": "rule", "strokeDash": [2, 3],
+             "color": GREY}, "encoding": {"y": {"field": "one", "type": "quantitative"}}},
+        ]
+    }  # fmt: skip
+    second = {
+        "data": {"values": weights},
+        "mark": {"type": "line", "strokeDash": [6, 4], "color": GREY},
+        "encoding": {
+            "x": x,
+            "y": {"field": "w", "type": "quantitative", "scale": {"domain": [0, 1]},
+                  "title": "w (dashed)", "axis": {"orient": "right", "grid": False}},
+            "tooltip": tooltip("Distance", "Mean w"),
+        },
+    }  # fmt: skip
+    spec: Spec = {
+        "width": "container",
+        "height": HEIGHT,
+        "resolve": {"scale": {"y": "independent"}},
+    }
+    spec["layer"] = [first, *([second] if weights else [])]
+    rows = [[b["on"], b["Distance"], b["Accuracy ft / zs"], b["samples"]] for b in bins]
+    columns = ("On", "Distance", "Accuracy ft / zs", "Samples")
+    caption = (
+        "Accuracy of the fine-tuned over that of the zero-shot model, by distance to the failure "
+        f"set; all seeds' counts together, bins of fewer than {LEAST} samples left out. VRF's "
+        "claim is that it falls. Dashed: the weight w on the fine-tuned model, mean over seeds."
+    )
+    title = full_name(board, row)
+    spec["usermeta"] = {"row": title}
+    name = f"distance-{'-'.join(part for part in (row.method, row.base) if part)}"
+    table = plain("Accuracy by distance", columns, rows, 1)
+    return Chart(name, f"{title}: accuracy by distance", caption, spec, table)
+
+
+def _ratios(parts: Sequence[Mapping[str, Any]]) -> list[Spec]:
+    """Pairs of bins of all seeds together: how much more often the fine-tuned model is right."""
+    edges = parts[0]["edges"]
+    total = {k: [sum(c) for c in zip(*(p[k] for p in parts), strict=True)]
+             for k in ("n", "hits_zs", "hits_ft")}  # fmt: skip
+    found = []
+    for i in range(0, len(edges) - 2, 2):
+        n, zs, ft = (sum(total[k][i : i + 2]) for k in ("n", "hits_zs", "hits_ft"))
+        if n < LEAST * len(parts) or not zs:
+            continue
+        middle = (edges[i] + edges[i + 2]) / 2
+        said = {"Distance": f"{edges[i]:.2f} to {edges[i + 2]:.2f}", "samples": str(n)}
+        found.append(said | {"distance": middle, "ratio": ft / zs,
+                             "Accuracy ft / zs": f"{ft / zs:.3f}"})  # fmt: skip
+    return found
+
+
+def _weights(records: Sequence[Record], distances: Sequence[float]) -> list[Spec]:
+    """Mean over seeds of w = sigmoid(-(d - a) / b) (`bench.posthoc.functional.sigmoid_weight`)."""
+    choices = {r.seed: r.choice for r in records if {"a", "b"} <= r.choice.keys()}
+    if not choices or not distances:
+        return []
+    low, high = min(distances), max(distances)
+    found = []
+    for step in range(41):
+        d = low + (high - low) * step / 40
+        w = fmean(1 / (1 + math.exp(min((d - c["a"]) / c["b"], 700))) for c in choices.values())
+        found.append({"distance": d, "w": w, "Distance": f"{d:.2f}", "Mean w": f"{w:.2f}"})
+    return found
+
+
+def _cost(numbers: Measured) -> Chart:
+    """The mean over shifts against the images that training saw; encoders a test image needs."""
+    board, title = numbers.board, "Cost against accuracy"
+    costs = {
+        (r.method, r.base): cost
+        for r in numbers.records
+        if isinstance(cost := r.provenance.get("cost"), Mapping)
+    }
+    rows = [row for row in shown_rows(board) if costs.get((row.method, row.base))]
+    found = [_price(board, row, costs[row.method, row.base]) for row in rows]
+    if not found:
+        why = "the records do not say what training and testing cost"
+        return Chart("cost", title, "", None, reason=why)
+    tips = ("row", "Training images", "Encoders per test image", board.over_shifts)
+    encoding = {
+        "x": count_axis("images", "Images seen in training", [p["images"] for p in found]),
+        "y": linear_axis("value", f"{board.over_shifts}, {board.scale.unit}"),
+        "tooltip": tooltip(*tips),
+        **hollow(looks(board, rows), "datum.encoders === '1'"),
+    }
+    spec = _scattered(found, encoding)
+    caption = [
+        "Images that the trainings of a row's image encoders see, repeats counted, each once "
+        "however many rows share them; an ensemble has its base's."
+    ]
+    pairs = zip(rows, found, strict=True)
+    if heads := [p["row"] for row, p in pairs if not p["images"] and not row.seed_free]:
+        caption.append(
+            "Heads that are fitted on stored features count none: at 0 images "
+            f"{', '.join(heads)} {'is' if len(heads) == 1 else 'are'} trained nevertheless."
+        )
+    if any(p["encoders"] != "1" for p in found):
+        caption.append("Hollow points run several image encoders for each test image.")
+    caption += greys(found)
+    caption.append("Times are no part of reports: they depend on the machine.")
+    table = plain("Cost", ("Row", *tips[1:]), [[p[t] for t in tips] for p in found], 1)
+    return Chart("cost", title, " ".join(caption), spec, table)
+
+
+def _scattered(values: Sequence[Spec], encoding: Spec) -> Spec:
+    """A figure of points, and no more."""
+    return {
+        "width": "container",
+        "height": HEIGHT,
+        "data": {"values": methods_last(values)},
+        "params": [PICKED],
+        "mark": {"type": "point", "filled": True},
+        "encoding": encoding,
+    }
+
+
+def _price(board: Board, row: Row, cost: Mapping[str, Any]) -> Spec:
+    cell = row.cells[-1]
+    return named(board, row) | {
+        "images": cost["training_images"],
+        "value": (cell.mean or 0) * board.scale.factor,
+        "encoders": str(cost["encoders"]),
+        "Training images": f"{cost['training_images']:,}",
+        "Encoders per test image": str(cost["encoders"]),
+        board.over_shifts: percent(board, cell.mean),
+    }

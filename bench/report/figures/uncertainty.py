@@ -1,0 +1,186 @@
+"""Figures made of stored samples: paired differences to zero-shot, and reliability diagrams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.leaderboard.board import Board, Row
+from bench.leaderboard.stats.significance import BINS, ZERO_SHOT, Comparison, reliability
+from bench.leaderboard.suite_results import Measured
+from bench.report.figures.spec import Chart, Spec, plain, tooltip
+from bench.report.figures.style import FADED, GREY, PICKED, colour, greys, large, named, shape
+from bench.report.tables.leaderboard import DASH, Table, full_name
+from bench.report.tables.standings import interval_text
+
+NO_SAMPLES = "no per-sample outcomes were kept with these records; the run's samples/ has them"
+ROW_HEIGHT = 9
+"""Pixels for one row on one evaluation set."""
+SIDE = 130
+"""Of a reliability diagram, in pixels."""
+COLUMNS = 4
+
+
+def differences(numbers: Measured) -> Chart | None:
+    """Every row minus zero-shot on every evaluation set, with intervals."""
+    board, found = numbers.board, numbers.comparison
+    title = "Differences to zero-shot"
+    rows = [row for row in board.rows if (row.method, row.base) != ZERO_SHOT]
+    if len(rows) == len(board.rows) or not rows:
+        return None
+    if found is None:
+        return Chart("differences", title, "", None, reason=NO_SAMPLES)
+    points = [p for row in rows for p in _differences(board, found, row)]
+    if not points:
+        return Chart("differences", title, "", None, reason=NO_SAMPLES)
+    labels = list(dict.fromkeys(p["on"] for p in points))
+    methods_first = sorted(points, key=lambda p: p["kind"] != "method")
+    names = list(dict.fromkeys(p["row"] for p in methods_first))
+    shown = [row for row in rows if full_name(board, row) in names]
+    y = {"field": "on", "type": "nominal", "sort": labels, "title": None, "axis": {"grid": True}}
+    x: Spec = {"type": "quantitative", "title": "Minus zero-shot, points"}
+    x["axis"] = {"tickCount": 8, "labelFlush": False}
+    shared: Spec = {
+        "y": y,
+        "yOffset": {"field": "row", "type": "nominal", "sort": names},
+        "color": colour(board, shown),
+        "opacity": FADED,
+        "tooltip": tooltip("row", "on", "Difference", "95% interval"),
+    }
+    spec = {
+        "width": "container",
+        "height": max(120, ROW_HEIGHT * len(points)),
+        "data": {"values": points},
+        "layer": [
+            {"mark": {"type": "rule", "color": GREY},
+             "encoding": {"x": {"datum": 0, "type": "quantitative"}}},
+            {"mark": {"type": "rule"}, "params": [PICKED],
+             "encoding": shared | {"x": x | {"field": "low"}, "x2": {"field": "high"},
+                                   "strokeWidth": large(2, 1)}},
+            {"mark": {"type": "point", "filled": True},
+             "encoding": shared | {"x": x | {"field": "value"}, "shape": shape(board, shown),
+                                   "size": large(40, 14)}},
+        ],
+    }  # fmt: skip
+    table = plain(
+        "Differences to zero-shot (points)",
+        ("Row", "On", "Difference", "95% interval", "McNemar's p"),
+        [[p["row"], p["on"], p["Difference"], p["95% interval"], p["McNemar's p"]] for p in points],
+        2,
+    )
+    caption = (
+        f"{board.scale.title} minus zero-shot's on the same samples, paired by sample, mean over "
+        "seeds, with 95% intervals that count samples and seeds. McNemar's exact p-values are of "
+        "one training each, in the order of seeds. An interval that leaves out 0 is one of many: "
+        "ranks in the standings are corrected for that, these intervals and p-values are not."
+    )
+    return Chart("differences", title, " ".join((caption, *greys(points))), spec, table)
+
+
+def _differences(board: Board, found: Comparison, row: Row) -> list[Spec]:
+    points = []
+    for label, column in zip(board.columns, found.columns, strict=True):
+        names = (row.method, row.base), ZERO_SHOT
+        if column is None or names not in column.differences:
+            continue
+        value, interval = column.differences[names]
+        p_values = column.mcnemar.get(names, ())
+        points.append(
+            {
+                **named(board, row),
+                "on": label,
+                "value": value * board.scale.factor,
+                "low": interval.low * board.scale.factor,
+                "high": interval.high * board.scale.factor,
+                "Difference": board.scale.text(value, signed=True),
+                "95% interval": interval_text(board.scale, interval, signed=True),
+                "McNemar's p": ", ".join(map(_p_text, p_values)) or DASH,
+            }
+        )
+    return points
+
+
+def _p_text(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def reliability_diagrams(numbers: Measured) -> list[Chart]:
+    """Accuracy by confidence on ID and on the shifts, for each row."""
+    board, found = numbers.board, numbers.comparison
+    title = "Reliability"
+    if found is None or not any(found.sets):
+        return [Chart("reliability", title, "", None, reason=NO_SAMPLES)]
+    ends = [("ID", found.sets[0])]
+    if board.averaged and found.sets[-1]:
+        ends.append((board.over_shifts, found.sets[-1]))
+    points = [
+        point
+        for row in board.rows
+        for label, sets in ends
+        if sets and _is_whole(numbers, row, sets)
+        for point in _bins(numbers, row, label, sets)
+    ]
+    if not points:
+        return [Chart("reliability", title, "", None, reason=NO_SAMPLES)]
+    caption = (
+        f"Accuracy by confidence in {BINS} bins, all seeds together, every shift counting the "
+        "same; the larger a point, the more samples in its bin. On the line confidence is "
+        "accuracy; below it a row is overconfident."
+    )
+    drawn = [p for p in points if p["kind"] == "method"] or points
+    if len(drawn) < len(points):
+        caption += " Controls and checkpoints are in the table alone."
+    return [Chart("reliability", title, caption, _facets(board, drawn), _table(points))]
+
+
+def _is_whole(numbers: Measured, row: Row, sets: Sequence[str]) -> bool:
+    of_row = numbers.samples.get((row.method, row.base), {})
+    return all(name in of_row for name in sets)
+
+
+def _bins(numbers: Measured, row: Row, label: str, sets: Sequence[str]) -> list[Spec]:
+    bins = reliability(numbers.samples[row.method, row.base], sets)
+    points = []
+    for n, confidence, right in zip(*bins, strict=True):
+        if n <= 0:
+            continue
+        texts = {"Confidence": f"{confidence / n:.3f}", "Accuracy": f"{right / n:.3f}"}
+        values = {"confidence": round(confidence / n, 5), "accuracy": round(right / n, 5)}
+        said = named(numbers.board, row)
+        said |= {"on": label, "panel": f"{said['row']}: {label}", "share": round(n, 6)}
+        points.append(said | values | texts | {"Share of samples": f"{100 * n:.1f}%"})
+    return points
+
+
+def _facets(board: Board, points: Sequence[Spec]) -> Spec:
+    axis = {"values": [0, 0.5, 1], "format": "~g"}
+    unit = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": axis}
+    encoding = {
+        "x": unit | {"field": "confidence", "title": "Confidence"},
+        "y": unit | {"field": "accuracy", "title": "Accuracy"},
+        "size": {"field": "share", "type": "quantitative", "legend": None,
+                 "scale": {"range": [6, 160]}},
+        "color": colour(board, board.rows, legend=False),
+        "tooltip": tooltip("row", "on", "Confidence", "Accuracy", "Share of samples"),
+    }  # fmt: skip
+    line = {"mark": {"type": "line", "strokeWidth": 1},
+            "encoding": {k: encoding[k] for k in ("x", "y", "color")}}  # fmt: skip
+    diagonal = {"mark": {"type": "rule", "color": GREY, "strokeDash": [3, 3]},
+                "encoding": {"x": {"datum": 0}, "y": {"datum": 0}, "x2": {"datum": 1},
+                             "y2": {"datum": 1}}}  # fmt: skip
+    dots = {"mark": {"type": "circle", "opacity": 0.9}, "encoding": encoding}
+    panels = list(dict.fromkeys(p["panel"] for p in points))
+    header = {"title": None, "labelLimit": SIDE + 30, "labelFontSize": 10,
+              "labelExpr": "split(datum.label, ': ')", "labelAnchor": "start"}  # fmt: skip
+    return {
+        "data": {"values": list(points)},
+        "facet": {"field": "panel", "type": "nominal", "sort": panels, "header": header},
+        "columns": COLUMNS,
+        "resolve": {"axis": {"x": "independent"}},
+        "spec": {"width": SIDE, "height": SIDE, "layer": [diagonal, line, dots]},
+    }
+
+
+def _table(points: Sequence[Spec]) -> Table:
+    names = ("row", "on", "Confidence", "Accuracy", "Share of samples")
+    rows = [[point[name] for name in names] for point in points]
+    return plain("Reliability", ("Row", "On", *names[2:]), rows, 2)

@@ -1,0 +1,120 @@
+"""A report as one self-contained HTML page: no network, readable without its script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from bench.leaderboard.stats.significance import LEVELS
+from bench.report.document import Chapter, Document
+from bench.report.figures import rasterize as drawing
+from bench.report.formats.html_data import (
+    COARSE,
+    LIMIT,
+    chapter_data,
+    confidences_data,
+    dumps,
+    samples_data,
+)
+
+POLICY = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+    "style-src 'unsafe-inline'; script-src {scripts}"
+)
+"""No request leaves the page, and no script runs but its own; Vega compiles expressions."""
+SCRIPTS = ("statistics", "shared", "records", "figures", "tables", "report")
+"""The page's own scripts, each after those it uses."""
+SPARE = 10_000
+"""Bytes for the elements around samples."""
+TOO_LARGE = (
+    "Per-sample outcomes are not in this page, they would make it too large; averages over some of "
+    "the shifts have no intervals and ranks here."
+)
+TIED = "Underlined: no other row is significantly better in that column."
+NO_LEVELS = (
+    "Confidences of single samples are not in this page, they would make it too large; reliability "
+    "diagrams keep their 15 bins."
+)
+
+
+def html(document: Document) -> str:
+    """The report as one self-contained HTML page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("bench.report.formats"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    chapters = document.chapters
+    drawn = any(figure.spec for chapter in chapters for figure in chapter.figures)
+    scripts = [drawing.script()] if drawn else []
+    scripts += [_file(f"{name}.js") for name in SCRIPTS] if chapters else []
+    hashes = " ".join(map(_hash, map(_closed, scripts)))
+    sources = f"{hashes} 'unsafe-eval'" if scripts else "'none'"
+    data = [dumps(_data(chapter)) for chapter in chapters]
+    template = environment.get_template("report.html.j2")
+    lines = (line for c in chapters for t in c.tables for group in t.groups for line in group)
+    legend = [TIED] if any(item.tied for line in lines for item in line.items) else []
+
+    def rendered(bits: Sequence[str], levels: Sequence[str], notes: Sequence[str]) -> str:
+        return template.render(
+            document=document,
+            style=Markup(_file("report.css")),
+            scripts=[Markup(_closed(script)) for script in scripts],
+            policy=POLICY.format(scripts=sources),
+            data={"data": map(Markup, data), "samples": map(Markup, bits),
+                  "levels": map(Markup, levels)},
+            notes=[*legend, *notes],
+        )  # fmt: skip
+
+    bare = _size([rendered([], [], [TOO_LARGE])])
+    return rendered(*_samples(chapters, LIMIT - bare - SPARE))
+
+
+def _file(name: str) -> str:
+    return (files("bench.report.formats") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _closed(script: str) -> str:
+    """A script whose text cannot end its own element."""
+    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _data(chapter: Chapter) -> Mapping[str, Any]:
+    charts = {f.name: f.spec for f in chapter.figures if f.spec is not None}
+    return chapter_data(chapter.numbers) | {"charts": charts}
+
+
+def _samples(
+    chapters: Sequence[Chapter], room: int
+) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Bits and confidences of each chapter as JSON, as far as `room` goes, and what is left out."""
+    nothing = ["null"] * len(chapters)
+    found = [chapter.numbers for chapter in chapters]
+    if not any(numbers.samples for numbers in found):
+        return nothing, nothing, ()
+    bits = [dumps(samples_data(numbers)) for numbers in found]
+    if _size(bits) > room:
+        return nothing, nothing, (TOO_LARGE,)
+    for steps in (LEVELS, COARSE):
+        levels = [dumps(confidences_data(numbers, steps)) for numbers in found]
+        if _size(bits) + _size(levels) <= room:
+            return bits, levels, ()
+    return bits, nothing, (NO_LEVELS,)
+
+
+def _size(texts: Iterable[str]) -> int:
+    return sum(len(text.encode()) for text in texts)

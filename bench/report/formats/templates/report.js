@@ -1,0 +1,229 @@
+"use strict";
+// What the page can do beyond being read: sort, filter, hide, open records, and repeat averages,
+// intervals and ranks on any of the shifts. It is written after the other scripts, and uses them.
+
+(() => {
+  const { averaged, box, deviation, distinct, element, mean, option, text } = shared;
+
+  const parse = (name) =>
+    [...document.querySelectorAll(`script.${name}`)].map((s) => () => JSON.parse(s.textContent));
+  const later = (make) => { let made; return () => (made ??= { value: make() }).value; };
+
+  class Chapter {
+    constructor(section, data, samples, confidences) {
+      this.section = section;
+      this.data = data;
+      this.samples = later(() => { const s = samples(); return s && new stats.Samples(s, data.rows.map(({ seeds }) => seeds)); });
+      this.confidences = confidences;
+      this.columns = later(() => samples()?.columns ?? null);
+      this.rows = new Map(data.rows.map((row, index) => [row.key, { ...row, index }]));
+      this.pairs = new Map(data.pairs.map((pair) => [pair.key, pair]));
+      this.ticked = new Set(data.over);
+      this.found = null;
+      this.summary = section.querySelector(".summary");
+      this.summary.said = this.summary.textContent;
+      this.intervals = false;
+      const sortable = 'table[data-table]:not([data-table="choices"], [data-table="published"])';
+      this.tables = [...section.querySelectorAll(sortable)].map(
+        (table) => new tables.Table(this, table));
+      this.status = element("span", { role: "status" });
+      this.controls();
+    }
+
+    get subset() { return this.ticked.size < this.data.over.length; }
+    get over() { return this.data.over.filter((place) => this.ticked.has(place)); }
+
+    // The last column: the sets that count in its mean, or the last set, if there is no mean.
+    last(over, label) {
+      const { data } = this;
+      if (!label) return { places: [data.places.length - 1], label: data.labels.at(-1) };
+      return { places: this.subset ? this.over : over, label: this.found?.label ?? label, mean: true };
+    }
+
+    controls() {
+      const bar = this.section.querySelector(".controls");
+      const board = this.tables.find((table) => table.name === "leaderboard");
+      if (!board) return;
+      const columns = element("div");
+      board.heads.slice(1).forEach((head, i) => columns.append(
+        box(head.dataset.label, true, (on) => board.hide(i + 1, !on))));
+      bar.append(element("details", {}, element("summary", {}, "Columns"), columns));
+      if (Object.keys(this.data.intervals).length) {
+        bar.append(box("Intervals", false, (on) => { this.intervals = on; this.render(); }));
+      }
+      if (this.data.pairs.length) {
+        bar.append(box("Difference rows", true, (on) => this.showDifferences(on)));
+      }
+      if (this.data.over.length > 1) {
+        this.ticks(board);
+        bar.append(element("button", { type: "button", onclick: () => this.tick(this.data.over) },
+          "All shifts"));
+      }
+      bar.append(this.status);
+      bar.hidden = false;
+      board.table.parentElement.before(bar);
+    }
+
+    showDifferences(on) {
+      for (const tr of this.section.querySelectorAll("tr.difference")) tr.hidden = !on;
+    }
+
+    // A box over every shift of the mean: which of them count.
+    ticks(board) {
+      this.boxes = this.data.over.map((place) => {
+        const label = this.data.labels[place];
+        const input = element("input", { type: "checkbox", checked: true,
+          "aria-label": `${label} counts in the mean`,
+          onchange: () => this.tick(this.data.over.filter((p, i) => this.boxes[i].checked)) });
+        board.heads[place + 1].append(element("label", { class: "tick" }, input, "in mean"));
+        return input;
+      });
+    }
+
+    tick(places) {
+      if (!places.length) { this.status.textContent = "At least one shift has to count."; places = [...this.ticked]; }
+      this.ticked = new Set(places);
+      this.boxes.forEach((input, i) => { input.checked = this.ticked.has(this.data.over[i]); });
+      this.render();
+    }
+
+    render() {
+      const found = this.found = this.subset ? this.computed() : null;
+      for (const table of this.tables) table.render(found);
+      const names = this.over.map((place) => this.data.labels[place]).join(", ");
+      this.status.textContent = found === null ? "" :
+        `Mean over ${this.over.length} of ${this.data.over.length} shifts: ${names}. ` +
+        "Computed in this page; not the suite's OOD mean." +
+        (found.sure ? "" : " No intervals and ranks: samples are not in this page.");
+      this.summary.textContent = found ? this.summarised(found) : this.summary.said;
+      for (const drawing of figures.drawings.filter(({ chapter }) => chapter === this)) {
+        drawing.over(found && this.over);
+        this.reminder(drawing, found);
+      }
+    }
+
+    // What is best on the shifts that count, as bench.report.tables.standings says it of all of them.
+    summarised({ label, rows, ranks, over }) {
+      const { scale, labels } = this.data, sign = scale.higher_is_better ? -1 : 1;
+      const ranked = rows.filter((one) => one.row.ranked && one.mean !== null).sort((a, b) => sign * (a.mean - b.mean));
+      const places = `On ${over.map((place) => labels[place]).join(", ")} alone.`;
+      if (!ranked.length) return `${places} Nothing is ranked.`;
+      const top = text(scale, ranked[0].mean);
+      const best = ranked.filter((one) => text(scale, one.mean) === top);
+      const said = `${places} Best ${label}: ${best.map((one) => one.row.name).join(", ")}, ${top}.`;
+      if (!ranks.size) return said;
+      const others = ranks.size - best.length, worse = ranks.size - ranks.get(ranked[0].row.index)[1];
+      if (!others) return said;
+      const level = "(5%, all pairs at once)";
+      return worse ? `${said} Of the ${others} others ${worse} ${worse > 1 ? "are" : "is"} significantly worse ${level}.`
+        : `${said} None of the others is significantly worse ${level}.`;
+    }
+
+    // Says of a figure, or of the table of one that is drawn again, that its mean is of all shifts.
+    reminder({ figure, spec, places }, found) {
+      const { mean: label } = this.data, isLive = places !== undefined;
+      const title = figure.querySelector("figcaption b"), [said] = title.childNodes;
+      said.said ??= said.data;
+      said.data = found && isLive ? said.said.replace(label, found.label) : said.said;
+      figure.querySelector(".mark.all")?.remove();
+      if (!found || !(isLive || JSON.stringify(spec).includes(label))) return;
+      const holder = isLive ? figure.querySelector("summary") : title;
+      holder?.append(element("span", { class: "mark all" }, `${label}: of all shifts`));
+    }
+
+    // All that depends on which shifts count.
+    computed() {
+      const { data } = this;
+      const label = `mean of ${this.over.length}`;
+      const rows = data.rows.map((row, r) => {
+        const values = averaged(data.cell.values[r], this.over);
+        return { row: this.rows.get(row.key), mean: values && mean(values), std: values && deviation(values) };
+      });
+      const found = { label, rows, over: this.over, sure: false, pairs: new Map(), ranks: new Map() };
+      const columns = this.columns();
+      const sets = columns && this.over.flatMap((place) => columns[place]);
+      if (!sets || this.over.some((place) => !columns[place].length)) return found;
+      const samples = this.samples();
+      found.sure = true;
+      const zero = this.rows.get("zero-shot")?.index;
+      rows.forEach((one, r) => {
+        if (!samples.has(r, sets)) return;
+        one.interval = samples.interval(r, sets);
+        if (zero !== undefined && r !== zero && samples.has(zero, sets)) {
+          one.difference = samples.difference(r, zero, sets);
+        }
+      });
+      for (const { key, of } of data.pairs) {
+        const [a, b] = of.map((row) => this.rows.get(row));
+        if (a && b && samples.has(a.index, sets) && samples.has(b.index, sets)) {
+          found.pairs.set(key, samples.difference(a.index, b.index, sets));
+        }
+      }
+      const ranked = data.rows.flatMap((row, r) => (row.ranked && !data.reason ? [r] : []));
+      if (ranked.length && ranked.every((r) => samples.has(r, sets))) {
+        samples.ranks(ranked, sets).forEach((range, i) => found.ranks.set(ranked[i], range));
+      }
+      return found;
+    }
+  }
+
+  function filters(chapters) {
+    const bar = document.getElementById("filters");
+    const usual = { method: "", base: "", suite: "", protocol: "" }, state = { ...usual }, inputs = {};
+    const status = element("span", { role: "status" });
+    const clear = element("button", { type: "button", hidden: true,
+      onclick: () => { Object.assign(state, usual); apply(); inputs.method.focus(); } }, "Clear");
+    const apply = () => {
+      const words = state.method.toLowerCase().split(/\s+/).filter(Boolean);
+      const matches = (row) => words.every((word) => row.name.toLowerCase().includes(word)) &&
+        (!state.base || row.base === state.base || row.key === state.base);
+      for (const [name, input] of Object.entries(inputs)) if (input.value !== state[name]) input.value = state[name];
+      let shown = 0, all = 0;
+      for (const chapter of chapters) {
+        const { data, section, tables: own } = chapter;
+        section.hidden = Boolean((state.suite && state.suite !== data.suite) || (state.protocol && state.protocol !== data.protocol));
+        own.forEach((table) => table.filter(matches));
+        figures.filter(chapter, matches);
+        all += data.rows.length;
+        if (!section.hidden) shown += data.rows.filter(matches).length;
+      }
+      clear.hidden = Object.values(state).every((value) => !value);
+      status.textContent = clear.hidden ? "" : shown ? `${shown} of ${all} rows` : "No row matches.";
+    };
+    inputs.method = element("input", { type: "search", placeholder: "method", "aria-label": "Filter by method",
+      oninput: (e) => { state.method = e.target.value; apply(); } });
+    bar.append(element("label", {}, "Filter ", inputs.method));
+    const select = (name, label, values, least = 2) => {
+      if (values.length < least) return;
+      inputs[name] = element("select", { name, onchange: (e) => { state[name] = e.target.value; apply(); } },
+        option("", "all"), ...values.map((value) => option(value, value)));
+      bar.append(element("label", {}, `${label} `, inputs[name]));
+    };
+    const bases = chapters.flatMap(({ data }) => data.rows.map(({ base }) => base));
+    select("base", "Base", distinct(bases.filter(Boolean)), 1);
+    select("suite", "Suite", distinct(chapters.map(({ data }) => data.suite)));
+    select("protocol", "Protocol", distinct(chapters.map(({ data }) => data.protocol)));
+    bar.append(clear, status);
+    bar.hidden = false;
+  }
+
+  function start() {
+    const [samples, levels] = [parse("samples"), parse("levels")];
+    const sections = [...document.querySelectorAll("section.chapter")];
+    const chapters = parse("data").map((data, i) =>
+      new Chapter(sections[i], data(), later(samples[i]), later(levels[i])));
+    document.body.append(records.dialog, figures.tip);
+    filters(chapters);
+    for (const chapter of chapters) {
+      for (const figure of chapter.section.querySelectorAll("figure[data-figure]")) {
+        const spec = chapter.data.charts[figure.dataset.figure];
+        if (spec) figures.drawings.push(new figures.Drawing(chapter, figure, spec));
+      }
+    }
+    figures.drawings.forEach((drawing) => drawing.choosing());
+    figures.watch();
+    globalThis.benchReport = { chapters, drawings: figures.drawings };
+  }
+
+  start();
+})();

@@ -1,0 +1,251 @@
+"""A report as text for other programs: Markdown, LaTeX (booktabs), CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.api.metrics import ACCURACY
+from bench.leaderboard.board import MEAN, Board, Name, Row
+from bench.leaderboard.stats.estimates import Interval
+from bench.leaderboard.stats.significance import Column
+from bench.leaderboard.suite_results import Measured
+from bench.report.document import Chapter, Document
+from bench.report.tables.leaderboard import Item, Line, Table, printable
+
+CELL_FIELDS = (
+    "suite", "model", "protocol", "watermarks", "metric", "temperature_scaled", "method", "base",
+    "role", "ranked", "set", "mean", "std", "seeds", "seeds_missing", "reason",
+    "low", "high",
+)  # fmt: skip
+"""What is said of each cell: fractions (nats for NLL), not percent; `set` is OOD mean for means.
+
+`low` and `high` are the ends of the 95% interval of `mean`, where samples tell: in the metric that
+a set is judged by, differences of rows included, and of the ECE.
+"""
+Intervals = Mapping[Name, Sequence[Interval | None]]
+"""By row, or the name of a difference row, for each column."""
+OWN = "own metric"
+"""What the metric is called where each set's own is meant."""
+
+
+def markdown(document: Document) -> str:
+    """The report as Markdown (GitHub's tables). Names from the records are escaped."""
+    parts = [f"# {escape(document.title)}"]
+    for chapter in document.chapters:
+        parts.append(f"## {escape(chapter.title)}")
+        parts += [f"> **{escape(warning)}**" for warning in chapter.warnings]
+        parts.append("\n".join(f"- {escape(k)}: {escape(v)}" for k, v in chapter.facts))
+        for table in (*chapter.tables, *chapter.curves):
+            parts += [f"### {escape(table.caption)}", markdown_table(table)]
+            parts += [escape(table.note)] if table.note else []
+    parts += ["## How to read this", "\n".join(f"- {escape(note)}" for note in document.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """`text` on one line, with all that Markdown or HTML would interpret made inert."""
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;")):
+        text = text.replace(character, entity)
+    return re.sub(r"([\\`*_\[\]~])", r"\\\1", printable(text))
+
+
+def markdown_table(table: Table) -> str:
+    """A table as Markdown; nothing in its texts is interpreted."""
+    from tabulate import tabulate
+
+    width = len(table.columns)
+    lines = [line for group in table.groups for line in group]
+    texts = [[_markdown_item(item) for item in line.items] for line in lines]
+    rows = [row + [""] * (width - len(row)) for row in texts]
+    sides = ["left" if side == "l" else "right" for side in table.align]
+    headers = [escape(column) for column in table.columns]
+    return tabulate(rows, headers, tablefmt="pipe", colalign=sides, disable_numparse=True)
+
+
+def _markdown_item(item: Item) -> str:
+    text = escape(item.text)
+    if text.startswith("+ "):
+        text = f"\\{text}"  # a line that starts with a plus is a list item to some readers
+    strong = f"**{text}**" if item.strong else text
+    return f"{strong} {escape(item.small)}" if item.small else strong
+
+
+TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "Δ": r"$\Delta$",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+}
+"""What TeX would interpret, or does not have in the fonts of text."""
+
+
+def tex(document: Document) -> str:
+    """The tables as LaTeX, for ``\\usepackage{booktabs}``; watermarks stand in each caption."""
+    parts = ["% Needs \\usepackage{booktabs}, \\usepackage[T1]{fontenc} and UTF-8."]
+    for chapter in document.chapters:
+        parts.append(f"% {printable(chapter.title)}")
+        parts += [_tex_table(chapter, table) for table in (*chapter.tables, *chapter.curves)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _tex_table(chapter: Chapter, table: Table) -> str:
+    caption = ". ".join((f"{chapter.title}: {table.caption}", *chapter.warnings))
+    header = " & ".join(_tex(column) for column in table.columns)
+    groups = ["\n".join(_tex_line(line, len(table.columns)) for line in g) for g in table.groups]
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{_tex(caption)}}}",
+        rf"\begin{{tabular}}{{{table.align}}}",
+        r"\toprule",
+        rf"{header} \\",
+        r"\midrule",
+        "\n\\midrule\n".join(groups),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *([rf"\par {_tex(table.note)}"] if table.note else []),
+        r"\end{table}",
+    ]
+    return "\n".join(lines)
+
+
+def _tex_line(line: Line, width: int) -> str:
+    if line.kind == "head":
+        return rf"\multicolumn{{{width}}}{{l}}{{\emph{{{_tex(line.items[0].text)}}}}} \\"
+    return " & ".join(map(_tex_item, line.items)) + r" \\"
+
+
+def _tex_item(item: Item) -> str:
+    text = rf"\textbf{{{_tex(item.text)}}}" if item.strong else _tex(item.text)
+    return rf"{text} {{\scriptsize {_tex(item.small)}}}" if item.small else text
+
+
+def _tex(text: str) -> str:
+    return "".join(TEX.get(character, character) for character in printable(text))
+
+
+def csv_text(document: Document) -> str:
+    """Every cell of every leaderboard, one a line, with the fields `CELL_FIELDS`."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, CELL_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for chapter in document.chapters:
+        for cell in cells(chapter):
+            writer.writerow({name: _inert(value) for name, value in cell.items()})
+    return file.getvalue()
+
+
+def _inert(value: Any) -> Any:
+    """A text that no spreadsheet takes for a formula."""
+    is_formula = isinstance(value, str) and value[:1] in tuple("=+-@\t\r")
+    return f"'{value}" if is_formula else value
+
+
+def json_text(document: Document) -> str:
+    """The whole report as JSON: texts, tables as printed, and all cells unrounded."""
+    data = {
+        "title": document.title,
+        "notes": document.notes,
+        "chapters": [
+            {
+                "title": chapter.title,
+                "warnings": chapter.warnings,
+                "facts": dict(chapter.facts),
+                "tables": [_table_data(t) for t in (*chapter.tables, *chapter.curves)],
+                "cells": list(cells(chapter)),
+            }
+            for chapter in document.chapters
+        ],
+    }
+    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def _table_data(table: Table) -> dict[str, Any]:
+    return {
+        "caption": table.caption,
+        "note": table.note,
+        "columns": table.columns,
+        "groups": [
+            [{"kind": line.kind, "cells": [_item_data(item) for item in line.items]} for line in g]
+            for g in table.groups
+        ],
+    }
+
+
+def _item_data(item: Item) -> dict[str, Any]:
+    more = {"small": item.small, "best": item.strong, "reasons": item.reasons}
+    return {"text": item.text} | {name: value for name, value in more.items() if value}
+
+
+def cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
+    """The cells of a chapter's leaderboards, difference rows included, unrounded."""
+    numbers = chapter.numbers
+    known = _intervals(numbers)
+    found = {board.scale.metric: board for board in (*numbers.common.values(), *numbers.besides)}
+    if numbers.board.metrics != numbers.common["top1"].metrics:
+        yield from _board_cells(numbers.board, OWN, known.get(OWN, {}))
+    for name, board in found.items():
+        yield from _board_cells(board, name, known.get(name, {}))
+    for name, board in numbers.scaled.items():
+        yield from _board_cells(board, name, {}, scaled=True)
+
+
+def _intervals(numbers: Measured) -> Mapping[str, Intervals]:
+    """What is known of each metric's cells without temperature scaling."""
+    known = numbers.comparison
+    if known is None:
+        return {}
+    is_own = numbers.board.metrics != numbers.common[ACCURACY.name].metrics
+    judged = {
+        (row.method, row.base): tuple(_interval(column, row) for column in known.columns)
+        for group in numbers.board.groups
+        for row in (*group.rows, *group.differences)
+    }
+    return {OWN if is_own else ACCURACY.name: judged, "ece": known.ece}
+
+
+def _interval(column: Column | None, row: Row) -> Interval | None:
+    if column is None:
+        return None
+    one, minus, other = row.method.partition(" - ")
+    if not minus:
+        return column.intervals.get((row.method, row.base))
+    between = column.differences.get(((one, row.base), (other, row.base)))
+    return None if between is None else between[1]
+
+
+def _board_cells(
+    board: Board, metric: str, intervals: Intervals, *, scaled: bool = False
+) -> Iterator[Mapping[str, Any]]:
+    if not any(cell.seeds for row in board.rows for cell in row.cells):
+        return
+    names = ("id", *board.shifts, *((MEAN,) if board.averaged and not board.partial else ()))
+    if board.averaged and board.partial:
+        names = (*names, board.over_shifts)
+    place = (board.suite, board.model, board.protocol, "; ".join(board.notes), metric, scaled)
+    for group in board.groups:
+        for row in (*group.rows, *group.differences):
+            is_ranked = board.ranked and row.complete and row in group.of("method")
+            known = intervals.get((row.method, row.base)) or [None] * len(names)
+            for name, cell, interval in zip(names, row.cells, known, strict=True):
+                missing = " ".join(str(seed) for seed, _ in cell.absent)
+                reasons = "; ".join(sorted({reason for _, reason in cell.absent}))
+                ends = interval or (None, None)
+                values = (cell.mean, cell.std, cell.seeds, missing, reasons, *ends)
+                said = (row.method, row.base, _role(row), is_ranked, name)
+                yield dict(zip(CELL_FIELDS, (*place, *said, *values), strict=True))
+
+
+def _role(row: Row) -> str:
+    return "difference" if " - " in row.method else row.role

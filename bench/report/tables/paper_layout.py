@@ -1,0 +1,97 @@
+"""Leaderboards in the layouts of papers' tables (`bench.leaderboard.published.layouts`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from bench.core.records import Missing, Record
+from bench.leaderboard.board import SCALES, Board, Key, Row
+from bench.leaderboard.build import boards
+from bench.leaderboard.comparability import row_name
+from bench.leaderboard.published.layouts import Line as Wanted
+from bench.leaderboard.published.layouts import Preset
+from bench.report.tables.leaderboard import DASH, Item, Kind, Line, Table, ends, item
+
+ACCURACY, ECE = (
+    replace(SCALES[name], unit="fraction", factor=1, decimals=4) for name in ("top1", "ece")
+)
+"""As CaRot's slides print them."""
+NOT_RUN = "not run"
+"""The reason of a line for which there is no row at all."""
+
+
+def in_form(
+    preset: Preset, records: Iterable[Record], missing: Iterable[Missing] = ()
+) -> Mapping[Key, Table]:
+    """The preset's table for each leaderboard that has any of its rows, by the leaderboard's key.
+
+    A line whose row was not run has dashes. Best are marked among the table's own rows.
+    """
+    names = set(preset.methods)
+    own = [record for record in records if row_name(record) in names]
+    lacking = [place for place in missing if row_name(place) in names]
+    if preset.form == "shifts":
+        return {board.key: _by_shift(preset, board) for board in boards(own, lacking)}
+    accuracy, plain = boards(own, lacking, ACCURACY), boards(own, lacking, ECE)
+    scaled = boards(own, lacking, ECE, "scaled")
+    same = zip(accuracy, plain, scaled, strict=True)
+    return {found[0].key: _calibration(preset, found) for found in same}
+
+
+def _by_shift(preset: Preset, board: Board) -> Table:
+    """Accuracy on ID, on each shift, and their average."""
+    columns = board.columns
+    if board.averaged and not board.partial:
+        columns = (*columns[:-1], "Avg shifts")
+    groups = tuple(
+        tuple(_line(wanted, _cells(board, wanted)) for wanted in group) for group in preset.groups
+    )
+    return _table(preset, f"{board.title} ({board.scale.unit})", columns, groups)
+
+
+def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
+    """ID and OOD accuracy, and ID and OOD ECE without and with temperature scaling."""
+    columns = [
+        f"{end} {what}"
+        for what in ("Acc.", "ECE w/o TS", "ECE w/ TS")
+        for end in ends(("ID", *(("OOD",) if found[0].over else ())))
+    ]
+    groups = tuple(
+        tuple(
+            _line(wanted, [cell for board in found for cell in ends(_cells(board, wanted))])
+            for wanted in group
+        )
+        for group in preset.groups
+    )
+    return _table(preset, "Accuracy and ECE (fraction)", columns, groups)
+
+
+def _table(
+    preset: Preset, what: str, columns: Sequence[str], groups: tuple[tuple[Line, ...], ...]
+) -> Table:
+    caption = f"In the form of {preset.title}: {what}"
+    return Table(caption, ("Method", *columns), "l" + "r" * len(columns), groups)
+
+
+def _line(wanted: Wanted, cells: Sequence[Item]) -> Line:
+    kind: Kind = "member" if wanted.title.startswith("+ ") else "row"
+    return Line((Item(wanted.title), *cells), "difference" if wanted.minus else kind)
+
+
+def _cells(board: Board, wanted: Wanted) -> list[Item]:
+    """A line's cells on a leaderboard, for all of its columns."""
+    differences = [row for group in board.groups for row in group.differences]
+    rows = {(row.method, row.base): row for row in (*board.rows, *differences)}
+    row: Row | None = rows.get(_address(wanted))
+    if row is None:
+        return [Item(DASH, reasons=(NOT_RUN,))] * len(board.columns)
+    return [item(board, row, cell, signed=wanted.minus is not None) for cell in row.cells]
+
+
+def _address(wanted: Wanted) -> tuple[str, str | None]:
+    """Method and base of the row, or difference row, that a line asks for."""
+    method, _, base = wanted.name.partition(":")
+    if wanted.minus is not None:
+        method = f"{method} - {wanted.minus.partition(':')[0]}"
+    return method, base or None

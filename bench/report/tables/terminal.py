@@ -1,0 +1,150 @@
+"""The leaderboard in the terminal, while a run goes on and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal, TypeVar
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from bench.leaderboard.board import PENDING, UNRECORDED, Board
+from bench.report.tables import leaderboard as tables
+from bench.report.tables.leaderboard import Item
+
+T = TypeVar("T")
+DOT = "·"
+"""A cell that is not computed yet; one that failed shows a dash."""
+NARROW = 80
+LONGEST_NAME = 24
+SHORTEST_HEADER = 4
+WIDEST_ANYWHERE = 12
+"""Tables of so many columns are shown whole in any terminal."""
+
+
+def table(board: Board, width: int = NARROW) -> Group:
+    """The leaderboard for a terminal `width` columns wide.
+
+    Where it does not fit, deviations are left out first and long headers cut then; where even that
+    is not enough, the shifts.
+    """
+    content = tables.leaderboard(board)
+    return _dressed(content, _title(board), lambda small: _caption(board, small), width)
+
+
+def in_form(content: tables.Table, width: int = NARROW) -> Group:
+    """A table in the form of a paper's, likewise."""
+    return _dressed(content, Text(tables.printable(content.caption)), lambda _: "", width)
+
+
+def _dressed(
+    content: tables.Table, title: Text, caption: Callable[[bool], str], width: int
+) -> Group:
+    """Title, table and caption, each as wide as it likes: a rich title is cut to its table."""
+    whole, content = content, _fitting(content, width)
+    left_out = len(whole.columns) - len(content.columns)
+    lines = [line for group in content.groups for line in group]
+    width -= len(content.columns) - 1  # one space between columns
+    small = sum(_body(content, small=True)) <= width
+    parts = (caption(small), f"{left_out} columns need more room: see the report" * bool(left_out))
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    for name, side, space in zip(
+        content.columns, content.align, _widths(content, small, width), strict=True
+    ):
+        header = Text(tables.printable(name), overflow="ellipsis")
+        justify: Literal["left", "right"] = "left" if side == "l" else "right"
+        made.add_column(header, justify=justify, width=space, overflow="ellipsis")
+    for line in lines:
+        last = any(line is group[-1] for group in content.groups)
+        texts = [_text(item, small and index > 0) for index, item in enumerate(line.items)]
+        made.add_row(*texts, style=_STYLES[line.kind], end_section=last)
+    title.stylize("bold")
+    return Group(title, made, Text("\n".join(filter(None, parts)), style="dim italic"))
+
+
+def _fitting(content: tables.Table, width: int) -> tables.Table:
+    """The table, or its names, first and last numbers where the headers would be cut too short."""
+    heads = [min(Text(name).cell_len, SHORTEST_HEADER) for name in content.columns]
+    body = _body(content, small=False)
+    needed = sum(map(max, zip(body, heads, strict=True))) + len(body) - 1
+    if needed <= width or len(body) <= WIDEST_ANYWHERE:
+        return content
+
+    def cut(items: Sequence[T]) -> tuple[T, ...]:
+        return (items[0], *tables.ends(items[1:])) if len(items) > 1 else tuple(items)
+
+    groups = tuple(
+        tuple(replace(line, items=cut(line.items)) for line in group) for group in content.groups
+    )
+    return replace(
+        content, columns=cut(content.columns), align="".join(cut(content.align)), groups=groups
+    )
+
+
+_STYLES = {"difference": "italic cyan", "head": "italic dim", "row": "", "member": ""}
+
+
+def _text(item: Item, small: bool) -> Text:
+    """A cell (never parsed for markup), its deviation close by: ``44.6±0.3``.
+
+    Names are shown without their small print: a line above tells what is no method.
+    """
+    waiting = bool(item.reasons) and set(item.reasons) <= {PENDING, UNRECORDED}
+    value = DOT if waiting and item.text == tables.DASH else tables.printable(item.text)
+    text = Text(overflow="ellipsis", no_wrap=True).append(
+        value, "bold green" if item.strong else ""
+    )
+    if small and item.small:
+        text.append(tables.printable(item.small).replace("± ", "±"), "dim")
+    return text
+
+
+def _body(content: tables.Table, small: bool) -> list[int]:
+    """The columns' widths by their bodies alone."""
+    columns: list[list[int]] = [[1] for _ in content.columns]
+    for line in (line for group in content.groups for line in group):
+        for index, item in enumerate(line.items):
+            columns[index].append(_text(item, small and index > 0).cell_len)
+    first, *others = map(max, columns)
+    return [min(first, LONGEST_NAME), *others]
+
+
+def _widths(content: tables.Table, small: bool, width: int) -> list[int]:
+    """The columns' widths, headers shown as far as they fit, and then the whole of long names."""
+    body = _body(content, small)
+    lines = [line for group in content.groups for line in group]
+    names = max([body[0], *(_text(line.items[0], small=False).cell_len for line in lines)])
+    headers = [Text(tables.printable(name)).cell_len for name in content.columns]
+    for longest in range(max(headers), 0, -1):
+        found = [max(b, min(h, longest)) for b, h in zip(body, headers, strict=True)]
+        if sum(found) <= width:
+            room = width - sum(found)
+            return [min(names, found[0] + room), *found[1:]]
+    return body
+
+
+def _title(board: Board) -> Text:
+    title = Text(tables.printable(f"{board.suite}, {board.model}, {board.protocol}"))
+    if board.notes:
+        title.append(f"\nnot reportable: {tables.printable(', '.join(board.notes))}", "red")
+    if board.partial:
+        ran = f"{len(board.over)} of {board.shifts_in_suite} shifts"
+        title.append(f"\npartial: {ran}, not ranked", "yellow")
+    return title
+
+
+def _caption(board: Board, small: bool) -> str:
+    """What the numbers are."""
+    parts = [f"{board.title} in {board.scale.unit}"]
+    if board.has_deviations:
+        parts.append("mean ± standard deviation over seeds" if small else "mean over seeds")
+    if board.ranked:
+        parts.append("best in bold")
+    return "; ".join(parts)

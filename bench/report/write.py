@@ -1,0 +1,84 @@
+"""Reports of runs: ``report.html``, ``report.md`` and other formats, made from records alone.
+
+`document` puts the records into words, tables and figures once; the formats only dress them. No
+dates and no durations: the same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from bench.core.errors import InputError, unknown
+from bench.core.paths import write_atomic
+from bench.core.records import Missing, Record
+from bench.leaderboard.published.baselines import Baseline
+from bench.leaderboard.published.layouts import Preset
+from bench.leaderboard.samples import SampleOutputs
+from bench.report.document import Document, document
+from bench.report.figures.rasterize import png, svg
+from bench.report.figures.spec import Chart
+from bench.report.formats.html import html
+from bench.report.formats.text import csv_text, json_text, markdown, tex
+
+FORMATS: dict[str, Callable[[Document], str]] = {
+    "md": markdown,
+    "html": html,
+    "tex": tex,
+    "csv": csv_text,
+    "json": json_text,
+}
+"""How a document becomes the text of ``report.FORMAT``."""
+PICTURES: dict[str, Callable[[Chart, Sequence[str]], bytes]] = {"svg": svg, "png": png}
+"""How a figure becomes the bytes of a file; watermarks stand under its title."""
+USUAL = ("md", "html")
+"""What is written if nothing else is asked for."""
+
+
+def asked(formats: str) -> tuple[str, ...]:
+    """The formats of a comma separated list, each once. Raises InputError for an unknown one."""
+    names = dict.fromkeys(part.strip() for part in formats.split(",") if part.strip())
+    for name in names:
+        if name not in FORMATS | PICTURES:
+            raise unknown("format", name, FORMATS | PICTURES)
+    if not names:
+        raise InputError("--format: expected at least one, comma separated")
+    return tuple(names)
+
+
+def write(
+    directory: Path,
+    records: Iterable[Record],
+    missing: Iterable[Missing] = (),
+    presets: Sequence[Preset] = (),
+    formats: Sequence[str] = USUAL,
+    samples: Iterable[SampleOutputs] = (),
+    baselines: Sequence[Baseline] = (),
+) -> tuple[Path, ...]:
+    """Write ``report.FORMAT`` for each of the formats into `directory`, each in one step.
+
+    The formats of `PICTURES` give one file for each figure, in the folder ``figures``. Raises
+    InputError for records that contradict each other; nothing is then written.
+    """
+    content = document(records, missing, presets, samples, baselines)
+    files = {
+        directory / f"report.{name}": FORMATS[name](content).encode()
+        for name in formats
+        if name in FORMATS
+    }
+    for name in (name for name in formats if name in PICTURES):
+        files |= {directory / "figures" / path: data for path, data in _pictures(content, name)}
+    for path, data in files.items():
+        write_atomic(path, data)
+    return tuple(files)
+
+
+def _pictures(content: Document, kind: str) -> Iterator[tuple[str, bytes]]:
+    """Every figure that can be drawn, under a name of its own."""
+    for number, chapter in enumerate(content.chapters, start=1):
+        prefix = f"{number}-" if len(content.chapters) > 1 else ""
+        for figure in chapter.figures:
+            if figure.spec is not None:
+                name = re.sub(r"[^a-z0-9]+", "-", figure.name.lower()).strip("-")
+                yield f"{prefix}{name}.{kind}", PICTURES[kind](figure, chapter.marks)

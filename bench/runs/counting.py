@@ -1,0 +1,115 @@
+"""What a plan costs, in numbers: trainings, forwards and decodes that are still to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.api.recipes import Fisher, Merged, TextHead, Tuned
+from bench.api.trainer import epochs
+from bench.core.store import Store, rows_in
+from bench.runs.plan import (
+    CellItem,
+    FeaturesItem,
+    FitItem,
+    Item,
+    Plan,
+    ScaleItem,
+    WeightsItem,
+    pending,
+)
+
+
+@dataclass(frozen=True)
+class Forwards:
+    """Images of one split: to decode (once), to run through encoders (each), and of how many."""
+
+    split: str
+    encoders: int
+    merges: int
+    decodes: int
+    forwards: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is left to do, in numbers; `total` counts the whole plan's items by kind.
+
+    `training_images` are the images that trainings of the image tower see, repeats counted;
+    `paired_images` those that trainings of both towers see.
+    """
+
+    text_heads: int
+    fishers: int
+    trainings: int
+    training_images: int
+    paired_images: int
+    splits: tuple[Forwards, ...]
+    fits: int
+    cells: int
+    total: Mapping[str, int]
+
+    @property
+    def forwards(self) -> int:
+        """Images to run through encoders, all splits."""
+        return sum(f.forwards for f in self.splits)
+
+    @property
+    def decodes(self) -> int:
+        """Images to decode for evaluation, all splits; fewer than forwards when shared."""
+        return sum(f.decodes for f in self.splits)
+
+
+def counts(plan: Plan, store: Store) -> Counts:
+    """Count the pending work of a plan."""
+    left = list(pending(plan, store).values())
+    weights = [i for i in left if isinstance(i, WeightsItem)]
+    tuned: dict[Tuned, list[WeightsItem]] = {}
+    for weight in weights:
+        if isinstance(weight.recipe, Tuned):
+            tuned.setdefault(weight.recipe.training, []).append(weight)
+    heads = [i for i in weights if isinstance(i.recipe, TextHead)]
+    by_split: dict[str, list[FeaturesItem]] = {}
+    for item in left:
+        if isinstance(item, FeaturesItem):
+            by_split.setdefault(item.split.name, []).append(item)
+    kinds: dict[str, tuple[type[Item], ...]] = {
+        "weights": (WeightsItem,),
+        "features": (FeaturesItem,),
+        "fits": (FitItem, ScaleItem),
+        "cells": (CellItem,),
+    }
+    return Counts(
+        text_heads=len(heads),
+        fishers=sum(isinstance(i.recipe, Fisher) for i in weights),
+        trainings=len(tuned),
+        training_images=_training_images(tuned, both=False),
+        paired_images=_training_images(tuned, both=True),
+        splits=tuple(_forwards(name, items, store) for name, items in by_split.items()),
+        fits=sum(isinstance(i, FitItem | ScaleItem) for i in left),
+        cells=sum(isinstance(i, CellItem) for i in left),
+        total={name: len(plan.of(*kind)) for name, kind in kinds.items()},
+    )
+
+
+def _training_images(tuned: Mapping[Tuned, Sequence[WeightsItem]], both: bool) -> int:
+    """Images that the trainings of one tower, or of `both`, see; heads see features."""
+    seen = 0
+    for training, items in tuned.items():
+        trainer = training.trainer
+        if trainer.tunes_encoder and trainer.tunes_text == both:
+            keeps = [item.recipe.keep for item in items if isinstance(item.recipe, Tuned)]
+            seen += items[0].train.size * epochs(trainer, keeps)
+    return seen
+
+
+def _forwards(name: str, items: list[FeaturesItem], store: Store) -> Forwards:
+    missing = [store.blocks(item.key, item.split.size) for item in items]
+    size = items[0].split.size
+    return Forwards(
+        split=name,
+        encoders=len(items),
+        merges=sum(isinstance(item.encoder, Merged) for item in items),
+        decodes=rows_in(set().union(*missing), size),
+        forwards=sum(rows_in(set(blocks), size) for blocks in missing),
+    )

@@ -1,0 +1,321 @@
+"""The engine: carries out the items that need a model. It is made only when such an item is left.
+
+One process or several (``accelerate launch``): every process holds the model, trainings are
+data-parallel, blocks of features are shared out, and the first process alone writes the rest.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import lru_cache, partial
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from torch import nn
+
+from bench.api.addresses import features_key, weights_key
+from bench.api.dataset import Loaded, Split
+from bench.api.recipes import (
+    Backbone,
+    Encoder,
+    Fisher,
+    Keep,
+    Pretrained,
+    TextHead,
+    Tuned,
+    encoder_of,
+    head_of,
+    normalizes,
+)
+from bench.api.trainer import Trainer, epochs
+from bench.core.errors import InputError
+from bench.core.progress import Progress
+from bench.core.store import MissingOutput, Store, rows_in
+from bench.models import clip as models
+from bench.models.features import Forward, predict_split
+from bench.models.heads import load_head
+from bench.models.training.fisher import fisher_information
+from bench.models.training.loop import Training
+from bench.models.training.networks import DualEncoder, ImageClassifier
+from bench.models.transforms import TrainImages, evaluation_transform, finish, side
+from bench.models.weights import State, Whole, encoder_state, stored_encoder
+
+HELD_ENCODERS = 4
+"""Encoders kept on the device while merges of them are made block by block."""
+
+PATIENCE = timedelta(days=2)
+"""How long a process waits for another."""
+
+RATED_IMAGES = 500
+"""Rates measured on fewer images say little."""
+
+
+@dataclass
+class Engine:
+    """A loaded backbone and the means to train and run it.
+
+    `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``; `times` collects the images and seconds
+    of ``train`` and ``forward`` for later estimates.
+    """
+
+    backbone: Backbone
+    store: Store
+    device: str
+    precision: str
+    batch_size: int
+    workers: int | None
+    progress: Progress
+    opened: Callable[[Split], Loaded]
+    times: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Others wait while the first process searches neighbours, fits and measures.
+        self.processes = PartialState(cpu=self.device == "cpu", timeout=PATIENCE)
+        self.where = pick_device(self.device)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        self.clip = models.load(self.backbone)
+        self.tower = copy.deepcopy(self.clip.model.visual)
+        released = self.clip.model.visual.state_dict()
+        self.released = {name: t.detach().clone().to(self.where) for name, t in released.items()}
+        self.known = lru_cache(maxsize=HELD_ENCODERS)(self._known)
+
+    @property
+    def hardware(self) -> str:
+        """The name of the device, for provenance."""
+        is_cuda = self.where.type == "cuda"
+        return torch.cuda.get_device_name(self.where) if is_cuda else self.where.type
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and reports."""
+        return bool(self.processes.is_main_process)
+
+    def announce(self, keys: Sequence[str] | None) -> None:
+        """Tell the other processes which items come next; None: nothing more. First process only.
+
+        Only the first process decides what is pending: two that both looked at the store, one a
+        moment after the other, could disagree and wait for each other for ever.
+        """
+        broadcast_object_list([keys])
+
+    def heard(self) -> Sequence[str] | None:
+        """What the first process announced. Waits for it; other processes only."""
+        order: list[Sequence[str] | None] = [None]
+        broadcast_object_list(order)
+        return order[0]
+
+    def agreed(self, failure: str | None) -> str | None:
+        """The first failure of any process, after all have done their part of some items."""
+        if self.processes.num_processes == 1:
+            return failure
+        return next((one for one in gather_object([failure]) if one is not None), None)
+
+    def build_head(self, recipe: TextHead) -> None:
+        """Build and store a zero-shot head."""
+        if self.is_main:
+            with self.progress.task("zero-shot head", len(recipe.classnames)) as task:
+                head = models.text_head(self.clip, recipe, self.where, task.advance)
+                self._write_weights(weights_key(recipe), head)
+
+    def train(self, recipes: Sequence[Tuned], train: Split, selection: Split) -> None:
+        """Train, or go on from a checkpoint, and store the weights of `recipes`.
+
+        They come out of one training: they differ in what they keep of it alone.
+        """
+        recipe = recipes[0].training
+        key, trainer = weights_key(recipe), recipe.trainer
+        label = f"train {trainer.title}, seed {recipe.seed}"
+        total = train.size * epochs(trainer, [r.keep for r in recipes])
+        with self._alone(key), self.progress.task(label, total) as task:
+            self.processes.wait_for_everyone()
+            wanted = {r.keep: weights_key(r) for r in recipes}
+            # Another run may have made some while this one waited.
+            wanted = {k: v for k, v in wanted.items() if not self.store.has("weights", v)}
+            if not wanted:
+                return
+            started, seen, resumed = time.monotonic(), 0, 0
+
+            def report(done: int, _: int) -> None:
+                nonlocal seen, resumed
+                resumed = resumed or done  # what the first report counts may be another run's
+                task.advance(done - seen)
+                seen = done
+
+            def emit(keep: Keep | None, weights: State) -> None:
+                if self.is_main:
+                    self._write_weights(wanted[keep], weights)
+
+            training = replace(
+                self._training(recipe, train, selection, report), keeps=tuple(wanted), emit=emit
+            )
+            set_seed(recipe.seed)
+            weights = trainer.train(training)
+            if None in wanted:
+                emit(None, weights)
+            if self.is_main:
+                for slot in range(2):
+                    self.store.discard("progress", f"{key}-{slot}")
+                if trainer.tunes_encoder:
+                    self._timed(_rate_name(trainer), seen - resumed, time.monotonic() - started)
+
+    def _alone(self, key: str) -> AbstractContextManager[None]:
+        """The lock on a training, held by the first process for all."""
+        return self.store.lock("weights", key) if self.is_main else nullcontext()
+
+    def _training(
+        self, recipe: Tuned, train: Split, selection: Split, report: Callable[[int, int], None]
+    ) -> Training:
+        start, head_recipe = encoder_of(recipe.start), head_of(recipe.start)
+        head = load_head(head_recipe, self.store)
+
+        def build(trainer: Trainer) -> ImageClassifier | DualEncoder:
+            if not trainer.tunes_encoder:
+                tower: nn.Module = nn.Identity()
+            else:
+                tower = copy.deepcopy(self.tower)
+                tower.load_state_dict(encoder_state(start, self.known))
+            if trainer.tunes_text:
+                if not isinstance(head_recipe, TextHead):
+                    raise InputError(f"{trainer.title} starts from a text tower, not from a head")
+                both = copy.deepcopy(self.clip.model)
+                both.visual = tower
+                return DualEncoder(both, models.tokenized(self.clip, head_recipe))
+            weight, bias = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+            normalize = normalizes(recipe)
+            return ImageClassifier(tower, weight, bias, normalize)
+
+        def stored(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+            split = {"train": train, "selection": selection}[name]
+            key = features_key(start, split.fingerprint, recipe.trainer.precision)
+            features = self.store.read_features(key, split.size)
+            if features is None:
+                raise MissingOutput(f"features {key} of {split.name}")
+            arrays = features, self.opened(split).manifest.first
+            x, y = (torch.from_numpy(array).to(self.where) for array in arrays)
+            return x, y
+
+        return Training(
+            build=build,
+            images=self._train_images(train, recipe.seed) if recipe.trainer.tunes_encoder else None,
+            stored=stored,
+            size=train.size,
+            classes=len(head.weight),
+            seed=recipe.seed,
+            key=weights_key(recipe),
+            store=self.store,
+            device=self.where,
+            workers=self._workers(),
+            progress=report,
+        )
+
+    def _train_images(self, train: Split, seed: int) -> TrainImages:
+        loaded = self.opened(train)
+        preprocess = self.clip.preprocess
+        labels = loaded.manifest.first
+        return TrainImages(loaded.images, labels, side(preprocess), finish(preprocess), seed)
+
+    def find_fisher(self, recipe: Fisher, train: Split) -> None:
+        """Find and store the Fisher information of a classifier's weights."""
+        if self.is_main:
+            tower = copy.deepcopy(self.tower)
+            tower.load_state_dict(encoder_state(encoder_of(recipe.of), self.known))
+            head = load_head(head_of(recipe.of), self.store)
+            arrays = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+            model = ImageClassifier(tower, *arrays, head.normalize).to(self.where)
+            loaded = self.opened(train)
+            samples = min(recipe.samples, train.size)
+            with self.progress.task("Fisher information", samples) as task:
+                found = fisher_information(
+                    model,
+                    loaded.images,
+                    evaluation_transform(self.clip.preprocess),
+                    samples,
+                    task.advance,
+                )
+            self._write_weights(weights_key(recipe), found)
+
+    def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
+        """Fill in the features of `encoders` ({key: encoder}) on a split."""
+        loaded = self.opened(split)
+        rank, ranks = share = (self.processes.process_index, self.processes.num_processes)
+        missing = {key: self.store.blocks(key, split.size) for key in encoders}
+        mine = [b for blocks in missing.values() for b in blocks if b % ranks == rank]
+        total = rows_in(mine, split.size)
+        with self.progress.task(f"forward {split.name} x {len(encoders)}", total) as task:
+            started = time.monotonic()
+            predict_split(
+                loaded.images,
+                evaluation_transform(self.clip.preprocess),
+                self.tower,
+                {k: partial(encoder_state, e, self.known) for k, e in encoders.items()},
+                self.store,
+                Forward(
+                    self.where, self.hardware, self.precision, self.batch_size, self._workers()
+                ),
+                share,
+                task.advance,
+            )
+            self._timed("forward", total, time.monotonic() - started)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Images per second of ``train`` and ``forward``, where enough was measured."""
+        return {k: n / s for k, (n, s) in self.times.items() if n >= RATED_IMAGES}
+
+    def _timed(self, kind: str, images: int, seconds: float) -> None:
+        before = self.times.get(kind, (0, 0.0))
+        self.times[kind] = (before[0] + images, before[1] + seconds)
+
+    def _known(self, encoder: Whole) -> State:
+        """An encoder's weights, or their Fisher information, on the device.
+
+        Merging them takes milliseconds there.
+        """
+        if isinstance(encoder, Pretrained):
+            return self.released
+        weights = stored_encoder(encoder, self.store)
+        return {name: tensor.to(self.where) for name, tensor in weights.items()}
+
+    def _write_weights(self, key: str, tensors: State) -> None:
+        from safetensors.torch import save
+
+        data = save(
+            {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
+            metadata={"device": self.hardware},
+        )
+        self.store.write(self.store.path("weights", key), data)
+
+    def _workers(self) -> int:
+        """Decoding processes: as told; else none beside a CPU model, up to 8 beside a GPU."""
+        if self.workers is not None:
+            return self.workers
+        return 0 if self.where.type == "cpu" else min(8, os.cpu_count() or 1)
+
+
+def _rate_name(trainer: Trainer) -> str:
+    """Trainings of both towers take longer than those of the image tower alone."""
+    return "train both" if trainer.tunes_text else "train"
+
+
+def pick_device(name: str) -> torch.device:
+    """The torch device for ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
+
+    Raises InputError if it does not exist here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device(PartialState().device)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    with suppress(RuntimeError, AssertionError):
+        device = torch.device(name)
+        torch.empty(1, device=device)
+        return device
+    raise InputError(f"--device {name}: not available here; use auto, cpu, cuda or mps")

@@ -1,0 +1,172 @@
+"""What methods and metrics make of stored outputs: fits, temperatures and cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.api.addresses import weights_key
+from bench.api.dataset import Loaded, Split
+from bench.api.manifest import Manifest
+from bench.api.method import Choice, Prediction
+from bench.api.metrics import Metric
+from bench.api.recipes import Tuned
+from bench.core.environment import environment
+from bench.core.errors import CellError, InputError
+from bench.core.progress import Progress
+from bench.core.records import Record
+from bench.core.store import MissingOutput, Store
+from bench.leaderboard import samples
+from bench.posthoc.functional import TEMPERATURES, log_softmax
+from bench.posthoc.selection import choose
+from bench.runs.figure_data import Figure
+from bench.runs.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
+from bench.runs.plan import CellItem, FitItem, ScaleItem
+from bench.runs.recording import Measured, record
+from bench.runs.study.study import Row, Study
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """The arithmetic of a study on what lies in its store; `opened` gives a split's manifest."""
+
+    study: Study
+    store: Store
+    opened: Callable[[Split], Loaded]
+    progress: Progress
+    arrays: ArrayCache = field(default_factory=ArrayCache)
+
+    def _labelled(self, split: Split) -> LabelledStoredOutputs:
+        def labels() -> NDArray[np.int64]:
+            return self.opened(split).manifest.first
+
+        return LabelledStoredOutputs(
+            self.store, self.arrays, split, self.study.precision, read_labels=labels
+        )
+
+    def fit(self, item: FitItem) -> None:
+        """Fit a row and choose among its candidates on the selection split."""
+        task, method = self.study.suite.task, item.row.method
+        selection, train = self._labelled(task.selection), self._labelled(task.train)
+        manifest, judge = self.opened(task.selection).manifest, self.study.judge
+        candidates = method.candidates()
+        accuracies, weights = [], []
+        with self.progress.task(f"fit {item.row.name}", len(candidates)) as under_way, _a_cell():
+            fitted = method.fit(item.models, selection, train)
+            for p in method.predict(item.models, fitted, selection, train, candidates):
+                accuracies.append(judge(p.log_probs, manifest))
+                weights.append(float(np.mean(p.weight)))
+                under_way.advance(1)
+        rule = self.study.protocol.rule
+        best = method.choose(accuracies, weights, partial(choose, rule=rule))
+        note = {
+            "choice": dict(candidates[best]),
+            "chosen_on": {
+                "split": task.selection.name,
+                "n": task.selection.size,
+                "rule": method.own_rule or rule,
+                judge.name: accuracies[best],
+                "weight": weights[best],
+                "candidates": len(candidates),
+            },
+        }
+        self.store.write_arrays("fits", item.key, fitted, note)
+
+    def scale(self, item: ScaleItem) -> None:
+        """Find the temperature of a row's predictions on the selection split."""
+        task, criterion = self.study.suite.task, self.study.protocol.scaling
+        selection = self._labelled(task.selection)
+        with self.progress.task(f"scale {item.row.name}", 1), _a_cell():
+            (prediction,) = self._predicted(item.row, item.fit, selection, [item.choice])
+            found = TEMPERATURES[criterion](prediction.log_probs, selection.labels)
+        note = {"temperature": found, "criterion": criterion, "split": task.selection.name}
+        self.store.write_arrays("fits", item.key, {}, note)
+
+    def _predicted(
+        self, row: Row, fit: FitItem, outputs: StoredOutputs, choices: Sequence[Choice]
+    ) -> Iterator[Prediction]:
+        fitted = (self.store.read_arrays("fits", fit.key) or {}) if fit.inputs else {}
+        train = self._labelled(self.study.suite.task.train)
+        return row.method.predict(fit.models, fitted, outputs, train, choices)
+
+    def score(
+        self, cells: Sequence[CellItem], attempt: Callable[[CellItem, Callable[[], None]], None]
+    ) -> None:
+        """Write the cells of one row, seed and set, each by an `attempt` of its own."""
+        row, fit, shift = cells[0].row, cells[0].fit, cells[0].shift
+        outputs = StoredOutputs(
+            self.store, self.arrays, shift.split, self.study.precision, shift.labels
+        )
+        manifest = self.opened(shift.split).manifest
+        by_choice: dict[str, list[CellItem]] = {}
+        for cell in cells:
+            by_choice.setdefault(repr(cell.choice), []).append(cell)
+        choices = [group[0].choice for group in by_choice.values()]
+        label = f"measure {row.name} on {shift.name}"
+        with self.progress.task(label, len(choices)) as under_way, _a_cell():
+            predictions = self._predicted(row, fit, outputs, choices)
+            for group, prediction in zip(by_choice.values(), predictions, strict=True):
+                for cell in group:
+                    attempt(cell, partial(self._write, cell, prediction, manifest))
+                under_way.advance(1)
+
+    def _write(self, cell: CellItem, prediction: Prediction, manifest: Manifest) -> None:
+        data = temperature = None
+        with _a_cell():
+            log_probs = prediction.log_probs
+            if cell.scale is not None:
+                note = self.store.read_note("fits", cell.scale.key)
+                if note is None:
+                    raise MissingOutput(f"temperature {cell.scale.key}")
+                temperature = note["temperature"]
+                log_probs = log_softmax(log_probs / temperature)
+            if isinstance(cell.metric, Figure):
+                measured, data = cell.metric.function(prediction, manifest)
+            else:
+                measured = cell.metric(log_probs, manifest)
+        value: dict[str, object] = {
+            "value": measured,
+            "data": data,
+            "temperature": temperature,
+            "trained": self._chosen_in_training(cell),
+            "weight": float(np.mean(prediction.weight)),
+            "n": len(manifest),
+            "environment": environment(),
+            "devices": sorted({d for k in cell.inputs if (d := self.store.device(k))}),
+        }
+        if cell.keeps_samples:
+            split = cell.shift.split.fingerprint
+            samples.keep(self.store, cell.key, split, log_probs, manifest)
+        self.store.write_cell(cell.key, value)
+        if cell.chosen and cell.scale is None and isinstance(cell.metric, Metric):
+            self.progress.measured(self.record(cell, value))
+
+    def _chosen_in_training(self, cell: CellItem) -> dict[str, float]:
+        """What the row's own training chose on the selection split (C), by name."""
+        needs = cell.row.method.needs(cell.fit.models, cell.choice)
+        chosen: dict[str, float] = {}
+        for recipe in needs if cell.row.base is None else ():
+            if isinstance(recipe, Tuned) and recipe.trainer.selects:
+                arrays = self.store.read_arrays("weights", weights_key(recipe)) or {}
+                named = {n: a for n, a in arrays.items() if n.startswith("chosen.")}
+                chosen |= {n.removeprefix("chosen."): float(a[0]) for n, a in named.items()}
+        return chosen
+
+    def record(self, cell: CellItem, value: Measured) -> Record:
+        """The record of a cell of that value."""
+        note = self.store.read_note("fits", cell.fit.key) if cell.fit.inputs else None
+        return record(self.study, cell, value, note)
+
+
+@contextmanager
+def _a_cell() -> Iterator[None]:
+    """Around a method's or a metric's own arithmetic: what it refuses is a failed cell."""
+    try:
+        yield
+    except InputError as error:
+        raise CellError(str(error)) from error

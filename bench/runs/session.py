@@ -1,0 +1,245 @@
+"""One run from configuration to files: ``config.json``, ``plan.json``, records, samples, reports.
+
+Everything but ``timings.jsonl`` is byte-identical when the same command is repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.core.hashing import key_of
+from bench.core.paths import cache_dir, check_writable, write_atomic
+from bench.core.progress import Progress, Silent
+from bench.core.records import Missing, to_lines
+from bench.core.store import Store
+from bench.leaderboard import samples
+from bench.leaderboard.board import PENDING
+from bench.leaderboard.oracle import oracles
+from bench.leaderboard.pooling import pooled
+from bench.leaderboard.published.layouts import Preset, find_preset
+from bench.models.clip import EMBEDDED
+from bench.report import write as report
+from bench.report.run_folder import kept_baselines, read_samples
+from bench.runs.counting import Counts, counts
+from bench.runs.execute import Outcome, execute, lookup
+from bench.runs.execute import follow as follow_study
+from bench.runs.plan import CellItem, Plan, describe, plan
+from bench.runs.recording import place
+from bench.runs.study.config import RunConfig
+from bench.runs.study.resolve import studies
+from bench.runs.study.study import Study
+
+if TYPE_CHECKING:
+    from bench.runs.engine import Engine
+
+
+@dataclass(frozen=True)
+class Session:
+    """A resolved run: its configuration, studies, store and output folder."""
+
+    config: RunConfig
+    studies: tuple[Study, ...]
+    store: Store
+    out: Path
+
+    @property
+    def presets(self) -> tuple[Preset, ...]:
+        """The paper's table that the run is to show, if any."""
+        return () if self.config.table is None else (find_preset(self.config.table),)
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plan of each study, as far as it is known now."""
+        return tuple(plan(study, lookup(self.store)) for study in self.studies)
+
+    def left(self) -> tuple[Counts, ...]:
+        """What is still to be done, by study."""
+        return tuple(counts(plan, self.store) for plan in self.plans)
+
+    def asked(self) -> list[Missing]:
+        """Every leaderboard cell of the run, as one still to be filled."""
+        cells = [(p.study, cell) for p in self.plans for cell in p.cells if cell.chosen]
+        return [
+            _awaited(study, cell)
+            for study, cell in cells
+            if cell.metric.name == cell.shift.judged_by
+        ]
+
+
+def _awaited(study: Study, cell: CellItem) -> Missing:
+    return Missing.model_validate(place(study, cell) | {"reason": PENDING})
+
+
+def prepare(config: RunConfig, found: tuple[Study, ...] | None = None) -> Session:
+    """Resolve a configuration, to `found` if given. Raises InputError for all that is wrong.
+
+    Nothing is written but, for the user's own images, their index in the cache.
+    """
+    store = Store(check_writable(cache_dir(config.cache_dir), "cache folder"))
+    found = studies(config) if found is None else found
+    name = "+".join(study.suite.name for study in found)
+    default = Path("results") / "runs" / f"{name}-{key_of(resolved(config, found))[:8]}"
+    return Session(config, found, store, check_writable(config.out or default, "output folder"))
+
+
+def resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
+    """What ``config.json`` says: the configuration with what it left open filled in."""
+    backbones = [f"{s.suite.name}: {s.model}" for s in found]
+    rows = {s.suite.name: [row.name for row in s.rows] for s in found}
+    filled = {"backbones": backbones, "rows": rows, "precision": config.precision or "fp32"}
+    return config.results() | filled
+
+
+def follow(session: Session) -> None:
+    """Take part in a run as one of several processes, not the first."""
+    for study in session.studies:
+        follow_study(study, session.store, _engine_maker(session, study, Silent(), []), Silent())
+
+
+def run(session: Session, shown: Callable[[], AbstractContextManager[Progress]]) -> list[Outcome]:
+    """Carry out a session and write its files. The output folder is made at the end."""
+    outcomes, started = [], time.monotonic()
+    with shown() as progress:
+        for study in session.studies:
+            engines: list[Engine] = []
+            make = _engine_maker(session, study, progress, engines)
+            outcome = execute(study, session.store, make, progress)
+            outcomes.append(_completed(outcome, session.config.controls))
+            for engine in engines:
+                remember_rates(session.store, study, engine.device, engine.rates)
+    _write(session, outcomes, time.monotonic() - started)
+    return outcomes
+
+
+def _completed(outcome: Outcome, with_oracles: bool) -> Outcome:
+    """The outcome with the records that are made of its other records."""
+    found = outcome.records
+    more = (*pooled(found), *(oracles(found) if with_oracles else ()))
+    return replace(outcome, records=(*found, *more))
+
+
+def _engine_maker(
+    session: Session, study: Study, progress: Progress, made: list[Engine]
+) -> Callable[..., Engine]:
+    config = session.config
+
+    def make(opened: Any) -> Engine:
+        from bench.runs.engine import Engine
+
+        engine = Engine(
+            backbone=study.backbone,
+            store=session.store,
+            device=config.device,
+            precision=study.precision,
+            batch_size=config.eval_batch_size,
+            workers=config.workers,
+            progress=progress,
+            opened=opened,
+        )
+        made.append(engine)
+        return engine
+
+    return make
+
+
+def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> None:
+    records = [r for outcome in outcomes for r in outcome.records]
+    missing = [m for outcome in outcomes for m in outcome.missing]
+    out = session.out
+    _write_json(out / "config.json", resolved(session.config, session.studies))
+    _write_json(out / "plan.json", [i for o in outcomes for i in describe(o.plan)])
+    write_atomic(out / "records.jsonl", to_lines(records).encode())
+    write_missing(out / "missing.jsonl", missing)
+    samples.write(out, session.store, records)
+    report.write(
+        out,
+        records,
+        missing,
+        session.presets,
+        samples=read_samples(out),
+        baselines=kept_baselines(out),
+    )
+    timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
+    with (out / "timings.jsonl").open("a") as file:
+        file.write(json.dumps(timing) + "\n")
+
+
+def _write_json(path: Path, value: object) -> None:
+    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long pending work takes; `elsewhere` if a rate was measured on another machine."""
+
+    seconds: float
+    elsewhere: bool
+
+
+def estimate(session: Session, left: Sequence[Counts]) -> Estimate | None:
+    """The time for the pending work, by the rates (images per second) of earlier runs.
+
+    For the embedded model those of the machine it was made on stand in. None if a rate that is
+    needed is not known at all.
+    """
+    seconds, elsewhere = 0.0, False
+    for study, count in zip(session.studies, left, strict=True):
+        here = _rates(session.store, study, session.config.device)
+        rates = _shipped_rates(study, session.config.device) | here
+        for images, rate in (
+            (count.forwards, "forward"),
+            (count.training_images, "train"),
+            (count.paired_images, "train both"),
+        ):
+            if images and rate not in rates:
+                return None
+            if images:
+                seconds += images / rates[rate]
+                elsewhere |= rate not in here
+    return Estimate(seconds, elsewhere)
+
+
+def _shipped_rates(study: Study, device: str) -> dict[str, float]:
+    """The rates written down when the embedded model was made, on a CPU in fp32."""
+    alike = device in ("auto", "cpu") and study.precision == "fp32"
+    if not alike or study.backbone.pretrained != EMBEDDED:
+        return {}
+    made = json.loads((files("bench.data.mini") / "tiny.json").read_text())
+    rates = {name: made[f"{name}_images_per_second"] for name in ("forward", "train")}
+    return rates | {"train both": rates["train"]}
+
+
+def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, float]) -> None:
+    """Keep measured rates (images per second) for later estimates."""
+    if rates:
+        known = _rates(store, study, device) | dict(rates)
+        write_atomic(_rates_path(store, study, device), json.dumps(known).encode(), durable=False)
+
+
+def _rates(store: Store, study: Study, device: str) -> dict[str, float]:
+    try:
+        measured: dict[str, float] = json.loads(_rates_path(store, study, device).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return measured
+
+
+def _rates_path(store: Store, study: Study, device: str) -> Path:
+    return store.root / "rates" / f"{key_of(study.backbone, device, study.precision)}.json"
+
+
+def write_missing(path: Path, missing: Sequence[Missing]) -> None:
+    """Write the cells that could not be computed, or remove an old list if there are none."""
+    if missing:
+        lines = [json.dumps(m.model_dump(mode="json"), sort_keys=True) + "\n" for m in missing]
+        write_atomic(path, "".join(sorted(lines)).encode())
+    else:
+        path.unlink(missing_ok=True)

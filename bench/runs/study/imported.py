@@ -1,0 +1,110 @@
+"""What `bench import` leaves beside the weights: ``imports/NAME.json`` in the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydantic
+
+from bench.api.addresses import weights_key
+from bench.api.recipes import Backbone, Classifier, Imported, Pretrained
+from bench.core.errors import InputError, unknown
+from bench.core.paths import write_atomic
+from bench.core.store import Store
+from bench.data.suites.yaml_schema import Name
+from bench.runs.study.given import Ends, Given
+
+
+class Source(pydantic.BaseModel):
+    """The file that a classifier was read from: its name, for people, and its SHA-256."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    digest: str
+
+
+class Import(pydantic.BaseModel):
+    """A pair of released classifiers.
+
+    Attributes
+    ----------
+    model, pretrained, backbone_digest : the backbone they were made from.
+    classes : names of the classes, in the order of the heads' rows.
+    normalize : whether the heads take L2-normalised features.
+    trained_on : in words, what `tuned` was trained on.
+    unseen : fingerprints of selection splits that are no part of that.
+    shares_encoder : whether `zero_shot` has the backbone's own image tower, bit for bit.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    model: str
+    pretrained: str
+    backbone_digest: str
+    classes: tuple[str, ...]
+    normalize: bool
+    trained_on: str = pydantic.Field(min_length=1)
+    unseen: tuple[str, ...]
+    shares_encoder: bool
+    zero_shot: Source
+    tuned: Source
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone, where it was at the import."""
+        return Backbone(self.model, self.pretrained, self.backbone_digest)
+
+    def untouched(self, backbone: Backbone) -> Imported:
+        """The zero-shot file's classifier, over the backbone wherever it is now."""
+        return Imported(backbone, self.zero_shot.digest, len(self.classes), self.normalize)
+
+    def fine_tuned(self, backbone: Backbone) -> Imported:
+        """The fine-tuned file's classifier, over the backbone wherever it is now."""
+        kind = (len(self.classes), self.normalize)
+        return Imported(backbone, self.tuned.digest, *kind, self.trained_on, self.unseen)
+
+    def ends(self, backbone: Backbone) -> Ends:
+        """The classifiers as the ends of ensembles; an untouched image tower is the backbone's."""
+        head, tuned = self.untouched(backbone), self.fine_tuned(backbone)
+        encoder = Pretrained(backbone) if self.shares_encoder else head
+        given = Given(tuned, self.trained_on)
+        model = f"{backbone}, imported {self.name}"
+        return Ends(model, Classifier(encoder, head), {"e2e-ft": given})
+
+
+def read(cache: Path, name: str) -> Import:
+    """The import `name`. Raises InputError if there is none, or if its weights are gone."""
+    known = sorted(path.stem for path in (cache / "imports").glob("*.json"))
+    if name not in known:
+        raise unknown("import", name, known)
+    path = _path(cache, name)
+    try:
+        found = Import.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: run bench import again") from error
+    for recipe in (found.untouched(found.backbone), found.fine_tuned(found.backbone)):
+        if not Store(cache).has("weights", weights_key(recipe)):
+            raise InputError(f"import {name}: its weights are gone: run bench import again")
+    return found
+
+
+def check_free(cache: Path, made: Import) -> None:
+    """Raise InputError if the name of an import is taken by other files."""
+    path = _path(cache, made.name)
+    try:
+        taken = Import.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return
+    if (taken.zero_shot.digest, taken.tuned.digest) != (made.zero_shot.digest, made.tuned.digest):
+        raise InputError(f"--name {made.name} is taken by other files: choose another name")
+
+
+def write(cache: Path, made: Import) -> None:
+    """Keep an import."""
+    write_atomic(_path(cache, made.name), made.model_dump_json(indent=1).encode())
+
+
+def _path(cache: Path, name: str) -> Path:
+    return cache / "imports" / f"{name}.json"

@@ -1,0 +1,259 @@
+"""A folder of outputs computed elsewhere: one safetensors file a split (docs/outputs.md).
+
+Files are checked as a whole when they are first seen (their digest is remembered in the cache);
+arrays are read when they are needed. No torch, no image and no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from bench.api.dataset import Loaded, Shift, Split, Suite, Task
+from bench.api.manifest import Manifest
+from bench.core.errors import CellError, InputError, unknown
+from bench.core.hashing import key_of
+from bench.core.paths import write_atomic
+from bench.data.readers.folders import Classes
+from bench.data.suites.from_yaml import class_names, label_map, naming
+from bench.data.suites.yaml_schema import parsed
+from bench.runs.study.outputs_form import ZERO_SHOT, ArraysForm, OutputsFile
+
+FILE = "outputs.yaml"
+FLOATS = ("F16", "F32", "F64")
+INTEGERS = ("I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
+KINDS = {"logits": FLOATS, "features": FLOATS, "correct": ("BOOL",)}
+"""What is known of a model on a split, and its types."""
+
+ROWS = 65536
+"""Rows that are checked at a time."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A checked folder: its form, and the suite that its files make up."""
+
+    form: OutputsFile
+    suite: Suite
+
+    @property
+    def bases(self) -> Mapping[str, str]:
+        """The fine-tuned models: {row: name in the files}."""
+        return {row: model for row, model in self.form.models.items() if row != ZERO_SHOT}
+
+
+def load(folder: Path, cache: Path) -> Outputs:
+    """The outputs in `folder`. Raises InputError, one line, for whatever is wrong with them."""
+    path = folder / FILE
+    if not path.is_file():
+        raise InputError(f"--outputs {folder}: it has no {FILE}")
+    form = parsed(path, OutputsFile)
+    with naming(path, "classes"):
+        classes = _classes(form.classes, folder)
+    models = tuple(form.models.values())
+    opener = _Opener(form.name, folder, models, len(classes), cache)
+    with naming(path, "train"):
+        train = opener.split("train", form.train, len(classes))
+    with naming(path, "selection"):
+        selection = opener.split("selection", form.selection, len(classes))
+    with naming(path, "test"):
+        test = opener.split("test", form.test, len(classes))
+    shifts = []
+    for name, shift in form.shifts.items():
+        with naming(path, f"shifts.{name}"):
+            own, labels = label_map(shift.classes, classes)
+            shifts.append(Shift(name, opener.split(name, shift, len(own)), labels))
+    _check_apart(path, [train, selection, test, *(shift.split for shift in shifts)])
+    task = Task(form.name, classes.prompts, (), train, selection)
+    suite = Suite(form.name, task, test, tuple(shifts), model=form.model, pretrained="")
+    return Outputs(form, suite)
+
+
+def _classes(raw: Any, folder: Path) -> Classes:
+    """The classes; a number stands for classes named 0, 1, 2 and so on."""
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        raw = [str(index) for index in range(raw)]
+    return class_names(raw, (folder,))
+
+
+def _check_apart(path: Path, splits: Sequence[Split]) -> None:
+    known: dict[str, str] = {}
+    for split in splits:
+        if split.fingerprint in known:
+            other = known[split.fingerprint]
+            raise InputError(f"{path}: {other} and {split.name} have the same content")
+        known[split.fingerprint] = split.name
+
+
+@dataclass
+class _Opener:
+    """Checks and opens the files of one folder; `widths` are the models' feature dimensions."""
+
+    suite: str
+    folder: Path
+    models: tuple[str, ...]
+    classes: int
+    cache: Path
+
+    def __post_init__(self) -> None:
+        self.widths: dict[str, int] = {}
+
+    def split(self, role: str, form: ArraysForm | None, labels: int) -> Split:
+        """The split of a file whose labels are below `labels`; an empty one if there is none."""
+        title = f"{self.suite}/{role}"
+        if form is None:
+            return _absent(title, f"not computable: {FILE} names no {role} file")
+        path = self.folder / form.file
+        if not path.is_file():
+            raise InputError(f"no file {path}")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                arrays = {n: file.get_slice(n) for n in sorted(file.keys())}
+                kinds = {n: (tuple(a.get_shape()), a.get_dtype()) for n, a in arrays.items()}
+                size = self._check_names(path, kinds, whole=role != "train")
+                for name, (shape, dtype) in kinds.items():
+                    self._check_array(f"{path}: {name}", name, shape, dtype, size)
+                _check_labels(path, _read(arrays["labels"]), labels)
+                digest = self._digest(path, arrays)
+        except SafetensorError as error:
+            raise InputError(f"{path} is no safetensors file: {error}") from error
+        opened = _File(path, frozenset(kinds))
+        return Split(title, digest, size, opened.load, opened.given)
+
+    def _check_names(self, path: Path, kinds: Mapping[str, Any], whole: bool) -> int:
+        """The number of samples. InputError for unknown and for missing arrays."""
+        valid = ["labels", *(f"{m}.{kind}" for m in self.models for kind in KINDS)]
+        for name in kinds:
+            if name not in valid and not name.startswith("groups."):
+                raise unknown(f"array in {path}", name, [*valid, "groups.NAME"])
+        if "labels" not in kinds:
+            raise InputError(f"{path} has no labels")
+        for model in self.models:
+            given = [kind for kind in ("logits", "correct") if f"{model}.{kind}" in kinds]
+            if "logits" not in given and (whole or not given):
+                bits = "" if whole else f" and no {model}.correct"
+                raise InputError(f"{path} has no {model}.logits{bits}")
+            if "correct" in given and (whole or len(given) > 1):
+                raise InputError(f"{path}: {model}.correct is for train alone, instead of logits")
+        shape = kinds["labels"][0]
+        if len(shape) != 1 or not shape[0]:
+            raise InputError(f"{path}: labels has shape {shape}, expected [N] with N >= 1")
+        return int(shape[0])
+
+    def _check_array(
+        self, where: str, name: str, shape: tuple[int, ...], dtype: str, size: int
+    ) -> None:
+        """Raise InputError unless an array has the type and shape of its name."""
+        model, _, kind = name.rpartition(".")
+        is_output = not name.startswith("groups.") and name != "labels"
+        types = KINDS[kind] if is_output else INTEGERS
+        if dtype not in types:
+            raise InputError(f"{where} is {dtype}, expected {', '.join(types)}")
+        expected: tuple[int, ...] = (size,)
+        if is_output and kind == "logits":
+            expected = (size, self.classes)
+        elif is_output and kind == "features":
+            width = shape[1] if len(shape) == 2 and shape[1] else 1
+            expected = (size, self.widths.setdefault(model, width))
+        if shape != expected:
+            raise InputError(f"{where} has shape {list(shape)}, expected {list(expected)}")
+
+    def _digest(self, path: Path, arrays: Mapping[str, Any]) -> str:
+        """SHA-256 of a file without NaN or infinity; remembered by path, size and time."""
+        stat = path.stat()
+        mark = key_of("outputs", str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+        remembered = self.cache / "index" / f"{mark}.digest"
+        if remembered.is_file():
+            return remembered.read_text()
+        for name, array in arrays.items():
+            for start, block in _blocks(array):
+                is_bad = ~np.isfinite(block.reshape(len(block), -1)).all(axis=1)
+                if is_bad.any():
+                    row = start + int(is_bad.argmax())
+                    raise InputError(f"{path}: {name} is not finite in row {row} (from 0)")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        write_atomic(remembered, digest.encode())
+        return digest
+
+
+def _read(array: Any) -> NDArray[Any]:
+    found: NDArray[Any] = array[:]
+    return found
+
+
+def _blocks(array: Any) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(first row, rows as they will be used) of an array in a file."""
+    size = array.get_shape()[0]
+    for start in range(0, size, ROWS):
+        rows = array[start : min(start + ROWS, size)]
+        yield start, rows.astype(np.float32) if rows.dtype.kind == "f" else rows
+
+
+def _check_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None:
+    is_bad = (labels < 0) | (labels >= classes)
+    if is_bad.any():
+        row = int(is_bad.argmax())
+        raise InputError(f"{path}: label {labels[row]} in row {row}, expected 0 to {classes - 1}")
+
+
+def _absent(title: str, reason: str) -> Split:
+    def fail(*_: str) -> Any:
+        raise CellError(reason)
+
+    return Split(title, key_of("absent", title), 0, fail, fail)
+
+
+@dataclass(frozen=True)
+class _NoImages:
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Any:
+        raise CellError("outputs have no images")
+
+
+@dataclass(frozen=True)
+class _File:
+    """A checked file and the names of its arrays."""
+
+    path: Path
+    names: frozenset[str]
+
+    def array(self, name: str) -> NDArray[Any]:
+        """An array of the file. Raises CellError if there is none of that name."""
+        if name not in self.names:
+            raise CellError(f"not computable: {self.path.name} has no {name}")
+        with safe_open(self.path, framework="numpy") as file:
+            found: NDArray[Any] = file.get_tensor(name)
+        return found
+
+    def load(self) -> Loaded:
+        """Labels and groups, and images that there are not."""
+        labels = self.array("labels").astype(np.int64)
+        groups = {
+            name.removeprefix("groups."): self.array(name).astype(np.int64)
+            for name in sorted(self.names)
+            if name.startswith("groups.")
+        }
+        ids = tuple(map(str, range(len(labels))))
+        return Loaded(_NoImages(len(labels)), Manifest(ids, labels[:, None], groups))
+
+    def given(self, model: str, kind: str) -> NDArray[Any]:
+        """``logits`` and ``features`` as float32; ``correct`` from logits where it is not there."""
+        name = f"{model}.{kind}"
+        if kind == "correct":
+            if name in self.names:
+                return self.array(name)
+            top = self.given(model, "logits").argmax(axis=1)
+            return np.asarray(top == self.array("labels"))
+        return self.array(name).astype(np.float32, copy=False)

@@ -1,0 +1,253 @@
+"""From a configuration to studies: suites found, backbones identified, rows configured."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench.api.dataset import Dataset, Suite
+from bench.api.metrics import metrics
+from bench.api.protocol import OFFICIAL, Protocol, protocol
+from bench.api.recipes import backbone_of
+from bench.api.registry import ALIASES, datasets, find_dataset
+from bench.core.errors import DataError, InputError
+from bench.core.parameters import parameters
+from bench.core.paths import cache_dir, data_dir
+from bench.data import prompts
+from bench.data.suites import corruptions
+from bench.data.suites import from_yaml as suite_file
+from bench.models.clip import backbone
+from bench.runs.study import imported as imports
+from bench.runs.study.config import RunConfig
+from bench.runs.study.given import Ends, leak
+from bench.runs.study.study import Row, Settings, Study, controlled, controls, parse_rows
+
+EMBEDDED = frozenset({"mini", "micro"})
+"""Suites that need no data: ``--suite available`` leaves them out if there is any other."""
+
+
+def studies(config: RunConfig) -> tuple[Study, ...]:
+    """One study per suite, named once or twice. InputError for what the user named wrongly."""
+    cache, data = cache_dir(config.cache_dir), data_dir(config.data)
+    suites: dict[str, Suite] = {}
+    for suite in (s for name in config.suite for s in find_suites(name, data, cache)):
+        if suites.setdefault(suite.name, suite) != suite:
+            raise InputError(f"--suite: two different suites are named {suite.name!r}")
+    return tuple(_study(suite, config, cache) for suite in suites.values())
+
+
+def is_suite_file(name: str) -> bool:
+    """Whether a suite is named by its file."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
+    """The suite of a name or of a suite file, those of an alias, or all ``available``.
+
+    ``+corruptions`` may follow.
+
+    Raises InputError if the name is unknown, the file is wrong or the data is not there.
+    """
+    plain, severities = corruptions.asked(name)
+    found = _find_plain(plain, data, cache)
+    if not severities:
+        return found
+    return [corruptions.with_corruptions(suite, severities) for suite in found]
+
+
+def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
+    if name == "available":
+        known = [d() for d in datasets().values() if d.name not in EMBEDDED]
+        found = [_usable(d, data, cache) for d in known if d.found(data)]
+        return found or [find_dataset("mini")().suite(data, cache)]
+    if is_suite_file(name):
+        suite = suite_file.load(Path(name), data, cache)
+        if suite.name in datasets() or suite.name in ALIASES:
+            raise InputError(f"{name}: suite name {suite.name!r} is bench's own: choose another")
+        return [suite]
+    if name in ALIASES:
+        return [suite for own in ALIASES[name] for suite in _find_plain(own, data, cache)]
+    return [dataset_of(name).suite(data, cache)]
+
+
+def _usable(dataset: Dataset, data: Path | None, cache: Path) -> Suite:
+    """The suite of a data set that is there. Raises DataError if it cannot be opened."""
+    try:
+        return dataset.suite(data, cache)
+    except InputError as error:
+        raise DataError(
+            f"suite {dataset.name} is there and cannot be used: {error}. Mend it, or name the "
+            "suites to run instead of 'available'"
+        ) from error
+
+
+def dataset_of(name: str) -> Dataset:
+    """The data set of a suite's name; ``NAME=3`` is its third partition, if it has any."""
+    plain, sign, number = name.partition("=")
+    found = find_dataset(plain)
+    if not sign:
+        return found()
+    count = getattr(found, "partitions", 0)
+    if number not in map(str, range(1, count + 1)):
+        valid = f"expected {plain}=1 to {plain}={count}" if count else "it has none"
+        raise InputError(f"suite {name}: no partition {number!r} of {plain}: {valid}")
+    return found(partition=int(number))  # type: ignore[call-arg]
+
+
+def partitions(name: str) -> tuple[str, ...]:
+    """The names of a suite in all its partitions; its own alone if it has none."""
+    count = getattr(find_dataset(name), "partitions", 0)
+    return tuple(f"{name}={number}" for number in range(1, count + 1)) or (name,)
+
+
+def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
+    for method in suite.defaults:
+        try:
+            Settings(suite=suite.defaults).method(method)
+        except InputError as error:
+            raise InputError(f"defaults of suite {suite.name}: {error}") from error
+    rules = protocol_of(config, suite)
+    suite = of_shifts(suite, config)
+    notes = [*suite.notes, *_faults(suite, config.allow_incomplete)]
+    suite = _readable(suite)
+    suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
+    imported = None if config.imported is None else _imported(config, suite, rules, cache)
+    if config.templates is not None:
+        suite = _prompted(suite, config.templates)
+    if config.shots is not None:
+        task = replace(suite.task, train=suite.task.train.few(config.shots))
+        suite = replace(suite, name=f"{suite.name}, {config.shots} shots", task=task)
+    if config.limit is not None:
+        suite = suite.limited(config.limit)
+        notes.append(f"limit={config.limit}")
+    if config.model is not None and config.pretrained is None and config.model != suite.model:
+        raise InputError(f"--model {config.model} needs --pretrained: a tag or a checkpoint file")
+    if imported is None:
+        model, pretrained = config.model or suite.model, config.pretrained or suite.pretrained
+        identity = backbone(model, pretrained, cache)
+    else:
+        identity = backbone_of(imported.zero_shot)
+    rows = asked_rows(config, Settings(rules.parameters(), suite.defaults))
+    _needs_data(suite, rows)
+    return Study(
+        suite=suite,
+        backbone=identity,
+        rows=rows if imported is None else tuple(imported.applied(row) for row in rows),
+        seeds=config.seeds,
+        protocol=rules,
+        precision=config.precision or "fp32",
+        metrics=tuple(metrics(rules.ece_bins, rules.ece_batch).values()),
+        curves=config.controls or (suite.curves if config.curves is None else config.curves),
+        notes=tuple(notes),
+        ends=imported,
+    )
+
+
+def _prompted(suite: Suite, path: Path) -> Suite:
+    """The suite with the templates of a file in place of its own. InputError if it is none."""
+    name = suite.task.name.partition("=")[0]  # of dtd=3, a partition
+    task = replace(suite.task, templates=prompts.read(path, name))
+    said = f"{len(task.templates)} templates of {path.name} (SHA-256 {prompts.digest(path)[:8]}...)"
+    own = f"; without --templates: {suite.prompts}" if suite.prompts else ""
+    return replace(suite, task=task, prompts=f"{said}{own}")
+
+
+def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> Ends:
+    """The classifiers of ``--imported``, checked against what else was asked for.
+
+    Raises InputError for another backbone or other classes than they were imported with, and
+    where nothing may be chosen on the selection split.
+    """
+    found = imports.read(cache, config.imported or "")
+    if config.templates is not None:
+        raise InputError(f"--templates: the zero-shot head of --imported {found.name} is fixed")
+    if suite.task.classnames != found.classes:
+        raise InputError(
+            f"--imported {found.name}: its {len(found.classes)} classes are not the "
+            f"{len(suite.task.classnames)} of suite {suite.name}: run bench import with that suite"
+        )
+    model = config.model or found.model
+    identity = backbone(model, config.pretrained or found.pretrained, cache)
+    if (identity.model, identity.digest) != (found.model, found.backbone_digest):
+        raise InputError(
+            f"--imported {found.name} was made with {found.backbone}, not with {identity}"
+        )
+    ends = found.ends(identity)
+    ends.refuse(config.set)
+    for given in ends.bases.values() if rules.selects == "selection" else ():
+        if reason := leak(given.classifier, suite.task):
+            raise InputError(
+                f"protocol {rules.name} chooses on {suite.task.selection.name}, and {reason}: take "
+                "--protocol official, or a suite whose selection split is other data and import "
+                "with --selection-unseen"
+            )
+    return ends
+
+
+def _faults(suite: Suite, allowed: bool) -> list[str]:
+    """Watermarks for what the suite's data lack. Raises DataError unless that is allowed."""
+    if suite.faults and not allowed:
+        raise DataError(
+            f"suite {suite.name}: incomplete data: {'; '.join(suite.faults)}. Complete it ('bench "
+            "data verify' lists what is wrong), or run with --allow-incomplete: every number is "
+            "then marked"
+        )
+    return [f"incomplete data: {fault}" for fault in suite.faults]
+
+
+def _readable(suite: Suite) -> Suite:
+    """The suite without the shifts of which nothing can be opened."""
+    broken = {s.name: s.split.fault for s in suite.shifts if s.split.absent}
+    shifts = tuple(s for s in suite.shifts if s.name not in broken)
+    return replace(suite, shifts=shifts, lacking={**suite.lacking, **broken})
+
+
+def _needs_data(suite: Suite, rows: Sequence[Row]) -> None:
+    """Raise InputError, before any work, if a row trains or chooses and the data is not there."""
+    if any(row.name != "zero-shot" for row in rows):
+        for split in (suite.task.train, suite.task.selection):
+            if split.absent:
+                split.load()
+
+
+def protocol_of(config: RunConfig, suite: Suite) -> Protocol:
+    """The protocol on a suite, with ``--set protocol.FIELD`` and ``--select`` applied."""
+    changes = dict(suite.official) if config.protocol == OFFICIAL.name else {}
+    changes |= config.set.get("protocol", {})
+    if config.select is not None:
+        changes["rule"] = config.select
+    return protocol(config.protocol, changes)
+
+
+def of_shifts(suite: Suite, config: RunConfig) -> Suite:
+    """The suite with the shifts of ``--shifts`` alone."""
+    if tuple(config.shifts) == ("all",):
+        return suite
+    if "all" in config.shifts:
+        raise InputError("--shifts: give names or 'all', not both")
+    return suite.only(config.shifts)
+
+
+def asked_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
+    """The rows asked for, with their controls if those are, too.
+
+    ``--set``, and --precision and --train-batch-size for every trained method, are applied.
+    """
+    names = list(config.methods)
+    if config.controls:
+        names += controls(parse_rows(names, settings))
+    own = {m: dict(p) for m, p in config.set.items() if m != "protocol"}
+    if config.controls and "vrf" in own:
+        for name, changes in controlled(own["vrf"]).items():
+            own[name] = changes | own.get(name, {})
+    asked = {"precision": config.precision, "batch_size": config.train_batch_size}
+    general = {name: value for name, value in asked.items() if value is not None}
+    for row in parse_rows(names, settings):
+        name = re.split("[@+]", row.label)[0]
+        known = parameters(settings.method(name))
+        fitting = {n: general[p] for n in known if (p := n.rpartition(".")[2]) in general}
+        if fitting:
+            own[name] = fitting | own.get(name, {})
+    return parse_rows(names, replace(settings, overrides=own))

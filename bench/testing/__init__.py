@@ -1,0 +1,1 @@
+"""For authors of plugins: the contract that every method and data set passes; fakes; copies."""

@@ -1,0 +1,170 @@
+"""Fakes of models and stored outputs, for the contract suite and for tests of methods.
+
+`FakeOutputs` are tiny linear "encoders" and "heads", made in memory from a recipe and a seed, in
+which any recipe has weights, so that methods are tried in milliseconds and without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.api.dataset import LabelMap
+from bench.api.method import Models
+from bench.api.recipes import (
+    Backbone,
+    Classifier,
+    Encoder,
+    External,
+    Head,
+    Imported,
+    Merged,
+    Pretrained,
+    Recipe,
+    TextHead,
+    Tuned,
+    encoder_of,
+    head_of,
+    normalizes,
+)
+from bench.api.trainer import GradientTrainer
+from bench.core.hashing import key_of
+
+Matrix = NDArray[np.float64]
+Rows = NDArray[np.int64]
+SHAPE = CLASSES, WIDTH = 6, 8
+PIXELS, SIZE = 16, 40
+
+IDENTITY = LabelMap()
+SUBSET = LabelMap(((3,), (0,), (4,)))
+MANY_TO_ONE = LabelMap(((4,), (0, 2), (5, 1, 3)))
+
+
+def fake_models(tuned: bool = True, seed: int = 0) -> Models:
+    """Models over a fake backbone; without `tuned`, as for methods that take no base."""
+    backbone = Backbone("fake", "none", "tag:fake")
+    names = tuple(f"class {i}" for i in range(CLASSES))
+    zero_shot = Classifier(Pretrained(backbone), TextHead(backbone, names, ("a {}",)))
+    base = Tuned(zero_shot, GradientTrainer(), "fake-train", seed) if tuned else zero_shot
+    return Models(zero_shot, base, "fake-train", "fake-selection", seed)
+
+
+class FakeOutputs:
+    """Evaluation outputs of N samples: no labels, and a note of every recipe that was asked for.
+
+    `labels` of the constructor is the split's label map; `rows` reorders the samples.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        size: int = SIZE,
+        labels: LabelMap = IDENTITY,
+        rows: Rows | None = None,
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        truth = rng.integers(CLASSES, size=size)
+        pixels = _centres()[truth] + rng.normal(size=(size, PIXELS))
+        order = np.arange(size) if rows is None else rows
+        self._truth, self._pixels, self._map = truth[order], pixels[order], labels
+        self._cache: dict[tuple[str, Recipe], NDArray[np.float32]] = {}
+        self.asked: set[Recipe] = set()
+
+    def features(self, recipe: Recipe) -> NDArray[np.float32]:
+        """[N, D] of the recipe's encoder."""
+        return self._once("features", recipe, lambda: self._pixels @ _encoder(recipe))
+
+    def logits(self, recipe: Recipe) -> NDArray[np.float32]:
+        """[N, C] over the task's classes."""
+
+        def compute() -> Matrix:
+            features = self._pixels @ _encoder(recipe)
+            return (_unit(features) if normalizes(recipe) else features) @ _head(recipe).T
+
+        return self._once("logits", recipe, compute)
+
+    def scores(self, recipe: Recipe) -> NDArray[np.float32]:
+        """[N, C'], logits through the label map."""
+        return self._once("scores", recipe, lambda: self._map.project(self.logits(recipe)))
+
+    def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[N, C] -> [N, C'] through the label map."""
+        return self._map.project(scores)
+
+    def altered(self) -> bool:
+        """Whether somebody wrote into an array that was handed out."""
+        before, self._cache = self._cache, {}
+        return any(
+            not np.array_equal(array, getattr(self, kind)(recipe))
+            for (kind, recipe), array in before.items()
+        )
+
+    def _once(
+        self, kind: str, recipe: Recipe, compute: Callable[[], NDArray[Any]]
+    ) -> NDArray[np.float32]:
+        self.asked.add(recipe)
+        if (kind, recipe) not in self._cache:
+            self._cache[kind, recipe] = compute().astype(np.float32)
+        return self._cache[kind, recipe]
+
+
+class FakeLabelledOutputs(FakeOutputs):
+    """Outputs on training or selection data: with labels."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """[N], over the task's classes."""
+        return self._truth
+
+    def correct(self, recipe: Recipe) -> NDArray[np.bool_]:
+        """[N]: whether the recipe's top-1 class is the label."""
+        return np.asarray(self.logits(recipe).argmax(axis=1) == self._truth)
+
+
+def _noise(value: Any, shape: tuple[int, int]) -> Matrix:
+    """Standard normal numbers that depend on the value's key only."""
+    return np.random.default_rng(int(key_of(value), 16)).normal(size=shape)
+
+
+def _unit(vectors: Matrix) -> Matrix:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def _centres() -> Matrix:
+    return 1.5 * _noise("class centres", (CLASSES, PIXELS))
+
+
+def _encoder(recipe: Recipe | Encoder) -> Matrix:
+    """[P, D]. Training moves the weights a little; merging is exact, as the model is linear."""
+    match encoder_of(recipe):
+        case Tuned() as tuned:
+            return _encoder(tuned.start) + 0.2 * _noise(tuned, (PIXELS, WIDTH))
+        case Merged() as merged:
+            return _blend(merged, _encoder)
+        case other:
+            return _noise(other, (PIXELS, WIDTH))
+
+
+def _head(recipe: Recipe | Head) -> Matrix:
+    """[C, D]. Heads know the class centres, though not exactly; a trained one better."""
+    head = head_of(recipe)
+    match head:
+        case Merged():
+            return _blend(head, _head)
+        case Tuned() | Imported() | External():
+            encoder, error = _encoder(head), 0.1
+        case TextHead():
+            encoder, error = _encoder(Pretrained(head.backbone)), 0.3
+    return 10 * _unit(_unit(_centres() @ encoder) + error * _noise((head, "head"), SHAPE))
+
+
+def _blend(merged: Merged, weights_of: Callable[[Any], Matrix]) -> Matrix:
+    ends = [weights_of(part) for part in merged.parts]
+    shares: list[Any] = list(merged.weights)
+    if merged.fishers:
+        fishers = [np.square(_noise(fisher, ends[0].shape)) for fisher in merged.fishers]
+        shares = [w * f for w, f in zip(merged.weights, fishers, strict=True)]
+    return np.asarray(sum(w * end for w, end in zip(shares, ends, strict=True)) / sum(shares))

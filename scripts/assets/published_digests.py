@@ -1,0 +1,87 @@
+#!/usr/bin/env python
+"""Write tests/recorded/published.sha256: a digest of every published table.
+
+    python scripts/assets/published_digests.py [REFERENCE]
+
+Tests compare them, so that no digit changes by accident. REFERENCE, by default
+../shared/reference/published.json beside the repository, has the same cells as another reading of
+the sources collected them; where it is at hand nothing is written that it contradicts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.core.paths import write_atomic
+from bench.leaderboard.published.tables import Claim, PublishedTable, tables
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGESTS = ROOT / "tests" / "recorded" / "published.sha256"
+REFERENCE = ROOT.parent / "shared" / "reference" / "published.json"
+METRIC_NAMES = {"pm-0 top1": "pm-0", "worst-region top1": "worst-region"}
+"""What the reference calls metrics otherwise."""
+
+
+def digest(table: PublishedTable) -> str:
+    """SHA-256 of what is printed where: source, conditions, columns, rows, cells; no remarks."""
+    text = json.dumps(table.model_dump(mode="json", exclude={"remarks"}), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def lines(every: Mapping[str, PublishedTable]) -> str:
+    """The text of the file."""
+    return "".join(f"{digest(table)}  {name}\n" for name, table in every.items())
+
+
+def of_record(record: Mapping[str, Any]) -> tuple[object, ...]:
+    """A cell of the reference, to be compared with `of_claim`."""
+    metric = METRIC_NAMES.get(record["metric"], record["metric"])
+    modifiers = {k: v for k, v in record["modifiers"].items() if k != "temperature_scaling"}
+    scaled = record["modifiers"].get("temperature_scaling")
+    row = (record["backbone"], record["method"], record["base"], *sorted(modifiers.items()))
+    cell = (record["suite"], record["dataset"], metric, record["unit"], scaled, record["value"])
+    return (record["source"]["paper"], record["source"]["table"], *row, *cell)
+
+
+def of_claim(table: PublishedTable, claim: Claim) -> tuple[object, ...]:
+    """A cell of ours: table, row, column and number."""
+    column, row = claim.column, claim.row
+    facts = (claim.backbone, row.method, row.base, *sorted(row.modifiers.items()))
+    cell = (column.suite, column.dataset, column.metric, column.unit, column.scaled)
+    return (table.source.paper, table.source.table, *facts, *cell, float(claim.value))
+
+
+def contradictions(
+    records: Iterable[Mapping[str, Any]], every: Iterable[PublishedTable]
+) -> list[str]:
+    """Cells that only the reference, or only the tables have."""
+    wanted = Counter(map(of_record, records))
+    got = Counter(of_claim(table, claim) for table in every for claim in table.claims)
+    only = [("reference", wanted - got), ("here", got - wanted)]
+    return [f"only {where}: {cell}" for where, cells in only for cell in cells]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compare with the reference, name what has changed, and write."""
+    reference = Path(arguments[0]) if arguments else REFERENCE
+    if reference.is_file():
+        records = json.loads(reference.read_text(encoding="utf-8"))["records"]
+        if found := contradictions(records, tables().values()):
+            sys.exit("\n".join([*found, "nothing was written"]))
+    else:
+        print(f"no reference at {reference}: compare what has changed with its source by eye")
+    text = lines(tables())
+    before = DIGESTS.read_text(encoding="utf-8").splitlines() if DIGESTS.is_file() else []
+    for line in sorted(set(text.splitlines()) ^ set(before), key=lambda line: line.split()[::-1]):
+        print(f"{'-' if line in before else '+'} {line}")
+    write_atomic(DIGESTS, text.encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,143 @@
+"""A Markdown page as one self-contained HTML page, in the style of the reports.
+
+Nothing is fetched and no script runs. Links between pages lead to HTML where there is some.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+FETCHED = "default-src 'none'; base-uri 'none'; form-action 'none'"
+POLICY = f"{FETCHED}; style-src 'unsafe-inline'; img-src data:"
+HTML_OF = {"README.md": "index.html", "report.md": "report.html"}
+"""Which HTML file stands beside a Markdown file."""
+KINDS = {"+": "member", "Δ": "difference"}
+"""The class of a table's line by the sign before its name."""
+MORE = """
+a { color: var(--best); }
+main > p, main > ul { max-width: 60rem; }
+main > ul, details > ul { color: inherit; font-size: inherit; }
+pre { background: var(--tint); padding: .5rem .7rem; overflow-x: auto; font-size: .8rem; }
+code { font-size: .9em; overflow-wrap: anywhere; }
+pre code { font-size: inherit; overflow-wrap: normal; }
+img { max-width: 100%; background: white; }
+details { margin: 0 0 1rem; }
+summary { cursor: pointer; font-weight: 600; font-size: .9rem; margin-bottom: .5rem; }
+tbody td { max-width: 34rem; }
+tbody td:last-child:not(.n) { min-width: 16rem; }
+@media (max-width: 45rem) { pre { white-space: pre-wrap; } }
+@media print {
+  pre { white-space: pre-wrap; }
+  details::details-content { content-visibility: visible; }
+}
+"""
+"""What reports have no need of."""
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+{body}</main>
+</body>
+</html>
+"""
+
+
+def page(markdown: str, folder: Path) -> str:
+    """The page; its title is the first heading. Pictures are SVG files, seen from `folder`."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    parser.add_render_rule("table_open", _table_open)
+    parser.add_render_rule("table_close", _table_close)
+    tokens = parser.parse(markdown)
+    _headings(tokens)
+    _cells(tokens)
+    _links(tokens)
+    _pictures(tokens, folder)
+    templates = files("bench.report.formats") / "templates"
+    style = (templates / "report.css").read_text(encoding="utf-8") + MORE
+    return PAGE.format(
+        policy=POLICY,
+        title=html.escape(tokens[1].content),
+        style=style,
+        body=parser.renderer.render(tokens, parser.options, {}),
+    )
+
+
+def anchor(heading: str) -> str:
+    """What GitHub makes of a heading, for links to it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _table_open(*_: object) -> str:
+    return '<div class="scroll" role="region" tabindex="0" aria-label="Table">\n<table>\n'
+
+
+def _table_close(*_: object) -> str:
+    return "</table>\n</div>\n"
+
+
+def _headings(tokens: Sequence[Token]) -> None:
+    """Names for sections; headings below them are not unique."""
+    for opening, content in pairwise(tokens):
+        if opening.type == "heading_open" and opening.tag == "h2":
+            opening.attrSet("id", anchor(content.content))
+
+
+def _cells(tokens: Sequence[Token]) -> None:
+    """Numbers to the right; the first cell of a line is its header and says what kind it is."""
+    line: Token | None = None
+    first = False
+    for token, after in pairwise(tokens):
+        if token.type == "tr_open":
+            line, first = token, True
+        elif token.type in ("th_open", "td_open"):
+            if "right" in str(token.attrs.pop("style", "")):
+                token.attrSet("class", "n")
+            if token.type == "th_open":
+                token.attrSet("scope", "col")
+            elif first:
+                token.tag = "th"
+                token.attrSet("scope", "row")
+                sign = after.content.lstrip("\\")[:1]
+                if line is not None and sign in KINDS:
+                    line.attrSet("class", KINDS[sign])
+        elif token.type in ("th_close", "td_close"):
+            token.tag = "th" if first else token.tag
+            first = False
+
+
+def _links(tokens: Sequence[Token]) -> None:
+    for token in tokens:
+        for inner in token.children or ():
+            if inner.type == "link_open":
+                target, hash_, place = str(inner.attrGet("href")).partition("#")
+                folder, slash, name = target.rpartition("/")
+                name = HTML_OF.get(name, name)
+                inner.attrSet("href", f"{folder}{slash}{name}{hash_}{place}")
+
+
+def _pictures(tokens: Sequence[Token], folder: Path) -> None:
+    """Pictures become part of the page."""
+    for token in tokens:
+        for inner in token.children or ():
+            if inner.type == "image":
+                data = base64.b64encode((folder / str(inner.attrGet("src"))).read_bytes())
+                inner.attrSet("src", f"data:image/svg+xml;base64,{data.decode()}")

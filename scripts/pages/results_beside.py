@@ -1,0 +1,102 @@
+"""Published and measured numbers side by side: the same rows, and the same or the like sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from bench.leaderboard.board import ID, MEAN, Board, Row
+from bench.leaderboard.published.tables import MODELS, PLACES, Column, PublishedTable
+from bench.leaderboard.published.tables import Row as PublishedRow
+from bench.report.document import Chapter
+from bench.report.tables.leaderboard import DASH, Item, Kind, Line, Table
+
+ALIKE: Mapping[str, str] = {"imagenet": ID, "avg5": MEAN}
+"""What of a paper's table a run in its form on another suite is laid beside."""
+
+
+def beside(table: PublishedTable, chapter: Chapter, *, other_data: bool) -> Table | None:
+    """Published and measured cells of the same rows and, unless it is `other_data`, sets.
+
+    Of several backbones the run's own is shown, if it is among them. Measured cells have the
+    claim's unit and digits. None if there is nothing to lay beside.
+    """
+    board = chapter.numbers.board
+    columns = [
+        (index, column, place)
+        for index, column in enumerate(table.columns)
+        if (place := _place(column, board, other_data)) and _board(chapter, column) is not None
+    ]
+    groups = []
+    same = [group for group in table.groups if MODELS[group.backbone] == board.model]
+    for group in same or table.groups:
+        lines = [
+            _beside_line(row, columns, chapter)
+            for row in group.rows
+            if not row.given and not row.in_hindsight and _ours(board, row) is not None
+        ]
+        head = (Line((Item(group.backbone),), "head"),) if len(table.backbones) > 1 else ()
+        groups += [(*head, *lines)] if lines else []
+    if not columns or not groups:
+        return None
+    labels = [
+        label
+        for _, column, place in columns
+        for label in (
+            f"{column.label}, published",
+            f"{'ID' if place == ID else place}, measured",
+        )
+    ]
+    published = ", ".join((*table.suites, *table.backbones))
+    caption = f"{table.title} ({published}) beside {board.suite} ({board.model})"
+    return Table(caption, ("Row", *labels), "l" + "r" * len(labels), tuple(groups))
+
+
+def _place(column: Column, board: Board, other_data: bool) -> str:
+    """ID, the shift or the OOD mean that a published column is laid beside; empty if none."""
+    if other_data:
+        place = ALIKE.get(column.dataset, "")
+    elif column.dataset == "avg5" and board.suite == column.suite:
+        place = MEAN
+    else:
+        known = PLACES.get(column.dataset)
+        place = known.shift if known and known.suite == board.suite else ""
+    there = (ID, *board.shifts, *((MEAN,) if board.averaged and not board.partial else ()))
+    return place if place in there else ""
+
+
+def _board(chapter: Chapter, column: Column) -> Board | None:
+    numbers = chapter.numbers
+    return (numbers.scaled if column.scaled else numbers.common).get(column.metric)
+
+
+def _ours(board: Board, row: PublishedRow) -> Row | None:
+    """Our row, or difference row, that claims what a published one does."""
+    rows = (r for group in board.groups for r in (*group.rows, *group.differences))
+    found = {(r.method, r.base): r for r in rows}
+    if row.minus:
+        return found.get((f"{row.method} - {row.minus}", row.base))
+    method, _, base = (row.ours or "").partition(":")
+    return found.get((method, base or None))
+
+
+def _beside_line(
+    row: PublishedRow, columns: Sequence[tuple[int, Column, str]], chapter: Chapter
+) -> Line:
+    items = [Item(row.label)]
+    for index, column, place in columns:
+        text = row.cells[index]
+        board = _board(chapter, column)
+        found = board and _ours(board, row)
+        items.append(Item(text or DASH))
+        if board is None or not found:
+            items.append(Item(DASH))
+            continue
+        cell = dict(zip((ID, *board.shifts, MEAN), found.cells, strict=False))[place]
+        factor = 100 if column.unit == "percent" else 1
+        digits = len((text or "0.0").partition(".")[2])
+        scale = replace(board.scale, factor=factor, decimals=digits)
+        value = DASH if cell.mean is None else scale.text(cell.mean, signed=bool(row.minus))
+        items.append(Item(value, "" if cell.std is None else f"± {scale.text(cell.std)}"))
+    kind: Kind = "difference" if row.minus else "member" if row.base else "row"
+    return Line(tuple(items), kind)

@@ -1,0 +1,114 @@
+"""What docs/ci.md says of losses that are found.
+
+    python scripts/simulations/compare_power.py
+
+Five rows on the six sets of `mini`, 2,000 images each, of which one row is truly worse everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.checks.compare import Measured, compare
+from bench.core.records import Record
+from bench.leaderboard.board import ID, MEAN
+from bench.leaderboard.samples import EvaluationSet, SampleOutputs
+
+N, ROWS = 2000, 5
+LEVELS = {ID: 0.72, "v2": 0.60, "sketch": 0.80, "rendition": 0.63, "objectnet": 0.35, "a": 0.37}
+"""Accuracies by set."""
+CHURN = 0.10
+"""Share of the images on which a row that was trained otherwise differs from before."""
+SPREAD = 0.01
+"""The deviation of a row's accuracy over seeds, on all sets alike."""
+LOSSES = (0.0, 0.015, 0.02, 0.03, 0.04, 0.06)
+REPETITIONS = 400
+PLACES = (ID, MEAN, "any cell")
+
+
+@dataclass(frozen=True)
+class Case:
+    """The seeds before and after, and whether both runs keep samples."""
+
+    name: str
+    before: Sequence[int] = (0,)
+    after: Sequence[int] = (0,)
+    keeps_samples: bool = True
+
+
+CASES = (
+    Case("same seed, samples"),
+    Case("same seed, no samples", keeps_samples=False),
+    Case("3 other seeds", (0, 1, 2), (3, 4, 5)),
+)
+
+
+def simulated(case: Case, loss: float, rng: np.random.Generator) -> tuple[Measured, Measured]:
+    """The run before and the run after, of which the first row is worse by `loss` on all sets.
+
+    Trainings that are not those before differ from the row's own outcomes both ways, by `CHURN`.
+    """
+    shared = {(row, at): rng.random(N) < p for row in range(ROWS) for at, p in LEVELS.items()}
+    sides = []
+    for is_new, seeds in enumerate((case.before, case.after)):
+        records, samples = [], []
+        for row in range(ROWS):
+            for seed in seeds:
+                is_other = bool(is_new) or case.before != case.after
+                moved = rng.normal(0, SPREAD) if case.before != case.after else 0.0
+                lost = moved + (loss if is_new and row == 0 else 0.0)
+                churn = max(CHURN, abs(lost)) * is_other
+                for order, (shift, level) in enumerate(LEVELS.items()):
+                    right, draw = shared[row, shift], rng.random(N)
+                    breaks = draw < (churn + lost) / 2 / level
+                    mends = draw < (churn - lost) / 2 / (1 - level)
+                    now = np.where(right, ~breaks, mends)
+                    made = Record(
+                        suite="mini",
+                        model="tiny/embedded",
+                        method=f"row {row}",
+                        base=None,
+                        title="",
+                        seed=seed,
+                        shift=shift,
+                        order=order,
+                        shifts_in_suite=len(LEVELS) - 1,
+                        metric="top1",
+                        value=float(now.mean()),
+                        n=N,
+                    )
+                    on = EvaluationSet(shift, "", np.zeros((N, 1), np.int64), {}, {})
+                    none = np.zeros(N)
+                    records.append(made)
+                    samples.append(SampleOutputs(made, on, now, none, on.labels[:, 0]))
+        sides.append(Measured(records, samples if case.keeps_samples else ()))
+    return sides[0], sides[1]
+
+
+def found(case: Case, loss: float, repetitions: int = REPETITIONS) -> tuple[float, ...]:
+    """The shares of repetitions in which ID, the OOD mean, and anything at all is a regression."""
+    rng = np.random.default_rng([int(1000 * loss), CASES.index(case)])
+    counts = dict.fromkeys(PLACES, 0)
+    for _ in range(repetitions):
+        changes = compare(*simulated(case, loss, rng))
+        lost = {change.place for change in changes if change.state == "regression"}
+        for place in PLACES:
+            counts[place] += place in lost or (place == "any cell" and bool(lost))
+    return tuple(count / repetitions for count in counts.values())
+
+
+def line(loss: float, repetitions: int = REPETITIONS) -> str:
+    """A row of the table in docs/ci.md."""
+    shares = (found(case, loss, repetitions) for case in CASES)
+    cells = (" / ".join(f"{100 * share:.0f}" for share in of_case) for of_case in shares)
+    return f"| {100 * loss:g} | {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    print(f"| loss, points | {' | '.join(case.name for case in CASES)} |")
+    print(f"|---|{'---|' * len(CASES)}")
+    for one in LOSSES:
+        print(line(one), flush=True)

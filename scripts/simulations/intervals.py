@@ -1,0 +1,373 @@
+"""The tables of docs/statistics.md of what was simulated.
+
+    python scripts/simulations/intervals.py
+
+Samples have a difficulty that all rows share, a part of it that is a row's own, and noise that is
+new in every training; a row is right where their sum is below its threshold. Trainings move the
+threshold, on all sets alike in part. So rows agree on most samples, as trained models do, and every
+true mean is known exactly.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+from scipy.stats import norm
+
+from bench.api.manifest import single_label
+from bench.api.metrics import ece
+from bench.core.records import Record
+from bench.leaderboard.samples import EvaluationSet, SampleOutputs
+from bench.leaderboard.stats import resampling as judged
+from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
+from bench.leaderboard.stats.estimates import Moments, Resampled, estimate
+from bench.leaderboard.stats.ranking import FALSE_WINS, gram, pairwise, wins
+
+SHARED, OWN, NOISE = 0.8, 0.33, 0.5
+"""Standard deviations of the three parts of a sample's difficulty; together about 1."""
+TOTAL = float(np.sqrt(SHARED**2 + OWN**2 + NOISE**2))
+TYPES = 16
+"""Kinds of samples, each with a fixed probability of being right for either row."""
+IN_COMMON = 0.5
+"""Share of a training's variance that is the same on all sets."""
+AT_ONCE = 500
+"""Repetitions held in memory."""
+ACCURACIES = (0.75, 0.72)
+"""Of two rows whose difference is estimated."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A cell of the grid; `spread` is the standard deviation over trainings, in points.
+
+    `free` makes the second row one without seeds; `over_all` holds the interval of one seed against
+    the mean over all trainings, where it promises nothing.
+    """
+
+    seeds: int
+    n: int
+    spread: float
+    sets: int
+    free: bool = False
+    over_all: bool = False
+
+
+GRID = tuple(
+    Setting(seeds, n, spread, sets, free)
+    for seeds, n, spread, free, sets in product(
+        (1, 3, 5), (500, 5000), (0.0, 0.3, 1.0), (False, True), (1, 4)
+    )
+)
+
+
+def coverage(setting: Setting, repeats: int, seed: int, level: float = 0.95) -> float:
+    """How often the interval of a difference of two rows holds the true one.
+
+    That is the mean over all trainings, for one seed that of the trainings at hand.
+    """
+    rng, held = np.random.default_rng(seed), 0
+    for start in range(0, repeats, AT_ONCE):
+        shape = (min(AT_ONCE, repeats - start), 2, setting.seeds)
+        found, truths = [], []
+        for moved in _moves(rng, setting, shape):
+            right, truth = _probabilities(rng, moved, setting)
+            found.append(_drawn(rng, right, setting))
+            truths.append(truth)
+        low, high = estimate(found).interval(level)
+        truth = np.mean(truths, axis=0)
+        held += int(((low <= truth) & (truth <= high)).sum())
+    return held / repeats
+
+
+def _moves(
+    rng: np.random.Generator, setting: Setting, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """[sets, *shape]: by how much trainings move thresholds."""
+    slope = norm.pdf(norm.ppf(ACCURACIES[0])) / TOTAL
+    common, own = rng.normal(size=shape), rng.normal(size=(setting.sets, *shape))
+    mixed = np.sqrt(IN_COMMON) * common + np.sqrt(1 - IN_COMMON) * own
+    if setting.free:
+        mixed[:, :, 1] = 0
+    return mixed * (setting.spread / 100 / slope)
+
+
+def _probabilities(
+    rng: np.random.Generator, moved: NDArray[np.float64], setting: Setting
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of being right, by training and type of sample [R, 2, S, K], and the true difference [R]."""
+    shared, own = rng.normal(size=TYPES) * SHARED, rng.normal(size=(2, TYPES)) * OWN
+    place = norm.ppf(ACCURACIES)[:, None] * TOTAL - shared - own  # [2, K]
+    right = ndtr((place[None, :, None] + moved[..., None]) / NOISE)
+    if setting.seeds == 1 and not setting.over_all:
+        rows = right.mean(axis=(-2, -1))
+        return right, rows[:, 0] - rows[:, 1]
+    slope = norm.pdf(norm.ppf(ACCURACIES[0])) / TOTAL
+    scale = setting.spread / 100 / slope * np.array([1.0, 0.0 if setting.free else 1.0])
+    rows = ndtr(place / np.sqrt(NOISE**2 + scale[:, None] ** 2)).mean(axis=-1)
+    return right, np.full(len(moved), rows[0] - rows[1])
+
+
+def _drawn(rng: np.random.Generator, right: NDArray[np.float64], setting: Setting) -> Moments:
+    """The moments of differences on one set of n samples, drawn by how often each d [S] occurs."""
+    one, other = right[:, 0], right[:, 1]  # [R, S, K]
+    if setting.free:  # the other row is right or wrong once, for all seeds
+        none = np.zeros_like(one)
+        cases = (
+            (other[:, 0], np.stack([1 - one, one, none])),
+            (1 - other[:, 0], np.stack([none, 1 - one, one])),
+        )
+    else:
+        lost, won = (1 - one) * other, one * (1 - other)
+        cases = ((np.ones_like(one[:, 0]), np.stack([lost, 1 - lost - won, won])),)
+    chance = np.zeros((len(right), 3**setting.seeds))
+    for start, by_sign in cases:  # by_sign [3, R, S, K]: of d = -1, 0, 1
+        tree = start[:, None]  # [R, 3^s, K]
+        for s in range(setting.seeds):
+            tree = np.concatenate([tree * sign[:, s][:, None] for sign in by_sign], axis=1)
+        chance += tree.mean(axis=-1)
+    kinds = np.array(list(product((-1, 0, 1), repeat=setting.seeds)))[:, ::-1]  # [3^S, S]
+    counts = rng.multinomial(setting.n, chance / chance.sum(axis=1, keepdims=True)) * 1.0
+    pairs = (kinds[:, :, None] * kinds[:, None]).reshape(len(kinds), -1) * 1.0
+    products = (counts @ pairs).reshape(-1, setting.seeds, setting.seeds)
+    return Moments(setting.n, counts @ (kinds * 1.0), products, 1 / setting.sets)
+
+
+def rankings(
+    setting: Setting, advantages: tuple[float, ...], repeats: int, seed: int
+) -> NDArray[np.bool_]:
+    """`better` [R, m, m] of rows whose true accuracies are 70% and `advantages` points more."""
+    rng, m = np.random.default_rng(seed), len(advantages)
+    betters = []
+    at_once = max(1, 4_000_000 // (m * setting.seeds * setting.n))
+    for start in range(0, repeats, at_once):
+        moves = _moves(rng, setting, (min(at_once, repeats - start), m, setting.seeds))
+        bits = (_bits(rng, moved, advantages, setting) for moved in moves)
+        found = pairwise([gram(right, 1 / setting.sets) for right in bits], m)
+        betters.append(wins(found, m, FALSE_WINS))
+    return np.concatenate(betters)
+
+
+def _bits(
+    rng: np.random.Generator,
+    moved: NDArray[np.float64],
+    advantages: tuple[float, ...],
+    setting: Setting,
+) -> NDArray[np.float32]:
+    """[R, m, S, n]: who is right. Thresholds are such that the means over trainings are exact."""
+    count, m, seeds = moved.shape
+    slope = norm.pdf(norm.ppf(ACCURACIES[0])) / TOTAL
+    width = np.sqrt(TOTAL**2 + (setting.spread / 100 / slope) ** 2)
+    place = norm.ppf(0.7 + np.array(advantages) / 100) * width
+    shape = (count, m, seeds, setting.n)
+    hard = rng.standard_normal(shape, dtype=np.float32) * np.float32(NOISE)
+    hard += rng.standard_normal((count, m, 1, setting.n), dtype=np.float32) * np.float32(OWN)
+    hard += rng.standard_normal((count, 1, 1, setting.n), dtype=np.float32) * np.float32(SHARED)
+    return (hard < (place[:, None] + moved)[..., None]).astype(np.float32)
+
+
+def false_wins(better: NDArray[np.bool_], advantages: tuple[float, ...]) -> float:
+    """How often any row is said to be better than one that is as good or better."""
+    gained = np.array(advantages)
+    is_false = gained[:, None] <= gained[None, :]
+    return float((better & is_false).any(axis=(1, 2)).mean())
+
+
+def found_wins(better: NDArray[np.bool_], advantages: tuple[float, ...], points: float) -> float:
+    """The share of pairs that are `points` apart of which that is said."""
+    gained = np.array(advantages)
+    is_pair = np.isclose(gained[:, None] - gained[None, :], points)
+    return float(better[:, is_pair].mean())
+
+
+@dataclass(frozen=True)
+class EceSetting:
+    """A model whose true logits are `sharpness` as large as those it believes in (1: calibrated).
+
+    `sets` are independent and of `n` samples; half of what is right is common to all `seeds`.
+    """
+
+    n: int
+    sharpness: float
+    sets: int = 1
+    seeds: int = 1
+
+
+def ece_coverage(
+    setting: EceSetting, repeats: int, seed: int, draws: int = 0
+) -> tuple[float, float]:
+    """How often the ECE's interval holds the true one, and how often the basic bootstrap's does.
+
+    Without `draws`, or of several sets or seeds, there is no bootstrap.
+    """
+    rng = np.random.default_rng(seed)
+    held = np.zeros(2)
+    truth = _ece_of(*_predictions(rng, EceSetting(len(IDS), setting.sharpness))[0])
+    for _ in range(repeats):
+        found = [_predictions(rng, setting) for _ in range(setting.sets)]
+        row = [
+            Confidences(
+                str(number),
+                np.array([np.exp(log_probs[:, 0]) for log_probs, _ in of_set]),
+                np.array([labels == 0 for _, labels in of_set]),
+            )
+            for number, of_set in enumerate(found)
+        ]
+        low, high = ece_interval(row, bins=15)
+        held[0] += low <= truth <= high
+        if draws:
+            ((log_probs, labels),) = found[0]
+            rows = rng.integers(setting.n, size=(draws, setting.n))
+            resampled = [_ece_of(log_probs[drawn], labels[drawn]) for drawn in rows]
+            high, low = 2 * _ece_of(log_probs, labels) - np.quantile(resampled, [0.025, 0.975])
+            held[1] += max(low, 0) <= truth <= high
+    return float(held[0] / repeats), float(held[1] / repeats)
+
+
+def judged_coverage(judge: str, n: int, repeats: int, seed: int) -> float:
+    """How often the interval of macro-F1, or of the worst of 5 regions, holds the true value.
+
+    For macro-F1 there are 20 classes, the rarest a fiftieth as frequent as the most frequent; the
+    regions have 40 to 8% of the samples and accuracies 6 points apart.
+    """
+    rng = np.random.default_rng(seed)
+    make = {"macro-f1": _classified, "worst-region": _in_regions}[judge]
+    whole = make(rng, 1_000_000, judge)
+    found = judged.drawn(whole, np.ones((len(whole.right), 1), dtype=np.float32))
+    assert found is not None
+    held = 0
+    for again in range(repeats):
+        one = make(rng, n, judge, ids=str(again))
+        drawn = judged.drawn(one, judged.resamples(one.on))
+        assert drawn is not None
+        low, high = Resampled("set", n, drawn[None, 0], drawn[None, 1:]).basic()
+        held += bool(low <= found[0] <= high)
+    return held / repeats
+
+
+def _classified(rng: np.random.Generator, n: int, judge: str, ids: str = "") -> SampleOutputs:
+    """Labels and predictions: right in 60 to 95% of a class, otherwise any class, by frequency."""
+    frequency = np.geomspace(50, 1, 20)
+    labels = rng.choice(20, size=n, p=frequency / frequency.sum())
+    wrong = rng.choice(20, size=n, p=frequency / frequency.sum())
+    predicted = np.where(rng.random(n) < np.linspace(0.95, 0.6, 20)[labels], labels, wrong)
+    return _outputs(judge, ids, labels, predicted, {})
+
+
+def _in_regions(rng: np.random.Generator, n: int, judge: str, ids: str = "") -> SampleOutputs:
+    region = rng.choice(5, size=n, p=[0.4, 0.25, 0.17, 0.1, 0.08])
+    predicted = (rng.random(n) < np.array([0.8, 0.74, 0.68, 0.62, 0.56])[region]).astype(np.int64)
+    return _outputs(judge, ids, np.ones(n, dtype=np.int64), predicted, {"region": region})
+
+
+def _outputs(
+    judge: str,
+    ids: str,
+    labels: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    groups: dict[str, NDArray[np.int64]],
+) -> SampleOutputs:
+    on = EvaluationSet(ids, "", labels[:, None], groups, {})
+    right = labels == predicted
+    record = Record.model_construct(judged_by=judge)
+    return SampleOutputs(record, on, right, np.ones(len(labels)), predicted)
+
+
+def _predictions(
+    rng: np.random.Generator, setting: EceSetting
+) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """By seed: log-probabilities [n, 2] and labels on one set."""
+    n, own, common, luck = setting.n, 0.3, rng.normal(size=setting.n), rng.random(setting.n)
+    made = []
+    for _ in range(setting.seeds):
+        normal = np.sqrt(1 - own**2) * common + own * rng.normal(size=n)
+        logit = np.abs(1.5 + normal)
+        confidence = 1 / (1 + np.exp(-logit))
+        chance = np.where(rng.random(n) < 0.5, luck, rng.random(n))
+        labels = (chance > 1 / (1 + np.exp(-setting.sharpness * logit))).astype(np.int64)
+        made.append((np.log(np.stack([confidence, 1 - confidence], axis=1)), labels))
+    return made
+
+
+def _ece_of(log_probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    return ece(log_probs, single_label(IDS[: len(labels)], labels), bins=15)
+
+
+IDS = tuple(map(str, range(1_000_000)))
+NULL = (0.0,) * 8
+HALVES = (0.0,) * 4 + (3.0,) * 4
+JUDGED = 400
+SHARP = (0.5, 0.75, 0.9, 1.0)
+ECE_GRID = ((500, 1, 1), (2000, 1, 1), (10_000, 1, 1), (1500, 5, 1), (1500, 5, 3), (5000, 5, 3))
+STAIRS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+RANKED = (
+    Setting(1, 1000, 0.0, 4),
+    Setting(3, 1000, 0.0, 4),
+    Setting(3, 1000, 0.3, 4),
+    Setting(3, 1000, 1.0, 4),
+    Setting(5, 1000, 0.3, 4),
+    Setting(5, 1000, 1.0, 4),
+)
+
+
+def _tables(repeats: int, ranked: int) -> Iterator[str]:
+    yield f"Coverage of 95% intervals of a difference, in percent, {repeats} repetitions each."
+    yield ""
+    yield "| seeds | samples | seed sd | 1 set | 4 sets | 1 set, seed-free | 4 sets, seed-free |"
+    yield "|--:|--:|--:|--:|--:|--:|--:|"
+    two = tuple(replace(s, seeds=2) for s in GRID if s.seeds == 3 and s.n == 5000)
+    for row in zip(*[iter((*GRID, *two))] * 4, strict=True):
+        shown = " | ".join(f"{100 * coverage(setting, repeats, seed=7):.1f}" for setting in row)
+        yield f"| {row[0].seeds} | {row[0].n} | {row[0].spread} | {shown} |"
+    yield ""
+    yield "One seed's interval as one of all trainings, in percent, 5000 samples, 1 set:"
+    yield ""
+    yield "| seed sd | coverage |"
+    yield "|--:|--:|"
+    for spread in (0.3, 1.0):
+        held = coverage(Setting(1, 5000, spread, 1, over_all=True), repeats, seed=7)
+        yield f"| {spread} | {100 * held:.1f} |"
+    yield ""
+    yield f"Ranking: any false win, and wins found by distance, in percent, {ranked} repetitions."
+    yield ""
+    apart = (0.5, 1.0, 2.0, 4.0, 8.0)
+    named = " | ".join(f"{points:g} points" for points in apart)
+    yield f"| seeds | seed sd | 8 equal rows | 4 and 4 | {named} |"
+    yield "|--:|--:|--:|--:|" + "--:|" * len(apart)
+    for setting in RANKED:
+        null = rankings(setting, NULL, ranked, seed=8)
+        halves = rankings(setting, HALVES, ranked, seed=9)
+        stairs = rankings(setting, STAIRS, ranked, seed=10)
+        cells = [false_wins(null, NULL), false_wins(halves, HALVES)]
+        cells += [found_wins(stairs, STAIRS, points) for points in apart]
+        shown = " | ".join(f"{100 * cell:.1f}" for cell in cells)
+        yield f"| {setting.seeds} | {setting.spread} | {shown} |"
+    yield ""
+    yield f"ECE of 15 bins, coverage in percent, {JUDGED} repetitions: interval (basic bootstrap)."
+    yield ""
+    yield "| samples | sets | seeds | true ECE 11.5% | 5.0% | 1.8% | 0, calibrated |"
+    yield "|--:|--:|--:|--:|--:|--:|--:|"
+    for n, sets, seeds in ECE_GRID:
+        draws = 300 if (sets, seeds) == (1, 1) and n < 10_000 else 0
+        settings = [EceSetting(n, sharpness, sets, seeds) for sharpness in SHARP]
+        cells = [ece_coverage(setting, JUDGED, 11, draws) for setting in settings]
+        shown = (f"{100 * a:.1f}" + (f" ({100 * b:.1f})" if draws else "") for a, b in cells)
+        yield f"| {n} | {sets} | {seeds} | {' | '.join(shown)} |"
+    yield ""
+    yield f"Bootstrap of other metrics, coverage in percent, {JUDGED} repetitions."
+    yield ""
+    yield "| samples | macro-F1 of 20 classes | worst of 5 regions |"
+    yield "|--:|--:|--:|"
+    for n in (500, 2000, 10000):
+        cells = [judged_coverage(name, n, JUDGED, 12) for name in ("macro-f1", "worst-region")]
+        yield f"| {n} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |"
+
+
+if __name__ == "__main__":
+    for line in _tables(*map(int, sys.argv[1:3] or (4000, 1000))):
+        print(line, flush=True)

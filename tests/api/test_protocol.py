@@ -1,0 +1,285 @@
+"""Protocols: each field changes exactly the work it names, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.api.dataset import Loaded, Shift, Split, Suite
+from bench.api.manifest import single_label
+from bench.api.protocol import CLEAN, OFFICIAL, PROTOCOLS, Protocol, protocol
+from bench.api.recipes import TextHead, Tuned
+from bench.api.registry import find_dataset
+from bench.core.errors import InputError
+from bench.posthoc.selection import RULES
+from bench.runs.plan import (
+    CellItem,
+    FeaturesItem,
+    FitItem,
+    Item,
+    Plan,
+    ScaleItem,
+    WeightsItem,
+    plan,
+)
+from bench.runs.study.config import RunConfig
+from bench.runs.study.resolve import studies
+
+METHODS = (
+    "vrf", "ose", "ose-calibrated", "ose-logits", "wise-ft", "lp-ft", "flyp", "carot",
+    "carot-slides", "linear-lbfgs", "fisher",
+)  # fmt: skip
+
+
+def bordered(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give micro's objectnet a border, as ObjectNet has."""
+    made = cls.suite
+
+    def suite(self: Any, data: Any, cache: Any) -> Suite:
+        whole: Suite = made(self, data, cache)
+        shifts = tuple(replace(s, border=s.name == "objectnet") for s in whole.shifts)
+        return replace(whole, shifts=shifts)
+
+    monkeypatch.setattr(cls, "suite", suite)
+
+
+@pytest.fixture
+def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    bordered(find_dataset("micro"), monkeypatch)
+
+    def make(**changes: Any) -> Plan:
+        given = {"suite": "micro", "methods": METHODS, "shifts": "v2,objectnet", "curves": False}
+        config = RunConfig.model_validate(
+            given | {"set": {"protocol": changes}, "cache_dir": tmp_path}
+        )
+        # Every fit is known: its middle candidate.
+        return plan(studies(config)[0], lambda key: None)
+
+    return make
+
+
+def what(item: Item) -> str:
+    """What an item is, in a word or two."""
+    match item:
+        case WeightsItem(recipe=Tuned() as recipe):
+            return f"train {recipe.trainer.title}"
+        case WeightsItem(recipe=TextHead()):
+            return "head"
+        case WeightsItem():
+            return "fisher"
+        case FeaturesItem():
+            return f"features {item.split.name.partition('/')[2]}"
+        case FitItem():
+            return f"fit {item.row.label}"
+        case ScaleItem():
+            return f"scale {item.row.label}"
+        case CellItem():
+            return f"cell {item.row.label} {item.metric.name}"
+        case _:
+            raise AssertionError(item)
+
+
+def changed(planned: Any, **changes: Any) -> set[str]:
+    """What kinds of items a change of the protocol makes anew."""
+    before, after = planned().items, planned(**changes).items
+    return {what(item) for key, item in after.items() if key not in before}
+
+
+def kinds(found: set[str]) -> set[str]:
+    return {name.split()[0] for name in found}
+
+
+def rows(found: set[str], kind: str) -> set[str]:
+    return {name.split()[1] for name in found if name.startswith(f"{kind} ")}
+
+
+ALPHA = {"ose", "ose-calibrated", "ose-logits", "wise-ft", "fisher"}
+VRF = {
+    "vrf_k": "paper", "vrf_p": 0.01, "vrf_squared": True, "vrf_a": [0.5], "vrf_b": [0.1],
+}  # fmt: skip
+
+
+def test_ece_bins_and_batches_measure_ece_again_and_nothing_else(planned: Any) -> None:
+    for change in ({"ece_bins": 10}, {"ece_batch": 512}):
+        found = changed(planned, **change)
+        assert kinds(found) == {"cell"}
+        assert {name.split()[2] for name in found} == {"ece"}
+
+
+@pytest.mark.parametrize("field", VRF)
+def test_vrfs_fields_fit_vrf_again(planned: Any, field: str) -> None:
+    found = changed(planned, **{field: VRF[field]})
+    assert kinds(found) == {"fit", "scale", "cell"}
+    assert rows(found, "fit") == rows(found, "cell") == {"vrf"}
+
+
+def test_vrfs_calibration_is_also_that_of_calibrated_ose(planned: Any) -> None:
+    found = changed(planned, vrf_calibrate="confidence")
+    assert kinds(found) == {"fit", "scale", "cell"}
+    assert rows(found, "fit") == {"vrf", "ose-calibrated"}
+
+
+def test_alphas_fit_the_ensembles_again(planned: Any) -> None:
+    found = changed(planned, alphas=[0.0, 0.5, 1.0])
+    assert kinds(found) == {"fit", "scale", "cell"}
+    assert rows(found, "fit") == ALPHA
+
+
+def test_the_rule_chooses_again_and_trains_nothing(planned: Any) -> None:
+    found = changed(planned, rule="max-val")
+    assert kinds(found) == {"fit", "scale", "cell"}
+    assert rows(found, "fit") == ALPHA | {"vrf"}
+
+
+def test_scaling_measures_the_scaled_block_again(planned: Any) -> None:
+    found = changed(planned, scaling="confidence")
+    assert kinds(found) == {"scale", "cell"}
+    assert changed(planned, scaling="none") == set()
+
+
+def test_selecting_on_the_test_set_forwards_more_and_trains_what_chooses(planned: Any) -> None:
+    found = changed(planned, selects="test")
+    assert rows(found, "train") == {"logistic"}  # it chooses C
+    assert {n for n in found if n.startswith("features")} == {"features test"}
+    assert "vrf" in rows(found, "fit")
+
+
+def test_the_holdout_matters_where_no_selection_split_is_given(
+    planned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert changed(planned, holdout=0.2) == set()
+    dataset = find_dataset("micro")
+    made = dataset.suite
+
+    def suite(self: Any, data: Any, cache: Any) -> Suite:
+        whole = made(self, data, cache)
+        return replace(whole, task=replace(whole.task, selection=whole.task.train))
+
+    monkeypatch.setattr(dataset, "suite", suite)
+    found = changed(planned, holdout=0.2)
+    assert {"train", "features", "fit", "scale", "cell"} <= kinds(found)
+
+
+def test_lp_fts_fields_train_it_again(planned: Any) -> None:
+    found = changed(planned, lp_ft_optimizer="sgd")
+    assert {n for n in found if n.startswith("train")} == {"train end to end"}
+    assert rows(found, "cell") == {"lp-ft"}
+    found = changed(planned, lp_ft_normalized=False)
+    assert {n for n in found if n.startswith("train")} == {"train end to end", "train linear head"}
+    assert rows(found, "cell") == {"lp-ft"}
+
+
+def test_captions_train_the_contrastive_methods_again(planned: Any) -> None:
+    found = changed(planned, flyp_captions="rows")
+    assert rows(found, "train") == {"both"}
+    assert rows(found, "cell") == {"flyp", "carot", "carot-slides"}
+
+
+def test_the_border_concerns_the_shifts_that_have_one(planned: Any) -> None:
+    found = changed(planned, objectnet_border=0)
+    assert {n for n in found if n.startswith("features")} == {"features objectnet"}
+    assert kinds(found) == {"features", "cell"}
+
+
+def test_every_field_is_tested_and_has_a_source() -> None:
+    source = Path(__file__).read_text()
+    for field in fields(Protocol):
+        if field.name != "name":
+            assert field.metadata["source"].strip()
+            assert field.name in source.partition("def test_every_field")[0], field.name
+
+
+def test_names_share_all_they_agree_on(tmp_path: Path) -> None:
+    """A protocol's name enters no key."""
+
+    def keys(**options: Any) -> set[str]:
+        config = {"suite": "micro", "methods": "e2e-ft", "cache_dir": tmp_path, **options}
+        study = studies(RunConfig.model_validate(config))[0]
+        return {item.key for item in plan(study, lambda key: None).items.values()}
+
+    as_clean = {f.name: getattr(CLEAN, f.name) for f in fields(Protocol) if f.name != "name"}
+    assert keys() == keys(protocol="official", set={"protocol": as_clean})
+
+
+def test_both_protocols_and_their_changes_are_named() -> None:
+    assert list(PROTOCOLS) == ["clean", "official"]
+    assert OFFICIAL.selects == "test" and CLEAN.selects == "selection"
+    assert protocol("clean", {}) == CLEAN
+    found = protocol("official", {"ece_bins": "15", "vrf_b": "[0.5]"})
+    assert found.name == "official, vrf_b 0.5, ece_bins 15"
+    assert protocol("clean", {"ece_bins": 15}) == CLEAN
+    rule = get_type_hints(Protocol)["rule"]
+    assert set(get_args(rule)) == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("clear", {}, "unknown protocol 'clear'"),
+        ("clean", {"ece_bin": 3}, "did you mean 'ece_bins'"),
+        ("clean", {"ece_bins": 0}, "protocol.ece_bins=0"),
+        ("clean", {"name": "mine"}, "unknown field of a protocol 'name'"),
+        ("clean", {"holdout": 1.0}, "protocol.holdout"),
+    ],
+)
+def test_unknown_protocols_fields_and_values(name: str, changes: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        protocol(name, changes)
+
+
+class Pictures:
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return Image.fromarray(np.full((9, 7, 3), index, dtype=np.uint8))
+
+
+def split() -> Split:
+    labels = np.arange(40) % 4
+    manifest = single_label([f"{i}" for i in range(40)], labels)
+    return Split("toy/train", "mark", 40, lambda: Loaded(Pictures(), manifest))
+
+
+def test_a_part_of_each_class_is_held_out_and_always_the_same() -> None:
+    rest, held = split().held_out(0.25)
+    assert (rest.size, held.size, held.name) == (32, 8, "toy/selection")  # 2 of 10 a class
+    ids = [set(part.load().manifest.ids) for part in (rest, held)]
+    assert not ids[0] & ids[1] and len(ids[0] | ids[1]) == 40
+    assert split().held_out(0.25)[1].fingerprint == held.fingerprint
+    assert split().held_out(0.5)[1].fingerprint != held.fingerprint
+
+
+def test_a_border_is_cut_from_every_image() -> None:
+    cut = split().cut(2)
+    assert cut.load().images[5].size == (3, 5)
+    assert cut.fingerprint != split().fingerprint
+    assert split().cut(0) == split()
+    with pytest.raises(InputError, match="no border"):
+        split().cut(4).load().images[0]
+
+
+def test_shots_take_as_many_of_each_class() -> None:
+    few = split().few(3)
+    labels = few.load().manifest.first
+    assert np.bincount(labels).tolist() == [3, 3, 3, 3]
+    assert few.fingerprint == split().few(3).fingerprint != split().few(4).fingerprint
+    more = set(split().few(4).load().manifest.ids)
+    assert set(few.load().manifest.ids) < more
+    with pytest.raises(InputError, match="class 0 has 10 samples, not 11 shots"):
+        split().few(11)
+
+
+def test_the_test_set_stands_in_for_the_selection_split() -> None:
+    suite = find_dataset("micro")().suite(None, Path("unused"))
+    under = suite.under(selects="test", share=0.1, border=2)
+    assert under.task.selection == suite.test
+    assert under.task.train == suite.task.train
+    shift = Shift("s", split(), border=True)
+    cut = replace(suite, shifts=(shift,)).under(selects="selection", share=0.1, border=2)
+    assert cut.shifts[0].split == split().cut(2)

@@ -1,0 +1,205 @@
+"""Keys recorded before the code was moved into packages: caches made then are still found.
+
+A name of a class, a module or a function may change; a key may not, unless what is computed does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from bench.api.addresses import features_key, weights_key
+from bench.api.dataset import LabelMap
+from bench.api.manifest import single_label
+from bench.api.metrics import METRICS
+from bench.api.recipes import (
+    AtEpoch,
+    Average,
+    Backbone,
+    Classifier,
+    External,
+    Fisher,
+    Imported,
+    Merged,
+    Pretrained,
+    TextHead,
+    Tuned,
+)
+from bench.api.registry import find_method, methods
+from bench.api.trainer import GradientTrainer
+from bench.core.hashing import key_of
+from bench.core.store import Store
+from bench.data.readers.arrays import Arrays, array_split
+from bench.data.readers.folders import Classes, folder_split
+from bench.leaderboard.samples import SETS, keep
+from bench.runs.execute import lookup
+from bench.runs.figure_data import FIGURES
+from bench.runs.plan import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, plan
+from bench.runs.study.config import RunConfig
+from bench.runs.study.given import Given
+from bench.runs.study.resolve import studies
+from bench.runs.study.study import Checkpoint
+
+BACKBONE = Backbone("ViT-B-32", "/somewhere/weights.pt", "0" * 64)
+CLASSIFIER = Classifier(Pretrained(BACKBONE), TextHead(BACKBONE, ("cat", "dog"), ("a {c}",)))
+IMPORTED = Imported(BACKBONE, "1" * 64, 2, True)
+TUNED = Tuned(CLASSIFIER, GradientTrainer(), "2" * 32, 0)
+RECIPES: Mapping[str, Any] = {
+    "text head": CLASSIFIER.head,
+    "imported": IMPORTED,
+    "tuned": TUNED,
+    "at epoch": Tuned(CLASSIFIER, GradientTrainer(), "2" * 32, 0, keep=AtEpoch(1)),
+    "average": Tuned(CLASSIFIER, GradientTrainer(), "2" * 32, 0, keep=Average(0.5)),
+    "fisher": Fisher(TUNED, "2" * 32, 8),
+    "external": External("theirs"),
+    "merged": Merged((TUNED, IMPORTED), (0.25, 0.75)),
+    "label map": LabelMap(((0, 1), (2,))),
+    "given": Given(IMPORTED, "ImageNet"),
+    "checkpoint": Checkpoint(find_method("e2e-ft")(), 1),
+}
+
+
+def digest(keys: Any) -> str:
+    """32 hex digits of a list of keys in its order."""
+    return hashlib.sha256("".join(keys).encode()).hexdigest()[:32]
+
+
+def of_values() -> dict[str, str]:
+    """A key of every kind of value that keys are made of."""
+    found = {name: key_of(recipe) for name, recipe in RECIPES.items()}
+    found |= {f"method {name}": key_of(cls()) for name, cls in methods().items()}
+    found |= {f"metric {name}": key_of(metric) for name, metric in METRICS.items()}
+    found |= {f"figure {figure.name}": key_of(figure) for figure in FIGURES}
+    stored = {"imported": IMPORTED, "text head": CLASSIFIER.head, "tuned": TUNED}
+    found |= {f"weights of {name}": weights_key(value) for name, value in stored.items()}
+    return found | {"features": features_key(CLASSIFIER.encoder, "3" * 32, "fp32")}
+
+
+def of_plan(cache: Path) -> dict[str, str]:
+    """Of each kind of item, all keys that the plan of every method on micro has."""
+    config = RunConfig.model_validate(
+        {"suite": "micro", "methods": "all", "shifts": "all", "controls": True, "cache_dir": cache}
+    )
+    (study,) = studies(config)
+    made = plan(study, lookup(Store(cache)))
+    kinds = (WeightsItem, FeaturesItem, FitItem, ScaleItem, CellItem)
+    return {kind.__name__: digest(sorted(i.key for i in made.of(kind))) for kind in kinds}
+
+
+def of_data(place: Path) -> dict[str, str]:
+    """Fingerprints of splits in folders and arrays, and the key under which a set is kept."""
+    for name in ("cat", "dog"):
+        (place / "images" / name).mkdir(parents=True)
+        (place / "images" / name / "1.png").write_bytes(name.encode())
+    classes = Classes(("cat", "dog"), ("cat", "dog"))
+    files = folder_split("test", place / "images", classes, place / "cache")
+    (place / "pixels.npy").write_bytes(b"pixels")
+    arrays = Arrays(np.array, np.array([0, 1]), ("cat", "dog"), (place / "pixels.npy",), "NHWC")
+    array = array_split("test", arrays, place / "cache")
+    store = Store(place / "store")
+    keep(store, "4" * 32, array.fingerprint, np.zeros((1, 2)), single_label(["a"], [0]))
+    (kept,) = (path.stem for path in (store.root / SETS).rglob("*.safetensors"))
+    return {"folders": files.fingerprint, "arrays": array.fingerprint, "set": kept}
+
+
+RECORDED: Mapping[str, Mapping[str, str]] = {
+    "values": {
+        "text head": "0c92c2c7dfcae71e68d52ebc866dffa2",
+        "imported": "94611049d0fa379ed860bb3422622058",
+        "tuned": "afe399cba1154eb8b2fb232230d7cd24",
+        "at epoch": "ee04c4a54a86f01b4e1a9d6e84ff3ba6",
+        "average": "778f26e2ac7eb3f4a45a06a5da514650",
+        "fisher": "5bfe6c8e58fd4f0349866687e493d31e",
+        "external": "ae1814fdd948597bf042d5bc7fa3a10e",
+        "merged": "7938fccc90c3fa9b7c5ab17583944cf9",
+        "label map": "a598516186031aadc358a16e242c2011",
+        "given": "4ae92405d40d9c3b0d8f365a2819b0b8",
+        "checkpoint": "8ecae147fdd96c638e3eb93c76ea6708",
+        "method carot": "98e390cdcf51b3ea2cc16e1e2e544035",
+        "method carot-slides": "24f435e64f28db9c0c966b5be411e684",
+        "method e2e-ft": "b9e0b4a9975c2c248db97526530dbee3",
+        "method ema": "e13c32a4acab53ecd36fe463a133acf7",
+        "method fisher": "2977a40e8d9dc4d47056cf5f063b73b3",
+        "method flyp": "6439ef111dba81c8136a05db41d6f9c1",
+        "method greedy-soup": "4f50935f9300975b64c5bc2e78f0ee3d",
+        "method l2-sp": "e4fa6b6be645d2dbfc6acbd986c1fa88",
+        "method linear": "a85734ad72c006e732e71755a3c8a6e5",
+        "method linear-lbfgs": "d829318d4b7b81dcc34250f6a61fbde9",
+        "method lp-ft": "057cbc5d6375b968bb3608d49da87953",
+        "method lp-ft-raw": "3b5f592dc9124428ec0ceb8c58ec92d3",
+        "method lp-ft-sgd": "85f066def4fdc6a1d21b2cd803d60415",
+        "method ose": "eef3b50feb70e09d6ce8b378b1c80188",
+        "method ose-calibrated": "98d6b829b4c9fe29159f595b559ec113",
+        "method ose-logits": "7c8a2e62af2aebda7d320fc31db614fc",
+        "method soup": "6cdf339587a8b748a6dd23b766bdf577",
+        "method vrf": "4131b73dccbb70de8dcc43353349f5f9",
+        "method vrf-all-correct": "6fd915dea1b102ff7d354e73353c2597",
+        "method vrf-constant": "b0255334c702ce276f8f6700c03ddb29",
+        "method vrf-shuffled": "e01cfc72314231ed7461e161852f9b29",
+        "method wise-ft": "a99c4a8241edad2a4218f9ee296a5b20",
+        "method zero-shot": "49de3861ba6a27201f52d4fedd4ee4c9",
+        "metric top1": "c913419cbe46805251d742fe824cec1b",
+        "metric ece": "5bc59d730d4c807988644996a9e1c82d",
+        "metric nll": "f09eb860625ac27d10e13f8ae3134a01",
+        "metric brier": "52ac258dc2789a0c37b8aea32dc81bec",
+        "figure accuracy-by-distance": "ad44157f323c0da79eda2f628008aae8",
+        "figure weight": "2d609a6de94e62367380f230e5d60f5c",
+        "weights of imported": "1125a6f0b75ae11c1686d08879bb7523",
+        "weights of text head": "9dcc837d64ca24b2f8c1936e4ab18ad7",
+        "weights of tuned": "61a17a238126915a451882ae145354f3",
+        "features": "78e33ca2bbc014ae9cb49a5d4a635087",
+    },
+    "plan": {
+        "WeightsItem": "eb224d328192129978c3ae69689b35ae",
+        "FeaturesItem": "17a9bce37f9aa151105d60dac10d2ff7",
+        "FitItem": "a303df151d94194318e42b84d6fb6872",
+        "ScaleItem": "4d50e5d1a714e4c5c50cc409a61ac533",
+        "CellItem": "9b93d3bf219e9f408750ff1042811ea4",
+    },
+    "data": {
+        "folders": "950be84f230b3f92a64270d2da366d61",
+        "arrays": "e94ccaddcb652e17a8be9c09096cec70",
+        "set": "838b06046605788091ea5143904acc4f",
+    },
+}
+
+
+@pytest.mark.parametrize(("of", "name"), [(of_plan, "plan"), (of_data, "data")])
+def test_what_earlier_caches_hold_is_found(of: Any, name: str, tmp_path: Path) -> None:
+    assert of(tmp_path) == RECORDED[name]
+
+
+def test_values_have_the_keys_they_had() -> None:
+    assert of_values() == RECORDED["values"]
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """A value of a plugin without a `kind`: named by its module and class."""
+
+
+@dataclass(frozen=True)
+class Named(Unnamed):
+    """A value of a plugin that may be renamed."""
+
+    kind: ClassVar[str] = "old name"
+
+
+def test_a_kind_stays_when_its_class_is_renamed() -> None:
+    renamed = type("Renamed", (Named,), {"kind": "old name"})
+    renamed = dataclass(frozen=True)(renamed)
+    assert key_of(renamed()) == key_of(Named()) != key_of(Unnamed())
+
+
+def test_a_kind_is_not_inherited() -> None:
+    heir = dataclass(frozen=True)(type("Heir", (Backbone,), {"__module__": "plugin"}))
+    assert key_of(heir("m", "p", "d")) != key_of(Backbone("m", "p", "d"))
+    own = dataclass(frozen=True)(type("Own", (Backbone,), {"__module__": "bench.somewhere"}))
+    with pytest.raises(TypeError, match=r"Own is part of keys: give it `kind"):
+        key_of(own("m", "p", "d"))

@@ -1,0 +1,158 @@
+"""The store: what is written is read back, what is damaged is as good as absent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.core.errors import InputError
+from bench.core.paths import check_writable, write_atomic
+from bench.core.store import BLOCK, Store, block_count
+
+ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
+FEATURES = np.random.default_rng(0).normal(size=(BLOCK + 3, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def write_all(store: Store) -> None:
+    store.write_arrays("fits", "f", ARRAYS, {"choice": {"alpha": 0.5}})
+    for block in range(block_count(len(FEATURES))):
+        rows = FEATURES[block * BLOCK : (block + 1) * BLOCK]
+        store.write_block("k", block, rows, "cpu")
+    store.write_cell("c", {"value": 0.25, "n": 3})
+
+
+READERS: dict[str, Callable[[Store], object]] = {
+    "fits": lambda s: s.read_arrays("fits", "f"),
+    "note": lambda s: s.read_note("fits", "f"),
+    "features": lambda s: s.read_features("k", len(FEATURES)),
+    "cells": lambda s: s.read_cell("c"),
+}
+
+
+def test_round_trip(store: Store) -> None:
+    write_all(store)
+    arrays = store.read_arrays("fits", "f")
+    assert arrays is not None
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(arrays[name], array, strict=True)
+    assert store.read_note("fits", "f") == {"choice": {"alpha": 0.5}}
+    features = store.read_features("k", len(FEATURES))
+    np.testing.assert_array_equal(features, FEATURES, strict=True)  # type: ignore[arg-type]
+    assert store.read_cell("c") == {"value": 0.25, "n": 3}
+    assert store.device("k") == "cpu"
+    assert store.device("f") is None
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_absent(reader: Callable[[Store], object], store: Store) -> None:
+    assert reader(store) is None
+
+
+def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    one, other = Store(tmp_path / "one"), Store(tmp_path / "other")
+    write_all(one)
+    write_all(other)
+    files = [p.relative_to(one.root) for p in one.root.rglob("*") if p.is_file()]
+    assert len(files) == 7
+    for file in files:
+        assert (one.root / file).read_bytes() == (other.root / file).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["fits", "features", "cells"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "checksum", "no checksum"])
+def test_damage_is_noticed_and_removed(kind: str, damage: str, store: Store) -> None:
+    write_all(store)
+    reader = READERS[kind]
+    path = next(p for p in sorted((store.root / kind).rglob("*.*")) if p.suffix != ".sha256")
+    checksum = path.with_name(path.name + ".sha256")
+    data = bytearray(path.read_bytes())
+    match damage:
+        case "flip":
+            data[len(data) // 2] ^= 1
+            path.write_bytes(data)
+        case "cut":
+            path.write_bytes(data[:-1])
+        case "empty":
+            path.write_bytes(b"")
+        case _ if kind == "cells":  # theirs stands in the first line
+            path.write_bytes(data[1:])
+        case "checksum":
+            checksum.write_text("0" * 64)
+        case _:
+            checksum.unlink()
+    assert reader(store) is None
+    assert not path.exists()
+    write_all(store)
+    assert reader(store) is not None
+
+
+def test_missing_blocks(store: Store) -> None:
+    size = 3 * BLOCK + 1
+    assert store.blocks("k", size) == [0, 1, 2, 3]
+    store.write_block("k", 2, FEATURES[:BLOCK], "cpu")
+    assert store.blocks("k", size) == [0, 1, 3]
+    assert store.read_features("k", size) is None
+
+
+def test_discarded(store: Store) -> None:
+    store.write_arrays("progress", "p", ARRAYS)
+    store.discard("progress", "p")
+    store.discard("progress", "p")
+    assert not [p for p in store.root.rglob("*") if p.is_file()]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+    with pytest.raises(TypeError):
+        write_atomic(path, "no bytes")  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_keeps_others_out(store: Store) -> None:
+    order: list[str] = []
+    inside = threading.Event()
+
+    def other() -> None:
+        inside.wait()
+        with Store(store.root).lock("weights", "k"):
+            order.append("second")
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with store.lock("weights", "k"):
+        inside.set()
+        thread.join(timeout=0.3)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_check_writable_leaves_no_trace(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    assert check_writable(folder, "output folder") == folder
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("below", ["", "sub/folder"])
+def test_a_file_in_the_way(below: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"output folder .* is a file"):
+        check_writable(tmp_path / "file" / below, "output folder")
+
+
+def test_unwritable(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cache folder /proc/bench is not writable"):
+        check_writable(Path("/proc/bench"), "cache folder")
+    with pytest.raises(InputError, match="File name too long"):
+        check_writable(tmp_path / ("x" * 300), "cache folder")

@@ -1,0 +1,191 @@
+"""Images in arrays: .npy and .npz."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from array_files import noise, pixels, refused, save
+
+from bench.api.dataset import Placed
+from bench.data.readers import fingerprints as index
+from bench.data.readers.arrays import array_split, stored
+from bench.data.readers.folders import Classes
+
+PETS = Classes(("cat", "dog"), ("tabby cat", "golden retriever"))
+IMAGES = noise(4, 6, 8, 3)
+LABELS = [1, 0, 1, 1]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("layout", ["channels-last", "channels-first"])
+def test_arrays_are_images_in_their_order(
+    tmp_path: Path, cache: Path, suffix: str, layout: str
+) -> None:
+    laid = IMAGES if layout == "channels-last" else IMAGES.transpose(0, 3, 1, 2)
+    for name, array in (("x", laid), ("y", np.array(LABELS))):
+        save(tmp_path / (name + suffix), array, **{{"x": "images", "y": "labels"}[name]: array})
+    x, y = tmp_path / f"x{suffix}", tmp_path / f"y{suffix}"
+    arrays = stored(x, y, PETS, layout=layout)
+    assert np.array_equal(pixels(arrays, cache), IMAGES)
+    manifest = array_split("pets/test", arrays, cache).load().manifest
+    assert manifest.ids == ("test-00000", "test-00001", "test-00002", "test-00003")
+    assert manifest.first.tolist() == LABELS
+
+
+@pytest.mark.parametrize("layout", ["channels-last", "channels-first"])
+def test_flat_rows_are_square_images(tmp_path: Path, cache: Path, layout: str) -> None:
+    square = noise(4, 5, 5, 3)
+    laid = square if layout == "channels-last" else square.transpose(0, 3, 1, 2)
+    x = save(tmp_path / "x.npy", np.ascontiguousarray(laid).reshape(4, -1))
+    y = save(tmp_path / "y.npy", np.array(LABELS))
+    assert np.array_equal(pixels(stored(x, y, PETS, layout=layout), cache), square)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_one_npz_holds_both(tmp_path: Path, cache: Path, compressed: bool) -> None:
+    path = tmp_path / "all.npz"
+    (np.savez_compressed if compressed else np.savez)(path, a=np.asfortranarray(IMAGES), b=LABELS)
+    arrays = stored(path, None, PETS, members=("a", "b"))
+    assert np.array_equal(pixels(arrays, cache), IMAGES)
+    assert arrays.labels.tolist() == LABELS
+
+
+@pytest.mark.parametrize(
+    "content", ["dog\ncat\ndog\n1\n", np.array(["dog", "cat", "golden retriever", "dog"])]
+)
+def test_labels_may_be_names(tmp_path: Path, content: Any) -> None:
+    x = save(tmp_path / "x.npy", IMAGES)
+    if isinstance(content, str):
+        y = tmp_path / "y.txt"
+        y.write_text(content)
+    else:
+        y = save(tmp_path / "y.npy", content)
+    assert stored(x, y, PETS).labels.tolist() == LABELS
+
+
+def test_images_open_late_and_survive_pickling(tmp_path: Path, cache: Path) -> None:
+    x, y = save(tmp_path / "x.npz", images=IMAGES), save(tmp_path / "y.npy", np.array(LABELS))
+    images = array_split("t", stored(x, y, PETS), cache).load().images
+    assert np.array_equal(np.asarray(images[2]), IMAGES[2])
+    sent = pickle.dumps(images)
+    assert len(sent) < 2000
+    assert np.array_equal(np.asarray(pickle.loads(sent)[2]), IMAGES[2])
+
+
+def test_a_part_keeps_its_ids(tmp_path: Path, cache: Path) -> None:
+    x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npy", np.array(LABELS))
+    part = stored(x, y, PETS).only(["dog"])
+    split = array_split("t", part, cache)
+    assert split.load().manifest.ids == ("test-00000", "test-00002", "test-00003")
+    assert split.load().manifest.first.tolist() == [0, 0, 0]
+    assert np.array_equal(pixels(part, cache), IMAGES[[0, 2, 3]])
+    assert part.only(["dog"]) is not part
+    refused(lambda: stored(x, y, PETS).only(["dig"]), "dig", "did you mean 'dog'")
+
+
+def test_a_fingerprint_is_of_content_not_of_place(tmp_path: Path, cache: Path) -> None:
+    def mark(x: Path, y: Path, **options: Any) -> str:
+        return array_split("t", stored(x, y, PETS, **options), cache).fingerprint
+
+    square = noise(4, 3, 3, 3)
+    x, y = save(tmp_path / "x.npy", square), save(tmp_path / "y.npy", np.array(LABELS))
+    marks = [mark(x, y), mark(x, y, layout="channels-first")]
+    (tmp_path / "moved").mkdir()
+    moved = [path.rename(tmp_path / "moved" / f"other-{path.name}") for path in (x, y)]
+    assert mark(*moved) == marks[0]
+    marks.append(mark(moved[0], save(tmp_path / "y.npy", np.array([0, 0, 1, 1]))))
+    square[3, 2, 2, 2] ^= 1
+    marks.append(mark(save(tmp_path / "x.npy", square), moved[1]))
+    assert len(set(marks)) == len(marks)
+
+
+def test_bytes_are_hashed_once(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npy", np.array(LABELS))
+    first = array_split("t", stored(x, y, PETS), cache)
+    monkeypatch.setattr(index, "_file_sha256", None)
+    assert array_split("t", stored(x, y, PETS), cache).fingerprint == first.fingerprint
+
+
+def test_two_splits_that_share_an_image_have_a_common_place(tmp_path: Path, cache: Path) -> None:
+    both = {"images": IMAGES, "labels": LABELS, "more": IMAGES}
+    path = save(tmp_path / "x.npz", **both)
+    (tmp_path / "link.npz").symlink_to(path)
+
+    def places(file: Path, member: str, *names: str) -> set[tuple[str, object]]:
+        arrays = stored(file, None, PETS, members=(member, "labels")).only(names)
+        images = array_split("t", arrays, cache).load().images
+        assert isinstance(images, Placed)
+        return {(place, row) for place, rows in images.places().items() for row in rows}
+
+    dogs = places(path, "images", "dog")
+    assert len(dogs) == 3
+    assert dogs == places(tmp_path / "link.npz", "images", "dog")
+    assert not dogs & places(path, "images", "cat")
+    assert not dogs & places(path, "more", "dog")
+
+
+WRONG_IMAGES: list[tuple[Any, list[str]]] = [
+    (IMAGES.astype(np.float32), ["float32", "uint8"]),
+    (IMAGES.transpose(0, 3, 1, 2), ["[4, 3, 6, 8]", "[N, H, W, 3] (channels-last)"]),
+    (IMAGES[..., 0], ["[4, 6, 8]", "[N, H, W, 3]"]),
+    (noise(4, 74), ["[4, 74]", "flat rows"]),
+    (noise(4, 6, 8, 4), ["[4, 6, 8, 4]"]),
+    (np.array([{"a": 1}], dtype=object), ["pickled objects", "numpy.save"]),
+    (IMAGES[:3], ["4 labels for 3 images"]),
+    (IMAGES[:0], ["4 labels for 0 images"]),
+]
+
+
+@pytest.mark.parametrize(("array", "parts"), WRONG_IMAGES)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_wrong_images_are_refused(
+    tmp_path: Path, suffix: str, array: Any, parts: list[str]
+) -> None:
+    x = save(tmp_path / f"x{suffix}", array, images=array)
+    y = save(tmp_path / "y.npy", np.array(LABELS))
+    refused(lambda: stored(x, y, PETS), x, *parts)
+
+
+@pytest.mark.parametrize(
+    ("array", "parts"),
+    [
+        (np.array([1, 0, 2, 1]), ["label 2 of image 2", "0 to 1"]),
+        (np.array([1, 0, -1, 1]), ["label -1 of image 2"]),
+        (np.array([1.0, 0, 1, 1]), ["float64", "whole numbers"]),
+        (np.eye(4, dtype=int), ["[4, 4]", "whole numbers [N]"]),
+        (np.array(["dog", "cat", "fox", "dog"]), ["unknown class 'fox'"]),
+        (np.array([None]), ["pickled objects"]),
+    ],
+)
+def test_wrong_labels_are_refused(tmp_path: Path, array: Any, parts: list[str]) -> None:
+    x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npy", array)
+    refused(lambda: stored(x, y, PETS), y, *parts)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("damage", ["short", "empty", "text", "absent", "folder"])
+def test_damaged_files_are_refused(tmp_path: Path, suffix: str, damage: str) -> None:
+    path = save(tmp_path / f"x{suffix}", IMAGES, images=IMAGES)
+    y = save(tmp_path / "y.npy", np.array(LABELS))
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage != "absent":
+        path.write_bytes({"short": content[:-100], "empty": b"", "text": b"<html>"}[damage])
+    refused(lambda: stored(path, y, PETS), path)
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npz", lables=LABELS)
+    refused(lambda: stored(x, None, PETS), "no labels", x)
+    refused(lambda: stored(x, y, PETS), "'labels'", "did you mean 'lables'")
+    refused(lambda: stored(x, y, PETS, layout="hwc"), "layout", "channels-last")
+    (tmp_path / "y.txt").write_bytes(b"\xff")
+    refused(lambda: stored(x, tmp_path / "y.txt", PETS), "y.txt")

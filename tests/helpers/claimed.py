@@ -1,0 +1,91 @@
+"""For tests: made-up records that say what a published table claims, and samples for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.api.manifest import Manifest
+from bench.core.records import Record, to_lines
+from bench.core.store import Store
+from bench.data.cards import cards
+from bench.leaderboard.published.ledger import share, weights
+from bench.leaderboard.published.tables import MODELS, PLACES, Claim, PublishedTable
+from bench.leaderboard.samples import keep, write
+
+
+def records_of(table: PublishedTable, seeds: tuple[int, ...] = (0,), **more: Any) -> list[Record]:
+    """A record of each claimed cell, and of each set of an average whose cells are not there.
+
+    Where two rows claim something of the same row of ours, it is as the first says.
+    """
+    printed = {(c.backbone, c.row.name, c.column.name) for c in table.claims}
+    found: dict[tuple[object, ...], Record] = {}
+    for claim in table.claims:
+        for dataset in weights(claim.column.dataset):
+            name = claim.column.name.replace(claim.column.dataset, dataset, 1)
+            is_part = dataset != claim.column.dataset
+            if is_part and (claim.backbone, claim.row.name, name) in printed:
+                continue
+            if dataset in PLACES and claim.row.ours is not None:
+                for seed in (None,) if claim.row.ours == "zero-shot" else seeds:
+                    key = (claim.backbone, claim.row.ours, *claim.row.given.items(), name, seed)
+                    found.setdefault(key, record(claim, dataset, seed, **more))
+    return list(found.values())
+
+
+def record(claim: Claim, dataset: str, seed: int | None, **more: Any) -> Record:
+    """The record of a claim on one set, with the claim's own value."""
+    place, given = PLACES[dataset], dict(claim.row.given)
+    method, _, base = str(claim.row.ours).partition(":")
+    images = 1000 if place.card is None else cards()[place.card].images[place.split]
+    kind = "curve" if given else "scaled" if claim.column.scaled else "cell"
+    fields: dict[str, Any] = {
+        "suite": place.suite,
+        "model": MODELS[claim.backbone],
+        "method": method,
+        "base": base or None,
+        "title": method,
+        "seed": seed,
+        "shift": place.shift,
+        "order": [p.shift for p in PLACES.values()].index(place.shift),
+        "shifts_in_suite": 7,
+        "protocol": "official",
+        "metric": claim.column.metric,
+        "kind": kind,
+        "choice": given,
+        "value": share(claim),
+        "n": images,
+    }
+    return Record(**(fields | more))
+
+
+def in_counts(records: Sequence[Record]) -> list[Record]:
+    """The records with accuracies that so many samples can have, and a key each."""
+    return [
+        r.model_copy(
+            update={"value": round(r.value * r.n) / r.n, "provenance": {"key": f"{at:032x}"}}
+        )
+        for at, r in enumerate(records)
+    ]
+
+
+def write_backed(folder: Path, records: Sequence[Record]) -> Path:
+    """A run's folder with samples made up to give the accuracies of records `in_counts`."""
+    store, manifests = Store(folder / "cache"), dict[str, Manifest]()
+    for record in records:
+        split = f"{record.suite}/{record.shift}"
+        if split not in manifests:
+            ids = tuple(map(str, range(record.n)))
+            manifests[split] = Manifest(ids, np.zeros((record.n, 1), np.int64))
+        is_right = np.arange(record.n) < round(record.value * record.n)
+        low, high = np.log(0.25), np.log(0.75)
+        scores = np.where(is_right[:, None], [high, low], [low, high])
+        keep(store, str(record.provenance["key"]), split, scores, manifests[split])
+    folder.mkdir(exist_ok=True)
+    (folder / "records.jsonl").write_text(to_lines(records))
+    write(folder, store, records)
+    return folder

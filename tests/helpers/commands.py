@@ -1,0 +1,76 @@
+"""For tests: the command line in this process or in another, and what it leaves."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.cli import main as cli
+from bench.cli.main import exit_code
+
+SMALL = (
+    *("run", "--suite", "micro", "--limit", "40", "--shifts", "v2,objectnet"),
+    *("--set", "e2e-ft.epochs=1"),
+)
+"""A run of all methods in a few seconds."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def bench(*arguments: object) -> Result:
+    """Run a command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = exit_code([str(a) for a in arguments])
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+SAME_BENCH = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+"""The environment in which another process imports the same bench, installed or from a checkout.
+
+The commit in records would differ otherwise."""
+
+
+def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
+    """Start a command line in a process of its own."""
+    command = [sys.executable, "-m", "bench", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": SAME_BENCH}
+    return subprocess.Popen(command, **(pipes | options))  # type: ignore[call-overload]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a run's folder that must not change when it is repeated."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "timings.jsonl"]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def assert_refused(result: Result, *words: str, code: int = 2) -> None:
+    """An exit code and one line on standard error, besides progress, that holds `words`."""
+    assert result.code == code, result
+    assert result.out == ""
+    progress = ("to do: ", "load ", "open ")
+    line, *others = [x for x in result.err.splitlines() if not x.startswith(progress)]
+    assert line.startswith("bench: ") and not others, result.err
+    for word in words:
+        assert word in line
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: `command` is its command line without --out."""
+
+    cache: Path
+    out: Path
+    command: tuple[str, ...] = SMALL

@@ -1,0 +1,24 @@
+"""For tests: the averages that published tables print, and what they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from bench.leaderboard.published.tables import MEANS, Claim, PublishedTable
+
+
+def averages(table: PublishedTable) -> Iterator[tuple[Claim, Decimal, Decimal]]:
+    """(printed average, mean of its cells, by how much rounding may set them apart)."""
+    cells = {(c.backbone, c.row.name, c.column.name): c for c in table.claims}
+    for claim in table.claims:
+        parts = MEANS.get(claim.column.dataset)
+        if parts is None:
+            continue
+        names = (claim.column.name.replace(claim.column.dataset, part, 1) for part in parts)
+        found = [cells.get((claim.backbone, claim.row.name, name)) for name in names]
+        whole = [cell for cell in found if cell is not None]
+        if len(whole) == len(parts):
+            mean = sum((c.value for c in whole), Decimal(0)) / len(whole)
+            slack = sum((c.half_unit for c in whole), Decimal(0)) / len(whole) + claim.half_unit
+            yield claim, mean, slack

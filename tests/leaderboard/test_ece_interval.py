@@ -1,0 +1,74 @@
+"""Intervals of the ECE: their middle, their bounds, seeds and sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
+
+
+def confidences(
+    n: int, seed: int, *, sharpness: float = 0.6, seeds: int = 1, ids: str = "a"
+) -> Confidences:
+    """Of a model whose true logits are `sharpness` as large as those it believes in."""
+    rng = np.random.default_rng(seed)
+    logits = np.abs(rng.normal(1.5, 1.0, (seeds, n)))
+    chance = rng.random(n)  # a sample is as hard for every seed
+    right = chance < 1 / (1 + np.exp(-sharpness * logits))
+    return Confidences(ids, 1 / (1 + np.exp(-logits)), right)
+
+
+def ece(one: Confidences, bins: int = 15) -> float:
+    values = []
+    for c, r in zip(one.confidence, one.right, strict=True):
+        of = np.minimum(np.ceil(c * bins).astype(int) - 1, bins - 1)
+        gaps = [abs((c - r)[of == b].sum()) for b in range(bins)]
+        values.append(sum(gaps) / len(c))
+    return float(np.mean(values))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(20, 3000), st.integers(0, 99), st.floats(0.1, 1.2), st.sampled_from([1, 3]))
+def test_bounds_are_ordered_and_the_value_is_rarely_far(
+    n: int, seed: int, sharpness: float, seeds: int
+) -> None:
+    one = confidences(n, seed, sharpness=sharpness, seeds=seeds)
+    low, high = ece_interval([one], 15)
+    assert 0 <= low <= high <= 1
+    # The value is too large, if anything: the interval never lies above it.
+    assert low <= ece(one)
+
+
+def test_more_samples_are_surer() -> None:
+    widths = [np.ptp(ece_interval([confidences(n, 0)], 15)) for n in (200, 2000, 20000)]
+    assert widths[0] > 2 * widths[1] > 4 * widths[2]
+
+
+def test_a_calibrated_model_may_have_no_error() -> None:
+    found = [ece_interval([confidences(500, seed, sharpness=1.0)], 15) for seed in range(40)]
+    assert sum(low == 0 for low, _ in found) >= 36
+    assert all(high > 0 for _, high in found)
+    low, _ = ece_interval([confidences(5000, 0, sharpness=0.5)], 15)
+    assert low > 0.05
+
+
+def test_sets_and_seeds_count() -> None:
+    many = [confidences(1000, k, ids=str(k)) for k in range(4)]
+    alone, together = ece_interval(many[:1], 15), ece_interval(many, 15)
+    assert np.ptp(together) < 0.6 * np.ptp(alone)
+    same = [confidences(1000, 0, ids="a")] * 4
+    assert np.ptp(ece_interval(same, 15)) == pytest.approx(np.ptp(alone), rel=1e-6)
+    three = confidences(1000, 0, seeds=3)
+    far = Confidences("a", three.confidence ** [[1.0], [2.0], [4.0]], three.right)
+    assert np.ptp(ece_interval([far], 15)) > np.ptp(ece_interval([three], 15))
+
+
+def test_one_sample_in_a_bin_and_a_model_that_is_never_wrong() -> None:
+    lone = Confidences("a", np.array([[0.05, 0.5, 0.93]]), np.array([[True, False, True]]))
+    low, high = ece_interval([lone], 15)
+    assert 0 <= low < high <= 1
+    sure = Confidences("a", np.ones((1, 50)), np.ones((1, 50), dtype=bool))
+    assert ece_interval([sure], 15) == pytest.approx((0, 0.04), abs=0.001)

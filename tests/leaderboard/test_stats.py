@@ -1,0 +1,291 @@
+"""Intervals, paired differences and rankings against brute force and SciPy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations, permutations
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+
+from bench.api.manifest import single_label
+from bench.core.errors import InputError
+from bench.leaderboard.stats.estimates import (
+    Outcomes,
+    Resampled,
+    difference,
+    estimate,
+    exact,
+    mcnemar,
+    mean,
+    moments,
+)
+from bench.leaderboard.stats.ranking import holm, rank
+
+COUNTS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+BITS = st.integers(2, 40).flatmap(lambda n: arrays(bool, (2, 3, n)))
+
+
+def outcomes(values: NDArray[np.generic], ids: str = "a") -> Outcomes:
+    return Outcomes(ids, values)
+
+
+@given(COUNTS)
+def test_exact_is_scipys(counts: tuple[int, int]) -> None:
+    right, n = counts
+    expected = scipy_stats.binomtest(right, n).proportion_ci(method="exact")
+    assert exact(right, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_exact_refuses_what_is_no_share() -> None:
+    for right, n in ((1, 0), (-1, 3), (4, 3)):
+        with pytest.raises(InputError, match=f"{right} right of {n}"):
+            exact(right, n)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_a_sign_test(one: int, other: int) -> None:
+    p = mcnemar(one, other)
+    both = one + other
+    expected = scipy_stats.binomtest(one, both).pvalue if both else 1.0
+    assert p == pytest.approx(expected, abs=1e-9)
+    mid = mcnemar(one, other, mid=True)
+    tail = sum(scipy_stats.binom.pmf(range(min(one, other)), both, 0.5))
+    at = scipy_stats.binom.pmf(min(one, other), both, 0.5)
+    assert mid == pytest.approx(2 * tail + at if one != other else 1.0, abs=1e-9)
+    assert mid <= p
+
+
+@given(BITS)
+def test_a_difference_of_one_seed_is_the_closed_form(bits: NDArray[np.bool_]) -> None:
+    one, other = bits[:, :1]
+    found = difference([outcomes(one)], [outcomes(other)])
+    d, n = one[0].astype(float) - other[0], one.shape[1]
+    assert found.value == pytest.approx(d.mean())
+    assert found.error == pytest.approx(np.sqrt(d.var(ddof=1) / n + 1 / n**2))
+    low, high = found.interval()
+    assert low <= found.value <= high
+    assert high - low == pytest.approx(2 * scipy_stats.norm.ppf(0.975) * found.error)
+
+
+@given(BITS)
+def test_a_difference_of_seeds_is_the_analysis_of_variance(bits: NDArray[np.bool_]) -> None:
+    """The unclipped sum is the textbook's (MS_seeds + MS_samples - MS_rest) / (S n)."""
+    d = bits[0].astype(float) - bits[1]
+    count, n = d.shape
+    grand, by_seed, by_sample = d.mean(), d.mean(axis=1), d.mean(axis=0)
+    of_seeds = n * ((by_seed - grand) ** 2).sum() / (count - 1)
+    of_samples = count * ((by_sample - grand) ** 2).sum() / (n - 1)
+    rest = ((d - by_seed[:, None] - by_sample + grand) ** 2).sum() / (count - 1) / (n - 1)
+    found = difference([outcomes(bits[0])], [outcomes(bits[1])])
+    assert found.value == pytest.approx(grand)
+    assert found.seeds == pytest.approx(of_seeds / count / n)
+    samples = max(0, (of_samples - rest) / count / n)
+    assert found.samples == pytest.approx(samples + 1 / n**2)
+
+
+@given(BITS)
+def test_a_mean_over_sets_adds_variances(bits: NDArray[np.bool_]) -> None:
+    """For one seed: by k squared; with seeds their part is that of the mean over sets."""
+    halves = [outcomes(bits[0], "a"), outcomes(bits[1], "b")]
+    zeros = [outcomes(np.zeros_like(bits[0, :1]), name) for name in "ab"]
+    both = difference(halves, zeros)
+    each = [difference([one], [zero]) for one, zero in zip(halves, zeros, strict=True)]
+    assert both.value == pytest.approx(np.mean([e.value for e in each]))
+    by_seed = bits.mean(axis=2).mean(axis=0)
+    assert both.seeds == pytest.approx(by_seed.var(ddof=1) / 3)
+    one_seed = difference([outcomes(bits[0, :1], "a"), outcomes(bits[1, :1], "b")], zeros)
+    parts = [
+        difference([outcomes(bits[i, :1], n)], [zeros[i]]).error ** 2 for i, n in enumerate("ab")
+    ]
+    assert one_seed.error**2 == pytest.approx(sum(parts) / 4)
+
+
+@given(BITS)
+def test_a_row_without_seeds_is_the_same_for_all(bits: NDArray[np.bool_]) -> None:
+    free = bits[1, :1]
+    found = difference([outcomes(bits[0])], [outcomes(free)])
+    again = difference([outcomes(bits[0])], [outcomes(np.repeat(free, 3, axis=0))])
+    assert found == again
+
+
+@settings(deadline=None)
+@given(BITS)
+def test_differences_are_antisymmetric(bits: NDArray[np.bool_]) -> None:
+    one, other = ([outcomes(row)] for row in bits)
+    forth, back = difference(one, other), difference(other, one)
+    assert forth.value == -back.value
+    assert forth.error == back.error
+    assert forth.p_value() == pytest.approx(back.p_value())
+
+
+@given(BITS)
+def test_corruptions_of_one_set_are_no_new_samples(bits: NDArray[np.bool_]) -> None:
+    """The same outcomes twice on the same ids say as much as once."""
+    one, other = (outcomes(row) for row in bits)
+    once, twice = difference([one], [other]), difference([one] * 2, [other] * 2)
+    assert twice.error == pytest.approx(once.error)
+    apart = [outcomes(bits[0], "b")], [outcomes(bits[1], "b")]
+    independent = difference([one, *apart[0]], [other, *apart[1]])
+    assert independent.samples <= once.samples
+
+
+def test_rows_that_never_differ_are_not_sure_to_be_equal() -> None:
+    same = [outcomes(np.ones((1, 500), bool))]
+    found = difference(same, same)
+    assert found.value == 0
+    assert 0.003 < found.interval().high < 0.006
+    assert found.p_value() == pytest.approx(1)
+
+
+def test_groups_are_the_units() -> None:
+    """Frames of a video that are all alike count as one sample; means stay."""
+    rng = np.random.default_rng(0)
+    videos = rng.random((3, 50)) < 0.7
+    frames = outcomes(np.repeat(videos, 10, axis=1))
+    codes = np.repeat(np.arange(50), 10)
+    by_video = mean([frames.by(codes, "video")])
+    assert by_video.value == pytest.approx(mean([frames]).value)
+    assert by_video.samples == pytest.approx(mean([outcomes(videos)]).samples)
+    assert by_video.samples > 5 * mean([frames]).samples
+    uneven = frames.by(np.sort(rng.integers(20, size=500)), "camera")
+    assert uneven.values.mean(axis=1) == pytest.approx(videos.mean(axis=1))
+
+
+def test_what_cannot_be_paired_is_refused() -> None:
+    bits = np.ones((3, 5), bool)
+    with pytest.raises(InputError, match="ids or labels differ"):
+        difference([outcomes(bits, "a")], [outcomes(bits, "b")])
+    with pytest.raises(InputError, match="rows of 2 and of 3 seeds"):
+        difference([outcomes(bits[:2])], [outcomes(bits)])
+    with pytest.raises(InputError, match=r"rows on \[1, 2\] sets"):
+        difference([outcomes(bits)], [outcomes(bits)] * 2)
+    with pytest.raises(InputError, match="expected"):
+        outcomes(bits[0])
+    with pytest.raises(InputError, match="by video"):
+        outcomes(bits).by(np.zeros(4, np.int64), "video")
+
+
+def test_the_digest_of_ids_knows_order_and_borders() -> None:
+    every = (["a", "b"], ["b", "a"], ["ab"], ["a"], [])
+    digests = [single_label(ids, [0] * len(ids)).ids_digest for ids in every]
+    assert len(set(digests)) == 5
+    assert single_label(["a", "b"], [1, 2]).ids_digest == digests[0]
+
+
+@settings(deadline=None)
+@given(BITS)
+def test_p_values_and_intervals_do_not_contradict(bits: NDArray[np.bool_]) -> None:
+    for rows in (bits, bits[:, :1]):
+        found = difference([outcomes(rows[0])], [outcomes(rows[1])])
+        low, high = found.interval()
+        if found.p_value() < 0.05:
+            assert not low <= 0 <= high
+
+
+def test_the_p_value_of_one_seed_is_that_of_a_normal() -> None:
+    rng = np.random.default_rng(0)
+    one, other = rng.random((2, 1, 4000)) < [[[0.7]], [[0.68]]]
+    found = difference([outcomes(one)], [outcomes(other)])
+    z = abs(found.value) / found.error
+    assert found.p_value() == pytest.approx(2 * scipy_stats.norm.sf(z), rel=1e-6)
+
+
+def test_estimates_are_vectorised() -> None:
+    values = np.random.default_rng(0).random((7, 3, 50))
+    whole = estimate([moments(values)])
+    for one, value, error in zip(values, whole.value, whole.error, strict=True):
+        alone = estimate([moments(one)])
+        assert (value, error) == pytest.approx((alone.value, alone.error))
+
+
+def resampled(outcomes: Outcomes, counts: NDArray[Any]) -> Resampled:
+    """A row's accuracy as a metric of which only resamples [B, N] are known."""
+    values = outcomes.values.astype(float)
+    draws = values @ counts.T / counts.sum(axis=1)
+    return Resampled(outcomes.ids, values.shape[1], values.mean(axis=1), draws)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.sampled_from([1, 3]))
+def test_resamples_of_a_mean_give_what_the_closed_form_gives(seed: int, seeds: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = 400
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=4000)
+    one, other = rng.random((2, seeds, n)) < rng.random(n) / 2 + 0.4
+    rows = [Outcomes("ids", one), Outcomes("ids", other)]
+    drawn = [resampled(row, counts) for row in rows]
+    for exactly, about in (
+        (mean([rows[0]]), mean([drawn[0]])),
+        (difference([rows[0]], [rows[1]]), difference([drawn[0]], [drawn[1]])),
+        (mean([rows[0], rows[1]]), mean([drawn[0], drawn[1]])),
+        (mean([rows[0], Outcomes("b", other)]), mean([rows[0], replace(drawn[1], ids="b")])),
+    ):
+        assert about.value == pytest.approx(exactly.value)
+        assert about.error == pytest.approx(exactly.error, rel=0.1)
+        assert np.abs(about.bias) < 0.002
+    if seeds == 1:
+        assert drawn[0].basic() == pytest.approx(exact(int(one.sum()), n), abs=0.02)
+    none = difference([drawn[0]], [drawn[0]])
+    assert none.value == 0 and none.error == pytest.approx(1 / n)
+
+
+def test_resamples_are_paired_by_set_and_seed() -> None:
+    rng = np.random.default_rng(0)
+    first, third = (Resampled("a", 50, rng.random(s), rng.random((s, 9))) for s in (2, 3))
+    with pytest.raises(InputError, match="2 and of 3 seeds"):
+        difference([first], [third])
+    with pytest.raises(InputError, match="ids or labels differ"):
+        difference([first], [replace(first, ids="b")])
+    bias = np.mean(first.draws.mean(axis=1) - first.values)
+    found = mean([first])
+    middle = np.mean(found.interval())
+    assert middle == pytest.approx(first.values.mean() - bias)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_the_closure_of_bonferroni(p_values: list[float]) -> None:
+    """A hypothesis falls if every set of hypotheses that holds it does."""
+    k = len(p_values)
+    found = holm(np.array(p_values), 0.05)
+    for j in range(k):
+        sets = (s for size in range(1, k + 1) for s in combinations(range(k), size) if j in s)
+        assert found[j] == all(min(p_values[i] for i in s) <= 0.05 / len(s) for s in sets)
+
+
+def test_ranks_are_ranges() -> None:
+    """Far apart: 1, 2-3, 2-3, 4. In whatever order rows come."""
+    rng = np.random.default_rng(0)
+    hard = rng.random(3000)
+    noise = rng.random((4, 1, 3000)) < 0.05
+    shares = np.array([0.9, 0.7, 0.7, 0.5])[:, None, None]
+    rows = [[outcomes(bits)] for bits in (hard < shares) ^ noise]
+    expected = [(1, 1), (2, 3), (2, 3), (4, 4)]
+    for order in permutations(range(4)):
+        found = rank([rows[i] for i in order])
+        assert found.ranges == [expected[i] for i in order]
+        assert found.best == (order.index(0),)
+    assert rank(rows[:1]).ranges == [(1, 1)]
+    with pytest.raises(InputError, match="no rows"):
+        rank([])
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(bool, (4, 3, 30)), arrays(bool, (4, 3, 20)))
+def test_a_ranking_compares_as_differences_do(
+    one: NDArray[np.bool_], other: NDArray[np.bool_]
+) -> None:
+    rows = [[outcomes(a, "a"), outcomes(b, "b")] for a, b in zip(one, other, strict=True)]
+    pairs = list(combinations(range(4), 2))
+    found = [difference(rows[i], rows[j]) for i, j in pairs]
+    certain = holm(np.array([d.p_value() for d in found]), 0.05)
+    better = rank(rows).better
+    for (i, j), d, is_certain in zip(pairs, found, certain, strict=True):
+        assert better[i, j] == (is_certain and d.value > 0)
+        assert better[j, i] == (is_certain and d.value < 0)

@@ -1,0 +1,291 @@
+"""Post-hoc arithmetic against hand-computed values and its own invariants."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from scipy.special import expit
+from scipy.special import log_softmax as scipy_log_softmax
+
+from bench.core.errors import InputError
+from bench.posthoc.functional import (
+    KRule,
+    confident_temperature,
+    distance_bins,
+    failure_set,
+    kth,
+    log_softmax,
+    mix,
+    sigmoid_weight,
+    temperature,
+    weight_histogram,
+)
+
+SCORES = npst.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 6), st.integers(1, 5)),
+    elements=st.floats(-1e3, 1e3),
+)
+
+
+def random_log_p(seed: int, shape: tuple[int, int] = (20, 4)) -> np.ndarray:
+    return log_softmax(3 * np.random.default_rng(seed).normal(size=shape))
+
+
+@given(SCORES)
+def test_log_softmax_equals_scipy(scores):
+    assert np.allclose(log_softmax(scores), scipy_log_softmax(scores, axis=1), atol=1e-9)
+
+
+def test_log_softmax_is_stable_and_keeps_precision():
+    scores = np.array([[1e4, 0.0], [-1e4, -1e4], [0.0, -np.inf]], dtype=np.float32)
+    expected = [[0, -1e4], [-np.log(2), -np.log(2)], [0, -np.inf]]
+    found = log_softmax(scores)
+    assert found.dtype == np.float32
+    assert np.allclose(found, expected)
+
+
+@given(st.floats(0, 1))
+def test_mix_is_the_average_of_probabilities(weight):
+    zs, ft = random_log_p(0), random_log_p(1)
+    expected = weight * np.exp(ft) + (1 - weight) * np.exp(zs)
+    assert np.allclose(np.exp(mix(zs, ft, weight)), expected, atol=1e-12)
+
+
+def test_mix_takes_one_weight_per_sample():
+    zs, ft = random_log_p(0), random_log_p(1)
+    weights = np.linspace(0, 1, len(zs))
+    each = [mix(zs[i : i + 1], ft[i : i + 1], w)[0] for i, w in enumerate(weights)]
+    assert np.allclose(mix(zs, ft, weights), each)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mix_returns_the_ends_exactly(dtype):
+    zs, ft = random_log_p(0).astype(dtype), random_log_p(1).astype(dtype)
+    zs[0], ft[1] = log_softmax(np.array([[0, -np.inf, 0, 0]], dtype=dtype)), zs[1]
+    assert np.array_equal(mix(zs, ft, 0), zs)
+    assert np.array_equal(mix(zs, ft, 1.0), ft)
+    assert mix(zs, ft, np.full(len(zs), 0.3)).dtype == dtype
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan"), [0.5] * 19 + [2.0]])
+def test_mix_refuses_weights_outside_the_unit_interval(weight):
+    with pytest.raises(InputError, match=r"\[0, 1\]"):
+        mix(random_log_p(0), random_log_p(1), weight)
+
+
+def test_failure_set_is_zero_shot_wrong_and_fine_tuned_right():
+    zs, ft = np.array([0, 0, 1, 1], dtype=bool), np.array([0, 1, 0, 1], dtype=bool)
+    assert failure_set(zs, ft).tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("size", "p", "k"),
+    [(1, 0.001, 1), (999, 0.001, 1), (1600, 0.001, 2), (256_000, 0.001, 256), (7, 0, 1), (7, 1, 7)],
+)
+def test_kth_is_a_share_of_the_set_and_at_least_one(size, p, k):
+    assert kth(size, p) == k
+
+
+@pytest.mark.parametrize(
+    ("rule", "size", "n_train", "k"),
+    [
+        ("paper", 999, None, 1),  # floor gives 0
+        ("paper", 1999, None, 1),
+        ("paper", 256_000, None, 256),
+        ("official-code", 256_000, 1_281_167, 200),  # ImageNet-train
+        ("official-code", 10_000, 50_000, 200),
+        ("official-code", 1, 3_000, 1),  # rounds to 0
+        ("official-code", 50, 100, 50),  # 500 of 50
+    ],
+)
+def test_kth_by_the_papers_and_the_codes_rules(rule, size, n_train, k):
+    assert kth(size, 0.001, rule, n_train) == k
+
+
+def test_kth_of_the_paper_is_an_exact_floor():
+    assert [kth(100, share / 100, "paper") for share in range(1, 101)] == list(range(1, 101))
+
+
+@given(st.integers(1, 5000), st.floats(0, 1), st.sampled_from(get_args(KRule)), st.integers(0, 99))
+def test_kth_is_always_a_neighbour(size, p, rule, others):
+    assert 1 <= kth(size, p, rule, size + others) <= size
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0.001), "need"),
+        ((5, -0.1), "need"),
+        ((5, 1.1), "need"),
+        ((5, float("nan")), "need"),
+        ((5, 0.001, "official-code"), "N_train >= .* = 5, got None"),
+        ((5, 0.001, "official-code", 4), "N_train >= .* = 5, got 4"),
+        ((5, 0.001, "rounded"), "did you mean 'round'"),
+    ],
+)
+def test_kth_refuses_what_has_no_neighbour(arguments, message):
+    with pytest.raises(InputError, match=message):
+        kth(*arguments)
+
+
+def test_sigmoid_weight_equals_the_equation():
+    distance = np.linspace(0, 2, 9)
+    assert np.allclose(sigmoid_weight(distance, 1.5, 0.6), expit(-(distance - 1.5) / 0.6))
+    assert sigmoid_weight(np.array([1.5]), 1.5, 0.6) == pytest.approx(0.5)
+
+
+def test_sigmoid_weight_is_stable_at_the_extremes():
+    assert sigmoid_weight(np.array([0.0, 2.0, np.inf]), 1.0, 1e-4).tolist() == [1, 0, 0]
+    with pytest.raises(InputError, match="positive"):
+        sigmoid_weight(np.zeros(1), 1.0, 0.0)
+
+
+def test_distance_bins_count_samples_and_hits():
+    distance = np.array([0.0, 0.4, 0.5, 1.0, 1.1, np.inf])
+    zs, ft = np.array([1, 1, 0, 0, 1, 1], dtype=bool), np.array([1, 0, 1, 1, 1, 1], dtype=bool)
+    found = distance_bins(distance, zs, ft, [0, 0.5, 1])
+    assert {name: bins.tolist() for name, bins in found._asdict().items()} == {
+        "n": [2, 2],  # 0.5 opens a bin, 1 closes the last, what is farther is in none
+        "hits_zs": [2, 0],
+        "hits_ft": [1, 2],
+    }
+
+
+def test_bins_of_the_parts_add_up():
+    rng = np.random.default_rng(0)
+    distance, right = rng.random(100), rng.random((2, 100)) < 0.5
+    edges = np.linspace(0, 1, 8)
+    whole = distance_bins(distance, *right, edges)
+    parts = [distance_bins(distance[i::3], *right[:, i::3], edges) for i in range(3)]
+    assert np.array_equal(whole, np.sum(parts, axis=0))
+    assert np.array_equal(whole.n, weight_histogram(distance, edges))
+    assert whole.n.sum() == 100 and whole.hits_zs.sum() == right[0].sum()
+
+
+@pytest.mark.parametrize(
+    ("values", "edges", "message"),
+    [
+        ([0.5, 0.1], [0, 0], "increasing"),
+        ([0.5, 0.1], [1], "increasing"),
+        ([0.5, 0.1], [0, np.nan], "increasing"),
+        ([0.5, np.nan], [0, 1], "is NaN"),
+    ],
+)
+def test_bins_refuse_what_they_cannot_count(values, edges, message):
+    right = np.ones(2, dtype=bool)
+    with pytest.raises(InputError, match=message):
+        weight_histogram(np.array(values), edges)
+    with pytest.raises(InputError, match=message):
+        distance_bins(np.array(values), right, right, edges)
+    with pytest.raises(InputError, match="arrays of 2, 2 and 1 samples"):
+        distance_bins(np.array(values), right, right[:1], [0, 1])
+
+
+def draw_labels(logits: np.ndarray, t: float) -> np.ndarray:
+    """Labels drawn from softmax(logits / t)."""
+    p = np.exp(log_softmax(logits / t))
+    u = np.random.default_rng(5).random((len(p), 1))
+    return np.minimum((u > p.cumsum(axis=1)).sum(axis=1), p.shape[1] - 1)
+
+
+@pytest.mark.parametrize("t", [0.5, 1.0, 3.0])
+def test_temperature_recovers_the_one_that_labels_were_drawn_with(t):
+    logits = 2 * np.random.default_rng(0).normal(size=(20_000, 5))
+    labels = draw_labels(logits, t)
+    assert temperature(logits, labels) == pytest.approx(t, rel=0.05)
+
+
+def test_temperature_minimises_nll_and_scales_with_the_logits():
+    logits = 4 * np.random.default_rng(1).normal(size=(300, 4))
+    labels = draw_labels(logits, 2.0)
+
+    def nll(t: float) -> float:
+        return -log_softmax(logits / t)[np.arange(300), labels].mean()
+
+    t = temperature(logits, labels)
+    assert all(nll(t) <= nll(other) for other in np.geomspace(0.1, 10, 201))
+    assert temperature(2 * logits, labels) == pytest.approx(2 * t, rel=1e-4)
+    assert temperature(logits + 7, labels) == pytest.approx(t, rel=1e-4)
+    assert temperature(logits, labels) == t
+
+
+def test_temperature_stays_within_its_bounds():
+    logits, right = np.eye(3), np.arange(3)
+    assert temperature(logits, right) == pytest.approx(0.1, rel=1e-3)
+    assert temperature(logits, (right + 1) % 3) == pytest.approx(10, rel=1e-3)
+
+
+@pytest.mark.parametrize("fit", [temperature, confident_temperature])
+@pytest.mark.parametrize("count", [0, 2])
+def test_temperatures_refuse_what_does_not_fit(fit, count):
+    with pytest.raises(InputError, match=f"{count} samples with"):
+        fit(np.zeros((count, 3)), np.zeros(count // 2, dtype=np.int64))
+
+
+def noisy(seed: int, scale: float, noise: float, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [300, C], and labels that agree with them the more, the less noise there is."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(300, classes))
+    return scale * rows, (rows + noise * rng.normal(size=rows.shape)).argmax(axis=1)
+
+
+def excess(logits: np.ndarray, labels: np.ndarray, t: float) -> float:
+    """Mean confidence at temperature t, less accuracy."""
+    confidence = np.exp(log_softmax(logits / t).max(axis=1)).mean()
+    return float(confidence - (logits.argmax(axis=1) == labels).mean())
+
+
+@pytest.mark.parametrize(
+    ("sample", "t"),
+    [
+        ((0, 1, 0.5, 4), 0.39621016915844043),
+        ((1, 3, 1, 10), 1.8228164234728528),
+        ((2, 0.2, 1, 10), 0.13180430424378312),
+        ((3, 30, 0.3, 5), 6.753539697224401),
+        ((4, 20, 3, 20), 29.469215792724007),  # the upper end had to grow
+        ((5, 0.02, 1, 10), 0.012978649284052754),  # the lower end had to shrink
+    ],
+)
+def test_confident_temperature_is_the_official_codes(sample, t):
+    # Computed by Calibrater.search_T of BeierZhu/VRF de9647d from the same logits and labels.
+    logits, labels = noisy(*sample)
+    found = confident_temperature(logits, labels)
+    assert found == pytest.approx(t, rel=1e-9)
+    assert abs(excess(logits, labels, found)) <= 0.001
+
+
+def test_confident_temperature_is_not_the_one_of_nll():
+    # Too sure of two thirds of the samples, not sure enough of the rest.
+    logits = np.concatenate([9 * np.eye(4)[[0] * 200], np.eye(4)[[1] * 100]])
+    labels = np.array([0] * 180 + [2] * 20 + [1] * 100)
+    by_nll, by_confidence = temperature(logits, labels), confident_temperature(logits, labels)
+    assert abs(excess(logits, labels, by_confidence)) <= 0.001
+    assert abs(excess(logits, labels, by_nll)) > 0.1
+
+
+def test_confident_temperature_ends_where_the_official_search_would_not():
+    # A T exists, but the search replaces the wrong end and comes back to where it was.
+    logits, labels = noisy(38, 4, 2, 100)
+    assert 0.001 < abs(excess(logits, labels, confident_temperature(logits, labels))) < 0.005
+    # Below chance, the largest T tried is the nearest.
+    assert 1e5 < confident_temperature(np.eye(3), np.array([1, 2, 0])) < 2e5
+    # Two equal largest logits: confidence is 1/2 at most, which every small T gives.
+    ties = np.array([[1.0, 1.0, 0.0]])
+    assert excess(ties, np.array([0]), confident_temperature(ties, np.array([0]))) == -0.5
+    # One class, or no difference between classes: any T does.
+    assert confident_temperature(np.zeros((2, 1)), np.zeros(2, dtype=np.int64)) == 1
+    assert confident_temperature(np.full((2, 2), 7.0), np.array([0, 1])) == 1
+
+
+@given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 4), st.floats(0.01, 100))
+def test_confident_temperature_is_always_positive_and_finite(seed, count, classes, scale):
+    rng = np.random.default_rng(seed)
+    logits = scale * rng.normal(size=(count, classes))
+    t = confident_temperature(logits, rng.integers(classes, size=count))
+    assert 1e-6 < t < 1e6

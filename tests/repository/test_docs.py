@@ -1,0 +1,75 @@
+"""What the documents say works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from places import ROOT
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "example_method.py", "example_training.py"])
+def test_the_example_of_a_package_is_the_one_that_is_tested(name: str) -> None:
+    blocks = re.findall(r"```\w+\n(.*?)```", (ROOT / "docs/new-method.md").read_text(), re.DOTALL)
+    assert (ROOT / "tests" / "plugin" / name).read_text() in blocks
+
+
+def test_the_example_of_the_estimators_runs() -> None:
+    text = (ROOT / "docs" / "estimators.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/estimators.md", "exec"), names)
+    labels = names["labels"]
+    right = {end: (names[end].argmax(axis=1) == labels).mean() for end in ("zs", "ft")}
+    ensembled = (names["probabilities"].argmax(axis=1) == labels).mean()
+    assert max(right.values()) < ensembled <= 1
+    assert names["scaled"].shape == names["probabilities"].shape == (1000, 5)
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")))
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_has_two_commands_for_everything() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert ".venv/bin/bench run" in text
+    assert "/pytest" in text
+    assert text.count("\n    ") == 5
+
+
+CITATION = re.compile(r"docs/methods\.md((?:(?:,| and)? section \d+(?:, item \d+)?)+)")
+
+
+def source(path: Path) -> str:
+    """A file's text in one line, the pieces of its string literals joined."""
+    return " ".join(re.sub(r'"\n *"', "", path.read_text()).split())
+
+
+SOURCES = [
+    path
+    for folder in ("bench", "methods", "datasets", "scripts", "tests", "docs")
+    for path in sorted((ROOT / folder).rglob("*.[pm][yd]"))
+    if "methods.md" in path.read_text() and path != Path(__file__)
+]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
+def test_what_is_cited_of_the_methods_page_is_there(path: Path) -> None:
+    text = re.sub(r"\]\([^)]*\)", "", source(path))
+    cited = CITATION.findall(text)
+    assert len(cited) == text.count("methods.md"), "cite it as docs/methods.md section N, item M"
+    page = (ROOT / "docs" / "methods.md").read_text()
+    bodies = dict(re.findall(r"^## (\d+)\. (.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE))
+    for section, item in re.findall(r"section (\d+)(?:, item (\d+))?", " ".join(cited)):
+        assert section in bodies
+        assert not item or f"\n{item}. " in bodies[section], f"section {section} has no {item}"
+
+
+def test_the_methods_page_is_cited() -> None:
+    assert {"bench/api/protocol.py", "bench/posthoc/functional.py"} <= {
+        str(p.relative_to(ROOT)) for p in SOURCES
+    }

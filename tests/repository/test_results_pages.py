@@ -1,0 +1,180 @@
+"""The pages of results/: what the committed records and published tables give, and nothing else."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+from pathlib import Path
+from statistics import fmean
+
+import markdown_page
+import pytest
+import results_page
+from browser import opened
+from places import ROOT
+from results_beside import beside
+from results_findings import FINDINGS, findings
+
+from bench.cli.main import cli
+from bench.core.records import Record
+from bench.leaderboard.published.ledger import count
+from bench.leaderboard.published.tables import find, tables
+from bench.leaderboard.suite_results import measured
+from bench.report.formats.text import escape, markdown
+from bench.report.tables.leaderboard import Item
+from bench.runs.study.config import load
+
+RUNS = {run.name: run for run in results_page.runs()}
+PAGES = results_page.pages()
+AGAIN = "run python scripts/pages/results_page.py"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_a_page_is_made_of_the_records_and_tables_as_they_are(path: Path) -> None:
+    assert path.read_text() == PAGES[path], AGAIN
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=lambda r: r.name)
+def test_the_report_of_a_committed_run_is_that_of_its_records(run: results_page.Run) -> None:
+    written = (ROOT / "results" / run.name / "report.md").read_text()
+    assert written == markdown(run.document), AGAIN
+
+
+def test_every_published_cell_has_a_status_and_none_is_reproduced() -> None:
+    found = results_page.entries(RUNS.values())
+    assert {name: len(table.claims) for name, table in tables().items()} == {
+        name: len(entries) for name, entries in found.items()
+    }
+    everything = [entry for entries in found.values() for entry in entries]
+    assert all(entry.reason for entry in everything if entry.verdict == "not attempted")
+    assert count(everything)["reproduced"] == 0
+    assert "**0 are reproduced**" in PAGES[ROOT / "results" / "README.md"]
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=lambda r: r.name)
+def test_the_command_of_a_run_has_its_configuration(run: results_page.Run) -> None:
+    words = shlex.split(results_page.command(run))
+    assert words[:2] == ["bench", "run"]
+    options = cli.commands["run"].make_context("run", words[2:]).params
+    fields = run.config.keys() & load(None, {}).results().keys()
+    asked = load(None, {k: v for k, v in options.items() if k in fields}).results()
+    usual = {"precision": "fp32"}
+    assert {k: asked[k] or usual.get(k, asked[k]) for k in fields} == {
+        k: run.config[k] for k in fields
+    }
+
+
+def test_measured_numbers_stand_beside_the_published_ones() -> None:
+    run = RUNS["vrf-table1"]
+    (chapter,) = run.document.chapters
+    found = beside(find("vrf-table1"), chapter, other_data=True)
+    assert found is not None
+    lines = (ROOT / "results" / "vrf-table1" / "records.jsonl").read_text().splitlines()
+    cells = [
+        r
+        for r in map(json.loads, lines)
+        if (r["method"], r["base"], r["metric"], r["kind"]) == ("vrf", "lp-ft", "top1", "cell")
+    ]
+    in_distribution = fmean(r["value"] for r in cells if r["shift"] == "id")
+    out_of_it = fmean(r["value"] for r in cells if r["shift"] != "id")
+    (published,) = [row for _, row in find("vrf-table1").rows if row.name == "vrf:lp-ft"]
+    line = [line for group in found.groups for line in group][-2]
+    assert [item.text for item in line.items] == [
+        published.label,
+        published.cells[0],
+        f"{100 * in_distribution:.1f}",
+        published.cells[-1],
+        f"{100 * out_of_it:.1f}",
+    ]
+
+
+def test_a_table_of_other_data_is_beside_no_run_that_has_not_its_form() -> None:
+    (chapter,) = RUNS["mini"].document.chapters
+    assert beside(find("vrf-table1"), chapter, other_data=False) is None
+
+
+def test_published_numbers_of_the_same_sets_are_beside_a_run_of_them() -> None:
+    """A table's own sets are found by name; a table of other sets is beside nothing."""
+    places = {"id": "id", "v2": "10.1", "sketch": "10.2", "rendition": "stl10"}
+    records = [
+        r.model_copy(update={"suite": "cifar10", "shift": places[r.shift], "shifts_in_suite": 3})
+        for r in RUNS["mini"].records
+        if r.kind == "cell" and r.shift in places
+    ]
+    run = results_page.Run("cifar10", RUNS["mini"].config, records, (), ())
+    (chapter,) = run.document.chapters
+    found = beside(find("vrf-table3a"), chapter, other_data=False)
+    assert found is not None
+    labels = ("CIFAR-10, published", "ID, measured", "STL-10, published", "stl10, measured")
+    assert found.columns == ("Row", *labels)
+    zero_shot = found.groups[0][0 if len(find("vrf-table3a").backbones) == 1 else 1]
+    assert zero_shot.items[1] == Item("88.3")
+    assert beside(find("carot-slides"), chapter, other_data=False) is None
+
+
+def test_every_finding_is_of_a_committed_run() -> None:
+    assert FINDINGS.keys() <= RUNS.keys()
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_a_finding_that_no_longer_holds_fails(name: str) -> None:
+    """Were E2E-FT, FLYP and the ensembles always wrong, no sentence on them could stand."""
+
+    def worse(record: Record) -> Record:
+        fails = record.method not in ("zero-shot", "ose-calibrated")
+        return record.model_copy(update={"value": 0.0}) if fails else record
+
+    (numbers,) = measured(map(worse, RUNS[name].records))
+    with pytest.raises(ValueError, match="no longer so"):
+        list(findings(name, numbers))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_links_of_a_page_lead_somewhere(path: Path) -> None:
+    text = PAGES[path]
+    is_html = path.suffix == ".html"
+    pattern = r'href="([^"]+)"' if is_html else r"\]\(([^)\s]+)\)"
+    targets = {target for target in re.findall(pattern, text) if "://" not in target}
+    assert targets
+    for target in targets:
+        name, _, place = target.partition("#")
+        page = (path.parent / name).resolve() if name else path.resolve()
+        page = page / path.name if page.is_dir() and place else page
+        assert page.exists(), f"{path.name} links to {target}"
+        if place:
+            there = page.read_text()
+            anchors = {*re.findall(r'id="([^"]+)"', there)}
+            anchors |= {markdown_page.anchor(h) for h in re.findall(r"^#+ (.+)$", there, re.M)}
+            assert place in anchors, f"{path.name} links to {target}"
+
+
+def test_a_page_of_markdown_is_inert() -> None:
+    lines = (f"| {escape('<script>*x*')} | 1 |", "| \\+ VRF | 2 |")
+    text = "\n".join(("# A & B", "", "| Row | n |", "|:---|---:|", *lines, ""))
+    made = markdown_page.page(text + "\n[report](mini/report.md#there)\n", results_page.RESULTS)
+    assert "<title>A &amp; B</title>" in made
+    assert '<th scope="row">&lt;script&gt;*x*</th>\n<td class="n">1</td>' in made
+    assert '<tr class="member">\n<th scope="row">+ VRF</th>' in made
+    assert 'href="mini/report.html#there"' in made
+    assert "<script" not in made
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_figure_of_a_run_is_its_own(name: str) -> None:
+    """Not byte by byte: another version of the library may draw it otherwise."""
+    drawn = (ROOT / "results" / name / "id-ood.svg").read_text()
+    texts = "".join(re.findall(r">([^<]+)<", drawn))
+    (chapter,) = RUNS[name].document.chapters
+    board = chapter.numbers.board
+    names = [row.title for row in board.rows if row.role == "method"]
+    assert "OOD mean against ID" in texts
+    assert not [name for name in names if html.escape(name, quote=False) not in texts], AGAIN
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_page_fits_a_phone_and_fetches_nothing(width: int) -> None:
+    with opened(ROOT / "results" / "index.html", width) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator("h2#reproduction-ledger").count() == 1

@@ -1,0 +1,225 @@
+"""What reports show beside methods: controls, oracles, temperature scaling, protocols."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench.api.protocol import CLEAN, OFFICIAL, Protocol, protocol
+from bench.core.hashing import canonical
+from bench.core.records import Record
+from bench.leaderboard.board import Board
+from bench.leaderboard.build import boards
+from bench.report import document
+from bench.report import write as report
+from bench.report.tables import leaderboard as tables
+from bench.report.tables import terminal as console
+from bench.report.tables.leaderboard import Table
+
+PLACES = ("id", "v2", "sketch")
+METHODS = ("zero-shot", "e2e-ft", "ose:e2e-ft", "ose-calibrated:e2e-ft", "vrf:e2e-ft")
+SHUFFLED, BEST = "vrf-shuffled:e2e-ft", "ose-oracle-mean:e2e-ft"
+ROLES = {SHUFFLED: "control", BEST: "oracle"}
+
+
+def rows(*names: str, protocol: Protocol = CLEAN, scaled: bool = True) -> list[Record]:
+    """Rows that all have T = 2; the i-th has accuracy, ECE and so on of (i + 1)/10 everywhere."""
+    found = []
+    for i, name in enumerate(names):
+        method, _, base = name.partition(":")
+        for order, shift in enumerate(PLACES):
+            for metric in ("top1", "ece", "nll", "brier"):
+                fields: dict[str, Any] = {
+                    "suite": "s",
+                    "model": "m",
+                    "method": method,
+                    "base": base or None,
+                    "title": method.upper(),
+                    "role": ROLES.get(name, "method"),
+                    "seed": None if method == "zero-shot" else 0,
+                    "shift": shift,
+                    "order": order,
+                    "shifts_in_suite": 2,
+                    "metric": metric,
+                    "value": (i + 1) / 10,
+                    "n": 100,
+                    "protocol": protocol.name,
+                    "provenance": {
+                        "protocol": canonical(protocol.facts()),
+                        "label_map": "subset" if shift == "v2" else "identity",
+                    },
+                }
+                found.append(Record(**fields))
+                if scaled and name != BEST:
+                    with_ts = {"kind": "scaled", "temperature": 2.0, "value": (i + 1) / 20}
+                    found.append(Record(**(fields | with_ts)))
+    return found
+
+
+def methods_of(board: Board) -> list[str]:
+    return [row.method for row in board.rows]
+
+
+def names(table: Table) -> list[str]:
+    """The first column, with its small print."""
+    lines = [line for group in table.groups for line in group]
+    return [f"{line.items[0].text} {line.items[0].small}".strip() for line in lines]
+
+
+def captions(records: list[Record]) -> dict[str, Table]:
+    (chapter,) = report.document(records).chapters
+    return {table.caption: table for table in chapter.tables}
+
+
+def test_controls_and_oracles_come_last_and_are_marked() -> None:
+    (board,) = boards(rows(SHUFFLED, BEST, *METHODS))
+    assert methods_of(board) == [
+        *("zero-shot", "e2e-ft", "ose", "ose-calibrated", "vrf"),
+        *("vrf-shuffled", "ose-oracle-mean"),
+    ]
+    assert names(tables.leaderboard(board)) == [
+        *("ZERO-SHOT", "E2E-FT", "+ OSE", "+ OSE-CALIBRATED", "+ VRF"),
+        *("Δ VRF - OSE", "Δ VRF - OSE-CALIBRATED"),
+        *("not ranked: controls", "+ VRF-SHUFFLED (control)"),
+        *("not ranked: hindsight", "+ OSE-ORACLE-MEAN (chosen in hindsight)"),
+    ]
+
+
+def test_only_methods_are_ranked() -> None:
+    (board,) = boards(rows(*METHODS, SHUFFLED, BEST))
+    assert {row.method for row in board.rows if any(c.best for c in row.cells)} == {"vrf"}
+    alone = boards(rows(SHUFFLED))[0]
+    assert not any(cell.best for row in alone.rows for cell in row.cells)
+
+
+def test_only_methods_are_subtracted() -> None:
+    found = rows(*METHODS)
+    disguised = [
+        r.model_copy(update={"role": "control"}) if r.method == "vrf" else r for r in found
+    ]
+    assert all(group.differences == () for group in boards(disguised)[0].groups)
+
+
+def test_a_base_of_controls_alone_keeps_its_group() -> None:
+    (board,) = boards(rows(SHUFFLED))
+    assert names(tables.leaderboard(board))[:2] == ["e2e-ft (not run)", "not ranked: controls"]
+
+
+def test_new_methods_have_a_place() -> None:
+    some = ["mine", "carot", "linear-lbfgs", "l2-sp", "lp-ft-raw", "e2e-ft@3", "ema", "lp-ft-sgd"]
+    some += ["carot-slides", "flyp", "lp-ft", "linear"]
+    (board,) = boards(rows(*some))
+    assert methods_of(board) == [
+        *("linear", "linear-lbfgs", "e2e-ft@3", "ema", "l2-sp", "lp-ft", "lp-ft-sgd", "lp-ft-raw"),
+        *("flyp", "carot-slides", "carot", "mine"),
+    ]
+    ensembles = ["ose-logits", "soup", "vrf", "fisher", "ose-calibrated", "greedy-soup", "wise-ft"]
+    (board,) = boards(rows(*(f"{name}:e2e-ft" for name in (*ensembles, "ose"))))
+    assert methods_of(board) == [
+        *("wise-ft", "fisher", "soup", "greedy-soup", "ose", "ose-logits", "ose-calibrated", "vrf"),
+    ]
+
+
+def test_full_names_are_marked_where_choices_are_listed() -> None:
+    records = [r.model_copy(update={"choice": {"alpha": 0.5}}) for r in rows(*METHODS, BEST)]
+    each = [
+        r.model_copy(update={"choice": {"alpha": r.order / 4}}) if r.role == "oracle" else r
+        for r in records
+    ]
+    (board,) = boards(each)
+    table = tables.choices(board, [r for r in each if r.kind == "cell"])
+    (line,) = (group[-1] for group in table.groups)
+    assert line.items[0].text == "OSE-ORACLE-MEAN on E2E-FT (chosen in hindsight)"
+    assert line.items[2].text == "ID alpha 0; v2 alpha 0.25; sketch alpha 0.5"
+
+
+def test_temperature_scaling_has_columns_of_its_own() -> None:
+    found = captions(rows(*METHODS, BEST))
+    table = found["ECE (percent)"]
+    assert table.columns == ("Method", "ID", "OOD mean", "ID w/ TS", "OOD mean w/ TS", "T")
+    last_method, oracle = table.groups[-1][3], table.groups[-1][-1]
+    assert [item.text for item in last_method.items[1:]] == ["50.0", "50.0", "25.0", "25.0", "2.00"]
+    assert [item.text for item in oracle.items[1:]] == ["60.0", "60.0", "–", "–", "–"]
+    first = table.groups[0][0]
+    assert [item.strong for item in first.items] == [False, True, True, True, True, False]
+    assert found["NLL (nats)"].columns == table.columns[:-1]
+    assert found["Accuracy (percent)"].columns == ("Method", "ID", *PLACES[1:], "OOD mean")
+
+
+def test_without_scaled_records_there_are_no_such_columns() -> None:
+    found = captions(rows(*METHODS, scaled=False))
+    assert found["ECE (percent)"].columns == ("Method", "ID", "OOD mean")
+    assert "w/ TS" not in report.markdown(report.document(rows(*METHODS, scaled=False)))
+
+
+def test_the_kinds_of_records_do_not_mix() -> None:
+    found = rows(*METHODS)
+    plain, scaled = (boards(found, metric="ece", kind=k)[0] for k in ("cell", "scaled"))
+    assert methods_of(plain) == methods_of(scaled)
+    for one, other in zip(plain.rows, scaled.rows, strict=True):
+        assert one.cells[0].mean == pytest.approx(2 * (other.cells[0].mean or 0))
+
+
+def test_reports_say_how_and_where_temperatures_were_found() -> None:
+    def fact(of: Protocol) -> str:
+        (chapter,) = report.document(rows(*METHODS, protocol=of)).chapters
+        return dict(chapter.facts)["Temperature scaling"]
+
+    assert fact(CLEAN) == "T with the smallest NLL, on the selection split"
+    assert fact(OFFICIAL) == "T at which the mean confidence is the accuracy, on the ID test set"
+    assert "order of classes" in report.markdown(report.document(rows(*METHODS)))
+
+
+def test_what_was_chosen_on_the_test_set_is_said_aloud() -> None:
+    clean = report.document(rows(*METHODS))
+    assert clean.chapters[0].warnings == ()
+    assert document.CHOSEN in clean.notes
+    leaky = report.document(rows(*METHODS, protocol=OFFICIAL))
+    (warning,) = leaky.chapters[0].warnings
+    assert warning.startswith("Chosen on the ID test set, as the official codes do")
+    assert document.CHOSEN not in leaky.notes
+    for text in (report.markdown(leaky), report.html(leaky)):
+        assert "Chosen on the ID test set, as the official codes do" in text
+    careful = replace(OFFICIAL, name="official, selects selection", selects="selection")
+    assert report.document(rows(*METHODS, protocol=careful)).chapters[0].warnings == ()
+
+
+def test_differences_from_clean_are_listed_with_their_reasons() -> None:
+    caption = "Where the protocol is not clean"
+    assert caption not in captions(rows(*METHODS))
+    changed = protocol("clean", {"ece_bins": "10"})
+    (group,) = captions(rows(*METHODS, protocol=changed))[caption].groups
+    ((field, clean, here, about),) = ([item.text for item in line.items] for line in group)
+    assert (field, clean, here) == ("ece_bins", "15", "10")
+    assert "CaRot" in about
+    (group,) = captions(rows(*METHODS, protocol=OFFICIAL))[caption].groups
+    shown = {line.items[0].text: line.items[1:3] for line in group}
+    before, after = CLEAN.facts(), OFFICIAL.facts()
+    assert shown.keys() == {name for name in after if after[name] != before[name]}
+    assert [item.text for item in shown["ece_batch"]] == ["–", "512"]
+
+
+def test_notes_and_facts_are_those_of_what_is_there() -> None:
+    plain, full = (report.document(rows(*names)) for names in (METHODS, (*METHODS, SHUFFLED, BEST)))
+    for note in (document.CONTROLS, document.ORACLES):
+        assert note in full.notes
+        assert note not in plain.notes
+    assert dict(full.chapters[0].facts)["Label maps"] == "v2 subset"
+    bare = [r.model_copy(update={"provenance": {}}) if r.role == "oracle" else r
+            for r in rows(*METHODS, BEST)]  # fmt: skip
+    assert dict(report.document(bare).chapters[0].facts)["Label maps"] == "v2 subset"
+
+
+@pytest.mark.parametrize("width", [50, 80, 160])
+def test_the_terminal_tells_what_is_not_ranked(width: int) -> None:
+    (board,) = boards(rows(*METHODS, SHUFFLED, BEST))
+    file = io.StringIO()
+    Console(file=file, width=width).print(console.table(board, width))
+    lines = [line.split("  ")[0].strip() for line in file.getvalue().splitlines()]
+    assert "not ranked: controls" in lines
+    assert "not ranked: hindsight" in lines
+    assert max(map(len, file.getvalue().splitlines())) <= width

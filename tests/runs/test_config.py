@@ -1,0 +1,137 @@
+"""Configurations: what the command line and run files may say, and what they are told if wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.core.errors import InputError
+from bench.runs.study.config import RunConfig, load, parse_assignments
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        "suite: micro\nseeds: [3, 1]\nlimit: 7\ntrain-batch-size: 9\n"
+        "set:\n  e2e-ft: {lr: 1e-3, epochs: 2}\n"
+    )
+    config = load(path, {"limit": 8, "seeds": None, "set": ("e2e-ft.epochs=4", "ose.alphas=[1]")})
+    assert config.suite == ("micro",)
+    assert config.seeds == (1, 3)
+    assert config.limit == 8
+    assert config.train_batch_size == 9
+    assert config.set == {"e2e-ft": {"lr": "1e-3", "epochs": "4"}, "ose": {"alphas": "[1]"}}
+
+
+def test_lists_are_comma_separated() -> None:
+    config = load(None, {"methods": " vrf, wise-ft ,", "seeds": "2,0", "set": ()})
+    assert config.methods == ("vrf", "wise-ft")
+    assert config.seeds == (0, 2)
+
+
+def test_results_leave_out_how_and_where() -> None:
+    one = RunConfig(workers=3, eval_batch_size=5, out=Path("a"), cache_dir=Path("b"))
+    assert one.results() == RunConfig().results()
+    assert RunConfig(limit=3).results() != RunConfig().results()
+
+
+def test_results_know_what_is_in_a_file_of_templates(tmp_path: Path) -> None:
+    assert "templates" not in RunConfig().results()
+    file = tmp_path / "prompts.txt"
+    file.write_text("a {}\n")
+    one = RunConfig(templates=file).results()
+    assert one["templates"] == str(file)
+    file.write_text("the {}\n")
+    assert RunConfig(templates=file).results() != one
+    file.write_text("a {}\n")
+    assert RunConfig(templates=file).results() == one
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seeds": ""}, ["--seeds", "at least one"]),
+        ({"seeds": ",,"}, ["--seeds", "at least one"]),
+        ({"seeds": "0,-1"}, ["--seeds -1", "greater than or equal to 0"]),
+        ({"seeds": "0,x"}, ["--seeds x", "valid integer"]),
+        ({"seeds": "1.5"}, ["--seeds 1.5", "valid integer"]),
+        ({"seeds": "1,0,1"}, ["--seeds", "seed 1 is listed twice"]),
+        ({"seeds": str(2**40)}, ["--seeds", "less than"]),
+        ({"methods": ""}, ["--methods", "at least one"]),
+        ({"suite": " "}, ["--suite", "at least one"]),
+        ({"shifts": ","}, ["--shifts", "at least one"]),
+        ({"limit": 0}, ["--limit 0", "greater than or equal to 1"]),
+        ({"limit": -3}, ["--limit -3"]),
+        ({"workers": -1}, ["--workers -1", "greater than or equal to 0"]),
+        ({"train_batch_size": 0}, ["--train-batch-size 0"]),
+        ({"eval_batch_size": -8}, ["--eval-batch-size -8"]),
+        ({"precision": "fp16"}, ["--precision fp16", "'fp32' or 'bf16'"]),
+        ({"device": "gpu"}, ["--device gpu", "cuda"]),
+        ({"device": ""}, ["--device", "at least 1 character"]),
+        ({"model": ""}, ["--model"]),
+        ({"select": "max-vla"}, ["selection rule 'max-vla'", "did you mean 'max-val'?"]),
+    ],
+    ids=str,
+)
+def test_bad_options_are_named(options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        load(None, options)
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["expected options", "None"]),
+        ("- a\n- b\n", ["expected options"]),
+        ("just words", ["expected options", "just words"]),
+        ("a: [b\n", ["is not YAML", "line"]),
+        ("suites: mini\n", ["unknown option", "'suites'", "did you mean 'suite'?"]),
+        ("seeds: [a]\n", ["run.yaml: seeds a", "valid integer"]),
+        ("seeds: {a: 1}\n", ["run.yaml: seeds"]),
+        ("seeds: []\n", ["run.yaml: seeds", "at least one"]),
+        ("seeds: true\n", ["run.yaml: seeds True", "expected a number"]),
+        ("limit: many\n", ["run.yaml: limit many", "valid integer"]),
+        ("limit: yes\n", ["run.yaml: limit True", "expected a number"]),
+        ("curves: 7\n", ["run.yaml: curves 7"]),
+        ("suite: 5\n", ["run.yaml: suite 5", "valid string"]),
+        ("methods: [[a]]\n", ["run.yaml: methods"]),
+        ("set: [e2e-ft.lr=1]\n", ["run.yaml: set ", "dictionary"]),
+        ("set: {e2e-ft: 3}\n", ["run.yaml: set.e2e-ft 3", "dictionary"]),
+        ("set: {1: {lr: 3}}\n", ["run.yaml: set"]),
+        ("out: 3\n", ["run.yaml: out 3"]),
+        ("device:\n", ["run.yaml: device None"]),
+    ],
+)
+def test_bad_files_are_named(text: str, words: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load(path, {})
+    for word in [str(path), *words]:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        load(tmp_path / "none.yaml", {})
+    with pytest.raises(InputError, match="Is a directory"):
+        load(tmp_path, {})
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x93")
+    with pytest.raises(InputError, match="not a text file"):
+        load(tmp_path / "binary", {})
+
+
+@pytest.mark.parametrize("text", ["", "lr=1", "e2e-ft.lr", ".lr=1", "e2e-ft.=1", "="])
+def test_malformed_assignments(text: str) -> None:
+    with pytest.raises(InputError, match=r"expected METHOD\.PARAM=VALUE"):
+        parse_assignments((text,))
+
+
+def test_assignments() -> None:
+    assert parse_assignments(("a.b=1", "a.c=x=y", "a.b=2")) == {"a": {"b": "2", "c": "x=y"}}

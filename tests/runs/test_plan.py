@@ -1,0 +1,292 @@
+"""Plans: exactly what is new after each kind of change. Nothing is computed here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.api.manifest import single_label
+from bench.api.metrics import METRICS
+from bench.api.recipes import Tuned
+from bench.core.errors import InputError
+from bench.core.store import Store, block_count
+from bench.leaderboard.samples import keep
+from bench.runs.counting import Counts, counts
+from bench.runs.execute import lookup
+from bench.runs.figure_data import FIGURES
+from bench.runs.plan import CellItem, FeaturesItem, FitItem, Plan, WeightsItem, pending, plan
+from bench.runs.study.config import RunConfig
+from bench.runs.study.resolve import studies
+from bench.runs.study.study import Study
+
+TRAIN, VAL, TEST, SHIFT = 300, 100, 200, 150
+METRIC = len(METRICS)
+"""Sizes of the micro suite; number of metrics."""
+
+
+@pytest.fixture(autouse=True)
+def no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan opens no image."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("an image was asked for")
+
+    monkeypatch.setattr("bench.data.mini.render.render", refuse)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def study(store: Store, methods: str = "wise-ft", shifts: str = "v2", **options: Any) -> Study:
+    """A study without the block of scaled cells, unless `options` set the protocol's."""
+    given = {"suite": "micro", "methods": methods, "shifts": shifts, "curves": False}
+    own = {"protocol": {"scaling": "none"}} | options.pop("set", {})
+    config = RunConfig.model_validate(given | options | {"set": own, "cache_dir": store.root})
+    return studies(config)[0]
+
+
+def planned(study: Study, store: Store) -> Plan:
+    return plan(study, lookup(store))
+
+
+def left(study: Study, store: Store) -> Counts:
+    return counts(planned(study, store), store)
+
+
+def finish(study: Study, store: Store) -> None:
+    """Put something under every key that the study still needs."""
+    while todo := pending(planned(study, store), store):
+        for item in todo.values():
+            match item:
+                case WeightsItem():
+                    store.write_arrays("weights", item.key, {})
+                case FeaturesItem():
+                    for block in range(block_count(item.split.size)):
+                        store.write_block(item.key, block, np.zeros((1, 1), np.float32), "cpu")
+                case FitItem():
+                    candidates = item.row.method.candidates()
+                    choice = dict(candidates[len(candidates) // 2])
+                    store.write_arrays("fits", item.key, {}, {"choice": choice})
+                case _:
+                    store.write_cell(item.key, {})
+                    if isinstance(item, CellItem) and item.keeps_samples:
+                        split = item.shift.split.fingerprint
+                        keep(store, item.key, split, np.zeros((1, 2)), single_label(["a"], [0]))
+
+
+def new(counted: Counts) -> tuple[int, int, int, int, int]:
+    """(trainings, forwards, decodes, fits, cells)."""
+    return (
+        counted.trainings,
+        counted.forwards,
+        counted.decodes,
+        counted.fits,
+        counted.cells,
+    )
+
+
+def test_first_plan(store: Store) -> None:
+    counted = left(study(store), store)
+    forwards = 11 * VAL + 3 * (TEST + SHIFT)  # every alpha on val; both ends and one merge later
+    assert new(counted) == (1, forwards, VAL + TEST + SHIFT, 1, 3 * 2 * METRIC)
+    assert counted.text_heads == 1
+    assert counted.training_images == 8 * TRAIN
+    by_split = {f.split: (f.encoders, f.merges) for f in counted.splits}
+    assert by_split == {"micro/val": (11, 9), "micro/test": (3, 1), "micro/v2": (3, 1)}
+    assert counted.total == {"weights": 2, "features": 17, "fits": 1, "cells": 24}
+
+
+def test_nothing_is_left_after_a_run(store: Store) -> None:
+    first = study(store)
+    finish(first, store)
+    assert new(left(first, store)) == (0, 0, 0, 0, 0)
+    assert not planned(first, store).undecided
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        # (trainings, forwards, decodes, fits, cells)
+        ({"methods": "wise-ft,ose"}, (0, 0, 0, 1, 2 * METRIC)),
+        ({"methods": "wise-ft,vrf"}, (0, 2 * TRAIN, TRAIN, 1, 2 * (METRIC + len(FIGURES)))),
+        ({"methods": "e2e-ft"}, (0, 0, 0, 0, 0)),
+        ({"shifts": "v2,sketch"}, (0, 3 * SHIFT, SHIFT, 0, 3 * METRIC)),
+        (
+            {"seeds": "0,1"},
+            (1, 10 * VAL + 2 * (TEST + SHIFT), VAL + TEST + SHIFT, 1, 2 * 2 * METRIC),
+        ),
+        ({"select": "max-val"}, (0, 0, 0, 1, 2 * METRIC)),
+        ({"eval_batch_size": 7}, (0, 0, 0, 0, 0)),
+        ({"workers": 2, "device": "cpu"}, (0, 0, 0, 0, 0)),
+        (
+            {"train_batch_size": 7},
+            (1, 10 * VAL + 2 * (TEST + SHIFT), VAL + TEST + SHIFT, 1, 2 * 2 * METRIC),
+        ),
+        (
+            {"precision": "bf16"},
+            (1, 11 * VAL + 3 * (TEST + SHIFT), VAL + TEST + SHIFT, 1, 3 * 2 * METRIC),
+        ),
+        ({"curves": True}, (0, 8 * (TEST + SHIFT), TEST + SHIFT, 0, 10 * 2 * METRIC)),
+        ({"set": {"wise-ft": {"alphas": [0, 0.5, 1]}}}, (0, 0, 0, 1, 2 * METRIC)),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_what_a_change_adds(
+    change: dict[str, Any], expected: tuple[int, ...], store: Store
+) -> None:
+    finish(study(store), store)
+    counted = left(study(store, **change), store)
+    assert new(counted) == expected
+    assert counted.text_heads == (1 if "precision" in change else 0)
+
+
+def test_a_metric_adds_cells_alone(store: Store) -> None:
+    first = study(store)
+    finish(first, store)
+    extra = replace(METRICS["nll"], name="extra")
+    more = replace(first, metrics=(*first.metrics, extra))
+    assert new(left(more, store)) == (0, 0, 0, 0, 3 * 2)
+
+
+def test_other_bins_measure_ece_again_and_nothing_else(store: Store) -> None:
+    first = study(store)
+    finish(first, store)
+    metrics = tuple(
+        replace(m, params={"bins": 10}) if m.name == "ece" else m for m in first.metrics
+    )
+    assert new(left(replace(first, metrics=metrics), store)) == (0, 0, 0, 0, 3 * 2)
+
+
+def test_an_old_output_that_nothing_needs_may_go(store: Store) -> None:
+    first = study(store)
+    finish(first, store)
+    for path in (store.root / "features").rglob("*.safetensors"):
+        path.unlink()
+    assert new(left(first, store)) == (0, 0, 0, 0, 0)
+
+
+def test_a_lost_training_comes_back_for_a_new_shift_alone(store: Store) -> None:
+    finish(study(store), store)
+    for path in (store.root / "weights").rglob("*.safetensors"):
+        path.unlink()
+    assert new(left(study(store), store)) == (0, 0, 0, 0, 0)
+    assert new(left(study(store, shifts="sketch"), store))[0] == 1
+
+
+def test_zero_shot_has_no_seed(store: Store) -> None:
+    several = study(store, seeds="0,1,2")
+    seeds = {(row.name, seed) for row, seed, _ in several.entries()}
+    assert {s for n, s in seeds if n == "zero-shot"} == {None}
+    assert {s for n, s in seeds if n != "zero-shot"} == {0, 1, 2}
+
+
+def test_logistic_regression_and_soups_have_no_seed(store: Store) -> None:
+    several = study(store, "linear-lbfgs,vrf:linear-lbfgs,soup,linear", seeds="0,1,2")
+    seeds = {(row.name, seed) for row, seed, _ in several.entries()}
+    assert {s for n, s in seeds if "lbfgs" in n or "soup" in n} == {None}
+    assert {s for n, s in seeds if n == "linear"} == {0, 1, 2}
+
+
+def test_the_order_of_seeds_means_nothing(store: Store) -> None:
+    one, other = study(store, seeds="2,0,1"), study(store, seeds="0,1,2")
+    assert planned(one, store).items.keys() == planned(other, store).items.keys()
+
+
+def test_all_is_every_method_and_names_bring_what_they_need(store: Store) -> None:
+    assert [r.name for r in study(store, "vrf,wise-ft").rows] == [
+        "zero-shot",
+        "e2e-ft",
+        "vrf:e2e-ft",
+        "wise-ft:e2e-ft",
+    ]
+    names = {r.method.name for r in study(store, "all").rows}
+    assert {"zero-shot", "e2e-ft", "wise-ft", "ose", "vrf"} <= names
+
+
+def test_all_trains_each_trainer_once(store: Store) -> None:
+    """e2e-ft and its average share one, linear and lp-ft's probe another."""
+    plan = planned(study(store, "all", "all"), store)
+    tuned = [i.recipe for i in plan.of(WeightsItem) if isinstance(i.recipe, Tuned)]  # type: ignore[attr-defined]
+    assert counts(plan, store).trainings == len({recipe.training for recipe in tuned}) == 8
+    titles = {recipe.trainer.title for recipe in tuned}
+    assert len(titles) == 7  # both phases of lp-ft are among them
+    read = {i.split.name for i in plan.of(FeaturesItem)}  # type: ignore[attr-defined]
+    assert len(read) == 8
+
+
+def test_a_checkpoint_comes_out_of_the_training_that_is_to_be_done(store: Store) -> None:
+    first = study(store, "e2e-ft,e2e-ft@1,e2e-ft@2,ema")
+    assert left(first, store).trainings == 1
+    finish(study(store, "e2e-ft"), store)
+    assert left(first, store).trainings == 1
+    finish(first, store)
+    assert left(first, store).trainings == 0
+
+
+def test_a_linear_head_forwards_nothing_of_its_own(store: Store) -> None:
+    finish(study(store, "vrf"), store)
+    counted = left(study(store, "vrf,linear,linear-lbfgs,wise-ft:linear,ose:linear"), store)
+    assert (counted.trainings, counted.forwards) == (2, 0)
+
+
+def test_items_come_after_their_inputs(store: Store) -> None:
+    seen: set[str] = set()
+    for item in planned(study(store, "all", "all", seeds="0,1"), store).items.values():
+        assert seen.issuperset(item.inputs)
+        seen.add(item.key)
+
+
+def test_a_position_is_that_in_the_whole_suite(store: Store) -> None:
+    suite = study(store, shifts="objectnet,v2").suite
+    assert [(s.name, suite.position(s.name)) for s in suite.evaluations()] == [
+        ("id", 0),
+        ("v2", 1),
+        ("objectnet", 5),
+    ]
+
+
+def test_a_method_with_anothers_class_name_has_its_own_cells(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a plugin's file is copied and its class not renamed."""
+    from bench.api import registry
+
+    first = registry.find_method("ose")
+    twin = type(
+        first.__name__,
+        (first,),
+        {"name": "my-ose", "kind": first.kind, "__module__": first.__module__},
+    )
+    monkeypatch.setitem(registry._METHODS, "my-ose", twin)
+    items = planned(study(store, methods="ose,my-ose"), store).of(FitItem)
+    assert len({item.key for item in items}) == 2
+
+
+def test_a_suites_precision_stands_unless_another_is_asked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.api.registry import find_dataset
+
+    dataset = find_dataset("micro")
+    made = dataset().suite(None, store.root)
+    half = replace(made, defaults={"e2e-ft": dict(made.defaults["e2e-ft"]) | {"precision": "bf16"}})
+    monkeypatch.setattr(dataset, "suite", lambda *_: half)
+
+    def trained(**options: Any) -> set[str]:
+        items = planned(study(store, **options), store).of(WeightsItem)
+        return {i.recipe.trainer.precision for i in items if hasattr(i.recipe, "trainer")}  # type: ignore[attr-defined]
+
+    assert trained() == {"bf16"}
+    assert trained(precision="fp32") == {"fp32"}
+
+
+@pytest.mark.parametrize("name", ["vrf:zero-shot", "wise-ft:", "vrf:ose"])
+def test_bases_that_are_none(name: str, store: Store) -> None:
+    with pytest.raises(InputError, match="base"):
+        planned(study(store, methods=name), store)

@@ -1,0 +1,189 @@
+"""Names of rows on the command line, and the recipes they mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.api.recipes import AtEpoch, Average, Merged, Tuned, merge, normalizes, reseeded
+from bench.api.registry import find_dataset, methods
+from bench.core.errors import InputError
+from bench.runs.study.study import Row, Settings, controlled, controls, everything, parse_rows
+from bench.testing.fakes import fake_models
+
+MODELS = fake_models(tuned=False)
+
+
+def rows(*names: str, **overrides: dict[str, object]) -> dict[str, Row]:
+    settings = Settings(overrides={m.replace("_", "-"): p for m, p in overrides.items()})
+    return {row.name: row for row in parse_rows(names, settings)}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "title"),
+    [
+        ("flyp+ls", "flyp+ls", "FLYP w/ LS"),
+        ("flyp+ls=0.1", "flyp+ls", "FLYP w/ LS"),
+        ("flyp+ls=.20", "flyp+ls=0.2", "FLYP w/ LS 0.2"),
+        ("e2e-ft@3", "e2e-ft@3", "E2E-FT, epoch 3"),
+        ("e2e-ft+ls@3", "e2e-ft@3+ls", "E2E-FT, epoch 3 w/ LS"),
+        ("vrf", "vrf:e2e-ft", "VRF"),
+        ("vrf+ls", "vrf:e2e-ft+ls", "VRF"),
+        ("vrf:lp-ft+ls", "vrf:lp-ft+ls", "VRF"),
+        ("wise-ft:e2e-ft@2", "wise-ft:e2e-ft@2", "WiSE-FT"),
+    ],
+)
+def test_names(name: str, expected: str, title: str) -> None:
+    found = rows(name)
+    assert expected in found
+    assert found[expected].title == title
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("vrf+ls:lp-ft", "binds to the base"),
+        ("zero-shot+ls", "no loss"),
+        ("e2e-ft+ls+ls", "twice"),
+        ("e2e-ft@1@2", "twice"),
+        ("e2e-ft@0", "expected @EPOCH"),
+        ("e2e-ft+la", "expected @EPOCH"),
+        ("e2e-ft+ls=1.5", "expected @EPOCH"),
+        ("e2e-ft:linear", "takes no base"),
+        ("vrf:wise-ft", "is an ensemble"),
+        ("vrf:", "no base after the colon"),
+        ("flip", "did you mean 'flyp'"),
+        ("vrf:flip", "did you mean 'flyp'"),
+    ],
+)
+def test_names_that_are_none(name: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        rows(name)
+
+
+def test_smoothing_reaches_every_training_of_the_base_and_no_other() -> None:
+    found = rows("vrf:lp-ft+ls=0.2", "lp-ft")
+    smoothed = found["lp-ft+ls=0.2"].method.recipe(MODELS)
+    assert isinstance(smoothed, Tuned) and isinstance(smoothed.start, Tuned)
+    assert smoothed.trainer.smoothing == smoothed.start.trainer.smoothing == 0.2  # type: ignore[attr-defined]
+    plain = found["lp-ft"].method.recipe(MODELS)
+    assert isinstance(plain, Tuned) and plain.trainer.smoothing == 0  # type: ignore[attr-defined]
+
+
+def test_a_checkpoint_is_kept_of_the_same_training() -> None:
+    found = rows("e2e-ft@3", "e2e-ft", "ema")
+    whole = found["e2e-ft"].method.recipe(MODELS)
+    early = found["e2e-ft@3"].method.recipe(MODELS)
+    average = found["ema"].method.recipe(MODELS)
+    assert isinstance(early, Tuned) and early.keep == AtEpoch(3)
+    assert isinstance(average, Tuned) and average.keep == Average(0.9999)
+    assert early.training == average.training == whole
+    with pytest.raises(InputError, match="trains for 10 epochs"):
+        rows("e2e-ft@11")["e2e-ft@11"].method.recipe(MODELS)
+    with pytest.raises(InputError, match="trains for 0 epochs"):
+        rows("linear-lbfgs@1")["linear-lbfgs@1"].method.recipe(MODELS)
+
+
+def test_overrides_reach_nested_trainers() -> None:
+    found = rows("lp-ft", lp_ft={"probe.lr": 0.5, "lr": 0.25})["lp-ft"].method.recipe(MODELS)
+    assert isinstance(found, Tuned) and isinstance(found.start, Tuned)
+    assert (found.start.trainer.lr, found.trainer.lr) == (0.5, 0.25)  # type: ignore[attr-defined]
+
+
+def test_all_has_every_ensemble_on_every_common_base() -> None:
+    found = everything()
+    for ensemble in ("wise-ft", "ose", "vrf"):
+        assert {n for n in found if n.startswith(f"{ensemble}:")} == {
+            f"{ensemble}:{base}" for base in ("linear", "e2e-ft", "lp-ft", "flyp", "carot")
+        }
+    assert not {n for n in found if "soup" in n or "+ls" in n or n.startswith("vrf-")}
+    assert {"linear-lbfgs", "ema", "l2-sp", "carot-slides", "fisher:e2e-ft"} <= set(found)
+    assert len(found) == len(set(found))
+
+
+def test_controls_come_with_every_base_of_vrf() -> None:
+    found = controls(tuple(rows("vrf:lp-ft", "vrf", "ose:flyp").values()))
+    checks = ("vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated")
+    assert set(found) == {f"{c}:{base}" for c in checks for base in ("lp-ft", "e2e-ft")}
+    assert all(methods()[check].is_control for check in checks[:3])
+
+
+def test_a_controls_fit_is_vrfs() -> None:
+    row = rows("vrf-shuffled:lp-ft", "vrf:lp-ft")
+    assert row["vrf-shuffled:lp-ft"].chooser == row["vrf:lp-ft"]
+    own = rows("vrf-all-correct")["vrf-all-correct:e2e-ft"]
+    assert own.chooser is own
+
+
+def test_lp_ft_and_its_variants() -> None:
+    found = {n: r.method.recipe(MODELS) for n, r in rows("lp-ft", "lp-ft-raw", "lp-ft-sgd").items()}
+    optimizers = {n: r.trainer.optimizer for n, r in found.items() if n.startswith("lp-ft")}  # type: ignore[union-attr]
+    assert optimizers == {"lp-ft": "adamw", "lp-ft-raw": "adamw", "lp-ft-sgd": "sgd"}
+    assert normalizes(found["lp-ft"]) and not normalizes(found["lp-ft-raw"])
+    with pytest.raises(InputError, match="normalised"):
+        normalizes(merge((MODELS.zero_shot, found["lp-ft-raw"]), (0.5, 0.5)))
+
+
+def test_the_last_checkpoint_is_the_training_itself() -> None:
+    whole, last = rows("e2e-ft", "e2e-ft@10")["e2e-ft"], rows("e2e-ft@10")["e2e-ft@10"]
+    assert last.method.recipe(MODELS) == whole.method.recipe(MODELS)
+    with pytest.raises(InputError, match="average over epochs"):
+        rows("ema@3")["ema@3"].method.recipe(MODELS)
+
+
+def test_a_head_starts_from_one_on_the_same_features() -> None:
+    with pytest.raises(InputError, match="start to random"):
+        rows("linear", linear={"normalized": False})["linear"].method.recipe(MODELS)
+    random = rows("linear", linear={"normalized": False, "start": "random"})["linear"]
+    assert not normalizes(random.method.recipe(MODELS))
+
+
+def test_vrfs_settings_are_those_of_its_controls() -> None:
+    found = controlled({"p": 0.01, "calibrate": "confidence"})
+    assert set(found) == {"vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated"}
+    assert found["vrf-shuffled"] == {"p": 0.01, "calibrate": "confidence"}
+    assert found["ose-calibrated"] == {"calibrate": "confidence"}
+    assert "ose-calibrated" not in controlled({"calibrate": "none"})
+
+
+def test_soups_have_the_seeds_they_name() -> None:
+    method = methods()["soup"](members=(3, 5))
+    models = replace(MODELS, base=methods()["e2e-ft"]().recipe(MODELS))
+    (soup,) = method.needs(models, {})
+    assert isinstance(soup, Merged)
+    assert soup.parts == tuple(reseeded(models.base, s) for s in (3, 5))
+    assert soup.weights == (0.5, 0.5)
+    assert method.needs(replace(models, base=reseeded(models.base, 9)), {}) == (soup,)
+
+
+def test_a_greedy_soup_takes_what_does_no_harm() -> None:
+    soup = methods()["greedy-soup"](members=(0, 1, 2))
+    candidates = soup.candidates()
+    assert len(candidates) == 7
+
+    def taken(**accuracy: float) -> set[str]:
+        def of(choice: object) -> float:
+            names = "".join(str(s) for s in range(3) if choice[f"seed {s}"])  # type: ignore[index]
+            return accuracy[f"s{names}"]
+
+        best = soup.choose([of(c) for c in candidates], [1.0] * 7, lambda *_: -1)
+        return {name for name, is_in in candidates[best].items() if is_in}
+
+    alone = {"s0": 0.5, "s1": 0.7, "s2": 0.6}
+    both = {"s01": 0.9, "s02": 0.9, "s012": 0.9}
+    assert taken(**alone, **both, s12=0.6) == {"seed 1", "seed 0"}
+    assert taken(**alone, **both, s12=0.7) == {"seed 1", "seed 2", "seed 0"}
+    assert taken(**alone, s01=0.1, s02=0.9, s12=0.1, s012=0.9) == {"seed 1"}
+
+
+def test_few_shots_make_another_suite(tmp_path: Path) -> None:
+    from bench.runs.study.config import RunConfig
+    from bench.runs.study.resolve import studies
+
+    find_dataset("micro")
+    config = RunConfig.model_validate({"suite": "micro", "shots": 2, "cache_dir": tmp_path})
+    suite = studies(config)[0].suite
+    assert suite.name == "micro, 2 shots"
+    assert suite.task.train.size == 2 * len(suite.task.classnames)
