@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.api import registry
-from bench.api.dataset import Card, LabelMap, Shift, Split, Suite, Task
+from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
+from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.paths import text_of
 from bench.data.folder import DataFolder, Reason, class_folders, holding

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.api import registry
-from bench.api.dataset import Card, Shift, Split, Suite, Task
+from bench.api.dataset import Card, Shift, Suite, Task
+from bench.api.splits import Split
 from bench.data.folder import DataFolder
 from bench.data.prompts import PLAIN
 from bench.data.readers.folders import tree_split

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from bench.api import registry
-from bench.api.dataset import IDENTITY, Card, LabelMap, Shift, Split, Suite, Task
+from bench.api.dataset import IDENTITY, Card, LabelMap, Shift, Suite, Task
+from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.data.cards import cards
 from bench.data.folder import DataFolder, class_folders, holding, some_of

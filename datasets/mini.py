@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import registry
-from bench.api.dataset import Card, LabelMap, Loaded, Shift, Split, Suite, Task
-from bench.api.manifest import single_label
+from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
+from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.core.store import Store

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench.api import registry
-from bench.api.dataset import Card, Split, Suite, Task
+from bench.api.dataset import Card, Suite, Task
+from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.paths import text_of
 from bench.data.folder import DataFolder, NotFound, Reason, class_folders, holding

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import registry
-from bench.api.dataset import Card, Shift, Split, Suite, Task
+from bench.api.dataset import Card, Shift, Suite, Task
+from bench.api.splits import Split
 from bench.core.errors import InputError, unknown
 from bench.data.cards import SetCard, cards
 from bench.data.folder import DataFolder, NotFound, Reason, holding

@@ -9,7 +9,7 @@ from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.core.parameters import Count, Fraction, NonNegative
-from bench.models.training.contrastive_trainer import ContrastiveTrainer
+from bench.models.training.trainers import ContrastiveTrainer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

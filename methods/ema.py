@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from bench.api.method import Method, Models
-from bench.api.recipes import Average, Recipe
+from bench.api.recipes import Recipe
 from bench.api.registry import method
-from bench.api.trainer import GradientTrainer
+from bench.api.trainer import Average, GradientTrainer
 from bench.core.parameters import Fraction
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
-from bench.models.training.contrastive_trainer import ContrastiveTrainer
+from bench.models.training.trainers import ContrastiveTrainer
 
 
 @method

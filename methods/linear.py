@@ -10,7 +10,7 @@ from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.api.trainer import TrainInputs
 from bench.core.parameters import Count, Fraction, Positive, Precision
-from bench.models.training.probe import HeadTrainer
+from bench.models.training.trainers import HeadTrainer
 
 if TYPE_CHECKING:
     from torch import Tensor

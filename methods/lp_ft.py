@@ -9,7 +9,7 @@ from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.api.trainer import GradientTrainer
-from bench.models.training.probe import HeadTrainer
+from bench.models.training.trainers import HeadTrainer
 
 
 @method

@@ -3,7 +3,7 @@
 Where a sample has several acceptable labels (multi-label frames), the top-1 class counts as right
 if it is any of them, and NLL and Brier score are taken for the acceptable label with the largest
 probability: a model is not punished for choosing one of two right answers. A sample that no class
-is right for (`bench.api.manifest.Manifest`) is always a miss, and its class one that got
+is right for (`bench.api.splits.Manifest`) is always a miss, and its class one that got
 probability 0; only the NLL, infinite there for every model, is the mean over the others
 (docs/decisions/2026-11-22-classes-the-task-lacks.md).
 
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.manifest import Manifest
+from bench.api.splits import Manifest
 from bench.core.errors import CellError, InputError, unknown
 from bench.core.hashing import NOT_KEYED
 
@@ -167,7 +167,7 @@ def pm(log_probs: LogProbs, manifest: Manifest, *, k: int) -> float:
     """pm-k accuracy of video frames, in [0, 1] (Shankar et al., ICCV 2021).
 
     The share of anchors that are right together with all their neighbours at most `k` frames away;
-    k = 0 is the accuracy on the anchors. `bench.api.manifest.Manifest` says how sets of frames are
+    k = 0 is the accuracy on the anchors. `bench.api.splits.Manifest` says how sets of frames are
     told. Each frame is held against its own labels. A set whose anchor is not among the samples (of
     a limited split) does not count. Raises InputError if a set has several anchors, or if there is
     no anchor at all.

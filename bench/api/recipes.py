@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from bench.api.trainer import Keep
 from bench.core.errors import InputError
-from bench.core.hashing import NOT_KEYED
+from bench.core.hashing import NOT_KEYED, key_of
 
 if TYPE_CHECKING:
     from bench.api.trainer import Trainer
@@ -114,30 +116,6 @@ class Classifier:
 
     encoder: Pretrained | Imported | External
     head: TextHead | Imported | External
-
-
-@dataclass(frozen=True)
-class AtEpoch:
-    """Keep the weights after epoch `epoch` (from 1) of a training."""
-
-    kind: ClassVar[str] = "AtEpoch"
-
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Average:
-    """Keep an exponential moving average of the weights over a training.
-
-    After every step: average = decay average + (1 - decay) weights, from the start's weights.
-    """
-
-    kind: ClassVar[str] = "Average"
-
-    decay: float
-
-
-Keep = AtEpoch | Average
 
 
 @dataclass(frozen=True)
@@ -339,3 +317,20 @@ def reseeded(recipe: R, seed: int) -> R:
             return replace(recipe, seed=seed)
         case _:
             return recipe
+
+
+PREPROCESS = 1
+"""Version of the image pipeline (decode, resize, crop, normalise); raised when pixels change."""
+
+
+@lru_cache(maxsize=100_000)
+def weights_key(recipe: TextHead | Tuned | Imported | External | Fisher) -> str:
+    """Key of a head's, a tuned or imported classifier's weights, or of their Fisher information."""
+    is_read = isinstance(recipe, TextHead | Imported)
+    return key_of("weights", recipe, 0 if is_read else PREPROCESS)
+
+
+@lru_cache(maxsize=100_000)
+def features_key(encoder: Encoder, fingerprint: str, precision: str) -> str:
+    """Key of an encoder's features on the split with that fingerprint."""
+    return key_of("features", encoder, fingerprint, precision, PREPROCESS)

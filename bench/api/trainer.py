@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.recipes import AtEpoch, Keep
 from bench.core.parameters import Area, Count, Fraction, NonNegative, Positive, Precision
 
 if TYPE_CHECKING:
@@ -218,3 +217,27 @@ def rate(trainer: GradientTrainer, step: int, steps: int) -> float:
     if step < warmup:
         return trainer.lr * min(1.0, (step + 1) / warmup)
     return trainer.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+@dataclass(frozen=True)
+class AtEpoch:
+    """Keep the weights after epoch `epoch` (from 1) of a training."""
+
+    kind: ClassVar[str] = "AtEpoch"
+
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Average:
+    """Keep an exponential moving average of the weights over a training.
+
+    After every step: average = decay average + (1 - decay) weights, from the start's weights.
+    """
+
+    kind: ClassVar[str] = "Average"
+
+    decay: float
+
+
+Keep = AtEpoch | Average

@@ -30,8 +30,7 @@ from bench.data.prompts import digest
 from bench.leaderboard import samples
 from bench.leaderboard.board import KINDS
 from bench.leaderboard.comparability import row_name
-from bench.leaderboard.oracle import oracles
-from bench.leaderboard.pooling import pooled
+from bench.leaderboard.derived import oracles, pooled
 from bench.report import write as report
 from bench.report.run_folder import (
     BASELINES,

@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from bench.api.dataset import Shift, Split
+from bench.api.dataset import Shift
+from bench.api.splits import Split
 from bench.core.errors import DataError, InputError
 from bench.core.paths import write_atomic
 from bench.core.progress import Silent

@@ -25,7 +25,7 @@ from bench.leaderboard.published.layouts import PRESETS
 from bench.leaderboard.published.tables import PublishedTable
 from bench.posthoc.selection import RULES
 from bench.report.tables.leaderboard import phrase
-from bench.runs.counting import Counts
+from bench.runs.cost import Counts
 from bench.runs.plan import Plan
 from bench.runs.session import Estimate
 from bench.runs.study.resolve import find_suites, is_suite_file

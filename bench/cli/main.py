@@ -17,8 +17,8 @@ from bench.cli import data as cli_data
 from bench.cli.check import check_command
 from bench.cli.compare import compare_command
 from bench.cli.options import CACHE, DATA, DEBUG, HELP, JSON, PATH, option, run_options
+from bench.core.environment import is_first_process
 from bench.core.errors import BenchError, CellError, InputError, one_line
-from bench.core.processes import is_first_process
 from bench.core.streams import say
 from bench.core.version import __version__
 

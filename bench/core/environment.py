@@ -1,4 +1,7 @@
-"""What a number was made with: versions, commit and hardware; torch is not imported for it."""
+"""Where a run happens: versions, commit and hardware; which process of several this is.
+
+Nothing here imports torch.
+"""
 
 from __future__ import annotations
 
@@ -64,3 +67,13 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{head}-modified" if changed else head
+
+
+def process_count() -> int:
+    """How many processes run this command together; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_first_process() -> bool:
+    """Whether this process writes and speaks."""
+    return os.environ.get("RANK", "0") == "0"

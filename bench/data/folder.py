@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.api.dataset import Split
+from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.data.cards import UNKNOWN, cards
 

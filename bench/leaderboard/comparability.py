@@ -1,4 +1,4 @@
-"""Which records may share a leaderboard: those whose numbers were made in the same way.
+"""Which records may share a leaderboard, and which of its rows may be ranked together.
 
 A mean over seeds means something only if nothing but the seed differs, a comparison of rows only
 if they were measured on the same images. Records say how they were made in their provenance;
@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from bench.api.metrics import ACCURACY
 from bench.core.errors import InputError
 from bench.core.records import Place, Record
+from bench.leaderboard.board import Board, Row
 
 ADVICE = "report their runs separately"
 
@@ -80,3 +82,15 @@ def _difference(name: str, one: Any, two: Any) -> tuple[str, Any, Any]:
             if one.get(key) != two.get(key):
                 return _difference(f"{name}.{key}", one.get(key), two.get(key))
     return name, one, two
+
+
+def comparable(board: Board) -> tuple[Row, ...]:
+    """The rows of a board that may be ranked together, in its order; often none.
+
+    They share suite, model and protocol, as all of a board do. A partial or limited board ranks
+    nothing, nor does one with a set that is judged by something else than accuracy; rows that lack
+    a cell, controls and what was chosen in hindsight are left out.
+    """
+    if not board.ranked or set(board.metrics) != {ACCURACY.name}:
+        return ()
+    return tuple(row for row in board.rows if row.complete and row.role == "method")

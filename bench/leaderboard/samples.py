@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.manifest import Manifest
 from bench.api.metrics import ACCURACY, LogProbs, correct
+from bench.api.splits import Manifest
 from bench.core.errors import DataError, InputError
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic

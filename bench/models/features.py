@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bench.api.dataset import Images
+from bench.api.splits import Images
 from bench.core.errors import CellError
 from bench.core.store import BLOCK, Store
 from bench.models.transforms import EvalImages

@@ -9,8 +9,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.addresses import weights_key
-from bench.api.recipes import External, Fisher, Head, Imported, Merged, TextHead, Tuned, normalizes
+from bench.api.recipes import (
+    External,
+    Fisher,
+    Head,
+    Imported,
+    Merged,
+    TextHead,
+    Tuned,
+    normalizes,
+    weights_key,
+)
 from bench.core.errors import InputError
 from bench.core.store import MissingOutput, Store
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.api.dataset import Images
+from bench.api.splits import Images
 from bench.api.trainer import random
 
 if TYPE_CHECKING:

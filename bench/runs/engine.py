@@ -20,21 +20,21 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import nn
 
-from bench.api.addresses import features_key, weights_key
-from bench.api.dataset import Loaded, Split
 from bench.api.recipes import (
     Backbone,
     Encoder,
     Fisher,
-    Keep,
     Pretrained,
     TextHead,
     Tuned,
     encoder_of,
+    features_key,
     head_of,
     normalizes,
+    weights_key,
 )
-from bench.api.trainer import Trainer, epochs
+from bench.api.splits import Loaded, Split
+from bench.api.trainer import Keep, Trainer, epochs
 from bench.core.errors import InputError
 from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in

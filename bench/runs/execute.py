@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from bench.api.dataset import Loaded, Split
 from bench.api.method import Choice
 from bench.api.recipes import Fisher, TextHead, Tuned
+from bench.api.splits import Loaded, Split
+from bench.core.environment import process_count
 from bench.core.errors import CellError, DataError, InputError, one_line
-from bench.core.processes import process_count
 from bench.core.progress import Progress
 from bench.core.records import Missing, Record
 from bench.core.store import MissingOutput, Store
 from bench.leaderboard import samples
-from bench.runs.measure import Measuring
+from bench.runs.measure import Measuring, place
 from bench.runs.plan import (
     CellItem,
     FeaturesItem,
@@ -32,7 +32,6 @@ from bench.runs.plan import (
     plan,
     stored,
 )
-from bench.runs.recording import place
 from bench.runs.study.study import Study
 
 if TYPE_CHECKING:

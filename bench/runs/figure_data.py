@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bench.api.manifest import Manifest
 from bench.api.method import Prediction
 from bench.api.metrics import correct
+from bench.api.splits import Manifest
 from bench.core.hashing import NOT_KEYED
 from bench.posthoc.functional import distance_bins, weight_histogram
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.addresses import features_key
-from bench.api.dataset import IDENTITY, LabelMap, Split
-from bench.api.recipes import External, Head, Recipe, encoder_of, head_of
+from bench.api.dataset import IDENTITY, LabelMap
+from bench.api.recipes import External, Head, Recipe, encoder_of, features_key, head_of
+from bench.api.splits import Split
 from bench.core.store import BLOCK, MissingOutput, Store
 from bench.models.heads import LinearHead, load_head
 

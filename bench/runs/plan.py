@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from bench.api.addresses import features_key, weights_key
-from bench.api.dataset import Shift, Split
+from bench.api.dataset import Shift
 from bench.api.method import Choice, Method, Models
 from bench.api.metrics import ACCURACY, Metric, own
 from bench.api.recipes import (
@@ -29,16 +28,20 @@ from bench.api.recipes import (
     Tuned,
     backbone_of,
     encoder_of,
+    features_key,
     head_of,
     needs_outputs,
     normalizes,
+    weights_key,
 )
+from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.hashing import canonical, key_of
 from bench.core.store import Store
 from bench.leaderboard import samples
 from bench.runs.figure_data import FIGURES, Figure
-from bench.runs.study.study import Row, Study
+from bench.runs.study.rows import Row
+from bench.runs.study.study import Study
 
 CELL = 2
 """Version of what is stored of a cell; raised when it holds something else."""

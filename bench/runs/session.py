@@ -22,17 +22,16 @@ from bench.core.records import Missing, to_lines
 from bench.core.store import Store
 from bench.leaderboard import samples
 from bench.leaderboard.board import PENDING
-from bench.leaderboard.oracle import oracles
-from bench.leaderboard.pooling import pooled
+from bench.leaderboard.derived import oracles, pooled
 from bench.leaderboard.published.layouts import Preset, find_preset
 from bench.models.clip import EMBEDDED
 from bench.report import write as report
 from bench.report.run_folder import kept_baselines, read_samples
-from bench.runs.counting import Counts, counts
+from bench.runs.cost import Counts, counts
 from bench.runs.execute import Outcome, execute, lookup
 from bench.runs.execute import follow as follow_study
+from bench.runs.measure import place
 from bench.runs.plan import CellItem, Plan, describe, plan
-from bench.runs.recording import place
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import studies
 from bench.runs.study.study import Study

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api import metrics
-from bench.api.dataset import Card, Dataset, LabelMap, Split, Suite
+from bench.api.dataset import Card, Dataset, LabelMap, Suite
 from bench.api.method import Choice, Fitted, Method, Models, Prediction
 from bench.api.recipes import (
     Classifier,
@@ -34,6 +34,7 @@ from bench.api.recipes import (
     Recipe,
     Tuned,
 )
+from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.core.parameters import parameters, with_parameters

@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from pretrain_tiny import batches, jitter, normalise
 from torch import Tensor, nn
 
-from bench.api.dataset import Split, Suite
+from bench.api.dataset import Suite
 from bench.api.metrics import top1
 from bench.api.registry import find_dataset
+from bench.api.splits import Split
 from bench.core.environment import environment
 from bench.core.paths import write_atomic
 from bench.data.mini import model as tiny

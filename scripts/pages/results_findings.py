@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from bench.leaderboard.board import Cell, Curve
-from bench.leaderboard.pooling import POOLED
+from bench.leaderboard.derived import POOLED
 from bench.leaderboard.published.tables import find
 from bench.leaderboard.suite_results import Measured
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from bench.api.manifest import single_label
 from bench.api.metrics import ece
+from bench.api.splits import single_label
 from bench.core.records import Record
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
 from bench.leaderboard.stats import resampling as judged

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.api.manifest import Manifest, single_label
 from bench.api.metrics import METRICS, OWN, Metric, metrics, worst_group
+from bench.api.splits import Manifest, single_label
 from bench.core.errors import CellError, InputError
 from bench.core.hashing import key_of
 from bench.posthoc.functional import log_softmax

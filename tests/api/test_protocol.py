@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.api.dataset import Loaded, Shift, Split, Suite
-from bench.api.manifest import single_label
+from bench.api.dataset import Shift, Suite
 from bench.api.protocol import CLEAN, OFFICIAL, PROTOCOLS, Protocol, protocol
 from bench.api.recipes import TextHead, Tuned
 from bench.api.registry import find_dataset
+from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError
 from bench.posthoc.selection import RULES
 from bench.runs.plan import (

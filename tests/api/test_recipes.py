@@ -26,7 +26,7 @@ from bench.api.recipes import (
 from bench.api.trainer import GradientTrainer
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
-from bench.models.training.probe import HeadTrainer
+from bench.models.training.trainers import HeadTrainer
 
 BACKBONE = Backbone("ViT-B-32", "openai", "tag:openai")
 HEAD = TextHead(BACKBONE, ("cat", "dog"), ("a {}",))

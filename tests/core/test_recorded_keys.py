@@ -14,13 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from bench.api.addresses import features_key, weights_key
 from bench.api.dataset import LabelMap
-from bench.api.manifest import single_label
 from bench.api.metrics import METRICS
 from bench.api.recipes import (
-    AtEpoch,
-    Average,
     Backbone,
     Classifier,
     External,
@@ -30,9 +26,12 @@ from bench.api.recipes import (
     Pretrained,
     TextHead,
     Tuned,
+    features_key,
+    weights_key,
 )
 from bench.api.registry import find_method, methods
-from bench.api.trainer import GradientTrainer
+from bench.api.splits import single_label
+from bench.api.trainer import AtEpoch, Average, GradientTrainer
 from bench.core.hashing import key_of
 from bench.core.store import Store
 from bench.data.readers.arrays import Arrays, array_split
@@ -44,7 +43,7 @@ from bench.runs.plan import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsI
 from bench.runs.study.config import RunConfig
 from bench.runs.study.given import Given
 from bench.runs.study.resolve import studies
-from bench.runs.study.study import Checkpoint
+from bench.runs.study.rows import Checkpoint
 
 BACKBONE = Backbone("ViT-B-32", "/somewhere/weights.pt", "0" * 64)
 CLASSIFIER = Classifier(Pretrained(BACKBONE), TextHead(BACKBONE, ("cat", "dog"), ("a {c}",)))

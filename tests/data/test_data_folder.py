@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.api.dataset import Loaded, Split
-from bench.api.manifest import single_label
+from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError
 from bench.data.folder import SYNTHETIC, DataFolder, NotFound, class_folders, holding
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from bench.api.dataset import Split, Suite
+from bench.api.dataset import Suite
 from bench.api.registry import find_dataset
+from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.data.folder import SYNTHETIC, NotFound
 from bench.data.readers.cifar_stl import CIFAR10_CLASSES, STL_CLASSES

@@ -22,8 +22,8 @@ from wilds_copies import (
     table,
 )
 
-from bench.api.manifest import Manifest
 from bench.api.metrics import OWN
+from bench.api.splits import Manifest
 from bench.core.records import read
 from bench.data import prompts
 from bench.data.cards import cards

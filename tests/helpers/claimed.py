@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.api.manifest import Manifest
+from bench.api.splits import Manifest
 from bench.core.records import Record, to_lines
 from bench.core.store import Store
 from bench.data.cards import cards

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.api.dataset import Split, Suite
-from bench.api.manifest import Manifest
+from bench.api.dataset import Suite
 from bench.api.registry import find_dataset
+from bench.api.splits import Manifest, Split
 
 FMOW, IWILDCAM = find_dataset("fmow"), find_dataset("iwildcam")
 PARTS = {"train": "train", "selection": "id_val", "test": "id_test", "ood": "ood_test"}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from commands import Finished
 
-from bench.api.manifest import Manifest
 from bench.api.metrics import METRICS, OWN, metrics
+from bench.api.splits import Manifest
 from bench.core.records import Record
 from bench.leaderboard.published.evidence import Backing
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bench.api.manifest import Manifest
 from bench.api.metrics import OWN, correct
+from bench.api.splits import Manifest
 from bench.core.records import Record
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
 from bench.leaderboard.stats import resampling as judged

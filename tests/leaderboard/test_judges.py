@@ -19,7 +19,7 @@ from bench.core.records import Missing, Record, read, to_lines
 from bench.core.store import Store
 from bench.leaderboard.board import MEAN
 from bench.leaderboard.build import boards, curves
-from bench.leaderboard.oracle import oracles
+from bench.leaderboard.derived import oracles
 from bench.report import document
 from bench.report import write as report
 from bench.report.formats import text as exports

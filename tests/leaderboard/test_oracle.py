@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from bench.core.records import Record
 from bench.leaderboard.build import boards, curves
-from bench.leaderboard.oracle import oracles
-from bench.leaderboard.pooling import POOLED, pooled
+from bench.leaderboard.derived import POOLED, oracles, pooled
 
 ALPHAS = (0.0, 0.5, 1.0)
 PLACES = ("id", "v2", "sketch")

@@ -26,7 +26,7 @@ from bench.report.tables import terminal as console
 from bench.report.tables.leaderboard import Table
 from bench.report.tables.paper_layout import in_form
 from bench.runs.study.config import load
-from bench.runs.study.study import Settings, parse_rows
+from bench.runs.study.rows import Settings, parse_rows
 
 PLACES = ("id", "v2", "sketch")
 

@@ -32,7 +32,7 @@ from bench.leaderboard.published.tables import (
     parse,
     tables,
 )
-from bench.runs.study.study import Settings, parse_rows
+from bench.runs.study.rows import Settings, parse_rows
 
 FOLDER = ROOT / "results" / "published"
 ALL = pytest.mark.parametrize("table", tables().values(), ids=list(tables()))

@@ -14,12 +14,13 @@ from commands import Finished, bench, contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.api.manifest import Manifest
 from bench.api.metrics import METRICS, LogProbs, correct, ece, macro_f1
+from bench.api.splits import Manifest
 from bench.core.errors import DataError, InputError
 from bench.core.records import Record, read
 from bench.core.store import Store
 from bench.leaderboard.build import boards
+from bench.leaderboard.comparability import comparable
 from bench.leaderboard.samples import (
     FOLDER,
     KIND,
@@ -32,7 +33,6 @@ from bench.leaderboard.samples import (
     sample_outputs,
     write,
 )
-from bench.leaderboard.standings import comparable
 from bench.leaderboard.stats import significance as comparisons
 from bench.leaderboard.stats.significance import ZERO_SHOT, comparison
 from bench.leaderboard.suite_results import measured

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from bench.api.manifest import single_label
+from bench.api.splits import single_label
 from bench.core.errors import InputError
 from bench.leaderboard.stats.estimates import (
     Outcomes,

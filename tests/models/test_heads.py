@@ -16,11 +16,10 @@ from torch.nn.functional import cross_entropy, normalize
 from bench.api.registry import methods
 from bench.core.store import Store
 from bench.models.heads import LinearHead
-from bench.models.training.contrastive_trainer import ContrastiveTrainer
 from bench.models.training.fisher import fisher_information
 from bench.models.training.loop import Training
 from bench.models.training.networks import DualEncoder, ImageClassifier
-from bench.models.training.probe import HeadTrainer
+from bench.models.training.trainers import ContrastiveTrainer, HeadTrainer
 
 N, C, D = 60, 4, 6
 

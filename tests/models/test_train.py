@@ -17,8 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import bench.models.training.loop
-from bench.api.recipes import AtEpoch, Average
-from bench.api.trainer import GradientTrainer, rate
+from bench.api.trainer import AtEpoch, Average, GradientTrainer, rate
 from bench.core.errors import CellError
 from bench.core.store import Store
 from bench.models.training.loop import StepBatches, Training

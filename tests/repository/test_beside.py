@@ -10,7 +10,7 @@ from bench.core.errors import InputError
 from bench.core.records import Record, to_lines
 from bench.leaderboard.board import Board
 from bench.leaderboard.build import boards, curves
-from bench.leaderboard.oracle import oracles
+from bench.leaderboard.derived import oracles
 
 PLACES = ("id", "v2", "objectnet", "video")
 ALPHAS = (0.0, 0.5, 1.0)

@@ -18,9 +18,9 @@ import torch
 from commands import Result, assert_refused, bench
 from safetensors.torch import load_file, save_file
 
-from bench.api.addresses import weights_key
-from bench.api.dataset import Split, Task
-from bench.api.recipes import Backbone, Classifier, Imported, Merged, Pretrained
+from bench.api.dataset import Task
+from bench.api.recipes import Backbone, Classifier, Imported, Merged, Pretrained, weights_key
+from bench.api.splits import Split
 from bench.core.records import Record, read
 from bench.core.store import Store
 from bench.models import clip as models

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.api.manifest import single_label
 from bench.api.metrics import METRICS
 from bench.api.recipes import Tuned
+from bench.api.splits import single_label
 from bench.core.errors import InputError
 from bench.core.store import Store, block_count
 from bench.leaderboard.samples import keep
-from bench.runs.counting import Counts, counts
+from bench.runs.cost import Counts, counts
 from bench.runs.execute import lookup
 from bench.runs.figure_data import FIGURES
 from bench.runs.plan import CellItem, FeaturesItem, FitItem, Plan, WeightsItem, pending, plan

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.api.recipes import AtEpoch, Average, Merged, Tuned, merge, normalizes, reseeded
+from bench.api.recipes import Merged, Tuned, merge, normalizes, reseeded
 from bench.api.registry import find_dataset, methods
+from bench.api.trainer import AtEpoch, Average
 from bench.core.errors import InputError
-from bench.runs.study.study import Row, Settings, controlled, controls, everything, parse_rows
+from bench.runs.study.rows import Row, Settings, controlled, controls, everything, parse_rows
 from bench.testing.fakes import fake_models
 
 MODELS = fake_models(tuned=False)

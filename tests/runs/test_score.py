@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from places import ROOT
 from safetensors.numpy import load_file, save_file
 
-from bench.api.dataset import Split
 from bench.api.recipes import Recipe
+from bench.api.splits import Split
 from bench.core.records import Record, read
 from bench.runs.outputs import ArrayCache, LabelledStoredOutputs
 from bench.runs.session import prepare

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.api.dataset import Card, LabelMap, Loaded, Shift, Split, Suite, Task
-from bench.api.manifest import single_label
+from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
 from bench.api.method import Method, Prediction
+from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError
 from bench.posthoc.functional import log_softmax
 from bench.testing.contract import check_dataset, check_method

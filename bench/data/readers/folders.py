@@ -29,8 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.api.dataset import Loaded, Split
-from bench.api.manifest import Manifest
+from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import InputError, unknown
 from bench.core.hashing import key_of
 from bench.data.readers.decoding import decoded

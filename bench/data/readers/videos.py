@@ -1,7 +1,7 @@
 """Frames of videos as splits: ImageNet-Vid-Robust and YTBB-Robust, from their own label files.
 
 A set of frames is an anchor, which people looked at, and its neighbours up to `REACH` frames away.
-`bench.api.manifest.Manifest` says how sets are told, `bench.api.metrics.pm` how they are judged.
+`bench.api.splits.Manifest` says how sets are told, `bench.api.metrics.pm` how they are judged.
 Classes that none of the task's reaches are left out of the label map and of the labels:
 docs/decisions/2026-11-22-classes-the-task-lacks.md.
 """
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.api.dataset import LabelMap, Loaded, Split
-from bench.api.manifest import Manifest
+from bench.api.dataset import LabelMap
+from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.core.paths import malformed, read_json, text_of

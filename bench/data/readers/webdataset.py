@@ -30,8 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.api.dataset import Loaded, Split
-from bench.api.manifest import single_label
+from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import DataError, InputError
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic

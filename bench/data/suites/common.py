@@ -7,7 +7,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from bench.api.dataset import Card, Shift, Split, Suite, Task, absent
+from bench.api.dataset import Card, Shift, Suite, Task
+from bench.api.splits import Split, absent
 from bench.core.errors import InputError
 from bench.data import prompts
 from bench.data.cards import SetCard, cards

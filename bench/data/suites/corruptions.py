@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Resampling
 
-from bench.api.dataset import Images, Loaded, Shift, Split, Suite
+from bench.api.dataset import Shift, Suite
+from bench.api.splits import Images, Loaded, Split
 from bench.core.errors import InputError, unknown
 from bench.core.hashing import key_of
 from bench.data.suites.distortions import DISTORTIONS, to_image, to_pixels

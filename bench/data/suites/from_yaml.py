@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.api.dataset import Card, LabelMap, Placed, Shift, Split, Suite, Task
+from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
 from bench.api.metrics import check
+from bench.api.splits import Placed, Split
 from bench.core.errors import InputError
 from bench.core.paths import matching, text_of
 from bench.data.prompts import checked

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.api.manifest import Manifest
 from bench.api.metrics import ACCURACY, METRICS, OWN, macro_f1
+from bench.api.splits import Manifest
 from bench.core.records import Record, sort_key
 from bench.leaderboard.board import KINDS, key_of
 from bench.leaderboard.samples import STEPS, SampleOutputs

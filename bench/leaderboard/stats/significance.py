@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from bench.api.metrics import ACCURACY
 from bench.leaderboard.board import ID, Board, Key, Name, Row, Seed, key_of
+from bench.leaderboard.comparability import comparable
 from bench.leaderboard.samples import SampleOutputs
-from bench.leaderboard.standings import comparable
 from bench.leaderboard.stats import resampling as judged
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
 from bench.leaderboard.stats.estimates import (
@@ -196,7 +196,7 @@ def _sets(label: str, samples: Kept) -> tuple[str, ...]:
 
 
 def _ranked(board: Board) -> tuple[tuple[Row, ...], str]:
-    """The rows that are ranked, or none and why (`bench.leaderboard.standings.comparable`)."""
+    """The rows that are ranked, or none and why (`bench.leaderboard.comparability.comparable`)."""
     if board.notes:
         return (), f"not ranked: {', '.join(board.notes)}"
     if board.partial:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.api.dataset import Images
+from bench.api.splits import Images
 
 
 def fisher_information(

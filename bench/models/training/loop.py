@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bench.api.recipes import AtEpoch, Average, Keep
-from bench.api.trainer import GradientTrainer, epochs, rate
+from bench.api.trainer import AtEpoch, Average, GradientTrainer, Keep, epochs, rate
 from bench.core.errors import CellError
 from bench.core.store import Store
 from bench.models.training.networks import DualEncoder, ImageClassifier

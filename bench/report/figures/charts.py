@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.core.records import Record
 from bench.leaderboard.board import ID, Board, Row
-from bench.leaderboard.pooling import POOLED
+from bench.leaderboard.derived import POOLED
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.suite_results import Measured
 from bench.report.figures import uncertainty as sample_charts

@@ -16,7 +16,7 @@ from bench.api.recipes import Classifier, Imported, Merged, Recipe, Tuned
 from bench.core.errors import InputError
 
 if TYPE_CHECKING:
-    from bench.runs.study.study import Row
+    from bench.runs.study.rows import Row
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pydantic
 
-from bench.api.addresses import weights_key
-from bench.api.recipes import Backbone, Classifier, Imported, Pretrained
+from bench.api.recipes import Backbone, Classifier, Imported, Pretrained, weights_key
 from bench.core.errors import InputError, unknown
 from bench.core.paths import write_atomic
 from bench.core.store import Store

@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from bench.api.dataset import Loaded, Shift, Split, Suite, Task
-from bench.api.manifest import Manifest
+from bench.api.dataset import Shift, Suite, Task
+from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import CellError, InputError, unknown
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.data.readers.folders import Classes
 from bench.data.suites.from_yaml import class_names, label_map, naming
-from bench.data.suites.yaml_schema import parsed
-from bench.runs.study.outputs_form import ZERO_SHOT, ArraysForm, OutputsFile
+from bench.data.suites.yaml_schema import Name, Strict, invalid, parsed
 
 FILE = "outputs.yaml"
 FLOATS = ("F16", "F32", "F64")
@@ -257,3 +257,40 @@ class _File:
             top = self.given(model, "logits").argmax(axis=1)
             return np.asarray(top == self.array("labels"))
         return self.array(name).astype(np.float32, copy=False)
+
+
+ZERO_SHOT = "zero-shot"
+
+
+class ArraysForm(Strict):
+    """A split: the safetensors file with its labels and outputs."""
+
+    file: str
+
+
+class ShiftArraysForm(ArraysForm):
+    """A shift; `classes` as in suite files, if it has a label space of its own."""
+
+    classes: Any = None
+
+
+class OutputsFile(Strict):
+    """The whole file; `models` maps the names of rows to those of models in the files."""
+
+    name: Name
+    model: str = "outputs"
+    classes: Any
+    models: dict[str, str]
+    train: ArraysForm | None = None
+    selection: ArraysForm | None = None
+    test: ArraysForm
+    shifts: dict[Name, ShiftArraysForm] = pydantic.Field(default_factory=dict)
+
+    @pydantic.field_validator("models")
+    @classmethod
+    def _two_ends(cls, models: dict[str, str]) -> dict[str, str]:
+        if ZERO_SHOT not in models or len(models) < 2:
+            raise invalid(f"expected {ZERO_SHOT} and at least one fine-tuned model")
+        if len(set(models.values())) < len(models):
+            raise invalid("expected another model for each row")
+        return models

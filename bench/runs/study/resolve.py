@@ -22,7 +22,8 @@ from bench.models.clip import backbone
 from bench.runs.study import imported as imports
 from bench.runs.study.config import RunConfig
 from bench.runs.study.given import Ends, leak
-from bench.runs.study.study import Row, Settings, Study, controlled, controls, parse_rows
+from bench.runs.study.rows import Row, Settings, controlled, controls, parse_rows
+from bench.runs.study.study import Study
 
 EMBEDDED = frozenset({"mini", "micro"})
 """Suites that need no data: ``--suite available`` leaves them out if there is any other."""

@@ -15,9 +15,10 @@ from bench.core.paths import cache_dir
 from bench.runs.study import outputs_folder as outputs_file
 from bench.runs.study.config import RunConfig, load
 from bench.runs.study.given import Ends, Given
-from bench.runs.study.outputs_form import ZERO_SHOT
+from bench.runs.study.outputs_folder import ZERO_SHOT
 from bench.runs.study.resolve import asked_rows, of_shifts, protocol_of
-from bench.runs.study.study import Settings, Study, everything, parse_rows
+from bench.runs.study.rows import Settings, everything, parse_rows
+from bench.runs.study.study import Study
 
 POST_HOC = "ose,vrf"
 """The methods that are run if none are named."""

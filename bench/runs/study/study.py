@@ -2,83 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
 
 from bench.api.dataset import Suite
 from bench.api.method import Method, Models
 from bench.api.metrics import ACCURACY, Metric, own
 from bench.api.protocol import Protocol
-from bench.api.recipes import (
-    AtEpoch,
-    Backbone,
-    Classifier,
-    Pretrained,
-    Recipe,
-    TextHead,
-    Tuned,
-    is_tuned,
-)
-from bench.api.registry import find_method, methods
+from bench.api.recipes import Backbone, Classifier, Pretrained, Recipe, TextHead, is_tuned
 from bench.core.errors import InputError
-from bench.core.parameters import parameters, with_parameters
 from bench.runs.study.given import Ends
-
-SMOOTHING = 0.1
-"""The label smoothing of ``+ls``. What the papers' rows used is not known."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A leaderboard row: a method with its modifiers and, for ensembles, the base it is built on.
-
-    Attributes
-    ----------
-    label : the row's own name, without its base: ``METHOD[@EPOCH][+ls[=VALUE]]``.
-    title : how the leaderboard prints it, without its base.
-    """
-
-    label: str
-    title: str
-    method: Method
-    base: Row | None = None
-
-    @property
-    def name(self) -> str:
-        """``METHOD`` or ``METHOD:BASE``, as on the command line."""
-        return self.label if self.base is None else f"{self.label}:{self.base.name}"
-
-    @property
-    def chooser(self) -> Row:
-        """The row whose fit and choice this one takes over: mostly itself."""
-        method = self.method.chooser()
-        return self if method is self.method else Row(method.name, method.title, method, self.base)
-
-
-@dataclass(frozen=True)
-class Checkpoint(Method):
-    """``METHOD@EPOCH``: the weights of `method` after `epoch` epochs of its training."""
-
-    kind: ClassVar[str] = "Checkpoint"
-    name: ClassVar[str] = "checkpoint"
-    version: ClassVar[int] = 1
-
-    method: Method
-    epoch: int
-
-    def recipe(self, models: Models) -> Recipe:
-        """The method's recipe, kept at the epoch. Raises InputError if there is no such epoch."""
-        recipe = self.method.recipe(models)
-        epochs = getattr(recipe.trainer, "epochs", 0) if isinstance(recipe, Tuned) else 0
-        name = f"{self.method.name}@{self.epoch}"
-        if isinstance(recipe, Tuned) and recipe.keep is not None:
-            raise InputError(f"{name}: {self.method.name} is an average over epochs, not one's end")
-        if not isinstance(recipe, Tuned) or self.epoch > epochs:
-            raise InputError(f"{name}: {self.method.name} trains for {epochs} epochs")
-        return recipe if self.epoch == epochs else replace(recipe, keep=AtEpoch(self.epoch))
+from bench.runs.study.rows import Row
 
 
 @dataclass(frozen=True)
@@ -157,124 +91,3 @@ def reads(method: Method, models: Models) -> list[Recipe]:
     """Every recipe the method may read for any candidate, without repeats."""
     wanted = [r for choice in method.candidates() for r in method.needs(models, choice)]
     return list(dict.fromkeys([*wanted, *method.train_needs(models)]))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Where hyper-parameters come from: {method: {parameter: value}}, the last one wins.
-
-    The class's defaults, then `protocol`, then `suite`, then `overrides`.
-    """
-
-    protocol: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    suite: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def method(self, name: str) -> Method:
-        """The method `name` with its hyper-parameters. InputError for an unknown name or value."""
-        method = find_method(name)()
-        for source in (self.protocol, self.suite, self.overrides):
-            method = with_parameters(method, source.get(name, {}), name)
-        return method
-
-
-def parse_rows(
-    names: Sequence[str],
-    settings: Settings,
-) -> tuple[Row, ...]:
-    """Rows for names such as ``vrf``, ``wise-ft:lp-ft+ls`` or ``all``, and the rows they build on.
-
-    A name is ``METHOD[@EPOCH][+ls[=VALUE]]``, and for ensembles ``METHOD[:BASE]`` with a base of
-    that form; modifiers bind to the base. Raises InputError for unknown names, parameters or
-    values, for an override of a method that is not run, and for a base on a method that takes
-    none.
-    """
-    wanted = [m for name in names for m in (everything() if name == "all" else [name])]
-    rows: dict[str, Row] = {}
-    for name in ["zero-shot", *wanted]:
-        row = _row(name, settings)
-        if row.base is not None:
-            rows.setdefault(row.base.name, row.base)
-        rows.setdefault(row.name, row)
-    used = {re.split("[@+]", row.label)[0] for row in rows.values()}
-    for owner in settings.overrides:
-        find_method(owner)
-        if owner not in used:
-            raise InputError(f"--set {owner}: not among the methods of this run, {', '.join(rows)}")
-    return tuple(rows.values())
-
-
-def controls(rows: Sequence[Row]) -> list[str]:
-    """The names of the rows that check the claims of VRF's rows among `rows`, base by base."""
-    checks = [name for name, cls in methods().items() if cls.is_control]
-    bases = [row.base.name for row in rows if row.label == "vrf" and row.base is not None]
-    return [f"{check}:{base}" for base in bases for check in (*checks, "ose-calibrated")]
-
-
-def controlled(vrf: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """VRF's hyper-parameters for its controls, too: they are to differ in one thing alone."""
-    found = {name: dict(vrf) for name, cls in methods().items() if cls.is_control}
-    if vrf.get("calibrate", "none") != "none":
-        found["ose-calibrated"] = {"calibrate": vrf["calibrate"]}
-    return found
-
-
-def everything() -> list[str]:
-    """The rows of ``all``: every method that asks to be in it, ensembles on all common bases."""
-    known = {name: cls for name, cls in methods().items() if cls.in_all}
-    common = [name for name, cls in known.items() if cls.is_common_base]
-    found = [name for name, cls in known.items() if cls.default_base is None]
-    for name, cls in known.items():
-        if cls.default_base is not None:
-            bases = common if cls.on_all_bases else [cls.default_base]
-            found += [f"{name}:{base}" for base in bases]
-    return found
-
-
-def _row(name: str, settings: Settings) -> Row:
-    own, colon, base = name.partition(":")
-    if colon and not base:
-        raise InputError(f"method {name!r} names no base after the colon")
-    method_name = own.partition("+")[0].partition("@")[0]
-    modifiers = own.removeprefix(method_name)
-    default = find_method(method_name).default_base
-    if default is None:
-        if colon:
-            raise InputError(f"method {method_name!r} takes no base, got {name!r}")
-        return _alone(own, settings)
-    if colon and modifiers:
-        raise InputError(f"method {name!r}: {modifiers} binds to the base, put it behind {base!r}")
-    found = _alone(base or f"{default}{modifiers}", settings)
-    if found.method.default_base is not None:
-        raise InputError(f"{base!r} is an ensemble and can be no base, got {name!r}")
-    method = settings.method(method_name)
-    return Row(method_name, method.title, method, found)
-
-
-def _alone(name: str, settings: Settings) -> Row:
-    """A row that is no ensemble: ``METHOD[@EPOCH][+ls[=VALUE]]``, modifiers in any order."""
-    method_name, *modifiers = re.split(r"(?=[@+])", name)
-    method = settings.method(method_name)
-    label, title = method_name, method.title
-    for modifier in sorted(modifiers, reverse=True):
-        if modifier[0] in label:
-            raise InputError(f"{name!r} has a modifier twice")
-        if at := re.fullmatch(r"@([1-9]\d{0,5})", modifier):
-            method, title = Checkpoint(method, int(at[1])), f"{title}, epoch {at[1]}"
-        elif ls := re.fullmatch(r"\+ls(?:=(0?\.\d+))?", modifier):
-            smoothing = float(ls[1] or SMOOTHING)
-            method = _smoothed(method, smoothing, name)
-            modifier = "+ls" if smoothing == SMOOTHING else f"+ls={smoothing:g}"
-            title += " w/ LS" if smoothing == SMOOTHING else f" w/ LS {smoothing:g}"
-        else:
-            raise InputError(f"{name!r}: expected @EPOCH, +ls or +ls=0.2, got {modifier!r}")
-        label += modifier
-    return Row(label, title, method)
-
-
-def _smoothed(method: Method, smoothing: float, name: str) -> Method:
-    """The method with smoothed labels in each of its trainings."""
-    smoothed = [p for p in parameters(method) if p.rpartition(".")[2] == "smoothing"]
-    if not smoothed:
-        raise InputError(f"{name!r}: there is no loss whose labels could be smoothed")
-    return with_parameters(method, dict.fromkeys(smoothed, smoothing), name)

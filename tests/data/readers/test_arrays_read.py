@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from array_files import noise, pixels, refused, save
 
-from bench.api.dataset import Placed
+from bench.api.splits import Placed
 from bench.data.readers import fingerprints as index
 from bench.data.readers.arrays import array_split, stored
 from bench.data.readers.folders import Classes

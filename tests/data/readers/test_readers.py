@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.api.holdout import holdout
-from bench.api.manifest import single_label
+from bench.api.splits import holdout, single_label
 from bench.core.errors import BenchError, DataError, InputError
 from bench.data.readers import fingerprints as index
 from bench.data.readers import folders as readers

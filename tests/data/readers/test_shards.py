@@ -16,7 +16,7 @@ import pytest
 from commands import SAME_BENCH
 from PIL import Image
 
-from bench.api.dataset import Placed, Split
+from bench.api.splits import Placed, Split
 from bench.core.errors import BenchError, DataError, InputError
 from bench.data.readers import webdataset as shards
 from bench.data.readers.folders import Classes

@@ -11,8 +11,9 @@ import pytest
 import torchvision.datasets as tv
 from PIL import Image
 
-from bench.api.dataset import Split, Suite
+from bench.api.dataset import Suite
 from bench.api.registry import find_dataset
+from bench.api.splits import Split
 
 Found = list[tuple[bytes, Any]]
 

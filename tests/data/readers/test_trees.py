@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.api.dataset import Placed, Split
+from bench.api.splits import Placed, Split
 from bench.core.errors import InputError
 from bench.data.readers import listing as trees
 from bench.data.readers.folders import Classes, _labels, folder_split, tree_split

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.api.dataset import Loaded, Split
-from bench.api.manifest import single_label
+from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError
 from bench.data.suites.corruptions import SEVERITIES, VERSION, CorruptedImages, corrupt, corrupted
 from bench.data.suites.distortions import DISTORTIONS

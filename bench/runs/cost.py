@@ -1,11 +1,27 @@
-"""What a plan costs, in numbers: trainings, forwards and decodes that are still to be done."""
+"""What work costs, in counts that do not depend on the machine: images, not seconds.
+
+What a plan still has to do (trainings, forwards, decodes), and what a row takes of any machine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.api.recipes import Fisher, Merged, TextHead, Tuned
+from bench.api.method import Choice, Method, Models
+from bench.api.recipes import (
+    Classifier,
+    Encoder,
+    External,
+    Fisher,
+    Head,
+    Imported,
+    Merged,
+    Recipe,
+    TextHead,
+    Tuned,
+    encoder_of,
+)
 from bench.api.trainer import epochs
 from bench.core.store import Store, rows_in
 from bench.runs.plan import (
@@ -113,3 +129,37 @@ def _forwards(name: str, items: list[FeaturesItem], store: Store) -> Forwards:
         decodes=rows_in(set().union(*missing), size),
         forwards=sum(rows_in(set(blocks), size) for blocks in missing),
     )
+
+
+def expense(method: Method, models: Models, choice: Choice, train: int) -> dict[str, int] | None:
+    """Encoders that a test image is run through, and images that trainings of towers see.
+
+    Repeats are counted; a training of which several checkpoints are used counts once, up to the
+    last of them. Heads on stored features see no image. `train` is the size of the training split.
+    None where a part was made elsewhere, so that nobody knows.
+    """
+    recipes = method.needs(models, choice)
+    parts = [part for recipe in recipes for part in _parts(recipe)]
+    if any(isinstance(part, Imported | External) for part in parts):
+        return None
+    keeps: dict[Tuned, list[Tuned]] = {}
+    for part in parts:
+        if isinstance(part, Tuned) and part.trainer.tunes_encoder:
+            keeps.setdefault(part.training, []).append(part)
+    seen = sum(train * epochs(t.trainer, [p.keep for p in same]) for t, same in keeps.items())
+    return {"encoders": len({encoder_of(r) for r in recipes}), "training_images": seen}
+
+
+def _parts(recipe: Recipe | Encoder | Head | Fisher) -> Iterator[object]:
+    """Everything a recipe is made of, itself included."""
+    yield recipe
+    match recipe:
+        case Classifier():
+            yield from _parts(recipe.encoder)
+        case Tuned():
+            yield from _parts(recipe.start)
+        case Fisher():
+            yield from _parts(recipe.of)
+        case Merged():
+            for part in (*recipe.parts, *recipe.fishers):
+                yield from _parts(part)

@@ -1,7 +1,8 @@
-"""Oracles: what an ensemble would reach if its alpha were chosen on the test sets themselves.
+"""Records made of other records, without a new prediction.
 
-Nothing here is a method: such rows say how much is lost by choosing without the shifts. They are
-made of the curves of a run, so no prediction is made for them.
+Pooled figures are one figure of a row over all evaluation sets together, as VRF's figure 2 is.
+Oracles say what an ensemble would reach if its alpha were chosen on the test sets themselves: no
+methods, but what is lost by choosing without the shifts. They are made of a run's curves.
 """
 
 from __future__ import annotations
@@ -10,15 +11,76 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from statistics import fmean
+from typing import Any
 
 from bench.api.metrics import OWN, averageable
 from bench.core.records import Record
 
+POOLED = "pooled"
+"""Where a pooled figure stands, in place of a shift; it comes after the last one."""
+
+
+def pooled(records: Iterable[Record]) -> list[Record]:
+    """One more record for each figure of a row and seed: counts summed over ID and all shifts.
+
+    Every sample counts the same, so that a large set counts for more than a small one. There is
+    none where the figure is lacking on a set that other rows of the run were measured on, where
+    there is only one set, or where bins differ.
+    """
+    measured: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    figures: dict[tuple[tuple[object, ...], ...], list[Record]] = defaultdict(list)
+    for record in records:
+        run: tuple[object, ...] = (record.suite, record.model, record.protocol, record.notes)
+        if record.kind == "cell":
+            measured[run].add(record.shift)
+        elif record.kind == "figure":
+            row = (record.method, record.base, record.seed, record.metric)
+            figures[run, row].append(record)
+    found = []
+    for (of_run, _), parts in figures.items():
+        whole = measured[of_run] | {part.shift for part in parts}
+        bins = {str((part.data or {}).get("edges")) for part in parts}
+        if len(parts) == len(whole) > 1 and len(bins) == 1:
+            found.append(_sum(sorted(parts, key=lambda part: part.order)))
+    return found
+
+
+def _sum(parts: Sequence[Record]) -> Record:
+    """The parts as one: counts summed, number and weight averaged over all samples."""
+    n = sum(part.n for part in parts)
+    weighed = all(part.weight is not None for part in parts)
+    return parts[0].model_copy(
+        update={
+            "shift": POOLED,
+            "order": parts[0].shifts_in_suite + 1,
+            "n": n,
+            "value": sum(part.value * part.n for part in parts) / n,
+            "weight": sum((p.weight or 0) * p.n for p in parts) / n if weighed else None,
+            "data": _data([part.data or {} for part in parts]),
+            "provenance": {"keys": [part.provenance.get("key") for part in parts]},
+        }
+    )
+
+
+def _data(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Counts by bin, summed; the bins' ``edges``, which are one figure's everywhere, stay."""
+    counts = parts[0].keys() - {"edges"}
+    sums = {name: [sum(c) for c in zip(*(p[name] for p in parts), strict=True)] for name in counts}
+    return {"edges": parts[0]["edges"]} | sums
+
+
 MEAN, EACH = "oracle-mean", "oracle-each"
 """What is appended to a method's name: one alpha for all columns, or each column's own."""
+
+
 _TITLES = {MEAN: "best alpha", EACH: "best alpha by column"}
+
+
 _RULES = {MEAN: "highest OOD mean of {}", EACH: "highest {} in each column"}
+
+
 _OWN = "own metric"
+
 
 _Points = Mapping[tuple[float, str, str], Record]
 """A curve by (alpha, shift, metric)."""
