@@ -15,12 +15,12 @@ from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
 from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.paths import text_of
-from bench.data.folder import DataFolder, Reason, class_folders, holding
-from bench.data.readers.arrays import array_split, stored
+from bench.data.folder import DataFolder, Reason, holds_entries, holds_folders
+from bench.data.readers.arrays import array_split, images_of_file
 from bench.data.readers.cifar_stl import CIFAR10_CLASSES as CLASSES
 from bench.data.readers.cifar_stl import STL_CLASSES, cifar102, cifar_batches, stl10
 from bench.data.readers.folders import Classes, tree_split
-from bench.data.suites.common import official_templates, or_absent, real_suite, suite_card
+from bench.data.suites.common import official_templates, real_suite, split_or_absent, suite_card
 
 FILES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 IN_STL = {name: "car" if name == "automobile" else name for name in CLASSES if name != "frog"}
@@ -49,7 +49,7 @@ class Cifar10:
         folder = DataFolder(data, cache)
         templates, said = official_templates(folder, "cifar-10", self.name)
         test = _id_split(folder, "test")
-        train = or_absent("cifar10/train", lambda: _id_split(folder, "train"))
+        train = split_or_absent("cifar10/train", lambda: _id_split(folder, "train"))
         return real_suite(
             folder,
             Task(self.name, CLASSES, templates, train, train),
@@ -81,10 +81,10 @@ class Cifar10:
 
 def _holds(role: str) -> Any:
     """The check for batches, or else class folders, of a split of CIFAR-10."""
-    batches = holding("batches.meta", *FILES[role])
+    batches = holds_entries("batches.meta", *FILES[role])
 
     def fits(path: Path) -> Reason:
-        return batches(path) if path.name == "cifar-10-batches-py" else class_folders(path)
+        return batches(path) if path.name == "cifar-10-batches-py" else holds_folders(path)
 
     return fits
 
@@ -102,9 +102,9 @@ def _id_split(folder: DataFolder, role: str) -> Split:
 
 def _cifar101(folder: DataFolder) -> Split:
     files = ("cifar10.1_v6_data.npy", "cifar10.1_v6_labels.npy")
-    place = folder.place("cifar-10.1", "test", holding(*files))
+    place = folder.place("cifar-10.1", "test", holds_entries(*files))
     images, labels = (place / file for file in files)
-    arrays = stored(images, labels, Classes(CLASSES, CLASSES))
+    arrays = images_of_file(images, labels, Classes(CLASSES, CLASSES))
     split = array_split("cifar10/10.1", arrays, folder.cache)
     return folder.counted(split, "cifar-10.1", "test")
 
@@ -129,8 +129,8 @@ def _stl10(folder: DataFolder) -> Split:
     """STL-10's test images without monkeys, labelled in the order of `IN_STL`."""
 
     def fits(path: Path) -> Reason:
-        binary = holding("test_X.bin", "test_y.bin")
-        return binary(path) if path.name == "stl10_binary" else class_folders(path)
+        binary = holds_entries("test_X.bin", "test_y.bin")
+        return binary(path) if path.name == "stl10_binary" else holds_folders(path)
 
     place = folder.place("stl-10", "test", fits)
     if (place / "test_X.bin").is_file():

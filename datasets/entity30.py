@@ -20,7 +20,7 @@ from bench.api.splits import Split
 from bench.data.folder import DataFolder
 from bench.data.prompts import PLAIN
 from bench.data.readers.folders import tree_split
-from bench.data.suites.common import or_absent, real_suite, suite_card
+from bench.data.suites.common import real_suite, split_or_absent, suite_card
 from bench.data.suites.imagenet import sorted_images, whole_folders, wordnet_ids
 
 SET = "entity-30"
@@ -76,7 +76,7 @@ class Entity30:
         opener = _Opener(DataFolder(data, cache))
         test = opener.split("test", "val", "source", "source_val")
         make = partial(opener.split, "train", "train", "source", "source_train")
-        train = or_absent("entity30/train", make)
+        train = split_or_absent("entity30/train", make)
         names = tuple(str(one["name"]) for one in superclasses())
         task = Task(self.name, names, PLAIN, train, train)
         shifts = {"target": opener.target}

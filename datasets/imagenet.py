@@ -19,18 +19,18 @@ from bench.api.dataset import IDENTITY, Card, LabelMap, Shift, Suite, Task
 from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.data.cards import cards
-from bench.data.folder import DataFolder, class_folders, holding, some_of
+from bench.data.folder import DataFolder, holds_class_folders, holds_entries, holds_folders
 from bench.data.readers import videos
 from bench.data.readers.folders import Classes, tree_split
-from bench.data.suites.common import or_absent, real_suite, suite_card
+from bench.data.suites.common import real_suite, split_or_absent, suite_card
 from bench.data.suites.imagenet import (
     OBJECTNET_FILES,
     imagenet_classes,
+    imagenet_subset,
     objectnet_classes,
     objectnet_folders,
     openai_templates,
     sorted_images,
-    subset,
     whole_folders,
 )
 
@@ -59,7 +59,7 @@ class _Opener:
 
     def tree(self, split: str, of: str, part: str, folders: Mapping[str, int]) -> Split:
         """The split of the images in class folders: {folder: class}."""
-        fits = sorted_images if of == "imagenet" else some_of(folders)
+        fits = sorted_images if of == "imagenet" else holds_class_folders(folders)
         root = self.folder.place(of, part, fits)
         found = tree_split(f"imagenet/{split}", root, folders, self.folder.cache)
         return self.folder.counted(found, of, part)
@@ -85,8 +85,8 @@ class _Opener:
         known: dict[str, Collection[str]] = {
             "v2": [str(index) for index in range(len(self.classes))],
             "sketch": self.classes.keys,
-            "a": [self.classes.keys[index] for index in subset("a")],
-            "r": [self.classes.keys[index] for index in subset("r")],
+            "a": [self.classes.keys[index] for index in imagenet_subset("a")],
+            "r": [self.classes.keys[index] for index in imagenet_subset("r")],
         }
         with suppress(InputError):  # the other sets' are known without its mappings
             known["objectnet"] = objectnet_folders(self.folder.place("objectnet", "mappings"))
@@ -101,13 +101,13 @@ class _Opener:
 
     def of_classes(self, name: Literal["a", "r"]) -> Shift:
         """A shift of some of ImageNet's classes, in the order of their WordNet ids."""
-        indices = subset(name)
+        indices = imagenet_subset(name)
         wnids = [self.classes.keys[index] for index in indices]
         return self.of_folders(name, wnids, LabelMap(tuple((index,) for index in indices)))
 
     def objectnet(self) -> Shift:
         """ObjectNet's images of those classes that ImageNet has."""
-        mappings = self.folder.place("objectnet", "mappings", holding(*OBJECTNET_FILES))
+        mappings = self.folder.place("objectnet", "mappings", holds_entries(*OBJECTNET_FILES))
         members = objectnet_classes(mappings)
         expected = cards()["objectnet"].classes
         if len(members) != expected:
@@ -118,16 +118,16 @@ class _Opener:
     def vid_robust(self) -> Shift:
         """The frames of ImageNet-Vid-Robust."""
         place = partial(self.folder.place, SHIFTS["vid-robust"])
-        root = place("frames", class_folders)
-        metadata = place("metadata", holding(videos.VID_LABELS, videos.VID_SETS))
-        misc = place("classes", holding(videos.VID_CLASSES, videos.VID_WNIDS))
+        root = place("frames", holds_folders)
+        metadata = place("metadata", holds_entries(videos.VID_LABELS, videos.VID_SETS))
+        misc = place("classes", holds_entries(videos.VID_CLASSES, videos.VID_WNIDS))
         return self.of_frames("vid-robust", root, videos.vid_robust(metadata, misc, self.classes))
 
     def ytbb(self) -> Shift:
         """The reviewed frames of YTBB-Robust."""
         place = partial(self.folder.place, SHIFTS["ytbb"])
-        root = place("frames", class_folders)
-        metadata = place("metadata", holding(*videos.YTBB_FILES))
+        root = place("frames", holds_folders)
+        metadata = place("metadata", holds_entries(*videos.YTBB_FILES))
         return self.of_frames("ytbb", root, videos.ytbb_robust(metadata))
 
     def of_frames(self, name: str, root: Path, found: videos.Videos) -> Shift:
@@ -156,7 +156,7 @@ class ImageNet:
         """The suite of what is found; its ID test set, the validation images, must be."""
         opener = _Opener(DataFolder(data, cache))
         test = opener.whole("test", "val")
-        train = or_absent("imagenet/train", partial(opener.whole, "train", "train"))
+        train = split_or_absent("imagenet/train", partial(opener.whole, "train", "train"))
         task = Task(self.name, opener.classes.prompts, openai_templates(), train, train)
         return real_suite(
             opener.folder, task, test, opener.shifts(), prompts=PROMPTS, beside=VIDEOS

@@ -18,11 +18,11 @@ from bench.api.dataset import Card, Suite, Task
 from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.paths import text_of
-from bench.data.folder import DataFolder, NotFound, Reason, class_folders, holding
+from bench.data.folder import DataFolder, NotFound, Reason, holds_entries, holds_folders
 from bench.data.readers.arrays import Arrays, array_split
 from bench.data.readers.cifar_stl import cifar100
 from bench.data.readers.folders import named_split, tree_split
-from bench.data.suites.common import official_templates, or_absent, real_suite, suite_card
+from bench.data.suites.common import official_templates, real_suite, split_or_absent, suite_card
 
 
 def _without_cache(data: Path | None) -> DataFolder:
@@ -92,14 +92,14 @@ class Cifar100:
 
     def found(self, data: Path | None) -> bool:
         """Whether the test set is there."""
-        return _without_cache(data).has("cifar-100", "all", holding("test", "meta"))
+        return _without_cache(data).has("cifar-100", "all", holds_entries("test", "meta"))
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
         """The suite; a file `train` that is not there leaves it without training data."""
         folder = DataFolder(data, cache)
 
         def images(role: str) -> Arrays:
-            return cifar100(folder.place("cifar-100", "all", holding(role, "meta")), role)
+            return cifar100(folder.place("cifar-100", "all", holds_entries(role, "meta")), role)
 
         def split(role: str) -> Split:
             found = array_split(f"cifar100/{role}", images(role), cache, role)
@@ -107,7 +107,7 @@ class Cifar100:
 
         splits = {
             "test": split("test"),
-            "train": or_absent("cifar100/train", lambda: split("train")),
+            "train": split_or_absent("cifar100/train", lambda: split("train")),
         }
         names = map(_spaced, images("test").classes)
         return _suite(folder, "cifar100", "cifar-100", names, splits, "of the file meta")
@@ -125,7 +125,7 @@ class DescribableTextures:
     partition: int = 1
 
     def _fits(self) -> Any:
-        return holding("images", f"labels/test{self.partition}.txt")
+        return holds_entries("images", f"labels/test{self.partition}.txt")
 
     def found(self, data: Path | None) -> bool:
         """Whether images and the list of test images are there."""
@@ -148,8 +148,8 @@ class DescribableTextures:
 
         splits = {
             "test": split("test", "test"),
-            "train": or_absent(f"{name}/train", lambda: split("train", "train")),
-            "selection": or_absent(f"{name}/selection", lambda: split("selection", "val")),
+            "train": split_or_absent(f"{name}/train", lambda: split("train", "train")),
+            "selection": split_or_absent(f"{name}/selection", lambda: split("selection", "val")),
         }
         return _suite(folder, name, "dtd", map(_spaced, classes), splits, "of the folders")
 
@@ -184,7 +184,7 @@ class Food101:
 
         splits = {
             "test": split("test"),
-            "train": or_absent("food101/train", lambda: split("train")),
+            "train": split_or_absent("food101/train", lambda: split("train")),
         }
         return _suite(
             folder, "food101", "food-101", map(_spaced, classes), splits, "of the folders"
@@ -235,33 +235,33 @@ class Sun397:
     def found(self, data: Path | None) -> bool:
         """Whether images, class names and the list of test images are there."""
         folder = _without_cache(data)
-        lists = folder.has("sun397", "partitions", holding(self._list("Testing")))
-        return lists and folder.has("sun397", "all", holding("ClassName.txt"))
+        lists = folder.has("sun397", "partitions", holds_entries(self._list("Testing")))
+        return lists and folder.has("sun397", "all", holds_entries("ClassName.txt"))
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
         """The suite, named ``sun397`` for partition 1 and ``sun397=3`` for the third."""
         folder = DataFolder(data, cache)
-        root = folder.place("sun397", "all", holding("ClassName.txt"))
+        root = folder.place("sun397", "all", holds_entries("ClassName.txt"))
         name = self.name if self.partition == 1 else f"{self.name}={self.partition}"
         folders = [line.lstrip("/") for line in _lines(root / "ClassName.txt")]
         classes = _indexed(folders)
 
         def split(role: str, kind: str) -> Split:
-            lists = folder.place("sun397", "partitions", holding(self._list(kind)))
+            lists = folder.place("sun397", "partitions", holds_entries(self._list(kind)))
             images = [line.lstrip("/") for line in _lines(lists / self._list(kind))]
             found = _listed(f"{name}/{role}", root, images, classes, cache)
             return folder.counted(found, "sun397", role)
 
         splits = {
             "test": split("test", "Testing"),
-            "train": or_absent(f"{name}/train", lambda: split("train", "Training")),
+            "train": split_or_absent(f"{name}/train", lambda: split("train", "Training")),
         }
         names = [_spaced(folder.partition("/")[2]) for folder in folders]
         return _suite(folder, name, "sun397", names, splits, "of ClassName.txt")
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
         """The classes of ClassName.txt, such as ``a/abbey``."""
-        root = _without_cache(data).place("sun397", "all", holding("ClassName.txt"))
+        root = _without_cache(data).place("sun397", "all", holds_entries("ClassName.txt"))
         return {root: [line.lstrip("/") for line in _lines(root / "ClassName.txt")]}
 
 
@@ -287,7 +287,7 @@ class StanfordCars:
         return folder.has("stanford-cars", "test", _annotated("test"))
 
     def _sorted(self, folder: DataFolder) -> bool:
-        return folder.has("stanford-cars", "test by class", class_folders)
+        return folder.has("stanford-cars", "test by class", holds_folders)
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
         """The suite; annotations count first, class folders where there are none."""
@@ -307,25 +307,28 @@ class StanfordCars:
             found = named_split(f"cars/{role}", base, images, labels, folder.cache)
             return folder.counted(found, "stanford-cars", role)
 
-        splits = {"test": split("test"), "train": or_absent("cars/train", lambda: split("train"))}
+        splits = {
+            "test": split("test"),
+            "train": split_or_absent("cars/train", lambda: split("train")),
+        }
         return _suite(
             folder, "cars", "stanford-cars", names, splits, "of cars_meta.mat", self.defaults
         )
 
     def _of_folders(self, folder: DataFolder) -> Suite:
-        root = folder.place("stanford-cars", "test by class", class_folders)
+        root = folder.place("stanford-cars", "test by class", holds_folders)
         folders = sorted(e.name for e in root.iterdir() if e.is_dir() and e.name[0] != ".")
         classes = _indexed(folders)
 
         def split(role: str, part: str) -> Split:
-            place = folder.place("stanford-cars", f"{part} by class", class_folders)
+            place = folder.place("stanford-cars", f"{part} by class", holds_folders)
             return tree_split(f"cars/{role}", place, classes, folder.cache)
 
         test = folder.counted(split("test", "test"), "stanford-cars", "test")
-        train = or_absent("cars/train", lambda: split("train", "train"))
+        train = split_or_absent("cars/train", lambda: split("train", "train"))
         splits = {"test": test, "train": train}
         whole = train.size
-        if folder.has("stanford-cars", "val by class", class_folders):
+        if folder.has("stanford-cars", "val by class", holds_folders):
             # A fifth of the training images, drawn at random: a class may be left without any.
             splits["selection"] = replace(split("selection", "val"), fault="")
             whole += splits["selection"].size
@@ -340,7 +343,7 @@ class StanfordCars:
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
         """Of class folders: those of the test images."""
         parts = [f"{part} by class" for part in ("test", "train", "val")]
-        places = _without_cache(data).those("stanford-cars", parts, class_folders)
+        places = _without_cache(data).those("stanford-cars", parts, holds_folders)
         test = places.get(parts[0])
         names = [path.name for path in test.iterdir()] if test else []
         return dict.fromkeys(places.values(), names) if test else {}

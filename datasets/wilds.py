@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from bench.api import registry
 from bench.api.dataset import Card, Shift, Suite, Task
 from bench.api.splits import Split
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.data.cards import SetCard, cards
-from bench.data.folder import DataFolder, NotFound, Reason, holding
-from bench.data.prompts import PLAIN, read
+from bench.data.folder import DataFolder, NotFound, Reason, holds_entries
+from bench.data.prompts import PLAIN, read_templates
 from bench.data.readers.folders import named_split
-from bench.data.suites.common import PROMPTS, or_absent, real_suite, suite_card
+from bench.data.suites.common import PROMPTS, real_suite, split_or_absent, suite_card
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "flyp": {"lr": 1e-5, "weight_decay": 0.2, "batch_size": 256, "epochs": 20},
@@ -99,8 +99,8 @@ class _Opener:
         shift_metrics: tuple[str, ...] = (),
     ) -> Suite:
         """The suite. Raises NotFound if no image of its ID test set is there."""
-        train = or_absent(f"{self.suite}/train", lambda: self.split("train", "train"))
-        held = or_absent(f"{self.suite}/selection", lambda: self.split("selection", "id_val"))
+        train = split_or_absent(f"{self.suite}/train", lambda: self.split("train", "train"))
+        held = split_or_absent(f"{self.suite}/selection", lambda: self.split("selection", "id_val"))
         return real_suite(
             self.folder,
             Task(self.suite, tuple(classnames), tuple(templates), train, held),
@@ -122,7 +122,7 @@ def _templates(
     """The official templates, or else `plain`; and what they are, in words."""
     path = _prompt_file(folder, card, f"{suite}_template.py")
     if path.is_file():
-        found = read(path, suite)
+        found = read_templates(path, suite)
         return found, f"the {len(found)} templates of wise-ft's {path.name}"
     get = f"{_getting(card)} {path.name} of wise-ft"
     return plain, f"{plain[0]!r}, which is not the official prompt: {get}"
@@ -170,7 +170,7 @@ class FMoW:
         return made.make(names, templates, said, shift_metrics=("worst-region",))
 
 
-_fmow = holding("rgb_metadata.csv", "country_code_mapping.csv", "images")
+_fmow = holds_entries("rgb_metadata.csv", "country_code_mapping.csv", "images")
 
 
 def _fmow_images(root: Path) -> tuple[tuple[str, ...], _Images]:
@@ -242,7 +242,7 @@ def _english(folder: DataFolder) -> Path:
 
 def _iwildcam(path: Path, folder: DataFolder) -> Reason:
     """Whether a folder is iWildCam's and something names its species, as a reason why not."""
-    reason = holding("metadata.csv", "train")(path)
+    reason = holds_entries("metadata.csv", "train")(path)
     english, scientific = _english(folder), path / "categories.csv"
     if reason or english.is_file() or scientific.is_file():
         return reason
@@ -301,7 +301,7 @@ def _columns(path: Path, names: Sequence[str]) -> list[list[str]]:
             header = next(reader, [])
             for name in names:
                 if name not in header:
-                    raise unknown(f"column in {path}", name, header)
+                    raise unknown_name(f"column in {path}", name, header)
             places = [header.index(name) for name in names]
             columns: list[list[str]] = [[] for _ in names]
             for row in filter(None, reader):

@@ -23,7 +23,15 @@ from bench.api.method import (
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.core.parameters import Fraction, NonNegative, Positive
-from bench.posthoc import functional as posthoc
+from bench.posthoc.functional import (
+    TEMPERATURES,
+    KRule,
+    failure_set,
+    kth,
+    log_softmax,
+    mix,
+    sigmoid_weight,
+)
 from bench.posthoc.neighbors import kth_distance
 
 
@@ -64,7 +72,7 @@ class VarianceReduction(Method):
     has_figures: ClassVar[bool] = True
 
     p: Fraction = 0.001
-    k_rule: posthoc.KRule = "round"
+    k_rule: KRule = "round"
     squared: bool = False
     # The published (a, b), on squared distances, are (1.5, 0.6), (1.1, 0.6) and (0.3, 0.3). With
     # d = sqrt(d2) and slope dd = dd2 / 2d they become (1.2, 0.24), (1.0, 0.29) and (0.55, 0.27).
@@ -91,7 +99,7 @@ class VarianceReduction(Method):
         """``failure`` bool [N_train] and ``temperature`` float64 [2] (zero-shot, fine-tuned)."""
         ends = (models.zero_shot, models.base)
         failure = self.reference(*(train.correct(end) for end in ends))
-        search = posthoc.TEMPERATURES[self.calibrate]
+        search = TEMPERATURES[self.calibrate]
         temperatures = [search(selection.logits(end), selection.labels) for end in ends]
         return {"failure": failure, "temperature": np.array(temperatures)}
 
@@ -99,7 +107,7 @@ class VarianceReduction(Method):
         self, correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
         """Which training samples distances are to, bool [N_train]: the failure set V."""
-        return posthoc.failure_set(correct_zs, correct_ft)
+        return failure_set(correct_zs, correct_ft)
 
     def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
         """The weights that are used, [N], made of VRF's own: for controls. Here: themselves."""
@@ -115,13 +123,13 @@ class VarianceReduction(Method):
     ) -> Iterator[Prediction]:
         """Distances and the ends' probabilities once, then one average per (a, b)."""
         t_zs, t_ft = fitted["temperature"].tolist()
-        log_p_zs = posthoc.log_softmax(outputs.scores(models.zero_shot) / t_zs)
-        log_p_ft = posthoc.log_softmax(outputs.scores(models.base) / t_ft)
+        log_p_zs = log_softmax(outputs.scores(models.zero_shot) / t_zs)
+        log_p_ft = log_softmax(outputs.scores(models.base) / t_ft)
         distance = self._distance(models, fitted, outputs, train)
         ends, reach = (log_p_zs, log_p_ft), 4.0 if self.squared else 2.0
         for choice in choices:
-            weight = self.weigh(posthoc.sigmoid_weight(distance, choice["a"], choice["b"]))
-            yield Prediction(posthoc.mix(*ends, weight), weight, ends, distance, reach)
+            weight = self.weigh(sigmoid_weight(distance, choice["a"], choice["b"]))
+            yield Prediction(mix(*ends, weight), weight, ends, distance, reach)
 
     def _distance(
         self, models: Models, fitted: Fitted, outputs: Outputs, train: LabelledOutputs
@@ -130,7 +138,7 @@ class VarianceReduction(Method):
         if not fitted["failure"].any():
             return np.full(len(queries), np.inf)
         failures = train.features(models.base)[fitted["failure"]]
-        k = posthoc.kth(len(failures), self.p, self.k_rule, len(fitted["failure"]))
+        k = kth(len(failures), self.p, self.k_rule, len(fitted["failure"]))
         distance = kth_distance(queries, failures, k)
         return np.square(distance) if self.squared else distance
 

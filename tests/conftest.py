@@ -19,8 +19,8 @@ from suite_files import NAMES, folders
 from bench.core.records import Record
 from bench.data.folder import SYNTHETIC
 from bench.leaderboard.samples import SampleOutputs
-from bench.testing.synthetic import cifar, make, transfer
-from bench.testing.synthetic import wilds as wilds_copies
+from bench.testing.synthetic import cifar, make_copies, transfer
+from bench.testing.synthetic.wilds import make_wilds
 
 # As `bench.cli.main.main` does before torch is imported: no spinning beside other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -70,7 +70,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shared = shared.parent
     with FileLock(shared / "synthetic.lock"):
         if not (shared / "synthetic" / SYNTHETIC).exists():
-            make(shared / "synthetic")
+            make_copies(shared / "synthetic")
     return shared / "synthetic"
 
 
@@ -78,7 +78,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Synthetic copies of CIFAR-10, its shifts and the transfer sets; not to be changed."""
     root = tmp_path_factory.mktemp("copies")
-    counts = cifar.make(root) | transfer.make(root)
+    counts = cifar.make_cifar(root) | transfer.make_transfer(root)
     (root / SYNTHETIC).write_text(json.dumps(counts))
     return root
 
@@ -118,7 +118,7 @@ def pets(tmp_path: Path) -> Path:
 def wilds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with the synthetic copies of both WILDS sets, not to be changed."""
     root = tmp_path_factory.mktemp("wilds")
-    (root / SYNTHETIC).write_text(json.dumps(wilds_copies.make(root)))
+    (root / SYNTHETIC).write_text(json.dumps(make_wilds(root)))
     return root
 
 

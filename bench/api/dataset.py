@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.splits import Split
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Suite:
             if name in self.lacking:
                 raise InputError(f"shift {name} of {self.name}: {self.lacking[name]}")
             if name not in valid:
-                raise unknown(f"shift of {self.name}", name, [*valid, "all"])
+                raise unknown_name(f"shift of {self.name}", name, [*valid, "all"])
         kept = tuple(s for s in self.shifts if s.name in names)
         return replace(self, shifts=kept, lacking={})
 

@@ -7,8 +7,8 @@ is right for (`bench.api.splits.Manifest`) is always a miss, and its class one t
 probability 0; only the NLL, infinite there for every model, is the mean over the others
 (docs/decisions/2026-11-22-classes-the-task-lacks.md).
 
-To add a metric: write one function, add one line to `metrics`, or to `OWN` if it makes sense for
-some evaluation sets alone.
+To add a metric: write one function, add one line to `all_metrics`, or to `OWN` if it makes sense
+for some evaluation sets alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.splits import Manifest
-from bench.core.errors import CellError, InputError, unknown
+from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.hashing import NOT_KEYED
 
 LogProbs = NDArray[np.floating]
@@ -198,7 +198,7 @@ def _best_label(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.int64]:
     return np.asarray(np.take_along_axis(labels, best, axis=1)[:, 0])
 
 
-def metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str, Metric]:
+def all_metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str, Metric]:
     """Every metric by name, in the order of reports.
 
     `ece_bins` and `ece_batch` are the parameters of `ece`; InputError if one is below 1.
@@ -215,7 +215,7 @@ def metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str, Me
     return {metric.name: metric for metric in every}
 
 
-METRICS = metrics()
+METRICS = all_metrics()
 """Every metric, with the default parameters."""
 ACCURACY = METRICS["top1"]
 
@@ -237,7 +237,7 @@ ACCURACIES = frozenset({ACCURACY.name, "worst-region", "pm-0", "pm-10"})
 """Shares of right answers, so that a mean over sets may mix them."""
 
 
-def own(names: Iterable[str]) -> tuple[Metric, ...]:
+def extra_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
     """The metrics that an evaluation set names, without accuracy, which all sets have.
 
     Raises InputError for a name that is neither accuracy's nor in `OWN`.
@@ -245,7 +245,7 @@ def own(names: Iterable[str]) -> tuple[Metric, ...]:
     found = dict.fromkeys(names)
     for name in found:
         if name not in (ACCURACY.name, *OWN):
-            raise unknown("metric of an evaluation set", name, (ACCURACY.name, *OWN))
+            raise unknown_name("metric of an evaluation set", name, (ACCURACY.name, *OWN))
     return tuple(OWN[name] for name in found if name in OWN)
 
 
@@ -255,8 +255,8 @@ def averageable(names: Iterable[str]) -> bool:
     return len(found) <= 1 or found <= ACCURACIES
 
 
-def check(names: Iterable[str], manifest: Manifest, classes: int) -> None:
+def check_metrics(names: Iterable[str], manifest: Manifest, classes: int) -> None:
     """Raise InputError unless each metric that an evaluation set names can be taken of it."""
     uniform = np.broadcast_to(np.float32(-np.log(classes)), (len(manifest), classes))
-    for metric in own(names):
+    for metric in extra_metrics(names):
         metric(uniform, manifest)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 
 from bench.api.method import ALPHAS, Grid
-from bench.core.errors import unknown
+from bench.core.errors import unknown_name
 from bench.core.parameters import Count, Fraction, NonNegative, Positive, with_parameters
 from bench.posthoc.functional import KRule
 
@@ -139,15 +139,15 @@ PROTOCOLS: Mapping[str, Protocol] = {p.name: p for p in (CLEAN, OFFICIAL)}
 """Every protocol by name, the default first."""
 
 
-def protocol(name: str, changes: Mapping[str, Any]) -> Protocol:
+def protocol_with(name: str, changes: Mapping[str, Any]) -> Protocol:
     """The protocol `name` with fields changed, which its new name says.
 
     Raises InputError for an unknown name, field or value.
     """
     if name not in PROTOCOLS:
-        raise unknown("protocol", name, PROTOCOLS)
+        raise unknown_name("protocol", name, PROTOCOLS)
     if "name" in changes:
-        raise unknown("field of a protocol", "name", CLEAN.facts())
+        raise unknown_name("field of a protocol", "name", CLEAN.facts())
     changed = with_parameters(PROTOCOLS[name], changes, "protocol")
     before, after = PROTOCOLS[name].facts(), changed.facts()
     differing = [f"{k} {_said(v)}" for k, v in after.items() if v != before[k]]

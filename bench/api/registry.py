@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from bench.api.dataset import Dataset
 from bench.api.method import Method
-from bench.core.errors import BenchError, InputError, one_line, unknown
+from bench.core.errors import BenchError, InputError, one_line, unknown_name
 
 M = TypeVar("M", bound=type[Any])
 _METHODS: dict[str, type[Method]] = {}
@@ -96,7 +96,7 @@ def find_method(name: str) -> type[Method]:
     """The method class `name`; InputError lists the valid names, nearest first."""
     known = methods()
     if name not in known:
-        raise unknown("method", name, known)
+        raise unknown_name("method", name, known)
     return known[name]
 
 
@@ -104,5 +104,5 @@ def find_dataset(name: str) -> type[Dataset]:
     """The dataset class `name`; InputError lists the valid names, nearest first."""
     known = datasets()
     if name not in known:
-        raise unknown("suite", name, known)
+        raise unknown_name("suite", name, known)
     return known[name]

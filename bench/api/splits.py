@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import NOT_KEYED, key_of
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Manifest:
     def group(self, name: str) -> NDArray[np.int64]:
         """int64 [N]: the samples' codes in a group. Raises InputError if there is none."""
         if name not in self.groups:
-            raise unknown("group of samples", name, self.groups)
+            raise unknown_name("group of samples", name, self.groups)
         return self.groups[name]
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Manifest:
@@ -137,7 +137,7 @@ class Images(Protocol):
 
 
 @runtime_checkable
-class Placed(Protocol):
+class LocatedImages(Protocol):
     """Images that say where each of them really lies, so that splits with a common one show."""
 
     def places(self) -> Mapping[str, Collection[Hashable]]:
@@ -186,7 +186,7 @@ class Split:
 
     @property
     def absent(self) -> bool:
-        """Whether there is nothing to open (see `absent`)."""
+        """Whether there is nothing to open (see `absent_split`)."""
         return not self.size
 
     def limited(self, count: int | None) -> Split:
@@ -255,7 +255,7 @@ class Split:
         return replace(self, fingerprint=mark, size=len(rows), load=load, given=given)
 
 
-def absent(name: str, reason: str) -> Split:
+def absent_split(name: str, reason: str) -> Split:
     """A split that is not there: whoever opens it gets `reason` as InputError.
 
     It lets a suite be used for what needs no training data: zero-shot, imported classifiers.

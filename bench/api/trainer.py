@@ -146,12 +146,12 @@ class GradientTrainer:
         random order, each with a random template.
         """
         samples = self.shuffled(seed, epoch, size, stream=1)
-        chosen = random(seed, epoch, 0, 2).integers(templates, size=size)
+        chosen = random_generator(seed, epoch, 0, 2).integers(templates, size=size)
         return np.stack([samples, chosen], axis=1)
 
     def shuffled(self, seed: int, turn: int, size: int, stream: int) -> NDArray[np.int64]:
         """A permutation [size] that depends on its arguments only."""
-        return random(seed, turn, 0, stream).permutation(size)
+        return random_generator(seed, turn, 0, stream).permutation(size)
 
     def prepare(self, model: nn.Module) -> None:
         """Change the model before the first step (a random head). Default: nothing."""
@@ -191,14 +191,14 @@ class GradientTrainer:
         return {}
 
 
-def epochs(trainer: Trainer, keeps: Sequence[Keep | None]) -> int:
+def epochs_needed(trainer: Trainer, keeps: Sequence[Keep | None]) -> int:
     """How many epochs of a training it takes to know all of `keeps`; 0 if it has none."""
     whole = any(not isinstance(keep, AtEpoch) for keep in keeps)
     ends = [keep.epoch for keep in keeps if isinstance(keep, AtEpoch)]
     return int(getattr(trainer, "epochs", 0)) if whole else max(ends)
 
 
-def random(seed: int, *place: int) -> np.random.Generator:
+def random_generator(seed: int, *place: int) -> np.random.Generator:
     """A generator that depends on `seed` and up to three numbers alone; others are independent.
 
     The lowest word of Philox's counter, the first, is what counts up as numbers are drawn: two
@@ -208,7 +208,7 @@ def random(seed: int, *place: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=seed, counter=counter))
 
 
-def rate(trainer: GradientTrainer, step: int, steps: int) -> float:
+def learning_rate(trainer: GradientTrainer, step: int, steps: int) -> float:
     """Learning rate of `step` (from 0) of `steps`: linear warm-up, then cosine to zero.
 
     lr (s+1)/W for s < W, then lr (1 + cos(pi (s-W)/(S-W))) / 2 (wise-ft ``cosine_lr``).

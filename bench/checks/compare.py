@@ -29,10 +29,10 @@ import numpy as np
 from bench.api.metrics import ACCURACY
 from bench.core.errors import InputError
 from bench.core.records import Record
-from bench.leaderboard.board import ID, MEAN, OWN_SCALES, SCALES, Key, Scale, Seed, key_of
-from bench.leaderboard.comparability import conflict, row_name
+from bench.leaderboard.board import ID, MEAN, OWN_SCALES, SCALES, BoardKey, Scale, Seed, board_key
+from bench.leaderboard.comparability import describe_conflict, row_name
 from bench.leaderboard.samples import SampleOutputs
-from bench.leaderboard.stats.estimates import Estimate, Outcomes, difference
+from bench.leaderboard.stats.estimates import Estimate, Outcomes, paired_difference
 from bench.leaderboard.stats.ranking import holm
 
 LEVEL = 0.05
@@ -47,12 +47,12 @@ SCALED = frozenset(SCALES) - {ACCURACY.name}
 
 State = Literal["same", "better", "worse", "regression", "new", "vanished"]
 How = Literal["paired", "unpaired", "other seeds", ""]
-_Place = tuple[Key, str, str, str, bool]
+_Place = tuple[BoardKey, str, str, str, bool]
 """Leaderboard, row, evaluation set, metric, whether after temperature scaling."""
 
 
 @dataclass(frozen=True)
-class Measured:
+class ComparedRun:
     """A run's records, and its samples if it kept any."""
 
     records: Sequence[Record]
@@ -80,7 +80,7 @@ class Change:
     lost : the seeds of the old cell that the new one lacks, if they share any.
     """
 
-    board: Key
+    board: BoardKey
     row: str
     place: str
     metric: str
@@ -102,7 +102,7 @@ class Change:
     @property
     def loss(self) -> float:
         """By how much the new value is worse; negative if it is better, 0 if one is absent."""
-        sign = -1 if scale(self.metric).higher_is_better else 1
+        sign = -1 if change_scale(self.metric).higher_is_better else 1
         return sign * (self.difference or 0.0)
 
 
@@ -150,8 +150,8 @@ class _Cell:
         return sum(error**2 for error in by_size.values())
 
 
-def compare(
-    old: Measured, new: Measured, tolerance: float = TOLERANCE, everything: bool = False
+def compare_runs(
+    old: ComparedRun, new: ComparedRun, tolerance: float = TOLERANCE, everything: bool = False
 ) -> tuple[Change, ...]:
     """Every cell of either run, in the order of the new one, then what vanished.
 
@@ -188,21 +188,21 @@ def _of_loss(change: Change) -> float:
     return change.p_value / 2 if change.loss > 0 else 1 - change.p_value / 2
 
 
-def _cells(run: Measured) -> dict[_Place, _Cell]:
+def _cells(run: ComparedRun) -> dict[_Place, _Cell]:
     """Cells by place, each row's mean over the shifts after its sets."""
     values: dict[_Place, dict[Seed, Record]] = defaultdict(dict)
     for record in run.records:
         if record.kind != "cell" and not (record.kind == "scaled" and record.metric in SCALED):
             continue
         scaled = record.kind == "scaled"
-        place = (key_of(record), row_name(record), record.shift, record.metric, scaled)
+        place = (board_key(record), row_name(record), record.shift, record.metric, scaled)
         other = values[place].setdefault(record.seed, record)
         if other.value != record.value:
-            raise InputError(conflict(record, other.value))
+            raise InputError(describe_conflict(record, other.value))
     right: dict[_Place, dict[Seed, SampleOutputs]] = defaultdict(dict)
     for output in run.samples:
         record = output.record
-        place = (key_of(record), row_name(record), record.shift, record.metric, False)
+        place = (board_key(record), row_name(record), record.shift, record.metric, False)
         right[place][record.seed] = output
     cells = {place: _cell(by_seed, right[place]) for place, by_seed in values.items()}
     shifts: dict[_Place, list[_Place]] = defaultdict(list)
@@ -253,7 +253,7 @@ def _tested(metric: str, old: _Cell, new: _Cell) -> tuple[How, float | None]:
     pairs = _pairs(old, new) if is_accuracy else None
     samples, seeds, freedom = 0.0, 0.0, 0
     if pairs is not None:
-        samples = float(difference([n for _, n in pairs], [o for o, _ in pairs]).samples)
+        samples = float(paired_difference([n for _, n in pairs], [o for o, _ in pairs]).samples)
     elif is_accuracy:
         samples = old.binomial + new.binomial
     if not same_seeds:
@@ -307,17 +307,17 @@ def _state(change: Change, tolerance: float) -> State:
     is_beyond = change.loss > tolerance + 1e-12
     if change.gates and is_beyond and (change.significant or not change.how):
         return "regression"
-    printed = finer(change.metric).text
+    printed = finer_scale(change.metric).text
     if printed(change.old) == printed(change.new):
         return "same"
     return "worse" if change.loss > 0 else "better"
 
 
-def scale(metric: str) -> Scale:
+def change_scale(metric: str) -> Scale:
     """How a metric is printed in leaderboards."""
     return (SCALES | OWN_SCALES)[metric]
 
 
-def finer(metric: str) -> Scale:
+def finer_scale(metric: str) -> Scale:
     """The same with one digit more, as changes are printed."""
-    return replace(scale(metric), decimals=scale(metric).decimals + 1)
+    return replace(change_scale(metric), decimals=change_scale(metric).decimals + 1)

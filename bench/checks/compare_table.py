@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from bench.checks.compare import Change, Measured, finer, scale
+from bench.checks.compare import Change, ComparedRun, change_scale, finer_scale
 from bench.checks.compare import State as ChangeState
 from bench.checks.junit import State, Verdict
-from bench.leaderboard.board import Key, Seed
-from bench.report.tables.leaderboard import DASH, Item, Line, Table
+from bench.leaderboard.board import BoardKey, Seed
+from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 ORDER: tuple[ChangeState, ...] = ("regression", "vanished", "worse", "better", "new", "same")
 """How states follow on each other where the worst comes first."""
@@ -20,7 +20,7 @@ def worst_first(changes: Iterable[Change]) -> list[Change]:
     return sorted(changes, key=lambda c: (not c.gates, ORDER.index(c.state), not c.lost, -c.loss))
 
 
-def in_words(change: Change) -> str:
+def describe_change(change: Change) -> str:
     """A change in a few words: ``vrf:e2e-ft on v2: accuracy 60.4 -> 57.1 (-3.3, p = 0.001)``."""
     title, old, new, delta = _numbers(change)
     where = f"{change.row} on {change.place}: {title}"
@@ -33,9 +33,9 @@ def in_words(change: Change) -> str:
     return f"{where} {old} -> {new} ({delta}; {', '.join((*how, said))})"
 
 
-def gone(changes: Sequence[Change]) -> str:
+def missing_cells(changes: Sequence[Change]) -> str:
     """Which cells have vanished, row by row: ``ose (all 28), vrf:e2e-ft (4 of 28: v2)``."""
-    rows: dict[tuple[Key, str], list[Change]] = defaultdict(list)
+    rows: dict[tuple[BoardKey, str], list[Change]] = defaultdict(list)
     for change in changes:
         if change.old is not None:
             rows[change.board, change.row].append(change)
@@ -51,9 +51,9 @@ def gone(changes: Sequence[Change]) -> str:
     return ", ".join(said)
 
 
-def seeds_gone(changes: Sequence[Change]) -> str:
+def missing_seeds(changes: Sequence[Change]) -> str:
     """Which seeds are gone of cells that are there: ``ose (seeds 1, 2), vrf (seed 0 on v2)``."""
-    rows: dict[tuple[Key, str], list[Change]] = defaultdict(list)
+    rows: dict[tuple[BoardKey, str], list[Change]] = defaultdict(list)
     for change in changes:
         if change.difference is not None:
             rows[change.board, change.row].append(change)
@@ -68,9 +68,9 @@ def seeds_gone(changes: Sequence[Change]) -> str:
     return ", ".join(said)
 
 
-def table(changes: Iterable[Change], title: str) -> Table:
+def changes_table(changes: Iterable[Change], title: str) -> Table:
     """The changes as a table, by leaderboard, in the given order."""
-    by_board: dict[Key, list[Line]] = defaultdict(list)
+    by_board: dict[BoardKey, list[TableLine]] = defaultdict(list)
     for change in changes:
         tested = DASH if change.p_value is None else f"{change.p_value:.2g}"
         metric, *numbers = _numbers(change)
@@ -84,9 +84,12 @@ def table(changes: Iterable[Change], title: str) -> Table:
             _label(change),
         )
         is_bold = change.state == "regression"
-        by_board[change.board].append(Line(tuple(Item(text, strong=is_bold) for text in items)))
+        by_board[change.board].append(
+            TableLine(tuple(TableCell(text, strong=is_bold) for text in items))
+        )
     groups = tuple(
-        (Line((Item(board_name(board)),), "head"), *lines) for board, lines in by_board.items()
+        (TableLine((TableCell(board_name(board)),), "head"), *lines)
+        for board, lines in by_board.items()
     )
     columns = ("Row", "On", "Metric", "Old", "New", "Difference", "p", "Test", "State")
     return Table(title, columns, "lllrrrrll", groups)
@@ -109,17 +112,17 @@ def verdicts(changes: Iterable[Change], *, may_vanish: bool = False) -> list[Ver
         name = f"{change.row} on {change.place}: {_title(change)}"
         listed = change.state != "same" or bool(change.lost)
         where = board_name(change.board)
-        found.append(Verdict(where, name, state, in_words(change), _label(change), listed))
+        found.append(Verdict(where, name, state, describe_change(change), _label(change), listed))
     return found
 
 
-def board_name(key: Key) -> str:
+def board_name(key: BoardKey) -> str:
     """A leaderboard in words: ``mini, tiny/embedded, clean``."""
     suite, model, protocol, notes = key
     return ", ".join((suite, model, protocol, *notes))
 
 
-def boards(run: Measured) -> str:
+def board_names(run: ComparedRun) -> str:
     """The leaderboards of a run in words."""
     keys = dict.fromkeys(
         (record.suite, record.model, record.protocol, record.notes)
@@ -142,14 +145,14 @@ def _seeds(seeds: Sequence[Seed]) -> str:
 
 def _numbers(change: Change) -> tuple[str, str, str, str]:
     """Title of the metric, old, new and difference as printed, with one digit more."""
-    printed = finer(change.metric)
+    printed = finer_scale(change.metric)
     old, new = (DASH if v is None else printed.text(v) for v in (change.old, change.new))
     delta = DASH if change.difference is None else printed.text(change.difference, signed=True)
     return _title(change), old, new, delta
 
 
 def _title(change: Change) -> str:
-    return f"{scale(change.metric).title}{_ts(change)}"
+    return f"{change_scale(change.metric).title}{_ts(change)}"
 
 
 def _place(change: Change) -> str:

@@ -18,7 +18,7 @@ import pydantic
 
 from bench.api.metrics import ACCURACIES
 from bench.checks.junit import Verdict
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.core.records import Record
 from bench.leaderboard.board import KINDS, Kind
 
@@ -35,7 +35,7 @@ COUNTED = ACCURACIES | {"ece", "macro-f1"}
 Group = Literal["untrained", "trained"]
 
 
-class Cell(pydantic.BaseModel):
+class GoldenCell(pydantic.BaseModel):
     """One recorded number: where it stands, its value (fraction or nats), and of how many samples.
 
     The fields are those of `bench.core.records.Record`.
@@ -90,9 +90,9 @@ class Golden(pydantic.BaseModel):
     notes: tuple[str, ...]
     runs: tuple[str, ...]
     deviations: Mapping[Group, Mapping[str, float]]
-    cells: tuple[Cell, ...]
+    cells: tuple[GoldenCell, ...]
 
-    def tolerance(self, cell: Cell) -> float:
+    def tolerance(self, cell: GoldenCell) -> float:
         """How far a value may be from a recorded one: see `FACTOR` and `SAMPLES`."""
         largest = self.deviations[cell.group][cell.metric]
         if cell.metric in COUNTED:
@@ -101,10 +101,10 @@ class Golden(pydantic.BaseModel):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class GoldenComparison:
     """A recorded cell and what the run has there; `value` is None where it has nothing."""
 
-    cell: Cell
+    cell: GoldenCell
     value: float | None
     n: int
     tolerance: float
@@ -132,16 +132,16 @@ class Comparison:
         return Verdict(cell.row, name, "passed" if self.holds else "failed", said)
 
 
-def names() -> list[str]:
+def golden_names() -> list[str]:
     """The names of all golden runs."""
     found = (file.name for file in files(FOLDER).iterdir())
     return sorted(name.removesuffix(".json") for name in found if name.endswith(".json"))
 
 
-def find(name: str) -> Golden:
+def find_golden(name: str) -> Golden:
     """The golden run `name`. Raises InputError, which lists the valid names, if there is none."""
-    if name not in names():
-        raise unknown("golden run", name, names())
+    if name not in golden_names():
+        raise unknown_name("golden run", name, golden_names())
     text = (files(FOLDER) / f"{name}.json").read_text(encoding="utf-8")
     try:
         return Golden.model_validate_json(text)
@@ -149,7 +149,7 @@ def find(name: str) -> Golden:
         raise InputError(f"golden run {name}: {error.errors()[0]['msg']}") from error
 
 
-def compare(golden: Golden, records: Sequence[Record]) -> tuple[Comparison, ...]:
+def compare_with_golden(golden: Golden, records: Sequence[Record]) -> tuple[GoldenComparison, ...]:
     """Each recorded cell beside the run's, in the recorded order; what else the run has is let be.
 
     Raises InputError if the records are of another suite, model, protocol or part of the data, or
@@ -162,18 +162,18 @@ def compare(golden: Golden, records: Sequence[Record]) -> tuple[Comparison, ...]
                 f"golden:{golden.name} is {_in_words(golden.name, golden)}, the run is "
                 f"{_in_words(record.suite, record)}: compare a run of '{golden.command}'"
             )
-    if other := digests(records) - {golden.digest}:
+    if other := model_digests(records) - {golden.digest}:
         raise InputError(
             f"golden:{golden.name} is of the model {golden.digest[:12]}, the run of "
             f"{', '.join(sorted(d[:12] for d in other))}: other weights give other numbers"
         )
-    found: dict[tuple[object, ...], Cell] = {}
-    for cell in cells(records):
+    found: dict[tuple[object, ...], GoldenCell] = {}
+    for cell in golden_cells(records):
         if found.setdefault(cell.place, cell) != cell:
             raise InputError(f"two values of {cell.metric} for {cell.row} on {cell.shift}")
     pairs = [(cell, found.get(cell.place)) for cell in golden.cells]
     return tuple(
-        Comparison(
+        GoldenComparison(
             cell, have.value if have else None, have.n if have else 0, golden.tolerance(cell)
         )
         for cell, have in pairs
@@ -185,23 +185,23 @@ def _in_words(suite: str, of: Golden | Record) -> str:
     return f"{suite} with {of.model}, protocol {of.protocol}{marks}"
 
 
-def digests(records: Iterable[Record]) -> set[str]:
+def model_digests(records: Iterable[Record]) -> set[str]:
     """Digests of the weights of the models that records were made with."""
     backbones = (record.provenance.get("backbone") for record in records)
     return {str(b["digest"]) for b in backbones if isinstance(b, Mapping) and "digest" in b}
 
 
-def cells(records: Iterable[Record]) -> tuple[Cell, ...]:
+def golden_cells(records: Iterable[Record]) -> tuple[GoldenCell, ...]:
     """The leaderboard cells of records that are no controls and no hindsight, in their order."""
-    fields = Cell.model_fields
+    fields = GoldenCell.model_fields
     return tuple(
-        Cell.model_validate({name: getattr(record, name) for name in fields})
+        GoldenCell.model_validate({name: getattr(record, name) for name in fields})
         for record in records
         if record.kind in KINDS and record.role == "method"
     )
 
 
-def deviations(runs: Sequence[Sequence[Cell]]) -> dict[Group, dict[str, float]]:
+def deviations(runs: Sequence[Sequence[GoldenCell]]) -> dict[Group, dict[str, float]]:
     """By group and metric the largest difference of a cell between any two runs.
 
     Raises InputError unless all have the same cells.

@@ -42,7 +42,7 @@ class Verdict:
     listed: bool = True
 
 
-def junit(title: str, verdicts: Sequence[Verdict]) -> bytes:
+def junit_xml(title: str, verdicts: Sequence[Verdict]) -> bytes:
     """The verdicts as JUnit's XML: one suite, a test case each. No times and no dates."""
     count = Counter(verdict.state for verdict in verdicts)
     numbers = {"tests": len(verdicts), "failures": count["failed"], "skipped": count["skipped"]}
@@ -63,7 +63,7 @@ def junit(title: str, verdicts: Sequence[Verdict]) -> bytes:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()
 
 
-def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
+def summary_markdown(title: str, verdicts: Sequence[Verdict]) -> str:
     """The verdicts as a heading, their counts and a table: failures first, `SHOWN` at most."""
     order = ("failed", "passed", "skipped")
     ordered = sorted(verdicts, key=lambda verdict: order.index(verdict.state))
@@ -86,20 +86,20 @@ def _mark(verdict: Verdict) -> str:
     return _OF_LABELS.get(verdict.label, plain) if verdict.state == "passed" else plain
 
 
-def publish(title: str, verdicts: Sequence[Verdict], file: Path | None) -> None:
+def publish_verdicts(title: str, verdicts: Sequence[Verdict], file: Path | None) -> None:
     """Write JUnit's XML to `file`, if any, and append to the job's summary, if there is one.
 
     Raises InputError if one of them cannot be written.
     """
     if file is not None:
         try:
-            write_atomic(file, junit(title, verdicts))
+            write_atomic(file, junit_xml(title, verdicts))
         except OSError as error:
             raise InputError(f"--junit {file}: cannot be written: {error}") from error
     if name := os.environ.get(SUMMARY):
         try:
             with Path(name).open("a", encoding="utf-8") as summary:
-                summary.write(markdown(title, verdicts))
+                summary.write(summary_markdown(title, verdicts))
         except OSError as error:
             raise InputError(f"${SUMMARY}={name}: cannot be written: {error}") from error
 

@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.core.errors import DataError, InputError, harmless
+from bench.core.errors import DataError, InputError, escape_control
 from bench.core.paths import write_atomic
-from bench.core.progress import Progress, Silent
-from bench.core.records import Place, Record, sort_key, to_lines
+from bench.core.progress import Progress, SilentProgress
+from bench.core.records import CellAddress, Record, records_text, sort_key
 from bench.core.store import Store
-from bench.data.prompts import digest
+from bench.data.prompts import templates_digest
 from bench.leaderboard import samples
 from bench.leaderboard.board import KINDS
 from bench.leaderboard.comparability import row_name
-from bench.leaderboard.derived import oracles, pooled
+from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.report import write as report
 from bench.report.run_folder import (
     BASELINES,
@@ -38,15 +38,15 @@ from bench.report.run_folder import (
     FIGURES,
     RECORDS,
     SOURCES,
-    Finished,
-    finished,
+    ReportSources,
     read_run,
-    reports,
+    report_files,
+    report_sources,
 )
-from bench.runs.execute import execute
+from bench.runs.execute import execute_plan
 from bench.runs.plan import FeaturesItem, Plan, WeightsItem
-from bench.runs.session import Session, prepare, resolved
-from bench.runs.study.config import RunConfig, load
+from bench.runs.session import Session, prepare_session, resolved_config
+from bench.runs.study.config import RunConfig, load_config
 
 if TYPE_CHECKING:
     from bench.runs.engine import Engine
@@ -56,7 +56,7 @@ REPEAT = "repeat the run, which makes it again, with the same --cache-dir"
 CLOSE = 1e-6
 """Relative difference up to which a value counts as the same: sums may be taken in another order
 by another NumPy. Printed digits are compared exactly."""
-FACTS = (*Place.model_fields, "n", "data", "choice", "chosen_on", "weight", "temperature")
+FACTS = (*CellAddress.model_fields, "n", "data", "choice", "chosen_on", "weight", "temperature")
 """What else of a record follows from stored outputs and may be printed."""
 WINDOW = 200
 """Characters that are shown of each side of a difference."""
@@ -91,7 +91,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Rechecked:
+class RecomputedRun:
     """What was found: `cells` of leaderboards computed again, `files` of the run that hold them."""
 
     cells: int
@@ -99,7 +99,7 @@ class Rechecked:
     differences: tuple[Difference, ...]
 
 
-def folder_of(path: Path) -> Path:
+def run_folder_of(path: Path) -> Path:
     """The folder that a file of a run, or a report of runs, is in, or `path` if it is one.
 
     Raises InputError if there is no such folder.
@@ -112,12 +112,12 @@ def folder_of(path: Path) -> Path:
     return folder
 
 
-def recheck(
+def recompute_run(
     path: Path,
     options: Mapping[str, Any],
     progress: Progress | None = None,
     runs: Sequence[Path] = (),
-) -> Rechecked:
+) -> RecomputedRun:
     """All differences of a run, or of one of its reports: `path` is a folder or a file in it.
 
     A report may have any name, its suffix says which it is; with `runs`, those that it was made
@@ -127,15 +127,15 @@ def recheck(
     """
     if runs:
         folder = path.parent
-        made_of = finished(runs[0]) if len(runs) == 1 else Finished(tuple(runs))
+        made_of = report_sources(runs[0]) if len(runs) == 1 else ReportSources(tuple(runs))
     else:
-        folder = folder_of(path)
-        made_of = finished(folder)
+        folder = run_folder_of(path)
+        made_of = report_sources(folder)
     wanted = {file: _rendered(file, folder) for file in _wanted(path, folder, given=bool(runs))}
     files, found, cells = dict[str, None](), tuple[Difference, ...](), 0
     for run in made_of.runs:
         name = "" if run == folder else f"{run}/"
-        part = _recheck_run(run, name, options, progress or Silent())
+        part = _recheck_run(run, name, options, progress or SilentProgress())
         cells += part.cells
         files |= dict.fromkeys(part.files)
         found += part.differences
@@ -150,7 +150,7 @@ def recheck(
                     files[file.name] = None
                 elif file == path:
                     raise InputError(f"{path}: these runs have no figure {file.name}")
-    return Rechecked(cells, tuple(files), found)
+    return RecomputedRun(cells, tuple(files), found)
 
 
 def _wanted(path: Path, folder: Path, *, given: bool) -> list[Path]:
@@ -158,7 +158,7 @@ def _wanted(path: Path, folder: Path, *, given: bool) -> list[Path]:
     if path.is_dir() and given:
         raise InputError(f"{path} is a folder: expected one report that was made of the runs")
     if path.is_dir() or (path.name == RECORDS and not given):
-        return reports(folder)
+        return report_files(folder)
     if not path.is_file():
         raise InputError(f"{path}: expected a report, of one of the formats {', '.join(FORMATS)}")
     if path.suffix[1:] not in FORMATS or path.name in (CONFIG, SOURCES, BASELINES):
@@ -175,7 +175,9 @@ def _rendered(file: Path, folder: Path) -> Path:
     return Path(FIGURES) / file.name
 
 
-def _recheck_run(run: Path, name: str, options: Mapping[str, Any], progress: Progress) -> Rechecked:
+def _recheck_run(
+    run: Path, name: str, options: Mapping[str, Any], progress: Progress
+) -> RecomputedRun:
     """The differences of a run's records and samples; `name` goes before those of its files."""
     session = _session(run, options)
     records, _ = read_run(run)
@@ -184,10 +186,10 @@ def _recheck_run(run: Path, name: str, options: Mapping[str, Any], progress: Pro
         files, found = [RECORDS], tuple(_values(records, made))
         if not found and (run / samples.FOLDER).exists():
             again = Path(scratch) / "run"
-            samples.write(again, Store(Path(scratch)), made)
+            samples.write_samples(again, Store(Path(scratch)), made)
             found = tuple(_samples(run, again, records))
             files.append(samples.FOLDER)
-    return Rechecked(
+    return RecomputedRun(
         sum(record.kind in KINDS for record in made),
         tuple(name + file for file in files),
         tuple(replace(one, file=name + one.file) for one in found),
@@ -209,11 +211,13 @@ def _session(folder: Path, options: Mapping[str, Any]) -> Session:
     if known.get("table"):
         known = {k: v for k, v in known.items() if k not in ("methods", "shifts")}
     changes = known.pop("set", {})
-    config = load(None, {**known, **{k: v for k, v in options.items() if v is not None}})
-    if config.templates is not None and digest(config.templates) != raw.get("templates_sha256"):
+    config = load_config(None, {**known, **{k: v for k, v in options.items() if v is not None}})
+    if config.templates is not None and templates_digest(config.templates) != raw.get(
+        "templates_sha256"
+    ):
         raise DataError(f"{config.templates} has changed: these are not the templates of the run")
-    session = prepare(config.model_copy(update={"set": changes}))
-    now = resolved(session.config, session.studies)
+    session = prepare_session(config.model_copy(update={"set": changes}))
+    now = resolved_config(session.config, session.studies)
     for name in ("backbones", "rows"):
         if now[name] != raw.get(name):
             raise InputError(
@@ -231,11 +235,11 @@ def _recomputed(session: Session, scratch: Path, progress: Progress) -> list[Rec
     for known in session.plans:  # before anything is read, as reading removes what is damaged
         _check_stored(known, store)
     for study in session.studies:
-        outcome = execute(study, store, _no_engine, progress)
+        outcome = execute_plan(study, store, _no_engine, progress)
         _check_stored(outcome.plan, store)
-        found += [*outcome.records, *pooled(outcome.records)]
+        found += [*outcome.records, *pool_figures(outcome.records)]
         if session.config.controls:
-            found += oracles(outcome.records)
+            found += oracle_records(outcome.records)
         if outcome.missing:
             first = outcome.missing[0]
             raise DataError(f"{first.method} on {first.shift}: {first.reason}")
@@ -309,7 +313,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _samples(folder: Path, again: Path, records: Sequence[Record]) -> Iterator[Difference]:
     """Where the samples of a run are not those that its stored outputs give."""
-    write_atomic(again / RECORDS, to_lines(records).encode())
+    write_atomic(again / RECORDS, records_text(records).encode())
     pairs = zip(samples.sample_outputs(folder), samples.sample_outputs(again), strict=True)
     for old, new in pairs:
         parts = {
@@ -361,4 +365,8 @@ def _windows(one: str, other: str) -> tuple[str, str]:
 def _cut(text: str, start: int = 0) -> str:
     """At most `WINDOW` characters from `start` on, without any that a terminal would obey."""
     part = text[start : start + WINDOW]
-    return ("..." if start else "") + harmless(part) + ("..." if start + WINDOW < len(text) else "")
+    return (
+        ("..." if start else "")
+        + escape_control(part)
+        + ("..." if start + WINDOW < len(text) else "")
+    )

@@ -20,16 +20,16 @@ from bench.api.dataset import Shift
 from bench.api.splits import Split
 from bench.core.errors import DataError, InputError
 from bench.core.paths import write_atomic
-from bench.core.progress import Silent
+from bench.core.progress import SilentProgress
 from bench.data.cards import Archive, SetCard, cards
-from bench.data.download.acquire import DOWNLOADS, IMAGENET, find
-from bench.data.download.checksums import check
-from bench.data.download.file_checks import pages, read_below, read_files, strangers
+from bench.data.download.acquire import DOWNLOADS, IMAGENET, find_cards
+from bench.data.download.checksums import check_file
+from bench.data.download.file_checks import html_pages, read_below, read_files, unknown_folders
 from bench.data.download.imagenet import read_devkit
 from bench.data.folder import DataFolder, NotFound
 from bench.data.readers.folders import FileImages
-from bench.data.readers.listing import forget
-from bench.data.suites.common import opened
+from bench.data.readers.listing import forget_listings
+from bench.data.suites.common import available_shifts
 from bench.runs.study.resolve import dataset_of, partitions
 
 MANIFESTS = "bench-manifests"
@@ -118,7 +118,7 @@ class Inspector:
             except InputError as error:
                 # A shift lies in files of its own, which can be checked without the ID set.
                 own = dataset.shifts(*where) if isinstance(dataset, _Shifted) else {}
-                self._opened[name] = _Opened((), *opened(dataset.name, own), str(error))
+                self._opened[name] = _Opened((), *available_shifts(dataset.name, own), str(error))
             else:
                 ends = (suite.task.train, suite.task.selection, suite.test)
                 self._opened[name] = _Opened(ends, suite.shifts, suite.lacking)
@@ -175,7 +175,7 @@ class Inspector:
         `progress` is told of every file that was read. If nothing is wrong and there is no list
         yet, it is written.
         """
-        forget(self.folder.cache)
+        forget_listings(self.folder.cache)
         found = self.status(name, whole=True)
         problems = list(found.problems)
         now: dict[str, str] = {}
@@ -221,7 +221,7 @@ class Inspector:
             above = (root.resolve(), *root.resolve().parents)
             if card.needs is not None or any(path in above for path in own):
                 with suppress(OSError):  # of what cannot be read `read_below` says it
-                    yield from strangers(root, names)
+                    yield from unknown_folders(root, names)
 
     def _archives(self, card: SetCard) -> Iterator[tuple[Archive, Path]]:
         """Archives of the set that still lie in the data folder."""
@@ -234,21 +234,21 @@ class Inspector:
     def _packed(self, card: SetCard, splits: Sequence[Split]) -> Iterator[str]:
         """What is wrong with the set's archives, and with what they say of its images."""
         own = {path for _, path in self._archives(card)}
-        for page in pages((self.folder.root or Path()) / DOWNLOADS / card.name):
-            if page not in own:  # of those `check` says it
+        for page in html_pages((self.folder.root or Path()) / DOWNLOADS / card.name):
+            if page not in own:  # of those `check_file` says it
                 yield f"{page} is an HTML page: remove it"
         for archive, path in self._archives(card):
             try:
-                check(path, archive, Silent())
+                check_file(path, archive, SilentProgress())
                 if card.name == IMAGENET and archive.holds == TRUTH:
                     yield from _mislabelled(splits, read_devkit(path).folders)
             except DataError as error:
                 yield str(error)
 
 
-def named(names: Sequence[str]) -> tuple[str, ...]:
+def sets_named(names: Sequence[str]) -> tuple[str, ...]:
     """The sets of names of sets or suites; of no name all. Raises InputError for unknown ones."""
-    return tuple(card.name for card in find(names)) if names else tuple(cards())
+    return tuple(card.name for card in find_cards(names)) if names else tuple(cards())
 
 
 # Files and their hashes

@@ -12,22 +12,25 @@ from typing import Any
 from bench.api.metrics import METRICS, OWN
 from bench.api.protocol import PROTOCOLS, Protocol
 from bench.api.registry import ALIASES, datasets, find_dataset, find_method, methods
-from bench.core.errors import unknown
+from bench.core.errors import unknown_name
 from bench.core.parameters import parameters, with_parameters
 from bench.core.paths import cache_dir, data_dir
-from bench.core.records import Missing, Record
+from bench.core.records import MissingCell, Record
 from bench.data.cards import UNKNOWN, Archive, SetCard, cards
 from bench.data.folder import DataFolder
 from bench.data.suites import corruptions
-from bench.data.suites import from_yaml as suite_file
-from bench.leaderboard.published import tables as published
+from bench.data.suites.from_yaml import suite_file_card, suite_file_defaults
 from bench.leaderboard.published.layouts import PRESETS
-from bench.leaderboard.published.tables import PublishedTable
+from bench.leaderboard.published.tables import (
+    PublishedTable,
+    find_published_table,
+    published_tables,
+)
 from bench.posthoc.selection import RULES
-from bench.report.tables.leaderboard import phrase
+from bench.report.tables.table import format_value
 from bench.runs.cost import Counts
 from bench.runs.plan import Plan
-from bench.runs.session import Estimate
+from bench.runs.session import TimeEstimate
 from bench.runs.study.resolve import find_suites, is_suite_file
 
 KINDS = (
@@ -41,14 +44,14 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
     Raises InputError for an unknown kind.
     """
     if what is not None and what not in KINDS:
-        raise unknown("kind", what, KINDS)
+        raise unknown_name("kind", what, KINDS)
     makers: dict[str, Callable[[], dict[str, Any]]] = {
         "methods": lambda: {n: m.summary for n, m in methods().items()},
         "suites": lambda: _suites(data),
         "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
         "sets": lambda: {n: _set_line(c) for n, c in cards().items()},
         "tables": lambda: {n: p.title for n, p in PRESETS.items()},
-        "published": lambda: {n: _published_line(t) for n, t in published.tables().items()},
+        "published": lambda: {n: _published_line(t) for n, t in published_tables().items()},
         "metrics": lambda: {n: m.title for n, m in {**METRICS, **OWN}.items()},
         "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
         "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
@@ -107,11 +110,11 @@ def published_table(name: str) -> PublishedTable | None:
     """
     kind, _, rest = name.partition(":")
     if kind == "published":
-        return published.find(rest)
-    return None if name in methods() else published.tables().get(name)
+        return find_published_table(rest)
+    return None if name in methods() else published_tables().get(name)
 
 
-def card(name: str, suite_name: str) -> dict[str, Any]:
+def describe_name(name: str, suite_name: str) -> dict[str, Any]:
     """The card of a method, a suite, a suite file, a data set, a protocol or a published table.
 
     Where a suite and a set have one name, ``set:NAME`` is the set, and ``published:NAME`` is the
@@ -122,10 +125,10 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
     kind, _, rest = name.partition(":")
     if kind == "set" and rest in cards():
         return _set_card(cards()[rest])
-    plain, severities = corruptions.asked(name)
+    plain, severities = corruptions.parse_corruptions(name)
     if plain in datasets() or is_suite_file(plain):
-        found = suite_file.card(Path(plain)) if is_suite_file(plain) else datasets()[plain].card
-        shifts = corruptions.described(severities) if severities else dict(found.shifts)
+        found = suite_file_card(Path(plain)) if is_suite_file(plain) else datasets()[plain].card
+        shifts = corruptions.describe_corruptions(severities) if severities else dict(found.shifts)
         sets = {c.name: _set_line(c) for c in cards().values() if plain in c.suites}
         return {
             "suite": name, "title": found.title, "source": found.source,
@@ -137,8 +140,8 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
     if name in cards():
         return _set_card(cards()[name])
     if name not in methods():
-        valid = [*methods(), *datasets(), *PROTOCOLS, *cards(), *published.tables()]
-        raise unknown("method, suite, data set, protocol or published table", name, valid)
+        valid = [*methods(), *datasets(), *PROTOCOLS, *cards(), *published_tables()]
+        raise unknown_name("method, suite, data set, protocol or published table", name, valid)
     method = find_method(name)
     own = parameters(method())
     return {
@@ -162,7 +165,7 @@ def card(name: str, suite_name: str) -> dict[str, Any]:
         "change with": f"--set {name}.PARAMETER=VALUE",
         **(
             {"published table": f"bench show published:{name}"}
-            if name in published.tables()
+            if name in published_tables()
             else {}
         ),
     }
@@ -224,7 +227,7 @@ def _noted(said: Mapping[str, str], note: str | None) -> dict[str, str]:
 
 def _protocol_card(protocol: Protocol) -> dict[str, Any]:
     sources = {f.name: f.metadata["source"] for f in fields(Protocol) if "source" in f.metadata}
-    said = {name: phrase(value) for name, value in protocol.facts().items()}
+    said = {name: format_value(value) for name, value in protocol.facts().items()}
     return {
         "protocol": protocol.name,
         "fields": {name: f"{value}  ({sources[name]})" for name, value in said.items()},
@@ -243,9 +246,9 @@ def _defaults(method: str, suite: str) -> dict[str, Mapping[str, Any]]:
 
     Those of a suite file need no data.
     """
-    plain, _ = corruptions.asked(suite)
+    plain, _ = corruptions.parse_corruptions(suite)
     if is_suite_file(plain):
-        return {suite: suite_file.defaults(Path(plain)).get(method, {})}
+        return {suite: suite_file_defaults(Path(plain)).get(method, {})}
     data, cache = data_dir(None), cache_dir(None)
     found = [*find_suites(suite, data, cache), *find_suites("available", data, cache)]
     return {one.name: one.defaults.get(method, {}) for one in found}
@@ -263,7 +266,7 @@ def as_text(value: Mapping[str, Any], indent: int = 0) -> str:
     return "\n".join(lines)
 
 
-def summary(left: Sequence[Counts], time: Estimate | None) -> str:
+def cost_summary(left: Sequence[Counts], time: TimeEstimate | None) -> str:
     """One line: what is still to be done, and how long it takes by earlier measurements."""
     trainings = sum(c.trainings for c in left)
     forwards, decodes = sum(c.forwards for c in left), sum(c.decodes for c in left)
@@ -276,7 +279,7 @@ def summary(left: Sequence[Counts], time: Estimate | None) -> str:
     )
 
 
-def counts_text(plans: Sequence[Plan], left: Sequence[Counts], time: Estimate | None) -> str:
+def counts_text(plans: Sequence[Plan], left: Sequence[Counts], time: TimeEstimate | None) -> str:
     """The plan of a run in a few lines per suite."""
     lines = []
     for plan, count in zip(plans, left, strict=True):
@@ -300,11 +303,11 @@ def counts_text(plans: Sequence[Plan], left: Sequence[Counts], time: Estimate | 
         if plan.undecided:
             names = dict.fromkeys(fit.row.name for fit in plan.undecided)
             lines.append(f"  still to be chosen on the selection split: {', '.join(names)}")
-    return "\n".join([*lines, summary(left, time)])
+    return "\n".join([*lines, cost_summary(left, time)])
 
 
 def plan_data(
-    out: Path, plans: Sequence[Plan], left: Sequence[Counts], time: Estimate | None
+    out: Path, plans: Sequence[Plan], left: Sequence[Counts], time: TimeEstimate | None
 ) -> dict[str, Any]:
     """The plan of a run for ``--json``: per study what `counts_text` says, in numbers."""
     studies = [
@@ -327,7 +330,9 @@ def plan_data(
     }
 
 
-def result_data(out: Path, records: Sequence[Record], missing: Sequence[Missing]) -> dict[str, Any]:
+def result_data(
+    out: Path, records: Sequence[Record], missing: Sequence[MissingCell]
+) -> dict[str, Any]:
     """The result of a run for ``--json``."""
     shown = {
         name: [r.model_dump(mode="json", exclude={"provenance"}) for r in records if r.kind == kind]
@@ -340,7 +345,7 @@ def _number(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
-def _time(time: Estimate | None) -> str:
+def _time(time: TimeEstimate | None) -> str:
     if time is None:
         return "no timing yet on this machine"
     minutes = time.seconds / 60

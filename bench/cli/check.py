@@ -14,14 +14,14 @@ import click
 
 from bench.cli.options import CACHE, DATA, DEBUG, JSON, JUNIT, PATH
 from bench.core.errors import DataError, InputError, RegressionError, one_line
-from bench.core.streams import say
+from bench.core.streams import print_line
 
 if TYPE_CHECKING:
-    from bench.checks.golden import Comparison
+    from bench.checks.golden import GoldenComparison
     from bench.checks.junit import Verdict
-    from bench.checks.recompute import Rechecked
-    from bench.core.records import Missing, Record
-    from bench.leaderboard.published.ledger import Entry
+    from bench.checks.recompute import RecomputedRun
+    from bench.core.records import MissingCell, Record
+    from bench.leaderboard.published.ledger import LedgerEntry
 
 PUBLISHED, GOLDEN = "published:", "golden:"
 LINES = 30
@@ -100,38 +100,40 @@ def _against_outputs(
     junit: Path | None,
     as_json: bool,
 ) -> None:
-    from bench.checks.junit import Verdict, publish
-    from bench.checks.recompute import recheck
+    from bench.checks.junit import Verdict, publish_verdicts
+    from bench.checks.recompute import recompute_run
 
     title, verdicts, found = "Recomputed from stored outputs", list[Verdict](), []
     for run in runs:
         try:
-            found.append(recheck(run, options, runs=made_of))
+            found.append(recompute_run(run, options, runs=made_of))
         except DataError as error:
             verdicts.append(Verdict(str(run), "stored outputs", "failed", one_line(error)))
-            publish(title, verdicts, junit)
+            publish_verdicts(title, verdicts, junit)
             raise
         verdicts += _by_file(run, found[-1])
-    publish(title, verdicts, junit)
+    publish_verdicts(title, verdicts, junit)
     differences = [str(d) for one in found for d in one.differences]
     cells = sum(one.cells for one in found)
     files = ", ".join(dict.fromkeys(name for one in found for name in one.files))
     if as_json:
         data = {"cells": cells, "files": files.split(", "), "differences": differences}
-        say(json.dumps(data), sys.stdout)
+        print_line(json.dumps(data), sys.stdout)
     elif differences:
         more = [f"and {len(differences) - LINES} more"] if len(differences) > LINES else []
-        say("\n".join(differences[:LINES] + more), sys.stdout)
+        print_line("\n".join(differences[:LINES] + more), sys.stdout)
     if differences:
         raise RegressionError(
             f"not what the stored outputs give, in {len(differences)} places, the first: "
             f"{differences[0]}"
         )
     if not as_json:
-        say(f"{cells} cells recomputed from stored outputs, no difference: {files}", sys.stdout)
+        print_line(
+            f"{cells} cells recomputed from stored outputs, no difference: {files}", sys.stdout
+        )
 
 
-def _by_file(run: Path, found: Rechecked) -> list[Verdict]:
+def _by_file(run: Path, found: RecomputedRun) -> list[Verdict]:
     """One verdict for each file, with its first differences."""
     from bench.checks.junit import Verdict
 
@@ -145,21 +147,21 @@ def _by_file(run: Path, found: Rechecked) -> list[Verdict]:
 
 def _against_golden(runs: Sequence[Path], name: str, junit: Path | None, as_json: bool) -> None:
     from bench.checks import golden
-    from bench.checks.junit import publish
+    from bench.checks.junit import publish_verdicts
 
-    recorded = golden.find(name)
-    compared = golden.compare(recorded, [r for run in runs for r in _read(run)[0]])
-    publish(f"Against {GOLDEN}{name}", [one.verdict for one in compared], junit)
+    recorded = golden.find_golden(name)
+    compared = golden.compare_with_golden(recorded, [r for run in runs for r in _read(run)[0]])
+    publish_verdicts(f"Against {GOLDEN}{name}", [one.verdict for one in compared], junit)
     misses = [one for one in compared if not one.holds]
     if as_json:
-        say(json.dumps(_golden_data(name, compared)), sys.stdout)
+        print_line(json.dumps(_golden_data(name, compared)), sys.stdout)
     else:
         for one in misses[:LINES]:
-            say(_of_golden(one), sys.stdout)
+            print_line(_of_golden(one), sys.stdout)
         if len(misses) > LINES:
-            say(f"and {len(misses) - LINES} more", sys.stdout)
+            print_line(f"and {len(misses) - LINES} more", sys.stdout)
         held = len(compared) - len(misses)
-        say(f"{held} of {len(compared)} cells are those of {GOLDEN}{name}", sys.stdout)
+        print_line(f"{held} of {len(compared)} cells are those of {GOLDEN}{name}", sys.stdout)
     if misses:
         raise RegressionError(
             f"not {GOLDEN}{name}, {len(misses)} of {len(compared)} cells, the first: "
@@ -167,11 +169,11 @@ def _against_golden(runs: Sequence[Path], name: str, junit: Path | None, as_json
         )
 
 
-def _of_golden(one: Comparison) -> str:
+def _of_golden(one: GoldenComparison) -> str:
     return f"{one.verdict.group}: {one.verdict.name}: {one.verdict.text}"
 
 
-def _golden_data(name: str, compared: Sequence[Comparison]) -> dict[str, Any]:
+def _golden_data(name: str, compared: Sequence[GoldenComparison]) -> dict[str, Any]:
     """For ``--json``: every recorded cell with the run's value, as fractions or nats."""
     cells = [
         {
@@ -193,20 +195,20 @@ def _against_published(
     junit: Path | None,
     as_json: bool,
 ) -> None:
-    from bench.checks.junit import publish
-    from bench.leaderboard.published import tables as published
-    from bench.leaderboard.published.evidence import Backing
+    from bench.checks.junit import publish_verdicts
+    from bench.leaderboard.published.evidence import Evidence
     from bench.leaderboard.published.ledger import ledger
+    from bench.leaderboard.published.tables import find_published_table
     from bench.report import published_tables
     from bench.report.run_folder import RECORDS, read_samples
-    from bench.report.tables import ledger as ledger_table
+    from bench.report.tables.ledger import describe_entry, ledger_table
 
-    table = published.find(against.removeprefix(PUBLISHED))
+    table = find_published_table(against.removeprefix(PUBLISHED))
     found = [_read(run) for run in runs]
     records = {r.model_dump_json(): r for have, _ in found for r in have}
     missing = [m for _, lacking in found for m in lacking]
     share = None if tolerance is None else tolerance / 100
-    backing = Backing(records.values())
+    backing = Evidence(records.values())
     for run in runs:
         folder = run.parent if run.name == RECORDS else run
         backing.of(read_samples(folder))
@@ -214,17 +216,17 @@ def _against_published(
     attempted = [entry for entry in entries if entry.verdict != "not attempted"]
     if not attempted:
         raise InputError(f"nothing is comparable with {against}: {_reasons(entries)}")
-    publish(f"Against {against}", [_as_verdict(entry) for entry in entries], junit)
+    publish_verdicts(f"Against {against}", [_as_verdict(entry) for entry in entries], junit)
     if as_json:
-        say(json.dumps(_data(table.name, entries)), sys.stdout)
+        print_line(json.dumps(_data(table.name, entries)), sys.stdout)
     else:
-        compared = ledger_table.compared(table, entries)
-        say(published_tables.drawn(compared, wide=True), sys.stdout)
-        say(_summary(entries), sys.stdout)
+        compared = ledger_table(table, entries)
+        print_line(published_tables.render_table(compared, wide=True), sys.stdout)
+        print_line(_summary(entries), sys.stdout)
     said = []
     if misses := [entry for entry in attempted if entry.verdict == "not reproduced"]:
         more = f" and {len(misses) - 3} more" if len(misses) > 3 else ""
-        first = "; ".join(map(ledger_table.in_words, misses[:3])) + more
+        first = "; ".join(map(describe_entry, misses[:3])) + more
         said.append(f"not reproduced, {len(misses)} of {len(attempted)} attempted cells: {first}")
     if unbacked := [entry for entry in attempted if entry.verdict == "not verified"]:
         number = f"{len(unbacked)} of {len(attempted)} attempted cells"
@@ -233,57 +235,59 @@ def _against_published(
         raise RegressionError("; ".join(said))
 
 
-def _read(run: Path) -> tuple[list[Record], list[Missing]]:
+def _read(run: Path) -> tuple[list[Record], list[MissingCell]]:
     """Records and missing cells of a run's folder, or of a file of records alone."""
-    from bench.core.records import read
+    from bench.core.records import read_records
     from bench.report.run_folder import read_run
 
     if run.name == "records.jsonl":
         return read_run(run.parent)
-    return (read(run), []) if run.is_file() else read_run(run)
+    return (read_records(run), []) if run.is_file() else read_run(run)
 
 
-def _as_verdict(entry: Entry) -> Verdict:
+def _as_verdict(entry: LedgerEntry) -> Verdict:
     from bench.checks.junit import State, Verdict
-    from bench.report.tables import ledger as ledger_table
+    from bench.report.tables.ledger import describe_entry
 
     claim = entry.claim
     states: dict[str, State] = {"reproduced": "passed", "not attempted": "skipped"}
     state = states.get(entry.verdict, "failed")
-    words = "" if entry.ours is None else ledger_table.in_words(entry)
+    words = "" if entry.ours is None else describe_entry(entry)
     said = "; ".join(filter(None, (words, entry.reason)))
     return Verdict(f"{claim.backbone} {claim.row.name}", claim.column.name, state, said)
 
 
-def _reasons(entries: Sequence[Entry]) -> str:
+def _reasons(entries: Sequence[LedgerEntry]) -> str:
     """The three most frequent reasons for which cells were not attempted."""
     found = Counter(entry.reason for entry in entries).most_common()
     more = f" and {len(found) - 3} other reasons" if len(found) > 3 else ""
     return "; ".join(f"{reason} ({count} cells)" for reason, count in found[:3]) + more
 
 
-def _summary(entries: Sequence[Entry]) -> str:
-    from bench.leaderboard.published.ledger import count
+def _summary(entries: Sequence[LedgerEntry]) -> str:
+    from bench.leaderboard.published.ledger import count_verdicts
 
     models = ", ".join(sorted({entry.model for entry in entries if entry.model}))
-    verdicts = ", ".join(f"{number} {verdict}" for verdict, number in count(entries).items())
+    verdicts = ", ".join(
+        f"{number} {verdict}" for verdict, number in count_verdicts(entries).items()
+    )
     return f"{verdicts}; measured with {models}"
 
 
-def _data(name: str, entries: Sequence[Entry]) -> dict[str, Any]:
+def _data(name: str, entries: Sequence[LedgerEntry]) -> dict[str, Any]:
     """The ledger for ``--json``: the claim as printed and as a share, all else as shares."""
-    from bench.leaderboard.published.ledger import count, share
+    from bench.leaderboard.published.ledger import claimed_fraction, count_verdicts
 
     return {
         "against": name,
-        "counts": dict(count(entries)),
+        "counts": dict(count_verdicts(entries)),
         "cells": [
             {
                 "backbone": entry.claim.backbone,
                 "row": entry.claim.row.name,
                 "column": entry.claim.column.name,
                 "printed": entry.claim.text,
-                "claim": share(entry.claim),
+                "claim": claimed_fraction(entry.claim),
                 "ours": entry.ours,
                 "model": entry.model,
                 "seeds": entry.seeds,

@@ -19,10 +19,10 @@ import click
 from bench.cli.options import DEBUG, JSON, JUNIT
 from bench.core.errors import DataError, InputError, RegressionError
 from bench.core.paths import write_atomic
-from bench.core.streams import say
+from bench.core.streams import print_line
 
 if TYPE_CHECKING:
-    from bench.checks.compare import Measured
+    from bench.checks.compare import ComparedRun
 
 RECORDS = "records.jsonl"
 
@@ -60,64 +60,76 @@ def compare_command(
     or if NEW lacks cells or seeds of OLD; 2 if no cell is in both. docs/ci.md says how changes are
     tested.
     """
-    from bench.checks import compare_table as shown
-    from bench.checks.compare import compare
-    from bench.checks.junit import publish
-    from bench.report.published_tables import drawn
+    from bench.checks.compare import compare_runs
+    from bench.checks.compare_table import (
+        ORDER,
+        board_names,
+        changes_table,
+        describe_change,
+        missing_cells,
+        missing_seeds,
+        verdicts,
+        worst_first,
+    )
+    from bench.checks.junit import publish_verdicts
+    from bench.report.published_tables import render_table
 
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise InputError(f"--tolerance {tolerance}: expected a number of points, 0 or more")
     before, after = _read(old), _read(new)
-    changes = compare(before, after, tolerance / 100, everything)
+    changes = compare_runs(before, after, tolerance / 100, everything)
     if all(change.difference is None for change in changes):
         raise InputError(
-            f"{old} and {new} have no cell in common: the first has {shown.boards(before)}, the "
-            f"second {shown.boards(after)}; compare runs of one suite, model and protocol"
+            f"{old} and {new} have no cell in common: the first has {board_names(before)}, "
+            f"the second {board_names(after)}; compare runs of one suite, model and protocol"
         )
     title = f"From {old} to {new}"
-    publish(title, shown.verdicts(changes, may_vanish=allow_missing), junit)
+    publish_verdicts(title, verdicts(changes, may_vanish=allow_missing), junit)
     count = Counter(change.state for change in changes)
-    summary = ", ".join(f"{count[state]} {state}" for state in shown.ORDER if count[state])
+    summary = ", ".join(f"{count[state]} {state}" for state in ORDER if count[state])
     if fewer := sum(bool(change.lost) for change in changes):
         summary += f"; {fewer} of them have fewer seeds"
     if as_json:
-        say(json.dumps([asdict(change) for change in changes]), sys.stdout)
+        print_line(json.dumps([asdict(change) for change in changes]), sys.stdout)
     else:
         changed = [change for change in changes if change.state != "same" or change.lost]
         if changed:
-            say(drawn(shown.table(shown.worst_first(changed), title), wide=True), sys.stdout)
-        say(f"{len(changes)} cells: {summary}", sys.stdout)
-    worse = [c for c in shown.worst_first(changes) if c.state == "regression"]
+            print_line(
+                render_table(changes_table(worst_first(changed), title), wide=True),
+                sys.stdout,
+            )
+        print_line(f"{len(changes)} cells: {summary}", sys.stdout)
+    worse = [c for c in worst_first(changes) if c.state == "regression"]
     lacking = [c for c in changes if c.state == "vanished" and c.gates and not allow_missing]
     said = []
     if worse:
         more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
-        first = "; ".join(map(shown.in_words, worse[:3])) + more
+        first = "; ".join(map(describe_change, worse[:3])) + more
         said.append(
             f"worse by more than {tolerance:g}, {len(worse)} of {len(changes)} cells: {first}"
         )
     if lacking:
-        rows = shown.gone([c for c in changes if c.gates])
+        rows = missing_cells([c for c in changes if c.gates])
         said.append(f"{len(lacking)} cells are gone, which --allow-missing would allow: {rows}")
-    seeds = shown.seeds_gone([c for c in changes if c.gates])
+    seeds = missing_seeds([c for c in changes if c.gates])
     if seeds and not allow_missing:
         said.append(f"seeds are gone, which --allow-missing would allow: {seeds}")
     if said:
         raise RegressionError("; ".join(said))
 
 
-def _read(name: str) -> Measured:
+def _read(name: str) -> ComparedRun:
     """Records and samples of a run's folder, of a file, or of a git revision of one.
 
     Raises InputError if there is none.
     """
-    from bench.checks.compare import Measured
-    from bench.core.records import read
+    from bench.checks.compare import ComparedRun
+    from bench.core.records import read_records
 
     path = Path(name)
     if path.exists():
         if path.is_file() and path.name != RECORDS:
-            return Measured(read(path))
+            return ComparedRun(read_records(path))
         return _of_run(path if path.is_dir() else path.parent)
     revision, colon, inside = name.partition(":")
     if not colon or not revision or not inside:
@@ -134,15 +146,15 @@ def _read(name: str) -> Measured:
             raise type(error)(str(error).replace(folder, f"{revision}:{tree}")) from error
 
 
-def _of_run(folder: Path) -> Measured:
+def _of_run(folder: Path) -> ComparedRun:
     """A run's folder; without samples if it kept none."""
-    from bench.checks.compare import Measured
-    from bench.core.records import read
+    from bench.checks.compare import ComparedRun
+    from bench.core.records import read_records
     from bench.leaderboard.samples import FOLDER, sample_outputs
 
     has_samples = (folder / FOLDER).is_dir()
     samples = tuple(sample_outputs(folder)) if has_samples else ()
-    return Measured(read(folder / RECORDS), samples)
+    return ComparedRun(read_records(folder / RECORDS), samples)
 
 
 def _check_out(revision: str, inside: str, folder: Path) -> None:

@@ -13,13 +13,13 @@ import click
 
 from bench.cli.options import CACHE, DATA, DEBUG, JSON, PATH
 from bench.core.errors import BenchError, DataError, InputError, one_line
-from bench.core.streams import say
+from bench.core.streams import print_line
 
 if TYPE_CHECKING:
     from bench.checks.verify_data import Finding, Inspector
     from bench.core.progress import Progress
     from bench.data.cards import SetCard
-    from bench.data.download.acquire import Step
+    from bench.data.download.acquire import AcquisitionStep
 
 NAMES = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 SUITE = click.option("--suite", "suites", is_flag=True, help="NAMEs are suites: all their sets.")
@@ -59,15 +59,15 @@ def download_command(
 
     What no program can download is said, with the place to put it.
     """
-    from bench.data.download import acquire as obtain
+    from bench.data.download.acquire import download_set
 
     cards = _find(names, suites)
     folder = _data_folder(data)
     for card in cards:
         _show_terms(card, accept_terms)
 
-    def get(card: SetCard, progress: Progress) -> tuple[Step, ...]:
-        return obtain.download(card, folder, progress, password, keep)
+    def get(card: SetCard, progress: Progress) -> tuple[AcquisitionStep, ...]:
+        return download_set(card, folder, progress, password, keep)
 
     _each(cards, get, as_json)
 
@@ -84,22 +84,22 @@ def prepare_command(names: tuple[str, ...], suites: bool, data: Path | None, as_
     ImageNet's come from its archives in DATA/bench-downloads/imagenet, or of val from the flat
     images that are there; prompts and other small official files are downloaded.
     """
-    from bench.data.download import acquire as obtain
+    from bench.data.download.acquire import prepare_set
 
     cards, folder = _find(names, suites), _data_folder(data)
-    _each(cards, lambda card, progress: obtain.prepare(card, folder, progress), as_json)
+    _each(cards, lambda card, progress: prepare_set(card, folder, progress), as_json)
 
 
 def _find(names: Sequence[str], suites: bool) -> tuple[SetCard, ...]:
-    from bench.data.download import acquire as obtain
+    from bench.data.download.acquire import find_cards, suite_sets
 
-    cards = obtain.find(names, suites)
+    cards = find_cards(names, suites)
     if not suites:
         for name in names:
-            others = {c.name for c in obtain.suite_sets(name)} - {c.name for c in cards}
+            others = {c.name for c in suite_sets(name)} - {c.name for c in cards}
             if others:
                 said = f"{name} is a suite, too: --suite also gets {', '.join(sorted(others))}"
-                say(said, sys.stderr)
+                print_line(said, sys.stderr)
     return cards
 
 
@@ -120,9 +120,9 @@ def _show_terms(card: SetCard, accepted: bool) -> None:
     if not card.terms.accept:
         return
     note = f" ({card.terms.note})" if card.terms.note else ""
-    say(f"{card.title}: {card.terms.licence}{note}. You accept:", sys.stderr)
+    print_line(f"{card.title}: {card.terms.licence}{note}. You accept:", sys.stderr)
     for clause in card.terms.accept:
-        say(f"- {clause}", sys.stderr)
+        print_line(f"- {clause}", sys.stderr)
     if not card.terms.gated or accepted:
         return
     place = f"they stand at {card.source} and in 'bench show set:{card.name}'"
@@ -134,7 +134,7 @@ def _show_terms(card: SetCard, accepted: bool) -> None:
 
 def _each(
     cards: Sequence[SetCard],
-    act: Callable[[SetCard, Progress], tuple[Step, ...]],
+    act: Callable[[SetCard, Progress], tuple[AcquisitionStep, ...]],
     as_json: bool,
 ) -> None:
     """Do it for each of the sets; what fails stops none of the others. Raises what failed."""
@@ -147,24 +147,24 @@ def _each(
         except BenchError as error:
             if len(cards) == 1:
                 raise
-            say(f"bench: {one_line(error)}", sys.stderr)
+            print_line(f"bench: {one_line(error)}", sys.stderr)
             failed.append(error)
             continue
         done[card.name] = [vars(step) for step in steps]
         if not as_json:
             for line in [str(step) for step in steps] or ["nothing to prepare"]:
-                say(f"{card.name}: {line}", sys.stdout)
+                print_line(f"{card.name}: {line}", sys.stdout)
     if as_json:
-        say(json.dumps({"sets": done}, indent=1), sys.stdout)
+        print_line(json.dumps({"sets": done}, indent=1), sys.stdout)
     if failed:
         kind = DataError if any(isinstance(e, DataError) for e in failed) else type(failed[0])
         raise kind(f"{len(failed)} of {len(cards)} sets are not complete, the others are")
 
 
 def _display(quiet: bool) -> AbstractContextManager[Any]:
-    from bench.cli.display import display
+    from bench.cli.display import make_display
 
-    return display((), quiet)
+    return make_display((), quiet)
 
 
 NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -183,9 +183,9 @@ def status_command(
 
     NAME is a data set (bench list sets) or a suite; all of them if none is named.
     """
-    from bench.checks.verify_data import named
+    from bench.checks.verify_data import sets_named
 
-    inspector, wanted = _inspector(data, cache_dir), named(names)
+    inspector, wanted = _inspector(data, cache_dir), sets_named(names)
     findings = [inspector.status(name) for name in wanted]
     if as_json:
         _say_json(findings)
@@ -193,7 +193,7 @@ def status_command(
         _table(findings)
         for found in findings if names else ():
             if found.state == "not found":
-                say(f"{found.name}: {found.unchecked}", sys.stdout)
+                print_line(f"{found.name}: {found.unchecked}", sys.stdout)
 
 
 @data.command("verify")
@@ -211,12 +211,12 @@ def verify_command(
     line for each missing or altered file, if something is wrong, or if a set is there and cannot
     be checked. NAME is a data set or a suite; all that are found if none is named.
     """
-    from bench.checks.verify_data import named
-    from bench.cli.display import display
+    from bench.checks.verify_data import sets_named
+    from bench.cli.display import make_display
 
     inspector, findings = _inspector(data, cache_dir), []
-    for name in named(names):
-        with display((), as_json) as progress, progress.task(f"verify {name}", 0) as task:
+    for name in sets_named(names):
+        with make_display((), as_json) as progress, progress.task(f"verify {name}", 0) as task:
             found = inspector.verify(name, task.advance)
         if found.state != "not found" or names:
             findings.append(found)
@@ -247,11 +247,11 @@ def synthetic_command(folder: Path) -> None:
     They have the true layouts and file formats, and meaningless pictures: for trying a suite
     (bench run --data DIR --suite NAME). Every result from them is marked.
     """
-    from bench.testing.synthetic import make
+    from bench.testing.synthetic import make_copies
 
-    counts = make(folder)
+    counts = make_copies(folder)
     images = sum(sum(splits.values()) for splits in counts.values())
-    say(f"{len(counts)} data sets, {images:,} images in {folder}", sys.stdout)
+    print_line(f"{len(counts)} data sets, {images:,} images in {folder}", sys.stdout)
 
 
 def _inspector(data: Path | None, cache: Path | None) -> Inspector:
@@ -264,7 +264,7 @@ def _inspector(data: Path | None, cache: Path | None) -> Inspector:
         raise InputError("no data folder: set --data DIR or $BENCH_DATA")
     folder = DataFolder(root, cache_dir(cache))
     for note in folder.notes:
-        say(f"{root}: {note}", sys.stderr)
+        print_line(f"{root}: {note}", sys.stderr)
     return Inspector(folder)
 
 
@@ -277,10 +277,10 @@ def _table(findings: list[Finding]) -> None:
         said = "" if found.state == "not found" else found.unchecked
         places = ", ".join(dict.fromkeys(str(place) for place in found.places.values()))
         rows.append((found.name, found.state, images or said, places))
-    say(tabulate(rows, ("Set", "State", "Images", "Where"), tablefmt="simple"), sys.stdout)
+    print_line(tabulate(rows, ("Set", "State", "Images", "Where"), tablefmt="simple"), sys.stdout)
     for found in findings:
         for problem in found.problems:
-            say(f"{found.name}: {problem}", sys.stdout)
+            print_line(f"{found.name}: {problem}", sys.stdout)
 
 
 def _say(found: Finding) -> None:
@@ -290,9 +290,9 @@ def _say(found: Finding) -> None:
         said.append(f"images were not counted: {found.unchecked}")
     elif found.state == "not found":
         said.append(found.unchecked)
-    say(f"{found.name}: {'; '.join(said)}", sys.stdout)
+    print_line(f"{found.name}: {'; '.join(said)}", sys.stdout)
     for problem in found.problems:
-        say(f"  {problem}", sys.stdout)
+        print_line(f"  {problem}", sys.stdout)
 
 
 def _say_json(findings: list[Finding]) -> None:
@@ -308,4 +308,4 @@ def _say_json(findings: list[Finding]) -> None:
         }
         for found in findings
     ]
-    say(json.dumps({"sets": data}, indent=1), sys.stdout)
+    print_line(json.dumps({"sets": data}, indent=1), sys.stdout)

@@ -21,15 +21,16 @@ from rich.progress import (
 from rich.progress import Task as Bar
 from rich.text import Text
 
-from bench.core.progress import Task
-from bench.core.records import Missing, Record
-from bench.core.streams import say
-from bench.leaderboard.build import boards
+from bench.core.progress import ProgressTask
+from bench.core.records import MissingCell, Record
+from bench.core.streams import print_line
+from bench.leaderboard.build import build_boards
 from bench.leaderboard.published.layouts import Preset
-from bench.leaderboard.severities import merged
-from bench.report.tables import leaderboard as tables
-from bench.report.tables import terminal as console
-from bench.report.tables.paper_layout import in_form
+from bench.leaderboard.severities import merge_severities
+from bench.report.tables.leaderboard import prompts_sentence
+from bench.report.tables.paper_layout import paper_table
+from bench.report.tables.table import printable
+from bench.report.tables.terminal import terminal_paper_table, terminal_table
 
 QUIET_SECONDS = 2.0
 """Work shorter than this is not announced."""
@@ -60,7 +61,7 @@ class TerminalDisplay:
     """A rich live display: the leaderboard so far, and a bar with time left for what goes on."""
 
     output: Console
-    asked: Sequence[Missing]
+    asked: Sequence[MissingCell]
     records: list[Record] = field(default_factory=list)
 
     def __enter__(self) -> TerminalDisplay:
@@ -79,7 +80,7 @@ class TerminalDisplay:
         self.live.__exit__(None, None, None)
 
     @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Task]:
+    def task(self, label: str, total: int) -> Iterator[ProgressTask]:
         """A bar while the work goes on; it moves to and fro if the work is one step."""
         number = self.bars.add_task(label, total=total if total > 1 else None)
         try:
@@ -94,8 +95,8 @@ class TerminalDisplay:
             self.live.update(self._shown())
 
     def _shown(self) -> Group:
-        found = boards(*merged(self.records, self.asked))
-        tables = [console.table(board, self.output.width) for board in found]
+        found = build_boards(*merge_severities(self.records, self.asked))
+        tables = [terminal_table(board, self.output.width) for board in found]
         return Group(*tables, self.bars)
 
 
@@ -113,7 +114,7 @@ class _LineTask:
         if now - self.said > 5 * QUIET_SECONDS and 0 < self.done < self.total:
             left = (now - self.started) * (self.total - self.done) / self.done
             text = f"{self.label}: {self.done}/{self.total}, about {left:.0f} s left"
-            say(text, sys.stderr)
+            print_line(text, sys.stderr)
             self.said = now
 
 
@@ -128,13 +129,13 @@ class LineDisplay:
         pass
 
     @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Task]:
+    def task(self, label: str, total: int) -> Iterator[ProgressTask]:
         """A line at the end of work that took long, and now and then before."""
         task = _LineTask(label, total)
         yield task
         seconds = time.monotonic() - task.started
         if seconds > QUIET_SECONDS:
-            say(f"{label}: done in {seconds:.0f} s", sys.stderr)
+            print_line(f"{label}: done in {seconds:.0f} s", sys.stderr)
 
     def measured(self, record: Record) -> None:
         """Nothing: the table comes at the end."""
@@ -143,7 +144,7 @@ class LineDisplay:
 Display = TerminalDisplay | LineDisplay
 
 
-def display(asked: Sequence[Missing], quiet: bool) -> AbstractContextManager[Display]:
+def make_display(asked: Sequence[MissingCell], quiet: bool) -> AbstractContextManager[Display]:
     """The display that suits standard error; `asked` are the cells that the run will fill."""
     output = Console(stderr=True)
     if output.is_terminal and not quiet:
@@ -151,21 +152,21 @@ def display(asked: Sequence[Missing], quiet: bool) -> AbstractContextManager[Dis
     return LineDisplay()
 
 
-def leaderboards(
-    records: Sequence[Record], missing: Sequence[Missing], presets: Sequence[Preset] = ()
+def leaderboards_text(
+    records: Sequence[Record], missing: Sequence[MissingCell], presets: Sequence[Preset] = ()
 ) -> str:
     """All leaderboards as text for standard output, coloured if it is a terminal.
 
     The tables of `presets` come before the leaderboard whose rows they show.
     """
     output = Console()
-    records, missing = merged(records, missing)
-    found = [in_form(preset, records, missing) for preset in presets]
+    records, missing = merge_severities(records, missing)
+    found = [paper_table(preset, records, missing) for preset in presets]
     with output.capture() as captured:
-        for board in boards(records, missing):
+        for board in build_boards(records, missing):
             for content in (made[board.key] for made in found if board.key in made):
-                output.print(console.in_form(content, output.width))
-            output.print(console.table(board, output.width))
-            if line := tables.prompts(board):
-                output.print(Text(tables.printable(line)))
+                output.print(terminal_paper_table(content, output.width))
+            output.print(terminal_table(board, output.width))
+            if line := prompts_sentence(board):
+                output.print(Text(printable(line)))
     return captured.get().rstrip("\n")

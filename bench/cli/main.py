@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.cli import data as cli_data
 from bench.cli.check import check_command
 from bench.cli.compare import compare_command
+from bench.cli.data import data as data_group
 from bench.cli.options import CACHE, DATA, DEBUG, HELP, JSON, PATH, option, run_options
 from bench.core.environment import is_first_process
 from bench.core.errors import BenchError, CellError, InputError, one_line
-from bench.core.streams import say
+from bench.core.streams import print_line
 from bench.core.version import __version__
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
     if dry_run:
         _show_plan(session, as_json)
         return
-    from bench.cli.catalogue import summary
-    from bench.cli.display import display
-    from bench.runs import session as sessions
+    from bench.cli.catalogue import cost_summary
+    from bench.cli.display import make_display
+    from bench.runs import session as runs
 
     if not is_first_process():
-        sessions.follow(session)
+        runs.follow_session(session)
         return
     if not as_json:
         left = session.left()
-        say(summary(left, sessions.estimate(session, left)), sys.stderr)
-    outcomes = sessions.run(session, lambda: display(session.asked(), as_json))
+        print_line(cost_summary(left, runs.estimate_time(session, left)), sys.stderr)
+    outcomes = runs.run_session(session, lambda: make_display(session.asked(), as_json))
     _show_result(session, outcomes, as_json)
 
 
@@ -92,16 +92,16 @@ def score_command(folder: Path, seeds: str | None, as_json: bool, **options: Any
 
     There are no seeds: nothing is trained. docs/outputs.md says what the folder holds.
     """
-    from bench.cli.display import display
-    from bench.runs import session as sessions
-    from bench.runs.study import score as scoring
+    from bench.cli.display import make_display
+    from bench.runs import session as runs
+    from bench.runs.study.score import score_study
 
     if seeds is not None:
         raise InputError("--seeds: bench score trains nothing, so there are no seeds")
     options["set"] = options.pop("assignments")
-    config, study = scoring.study(folder, options)
-    session = sessions.prepare(config, (study,))
-    outcomes = sessions.run(session, lambda: display(session.asked(), as_json))
+    config, study = score_study(folder, options)
+    session = runs.prepare_session(config, (study,))
+    outcomes = runs.run_session(session, lambda: make_display(session.asked(), as_json))
     _show_result(session, outcomes, as_json)
 
 
@@ -128,10 +128,10 @@ def import_command(kind: str, cache_dir: Path | None, **options: Any) -> None:
 
     Nothing in the files is run. bench run --imported NAME evaluates them and ensembles of them.
     """
-    from bench.runs.import_checkpoints import wise_ft
+    from bench.runs.import_checkpoints import import_wise_ft
 
-    made = wise_ft(**options, cache=cache_dir)
-    say(f"imported {made.name}: {made.backbone}, {len(made.classes)} classes", sys.stdout)
+    made = import_wise_ft(**options, cache=cache_dir)
+    print_line(f"imported {made.name}: {made.backbone}, {len(made.classes)} classes", sys.stdout)
 
 
 @cli.command("list")
@@ -166,9 +166,9 @@ def show_command(name: str, suite: str, as_json: bool) -> None:
     from bench.report import published_tables
 
     if not as_json and (table := catalogue.published_table(name)):
-        say(published_tables.text(table), sys.stdout)
+        print_line(published_tables.published_text(table), sys.stdout)
         return
-    _show(catalogue.card(name, suite), as_json)
+    _show(catalogue.describe_name(name, suite), as_json)
 
 
 @cli.command("report")
@@ -185,56 +185,56 @@ def report_command(
 ) -> None:
     """Write the report of one or more finished RUNS again, from their records alone."""
     from bench.core.paths import check_writable
-    from bench.report import run_folder as finished
-    from bench.report import write as report
+    from bench.report.run_folder import rewrite_reports
+    from bench.report.write import parse_formats
 
     if len(runs) > 1 and out is None:
         raise InputError("bench report of several runs needs --out FOLDER")
-    asked = report.asked(f"{formats},html" if show else formats)
+    asked = parse_formats(f"{formats},html" if show else formats)
     target = check_writable(out or runs[0], "output folder")
-    written = finished.rewrite(target, runs, baselines, asked)
+    written = rewrite_reports(target, runs, baselines, asked)
     for path in written:
-        say(str(path), sys.stdout)
+        print_line(str(path), sys.stdout)
     if show:
         page = next(path for path in written if path.suffix == ".html")
         if not webbrowser.open(page.resolve().as_uri()):
-            say("no browser was found: open the page yourself", sys.stderr)
+            print_line("no browser was found: open the page yourself", sys.stderr)
 
 
 cli.add_command(check_command)
 cli.add_command(compare_command)
-cli.add_command(cli_data.data)
+cli.add_command(data_group)
 
 
 def _session(options: dict[str, Any]) -> Session:
-    from bench.runs.session import prepare
-    from bench.runs.study.config import load
+    from bench.runs.session import prepare_session
+    from bench.runs.study.config import load_config
 
     options["set"] = options.pop("assignments")
-    session = prepare(load(options.pop("config"), options))
+    session = prepare_session(load_config(options.pop("config"), options))
     for study in session.studies:
         for shift, reason in study.suite.lacking.items():
-            say(f"{study.suite.name} without {shift}: {reason}", sys.stderr)
+            print_line(f"{study.suite.name} without {shift}: {reason}", sys.stderr)
     return session
 
 
 def _show(data: dict[str, Any], as_json: bool) -> None:
     from bench.cli.catalogue import as_text
 
-    say(json.dumps(data, indent=1) if as_json else as_text(data), sys.stdout)
+    print_line(json.dumps(data, indent=1) if as_json else as_text(data), sys.stdout)
 
 
 def _show_plan(session: Session, as_json: bool) -> None:
     from bench.cli import catalogue
-    from bench.runs.session import estimate
+    from bench.runs.session import estimate_time
 
     plans, left = session.plans, session.left()
-    time = estimate(session, left)
+    time = estimate_time(session, left)
     if as_json:
         data = catalogue.plan_data(session.out, plans, left, time)
-        say(json.dumps(data, indent=1), sys.stdout)
+        print_line(json.dumps(data, indent=1), sys.stdout)
     else:
-        say(catalogue.counts_text(plans, left, time), sys.stdout)
+        print_line(catalogue.counts_text(plans, left, time), sys.stdout)
 
 
 def _show_result(session: Session, outcomes: Sequence[Outcome], as_json: bool) -> None:
@@ -244,12 +244,12 @@ def _show_result(session: Session, outcomes: Sequence[Outcome], as_json: bool) -
     if as_json:
         from bench.cli.catalogue import result_data
 
-        say(json.dumps(result_data(session.out, records, missing)), sys.stdout)
+        print_line(json.dumps(result_data(session.out, records, missing)), sys.stdout)
     else:
-        from bench.cli.display import leaderboards
+        from bench.cli.display import leaderboards_text
 
-        say(leaderboards(records, missing, session.presets), sys.stdout)
-        say(f"report: {session.out / 'report.html'} and report.md", sys.stdout)
+        print_line(leaderboards_text(records, missing, session.presets), sys.stdout)
+        print_line(f"report: {session.out / 'report.html'} and report.md", sys.stdout)
     if missing:
         reasons = [f"{m.method} on {m.shift}: {m.reason}" for m in missing]
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -287,7 +287,7 @@ def exit_code(arguments: Sequence[str]) -> int:
         cli.main(list(arguments), prog_name="bench", standalone_mode=False)
         return 0
     except click.exceptions.NoArgsIsHelpError as error:
-        say(error.format_message(), sys.stdout)
+        print_line(error.format_message(), sys.stdout)
         return 0
     except click.ClickException as error:
         return _failed(error.format_message(), error.exit_code)
@@ -306,5 +306,5 @@ def exit_code(arguments: Sequence[str]) -> int:
 
 
 def _failed(message: str, code: int) -> int:
-    say(f"bench: {' '.join(message.split())}", sys.stderr)
+    print_line(f"bench: {' '.join(message.split())}", sys.stderr)
     return code

@@ -41,7 +41,7 @@ class DataError(BenchError):
     exit_code = 4
 
 
-def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     """The error for a name that does not exist: the nearest valid names first, then the rest."""
     names = list(valid)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -50,7 +50,7 @@ def unknown(kind: str, name: str, valid: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {name!r}: {hint}valid: {', '.join(ordered) or 'none'}")
 
 
-def harmless(text: str) -> str:
+def escape_control(text: str) -> str:
     """Text without characters that a terminal would obey: they are escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
@@ -66,7 +66,7 @@ def one_line(error: BaseException) -> str:
     text = str(error).strip()
     if "Original Traceback" in text:
         text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
-    text = harmless(" ".join(text.split()))
+    text = escape_control(" ".join(text.split()))
     if isinstance(error, BenchError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

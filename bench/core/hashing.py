@@ -60,11 +60,11 @@ def kind_of(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}" if kind is None else f"{package}.{kind}"
 
 
-def dumps(value: Any) -> str:
+def canonical_json(value: Any) -> str:
     """Canonical JSON text: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def key_of(*values: Any) -> str:
     """32 hex digits (128 bits of SHA-256) that name `values`."""
-    return hashlib.sha256(dumps(canonical(values)).encode()).hexdigest()[:32]
+    return hashlib.sha256(canonical_json(canonical(values)).encode()).hexdigest()[:32]

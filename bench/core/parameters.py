@@ -11,7 +11,7 @@ import pydantic
 import yaml
 from annotated_types import Ge, Gt, Interval
 
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 
 Positive = Annotated[float, Gt(0), pydantic.AllowInfNan(False)]
 NonNegative = Annotated[float, Ge(0), pydantic.AllowInfNan(False)]
@@ -53,7 +53,7 @@ def with_parameters(value: D, changes: Mapping[str, Any], owner: str) -> D:
     valid = parameters(value)
     for name in changes:
         if name not in valid:
-            raise unknown(f"hyper-parameter of {owner}", name, valid)
+            raise unknown_name(f"hyper-parameter of {owner}", name, valid)
     return _changed(value, changes, owner)
 
 

@@ -35,7 +35,7 @@ def data_dir(option: Path | None) -> Path | None:
     return found
 
 
-def matching(pattern: str, bases: Sequence[Path]) -> list[Path]:
+def matching_files(pattern: str, bases: Sequence[Path]) -> list[Path]:
     """The files that match a pattern such as ``test/*.tar``, sorted, of the first base with any."""
     where = str(Path(pattern).expanduser())
     for base in bases:
@@ -68,11 +68,11 @@ def check_room(folder: Path, needed: int, what: str) -> None:
     nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(nearest).free
     if free < needed:
-        said = f"{what} needs {in_words(needed)}, but {nearest} has {in_words(free)} free"
+        said = f"{what} needs {format_bytes(needed)}, but {nearest} has {format_bytes(free)} free"
         raise InputError(f"{said}: make room or name another data folder")
 
 
-def in_words(size: int) -> str:
+def format_bytes(size: int) -> str:
     """A number of bytes as people say it: ``1.26 GB``, ``8.13 kB``, ``12 bytes``."""
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if size >= unit:
@@ -117,7 +117,7 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def malformed(path: Path, form: str) -> Iterator[None]:
+def reading_form(path: Path, form: str) -> Iterator[None]:
     """What is in a file of another `form` than expected ends in an InputError that names both."""
     try:
         yield

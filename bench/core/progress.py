@@ -9,7 +9,7 @@ from typing import Protocol
 from bench.core.records import Record
 
 
-class Task(Protocol):
+class ProgressTask(Protocol):
     """A piece of work under way."""
 
     def advance(self, count: int) -> None:
@@ -17,7 +17,7 @@ class Task(Protocol):
         ...
 
 
-class Count(Protocol):
+class ByteCounter(Protocol):
     """Told how many more bytes are done."""
 
     def __call__(self, count: int) -> None:
@@ -28,7 +28,7 @@ class Count(Protocol):
 class Progress(Protocol):
     """Receives what happens during a run."""
 
-    def task(self, label: str, total: int) -> AbstractContextManager[Task]:
+    def task(self, label: str, total: int) -> AbstractContextManager[ProgressTask]:
         """A context manager around a piece of work of `total` units."""
         ...
 
@@ -37,11 +37,11 @@ class Progress(Protocol):
         ...
 
 
-class Silent:
+class SilentProgress:
     """Shows nothing."""
 
     @contextmanager
-    def task(self, label: str, total: int) -> Iterator[Silent]:
+    def task(self, label: str, total: int) -> Iterator[SilentProgress]:
         """Do nothing around the work."""
         yield self
 
@@ -53,7 +53,7 @@ class Silent:
 
 
 @contextmanager
-def counted(progress: Progress, label: str, size: int | None) -> Iterator[Count]:
+def byte_progress(progress: Progress, label: str, size: int | None) -> Iterator[ByteCounter]:
     """A task of `size` bytes, shown in MB; where the size is unknown (None) it is one step."""
     done = 0
     with progress.task(f"{label}, MB", 1 if size is None else max(1, size // 10**6)) as task:

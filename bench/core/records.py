@@ -18,7 +18,7 @@ from bench.core.errors import InputError
 Role = Literal["method", "control", "oracle"]
 
 
-class Place(pydantic.BaseModel):
+class CellAddress(pydantic.BaseModel):
     """Where a cell stands: what a measured cell and a missing one share.
 
     Attributes
@@ -64,7 +64,7 @@ class Place(pydantic.BaseModel):
         return {k: v for k, v in data.items() if k not in usual or v != usual[k]}
 
 
-class Record(Place):
+class Record(CellAddress):
     """One measured cell.
 
     Attributes
@@ -95,7 +95,7 @@ class Record(Place):
     provenance: dict[str, Any] = {}
 
 
-class Missing(Place):
+class MissingCell(CellAddress):
     """A cell that was asked for and could not be computed, with the reason."""
 
     reason: str
@@ -109,7 +109,7 @@ def sort_key(record: Record) -> tuple[Any, ...]:
     return (*row, choice, record.order, record.metric)
 
 
-def to_lines(records: Iterable[Record]) -> str:
+def records_text(records: Iterable[Record]) -> str:
     """The text of a ``records.jsonl``: sorted, one JSON object per line."""
     ordered = sorted(records, key=sort_key)
     return "".join(
@@ -118,7 +118,7 @@ def to_lines(records: Iterable[Record]) -> str:
     )
 
 
-def read(path: Path) -> list[Record]:
+def read_records(path: Path) -> list[Record]:
     """The records of a file. Raises InputError that names the file and the first bad line."""
     if not path.is_file():
         raise InputError(f"no records at {path}: expected the records.jsonl of a finished run")

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.hashing import dumps
+from bench.core.hashing import canonical_json
 from bench.core.paths import write_atomic
 
 BLOCK = 1024
@@ -90,7 +90,9 @@ class Store:
         note: Mapping[str, Any] | None = None,
     ) -> None:
         """Store named arrays, with an optional JSON `note` (read back by `read_note`)."""
-        self.write(self.path(kind, key), _packed(arrays, {"note": dumps(dict(note or {}))}))
+        self.write(
+            self.path(kind, key), _packed(arrays, {"note": canonical_json(dict(note or {}))})
+        )
 
     def read_note(self, kind: str, key: str) -> dict[str, Any] | None:
         """The JSON note of an output, or None if it is absent."""
@@ -144,7 +146,7 @@ class Store:
 
     def write_cell(self, key: str, cell: Mapping[str, Any]) -> None:
         """Store a cell. Small and cheap to make again, so checksummed inline and not fsynced."""
-        text = dumps(dict(cell)).encode()
+        text = canonical_json(dict(cell)).encode()
         path = self.path("cells", key, ".json")
         write_atomic(path, _digest(text) + b"\n" + text, durable=False)
 

@@ -6,7 +6,7 @@ import os
 from typing import TextIO
 
 
-def say(text: str, file: TextIO) -> None:
+def print_line(text: str, file: TextIO) -> None:
     """Print a line at once. After nobody reads on (``| head -1``) lines go nowhere, no error."""
     try:
         print(text, file=file, flush=True)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 
 from bench.core.errors import InputError
-from bench.core.paths import in_words
+from bench.core.paths import format_bytes
 
 UNKNOWN = "unknown"
 Text = Annotated[str, pydantic.StringConstraints(pattern=r"^\S(.*\S)?$")]
@@ -103,7 +103,7 @@ class Archive(_Strict):
     @property
     def amount(self) -> str:
         """The size in words: ``1.26 GB``, ``about 138 GB``, ``unknown``."""
-        return self.size if isinstance(self.size, str) else in_words(self.size)
+        return self.size if isinstance(self.size, str) else format_bytes(self.size)
 
 
 class Copy(_Strict):
@@ -134,7 +134,7 @@ class Terms(_Strict):
         return self
 
 
-class Place(_Strict):
+class Location(_Strict):
     """A folder, relative to the data folder, and who looks for it there."""
 
     path: Folder
@@ -150,12 +150,14 @@ class Layout(_Strict):
     inside : how images and labels are found in such a folder.
     """
 
-    folders: dict[Text, tuple[Place, ...]] = pydantic.Field(min_length=1)
+    folders: dict[Text, tuple[Location, ...]] = pydantic.Field(min_length=1)
     inside: Text
 
     @pydantic.field_validator("folders")
     @classmethod
-    def _unambiguous(cls, folders: dict[str, tuple[Place, ...]]) -> dict[str, tuple[Place, ...]]:
+    def _unambiguous(
+        cls, folders: dict[str, tuple[Location, ...]]
+    ) -> dict[str, tuple[Location, ...]]:
         for part, places in folders.items():
             paths = [place.path for place in places]
             if not paths or len(set(paths)) < len(paths):
@@ -265,12 +267,12 @@ def cards() -> Mapping[str, SetCard]:
     found = {}
     for file in files("bench.datasets").joinpath("cards").iterdir():
         if file.name.endswith(".toml"):
-            card = parse(file.name, file.read_text(encoding="utf-8"))
+            card = parse_card(file.name, file.read_text(encoding="utf-8"))
             found[card.name] = card
     return MappingProxyType(dict(sorted(found.items())))
 
 
-def parse(file: str, text: str) -> SetCard:
+def parse_card(file: str, text: str) -> SetCard:
     """The card in the text of `file`. Raises InputError if it is none or is named otherwise."""
     try:
         card = SetCard.model_validate(tomllib.loads(text))

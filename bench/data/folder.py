@@ -141,7 +141,7 @@ class DataFolder:
         return f"{name} {part}: {counts[wrong[0]]:,} of {each:,} images of class {wrong[0]}{more}"
 
 
-def class_folders(path: Path) -> Reason:
+def holds_folders(path: Path) -> Reason:
     """Whether a folder holds folders, as a reason why not."""
     if not path.is_dir():
         return "not a folder"
@@ -155,12 +155,12 @@ def class_folders(path: Path) -> Reason:
     return f"no class folders in it, but {files:,} files" if files else "empty"
 
 
-def some_of(names: Iterable[str]) -> Callable[[Path], Reason]:
+def holds_class_folders(names: Iterable[str]) -> Callable[[Path], Reason]:
     """A check that a folder holds class folders, at least one of them of these names."""
     known = tuple(names)
 
     def fits(path: Path) -> Reason:
-        if reason := class_folders(path):
+        if reason := holds_folders(path):
             return reason
         if any((path / name).is_dir() for name in known):
             return ""
@@ -169,7 +169,7 @@ def some_of(names: Iterable[str]) -> Callable[[Path], Reason]:
     return fits
 
 
-def holding(*names: str) -> Callable[[Path], Reason]:
+def holds_entries(*names: str) -> Callable[[Path], Reason]:
     """A check that a folder holds files or folders of these names."""
 
     def fits(path: Path) -> Reason:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 
 PLAIN = ("a photo of a {}.",)
 """Our own prompt, where nothing that is installed ships the official ones."""
@@ -24,14 +24,14 @@ _ARTICLE = "append_proper_article"
 """What wise-ft's templates call for ``{a}`` (src/templates/utils.py)."""
 
 
-def fill(template: str, name: str) -> str:
+def fill_template(template: str, name: str) -> str:
     """The prompt of a class."""
     article = "an" if name[:1] in tuple("aeiou") else "a"
     with_article = f"{article} {name.replace('_', ' ')}"
     return _PLACE.sub(lambda place: with_article if place[0] == "{a}" else name, template)
 
 
-def checked(templates: Sequence[Any]) -> tuple[str, ...]:
+def check_templates(templates: Sequence[Any]) -> tuple[str, ...]:
     """The templates. Raises InputError unless each is a text with one place for the class name."""
     for template in templates:
         if not isinstance(template, str) or _PLACE.findall(template) not in (["{}"], ["{a}"]):
@@ -42,7 +42,7 @@ def checked(templates: Sequence[Any]) -> tuple[str, ...]:
     return tuple(templates)
 
 
-def read(path: Path, name: str) -> tuple[str, ...]:
+def read_templates(path: Path, name: str) -> tuple[str, ...]:
     """The templates of a file.
 
     A ``.json`` file holds a list, or lists by name, of which `name` is taken; a ``.py`` file lists
@@ -63,14 +63,14 @@ def read(path: Path, name: str) -> tuple[str, ...]:
         found = [t.replace("{c}", "{}") if isinstance(t, str) else t for t in found]
         if not found:
             raise InputError("no template: expected one per line, such as 'a photo of a {}.'")
-        return checked(found)
+        return check_templates(found)
     except (InputError, SyntaxError, ValueError) as error:
         raise InputError(f"templates {path}: {error}") from error
     except (RecursionError, MemoryError) as error:
         raise InputError(f"templates {path}: nested too deeply to be read") from error
 
 
-def digest(path: Path) -> str:
+def templates_digest(path: Path) -> str:
     """The SHA-256 of a file of templates. Raises InputError if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -81,7 +81,7 @@ def digest(path: Path) -> str:
 def _named(found: Any, name: str) -> list[Any]:
     if isinstance(found, dict):
         if name not in found:
-            raise unknown("list of templates", name, map(str, found))
+            raise unknown_name("list of templates", name, map(str, found))
         found = found[name]
     if not isinstance(found, list):
         raise InputError("expected a list of templates, or lists by name")
@@ -101,7 +101,7 @@ def _of_python(text: str, name: str) -> list[Any]:
     if not lists:
         raise InputError(f"no list of templates: expected {key} = ['a photo of a {{}}.']")
     if len(lists) != 1 and key not in lists:
-        raise unknown("list of templates", key, lists)
+        raise unknown_name("list of templates", key, lists)
     chosen = key if key in lists else next(iter(lists))
     _refuse_changes(tree, chosen)
     nodes = lists[chosen]

@@ -12,15 +12,15 @@ from functools import cached_property
 from typing import Literal
 
 from bench.api.metrics import METRICS, OWN, Metric, averageable
-from bench.core.errors import unknown
-from bench.core.records import Missing, Record, Role
+from bench.core.errors import unknown_name
+from bench.core.records import MissingCell, Record, Role
 
 ID = "id"
 MEAN = "OOD mean"
 PENDING = "pending"
-"""The reason of a `Missing` cell that is planned and not yet computed (live display)."""
+"""The reason of a `MissingCell` cell that is planned and not yet computed (live display)."""
 UNRECORDED = "no record"
-"""The reason given for an absent cell that no `Missing` explains."""
+"""The reason given for an absent cell that no `MissingCell` explains."""
 MARKS: Mapping[Role, str] = {
     "method": "",
     "control": "(control)",
@@ -31,7 +31,7 @@ Seed = int | None
 Kind = Literal["cell", "scaled"]
 KINDS: tuple[Kind, ...] = ("cell", "scaled")
 """The kinds of records that are cells of leaderboards: without and with temperature scaling."""
-Key = tuple[str, str, str, tuple[str, ...]]
+BoardKey = tuple[str, str, str, tuple[str, ...]]
 """What separates leaderboards: suite, model, protocol, watermarks."""
 Name = tuple[str, str | None]
 """What separates rows: method and base."""
@@ -83,7 +83,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class BoardRow:
     """A method on its base, with one cell per column; a difference row is one too.
 
     `seeds` is ``(None,)`` for rows into which no training went.
@@ -116,15 +116,15 @@ class Group:
     """
 
     base: str | None
-    rows: tuple[Row, ...]
-    differences: tuple[Row, ...] = ()
+    rows: tuple[BoardRow, ...]
+    differences: tuple[BoardRow, ...] = ()
 
     @property
     def lacks_base(self) -> bool:
         """Whether the base's own row was not run."""
         return self.base is not None and self.rows[0].base is not None
 
-    def of(self, role: Role) -> tuple[Row, ...]:
+    def of(self, role: Role) -> tuple[BoardRow, ...]:
         """The rows of one role."""
         return tuple(row for row in self.rows if row.role == role)
 
@@ -163,7 +163,7 @@ class Board:
         return f"{self.scale.title}{others}"
 
     @property
-    def key(self) -> Key:
+    def key(self) -> BoardKey:
         """Suite, model, protocol, watermarks."""
         return (self.suite, self.model, self.protocol, self.notes)
 
@@ -205,7 +205,7 @@ class Board:
         return f" ({title[0].lower()}{title[1:]})"
 
     @cached_property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[BoardRow, ...]:
         """All rows in printed order, without difference rows."""
         return tuple(row for group in self.groups for row in group.rows)
 
@@ -238,7 +238,7 @@ class Point:
 class Curve:
     """ID and OOD mean of every candidate of a method, chosen or not. Never ranked."""
 
-    key: Key
+    key: BoardKey
     method: str
     base: str | None
     title: str
@@ -246,7 +246,7 @@ class Curve:
     points: tuple[Point, ...]
 
 
-def key_of(item: Record | Missing) -> Key:
+def board_key(item: Record | MissingCell) -> BoardKey:
     """The leaderboard a cell belongs to."""
     return (item.suite, item.model, item.protocol, tuple(sorted(item.notes)))
 
@@ -256,5 +256,5 @@ def scale_of(metric: str | Scale) -> Scale:
     if isinstance(metric, Scale):
         return metric
     if metric not in SCALES | OWN_SCALES:
-        raise unknown("metric", metric, SCALES | OWN_SCALES)
+        raise unknown_name("metric", metric, SCALES | OWN_SCALES)
     return (SCALES | OWN_SCALES)[metric]

@@ -14,8 +14,7 @@ from statistics import fmean, stdev
 
 from bench.api.metrics import ACCURACY, averageable
 from bench.core.errors import InputError
-from bench.core.records import Missing, Record, Role
-from bench.leaderboard import comparability as agreement
+from bench.core.records import MissingCell, Record, Role
 from bench.leaderboard.board import (
     ID,
     KINDS,
@@ -24,19 +23,20 @@ from bench.leaderboard.board import (
     PENDING,
     UNRECORDED,
     Board,
+    BoardKey,
+    BoardRow,
     Cell,
     Curve,
     Group,
-    Key,
     Kind,
     Name,
     Point,
-    Row,
     Scale,
     Seed,
-    key_of,
+    board_key,
     scale_of,
 )
+from bench.leaderboard.comparability import check_comparable, describe_conflict
 
 ORDER = (
     "zero-shot", "linear", "linear-lbfgs",
@@ -74,10 +74,10 @@ class _Entry:
         ood = {(MEAN, s): fmean(self.values[shift, s] for shift in shifts) for s in self.seeds}
         return replace(self, values={**self.values, **ood})
 
-    def row(self, columns: Sequence[str]) -> Row:
+    def row(self, columns: Sequence[str]) -> BoardRow:
         """The entry as a row."""
         cells = tuple(self._cell(column) for column in columns)
-        return Row(self.method, self.base, self.title, self.seeds, cells, self.role)
+        return BoardRow(self.method, self.base, self.title, self.seeds, cells, self.role)
 
     def _cell(self, column: str) -> Cell:
         found = [self.values[column, s] for s in self.seeds if (column, s) in self.values]
@@ -87,9 +87,9 @@ class _Entry:
         return Cell(mean, stdev(found) if len(found) > 1 else None, len(found), absent)
 
 
-def boards(
+def build_boards(
     records: Iterable[Record],
-    missing: Iterable[Missing] = (),
+    missing: Iterable[MissingCell] = (),
     metric: str | Scale | None = None,
     kind: Kind = "cell",
 ) -> tuple[Board, ...]:
@@ -98,32 +98,32 @@ def boards(
     Clean ones come before watermarked ones. Values are those of records of one `kind`; the
     structure (rows, columns) is the same for every metric and kind. A metric may be given by the
     scale on which it is to be printed; without one, every set has the metric it is judged by. A
-    `Missing` makes a cell only where there is no record.
+    `MissingCell` makes a cell only where there is no record.
     Raises InputError for an unknown metric, or for records that cannot share a leaderboard: two
     different values for one cell, or numbers that were made differently (`agreement.check`).
     """
     scale = None if metric is None else scale_of(metric)
     explained = sorted(missing, key=lambda m: (m.reason != PENDING, m.reason))
-    asked: dict[Key, list[Record | Missing]] = defaultdict(list)
-    items: list[Record | Missing] = [*(r for r in records if r.kind in KINDS), *explained]
+    asked: dict[BoardKey, list[Record | MissingCell]] = defaultdict(list)
+    items: list[Record | MissingCell] = [*(r for r in records if r.kind in KINDS), *explained]
     for item in items:
-        asked[key_of(item)].append(item)
+        asked[board_key(item)].append(item)
     for same in asked.values():
-        agreement.check(item for item in same if isinstance(item, Record))
+        check_comparable(item for item in same if isinstance(item, Record))
     order = sorted(asked, key=lambda k: (k[0], k[1], bool(k[3]), k[2], k[3]))
     return tuple(_board(key, asked[key], scale, kind) for key in order)
 
 
-def curves(records: Iterable[Record]) -> tuple[Curve, ...]:
+def build_curves(records: Iterable[Record]) -> tuple[Curve, ...]:
     """For each method and base with ``curve`` records: ID and OOD mean per candidate.
 
     Each set in the metric it is judged by. Values are means over seeds; a candidate that lacks a
     cell has no OOD mean.
     """
-    points: dict[tuple[Key, Name], list[Record]] = defaultdict(list)
-    chosen: dict[tuple[Key, Name], dict[Seed, Mapping[str, float]]] = defaultdict(dict)
+    points: dict[tuple[BoardKey, Name], list[Record]] = defaultdict(list)
+    chosen: dict[tuple[BoardKey, Name], dict[Seed, Mapping[str, float]]] = defaultdict(dict)
     for record in records:
-        row = (key_of(record), (record.method, record.base))
+        row = (board_key(record), (record.method, record.base))
         if record.kind == "cell":
             chosen[row][record.seed] = record.choice
         elif record.kind == "curve" and record.metric == record.judged_by:
@@ -132,7 +132,9 @@ def curves(records: Iterable[Record]) -> tuple[Curve, ...]:
     return tuple(_curve(row, points[row], chosen[row]) for row in order)
 
 
-def _board(key: Key, asked: Sequence[Record | Missing], scale: Scale | None, kind: Kind) -> Board:
+def _board(
+    key: BoardKey, asked: Sequence[Record | MissingCell], scale: Scale | None, kind: Kind
+) -> Board:
     shifts, in_suite = _shifts(asked), max(item.shifts_in_suite for item in asked)
     places = (ID, *shifts)
     metrics = _judges(asked) if scale is None else dict.fromkeys(places, scale.metric)
@@ -142,18 +144,18 @@ def _board(key: Key, asked: Sequence[Record | Missing], scale: Scale | None, kin
     return replace(bare, groups=_groups(_entries(asked, metrics, kind, bare.over), bare))
 
 
-def _prompts(asked: Iterable[Record | Missing]) -> str:
+def _prompts(asked: Iterable[Record | MissingCell]) -> str:
     """Where prompts came from, by the first record that says so (`agreement`: all say the same)."""
     made = (item.provenance for item in asked if isinstance(item, Record))
     return next((str(found["prompts"]) for found in made if "prompts" in found), "")
 
 
-def _judges(asked: Sequence[Record | Missing]) -> dict[str, str]:
+def _judges(asked: Sequence[Record | MissingCell]) -> dict[str, str]:
     """The metric that each set is judged by, the first item's; ID by accuracy if there is none."""
     return {ID: ACCURACY.name} | {item.shift: item.judged_by for item in reversed(asked)}
 
 
-def _shifts(asked: Sequence[Record | Missing]) -> tuple[str, ...]:
+def _shifts(asked: Sequence[Record | MissingCell]) -> tuple[str, ...]:
     """The shifts in suite order."""
     positions: dict[str, int] = {}
     for item in asked:
@@ -162,14 +164,17 @@ def _shifts(asked: Sequence[Record | Missing]) -> tuple[str, ...]:
     return tuple(sorted(positions, key=lambda shift: (positions[shift], shift)))
 
 
-def _beside(asked: Iterable[Record | Missing], shifts: Sequence[str]) -> tuple[str, ...]:
+def _beside(asked: Iterable[Record | MissingCell], shifts: Sequence[str]) -> tuple[str, ...]:
     """Those of the shifts that are no part of the mean."""
     found = {item.shift for item in asked if item.beside}
     return tuple(shift for shift in shifts if shift in found)
 
 
 def _entries(
-    asked: Iterable[Record | Missing], metrics: Mapping[str, str], kind: str, shifts: Sequence[str]
+    asked: Iterable[Record | MissingCell],
+    metrics: Mapping[str, str],
+    kind: str,
+    shifts: Sequence[str],
 ) -> dict[Name, _Entry]:
     """One entry per (method, base), whether or not it has values of the metrics and kind."""
     values: dict[Name, dict[tuple[str, Seed], float]] = defaultdict(dict)
@@ -180,14 +185,14 @@ def _entries(
         row, place = (item.method, item.base), (item.shift, item.seed)
         titles[row] = min(titles.get(row, item.title), item.title)
         roles[row] = item.role
-        if isinstance(item, Missing):
+        if isinstance(item, MissingCell):
             reasons[row][place] = item.reason
             continue
         reasons[row].setdefault(place, UNRECORDED)
         if (item.metric, item.kind) != (metrics[item.shift], kind):
             continue
         if values[row].setdefault(place, item.value) != item.value:
-            raise InputError(agreement.conflict(item, values[row][place]))
+            raise InputError(describe_conflict(item, values[row][place]))
     averaged = shifts if averageable(metrics[shift] for shift in shifts) else ()
     return {
         row: _Entry(*row, title, roles[row], values[row], reasons[row]).with_mean(averaged)
@@ -217,7 +222,7 @@ def _groups(entries: Mapping[Name, _Entry], board: Board) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _by_role(rows: Iterable[Row]) -> tuple[Row, ...]:
+def _by_role(rows: Iterable[BoardRow]) -> tuple[BoardRow, ...]:
     """Methods first, controls and oracles after them."""
     return tuple(sorted(rows, key=lambda row: list(MARKS).index(row.role)))
 
@@ -230,14 +235,14 @@ def _difference(left: _Entry, right: _Entry) -> _Entry:
     return _Entry(method, left.base, title, values=values)
 
 
-def _with_best(rows: Mapping[Name, Row], scale: Scale) -> dict[Name, Row]:
+def _with_best(rows: Mapping[Name, BoardRow], scale: Scale) -> dict[Name, BoardRow]:
     """The rows with the best of each column marked, among the methods that lack no cell."""
     whole = {n: row for n, row in rows.items() if row.complete and row.role == "method"}
     choose = max if scale.higher_is_better else min
     columns = zip(*([cell.mean for cell in row.cells] for row in whole.values()), strict=True)
     best = [scale.text(choose(mean for mean in column if mean is not None)) for column in columns]
 
-    def marked(row: Row) -> Row:
+    def marked(row: BoardRow) -> BoardRow:
         means = [cell.mean for cell in row.cells]
         wins = [m is not None and scale.text(m) == b for m, b in zip(means, best, strict=True)]
         cells = (replace(c, best=win) for c, win in zip(row.cells, wins, strict=True))
@@ -247,7 +252,7 @@ def _with_best(rows: Mapping[Name, Row], scale: Scale) -> dict[Name, Row]:
 
 
 def _curve(
-    row: tuple[Key, Name],
+    row: tuple[BoardKey, Name],
     records: Sequence[Record],
     chosen: Mapping[Seed, Mapping[str, float]],
 ) -> Curve:

@@ -12,13 +12,13 @@ from typing import Any
 
 from bench.api.metrics import ACCURACY
 from bench.core.errors import InputError
-from bench.core.records import Place, Record
-from bench.leaderboard.board import Board, Row
+from bench.core.records import CellAddress, Record
+from bench.leaderboard.board import Board, BoardRow
 
 ADVICE = "report their runs separately"
 
 
-def check(records: Iterable[Record]) -> None:
+def check_comparable(records: Iterable[Record]) -> None:
     """Raise InputError if records of one board differ in what they must agree in.
 
     Of a row: method and base with all hyper-parameters (a base also with its own row), precision,
@@ -39,7 +39,7 @@ def check(records: Iterable[Record]) -> None:
                 )
 
 
-def conflict(record: Record, other: float) -> str:
+def describe_conflict(record: Record, other: float) -> str:
     """What to say if the cell of `record` also has the value `other`."""
     return (
         f"two values of {record.metric} for {row_name(record)} on {record.suite}/{record.shift}, "
@@ -47,7 +47,7 @@ def conflict(record: Record, other: float) -> str:
     )
 
 
-def row_name(place: Place) -> str:
+def row_name(place: CellAddress) -> str:
     """``METHOD`` or ``METHOD:BASE``, as on the command line."""
     return f"{place.method}:{place.base}" if place.base else place.method
 
@@ -84,7 +84,7 @@ def _difference(name: str, one: Any, two: Any) -> tuple[str, Any, Any]:
     return name, one, two
 
 
-def comparable(board: Board) -> tuple[Row, ...]:
+def rankable_rows(board: Board) -> tuple[BoardRow, ...]:
     """The rows of a board that may be ranked together, in its order; often none.
 
     They share suite, model and protocol, as all of a board do. A partial or limited board ranks

@@ -20,7 +20,7 @@ POOLED = "pooled"
 """Where a pooled figure stands, in place of a shift; it comes after the last one."""
 
 
-def pooled(records: Iterable[Record]) -> list[Record]:
+def pool_figures(records: Iterable[Record]) -> list[Record]:
     """One more record for each figure of a row and seed: counts summed over ID and all shifts.
 
     Every sample counts the same, so that a large set counts for more than a small one. There is
@@ -86,7 +86,7 @@ _Points = Mapping[tuple[float, str, str], Record]
 """A curve by (alpha, shift, metric)."""
 
 
-def oracles(records: Iterable[Record]) -> list[Record]:
+def oracle_records(records: Iterable[Record]) -> list[Record]:
     """For each row and seed with a whole curve over alpha, two rows chosen in hindsight.
 
     ``METHOD-oracle-mean`` takes the alpha with the highest mean accuracy over the shifts (none if

@@ -30,7 +30,7 @@ from bench.api.splits import Manifest
 from bench.core.errors import DataError, InputError
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
-from bench.core.records import Record, read
+from bench.core.records import Record, read_records
 from bench.core.store import Store, unpacked
 
 FOLDER, SUMS = "samples", "SHA256SUMS"
@@ -81,7 +81,9 @@ class SampleOutputs:
     predicted: NDArray[np.int64]
 
 
-def keep(store: Store, key: str, split: str, log_probs: LogProbs, manifest: Manifest) -> None:
+def store_samples(
+    store: Store, key: str, split: str, log_probs: LogProbs, manifest: Manifest
+) -> None:
     """Store what a cell's log-probabilities [N, C'] say of each sample of the split `split`."""
     of_set = _set_key(split)
     if not store.has(SETS, of_set):
@@ -95,12 +97,12 @@ def keep(store: Store, key: str, split: str, log_probs: LogProbs, manifest: Mani
     store.write_arrays(KIND, key, arrays, {"n": len(manifest), "set": of_set})
 
 
-def kept(store: Store, key: str, split: str) -> bool:
+def has_stored_samples(store: Store, key: str, split: str) -> bool:
     """Whether the store has a cell's samples and those of its split (verified when read)."""
     return store.has(KIND, key) and store.has(SETS, _set_key(split))
 
 
-def check(store: Store, key: str, split: str) -> None:
+def drop_damaged_samples(store: Store, key: str, split: str) -> None:
     """Remove what is damaged of a cell's samples, so that they are made again."""
     for path in (store.path(KIND, key), store.path(SETS, _set_key(split))):
         store.read(path)
@@ -119,7 +121,7 @@ def _of_set(manifest: Manifest) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
     return {"labels": labels, **groups}, note | {"names": dict(manifest.names)}
 
 
-def write(run: Path, store: Store, records: Iterable[Record]) -> None:
+def write_samples(run: Path, store: Store, records: Iterable[Record]) -> None:
     """Copy the samples of a run's records out of the store into ``samples/`` of its folder.
 
     Files of an earlier run there are removed. Raises DataError if the store lost some meanwhile.
@@ -165,7 +167,7 @@ def sample_outputs(run: Path) -> Iterator[SampleOutputs]:
     Raises InputError if the folder is no run's or has no samples, DataError that names the file if
     a byte of it was changed, if it is missing, or if it does not give the record's accuracy.
     """
-    records = [record for record in read(run / "records.jsonl") if has_samples(record)]
+    records = [record for record in read_records(run / "records.jsonl") if has_samples(record)]
     sums = _sums(run / FOLDER / SUMS)
     sets: dict[str, EvaluationSet] = {}
     for record in records:

@@ -12,53 +12,56 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from bench.core.errors import InputError
-from bench.core.records import Missing, Record
+from bench.core.records import MissingCell, Record
 from bench.data.suites.corruptions import SEVERITIES
-from bench.leaderboard import comparability as agreement
-from bench.leaderboard.board import ID, KINDS, Key, key_of
+from bench.leaderboard.board import ID, KINDS, BoardKey, board_key
+from bench.leaderboard.comparability import check_comparable, describe_conflict
 
-P = TypeVar("P", Record, Missing)
+P = TypeVar("P", Record, MissingCell)
 
 
-def merged(
-    records: Iterable[Record], missing: Iterable[Missing] = ()
-) -> tuple[list[Record], list[Missing]]:
+def merge_severities(
+    records: Iterable[Record], missing: Iterable[MissingCell] = ()
+) -> tuple[list[Record], list[MissingCell]]:
     """The cells, with those of each corruption's five severities made one; others as they are.
 
     That is done where all of a suite's corruptions are there at all severities. The value is the
     plain mean; a row that lacks a severity lacks the corruption. Figures stay as they are. Raises
-    InputError, as `bench.leaderboard.build.boards` does, for records that contradict each other.
+    InputError, as `bench.leaderboard.build.build_boards` does, for records that contradict each
+    other.
     """
     found, lacking = list(records), list(missing)
     whole = _whole((*(r for r in found if r.kind in KINDS), *lacking))
     for key in sorted(whole):
-        agreement.check(r for r in found if r.kind in KINDS and key_of(r) == key)
+        check_comparable(r for r in found if r.kind in KINDS and board_key(r) == key)
     shown = []
     severities: dict[tuple[Any, ...], dict[int, Record]] = defaultdict(dict)
     for record in found:
-        if key_of(record) not in whole or record.kind == "figure":
+        if board_key(record) not in whole or record.kind == "figure":
             shown.append(record)
         elif record.shift == ID:
             shown.append(_placed(record))
         else:
             what = (record.kind, record.metric, record.kind == "curve" and str(record.choice))
             kind, severity = _parts(record.shift)
-            same = severities[key_of(record), record.method, record.base, record.seed, kind, what]
+            same = severities[
+                board_key(record), record.method, record.base, record.seed, kind, what
+            ]
             if same.setdefault(severity, record).value != record.value:
-                raise InputError(agreement.conflict(record, same[severity].value))
+                raise InputError(describe_conflict(record, same[severity].value))
     shown += [_mean(list(same.values())) for same in severities.values() if _all(same)]
-    absent = (_placed(m) if key_of(m) in whole else m for m in lacking)
+    absent = (_placed(m) if board_key(m) in whole else m for m in lacking)
     return shown, list(dict.fromkeys(absent))
 
 
-def _whole(items: Iterable[Record | Missing]) -> set[Key]:
+def _whole(items: Iterable[Record | MissingCell]) -> set[BoardKey]:
     """The leaderboards of which every corruption is there at every severity."""
-    shifts: dict[Key, set[str]] = defaultdict(set)
-    sizes: dict[Key, int] = {}
+    shifts: dict[BoardKey, set[str]] = defaultdict(set)
+    sizes: dict[BoardKey, int] = {}
     for item in items:
         if re.search(r"\+corruptions(?!=)", item.suite):
-            shifts[key_of(item)] |= {item.shift} - {ID}
-            sizes[key_of(item)] = item.shifts_in_suite
+            shifts[board_key(item)] |= {item.shift} - {ID}
+            sizes[board_key(item)] = item.shifts_in_suite
     return {key for key, names in shifts.items() if len(names) == sizes[key]}
 
 

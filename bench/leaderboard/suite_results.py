@@ -6,14 +6,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from bench.core.records import Missing, Record
-from bench.leaderboard.board import KINDS, OWN_SCALES, SCALES, Board, Curve, Key, Kind, key_of
-from bench.leaderboard.build import boards, curves
-from bench.leaderboard.stats.significance import Comparison, Kept, comparison
+from bench.core.records import MissingCell, Record
+from bench.leaderboard.board import (
+    KINDS,
+    OWN_SCALES,
+    SCALES,
+    Board,
+    BoardKey,
+    Curve,
+    Kind,
+    board_key,
+)
+from bench.leaderboard.build import build_boards, build_curves
+from bench.leaderboard.stats.significance import BoardStatistics, Kept, comparison
 
 
 @dataclass(frozen=True)
-class Measured:
+class SuiteResults:
     """The numbers of one suite, model, protocol and set of watermarks.
 
     Attributes
@@ -34,20 +43,20 @@ class Measured:
     records: tuple[Record, ...]
     figures: tuple[Record, ...]
     samples: Kept
-    comparison: Comparison | None
+    comparison: BoardStatistics | None
 
     @property
-    def key(self) -> Key:
+    def key(self) -> BoardKey:
         """Suite, model, protocol, watermarks."""
         return self.board.key
 
 
 def measured(
     records: Iterable[Record],
-    missing: Iterable[Missing] = (),
-    samples: Mapping[Key, Kept] | None = None,
-) -> tuple[Measured, ...]:
-    """One value for each leaderboard, in the order of `bench.leaderboard.build.boards`.
+    missing: Iterable[MissingCell] = (),
+    samples: Mapping[BoardKey, Kept] | None = None,
+) -> tuple[SuiteResults, ...]:
+    """One value for each leaderboard, in the order of `bench.leaderboard.build.build_boards`.
 
     Raises InputError for records that contradict each other.
     """
@@ -55,23 +64,23 @@ def measured(
     names = {r.metric for r in ordered if r.kind in KINDS and r.metric != r.judged_by}
     own = [name for name in OWN_SCALES if name in names]
 
-    def of(metric: str | None, kind: Kind = "cell") -> dict[Key, Board]:
-        return {board.key: board for board in boards(ordered, absent, metric, kind)}
+    def of(metric: str | None, kind: Kind = "cell") -> dict[BoardKey, Board]:
+        return {board.key: board for board in build_boards(ordered, absent, metric, kind)}
 
     judged = of(None)
     common = {name: of(name) for name in SCALES}
     scaled = {name: of(name, "scaled") for name in SCALES}
     besides = [of(name) for name in own]
-    drawn: dict[Key, list[Curve]] = defaultdict(list)
-    for curve in curves(ordered):
+    drawn: dict[BoardKey, list[Curve]] = defaultdict(list)
+    for curve in build_curves(ordered):
         drawn[curve.key].append(curve)
-    by_kind: dict[tuple[Key, bool], list[Record]] = defaultdict(list)
+    by_kind: dict[tuple[BoardKey, bool], list[Record]] = defaultdict(list)
     for record in ordered:
         if record.kind in (*KINDS, "figure"):
-            by_kind[key_of(record), record.kind == "figure"].append(record)
+            by_kind[board_key(record), record.kind == "figure"].append(record)
     by_board = samples or {}
     return tuple(
-        Measured(
+        SuiteResults(
             board=board,
             common={name: found[key] for name, found in common.items()},
             scaled={name: found[key] for name, found in scaled.items()},

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 from safetensors import SafetensorError
 
 from bench.api.recipes import Backbone, TextHead
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
-from bench.data.prompts import fill
+from bench.data.prompts import fill_template
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ TINY = "tiny"
 EMBEDDED = "embedded"
 
 
-def backbone(model: str, pretrained: str, cache_dir: Path) -> Backbone:
+def identify_backbone(model: str, pretrained: str, cache_dir: Path) -> Backbone:
     """The identity of an open_clip model name and pretrained tag or checkpoint file.
 
     ``tiny`` with ``embedded`` is the CLIP shipped with bench. Raises InputError for a name that
@@ -45,7 +45,7 @@ def backbone(model: str, pretrained: str, cache_dir: Path) -> Backbone:
         if pretrained == EMBEDDED:
             return Backbone(TINY, EMBEDDED, _embedded_digest())
     elif model not in (names := _model_names()):
-        raise unknown("model", model, [TINY, *names])
+        raise unknown_name("model", model, [TINY, *names])
     path = Path(pretrained).expanduser()
     if path.is_file():
         return Backbone(model, str(path), _file_digest(path.resolve(), cache_dir))
@@ -97,7 +97,7 @@ class Clip:
         return float(self.model.logit_scale.detach().exp())
 
 
-def load(identity: Backbone) -> Clip:
+def load_clip(identity: Backbone) -> Clip:
     """Load a backbone on the CPU.
 
     Raises InputError if the tag is unknown, the weights cannot be downloaded or a checkpoint
@@ -108,13 +108,13 @@ def load(identity: Backbone) -> Clip:
     from open_clip.transform import PreprocessCfg
 
     if identity.model == TINY and identity.pretrained == EMBEDDED:
-        from bench.data.mini import model as tiny
+        from bench.data.mini.model import PREPROCESS, load_tiny, tiny_tokenizer
 
-        return Clip(tiny.load(), tiny.tokenizer(), PreprocessCfg(**tiny.PREPROCESS))
+        return Clip(load_tiny(), tiny_tokenizer(), PreprocessCfg(**PREPROCESS))
     is_file = Path(identity.pretrained).is_file()
     tags = open_clip.list_pretrained_tags_by_model(identity.model)
     if not is_file and identity.pretrained not in tags:
-        raise unknown(f"pretrained tag of {identity.model}", identity.pretrained, tags)
+        raise unknown_name(f"pretrained tag of {identity.model}", identity.pretrained, tags)
     try:
         model = open_clip.create_model(
             identity.model,
@@ -188,7 +188,10 @@ def tokenized(clip: Clip, recipe: TextHead) -> Tensor:
     import torch
 
     return torch.stack(
-        [clip.tokenizer([fill(t, name) for t in recipe.templates]) for name in recipe.classnames]
+        [
+            clip.tokenizer([fill_template(t, name) for t in recipe.templates])
+            for name in recipe.classnames
+        ]
     )
 
 

@@ -79,12 +79,14 @@ def _stored(
     key = weights_key(recipe)
     arrays = store.read_arrays("weights", key)
     if arrays is None:
-        raise gone(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")
+        raise (
+            import_lost(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")
+        )
     weight, bias = (arrays[name].astype(np.float32) for name in ("head.weight", "head.bias"))
     return weight, bias
 
 
-def gone(recipe: Imported) -> InputError:
+def import_lost(recipe: Imported) -> InputError:
     """The error for imported weights that are not in the store: nothing can make them again."""
     return InputError(
         f"the imported weights of the file with SHA-256 {recipe.digest[:8]}... are not in the "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.api.splits import Images
-from bench.api.trainer import random
+from bench.api.trainer import random_generator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ class TrainImages:
 
         epoch, sample, template = item
         image = self.images[sample]
-        rng = random(self.seed, epoch, sample, 4)
+        rng = random_generator(self.seed, epoch, sample, 4)
         left, top, width, height = crop_box(image.width, image.height, rng, self.min_area)
         box = (left, top, left + width, top + height)
         cropped = image.crop(box).resize((self.size, self.size), Resampling.BICUBIC)
@@ -88,14 +88,14 @@ def evaluation_transform(preprocess: Any) -> Any:
     return image_transform_v2(preprocess, is_train=False)
 
 
-def finish(preprocess: Any) -> Any:
+def tensor_transform(preprocess: Any) -> Any:
     """RGB PIL image of the model's size -> normalised tensor [3, H, W]."""
     from torchvision.transforms import Compose, Normalize, ToTensor
 
     return Compose([ToTensor(), Normalize(preprocess.mean, preprocess.std)])
 
 
-def side(preprocess: Any) -> int:
+def input_size(preprocess: Any) -> int:
     """The model's input size in pixels (square)."""
     size = preprocess.size
     return int(size if isinstance(size, int) else size[0])

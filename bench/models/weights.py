@@ -19,7 +19,7 @@ from bench.api.recipes import (
 )
 from bench.core.errors import InputError
 from bench.core.store import MissingOutput, Store
-from bench.models.heads import gone
+from bench.models.heads import import_lost
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,6 +123,8 @@ def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -
     key = weights_key(recipe)
     data = store.read(store.path("weights", key))
     if data is None:
-        raise gone(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")
+        raise (
+            import_lost(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")
+        )
     prefix = "encoder."
     return {n.removeprefix(prefix): t for n, t in load(data).items() if n.startswith(prefix)}

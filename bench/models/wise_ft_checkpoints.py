@@ -86,7 +86,7 @@ def read_classifier(path: Path) -> ReleasedClassifier:
         raise InputError(f"checkpoint {path} is cut short, damaged or no checkpoint") from error
 
 
-def fits(released: ReleasedClassifier, tower: Mapping[str, Tensor]) -> None:
+def check_fits(released: ReleasedClassifier, tower: Mapping[str, Tensor]) -> None:
     """Raise InputError unless the encoder has the names and shapes of a backbone's image tower.
 
     No state dict shows the activation: these classifiers compute with QuickGELU.

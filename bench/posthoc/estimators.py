@@ -18,7 +18,7 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.posthoc import functional as posthoc
 from bench.posthoc.arrays import A, like, to_numpy
 from bench.posthoc.functional import Floats, KRule
@@ -119,7 +119,7 @@ class OSE:
 
     def _log_p(self, zs: Floats, ft: Floats, alpha: float) -> Floats:
         if self.space not in get_args(Space):
-            raise unknown("space", self.space, get_args(Space))
+            raise unknown_name("space", self.space, get_args(Space))
         if not 0 <= alpha <= 1:
             raise InputError(f"alpha must lie in [0, 1], got {alpha}")
         if self.space == "logits":
@@ -292,7 +292,7 @@ class VRF:
 
 def _temperature(criterion: Criterion) -> Callable[[Floats, NDArray[np.int64]], float]:
     if criterion not in get_args(Criterion):
-        raise unknown("criterion", criterion, get_args(Criterion))
+        raise unknown_name("criterion", criterion, get_args(Criterion))
     return posthoc.temperature if criterion == "nll" else posthoc.confident_temperature
 
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 
 Floats = NDArray[np.floating]
 KRule = Literal["round", "paper", "official-code"]
@@ -80,7 +80,7 @@ def kth(size: int, p: float = 0.001, rule: KRule = "round", n_train: int | None 
     Raises InputError for an unknown rule or a number outside these ranges.
     """
     if rule not in get_args(KRule):
-        raise unknown("rule for k", rule, get_args(KRule))
+        raise unknown_name("rule for k", rule, get_args(KRule))
     if size < 1 or not 0 <= p <= 1:
         raise InputError(f"k-th neighbour: need |V| >= 1 and p in [0, 1], got {size} and {p}")
     if rule == "official-code":

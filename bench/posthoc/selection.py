@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 
 MARGIN = 0.01
 """One point of accuracy."""
@@ -33,7 +33,7 @@ def choose(accuracies: Sequence[float], weights: Sequence[float], rule: str = "w
     Raises InputError for an unknown rule, no candidate, lists of different length or NaN.
     """
     if rule not in RULES:
-        raise unknown("selection rule", rule, RULES)
+        raise unknown_name("selection rule", rule, RULES)
     if not accuracies or len(accuracies) != len(weights):
         raise InputError(f"selection: {len(accuracies)} accuracies and {len(weights)} weights")
     if any(map(math.isnan, [*accuracies, *weights])):

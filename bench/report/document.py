@@ -12,22 +12,29 @@ from statistics import fmean
 from typing import Any
 
 from bench.api.metrics import ACCURACY
-from bench.core.records import Missing, Record, sort_key
-from bench.leaderboard.board import ID, Board, Seed, key_of
+from bench.core.records import MissingCell, Record, sort_key
+from bench.leaderboard.board import ID, Board, Seed, board_key
 from bench.leaderboard.published.baselines import Baseline
-from bench.leaderboard.published.evidence import Backing
+from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.samples import SampleOutputs
-from bench.leaderboard.severities import merged
-from bench.leaderboard.stats.significance import kept
-from bench.leaderboard.suite_results import Measured, measured
+from bench.leaderboard.severities import merge_severities
+from bench.leaderboard.stats.significance import samples_by_board
+from bench.leaderboard.suite_results import SuiteResults, measured
 from bench.report.figures.charts import charts
 from bench.report.figures.spec import Chart
-from bench.report.tables import leaderboard as tables
-from bench.report.tables import paper_layout as forms
-from bench.report.tables.leaderboard import DASH, Table
-from bench.report.tables.ledger import of_a_run
-from bench.report.tables.standings import marked, rank_table, summary
+from bench.report.tables.choices import candidates_table, choices_table
+from bench.report.tables.leaderboard import (
+    calibration_table,
+    extra_metrics_table,
+    leaderboard_table,
+    missing_cells_table,
+    protocol_differences,
+)
+from bench.report.tables.ledger import run_ledger_tables
+from bench.report.tables.paper_layout import paper_table
+from bench.report.tables.standings import mark_ties, standings_summary, standings_table
+from bench.report.tables.table import DASH, Table, format_value, seeds_text
 
 CRITERIA = {
     "nll": "T with the smallest NLL",
@@ -94,7 +101,7 @@ class Chapter:
     facts: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...]
     curves: tuple[Table, ...]
-    numbers: Measured
+    numbers: SuiteResults
     figures: tuple[Chart, ...]
     summary: str
 
@@ -122,7 +129,7 @@ class Document:
 
 def document(
     records: Iterable[Record],
-    missing: Iterable[Missing] = (),
+    missing: Iterable[MissingCell] = (),
     presets: Sequence[Preset] = (),
     samples: Iterable[SampleOutputs] = (),
     baselines: Sequence[Baseline] = (),
@@ -133,19 +140,19 @@ def document(
     effective robustness. Raises InputError for records that contradict each other.
     """
     given = list(records)
-    shown, absent = merged(given, missing)
+    shown, absent = merge_severities(given, missing)
     ordered = sorted(shown, key=sort_key)
-    backing = Backing(ordered)
-    found = measured(ordered, absent, kept(backing.passing(samples)))
-    in_form = [forms.in_form(preset, ordered, absent) for preset in presets]
+    backing = Evidence(ordered)
+    found = measured(ordered, absent, samples_by_board(backing.passing(samples)))
+    in_form = [paper_table(preset, ordered, absent) for preset in presets]
     chapters = [
         _chapter(
             m,
             [made[m.key] for made in in_form if m.key in made],
-            of_a_run(
+            run_ledger_tables(
                 m.board,
-                [record for record in ordered if key_of(record) == m.key],
-                [place for place in absent if key_of(place) == m.key],
+                [record for record in ordered if board_key(record) == m.key],
+                [place for place in absent if board_key(place) == m.key],
                 backing,
             ),
             baselines,
@@ -192,7 +199,7 @@ def _title(board: Board) -> str:
 
 
 def _chapter(
-    numbers: Measured,
+    numbers: SuiteResults,
     first: Sequence[Table],
     published: Iterable[Table],
     baselines: Sequence[Baseline],
@@ -210,24 +217,24 @@ def _chapter(
         if plain is accuracy:
             continue
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
-            calibrations.append(tables.calibration(plain, numbers.scaled[name], temperatures))
+            calibrations.append(calibration_table(plain, numbers.scaled[name], temperatures))
             temperatures = {}  # once is enough
-    main, known = tables.leaderboard(board), numbers.comparison
-    order = None if known is None else rank_table(board, known)
+    main, known = leaderboard_table(board), numbers.comparison
+    order = None if known is None else standings_table(board, known)
     shown = (
         *first,
-        main if known is None else marked(main, board, known),
+        main if known is None else mark_ties(main, board, known),
         *(() if order is None else (order,)),
         *(
-            (replace(tables.leaderboard(accuracy), note="", name=""),)
+            (replace(leaderboard_table(accuracy), note="", name=""),)
             if accuracy.metrics != board.metrics
             else ()
         ),
-        tables.further(board, numbers.besides),
+        extra_metrics_table(board, numbers.besides),
         *calibrations,
-        tables.choices(board, cells),
-        tables.protocol(_protocol_of(numbers.records)),
-        tables.absences(board),
+        choices_table(board, cells),
+        protocol_differences(_protocol_of(numbers.records)),
+        missing_cells_table(board),
         *published,
     )
     return Chapter(
@@ -235,10 +242,10 @@ def _chapter(
         warnings=tuple(_warnings(board, numbers.records)),
         facts=tuple(_facts(board, numbers.records)),
         tables=tuple(table for table in shown if table.groups),
-        curves=tuple(tables.candidates(curve, board) for curve in numbers.curves),
+        curves=tuple(candidates_table(curve, board) for curve in numbers.curves),
         numbers=numbers,
         figures=charts(numbers, baselines),
-        summary=summary(board, known),
+        summary=standings_summary(board, known),
     )
 
 
@@ -273,7 +280,7 @@ def _facts(board: Board, records: Sequence[Record]) -> Iterator[tuple[str, str]]
     yield "Model", board.model
     protocol = _protocol_of(records)
     yield "Protocol", board.protocol
-    yield "Seeds", tables.seeds_text({record.seed for record in records})
+    yield "Seeds", seeds_text({record.seed for record in records})
     chosen = [r.chosen_on for r in records if r.chosen_on and r.role != "oracle"]
     if rules := {str(on["rule"]) for on in chosen if "rule" in on}:
         yield "Selection rule", ", ".join(sorted(rules))
@@ -309,4 +316,4 @@ def _distinct(values: Iterable[Any]) -> str:
     if found and all(isinstance(value, dict) for value in found):
         keys = sorted({key for value in found for key in value})
         return ", ".join(f"{key} {_distinct(value.get(key) for value in found)}" for key in keys)
-    return " / ".join(sorted({tables.phrase(value) for value in found}))
+    return " / ".join(sorted({format_value(value) for value in found}))

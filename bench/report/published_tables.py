@@ -16,15 +16,15 @@ from bench.leaderboard.published.tables import (
     MODELS,
     PLACES,
     Claim,
-    Group,
+    PublishedGroup,
+    PublishedRow,
     PublishedTable,
     Remark,
-    Row,
 )
 from bench.report.formats.text import escape, markdown_table
-from bench.report.tables import terminal as console
-from bench.report.tables.leaderboard import Item, Kind, Line, Table
 from bench.report.tables.ledger import MARK, claim_item
+from bench.report.tables.table import Kind, Table, TableCell, TableLine
+from bench.report.tables.terminal import WIDEST_ANYWHERE, terminal_paper_table
 
 WHOLE = 160
 """Columns of a terminal in which every published table is shown whole."""
@@ -42,7 +42,7 @@ def as_table(published: PublishedTable) -> Table:
     several = len(published.backbones) > 1
     groups = []
     for group in published.groups:
-        head = (Line((Item(group.backbone),), "head"),) if several else ()
+        head = (TableLine((TableCell(group.backbone),), "head"),) if several else ()
         lines = (_line(published, group, row, claims) for row in group.rows)
         groups.append((*head, *lines))
     labels = tuple(column.label for column in published.columns)
@@ -52,27 +52,27 @@ def as_table(published: PublishedTable) -> Table:
     return Table(caption, ("Method", *labels), "l" + "r" * len(labels), tuple(groups))
 
 
-def text(published: PublishedTable) -> str:
+def published_text(published: PublishedTable) -> str:
     """The table and all that is known of it for the terminal; wide tables are never cut."""
     content = as_table(published)
-    wide = len(content.columns) > console.WIDEST_ANYWHERE
+    wide = len(content.columns) > WIDEST_ANYWHERE
     facts = [f"{name}: {said}" for name, said in _facts(published)]
     remarks = [f"- {_said(remark)}" for remark in published.remarks]
-    lines = commands(published)
+    lines = reproduction_commands(published)
     mine = [f"ours: {line}" for line in lines] or ["ours: no run of bench is comparable with it"]
-    return "\n".join((drawn(content, wide=wide), "", *facts, *remarks, *mine))
+    return "\n".join((render_table(content, wide=wide), "", *facts, *remarks, *mine))
 
 
-def drawn(content: Table, *, wide: bool) -> str:
+def render_table(content: Table, *, wide: bool) -> str:
     """A table for the terminal, coloured if it is one; whole in any if it is `wide`."""
     width = get_terminal_size().columns
     output = Console(width=max(width, WHOLE))
     with output.capture() as captured:
-        output.print(console.in_form(content, output.width if wide else width))
+        output.print(terminal_paper_table(content, output.width if wide else width))
     return captured.get().rstrip("\n")
 
 
-def markdown(published: PublishedTable) -> str:
+def published_markdown(published: PublishedTable) -> str:
     """The table as Markdown, with its source, its conditions and its remarks."""
     facts = (f"- {escape(name)}: {escape(said)}" for name, said in _facts(published))
     remarks = (f"- {escape(_said(remark))}" for remark in published.remarks)
@@ -84,7 +84,7 @@ def markdown(published: PublishedTable) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def commands(published: PublishedTable) -> tuple[str, ...]:
+def reproduction_commands(published: PublishedTable) -> tuple[str, ...]:
     """The command lines that make our rows of it, for each backbone, and compare them.
 
     None if no cell can be compared with a run of bench.
@@ -112,14 +112,14 @@ def commands(published: PublishedTable) -> tuple[str, ...]:
 
 def _line(
     published: PublishedTable,
-    group: Group,
-    row: Row,
+    group: PublishedGroup,
+    row: PublishedRow,
     claims: dict[tuple[str, str, str], Claim],
-) -> Line:
+) -> TableLine:
     kind: Kind = "difference" if row.minus else "member" if row.base else "row"
     places = ((group.backbone, row.name, column.name) for column in published.columns)
     cells = (claims.get(place) for place in places)
-    return Line((Item(row.label), *(claim_item(claim) for claim in cells)), kind)
+    return TableLine((TableCell(row.label), *(claim_item(claim) for claim in cells)), kind)
 
 
 def _facts(published: PublishedTable) -> Iterator[tuple[str, str]]:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
-from bench.core.records import Missing, Record, read
+from bench.core.records import MissingCell, Record, read_records
 from bench.leaderboard import samples
 from bench.leaderboard.published.baselines import Baseline
-from bench.leaderboard.published.baselines import read as read_baselines
+from bench.leaderboard.published.baselines import read_baselines as read_baselines
 from bench.leaderboard.published.layouts import Preset, find_preset
-from bench.report import write as report
+from bench.report.write import FORMATS, PICTURES, write_report
 
 CONFIG = "config.json"
 RECORDS = "records.jsonl"
@@ -30,7 +30,7 @@ FIGURES = "figures"
 
 
 @dataclass(frozen=True)
-class Finished:
+class ReportSources:
     """What the reports of a folder are made of: `runs` are folders of finished runs."""
 
     runs: tuple[Path, ...]
@@ -45,7 +45,7 @@ class Finished:
         records = {r.model_dump_json(): r for each, _ in found for r in each}
         if not records and not any(lacking for _, lacking in found):
             raise InputError(f"{', '.join(map(str, self.runs))}: no records to report")
-        return report.write(
+        return write_report(
             folder,
             records.values(),
             [m for _, lacking in found for m in lacking],
@@ -56,14 +56,14 @@ class Finished:
         )
 
 
-def finished(folder: Path) -> Finished:
+def report_sources(folder: Path) -> ReportSources:
     """What a folder's reports are made of: its own run, or those that it names.
 
     Raises InputError if the folder holds neither a run nor reports of runs.
     """
     path = folder / SOURCES
     if (folder / RECORDS).is_file():
-        return Finished((folder,), kept_baselines(folder))
+        return ReportSources((folder,), kept_baselines(folder))
     if not path.is_file():
         raise InputError(f"{folder}: expected the folder of a run, or of reports of runs")
     try:
@@ -73,7 +73,7 @@ def finished(folder: Path) -> Finished:
         runs = tuple(Path(os.path.normpath(folder / name)) for name in names)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} does not name the runs of a report: make it again") from error
-    return Finished(runs, kept_baselines(folder))
+    return ReportSources(runs, kept_baselines(folder))
 
 
 def kept_baselines(folder: Path) -> tuple[Baseline, ...]:
@@ -82,7 +82,7 @@ def kept_baselines(folder: Path) -> tuple[Baseline, ...]:
     return read_baselines(path) if path.is_file() else ()
 
 
-def rewrite(
+def rewrite_reports(
     folder: Path, runs: Sequence[Path], baselines: Path | None, formats: Sequence[str]
 ) -> tuple[Path, ...]:
     """Write reports of runs into a folder, with what they are made of; returns the reports.
@@ -94,37 +94,37 @@ def rewrite(
     own = [folder.resolve()] == [run.resolve() for run in runs]
     if (folder / RECORDS).is_file() and not own:
         raise InputError(f"{folder} is the folder of a run: expected another for this report")
-    made_of = Finished(tuple(runs), kept_baselines(folder))
+    made_of = ReportSources(tuple(runs), kept_baselines(folder))
     beside: dict[Path, bytes] = {}
     if baselines is not None:
-        made_of = Finished(tuple(runs), read_baselines(baselines))
+        made_of = ReportSources(tuple(runs), read_baselines(baselines))
         beside[folder / BASELINES] = baselines.read_bytes()
     if not own:
         names = [Path(os.path.relpath(run.resolve(), folder.resolve())).as_posix() for run in runs]
         text = json.dumps({"runs": names}, indent=1) + "\n"
         beside[folder / SOURCES] = text.encode()
     changed = any(not p.is_file() or p.read_bytes() != data for p, data in beside.items())
-    there = {path.suffix[1:] for path in reports(folder)} if changed else set()
+    there = {path.suffix[1:] for path in report_files(folder)} if changed else set()
     written = made_of.write(folder, tuple(dict.fromkeys([*formats, *sorted(there)])))
     for path, data in beside.items():
         write_atomic(path, data)
     return written
 
 
-def reports(folder: Path) -> list[Path]:
+def report_files(folder: Path) -> list[Path]:
     """The reports and figures that a folder has."""
-    known = report.FORMATS.keys() | report.PICTURES
+    known = FORMATS.keys() | PICTURES
     found = sorted([*folder.glob("report.*"), *folder.glob(f"{FIGURES}/*")])
     return [path for path in found if path.suffix[1:] in known]
 
 
-def read_run(folder: Path) -> tuple[list[Record], list[Missing]]:
+def read_run(folder: Path) -> tuple[list[Record], list[MissingCell]]:
     """Records and missing cells of a finished run's folder. Raises InputError if it is none."""
-    records = read(folder / RECORDS)
+    records = read_records(folder / RECORDS)
     path = folder / "missing.jsonl"
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return records, [Missing.model_validate_json(line) for line in lines]
+        return records, [MissingCell.model_validate_json(line) for line in lines]
     except ValueError as error:
         raise InputError(f"{path} does not list missing cells: run the suite again") from error
 

@@ -10,47 +10,47 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.core.paths import write_atomic
-from bench.core.records import Missing, Record
+from bench.core.records import MissingCell, Record
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.samples import SampleOutputs
 from bench.report.document import Document, document
-from bench.report.figures.rasterize import png, svg
+from bench.report.figures.rasterize import chart_png, chart_svg
 from bench.report.figures.spec import Chart
-from bench.report.formats.html import html
-from bench.report.formats.text import csv_text, json_text, markdown, tex
+from bench.report.formats.html import report_html
+from bench.report.formats.text import report_csv, report_json, report_latex, report_markdown
 
 FORMATS: dict[str, Callable[[Document], str]] = {
-    "md": markdown,
-    "html": html,
-    "tex": tex,
-    "csv": csv_text,
-    "json": json_text,
+    "md": report_markdown,
+    "html": report_html,
+    "tex": report_latex,
+    "csv": report_csv,
+    "json": report_json,
 }
 """How a document becomes the text of ``report.FORMAT``."""
-PICTURES: dict[str, Callable[[Chart, Sequence[str]], bytes]] = {"svg": svg, "png": png}
+PICTURES: dict[str, Callable[[Chart, Sequence[str]], bytes]] = {"svg": chart_svg, "png": chart_png}
 """How a figure becomes the bytes of a file; watermarks stand under its title."""
 USUAL = ("md", "html")
 """What is written if nothing else is asked for."""
 
 
-def asked(formats: str) -> tuple[str, ...]:
+def parse_formats(formats: str) -> tuple[str, ...]:
     """The formats of a comma separated list, each once. Raises InputError for an unknown one."""
     names = dict.fromkeys(part.strip() for part in formats.split(",") if part.strip())
     for name in names:
         if name not in FORMATS | PICTURES:
-            raise unknown("format", name, FORMATS | PICTURES)
+            raise unknown_name("format", name, FORMATS | PICTURES)
     if not names:
         raise InputError("--format: expected at least one, comma separated")
     return tuple(names)
 
 
-def write(
+def write_report(
     directory: Path,
     records: Iterable[Record],
-    missing: Iterable[Missing] = (),
+    missing: Iterable[MissingCell] = (),
     presets: Sequence[Preset] = (),
     formats: Sequence[str] = USUAL,
     samples: Iterable[SampleOutputs] = (),

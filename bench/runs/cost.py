@@ -22,16 +22,16 @@ from bench.api.recipes import (
     Tuned,
     encoder_of,
 )
-from bench.api.trainer import epochs
+from bench.api.trainer import epochs_needed
 from bench.core.store import Store, rows_in
 from bench.runs.plan import (
     CellItem,
     FeaturesItem,
     FitItem,
-    Item,
     Plan,
     ScaleItem,
     WeightsItem,
+    WorkItem,
     pending,
 )
 
@@ -76,7 +76,7 @@ class Counts:
         return sum(f.decodes for f in self.splits)
 
 
-def counts(plan: Plan, store: Store) -> Counts:
+def pending_counts(plan: Plan, store: Store) -> Counts:
     """Count the pending work of a plan."""
     left = list(pending(plan, store).values())
     weights = [i for i in left if isinstance(i, WeightsItem)]
@@ -89,7 +89,7 @@ def counts(plan: Plan, store: Store) -> Counts:
     for item in left:
         if isinstance(item, FeaturesItem):
             by_split.setdefault(item.split.name, []).append(item)
-    kinds: dict[str, tuple[type[Item], ...]] = {
+    kinds: dict[str, tuple[type[WorkItem], ...]] = {
         "weights": (WeightsItem,),
         "features": (FeaturesItem,),
         "fits": (FitItem, ScaleItem),
@@ -115,7 +115,7 @@ def _training_images(tuned: Mapping[Tuned, Sequence[WeightsItem]], both: bool) -
         trainer = training.trainer
         if trainer.tunes_encoder and trainer.tunes_text == both:
             keeps = [item.recipe.keep for item in items if isinstance(item.recipe, Tuned)]
-            seen += items[0].train.size * epochs(trainer, keeps)
+            seen += items[0].train.size * epochs_needed(trainer, keeps)
     return seen
 
 
@@ -131,7 +131,7 @@ def _forwards(name: str, items: list[FeaturesItem], store: Store) -> Forwards:
     )
 
 
-def expense(method: Method, models: Models, choice: Choice, train: int) -> dict[str, int] | None:
+def row_cost(method: Method, models: Models, choice: Choice, train: int) -> dict[str, int] | None:
     """Encoders that a test image is run through, and images that trainings of towers see.
 
     Repeats are counted; a training of which several checkpoints are used counts once, up to the
@@ -146,7 +146,9 @@ def expense(method: Method, models: Models, choice: Choice, train: int) -> dict[
     for part in parts:
         if isinstance(part, Tuned) and part.trainer.tunes_encoder:
             keeps.setdefault(part.training, []).append(part)
-    seen = sum(train * epochs(t.trainer, [p.keep for p in same]) for t, same in keeps.items())
+    seen = sum(
+        train * epochs_needed(t.trainer, [p.keep for p in same]) for t, same in keeps.items()
+    )
     return {"encoders": len({encoder_of(r) for r in recipes}), "training_images": seen}
 
 

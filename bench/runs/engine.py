@@ -34,17 +34,17 @@ from bench.api.recipes import (
     weights_key,
 )
 from bench.api.splits import Loaded, Split
-from bench.api.trainer import Keep, Trainer, epochs
+from bench.api.trainer import Keep, Trainer, epochs_needed
 from bench.core.errors import InputError
 from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
-from bench.models import clip as models
+from bench.models.clip import load_clip, text_head, tokenized
 from bench.models.features import Forward, predict_split
 from bench.models.heads import load_head
 from bench.models.training.fisher import fisher_information
 from bench.models.training.loop import Training
 from bench.models.training.networks import DualEncoder, ImageClassifier
-from bench.models.transforms import TrainImages, evaluation_transform, finish, side
+from bench.models.transforms import TrainImages, evaluation_transform, input_size, tensor_transform
 from bench.models.weights import State, Whole, encoder_state, stored_encoder
 
 HELD_ENCODERS = 4
@@ -81,7 +81,7 @@ class Engine:
         self.where = pick_device(self.device)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
-        self.clip = models.load(self.backbone)
+        self.clip = load_clip(self.backbone)
         self.tower = copy.deepcopy(self.clip.model.visual)
         released = self.clip.model.visual.state_dict()
         self.released = {name: t.detach().clone().to(self.where) for name, t in released.items()}
@@ -122,7 +122,7 @@ class Engine:
         """Build and store a zero-shot head."""
         if self.is_main:
             with self.progress.task("zero-shot head", len(recipe.classnames)) as task:
-                head = models.text_head(self.clip, recipe, self.where, task.advance)
+                head = text_head(self.clip, recipe, self.where, task.advance)
                 self._write_weights(weights_key(recipe), head)
 
     def train(self, recipes: Sequence[Tuned], train: Split, selection: Split) -> None:
@@ -133,7 +133,7 @@ class Engine:
         recipe = recipes[0].training
         key, trainer = weights_key(recipe), recipe.trainer
         label = f"train {trainer.title}, seed {recipe.seed}"
-        total = train.size * epochs(trainer, [r.keep for r in recipes])
+        total = train.size * epochs_needed(trainer, [r.keep for r in recipes])
         with self._alone(key), self.progress.task(label, total) as task:
             self.processes.wait_for_everyone()
             wanted = {r.keep: weights_key(r) for r in recipes}
@@ -187,7 +187,7 @@ class Engine:
                     raise InputError(f"{trainer.title} starts from a text tower, not from a head")
                 both = copy.deepcopy(self.clip.model)
                 both.visual = tower
-                return DualEncoder(both, models.tokenized(self.clip, head_recipe))
+                return DualEncoder(both, tokenized(self.clip, head_recipe))
             weight, bias = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
             normalize = normalizes(recipe)
             return ImageClassifier(tower, weight, bias, normalize)
@@ -220,7 +220,9 @@ class Engine:
         loaded = self.opened(train)
         preprocess = self.clip.preprocess
         labels = loaded.manifest.first
-        return TrainImages(loaded.images, labels, side(preprocess), finish(preprocess), seed)
+        return TrainImages(
+            loaded.images, labels, input_size(preprocess), tensor_transform(preprocess), seed
+        )
 
     def find_fisher(self, recipe: Fisher, train: Split) -> None:
         """Find and store the Fisher information of a classifier's weights."""

@@ -15,22 +15,22 @@ from bench.api.splits import Loaded, Split
 from bench.core.environment import process_count
 from bench.core.errors import CellError, DataError, InputError, one_line
 from bench.core.progress import Progress
-from bench.core.records import Missing, Record
+from bench.core.records import MissingCell, Record
 from bench.core.store import MissingOutput, Store
 from bench.leaderboard import samples
-from bench.runs.measure import Measuring, place
+from bench.runs.measure import Measurement, address_of
 from bench.runs.plan import (
     CellItem,
     FeaturesItem,
     FitItem,
     GivenItem,
-    Item,
     Plan,
     ScaleItem,
     WeightsItem,
+    WorkItem,
+    is_stored,
     pending,
     plan,
-    stored,
 )
 from bench.runs.study.study import Study
 
@@ -49,10 +49,10 @@ class Outcome:
 
     plan: Plan
     records: tuple[Record, ...]
-    missing: tuple[Missing, ...]
+    missing: tuple[MissingCell, ...]
 
 
-def lookup(store: Store) -> Callable[[str], Choice | None]:
+def choice_lookup(store: Store) -> Callable[[str], Choice | None]:
     """The choices that fits in `store` have made, by key."""
 
     def known(key: str) -> Choice | None:
@@ -62,7 +62,7 @@ def lookup(store: Store) -> Callable[[str], Choice | None]:
     return known
 
 
-def execute(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> Outcome:
+def execute_plan(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> Outcome:
     """Do what the store lacks and return all records of the study.
 
     `engine` is called at most once, and only when a model is needed. An item that fails takes its
@@ -70,24 +70,24 @@ def execute(study: Study, store: Store, engine: EngineMaker, progress: Progress)
     that cannot be read: what is computed by then stays in the store.
     """
     runner = _Runner(study, store, engine, progress)
-    known = lookup(store)
+    known = choice_lookup(store)
     first = plan(study, known)
     runner.work(first, lambda: pending(first, store, first.first))
     final = plan(study, known)
     for cell in final.cells:
         if cell.keeps_samples:  # read at the very end, when nothing could be made again
-            samples.check(store, cell.key, cell.shift.split.fingerprint)
+            samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)
     runner.work(final, lambda: pending(final, store, runner.possible(final)))
     if process_count() > 1:
         runner.engine.announce(None)
     return runner.outcome(final)
 
 
-def follow(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> None:
+def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> None:
     """Do this process's part of what the first process announces, until it announces the end."""
     runner = _Runner(study, store, engine, progress)
     while (keys := runner.engine.heard()) is not None:
-        items = plan(study, lookup(store)).items
+        items = plan(study, choice_lookup(store)).items
         try:
             runner.carry_out([items[key] for key in keys])
         except Exception:
@@ -112,8 +112,8 @@ class _Runner:
         return self.made_engine
 
     @cached_property
-    def measuring(self) -> Measuring:
-        return Measuring(self.study, self.store, self.opened, self.progress)
+    def measuring(self) -> Measurement:
+        return Measurement(self.study, self.store, self.opened, self.progress)
 
     def opened(self, split: Split) -> Loaded:
         """The opened split; opened once in a run."""
@@ -122,7 +122,7 @@ class _Runner:
                 self.splits[split.fingerprint] = split.load()
         return self.splits[split.fingerprint]
 
-    def work(self, plan: Plan, left: Callable[[], dict[str, Item]]) -> None:
+    def work(self, plan: Plan, left: Callable[[], dict[str, WorkItem]]) -> None:
         """Do all pending items that can be done.
 
         An input that is found damaged when it is read is made again in the next round.
@@ -153,7 +153,7 @@ class _Runner:
                 if isinstance(item, ScaleItem) and self._ready(item, plan):
                     self._try([item], partial(self.measuring.scale, item))
 
-    def _awaited(self, items: Sequence[Item], plan: Plan) -> list[Item]:
+    def _awaited(self, items: Sequence[WorkItem], plan: Plan) -> list[WorkItem]:
         """Features on the splits of those that a pending training waits for."""
         weights = [item for item in items if isinstance(item, WeightsItem)]
         inputs = {key for item in weights for key in item.inputs}
@@ -163,13 +163,13 @@ class _Runner:
         features = [i for i in items if isinstance(i, FeaturesItem)]
         return [i for i in features if i.split.fingerprint in splits]
 
-    def _blocked(self, item: Item, plan: Plan) -> bool:
+    def _blocked(self, item: WorkItem, plan: Plan) -> bool:
         """Whether the item, or something it needs, has failed."""
         if isinstance(item, GivenItem) and item.reason:
             self.failed[item.key] = item.reason
         if item.key in self.failed:
             return True
-        if stored(item, self.store):
+        if is_stored(item, self.store):
             return False
         for key in item.inputs:
             if key in self.failed or self._blocked(plan.items[key], plan):
@@ -181,11 +181,11 @@ class _Runner:
         """The cells that no failure stands in the way of."""
         return [cell for cell in plan.cells if not self._blocked(cell, plan)]
 
-    def _ready(self, item: Item, plan: Plan) -> bool:
-        unfinished = not stored(item, self.store) and not self._blocked(item, plan)
-        return unfinished and all(stored(plan.items[k], self.store) for k in item.inputs)
+    def _ready(self, item: WorkItem, plan: Plan) -> bool:
+        unfinished = not is_stored(item, self.store) and not self._blocked(item, plan)
+        return unfinished and all(is_stored(plan.items[k], self.store) for k in item.inputs)
 
-    def _together(self, item: WeightsItem, plan: Plan) -> list[Item]:
+    def _together(self, item: WeightsItem, plan: Plan) -> list[WorkItem]:
         """The weights of a plan that come out of one training with `item` and are not stored."""
         if not isinstance(item.recipe, Tuned):
             return [item]
@@ -195,10 +195,10 @@ class _Runner:
             if isinstance(other, WeightsItem)
             and isinstance(other.recipe, Tuned)
             and other.recipe.training == item.recipe.training
-            and not stored(other, self.store)
+            and not is_stored(other, self.store)
         ]
 
-    def _try(self, items: Sequence[Item], act: Callable[[], None]) -> None:
+    def _try(self, items: Sequence[WorkItem], act: Callable[[], None]) -> None:
         """Do something for `items`; a failure is noted under each, bad input or data is raised.
 
         Any exception fails these items alone, since methods may be anybody's code; ``--debug``
@@ -227,12 +227,12 @@ class _Runner:
             if self.failed.pop(item.key, None):
                 self._try([item], partial(self._compute, [item]))
 
-    def _compute(self, items: Sequence[Item]) -> None:
+    def _compute(self, items: Sequence[WorkItem]) -> None:
         """Have the engine, in all processes, do one weights item or a split's features."""
         self.engine.announce([item.key for item in items])
         self.carry_out(items)
 
-    def carry_out(self, items: Sequence[Item]) -> None:
+    def carry_out(self, items: Sequence[WorkItem]) -> None:
         """This process's part of some items, and whether all others did theirs.
 
         Raises what went wrong here, or CellError that says what went wrong elsewhere.
@@ -248,7 +248,7 @@ class _Runner:
         if told is not None:
             raise CellError(f"in another process: {told}")
 
-    def _do(self, items: Sequence[Item]) -> None:
+    def _do(self, items: Sequence[WorkItem]) -> None:
         """A head, one training, a Fisher information, or features on one split."""
         match items[0]:
             case WeightsItem(recipe=TextHead() as recipe):
@@ -275,7 +275,7 @@ class _Runner:
     def outcome(self, plan: Plan) -> Outcome:
         """Records of the cells in the store, and what is missing with its reason."""
         records: list[Record] = []
-        missing: dict[tuple[object, ...], Missing] = {}
+        missing: dict[tuple[object, ...], MissingCell] = {}
         for cell in plan.cells:
             value = self.store.read_cell(cell.key)
             if value is not None:
@@ -284,11 +284,13 @@ class _Runner:
                 self._blocked(cell, plan)
                 reason = self.failed.get(cell.key, "not computed")
                 row = (cell.row.name, cell.fit.seed, cell.shift.name)
-                missing[row] = Missing.model_validate(place(self.study, cell) | {"reason": reason})
+                missing[row] = MissingCell.model_validate(
+                    address_of(self.study, cell) | {"reason": reason}
+                )
         return Outcome(plan, tuple(records), tuple(missing.values()))
 
 
-def _by_split(items: Iterable[Item]) -> list[list[FeaturesItem]]:
+def _by_split(items: Iterable[WorkItem]) -> list[list[FeaturesItem]]:
     """The feature items, grouped by split in the order of first appearance."""
     features = [i for i in items if isinstance(i, FeaturesItem)]
     order = list(dict.fromkeys(i.split.fingerprint for i in features))

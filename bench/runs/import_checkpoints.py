@@ -17,12 +17,11 @@ from bench.api.recipes import Backbone, Imported, TextHead, weights_key
 from bench.core.errors import InputError
 from bench.core.paths import cache_dir, check_writable, data_dir
 from bench.core.store import Store
-from bench.models import clip as models
+from bench.models.clip import Clip, identify_backbone, load_clip, text_head
 from bench.models.heads import load_head
-from bench.models.wise_ft_checkpoints import ReleasedClassifier, fits, read_classifier
+from bench.models.wise_ft_checkpoints import ReleasedClassifier, check_fits, read_classifier
 from bench.runs.engine import pick_device
-from bench.runs.study import imported as imports
-from bench.runs.study.imported import Import, Source
+from bench.runs.study.imported import ImportedFile, ImportedPair, check_import_name, write_import
 from bench.runs.study.resolve import find_suites
 
 ALIKE = 1e-3
@@ -34,7 +33,7 @@ Pair = tuple[ReleasedClassifier, ReleasedClassifier]
 """The zero-shot and the fine-tuned classifier."""
 
 
-def wise_ft(
+def import_wise_ft(
     zero_shot: Path,
     tuned: Path,
     *,
@@ -47,7 +46,7 @@ def wise_ft(
     data: Path | None,
     device: str,
     cache: Path | None,
-) -> Import:
+) -> ImportedPair:
     """Read, check and store a pair of classifiers that WiSE-FT's code saved.
 
     Raises InputError, one line, unless both fit the backbone, each other and the suite's task,
@@ -61,10 +60,10 @@ def wise_ft(
     pair = read_classifier(zero_shot), read_classifier(tuned)
     _check_pair(zero_shot, tuned, pair, task)
     backbone = _backbone(found[0], model, pretrained, store.root)
-    clip = models.load(backbone)
+    clip = load_clip(backbone)
     tower = clip.model.visual.state_dict()
     for released in pair:
-        fits(released, tower)
+        check_fits(released, tower)
     _check_activation(backbone, clip)
     untouched = [_equal(released.encoder, tower) for released in pair]
     if untouched == [False, True]:
@@ -79,21 +78,21 @@ def wise_ft(
         trained_on=trained_on,
         unseen=_unseen(task) if selection_unseen else (),
         shares_encoder=untouched[0],
-        zero_shot=Source(file=zero_shot.name, digest=pair[0].digest),
-        tuned=Source(file=tuned.name, digest=pair[1].digest),
+        zero_shot=ImportedFile(file=zero_shot.name, digest=pair[0].digest),
+        tuned=ImportedFile(file=tuned.name, digest=pair[1].digest),
     )
-    imports.check_free(store.root, made)
+    check_import_name(store.root, made)
     own = _own_head(TextHead(backbone, task.classnames, task.templates), clip, where, store)
     _check_order(pair, own, task.classnames)
     _store(store, made.untouched(backbone), pair[0], head_only=untouched[0])
     _store(store, made.fine_tuned(backbone), pair[1])
-    imports.write(store.root, made)
+    write_import(store.root, made)
     return made
 
 
-def _described(**fields: object) -> Import:
+def _described(**fields: object) -> ImportedPair:
     try:
-        return Import.model_validate(fields)
+        return ImportedPair.model_validate(fields)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         option = str(first["loc"][0]).replace("_", "-")
@@ -120,10 +119,10 @@ def _check_pair(zero_shot: Path, tuned: Path, pair: Pair, task: Task) -> None:
 def _backbone(suite: Suite, model: str | None, pretrained: str | None, cache: Path) -> Backbone:
     if model is not None and pretrained is None and model != suite.model:
         raise InputError(f"--model {model} needs --pretrained: a tag or a checkpoint file")
-    return models.backbone(model or suite.model, pretrained or suite.pretrained, cache)
+    return identify_backbone(model or suite.model, pretrained or suite.pretrained, cache)
 
 
-def _check_activation(backbone: Backbone, clip: models.Clip) -> None:
+def _check_activation(backbone: Backbone, clip: Clip) -> None:
     """Raise InputError unless the image tower computes with QuickGELU, as the released ones do."""
     from open_clip.transformer import QuickGELU
 
@@ -147,21 +146,21 @@ def _unseen(task: Task) -> tuple[str, ...]:
 
 
 def _own_head(
-    recipe: TextHead, clip: models.Clip, where: torch.device, store: Store
+    recipe: TextHead, clip: Clip, where: torch.device, store: Store
 ) -> NDArray[np.float32]:
     """[C, D]: the rows that the backbone's text tower gives the task's classes; kept for runs."""
     from safetensors.torch import save
 
     key = weights_key(recipe)
     if not store.has("weights", key):
-        head = models.text_head(clip, recipe, where)
+        head = text_head(clip, recipe, where)
         store.write(store.path("weights", key), save(head, metadata={"device": where.type}))
     return load_head(recipe, store).weight
 
 
 def _check_order(pair: Pair, own: NDArray[np.float32], names: tuple[str, ...]) -> None:
     """Raise InputError if a row of the zero-shot head is another class's; warn of tuned rows."""
-    untouched, tuned = (misplaced(released.head_weight.numpy(), own) for released in pair)
+    untouched, tuned = (misplaced_rows(released.head_weight.numpy(), own) for released in pair)
     if untouched:
         i, j = untouched[0]
         raise InputError(
@@ -177,7 +176,7 @@ def _check_order(pair: Pair, own: NDArray[np.float32], names: tuple[str, ...]) -
         )  # fmt: skip
 
 
-def misplaced(head: NDArray[np.float32], own: NDArray[np.float32]) -> list[tuple[int, int]]:
+def misplaced_rows(head: NDArray[np.float32], own: NDArray[np.float32]) -> list[tuple[int, int]]:
     """(i, j): row i of `head` [C, D] is nearer, by cosine, to row j of `own` than to row i.
 
     Classes that either head cannot tell apart (ImageNet has two maillots) may be taken for each

@@ -27,7 +27,7 @@ from bench.core.store import MissingOutput, Store
 from bench.leaderboard import samples
 from bench.posthoc.functional import TEMPERATURES, log_softmax
 from bench.posthoc.selection import choose
-from bench.runs.cost import expense
+from bench.runs.cost import row_cost
 from bench.runs.figure_data import Figure
 from bench.runs.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
 from bench.runs.plan import CellItem, FitItem, ScaleItem
@@ -36,7 +36,7 @@ from bench.runs.study.study import Study
 
 
 @dataclass(frozen=True)
-class Measuring:
+class Measurement:
     """The arithmetic of a study on what lies in its store; `opened` gives a split's manifest."""
 
     study: Study
@@ -145,7 +145,7 @@ class Measuring:
         }
         if cell.keeps_samples:
             split = cell.shift.split.fingerprint
-            samples.keep(self.store, cell.key, split, log_probs, manifest)
+            samples.store_samples(self.store, cell.key, split, log_probs, manifest)
         self.store.write_cell(cell.key, value)
         if cell.chosen and cell.scale is None and isinstance(cell.metric, Metric):
             self.progress.measured(self.record(cell, value))
@@ -164,7 +164,7 @@ class Measuring:
     def record(self, cell: CellItem, value: Measured) -> Record:
         """The record of a cell of that value."""
         note = self.store.read_note("fits", cell.fit.key) if cell.fit.inputs else None
-        return record(self.study, cell, value, note)
+        return record_of(self.study, cell, value, note)
 
 
 @contextmanager
@@ -180,14 +180,14 @@ Measured = Mapping[str, Any]
 """What the store holds of a cell: its value and what was found with it."""
 
 
-def record(study: Study, cell: CellItem, value: Measured, fitted: Measured | None) -> Record:
+def record_of(study: Study, cell: CellItem, value: Measured, fitted: Measured | None) -> Record:
     """The record of a measured cell; `fitted` is the note of its fit, if there is one."""
     kind = _kind(cell)
     provenance: dict[str, object] = {"key": cell.key}
     if kind == "cell":  # what is made of the same outputs has the same
         provenance |= _provenance(study, cell, value)
     return Record.model_validate(
-        place(study, cell)
+        address_of(study, cell)
         | {
             "metric": cell.metric.name,
             "value": value["value"],
@@ -203,7 +203,7 @@ def record(study: Study, cell: CellItem, value: Measured, fitted: Measured | Non
     )
 
 
-def place(study: Study, cell: CellItem) -> dict[str, object]:
+def address_of(study: Study, cell: CellItem) -> dict[str, object]:
     """Where a cell stands: the fields that records and missing cells share."""
     row = cell.row
     return {
@@ -234,7 +234,7 @@ def _provenance(study: Study, cell: CellItem, value: Measured) -> dict[str, obje
         "method": canonical(cell.row.method),
         "base": None if cell.row.base is None else canonical(cell.row.base.method),
         "backbone": canonical(study.backbone),
-        "cost": expense(cell.row.method, cell.fit.models, cell.choice, task.train.size),
+        "cost": row_cost(cell.row.method, cell.fit.models, cell.choice, task.train.size),
         "precision": study.precision,
         "protocol": canonical(study.protocol.facts()),
         "metric": canonical(cell.metric),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from bench.api.dataset import Shift
 from bench.api.method import Choice, Method, Models
-from bench.api.metrics import ACCURACY, Metric, own
+from bench.api.metrics import ACCURACY, Metric, extra_metrics
 from bench.api.recipes import (
     Encoder,
     External,
@@ -48,7 +48,7 @@ CELL = 2
 
 
 @dataclass(frozen=True)
-class Item:
+class WorkItem:
     """One piece of work: the key of its output and the keys of what it reads."""
 
     key: str
@@ -56,7 +56,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class WeightsItem(Item):
+class WeightsItem(WorkItem):
     """Build a zero-shot head from the text tower, train a recipe, or find a Fisher information."""
 
     recipe: TextHead | Tuned | Fisher
@@ -65,7 +65,7 @@ class WeightsItem(Item):
 
 
 @dataclass(frozen=True)
-class FeaturesItem(Item):
+class FeaturesItem(WorkItem):
     """Run an encoder over a split with the evaluation transform."""
 
     encoder: Encoder
@@ -73,14 +73,14 @@ class FeaturesItem(Item):
 
 
 @dataclass(frozen=True)
-class GivenItem(Item):
+class GivenItem(WorkItem):
     """Outputs that were computed elsewhere: nothing to do. `reason` if they do not suffice."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True)
-class FitItem(Item):
+class FitItem(WorkItem):
     """Fit a row on the training and selection splits and choose among its candidates."""
 
     row: Row
@@ -89,7 +89,7 @@ class FitItem(Item):
 
 
 @dataclass(frozen=True)
-class ScaleItem(Item):
+class ScaleItem(WorkItem):
     """Find the temperature of a row's predictions, with its choice, on the selection split."""
 
     row: Row
@@ -98,7 +98,7 @@ class ScaleItem(Item):
 
 
 @dataclass(frozen=True)
-class CellItem(Item):
+class CellItem(WorkItem):
     """Measure a row, with one choice of its parameters, on one evaluation set.
 
     `fit` is the row's own, or that of the row whose fit it takes over; `scale` is there if its
@@ -129,12 +129,12 @@ class Plan:
     """
 
     study: Study
-    items: Mapping[str, Item]
+    items: Mapping[str, WorkItem]
     cells: tuple[CellItem, ...]
     undecided: tuple[FitItem, ...]
-    first: tuple[Item, ...]
+    first: tuple[WorkItem, ...]
 
-    def of(self, *kinds: type[Item]) -> list[Item]:
+    def of(self, *kinds: type[WorkItem]) -> list[WorkItem]:
         """The items of some kinds, in order."""
         return [item for item in self.items.values() if isinstance(item, kinds)]
 
@@ -170,11 +170,11 @@ class _Builder:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.items: dict[str, Item] = {}
+        self.items: dict[str, WorkItem] = {}
         self.records: list[CellItem] = []
         self.scales: list[ScaleItem] = []
 
-    def add(self, item: Item) -> str:
+    def add(self, item: WorkItem) -> str:
         self.items.setdefault(item.key, item)
         return item.key
 
@@ -258,7 +258,7 @@ class _Builder:
         scale = self.scale(row, fit, shown) if scaled else None
         figures = FIGURES if method.has_figures else ()
         for shift in study.suite.evaluations():
-            metrics = (*study.metrics, *own(shift.metrics))
+            metrics = (*study.metrics, *extra_metrics(shift.metrics))
             for measure in (*metrics, *figures):
                 self.cell(row, fit, None, shown, True, shift, measure)
             for metric in study.metrics if scale is not None else ():
@@ -321,7 +321,7 @@ def has_curve(method: Method) -> bool:
     return len(method.candidates()) > 1 and all(len(c) == 1 for c in method.candidates())
 
 
-def stored(item: Item, store: Store) -> bool:
+def is_stored(item: WorkItem, store: Store) -> bool:
     """Whether the item's output is in the store; small outputs are verified."""
     match item:
         case GivenItem():
@@ -333,13 +333,15 @@ def stored(item: Item, store: Store) -> bool:
         case FitItem() | ScaleItem():
             return store.has("fits", item.key)
         case CellItem(keeps_samples=True, shift=shift):
-            is_kept = samples.kept(store, item.key, shift.split.fingerprint)
+            is_kept = samples.has_stored_samples(store, item.key, shift.split.fingerprint)
             return is_kept and store.read_cell(item.key) is not None
         case _:
             return store.read_cell(item.key) is not None
 
 
-def pending(plan: Plan, store: Store, goals: Iterable[Item] | None = None) -> dict[str, Item]:
+def pending(
+    plan: Plan, store: Store, goals: Iterable[WorkItem] | None = None
+) -> dict[str, WorkItem]:
     """The items still to be done, in order: those missing `goals` (default: all cells) need.
 
     An output that is absent but that nothing missing needs is not pending, so a store from which
@@ -347,22 +349,22 @@ def pending(plan: Plan, store: Store, goals: Iterable[Item] | None = None) -> di
     """
     targets = plan.cells if goals is None else goals
     wanted: set[str] = set()
-    queue = [item for item in targets if not stored(item, store)]
+    queue = [item for item in targets if not is_stored(item, store)]
     while queue:
         item = queue.pop()
         if item.key in wanted:
             continue
         wanted.add(item.key)
-        queue += [i for k in item.inputs if not stored(i := plan.items[k], store)]
+        queue += [i for k in item.inputs if not is_stored(i := plan.items[k], store)]
     return {key: item for key, item in plan.items.items() if key in wanted}
 
 
-def describe(plan: Plan) -> list[dict[str, object]]:
+def describe_plan(plan: Plan) -> list[dict[str, object]]:
     """The plan's items as plain data, for ``plan.json``."""
     return [_described(item) for item in plan.items.values()]
 
 
-def _described(item: Item) -> dict[str, object]:
+def _described(item: WorkItem) -> dict[str, object]:
     base: dict[str, object] = {"key": item.key, "inputs": list(item.inputs)}
     match item:
         case WeightsItem():

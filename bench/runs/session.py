@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.hashing import key_of
 from bench.core.paths import cache_dir, check_writable, write_atomic
-from bench.core.progress import Progress, Silent
-from bench.core.records import Missing, to_lines
+from bench.core.progress import Progress, SilentProgress
+from bench.core.records import MissingCell, records_text
 from bench.core.store import Store
 from bench.leaderboard import samples
 from bench.leaderboard.board import PENDING
-from bench.leaderboard.derived import oracles, pooled
+from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.leaderboard.published.layouts import Preset, find_preset
 from bench.models.clip import EMBEDDED
-from bench.report import write as report
 from bench.report.run_folder import kept_baselines, read_samples
-from bench.runs.cost import Counts, counts
-from bench.runs.execute import Outcome, execute, lookup
-from bench.runs.execute import follow as follow_study
-from bench.runs.measure import place
-from bench.runs.plan import CellItem, Plan, describe, plan
+from bench.report.write import write_report
+from bench.runs.cost import Counts, pending_counts
+from bench.runs.execute import Outcome, choice_lookup, execute_plan
+from bench.runs.execute import follow_plan as follow_study
+from bench.runs.measure import address_of
+from bench.runs.plan import CellItem, Plan, describe_plan, plan
 from bench.runs.study.config import RunConfig
-from bench.runs.study.resolve import studies
+from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.study import Study
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ class Session:
     @property
     def plans(self) -> tuple[Plan, ...]:
         """The plan of each study, as far as it is known now."""
-        return tuple(plan(study, lookup(self.store)) for study in self.studies)
+        return tuple(plan(study, choice_lookup(self.store)) for study in self.studies)
 
     def left(self) -> tuple[Counts, ...]:
         """What is still to be done, by study."""
-        return tuple(counts(plan, self.store) for plan in self.plans)
+        return tuple(pending_counts(plan, self.store) for plan in self.plans)
 
-    def asked(self) -> list[Missing]:
+    def asked(self) -> list[MissingCell]:
         """Every leaderboard cell of the run, as one still to be filled."""
         cells = [(p.study, cell) for p in self.plans for cell in p.cells if cell.chosen]
         return [
@@ -73,23 +73,23 @@ class Session:
         ]
 
 
-def _awaited(study: Study, cell: CellItem) -> Missing:
-    return Missing.model_validate(place(study, cell) | {"reason": PENDING})
+def _awaited(study: Study, cell: CellItem) -> MissingCell:
+    return MissingCell.model_validate(address_of(study, cell) | {"reason": PENDING})
 
 
-def prepare(config: RunConfig, found: tuple[Study, ...] | None = None) -> Session:
+def prepare_session(config: RunConfig, found: tuple[Study, ...] | None = None) -> Session:
     """Resolve a configuration, to `found` if given. Raises InputError for all that is wrong.
 
     Nothing is written but, for the user's own images, their index in the cache.
     """
     store = Store(check_writable(cache_dir(config.cache_dir), "cache folder"))
-    found = studies(config) if found is None else found
+    found = resolve_studies(config) if found is None else found
     name = "+".join(study.suite.name for study in found)
-    default = Path("results") / "runs" / f"{name}-{key_of(resolved(config, found))[:8]}"
+    default = Path("results") / "runs" / f"{name}-{key_of(resolved_config(config, found))[:8]}"
     return Session(config, found, store, check_writable(config.out or default, "output folder"))
 
 
-def resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
+def resolved_config(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
     """What ``config.json`` says: the configuration with what it left open filled in."""
     backbones = [f"{s.suite.name}: {s.model}" for s in found]
     rows = {s.suite.name: [row.name for row in s.rows] for s in found}
@@ -97,20 +97,27 @@ def resolved(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
     return config.results() | filled
 
 
-def follow(session: Session) -> None:
+def follow_session(session: Session) -> None:
     """Take part in a run as one of several processes, not the first."""
     for study in session.studies:
-        follow_study(study, session.store, _engine_maker(session, study, Silent(), []), Silent())
+        follow_study(
+            study,
+            session.store,
+            _engine_maker(session, study, SilentProgress(), []),
+            SilentProgress(),
+        )
 
 
-def run(session: Session, shown: Callable[[], AbstractContextManager[Progress]]) -> list[Outcome]:
+def run_session(
+    session: Session, shown: Callable[[], AbstractContextManager[Progress]]
+) -> list[Outcome]:
     """Carry out a session and write its files. The output folder is made at the end."""
     outcomes, started = [], time.monotonic()
     with shown() as progress:
         for study in session.studies:
             engines: list[Engine] = []
             make = _engine_maker(session, study, progress, engines)
-            outcome = execute(study, session.store, make, progress)
+            outcome = execute_plan(study, session.store, make, progress)
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
                 remember_rates(session.store, study, engine.device, engine.rates)
@@ -121,7 +128,7 @@ def run(session: Session, shown: Callable[[], AbstractContextManager[Progress]])
 def _completed(outcome: Outcome, with_oracles: bool) -> Outcome:
     """The outcome with the records that are made of its other records."""
     found = outcome.records
-    more = (*pooled(found), *(oracles(found) if with_oracles else ()))
+    more = (*pool_figures(found), *(oracle_records(found) if with_oracles else ()))
     return replace(outcome, records=(*found, *more))
 
 
@@ -153,12 +160,12 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     records = [r for outcome in outcomes for r in outcome.records]
     missing = [m for outcome in outcomes for m in outcome.missing]
     out = session.out
-    _write_json(out / "config.json", resolved(session.config, session.studies))
-    _write_json(out / "plan.json", [i for o in outcomes for i in describe(o.plan)])
-    write_atomic(out / "records.jsonl", to_lines(records).encode())
+    _write_json(out / "config.json", resolved_config(session.config, session.studies))
+    _write_json(out / "plan.json", [i for o in outcomes for i in describe_plan(o.plan)])
+    write_atomic(out / "records.jsonl", records_text(records).encode())
     write_missing(out / "missing.jsonl", missing)
-    samples.write(out, session.store, records)
-    report.write(
+    samples.write_samples(out, session.store, records)
+    write_report(
         out,
         records,
         missing,
@@ -176,14 +183,14 @@ def _write_json(path: Path, value: object) -> None:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """How long pending work takes; `elsewhere` if a rate was measured on another machine."""
 
     seconds: float
     elsewhere: bool
 
 
-def estimate(session: Session, left: Sequence[Counts]) -> Estimate | None:
+def estimate_time(session: Session, left: Sequence[Counts]) -> TimeEstimate | None:
     """The time for the pending work, by the rates (images per second) of earlier runs.
 
     For the embedded model those of the machine it was made on stand in. None if a rate that is
@@ -203,7 +210,7 @@ def estimate(session: Session, left: Sequence[Counts]) -> Estimate | None:
             if images:
                 seconds += images / rates[rate]
                 elsewhere |= rate not in here
-    return Estimate(seconds, elsewhere)
+    return TimeEstimate(seconds, elsewhere)
 
 
 def _shipped_rates(study: Study, device: str) -> dict[str, float]:
@@ -235,7 +242,7 @@ def _rates_path(store: Store, study: Study, device: str) -> Path:
     return store.root / "rates" / f"{key_of(study.backbone, device, study.precision)}.json"
 
 
-def write_missing(path: Path, missing: Sequence[Missing]) -> None:
+def write_missing(path: Path, missing: Sequence[MissingCell]) -> None:
     """Write the cells that could not be computed, or remove an old list if there are none."""
     if missing:
         lines = [json.dumps(m.model_dump(mode="json"), sort_keys=True) + "\n" for m in missing]

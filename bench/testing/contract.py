@@ -261,7 +261,7 @@ def _check_suite(cls: type[Dataset], suite: Suite) -> None:
 
 def _check_metrics(names: Sequence[str], split: Split, classes: int) -> None:
     try:
-        metrics.check(names, split.load().manifest, classes)
+        metrics.check_metrics(names, split.load().manifest, classes)
     except InputError as error:
         raise AssertionError(f"{split.name}: its metrics {', '.join(names)}: {error}") from error
 

@@ -33,7 +33,7 @@ from bench.api.registry import find_dataset
 from bench.api.splits import Split
 from bench.core.environment import environment
 from bench.core.paths import write_atomic
-from bench.data.mini import model as tiny
+from bench.data.mini.model import ARCHITECTURE, build_tiny
 
 OUT = Path(__file__).parents[2] / "datasets" / "baselines" / "mini.csv"
 LR = {"convolutions": 3e-3, "ConvNeXt": 1e-3}
@@ -58,7 +58,7 @@ class Model:
     def build(self, classes: int) -> nn.Module:
         """The network with random weights: images [N, 3, 32, 32] to logits [N, classes]."""
         if self.kind == "ConvNeXt":
-            return nn.Sequential(tiny.build().visual, nn.Linear(self.width, classes))
+            return nn.Sequential(build_tiny().visual, nn.Linear(self.width, classes))
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise((3, self.width, 2 * self.width, 4 * self.width)):
             layers += _convolution(fan_in, fan_out, stride=1 if fan_in == 3 else 2)
@@ -72,7 +72,7 @@ def _convolution(fan_in: int, fan_out: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(fan_out), nn.ReLU()]
 
 
-_TOWER = tiny.ARCHITECTURE["embed_dim"]
+_TOWER = ARCHITECTURE["embed_dim"]
 MODELS = (
     Model("convolutions", 8, 0.1, 40),
     Model("convolutions", 8, 0.25, 20),
@@ -134,7 +134,7 @@ def accuracies(network: nn.Module, suite: Suite) -> dict[str, float]:
 
 
 def text(models: Sequence[Model], found: Sequence[dict[str, float]], source: str) -> str:
-    """The CSV file, as `bench.leaderboard.published.baselines.read` reads it."""
+    """The CSV file, as `bench.leaderboard.published.baselines.read_baselines` reads it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["model", "source", *found[0]])

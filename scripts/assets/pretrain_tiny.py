@@ -34,8 +34,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.data.mini import model as tiny
-from bench.data.mini import render as mini
 from bench.data.mini.paint import Look
+from bench.data.mini.render import CLASSES, DEV_SEEDS, TEMPLATES, VERSION, draw, members, render
 from bench.data.mini.words import COLOURS, OBJECTS, SCENES, STYLES, VOCABULARY, encode
 
 Rng = np.random.Generator
@@ -107,7 +107,7 @@ def corpus(settings: Settings) -> Corpus:
             rng = np.random.default_rng([settings.seed, slab, k])
             classes = rng.integers(0, len(OBJECTS), n)
             seed = 10_000_019 * settings.seed + 1000 * slab + k
-            batch = mini.draw(OBJECTS, classes, look, 1_000_003 * settings.seed + slab, seed)
+            batch = draw(OBJECTS, classes, look, 1_000_003 * settings.seed + slab, seed)
             named = np.where(rng.random(n) < WRONG, rng.integers(0, len(OBJECTS), n), classes)
             named = np.where(rng.random(n) < GENERIC, -1, named)
             style = np.full(n, styles.index(look.style))
@@ -226,7 +226,7 @@ def run_stage(
 
 def pretrain(data: Corpus, settings: Settings) -> Any:
     torch.manual_seed(settings.seed)
-    model = tiny.build()
+    model = tiny.build_tiny()
     model.visual = model.visual.to(memory_format=torch.channels_last)
     head = torch.nn.Linear(tiny.ARCHITECTURE["embed_dim"], VOCABULARY)
     rng = np.random.default_rng([settings.seed, 7])
@@ -241,7 +241,7 @@ def class_vectors(model: Any, names: tuple[str, ...]) -> Tensor:
     """Normalised mean text embedding of every class over the default templates: [C, D]."""
     rows = []
     for name in names:
-        words = tiny.tokenizer()([template.format(name) for template in mini.TEMPLATES])
+        words = tiny.tiny_tokenizer()([template.format(name) for template in TEMPLATES])
         rows.append(F.normalize(model.encode_text(words, normalize=True).mean(0), dim=-1))
     return torch.stack(rows)
 
@@ -249,14 +249,14 @@ def class_vectors(model: Any, names: tuple[str, ...]) -> Tensor:
 @torch.no_grad()
 def scores(model: Any, size: int | None = None) -> dict[str, float]:
     """Zero-shot accuracy in percent on every evaluation split, rendered from development seeds."""
-    heads = class_vectors(model, mini.CLASSES)
+    heads = class_vectors(model, CLASSES)
     found = {}
     for split in ("test", "v2", "sketch", "rendition", "adversarial", "objectnet"):
-        images, labels = mini.render(split, size=size, seed=mini.DEV_SEEDS[split])
+        images, labels = render(split, size=size, seed=DEV_SEEDS[split])
         pixels = torch.split(normalise(images), 500)
         features = torch.cat([model.encode_image(p, normalize=True) for p in pixels])
         logits = features @ heads.T
-        columns = [logits[:, list(m)].amax(1) for m in mini.members(split)]
+        columns = [logits[:, list(m)].amax(1) for m in members(split)]
         hit = torch.stack(columns, 1).argmax(1).numpy() == labels
         found[split] = round(100 * float(hit.mean()), 1)
     return found
@@ -306,7 +306,7 @@ def write_card(settings: Settings, seconds: int, out: Path) -> None:
     """Writes OUT.json: what OUT.safetensors is, and what was measured with it on this machine."""
     data = out.with_suffix(".safetensors").read_bytes()
     weights = load_weights(data)
-    model: Any = tiny.build()
+    model: Any = tiny.build_tiny()
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     model.eval()
     card = {
@@ -314,7 +314,7 @@ def write_card(settings: Settings, seconds: int, out: Path) -> None:
         "parameters": sum(tensor.numel() for tensor in weights.values()),
         "architecture": tiny.ARCHITECTURE,
         "preprocess": tiny.PREPROCESS,
-        "render_version": mini.VERSION,
+        "render_version": VERSION,
         "settings": asdict(settings),
         "corpus": [{"share": share, **asdict(look)} for share, look in CORPUS],
         "development_accuracy": scores(model),

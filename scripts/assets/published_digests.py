@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.paths import write_atomic
-from bench.leaderboard.published.tables import Claim, PublishedTable, tables
+from bench.leaderboard.published.tables import Claim, PublishedTable, published_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGESTS = ROOT / "tests" / "recorded" / "published.sha256"
@@ -72,11 +72,11 @@ def main(arguments: Sequence[str]) -> None:
     reference = Path(arguments[0]) if arguments else REFERENCE
     if reference.is_file():
         records = json.loads(reference.read_text(encoding="utf-8"))["records"]
-        if found := contradictions(records, tables().values()):
+        if found := contradictions(records, published_tables().values()):
             sys.exit("\n".join([*found, "nothing was written"]))
     else:
         print(f"no reference at {reference}: compare what has changed with its source by eye")
-    text = lines(tables())
+    text = lines(published_tables())
     before = DIGESTS.read_text(encoding="utf-8").splitlines() if DIGESTS.is_file() else []
     for line in sorted(set(text.splitlines()) ^ set(before), key=lambda line: line.split()[::-1]):
         print(f"{'-' if line in before else '+'} {line}")

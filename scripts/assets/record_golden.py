@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.checks.golden import Golden, cells, deviations, digests
+from bench.checks.golden import Golden, deviations, golden_cells, model_digests
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
-from bench.core.records import read
+from bench.core.records import read_records
 from bench.core.version import __version__
 
 GOLDEN = Path(__file__).resolve().parents[2] / "results" / "golden"
@@ -25,9 +25,9 @@ GOLDEN = Path(__file__).resolve().parents[2] / "results" / "golden"
 
 def golden(command: str, labels: Sequence[str], folders: Sequence[Path]) -> Golden:
     """The golden run of finished runs, each with the label of its conditions."""
-    runs = [read(folder / "records.jsonl") for folder in folders]
+    runs = [read_records(folder / "records.jsonl") for folder in folders]
     facts = {(r.suite, r.model, r.protocol, r.notes) for run in runs for r in run}
-    found = {digest for run in runs for digest in digests(run)}
+    found = {digest for run in runs for digest in model_digests(run)}
     if len(facts) != 1 or len(found) != 1:
         raise InputError("these are no runs of one suite with one model")
     ((suite, model, protocol, notes),) = facts
@@ -40,8 +40,8 @@ def golden(command: str, labels: Sequence[str], folders: Sequence[Path]) -> Gold
         protocol=protocol,
         notes=notes,
         runs=tuple(labels),
-        deviations=deviations([cells(run) for run in runs]),
-        cells=cells(runs[0]),
+        deviations=deviations([golden_cells(run) for run in runs]),
+        cells=golden_cells(runs[0]),
     )
 
 

@@ -15,9 +15,9 @@ from bench.core import records
 from bench.core.errors import BenchError, InputError
 from bench.core.paths import write_atomic
 from bench.leaderboard.board import Board
-from bench.leaderboard.build import boards
-from bench.report.tables import leaderboard as tables
-from bench.report.tables.leaderboard import Item, Line, Table
+from bench.leaderboard.build import build_boards
+from bench.report.tables.leaderboard import leaderboard_table
+from bench.report.tables.table import Table, TableCell, TableLine, printable
 
 LINE = 26
 MARGIN = 24
@@ -41,7 +41,7 @@ STYLE = """
 
 def svg(board: Board) -> str:
     """The picture of a leaderboard, for light and dark pages."""
-    table = tables.leaderboard(board)
+    table = leaderboard_table(board)
     edges = _edges(table)
     width = edges[-1] + MARGIN
     count = sum(map(len, table.groups))
@@ -86,7 +86,7 @@ def _subtitle(board: Board) -> str:
 def _edges(table: Table) -> list[int]:
     """The left edge of the first column, the right edges of the others' whole content."""
     lines = [line for group in table.groups for line in group]
-    names = max(len(tables.printable(line.items[0].text)) for line in lines)
+    names = max(len(printable(line.items[0].text)) for line in lines)
     edges = [MARGIN]
     edge = MARGIN + int(names * CHARACTER) + 8
     for index, name in enumerate(table.columns[1:], start=1):
@@ -97,7 +97,7 @@ def _edges(table: Table) -> list[int]:
     return edges
 
 
-def _room(item: Item) -> int:
+def _room(item: TableCell) -> int:
     """Space for the small print after a value."""
     return max(DEVIATION, int(len(item.small) * 6.2)) if item.small else 0
 
@@ -115,7 +115,7 @@ def _body(table: Table, edges: list[int], width: int) -> list[str]:
     return parts
 
 
-def _line(line: Line, edges: list[int], top: int, width: int) -> list[str]:
+def _line(line: TableLine, edges: list[int], top: int, width: int) -> list[str]:
     quiet = "quiet" if line.kind in ("difference", "head") else ""
     base = top + LINE - 9
     indent = 14 if line.kind in ("member", "difference") else 0
@@ -144,7 +144,7 @@ def _rule(y: int, width: int, style: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return escape(tables.printable(text))
+    return escape(printable(text))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--metric", default="top1", help="top1 (default), ece, nll or brier")
     options = parser.parse_args(arguments)
     try:
-        found = boards(records.read(options.records), metric=options.metric)
+        found = build_boards(records.read_records(options.records), metric=options.metric)
         if not found:
             raise InputError(f"{options.records} holds no leaderboard cells")
         write_atomic(options.picture, svg(found[0]).encode())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bench.leaderboard.board import ID, MEAN, Board, Row
-from bench.leaderboard.published.tables import MODELS, PLACES, Column, PublishedTable
-from bench.leaderboard.published.tables import Row as PublishedRow
+from bench.leaderboard.board import ID, MEAN, Board, BoardRow
+from bench.leaderboard.published.tables import MODELS, PLACES, PublishedColumn, PublishedTable
+from bench.leaderboard.published.tables import PublishedRow as PublishedRow
 from bench.report.document import Chapter
-from bench.report.tables.leaderboard import DASH, Item, Kind, Line, Table
+from bench.report.tables.table import DASH, Kind, Table, TableCell, TableLine
 
 ALIKE: Mapping[str, str] = {"imagenet": ID, "avg5": MEAN}
 """What of a paper's table a run in its form on another suite is laid beside."""
@@ -35,7 +35,9 @@ def beside(table: PublishedTable, chapter: Chapter, *, other_data: bool) -> Tabl
             for row in group.rows
             if not row.given and not row.in_hindsight and _ours(board, row) is not None
         ]
-        head = (Line((Item(group.backbone),), "head"),) if len(table.backbones) > 1 else ()
+        head = (
+            (TableLine((TableCell(group.backbone),), "head"),) if len(table.backbones) > 1 else ()
+        )
         groups += [(*head, *lines)] if lines else []
     if not columns or not groups:
         return None
@@ -52,7 +54,7 @@ def beside(table: PublishedTable, chapter: Chapter, *, other_data: bool) -> Tabl
     return Table(caption, ("Row", *labels), "l" + "r" * len(labels), tuple(groups))
 
 
-def _place(column: Column, board: Board, other_data: bool) -> str:
+def _place(column: PublishedColumn, board: Board, other_data: bool) -> str:
     """ID, the shift or the OOD mean that a published column is laid beside; empty if none."""
     if other_data:
         place = ALIKE.get(column.dataset, "")
@@ -65,12 +67,12 @@ def _place(column: Column, board: Board, other_data: bool) -> str:
     return place if place in there else ""
 
 
-def _board(chapter: Chapter, column: Column) -> Board | None:
+def _board(chapter: Chapter, column: PublishedColumn) -> Board | None:
     numbers = chapter.numbers
     return (numbers.scaled if column.scaled else numbers.common).get(column.metric)
 
 
-def _ours(board: Board, row: PublishedRow) -> Row | None:
+def _ours(board: Board, row: PublishedRow) -> BoardRow | None:
     """Our row, or difference row, that claims what a published one does."""
     rows = (r for group in board.groups for r in (*group.rows, *group.differences))
     found = {(r.method, r.base): r for r in rows}
@@ -81,22 +83,22 @@ def _ours(board: Board, row: PublishedRow) -> Row | None:
 
 
 def _beside_line(
-    row: PublishedRow, columns: Sequence[tuple[int, Column, str]], chapter: Chapter
-) -> Line:
-    items = [Item(row.label)]
+    row: PublishedRow, columns: Sequence[tuple[int, PublishedColumn, str]], chapter: Chapter
+) -> TableLine:
+    items = [TableCell(row.label)]
     for index, column, place in columns:
         text = row.cells[index]
         board = _board(chapter, column)
         found = board and _ours(board, row)
-        items.append(Item(text or DASH))
+        items.append(TableCell(text or DASH))
         if board is None or not found:
-            items.append(Item(DASH))
+            items.append(TableCell(DASH))
             continue
         cell = dict(zip((ID, *board.shifts, MEAN), found.cells, strict=False))[place]
         factor = 100 if column.unit == "percent" else 1
         digits = len((text or "0.0").partition(".")[2])
         scale = replace(board.scale, factor=factor, decimals=digits)
         value = DASH if cell.mean is None else scale.text(cell.mean, signed=bool(row.minus))
-        items.append(Item(value, "" if cell.std is None else f"± {scale.text(cell.std)}"))
+        items.append(TableCell(value, "" if cell.std is None else f"± {scale.text(cell.std)}"))
     kind: Kind = "difference" if row.minus else "member" if row.base else "row"
-    return Line(tuple(items), kind)
+    return TableLine(tuple(items), kind)

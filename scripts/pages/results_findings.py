@@ -11,8 +11,8 @@ from statistics import fmean
 
 from bench.leaderboard.board import Cell, Curve
 from bench.leaderboard.derived import POOLED
-from bench.leaderboard.published.tables import find
-from bench.leaderboard.suite_results import Measured
+from bench.leaderboard.published.tables import find_published_table
+from bench.leaderboard.suite_results import SuiteResults
 
 KEPT = 0.003
 """Two accuracies that differ by less than this are called the same here: 0.3 points."""
@@ -23,7 +23,7 @@ ENSEMBLES = ("wise-ft", "ose", "vrf")
 class Numbers:
     """A run's numbers by the names of its rows, ``vrf:lp-ft``; shares, means over seeds."""
 
-    measured: Measured
+    measured: SuiteResults
 
     def _cells(self, row: str, metric: str, *, scaled: bool) -> tuple[Cell, ...]:
         boards = self.measured.scaled if scaled else self.measured.common
@@ -82,7 +82,7 @@ class Numbers:
         return next(c for c in self.measured.curves if (c.method, c.base) == (method, base))
 
 
-def findings(run: str, measured: Measured) -> Iterator[str]:
+def findings(run: str, measured: SuiteResults) -> Iterator[str]:
     """The sentences on the run of that name; none on others."""
     numbers = Numbers(measured)
     for finding in FINDINGS.get(run, ()):
@@ -221,7 +221,10 @@ def _gain(data: Mapping[str, list[int]], *, reverse: bool, part: float = 0.1) ->
 
 def _carot(n: Numbers) -> str:
     tuned = [row for row in n.rows() if row != "zero-shot"]
-    slides = {row.ours: [float(cell or 0) for cell in row.cells] for _, row in find(SLIDES).rows}
+    slides = {
+        row.ours: [float(cell or 0) for cell in row.cells]
+        for _, row in find_published_table(SLIDES).rows
+    }
     ahead = [row for row in tuned if n.ood(row) > n.ood("carot-slides")]
     there = [row for row in tuned if slides[row][1] > slides["carot-slides"][1]]
     _claim(max(tuned, key=n.id) == "carot-slides", "CaRot has the best ID accuracy")
@@ -244,7 +247,7 @@ def _carot(n: Numbers) -> str:
 
 def _smoothed_wise(n: Numbers) -> str:
     row = "wise-ft:e2e-ft+ls"
-    claimed = next(r for _, r in find(SLIDES).rows if r.ours == row).cells[2]
+    claimed = next(r for _, r in find_published_table(SLIDES).rows if r.ours == row).cells[2]
     here = n.id(row, "ece")
     _claim(here < 0.5 * float(claimed or 0), "WiSE-FT with label smoothing is better calibrated")
     return (

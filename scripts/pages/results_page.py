@@ -25,21 +25,21 @@ from results_findings import findings
 
 from bench.core.errors import RegressionError
 from bench.core.paths import write_atomic
-from bench.core.records import Missing, Record
-from bench.leaderboard.published.evidence import Backing
+from bench.core.records import MissingCell, Record
+from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.published.layouts import Preset
-from bench.leaderboard.published.ledger import Entry, count, ledger
-from bench.leaderboard.published.tables import tables
-from bench.report import write as report
+from bench.leaderboard.published.ledger import LedgerEntry, count_verdicts, ledger
+from bench.leaderboard.published.tables import published_tables
 from bench.report.document import Chapter, Document, document
-from bench.report.figures.rasterize import svg
+from bench.report.figures.rasterize import chart_svg
 from bench.report.figures.spec import Chart
 from bench.report.formats.text import escape, markdown_table
-from bench.report.published_tables import commands
-from bench.report.published_tables import markdown as published_markdown
-from bench.report.run_folder import finished, read_presets, read_run, read_samples
-from bench.report.tables.leaderboard import Table
-from bench.report.tables.ledger import compared
+from bench.report.published_tables import published_markdown as published_markdown
+from bench.report.published_tables import reproduction_commands
+from bench.report.run_folder import read_presets, read_run, read_samples, report_sources
+from bench.report.tables.ledger import ledger_table
+from bench.report.tables.table import Table
+from bench.report.write import USUAL
 from bench.runs.study.config import RunConfig
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -95,7 +95,7 @@ class Run:
     name: str
     config: Mapping[str, Any]
     records: Sequence[Record]
-    missing: Sequence[Missing]
+    missing: Sequence[MissingCell]
     presets: tuple[Preset, ...]
 
     @cached_property
@@ -150,14 +150,16 @@ def pages() -> Mapping[Path, str]:
     }
 
 
-def entries(found: Sequence[Run]) -> Mapping[str, tuple[Entry, ...]]:
+def entries(found: Sequence[Run]) -> Mapping[str, tuple[LedgerEntry, ...]]:
     """The reproduction ledger of every published table over all runs together."""
     records = [record for run in found for record in run.records]
     missing = [absent for run in found for absent in run.missing]
-    backing = Backing(records)
+    backing = Evidence(records)
     for run in found:
         backing.of(read_samples(RESULTS / run.name))
-    of = {name: ledger(t, records, missing, backing=backing) for name, t in tables().items()}
+    of = {
+        name: ledger(t, records, missing, backing=backing) for name, t in published_tables().items()
+    }
     if unverified := [e for same in of.values() for e in same if e.verdict == "not verified"]:
         raise RegressionError(
             f"{len(unverified)} published cells would be reproduced by records that no samples "
@@ -166,7 +168,7 @@ def entries(found: Sequence[Run]) -> Mapping[str, tuple[Entry, ...]]:
     return of
 
 
-def page(found: Sequence[Run], statuses: Mapping[str, tuple[Entry, ...]]) -> str:
+def page(found: Sequence[Run], statuses: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
     """results/README.md."""
     parts = [INTRODUCTION, "## In short", _overview(found)]
     for run in found:
@@ -241,7 +243,7 @@ def _folded(title: str, parts: Iterable[str]) -> str:
 def _beside(run: Run, chapter: Chapter) -> Iterator[str]:
     """Published tables beside a run: that whose form it has, and those of its own sets."""
     names, suite = {preset.name for preset in run.presets}, chapter.numbers.board.suite
-    for name, table in tables().items():
+    for name, table in published_tables().items():
         other_data = name in names and suite not in table.suites
         content = beside(table, chapter, other_data=other_data)
         if content is None:
@@ -261,10 +263,10 @@ def _beside(run: Run, chapter: Chapter) -> Iterator[str]:
             yield _folded(content.caption, (said + source, markdown_table(content)))
 
 
-def _ledger(found: Mapping[str, tuple[Entry, ...]]) -> Iterator[str]:
+def _ledger(found: Mapping[str, tuple[LedgerEntry, ...]]) -> Iterator[str]:
     """The reproduction ledger: sums and reasons of every table, and how to attempt one."""
     everything = [entry for same in found.values() for entry in same]
-    counts = count(everything)
+    counts = count_verdicts(everything)
     yield "## Reproduction ledger"
     yield (
         f"Of {len(everything):,} published cells in {len(found)} tables **{counts['reproduced']:,} "
@@ -280,18 +282,22 @@ def _ledger(found: Mapping[str, tuple[Entry, ...]]) -> Iterator[str]:
             "they reproduce nothing."
         )
     yield ATTEMPT.format(
-        commands="\n".join(f"    {line}" for name in IN_FULL for line in commands(tables()[name]))
+        commands="\n".join(
+            f"    {line}"
+            for name in IN_FULL
+            for line in reproduction_commands(published_tables()[name])
+        )
     )
     yield "### By table"
     yield _sums(found)
     yield "### Cell by cell"
     for name in dict.fromkeys((*IN_FULL, *attempted)):
-        content = compared(tables()[name], found[name])
+        content = ledger_table(published_tables()[name], found[name])
         yield _folded(content.caption, (markdown_table(content),))
     yield "The other tables, printed and cell by cell: [published/](published/README.md)."
 
 
-def _sums(found: Mapping[str, tuple[Entry, ...]]) -> str:
+def _sums(found: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
     """How many cells of each table have which status, and why not."""
     lines = [
         "| Table | Cells | Reproduced | Not reproduced | Not attempted | Why not attempted |",
@@ -300,19 +306,19 @@ def _sums(found: Mapping[str, tuple[Entry, ...]]) -> str:
     for name, same in found.items():
         reasons = Counter(entry.reason for entry in same if entry.reason).most_common()
         why = "; ".join(f"{number} × {reason}" for reason, number in reasons)
-        sums = " | ".join(map(str, (len(same), *count(same).values())))
-        title = f"[{escape(tables()[name].title)}](published/README.md#{name})"
+        sums = " | ".join(map(str, (len(same), *count_verdicts(same).values())))
+        title = f"[{escape(published_tables()[name].title)}](published/README.md#{name})"
         lines.append(f"| {title} | {sums} | {escape(why)} |")
     return "\n".join(lines)
 
 
-def published_page(found: Mapping[str, tuple[Entry, ...]]) -> str:
+def published_page(found: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
     """results/published/README.md."""
-    listed = [f"- [{escape(table.title)}](#{name})" for name, table in tables().items()]
+    listed = [f"- [{escape(table.title)}](#{name})" for name, table in published_tables().items()]
     parts = [PUBLISHED, "\n".join(listed)]
-    for name, table in tables().items():
-        content, counts = compared(table, found[name]), count(found[name])
-        lines = [f"    {line}" for line in commands(table)]
+    for name, table in published_tables().items():
+        content, counts = ledger_table(table, found[name]), count_verdicts(found[name])
+        lines = [f"    {line}" for line in reproduction_commands(table)]
         sums = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
         parts += [f'<a id="{name}"></a>', published_markdown(table)]
         none = "No run is comparable with it."
@@ -324,9 +330,9 @@ def published_page(found: Mapping[str, tuple[Entry, ...]]) -> str:
 if __name__ == "__main__":
     for one in runs():
         folder = RESULTS / one.name
-        finished(folder).write(folder, report.USUAL)
+        report_sources(folder).write(folder, USUAL)
         for chapter in one.document.chapters:
             for chart, name in _shown(one, chapter):
-                write_atomic(folder / name, svg(chart, chapter.marks))
+                write_atomic(folder / name, chart_svg(chart, chapter.marks))
     for path, text in pages().items():
         write_atomic(path, text.encode())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from bench.api.recipes import Backbone, TextHead
-from bench.api.trainer import GradientTrainer, rate
+from bench.api.trainer import GradientTrainer, learning_rate
 from bench.models.clip import Clip, text_head
 from parity_cases.case import Arrays, Case, leaves, value_and_gradients
 from parity_cases.official import Checkout, on_cpu
@@ -27,9 +27,9 @@ SOME_STEPS = (0, 1, 250, 499, 500, 501, 5_000, 12_765, 20_000, 25_029)
 
 
 def our_rates(inputs: Arrays) -> Arrays:
-    """`rate` with the trainer's defaults."""
+    """`learning_rate` with the trainer's defaults."""
     trainer = GradientTrainer()
-    return {"rate": np.array([rate(trainer, step, IMAGENET_STEPS) for step in SOME_STEPS])}
+    return {"rate": np.array([learning_rate(trainer, step, IMAGENET_STEPS) for step in SOME_STEPS])}
 
 
 def cosine(official: Checkout) -> Any:

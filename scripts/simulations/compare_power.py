@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.checks.compare import Measured, compare
+from bench.checks.compare import ComparedRun, compare_runs
 from bench.core.records import Record
 from bench.leaderboard.board import ID, MEAN
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
@@ -46,7 +46,7 @@ CASES = (
 )
 
 
-def simulated(case: Case, loss: float, rng: np.random.Generator) -> tuple[Measured, Measured]:
+def simulated(case: Case, loss: float, rng: np.random.Generator) -> tuple[ComparedRun, ComparedRun]:
     """The run before and the run after, of which the first row is worse by `loss` on all sets.
 
     Trainings that are not those before differ from the row's own outcomes both ways, by `CHURN`.
@@ -84,7 +84,7 @@ def simulated(case: Case, loss: float, rng: np.random.Generator) -> tuple[Measur
                     none = np.zeros(N)
                     records.append(made)
                     samples.append(SampleOutputs(made, on, now, none, on.labels[:, 0]))
-        sides.append(Measured(records, samples if case.keeps_samples else ()))
+        sides.append(ComparedRun(records, samples if case.keeps_samples else ()))
     return sides[0], sides[1]
 
 
@@ -93,7 +93,7 @@ def found(case: Case, loss: float, repetitions: int = REPETITIONS) -> tuple[floa
     rng = np.random.default_rng([int(1000 * loss), CASES.index(case)])
     counts = dict.fromkeys(PLACES, 0)
     for _ in range(repetitions):
-        changes = compare(*simulated(case, loss, rng))
+        changes = compare_runs(*simulated(case, loss, rng))
         lost = {change.place for change in changes if change.state == "regression"}
         for place in PLACES:
             counts[place] += place in lost or (place == "any cell" and bool(lost))

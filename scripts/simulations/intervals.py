@@ -24,10 +24,10 @@ from bench.api.metrics import ece
 from bench.api.splits import single_label
 from bench.core.records import Record
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
-from bench.leaderboard.stats import resampling as judged
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
 from bench.leaderboard.stats.estimates import Moments, Resampled, estimate
 from bench.leaderboard.stats.ranking import FALSE_WINS, gram, pairwise, wins
+from bench.leaderboard.stats.resampling import bootstrap_values, resample_counts
 
 SHARED, OWN, NOISE = 0.8, 0.33, 0.5
 """Standard deviations of the three parts of a sample's difficulty; together about 1."""
@@ -238,12 +238,12 @@ def judged_coverage(judge: str, n: int, repeats: int, seed: int) -> float:
     rng = np.random.default_rng(seed)
     make = {"macro-f1": _classified, "worst-region": _in_regions}[judge]
     whole = make(rng, 1_000_000, judge)
-    found = judged.drawn(whole, np.ones((len(whole.right), 1), dtype=np.float32))
+    found = bootstrap_values(whole, np.ones((len(whole.right), 1), dtype=np.float32))
     assert found is not None
     held = 0
     for again in range(repeats):
         one = make(rng, n, judge, ids=str(again))
-        drawn = judged.drawn(one, judged.resamples(one.on))
+        drawn = bootstrap_values(one, resample_counts(one.on))
         assert drawn is not None
         low, high = Resampled("set", n, drawn[None, 0], drawn[None, 1:]).basic()
         held += bool(low <= found[0] <= high)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.api.metrics import METRICS, OWN, Metric, metrics, worst_group
+from bench.api.metrics import METRICS, OWN, Metric, all_metrics, worst_group
 from bench.api.splits import Manifest, single_label
 from bench.core.errors import CellError, InputError
 from bench.core.hashing import key_of
@@ -68,7 +68,7 @@ def test_batch_wise_ece_is_a_loop_over_batches_with_torchmetrics(bins, batch):
         target = torch.tensor(labels[start : start + batch])
         each = functional.multiclass_calibration_error(preds, target, 5, n_bins=bins, norm="l1")
         total += float(each) * len(preds)
-    metric = metrics(ece_bins=bins, ece_batch=batch)["ece"]
+    metric = all_metrics(ece_bins=bins, ece_batch=batch)["ece"]
     assert value(metric, p, labels) == pytest.approx(total / len(p), abs=1e-6)
 
 
@@ -82,15 +82,15 @@ def test_batch_wise_ece_is_biased_up_for_a_perfectly_calibrated_model(draw, floo
     confidence = 0.1 + 0.9 * rng.beta(*draw, size=(50_000, 1))
     p = np.concatenate([confidence, np.repeat((1 - confidence) / 9, 9, axis=1)], axis=1)
     wrong = rng.random(50_000) > confidence[:, 0]
-    assert value(metrics(10)["ece"], p, wrong) < 0.01
-    assert floor[0] < value(metrics(10, 512)["ece"], p, wrong) < floor[1]
+    assert value(all_metrics(10)["ece"], p, wrong) < 0.01
+    assert floor[0] < value(all_metrics(10, 512)["ece"], p, wrong) < floor[1]
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 50))
 def test_batch_wise_ece_is_never_below_that_of_the_whole_set(seed, count, batch):
     p, labels = sample(seed, count)
     whole = value(ECE, p, labels)
-    found = value(metrics(ece_batch=batch)["ece"], p, labels)
+    found = value(all_metrics(ece_batch=batch)["ece"], p, labels)
     assert found >= whole - 1e-12
     if batch >= count:
         assert found == whole
@@ -101,7 +101,7 @@ def test_batch_wise_ece_is_never_below_that_of_the_whole_set(seed, count, batch)
 @pytest.mark.parametrize("parameters", [(0,), (15, 0), (10, -1)])
 def test_bins_and_batches_are_at_least_one(parameters):
     with pytest.raises(InputError, match="at least 1"):
-        metrics(*parameters)
+        all_metrics(*parameters)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -250,9 +250,9 @@ def test_how_a_metric_is_printed_stays_out_of_its_key():
 def test_keys_hold_all_that_changes_numbers():
     assert len({key_of(metric) for metric in METRICS.values()}) == len(METRICS)
     assert len(set(METRICS.values())) == len(METRICS)
-    variants = (metrics(), metrics(10), metrics(10, 512), metrics(15, 512))
+    variants = (all_metrics(), all_metrics(10), all_metrics(10, 512), all_metrics(15, 512))
     assert len({key_of(variant["ece"]) for variant in variants}) == 4
-    assert metrics() == METRICS
+    assert all_metrics() == METRICS
     for change in ({"params": {"bins": 10}}, {"version": 2}):
         assert key_of(dataclasses.replace(ECE, **change)) != key_of(ECE)
 

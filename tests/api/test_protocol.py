@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bench.api.dataset import Shift, Suite
-from bench.api.protocol import CLEAN, OFFICIAL, PROTOCOLS, Protocol, protocol
+from bench.api.protocol import CLEAN, OFFICIAL, PROTOCOLS, Protocol, protocol_with
 from bench.api.recipes import TextHead, Tuned
 from bench.api.registry import find_dataset
 from bench.api.splits import Loaded, Split, single_label
@@ -21,14 +21,14 @@ from bench.runs.plan import (
     CellItem,
     FeaturesItem,
     FitItem,
-    Item,
     Plan,
     ScaleItem,
     WeightsItem,
+    WorkItem,
     plan,
 )
 from bench.runs.study.config import RunConfig
-from bench.runs.study.resolve import studies
+from bench.runs.study.resolve import resolve_studies
 
 METHODS = (
     "vrf", "ose", "ose-calibrated", "ose-logits", "wise-ft", "lp-ft", "flyp", "carot",
@@ -58,12 +58,12 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             given | {"set": {"protocol": changes}, "cache_dir": tmp_path}
         )
         # Every fit is known: its middle candidate.
-        return plan(studies(config)[0], lambda key: None)
+        return plan(resolve_studies(config)[0], lambda key: None)
 
     return make
 
 
-def what(item: Item) -> str:
+def what(item: WorkItem) -> str:
     """What an item is, in a word or two."""
     match item:
         case WeightsItem(recipe=Tuned() as recipe):
@@ -199,7 +199,7 @@ def test_names_share_all_they_agree_on(tmp_path: Path) -> None:
 
     def keys(**options: Any) -> set[str]:
         config = {"suite": "micro", "methods": "e2e-ft", "cache_dir": tmp_path, **options}
-        study = studies(RunConfig.model_validate(config))[0]
+        study = resolve_studies(RunConfig.model_validate(config))[0]
         return {item.key for item in plan(study, lambda key: None).items.values()}
 
     as_clean = {f.name: getattr(CLEAN, f.name) for f in fields(Protocol) if f.name != "name"}
@@ -209,10 +209,10 @@ def test_names_share_all_they_agree_on(tmp_path: Path) -> None:
 def test_both_protocols_and_their_changes_are_named() -> None:
     assert list(PROTOCOLS) == ["clean", "official"]
     assert OFFICIAL.selects == "test" and CLEAN.selects == "selection"
-    assert protocol("clean", {}) == CLEAN
-    found = protocol("official", {"ece_bins": "15", "vrf_b": "[0.5]"})
+    assert protocol_with("clean", {}) == CLEAN
+    found = protocol_with("official", {"ece_bins": "15", "vrf_b": "[0.5]"})
     assert found.name == "official, vrf_b 0.5, ece_bins 15"
-    assert protocol("clean", {"ece_bins": 15}) == CLEAN
+    assert protocol_with("clean", {"ece_bins": 15}) == CLEAN
     rule = get_type_hints(Protocol)["rule"]
     assert set(get_args(rule)) == set(RULES)
 
@@ -229,7 +229,7 @@ def test_both_protocols_and_their_changes_are_named() -> None:
 )
 def test_unknown_protocols_fields_and_values(name: str, changes: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        protocol(name, changes)
+        protocol_with(name, changes)
 
 
 class Pictures:

@@ -11,17 +11,17 @@ import pytest
 from claimed import in_counts, records_of, write_backed
 from commands import Finished, Result, assert_refused, bench
 
-from bench.core.records import Missing, Record, read, to_lines
+from bench.core.records import MissingCell, Record, read_records, records_text
 from bench.leaderboard.published.ledger import ledger
-from bench.leaderboard.published.tables import find
+from bench.leaderboard.published.tables import find_published_table
 
-TABLE = find("vrf-table1")
+TABLE = find_published_table("vrf-table1")
 AGAINST = ("--against", "published:vrf-table1")
 
 
-def write(folder: Path, records: list[Record], missing: list[Missing] | None = None) -> Path:
+def write(folder: Path, records: list[Record], missing: list[MissingCell] | None = None) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / "records.jsonl").write_text(to_lines(records))
+    (folder / "records.jsonl").write_text(records_text(records))
     if missing:
         lines = "".join(absent.model_dump_json() + "\n" for absent in missing)
         (folder / "missing.jsonl").write_text(lines)
@@ -58,9 +58,9 @@ def test_records_alone_end_in_3_and_reproduce_nothing(tmp_path: Path) -> None:
 
 def test_samples_of_another_accuracy_are_refused(backed: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(backed, tmp_path / "run"))
-    records = read(run / "records.jsonl")
+    records = read_records(run / "records.jsonl")
     better = [r.model_copy(update={"value": r.value + 0.001}) for r in records]
-    (run / "records.jsonl").write_text(to_lines(better))
+    (run / "records.jsonl").write_text(records_text(better))
     result = bench("check", run, *AGAINST)
     assert result.code == 4 and "run the suite again" in result.err and result.out == ""
     (run / "samples" / "SHA256SUMS").unlink()
@@ -127,8 +127,8 @@ def test_runs_are_taken_together(tmp_path: Path) -> None:
 def test_missing_cells_of_a_run_are_no_attempts(tmp_path: Path) -> None:
     records = records_of(TABLE)
     place = next(r for r in records if r.method == "linear")
-    fields = {name: getattr(place, name) for name in Missing.model_fields if name != "reason"}
-    run = write(tmp_path / "run", records, [Missing(**fields, reason="disk full")])
+    fields = {name: getattr(place, name) for name in MissingCell.model_fields if name != "reason"}
+    run = write(tmp_path / "run", records, [MissingCell(**fields, reason="disk full")])
     for path in (run, run / "records.jsonl"):
         assert "missing with seed 0: disk full" in bench("check", path, *AGAINST).out
 
@@ -139,7 +139,7 @@ def test_json_has_every_cell(backed: Path) -> None:
     data = json.loads(result.out)
     assert data["against"] == "vrf-table1"
     assert data["counts"] == {"reproduced": 69, "not reproduced": 1, "not attempted": 0}
-    records = read(backed / "records.jsonl")
+    records = read_records(backed / "records.jsonl")
     entries = ledger(TABLE, records, tolerance=0.001, backing=records)
     assert [cell["verdict"] for cell in data["cells"]] == [e.verdict for e in entries]
     (miss,) = [cell for cell in data["cells"] if cell["verdict"] == "not reproduced"]

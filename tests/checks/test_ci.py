@@ -15,10 +15,10 @@ import yaml
 from places import ROOT
 from record_golden import golden
 
-from bench.checks.golden import compare, find
+from bench.checks.golden import compare_with_golden, find_golden
 from bench.cli.main import cli
 from bench.core.errors import InputError
-from bench.core.records import read
+from bench.core.records import read_records
 
 WHO = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
 WORKFLOW = yaml.safe_load((ROOT / "docs" / "ci" / "bench-check.yml").read_text())
@@ -56,7 +56,7 @@ def test_every_gate_is_in_the_workflow() -> None:
     checks = [line for line in lines if line[:2] in (["bench", "check"], ["bench", "compare"])]
     assert len(checks) == 3 and all("--junit" in line for line in checks)
     (run,) = [line for line in lines if line[:2] == ["bench", "run"]]
-    assert run[:-2] == shlex.split(find("mini").command)
+    assert run[:-2] == shlex.split(find_golden("mini").command)
 
 
 def test_results_are_compared_only_where_the_commit_before_has_some(tmp_path: Path) -> None:
@@ -112,6 +112,8 @@ def test_a_golden_run_is_recorded_from_runs() -> None:
     made = golden("bench run --seeds 0,1,2", ["one", "other"], [folder, folder])
     assert (made.name, made.model, made.runs) == ("mini", "tiny/embedded", ("one", "other"))
     assert {v for group in made.deviations.values() for v in group.values()} == {0.0}
-    assert all(one.holds for one in compare(made, read(folder / "records.jsonl")))
+    assert all(
+        one.holds for one in compare_with_golden(made, read_records(folder / "records.jsonl"))
+    )
     with pytest.raises(InputError, match="no runs of the same command"):
         golden("bench run", ["one", "other"], [folder, ROOT / "results" / "vrf-table1"])

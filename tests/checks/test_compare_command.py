@@ -14,14 +14,14 @@ from changed import MINI, record, write
 from commands import Finished, assert_refused, bench
 
 from bench.checks.junit import SUMMARY
-from bench.core.records import read
+from bench.core.records import read_records
 
 WHO = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
 
 
 def worsened(folder: Path, method: str, by: float) -> Path:
     """The committed records of mini, of which one method is worse in accuracy; no samples."""
-    records = read(MINI / "records.jsonl")
+    records = read_records(MINI / "records.jsonl")
     is_meant = [(r.method, r.metric) == (method, "top1") for r in records]
     pairs = zip(records, is_meant, strict=True)
     return write(
@@ -43,7 +43,7 @@ def test_a_committed_run_beside_itself(tmp_path: Path) -> None:
 
 
 def test_seeds_that_are_gone_are_a_failure_unless_allowed(tmp_path: Path) -> None:
-    kept = [r for r in read(MINI / "records.jsonl") if r.seed in (None, 0)]
+    kept = [r for r in read_records(MINI / "records.jsonl") if r.seed in (None, 0)]
     fewer = write(tmp_path / "fewer", *kept)
     junit = tmp_path / "junit.xml"
     result = bench("compare", MINI, fewer, "--junit", junit)
@@ -71,7 +71,7 @@ def test_a_seed_that_is_gone_on_one_set_is_named_with_it(tmp_path: Path) -> None
 
 
 def test_what_temperature_scaling_leaves_is_compared(tmp_path: Path) -> None:
-    records = read(MINI / "records.jsonl")
+    records = read_records(MINI / "records.jsonl")
     doubled = write(
         tmp_path / "doubled",
         *(

@@ -14,9 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import ROOT
 
-from bench.checks.golden import COUNTED, Cell, cells, compare, deviations, find, names
+from bench.checks.golden import (
+    COUNTED,
+    GoldenCell,
+    compare_with_golden,
+    deviations,
+    find_golden,
+    golden_cells,
+    golden_names,
+)
 from bench.core.errors import InputError
-from bench.core.records import Record, read, to_lines
+from bench.core.records import Record, read_records, records_text
 
 CONDITIONS = ("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What the environment says of kernels and threads."""
@@ -24,11 +32,11 @@ CONDITIONS = ("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 def test_the_run_of_these_tests_is_the_golden_one(small: Finished, tmp_path: Path) -> None:
     """The gate of this repository: the numbers of micro, on whatever machine the tests run on."""
-    assert find("micro").command == f"bench {' '.join(SMALL)}"
+    assert find_golden("micro").command == f"bench {' '.join(SMALL)}"
     junit = tmp_path / "junit.xml"
     result = bench("check", small.out, "--against", "golden:micro", "--junit", junit)
     assert (result.code, result.err) == (0, ""), result.out
-    count = len(find("micro").cells)
+    count = len(find_golden("micro").cells)
     assert result.out == f"{count} of {count} cells are those of golden:micro\n"
     assert len(list(ElementTree.parse(junit).iter("testcase"))) == count
 
@@ -54,7 +62,7 @@ def test_other_processors_give_the_golden_numbers(
     environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     if kernels != "native":
         environment["ATEN_CPU_CAPABILITY"] = kernels
-    run_as(tmp_path / "run", find("micro").command, **environment)
+    run_as(tmp_path / "run", find_golden("micro").command, **environment)
     result = bench("check", tmp_path / "run", "--against", "golden:micro")
     assert (result.code, result.err) == (0, ""), result.out
 
@@ -75,7 +83,7 @@ def test_the_conditions_are_those_that_torch_computes_under(kernels: str) -> Non
 def test_a_run_of_mini_is_the_golden_one_and_follows_from_its_outputs(tmp_path: Path) -> None:
     """What docs/ci/bench-check.yml does, end to end."""
     run = tmp_path / "run"
-    run_as(run, find("mini").command)
+    run_as(run, find_golden("mini").command)
     result = bench("check", run, "--against", "golden:mini")
     assert (result.code, result.err) == (0, ""), result.out
     assert result.out == "240 of 240 cells are those of golden:mini\n"
@@ -84,15 +92,15 @@ def test_a_run_of_mini_is_the_golden_one_and_follows_from_its_outputs(tmp_path: 
 
 
 def test_the_committed_run_of_mini_is_the_golden_one() -> None:
-    records = read(ROOT / "results" / "mini" / "records.jsonl")
-    found = compare(find("mini"), records)
+    records = read_records(ROOT / "results" / "mini" / "records.jsonl")
+    found = compare_with_golden(find_golden("mini"), records)
     assert len(found) == 240
     assert [one.verdict for one in found if not one.holds] == []
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", golden_names())
 def test_tolerances_follow_from_what_was_measured(name: str) -> None:
-    golden = find(name)
+    golden = find_golden(name)
     assert len(golden.runs) == 7 and len({cell.place for cell in golden.cells}) == len(golden.cells)
     for cell in golden.cells:
         measured = golden.deviations[cell.group][cell.metric]
@@ -103,17 +111,17 @@ def test_tolerances_follow_from_what_was_measured(name: str) -> None:
             assert golden.tolerance(cell) == 10 * measured > 0
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", golden_names())
 def test_the_page_has_the_measured_deviations(name: str) -> None:
     page = (ROOT / "docs" / "ci.md").read_text()
     for group, label in (("untrained", "without training"), ("trained", "trained")):
-        found = find(name).deviations[group]
+        found = find_golden(name).deviations[group]
         values = [f"{found[m]:.1e}" if found[m] else "0" for m in ("top1", "ece", "nll", "brier")]
         assert f"| {name}, {label} | {' | '.join(values)} |" in page
 
 
 def test_rows_without_training_agree_more_closely() -> None:
-    golden = find("mini")
+    golden = find_golden("mini")
     for metric in ("nll", "brier"):
         untrained, trained = (golden.deviations[g][metric] for g in ("untrained", "trained"))
         assert untrained < trained / 2
@@ -125,25 +133,25 @@ def test_rows_without_training_agree_more_closely() -> None:
 
 @given(st.data())
 def test_a_cell_that_moved_is_found(data: st.DataObject) -> None:
-    golden = find("mini")
+    golden = find_golden("mini")
     records = RECORDS
     at = data.draw(st.integers(0, len(records) - 1))
     sign = data.draw(st.sampled_from([-1, 1]))
-    (cell,) = cells([records[at]])
+    (cell,) = golden_cells([records[at]])
     for share, is_kept in ((0.5, True), (1.5, False)):
         recorded = next(c.value for c in golden.cells if c.place == cell.place)
         value = recorded + sign * share * golden.tolerance(cell)
         moved = records[at].model_copy(update={"value": value})
-        found = compare(golden, [*records[:at], moved, *records[at + 1 :]])
+        found = compare_with_golden(golden, [*records[:at], moved, *records[at + 1 :]])
         odd = [one.cell.place for one in found if not one.holds]
         assert odd == ([] if is_kept else [cell.place])
 
 
 def golden_records() -> list[Record]:
-    every = read(ROOT / "results" / "mini" / "records.jsonl")
-    places = {cell.place for cell in find("mini").cells}
+    every = read_records(ROOT / "results" / "mini" / "records.jsonl")
+    places = {cell.place for cell in find_golden("mini").cells}
     return [r for r in every if r.kind != "figure" and
-            any(cell.place in places for cell in cells([r]))]  # fmt: skip
+            any(cell.place in places for cell in golden_cells([r]))]  # fmt: skip
 
 
 RECORDS = golden_records()
@@ -151,7 +159,7 @@ RECORDS = golden_records()
 
 def write(folder: Path, records: list[Record]) -> Path:
     folder.mkdir()
-    (folder / "records.jsonl").write_text(to_lines(records))
+    (folder / "records.jsonl").write_text(records_text(records))
     return folder
 
 
@@ -171,7 +179,7 @@ def test_misses_end_in_3_and_are_listed(tmp_path: Path) -> None:
 
 def test_cells_of_fewer_samples_do_not_hold(tmp_path: Path) -> None:
     fewer = [r.model_copy(update={"n": r.n - 1}) for r in RECORDS]
-    assert not any(one.holds for one in compare(find("mini"), fewer))
+    assert not any(one.holds for one in compare_with_golden(find_golden("mini"), fewer))
 
 
 def test_what_is_another_run_is_refused(tmp_path: Path, small: Finished) -> None:
@@ -181,17 +189,19 @@ def test_what_is_another_run_is_refused(tmp_path: Path, small: Finished) -> None
     assert_refused(bench("check", run, "--against", "golden:mini"), "limit=40")
     assert_refused(bench("check", run, "--against", "golden:minni"), "did you mean 'mini'")
     with pytest.raises(InputError, match="two values of"):
-        compare(find("mini"), [*RECORDS, RECORDS[0].model_copy(update={"value": 0.1})])
+        compare_with_golden(
+            find_golden("mini"), [*RECORDS, RECORDS[0].model_copy(update={"value": 0.1})]
+        )
     backbone = {"backbone": {"digest": "0" * 64}}
     changed = [r.model_copy(update={"provenance": r.provenance | backbone}) for r in RECORDS]
     with pytest.raises(InputError, match="other weights give other numbers"):
-        compare(find("mini"), changed)
+        compare_with_golden(find_golden("mini"), changed)
 
 
-def cell(value: float, **more: object) -> Cell:
+def cell(value: float, **more: object) -> GoldenCell:
     fields = {"kind": "cell", "method": "vrf", "base": "e2e-ft", "seed": 0, "shift": "id",
               "metric": "nll", "value": value, "n": 100}  # fmt: skip
-    return Cell.model_validate(fields | more)
+    return GoldenCell.model_validate(fields | more)
 
 
 def test_deviations_are_between_any_two_runs() -> None:
@@ -204,4 +214,4 @@ def test_deviations_are_between_any_two_runs() -> None:
 def test_the_files_are_in_packages_too() -> None:
     folder = ROOT / "bench" / "checks" / "goldens"
     assert folder.is_symlink() and folder.resolve() == ROOT / "results" / "golden"
-    assert names() == ["micro", "mini"]
+    assert golden_names() == ["micro", "mini"]

@@ -13,14 +13,14 @@ import pytest
 from commands import Finished, bench
 from safetensors.numpy import save
 
-from bench.checks.recompute import Difference, recheck
+from bench.checks.recompute import Difference, recompute_run
 from bench.core.errors import DataError, InputError
 from bench.core.store import unpacked
 from bench.leaderboard.samples import sample_outputs
 
 
 def differences(path: Path, options: dict[str, Path]) -> tuple[Difference, ...]:
-    return recheck(path, options).differences
+    return recompute_run(path, options).differences
 
 
 def options(run: Finished) -> dict[str, Path]:
@@ -28,12 +28,12 @@ def options(run: Finished) -> dict[str, Path]:
 
 
 def test_a_run_as_it_was_made_has_no_difference(small: Finished) -> None:
-    found = recheck(small.out, options(small))
+    found = recompute_run(small.out, options(small))
     assert not found.differences
     assert found.files == ("records.jsonl", "samples", "report.html", "report.md")
     records = [json.loads(x) for x in (small.out / "records.jsonl").read_text().splitlines()]
     assert found.cells == sum(record["kind"] in ("cell", "scaled") for record in records)
-    assert recheck(small.out / "report.md", options(small)).files[2:] == ("report.md",)
+    assert recompute_run(small.out / "report.md", options(small)).files[2:] == ("report.md",)
 
 
 def test_nothing_is_left_in_the_cache(small: Finished, own: Finished) -> None:
@@ -94,15 +94,15 @@ def test_damaged_and_missing_outputs_are_no_basis(own: Finished) -> None:
         data[len(data) // 2] ^= 1
         path.write_bytes(bytes(data))
         with pytest.raises(DataError, match="damaged"):
-            recheck(own.out, options(own))
+            recompute_run(own.out, options(own))
         path.write_bytes(bytes(data[:-1]))
 
 
 def test_what_is_no_run_is_said_to_be_none(tmp_path: Path, own: Finished) -> None:
     with pytest.raises(InputError, match="expected the folder of a run"):
-        recheck(tmp_path, {})
+        recompute_run(tmp_path, {})
     (own.out / "config.json").unlink()
     with pytest.raises(InputError, match="no configuration of a run"):
-        recheck(own.out, options(own))
+        recompute_run(own.out, options(own))
     with pytest.raises(InputError):
-        recheck(own.out / "notes.md", options(own))
+        recompute_run(own.out / "notes.md", options(own))

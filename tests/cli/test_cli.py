@@ -352,7 +352,7 @@ def test_internal_errors_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr("bench.runs.study.config.load", broken)
+    monkeypatch.setattr("bench.runs.study.config.load_config", broken)
     result = bench(*MICRO)
     assert result.code == 1
     assert result.err == (

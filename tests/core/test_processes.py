@@ -11,7 +11,7 @@ import pytest
 from commands import SAME_BENCH, SMALL, Finished, bench
 from PIL import Image
 
-from bench.core.records import Record, read
+from bench.core.records import Record, read_records
 
 # On the CPU, `accelerate launch --num_processes 2` starts one process, without a word.
 ON_THE_CPU = SAME_BENCH | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
@@ -30,7 +30,7 @@ def launch(*command: object) -> tuple[int, str, str]:
 def cells(path: Path) -> dict[tuple[str, str], Record]:
     return {
         (r.method, r.shift): r
-        for r in read(path / "records.jsonl")
+        for r in read_records(path / "records.jsonl")
         if r.kind == "cell" and r.metric == "top1"
     }
 

@@ -36,13 +36,13 @@ from bench.core.hashing import key_of
 from bench.core.store import Store
 from bench.data.readers.arrays import Arrays, array_split
 from bench.data.readers.folders import Classes, folder_split
-from bench.leaderboard.samples import SETS, keep
-from bench.runs.execute import lookup
+from bench.leaderboard.samples import SETS, store_samples
+from bench.runs.execute import choice_lookup
 from bench.runs.figure_data import FIGURES
 from bench.runs.plan import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, plan
 from bench.runs.study.config import RunConfig
-from bench.runs.study.given import Given
-from bench.runs.study.resolve import studies
+from bench.runs.study.given import GivenClassifier
+from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.rows import Checkpoint
 
 BACKBONE = Backbone("ViT-B-32", "/somewhere/weights.pt", "0" * 64)
@@ -59,7 +59,7 @@ RECIPES: Mapping[str, Any] = {
     "external": External("theirs"),
     "merged": Merged((TUNED, IMPORTED), (0.25, 0.75)),
     "label map": LabelMap(((0, 1), (2,))),
-    "given": Given(IMPORTED, "ImageNet"),
+    "given": GivenClassifier(IMPORTED, "ImageNet"),
     "checkpoint": Checkpoint(find_method("e2e-ft")(), 1),
 }
 
@@ -85,8 +85,8 @@ def of_plan(cache: Path) -> dict[str, str]:
     config = RunConfig.model_validate(
         {"suite": "micro", "methods": "all", "shifts": "all", "controls": True, "cache_dir": cache}
     )
-    (study,) = studies(config)
-    made = plan(study, lookup(Store(cache)))
+    (study,) = resolve_studies(config)
+    made = plan(study, choice_lookup(Store(cache)))
     kinds = (WeightsItem, FeaturesItem, FitItem, ScaleItem, CellItem)
     return {kind.__name__: digest(sorted(i.key for i in made.of(kind))) for kind in kinds}
 
@@ -102,7 +102,7 @@ def of_data(place: Path) -> dict[str, str]:
     arrays = Arrays(np.array, np.array([0, 1]), ("cat", "dog"), (place / "pixels.npy",), "NHWC")
     array = array_split("test", arrays, place / "cache")
     store = Store(place / "store")
-    keep(store, "4" * 32, array.fingerprint, np.zeros((1, 2)), single_label(["a"], [0]))
+    store_samples(store, "4" * 32, array.fingerprint, np.zeros((1, 2)), single_label(["a"], [0]))
     (kept,) = (path.stem for path in (store.root / SETS).rglob("*.safetensors"))
     return {"folders": files.fingerprint, "arrays": array.fingerprint, "set": kept}
 

@@ -20,11 +20,11 @@ from bench.data.cards import (
     Archive,
     Copy,
     Layout,
-    Place,
+    Location,
     SetCard,
     Terms,
     cards,
-    parse,
+    parse_card,
 )
 
 FOLDER = ROOT / "datasets" / "cards"
@@ -233,7 +233,7 @@ def test_a_card_with_a_fault_is_refused_in_one_line(old: str, new: str, word: st
     assert old in CARD
     text = CARD.replace(old, new)
     with pytest.raises(InputError, match=re.escape(word)) as error:
-        parse("imagenet-a.toml", text)
+        parse_card("imagenet-a.toml", text)
     assert str(error.value).startswith("card imagenet-a.toml: ")
     assert "\n" not in str(error.value)
 
@@ -273,7 +273,7 @@ def test_the_download_counts_alternatives_once() -> None:
     assert cards()["entity-30"].download.endswith("beside imagenet")
 
 
-@pytest.mark.parametrize("model", [Archive, Copy, Layout, Place, SetCard, Terms])
+@pytest.mark.parametrize("model", [Archive, Copy, Layout, Location, SetCard, Terms])
 def test_cards_are_frozen_and_closed(model: type[pydantic.BaseModel]) -> None:
     assert model.model_config["frozen"]
     assert model.model_config["extra"] == "forbid"

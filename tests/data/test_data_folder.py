@@ -10,7 +10,7 @@ import pytest
 
 from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError
-from bench.data.folder import SYNTHETIC, DataFolder, NotFound, class_folders, holding
+from bench.data.folder import SYNTHETIC, DataFolder, NotFound, holds_entries, holds_folders
 
 
 def split(labels: np.ndarray, fault: str = "") -> Split:
@@ -60,20 +60,20 @@ def test_synthetic_copies_are_counted_against_their_own_numbers(tmp_path: Path) 
 
 
 def test_what_keeps_a_folder_from_having_class_folders(tmp_path: Path) -> None:
-    assert class_folders(tmp_path / "none") == "not a folder"
+    assert holds_folders(tmp_path / "none") == "not a folder"
     (tmp_path / ".hidden").mkdir()
-    assert class_folders(tmp_path) == "empty"
+    assert holds_folders(tmp_path) == "empty"
     for number in range(3):
         (tmp_path / f"{number}.JPEG").touch()
-    assert class_folders(tmp_path) == "no class folders in it, but 3 files"
+    assert holds_folders(tmp_path) == "no class folders in it, but 3 files"
     (tmp_path / "n01440764").mkdir()
-    assert class_folders(tmp_path) == ""
+    assert holds_folders(tmp_path) == ""
 
 
 def test_holding_names_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.json").touch()
-    assert holding("a.json")(tmp_path) == ""
-    assert holding("a.json", "b.json", "c")(tmp_path) == "no b.json, c in it"
+    assert holds_entries("a.json")(tmp_path) == ""
+    assert holds_entries("a.json", "b.json", "c")(tmp_path) == "no b.json, c in it"
 
 
 def test_links_to_one_folder_are_not_ambiguous_but_two_folders_are(tmp_path: Path) -> None:
@@ -82,20 +82,20 @@ def test_links_to_one_folder_are_not_ambiguous_but_two_folders_are(tmp_path: Pat
     (tmp_path / "imagenet/val/n01440764").mkdir()
     (tmp_path / "ILSVRC2012/val_dirs").symlink_to(tmp_path / "imagenet/val")
     folder = DataFolder(tmp_path, tmp_path)
-    assert folder.place("imagenet", "val", class_folders) == tmp_path / "imagenet/val"
+    assert folder.place("imagenet", "val", holds_folders) == tmp_path / "imagenet/val"
     (tmp_path / "imagenet/val_in_folder/n01440764").mkdir(parents=True)
     with pytest.raises(InputError, match=r"ambiguous: .*val_in_folder and .*different folders"):
-        folder.place("imagenet", "val", class_folders)
-    assert folder.has("imagenet", "val", class_folders)
+        folder.place("imagenet", "val", holds_folders)
+    assert folder.has("imagenet", "val", holds_folders)
 
 
 def test_what_was_looked_for_is_listed(tmp_path: Path) -> None:
     (tmp_path / "sketch").mkdir()
     folder = DataFolder(tmp_path, tmp_path)
     with pytest.raises(NotFound) as error:
-        folder.place("imagenet-sketch", "test", class_folders)
+        folder.place("imagenet-sketch", "test", holds_folders)
     assert f"looked for {tmp_path / 'sketch'} (empty)" in str(error.value)
     assert "'bench show set:imagenet-sketch'" in str(error.value)
-    assert not folder.has("imagenet-sketch", "test", class_folders)
+    assert not folder.has("imagenet-sketch", "test", holds_folders)
     with pytest.raises(NotFound, match=r"no data folder: set --data DIR or \$BENCH_DATA"):
         DataFolder(None, tmp_path).place("imagenet", "val")

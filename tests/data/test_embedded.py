@@ -17,51 +17,63 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.mini import model as tiny
-from bench.data.mini import render as mini
 from bench.data.mini import words
+from bench.data.mini.model import ARCHITECTURE, CARD, PREPROCESS, WEIGHTS, load_tiny, tiny_tokenizer
+from bench.data.mini.render import (
+    ADVERSARIAL,
+    CLASSES,
+    DEV_SEEDS,
+    OBJECTNET,
+    RENDITION,
+    SEEDS,
+    SIZE,
+    SPLITS,
+    TEMPLATES,
+    VERSION,
+    render,
+)
 from bench.data.mini.shapes import DESIGNS
 
 PACKAGE = files("bench.data.mini")
 OWN_CLASSES = {
-    "rendition": len(mini.RENDITION),
-    "adversarial": len(mini.ADVERSARIAL),
-    "objectnet": len(mini.OBJECTNET),
+    "rendition": len(RENDITION),
+    "adversarial": len(ADVERSARIAL),
+    "objectnet": len(OBJECTNET),
 }
 
 
 def small(split: str, size: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    return mini.render(split, size=size, seed=mini.DEV_SEEDS[split])
+    return render(split, size=size, seed=DEV_SEEDS[split])
 
 
-@pytest.mark.parametrize("split", mini.SPLITS)
+@pytest.mark.parametrize("split", SPLITS)
 def test_render_gives_balanced_labels_and_repeats(split: str) -> None:
     images, labels = small(split)
     again, same = small(split)
-    assert images.shape == (40, mini.SIZE, mini.SIZE, 3)
+    assert images.shape == (40, SIZE, SIZE, 3)
     assert images.dtype == np.uint8
     assert labels.dtype == np.int64
-    counts = np.bincount(labels, minlength=OWN_CLASSES.get(split, len(mini.CLASSES)))
-    assert len(counts) == OWN_CLASSES.get(split, len(mini.CLASSES))
+    counts = np.bincount(labels, minlength=OWN_CLASSES.get(split, len(CLASSES)))
+    assert len(counts) == OWN_CLASSES.get(split, len(CLASSES))
     assert counts.max() - counts.min() <= 1
     assert np.array_equal(images, again)
     assert np.array_equal(labels, same)
 
 
 def test_another_seed_gives_other_images() -> None:
-    assert not np.array_equal(mini.render("train", size=20, seed=1)[0], small("train", 20)[0])
+    assert not np.array_equal(render("train", size=20, seed=1)[0], small("train", 20)[0])
 
 
 def test_final_and_development_seeds_are_all_different() -> None:
-    seeds = [*mini.SEEDS.values(), *mini.DEV_SEEDS.values()]
-    assert len(set(seeds)) == len(seeds) == 2 * len(mini.SPLITS)
-    assert list(mini.SEEDS) == list(mini.DEV_SEEDS) == list(mini.SPLITS)
+    seeds = [*SEEDS.values(), *DEV_SEEDS.values()]
+    assert len(set(seeds)) == len(seeds) == 2 * len(SPLITS)
+    assert list(SEEDS) == list(DEV_SEEDS) == list(SPLITS)
 
 
 @pytest.mark.parametrize("arguments", [{"split": "imagenet"}, {"split": "val", "size": 0}])
 def test_render_refuses_nonsense(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError):
-        mini.render(**arguments)  # type: ignore[arg-type]
+        render(**arguments)  # type: ignore[arg-type]
 
 
 PROGRAM = """
@@ -103,35 +115,35 @@ GOLDEN: dict[int, dict[str, tuple[float, float, float]]] = {
 }
 
 
-@pytest.mark.parametrize("split", mini.SPLITS)
+@pytest.mark.parametrize("split", SPLITS)
 def test_pixels_change_only_with_the_version(split: str) -> None:
     pixels = small(split)[0].astype(np.float64)
     found = (pixels.mean(), pixels.std(), np.abs(np.diff(pixels, axis=2)).mean())
-    assert found == pytest.approx(GOLDEN[mini.VERSION][split], abs=0.02)  # 1 = one of 255 levels
+    assert found == pytest.approx(GOLDEN[VERSION][split], abs=0.02)  # 1 = one of 255 levels
 
 
 def test_label_maps_name_task_classes() -> None:
-    everything = set(range(len(mini.CLASSES)))
-    assert len(mini.CLASSES) == len(set(mini.CLASSES)) == 20
-    for subset in (mini.RENDITION, mini.ADVERSARIAL):
+    everything = set(range(len(CLASSES)))
+    assert len(CLASSES) == len(set(CLASSES)) == 20
+    for subset in (RENDITION, ADVERSARIAL):
         assert len(subset) == 12
         assert list(subset) == sorted(set(subset) & everything)
-    names = [name for name, _ in mini.OBJECTNET]
-    members = [c for _, group in mini.OBJECTNET for c in group]
+    names = [name for name, _ in OBJECTNET]
+    members = [c for _, group in OBJECTNET for c in group]
     assert len(set(names)) == len(names)
     assert len(set(members)) == len(members)
     assert set(members) < everything
-    assert any(len(group) > 1 for _, group in mini.OBJECTNET)
+    assert any(len(group) > 1 for _, group in OBJECTNET)
 
 
 def test_every_class_has_a_drawing_and_every_template_a_gap() -> None:
     assert set(words.OBJECTS) == set(DESIGNS)
-    assert all(template.count("{}") == 1 for template in mini.TEMPLATES)
+    assert all(template.count("{}") == 1 for template in TEMPLATES)
 
 
 @given(st.lists(st.text(max_size=80) | st.sampled_from(["", "\ud800", "star " * 50]), max_size=4))
 def test_tokenizer_accepts_any_text(texts: list[str]) -> None:
-    tokens = tiny.tokenizer()(texts)
+    tokens = tiny_tokenizer()(texts)
     assert tokens.dtype == torch.int64
     assert tokens.shape == (len(texts), words.CONTEXT)
     assert ((tokens >= 0) & (tokens < words.VOCABULARY)).all()
@@ -155,18 +167,18 @@ def test_known_words_have_ids_of_their_own_and_strangers_stable_ones() -> None:
 
 
 def test_weights_are_small_and_are_those_of_the_card() -> None:
-    data = PACKAGE.joinpath(tiny.WEIGHTS).read_bytes()
-    card = json.loads(PACKAGE.joinpath(tiny.CARD).read_text())
+    data = PACKAGE.joinpath(WEIGHTS).read_bytes()
+    card = json.loads(PACKAGE.joinpath(CARD).read_text())
     assert len(data) <= 2_000_000
     assert hashlib.sha256(data).hexdigest() == card["sha256"]
-    assert card["render_version"] == mini.VERSION
+    assert card["render_version"] == VERSION
     assert min(card["forward_images_per_second"], card["train_images_per_second"]) > 0
-    assert card["architecture"] == json.loads(json.dumps(tiny.ARCHITECTURE))
-    assert card["preprocess"] == json.loads(json.dumps(tiny.PREPROCESS))
+    assert card["architecture"] == json.loads(json.dumps(ARCHITECTURE))
+    assert card["preprocess"] == json.loads(json.dumps(PREPROCESS))
 
 
 def test_load_gives_an_independent_open_clip_model() -> None:
-    model, other = tiny.load(), tiny.load()
+    model, other = load_tiny(), load_tiny()
     assert type(model) is open_clip.CLIP
     assert not model.training
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -177,12 +189,12 @@ def test_load_gives_an_independent_open_clip_model() -> None:
 
 @torch.no_grad()
 def test_zero_shot_is_clearly_above_chance() -> None:
-    model, encode = tiny.load(), tiny.tokenizer()
+    model, encode = load_tiny(), tiny_tokenizer()
     heads = [
-        F.normalize(model.encode_text(encode([t.format(name) for t in mini.TEMPLATES]))).mean(0)
-        for name in mini.CLASSES
+        F.normalize(model.encode_text(encode([t.format(name) for t in TEMPLATES]))).mean(0)
+        for name in CLASSES
     ]
-    mean, std = (torch.tensor(tiny.PREPROCESS[key]) for key in ("mean", "std"))
+    mean, std = (torch.tensor(PREPROCESS[key]) for key in ("mean", "std"))
     images, labels = small("test", 300)
     pixels = ((torch.from_numpy(images) / 255 - mean) / std).permute(0, 3, 1, 2)
     scores = model.encode_image(pixels, normalize=True) @ F.normalize(torch.stack(heads)).T

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.data.prompts import PLAIN, checked, fill, read
+from bench.data.prompts import PLAIN, check_templates, fill_template, read_templates
 
 WORDS = st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"]))
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -18,12 +18,12 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 @given(WORDS, NAMES, WORDS)
 def test_a_name_is_put_in_as_it_is(before: str, name: str, after: str) -> None:
-    assert fill(f"{before}{{}}{after}", name) == before + name + after
+    assert fill_template(f"{before}{{}}{after}", name) == before + name + after
 
 
 @given(WORDS, NAMES, WORDS)
 def test_with_an_article_underscores_are_spaces(before: str, name: str, after: str) -> None:
-    filled = fill(f"{before}{{a}}{after}", name)
+    filled = fill_template(f"{before}{{a}}{after}", name)
     article = "an " if name[0] in "aeiou" else "a "
     assert filled == before + article + name.replace("_", " ") + after
 
@@ -41,20 +41,20 @@ def test_with_an_article_underscores_are_spaces(before: str, name: str, after: s
     ],
 )
 def test_filled(template: str, name: str, prompt: str) -> None:
-    assert fill(template, name) == prompt
+    assert fill_template(template, name) == prompt
 
 
 @given(WORDS, WORDS)
 def test_a_template_has_one_place(before: str, after: str) -> None:
     for place in ("{}", "{a}"):
-        assert checked([f"{before}{place}{after}"]) == (f"{before}{place}{after}",)
+        assert check_templates([f"{before}{place}{after}"]) == (f"{before}{place}{after}",)
     for wrong in ("", "{c}", "{}{}", "{}{a}", "{{}}", "{} {", "}{}"):
         with pytest.raises(InputError, match="once, for the class name"):
-            checked([f"{before}{wrong}{after}"])
+            check_templates([f"{before}{wrong}{after}"])
 
 
 def test_the_plain_prompt_is_a_template() -> None:
-    assert checked(PLAIN) == PLAIN
+    assert check_templates(PLAIN) == PLAIN
 
 
 def written(folder: Path, file: str, text: str) -> Path:
@@ -65,14 +65,14 @@ def written(folder: Path, file: str, text: str) -> Path:
 
 def test_text_has_a_template_a_line(tmp_path: Path) -> None:
     path = written(tmp_path, "p.txt", "\ufeffa photo of a {}.\n\n  {c}, drawn \n{a}, naïve\n")
-    assert read(path, "any") == ("a photo of a {}.", "{}, drawn", "{a}, naïve")
+    assert read_templates(path, "any") == ("a photo of a {}.", "{}, drawn", "{a}, naïve")
 
 
 def test_json_has_a_list_or_lists_by_name(tmp_path: Path) -> None:
     listed = written(tmp_path, "list.json", json.dumps(["a {c}.", "{}"]))
-    assert read(listed, "any") == ("a {}.", "{}")
+    assert read_templates(listed, "any") == ("a {}.", "{}")
     named = written(tmp_path, "named.json", json.dumps({"one": ["a {}"], "two": ["the {}"]}))
-    assert read(named, "two") == ("the {}",)
+    assert read_templates(named, "two") == ("the {}",)
 
 
 OFFICIAL = """\
@@ -91,15 +91,15 @@ pets_template = [
 def test_python_is_read_and_not_run(tmp_path: Path) -> None:
     path = written(tmp_path, "pets_template.py", OFFICIAL)
     found = ("satellite photo of a {}.", 'a "{a}" in asia', "a plain {} text", "another {}")
-    assert read(path, "pets") == found
-    assert read(path, "another suite: the only list is meant") == found
+    assert read_templates(path, "pets") == found
+    assert read_templates(path, "another suite: the only list is meant") == found
 
 
 def test_python_with_several_lists_is_read_by_name(tmp_path: Path) -> None:
     path = written(tmp_path, "t.py", "a_template = ['a {}']\nb_template = ['b {}']\n")
-    assert read(path, "b") == ("b {}",)
+    assert read_templates(path, "b") == ("b {}",)
     with pytest.raises(InputError, match=r"unknown list of templates 'c_template'.*a_template"):
-        read(path, "c")
+        read_templates(path, "c")
 
 
 @pytest.mark.parametrize(
@@ -133,17 +133,17 @@ def test_python_with_several_lists_is_read_by_name(tmp_path: Path) -> None:
 )
 def test_what_is_no_template_is_one_line(tmp_path: Path, file: str, text: str, words: str) -> None:
     with pytest.raises(InputError) as error:
-        read(written(tmp_path, file, text), "pets")
+        read_templates(written(tmp_path, file, text), "pets")
     said = str(error.value)
     assert said.startswith("templates ") and words in said and file in said and "\n" not in said
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read templates"):
-        read(tmp_path / "none.txt", "pets")
+        read_templates(tmp_path / "none.txt", "pets")
     (tmp_path / "latin.txt").write_bytes("a {} \u00e9".encode("latin-1"))
     with pytest.raises(InputError, match="cannot read templates"):
-        read(tmp_path / "latin.txt", "pets")
+        read_templates(tmp_path / "latin.txt", "pets")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,6 @@ def test_a_list_that_is_changed_later_is_refused(more: str, tmp_path: Path) -> N
     path = tmp_path / "t.py"
     path.write_text(f"x_template = ['a photo of {{}}.']\n{more}\n")
     with pytest.raises(InputError, match=r"line 2: x_template is changed"):
-        read(path, "x")
+        read_templates(path, "x")
     path.write_text("x_template = ['a photo of {}.']\nalias = {'x': x_template}\n")
-    assert read(path, "x") == ("a photo of {}.",)
+    assert read_templates(path, "x") == ("a photo of {}.",)

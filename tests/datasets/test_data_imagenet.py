@@ -9,7 +9,7 @@ from data_world import World, in_folder, packed
 from imagenet_archives import IMAGES, SORTED, TRAIN, devkit, found, tar, train_tar, write
 
 from bench.data.cards import cards
-from bench.data.download import acquire as obtain
+from bench.data.download.acquire import find_cards
 
 
 def test_a_set_that_is_nowhere_says_where_a_copy_goes(world: World) -> None:
@@ -118,11 +118,11 @@ def test_train_that_was_unpacked_once_only_is_said(world: World) -> None:
 
 def test_a_suite_means_all_its_sets(world: World) -> None:
     world.cards |= cards()
-    named = {card.name for card in obtain.find(["cifar10"])}
+    named = {card.name for card in find_cards(["cifar10"])}
     assert named == {"cifar-10", "cifar-10.1", "cifar-10.2", "stl-10"}
-    assert [card.name for card in obtain.find(["imagenet"])] == ["imagenet"]
-    assert {"dtd", "stanford-cars"} < {card.name for card in obtain.find(["transfer"])}
-    assert {"imagenet", "imagenet-a"} < {card.name for card in obtain.find(["imagenet"], True)}
+    assert [card.name for card in find_cards(["imagenet"])] == ["imagenet"]
+    assert {"dtd", "stanford-cars"} < {card.name for card in find_cards(["transfer"])}
+    assert {"imagenet", "imagenet-a"} < {card.name for card in find_cards(["imagenet"], True)}
 
 
 def test_a_set_named_like_a_suite_says_so(world: World) -> None:

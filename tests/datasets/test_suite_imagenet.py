@@ -25,14 +25,14 @@ from bench.api.metrics import METRICS
 from bench.api.protocol import OFFICIAL
 from bench.api.registry import find_dataset
 from bench.core.errors import InputError
-from bench.core.records import read
+from bench.core.records import read_records
 from bench.data.folder import SYNTHETIC
 from bench.data.suites.imagenet import (
     OBJECTNET_FILES,
     imagenet_classes,
+    imagenet_subset,
     objectnet_classes,
     openai_templates,
-    subset,
 )
 from bench.testing.contract import check_dataset
 from bench.testing.synthetic.objectnet import OTHERS, SEVERAL
@@ -146,9 +146,9 @@ def test_folders_that_are_wordnet_ids_are_their_classes(suite: Suite) -> None:
 @pytest.mark.parametrize("name", ["a", "r"])
 def test_subsets_score_their_classes_in_the_order_of_the_ids(suite: Suite, name: Any) -> None:
     shift = shift_of(suite, name)
-    assert shift.labels.columns == tuple((i,) for i in subset(name))
-    assert len(subset(name)) == 200 == len(set(subset(name)))
-    assert list(subset(name)) == sorted(subset(name))
+    assert shift.labels.columns == tuple((i,) for i in imagenet_subset(name))
+    assert len(imagenet_subset(name)) == 200 == len(set(imagenet_subset(name)))
+    assert list(imagenet_subset(name)) == sorted(imagenet_subset(name))
     assert shift.labels.relation == "subset"
     # A model that says what the folder says is always right.
     manifest = shift.split.load().manifest
@@ -159,8 +159,8 @@ def test_subsets_score_their_classes_in_the_order_of_the_ids(suite: Suite, name:
 
 
 def test_the_two_subsets_share_86_classes() -> None:
-    assert len(set(subset("a")) & set(subset("r"))) == 86
-    assert (subset("a")[:3], subset("r")[:3]) == ((6, 11, 13), (1, 2, 4))
+    assert len(set(imagenet_subset("a")) & set(imagenet_subset("r"))) == 86
+    assert (imagenet_subset("a")[:3], imagenet_subset("r")[:3]) == ((6, 11, 13), (1, 2, 4))
 
 
 def test_v2_folders_are_numbers_not_texts(suite: Suite) -> None:
@@ -311,7 +311,7 @@ def test_both_suites_run(synthetic: Path, tmp_path: Path) -> None:
         arguments = ("--methods", "zero-shot,vrf", *common, "--out", out)
         result = bench("run", "--suite", name, *arguments)
         assert result.code == 0, result.err
-        records = read(out / "records.jsonl")
+        records = read_records(out / "records.jsonl")
         cells = [record for record in records if record.kind == "cell"]
         assert {record.shift for record in cells} == {"id", *shifts}
         assert {record.method for record in cells} >= {"zero-shot", "vrf"}

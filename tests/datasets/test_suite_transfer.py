@@ -57,9 +57,9 @@ def test_whole_copies_have_no_fault_and_real_data_are_counted(name: str, data: P
 
 
 def test_copies_are_written_alike(copies: Path, tmp_path: Path) -> None:
-    assert json.loads((copies / SYNTHETIC).read_text()) == cifar.make(tmp_path) | transfer.make(
+    assert json.loads((copies / SYNTHETIC).read_text()) == cifar.make_cifar(
         tmp_path
-    )
+    ) | transfer.make_transfer(tmp_path)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 100
     for path in written:

@@ -24,15 +24,15 @@ from wilds_copies import (
 
 from bench.api.metrics import OWN
 from bench.api.splits import Manifest
-from bench.core.records import read
+from bench.core.records import read_records
 from bench.data import prompts
 from bench.data.cards import cards
 from bench.data.folder import SYNTHETIC, WATERMARK, NotFound
 from bench.leaderboard.samples import sample_outputs
-from bench.leaderboard.stats.significance import ZERO_SHOT, kept
+from bench.leaderboard.stats.significance import ZERO_SHOT, samples_by_board
 from bench.leaderboard.suite_results import measured
 from bench.testing.contract import check_dataset
-from bench.testing.synthetic import wilds as copies_of
+from bench.testing.synthetic.wilds import make_wilds
 
 
 @pytest.mark.parametrize("dataset", [FMOW, IWILDCAM])
@@ -56,7 +56,7 @@ def test_the_copies_are_whole(dataset: Any, wilds: Path, tmp_path: Path) -> None
 
 
 def test_equal_calls_write_equal_files(wilds: Path, tmp_path: Path) -> None:
-    assert copies_of.make(tmp_path) == json.loads((wilds / SYNTHETIC).read_text())
+    assert make_wilds(tmp_path) == json.loads((wilds / SYNTHETIC).read_text())
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 1000
     assert all(p.read_bytes() == (wilds / p.relative_to(tmp_path)).read_bytes() for p in files)
@@ -280,7 +280,10 @@ def test_a_run(suite: str, wilds: Path, tmp_path: Path) -> None:
     assert (judged["id"], judged["ood"]) == expected[suite]
     chosen = next(record["chosen_on"] for record in cells if record["method"] == "vrf")
     assert chosen["split"] == f"{suite}/selection" and judged["id"] in chosen
-    (numbers,) = measured(read(tmp_path / "run" / "records.jsonl"), samples=kept(outputs(tmp_path)))
+    (numbers,) = measured(
+        read_records(tmp_path / "run" / "records.jsonl"),
+        samples=samples_by_board(outputs(tmp_path)),
+    )
     assert numbers.comparison is not None and numbers.comparison.last is not None
     last, board = numbers.comparison.last, numbers.board
     for row in board.rows:

@@ -15,7 +15,7 @@ import pytest
 from wilds_copies import FMOW, IWILDCAM, THEIRS, names, random_log_probs, splits
 
 from bench.api.metrics import OWN
-from bench.testing.synthetic import wilds as copies_of
+from bench.testing.synthetic.wilds import CATEGORIES
 
 
 def _mean(src: Any, index: Any, dim_size: int, reduce: str) -> Any:
@@ -59,7 +59,7 @@ def test_fmow_is_as_the_package_has_it(
     import torch
 
     assert package.categories == sorted(package.categories) and len(package.categories) == 62
-    monkeypatch.setattr(package.module, "categories", list(copies_of.CATEGORIES))
+    monkeypatch.setattr(package.module, "categories", list(CATEGORIES))
     theirs = package.fmow(root_dir=str(wilds))
     suite = FMOW().suite(wilds, tmp_path)
     region = theirs.metadata_fields.index("region")

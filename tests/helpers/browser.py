@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from bench.core.records import Missing, Record
+from bench.core.records import MissingCell, Record
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
 from bench.leaderboard.stats.estimates import Outcomes
-from bench.report import write as report
+from bench.report.write import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 REQUIRED = "BENCH_NEEDS_BROWSER"
@@ -139,11 +139,11 @@ def with_the_rest(records: Sequence[Record]) -> list[Record]:
 def written(
     tmp_path: Path,
     made: tuple[list[Record], list[SampleOutputs]],
-    missing: tuple[Missing, ...] = (),
+    missing: tuple[MissingCell, ...] = (),
     **more: Any,
 ) -> Path:
     records, samples = made
-    report.write(tmp_path, records, missing, formats=("html",), samples=samples, **more)
+    write_report(tmp_path, records, missing, formats=("html",), samples=samples, **more)
     return tmp_path / "report.html"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from places import ROOT
 
-from bench.core.records import Record, to_lines
+from bench.core.records import Record, records_text
 
 MINI = ROOT / "results" / "mini"
 N = 400
@@ -24,5 +24,5 @@ def record(method: str = "vrf", shift: str = "id", value: float = 0.5, **more: A
 
 def write(folder: Path, *records: Record) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "records.jsonl").write_text(to_lines(records))
+    (folder / "records.jsonl").write_text(records_text(records))
     return folder

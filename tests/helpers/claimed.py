@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from bench.api.splits import Manifest
-from bench.core.records import Record, to_lines
+from bench.core.records import Record, records_text
 from bench.core.store import Store
 from bench.data.cards import cards
-from bench.leaderboard.published.ledger import share, weights
+from bench.leaderboard.published.ledger import claimed_fraction, mean_weights
 from bench.leaderboard.published.tables import MODELS, PLACES, Claim, PublishedTable
-from bench.leaderboard.samples import keep, write
+from bench.leaderboard.samples import store_samples, write_samples
 
 
 def records_of(table: PublishedTable, seeds: tuple[int, ...] = (0,), **more: Any) -> list[Record]:
@@ -25,7 +25,7 @@ def records_of(table: PublishedTable, seeds: tuple[int, ...] = (0,), **more: Any
     printed = {(c.backbone, c.row.name, c.column.name) for c in table.claims}
     found: dict[tuple[object, ...], Record] = {}
     for claim in table.claims:
-        for dataset in weights(claim.column.dataset):
+        for dataset in mean_weights(claim.column.dataset):
             name = claim.column.name.replace(claim.column.dataset, dataset, 1)
             is_part = dataset != claim.column.dataset
             if is_part and (claim.backbone, claim.row.name, name) in printed:
@@ -57,7 +57,7 @@ def record(claim: Claim, dataset: str, seed: int | None, **more: Any) -> Record:
         "metric": claim.column.metric,
         "kind": kind,
         "choice": given,
-        "value": share(claim),
+        "value": claimed_fraction(claim),
         "n": images,
     }
     return Record(**(fields | more))
@@ -84,8 +84,8 @@ def write_backed(folder: Path, records: Sequence[Record]) -> Path:
         is_right = np.arange(record.n) < round(record.value * record.n)
         low, high = np.log(0.25), np.log(0.75)
         scores = np.where(is_right[:, None], [high, low], [low, high])
-        keep(store, str(record.provenance["key"]), split, scores, manifests[split])
+        store_samples(store, str(record.provenance["key"]), split, scores, manifests[split])
     folder.mkdir(exist_ok=True)
-    (folder / "records.jsonl").write_text(to_lines(records))
-    write(folder, store, records)
+    (folder / "records.jsonl").write_text(records_text(records))
+    write_samples(folder, store, records)
     return folder

@@ -12,7 +12,7 @@ from PIL import Image
 
 from bench.api.dataset import Suite
 from bench.core.errors import InputError
-from bench.data.suites import from_yaml as suite_file
+from bench.data.suites.from_yaml import load_suite_file
 
 NAMES = ["cat", "dog", "fox"]
 BASE: dict[str, Any] = {
@@ -45,7 +45,7 @@ def write(place: Path, form: Mapping[str, Any] | str, name: str = "my.yaml") -> 
 def load(data: Path, **changes: Any) -> Suite:
     """The suite of BASE with `changes`, its file beside the data; a change to None removes."""
     form = {key: value for key, value in (BASE | changes).items() if value is not None}
-    suite = suite_file.load(write(data, form), None, data.parent / "cache")
+    suite = load_suite_file(write(data, form), None, data.parent / "cache")
     return suite.under(selects="selection", share=0.1, border=0)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from commands import Finished
 
-from bench.api.metrics import METRICS, OWN, metrics
+from bench.api.metrics import METRICS, OWN, all_metrics
 from bench.api.splits import Manifest
 from bench.core.records import Record
-from bench.leaderboard.published.evidence import Backing
+from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
 from bench.report.run_folder import read_run, read_samples
 
@@ -46,7 +46,7 @@ def samples() -> SampleOutputs:
 
 
 def is_backed(one: Record, by: SampleOutputs | None = None) -> bool:
-    backing = Backing([one])
+    backing = Evidence([one])
     backing.of([by or samples()])
     return one in backing
 
@@ -62,7 +62,7 @@ def test_what_samples_give_is_backed_and_nothing_near_it(metric: str) -> None:
 def test_the_ece_is_taken_as_its_record_says() -> None:
     usual = record("ece").value
     for bins, batch in ((100, None), (15, 16), (10, 8)):
-        metric = metrics(bins, batch)["ece"]
+        metric = all_metrics(bins, batch)["ece"]
         value = metric(LOG_PROBS, MANIFEST)
         assert abs(value - usual) > 0.001
         made = {"metric": {"params": dict(metric.params)}}
@@ -104,10 +104,10 @@ def test_a_watermarked_run_backs_nothing(small: Finished) -> None:
     outputs = list(read_samples(small.out))
     given = [r for r in records if r.kind == "cell" and r.metric in ("top1", "ece")
              and r.role != "oracle"]  # fmt: skip
-    backing = Backing(given)
+    backing = Evidence(given)
     backing.of(outputs)
     assert not any(r in backing for r in given)
     bare = [r.model_copy(update={"notes": ()}) for r in given]
-    backing = Backing(bare)
+    backing = Evidence(bare)
     backing.of(replace(o, record=o.record.model_copy(update={"notes": ()})) for o in outputs)
     assert bare and all(r in backing for r in bare)

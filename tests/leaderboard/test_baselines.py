@@ -21,8 +21,8 @@ from bench.core.records import Record
 from bench.data.mini import render
 from bench.leaderboard.published import baselines
 from bench.leaderboard.published.baselines import Baseline
-from bench.report import write as report
 from bench.report.figures.spec import Chart
+from bench.report.write import document, write_report
 
 DOCS, FOLDER = ROOT / "docs", ROOT / "datasets" / "baselines"
 IMAGENET = {
@@ -41,7 +41,7 @@ def rows(suite: str, sizes: Mapping[str, int]) -> list[Record]:
 
 
 def scatter(records: Sequence[Record], given: Sequence[Baseline] = ()) -> Chart:
-    (chapter,) = report.document(records, baselines=given).chapters
+    (chapter,) = document(records, baselines=given).chapters
     return next(figure for figure in chapter.figures if figure.name == "id-ood")
 
 
@@ -52,7 +52,7 @@ def crosses(figure: Chart) -> list[dict[str, Any]]:
 
 
 def test_those_of_imagenet_are_the_testbeds_models_of_standard_training() -> None:
-    found = baselines.shipped("imagenet")
+    found = baselines.shipped_baselines("imagenet")
     assert len(found) == 87
     resnet = next(b.values for b in found if b.model == "resnet50")
     known = {"id": 76.13, "v2": 63.21, "sketch": 24.09, "a": 0, "r": 36.17, "objectnet": 35.75}
@@ -98,7 +98,7 @@ def test_the_testbeds_table_is_read_by_type_of_training() -> None:
 
 
 def test_every_model_of_mini_is_there_with_its_source() -> None:
-    found = baselines.shipped("mini")
+    found = baselines.shipped_baselines("mini")
     assert [b.model for b in found] == [model.name for model in mini_baselines.MODELS]
     assert all(b.values.keys() == MINI.keys() for b in found)
     (source,) = {b.source for b in found}
@@ -119,7 +119,7 @@ def test_a_small_model_is_trained_and_measured_on_every_set(kind: str, tmp_path:
 
 @pytest.mark.parametrize("name", ["micro", "s", "../baselines/mini", ""])
 def test_most_suites_have_none(name: str) -> None:
-    assert baselines.shipped(name) == ()
+    assert baselines.shipped_baselines(name) == ()
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_a_suites_own_baselines_are_drawn_with_their_line_and_source(
     assert f"Crosses are {count} baselines (" in figure.caption
     assert source in figure.caption and NO_LINE not in figure.caption
     shifts = [shift for shift in sizes if shift != "id"]
-    used = [b for b in baselines.shipped(suite) if b.covers(shifts)]
+    used = [b for b in baselines.shipped_baselines(suite) if b.covers(shifts)]
     pairs = [(b.values["id"], fmean(b.values[s] for s in shifts)) for b in used]
     assert [(p["id"], p["ood"]) for p in crosses(figure)] == pairs
-    line = baselines.fitted(pairs)
+    line = baselines.fit_line(pairs)
     assert line is not None and figure.table is not None and figure.spec is not None
     assert f"{line.slope:.2f} logit(ID) {line.offset:+.2f}, R² = {line.r2:.2f}" in figure.table.note
     (drawn,) = (d["data"]["values"] for d in figure.spec["layer"] if d["data"]["name"] == "line")
@@ -204,17 +204,19 @@ def test_a_perfect_line_explains_all_and_a_flat_one_is_a_line() -> None:
     def at(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
-    line = baselines.fitted([(at(x), at(0.8 * x - 0.5)) for x in (-1.0, 0.2, 1.3)])
+    line = baselines.fit_line([(at(x), at(0.8 * x - 0.5)) for x in (-1.0, 0.2, 1.3)])
     assert line is not None and line.r2 == pytest.approx(1)
-    noisy = baselines.fitted([(at(x), at(y)) for x, y in ((0, 0), (1, 1), (2, 0))])
+    noisy = baselines.fit_line([(at(x), at(y)) for x, y in ((0, 0), (1, 1), (2, 0))])
     assert noisy is not None and (noisy.slope, noisy.r2) == pytest.approx((0, 0), abs=1e-9)
 
 
 def r2(suite: str, shifts: Sequence[str]) -> str:
     found = [
-        b.values for b in baselines.shipped(suite) if b.covers(SHIFTS if suite != "mini" else ())
+        b.values
+        for b in baselines.shipped_baselines(suite)
+        if b.covers(SHIFTS if suite != "mini" else ())
     ]
-    line = baselines.fitted([(v["id"], fmean(v[s] for s in shifts)) for v in found])
+    line = baselines.fit_line([(v["id"], fmean(v[s] for s in shifts)) for v in found])
     assert line is not None
     return f"{line.r2:.2f}"
 
@@ -224,7 +226,7 @@ def test_the_documents_say_how_well_the_lines_fit() -> None:
     said = " ".join((DOCS / "mini.md").read_text().split())
     assert f"an R² of {r2('mini', shifts)} and `v2` with {r2('mini', ['v2'])}" in said
     assert f"`rendition` with {r2('mini', ['rendition'])} only" in said
-    values = [b.values for b in baselines.shipped("mini")]
+    values = [b.values for b in baselines.shipped_baselines("mini")]
     ends = [
         f"{100 * of(one):.1f}"
         for one in (lambda v: v["id"], lambda v: fmean(v[s] for s in shifts))
@@ -238,7 +240,7 @@ def test_the_documents_say_how_well_the_lines_fit() -> None:
 def test_on_some_of_the_shifts_the_page_moves_baselines_and_fits_them_again(
     tmp_path: Path,
 ) -> None:
-    report.write(tmp_path, rows("mini", MINI), formats=("html",))
+    write_report(tmp_path, rows("mini", MINI), formats=("html",))
     kept = ("v2", "rendition")
     layers_of = """() => benchReport.drawings.find((d) => d.figure.dataset.figure === "id-ood")
       .spec.layer.map((l) => [l.data.name, l.data.values, l.encoding.tooltip])"""
@@ -249,10 +251,10 @@ def test_on_some_of_the_shifts_the_page_moves_baselines_and_fits_them_again(
         page.get_by_role("checkbox", name="Baselines").uncheck()
         bare = page.evaluate(layers_of)
     found = {name: values for name, values, _ in layers}
-    used = baselines.shipped("mini")
+    used = baselines.shipped_baselines("mini")
     pairs = [(b.values["id"], fmean(b.values[s] for s in kept)) for b in used]
     assert [(p["id"], p["ood"]) for p in found["baselines"]] == pairs
-    line = baselines.fitted(pairs)
+    line = baselines.fit_line(pairs)
     assert line is not None
     wanted = [line.at(end["x"]) for end in found["line"]]
     assert [end["y"] for end in found["line"]] == pytest.approx(wanted, abs=1e-3)
@@ -263,11 +265,11 @@ def test_on_some_of_the_shifts_the_page_moves_baselines_and_fits_them_again(
 
 def test_given_baselines_that_lack_a_shift_are_said_to_be_left_out() -> None:
     records = rows("mine", {"id": 100, "v2": 100, "sketch": 100})
-    board = report.document(records).chapters[0].numbers.board
+    board = document(records).chapters[0].numbers.board
     whole = {"id": 0.5} | dict.fromkeys(board.over, 0.4)
     given = [Baseline(f"m{k}", "mine", {n: v + k / 50 for n, v in whole.items()}) for k in range(3)]
     lacks = Baseline("short", "mine", {"id": 0.5, board.over[0]: 0.4})
-    (chapter,) = report.document(records, baselines=[*given, lacks]).chapters
+    (chapter,) = document(records, baselines=[*given, lacks]).chapters
     figure = next(f for f in chapter.figures if f.name == "id-ood")
     assert "Crosses are 3 baselines (mine)" in figure.caption
     assert figure.caption.endswith(

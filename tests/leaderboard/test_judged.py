@@ -45,7 +45,7 @@ def test_resampled_values_are_the_metrics_of_resamples(seed: int, judge: str) ->
     rows = rng.integers(60, size=(5, 60))
     every = (np.arange(60), *rows)
     counts = np.array([np.bincount(r, minlength=60) for r in every], dtype=np.float32).T
-    found = judged.drawn(outputs(judge, manifest, log_probs), counts)
+    found = judged.bootstrap_values(outputs(judge, manifest, log_probs), counts)
     assert found is not None
     expected = [OWN[judge](log_probs[r], manifest.take(r)) for r in every]
     assert found == pytest.approx(expected)
@@ -56,7 +56,7 @@ def test_hits_of_sets_of_frames_have_pm_k_as_their_mean(seed: int, k: int) -> No
     offsets = np.tile(np.arange(-12, 13, 3), 7)[:60]
     anchors = np.repeat(np.arange(7), 9)[:60]
     manifest, log_probs = drawn_set(seed, anchor=anchors, offset=offsets)
-    found = judged.hits(outputs(f"pm-{k}", manifest, log_probs))
+    found = judged.outcomes_of(outputs(f"pm-{k}", manifest, log_probs))
     assert found is not None and len(found) == 7
     assert found.mean() == pytest.approx(OWN[f"pm-{k}"](log_probs, manifest))
 
@@ -64,33 +64,33 @@ def test_hits_of_sets_of_frames_have_pm_k_as_their_mean(seed: int, k: int) -> No
 def test_accuracy_has_outcomes_and_no_resamples() -> None:
     manifest, log_probs = drawn_set(0)
     one = outputs("top1", manifest, log_probs)
-    hits = judged.hits(one)
+    hits = judged.outcomes_of(one)
     assert hits is not None and (hits == one.right).all()
-    assert judged.drawn(one, judged.resamples(one.on)) is None
+    assert judged.bootstrap_values(one, judged.resample_counts(one.on)) is None
 
 
 def test_resamples_are_those_of_the_set() -> None:
     manifest, log_probs = drawn_set(1)
     one = outputs("macro-f1", manifest, log_probs).on
-    draws = judged.resamples(one)
+    draws = judged.resample_counts(one)
     assert draws.shape == (60, 1 + judged.DRAWS) and (draws[:, 0] == 1).all()
     assert (draws.sum(axis=0) == 60).all() and draws.std() > 0.9
-    assert (judged.resamples(one) == draws).all()
+    assert (judged.resample_counts(one) == draws).all()
     other = EvaluationSet("others", "labels", one.labels, {}, {})
-    assert (judged.resamples(other) != draws).any()
+    assert (judged.resample_counts(other) != draws).any()
 
 
 def test_pictures_of_one_camera_are_drawn_together(monkeypatch: pytest.MonkeyPatch) -> None:
     places = np.repeat([9, 3, 5], [10, 20, 30])
     manifest, log_probs = drawn_set(2, location=places)
     one = outputs("macro-f1", manifest, log_probs)
-    assert (judged.unit_of(one.on) == np.repeat([2, 0, 1], [10, 20, 30])).all()
-    draws = judged.resamples(one.on)
+    assert (judged.resampling_units(one.on) == np.repeat([2, 0, 1], [10, 20, 30])).all()
+    draws = judged.resample_counts(one.on)
     assert draws.shape == (3, 1 + judged.DRAWS) and (draws.sum(axis=0) == 3).all()
     rows = [np.flatnonzero(np.isin(places, [5])).repeat(2), np.flatnonzero(places == 3)]
     chosen = np.array([[0, 1], [2, 0], [0, 0]], dtype=np.float32)  # cameras 3, 5 and 9
-    found = judged.drawn(one, chosen)
+    found = judged.bootstrap_values(one, chosen)
     expected = [OWN["macro-f1"](log_probs[r], manifest.take(r)) for r in rows]
     assert found is not None and found == pytest.approx(expected)
     monkeypatch.setattr(judged, "MOST", 3 * 50)
-    assert judged.resamples(one.on).shape == (3, 1 + judged.LEAST)
+    assert judged.resample_counts(one.on).shape == (3, 1 + judged.LEAST)

@@ -12,22 +12,22 @@ import pytest
 from commands import SMALL, Finished
 
 from bench.api.dataset import Shift
-from bench.api.metrics import METRICS, OWN, averageable, own
+from bench.api.metrics import METRICS, OWN, averageable, extra_metrics
 from bench.core.errors import InputError
-from bench.core.progress import Silent
-from bench.core.records import Missing, Record, read, to_lines
+from bench.core.progress import SilentProgress
+from bench.core.records import MissingCell, Record, read_records, records_text
 from bench.core.store import Store
 from bench.leaderboard.board import MEAN
-from bench.leaderboard.build import boards, curves
-from bench.leaderboard.derived import oracles
+from bench.leaderboard.build import build_boards, build_curves
+from bench.leaderboard.derived import oracle_records
 from bench.report import document
 from bench.report import write as report
-from bench.report.formats import text as exports
-from bench.report.tables.leaderboard import DASH
-from bench.runs.execute import Outcome, execute
+from bench.report.formats.text import escape
+from bench.report.tables.table import DASH
+from bench.runs.execute import Outcome, execute_plan
 from bench.runs.plan import CellItem, FitItem, plan
 from bench.runs.study.config import RunConfig
-from bench.runs.study.resolve import studies
+from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.study import Study
 
 SHIFTS = ("v2", "objectnet")
@@ -46,7 +46,7 @@ def small_study(judges: Judges, **options: Any) -> Study:
     limited = {"suite": "micro", "limit": 40, "shifts": ",".join(SHIFTS)}
     assert SMALL[-1] == "e2e-ft.epochs=1"
     changed = {"set": {"e2e-ft": {"epochs": 1}}}
-    return judged(studies(RunConfig.model_validate(limited | changed | options))[0], judges)
+    return judged(resolve_studies(RunConfig.model_validate(limited | changed | options))[0], judges)
 
 
 def unplanned(_: str) -> None:
@@ -94,9 +94,9 @@ def test_a_shifts_metric_adds_cells_alone_and_that_of_id_new_choices() -> None:
 
 
 def test_a_set_names_accuracy_or_a_metric_of_some_sets() -> None:
-    assert [m.name for m in own(("top1", "pm-0", "pm-0"))] == ["pm-0"]
+    assert [m.name for m in extra_metrics(("top1", "pm-0", "pm-0"))] == ["pm-0"]
     with pytest.raises(InputError, match=r"'ece'.*macro-f1"):
-        own(("ece",))
+        extra_metrics(("ece",))
     with pytest.raises(InputError, match=r"'f1'.*macro-f1"):
         plan(small_study({"v2": ("f1",)}), unplanned)
     assert Shift("s", small_study({}).suite.test).judged_by == "top1"
@@ -109,7 +109,7 @@ def rerun(small: Finished, judges: Judges, **options: Any) -> Outcome:
         raise KeyboardInterrupt("a model was asked for")
 
     study = small_study(judges, **options)
-    return execute(study, Store(small.cache), refuse, Silent())
+    return execute_plan(study, Store(small.cache), refuse, SilentProgress())
 
 
 def test_a_run_judged_by_macro_f1(small: Finished) -> None:
@@ -117,7 +117,7 @@ def test_a_run_judged_by_macro_f1(small: Finished) -> None:
     assert not outcome.missing
     before = {
         (r.method, r.shift, r.metric): r.value
-        for r in read(small.out / "records.jsonl")
+        for r in read_records(small.out / "records.jsonl")
         if r.kind == "cell" and r.base is None
     }
     after = [r for r in outcome.records if r.kind == "cell"]
@@ -126,7 +126,7 @@ def test_a_run_judged_by_macro_f1(small: Finished) -> None:
         ("id", "macro-f1"), ("v2", "top1"), ("objectnet", "macro-f1"),
     }  # fmt: skip
     assert {"macro-f1", "rule", "split"} <= {k for r in after if r.base for k in r.chosen_on or {}}
-    (board,) = boards(outcome.records)
+    (board,) = build_boards(outcome.records)
     assert board.columns == ("ID", "v2 (accuracy)", "objectnet")
     assert (board.title, board.averaged) == ("Macro-F1 or a set's own metric", False)
     text = report.markdown(report.document(outcome.records))
@@ -178,47 +178,47 @@ def rows(judges: Sequence[str], **more: Any) -> list[Record]:
 
 
 def test_the_headline_takes_each_sets_own_metric() -> None:
-    (board,) = boards(rows(("top1", "worst-region", "pm-0")))
+    (board,) = build_boards(rows(("top1", "worst-region", "pm-0")))
     assert board.columns == ("ID", "ood (worst region)", "vid (pm-0)", MEAN)
     assert [cell.mean for cell in board.rows[0].cells] == pytest.approx([0.1, 0.6, 0.7, 0.65])
     assert board.rows[0].complete
-    (accuracy,) = boards(rows(("top1", "worst-region", "pm-0")), metric="top1")
+    (accuracy,) = build_boards(rows(("top1", "worst-region", "pm-0")), metric="top1")
     assert accuracy.columns == ("ID", "ood", "vid", MEAN)
     assert [cell.mean for cell in accuracy.rows[0].cells] == pytest.approx([0.1, 0.2, 0.3, 0.25])
 
 
 def test_one_metric_for_all_is_that_of_the_caption() -> None:
-    (board,) = boards(rows(("macro-f1",) * 3))
+    (board,) = build_boards(rows(("macro-f1",) * 3))
     assert (board.title, board.columns) == ("Macro-F1", ("ID", "ood", "vid", MEAN))
     assert [cell.mean for cell in board.rows[0].cells] == pytest.approx([0.5, 0.6, 0.7, 0.65])
 
 
 def test_no_mean_over_f1_and_accuracy_and_still_a_ranking() -> None:
-    (board,) = boards(rows(("top1", "macro-f1", "top1")))
+    (board,) = build_boards(rows(("top1", "macro-f1", "top1")))
     assert board.columns == ("ID", "ood (macro-F1)", "vid")
     (found,) = board.rows
     assert found.complete and all(cell.best for cell in found.cells) and len(found.cells) == 3
     assert averageable(("top1", "pm-0")) and not averageable(("macro-f1", "pm-0"))
-    (ece,) = boards(rows(("top1", "macro-f1", "top1")), metric="ece")
+    (ece,) = build_boards(rows(("top1", "macro-f1", "top1")), metric="ece")
     assert ece.columns == ("ID", "ood", "vid", MEAN)
 
 
 def test_a_reason_stays_with_its_cell_where_there_is_no_mean() -> None:
     found = rows(("top1", "macro-f1", "top1"))
     lost = [r for r in found if (r.shift, r.metric) != ("ood", "macro-f1")]
-    place = lost[0].model_dump(include=Missing.model_fields.keys() - {"reason"})
+    place = lost[0].model_dump(include=MissingCell.model_fields.keys() - {"reason"})
     place |= {"shift": "ood", "order": 1, "judged_by": "macro-f1"}
-    missing = Missing(**place, reason="no region")
+    missing = MissingCell(**place, reason="no region")
     text = report.markdown(report.document(lost, [missing]))
     assert "no region" in text
-    (board,) = boards(lost, [missing])
+    (board,) = build_boards(lost, [missing])
     assert [cell.absent for cell in board.rows[0].cells] == [(), ((None, "no region"),), ()]
 
 
 def test_runs_that_judge_a_set_otherwise_share_no_leaderboard() -> None:
     apart = [*rows(("top1",) * 3), *rows(("top1", "top1", "pm-0"), method="linear")]
     with pytest.raises(InputError, match="metric of vid: top1 and pm-0"):
-        boards(apart)
+        build_boards(apart)
 
 
 def test_reports_say_which_metric_a_set_is_judged_by() -> None:
@@ -227,7 +227,7 @@ def test_reports_say_which_metric_a_set_is_judged_by() -> None:
 
     plain, own_ones = text("top1", "top1", "top1"), text("top1", "worst-region", "top1")
     assert document.JUDGED not in plain and plain.count("### Accuracy (percent)") == 1
-    assert exports.escape(document.JUDGED) in own_ones
+    assert escape(document.JUDGED) in own_ones
     assert own_ones.count("### Accuracy (percent)") == 1
     assert own_ones.count("### Accuracy or a set's own metric (percent)") == 1
 
@@ -262,9 +262,9 @@ def curve(judges: Sequence[str], values: Sequence[tuple[float, float]]) -> list[
 
 def test_curves_and_hindsight_follow_the_judge() -> None:
     found = curve(("top1", "worst-region", "pm-0"), ((0.5, 0.6), (0.2, 0.3), (0.4, 0.5)))
-    (drawn,) = curves(found)
+    (drawn,) = build_curves(found)
     assert [point.ood.mean for point in drawn.points] == pytest.approx([0.3, 0.4])
-    hindsight = oracles(found)
+    hindsight = oracle_records(found)
     assert {r.choice["alpha"] for r in hindsight} == {1.0}
     assert {(r.shift, r.metric) for r in hindsight} == {(r.shift, r.metric) for r in found}
     assert {r.chosen_on["rule"] for r in hindsight if r.chosen_on} == {
@@ -272,15 +272,15 @@ def test_curves_and_hindsight_follow_the_judge() -> None:
         "highest own metric in each column",
     }
     without = [r for r in found if (r.shift, r.metric) != ("vid", "pm-0")]
-    assert oracles(without) == []
+    assert oracle_records(without) == []
     mixed = curve(("top1", "macro-f1", "top1"), ((0.5, 0.6), (0.2, 0.3), (0.4, 0.5)))
-    assert {r.method for r in oracles(mixed)} == {"wise-ft-oracle-each"}
-    assert [point.ood.mean for point in curves(mixed)[0].points] == [None, None]
+    assert {r.method for r in oracle_records(mixed)} == {"wise-ft-oracle-each"}
+    assert [point.ood.mean for point in build_curves(mixed)[0].points] == [None, None]
 
 
 def test_records_name_their_judge_only_where_it_is_not_accuracy(tmp_path: Path) -> None:
     found = rows(("top1", "worst-region", "top1"))
-    lines = to_lines(found)
+    lines = records_text(found)
     assert lines.count('"judged_by": "worst-region"') == 2 and '"judged_by": "top1"' not in lines
     (tmp_path / "records.jsonl").write_text(lines)
-    assert sorted(map(str, read(tmp_path / "records.jsonl"))) == sorted(map(str, found))
+    assert sorted(map(str, read_records(tmp_path / "records.jsonl"))) == sorted(map(str, found))

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.core.records import Missing, Record
-from bench.leaderboard.board import MEAN, PENDING, SCALES, Board, Row
-from bench.leaderboard.build import boards, curves
+from bench.core.records import MissingCell, Record
+from bench.leaderboard.board import MEAN, PENDING, SCALES, Board, BoardRow
+from bench.leaderboard.build import build_boards, build_curves
 
 # VRF's Table 1 (ViT-B/32): ID, five shifts, and the printed average of the shifts.
 TABLE_1: dict[tuple[str, str | None], tuple[tuple[float, ...], str]] = {
@@ -31,9 +31,11 @@ TABLE_1: dict[tuple[str, str | None], tuple[tuple[float, ...], str]] = {
 }
 
 
-def absent(method: str, base: str | None, shift: str, reason: str, seed: int | None = 0) -> Missing:
+def absent(
+    method: str, base: str | None, shift: str, reason: str, seed: int | None = 0
+) -> MissingCell:
     order = 0 if shift == "id" else 1 + SHIFTS.index(shift)
-    return Missing(
+    return MissingCell(
         suite="s",
         model="m",
         method=method,
@@ -60,17 +62,17 @@ def table_1() -> list[Record]:
     ]
 
 
-def row(board: Board, method: str, base: str | None = None) -> Row:
+def row(board: Board, method: str, base: str | None = None) -> BoardRow:
     return next(r for r in board.rows if (r.method, r.base) == (method, base))
 
 
-def texts(board: Board, found: Row, *, signed: bool = False) -> list[str]:
+def texts(board: Board, found: BoardRow, *, signed: bool = False) -> list[str]:
     means = [cell.mean for cell in found.cells]
     return ["-" if m is None else board.scale.text(m, signed=signed) for m in means]
 
 
 def test_reproduces_vrf_table_1() -> None:
-    (board,) = boards(table_1())
+    (board,) = build_boards(table_1())
     assert board.columns == ("ID", *SHIFTS, MEAN)
     for (method, base), (values, average) in TABLE_1.items():
         assert texts(board, row(board, method, base)) == [*(f"{v:.1f}" for v in values), average]
@@ -92,7 +94,7 @@ def test_groups_and_order() -> None:
         ("lp-ft+ls", None),
     ]
     found = [r for name in reversed(rows) for r in row_records(*name)]
-    (board,) = boards(found)
+    (board,) = build_boards(found)
     assert [g.base for g in board.groups] == [None, "e2e-ft", "lp-ft", "lp-ft+ls"]
     assert [r.method for r in board.groups[0].rows] == ["zero-shot", "linear", "zebra"]
     assert [r.method for r in board.groups[2].rows] == ["lp-ft", "wise-ft", "ose", "vrf", "stacked"]
@@ -100,14 +102,14 @@ def test_groups_and_order() -> None:
 
 
 def test_ensembles_of_a_base_that_was_not_run_keep_their_group() -> None:
-    (board,) = boards([*row_records("zero-shot"), *row_records("vrf", "flyp")])
+    (board,) = build_boards([*row_records("zero-shot"), *row_records("vrf", "flyp")])
     assert board.groups[1].base == "flyp"
     assert board.groups[1].lacks_base
     assert [r.method for r in board.groups[1].rows] == ["vrf"]
 
 
 def test_linear_probe_leads_a_group_once_it_is_a_base() -> None:
-    (board,) = boards([*row_records("linear"), *row_records("wise-ft", "linear")])
+    (board,) = build_boards([*row_records("linear"), *row_records("wise-ft", "linear")])
     assert [(g.base, len(g.rows)) for g in board.groups] == [("linear", 2)]
 
 
@@ -115,7 +117,7 @@ def test_deviation_is_the_sample_deviation_over_seeds() -> None:
     per_seed = [(0.6, 0.5, 0.4, 0.3, 0.2, 0.1), (0.7, 0.4, 0.4, 0.5, 0.2, 0.3)]
     found = [r for s, v in enumerate(per_seed) for r in row_records("e2e-ft", None, v, seed=s)]
     found += row_records("zero-shot", seed=None) + row_records("lp-ft", seed=3)
-    (board,) = boards(found)
+    (board,) = build_boards(found)
     cells = row(board, "e2e-ft").cells
     assert cells[0].mean == pytest.approx(0.65)
     assert cells[0].std == pytest.approx(statistics.stdev([0.6, 0.7]))
@@ -135,7 +137,7 @@ def test_differences_are_taken_per_seed_over_the_common_seeds() -> None:
         found += row_records("vrf", "e2e-ft", (vrf,) * 6, seed=seed)
         found += row_records("ose", "e2e-ft", (ose,) * 6, seed=seed)
     found += row_records("vrf", "e2e-ft", (0.9,) * 6, seed=2)
-    (board,) = boards(found)
+    (board,) = build_boards(found)
     (difference,) = board.groups[0].differences
     assert difference.seeds == (0, 1)
     assert difference.cells[-1].mean == pytest.approx(0.15)
@@ -144,9 +146,9 @@ def test_differences_are_taken_per_seed_over_the_common_seeds() -> None:
 
 def test_no_difference_without_common_seeds_and_only_where_both_cells_exist() -> None:
     apart = [*row_records("vrf", "e2e-ft", seed=0), *row_records("ose", "e2e-ft", seed=1)]
-    assert boards(apart)[0].groups[0].differences == ()
+    assert build_boards(apart)[0].groups[0].differences == ()
     lacking = [*row_records("vrf", "e2e-ft"), *row_records("ose", "e2e-ft")[:-1]]
-    (difference,) = boards(lacking)[0].groups[0].differences
+    (difference,) = build_boards(lacking)[0].groups[0].differences
     assert [cell.mean is None for cell in difference.cells] == [False] * 5 + [True, True]
 
 
@@ -154,7 +156,7 @@ def test_a_row_lacking_one_cell_of_one_seed_has_no_mean_and_no_rank() -> None:
     best = row_records("e2e-ft", None, (0.9,) * 6, seed=0)
     best += row_records("e2e-ft", None, (0.9,) * 5, seed=1)
     missing = [absent("e2e-ft", None, "objectnet", "out of memory", seed=1)]
-    (board,) = boards([*best, *row_records("zero-shot", seed=None)], missing)
+    (board,) = build_boards([*best, *row_records("zero-shot", seed=None)], missing)
     partial = row(board, "e2e-ft")
     assert not partial.complete
     assert partial.cells[-1].mean is None
@@ -166,15 +168,15 @@ def test_a_row_lacking_one_cell_of_one_seed_has_no_mean_and_no_rank() -> None:
 
 def test_a_row_that_is_only_missing_is_still_there() -> None:
     missing = [absent("vrf", "e2e-ft", shift, PENDING) for shift in ("id", *SHIFTS)]
-    (board,) = boards(row_records("e2e-ft"), missing)
+    (board,) = build_boards(row_records("e2e-ft"), missing)
     assert all(cell.mean is None for cell in row(board, "vrf", "e2e-ft").cells)
-    (alone,) = boards([], missing)
+    (alone,) = build_boards([], missing)
     assert alone.columns == ("ID", *SHIFTS, MEAN)
-    assert boards([]) == ()
+    assert build_boards([]) == ()
 
 
 def test_a_run_on_some_shifts_is_labelled_and_not_ranked() -> None:
-    (board,) = boards(row_records("e2e-ft", None, (0.6, 0.5, 0.3)))
+    (board,) = build_boards(row_records("e2e-ft", None, (0.6, 0.5, 0.3)))
     assert board.columns == ("ID", "v2", "sketch", "mean of 2")
     assert board.rows[0].cells[-1].mean == pytest.approx(0.4)
     assert board.partial
@@ -183,14 +185,14 @@ def test_a_run_on_some_shifts_is_labelled_and_not_ranked() -> None:
 
 
 def test_id_alone_has_no_mean_column() -> None:
-    (board,) = boards([record("zero-shot", None, "id", 0.5, shifts_in_suite=0)])
+    (board,) = build_boards([record("zero-shot", None, "id", 0.5, shifts_in_suite=0)])
     assert board.columns == ("ID",)
     assert board.rows[0].cells[0].best
 
 
 def test_watermarked_records_stand_apart() -> None:
     limited = row_records("vrf", "e2e-ft", (0.99,) * 6, notes=("limit=200",))
-    clean, marked = boards([*limited, *table_1()])
+    clean, marked = build_boards([*limited, *table_1()])
     assert clean.notes == ()
     assert marked.notes == ("limit=200",)
     assert not marked.ranked
@@ -200,7 +202,7 @@ def test_watermarked_records_stand_apart() -> None:
 
 def test_a_missing_cell_belongs_to_the_leaderboard_of_its_watermarks() -> None:
     lost = absent("vrf", "e2e-ft", "id", "out of memory").model_copy(update={"notes": ("limit=9",)})
-    clean, marked = boards(row_records("zero-shot"), [lost])
+    clean, marked = build_boards(row_records("zero-shot"), [lost])
     assert [r.method for r in clean.rows] == ["zero-shot"]
     assert [r.method for r in marked.rows] == ["vrf"]
 
@@ -212,7 +214,7 @@ def test_suites_models_and_protocols_stand_apart() -> None:
         *row_records("zero-shot", suite="another"),
         *row_records("zero-shot", protocol="official"),
     ]
-    keys = [board.key[:3] for board in boards(found)]
+    keys = [board.key[:3] for board in build_boards(found)]
     assert keys == [
         ("another", "m", "clean"),
         ("s", "m", "clean"),
@@ -224,32 +226,32 @@ def test_suites_models_and_protocols_stand_apart() -> None:
 def test_ties_at_the_printed_precision_are_all_best() -> None:
     found = [*row_records("zero-shot", None, (0.50149,) * 6)]
     found += row_records("linear", None, (0.5012,) * 6) + row_records("e2e-ft", None, (0.4,) * 6)
-    (board,) = boards(found)
+    (board,) = build_boards(found)
     assert [r.cells[0].best for r in board.rows] == [True, True, False]
 
 
 @pytest.mark.parametrize("metric", sorted(SCALES))
 def test_the_structure_is_the_same_for_every_metric(metric: str) -> None:
     found = [r.model_copy(update={"metric": metric}) for r in table_1()]
-    (board,), (accuracy,) = boards(found, metric=metric), boards(table_1())
+    (board,), (accuracy,) = build_boards(found, metric=metric), build_boards(table_1())
     assert [r.method for r in board.rows] == [r.method for r in accuracy.rows]
     best = [r.method for r in board.rows if r.cells[0].best]
     assert best == (["wise-ft"] if metric == "top1" else ["zero-shot"])
-    (other,) = boards(found, metric="nll" if metric != "nll" else "ece")
+    (other,) = build_boards(found, metric="nll" if metric != "nll" else "ece")
     assert [r.method for r in other.rows] == [r.method for r in board.rows]
     assert all(cell.mean is None for r in other.rows for cell in r.cells)
 
 
 def test_an_unknown_metric_is_named_with_the_valid_ones() -> None:
     with pytest.raises(InputError, match=r"'top5'.*top1"):
-        boards([], metric="top5")
+        build_boards([], metric="top5")
 
 
 def test_contradicting_records_are_refused_and_repeated_ones_are_not() -> None:
     once = row_records("vrf", "e2e-ft")
-    assert boards([*once, *once]) == boards(once)
+    assert build_boards([*once, *once]) == build_boards(once)
     with pytest.raises(InputError, match=r"vrf:e2e-ft on s/id"):
-        boards([*once, once[0].model_copy(update={"value": 0.9})])
+        build_boards([*once, once[0].model_copy(update={"value": 0.9})])
 
 
 def test_printed_values_have_no_negative_zero() -> None:
@@ -267,14 +269,14 @@ def test_curves_mark_what_was_chosen_and_stay_out_of_leaderboards() -> None:
             found += row_records(
                 "wise-ft", "e2e-ft", (value,) * 6, seed=seed, choice={"alpha": alpha}, kind="curve"
             )
-    (board,) = boards(found)
+    (board,) = build_boards(found)
     assert board.rows[0].cells[0].mean == pytest.approx(0.5)
-    (curve,) = curves(found)
+    (curve,) = build_curves(found)
     assert [dict(point.choice) for point in curve.points] == [{"alpha": a} for a in (0, 0.5, 1)]
     assert [point.chosen for point in curve.points] == [(), (0,), (1,)]
     assert curve.points[0].ood.mean == pytest.approx(0.205)
     lacking = [r for r in found if not (r.kind == "curve" and r.shift == "a" and r.seed == 1)]
-    assert all(point.ood.mean is None for point in curves(lacking)[0].points)
+    assert all(point.ood.mean is None for point in build_curves(lacking)[0].points)
 
 
 @given(st.randoms(use_true_random=False), st.sets(st.integers(0, 59), max_size=20))
@@ -283,14 +285,14 @@ def test_order_of_records_does_not_matter(random: Any, dropped: set[int]) -> Non
     found = [r for i, r in enumerate(table_1()) if i not in dropped]
     shuffled = list(found)
     random.shuffle(shuffled)
-    assert boards(shuffled) == boards(found)
+    assert build_boards(shuffled) == build_boards(found)
 
 
 @given(st.lists(st.tuples(*(st.floats(0, 1) for _ in range(6))), min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None)
 def test_mean_over_shifts_then_seeds_equals_statistics(values: list[tuple[float, ...]]) -> None:
     found = [r for s, v in enumerate(values) for r in row_records("e2e-ft", None, v, seed=s)]
-    cell = boards(found)[0].rows[0].cells[-1]
+    cell = build_boards(found)[0].rows[0].cells[-1]
     means = [statistics.fmean(v[1:]) for v in values]
     assert cell.mean == pytest.approx(statistics.fmean(means))
     if len(values) == 1:

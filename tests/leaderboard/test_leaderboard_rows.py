@@ -8,7 +8,7 @@ import pytest
 from board_records import row_records
 
 from bench.core.errors import InputError
-from bench.leaderboard.build import boards
+from bench.leaderboard.build import build_boards
 
 MADE: dict[str, Any] = {
     "inputs": [],
@@ -38,7 +38,7 @@ def test_seeds_that_were_made_alike_share_a_row() -> None:
         for r in row_records("vrf", "e2e-ft", seed=seed, provenance=MADE, chosen_on={"rule": "a"})
     ]
     bare = row_records("vrf", "e2e-ft", seed=2)
-    assert boards([*found, *bare])[0].rows[0].seeds == (0, 1, 2)
+    assert build_boards([*found, *bare])[0].rows[0].seeds == (0, 1, 2)
 
 
 @pytest.mark.parametrize(("change", "what"), CHANGES)
@@ -46,30 +46,30 @@ def test_seeds_that_were_made_otherwise_share_no_row(change: dict[str, Any], wha
     first = row_records("vrf", "e2e-ft", provenance=MADE)
     second = row_records("vrf", "e2e-ft", seed=1, provenance=MADE | change)
     with pytest.raises(InputError) as error:
-        boards([*first, *second])
+        build_boards([*first, *second])
     text = str(error.value)
     assert text.startswith("s: vrf:e2e-ft (seed 0) and vrf:e2e-ft (seed 1) differ in")
     assert f"differ in {what}" in text
     assert text.endswith("report their runs separately")
     assert "\n" not in text
-    assert len(boards([*first, *(r.model_copy(update={"suite": "t"}) for r in second)])) == 2
+    assert len(build_boards([*first, *(r.model_copy(update={"suite": "t"}) for r in second)])) == 2
 
 
 def test_selection_rules_are_not_mixed_within_a_row() -> None:
     first = row_records("vrf", "e2e-ft", chosen_on={"rule": "max-val"})
     second = row_records("vrf", "e2e-ft", seed=1, chosen_on={"rule": "knee"})
     with pytest.raises(InputError, match=r"differ in selection rule: max-val and knee"):
-        boards([*first, *second])
+        build_boards([*first, *second])
 
 
 def test_rows_are_measured_alike_on_bases_that_are_those_shown() -> None:
     base = row_records("e2e-ft", provenance=MADE | {"method": MADE["base"], "base": None})
     vrf = row_records("vrf", "e2e-ft", provenance=MADE)
-    assert len(boards([*base, *vrf])[0].rows) == 2
+    assert len(build_boards([*base, *vrf])[0].rows) == 2
     changes = {"precision": "bf16", "data": {"evaluation": "u"}, "base": {"type": "Other"}}
     for name, value in changes.items():
         other = row_records("vrf", "e2e-ft", provenance=MADE | {name: value})
         with pytest.raises(InputError, match=r"e2e-ft \(seed 0\) and vrf:e2e-ft \(seed 0\) differ"):
-            boards([*base, *other])
+            build_boards([*base, *other])
     apart = row_records("vrf", "lp-ft", provenance=MADE | {"method": {"p": 9}, "data": {}})
-    assert len(boards([*base, *vrf, *apart])[0].rows) == 3
+    assert len(build_boards([*base, *vrf, *apart])[0].rows) == 3

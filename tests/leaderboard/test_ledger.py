@@ -15,30 +15,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.core.records import Missing, Record
-from bench.leaderboard.published.ledger import SEED_ERROR, UNBACKED, Entry, count, share, weights
+from bench.core.records import MissingCell, Record
+from bench.leaderboard.published.ledger import (
+    SEED_ERROR,
+    UNBACKED,
+    LedgerEntry,
+    claimed_fraction,
+    count_verdicts,
+    mean_weights,
+)
 from bench.leaderboard.published.ledger import ledger as judged
-from bench.leaderboard.published.tables import MEANS, PLACES, PublishedTable, find, tables
+from bench.leaderboard.published.tables import (
+    MEANS,
+    PLACES,
+    PublishedTable,
+    find_published_table,
+    published_tables,
+)
 from bench.report.document import document
-from bench.report.formats.html import html
+from bench.report.formats.html import report_html
 from bench.report.run_folder import read_run, read_samples
-from bench.report.tables.leaderboard import DASH
-from bench.report.tables.ledger import compared, in_words
+from bench.report.tables.ledger import describe_entry, ledger_table
+from bench.report.tables.table import DASH
 
-TABLE = find("vrf-table1")
+TABLE = find_published_table("vrf-table1")
 Z = 1.959963984540054
 ATTEMPTED = {"reproduced", "not reproduced"}
 
 
 def ledger(
     table: PublishedTable, records: Iterable[Record], *more: Any, **options: Any
-) -> tuple[Entry, ...]:
+) -> tuple[LedgerEntry, ...]:
     """The ledger of records that are all backed by samples."""
     found = list(records)
     return judged(table, found, *more, **({"backing": found} | options))
 
 
-def entry(entries: tuple[Entry, ...], row: str, column: str) -> Entry:
+def entry(entries: tuple[LedgerEntry, ...], row: str, column: str) -> LedgerEntry:
     (found,) = [e for e in entries if (e.claim.row.name, e.claim.column.name) == (row, column)]
     return found
 
@@ -55,7 +68,7 @@ def changed(records: list[Record], row: str, shift: str, **more: Any) -> list[Re
 def test_the_claimed_numbers_are_reproduced_by_themselves() -> None:
     entries = ledger(TABLE, records_of(TABLE))
     assert [e.claim for e in entries] == list(TABLE.claims)
-    assert count(entries) == {"reproduced": 70, "not reproduced": 0, "not attempted": 0}
+    assert count_verdicts(entries) == {"reproduced": 70, "not reproduced": 0, "not attempted": 0}
     for e in entries:
         if e.claim.column.dataset in PLACES:
             assert e.difference == pytest.approx(0, abs=1e-12)
@@ -65,7 +78,7 @@ def test_only_the_average_that_is_not_its_cells_is_a_tenth_off() -> None:
     missed = [e for e in ledger(TABLE, records_of(TABLE), tolerance=0.001) if e.tolerance]
     assert {e.seed_error for e in missed} == {None}
     (miss,) = [e for e in missed if e.verdict == "not reproduced"]
-    assert in_words(miss) == "vrf:lp-ft on avg5 52.02, claimed 51.8 ± 0.10"
+    assert describe_entry(miss) == "vrf:lp-ft on avg5 52.02, claimed 51.8 ± 0.10"
     assert miss.difference == pytest.approx(0.0022)
     assert miss.claim.remarks[0].kind == "arithmetic"
 
@@ -75,10 +88,10 @@ def test_records_alone_reproduce_nothing() -> None:
     entries = judged(TABLE, records_of(TABLE), tolerance=1.0)
     assert {(e.verdict, e.reason) for e in entries} == {("not verified", UNBACKED)}
     assert all(e.ours is not None and e.difference is not None for e in entries)
-    assert count(entries) == {
+    assert count_verdicts(entries) == {
         "reproduced": 0, "not reproduced": 0, "not attempted": 0, "not verified": 70
     }  # fmt: skip
-    lines = [line for group in compared(TABLE, entries).groups for line in group]
+    lines = [line for group in ledger_table(TABLE, entries).groups for line in group]
     assert len(lines) == 70
     assert {line.items[-1].text for line in lines} == {f"not verified: {UNBACKED}"}
 
@@ -134,7 +147,7 @@ def test_whatever_is_otherwise_with_any_cell_it_and_its_averages_are_no_attempt(
     shift = PLACES[claim.column.dataset].shift
     entries = ledger(TABLE, changed(records_of(TABLE), claim.row.name, shift, **change))
     for e in entries:
-        touched = e.claim.row == claim.row and claim.column.dataset in weights(
+        touched = e.claim.row == claim.row and claim.column.dataset in mean_weights(
             e.claim.column.dataset
         )
         assert (e.verdict == "not attempted") == touched
@@ -168,7 +181,7 @@ def test_the_seed_error_is_our_own_where_there_are_seeds() -> None:
 
 
 def test_seeds_that_the_source_states_count() -> None:
-    tracer = find("tracer-table1")
+    tracer = find_published_table("tracer-table1")
     found = entry(ledger(tracer, records_of(tracer)), "flyp", "imagenet")
     expected = Z * sqrt(0.8272 * 0.1728 / 50000 + SEED_ERROR**2 * (1 / 3 + 1)) + 0.00005
     assert found.tolerance == pytest.approx(expected)
@@ -183,8 +196,8 @@ def test_the_tolerance_of_a_mean_weighs_its_sets() -> None:
 
 @pytest.mark.parametrize("name", [*MEANS, *PLACES])
 def test_weights_of_a_mean_sum_to_one(name: str) -> None:
-    assert sum(weights(name).values()) == 1
-    assert set(weights(name)) <= set(PLACES)
+    assert sum(mean_weights(name).values()) == 1
+    assert set(mean_weights(name)) <= set(PLACES)
 
 
 @settings(max_examples=40, deadline=None)
@@ -217,12 +230,12 @@ def test_a_cells_entry_does_not_depend_on_what_else_was_run(rows: set[str]) -> N
 def test_missing_cells_are_no_attempt_even_if_another_seed_is_there() -> None:
     records = records_of(TABLE)
     place = next(r for r in records if (r.method, r.shift) == ("e2e-ft", "v2"))
-    fields = {name: getattr(place, name) for name in Missing.model_fields if name != "reason"}
-    absent = Missing(**(fields | {"seed": 1, "reason": "out of memory"}))
+    fields = {name: getattr(place, name) for name in MissingCell.model_fields if name != "reason"}
+    absent = MissingCell(**(fields | {"seed": 1, "reason": "out of memory"}))
     entries = ledger(TABLE, records, [absent])
     for column in ("imagenet-v2", "avg5"):
         assert entry(entries, "e2e-ft", column).reason == "missing with seed 1: out of memory"
-    assert count(entries)["not attempted"] == 2
+    assert count_verdicts(entries)["not attempted"] == 2
 
 
 def test_a_mean_needs_its_sets_with_the_same_seeds() -> None:
@@ -232,12 +245,12 @@ def test_a_mean_needs_its_sets_with_the_same_seeds() -> None:
 
 
 def test_released_weights_on_the_backbone_count_and_are_named() -> None:
-    table = find("vrf-table2")
+    table = find_published_table("vrf-table2")
     entries = ledger(table, records_of(table, model="ViT-B-16/openai, imported released"))
     assert {e.model for e in entries} == {"ViT-B-16/openai, imported released"}
-    assert count(entries)["reproduced"] == 70
+    assert count_verdicts(entries)["reproduced"] == 70
     other = ledger(table, records_of(table, model="ViT-B-16-336/openai, imported released"))
-    assert count(other)["not attempted"] == 70
+    assert count_verdicts(other)["not attempted"] == 70
 
 
 def test_records_that_contradict_each_other_are_refused() -> None:
@@ -248,7 +261,7 @@ def test_records_that_contradict_each_other_are_refused() -> None:
 
 
 def test_given_alphas_are_looked_up_among_the_candidates() -> None:
-    table = find("vrf-table9")
+    table = find_published_table("vrf-table9")
     records = [r for r in records_of(table) if r.choice == {"alpha": 0.5}]
     entries = ledger(table, records)
     done = {e.claim.row.name for e in entries if e.verdict == "reproduced"}
@@ -257,16 +270,18 @@ def test_given_alphas_are_looked_up_among_the_candidates() -> None:
         e.reason.partition(" on ")[0] for e in entries
     }
     chosen = [r.model_copy(update={"kind": "cell"}) for r in records]
-    assert count(ledger(table, [*records, *chosen])) == count(entries)
-    assert count(ledger(table, chosen)) == count(entries)
+    assert count_verdicts(ledger(table, [*records, *chosen])) == count_verdicts(entries)
+    assert count_verdicts(ledger(table, chosen)) == count_verdicts(entries)
 
 
 def test_what_no_run_can_be_compared_with_is_never_reproduced() -> None:
     for name in ("vrf-table11", "lp-ft-table1", "lp-ft-table2"):
-        entries = ledger(find(name), records_of(find(name)), tolerance=1.0)
+        entries = ledger(
+            find_published_table(name), records_of(find_published_table(name)), tolerance=1.0
+        )
         assert {e.verdict for e in entries} == {"not attempted"}
         assert all(e.reason.startswith("not comparable: ") for e in entries)
-    table = find("clip-benchmark")
+    table = find_published_table("clip-benchmark")
     entries = ledger(table, records_of(table))
     reasons = {e.claim.column.name: e.reason for e in entries}
     assert "113 ObjectNet class names" in reasons["objectnet"]
@@ -276,7 +291,7 @@ def test_what_no_run_can_be_compared_with_is_never_reproduced() -> None:
 
 
 def test_calibration_needs_a_given_tolerance_and_known_temperatures() -> None:
-    table = find("carot-slides")
+    table = find_published_table("carot-slides")
     records = records_of(table)
     by_column = {e.claim.column.name: e for e in ledger(table, records)}
     assert by_column["imagenet"].verdict == "reproduced"
@@ -293,7 +308,7 @@ def test_calibration_needs_a_given_tolerance_and_known_temperatures() -> None:
 
 
 def test_averages_with_the_reference_are_half_of_it() -> None:
-    table = find("wise-ft-table8")
+    table = find_published_table("wise-ft-table8")
     records = records_of(table)
     worse = [
         r.model_copy(update={"value": r.value - 0.02}) if r.shift == "id" else r for r in records
@@ -308,18 +323,20 @@ def test_averages_with_the_reference_are_half_of_it() -> None:
         assert e.difference == pytest.approx(-0.01, abs=0.001)
 
 
-@pytest.mark.parametrize("name", tables())
+@pytest.mark.parametrize("name", published_tables())
 def test_every_table_can_be_compared_and_shown(name: str) -> None:
-    table = find(name)
+    table = find_published_table(name)
     entries = ledger(table, records_of(table), tolerance=0.005)
     assert len(entries) == len(table.claims)
-    lines = [line for group in compared(table, entries).groups for line in group]
+    lines = [line for group in ledger_table(table, entries).groups for line in group]
     verdicts = [line.items[-1].text.partition(":")[0] for line in lines]
     assert set(verdicts) <= ATTEMPTED | {"not attempted"}
     attempted = [e for e in entries if e.verdict in ATTEMPTED]
     assert sum(verdict in ATTEMPTED for verdict in verdicts) == len(attempted)
     for e in attempted:
-        assert e.ours is not None and e.difference == pytest.approx(e.ours - share(e.claim))
+        assert e.ours is not None and e.difference == pytest.approx(
+            e.ours - claimed_fraction(e.claim)
+        )
     shown = [line.items for line in lines if line.items[-1].text in ATTEMPTED]
     assert [items[2].text for items in shown] == [e.claim.text for e in attempted]
 
@@ -328,7 +345,7 @@ def test_a_row_that_was_not_run_is_one_line() -> None:
     records = [r for r in records_of(TABLE) if r.method != "lp-ft"]
     lines = [
         [item.text for item in line.items]
-        for group in compared(TABLE, ledger(TABLE, records)).groups
+        for group in ledger_table(TABLE, ledger(TABLE, records)).groups
         for line in group
     ]
     assert len(lines) == 64
@@ -337,7 +354,7 @@ def test_a_row_that_was_not_run_is_one_line() -> None:
 
 
 def test_a_report_has_the_ledger_of_the_tables_of_its_suite_and_model() -> None:
-    table = find("vrf-table1")
+    table = find_published_table("vrf-table1")
     (chapter,) = document(records_of(table)).chapters  # without samples
     found = {t.caption: t for t in chapter.tables if t.name == "published"}
     assert found["Against VRF's Table 1"].note == (
@@ -350,7 +367,7 @@ def test_a_report_has_the_ledger_of_the_tables_of_its_suite_and_model() -> None:
 
 
 def test_a_report_has_samples_to_back_its_ledger(tmp_path: Path) -> None:
-    run = write_backed(tmp_path / "run", in_counts(records_of(find("vrf-table1"))))
+    run = write_backed(tmp_path / "run", in_counts(records_of(find_published_table("vrf-table1"))))
     (chapter,) = document(read_run(run)[0], samples=read_samples(run)).chapters
     (table,) = [t for t in chapter.tables if t.caption == "Against VRF's Table 1"]
     assert table.note == "Cells: 70 reproduced, 0 not reproduced, 0 not attempted."
@@ -358,7 +375,9 @@ def test_a_report_has_samples_to_back_its_ledger(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [390, 1440])
 def test_the_page_shows_the_ledger_on_demand(tmp_path: Path, width: int) -> None:
-    (tmp_path / "report.html").write_text(html(document(records_of(find("vrf-table1")))))
+    (tmp_path / "report.html").write_text(
+        report_html(document(records_of(find_published_table("vrf-table1"))))
+    )
     with opened(tmp_path / "report.html", width) as page:
         ledger_of = page.locator("details", has_text="Against VRF's Table 1").first
         assert not ledger_of.locator("table").is_visible()

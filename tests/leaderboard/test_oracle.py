@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.records import Record
-from bench.leaderboard.build import boards, curves
-from bench.leaderboard.derived import POOLED, oracles, pooled
+from bench.leaderboard.build import build_boards, build_curves
+from bench.leaderboard.derived import POOLED, oracle_records, pool_figures
 
 ALPHAS = (0.0, 0.5, 1.0)
 PLACES = ("id", "v2", "sketch")
@@ -53,7 +53,7 @@ def values(found: list[Record], method: str, metric: str = "top1") -> dict[str, 
 
 
 def test_one_alpha_for_the_mean_and_one_for_each_column() -> None:
-    found = oracles(curve())
+    found = oracle_records(curve())
     assert values(found, "wise-ft-oracle-mean") == {"id": 0.7, "v2": 0.5, "sketch": 0.4}
     assert values(found, "wise-ft-oracle-each") == {"id": 0.8, "v2": 0.6, "sketch": 0.4}
     each = {"id": 0.1, "v2": 0.0, "sketch": 0.05}
@@ -65,16 +65,16 @@ def test_one_alpha_for_the_mean_and_one_for_each_column() -> None:
 
 def test_ties_go_to_the_smaller_alpha() -> None:
     flat = dict.fromkeys(PLACES, (0.3, 0.3, 0.3))
-    assert {r.choice["alpha"] for r in oracles(curve(flat))} == {0.0}
+    assert {r.choice["alpha"] for r in oracle_records(curve(flat))} == {0.0}
     # 0.1 + 0.2 and 0.15 + 0.15 have one mean, but not in floating point.
     near = {"id": (0.5, 0.5, 0.5), "v2": (0.15, 0.1, 0.0), "sketch": (0.15, 0.2, 0.0)}
-    mean = [r for r in oracles(curve(near)) if r.method == "wise-ft-oracle-mean"]
+    mean = [r for r in oracle_records(curve(near)) if r.method == "wise-ft-oracle-mean"]
     assert {r.choice["alpha"] for r in mean} == {0.0}
 
 
 def test_every_row_seed_and_board_has_its_own() -> None:
     other = {place: by_alpha[::-1] for place, by_alpha in ACCURACY.items()}
-    found = oracles([*curve(), *curve(other, seed=1), *curve(protocol="official")])
+    found = oracle_records([*curve(), *curve(other, seed=1), *curve(protocol="official")])
     chosen = {
         (r.protocol, r.seed): r.choice["alpha"]
         for r in found
@@ -90,23 +90,23 @@ def test_a_partial_curve_has_no_oracle(shift: str, metric: str) -> None:
     whole = curve()
     partial = [r for r in whole if any(getattr(r, k) != v for k, v in lost.items())]
     assert len(partial) == len(whole) - 1
-    assert oracles(partial) == []
+    assert oracle_records(partial) == []
 
 
 def test_a_curve_without_a_shift_that_others_have_has_no_oracle() -> None:
     lacking = [r for r in curve() if r.shift != "sketch"]
-    assert oracles([*lacking, record("sketch", 0.5, method="e2e-ft", base=None)]) == []
+    assert oracle_records([*lacking, record("sketch", 0.5, method="e2e-ft", base=None)]) == []
 
 
 def test_id_alone_has_no_mean() -> None:
-    found = oracles(curve({"id": ACCURACY["id"]}))
+    found = oracle_records(curve({"id": ACCURACY["id"]}))
     assert {r.method for r in found} == {"wise-ft-oracle-each"}
 
 
 def test_curves_over_other_parameters_and_cells_have_none() -> None:
     grid = [r.model_copy(update={"choice": {"a": 1.0}}) for r in curve()]
-    assert oracles(grid) == oracles([]) == []
-    assert oracles([r for r in curve() if r.kind == "cell"]) == []
+    assert oracle_records(grid) == oracle_records([]) == []
+    assert oracle_records([r for r in curve() if r.kind == "cell"]) == []
 
 
 @given(st.lists(st.lists(st.integers(0, 8), min_size=3, max_size=3), min_size=3, max_size=3))
@@ -114,9 +114,9 @@ def test_curves_over_other_parameters_and_cells_have_none() -> None:
 def test_no_alpha_beats_the_oracles(counts: list[list[int]]) -> None:
     accuracy = {p: tuple(c / 8 for c in by) for p, by in zip(PLACES, counts, strict=True)}
     records = curve(accuracy)
-    (board,) = boards([*records, *oracles(records)])
+    (board,) = build_boards([*records, *oracle_records(records)])
     ends = {row.method: (row.cells[0].mean, row.cells[-1].mean) for row in board.rows}
-    (drawn,) = curves(records)
+    (drawn,) = build_curves(records)
     for point in drawn.points:
         assert (point.ood.mean or 0) <= (ends["wise-ft-oracle-mean"][1] or 0) + 1e-9
         assert (point.id.mean or 0) <= (ends["wise-ft-oracle-each"][0] or 0)
@@ -140,7 +140,7 @@ def figures() -> list[Record]:
 
 
 def test_pooled_figures_sum_counts_and_weigh_by_samples() -> None:
-    (one,) = pooled(figures())
+    (one,) = pool_figures(figures())
     assert one.data == {"edges": [0, 1, 2], "n": [6, 7], "hits_zs": [3, 3]}
     assert (one.shift, one.order, one.n) == (POOLED, 3, 16)
     assert one.value == pytest.approx(13 / 16)
@@ -148,17 +148,17 @@ def test_pooled_figures_sum_counts_and_weigh_by_samples() -> None:
     assert one.provenance == {"keys": ["id", "v2", "sketch"]}
     assert one.choice == {"a": 1.0}
     again = [r.model_copy(update={"seed": 1}) for r in figures()]
-    assert {r.seed for r in pooled([*figures(), *again])} == {0, 1}
+    assert {r.seed for r in pool_figures([*figures(), *again])} == {0, 1}
 
 
 def test_what_cannot_be_pooled_is_not() -> None:
-    assert pooled([]) == []
-    assert pooled(figures()[:1]) == []
-    assert pooled([*figures()[:2], record("sketch", 0.5)]) == []
+    assert pool_figures([]) == []
+    assert pool_figures(figures()[:1]) == []
+    assert pool_figures([*figures()[:2], record("sketch", 0.5)]) == []
     bins = {"edges": [0, 1, 4], "n": [1, 1], "hits_zs": [0, 0]}
-    assert pooled([*figures()[:2], figure("sketch", [1, 1], 2, data=bins)]) == []
+    assert pool_figures([*figures()[:2], figure("sketch", [1, 1], 2, data=bins)]) == []
 
 
 def test_leaderboards_do_not_see_pooled_figures() -> None:
     rows = [r.model_copy(update={"method": "vrf", "title": "VRF"}) for r in curve()]
-    assert boards([*rows, *figures(), *pooled(figures())]) == boards(rows)
+    assert build_boards([*rows, *figures(), *pool_figures(figures())]) == build_boards(rows)

@@ -12,7 +12,7 @@ from commands import Finished, assert_refused, bench, contents
 
 from bench.api.protocol import CLEAN
 from bench.core.errors import InputError
-from bench.core.records import Missing, Record
+from bench.core.records import MissingCell, Record
 from bench.leaderboard.build import DIFFERENCES
 from bench.leaderboard.published.layouts import (
     CAROT_SLIDES,
@@ -21,11 +21,11 @@ from bench.leaderboard.published.layouts import (
     Preset,
     find_preset,
 )
-from bench.report import write as report
-from bench.report.tables import terminal as console
-from bench.report.tables.leaderboard import Table
-from bench.report.tables.paper_layout import in_form
-from bench.runs.study.config import load
+from bench.report.tables.paper_layout import paper_table
+from bench.report.tables.table import Table
+from bench.report.tables.terminal import terminal_paper_table
+from bench.report.write import document, markdown
+from bench.runs.study.config import load_config
 from bench.runs.study.rows import Settings, parse_rows
 
 PLACES = ("id", "v2", "sketch")
@@ -81,7 +81,7 @@ def test_rows_are_those_of_a_run_in_order(preset: Preset) -> None:
 
 
 def test_vrf_table_1() -> None:
-    ((_, table),) = in_form(VRF_TABLE_1, rows_of(VRF_TABLE_1)).items()
+    ((_, table),) = paper_table(VRF_TABLE_1, rows_of(VRF_TABLE_1)).items()
     assert table.columns == ("Method", "ID", "v2", "sketch", "Avg shifts")
     assert [line[0] for line in texts(table)] == [
         *("Zero-shot", "Linear classifier"),
@@ -95,7 +95,7 @@ def test_vrf_table_1() -> None:
 
 
 def test_carot_slides() -> None:
-    ((_, table),) = in_form(CAROT_SLIDES, rows_of(CAROT_SLIDES)).items()
+    ((_, table),) = paper_table(CAROT_SLIDES, rows_of(CAROT_SLIDES)).items()
     assert table.columns == (
         *("Method", "ID Acc.", "OOD Acc.", "ID ECE w/o TS", "OOD ECE w/o TS"),
         *("ID ECE w/ TS", "OOD ECE w/ TS"),
@@ -109,7 +109,7 @@ def test_carot_slides() -> None:
 def test_best_are_those_of_the_table_at_its_own_precision() -> None:
     records = rows_of(CAROT_SLIDES)
     records += [record("ose:e2e-ft", shift, 0.9) for shift in PLACES]
-    ((_, table),) = in_form(CAROT_SLIDES, records).items()
+    ((_, table),) = paper_table(CAROT_SLIDES, records).items()
     (group,) = table.groups
     best = {
         line.items[0].text: [i for i, item in enumerate(line.items) if item.strong]
@@ -120,16 +120,16 @@ def test_best_are_those_of_the_table_at_its_own_precision() -> None:
     }
     close = [record("flyp", shift, 0.56995) for shift in PLACES]
     fewer = [r for r in rows_of(CAROT_SLIDES) if (r.method, r.metric) != ("flyp", "top1")]
-    ((_, table),) = in_form(CAROT_SLIDES, [*fewer, *close]).items()
+    ((_, table),) = paper_table(CAROT_SLIDES, [*fewer, *close]).items()
     assert [line.items[1].strong for line in table.groups[0]] == [False] * 7 + [True]
 
 
 def test_rows_that_were_not_run_or_failed_are_dashes_with_a_reason() -> None:
     records = [r for r in rows_of(VRF_TABLE_1) if r.method != "vrf"]
-    place = {k: v for k, v in dict(records[0]).items() if k in Missing.model_fields}
+    place = {k: v for k, v in dict(records[0]).items() if k in MissingCell.model_fields}
     place |= {"method": "vrf", "base": "e2e-ft", "title": "VRF", "seed": 0, "reason": "no memory"}
-    missing = [Missing(**(place | {"shift": s, "order": i})) for i, s in enumerate(PLACES)]
-    ((_, table),) = in_form(VRF_TABLE_1, records, missing).items()
+    missing = [MissingCell(**(place | {"shift": s, "order": i})) for i, s in enumerate(PLACES)]
+    ((_, table),) = paper_table(VRF_TABLE_1, records, missing).items()
     failed, not_run = (table.groups[i][3].items[1:] for i in (1, 2))
     assert {item.text for item in (*failed, *not_run)} == {"–"}
     assert {item.reasons for item in failed} == {("no memory",)}
@@ -140,11 +140,11 @@ def test_rows_that_were_not_run_or_failed_are_dashes_with_a_reason() -> None:
 def test_each_leaderboard_with_any_of_the_rows_has_its_table() -> None:
     other = [r.model_copy(update={"protocol": "official"}) for r in rows_of(VRF_TABLE_1)]
     alien = record("mine", "id", 0.5, suite="other")
-    found = in_form(VRF_TABLE_1, [*rows_of(VRF_TABLE_1), *other, alien])
+    found = paper_table(VRF_TABLE_1, [*rows_of(VRF_TABLE_1), *other, alien])
     assert [key[:3] for key in found] == [("s", "m", "clean"), ("s", "m", "official")]
     alone = [r for r in rows_of(CAROT_SLIDES) if r.shift == "id"]
     alone = [r.model_copy(update={"shifts_in_suite": 0}) for r in alone]
-    ((_, table),) = in_form(CAROT_SLIDES, alone).items()
+    ((_, table),) = paper_table(CAROT_SLIDES, alone).items()
     assert table.columns == ("Method", "ID Acc.", "ID ECE w/o TS", "ID ECE w/ TS")
 
 
@@ -152,21 +152,21 @@ def test_each_leaderboard_with_any_of_the_rows_has_its_table() -> None:
 def test_the_report_shows_the_table_first(preset: Preset) -> None:
     records = rows_of(preset)
     shuffled = random.Random(0).sample(records, len(records))
-    (chapter,) = report.document(shuffled, presets=(preset,)).chapters
-    ((_, table),) = in_form(preset, records).items()
+    (chapter,) = document(shuffled, presets=(preset,)).chapters
+    ((_, table),) = paper_table(preset, records).items()
     assert chapter.tables[0] == table
     assert not any(t.caption.startswith("In the form") for t in chapter.tables[1:])
-    text = report.markdown(report.document(records, presets=(preset,)))
+    text = markdown(document(records, presets=(preset,)))
     assert text.index(f"In the form of {preset.title}") < text.index("### Accuracy (percent)")
     assert preset.source in text
-    assert "In the form" not in report.markdown(report.document(records))
+    assert "In the form" not in markdown(document(records))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_table_fits_the_terminal(width: int) -> None:
     for preset in PRESETS.values():
-        ((_, table),) = in_form(preset, rows_of(preset)).items()
-        printed = console.in_form(table, width).renderables[1]
+        ((_, table),) = paper_table(preset, rows_of(preset)).items()
+        printed = terminal_paper_table(table, width).renderables[1]
         assert len(printed.columns) == len(table.columns)
         assert sum(column.width or 0 for column in printed.columns) < width
 
@@ -181,7 +181,7 @@ def test_a_table_fits_the_terminal(width: int) -> None:
 )
 def test_a_table_fixes_methods_and_shifts(options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        load(None, options)
+        load_config(None, options)
     for word in words:
         assert word in str(caught.value)
 
@@ -189,12 +189,12 @@ def test_a_table_fixes_methods_and_shifts(options: dict[str, Any], words: list[s
 def test_the_configuration_names_table_and_methods(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("table: carot-slides\nseeds: [0, 1]\n")
-    config = load(path, {})
+    config = load_config(path, {})
     assert config.methods == CAROT_SLIDES.methods
     assert config.results()["table"] == "carot-slides"
     path.write_text("table: carot-slides\nmethods: vrf\n")
     with pytest.raises(InputError, match="leave --methods out"):
-        load(path, {})
+        load_config(path, {})
 
 
 def test_tables_are_listed() -> None:

@@ -28,14 +28,14 @@ from bench.leaderboard.published.tables import (
     PLACES,
     Claim,
     PublishedTable,
-    find,
-    parse,
-    tables,
+    find_published_table,
+    parse_published_table,
+    published_tables,
 )
 from bench.runs.study.rows import Settings, parse_rows
 
 FOLDER = ROOT / "results" / "published"
-ALL = pytest.mark.parametrize("table", tables().values(), ids=list(tables()))
+ALL = pytest.mark.parametrize("table", published_tables().values(), ids=list(published_tables()))
 Address = tuple[str, str, str]
 """Table, row, column."""
 
@@ -52,9 +52,9 @@ WRONG: frozenset[Address] = frozenset(
 
 
 def test_every_file_is_a_table_under_its_own_name() -> None:
-    assert sorted(tables()) == sorted(path.stem for path in FOLDER.glob("*.json"))
-    assert all(name == table.name for name, table in tables().items())
-    assert len({table.title for table in tables().values()}) == len(tables())
+    assert sorted(published_tables()) == sorted(path.stem for path in FOLDER.glob("*.json"))
+    assert all(name == table.name for name, table in published_tables().items())
+    assert len({table.title for table in published_tables().values()}) == len(published_tables())
     assert (ROOT / "bench" / "leaderboard" / "published" / "papers").is_symlink()
 
 
@@ -88,7 +88,7 @@ def each_column_has_its_own_alpha(claim: Claim) -> bool:
 
 def test_averages_are_those_of_their_cells_but_for_the_known_ones() -> None:
     wrong, checked = set(), 0
-    for table in tables().values():
+    for table in published_tables().values():
         for claim, mean, slack in averages(table):
             checked += 1
             if each_column_has_its_own_alpha(claim):
@@ -102,7 +102,7 @@ def test_averages_are_those_of_their_cells_but_for_the_known_ones() -> None:
 def test_what_is_wrong_is_remarked_and_nothing_else_is() -> None:
     remarked = {
         (table.name, row, column)
-        for table in tables().values()
+        for table in published_tables().values()
         for remark in table.remarks
         if remark.kind == "arithmetic"
         for row in remark.rows
@@ -113,7 +113,7 @@ def test_what_is_wrong_is_remarked_and_nothing_else_is() -> None:
 
 def test_differences_are_those_of_the_printed_rows() -> None:
     checked = Counter[str]()
-    for table in tables().values():
+    for table in published_tables().values():
         cells = {(c.row.name, c.column.name): c.value for c in table.claims}
         for claim in table.differences:
             row = claim.row
@@ -132,7 +132,7 @@ def values(table: str, row: str, backbone: str | None = None) -> dict[str, Decim
     """A printed row by column."""
     return {
         c.column.name: c.value
-        for c in find(table).claims
+        for c in find_published_table(table).claims
         if c.row.name == row and backbone in (None, c.backbone)
     }
 
@@ -164,7 +164,7 @@ SAME_ELSEWHERE = {
     },
     ("vrf-table2", "zero-shot", "carot-slides", "zero-shot"): {"imagenet"},  # 68.3 and 0.6832
     ("tracer-table7", "e2e-ft", "tracer-table7", "lp-ft"): {
-        *(c.name for c in find("tracer-table7").columns),
+        *(c.name for c in find_published_table("tracer-table7").columns),
     },
 }  # fmt: skip
 """Rows that are printed twice, and where the two differ."""
@@ -179,23 +179,30 @@ def test_rows_that_are_printed_twice(pair: tuple[str, str, str, str]) -> None:
 
 
 def test_the_poster_has_the_papers_table() -> None:
-    paper, poster = find("vrf-table1"), find("vrf-table1-poster")
+    paper, poster = find_published_table("vrf-table1"), find_published_table("vrf-table1-poster")
     assert [c.text for c in paper.claims] == [c.text for c in poster.claims]
     assert [c.text for c in paper.differences] == [c.text for c in poster.differences]
 
 
 def test_temperature_scaling_lowers_the_id_ece_of_the_slides_but_in_one_row() -> None:
     plain, scaled = "imagenet ece", "imagenet ece w/ TS"
-    rows = {row.name: values("carot-slides", row.name) for _, row in find("carot-slides").rows}
+    rows = {
+        row.name: values("carot-slides", row.name)
+        for _, row in find_published_table("carot-slides").rows
+    }
     assert {name for name, row in rows.items() if row[scaled] > row[plain]} == {"e2e-ft+ls"}
     (remark,) = [
-        r for r in find("carot-slides").remarks if r.rows == ("e2e-ft+ls",) and scaled in r.columns
+        r
+        for r in find_published_table("carot-slides").remarks
+        if r.rows == ("e2e-ft+ls",) and scaled in r.columns
     ]
     assert remark.kind == "doubt"
 
 
 def test_a_header_that_errs_is_kept_as_printed_and_read_right() -> None:
-    columns = {column.label: column.dataset for column in find("vrf-table12").columns}
+    columns = {
+        column.label: column.dataset for column in find_published_table("vrf-table12").columns
+    }
     assert columns["IN-Sketch"] == "imagenet-r"
     assert columns["IN-R"] == "imagenet-sketch"
 
@@ -204,27 +211,31 @@ def test_a_header_that_errs_is_kept_as_printed_and_read_right() -> None:
 
 
 def test_every_cell_is_the_one_whose_digest_is_committed() -> None:
-    assert DIGESTS.read_text() == lines(tables()), "docs/published.md says how to change a table"
+    assert DIGESTS.read_text() == lines(published_tables()), (
+        "docs/published.md says how to change a table"
+    )
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_changed_digit_changes_a_digest(data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(sorted(tables())))
+    name = data.draw(st.sampled_from(sorted(published_tables())))
     text = (FOLDER / f"{name}.json").read_text()
     committed = dict(line.split()[::-1] for line in DIGESTS.read_text().splitlines())
-    printed = [cell for _, row in find(name).rows for cell in row.cells if cell is not None]
+    printed = [
+        cell for _, row in find_published_table(name).rows for cell in row.cells if cell is not None
+    ]
     cells = [m for m in re.finditer(r'"([+-]?[0-9.]+)"', text) if m[1] in printed]
     cell = data.draw(st.sampled_from(cells))
     at = data.draw(st.sampled_from([i for i in range(*cell.span()) if text[i].isdigit()]))
     digit = str((int(text[at]) + data.draw(st.integers(1, 9))) % 10)
     changed = text[:at] + digit + text[at + 1 :]
-    assert digest(parse(f"{name}.json", text)) == committed[name]
-    assert digest(parse(f"{name}.json", changed)) != committed[name]
+    assert digest(parse_published_table(f"{name}.json", text)) == committed[name]
+    assert digest(parse_published_table(f"{name}.json", changed)) != committed[name]
 
 
 def test_a_cell_that_the_reference_contradicts_is_named() -> None:
-    table = find("vrf-table1")
+    table = find_published_table("vrf-table1")
     records = [
         {
             "metric": c.column.metric, "unit": c.column.unit, "suite": c.column.suite,
@@ -264,7 +275,7 @@ def text(**changes: Any) -> str:
 )
 def test_a_table_with_a_fault_is_refused_in_one_line(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=re.escape(word)) as error:
-        parse("vrf-table1.json", text(**changes))
+        parse_published_table("vrf-table1.json", text(**changes))
     assert str(error.value).startswith("published table vrf-table1.json: ")
     assert "\n" not in str(error.value)
 
@@ -272,12 +283,12 @@ def test_a_table_with_a_fault_is_refused_in_one_line(changes: dict[str, Any], wo
 @pytest.mark.parametrize("cell", ["/5.4", "75,4", "75.", "nan", "", "7e1"])
 def test_a_cell_is_a_printed_number(cell: str) -> None:
     with pytest.raises(InputError, match="pattern"):
-        parse("vrf-table1.json", text().replace('"75.4"', json.dumps(cell)))
+        parse_published_table("vrf-table1.json", text().replace('"75.4"', json.dumps(cell)))
 
 
 def test_an_unknown_table_suggests_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'vrf-table1'"):
-        find("vrf-tabel1")
+        find_published_table("vrf-tabel1")
 
 
 @pytest.mark.parametrize(
@@ -290,12 +301,12 @@ def test_forms_are_frozen_and_closed(model: type[pydantic.BaseModel]) -> None:
 
 def test_the_page_names_every_table_with_a_remark_of_a_slip() -> None:
     page = (ROOT / "docs" / "published.md").read_text()
-    wrong = {table.name for table in tables().values() if "arithmetic" in _kinds(table)}
+    wrong = {table.name for table in published_tables().values() if "arithmetic" in _kinds(table)}
     assert wrong == {table for table, _, _ in WRONG}
     for name in wrong - {"vrf-table1-poster"}:
         assert f"`{name}`" in page
-    cells = sum(len(table.claims) for table in tables().values())
-    assert f"{len(tables())} of them with {cells:,} cells" in page
+    cells = sum(len(table.claims) for table in published_tables().values())
+    assert f"{len(published_tables())} of them with {cells:,} cells" in page
 
 
 def _kinds(table: PublishedTable) -> set[str]:

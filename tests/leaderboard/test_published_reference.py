@@ -11,7 +11,7 @@ from places import DATA
 from printed import averages
 from published_digests import contradictions, of_record
 
-from bench.leaderboard.published.tables import find, tables
+from bench.leaderboard.published.tables import find_published_table, published_tables
 
 REFERENCE = DATA.parent / "reference" / "published.json"
 
@@ -28,17 +28,17 @@ def reference() -> dict[str, list[dict[str, Any]]]:
 def test_every_record_of_the_reference_is_a_cell_once_and_nothing_else_is(
     reference: dict[str, list[dict[str, Any]]],
 ) -> None:
-    assert not contradictions(reference["records"], tables().values())
+    assert not contradictions(reference["records"], published_tables().values())
     assert set(Counter(map(of_record, reference["records"])).values()) == {1}
     sources = {(r["source"]["paper"], r["source"]["table"]) for r in reference["records"]}
-    assert len(sources) == len(tables()), "one file for each published table"
+    assert len(sources) == len(published_tables()), "one file for each published table"
 
 
 def test_sources_are_those_of_the_reference(
     reference: dict[str, list[dict[str, Any]]],
 ) -> None:
     by_table = {(r["source"]["paper"], r["source"]["table"]): r for r in reference["records"]}
-    for table in tables().values():
+    for table in published_tables().values():
         source = by_table[table.source.paper, table.source.table]["source"]
         assert (source["arxiv"], source.get("url")) == (table.source.arxiv, table.source.url)
         assert table.source.secondary == ("secondary source" in source["paper"])
@@ -53,7 +53,7 @@ def test_the_checks_of_the_reference_come_out_alike(
 ) -> None:
     computed = Counter(
         (float(round(mean, 4)), float(claim.value))
-        for table in tables().values()
+        for table in published_tables().values()
         for claim, mean, _ in averages(table)
     )
     checked = Counter(
@@ -65,7 +65,7 @@ def test_the_checks_of_the_reference_come_out_alike(
     assert checked <= computed
     differences = {
         tuple(float(c.value) for c in table.differences if c.row.base == base)
-        for table in tables().values()
+        for table in published_tables().values()
         for base in ("e2e-ft", "lp-ft")
     }
     printed = [
@@ -107,5 +107,5 @@ def test_whatever_the_reference_found_amiss_is_remarked(
     for name in amiss:
         (start,) = [start for start in FAILING if name.startswith(start)]
         table, kind = FAILING[start]
-        assert kind in {remark.kind for remark in find(table).remarks}, name
+        assert kind in {remark.kind for remark in find_published_table(table).remarks}, name
     assert len(amiss) == len(FAILING)

@@ -17,24 +17,23 @@ from hypothesis import strategies as st
 from bench.api.metrics import METRICS, LogProbs, correct, ece, macro_f1
 from bench.api.splits import Manifest
 from bench.core.errors import DataError, InputError
-from bench.core.records import Record, read
+from bench.core.records import Record, read_records
 from bench.core.store import Store
-from bench.leaderboard.build import boards
-from bench.leaderboard.comparability import comparable
+from bench.leaderboard.build import build_boards
+from bench.leaderboard.comparability import rankable_rows
 from bench.leaderboard.samples import (
     FOLDER,
     KIND,
     SUMS,
     SampleOutputs,
-    check,
+    drop_damaged_samples,
     has_samples,
-    keep,
-    kept,
+    has_stored_samples,
     sample_outputs,
-    write,
+    store_samples,
+    write_samples,
 )
-from bench.leaderboard.stats import significance as comparisons
-from bench.leaderboard.stats.significance import ZERO_SHOT, comparison
+from bench.leaderboard.stats.significance import ZERO_SHOT, comparison, samples_by_board
 from bench.leaderboard.suite_results import measured
 from bench.posthoc.functional import log_softmax
 
@@ -42,7 +41,7 @@ from bench.posthoc.functional import log_softmax
 def test_every_accuracy_has_its_samples(small: Finished) -> None:
     records = {
         (r.method, r.shift, r.metric): r
-        for r in read(small.out / "records.jsonl")
+        for r in read_records(small.out / "records.jsonl")
         if r.kind == "cell"
     }
     found = list(sample_outputs(small.out))
@@ -103,7 +102,7 @@ def through(store: Store, log_probs: LogProbs, manifest: Manifest, run: Path) ->
     """What comes back of log-probabilities that are stored, written and read."""
     value = METRICS["top1"](log_probs, manifest)
     key = manifest.ids_digest[:-1] + str(manifest.labels.shape[1])
-    keep(store, key, key, log_probs, manifest)
+    store_samples(store, key, key, log_probs, manifest)
     record = Record.model_validate(
         {
             "suite": "s",
@@ -122,7 +121,7 @@ def through(store: Store, log_probs: LogProbs, manifest: Manifest, run: Path) ->
         }
     )
     (run / "records.jsonl").write_text(record.model_dump_json() + "\n")
-    write(run, store, [record])
+    write_samples(run, store, [record])
     (output,) = sample_outputs(run)
     return output
 
@@ -178,13 +177,13 @@ def test_files_of_an_earlier_run_go(own: Finished) -> None:
 def test_the_store_loses_what_is_damaged(tmp_path: Path) -> None:
     store, rng = Store(tmp_path), np.random.default_rng(0)
     manifest = Manifest(("a", "b"), np.zeros((2, 1), np.int64))
-    keep(store, "k" * 32, "split", log_softmax(rng.normal(size=(2, 3))), manifest)
-    assert kept(store, "k" * 32, "split")
-    check(store, "k" * 32, "split")
-    assert kept(store, "k" * 32, "split")
+    store_samples(store, "k" * 32, "split", log_softmax(rng.normal(size=(2, 3))), manifest)
+    assert has_stored_samples(store, "k" * 32, "split")
+    drop_damaged_samples(store, "k" * 32, "split")
+    assert has_stored_samples(store, "k" * 32, "split")
     store.path(KIND, "k" * 32).write_bytes(b"")
-    check(store, "k" * 32, "split")
-    assert not kept(store, "k" * 32, "split")
+    drop_damaged_samples(store, "k" * 32, "split")
+    assert not has_stored_samples(store, "k" * 32, "split")
 
 
 def reportable(outputs: Iterable[SampleOutputs]) -> list[SampleOutputs]:
@@ -196,8 +195,8 @@ def reportable(outputs: Iterable[SampleOutputs]) -> list[SampleOutputs]:
 def test_only_what_is_comparable_is_ranked(small: Finished) -> None:
     outputs = reportable(sample_outputs(small.out))
     records = [output.record for output in outputs]
-    (board,) = boards(records)
-    found = comparison(board, comparisons.kept(outputs)[board.key])
+    (board,) = build_boards(records)
+    found = comparison(board, samples_by_board(outputs)[board.key])
     assert found is not None and found.last is not None
     assert [name[0] for name in found.last.ranks] == [
         "zero-shot",
@@ -211,21 +210,21 @@ def test_only_what_is_comparable_is_ranked(small: Finished) -> None:
     for row in board.rows[1:]:
         value, (low, high) = found.last.differences[(row.method, row.base), ZERO_SHOT]
         assert value == pytest.approx((row.cells[-1].mean or 0) - zero) and low < value < high
-    (limited,) = boards([o.record for o in sample_outputs(small.out)])
-    assert not comparable(limited)
-    (partial,) = boards([r.model_copy(update={"shifts_in_suite": 3}) for r in records])
-    assert not comparable(partial)
-    (other,) = boards(
+    (limited,) = build_boards([o.record for o in sample_outputs(small.out)])
+    assert not rankable_rows(limited)
+    (partial,) = build_boards([r.model_copy(update={"shifts_in_suite": 3}) for r in records])
+    assert not rankable_rows(partial)
+    (other,) = build_boards(
         [r.model_copy(update={"judged_by": "macro-f1"}) if r.shift == "v2" else r for r in records]
     )
-    assert not comparable(other)
+    assert not rankable_rows(other)
     changed = [
         r.model_copy(update={"role": "control"}) if r.method == "vrf" else r
         for r in records
         if (r.method, r.shift) != ("ose", "v2")
     ]
-    (lacking,) = boards(changed)
-    assert [row.method for row in comparable(lacking)] == ["zero-shot", "e2e-ft", "wise-ft"]
+    (lacking,) = build_boards(changed)
+    assert [row.method for row in rankable_rows(lacking)] == ["zero-shot", "e2e-ft", "wise-ft"]
 
 
 def test_differences_are_of_the_seeds_that_both_rows_have() -> None:
@@ -239,7 +238,8 @@ def test_differences_are_of_the_seeds_that_both_rows_have() -> None:
             return record.seed not in lacks.get(record.method, ())
 
         (numbers,) = measured(
-            filter(has, records), samples=comparisons.kept(o for o in outputs if has(o.record))
+            filter(has, records),
+            samples=samples_by_board(o for o in outputs if has(o.record)),
         )
         assert numbers.comparison is not None
         rows = [

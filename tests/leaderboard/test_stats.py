@@ -19,12 +19,12 @@ from bench.core.errors import InputError
 from bench.leaderboard.stats.estimates import (
     Outcomes,
     Resampled,
-    difference,
     estimate,
-    exact,
+    exact_interval,
     mcnemar,
-    mean,
+    mean_estimate,
     moments,
+    paired_difference,
 )
 from bench.leaderboard.stats.ranking import holm, rank
 
@@ -40,13 +40,13 @@ def outcomes(values: NDArray[np.generic], ids: str = "a") -> Outcomes:
 def test_exact_is_scipys(counts: tuple[int, int]) -> None:
     right, n = counts
     expected = scipy_stats.binomtest(right, n).proportion_ci(method="exact")
-    assert exact(right, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert exact_interval(right, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_exact_refuses_what_is_no_share() -> None:
     for right, n in ((1, 0), (-1, 3), (4, 3)):
         with pytest.raises(InputError, match=f"{right} right of {n}"):
-            exact(right, n)
+            exact_interval(right, n)
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
@@ -65,7 +65,7 @@ def test_mcnemar_is_a_sign_test(one: int, other: int) -> None:
 @given(BITS)
 def test_a_difference_of_one_seed_is_the_closed_form(bits: NDArray[np.bool_]) -> None:
     one, other = bits[:, :1]
-    found = difference([outcomes(one)], [outcomes(other)])
+    found = paired_difference([outcomes(one)], [outcomes(other)])
     d, n = one[0].astype(float) - other[0], one.shape[1]
     assert found.value == pytest.approx(d.mean())
     assert found.error == pytest.approx(np.sqrt(d.var(ddof=1) / n + 1 / n**2))
@@ -83,7 +83,7 @@ def test_a_difference_of_seeds_is_the_analysis_of_variance(bits: NDArray[np.bool
     of_seeds = n * ((by_seed - grand) ** 2).sum() / (count - 1)
     of_samples = count * ((by_sample - grand) ** 2).sum() / (n - 1)
     rest = ((d - by_seed[:, None] - by_sample + grand) ** 2).sum() / (count - 1) / (n - 1)
-    found = difference([outcomes(bits[0])], [outcomes(bits[1])])
+    found = paired_difference([outcomes(bits[0])], [outcomes(bits[1])])
     assert found.value == pytest.approx(grand)
     assert found.seeds == pytest.approx(of_seeds / count / n)
     samples = max(0, (of_samples - rest) / count / n)
@@ -95,14 +95,15 @@ def test_a_mean_over_sets_adds_variances(bits: NDArray[np.bool_]) -> None:
     """For one seed: by k squared; with seeds their part is that of the mean over sets."""
     halves = [outcomes(bits[0], "a"), outcomes(bits[1], "b")]
     zeros = [outcomes(np.zeros_like(bits[0, :1]), name) for name in "ab"]
-    both = difference(halves, zeros)
-    each = [difference([one], [zero]) for one, zero in zip(halves, zeros, strict=True)]
+    both = paired_difference(halves, zeros)
+    each = [paired_difference([one], [zero]) for one, zero in zip(halves, zeros, strict=True)]
     assert both.value == pytest.approx(np.mean([e.value for e in each]))
     by_seed = bits.mean(axis=2).mean(axis=0)
     assert both.seeds == pytest.approx(by_seed.var(ddof=1) / 3)
-    one_seed = difference([outcomes(bits[0, :1], "a"), outcomes(bits[1, :1], "b")], zeros)
+    one_seed = paired_difference([outcomes(bits[0, :1], "a"), outcomes(bits[1, :1], "b")], zeros)
     parts = [
-        difference([outcomes(bits[i, :1], n)], [zeros[i]]).error ** 2 for i, n in enumerate("ab")
+        paired_difference([outcomes(bits[i, :1], n)], [zeros[i]]).error ** 2
+        for i, n in enumerate("ab")
     ]
     assert one_seed.error**2 == pytest.approx(sum(parts) / 4)
 
@@ -110,8 +111,8 @@ def test_a_mean_over_sets_adds_variances(bits: NDArray[np.bool_]) -> None:
 @given(BITS)
 def test_a_row_without_seeds_is_the_same_for_all(bits: NDArray[np.bool_]) -> None:
     free = bits[1, :1]
-    found = difference([outcomes(bits[0])], [outcomes(free)])
-    again = difference([outcomes(bits[0])], [outcomes(np.repeat(free, 3, axis=0))])
+    found = paired_difference([outcomes(bits[0])], [outcomes(free)])
+    again = paired_difference([outcomes(bits[0])], [outcomes(np.repeat(free, 3, axis=0))])
     assert found == again
 
 
@@ -119,7 +120,7 @@ def test_a_row_without_seeds_is_the_same_for_all(bits: NDArray[np.bool_]) -> Non
 @given(BITS)
 def test_differences_are_antisymmetric(bits: NDArray[np.bool_]) -> None:
     one, other = ([outcomes(row)] for row in bits)
-    forth, back = difference(one, other), difference(other, one)
+    forth, back = paired_difference(one, other), paired_difference(other, one)
     assert forth.value == -back.value
     assert forth.error == back.error
     assert forth.p_value() == pytest.approx(back.p_value())
@@ -129,16 +130,16 @@ def test_differences_are_antisymmetric(bits: NDArray[np.bool_]) -> None:
 def test_corruptions_of_one_set_are_no_new_samples(bits: NDArray[np.bool_]) -> None:
     """The same outcomes twice on the same ids say as much as once."""
     one, other = (outcomes(row) for row in bits)
-    once, twice = difference([one], [other]), difference([one] * 2, [other] * 2)
+    once, twice = paired_difference([one], [other]), paired_difference([one] * 2, [other] * 2)
     assert twice.error == pytest.approx(once.error)
     apart = [outcomes(bits[0], "b")], [outcomes(bits[1], "b")]
-    independent = difference([one, *apart[0]], [other, *apart[1]])
+    independent = paired_difference([one, *apart[0]], [other, *apart[1]])
     assert independent.samples <= once.samples
 
 
 def test_rows_that_never_differ_are_not_sure_to_be_equal() -> None:
     same = [outcomes(np.ones((1, 500), bool))]
-    found = difference(same, same)
+    found = paired_difference(same, same)
     assert found.value == 0
     assert 0.003 < found.interval().high < 0.006
     assert found.p_value() == pytest.approx(1)
@@ -150,10 +151,10 @@ def test_groups_are_the_units() -> None:
     videos = rng.random((3, 50)) < 0.7
     frames = outcomes(np.repeat(videos, 10, axis=1))
     codes = np.repeat(np.arange(50), 10)
-    by_video = mean([frames.by(codes, "video")])
-    assert by_video.value == pytest.approx(mean([frames]).value)
-    assert by_video.samples == pytest.approx(mean([outcomes(videos)]).samples)
-    assert by_video.samples > 5 * mean([frames]).samples
+    by_video = mean_estimate([frames.by(codes, "video")])
+    assert by_video.value == pytest.approx(mean_estimate([frames]).value)
+    assert by_video.samples == pytest.approx(mean_estimate([outcomes(videos)]).samples)
+    assert by_video.samples > 5 * mean_estimate([frames]).samples
     uneven = frames.by(np.sort(rng.integers(20, size=500)), "camera")
     assert uneven.values.mean(axis=1) == pytest.approx(videos.mean(axis=1))
 
@@ -161,11 +162,11 @@ def test_groups_are_the_units() -> None:
 def test_what_cannot_be_paired_is_refused() -> None:
     bits = np.ones((3, 5), bool)
     with pytest.raises(InputError, match="ids or labels differ"):
-        difference([outcomes(bits, "a")], [outcomes(bits, "b")])
+        paired_difference([outcomes(bits, "a")], [outcomes(bits, "b")])
     with pytest.raises(InputError, match="rows of 2 and of 3 seeds"):
-        difference([outcomes(bits[:2])], [outcomes(bits)])
+        paired_difference([outcomes(bits[:2])], [outcomes(bits)])
     with pytest.raises(InputError, match=r"rows on \[1, 2\] sets"):
-        difference([outcomes(bits)], [outcomes(bits)] * 2)
+        paired_difference([outcomes(bits)], [outcomes(bits)] * 2)
     with pytest.raises(InputError, match="expected"):
         outcomes(bits[0])
     with pytest.raises(InputError, match="by video"):
@@ -183,7 +184,7 @@ def test_the_digest_of_ids_knows_order_and_borders() -> None:
 @given(BITS)
 def test_p_values_and_intervals_do_not_contradict(bits: NDArray[np.bool_]) -> None:
     for rows in (bits, bits[:, :1]):
-        found = difference([outcomes(rows[0])], [outcomes(rows[1])])
+        found = paired_difference([outcomes(rows[0])], [outcomes(rows[1])])
         low, high = found.interval()
         if found.p_value() < 0.05:
             assert not low <= 0 <= high
@@ -192,7 +193,7 @@ def test_p_values_and_intervals_do_not_contradict(bits: NDArray[np.bool_]) -> No
 def test_the_p_value_of_one_seed_is_that_of_a_normal() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.random((2, 1, 4000)) < [[[0.7]], [[0.68]]]
-    found = difference([outcomes(one)], [outcomes(other)])
+    found = paired_difference([outcomes(one)], [outcomes(other)])
     z = abs(found.value) / found.error
     assert found.p_value() == pytest.approx(2 * scipy_stats.norm.sf(z), rel=1e-6)
 
@@ -222,17 +223,20 @@ def test_resamples_of_a_mean_give_what_the_closed_form_gives(seed: int, seeds: i
     rows = [Outcomes("ids", one), Outcomes("ids", other)]
     drawn = [resampled(row, counts) for row in rows]
     for exactly, about in (
-        (mean([rows[0]]), mean([drawn[0]])),
-        (difference([rows[0]], [rows[1]]), difference([drawn[0]], [drawn[1]])),
-        (mean([rows[0], rows[1]]), mean([drawn[0], drawn[1]])),
-        (mean([rows[0], Outcomes("b", other)]), mean([rows[0], replace(drawn[1], ids="b")])),
+        (mean_estimate([rows[0]]), mean_estimate([drawn[0]])),
+        (paired_difference([rows[0]], [rows[1]]), paired_difference([drawn[0]], [drawn[1]])),
+        (mean_estimate([rows[0], rows[1]]), mean_estimate([drawn[0], drawn[1]])),
+        (
+            mean_estimate([rows[0], Outcomes("b", other)]),
+            mean_estimate([rows[0], replace(drawn[1], ids="b")]),
+        ),
     ):
         assert about.value == pytest.approx(exactly.value)
         assert about.error == pytest.approx(exactly.error, rel=0.1)
         assert np.abs(about.bias) < 0.002
     if seeds == 1:
-        assert drawn[0].basic() == pytest.approx(exact(int(one.sum()), n), abs=0.02)
-    none = difference([drawn[0]], [drawn[0]])
+        assert drawn[0].basic() == pytest.approx(exact_interval(int(one.sum()), n), abs=0.02)
+    none = paired_difference([drawn[0]], [drawn[0]])
     assert none.value == 0 and none.error == pytest.approx(1 / n)
 
 
@@ -240,11 +244,11 @@ def test_resamples_are_paired_by_set_and_seed() -> None:
     rng = np.random.default_rng(0)
     first, third = (Resampled("a", 50, rng.random(s), rng.random((s, 9))) for s in (2, 3))
     with pytest.raises(InputError, match="2 and of 3 seeds"):
-        difference([first], [third])
+        paired_difference([first], [third])
     with pytest.raises(InputError, match="ids or labels differ"):
-        difference([first], [replace(first, ids="b")])
+        paired_difference([first], [replace(first, ids="b")])
     bias = np.mean(first.draws.mean(axis=1) - first.values)
-    found = mean([first])
+    found = mean_estimate([first])
     middle = np.mean(found.interval())
     assert middle == pytest.approx(first.values.mean() - bias)
 
@@ -283,7 +287,7 @@ def test_a_ranking_compares_as_differences_do(
 ) -> None:
     rows = [[outcomes(a, "a"), outcomes(b, "b")] for a, b in zip(one, other, strict=True)]
     pairs = list(combinations(range(4), 2))
-    found = [difference(rows[i], rows[j]) for i, j in pairs]
+    found = [paired_difference(rows[i], rows[j]) for i, j in pairs]
     certain = holm(np.array([d.p_value() for d in found]), 0.05)
     better = rank(rows).better
     for (i, j), d, is_certain in zip(pairs, found, certain, strict=True):

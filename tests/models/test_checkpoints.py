@@ -25,7 +25,7 @@ from places import ROOT
 from safetensors.torch import load_file
 
 from bench.core.errors import InputError
-from bench.models.wise_ft_checkpoints import ReleasedClassifier, fits, read_classifier
+from bench.models.wise_ft_checkpoints import ReleasedClassifier, check_fits, read_classifier
 
 SAVES = {
     "protocol-3": released.pickled(3),
@@ -84,7 +84,7 @@ def test_an_open_clip_tower_takes_it(path: Path) -> None:
     released.pickled(3)(released.classifier(visual), path)
     read = read_classifier(path)
     tower = clip_model().visual
-    fits(read, tower.state_dict())
+    check_fits(read, tower.state_dict())
     tower.load_state_dict(read.encoder)
     assert torch.equal(tower.proj, visual.proj)
 
@@ -99,7 +99,7 @@ def test_real_towers_have_the_same_names(name: str) -> None:
         ours = released.tower(*sizes, dimension=dimension).state_dict()
         tower = open_clip.CLIP(dimension, vision, config["text_cfg"]).visual.state_dict()
         head = torch.zeros(3, dimension)
-    fits(ReleasedClassifier(ours, {}, head, head[:, 0], True, ""), tower)
+    check_fits(ReleasedClassifier(ours, {}, head, head[:, 0], True, ""), tower)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_another_tower_is_refused(
     with torch.device("meta"):
         tower = model().visual.state_dict()
     with pytest.raises(InputError, match=message + ".*; give the --model it was made with"):
-        fits(read_classifier(path), tower)
+        check_fits(read_classifier(path), tower)
 
 
 def test_half_precision_is_widened(save: released.Save, path: Path) -> None:
@@ -320,7 +320,7 @@ def test_what_the_official_code_saves(tmp_path: Path) -> None:
     for name in ("zeroshot", "checkpoint_1"):
         read = read_classifier(tmp_path / f"{name}.pt")
         tower = clip_model().visual.eval()
-        fits(read, tower.state_dict())
+        check_fits(read, tower.state_dict())
         tower.load_state_dict(read.encoder)
         with torch.inference_mode():
             features = torch.nn.functional.normalize(tower(expected["images"]), dim=-1)

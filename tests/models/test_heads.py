@@ -120,12 +120,12 @@ class Tiny:
 @pytest.fixture(scope="module")
 def tiny() -> Tiny:
     from bench.api.recipes import TextHead
-    from bench.models import clip as models
+    from bench.models.clip import identify_backbone, load_clip, tokenized
 
-    backbone = models.backbone("tiny", "embedded", Path("unused"))
-    clip = models.load(backbone)
+    backbone = identify_backbone("tiny", "embedded", Path("unused"))
+    clip = load_clip(backbone)
     recipe = TextHead(backbone, ("cat", "red dog", "house"), ("a photo of a {}.", "a {}"))
-    return Tiny(clip, models.tokenized(clip, recipe))
+    return Tiny(clip, tokenized(clip, recipe))
 
 
 def test_a_short_text_is_embedded_as_open_clip_does(tiny: Tiny) -> None:
@@ -276,14 +276,14 @@ def test_a_killed_training_of_both_towers_goes_on_to_the_same_bits(
     tiny: Tiny, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import bench.models.training.loop
-    from bench.models.transforms import TrainImages, finish
+    from bench.models.transforms import TrainImages, tensor_transform
 
     trainer = replace(methods()[name]().trainer, lr=1e-3, batch_size=8, epochs=2)  # type: ignore[attr-defined]
     trainer = replace(trainer, **({"period": 2} if name == "carot" else {}))
     labels = np.arange(24) % 3
 
     def run(folder: str, progress: Any = lambda done, total: None) -> dict[str, Tensor]:
-        images = TrainImages(Noise(), labels, 32, finish(tiny.clip.preprocess), 0)
+        images = TrainImages(Noise(), labels, 32, tensor_transform(tiny.clip.preprocess), 0)
         inputs = replace(
             training(tmp_path / folder, trainer),
             build=lambda _: DualEncoder(copy.deepcopy(tiny.clip.model), tiny.prompts),

@@ -22,11 +22,11 @@ def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
     first.write_bytes(b"weights")
     second.write_bytes(b"weights")
     cache = tmp_path / "cache"
-    one, two = (models.backbone("ViT-B-32", str(p), cache) for p in (first, second))
+    one, two = (models.identify_backbone("ViT-B-32", str(p), cache) for p in (first, second))
     assert one.digest == two.digest
     assert str(one) == f"ViT-B-32/a.pt@{one.digest[:8]}"
     second.write_bytes(b"other weights")
-    assert models.backbone("ViT-B-32", str(second), cache).digest != one.digest
+    assert models.identify_backbone("ViT-B-32", str(second), cache).digest != one.digest
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
 )
 def test_wrong_names(model: str, pretrained: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        models.backbone(model, pretrained, tmp_path)
+        models.identify_backbone(model, pretrained, tmp_path)
 
 
 def test_a_wrong_tag_lists_the_valid_ones(tmp_path: Path) -> None:
-    identity = models.backbone("ViT-B-32", "openia", tmp_path)
+    identity = models.identify_backbone("ViT-B-32", "openia", tmp_path)
     with pytest.raises(InputError, match="did you mean 'openai'"):
-        models.load(identity)
+        models.load_clip(identity)
 
 
 @pytest.mark.parametrize("tag", ["openai", "laion2b_s34b_b79k"])
@@ -62,7 +62,7 @@ def test_released_weights_get_their_own_activation(
 
     monkeypatch.setattr(open_clip, "create_model", create)
     with pytest.raises(InputError, match="could not be downloaded"):
-        models.load(models.backbone("ViT-B-32", tag, tmp_path))
+        models.load_clip(models.identify_backbone("ViT-B-32", tag, tmp_path))
     assert made["force_quick_gelu"] is (tag == "openai")
 
 
@@ -70,7 +70,7 @@ def test_a_checkpoint_of_another_shape(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"visual.proj": torch.zeros(3, 3)}, path)
     with pytest.raises(InputError, match="does not fit model ViT-S-32-alt"):
-        models.load(models.backbone("ViT-S-32-alt", str(path), tmp_path))
+        models.load_clip(models.identify_backbone("ViT-S-32-alt", str(path), tmp_path))
 
 
 @pytest.mark.parametrize("name", ["tiny", "ViT-S-32-alt"])
@@ -78,7 +78,7 @@ def test_cut_prompts_embed_as_whole_ones(name: str, tmp_path: Path) -> None:
     """Against open_clip's own classifier builder."""
     torch.manual_seed(0)
     if name == "tiny":
-        clip = models.load(models.backbone("tiny", "embedded", tmp_path))
+        clip = models.load_clip(models.identify_backbone("tiny", "embedded", tmp_path))
     else:
         model = open_clip.create_model(name).eval()
         clip = models.Clip(model, open_clip.get_tokenizer(name), None)
@@ -110,7 +110,7 @@ def test_small_images_pass_the_evaluation_transform_unscaled(tmp_path: Path) -> 
 
     from bench.models.transforms import evaluation_transform
 
-    clip = models.load(models.backbone("tiny", "embedded", tmp_path))
+    clip = models.load_clip(models.identify_backbone("tiny", "embedded", tmp_path))
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     tensor = evaluation_transform(clip.preprocess)(Image.fromarray(pixels)).permute(1, 2, 0)
     mean, std = np.array(clip.preprocess.mean), np.array(clip.preprocess.std)

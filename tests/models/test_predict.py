@@ -117,9 +117,9 @@ def test_features_that_are_not_finite_fail(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 64, 100, 1000])
 def test_the_batch_size_does_not_change_a_bit(tmp_path: Path, batch_size: int) -> None:
     """With the shipped CLIP, whose convolutions and matrix products depend on shapes most."""
-    from bench.data.mini import model as tiny
+    from bench.data.mini.model import load_tiny
 
-    images, tower = Counted(), tiny.load().visual
+    images, tower = Counted(), load_tiny().visual
     state = {n: t.clone() for n, t in tower.state_dict().items()}
     for name, size in (("a", batch_size), ("b", 64)):
         predict_split(images, to_tensor, tower, {name: lambda: state}, Store(tmp_path), how(size))

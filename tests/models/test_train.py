@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import bench.models.training.loop
-from bench.api.trainer import AtEpoch, Average, GradientTrainer, rate
+from bench.api.trainer import AtEpoch, Average, GradientTrainer, learning_rate
 from bench.core.errors import CellError
 from bench.core.store import Store
 from bench.models.training.loop import StepBatches, Training
@@ -257,18 +257,18 @@ def test_divergence_is_a_failed_cell(tmp_path: Path) -> None:
 
 def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
     trainer = GradientTrainer(lr=2.0, warmup=10)
-    rates = [rate(trainer, step, 110) for step in range(110)]
+    rates = [learning_rate(trainer, step, 110) for step in range(110)]
     assert rates[:10] == pytest.approx([2.0 * (s + 1) / 10 for s in range(10)])
     assert rates[10] == pytest.approx(2.0)
     assert rates[60] == pytest.approx(1.0)
     assert 0 < rates[-1] < 0.01
-    assert rate(GradientTrainer(lr=2.0, warmup=0.1), 10, 100) == pytest.approx(2.0)
+    assert learning_rate(GradientTrainer(lr=2.0, warmup=0.1), 10, 100) == pytest.approx(2.0)
 
 
 @given(st.floats(0, 50), st.integers(1, 200), st.data())
 def test_the_rate_never_passes_its_peak(warmup: float, steps: int, data: st.DataObject) -> None:
     step = data.draw(st.integers(0, steps - 1))
-    assert 0 <= rate(GradientTrainer(lr=1.0, warmup=warmup), step, steps) <= 1.0
+    assert 0 <= learning_rate(GradientTrainer(lr=1.0, warmup=warmup), step, steps) <= 1.0
 
 
 @given(

@@ -17,7 +17,7 @@ import pytest
 from commands import SAME_BENCH
 from places import DATA
 
-from bench.core.records import read
+from bench.core.records import read_records
 
 PHOTOS = DATA / "imagenet_sample_100.zip"
 
@@ -77,7 +77,7 @@ def test_all_methods_run_on_a_vit(suite: Path, checkpoint: Path, tmp_path: Path)
     command = [sys.executable, "-m", "bench", "run", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=SAME_BENCH)
     assert done.returncode == 0, done.stderr
-    records = read(tmp_path / "out" / "records.jsonl")
+    records = read_records(tmp_path / "out" / "records.jsonl")
     rows = {(r.method, r.shift) for r in records if r.kind == "cell" and r.metric == "top1"}
     methods = {"zero-shot", "e2e-ft", "wise-ft", "ose", "vrf"}
     assert rows == {(m, s) for m in methods for s in ("id", "blur")}

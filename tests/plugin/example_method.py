@@ -17,7 +17,7 @@ from bench.api.method import (
 )
 from bench.api.recipes import Recipe
 from bench.core.parameters import Positive
-from bench.posthoc import functional as posthoc
+from bench.posthoc.functional import log_softmax, mix, sigmoid_weight
 
 
 @registry.method
@@ -48,8 +48,8 @@ class SurerCounts(Method):
         train: LabelledOutputs,
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
-        zs, ft = (posthoc.log_softmax(outputs.scores(r)) for r in (models.zero_shot, models.base))
+        zs, ft = (log_softmax(outputs.scores(r)) for r in (models.zero_shot, models.base))
         lag = zs.max(axis=1) - ft.max(axis=1)
         for choice in choices:
-            weight = posthoc.sigmoid_weight(lag, 0.0, choice["s"])
-            yield Prediction(posthoc.mix(zs, ft, weight), weight)
+            weight = sigmoid_weight(lag, 0.0, choice["s"])
+            yield Prediction(mix(zs, ft, weight), weight)

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from bench.api.registry import methods
 from bench.core.records import Record
 from bench.leaderboard.samples import SampleOutputs
-from bench.report import write as report
-from bench.report.figures import rasterize as drawing
+from bench.report.figures.rasterize import chart_svg
 from bench.report.figures.spec import Chart, count_axis
 from bench.report.figures.style import COLOURS, GREY, MAIN
+from bench.report.write import document
 
 More = tuple[str, str | None, str, float]
 CONTROL: More = ("vrf-shuffled", "e2e-ft", "VRF, w shuffled", 0.6)
@@ -47,7 +47,7 @@ def run(*more: More, costs: Mapping[str, int] | None = None) -> Any:
 
 
 def drawn(records: Sequence[Record], samples: Sequence[SampleOutputs] = ()) -> dict[str, Chart]:
-    (chapter,) = report.document(records, samples=samples).chapters
+    (chapter,) = document(records, samples=samples).chapters
     return {figure.name: figure for figure in chapter.figures}
 
 
@@ -140,7 +140,7 @@ def test_controls_are_grey_and_in_no_legend_but_in_tooltips(name: str) -> None:
     assert figure.spec is not None
     assert not any("shuffled" in method for method in legend(figure.spec))
     assert all(e["condition"]["value"] == GREY for e in encodings(figure.spec, "color"))
-    svg = drawing.svg(figure).decode()
+    svg = chart_svg(figure).decode()
     assert GREY in svg and "VRF, w shuffled on E2E-FT" in svg
     assert "Small and grey: controls." in figure.caption
     assert "grey" not in drawn(*run())[name].caption
@@ -225,5 +225,5 @@ def test_every_figure_says_what_it_is_to_those_who_cannot_see_it() -> None:
     for figure in drawn(*run()).values():
         assert figure.spec is not None
         assert figure.spec["description"] == f"{figure.title}. {figure.caption}"
-        root = ElementTree.fromstring(drawing.svg(figure))
+        root = ElementTree.fromstring(chart_svg(figure))
         assert root.attrib["aria-label"] == figure.spec["description"]

@@ -16,10 +16,10 @@ import pytest
 from places import ROOT
 from rich.console import Console
 
-from bench.core.records import Missing, Record, to_lines
+from bench.core.records import MissingCell, Record, records_text
 from bench.leaderboard.board import PENDING, Board
-from bench.leaderboard.build import boards
-from bench.report.tables import terminal as console
+from bench.leaderboard.build import build_boards
+from bench.report.tables.terminal import terminal_table
 
 SHIFTS = ("v2", "sketch", "rendition", "adversarial", "objectnet")
 PLACES = ("id", *SHIFTS)
@@ -54,10 +54,10 @@ def make_records(seeds: tuple[int, ...] = (0, 1, 2), **more: Any) -> list[Record
     ]
 
 
-def pending(reason: str) -> list[Missing]:
+def pending(reason: str) -> list[MissingCell]:
     """A planned VRF row of three seeds."""
     return [
-        Missing(
+        MissingCell(
             suite="mini",
             model="tiny/mini",
             method="vrf",
@@ -78,12 +78,12 @@ def shown(board: Board, width: int, *, color: bool = False) -> str:
     file = io.StringIO()
     Console(
         file=file, width=width, force_terminal=color, color_system="standard" if color else None
-    ).print(console.table(board, width))
+    ).print(terminal_table(board, width))
     return file.getvalue()
 
 
 def test_eighty_columns_hold_all_values_with_deviations() -> None:
-    (board,) = boards(make_records())
+    (board,) = build_boards(make_records())
     text = shown(board, 80)
     assert max(map(len, text.splitlines())) <= 80
     vrf = next(line for line in text.splitlines() if line.startswith("+ VRF"))
@@ -96,7 +96,7 @@ def test_eighty_columns_hold_all_values_with_deviations() -> None:
 
 @pytest.mark.parametrize("width", [60, 70, 80, 100, 140])
 def test_no_value_is_cut_at_any_usual_width(width: int) -> None:
-    (board,) = boards(make_records())
+    (board,) = build_boards(make_records())
     text = shown(board, width)
     assert max(map(len, text.splitlines())) <= width
     for line in text.splitlines():
@@ -106,7 +106,7 @@ def test_no_value_is_cut_at_any_usual_width(width: int) -> None:
 
 def test_cells_to_come_are_dots_and_failed_ones_dashes() -> None:
     records = [r for r in make_records() if r.method != "vrf"]
-    waiting, failed = (boards(records, pending(why))[0] for why in (PENDING, "out of memory"))
+    waiting, failed = (build_boards(records, pending(why))[0] for why in (PENDING, "out of memory"))
     for board, sign in ((waiting, "·"), (failed, "–")):
         line = next(x for x in shown(board, 80).splitlines() if x.startswith("+ VRF"))
         assert line.removeprefix("+ VRF").split() == [sign] * 7
@@ -114,7 +114,7 @@ def test_cells_to_come_are_dots_and_failed_ones_dashes() -> None:
 
 def test_best_is_bold_and_markup_in_names_is_inert() -> None:
     records = make_records(seeds=(0,), title="[red]x[/red]\x1b[2J")
-    text = shown(boards(records)[0], 100, color=True)
+    text = shown(build_boards(records)[0], 100, color=True)
     assert "[red]x[/red]" in text
     assert "\x1b[2J" not in text
     assert text.count("\x1b[1;32m") == 7
@@ -122,14 +122,14 @@ def test_best_is_bold_and_markup_in_names_is_inert() -> None:
 
 def test_watermarks_and_partial_runs_are_in_the_title() -> None:
     records = [r for r in make_records(notes=("limit=200",)) if r.order < 3]
-    text = shown(boards(records)[0], 80)
+    text = shown(build_boards(records)[0], 80)
     assert "not reportable: limit=200" in text
     assert "2 of 5 shifts" in text
     assert "best in bold" not in text
 
 
 def test_long_names_leave_room_for_values() -> None:
-    text = shown(boards(make_records(title="a method of a very long name indeed"))[0], 80)
+    text = shown(build_boards(make_records(title="a method of a very long name indeed"))[0], 80)
     assert "…" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -156,7 +156,7 @@ def picture() -> ModuleType:
 def test_picture_is_valid_and_deterministic(picture: ModuleType, tmp_path: Path) -> None:
     records = make_records()
     for name, order in (("a", records), ("b", records[::-1])):
-        (tmp_path / f"{name}.jsonl").write_text(to_lines(order))
+        (tmp_path / f"{name}.jsonl").write_text(records_text(order))
         assert picture.main([str(tmp_path / f"{name}.jsonl"), str(tmp_path / f"{name}.svg")]) == 0
     text = (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert text == (tmp_path / "b.svg").read_text(encoding="utf-8")
@@ -170,7 +170,7 @@ def test_picture_is_valid_and_deterministic(picture: ModuleType, tmp_path: Path)
 def test_picture_escapes_names_and_names_missing_files(
     picture: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (board,) = boards(make_records(title="<script>&\x07"))
+    (board,) = build_boards(make_records(title="<script>&\x07"))
     ElementTree.fromstring(picture.svg(board))
     assert picture.main([str(tmp_path / "no.jsonl"), str(tmp_path / "x.svg")]) == 2
     assert "no.jsonl" in capsys.readouterr().err

@@ -17,13 +17,13 @@ from browser import run_of_chance
 from commands import Finished, assert_refused, bench
 
 from bench.core.errors import InputError
-from bench.core.records import read
+from bench.core.records import read_records
 from bench.leaderboard.published import baselines
-from bench.leaderboard.stats.significance import kept
+from bench.leaderboard.stats.significance import samples_by_board
 from bench.leaderboard.suite_results import measured
 from bench.report import write as report
-from bench.report.formats.rerun_command import command
-from bench.report.tables.leaderboard import DASH
+from bench.report.formats.rerun_command import rerun_command
+from bench.report.tables.table import DASH
 
 
 def document(title: str = "VRF", **more: Any) -> report.Document:
@@ -118,7 +118,7 @@ def test_every_figure_is_a_file_and_a_valid_specification(tmp_path: Path) -> Non
     records, samples = run_of_chance(seeds=(0, 1))
 
     def drawn() -> dict[str, bytes]:
-        paths = report.write(tmp_path, records, formats=("svg", "png"), samples=samples)
+        paths = report.write_report(tmp_path, records, formats=("svg", "png"), samples=samples)
         return {path.name: path.read_bytes() for path in paths}
 
     files = drawn()
@@ -148,17 +148,17 @@ def test_formats_are_checked(small: Finished, tmp_path: Path) -> None:
 
 def test_a_records_command_makes_it_again(small: Finished, tmp_path: Path) -> None:
     record = next(
-        r for r in read(small.out / "records.jsonl")
+        r for r in read_records(small.out / "records.jsonl")
         if (r.kind, r.method, r.shift, r.metric) == ("cell", "vrf", "v2", "top1")
     )  # fmt: skip
-    line = command(record)
+    line = rerun_command(record)
     assert line is not None
     program, *arguments = shlex.split(line)
     assert program == "bench"
     places = ("--shifts", "v2", "--cache-dir", small.cache, "--out", tmp_path)
     result = bench(*arguments, *places)
     assert result.code == 0, result.err
-    again = {r.provenance.get("key") for r in read(tmp_path / "records.jsonl")}
+    again = {r.provenance.get("key") for r in read_records(tmp_path / "records.jsonl")}
     assert record.provenance["key"] in again
 
 
@@ -168,7 +168,7 @@ CSV = "model,source,id,v2,sketch,a\nrn,x,50,40,30,20\nvgg,x,60,50,41,30\nvit,y,7
 def test_a_line_is_drawn_through_baselines_alone(tmp_path: Path) -> None:
     path = tmp_path / "models.csv"
     path.write_text(CSV)
-    found = baselines.read(path)
+    found = baselines.read_baselines(path)
     assert found[0] == baselines.Baseline(
         "rn", "x", {"id": 0.5, "v2": 0.4, "sketch": 0.3, "a": 0.2}
     )
@@ -185,11 +185,11 @@ def test_a_line_is_that_of_logits() -> None:
     def at(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
-    line = baselines.fitted([(at(x), at(0.8 * x - 0.5)) for x in (-1.0, 0.2, 1.3)])
+    line = baselines.fit_line([(at(x), at(0.8 * x - 0.5)) for x in (-1.0, 0.2, 1.3)])
     assert line is not None
     assert (line.slope, line.offset) == pytest.approx((0.8, -0.5))
     assert line.expected(at(2.0)) == pytest.approx(at(1.1))
-    assert baselines.fitted([(0.5, 0.4)] * 5) is None
+    assert baselines.fit_line([(0.5, 0.4)] * 5) is None
 
 
 @pytest.mark.parametrize(
@@ -206,19 +206,19 @@ def test_wrong_baselines_are_refused(text: str, word: str, tmp_path: Path) -> No
     path = tmp_path / "models.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=word):
-        baselines.read(path)
+        baselines.read_baselines(path)
 
 
 def test_ranks_need_the_same_seeds_and_whole_unmarked_boards() -> None:
     records, samples = run_of_chance(seeds=(0, 1))
-    (numbers,) = measured(records, samples=kept(samples))
+    (numbers,) = measured(records, samples=samples_by_board(samples))
     assert numbers.comparison is not None and numbers.comparison.last is not None
     assert set(numbers.comparison.last.ranks) == {(r.method, r.base) for r in numbers.board.rows}
     fewer = [r for r in records if (r.method, r.seed) != ("vrf", 1)]
-    (uneven,) = measured(fewer, samples=kept(samples))
+    (uneven,) = measured(fewer, samples=samples_by_board(samples))
     assert uneven.comparison is not None and "different seeds" in uneven.comparison.reason
     limited = [s.record.model_copy(update={"notes": ("limit=9",)}) for s in samples]
-    (marked,) = measured(limited, samples=kept(samples))
+    (marked,) = measured(limited, samples=samples_by_board(samples))
     assert marked.comparison is None
     text = report.markdown(report.document(fewer, samples=samples))
     standings = text.split("### Standings")[1].split("###")[0]

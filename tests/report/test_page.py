@@ -25,11 +25,11 @@ from browser import (
 from bench.core.records import Record
 from bench.leaderboard.board import SCALES
 from bench.leaderboard.samples import SampleOutputs
-from bench.leaderboard.stats.estimates import difference, mean
+from bench.leaderboard.stats.estimates import mean_estimate, paired_difference
 from bench.leaderboard.stats.ranking import rank
 from bench.leaderboard.stats.significance import ZERO_SHOT
-from bench.report.tables.leaderboard import DASH
 from bench.report.tables.standings import ranks_text
+from bench.report.tables.table import DASH
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 IMAGENET = {
@@ -56,7 +56,7 @@ def test_any_of_the_shifts_give_what_python_gives(
             for cells in zip(*(column(page, "standings", i) for i in range(6)), strict=True)
         }
     for (method, base), found in rows.items():
-        own = mean(found)
+        own = mean_estimate(found)
         value, low, high, *others = shown[titles[method]], *np.ravel(own.interval()), ranges
         if method == "zero-shot" and len(ticked) == 1:
             low, high = (float(text) / 100 for text in value[1].split(" to "))  # that one is exact
@@ -66,7 +66,7 @@ def test_any_of_the_shifts_give_what_python_gives(
         if (method, base) == ZERO_SHOT:
             assert value[2:4] == (DASH, DASH)
             continue
-        apart = difference(found, rows[ZERO_SHOT])
+        apart = paired_difference(found, rows[ZERO_SHOT])
         assert value[2] == scale.text(float(apart.value), signed=True)
         assert_close(value[3], apart.interval())
 
@@ -87,7 +87,7 @@ def test_unrounded_statistics_are_those_of_python(
                       stats.normalQuantile(1e-8)];
             }"""
         )
-    own = difference(one, other)
+    own = paired_difference(one, other)
     wanted = [float(own.value), *map(float, own.interval()), float(own.p_value())]
     assert found[:4] == pytest.approx(wanted, rel=1e-6)
     from scipy import stats
@@ -110,7 +110,7 @@ def test_seeds_are_paired_by_name_in_the_page_too(
     outputs = [o for o in made[1] if has(o.record)]
     sets = ("v2", "sketch", "a")
     one, other = ([outcomes(outputs, m, "e2e-ft", s) for s in sets] for m in ("vrf", "ose"))
-    own = difference(
+    own = paired_difference(
         [replace(o, values=o.values[:1]) for o in one],
         [replace(o, values=o.values[1:]) for o in other],
     )

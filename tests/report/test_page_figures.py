@@ -12,7 +12,7 @@ from browser import METHODS, curve, opened, outcomes, values_of, written
 from bench.core.records import Record
 from bench.leaderboard.board import SCALES
 from bench.leaderboard.samples import SampleOutputs
-from bench.leaderboard.stats.estimates import difference
+from bench.leaderboard.stats.estimates import paired_difference
 from bench.leaderboard.stats.significance import ZERO_SHOT
 from bench.report.figures.style import GREY
 
@@ -97,7 +97,7 @@ def test_differences_have_the_mean_over_the_ticked_shifts(
         [outcomes(made[1], method, base, shift) for shift in ticked]
         for method, base in (("vrf", "e2e-ft"), ZERO_SHOT)
     )
-    wanted = difference(one, other)
+    wanted = paired_difference(one, other)
     with opened(written(tmp_path, made)) as page:
         page.get_by_label("v2 counts in the mean").uncheck()
         found = values_of(page, "differences")

@@ -12,7 +12,7 @@ from browser import assert_close, cell, lines, opened, outcomes, written
 from bench.core.records import Record
 from bench.leaderboard.board import SCALES
 from bench.leaderboard.samples import SampleOutputs
-from bench.leaderboard.stats.estimates import difference, mcnemar
+from bench.leaderboard.stats.estimates import mcnemar, paired_difference
 
 
 def test_a_cell_opens_its_record(
@@ -94,7 +94,7 @@ def test_a_difference_opens_both_rows_and_what_is_known_of_it(
     one, other = (
         [outcomes(made[1], method, "e2e-ft", s) for s in shifts] for method in ("vrf", "ose")
     )
-    between = difference(one, other)
+    between = paired_difference(one, other)
     with opened(written(tmp_path, made)) as page:
         cell(page, "leaderboard", "vrf - ose:e2e-ft", column).click()
         shown = {line[0]: line[1:] for line in lines(page.locator("dialog table").first)}

@@ -9,11 +9,15 @@ import pytest
 from commands import assert_refused, bench
 
 from bench.leaderboard.published.layouts import PRESETS
-from bench.leaderboard.published.tables import PublishedTable, find, tables
-from bench.report.published_tables import MARK, as_table, commands, markdown
-from bench.report.tables.leaderboard import DASH
+from bench.leaderboard.published.tables import (
+    PublishedTable,
+    find_published_table,
+    published_tables,
+)
+from bench.report.published_tables import MARK, as_table, published_markdown, reproduction_commands
+from bench.report.tables.table import DASH
 
-ALL = pytest.mark.parametrize("table", tables().values(), ids=list(tables()))
+ALL = pytest.mark.parametrize("table", published_tables().values(), ids=list(published_tables()))
 Grid = list[list[str]]
 
 
@@ -33,7 +37,11 @@ def test_every_cell_has_its_printed_digits(table: PublishedTable) -> None:
 
 @ALL
 def test_markdown_has_the_printed_digits_in_their_cells(table: PublishedTable) -> None:
-    rows = [line.strip("|").split("|") for line in markdown(table).splitlines() if line[:1] == "|"]
+    rows = [
+        line.strip("|").split("|")
+        for line in published_markdown(table).splitlines()
+        if line[:1] == "|"
+    ]
     cells = [[cell.strip().replace("\\", "") for cell in row] for row in rows[2:]]
     unmarked = [[cell.removesuffix(f" {MARK}") for cell in row] for row in cells]
     several = len(table.backbones) > 1
@@ -55,29 +63,33 @@ def test_show_prints_every_digit_remark_and_source(table: PublishedTable) -> Non
         assert numbers[-sum(c is not None for c in row.cells) :] == [c for c in row.cells if c]
     for text in (table.source.paper, table.source.table, *(r.text for r in table.remarks)):
         assert text in result.out
-    for command in commands(table):
+    for command in reproduction_commands(table):
         assert command in result.out
 
 
 def test_cells_that_are_singled_out_are_marked() -> None:
-    lines = [line for group in as_table(find("vrf-table1")).groups for line in group]
+    lines = [
+        line for group in as_table(find_published_table("vrf-table1")).groups for line in group
+    ]
     marked = [(line.items[0].text, i.text) for line in lines for i in line.items if i.small == MARK]
     assert marked == [("LP-FT", "69.9"), ("LP-FT", "48.6"), ("+ VRF (ours)", "51.8")]
-    assert " 51.8 \\* |" in markdown(find("vrf-table1"))
+    assert " 51.8 \\* |" in published_markdown(find_published_table("vrf-table1"))
 
 
 def test_groups_are_under_their_backbones_where_there_are_several() -> None:
-    groups = as_table(find("wise-ft-table8")).groups
+    groups = as_table(find_published_table("wise-ft-table8")).groups
     assert [group[0].items[0].text for group in groups] == ["ViT-B/16", "ViT-L/14@336"]
     assert [group[0].kind for group in groups] == ["head", "head"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_table_of_a_preset_has_its_rows_and_the_command_that_makes_them(name: str) -> None:
-    table = find(name)
+    table = find_published_table(name)
     names = [row.ours for _, row in table.rows if row.ours is not None]
     assert tuple(names) == PRESETS[name].methods
-    assert commands(table)[0].startswith(f"bench run --table {name} --suite imagenet --model ViT-B")
+    assert reproduction_commands(table)[0].startswith(
+        f"bench run --table {name} --suite imagenet --model ViT-B"
+    )
     differences = [(r.method, r.minus, r.base) for _, r in table.rows if r.minus is not None]
     assert differences == [
         (line.name.split(":")[0], line.minus.split(":")[0], line.minus.split(":")[1])
@@ -88,12 +100,18 @@ def test_the_table_of_a_preset_has_its_rows_and_the_command_that_makes_them(name
 
 
 def test_commands_ask_for_every_row_set_and_curve() -> None:
-    (run, check) = commands(find("vrf-table9"))
+    (run, check) = reproduction_commands(find_published_table("vrf-table9"))
     assert "--methods wise-ft:e2e-ft --curves --suite imagenet --model ViT-B-16 " in run
     assert check == "bench check RUN --against published:vrf-table9"
-    assert "--suite cifar10,entity30 " in commands(find("vrf-table3a"))[0]
-    assert len(commands(find("wise-ft-table8"))) == 3
-    assert commands(find("lp-ft-table1")) == commands(find("vrf-table11")) == ()
+    assert (
+        "--suite cifar10,entity30 " in reproduction_commands(find_published_table("vrf-table3a"))[0]
+    )
+    assert len(reproduction_commands(find_published_table("wise-ft-table8"))) == 3
+    assert (
+        reproduction_commands(find_published_table("lp-ft-table1"))
+        == reproduction_commands(find_published_table("vrf-table11"))
+        == ()
+    )
 
 
 def test_show_vrf_table_1() -> None:
@@ -116,7 +134,9 @@ def test_a_method_is_shown_where_it_has_a_tables_name() -> None:
 
 def test_show_as_json_is_the_data() -> None:
     shown = json.loads(bench("show", "vrf-table1", "--json").out)
-    assert PublishedTable.model_validate_json(json.dumps(shown)) == find("vrf-table1")
+    assert PublishedTable.model_validate_json(json.dumps(shown)) == find_published_table(
+        "vrf-table1"
+    )
 
 
 def test_unknown_tables_are_refused() -> None:
@@ -126,7 +146,7 @@ def test_unknown_tables_are_refused() -> None:
 
 def test_list_says_source_suite_backbone_and_number_of_cells() -> None:
     listed = json.loads(bench("list", "published", "--json").out)["published"]
-    assert list(listed) == list(tables())
+    assert list(listed) == list(published_tables())
     assert listed["vrf-table1"] == (
         "VRF's Table 1 [Table 1, arXiv 2411.06966; imagenet; ViT-B/32; 70 cells]"
     )

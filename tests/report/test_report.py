@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from bench.api.metrics import METRICS
 from bench.core.errors import InputError
-from bench.core.records import Missing, Record
+from bench.core.records import MissingCell, Record
 from bench.report import write as report
-from bench.report.formats import text as exports
+from bench.report.formats.text import escape
 
 PLACES = ("id", "v2", "sketch")
 ROWS = (
@@ -73,8 +73,8 @@ def make_records(seeds: tuple[int, ...] = (0, 1), **more: Any) -> list[Record]:
     return found
 
 
-def absent(reason: str, shift: str = "v2", title: str = "VRF") -> Missing:
-    return Missing(
+def absent(reason: str, shift: str = "v2", title: str = "VRF") -> MissingCell:
+    return MissingCell(
         suite="mini",
         model="tiny/mini",
         method="vrf",
@@ -115,7 +115,7 @@ class Page(HTMLParser):
         return sum(name == tag for name, _ in self.tags)
 
 
-def both(records: list[Record], missing: list[Missing] | None = None) -> tuple[str, str]:
+def both(records: list[Record], missing: list[MissingCell] | None = None) -> tuple[str, str]:
     made = report.document(records, missing or [])
     return report.markdown(made), report.html(made)
 
@@ -180,7 +180,7 @@ def test_runs_that_differ_in_more_than_seeds_make_no_report(tmp_path: Path) -> N
         for r in make_records()
     ]
     with pytest.raises(InputError, match=r"differ in precision: .*; report their runs separately"):
-        report.write(tmp_path, records)
+        report.write_report(tmp_path, records)
     assert not list(tmp_path.iterdir())
 
 
@@ -240,8 +240,8 @@ def test_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     records, missing = make_records(), [absent("a"), absent("b", "sketch")]
     shuffled = list(records)
     random.Random(1).shuffle(shuffled)
-    first = report.write(tmp_path / "one", records, missing)
-    second = report.write(tmp_path / "two", shuffled, missing[::-1])
+    first = report.write_report(tmp_path / "one", records, missing)
+    second = report.write_report(tmp_path / "two", shuffled, missing[::-1])
     assert [p.name for p in first] == ["report.md", "report.html"]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["report.html", "report.md"]
@@ -304,7 +304,7 @@ def test_names_cannot_inject(field: str) -> None:
 @given(st.text(max_size=30))
 @settings(max_examples=60, deadline=None)
 def test_escape_leaves_nothing_to_interpret(name: str) -> None:
-    made = exports.escape(name)
+    made = escape(name)
     assert not re.search(r"[<>|\n\r\x1b\x85\u2028]", made)
     assert not re.search(r"(?<!\\)(?:\\\\)*(?<!\\)[`*_\[\]~]", made)
 
@@ -330,7 +330,7 @@ def test_an_empty_run_has_a_report() -> None:
 def test_a_failed_write_leaves_the_old_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report.write(tmp_path, make_records())
+    report.write_report(tmp_path, make_records())
     before = (tmp_path / "report.html").read_bytes()
 
     def broken(_: object) -> str:
@@ -338,6 +338,6 @@ def test_a_failed_write_leaves_the_old_report(
 
     monkeypatch.setattr(report, "FORMATS", {**report.FORMATS, "html": broken})
     with pytest.raises(RuntimeError):
-        report.write(tmp_path, make_records(seeds=(0,)))
+        report.write_report(tmp_path, make_records(seeds=(0,)))
     assert (tmp_path / "report.html").read_bytes() == before
     assert b"\xc2\xb1 0.7" in (tmp_path / "report.md").read_bytes()

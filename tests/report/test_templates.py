@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from commands import Finished, Result, assert_refused, bench
 
-from bench.checks.recompute import recheck
+from bench.checks.recompute import recompute_run
 from bench.core.errors import DataError
 
 ZERO_SHOT = ("--suite", "micro", "--limit", "20", "--shifts", "v2", "--methods", "zero-shot")
@@ -59,10 +59,10 @@ def test_templates_are_used_and_said(tmp_path: Path, file: Path) -> None:
     assert config["templates"] == str(file)
 
     options = {"cache_dir": tmp_path / "cache"}
-    assert not recheck(tmp_path / "run", options).differences
+    assert not recompute_run(tmp_path / "run", options).differences
     file.write_text("the {}.\n")
     with pytest.raises(DataError, match=r"my prompts\.txt has changed"):
-        recheck(tmp_path / "run", options)
+        recompute_run(tmp_path / "run", options)
 
 
 def test_the_suites_own_templates_in_a_file_give_the_same_numbers(

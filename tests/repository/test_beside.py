@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from bench.core.errors import InputError
-from bench.core.records import Record, to_lines
+from bench.core.records import Record, records_text
 from bench.leaderboard.board import Board
-from bench.leaderboard.build import boards, curves
-from bench.leaderboard.derived import oracles
+from bench.leaderboard.build import build_boards, build_curves
+from bench.leaderboard.derived import oracle_records
 
 PLACES = ("id", "v2", "objectnet", "video")
 ALPHAS = (0.0, 0.5, 1.0)
@@ -29,7 +29,7 @@ def record(shift: str, value: float, **more: Any) -> Record:
 
 
 def board(*found: Record) -> Board:
-    (made,) = boards(found)
+    (made,) = build_boards(found)
     return made
 
 
@@ -62,7 +62,7 @@ def test_records_of_one_set_agree_whether_it_stands_beside() -> None:
 
 
 def test_files_hold_what_is_unusual_only() -> None:
-    lines = to_lines(CELLS).splitlines()
+    lines = records_text(CELLS).splitlines()
     assert sum('"beside": true' in line for line in lines) == 1
     assert sum('"test_only": true' in line for line in lines) == 1
     assert not any("false" in line for line in lines)
@@ -89,7 +89,7 @@ CURVE = {
 
 
 def test_no_alpha_is_chosen_on_a_test_only_set() -> None:
-    found = oracles(curve(CURVE))
+    found = oracle_records(curve(CURVE))
     mean = {r.choice["alpha"] for r in found if r.method.endswith("oracle-mean")}
     each = {r.shift: r.choice["alpha"] for r in found if r.method.endswith("oracle-each")}
     assert mean == {1.0}  # by v2 alone: ObjectNet and the video set would have 0
@@ -97,5 +97,5 @@ def test_no_alpha_is_chosen_on_a_test_only_set() -> None:
 
 
 def test_curves_have_the_mean_of_the_others() -> None:
-    (found,) = curves(curve(CURVE))
+    (found,) = build_curves(curve(CURVE))
     assert [point.ood.mean for point in found.points] == pytest.approx([0.5, 0.15, 0.15])

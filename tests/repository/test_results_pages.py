@@ -19,12 +19,12 @@ from results_findings import FINDINGS, findings
 
 from bench.cli.main import cli
 from bench.core.records import Record
-from bench.leaderboard.published.ledger import count
-from bench.leaderboard.published.tables import find, tables
+from bench.leaderboard.published.ledger import count_verdicts
+from bench.leaderboard.published.tables import find_published_table, published_tables
 from bench.leaderboard.suite_results import measured
-from bench.report.formats.text import escape, markdown
-from bench.report.tables.leaderboard import Item
-from bench.runs.study.config import load
+from bench.report.formats.text import escape, report_markdown
+from bench.report.tables.table import TableCell
+from bench.runs.study.config import load_config
 
 RUNS = {run.name: run for run in results_page.runs()}
 PAGES = results_page.pages()
@@ -39,17 +39,17 @@ def test_a_page_is_made_of_the_records_and_tables_as_they_are(path: Path) -> Non
 @pytest.mark.parametrize("run", RUNS.values(), ids=lambda r: r.name)
 def test_the_report_of_a_committed_run_is_that_of_its_records(run: results_page.Run) -> None:
     written = (ROOT / "results" / run.name / "report.md").read_text()
-    assert written == markdown(run.document), AGAIN
+    assert written == report_markdown(run.document), AGAIN
 
 
 def test_every_published_cell_has_a_status_and_none_is_reproduced() -> None:
     found = results_page.entries(RUNS.values())
-    assert {name: len(table.claims) for name, table in tables().items()} == {
+    assert {name: len(table.claims) for name, table in published_tables().items()} == {
         name: len(entries) for name, entries in found.items()
     }
     everything = [entry for entries in found.values() for entry in entries]
     assert all(entry.reason for entry in everything if entry.verdict == "not attempted")
-    assert count(everything)["reproduced"] == 0
+    assert count_verdicts(everything)["reproduced"] == 0
     assert "**0 are reproduced**" in PAGES[ROOT / "results" / "README.md"]
 
 
@@ -58,8 +58,8 @@ def test_the_command_of_a_run_has_its_configuration(run: results_page.Run) -> No
     words = shlex.split(results_page.command(run))
     assert words[:2] == ["bench", "run"]
     options = cli.commands["run"].make_context("run", words[2:]).params
-    fields = run.config.keys() & load(None, {}).results().keys()
-    asked = load(None, {k: v for k, v in options.items() if k in fields}).results()
+    fields = run.config.keys() & load_config(None, {}).results().keys()
+    asked = load_config(None, {k: v for k, v in options.items() if k in fields}).results()
     usual = {"precision": "fp32"}
     assert {k: asked[k] or usual.get(k, asked[k]) for k in fields} == {
         k: run.config[k] for k in fields
@@ -69,7 +69,7 @@ def test_the_command_of_a_run_has_its_configuration(run: results_page.Run) -> No
 def test_measured_numbers_stand_beside_the_published_ones() -> None:
     run = RUNS["vrf-table1"]
     (chapter,) = run.document.chapters
-    found = beside(find("vrf-table1"), chapter, other_data=True)
+    found = beside(find_published_table("vrf-table1"), chapter, other_data=True)
     assert found is not None
     lines = (ROOT / "results" / "vrf-table1" / "records.jsonl").read_text().splitlines()
     cells = [
@@ -79,7 +79,9 @@ def test_measured_numbers_stand_beside_the_published_ones() -> None:
     ]
     in_distribution = fmean(r["value"] for r in cells if r["shift"] == "id")
     out_of_it = fmean(r["value"] for r in cells if r["shift"] != "id")
-    (published,) = [row for _, row in find("vrf-table1").rows if row.name == "vrf:lp-ft"]
+    (published,) = [
+        row for _, row in find_published_table("vrf-table1").rows if row.name == "vrf:lp-ft"
+    ]
     line = [line for group in found.groups for line in group][-2]
     assert [item.text for item in line.items] == [
         published.label,
@@ -92,7 +94,7 @@ def test_measured_numbers_stand_beside_the_published_ones() -> None:
 
 def test_a_table_of_other_data_is_beside_no_run_that_has_not_its_form() -> None:
     (chapter,) = RUNS["mini"].document.chapters
-    assert beside(find("vrf-table1"), chapter, other_data=False) is None
+    assert beside(find_published_table("vrf-table1"), chapter, other_data=False) is None
 
 
 def test_published_numbers_of_the_same_sets_are_beside_a_run_of_them() -> None:
@@ -105,13 +107,13 @@ def test_published_numbers_of_the_same_sets_are_beside_a_run_of_them() -> None:
     ]
     run = results_page.Run("cifar10", RUNS["mini"].config, records, (), ())
     (chapter,) = run.document.chapters
-    found = beside(find("vrf-table3a"), chapter, other_data=False)
+    found = beside(find_published_table("vrf-table3a"), chapter, other_data=False)
     assert found is not None
     labels = ("CIFAR-10, published", "ID, measured", "STL-10, published", "stl10, measured")
     assert found.columns == ("Row", *labels)
-    zero_shot = found.groups[0][0 if len(find("vrf-table3a").backbones) == 1 else 1]
-    assert zero_shot.items[1] == Item("88.3")
-    assert beside(find("carot-slides"), chapter, other_data=False) is None
+    zero_shot = found.groups[0][0 if len(find_published_table("vrf-table3a").backbones) == 1 else 1]
+    assert zero_shot.items[1] == TableCell("88.3")
+    assert beside(find_published_table("carot-slides"), chapter, other_data=False) is None
 
 
 def test_every_finding_is_of_a_committed_run() -> None:

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.api.protocol import CLEAN, OFFICIAL, Protocol, protocol
+from bench.api.protocol import CLEAN, OFFICIAL, Protocol, protocol_with
 from bench.core.hashing import canonical
 from bench.core.records import Record
 from bench.leaderboard.board import Board
-from bench.leaderboard.build import boards
+from bench.leaderboard.build import build_boards
 from bench.report import document
 from bench.report import write as report
-from bench.report.tables import leaderboard as tables
-from bench.report.tables import terminal as console
-from bench.report.tables.leaderboard import Table
+from bench.report.tables.choices import choices_table
+from bench.report.tables.leaderboard import leaderboard_table
+from bench.report.tables.table import Table
+from bench.report.tables.terminal import terminal_table
 
 PLACES = ("id", "v2", "sketch")
 METHODS = ("zero-shot", "e2e-ft", "ose:e2e-ft", "ose-calibrated:e2e-ft", "vrf:e2e-ft")
@@ -76,12 +77,12 @@ def captions(records: list[Record]) -> dict[str, Table]:
 
 
 def test_controls_and_oracles_come_last_and_are_marked() -> None:
-    (board,) = boards(rows(SHUFFLED, BEST, *METHODS))
+    (board,) = build_boards(rows(SHUFFLED, BEST, *METHODS))
     assert methods_of(board) == [
         *("zero-shot", "e2e-ft", "ose", "ose-calibrated", "vrf"),
         *("vrf-shuffled", "ose-oracle-mean"),
     ]
-    assert names(tables.leaderboard(board)) == [
+    assert names(leaderboard_table(board)) == [
         *("ZERO-SHOT", "E2E-FT", "+ OSE", "+ OSE-CALIBRATED", "+ VRF"),
         *("Δ VRF - OSE", "Δ VRF - OSE-CALIBRATED"),
         *("not ranked: controls", "+ VRF-SHUFFLED (control)"),
@@ -90,9 +91,9 @@ def test_controls_and_oracles_come_last_and_are_marked() -> None:
 
 
 def test_only_methods_are_ranked() -> None:
-    (board,) = boards(rows(*METHODS, SHUFFLED, BEST))
+    (board,) = build_boards(rows(*METHODS, SHUFFLED, BEST))
     assert {row.method for row in board.rows if any(c.best for c in row.cells)} == {"vrf"}
-    alone = boards(rows(SHUFFLED))[0]
+    alone = build_boards(rows(SHUFFLED))[0]
     assert not any(cell.best for row in alone.rows for cell in row.cells)
 
 
@@ -101,24 +102,27 @@ def test_only_methods_are_subtracted() -> None:
     disguised = [
         r.model_copy(update={"role": "control"}) if r.method == "vrf" else r for r in found
     ]
-    assert all(group.differences == () for group in boards(disguised)[0].groups)
+    assert all(group.differences == () for group in build_boards(disguised)[0].groups)
 
 
 def test_a_base_of_controls_alone_keeps_its_group() -> None:
-    (board,) = boards(rows(SHUFFLED))
-    assert names(tables.leaderboard(board))[:2] == ["e2e-ft (not run)", "not ranked: controls"]
+    (board,) = build_boards(rows(SHUFFLED))
+    assert names(leaderboard_table(board))[:2] == [
+        "e2e-ft (not run)",
+        "not ranked: controls",
+    ]
 
 
 def test_new_methods_have_a_place() -> None:
     some = ["mine", "carot", "linear-lbfgs", "l2-sp", "lp-ft-raw", "e2e-ft@3", "ema", "lp-ft-sgd"]
     some += ["carot-slides", "flyp", "lp-ft", "linear"]
-    (board,) = boards(rows(*some))
+    (board,) = build_boards(rows(*some))
     assert methods_of(board) == [
         *("linear", "linear-lbfgs", "e2e-ft@3", "ema", "l2-sp", "lp-ft", "lp-ft-sgd", "lp-ft-raw"),
         *("flyp", "carot-slides", "carot", "mine"),
     ]
     ensembles = ["ose-logits", "soup", "vrf", "fisher", "ose-calibrated", "greedy-soup", "wise-ft"]
-    (board,) = boards(rows(*(f"{name}:e2e-ft" for name in (*ensembles, "ose"))))
+    (board,) = build_boards(rows(*(f"{name}:e2e-ft" for name in (*ensembles, "ose"))))
     assert methods_of(board) == [
         *("wise-ft", "fisher", "soup", "greedy-soup", "ose", "ose-logits", "ose-calibrated", "vrf"),
     ]
@@ -130,8 +134,8 @@ def test_full_names_are_marked_where_choices_are_listed() -> None:
         r.model_copy(update={"choice": {"alpha": r.order / 4}}) if r.role == "oracle" else r
         for r in records
     ]
-    (board,) = boards(each)
-    table = tables.choices(board, [r for r in each if r.kind == "cell"])
+    (board,) = build_boards(each)
+    table = choices_table(board, [r for r in each if r.kind == "cell"])
     (line,) = (group[-1] for group in table.groups)
     assert line.items[0].text == "OSE-ORACLE-MEAN on E2E-FT (chosen in hindsight)"
     assert line.items[2].text == "ID alpha 0; v2 alpha 0.25; sketch alpha 0.5"
@@ -158,7 +162,7 @@ def test_without_scaled_records_there_are_no_such_columns() -> None:
 
 def test_the_kinds_of_records_do_not_mix() -> None:
     found = rows(*METHODS)
-    plain, scaled = (boards(found, metric="ece", kind=k)[0] for k in ("cell", "scaled"))
+    plain, scaled = (build_boards(found, metric="ece", kind=k)[0] for k in ("cell", "scaled"))
     assert methods_of(plain) == methods_of(scaled)
     for one, other in zip(plain.rows, scaled.rows, strict=True):
         assert one.cells[0].mean == pytest.approx(2 * (other.cells[0].mean or 0))
@@ -191,7 +195,7 @@ def test_what_was_chosen_on_the_test_set_is_said_aloud() -> None:
 def test_differences_from_clean_are_listed_with_their_reasons() -> None:
     caption = "Where the protocol is not clean"
     assert caption not in captions(rows(*METHODS))
-    changed = protocol("clean", {"ece_bins": "10"})
+    changed = protocol_with("clean", {"ece_bins": "10"})
     (group,) = captions(rows(*METHODS, protocol=changed))[caption].groups
     ((field, clean, here, about),) = ([item.text for item in line.items] for line in group)
     assert (field, clean, here) == ("ece_bins", "15", "10")
@@ -216,9 +220,9 @@ def test_notes_and_facts_are_those_of_what_is_there() -> None:
 
 @pytest.mark.parametrize("width", [50, 80, 160])
 def test_the_terminal_tells_what_is_not_ranked(width: int) -> None:
-    (board,) = boards(rows(*METHODS, SHUFFLED, BEST))
+    (board,) = build_boards(rows(*METHODS, SHUFFLED, BEST))
     file = io.StringIO()
-    Console(file=file, width=width).print(console.table(board, width))
+    Console(file=file, width=width).print(terminal_table(board, width))
     lines = [line.split("  ")[0].strip() for line in file.getvalue().splitlines()]
     assert "not ranked: controls" in lines
     assert "not ranked: hindsight" in lines

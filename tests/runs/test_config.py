@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.core.errors import InputError
-from bench.runs.study.config import RunConfig, load, parse_assignments
+from bench.runs.study.config import RunConfig, load_config, parse_assignments
 
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
@@ -17,7 +17,9 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         "suite: micro\nseeds: [3, 1]\nlimit: 7\ntrain-batch-size: 9\n"
         "set:\n  e2e-ft: {lr: 1e-3, epochs: 2}\n"
     )
-    config = load(path, {"limit": 8, "seeds": None, "set": ("e2e-ft.epochs=4", "ose.alphas=[1]")})
+    config = load_config(
+        path, {"limit": 8, "seeds": None, "set": ("e2e-ft.epochs=4", "ose.alphas=[1]")}
+    )
     assert config.suite == ("micro",)
     assert config.seeds == (1, 3)
     assert config.limit == 8
@@ -26,7 +28,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
 
 
 def test_lists_are_comma_separated() -> None:
-    config = load(None, {"methods": " vrf, wise-ft ,", "seeds": "2,0", "set": ()})
+    config = load_config(None, {"methods": " vrf, wise-ft ,", "seeds": "2,0", "set": ()})
     assert config.methods == ("vrf", "wise-ft")
     assert config.seeds == (0, 2)
 
@@ -77,7 +79,7 @@ def test_results_know_what_is_in_a_file_of_templates(tmp_path: Path) -> None:
 )
 def test_bad_options_are_named(options: dict[str, Any], words: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        load(None, options)
+        load_config(None, options)
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -111,7 +113,7 @@ def test_bad_files_are_named(text: str, words: list[str], tmp_path: Path) -> Non
     path = tmp_path / "run.yaml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        load(path, {})
+        load_config(path, {})
     for word in [str(path), *words]:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -119,12 +121,12 @@ def test_bad_files_are_named(text: str, words: list[str], tmp_path: Path) -> Non
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No such file"):
-        load(tmp_path / "none.yaml", {})
+        load_config(tmp_path / "none.yaml", {})
     with pytest.raises(InputError, match="Is a directory"):
-        load(tmp_path, {})
+        load_config(tmp_path, {})
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x93")
     with pytest.raises(InputError, match="not a text file"):
-        load(tmp_path / "binary", {})
+        load_config(tmp_path / "binary", {})
 
 
 @pytest.mark.parametrize("text", ["", "lr=1", "e2e-ft.lr", ".lr=1", "e2e-ft.=1", "="])

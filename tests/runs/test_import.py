@@ -21,11 +21,11 @@ from safetensors.torch import load_file, save_file
 from bench.api.dataset import Task
 from bench.api.recipes import Backbone, Classifier, Imported, Merged, Pretrained, weights_key
 from bench.api.splits import Split
-from bench.core.records import Record, read
+from bench.core.records import Record, read_records
 from bench.core.store import Store
 from bench.models import clip as models
-from bench.runs.import_checkpoints import misplaced
-from bench.runs.study.given import leak
+from bench.runs.import_checkpoints import misplaced_rows
+from bench.runs.study.given import leak_reason
 
 MODEL = "bench-test-vit"
 CONFIG = {
@@ -114,7 +114,7 @@ def test_an_import_gives_the_numbers_of_the_run_that_trained_it(pair: Pair, tmp_
     assert MODEL in done.out and "20 classes" in done.out
     again = bench(*RUN, "--imported", "ours", "--cache-dir", cache, "--out", out)
     assert again.code == 0, again.err
-    found, trained = read(out / "records.jsonl"), read(pair.out / "records.jsonl")
+    found, trained = read_records(out / "records.jsonl"), read_records(pair.out / "records.jsonl")
     assert {r.method for r in found} == {"zero-shot", "e2e-ft", "wise-ft", "fisher", "ose", "vrf"}
     assert numbers(found) == numbers(trained)
     assert {r.seed for r in found} == {None}
@@ -194,7 +194,9 @@ def test_other_trainings_start_from_the_imported_zero_shot_classifier(
     options = ("--methods", "linear,vrf:lp-ft,wise-ft:lp-ft,vrf,fisher", "--set", "lp-ft.epochs=1")
     result = bench(*RUN, "--imported", "ours", *options, "--cache-dir", tmp_path, "--out", tmp_path)
     assert result.code == 0, result.err
-    found = {(r.method, r.base): r for r in read(tmp_path / "records.jsonl") if r.kind == "cell"}
+    found = {
+        (r.method, r.base): r for r in read_records(tmp_path / "records.jsonl") if r.kind == "cell"
+    }
     assert {("linear", None), ("vrf", "lp-ft"), ("wise-ft", "lp-ft"), ("vrf", "e2e-ft")} <= set(
         found
     )
@@ -296,13 +298,13 @@ def test_a_tuned_head_in_another_order_is_warned_of(
 
 def test_classes_that_cannot_be_told_apart_are_no_disorder() -> None:
     own = torch.eye(4)[[0, 1, 2, 2]].numpy()
-    assert misplaced(own[[0, 1, 3, 2]], own) == []
+    assert misplaced_rows(own[[0, 1, 3, 2]], own) == []
     moved = torch.eye(4).numpy()
     split = moved.copy()
     split[3] = [0, 0, 0.6, 0.8]
     merged = moved[[0, 1, 2, 2]]
-    assert misplaced(merged, split) == []
-    assert misplaced(moved[[1, 0, 2, 3]], moved) == [(0, 1), (1, 0)]
+    assert misplaced_rows(merged, split) == []
+    assert misplaced_rows(moved[[1, 0, 2, 3]], moved) == [(0, 1), (1, 0)]
 
 
 def test_what_may_leak() -> None:
@@ -314,10 +316,10 @@ def test_what_may_leak() -> None:
     zero_shot = Imported(backbone, "z", 2, True)
     start = Classifier(Pretrained(backbone), zero_shot)
     seen = Imported(backbone, "f", 2, True, "ImageNet train")
-    assert leak(start, task) is None
-    assert "ImageNet train" in (leak(seen, task) or "")
-    assert "ImageNet train" in (leak(Merged((start, seen), (0.5, 0.5)), task) or "")
+    assert leak_reason(start, task) is None
+    assert "ImageNet train" in (leak_reason(seen, task) or "")
+    assert "ImageNet train" in (leak_reason(Merged((start, seen), (0.5, 0.5)), task) or "")
     unseen = Imported(backbone, "f", 2, True, "ImageNet train", ("val",))
-    assert leak(unseen, task) is None
+    assert leak_reason(unseen, task) is None
     assert weights_key(seen) == weights_key(unseen) != weights_key(zero_shot)
     assert not Store(Path("none")).has("weights", weights_key(seen))

@@ -14,13 +14,13 @@ from bench.api.recipes import Tuned
 from bench.api.splits import single_label
 from bench.core.errors import InputError
 from bench.core.store import Store, block_count
-from bench.leaderboard.samples import keep
-from bench.runs.cost import Counts, counts
-from bench.runs.execute import lookup
+from bench.leaderboard.samples import store_samples
+from bench.runs.cost import Counts, pending_counts
+from bench.runs.execute import choice_lookup
 from bench.runs.figure_data import FIGURES
 from bench.runs.plan import CellItem, FeaturesItem, FitItem, Plan, WeightsItem, pending, plan
 from bench.runs.study.config import RunConfig
-from bench.runs.study.resolve import studies
+from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.study import Study
 
 TRAIN, VAL, TEST, SHIFT = 300, 100, 200, 150
@@ -48,15 +48,15 @@ def study(store: Store, methods: str = "wise-ft", shifts: str = "v2", **options:
     given = {"suite": "micro", "methods": methods, "shifts": shifts, "curves": False}
     own = {"protocol": {"scaling": "none"}} | options.pop("set", {})
     config = RunConfig.model_validate(given | options | {"set": own, "cache_dir": store.root})
-    return studies(config)[0]
+    return resolve_studies(config)[0]
 
 
 def planned(study: Study, store: Store) -> Plan:
-    return plan(study, lookup(store))
+    return plan(study, choice_lookup(store))
 
 
 def left(study: Study, store: Store) -> Counts:
-    return counts(planned(study, store), store)
+    return pending_counts(planned(study, store), store)
 
 
 def finish(study: Study, store: Store) -> None:
@@ -77,7 +77,9 @@ def finish(study: Study, store: Store) -> None:
                     store.write_cell(item.key, {})
                     if isinstance(item, CellItem) and item.keeps_samples:
                         split = item.shift.split.fingerprint
-                        keep(store, item.key, split, np.zeros((1, 2)), single_label(["a"], [0]))
+                        store_samples(
+                            store, item.key, split, np.zeros((1, 2)), single_label(["a"], [0])
+                        )
 
 
 def new(counted: Counts) -> tuple[int, int, int, int, int]:
@@ -213,7 +215,7 @@ def test_all_trains_each_trainer_once(store: Store) -> None:
     """e2e-ft and its average share one, linear and lp-ft's probe another."""
     plan = planned(study(store, "all", "all"), store)
     tuned = [i.recipe for i in plan.of(WeightsItem) if isinstance(i.recipe, Tuned)]  # type: ignore[attr-defined]
-    assert counts(plan, store).trainings == len({recipe.training for recipe in tuned}) == 8
+    assert pending_counts(plan, store).trainings == len({recipe.training for recipe in tuned}) == 8
     titles = {recipe.trainer.title for recipe in tuned}
     assert len(titles) == 7  # both phases of lp-ft are among them
     read = {i.split.name for i in plan.of(FeaturesItem)}  # type: ignore[attr-defined]

@@ -11,7 +11,14 @@ from bench.api.recipes import Merged, Tuned, merge, normalizes, reseeded
 from bench.api.registry import find_dataset, methods
 from bench.api.trainer import AtEpoch, Average
 from bench.core.errors import InputError
-from bench.runs.study.rows import Row, Settings, controlled, controls, everything, parse_rows
+from bench.runs.study.rows import (
+    Row,
+    Settings,
+    all_row_names,
+    control_names,
+    control_parameters,
+    parse_rows,
+)
 from bench.testing.fakes import fake_models
 
 MODELS = fake_models(tuned=False)
@@ -94,7 +101,7 @@ def test_overrides_reach_nested_trainers() -> None:
 
 
 def test_all_has_every_ensemble_on_every_common_base() -> None:
-    found = everything()
+    found = all_row_names()
     for ensemble in ("wise-ft", "ose", "vrf"):
         assert {n for n in found if n.startswith(f"{ensemble}:")} == {
             f"{ensemble}:{base}" for base in ("linear", "e2e-ft", "lp-ft", "flyp", "carot")
@@ -105,7 +112,7 @@ def test_all_has_every_ensemble_on_every_common_base() -> None:
 
 
 def test_controls_come_with_every_base_of_vrf() -> None:
-    found = controls(tuple(rows("vrf:lp-ft", "vrf", "ose:flyp").values()))
+    found = control_names(tuple(rows("vrf:lp-ft", "vrf", "ose:flyp").values()))
     checks = ("vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated")
     assert set(found) == {f"{c}:{base}" for c in checks for base in ("lp-ft", "e2e-ft")}
     assert all(methods()[check].is_control for check in checks[:3])
@@ -142,11 +149,11 @@ def test_a_head_starts_from_one_on_the_same_features() -> None:
 
 
 def test_vrfs_settings_are_those_of_its_controls() -> None:
-    found = controlled({"p": 0.01, "calibrate": "confidence"})
+    found = control_parameters({"p": 0.01, "calibrate": "confidence"})
     assert set(found) == {"vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated"}
     assert found["vrf-shuffled"] == {"p": 0.01, "calibrate": "confidence"}
     assert found["ose-calibrated"] == {"calibrate": "confidence"}
-    assert "ose-calibrated" not in controlled({"calibrate": "none"})
+    assert "ose-calibrated" not in control_parameters({"calibrate": "none"})
 
 
 def test_soups_have_the_seeds_they_name() -> None:
@@ -181,10 +188,10 @@ def test_a_greedy_soup_takes_what_does_no_harm() -> None:
 
 def test_few_shots_make_another_suite(tmp_path: Path) -> None:
     from bench.runs.study.config import RunConfig
-    from bench.runs.study.resolve import studies
+    from bench.runs.study.resolve import resolve_studies
 
     find_dataset("micro")
     config = RunConfig.model_validate({"suite": "micro", "shots": 2, "cache_dir": tmp_path})
-    suite = studies(config)[0].suite
+    suite = resolve_studies(config)[0].suite
     assert suite.name == "micro, 2 shots"
     assert suite.task.train.size == 2 * len(suite.task.classnames)

@@ -22,7 +22,7 @@ from bench.api.method import Method, Models
 from bench.api.metrics import METRICS
 from bench.api.recipes import Recipe
 from bench.core.errors import InputError
-from bench.core.records import read
+from bench.core.records import read_records
 from bench.runs.figure_data import FIGURES
 
 FILES = {"config.json", "plan.json", "records.jsonl", "report.html", "report.md"}
@@ -35,7 +35,7 @@ def again(run: Finished, *more: object, out: Path | None = None) -> Any:
 
 def test_files_and_marks(small: Finished) -> None:
     assert {p.name for p in small.out.iterdir()} == {*FILES, "samples", "timings.jsonl"}
-    records = read(small.out / "records.jsonl")
+    records = read_records(small.out / "records.jsonl")
     assert {r.shift for r in records if r.kind != "figure"} == {"id", "v2", "objectnet"}
     assert {r.shift for r in records if r.kind == "figure"} == {"id", "v2", "objectnet", "pooled"}
     figures = {figure.name for figure in FIGURES}
@@ -84,10 +84,14 @@ def test_a_repeat_needs_no_torch(own: Finished) -> None:
 
 @pytest.mark.usefixtures("no_engine")
 def test_some_of_the_methods_or_shifts(small: Finished, tmp_path: Path) -> None:
-    every = {r.provenance["key"]: r for r in read(small.out / "records.jsonl") if r.kind == "cell"}
+    every = {
+        r.provenance["key"]: r
+        for r in read_records(small.out / "records.jsonl")
+        if r.kind == "cell"
+    }
     result = again(small, "--methods", "ose", "--shifts", "objectnet", out=tmp_path)
     assert result.code == 0, result.err
-    some = [r for r in read(tmp_path / "records.jsonl") if r.kind == "cell"]
+    some = [r for r in read_records(tmp_path / "records.jsonl") if r.kind == "cell"]
     assert {r.method for r in some} == {"zero-shot", "e2e-ft", "ose"}
     for record in some:
         assert record == every[record.provenance["key"]]
@@ -102,7 +106,7 @@ def test_a_new_metric_forwards_nothing(
     result = again(small, "--no-curves", out=tmp_path)
     assert result.code == 0, result.err
     assert "0 trainings, 0 forwards of 0 decoded images, 30 cells" in result.err
-    records = read(tmp_path / "records.jsonl")
+    records = read_records(tmp_path / "records.jsonl")
     values = {(r.method, r.shift, r.kind, r.metric): r.value for r in records}
     for (*place, metric), value in values.items():
         if metric == "extra":
@@ -176,7 +180,10 @@ def test_what_arithmetic_refuses_is_a_failed_cell_and_no_bad_input(
     result = again(own, "--methods", "ose,refusing", out=tmp_path / "out")
     assert result.code == 1
     assert "weight 1.0001" in result.err
-    assert {r.method for r in read(tmp_path / "out" / "records.jsonl")} >= {"zero-shot", "ose"}
+    assert {r.method for r in read_records(tmp_path / "out" / "records.jsonl")} >= {
+        "zero-shot",
+        "ose",
+    }
 
 
 @pytest.mark.usefixtures("no_engine")
@@ -190,7 +197,7 @@ def test_a_failing_method_leaves_the_others(
     assert result.code == 1
     assert "bench: cells failed, 3 in all, the others stand: broken on id: KeyError" in result.err
     assert "Traceback" not in result.err
-    records = read(out / "records.jsonl")
+    records = read_records(out / "records.jsonl")
     assert {r.method for r in records} == {"zero-shot", "e2e-ft", "ose"}
     assert "Broken" in (out / "report.md").read_text()
     assert "KeyError" in (out / "report.md").read_text()
@@ -211,7 +218,7 @@ def test_a_diverged_training_leaves_zero_shot(small: Finished, tmp_path: Path) -
     )  # fmt: skip
     assert result.code == 1
     assert "diverged" in result.err or "finite" in result.err
-    assert {r.method for r in read(tmp_path / "records.jsonl")} == {"zero-shot"}
+    assert {r.method for r in read_records(tmp_path / "records.jsonl")} == {"zero-shot"}
 
 
 def test_seeds(small: Finished, tmp_path: Path) -> None:
@@ -219,10 +226,12 @@ def test_seeds(small: Finished, tmp_path: Path) -> None:
         result = again(small, "--seeds", order, "--methods", "ose", out=tmp_path / order)
         assert result.code == 0, result.err
     assert contents(tmp_path / "1,0") == contents(tmp_path / "0,1")
-    cells = [r for r in read(tmp_path / "0,1" / "records.jsonl") if r.kind == "cell"]
+    cells = [r for r in read_records(tmp_path / "0,1" / "records.jsonl") if r.kind == "cell"]
     assert {r.seed for r in cells if r.method == "zero-shot"} == {None}
     assert {r.seed for r in cells if r.method == "ose"} == {0, 1}
-    first = [r for r in read(small.out / "records.jsonl") if r.kind == "cell" and r.seed == 0]
+    first = [
+        r for r in read_records(small.out / "records.jsonl") if r.kind == "cell" and r.seed == 0
+    ]
     assert all(r in first for r in cells if r.seed == 0)
 
 

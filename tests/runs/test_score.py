@@ -20,10 +20,10 @@ from safetensors.numpy import load_file, save_file
 
 from bench.api.recipes import Recipe
 from bench.api.splits import Split
-from bench.core.records import Record, read
+from bench.core.records import Record, read_records
 from bench.runs.outputs import ArrayCache, LabelledStoredOutputs
-from bench.runs.session import prepare
-from bench.runs.study.config import load
+from bench.runs.session import prepare_session
+from bench.runs.study.config import load_config
 
 ROLES = ("train", "selection", "test", "v2", "objectnet")
 Arrays = dict[str, NDArray[Any]]
@@ -39,9 +39,9 @@ def exported(small: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stored outputs of the finished micro run as a folder for `bench score`."""
     folder = tmp_path_factory.mktemp("outputs")
     options = {"suite": "micro", "limit": 40, "shifts": "v2,objectnet", "cache_dir": small.cache}
-    config = load(None, options | {"set": ("e2e-ft.epochs=1",)})
-    (study,) = prepare(config).studies
-    suite, store = study.suite, prepare(config).store
+    config = load_config(None, options | {"set": ("e2e-ft.epochs=1",)})
+    (study,) = prepare_session(config).studies
+    suite, store = study.suite, prepare_session(config).store
     models = next(m for row, _, m in study.entries() if row.name == "ose:e2e-ft")
 
     def export(role: str, split: Split) -> None:
@@ -98,8 +98,8 @@ def test_exported_outputs_give_the_numbers_of_the_run(
     options = ("--cache-dir", tmp_path / "cache", "--out", tmp_path / "out")
     result = bench("score", "--outputs", exported, *options)
     assert result.code == 0, result.err
-    found = read(tmp_path / "out" / "records.jsonl")
-    run = [r for r in read(small.out / "records.jsonl") if r.method != "wise-ft"]
+    found = read_records(tmp_path / "out" / "records.jsonl")
+    run = [r for r in read_records(small.out / "records.jsonl") if r.method != "wise-ft"]
     assert {r.method for r in found} == {"zero-shot", "e2e-ft", "ose", "vrf"}
     assert numbers(found) == {k: v for k, v in numbers(run).items() if k[3] != "curve"}
     assert {(r.suite, r.model, r.seed, r.notes) for r in found} == {
@@ -134,7 +134,7 @@ def test_the_example_of_the_documents_runs(tmp_path: Path, monkeypatch: pytest.M
     exec(compile(code, "outputs.md", "exec"), {})
     result = bench("score", "--outputs", "outputs", "--cache-dir", "cache", "--out", "out")
     assert result.code == 0, result.err
-    top1 = {r.method: r.value for r in read(Path("out", "records.jsonl")) if is_top1(r)}
+    top1 = {r.method: r.value for r in read_records(Path("out", "records.jsonl")) if is_top1(r)}
     assert top1["zero-shot"] < 0.7 < 0.8 < top1["e2e-ft"]
     assert top1["vrf"] > top1["zero-shot"]
 
@@ -186,7 +186,7 @@ def score(path: Path, *options: object) -> Result:
 
 
 def found(path: Path) -> list[Record]:
-    return read(path / "out" / "records.jsonl")
+    return read_records(path / "out" / "records.jsonl")
 
 
 def test_methods_that_need_weights_are_missing_rows(tmp_path: Path) -> None:

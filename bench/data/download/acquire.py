@@ -14,20 +14,26 @@ from pathlib import Path
 from typing import Literal
 
 from bench.api.registry import ALIASES
-from bench.core.errors import BenchError, DataError, InputError, unknown
+from bench.core.errors import BenchError, DataError, InputError, unknown_name
 from bench.core.progress import Progress
-from bench.core.streams import say
-from bench.data.cards import UNKNOWN, Archive, Place, SetCard, cards
-from bench.data.download import imagenet as imagenet_folders
-from bench.data.download.checksums import check
-from bench.data.download.fetch import fetch, locked
+from bench.core.streams import print_line
+from bench.data.cards import UNKNOWN, Archive, Location, SetCard, cards
+from bench.data.download.checksums import check_file
+from bench.data.download.fetch import download_lock, fetch_archive
+from bench.data.download.imagenet import (
+    is_sorted,
+    is_sorting_begun,
+    read_devkit,
+    sort_val,
+    unpack_train,
+)
 from bench.data.download.unpack import PasswordNeeded, unpack
 
 DOWNLOADS = "bench-downloads"
 
 
 @dataclass(frozen=True)
-class Step:
+class AcquisitionStep:
     """What became of a part of a set: `holds` says which, `path` where it is."""
 
     holds: str
@@ -38,7 +44,7 @@ class Step:
         return f"{self.holds}: {self.state}, {self.path}"
 
 
-def find(names: Sequence[str], suites: bool = False) -> tuple[SetCard, ...]:
+def find_cards(names: Sequence[str], suites: bool = False) -> tuple[SetCard, ...]:
     """The sets of these names; a name that only suites have, or any with `suites`, means theirs.
 
     Raises InputError for an unknown name.
@@ -49,7 +55,7 @@ def find(names: Sequence[str], suites: bool = False) -> tuple[SetCard, ...]:
         if not own:
             valid = {suite for card in cards().values() for suite in card.suites} | set(ALIASES)
             kind = "suite" if suites else "data set or suite"
-            raise unknown(kind, name, sorted(valid if suites else valid | set(cards())))
+            raise unknown_name(kind, name, sorted(valid if suites else valid | set(cards())))
         found |= {card.name: card for card in own}
     return tuple(found.values())
 
@@ -60,16 +66,16 @@ def suite_sets(name: str) -> list[SetCard]:
     return [card for card in cards().values() if names.intersection(card.suites)]
 
 
-def download(
+def download_set(
     card: SetCard, data: Path, progress: Progress, password: str | None = None, keep: bool = False
-) -> tuple[Step, ...]:
+) -> tuple[AcquisitionStep, ...]:
     """Get a set and prepare it; `keep` keeps the archives that were downloaded and unpacked.
 
     Every part is tried. Raises PasswordNeeded for an encrypted zip, DataError for what is missing,
     altered or for a person to get, BenchError for what cannot be downloaded.
     """
     errors: list[BenchError] = []
-    steps: list[Step] = []
+    steps: list[AcquisitionStep] = []
     if card.name == IMAGENET:
         steps, errors = _imagenet(card, data, progress)
     else:
@@ -86,16 +92,20 @@ def download(
     return tuple(steps)
 
 
-def prepare(card: SetCard, data: Path, progress: Progress) -> tuple[Step, ...]:
+def prepare_set(card: SetCard, data: Path, progress: Progress) -> tuple[AcquisitionStep, ...]:
     """Get what loaders need besides archives: class folders, files of prompts, metadata, labels.
 
-    Nothing for many sets. Raises the errors of `download`; but of ImageNet either of train and val
-    will do.
+    Nothing for many sets. Raises the errors of `download_set`; but of ImageNet either of train and
+    val will do.
     """
     steps, errors = _imagenet(card, data, progress) if card.name == IMAGENET else ([], [])
     if steps:
-        steps += [Step(e.holds, "missing", str(e)) for e in errors if isinstance(e, ForYou)]
-        errors = [e for e in errors if not isinstance(e, ForYou)]
+        steps += [
+            AcquisitionStep(e.holds, "missing", str(e))
+            for e in errors
+            if isinstance(e, ManualDownload)
+        ]
+        errors = [e for e in errors if not isinstance(e, ManualDownload)]
     plain = [choices[0] for choices in _parts(card) if choices[0].urls and not choices[0].packed]
     steps += _files((*plain, *card.prompts, *card.metadata), data, progress, errors)
     if errors:
@@ -111,7 +121,7 @@ def _parts(card: SetCard) -> list[list[Archive]]:
     return list(found.values())
 
 
-class ForYou(DataError):
+class ManualDownload(DataError):
     """A file that no program can download, of the part `holds`."""
 
     def __init__(self, holds: str, said: str) -> None:
@@ -126,13 +136,13 @@ def _as_one(errors: Sequence[BenchError], who: str = "") -> BenchError:
     return kind(f"{who}{'; '.join(map(str, errors))}")
 
 
-def _for_you(card: SetCard, archive: Archive, data: Path) -> ForYou:
+def _for_you(card: SetCard, archive: Archive, data: Path) -> ManualDownload:
     why = f" ({archive.note})" if archive.note else ""
     if archive.file == UNKNOWN:
         places = [str(data / found[0].path) for found in _whole(card).values()]
         said = f"there is nothing to download{why}: put a copy, unpacked, into"
-        return ForYou(archive.holds, f"{said} {' and '.join(places)}")
-    return ForYou(
+        return ManualDownload(archive.holds, f"{said} {' and '.join(places)}")
+    return ManualDownload(
         archive.holds,
         f"{archive.file} is for you to get, at {card.source}{why}: put it, or a link to it, into "
         f"{data / DOWNLOADS / card.name} and repeat the command",
@@ -146,7 +156,7 @@ def _part(
     progress: Progress,
     password: str | None,
     keep: bool,
-) -> Step:
+) -> AcquisitionStep:
     """A part of a set from the first of the archives that can be had and is right."""
     errors: list[BenchError] = []
     for archive in choices:
@@ -165,11 +175,11 @@ def _part(
     raise errors[0] if len(errors) == 1 else _as_one(errors)
 
 
-def _file(archive: Archive, data: Path, progress: Progress) -> Step:
+def _file(archive: Archive, data: Path, progress: Progress) -> AcquisitionStep:
     folder = data / str(archive.into)
     there = (folder / archive.file).exists()
-    path = fetch(archive, folder, progress)
-    return Step(archive.holds, "there" if there else "downloaded", str(path))
+    path = fetch_archive(archive, folder, progress)
+    return AcquisitionStep(archive.holds, "there" if there else "downloaded", str(path))
 
 
 def _unpacked(
@@ -179,19 +189,19 @@ def _unpacked(
     progress: Progress,
     password: str | None,
     keep: bool,
-) -> Step:
+) -> AcquisitionStep:
     into = data / str(archive.into)
-    with locked(data / DOWNLOADS / str(archive.into).replace("/", "+")):
+    with download_lock(data / DOWNLOADS / str(archive.into).replace("/", "+")):
         there = _there(card, archive, data)
         if there is not None:
-            return Step(archive.holds, "there", str(there))
+            return AcquisitionStep(archive.holds, "there", str(there))
         path = _archive(card, archive, data, progress)
-        checked = check(path, archive, progress)
+        checked = check_file(path, archive, progress)
         unpack(path, into, progress, password)
         if checked.url and not keep:
             path.unlink()
     _say_what_lacks(card, str(archive.into), data)
-    return Step(archive.holds, "unpacked", str(into))
+    return AcquisitionStep(archive.holds, "unpacked", str(into))
 
 
 def _say_what_lacks(card: SetCard, into: str, data: Path) -> None:
@@ -200,13 +210,13 @@ def _say_what_lacks(card: SetCard, into: str, data: Path) -> None:
         inside = [data / place.path for place in places if _within(place.path, into)]
         if inside and not any(path.is_dir() for path in inside):
             said = f"{part} was expected in {' or '.join(map(str, inside))}"
-            say(f"{card.name}: {said}: see how {data / into} is laid out", sys.stderr)
+            print_line(f"{card.name}: {said}: see how {data / into} is laid out", sys.stderr)
 
 
 def _archive(card: SetCard, archive: Archive, data: Path, progress: Progress) -> Path:
     """The archive, downloaded, or where a person put what has no address. Raises ForYou."""
     if archive.urls:
-        return fetch(archive, data / DOWNLOADS / card.name, progress)
+        return fetch_archive(archive, data / DOWNLOADS / card.name, progress)
     folders = (data / DOWNLOADS / card.name, data / card.name, data)
     path = next((f / archive.file for f in folders if (f / archive.file).is_file()), None)
     if path is None:
@@ -237,7 +247,7 @@ def _there(card: SetCard, archive: Archive, data: Path) -> Path | None:
     return found[0] if found and all(found) else None
 
 
-def _whole(card: SetCard) -> dict[str, tuple[Place, ...]]:
+def _whole(card: SetCard) -> dict[str, tuple[Location, ...]]:
     """The parts that are the splits of a set, as its official archive has them."""
     folders = card.layout.folders
     return {part: places for part, places in folders.items() if part in ("all", *card.images)}
@@ -253,7 +263,7 @@ def _filled(folder: Path) -> bool:
 
 def _files(
     files: Sequence[Archive], data: Path, progress: Progress, errors: list[BenchError]
-) -> list[Step]:
+) -> list[AcquisitionStep]:
     """Files that are no archives."""
     steps = []
     for file in files:
@@ -269,48 +279,54 @@ def _files(
 IMAGENET = "imagenet"
 
 
-def _imagenet(card: SetCard, data: Path, progress: Progress) -> tuple[list[Step], list[BenchError]]:
+def _imagenet(
+    card: SetCard, data: Path, progress: Progress
+) -> tuple[list[AcquisitionStep], list[BenchError]]:
     """Class folders of train and val from the archives, or of the flat images of val."""
     archives = {archive.holds: archive for archive in card.archives}
-    steps: list[Step] = []
+    steps: list[AcquisitionStep] = []
     errors: list[BenchError] = []
     for part, make in (("train", _train), ("val", _val)):
         try:
-            with locked(data / DOWNLOADS / f"{IMAGENET}+{part}"):
+            with download_lock(data / DOWNLOADS / f"{IMAGENET}+{part}"):
                 steps.append(make(card, archives, data, progress))
         except BenchError as error:
             errors.append(error)
     return steps, errors
 
 
-def _train(card: SetCard, archives: Mapping[str, Archive], data: Path, progress: Progress) -> Step:
+def _train(
+    card: SetCard, archives: Mapping[str, Archive], data: Path, progress: Progress
+) -> AcquisitionStep:
     for place in (data / place.path for place in card.layout.folders["train"]):
         if _filled(place):
             if not any(entry.is_dir() for entry in place.iterdir()):
                 raise DataError(f"{place} holds no class folders: give it another name")
-            return Step("train", "there", str(place))
+            return AcquisitionStep("train", "there", str(place))
     into = data / str(archives["train"].into)
     packed = _archive(card, archives["train"], data, progress)
-    check(packed, archives["train"], progress)
-    imagenet_folders.unpack_train(packed, into, progress)
-    return Step("train", "prepared", str(into))
+    check_file(packed, archives["train"], progress)
+    unpack_train(packed, into, progress)
+    return AcquisitionStep("train", "prepared", str(into))
 
 
-def _val(card: SetCard, archives: Mapping[str, Archive], data: Path, progress: Progress) -> Step:
+def _val(
+    card: SetCard, archives: Mapping[str, Archive], data: Path, progress: Progress
+) -> AcquisitionStep:
     places = [data / place.path for place in card.layout.folders["val"]]
     for place in places:
-        if imagenet_folders.is_sorted(place):
-            return Step("val", "there", str(place))
-    into = next((place for place in places if imagenet_folders.is_begun(place)), None)
+        if is_sorted(place):
+            return AcquisitionStep("val", "there", str(place))
+    into = next((place for place in places if is_sorting_begun(place)), None)
     packed = None
     try:
         packed = _archive(card, archives["val"], data, progress)
-        check(packed, archives["val"], progress)
-    except ForYou:
+        check_file(packed, archives["val"], progress)
+    except ManualDownload:
         if into is None:
             raise
     devkit = _archive(card, archives["labels of val"], data, progress)
-    check(devkit, archives["labels of val"], progress)
+    check_file(devkit, archives["labels of val"], progress)
     into = into or data / str(archives["val"].into)
-    imagenet_folders.sort_val(into, imagenet_folders.read_devkit(devkit), packed, progress)
-    return Step("val", "prepared", str(into))
+    sort_val(into, read_devkit(devkit), packed, progress)
+    return AcquisitionStep("val", "prepared", str(into))

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from bench.core.errors import DataError
-from bench.core.progress import Count
+from bench.core.progress import ByteCounter
 
 CHUNK = 2**20
 HEAD = 512
@@ -37,7 +37,7 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def kind_of(head: bytes) -> str:
+def archive_format(head: bytes) -> str:
     """What a file is by its leading bytes, `HEAD` of them if it is that long."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     signs = (
@@ -60,17 +60,17 @@ def _begins_a_tar(head: bytes) -> bool:
     return True
 
 
-def look(head: bytes, file: str, who: str) -> None:
+def check_format(head: bytes, file: str, who: str) -> None:
     """Raise DataError if the leading bytes are an HTML page's, or not those of `file`'s suffix."""
     expected = next((kinds for suffix, kinds in KINDS.items() if file.endswith(suffix)), None)
-    kind = kind_of(head)
+    kind = archive_format(head)
     if kind == HTML or (expected and kind not in expected):
         shown = f" that begins with {head[:24]!r}" * (kind == OTHER)
         raise DataError(f"{who} {kind}{shown}, expected {expected[0] if expected else file}")
 
 
 @contextmanager
-def damage(who: object) -> Iterator[None]:
+def damage_as_data_error(who: object) -> Iterator[None]:
     """What Python raises of a damaged file is a DataError about `who`."""
     try:
         yield
@@ -95,8 +95,9 @@ class _Blocks:
 def tar_members(raw: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """The members of a tar, gzipped or not, each to be read before the next.
 
-    Raises an error of a damaged file (see `damage`) also where Python takes one for whole: a tar
-    that is cut or damaged between two members. Of a gzip file the checksum at its end is read.
+    Raises an error of a damaged file (see `damage_as_data_error`) also where Python takes one for
+    whole: a tar that is cut or damaged between two members. Of a gzip file the checksum at its end
+    is read.
     """
     start = raw.tell()
     gzipped = raw.read(2) == b"\x1f\x8b"
@@ -112,14 +113,14 @@ def tar_members(raw: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarIn
             pass
 
 
-def read_whole(path: Path, count: Count) -> None:
+def check_readable(path: Path, count: ByteCounter) -> None:
     """Read a packed file to its end, told to `count`. Raises DataError if it is not whole.
 
     Members of a zip that need a password are not read.
     """
-    with damage(path):
+    with damage_as_data_error(path):
         with path.open("rb") as file:
-            kind = kind_of(file.read(HEAD))
+            kind = archive_format(file.read(HEAD))
         if kind in (TAR, GZIP):
             _read_tar(path, count)
         elif kind == ZIP:
@@ -128,7 +129,7 @@ def read_whole(path: Path, count: Count) -> None:
             np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _read_tar(path: Path, count: Count) -> None:
+def _read_tar(path: Path, count: ByteCounter) -> None:
     with path.open("rb") as raw:
         done = 0
         for _ in tar_members(raw):
@@ -136,7 +137,7 @@ def _read_tar(path: Path, count: Count) -> None:
             done = raw.tell()
 
 
-def _read_zip(path: Path, count: Count) -> None:
+def _read_zip(path: Path, count: ByteCounter) -> None:
     with zipfile.ZipFile(path) as packed:
         for member in packed.infolist():
             if not member.flag_bits & 1:

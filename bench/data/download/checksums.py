@@ -1,6 +1,6 @@
 """Whether a file is what its card says: kind, size, checksums, and otherwise whole.
 
-What was found is noted beside the file in ``.FILE.checked`` (JSON: the fields of `Checked`), so
+What was found is noted beside the file in ``.FILE.checked`` (JSON: the fields of `CheckedFile`), so
 that 138 GB are not hashed at every start; a file that changed since is checked again.
 """
 
@@ -14,13 +14,13 @@ from pathlib import Path
 
 from bench.core.errors import DataError
 from bench.core.paths import write_atomic
-from bench.core.progress import Count, Progress, counted
+from bench.core.progress import ByteCounter, Progress, byte_progress
 from bench.data.cards import Archive
-from bench.data.download.archives import CHUNK, HEAD, look, read_whole
+from bench.data.download.archives import CHUNK, HEAD, check_format, check_readable
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedFile:
     """A file as it was found to be right.
 
     Attributes
@@ -37,12 +37,12 @@ class Checked:
     url: str = ""
 
 
-def note_of(path: Path) -> Path:
+def note_path(path: Path) -> Path:
     """Where the note about `path` lies."""
     return path.with_name(f".{path.name}.checked")
 
 
-def check(path: Path, archive: Archive, progress: Progress) -> Checked:
+def check_file(path: Path, archive: Archive, progress: Progress) -> CheckedFile:
     """What `path` is; it is noted. Raises DataError unless it is what `archive` says.
 
     Where the card has neither a size nor a checksum, a packed file must read to its end.
@@ -52,44 +52,44 @@ def check(path: Path, archive: Archive, progress: Progress) -> Checked:
         return known
     status = path.stat()
     with path.open("rb") as file:
-        look(file.read(HEAD), archive.file, f"{path} is")
+        check_format(file.read(HEAD), archive.file, f"{path} is")
     expect_size(status.st_size, archive, f"{path} has")
-    with counted(progress, f"check {archive.file}", status.st_size) as count:
-        found = digests(path, {"sha256", *archive.checksums}, count)
+    with byte_progress(progress, f"check {archive.file}", status.st_size) as count:
+        found = file_digests(path, {"sha256", *archive.checksums}, count)
     for kind, expected in archive.checksums.items():
         if found[kind] != expected:
             raise DataError(f"{path} has {kind} {found[kind]}, expected {expected}")
     if not archive.checksums and archive.bytes is None:
-        with counted(progress, f"read {archive.file}", status.st_size) as count:
-            read_whole(path, count)
-    checked = Checked(status.st_size, status.st_mtime_ns, found)
-    note(path, checked)
+        with byte_progress(progress, f"read {archive.file}", status.st_size) as count:
+            check_readable(path, count)
+    checked = CheckedFile(status.st_size, status.st_mtime_ns, found)
+    write_note(path, checked)
     return checked
 
 
-def note(path: Path, checked: Checked) -> None:
+def write_note(path: Path, checked: CheckedFile) -> None:
     """Note what was found beside `path`, unless one may not write there."""
     text = json.dumps(vars(checked) | {"digests": dict(checked.digests)}, sort_keys=True)
     try:
-        write_atomic(note_of(path), text.encode(), durable=False)
+        write_atomic(note_path(path), text.encode(), durable=False)
     except OSError:
         return
 
 
-def _noted(path: Path) -> Checked | None:
+def _noted(path: Path) -> CheckedFile | None:
     """The note about `path`, if it is about the file as it is now."""
     status = path.stat()
     try:
-        found = json.loads(note_of(path).read_bytes())
+        found = json.loads(note_path(path).read_bytes())
         times = int(found["size"]), int(found["modified"])
-        known = Checked(*times, dict(found["digests"]), str(found["url"]))
+        known = CheckedFile(*times, dict(found["digests"]), str(found["url"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     now = (status.st_size, status.st_mtime_ns)
     return known if (known.size, known.modified) == now else None
 
 
-def digests(path: Path, kinds: Iterable[str], count: Count) -> dict[str, str]:
+def file_digests(path: Path, kinds: Iterable[str], count: ByteCounter) -> dict[str, str]:
     """{kind: hexadecimal digits} of a file, read once; kinds as in `cards.DIGITS`."""
     hashers = {}
     for kind in kinds:

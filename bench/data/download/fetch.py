@@ -5,7 +5,7 @@ it is changes with their versions, and what is needed here is a GET with Range.
 
 A file grows as ``FILE.part`` beside its place; ``.FILE.part.json`` says which address it came from
 and by what mark of its version (ETag or Last-Modified) that address knows it. The next run goes on
-from there. Only a file that passed `bench.data.download.checksums.check` gets its name, in one
+from there. Only a file that passed `bench.data.download.checksums.check_file` gets its name, in one
 step.
 """
 
@@ -31,12 +31,18 @@ from filelock import FileLock, Timeout
 
 from bench.core.errors import BenchError, DataError
 from bench.core.paths import check_room, write_atomic
-from bench.core.progress import Progress, Silent, counted
-from bench.core.streams import say
+from bench.core.progress import Progress, SilentProgress, byte_progress
+from bench.core.streams import print_line
 from bench.core.version import __version__
 from bench.data.cards import Archive
-from bench.data.download.archives import CHUNK, HEAD, HTML, look
-from bench.data.download.checksums import Checked, check, expect_size, note, note_of
+from bench.data.download.archives import CHUNK, HEAD, HTML, check_format
+from bench.data.download.checksums import (
+    CheckedFile,
+    check_file,
+    expect_size,
+    note_path,
+    write_note,
+)
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 """HTTP codes after which the same request may work a little later."""
@@ -70,7 +76,7 @@ class _Wrong(_Failed):
     """What this address gave is not the file."""
 
 
-def fetch(
+def fetch_archive(
     archive: Archive,
     folder: Path,
     progress: Progress | None = None,
@@ -82,10 +88,10 @@ def fetch(
     that is there is not the right one, or if none but wrong files came; BenchError that lists all
     addresses with what went wrong otherwise. What came is kept for the next time.
     """
-    progress, target = progress or Silent(), folder / archive.file
-    with locked(target):
+    progress, target = progress or SilentProgress(), folder / archive.file
+    with download_lock(target):
         if target.exists():
-            check(target, archive, progress)
+            check_file(target, archive, progress)
             return target
         failures: list[_Failed] = []
         for url in archive.urls:
@@ -94,21 +100,21 @@ def fetch(
             except _Failed as failure:
                 failures.append(failure)
                 if len(failures) < len(archive.urls):
-                    say(f"{archive.file}: {failure}; trying the next address", sys.stderr)
+                    print_line(f"{archive.file}: {failure}; trying the next address", sys.stderr)
         said = "; ".join(map(str, failures)) or "it has no address"
         kind = DataError if any(isinstance(f, _Wrong) for f in failures) else BenchError
         raise kind(f"cannot download {archive.file}: {said}")
 
 
 @contextmanager
-def locked(target: Path) -> Iterator[None]:
+def download_lock(target: Path) -> Iterator[None]:
     """Hold the lock of what becomes `target`; it is said if another process has it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for another process that works on {target}", sys.stderr)
+        print_line(f"waiting for another process that works on {target}", sys.stderr)
         lock.acquire()
     try:
         yield
@@ -169,20 +175,20 @@ def _from(url: str, archive: Archive, target: Path, progress: Progress, patience
         os.fsync(file.fileno())
     part.path.replace(target)
     part.remove()
-    note(target, replace(checked, url=url))
+    write_note(target, replace(checked, url=url))
     return target
 
 
-def _checked(url: str, archive: Archive, part: _Part, progress: Progress) -> Checked:
+def _checked(url: str, archive: Archive, part: _Part, progress: Progress) -> CheckedFile:
     """What came. Raises _Wrong, and keeps nothing, unless it is the file."""
     try:
-        return check(part.path, archive, progress)
+        return check_file(part.path, archive, progress)
     except DataError as error:
         part.remove()
         said = str(error).removeprefix(f"{part.path} ")
         raise _Wrong(f"{url}: the file that came {said}") from error
     finally:
-        note_of(part.path).unlink(missing_ok=True)
+        note_path(part.path).unlink(missing_ok=True)
 
 
 def _transfer(
@@ -263,7 +269,7 @@ def _receive(url: str, archive: Archive, part: _Part, progress: Progress, answer
     block = _block(answer)
     try:
         if not have and (len(block) >= HEAD or len(block) == total):
-            look(block, archive.file, f"{url}: what came is")
+            check_format(block, archive.file, f"{url}: what came is")
         if total is not None:
             expect_size(total, archive, f"{url}: the file there has")
     except DataError as error:
@@ -276,7 +282,7 @@ def _receive(url: str, archive: Archive, part: _Part, progress: Progress, answer
     if total is not None:
         check_room(part.path.parent, total - have, f"the rest of {archive.file}")
     with (
-        counted(progress, f"download {archive.file}", total) as count,
+        byte_progress(progress, f"download {archive.file}", total) as count,
         part.path.open("ab") as file,
     ):
         count(have)

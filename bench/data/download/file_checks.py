@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from bench.core.errors import one_line
-from bench.data.download.archives import HEAD, HTML, kind_of
+from bench.data.download.archives import HEAD, HTML, archive_format
 from bench.data.readers.listing import SUFFIXES
 
 _WNID = re.compile(r"n\d{8}")
@@ -64,7 +64,7 @@ def files_below(root: Path, folder: str = "") -> Iterator[str]:
                 yield name
 
 
-def strangers(root: Path, known: Iterable[str]) -> Iterator[str]:
+def unknown_folders(root: Path, known: Iterable[str]) -> Iterator[str]:
     """Folders with images below `root` that are none of the classes `known`, nor on the way to one.
 
     A class may contain slashes.
@@ -91,7 +91,7 @@ def _outside(
                 yield name
 
 
-def pages(folder: Path) -> Iterator[Path]:
+def html_pages(folder: Path) -> Iterator[Path]:
     """The files below a folder that are HTML pages, whatever their names.
 
     Those that cannot be read are none: a set whose file it is says so.
@@ -101,7 +101,7 @@ def pages(folder: Path) -> Iterator[Path]:
         names = sorted(files_below(folder))
     for name in names:
         with suppress(OSError), (folder / name).open("rb") as file:
-            if kind_of(file.read(HEAD)) == HTML:
+            if archive_format(file.read(HEAD)) == HTML:
                 yield folder / name
 
 

@@ -21,9 +21,9 @@ import scipy.io
 
 from bench.core.errors import DataError
 from bench.core.paths import check_room
-from bench.core.progress import Progress, counted
-from bench.data.download.archives import damage, tar_members
-from bench.data.download.unpack import clear, settle, unpack_tar, write_member
+from bench.core.progress import Progress, byte_progress
+from bench.data.download.archives import damage_as_data_error, tar_members
+from bench.data.download.unpack import clear_leftovers, move_into_place, unpack_tar, write_member
 
 TABLE = "data/meta.mat"
 TRUTH = "data/ILSVRC2012_validation_ground_truth.txt"
@@ -48,7 +48,7 @@ class Devkit:
 def read_devkit(path: Path) -> Devkit:
     """The devkit in its archive. Raises DataError, naming what is wrong with it."""
     found: dict[str, bytes] = {}
-    with damage(path), path.open("rb") as raw:
+    with damage_as_data_error(path), path.open("rb") as raw:
         for tar, member in tar_members(raw):
             for name in (TABLE, TRUTH):
                 if member.isreg() and member.name.endswith(f"/{name}"):
@@ -95,9 +95,9 @@ def unpack_train(packed: Path, into: Path, progress: Progress) -> None:
     check_room(into.parent, size - there, f"unpacking {packed.name}")
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        damage(packed),
+        damage_as_data_error(packed),
         packed.open("rb") as raw,
-        counted(progress, f"unpack {packed.name}", size) as count,
+        byte_progress(progress, f"unpack {packed.name}", size) as count,
     ):
         done = 0
         for tar, member in tar_members(raw):
@@ -108,7 +108,7 @@ def unpack_train(packed: Path, into: Path, progress: Progress) -> None:
             _unpack_class(inner, folder / name[1], f"{packed}: {member.name}")
             count(raw.tell() - done)
             done = raw.tell()
-    settle(folder, into)
+    move_into_place(folder, into)
 
 
 def _unpack_class(inner: IO[bytes], folder: Path, who: str) -> None:
@@ -116,7 +116,7 @@ def _unpack_class(inner: IO[bytes], folder: Path, who: str) -> None:
         return
     part = folder.with_name(f".{folder.name}")
     part.mkdir(exist_ok=True)
-    clear(part)
+    clear_leftovers(part)
     unpack_tar(inner, part, who, lambda _: None)
     part.rename(folder)
 
@@ -131,7 +131,7 @@ def is_sorted(place: Path) -> bool:
     return any(path.is_dir() for path in place.glob("n????????"))
 
 
-def is_begun(place: Path) -> bool:
+def is_sorting_begun(place: Path) -> bool:
     """Whether there are images of val in a folder, or on their way into it."""
     return _sorting(place).exists() or next(_images(place), None) is not None
 
@@ -149,7 +149,7 @@ def sort_val(into: Path, devkit: Devkit, packed: Path | None, progress: Progress
     anything is moved, if some images are in neither, and if there are two that differ.
     """
     into, folder = into.resolve(), _sorting(into)
-    clear(folder)
+    clear_leftovers(folder)
     there = {path.name for place in (into, folder) for path in _images(place)}
     missing = sorted(devkit.folders.keys() - there)
     if missing and packed is None:
@@ -171,7 +171,7 @@ def sort_val(into: Path, devkit: Devkit, packed: Path | None, progress: Progress
     if packed is not None:
         _unpack_val(packed, folder, devkit, progress)
     _take_the_rest(into, folder)
-    settle(folder, into)
+    move_into_place(folder, into)
 
 
 def _flat(folder: Path) -> Iterator[Path]:
@@ -200,9 +200,9 @@ def _unpack_val(packed: Path, folder: Path, devkit: Devkit, progress: Progress) 
     size = packed.stat().st_size
     lacking = set(devkit.folders)
     with (
-        damage(packed),
+        damage_as_data_error(packed),
         packed.open("rb") as raw,
-        counted(progress, f"unpack {packed.name}", size) as count,
+        byte_progress(progress, f"unpack {packed.name}", size) as count,
     ):
         done = 0
         for tar, member in tar_members(raw):

@@ -24,8 +24,8 @@ from typing import IO
 
 from bench.core.errors import DataError, InputError
 from bench.core.paths import check_room
-from bench.core.progress import Count, Progress, counted
-from bench.data.download.archives import CHUNK, damage, tar_members
+from bench.core.progress import ByteCounter, Progress, byte_progress
+from bench.data.download.archives import CHUNK, damage_as_data_error, tar_members
 
 BATCH = 64
 """Members of a zip that a process is handed at a time."""
@@ -55,11 +55,11 @@ def unpack(packed: Path, into: Path, progress: Progress, password: str | None = 
         check_room(folder, size - _size(folder), f"unpacking {packed.name}")
         with (
             packed.open("rb") as raw,
-            counted(progress, f"unpack {packed.name}", size) as count,
+            byte_progress(progress, f"unpack {packed.name}", size) as count,
         ):
             unpack_tar(raw, folder, packed, count)
     inner = folder / into.name
-    settle(inner if inner.is_dir() else folder, into)
+    move_into_place(inner if inner.is_dir() else folder, into)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -69,20 +69,20 @@ def _working_folder(packed: Path, into: Path) -> Path:
     state = sha256(f"{packed.name} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
     folder = into.with_name(f".{into.name}.{state[:8]}.unpacking")
     for other in into.parent.glob(f".{into.name}.*.unpacking"):
-        clear(other)
+        clear_leftovers(other)
         if other != folder:
             shutil.rmtree(other)
     folder.mkdir(exist_ok=True)
     return folder
 
 
-def clear(folder: Path) -> None:
+def clear_leftovers(folder: Path) -> None:
     """Remove what a killed process left unfinished beside `folder`."""
     for path in folder.parent.glob(f"{folder.name}.*{UNFINISHED}"):
         path.unlink()
 
 
-def settle(folder: Path, into: Path) -> None:
+def move_into_place(folder: Path, into: Path) -> None:
     """Give a finished folder its name, once all in it has reached the disk."""
     if hasattr(os, "sync"):
         os.sync()
@@ -93,7 +93,7 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def inside(name: str, who: object) -> PurePosixPath:
+def safe_member_path(name: str, who: object) -> PurePosixPath:
     """The name of a member as a path below the folder. Raises DataError if it is none."""
     path, windows = PurePosixPath(name), PureWindowsPath(name)
     absolute = path.is_absolute() or windows.anchor
@@ -105,14 +105,14 @@ def inside(name: str, who: object) -> PurePosixPath:
 # Tars
 
 
-def unpack_tar(raw: IO[bytes], folder: Path, who: object, count: Count) -> None:
+def unpack_tar(raw: IO[bytes], folder: Path, who: object, count: ByteCounter) -> None:
     """Unpack a tar, gzipped or not, into `folder`; `count` is told the bytes of `raw`.
 
     A file of the same name and size that is there already stays. Raises DataError about `who`.
     """
     links: set[PurePosixPath] = set()
     done = raw.tell()
-    with damage(who):
+    with damage_as_data_error(who):
         for tar, member in tar_members(raw):
             _unpack_member(tar, member, folder, links, who)
             count(raw.tell() - done)
@@ -126,7 +126,7 @@ def _unpack_member(
     links: set[PurePosixPath],
     who: object,
 ) -> None:
-    name = inside(member.name, who)
+    name = safe_member_path(member.name, who)
     if links.intersection((name, *name.parents)):
         raise DataError(f"{who} holds {member.name!r}, which lies behind a link: refused")
     path = folder / name
@@ -149,7 +149,7 @@ def _hard_link(
     member: tarfile.TarInfo, path: Path, folder: Path, links: set[PurePosixPath], who: object
 ) -> None:
     """Another name of a file that came before: a copy of it."""
-    target = inside(member.linkname, who)
+    target = safe_member_path(member.linkname, who)
     source = folder / target
     if links.intersection((target, *target.parents)) or not source.is_file():
         raise DataError(f"{who} holds {member.name!r}, a link to no file in it: refused")
@@ -197,10 +197,10 @@ def write_member(source: IO[bytes], path: Path, size: int, folder: Path) -> None
 
 
 def _unpack_zip(packed: Path, folder: Path, progress: Progress, password: str | None) -> None:
-    with damage(packed), zipfile.ZipFile(packed) as found:
+    with damage_as_data_error(packed), zipfile.ZipFile(packed) as found:
         members = [member for member in found.infolist() if not member.is_dir()]
     for member in members:
-        inside(member.filename, packed)
+        safe_member_path(member.filename, packed)
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
             raise DataError(f"{packed} holds {member.filename!r}, a link or device: refused")
@@ -211,7 +211,7 @@ def _unpack_zip(packed: Path, folder: Path, progress: Progress, password: str | 
     check_room(folder, total - _size(folder), f"unpacking {packed.name}")
     names = [member.filename for member in members]
     batches = [names[i : i + BATCH] for i in range(0, len(names), BATCH)]
-    with _pool(secret) as pool, counted(progress, f"unpack {packed.name}", total) as count:
+    with _pool(secret) as pool, byte_progress(progress, f"unpack {packed.name}", total) as count:
         key = password.encode() if password is not None and secret else None
         tasks = [pool.submit(_unpack_names, packed, folder, batch, key) for batch in batches]
         try:
@@ -232,12 +232,14 @@ def _pool(secret: bool) -> Executor:
 def _unpack_names(packed: Path, folder: Path, names: Sequence[str], password: bytes | None) -> int:
     """Unpack some members of a zip and return how many bytes they have."""
     done = 0
-    with damage(packed), zipfile.ZipFile(packed) as found:
+    with damage_as_data_error(packed), zipfile.ZipFile(packed) as found:
         for name in names:
             member = found.getinfo(name)
             try:
                 with found.open(member, pwd=password) as source:
-                    write_member(source, folder / inside(name, packed), member.file_size, folder)
+                    write_member(
+                        source, folder / safe_member_path(name, packed), member.file_size, folder
+                    )
             except NotImplementedError as error:
                 said = f"{packed} is packed in a way that Python cannot read ({error})"
                 raise DataError(f"{said}: unpack it yourself, for instance with 7-Zip") from error

@@ -46,7 +46,7 @@ def bench_mini_convnext(pretrained: bool = False, **_: Any) -> ConvNeXt:
     return trunk
 
 
-def build() -> open_clip.CLIP:
+def build_tiny() -> open_clip.CLIP:
     """The architecture with random weights, drawn from torch's global generator."""
     vision = CLIPVisionCfg(
         timm_model_name="bench_mini_convnext",
@@ -64,14 +64,14 @@ def _shipped() -> dict[str, torch.Tensor]:
     return {name: tensor.float() for name, tensor in load_safetensors(data).items()}
 
 
-def load() -> open_clip.CLIP:
+def load_tiny() -> open_clip.CLIP:
     """The pretrained model in float32 and eval mode; every call returns a fresh copy."""
-    model = build()
+    model = build_tiny()
     model.load_state_dict(_shipped())
     model.eval()
     return model
 
 
-def tokenizer() -> WordTokenizer:
+def tiny_tokenizer() -> WordTokenizer:
     """The tokenizer that belongs to the text tower."""
     return WordTokenizer()

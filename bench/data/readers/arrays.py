@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.api.splits import Loaded, Split, single_label
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
-from bench.data.readers.fingerprints import Files, contents, sha256
+from bench.data.readers.fingerprints import Files, content_digest, sha256
 from bench.data.readers.folders import Classes
 from bench.data.readers.pickles import unpickled
 
@@ -71,7 +71,7 @@ class Arrays:
         """
         for name in names:
             if name not in self.classes:
-                raise unknown(f"class of {self.files[0]}", name, self.classes)
+                raise unknown_name(f"class of {self.files[0]}", name, self.classes)
         new = np.full(len(self.classes), -1, dtype=np.int64)
         new[[self.classes.index(name) for name in names]] = np.arange(len(names))
         labels = new[self.labels]
@@ -96,7 +96,7 @@ def array_split(name: str, arrays: Arrays, cache: Path, prefix: str = "test") ->
         arrays.form,
         sha256("\0".join(manifest.ids)),
         sha256(arrays.labels.astype("<i8").tobytes()),
-        contents(Files.at(arrays.files), cache),
+        content_digest(Files.at(arrays.files), cache),
     )
     return Split(name, mark, len(manifest), lambda: Loaded(images, manifest))
 
@@ -131,7 +131,7 @@ class ArrayImages:
 # .npy and .npz
 
 
-def stored(
+def images_of_file(
     images: Path,
     labels: Path | None,
     classes: Classes,
@@ -147,7 +147,7 @@ def stored(
     was expected.
     """
     if layout not in LAYOUTS:
-        raise unknown("layout of images", layout, LAYOUTS)
+        raise unknown_name("layout of images", layout, LAYOUTS)
     of_labels = images if labels is None else labels
     if labels is None and not _is_zip(images):
         raise InputError(f"no labels for {images}: name a file of them, or give both in an .npz")
@@ -170,16 +170,16 @@ def stored(
 
 def _pixel_shape(path: Path, member: str, layout: str) -> tuple[int, ...]:
     """The shape [N, H, W, 3] of the images of a file. Raises InputError if they are none."""
-    shape, dtype = header(path, member)
+    shape, dtype = array_header(path, member)
     if dtype != np.uint8:
-        raise InputError(f"{named(path, member)} is {dtype}: expected images as uint8")
+        raise InputError(f"{member_name(path, member)} is {dtype}: expected images as uint8")
     try:
         return _laid_out(np.broadcast_to(np.uint8(0), shape), layout).shape
     except ValueError as error:
         form = "[N, H, W, 3]" if layout == LAYOUTS[0] else "[N, 3, H, W]"
         raise InputError(
-            f"{named(path, member)} has the shape {list(shape)}: expected {form} ({layout}) or "
-            "flat rows [N, 3 S S] of square images"
+            f"{member_name(path, member)} has the shape {list(shape)}: expected {form} ({layout}) "
+            "or flat rows [N, 3 S S] of square images"
         ) from error
 
 
@@ -212,11 +212,11 @@ def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
             found = found[:, 0]
         if found.ndim != 1 or found.dtype.kind not in "iuU":
             raise InputError(
-                f"{named(path, member)} is {found.dtype} {list(found.shape)}: expected labels as "
-                "whole numbers [N], or as names [N]"
+                f"{member_name(path, member)} is {found.dtype} {list(found.shape)}: expected "
+                "labels as whole numbers [N], or as names [N]"
             )
         if found.dtype.kind != "U":
-            return checked(found, len(classes), named(path, member))
+            return check_labels(found, len(classes), member_name(path, member))
         texts = [str(text) for text in found]
     else:
         try:
@@ -227,10 +227,10 @@ def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
     try:
         return np.array([classes.index(text.strip(), spellings) for text in texts], np.int64)
     except InputError as error:
-        raise InputError(f"{named(path, member)}: {error}") from error
+        raise InputError(f"{member_name(path, member)}: {error}") from error
 
 
-def checked(labels: Any, classes: int, where: object) -> NDArray[np.int64]:
+def check_labels(labels: Any, classes: int, where: object) -> NDArray[np.int64]:
     """Labels as int64 [N]. Raises InputError, naming `where`, if one is no class's index."""
     found = np.asarray(labels)
     if found.ndim != 1 or found.dtype.kind not in "iu":
@@ -243,12 +243,12 @@ def checked(labels: Any, classes: int, where: object) -> NDArray[np.int64]:
     return found.astype(np.int64)
 
 
-def named(path: Path, member: str) -> str:
+def member_name(path: Path, member: str) -> str:
     """A file, or a member of an `.npz` file, in words."""
     return f"{path} ({member})" if _is_zip(path) else str(path)
 
 
-def header(path: Path, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def array_header(path: Path, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """(shape, dtype) of an array, of which no more is read. Raises InputError as `read_array`."""
     if not _is_zip(path):
         array = read_array(path, member)
@@ -308,10 +308,10 @@ def _mapped(path: Path) -> NDArray[Any] | None:
 
 
 def _in_zip(path: Path, member: str, read: Callable[[IO[bytes]], Any]) -> Any:
-    with _reading(path, named(path, member)), zipfile.ZipFile(path) as archive:
+    with _reading(path, member_name(path, member)), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if member not in names:
-            raise unknown(f"array in {path}", member, names)
+            raise unknown_name(f"array in {path}", member, names)
         with archive.open(f"{member}.npy") as file:
             return read(file)
 
@@ -329,8 +329,8 @@ def _reading(path: Path, where: object) -> Iterator[None]:
 
 def _pickled(path: Path, member: str) -> InputError:
     return InputError(
-        f"{named(path, member)} holds pickled objects, which are not read since a pickle may run "
-        "anything: store plain numbers or texts with numpy.save or numpy.savez"
+        f"{member_name(path, member)} holds pickled objects, which are not read since a pickle may "
+        "run anything: store plain numbers or texts with numpy.save or numpy.savez"
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bench.core.errors import InputError
-from bench.data.readers.arrays import Arrays, Pixels, checked, read_objects
+from bench.data.readers.arrays import Arrays, Pixels, check_labels, read_objects
 from bench.data.readers.pickles import read_pickle
 
 CIFAR_SIDE = 32
@@ -60,7 +60,7 @@ def _batches(paths: Sequence[Path], key: str, names: tuple[str, ...]) -> Arrays:
     for path in paths:
         batch = _dictionary(path)
         count = len(_rows(path, batch))
-        labels.append(checked(batch.get(key), len(names), path))
+        labels.append(check_labels(batch.get(key), len(names), path))
         if len(labels[-1]) != count:
             raise InputError(
                 f"{path} has {len(labels[-1]):,} labels for {count:,} images: expected one each"
@@ -96,7 +96,7 @@ def cifar102(path: Path) -> Arrays:
     """Images of CIFAR-10.2: ``cifar102_test.npz``, or the older ``cifar102_test.npy``, a pickle."""
     found = _cifar102(path)
     names = tuple(map(str, np.asarray(found["label_names"])))
-    labels = checked(found["labels"], len(names), path)
+    labels = check_labels(found["labels"], len(names), path)
     images = found["images"]
     wanted = (len(labels), CIFAR_SIDE, CIFAR_SIDE, 3)
     if not isinstance(images, np.ndarray) or (images.dtype, images.shape) != (np.uint8, wanted):
@@ -138,7 +138,7 @@ def stl10(folder: Path, split: str) -> Arrays:
             f"{images} has {size:,} bytes: expected {expected:,} for the {len(given):,} labels of "
             f"{labels.name}"
         )
-    found = checked(given.astype(np.int64) - 1, len(STL_CLASSES), f"{labels} (minus 1)")
+    found = check_labels(given.astype(np.int64) - 1, len(STL_CLASSES), f"{labels} (minus 1)")
     return Arrays(partial(_stl_pixels, images), found, STL_CLASSES, (images, labels), "stl-10")
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from bench.core.errors import DataError
 
 
-def decoded(file: Path | IO[bytes], where: object) -> Image.Image:
+def decode_image(file: Path | IO[bytes], where: object) -> Image.Image:
     """The image of a file, of an animation the first; EXIF orientation is not applied.
 
     Raises DataError, naming `where`, if it cannot be read.

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
-from bench.core.streams import say
+from bench.core.streams import print_line
 
 MANY = 5000
 """So many files take a while to hash: it is said when they are."""
@@ -78,7 +78,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def contents(files: Files, cache: Path) -> str:
+def content_digest(files: Files, cache: Path) -> str:
     """One digest of the bytes of all files, in order: from the index, else computed and kept.
 
     Raises InputError if a file cannot be read or the index not be written.
@@ -109,13 +109,13 @@ def sha256(data: str | bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def joined(texts: Iterable[str]) -> bytes:
+def join_texts(texts: Iterable[str]) -> bytes:
     """Texts without a zero character as bytes, to be kept; file names keep theirs."""
     return "\0".join(texts).encode("utf-8", "surrogateescape")
 
 
-def parted(data: NDArray[np.uint8]) -> tuple[str, ...]:
-    """The texts that were `joined`. Raises ValueError if there is none such."""
+def split_texts(data: NDArray[np.uint8]) -> tuple[str, ...]:
+    """The texts that were `join_texts`. Raises ValueError if there is none such."""
     return tuple(data.tobytes().decode("utf-8", "surrogateescape").split("\0"))
 
 
@@ -131,7 +131,7 @@ def _known(path: Path) -> str | None:
 def _hashed(files: Files) -> list[str]:
     """SHA-256 of every file's bytes, in order."""
     if len(files.names) >= MANY:
-        say(f"indexing {len(files.names):,} files of {files.root} (once)", sys.stderr)
+        print_line(f"indexing {len(files.names):,} files of {files.root} (once)", sys.stderr)
     blocks = [files.names[i : i + 256] for i in range(0, len(files.names), 256)]
 
     def block(names: Sequence[str]) -> list[str]:

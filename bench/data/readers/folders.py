@@ -30,10 +30,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.api.splits import Loaded, Manifest, Split
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
-from bench.data.readers.decoding import decoded
-from bench.data.readers.fingerprints import Files, contents, sha256
+from bench.data.readers.decoding import decode_image
+from bench.data.readers.fingerprints import Files, content_digest, sha256
 from bench.data.readers.listing import SUFFIXES, images_below
 
 HASHED_BYTES = 4 * 2**30
@@ -90,7 +90,7 @@ class Classes:
             near = difflib.get_close_matches(name, self.keys, n=3, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
             ordered = [*near, *(key for key in self.keys if key not in near)]
-            raise InputError(f"unknown class {name!r}: {hint}valid: {shortened(ordered, 20)}")
+            raise InputError(f"unknown class {name!r}: {hint}valid: {shorten_list(ordered, 20)}")
         return spellings[name]
 
 
@@ -110,7 +110,7 @@ class FileImages:
 
     def __getitem__(self, index: int) -> Image.Image:
         path = self.root / self.names[index]
-        return decoded(path, path)
+        return decode_image(path, path)
 
     def places(self) -> Mapping[str, Sequence[str]]:
         """{real folder, with a slash: the names of files in it}; each folder is resolved once."""
@@ -132,7 +132,7 @@ class FileImages:
         return real
 
 
-def locate(path: str, bases: Sequence[Path]) -> Path:
+def locate_file(path: str, bases: Sequence[Path]) -> Path:
     """The first of ``base/path`` that exists (`path` itself if absolute).
 
     Raises InputError that lists what was looked for.
@@ -145,7 +145,7 @@ def locate(path: str, bases: Sequence[Path]) -> Path:
     raise InputError(f"{path} not found: looked for {looked}; set --data DIR or $BENCH_DATA")
 
 
-def shortened(names: Iterable[str], count: int) -> str:
+def shorten_list(names: Iterable[str], count: int) -> str:
     """At most `count` names, comma separated, and how many more there are."""
     every = list(names)
     more = f" and {len(every) - count} more" if len(every) > count else ""
@@ -188,7 +188,7 @@ def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -
         raise InputError(f"{root} has no images in the {len(folders)} class folders expected")
     labels, missing = _labels(files.names, folders)
     split = _split(name, files, labels, cache, {})
-    lost = f"{len(missing)} of {len(folders)} class folders: {shortened(missing, 3)}"
+    lost = f"{len(missing)} of {len(folders)} class folders: {shorten_list(missing, 3)}"
     return replace(split, fault=f"{name} lacks {lost}") if missing else split
 
 
@@ -214,13 +214,13 @@ def named_split(
         except OSError:
             missing.append(image)
     if not found:
-        raise InputError(f"{root} has none of {len(images):,} images: {shortened(images, 1)}")
+        raise InputError(f"{root} has none of {len(images):,} images: {shorten_list(images, 1)}")
     files = Files.below(root, found.items())
     row_of = {image: row for row, image in enumerate(images)}
     rows = np.array([row_of[image] for image in files.names], dtype=np.int64)
     coded = {group: _taken(values, rows) for group, values in (groups or {}).items()}
     split = _split(name, files, _label_table(labels)[rows], cache, coded)
-    lost = f"{len(missing):,} of {len(images):,} images: {shortened(missing, 3)}"
+    lost = f"{len(missing):,} of {len(images):,} images: {shorten_list(missing, 3)}"
     return replace(split, fault=f"{name} lacks {lost}") if missing else split
 
 
@@ -249,8 +249,8 @@ def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dic
     missing = [key for i, key in enumerate(classes.keys) if i not in found]
     extra = [folder for folder in folders if folder not in index]
     if missing or extra:
-        parts = [f"missing: {shortened(missing, 5)}"] if missing else []
-        parts += [f"unexpected: {shortened(extra, 5)}"] if extra else []
+        parts = [f"missing: {shorten_list(missing, 5)}"] if missing else []
+        parts += [f"unexpected: {shorten_list(extra, 5)}"] if extra else []
         raise InputError(
             f"{root} has {len(folders)} class folders, but {len(classes)} classes are expected; "
             + "; ".join(parts)
@@ -336,7 +336,7 @@ def _rows(path: Path, groups: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
                 raise InputError(f"{path}:1: expected a header path,label, got {header.strip()!r}")
             for group in groups:
                 if group not in columns:
-                    raise unknown(f"column in {path}", group, columns)
+                    raise unknown_name(f"column in {path}", group, columns)
             at = [columns.index(name) for name in ("path", "label", *groups)]
             reader = csv.reader(file, delimiter=delimiter)
             for row in reader:
@@ -390,4 +390,4 @@ def _digest(files: Files, cache: Path) -> str:
     names = files.named
     if files.size > HASHED_BYTES:
         return key_of("sizes", VERSION, names, sha256(files.stamps[:, 0].tobytes()))
-    return key_of("bytes", VERSION, names, contents(files, cache))
+    return key_of("bytes", VERSION, names, content_digest(files, cache))

@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.api.splits import Loaded, Split, single_label
-from bench.core.errors import InputError, one_line, unknown
+from bench.core.errors import InputError, one_line, unknown_name
 from bench.core.hashing import key_of
-from bench.core.paths import matching
-from bench.data.readers.decoding import decoded
-from bench.data.readers.fingerprints import Files, contents, sha256
-from bench.data.readers.folders import Classes, shortened
+from bench.core.paths import matching_files
+from bench.data.readers.decoding import decode_image
+from bench.data.readers.fingerprints import Files, content_digest, sha256
+from bench.data.readers.folders import Classes, shorten_list
 
 VERSION = 1
 """Raised whenever the same files would get other labels or images."""
@@ -62,7 +62,7 @@ class HubImages:
 
     def __getitem__(self, index: int) -> Image.Image:
         content = self.rows[int(index)][self.column]["bytes"]
-        return decoded(io.BytesIO(content), f"in row {index} of {self.files[0]}")
+        return decode_image(io.BytesIO(content), f"in row {index} of {self.files[0]}")
 
     def places(self) -> Mapping[str, Sequence[int]]:
         """{a file and the column: rows of it}."""
@@ -96,7 +96,7 @@ def hub_split(
         rows, files = table.rows, table.files
         for column in (image, label):
             if column not in rows.column_names:
-                raise unknown(f"column of {source}", column, rows.column_names)
+                raise unknown_name(f"column of {source}", column, rows.column_names)
         labels = _labels(rows, label, classes, source)
         rows = _images(library, rows, image, source)
     except InputError:
@@ -111,7 +111,7 @@ def hub_split(
         image,
         sha256("\0".join(manifest.ids)),
         sha256(labels.astype("<i8").tobytes()),
-        contents(Files.at(files), cache),
+        content_digest(Files.at(files), cache),
     )
     loaded = Loaded(HubImages(rows, image, files, table.counts), manifest)
     return Split(name, mark, len(manifest), lambda: loaded)
@@ -136,7 +136,7 @@ def _table(
         folder = base / Path(source).expanduser()
         if folder.is_dir():
             return _saved(library, folder, split)
-    found = matching(source, bases)
+    found = matching_files(source, bases)
     if found:
         if split is not None:
             raise InputError(f"split {split!r} does not go with parquet files: name its files")
@@ -157,7 +157,7 @@ def _saved(library: Any, folder: Path, split: str | None) -> _Table:
     if (folder / "dataset_dict.json").is_file():
         names = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
         if split is None or split not in names:
-            raise unknown(f"split of {folder}", str(split), names)
+            raise unknown_name(f"split of {folder}", str(split), names)
         folder = folder / split
     elif split is not None:
         raise InputError(f"{folder} has no splits: expected none to be named, got {split!r}")
@@ -217,7 +217,7 @@ def _labels(rows: Any, column: str, classes: Classes, source: str) -> NDArray[np
             strange = other or [name for name in names if name not in spellings]
             raise InputError(
                 f"{source}: its {len(names)} classes are not the {len(classes)} that are expected: "
-                f"{shortened(strange or names, 5)}"
+                f"{shorten_list(strange or names, 5)}"
             )
     known = {v: v if isinstance(v, int) else classes.index(v, spellings) for v in set(values)}
     return np.array([known[value] for value in values], dtype=np.int64)

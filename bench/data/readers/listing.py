@@ -10,9 +10,9 @@ is therefore kept under ``<cache>/index/``, and a later start asks only
 
 If anything is different, the whole tree is listed anew. So what may go unnoticed is a file that was
 rewritten in place, its folder left as it was: a share of SAMPLE / N of such files is seen at each
-start. `forget` has the next start look at every file. Folders that changed within `SETTLED` seconds
-before they were listed are not trusted, since a clock may tick slowly: the next start lists the
-tree again.
+start. `forget_listings` has the next start look at every file. Folders that changed within
+`SETTLED` seconds before they were listed are not trusted, since a clock may tick slowly: the next
+start lists the tree again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
-from bench.data.readers.fingerprints import Files, joined, parted
+from bench.data.readers.fingerprints import Files, join_texts, split_texts
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What counts as an image in a class folder, in upper or lower case."""
@@ -87,7 +87,7 @@ def images_below(root: Path, folders: Sequence[str], cache: Path) -> Files:
     return new.files
 
 
-def forget(cache: Path) -> None:
+def forget_listings(cache: Path) -> None:
     """Forget all listings: the next start lists every tree and looks at every file."""
     for kept in (cache / "index").glob("*.tree.npz"):
         kept.unlink(missing_ok=True)
@@ -95,7 +95,7 @@ def forget(cache: Path) -> None:
 
 def _name(root: Path, folders: Sequence[str]) -> str:
     parts = [str(VERSION), *SUFFIXES, str(root.resolve()), *sorted(folders)]
-    return hashlib.sha256(joined(parts)).hexdigest()[:32]
+    return hashlib.sha256(join_texts(parts)).hexdigest()[:32]
 
 
 def _listed(root: Path, folders: Iterable[str]) -> _Listing:
@@ -173,9 +173,9 @@ def _packed(listing: _Listing) -> bytes:
     buffer = io.BytesIO()
     np.savez(
         buffer,
-        names=np.frombuffer(joined(listing.files.names), np.uint8),
+        names=np.frombuffer(join_texts(listing.files.names), np.uint8),
         files=listing.files.stamps,
-        folders=np.frombuffer(joined(listing.folders), np.uint8),
+        folders=np.frombuffer(join_texts(listing.folders), np.uint8),
         stamps=listing.stamps,
         linked=np.array(listing.files.linked),
     )
@@ -186,7 +186,7 @@ def _kept(root: Path, path: Path) -> _Listing | None:
     """The listing kept at `path`; None if there is none or it is no longer readable."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            names, folders = parted(kept["names"]), parted(kept["folders"])
+            names, folders = split_texts(kept["names"]), split_texts(kept["folders"])
             files = Files(root, names, kept["files"], bool(kept["linked"]))
             listing = _Listing(files, folders, kept["stamps"])
     except (FileNotFoundError, NotADirectoryError):

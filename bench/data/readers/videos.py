@@ -24,7 +24,7 @@ from bench.api.dataset import LabelMap
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
-from bench.core.paths import malformed, read_json, text_of
+from bench.core.paths import read_json, reading_form, text_of
 from bench.data.readers.folders import Classes, named_split
 
 REACH = 10
@@ -133,10 +133,10 @@ def vid_robust(metadata: Path, misc: Path, classes: Classes) -> Videos:
     names the file that is missing or not of its form.
     """
     labels_file, sets_file = metadata / VID_LABELS, metadata / VID_SETS
-    with malformed(labels_file, "{frame: class indices}"):
+    with reading_form(labels_file, "{frame: class indices}"):
         labels = {str(path): tuple(map(int, own)) for path, own in read_json(labels_file).items()}
     frames = []
-    with malformed(sets_file, "{anchor: its neighbours}"):
+    with reading_form(sets_file, "{anchor: its neighbours}"):
         for anchor, neighbours in read_json(sets_file).items():
             for path in (anchor, *dict.fromkeys(neighbours)):
                 if not labels.get(path):
@@ -158,10 +158,10 @@ def _vid_columns(misc: Path, classes: Classes) -> list[list[int]]:
     """ImageNet's classes of each of the video classes, in the order of their indices."""
     names_file, map_file = misc / VID_CLASSES, misc / VID_WNIDS
     index_of = {wnid: index for index, wnid in enumerate(classes.keys)}
-    with malformed(names_file, "{index: [WordNet id, name]}"):
+    with reading_form(names_file, "{index: [WordNet id, name]}"):
         wnids = {int(index): str(wnid) for index, (wnid, _) in read_json(names_file).items()}
         order = [wnids[index] for index in range(len(wnids))]
-    with malformed(map_file, "{WordNet id of a video class: those of ImageNet's classes}"):
+    with reading_form(map_file, "{WordNet id of a video class: those of ImageNet's classes}"):
         members = read_json(map_file)
         return [[index_of[wnid] for wnid in members[video]] for video in order]
 
@@ -211,13 +211,13 @@ def ytbb_robust(metadata: Path) -> Videos:
 
 
 def _ytbb_names(path: Path) -> tuple[str, ...]:
-    with malformed(path, "{index: name}"):
+    with reading_form(path, "{index: name}"):
         names = {int(index): str(name) for index, name in read_json(path).items()}
         return tuple(names[index] for index in range(len(names)))
 
 
 def _ytbb_columns(path: Path, count: int) -> list[list[int]]:
-    with malformed(path, "{index: ImageNet's class indices}"):
+    with reading_form(path, "{index: ImageNet's class indices}"):
         members = {int(index): list(map(int, own)) for index, own in read_json(path).items()}
         if members and not 0 <= min(members) <= max(members) < count:
             raise ValueError(f"index {max(members)} of {count}")
@@ -226,7 +226,7 @@ def _ytbb_columns(path: Path, count: int) -> list[list[int]]:
 
 def _first_labels(path: Path) -> dict[str, int]:
     """{video and time of an anchor: its first label}, with the two swapped indices set right."""
-    with malformed(path, "the columns ytid,time_ms,label"):
+    with reading_form(path, "the columns ytid,time_ms,label"):
         rows = csv.DictReader(io.StringIO(text_of(path), newline=""))
         labels = {f"{row['ytid']}_{row['time_ms']}": int(row["label"]) for row in rows}
     return {video: SWAPPED.get(label, label) for video, label in labels.items()}
@@ -234,7 +234,7 @@ def _first_labels(path: Path) -> dict[str, int]:
 
 def _annotations(path: Path, words: Collection[str]) -> dict[str, frozenset[str]]:
     """{key: what reviewers said}, among it `words`; of a key given several times, the last."""
-    with malformed(path, '{"labels": names, "annotations": [{"key": ..., "labels": indices}]}'):
+    with reading_form(path, '{"labels": names, "annotations": [{"key": ..., "labels": indices}]}'):
         found = read_json(path)
         names: list[Any] = found["labels"]
         if lacking := sorted(set(words) - set(names)):
@@ -259,7 +259,7 @@ def _reviewed_pairs(path: Path) -> tuple[set[str], set[str]]:
     """Pairs ``ANCHOR,NEIGHBOUR`` of frames that are similar, and anchors that were found bad."""
     said = _annotations(path, {"similar", *DIFFERENT})
     similar = {pair for pair, w in said.items() if "similar" in w and not w & DIFFERENT}
-    with malformed(path, "keys ANCHOR,NEIGHBOUR"):
+    with reading_form(path, "keys ANCHOR,NEIGHBOUR"):
         bad = {_key(pair.split(",")[0]) for pair, words in said.items() if "bad-anchor" in words}
     return similar, bad
 

@@ -34,8 +34,8 @@ from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import DataError, InputError
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
-from bench.data.readers.decoding import decoded
-from bench.data.readers.fingerprints import Files, contents, joined, parted, sha256
+from bench.data.readers.decoding import decode_image
+from bench.data.readers.fingerprints import Files, content_digest, join_texts, sha256, split_texts
 from bench.data.readers.folders import HASHED_BYTES, Classes
 
 IMAGES = ("jpeg", "jpg", "png", "webp")
@@ -78,7 +78,7 @@ class ShardImages:
         try:
             with path.open("rb", buffering=0) as file:
                 file.seek(start)
-                return decoded(io.BytesIO(file.read(size)), where)
+                return decode_image(io.BytesIO(file.read(size)), where)
         except OSError as error:
             raise DataError(f"cannot read image {where}: {error.strerror}") from error
 
@@ -118,7 +118,7 @@ def shards_split(name: str, paths: Sequence[Path], classes: Classes, cache: Path
         VERSION,
         sha256("\0".join(ids)),
         sha256(labels.astype("<i8").tobytes()),
-        sha256(spans[:, 1].astype("<i8").tobytes()) if large else contents(files, cache),
+        sha256(spans[:, 1].astype("<i8").tobytes()) if large else content_digest(files, cache),
     )
     return Split(name, mark, len(manifest), lambda: Loaded(images, manifest))
 
@@ -150,7 +150,7 @@ def _indexed(path: Path, stamp: list[int], cache: Path) -> _Shard:
     except (OSError, tarfile.TarError, EOFError) as error:
         raise InputError(f"{path} is cut short, damaged or no tar file: {error}") from error
     buffer = io.BytesIO()
-    keys, labels = (np.frombuffer(joined(t), np.uint8) for t in (shard.keys, shard.labels))
+    keys, labels = (np.frombuffer(join_texts(t), np.uint8) for t in (shard.keys, shard.labels))
     np.savez(buffer, keys=keys, labels=labels, spans=shard.spans)
     try:
         write_atomic(kept, buffer.getvalue(), durable=False)
@@ -163,7 +163,7 @@ def _kept(path: Path) -> _Shard | None:
     """The samples kept at `path`; None if there are none or they are no longer readable."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            shard = _Shard(parted(kept["keys"]), parted(kept["labels"]), kept["spans"])
+            shard = _Shard(split_texts(kept["keys"]), split_texts(kept["labels"]), kept["spans"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     fits = len(shard.labels) == len(shard.keys) and shard.spans.shape == (len(shard.keys), 2)

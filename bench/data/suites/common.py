@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.api.dataset import Card, Shift, Suite, Task
-from bench.api.splits import Split, absent
+from bench.api.splits import Split, absent_split
 from bench.core.errors import InputError
 from bench.data import prompts
 from bench.data.cards import SetCard, cards
@@ -51,7 +51,7 @@ def official_templates(folder: DataFolder, name: str, key: str) -> tuple[tuple[s
     """
     place = None if folder.root is None else folder.root / PROMPTS / name / TEMPLATES
     if place is not None and place.is_file():
-        found = prompts.read(place, key)
+        found = prompts.read_templates(place, key)
         return found, f"the {len(found)} templates {key} of CLIP_benchmark"
     plain = prompts.PLAIN[0]
     return prompts.PLAIN, (
@@ -60,15 +60,15 @@ def official_templates(folder: DataFolder, name: str, key: str) -> tuple[tuple[s
     )
 
 
-def or_absent(name: str, make: Callable[[], Split]) -> Split:
+def split_or_absent(name: str, make: Callable[[], Split]) -> Split:
     """The split of `make`; one that is absent, with the reason, where its data is not found."""
     try:
         return make()
     except NotFound as error:
-        return absent(name, str(error))
+        return absent_split(name, str(error))
 
 
-def opened(
+def available_shifts(
     suite: str, shifts: Mapping[str, Callable[[], Shift]]
 ) -> tuple[tuple[Shift, ...], dict[str, str]]:
     """The shifts of a suite that are there; of the others {shift: why its data is not found}.
@@ -83,7 +83,7 @@ def opened(
         except NotFound as error:
             lacking[name] = str(error)
         except InputError as error:
-            nothing = absent(f"{suite}/{name}", str(error))
+            nothing = absent_split(f"{suite}/{name}", str(error))
             found.append(Shift(name, replace(nothing, fault=str(error))))
     return tuple(found), lacking
 
@@ -102,10 +102,10 @@ def real_suite(
 ) -> Suite:
     """The suite of a task, named like it.
 
-    Its shifts are those of `opened`. From synthetic copies it has the tiny backbone and `SMOKE` in
-    place of `defaults`, and their watermark.
+    Its shifts are those of `available_shifts`. From synthetic copies it has the tiny backbone and
+    `SMOKE` in place of `defaults`, and their watermark.
     """
-    found, lacking = opened(task.name, shifts)
+    found, lacking = available_shifts(task.name, shifts)
     synthetic = folder.synthetic is not None
     return Suite(
         name=task.name,

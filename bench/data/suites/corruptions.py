@@ -20,7 +20,7 @@ from PIL.Image import Resampling
 
 from bench.api.dataset import Shift, Suite
 from bench.api.splits import Images, Loaded, Split
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
 from bench.data.suites.distortions import DISTORTIONS, to_image, to_pixels
 
@@ -39,7 +39,7 @@ def corrupt(image: Image.Image, kind: str, severity: int, seed: int, sample_id: 
     An image of another mode is converted first, without its alpha. Raises InputError for an
     unknown `kind` or a `severity` outside 1 to 5.
     """
-    check(kind, severity)
+    check_corruption(kind, severity)
     pixels = to_pixels(_reduced(image.convert("RGB")))
     rng = np.random.default_rng(int(key_of(kind, severity, seed, sample_id), 16))
     result = to_image(DISTORTIONS[kind](pixels, severity, rng))
@@ -55,10 +55,10 @@ def _reduced(image: Image.Image) -> Image.Image:
     return image.resize((width, height), Resampling.BICUBIC)
 
 
-def check(kind: str, severity: int) -> None:
+def check_corruption(kind: str, severity: int) -> None:
     """Raise InputError for an unknown `kind` (nearest valid names first) or severity."""
     if kind not in DISTORTIONS:
-        raise unknown("corruption", kind, DISTORTIONS)
+        raise unknown_name("corruption", kind, DISTORTIONS)
     if severity not in SEVERITIES:
         raise InputError(f"corruption {kind}: severity {severity} must be 1, 2, 3, 4 or 5")
 
@@ -81,12 +81,12 @@ class CorruptedImages:
         return corrupt(image, self.kind, self.severity, self.seed, name)
 
 
-def corrupted(split: Split, kind: str, severity: int, seed: int, name: str) -> Split:
+def corrupted_split(split: Split, kind: str, severity: int, seed: int, name: str) -> Split:
     """The split `name`: the images of `split` corrupted, with its manifest.
 
-    Raises InputError as `check` does.
+    Raises InputError as `check_corruption` does.
     """
-    check(kind, severity)
+    check_corruption(kind, severity)
 
     def load() -> Loaded:
         clean = split.load()
@@ -100,7 +100,7 @@ def corrupted(split: Split, kind: str, severity: int, seed: int, name: str) -> S
 # Whole suites
 
 
-def asked(name: str) -> tuple[str, tuple[int, ...]]:
+def parse_corruptions(name: str) -> tuple[str, tuple[int, ...]]:
     """(suite, severities) of the name ``SUITE+corruptions[=SEVERITY]``; of others none.
 
     Raises InputError for a severity that there is not.
@@ -125,13 +125,13 @@ def with_corruptions(suite: Suite, severities: Sequence[int]) -> Suite:
     for kind in DISTORTIONS:
         for severity in severities:
             name = f"{kind}-{severity}"
-            split = corrupted(suite.test, kind, severity, SEED, f"{suite.name}/{name}")
+            split = corrupted_split(suite.test, kind, severity, SEED, f"{suite.name}/{name}")
             shifts.append(Shift(name, split))
     name = f"{suite.name}+corruptions{suffix}"
     return replace(suite, name=name, shifts=tuple(shifts), all_shifts=(), lacking={}, curves=False)
 
 
-def described(severities: Sequence[int]) -> dict[str, str]:
+def describe_corruptions(severities: Sequence[int]) -> dict[str, str]:
     """{shift: what it is} for the shifts of `with_corruptions`, by corruption."""
     numbers = f"{severities[0]}..{severities[-1]}" if len(severities) > 1 else f"{severities[0]}"
     return {

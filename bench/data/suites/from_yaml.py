@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
-from bench.api.metrics import check
-from bench.api.splits import Placed, Split
+from bench.api.metrics import check_metrics
+from bench.api.splits import LocatedImages, Split
 from bench.core.errors import InputError
-from bench.core.paths import matching, text_of
-from bench.data.prompts import checked
-from bench.data.prompts import read as read_templates
-from bench.data.readers.arrays import array_split, stored
-from bench.data.readers.folders import Classes, folder_split, list_split, locate
+from bench.core.paths import matching_files, text_of
+from bench.data.prompts import check_templates
+from bench.data.prompts import read_templates as read_templates
+from bench.data.readers.arrays import array_split, images_of_file
+from bench.data.readers.folders import Classes, folder_split, list_split, locate_file
 from bench.data.readers.huggingface import hub_split
 from bench.data.readers.webdataset import shards_split
 from bench.data.suites import corruptions
 from bench.data.suites.imagenet import imagenet_classes, openai_templates
-from bench.data.suites.yaml_schema import ShiftForm, Source, SuiteFile, read
+from bench.data.suites.yaml_schema import ImageSource, ShiftForm, SuiteFile, read_suite_file
 
 Places = Mapping[str, Collection[Hashable]]
 
@@ -39,7 +39,7 @@ IMAGENET_CLASSES = "imagenet"
 # Reading it
 
 
-def load(path: Path, data: Path | None, cache: Path) -> Suite:
+def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
     """The suite that the file `path` describes.
 
     Relative paths are looked for under `data`, if given, then beside the file. Image files are
@@ -47,30 +47,30 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
     opened. Raises InputError, one line, for whatever is wrong with the file or with the data's
     layout.
     """
-    form = read(path)
+    form = read_suite_file(path)
     bases = (path.parent,) if data is None else (data, path.parent)
     opener = _Opener(form.name, bases, cache)
-    with naming(path, "classes"):
+    with naming_field(path, "classes"):
         classes = class_names(form.classes, opener.bases)
-    with naming(path, "templates"):
+    with naming_field(path, "templates"):
         templates, prompts = _templates(form.templates, bases, form.name)
-    with naming(path, "train"):
+    with naming_field(path, "train"):
         labelled = opener.split("train", form.train, classes)
-    with naming(path, "selection"):
+    with naming_field(path, "selection"):
         train, selection = _selection(form, opener, classes, labelled)
         apart = _Apart()
         apart.add("train", labelled)
         if form.selection is not None and form.selection.holdout is None:
             apart.add("selection", selection)
-    with naming(path, "test"):
+    with naming_field(path, "test"):
         test = opener.split("test", form.test, classes)
         apart.add("test", test)
-    with naming(path, "metrics"):
+    with naming_field(path, "metrics"):
         for split, metrics in ((test, form.metrics), (selection, form.metrics[:1])):
             _check_metrics(split, metrics, len(classes))
     shifts = []
     for name, shift in form.shifts.items():
-        with naming(path, f"shifts.{name}"):
+        with naming_field(path, f"shifts.{name}"):
             shifts.append(_shift(name, shift, opener, classes, test))
             own = len(shifts[-1].labels.columns or classes)
             _check_metrics(shifts[-1].split, shift.metrics or form.metrics, own)
@@ -93,12 +93,12 @@ def load(path: Path, data: Path | None, cache: Path) -> Suite:
 def _check_metrics(split: Split, metrics: Sequence[str], classes: int) -> None:
     """Raise InputError if a metric cannot be taken of a split: for want of a group, say."""
     if metrics:
-        check(metrics, split.load().manifest, classes)
+        check_metrics(metrics, split.load().manifest, classes)
 
 
-def card(path: Path) -> Card:
-    """The suite's card, from the file alone. Raises InputError as `load` does for the file."""
-    form = read(path)
+def suite_file_card(path: Path) -> Card:
+    """The suite's card, from the file alone; errors as in `load_suite_file`."""
+    form = read_suite_file(path)
     return Card(
         title=form.title or form.name,
         source=form.source,
@@ -108,9 +108,9 @@ def card(path: Path) -> Card:
     )
 
 
-def defaults(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """{method: {parameter: value}} of the file alone. Raises InputError as `load` does for it."""
-    return read(path).defaults
+def suite_file_defaults(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """{method: {parameter: value}} of the file alone; errors as in `load_suite_file`."""
+    return read_suite_file(path).defaults
 
 
 def _describe(shift: ShiftForm) -> str:
@@ -120,7 +120,7 @@ def _describe(shift: ShiftForm) -> str:
 
 
 @contextmanager
-def naming(path: Path, where: str) -> Iterator[None]:
+def naming_field(path: Path, where: str) -> Iterator[None]:
     """Put the suite file and the field before the text of an InputError."""
     try:
         yield
@@ -136,12 +136,12 @@ class _Opener:
     bases: Sequence[Path]
     cache: Path
 
-    def split(self, role: str, source: Source, classes: Classes) -> Split:
+    def split(self, role: str, source: ImageSource, classes: Classes) -> Split:
         """The split of a source: a shift's, where `role` is none of train, selection and test."""
         name, cache = f"{self.suite}/{role}", self.cache
         prefix = role if role in ROLES else "shift"
         if source.shards is not None:
-            paths = matching(source.shards, self.bases)
+            paths = matching_files(source.shards, self.bases)
             return shards_split(name, paths or [self._found(source.shards)], classes, cache)
         if source.hub is not None:
             columns: Any = {"split": source.split, "image": source.image, "label": source.label}
@@ -151,13 +151,13 @@ class _Opener:
         if source.arrays is not None:
             labels = None if source.labels is None else self._found(source.labels)
             how: Any = {"layout": source.layout, "members": source.keys}
-            return array_split(name, stored(found, labels, classes, **how), cache, prefix)
+            return array_split(name, images_of_file(found, labels, classes, **how), cache, prefix)
         if source.folder is not None:
             return folder_split(name, found, classes, cache)
         return list_split(name, found, classes, cache, source.groups)
 
     def _found(self, place: str) -> Path:
-        return locate(place, self.bases)
+        return locate_file(place, self.bases)
 
 
 # Classes and templates
@@ -168,7 +168,7 @@ def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
     if raw == IMAGENET_CLASSES:
         return imagenet_classes()
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        lines = text_of(locate(_text(raw["file"]), bases)).splitlines()
+        lines = text_of(locate_file(_text(raw["file"]), bases)).splitlines()
         raw = [line.strip() for line in lines if line.strip()]
     if isinstance(raw, list):
         raw = _pairs((name, name) for name in raw)
@@ -202,7 +202,7 @@ def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, 
     if raw == OPENAI_TEMPLATES:
         return openai_templates(), ""
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        path = locate(_text(raw["file"]), bases)
+        path = locate_file(_text(raw["file"]), bases)
         found = read_templates(path, suite)
         return found, f"{len(found)} templates of {path.name}"
     templates = [raw] if isinstance(raw, str) and "{" in raw else raw
@@ -212,7 +212,7 @@ def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, 
             f"{OPENAI_TEMPLATES}"
         )
         raise InputError(f"expected {valid}; got {raw!r}")
-    return checked(templates), ""
+    return check_templates(templates), ""
 
 
 # Splits
@@ -233,7 +233,7 @@ def _selection(
 def _shift(name: str, form: ShiftForm, opener: _Opener, classes: Classes, test: Split) -> Shift:
     if form.corrupt is not None:
         title = f"{opener.suite}/{name}"
-        split = corruptions.corrupted(test, form.corrupt, form.severity, form.seed, title)
+        split = corruptions.corrupted_split(test, form.corrupt, form.severity, form.seed, title)
         return Shift(name, split, metrics=form.metrics)
     own, labels = label_map(form.classes, classes)
     return Shift(name, opener.split(name, form, own), labels, metrics=form.metrics)
@@ -288,7 +288,7 @@ class _Apart:
             if mark == split.fingerprint:
                 raise InputError(f"the same images as {other}: expected others")
         images = split.load().images
-        places = images.places() if isinstance(images, Placed) else {}
+        places = images.places() if isinstance(images, LocatedImages) else {}
         for other, known in self._places.items():
             both = {place: {*places[place]} & {*known[place]} for place in known.keys() & places}
             if any(both.values()):

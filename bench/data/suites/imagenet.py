@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import InputError
-from bench.core.paths import malformed, read_json, text_of
-from bench.data.folder import DataFolder, Reason, class_folders, some_of
+from bench.core.paths import read_json, reading_form, text_of
+from bench.data.folder import DataFolder, Reason, holds_class_folders, holds_folders
 from bench.data.readers.folders import Classes
 
 OBJECTNET_FILES = (
@@ -46,7 +46,7 @@ def openai_templates() -> tuple[str, ...]:
     return tuple(function("{}") for function in _zero_shot("OPENAI_IMAGENET_TEMPLATES"))
 
 
-def subset(name: Literal["a", "r"]) -> tuple[int, ...]:
+def imagenet_subset(name: Literal["a", "r"]) -> tuple[int, ...]:
     """The 200 classes of ImageNet-A or ImageNet-R, ascending, from timm's index files."""
     path = _package_file("timm", f"data/_info/imagenet_{name}_indices.txt")
     return tuple(sorted(map(int, text_of(path).split())))
@@ -62,7 +62,7 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
     or the name that stands for no class or for two.
     """
     labels, names, lines, ids = (mappings / file for file in OBJECTNET_FILES)
-    with malformed(ids, "{class index: line}"):
+    with reading_form(ids, "{class index: line}"):
         index_of_line = {int(line): int(index) for index, line in read_json(ids).items()}
     index_of: dict[str, set[int]] = {}
     for line, name in enumerate(text_of(lines).splitlines()):
@@ -72,7 +72,7 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
             index_of.setdefault(name.strip(), set()).add(index_of_line[line])
     folder_of = {label: folder for folder, label in objectnet_folders(mappings).items()}
     found = {}
-    with malformed(names, "{label: names}"):
+    with reading_form(names, "{label: names}"):
         for label, joined in read_json(names).items():
             if label not in folder_of:
                 raise InputError(f"{labels} has no folder for {label!r}")
@@ -86,7 +86,7 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
 def objectnet_folders(mappings: Path) -> dict[str, str]:
     """{image folder: ObjectNet's label} of all folders. Raises InputError."""
     path = mappings / OBJECTNET_FILES[0]
-    with malformed(path, "{folder: label}"):
+    with reading_form(path, "{folder: label}"):
         return {str(folder): str(label) for folder, label in read_json(path).items()}
 
 
@@ -98,8 +98,8 @@ def whole_folders(folder: DataFolder) -> dict[Path, Collection[str]]:
 
 def sorted_images(path: Path) -> Reason:
     """Whether a folder of ImageNet has its images in class folders, as a reason why not."""
-    reason = some_of(wordnet_ids())(path)
-    if class_folders(path) and path.is_dir() and any(path.glob("*.JPEG")):
+    reason = holds_class_folders(wordnet_ids())(path)
+    if holds_folders(path) and path.is_dir() and any(path.glob("*.JPEG")):
         return "images without class folders: 'bench data prepare imagenet' sorts them"
     return reason
 

@@ -16,8 +16,8 @@ import pydantic
 import yaml
 from pydantic_core import PydanticCustomError
 
-from bench.api.metrics import own
-from bench.core.errors import InputError, unknown
+from bench.api.metrics import extra_metrics
+from bench.core.errors import InputError, unknown_name
 from bench.core.paths import text_of
 
 RESERVED = ("all", "available", "id", "ood")
@@ -40,7 +40,7 @@ def invalid(message: str) -> PydanticCustomError:
 
 def _metric(name: str) -> str:
     try:
-        own([name])
+        extra_metrics([name])
     except InputError as error:
         raise invalid(str(error)) from error
     return name
@@ -50,7 +50,7 @@ Name = Annotated[str, pydantic.AfterValidator(_safe)]
 MetricName = Annotated[str, pydantic.AfterValidator(_metric)]
 
 
-class Strict(pydantic.BaseModel):
+class StrictForm(pydantic.BaseModel):
     """A mapping whose unknown keys are refused, the nearest valid ones first."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -63,7 +63,7 @@ class Strict(pydantic.BaseModel):
             raise invalid(f"expected a mapping with keys of: {', '.join(valid)}; got {raw!r}")
         for key in raw:
             if key not in valid:
-                raise invalid(str(unknown("key", str(key), valid)))
+                raise invalid(str(unknown_name("key", str(key), valid)))
         return cls._checked(raw)
 
     @classmethod
@@ -71,7 +71,7 @@ class Strict(pydantic.BaseModel):
         return raw
 
 
-class Source(Strict):
+class ImageSource(StrictForm):
     """Where images come from: just one of the keys in `kinds`, with the options it takes."""
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
@@ -112,23 +112,23 @@ class Source(Strict):
         return next(filter(None, (self.folder, self.listing, self.arrays, self.shards, self.hub)))
 
 
-class SelectionForm(Source):
+class SelectionForm(ImageSource):
     """Where the images to choose on come from: a part of `train`, or images of their own."""
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
         "holdout": frozenset({"seed"}),
-        **Source.kinds,
+        **ImageSource.kinds,
     }
 
     holdout: float | None = pydantic.Field(default=None, gt=0, lt=1)
     seed: int = 0
 
 
-class ShiftForm(Source):
+class ShiftForm(ImageSource):
     """Where a shift comes from: images of its own, or the test images corrupted."""
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
-        **{kind: options | {"classes", "metrics"} for kind, options in Source.kinds.items()},
+        **{kind: options | {"classes", "metrics"} for kind, options in ImageSource.kinds.items()},
         "corrupt": frozenset({"severity", "seed", "metrics"}),
     }
 
@@ -139,7 +139,7 @@ class ShiftForm(Source):
     metrics: tuple[MetricName, ...] = ()
 
 
-class SuiteFile(Strict):
+class SuiteFile(StrictForm):
     """The whole file."""
 
     name: Name
@@ -151,23 +151,23 @@ class SuiteFile(Strict):
     templates: Any
     model: str = "ViT-B-32"
     pretrained: str = "openai"
-    train: Source
+    train: ImageSource
     selection: SelectionForm | None = None
-    test: Source
+    test: ImageSource
     shifts: dict[Name, ShiftForm] = {}
     metrics: tuple[MetricName, ...] = ()
     defaults: dict[str, dict[str, Any]] = {}
 
 
-F = TypeVar("F", bound=Strict)
+F = TypeVar("F", bound=StrictForm)
 
 
-def read(path: Path) -> SuiteFile:
+def read_suite_file(path: Path) -> SuiteFile:
     """The checked form of the suite file `path`. Raises InputError."""
-    return parsed(path, SuiteFile)
+    return parse_form(path, SuiteFile)
 
 
-def parsed(path: Path, form: type[F]) -> F:
+def parse_form(path: Path, form: type[F]) -> F:
     """The file `path` checked against a form. Raises InputError."""
     try:
         raw = yaml.load(text_of(path), Loader=_Loader)

@@ -21,7 +21,7 @@ from bench.data.cards import cards
 from bench.data.mini import render
 from bench.leaderboard.board import ID
 from bench.leaderboard.published.tables import PLACES
-from bench.leaderboard.suite_results import Measured
+from bench.leaderboard.suite_results import SuiteResults
 
 LEAST = 3
 """Baselines below which no line is drawn."""
@@ -41,7 +41,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Line:
+class BaselineLine:
     """logit(OOD) = slope logit(ID) + offset, with the R^2 of the fit."""
 
     slope: float
@@ -57,7 +57,7 @@ class Line:
         return 1 / (1 + math.exp(-self.at(_logit(of_id))))
 
 
-def fitted(pairs: Sequence[tuple[float, float]]) -> Line | None:
+def fit_line(pairs: Sequence[tuple[float, float]]) -> BaselineLine | None:
     """The line of least squares through (ID, OOD); None of too few, or of one ID accuracy."""
     points = [(_logit(a), _logit(b)) for a, b in pairs]
     if len(points) < LEAST or len({x for x, _ in points}) < 2:
@@ -67,7 +67,7 @@ def fitted(pairs: Sequence[tuple[float, float]]) -> Line | None:
     slope = over / sum((x - mean_x) ** 2 for x, _ in points)
     spread = sum((y - mean_y) ** 2 for _, y in points)
     r2 = slope * over / spread if spread else 1.0
-    return Line(slope, mean_y - slope * mean_x, r2)
+    return BaselineLine(slope, mean_y - slope * mean_x, r2)
 
 
 def _logit(p: float) -> float:
@@ -75,7 +75,7 @@ def _logit(p: float) -> float:
     return math.log(q / (1 - q))
 
 
-def usable(numbers: Measured, given: Iterable[Baseline]) -> tuple[Baseline, ...]:
+def usable_baselines(numbers: SuiteResults, given: Iterable[Baseline]) -> tuple[Baseline, ...]:
     """The baselines of a leaderboard: shipped ones, if it is of their data, and those `given`.
 
     A given one takes the place of a shipped one of its name. Those that lack ID or a shift of the
@@ -83,19 +83,19 @@ def usable(numbers: Measured, given: Iterable[Baseline]) -> tuple[Baseline, ...]
     """
     own = tuple(given)
     names = {baseline.model for baseline in own}
-    ours = shipped(numbers.board.suite) if same_data(numbers) else ()
+    ours = shipped_baselines(numbers.board.suite) if same_data(numbers) else ()
     found = (*(b for b in ours if b.model not in names), *own)
     return tuple(b for b in found if b.covers(numbers.board.over))
 
 
-def same_data(numbers: Measured) -> bool:
+def same_data(numbers: SuiteResults) -> bool:
     """Whether rows are accuracies on all images of the suite that bench knows by this name.
 
     The name alone does not say so, as authors of suite files and of outputs choose theirs freely.
     Synthetic, incomplete and limited data are watermarked.
     """
     board = numbers.board
-    places, expected = (ID, *board.over), images(board.suite)
+    places, expected = (ID, *board.over), images_per_set(board.suite)
     judged = dict(zip((ID, *board.shifts), board.metrics, strict=True))
     counted = {(r.shift, r.n) for r in numbers.records if r.shift in places}
     return (
@@ -105,7 +105,7 @@ def same_data(numbers: Measured) -> bool:
     )
 
 
-def images(suite: str) -> Mapping[str, int | str]:
+def images_per_set(suite: str) -> Mapping[str, int | str]:
     """How many images each evaluation set of a suite has, by its cards or its generator."""
     if suite == "mini":
         return render.SPLITS | {ID: render.SPLITS["test"]}
@@ -117,16 +117,16 @@ def images(suite: str) -> Mapping[str, int | str]:
 
 
 @cache
-def shipped(suite: str) -> tuple[Baseline, ...]:
+def shipped_baselines(suite: str) -> tuple[Baseline, ...]:
     """The baselines that come with bench for a suite; none for most."""
     for file in files("bench.datasets").joinpath("baselines").iterdir():
         if file.name == f"{suite}.csv":
             with as_file(file) as path:
-                return read(path)
+                return read_baselines(path)
     return ()
 
 
-def read(path: Path) -> tuple[Baseline, ...]:
+def read_baselines(path: Path) -> tuple[Baseline, ...]:
     """Baselines of a CSV file: columns ``model``, ``source``, ``id`` and one for each shift.
 
     Values are accuracies in percent; an empty one was not measured. Raises InputError that names

@@ -18,7 +18,7 @@ import numpy as np
 from bench.api.metrics import ACCURACY, METRICS, OWN, macro_f1
 from bench.api.splits import Manifest
 from bench.core.records import Record, sort_key
-from bench.leaderboard.board import KINDS, key_of
+from bench.leaderboard.board import KINDS, board_key
 from bench.leaderboard.samples import STEPS, SampleOutputs
 
 EXACT = 1e-9
@@ -26,7 +26,7 @@ EXACT = 1e-9
 ECE = METRICS["ece"]
 
 
-class Backing:
+class Evidence:
     """The records that samples back, filled while these pass; ``record in backing``."""
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -56,7 +56,7 @@ class Backing:
 
 
 def _place(record: Record) -> tuple[object, ...]:
-    return (key_of(record), record.method, record.base, record.seed, record.shift)
+    return (board_key(record), record.method, record.base, record.seed, record.shift)
 
 
 def _identity(record: Record) -> tuple[object, ...]:

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.core.errors import unknown
+from bench.core.errors import unknown_name
 
 Form = Literal["shifts", "calibration"]
 
 
 @dataclass(frozen=True)
-class Line:
+class PresetRow:
     """A row as the paper prints it: `name` is the row's, as on the command line.
 
     A line with `minus` is the difference of two rows.
@@ -43,7 +43,7 @@ class Preset:
     title: str
     source: str
     form: Form
-    groups: tuple[tuple[Line, ...], ...]
+    groups: tuple[tuple[PresetRow, ...], ...]
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -51,14 +51,14 @@ class Preset:
         return tuple(line.name for group in self.groups for line in group if line.minus is None)
 
 
-def _ensembles(base: str, title: str) -> tuple[Line, ...]:
+def _ensembles(base: str, title: str) -> tuple[PresetRow, ...]:
     """A base and the ensembles on it, as VRF's tables have them."""
     return (
-        Line(title, base),
-        Line("+ Weight-space ensemble", f"wise-ft:{base}"),
-        Line("+ Output-space ensemble", f"ose:{base}"),
-        Line("+ VRF", f"vrf:{base}"),
-        Line("Δ", f"vrf:{base}", minus=f"ose:{base}"),
+        PresetRow(title, base),
+        PresetRow("+ Weight-space ensemble", f"wise-ft:{base}"),
+        PresetRow("+ Output-space ensemble", f"ose:{base}"),
+        PresetRow("+ VRF", f"vrf:{base}"),
+        PresetRow("Δ", f"vrf:{base}", minus=f"ose:{base}"),
     )
 
 
@@ -68,7 +68,7 @@ VRF_TABLE_1 = Preset(
     source="Zhu et al., NeurIPS 2024, Table 1",
     form="shifts",
     groups=(
-        (Line("Zero-shot", "zero-shot"), Line("Linear classifier", "linear")),
+        (PresetRow("Zero-shot", "zero-shot"), PresetRow("Linear classifier", "linear")),
         _ensembles("e2e-ft", "E2E-FT"),
         _ensembles("lp-ft", "LP-FT"),
     ),
@@ -81,14 +81,14 @@ CAROT_SLIDES = Preset(
     form="calibration",
     groups=(
         (
-            Line("ZS", "zero-shot"),
-            Line("FT", "e2e-ft"),
-            Line("FT w/ LS", "e2e-ft+ls"),
-            Line("WiSE-FT", "wise-ft:e2e-ft"),
-            Line("WiSE-FT w/ LS", "wise-ft:e2e-ft+ls"),
-            Line("FLYP", "flyp"),
-            Line("FLYP w/ LS", "flyp+ls"),
-            Line("CaRot", "carot-slides"),
+            PresetRow("ZS", "zero-shot"),
+            PresetRow("FT", "e2e-ft"),
+            PresetRow("FT w/ LS", "e2e-ft+ls"),
+            PresetRow("WiSE-FT", "wise-ft:e2e-ft"),
+            PresetRow("WiSE-FT w/ LS", "wise-ft:e2e-ft+ls"),
+            PresetRow("FLYP", "flyp"),
+            PresetRow("FLYP w/ LS", "flyp+ls"),
+            PresetRow("CaRot", "carot-slides"),
         ),
     ),
 )
@@ -100,5 +100,5 @@ PRESETS: Mapping[str, Preset] = {p.name: p for p in (VRF_TABLE_1, CAROT_SLIDES)}
 def find_preset(name: str) -> Preset:
     """The preset `name`. Raises InputError, which lists the valid names, if there is none."""
     if name not in PRESETS:
-        raise unknown("table", name, PRESETS)
+        raise unknown_name("table", name, PRESETS)
     return PRESETS[name]

@@ -42,12 +42,19 @@ from statistics import NormalDist, fmean, stdev
 from typing import Literal
 
 from bench.core.errors import InputError
-from bench.core.records import Missing, Record
-from bench.core.records import Place as Where
+from bench.core.records import CellAddress as Where
+from bench.core.records import MissingCell, Record
 from bench.data.cards import UNKNOWN, cards
-from bench.leaderboard import comparability as agreement
-from bench.leaderboard.board import KINDS, Key, Seed, key_of
-from bench.leaderboard.published.tables import MEANS, MODELS, PLACES, Claim, Place, PublishedTable
+from bench.leaderboard.board import KINDS, BoardKey, Seed, board_key
+from bench.leaderboard.comparability import check_comparable, describe_conflict
+from bench.leaderboard.published.tables import (
+    MEANS,
+    MODELS,
+    PLACES,
+    Claim,
+    Counterpart,
+    PublishedTable,
+)
 
 Verdict = Literal["reproduced", "not reproduced", "not attempted", "not verified"]
 UNBACKED = (
@@ -64,7 +71,7 @@ SLACK = 0.01
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """What became of one claim; shares, not percent.
 
     Attributes
@@ -88,7 +95,7 @@ class Entry:
     @property
     def difference(self) -> float | None:
         """Ours minus the claim, ours unrounded."""
-        return None if self.ours is None else self.ours - share(self.claim)
+        return None if self.ours is None else self.ours - claimed_fraction(self.claim)
 
 
 @dataclass(frozen=True)
@@ -104,10 +111,10 @@ class _Measured:
 def ledger(
     table: PublishedTable,
     records: Iterable[Record],
-    missing: Iterable[Missing] = (),
+    missing: Iterable[MissingCell] = (),
     tolerance: float | None = None,
     backing: Container[Record] = (),
-) -> tuple[Entry, ...]:
+) -> tuple[LedgerEntry, ...]:
     """An entry for each claim of `table`, in printed order.
 
     `tolerance`, a share, stands in for the one above; `backing` holds the records that are backed
@@ -116,19 +123,19 @@ def ledger(
     lacking = list(missing)
     metrics = {column.metric for column in table.columns}
     found = [r for r in records if r.kind != "figure" and r.metric in metrics]
-    boards: dict[Key, list[Record]] = defaultdict(list)
+    boards: dict[BoardKey, list[Record]] = defaultdict(list)
     for record in found:
         if record.kind in KINDS:
-            boards[key_of(record)].append(record)
+            boards[board_key(record)].append(record)
     for same in boards.values():
-        agreement.check(same)
+        check_comparable(same)
     protocol = table.conditions.ours
     return tuple(
         _entry(claim, protocol, found, lacking, tolerance, backing) for claim in table.claims
     )
 
 
-def count(entries: Iterable[Entry]) -> Mapping[Verdict, int]:
+def count_verdicts(entries: Iterable[LedgerEntry]) -> Mapping[Verdict, int]:
     """How many cells have each verdict; "not verified" is left out where there is none."""
     found = Counter(entry.verdict for entry in entries)
     verdicts: tuple[Verdict, ...] = ("reproduced", "not reproduced", "not attempted")
@@ -136,18 +143,18 @@ def count(entries: Iterable[Entry]) -> Mapping[Verdict, int]:
     return {verdict: found[verdict] for verdict in (*verdicts, *unverified)}
 
 
-def share(claim: Claim) -> float:
+def claimed_fraction(claim: Claim) -> float:
     """The claimed number as a share."""
     return float(claim.value / claim.factor)
 
 
-def weights(dataset: str) -> Mapping[str, Fraction]:
+def mean_weights(dataset: str) -> Mapping[str, Fraction]:
     """The sets that a column is the mean of, with their weights; the set itself if it is one."""
     if dataset not in MEANS:
         return {dataset: Fraction(1)}
     found: dict[str, Fraction] = {}
     for part in MEANS[dataset]:
-        for name, weight in weights(part).items():
+        for name, weight in mean_weights(part).items():
             found[name] = found.get(name, Fraction(0)) + weight / len(MEANS[dataset])
     return found
 
@@ -156,32 +163,32 @@ def _entry(
     claim: Claim,
     protocol: str,
     records: Sequence[Record],
-    missing: Sequence[Missing],
+    missing: Sequence[MissingCell],
     tolerance: float | None,
     backing: Container[Record],
-) -> Entry:
+) -> LedgerEntry:
     measured = _measured(claim, protocol, records, missing)
     if isinstance(measured, str):
-        return Entry(claim, "not attempted", measured)
+        return LedgerEntry(claim, "not attempted", measured)
     if tolerance is None and claim.column.metric != "top1":
         reason = f"no standard error of {claim.column.metric} is known: give a tolerance"
-        return Entry(claim, "not attempted", reason)
+        return LedgerEntry(claim, "not attempted", reason)
     ours, seeds = fmean(measured.values.values()), len(measured.values)
     seed_error = _seed_error(measured.values) if tolerance is None else None
     allowed = tolerance if seed_error is None else _tolerance(claim, measured, seed_error)
     assert allowed is not None, "given, or computed with a seed error"
-    gap = abs(ours - share(claim))
+    gap = abs(ours - claimed_fraction(claim))
     holds = gap <= allowed or isclose(gap, allowed, abs_tol=1e-9)
     verdict: Verdict = "reproduced" if holds else "not reproduced"
     reason = ""
     if holds and any(record not in backing for record in measured.records):
         verdict, reason = "not verified", UNBACKED
-    return Entry(claim, verdict, reason, ours, measured.model, seeds, allowed, seed_error)
+    return LedgerEntry(claim, verdict, reason, ours, measured.model, seeds, allowed, seed_error)
 
 
 def _tolerance(claim: Claim, measured: _Measured, seed_error: float) -> float:
-    p = share(claim)
-    parts = weights(claim.column.dataset)
+    p = claimed_fraction(claim)
+    parts = mean_weights(claim.column.dataset)
     sampling = p * (1 - p) * sum(float(w**2) / measured.sizes[name] for name, w in parts.items())
     theirs = float(claim.row.modifiers.get("seeds", 1))
     training = seed_error**2 * (1 / theirs + 1 / len(measured.values))
@@ -196,7 +203,7 @@ def _seed_error(values: Mapping[Seed, float]) -> float:
 
 
 def _measured(
-    claim: Claim, protocol: str, records: Sequence[Record], missing: Sequence[Missing]
+    claim: Claim, protocol: str, records: Sequence[Record], missing: Sequence[MissingCell]
 ) -> _Measured | str:
     """Our value of a claim, or why there is none."""
     for remark in claim.remarks:
@@ -205,7 +212,7 @@ def _measured(
     if claim.row.in_hindsight:
         return "not comparable: chosen in hindsight on the test sets"
     by_set: dict[str, Sequence[Record]] = {}
-    for name in weights(claim.column.dataset):
+    for name in mean_weights(claim.column.dataset):
         if name not in PLACES:
             return f"no suite of bench has {name}"
         found = _matching(claim, protocol, PLACES[name], records, missing)
@@ -216,7 +223,7 @@ def _measured(
     seeds = [seeds.keys() for seeds in values.values()]
     if any(other != seeds[0] for other in seeds):
         return "its sets were measured with different seeds"
-    parts = weights(claim.column.dataset).items()
+    parts = mean_weights(claim.column.dataset).items()
     means = {s: sum(float(w) * values[name][s] for name, w in parts) for s in seeds[0]}
     models = _all(record.model for found in by_set.values() for record in found)
     sizes = {name: found[0].n for name, found in by_set.items()}
@@ -230,9 +237,9 @@ Step = tuple[Callable[[Where], bool], Callable[[Sequence[Record]], str]]
 def _matching(
     claim: Claim,
     protocol: str,
-    place: Place,
+    place: Counterpart,
     records: Sequence[Record],
-    missing: Sequence[Missing],
+    missing: Sequence[MissingCell],
 ) -> Sequence[Record] | str:
     """The records that measure a claim on one set, or the first thing that is otherwise."""
     steps = _steps(claim, protocol, place)
@@ -249,7 +256,7 @@ def _matching(
     return left
 
 
-def _steps(claim: Claim, protocol: str, place: Place) -> tuple[Step, ...]:
+def _steps(claim: Claim, protocol: str, place: Counterpart) -> tuple[Step, ...]:
     row, model = claim.row, MODELS[claim.backbone]
     method, _, base = (row.ours or "").partition(":")
     what = _what(claim)
@@ -313,7 +320,7 @@ def _what(claim: Claim) -> str:
     return f"{claim.column.metric}{scaled}{f' at {given}' if given else ''}"
 
 
-def _expected(place: Place) -> int | None:
+def _expected(place: Counterpart) -> int | None:
     """The number of images of a set, where it is known and what records count."""
     images = UNKNOWN if place.card is None else cards()[place.card].images[place.split]
     return None if isinstance(images, str) else images
@@ -332,7 +339,7 @@ def _by_seed(records: Sequence[Record]) -> dict[Seed, float]:
     for record in records:
         value = found.setdefault(record.seed, record.value)
         if value != record.value:
-            raise InputError(agreement.conflict(record, value))
+            raise InputError(describe_conflict(record, value))
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Self
 
 import pydantic
 
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.data.cards import Text, Url
 
 Printed = Annotated[str, pydantic.StringConstraints(pattern=r"^[+-]?\d+(\.\d+)?$")]
@@ -29,7 +29,7 @@ that another source or table has other numbers, or anything else."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Counterpart:
     """Where bench measures what is published of a data set.
 
     `card` and `split` say whose number of images it is (`bench.data.cards`); None where the number
@@ -42,30 +42,30 @@ class Place:
     split: str = "test"
 
 
-PLACES: Mapping[str, Place] = {
-    "imagenet": Place("imagenet", "id", "imagenet", "val"),
-    "imagenet-v2": Place("imagenet", "v2", "imagenet-v2"),
-    "imagenet-sketch": Place("imagenet", "sketch", "imagenet-sketch"),
-    "imagenet-a": Place("imagenet", "a", "imagenet-a"),
-    "imagenet-r": Place("imagenet", "r", "imagenet-r"),
-    "objectnet": Place("imagenet", "objectnet", "objectnet"),
-    "imagenet-vid-robust": Place("imagenet", "vid-robust"),
-    "ytbb-robust": Place("imagenet", "ytbb"),
-    "cifar-10": Place("cifar10", "id", "cifar-10"),
-    "cifar-10.1": Place("cifar10", "10.1", "cifar-10.1"),
-    "cifar-10.2": Place("cifar10", "10.2", "cifar-10.2"),
-    "stl-10 (monkey removed)": Place("cifar10", "stl10", "stl-10", "test_without_monkey"),
-    "fmow-id-test": Place("fmow", "id", "wilds-fmow", "id_test"),
-    "fmow-ood-test": Place("fmow", "ood", "wilds-fmow", "ood_test"),
-    "iwildcam-id-test": Place("iwildcam", "id", "wilds-iwildcam", "id_test"),
-    "iwildcam-ood-test": Place("iwildcam", "ood", "wilds-iwildcam", "ood_test"),
-    "entity30-source": Place("entity30", "id", "entity-30", "source_val"),
-    "entity30-target": Place("entity30", "target", "entity-30", "target_val"),
-    "cifar-100": Place("cifar100", "id", "cifar-100"),
-    "stanford-cars": Place("cars", "id", "stanford-cars"),
-    "dtd": Place("dtd", "id", "dtd"),
-    "sun397": Place("sun397", "id", "sun397"),
-    "food-101": Place("food101", "id", "food-101"),
+PLACES: Mapping[str, Counterpart] = {
+    "imagenet": Counterpart("imagenet", "id", "imagenet", "val"),
+    "imagenet-v2": Counterpart("imagenet", "v2", "imagenet-v2"),
+    "imagenet-sketch": Counterpart("imagenet", "sketch", "imagenet-sketch"),
+    "imagenet-a": Counterpart("imagenet", "a", "imagenet-a"),
+    "imagenet-r": Counterpart("imagenet", "r", "imagenet-r"),
+    "objectnet": Counterpart("imagenet", "objectnet", "objectnet"),
+    "imagenet-vid-robust": Counterpart("imagenet", "vid-robust"),
+    "ytbb-robust": Counterpart("imagenet", "ytbb"),
+    "cifar-10": Counterpart("cifar10", "id", "cifar-10"),
+    "cifar-10.1": Counterpart("cifar10", "10.1", "cifar-10.1"),
+    "cifar-10.2": Counterpart("cifar10", "10.2", "cifar-10.2"),
+    "stl-10 (monkey removed)": Counterpart("cifar10", "stl10", "stl-10", "test_without_monkey"),
+    "fmow-id-test": Counterpart("fmow", "id", "wilds-fmow", "id_test"),
+    "fmow-ood-test": Counterpart("fmow", "ood", "wilds-fmow", "ood_test"),
+    "iwildcam-id-test": Counterpart("iwildcam", "id", "wilds-iwildcam", "id_test"),
+    "iwildcam-ood-test": Counterpart("iwildcam", "ood", "wilds-iwildcam", "ood_test"),
+    "entity30-source": Counterpart("entity30", "id", "entity-30", "source_val"),
+    "entity30-target": Counterpart("entity30", "target", "entity-30", "target_val"),
+    "cifar-100": Counterpart("cifar100", "id", "cifar-100"),
+    "stanford-cars": Counterpart("cars", "id", "stanford-cars"),
+    "dtd": Counterpart("dtd", "id", "dtd"),
+    "sun397": Counterpart("sun397", "id", "sun397"),
+    "food-101": Counterpart("food101", "id", "food-101"),
 }
 """The one table from the data sets of published tables to suites and shifts of bench."""
 MEANS: Mapping[str, tuple[str, ...]] = {
@@ -87,7 +87,7 @@ class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(_Strict):
+class PublishedSource(_Strict):
     """Where a table is printed.
 
     `seen_in` says what text of it was read; `secondary` that it reports what others measured.
@@ -117,7 +117,7 @@ class Conditions(_Strict):
     ece: Text | None
 
 
-class Column(_Strict):
+class PublishedColumn(_Strict):
     """A column: its title, and the data set and metric it holds, also where its title errs.
 
     `suite` is the source's; `dataset` is one of `PLACES`, one of `MEANS`, or a set that no suite
@@ -138,7 +138,7 @@ class Column(_Strict):
         return " ".join((self.dataset, *metric, *(("w/ TS",) if self.scaled else ())))
 
 
-class Row(_Strict):
+class PublishedRow(_Strict):
     """A row: its title, the method it is, and its printed cells, one per column.
 
     Attributes
@@ -180,11 +180,11 @@ class Row(_Strict):
         return any("oracle" in str(value) for value in self.modifiers.values())
 
 
-class Group(_Strict):
+class PublishedGroup(_Strict):
     """Rows of one backbone that a rule sets apart from the others."""
 
     backbone: Text
-    rows: tuple[Row, ...] = pydantic.Field(min_length=1)
+    rows: tuple[PublishedRow, ...] = pydantic.Field(min_length=1)
 
 
 class Remark(_Strict):
@@ -199,7 +199,7 @@ class Remark(_Strict):
     columns: tuple[Text, ...] = ()
     bars: bool = False
 
-    def covers(self, row: Row, column: Column) -> bool:
+    def covers(self, row: PublishedRow, column: PublishedColumn) -> bool:
         """Whether it speaks of a cell."""
         return (not self.rows or row.name in self.rows) and (
             not self.columns or column.name in self.columns
@@ -211,8 +211,8 @@ class Claim:
     """A printed cell and where it stands. `text` is as printed, `remarks` are those on it."""
 
     backbone: str
-    row: Row
-    column: Column
+    row: PublishedRow
+    column: PublishedColumn
     text: str
     remarks: tuple[Remark, ...]
 
@@ -248,12 +248,12 @@ class PublishedTable(_Strict):
 
     name: Text
     title: Text
-    source: Source
+    source: PublishedSource
     conditions: Conditions
     labels: Literal["printed", "ours"]
     remarks: tuple[Remark, ...]
-    columns: tuple[Column, ...] = pydantic.Field(min_length=1)
-    groups: tuple[Group, ...] = pydantic.Field(min_length=1)
+    columns: tuple[PublishedColumn, ...] = pydantic.Field(min_length=1)
+    groups: tuple[PublishedGroup, ...] = pydantic.Field(min_length=1)
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -273,7 +273,7 @@ class PublishedTable(_Strict):
         return self
 
     @property
-    def rows(self) -> tuple[tuple[Group, Row], ...]:
+    def rows(self) -> tuple[tuple[PublishedGroup, PublishedRow], ...]:
         """All rows in printed order, each with its group."""
         return tuple((group, row) for group in self.groups for row in group.rows)
 
@@ -306,24 +306,24 @@ class PublishedTable(_Strict):
 
 
 @cache
-def tables() -> Mapping[str, PublishedTable]:
+def published_tables() -> Mapping[str, PublishedTable]:
     """Every published table by name, sorted. Raises InputError, naming the file, if one is none."""
     found = {}
     for file in files("bench.leaderboard.published.papers").iterdir():
         if file.name.endswith(".json"):
-            table = parse(file.name, file.read_text(encoding="utf-8"))
+            table = parse_published_table(file.name, file.read_text(encoding="utf-8"))
             found[table.name] = table
     return MappingProxyType(dict(sorted(found.items())))
 
 
-def find(name: str) -> PublishedTable:
+def find_published_table(name: str) -> PublishedTable:
     """The published table `name`. Raises InputError, which lists the valid names, if none is."""
-    if name not in tables():
-        raise unknown("published table", name, tables())
-    return tables()[name]
+    if name not in published_tables():
+        raise unknown_name("published table", name, published_tables())
+    return published_tables()[name]
 
 
-def parse(file: str, text: str) -> PublishedTable:
+def parse_published_table(file: str, text: str) -> PublishedTable:
     """The table in the text of `file`. Raises InputError if it is none or is named otherwise."""
     try:
         table = PublishedTable.model_validate_json(text)

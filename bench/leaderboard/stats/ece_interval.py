@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from bench.leaderboard.stats.estimates import LEVEL, Floats, Interval, Outcomes, mean
+from bench.leaderboard.stats.estimates import LEVEL, Floats, Interval, Outcomes, mean_estimate
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ def ece_interval(row: Sequence[Confidences], bins: int, level: float = LEVEL) ->
     """
     found = [[_noise(c, r, bins) for c, r in zip(s.confidence, s.right, strict=True)] for s in row]
     sets = zip(row, found, strict=True)
-    whole = mean([Outcomes(one.ids, np.array([n.e for n in noises])) for one, noises in sets])
+    whole = mean_estimate(
+        [Outcomes(one.ids, np.array([n.e for n in noises])) for one, noises in sets]
+    )
     each = [noise for noises in found for noise in noises]
     least = float(np.mean([noise.least for noise in each]))
     most = float(np.mean([noise.most for noise in each]))

@@ -1,8 +1,9 @@
 """How sure a number is: intervals of cells, paired differences of rows, seeds and samples counted.
 
 Everything here is made of outcomes, one number for each sample and seed (1 if the row is right),
-and needs no model. `difference` and `mean` are closed forms of sums over samples, so that another
-program can repeat them (docs/statistics.md has the formulae, and what was simulated).
+and needs no model. `paired_difference` and `mean_estimate` are closed forms of sums over samples,
+so that another program can repeat them (docs/statistics.md has the formulae, and what was
+simulated).
 
 A test set is a draw of n samples, a row with seeds a draw of S trainings. With d[s, i] the outcome
 of seed s on sample i, or the difference of two rows' outcomes there, the two-way random-effects
@@ -46,7 +47,7 @@ class Interval(NamedTuple):
     high: Any
 
 
-def exact(right: int, n: int, level: float = LEVEL) -> Interval:
+def exact_interval(right: int, n: int, level: float = LEVEL) -> Interval:
     """The interval of an accuracy of `right` of `n` (Clopper and Pearson, Biometrika 26, 1934).
 
     The bounds are quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k): covered at least with
@@ -291,15 +292,16 @@ def _between_seeds(c: Floats) -> Floats:
     return np.asarray((c.sum(axis=(-2, -1)) - own) / (count * (count - 1)))
 
 
-def mean(row: Row) -> Estimate:
+def mean_estimate(row: Row) -> Estimate:
     """The plain mean of a row over evaluation sets, and over its seeds.
 
-    The interval of one seed on one set is better taken by `exact`, or by `Resampled.basic`.
+    The interval of one seed on one set is better taken by `exact_interval`, or by
+    `Resampled.basic`.
     """
     return _together(_parts([row]))
 
 
-def difference(one: Row, other: Row) -> Estimate:
+def paired_difference(one: Row, other: Row) -> Estimate:
     """`one` minus `other` on the same samples, as the plain mean over evaluation sets.
 
     Rows with seeds are paired by seed; a row without seeds is the same for all of the other's. For
@@ -322,7 +324,7 @@ def _parts(rows: Sequence[Row]) -> list[_Part]:
     drawn = [[o for o in row if isinstance(o, Resampled)] for row in rows]
     parts = []
     if any(plain):
-        blocks = [(v[0] if len(rows) == 1 else v[0] - v[1], w) for v, w in stacked(plain)]
+        blocks = [(v[0] if len(rows) == 1 else v[0] - v[1], w) for v, w in stack_rows(plain)]
         share = len(plain[0]) / sets
         parts = [_of_moments(moments(values, weight * share)) for values, weight in blocks]
     blocks_of: dict[str, list[list[Resampled]]] = {}
@@ -357,7 +359,7 @@ def _of_resampled(of_set: Sequence[Resampled], weight: float) -> _Part:
     return _Part(values * weight, samples, (weight / of_set[0].n) ** 2, bias)
 
 
-def stacked(rows: Sequence[Sequence[Outcomes]]) -> list[tuple[Floats, float]]:
+def stack_rows(rows: Sequence[Sequence[Outcomes]]) -> list[tuple[Floats, float]]:
     """Rows side by side: by independent set, values [m, S, n] and the set's weight in the mean.
 
     Raises InputError where ids or numbers of seeds differ, or if there are no sets.

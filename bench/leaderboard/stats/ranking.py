@@ -20,7 +20,7 @@ from bench.leaderboard.stats.estimates import (
     Outcomes,
     estimate,
     moments,
-    stacked,
+    stack_rows,
 )
 
 FALSE_WINS = 0.05
@@ -49,7 +49,7 @@ class Ranking:
 def rank(rows: Sequence[Sequence[Outcomes]], false_wins: float = FALSE_WINS) -> Ranking:
     """The ranking of rows by the plain mean over evaluation sets.
 
-    All pairs are compared as `bench.leaderboard.stats.estimates.difference` does, by
+    All pairs are compared as `bench.leaderboard.stats.estimates.paired_difference` does, by
     `Estimate.p_value`; `holm` bounds the probability of any false win by `false_wins`. Raises
     InputError for rows that cannot be paired.
     """
@@ -57,7 +57,7 @@ def rank(rows: Sequence[Sequence[Outcomes]], false_wins: float = FALSE_WINS) -> 
         raise InputError("no rows to rank")
     if len(rows) == 1:
         return Ranking(np.zeros((1, 1), dtype=bool))
-    sets = [gram(values, weight) for values, weight in stacked(rows)]
+    sets = [gram(values, weight) for values, weight in stack_rows(rows)]
     return Ranking(wins(pairwise(sets, len(rows)), len(rows), false_wins))
 
 

@@ -1,8 +1,8 @@
 """A row's outcomes in the metric that a set is judged by, from what was kept of its samples.
 
 Accuracy and pm-k are means over samples or sets of frames, so outcomes are 0 or 1 and intervals are
-exact. Macro-F1 and the worst region are not: `drawn` has their values in resamples, which are the
-same for all rows on one set, so that differences of rows are resampled in pairs.
+exact. Macro-F1 and the worst region are not: `bootstrap_values` has their values in resamples,
+which are the same for all rows on one set, so that differences of rows are resampled in pairs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Draws = NDArray[np.float32]
 """[U, 1 + B]: how often the set itself, then each of B resamples, holds each unit."""
 
 
-def hits(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
+def outcomes_of(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
     """[n'] outcomes in the metric the set is judged by: of samples, or of sets of frames.
 
     None if that metric is no mean over them.
@@ -48,16 +48,16 @@ def hits(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
     return np.asarray(misses[has_anchor] == 0)
 
 
-def unit_of(on: EvaluationSet) -> NDArray[np.int64]:
+def resampling_units(on: EvaluationSet) -> NDArray[np.int64]:
     """[N]: what is drawn together with a sample: itself, or the group of those that are `ALIKE`."""
     if ALIKE not in on.groups:
         return np.arange(len(on.labels))
     return np.unique(on.groups[ALIKE], return_inverse=True)[1].astype(np.int64)
 
 
-def resamples(on: EvaluationSet) -> Draws:
+def resample_counts(on: EvaluationSet) -> Draws:
     """How often each resample holds each unit; the same for a set every time."""
-    units = int(unit_of(on).max()) + 1
+    units = int(resampling_units(on).max()) + 1
     rng = np.random.Generator(np.random.PCG64(int(key_of("resamples", on.digest)[:12], 16)))
     found = np.ones((units, 1 + int(np.clip(MOST // units, LEAST, DRAWS))), dtype=np.float32)
     for of_draw in found.T[1:]:
@@ -65,19 +65,21 @@ def resamples(on: EvaluationSet) -> Draws:
     return found
 
 
-def drawn(outputs: SampleOutputs, draws: Draws) -> NDArray[np.float64] | None:
+def bootstrap_values(outputs: SampleOutputs, draws: Draws) -> NDArray[np.float64] | None:
     """[1 + B]: the value in the metric the set is judged by, and those of B resamples.
 
     None for metrics that have no resampled values.
     """
     metric, on = OWN.get(outputs.record.judged_by), outputs.on
     if metric is not None and metric.function is macro_f1:
-        return _macro_f1(draws, unit_of(on), on.labels[:, 0], outputs.predicted)
+        return _macro_f1(draws, resampling_units(on), on.labels[:, 0], outputs.predicted)
     if metric is not None and metric.function is worst_group:
         group, skip = metric.params["group"], metric.params["skip"]
         skipped = [code for code, name in enumerate(on.names.get(group, ())) if name in skip]
         kept = np.flatnonzero(~np.isin(on.groups[group], skipped))
-        return _worst(draws, unit_of(on)[kept], on.groups[group][kept], outputs.right[kept])
+        return _worst(
+            draws, resampling_units(on)[kept], on.groups[group][kept], outputs.right[kept]
+        )
     return None
 
 

@@ -17,21 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.metrics import ACCURACY
-from bench.leaderboard.board import ID, Board, Key, Name, Row, Seed, key_of
-from bench.leaderboard.comparability import comparable
+from bench.leaderboard.board import ID, Board, BoardKey, BoardRow, Name, Seed, board_key
+from bench.leaderboard.comparability import rankable_rows
 from bench.leaderboard.samples import SampleOutputs
-from bench.leaderboard.stats import resampling as judged
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
 from bench.leaderboard.stats.estimates import (
     Interval,
     Outcomes,
     Resampled,
-    difference,
-    exact,
+    exact_interval,
     mcnemar,
-    mean,
+    mean_estimate,
+    paired_difference,
 )
 from bench.leaderboard.stats.ranking import rank
+from bench.leaderboard.stats.resampling import (
+    Draws,
+    bootstrap_values,
+    outcomes_of,
+    resample_counts,
+    resampling_units,
+)
 
 ZERO_SHOT: Name = ("zero-shot", None)
 BINS = 15
@@ -44,7 +50,7 @@ SAME = 1e-4
 """Largest difference of a recorded ECE from that of the samples that are kept, in 15 bins."""
 
 
-class Bins(NamedTuple):
+class CalibrationBins(NamedTuple):
     """By bin of confidence: samples, the sum of their confidences, and how many are right."""
 
     n: NDArray[np.float64]
@@ -57,15 +63,16 @@ class RowSamples:
     """What is kept of a row on one evaluation set for one seed, in little space.
 
     `bits` are `n` outcomes, packed; `levels` [n] confidences c as ceil(240 c), from 0 to 240.
-    `hits` are the outcomes in the metric the set is judged by; where that is no mean over samples,
-    `drawn` holds its value, and that of resamples (`bench.leaderboard.stats.resampling`).
+    `outcomes_of` are the outcomes in the metric the set is judged by; where that is no mean over
+    samples, `bootstrap_values` holds its value, and that of resamples
+    (`bench.leaderboard.stats.resampling`).
     """
 
     ids: str
     n: int
     bits: bytes
     levels: NDArray[np.uint8]
-    bins: Bins
+    bins: CalibrationBins
     hits: NDArray[np.bool_] | None
     drawn: NDArray[np.float64] | None
 
@@ -80,37 +87,37 @@ Kept = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
 """By row, evaluation set and seed."""
 
 
-def kept(outputs: Iterable[SampleOutputs]) -> Mapping[Key, Kept]:
+def samples_by_board(outputs: Iterable[SampleOutputs]) -> Mapping[BoardKey, Kept]:
     """The samples of each leaderboard."""
-    found: dict[Key, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
-    draws: dict[str, judged.Draws] = {}
+    found: dict[BoardKey, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
+    draws: dict[str, Draws] = {}
     for one in outputs:
         record = one.record
-        row = found.setdefault(key_of(record), {}).setdefault((record.method, record.base), {})
+        row = found.setdefault(board_key(record), {}).setdefault((record.method, record.base), {})
         row.setdefault(record.shift, {})[record.seed] = _small(one, draws)
     return found
 
 
-def _small(outputs: SampleOutputs, draws: dict[str, judged.Draws]) -> RowSamples:
+def _small(outputs: SampleOutputs, draws: dict[str, Draws]) -> RowSamples:
     """`draws` holds the resamples of sets that were met before."""
     on, drawn = outputs.on, None
-    hits = judged.hits(outputs)
-    if hits is None and judged.unit_of(on).max() > 0:
+    hits = outcomes_of(outputs)
+    if hits is None and resampling_units(on).max() > 0:
         if on.digest not in draws:
-            draws[on.digest] = judged.resamples(on)
-        drawn = judged.drawn(outputs, draws[on.digest])
+            draws[on.digest] = resample_counts(on)
+        drawn = bootstrap_values(outputs, draws[on.digest])
     right, confidence = outputs.right, outputs.confidence
     levels = np.ceil(confidence * LEVELS).clip(0, LEVELS)
     bin_of = np.maximum(np.ceil(levels / (LEVELS // BINS)) - 1, 0).astype(np.int64)
     sums = (np.bincount(bin_of, weights=w, minlength=BINS) for w in (None, confidence, right))
-    bins = Bins(*(np.asarray(found, dtype=np.float64) for found in sums))
+    bins = CalibrationBins(*(np.asarray(found, dtype=np.float64) for found in sums))
     packed = np.packbits(right).tobytes()
     small = levels.astype(np.uint8)
     return RowSamples(on.ids, len(right), packed, small, bins, hits, drawn)
 
 
 @dataclass(frozen=True)
-class Column:
+class ColumnStatistics:
     """What is known of a column, by row: intervals, differences to zero-shot, possible ranks.
 
     `differences` are first minus second, (value, interval), both fractions: of every row to
@@ -130,7 +137,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BoardStatistics:
     """A leaderboard's columns, in order; None for those without samples of all their sets.
 
     `sets` names the evaluation sets that each column is made of, as far as the outcomes on all of
@@ -138,18 +145,18 @@ class Comparison:
     of the ECE for each column.
     """
 
-    columns: tuple[Column | None, ...]
+    columns: tuple[ColumnStatistics | None, ...]
     sets: tuple[tuple[str, ...], ...]
     reason: str = ""
     ece: Mapping[Name, tuple[Interval | None, ...]] = field(default_factory=dict)
 
     @property
-    def last(self) -> Column | None:
+    def last(self) -> ColumnStatistics | None:
         """That of the mean over shifts (of ID, if there are none)."""
         return self.columns[-1]
 
 
-def comparison(board: Board, samples: Kept, ece: Board | None = None) -> Comparison | None:
+def comparison(board: Board, samples: Kept, ece: Board | None = None) -> BoardStatistics | None:
     """What is known of a leaderboard's columns; None if no samples of it were kept.
 
     `ece` is the same leaderboard in the ECE, for its intervals.
@@ -164,7 +171,7 @@ def comparison(board: Board, samples: Kept, ece: Board | None = None) -> Compari
     columns = tuple(_column(board, names, samples, ranked) for names in sets)
     live = [n if of <= {ACCURACY.name} else () for n, of in zip(sets, judges, strict=True)]
     sure = {} if ece is None else _ece_intervals(ece, _columns(ece, samples), samples)
-    return Comparison(columns, tuple(live), reason, sure)
+    return BoardStatistics(columns, tuple(live), reason, sure)
 
 
 def _columns(board: Board, samples: Kept) -> list[tuple[str, ...]]:
@@ -195,13 +202,13 @@ def _sets(label: str, samples: Kept) -> tuple[str, ...]:
     return tuple(name for name in names if re.fullmatch(rf"{re.escape(label)}-\d", name))
 
 
-def _ranked(board: Board) -> tuple[tuple[Row, ...], str]:
-    """The rows that are ranked, or none and why (`bench.leaderboard.comparability.comparable`)."""
+def _ranked(board: Board) -> tuple[tuple[BoardRow, ...], str]:
+    """The rows that are ranked (`rankable_rows`), or none and why."""
     if board.notes:
         return (), f"not ranked: {', '.join(board.notes)}"
     if board.partial:
         return (), f"not ranked: {len(board.over)} of {board.shifts_in_suite} shifts"
-    rows = comparable(board)
+    rows = rankable_rows(board)
     if not rows:
         return (), "not ranked: a set is judged by another metric than accuracy"
     if len({row.seeds for row in rows if not row.seed_free}) > 1:
@@ -210,8 +217,8 @@ def _ranked(board: Board) -> tuple[tuple[Row, ...], str]:
 
 
 def _column(
-    board: Board, sets: Sequence[str], samples: Kept, ranked: Sequence[Row]
-) -> Column | None:
+    board: Board, sets: Sequence[str], samples: Kept, ranked: Sequence[BoardRow]
+) -> ColumnStatistics | None:
     """None if there are no sets, or if no row has samples of all of them."""
     by_name = {(row.method, row.base): row for row in board.rows}
     found = {name: _outcomes(row, sets, samples) for name, row in by_name.items()}
@@ -226,7 +233,7 @@ def _column(
             both = _on_common_seeds(by_name[one], by_name[other], sets, samples)
             if both is None:
                 continue
-            between = difference(*both)
+            between = paired_difference(*both)
             low, high = (float(bound) for bound in between.interval())
             differences[one, other] = float(between.value), Interval(low, high)
             if len(sets) == 1 and (found_p := _mcnemar(both[0][0], both[1][0])):
@@ -236,7 +243,7 @@ def _column(
     if names and all(name in rows for name in names):
         ranges = rank([_hits(rows[name]) for name in names]).ranges
         ranks = dict(zip(names, ranges, strict=True))
-    return Column(intervals, differences, ranks, p_values)
+    return ColumnStatistics(intervals, differences, ranks, p_values)
 
 
 def _hits(row: Sequence[Outcomes | Resampled]) -> list[Outcomes]:
@@ -253,7 +260,7 @@ def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[fl
     )
 
 
-def _outcomes(row: Row, sets: Sequence[str], samples: Kept) -> list[Outcomes | Resampled]:
+def _outcomes(row: BoardRow, sets: Sequence[str], samples: Kept) -> list[Outcomes | Resampled]:
     """A row's outcomes on each of the sets; nothing if it lacks a seed on any, or one is single."""
     found = [_outcome(of_set) for of_set in _by_seed(row, sets, samples)]
     known = [outcome for outcome in found if outcome is not None]
@@ -261,7 +268,7 @@ def _outcomes(row: Row, sets: Sequence[str], samples: Kept) -> list[Outcomes | R
 
 
 def _on_common_seeds(
-    one: Row, other: Row, sets: Sequence[str], samples: Kept
+    one: BoardRow, other: BoardRow, sets: Sequence[str], samples: Kept
 ) -> tuple[list[Outcomes | Resampled], list[Outcomes | Resampled]] | None:
     """Two rows' outcomes on the seeds that both have, to be paired; None if there are none.
 
@@ -275,7 +282,7 @@ def _on_common_seeds(
     return _outcomes(one, sets, samples), _outcomes(other, sets, samples)
 
 
-def _by_seed(row: Row, sets: Sequence[str], samples: Kept) -> list[list[RowSamples]]:
+def _by_seed(row: BoardRow, sets: Sequence[str], samples: Kept) -> list[list[RowSamples]]:
     """What is kept of a row, by set and seed; nothing if any of it is not there."""
     of_row = samples.get((row.method, row.base), {})
     if not all(of_row.get(name, {}).keys() >= set(row.seeds) for name in sets):
@@ -307,11 +314,11 @@ def _interval(row: Sequence[Outcomes | Resampled]) -> Interval | None:
     if any(isinstance(one, Resampled) and not np.ptp(one.draws) for one in row):
         return None
     if isinstance(first, Outcomes) and not others and len(first.values) == 1:
-        return exact(int(first.values.sum()), first.values.shape[1])
+        return exact_interval(int(first.values.sum()), first.values.shape[1])
     if isinstance(first, Resampled) and not others and len(first.values) == 1:
         low, high = first.basic()
     else:
-        low, high = (np.asarray(bound).item() for bound in mean(row).interval())
+        low, high = (np.asarray(bound).item() for bound in mean_estimate(row).interval())
     return Interval(min(1.0, max(0.0, low)), max(0.0, min(1.0, high)))
 
 
@@ -345,7 +352,9 @@ def _ece_interval(value: float | None, kept: Sequence[Sequence[RowSamples]]) -> 
     return ece_interval(confidences, BINS)
 
 
-def reliability(samples: Mapping[str, Mapping[Seed, RowSamples]], sets: Sequence[str]) -> Bins:
+def reliability(
+    samples: Mapping[str, Mapping[Seed, RowSamples]], sets: Sequence[str]
+) -> CalibrationBins:
     """A row's bins over sets and seeds, each set counting the same: shares that add up to 1."""
     total: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(BINS))
     for name in sets:
@@ -353,4 +362,4 @@ def reliability(samples: Mapping[str, Mapping[Seed, RowSamples]], sets: Sequence
             share = 1 / (one.n * len(samples[name]) * len(sets))
             for what, sums in one.bins._asdict().items():
                 total[what] += sums * share
-    return Bins(total["n"], total["confidence"], total["right"])
+    return CalibrationBins(total["n"], total["confidence"], total["right"])

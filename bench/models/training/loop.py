@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bench.api.trainer import AtEpoch, Average, GradientTrainer, Keep, epochs, rate
+from bench.api.trainer import AtEpoch, Average, GradientTrainer, Keep, epochs_needed, learning_rate
 from bench.core.errors import CellError
 from bench.core.store import Store
 from bench.models.training.networks import DualEncoder, ImageClassifier
@@ -158,7 +158,7 @@ class _Descent:
             lambda epoch: trainer.draws(inputs.seed, epoch, inputs.size, templates),
             inputs.size,
             trainer.batch_size,
-            epochs(trainer, inputs.keeps),
+            epochs_needed(trainer, inputs.keeps),
             self.step,
             self.accelerator.process_index,
             self.accelerator.num_processes,
@@ -198,7 +198,7 @@ class _Descent:
     def _step(self, batch: dict[str, Tensor], steps: int) -> None:
         torch.manual_seed(self.inputs.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate(self.trainer, self.step, steps)
+            group["lr"] = learning_rate(self.trainer, self.step, steps)
         if isinstance(self.model, DualEncoder):
             batch["texts"] = self.model.prompts[batch["labels"], batch["templates"]]
         # Not accelerate's autocast: its precision is one for the whole process.

@@ -10,11 +10,10 @@ from statistics import fmean
 from typing import Any
 
 from bench.core.records import Record
-from bench.leaderboard.board import ID, Board, Row
+from bench.leaderboard.board import ID, Board, BoardRow
 from bench.leaderboard.derived import POOLED
 from bench.leaderboard.published.baselines import Baseline
-from bench.leaderboard.suite_results import Measured
-from bench.report.figures import uncertainty as sample_charts
+from bench.leaderboard.suite_results import SuiteResults
 from bench.report.figures.scatter import id_ood
 from bench.report.figures.spec import (
     HEIGHT,
@@ -27,7 +26,16 @@ from bench.report.figures.spec import (
     shown_rows,
     tooltip,
 )
-from bench.report.figures.style import GREY, PICKED, greys, hollow, looks, methods_last, named
+from bench.report.figures.style import (
+    GREY,
+    PICKED,
+    filled_where,
+    grey_caption,
+    mark_values,
+    methods_last,
+    point_styles,
+)
+from bench.report.figures.uncertainty import difference_chart, reliability_diagrams
 from bench.report.tables.leaderboard import full_name
 
 LEAST = 20
@@ -38,16 +46,16 @@ HOWS = ("as it is", "temperature-scaled")
 """Probabilities."""
 
 
-def charts(numbers: Measured, baselines: Sequence[Baseline] = ()) -> tuple[Chart, ...]:
+def charts(numbers: SuiteResults, baselines: Sequence[Baseline] = ()) -> tuple[Chart, ...]:
     """Every figure of a chapter; those that have nothing to show only where that needs a reason.
 
     Their specifications have title and caption as description, for those who cannot see them.
     """
     found = [
         id_ood(numbers, baselines),
-        sample_charts.differences(numbers),
+        difference_chart(numbers),
         *_calibration(numbers),
-        *sample_charts.reliability_diagrams(numbers),
+        *reliability_diagrams(numbers),
         *_distances(numbers),
         _cost(numbers),
     ]
@@ -60,7 +68,7 @@ def _described(chart: Chart) -> Chart:
     return replace(chart, spec=chart.spec | {"description": f"{chart.title}. {chart.caption}"})
 
 
-def _calibration(numbers: Measured) -> list[Chart | None]:
+def _calibration(numbers: SuiteResults) -> list[Chart | None]:
     """ECE against accuracy, on ID and as the mean over the shifts."""
     accuracy, ece = numbers.common["top1"], numbers.common["ece"]
     if not any(cell.seeds for row in ece.rows for cell in row.cells):
@@ -84,7 +92,7 @@ def _ece_accuracy(
             a, e = row.cells[at].mean, other.cells[at].mean
             if a is None or e is None:
                 continue
-            said = named(accuracy, row) | {"probabilities": how}
+            said = mark_values(accuracy, row) | {"probabilities": how}
             values: Spec = {"accuracy": a * 100, "ece": e * board.scale.factor}
             texts = {"Accuracy": accuracy.scale.text(a), "ECE": board.scale.text(e)}
             found.append(said | values | texts)
@@ -96,13 +104,13 @@ def _ece_accuracy(
         "x": linear_axis("accuracy", f"Accuracy on {label}, percent"),
         "y": linear_axis("ece", "ECE, percent", zero=True),
         "tooltip": tooltip("row", "probabilities", "Accuracy", "ECE"),
-        **hollow(looks(accuracy, shown), f"datum.probabilities === '{HOWS[0]}'"),
+        **filled_where(point_styles(accuracy, shown), f"datum.probabilities === '{HOWS[0]}'"),
     }
     spec = _scattered(found, encoding)
     caption = ["Means over seeds; down and to the right is better."]
     if len(hows) > 1:
         caption.append("Filled: probabilities as they are; hollow: after temperature scaling.")
-    caption += greys(found)
+    caption += grey_caption(found)
     rows = [[p["row"], p["probabilities"], p["Accuracy"], p["ECE"]] for p in found]
     columns = ("Row", "Probabilities", "Accuracy", "ECE")
     table = plain(f"Accuracy and ECE on {label} (percent)", columns, rows, 2)
@@ -110,7 +118,7 @@ def _ece_accuracy(
     return Chart(f"ece-accuracy-{name}", title, " ".join(caption), spec, table)
 
 
-def _distances(numbers: Measured) -> list[Chart | None]:
+def _distances(numbers: SuiteResults) -> list[Chart | None]:
     """Both ends' accuracy by distance, and w there: one figure for each row that has them."""
     found: dict[tuple[str, str | None], list[Record]] = defaultdict(list)
     for record in numbers.figures:
@@ -124,7 +132,7 @@ def _distances(numbers: Measured) -> list[Chart | None]:
     ]
 
 
-def _distance(board: Board, row: Row, records: Sequence[Record]) -> Chart | None:
+def _distance(board: Board, row: BoardRow, records: Sequence[Record]) -> Chart | None:
     bins: list[Spec] = []
     for place, label in ((ID, "ID"), (POOLED, "ID and all shifts, pooled")):
         same = [r for r in records if r.shift == place and r.data is not None]
@@ -211,7 +219,7 @@ def _weights(records: Sequence[Record], distances: Sequence[float]) -> list[Spec
     return found
 
 
-def _cost(numbers: Measured) -> Chart:
+def _cost(numbers: SuiteResults) -> Chart:
     """The mean over shifts against the images that training saw; encoders a test image needs."""
     board, title = numbers.board, "Cost against accuracy"
     costs = {
@@ -229,7 +237,7 @@ def _cost(numbers: Measured) -> Chart:
         "x": count_axis("images", "Images seen in training", [p["images"] for p in found]),
         "y": linear_axis("value", f"{board.over_shifts}, {board.scale.unit}"),
         "tooltip": tooltip(*tips),
-        **hollow(looks(board, rows), "datum.encoders === '1'"),
+        **filled_where(point_styles(board, rows), "datum.encoders === '1'"),
     }
     spec = _scattered(found, encoding)
     caption = [
@@ -244,7 +252,7 @@ def _cost(numbers: Measured) -> Chart:
         )
     if any(p["encoders"] != "1" for p in found):
         caption.append("Hollow points run several image encoders for each test image.")
-    caption += greys(found)
+    caption += grey_caption(found)
     caption.append("Times are no part of reports: they depend on the machine.")
     table = plain("Cost", ("Row", *tips[1:]), [[p[t] for t in tips] for p in found], 1)
     return Chart("cost", title, " ".join(caption), spec, table)
@@ -262,9 +270,9 @@ def _scattered(values: Sequence[Spec], encoding: Spec) -> Spec:
     }
 
 
-def _price(board: Board, row: Row, cost: Mapping[str, Any]) -> Spec:
+def _price(board: Board, row: BoardRow, cost: Mapping[str, Any]) -> Spec:
     cell = row.cells[-1]
-    return named(board, row) | {
+    return mark_values(board, row) | {
         "images": cost["training_images"],
         "value": (cell.mean or 0) * board.scale.factor,
         "encoders": str(cost["encoders"]),

@@ -25,7 +25,7 @@ SCALE = 2
 
 
 @cache
-def script() -> str:
+def vega_script() -> str:
     """JavaScript that draws Vega-Lite: ``vegaEmbed``, without a network.
 
     It is bundled by vl-convert, which takes a second or two, and then kept in the cache folder.
@@ -45,7 +45,7 @@ def script() -> str:
     return made
 
 
-def svg(chart: Chart, marks: Sequence[str] = ()) -> bytes:
+def chart_svg(chart: Chart, marks: Sequence[str] = ()) -> bytes:
     """The figure as an SVG file, `marks` under its title. It must have a specification.
 
     Vega leaves the description of a figure to the page around it; here it is a label of the whole.
@@ -58,7 +58,7 @@ def svg(chart: Chart, marks: Sequence[str] = ()) -> bytes:
     return drawn.replace("<svg ", f'<svg role="img" aria-label={label} ', 1).encode()
 
 
-def png(chart: Chart, marks: Sequence[str] = ()) -> bytes:
+def chart_png(chart: Chart, marks: Sequence[str] = ()) -> bytes:
     """The figure as a PNG file."""
     import vl_convert
 

@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from bench.leaderboard.board import ID, Board, Curve, Name, Row
-from bench.leaderboard.published.baselines import Baseline, Line, fitted, shipped, usable
-from bench.leaderboard.suite_results import Measured
+from bench.leaderboard.board import ID, Board, BoardRow, Curve, Name
+from bench.leaderboard.published.baselines import (
+    Baseline,
+    BaselineLine,
+    fit_line,
+    shipped_baselines,
+    usable_baselines,
+)
+from bench.leaderboard.suite_results import SuiteResults
 from bench.report.figures.spec import (
     HEIGHT,
     Chart,
@@ -20,9 +26,17 @@ from bench.report.figures.spec import (
     shown_rows,
     tooltip,
 )
-from bench.report.figures.style import GREY, PICKED, checkpoint, greys, looks, methods_last, named
-from bench.report.tables.leaderboard import Item, Table
-from bench.report.tables.leaderboard import Line as TableLine
+from bench.report.figures.style import (
+    GREY,
+    PICKED,
+    grey_caption,
+    mark_values,
+    methods_last,
+    point_styles,
+    training_and_epoch,
+)
+from bench.report.tables.table import Table, TableCell
+from bench.report.tables.table import TableLine as TableLine
 
 LAST = 10**7
 """The step of a training's end."""
@@ -37,11 +51,11 @@ SOURCES = 3
 """Sources of baselines that a caption names."""
 
 
-def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
+def id_ood(numbers: SuiteResults, baselines: Sequence[Baseline]) -> Chart | None:
     """Rows, curves over alpha, checkpoints and baselines: the shifts' mean against ID.
 
     `baselines` are those given beside the shipped ones
-    (`bench.leaderboard.published.baselines.usable`).
+    (`bench.leaderboard.published.baselines.usable_baselines`).
     """
     board = numbers.board
     title = f"{board.over_shifts} against ID"
@@ -54,8 +68,8 @@ def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
     points = [_point(board, row) for row in rows]
     lines = [p for curve in numbers.curves if _is_path(curve) for p in _path(board, curve)]
     trained = _checkpoints(board, rows)
-    others = [_baseline(b, board) for b in usable(numbers, baselines)]
-    line = fitted([(b["id"], b["ood"]) for b in others])
+    others = [_baseline(b, board) for b in usable_baselines(numbers, baselines)]
+    line = fit_line([(b["id"], b["ood"]) for b in others])
     everything = [*points, *lines, *others]
     x = logit_axis("x", f"ID, {board.scale.unit} (logit scale)", [p["x"] for p in everything])
     of_mean = f"{board.over_shifts}, {board.scale.unit} (logit scale)"
@@ -66,7 +80,7 @@ def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
     layers.append({"data": {"name": "points", "values": methods_last(points)}, "mark": mark,
                    "encoding": {"tooltip": tips}})  # fmt: skip
     curved = (_row(board, curve) for curve in numbers.curves if _is_path(curve))
-    look = looks(board, list(dict.fromkeys((*rows, *curved))))
+    look = point_styles(board, list(dict.fromkeys((*rows, *curved))))
     for layer in layers:
         named_as, mark_type = layer["data"].get("name"), layer["mark"]["type"]
         of_rows = LOOKS.get((named_as, mark_type), ())
@@ -84,12 +98,12 @@ def id_ood(numbers: Measured, baselines: Sequence[Baseline]) -> Chart | None:
     )
 
 
-def _point(board: Board, row: Row) -> Spec:
+def _point(board: Board, row: BoardRow) -> Spec:
     """A row's point; `shifts` holds its means on each shift, for means over others of them."""
     seeds = len(row.seeds) if not row.seed_free else 0
     shifts = {s: c.mean for s, c in zip(board.shifts, row.cells[1:], strict=False)}
     return (
-        named(board, row)
+        mark_values(board, row)
         | {
             "seeds": str(seeds or "none"),
             "shifts": [shifts[s] for s in board.over],
@@ -113,16 +127,16 @@ def _is_path(curve: Curve) -> bool:
     return all(len(p.choice) == 1 and p.id.mean is not None for p in curve.points)
 
 
-def _row(board: Board, curve: Curve) -> Row:
+def _row(board: Board, curve: Curve) -> BoardRow:
     """The row of a curve, without cells where the board does not have it."""
-    bare = Row(curve.method, curve.base, curve.title, (), ())
+    bare = BoardRow(curve.method, curve.base, curve.title, (), ())
     name = curve.method, curve.base
     return next((row for row in board.rows if (row.method, row.base) == name), bare)
 
 
 def _path(board: Board, curve: Curve) -> list[Spec]:
     """A curve's candidates in order."""
-    row = named(board, _row(board, curve))
+    row = mark_values(board, _row(board, curve))
     found = []
     for index, point in enumerate(curve.points):
         if point.id.mean is None or point.ood.mean is None:
@@ -135,11 +149,11 @@ def _path(board: Board, curve: Curve) -> list[Spec]:
     return found
 
 
-def _checkpoints(board: Board, rows: Sequence[Row]) -> list[Spec]:
+def _checkpoints(board: Board, rows: Sequence[BoardRow]) -> list[Spec]:
     """Rows ``METHOD@EPOCH`` and the row METHOD they lead to, by epoch."""
-    trainings: dict[Name, list[tuple[int, Row]]] = defaultdict(list)
+    trainings: dict[Name, list[tuple[int, BoardRow]]] = defaultdict(list)
     for row in rows:
-        if of := checkpoint(row.method):
+        if of := training_and_epoch(row.method):
             trainings[of[0], row.base].append((of[1], row))
     for row in rows:
         if (name := (row.method, row.base)) in trainings:
@@ -190,7 +204,7 @@ def _baseline(found: Baseline, board: Board) -> Spec:
 
 
 def _drawn_baselines(
-    others: Sequence[Spec], line: Line | None, domain: Sequence[float]
+    others: Sequence[Spec], line: BaselineLine | None, domain: Sequence[float]
 ) -> list[Spec]:
     """Below all else; the names of the data tell the page's script what to fit again."""
     if not others:
@@ -218,14 +232,14 @@ def _scatter_caption(
             "Filled points are rows, with what each seed chose. Lines and hollow points are the "
             "candidates on the test sets, the larger of them chosen by some seed."
         )
-    parts += greys(points)
+    parts += grey_caption(points)
     if trained:
         parts.append("Dashed lines join the checkpoints of a training with its end.")
     return " ".join([*parts, of_baselines])
 
 
 def _said_of(
-    board: Board, given: Sequence[Baseline], others: Sequence[Spec], line: Line | None
+    board: Board, given: Sequence[Baseline], others: Sequence[Spec], line: BaselineLine | None
 ) -> str:
     """What a caption says of the baselines, or of why there are none."""
     left = [baseline for baseline in given if not baseline.covers(board.over)]
@@ -248,7 +262,7 @@ def _said_of(
     why = "no baseline models were given"
     if given:
         why = "none of the given baselines has ID and all of these shifts"
-    elif shipped(board.suite):
+    elif shipped_baselines(board.suite):
         why = (
             f"the baselines that come with bench are accuracies on all images of {board.suite}, "
             "which the rows' are not"
@@ -257,7 +271,7 @@ def _said_of(
 
 
 def _scatter_table(
-    board: Board, points: Sequence[Spec], others: Sequence[Spec], line: Line | None
+    board: Board, points: Sequence[Spec], others: Sequence[Spec], line: BaselineLine | None
 ) -> Table:
     """All points; below the rows the baselines, if there are any."""
     columns = ["Row", "ID", board.over_shifts]
@@ -279,7 +293,7 @@ def _scatter_table(
 
     table = plain(caption, columns, [texts(p) for p in points], 1)
     if others:
-        head = TableLine((Item("Baselines"),), "head")
-        lines = (head, *(TableLine(tuple(map(Item, texts(p)))) for p in others))
+        head = TableLine((TableCell("Baselines"),), "head")
+        lines = (head, *(TableLine(tuple(map(TableCell, texts(p)))) for p in others))
         table = replace(table, groups=(*table.groups, lines), note=note)
     return table

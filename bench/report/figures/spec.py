@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.leaderboard.board import Board, Row
-from bench.report.tables.leaderboard import DASH, Item, Line, Table
+from bench.leaderboard.board import Board, BoardRow
+from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 Spec = dict[str, Any]
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
@@ -78,14 +78,14 @@ def percent(board: Board, value: float | None) -> str:
     return DASH if value is None else board.scale.text(value)
 
 
-def shown_rows(board: Board) -> list[Row]:
+def shown_rows(board: Board) -> list[BoardRow]:
     """Rows with an ID value and a mean over the shifts."""
     return [r for r in board.rows if r.complete and r.cells[-1].mean is not None]
 
 
 def plain(name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> Table:
     """A table of texts; the first `texts` columns stand to the left."""
-    lines = tuple(Line(tuple(map(Item, row))) for row in rows)
+    lines = tuple(TableLine(tuple(map(TableCell, row))) for row in rows)
     align = "l" * texts + "r" * (len(columns) - texts)
     return Table(name, tuple(columns), align, (lines,) if lines else ())
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
-from bench.leaderboard.board import Board, Row
+from bench.leaderboard.board import Board, BoardRow
 from bench.report.figures.spec import Spec
 from bench.report.tables.leaderboard import full_name
 
@@ -59,13 +59,13 @@ PICKED = {"name": "picked", "select": {"type": "point", "fields": ["method"]}, "
 FADED: Spec = {"condition": {"param": "picked", "value": 1}, "value": 0.08}
 
 
-def named(board: Board, row: Row) -> Spec:
+def mark_values(board: Board, row: BoardRow) -> Spec:
     """What a value of a figure says of its row.
 
     ``row`` is the full name, ``method`` that in the legend, ``base`` what the shape stands for,
-    ``kind`` the role, or ``checkpoint`` of a row METHOD@EPOCH beside the row of METHOD.
+    ``kind`` the role, or ``training_and_epoch`` of a row METHOD@EPOCH beside the row of METHOD.
     """
-    end = end_of(board, row)
+    end = final_row(board, row)
     return {
         "row": full_name(board, row),
         "method": (end or row).title,
@@ -74,22 +74,22 @@ def named(board: Board, row: Row) -> Spec:
     }
 
 
-def end_of(board: Board, row: Row) -> Row | None:
+def final_row(board: Board, row: BoardRow) -> BoardRow | None:
     """The row of the training's end, if `row` is a checkpoint METHOD@EPOCH on the way there."""
-    of = checkpoint(row.method)
+    of = training_and_epoch(row.method)
     return next((r for r in board.rows if of and (r.method, r.base) == (of[0], row.base)), None)
 
 
-def checkpoint(method: str) -> tuple[str, int] | None:
+def training_and_epoch(method: str) -> tuple[str, int] | None:
     """The training and the epoch of a checkpoint ``METHOD@EPOCH[+MODIFIER]``; of others None."""
     stem, at, rest = method.partition("@")
     epoch, plus, modifier = rest.partition("+")
     return (f"{stem}{plus}{modifier}", int(epoch)) if at and epoch.isdecimal() else None
 
 
-def colour(board: Board, rows: Sequence[Row], *, legend: bool = True) -> Spec:
+def method_colours(board: Board, rows: Sequence[BoardRow], *, legend: bool = True) -> Spec:
     """The colours of methods, those of `rows` in the legend; grey for all that is no method."""
-    series = [row for row in rows if row.role == "method" and end_of(board, row) is None]
+    series = [row for row in rows if row.role == "method" and final_row(board, row) is None]
     others = tuple(COLOURS.values())[MAIN:]
     colours = _assigned((row.method for row in series), COLOURS, others)
     titles = {row.title: colours[row.method] for row in series}
@@ -103,7 +103,7 @@ def colour(board: Board, rows: Sequence[Row], *, legend: bool = True) -> Spec:
     }
 
 
-def shape(board: Board, rows: Sequence[Row]) -> Spec:
+def base_shapes(board: Board, rows: Sequence[BoardRow]) -> Spec:
     """The shapes of bases; a legend where there are several."""
     shapes = _assigned((row.base for row in rows), SHAPES, OTHER_SHAPES)
     labels = {_base(board, row): shapes[row.base] for row in rows}
@@ -112,28 +112,28 @@ def shape(board: Board, rows: Sequence[Row]) -> Spec:
     return {"field": "base", "type": "nominal", "scale": scale, "legend": legend}
 
 
-def looks(board: Board, rows: Sequence[Row], size: int = 80) -> Spec:
+def point_styles(board: Board, rows: Sequence[BoardRow], size: int = 80) -> Spec:
     """How the points of `rows` look; a figure needs the parameter `PICKED` beside it."""
     return {
-        "color": colour(board, rows),
-        "shape": shape(board, rows),
-        "size": large(size, size // 3),
+        "color": method_colours(board, rows),
+        "shape": base_shapes(board, rows),
+        "size": emphasised_size(size, size // 3),
         "opacity": FADED,
     }
 
 
-def large(size: float, other: float) -> Spec:
+def emphasised_size(size: float, other: float) -> Spec:
     """A size for methods, and another for all else."""
     return {"condition": {"test": "datum.kind === 'method'", "value": size}, "value": other}
 
 
-def hollow(look: Spec, test: str) -> Spec:
+def filled_where(look: Spec, test: str) -> Spec:
     """`look` with points filled where the expression `test` holds, hollow elsewhere."""
     filled = {"condition": {"test": test, "value": 1}, "value": 0}
     return look | {"stroke": look["color"], "fillOpacity": filled}
 
 
-def greys(values: Iterable[Spec]) -> list[str]:
+def grey_caption(values: Iterable[Spec]) -> list[str]:
     """What a caption says of grey points, if there are any."""
     kinds = {value["kind"] for value in values}
     said = [text for kind, text in GREYS.items() if kind in kinds]
@@ -145,7 +145,7 @@ def methods_last(values: Iterable[Spec]) -> list[Spec]:
     return sorted(values, key=lambda value: value["kind"] == "method")
 
 
-def _base(board: Board, row: Row) -> str:
+def _base(board: Board, row: BoardRow) -> str:
     if row.base is None:
         return ALONE
     titles = {r.method: r.title for r in board.rows if r.base is None}

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.leaderboard.board import Board, Row
-from bench.leaderboard.stats.significance import BINS, ZERO_SHOT, Comparison, reliability
-from bench.leaderboard.suite_results import Measured
+from bench.leaderboard.board import Board, BoardRow
+from bench.leaderboard.stats.significance import BINS, ZERO_SHOT, BoardStatistics, reliability
+from bench.leaderboard.suite_results import SuiteResults
 from bench.report.figures.spec import Chart, Spec, plain, tooltip
-from bench.report.figures.style import FADED, GREY, PICKED, colour, greys, large, named, shape
-from bench.report.tables.leaderboard import DASH, Table, full_name
+from bench.report.figures.style import (
+    FADED,
+    GREY,
+    PICKED,
+    base_shapes,
+    emphasised_size,
+    grey_caption,
+    mark_values,
+    method_colours,
+)
+from bench.report.tables.leaderboard import full_name
 from bench.report.tables.standings import interval_text
+from bench.report.tables.table import DASH, Table
 
 NO_SAMPLES = "no per-sample outcomes were kept with these records; the run's samples/ has them"
 ROW_HEIGHT = 9
@@ -20,7 +30,7 @@ SIDE = 130
 COLUMNS = 4
 
 
-def differences(numbers: Measured) -> Chart | None:
+def difference_chart(numbers: SuiteResults) -> Chart | None:
     """Every row minus zero-shot on every evaluation set, with intervals."""
     board, found = numbers.board, numbers.comparison
     title = "Differences to zero-shot"
@@ -42,7 +52,7 @@ def differences(numbers: Measured) -> Chart | None:
     shared: Spec = {
         "y": y,
         "yOffset": {"field": "row", "type": "nominal", "sort": names},
-        "color": colour(board, shown),
+        "color": method_colours(board, shown),
         "opacity": FADED,
         "tooltip": tooltip("row", "on", "Difference", "95% interval"),
     }
@@ -55,10 +65,10 @@ def differences(numbers: Measured) -> Chart | None:
              "encoding": {"x": {"datum": 0, "type": "quantitative"}}},
             {"mark": {"type": "rule"}, "params": [PICKED],
              "encoding": shared | {"x": x | {"field": "low"}, "x2": {"field": "high"},
-                                   "strokeWidth": large(2, 1)}},
+                                   "strokeWidth": emphasised_size(2, 1)}},
             {"mark": {"type": "point", "filled": True},
-             "encoding": shared | {"x": x | {"field": "value"}, "shape": shape(board, shown),
-                                   "size": large(40, 14)}},
+             "encoding": shared | {"x": x | {"field": "value"}, "shape": base_shapes(board, shown),
+                                   "size": emphasised_size(40, 14)}},
         ],
     }  # fmt: skip
     table = plain(
@@ -73,10 +83,10 @@ def differences(numbers: Measured) -> Chart | None:
         "one training each, in the order of seeds. An interval that leaves out 0 is one of many: "
         "ranks in the standings are corrected for that, these intervals and p-values are not."
     )
-    return Chart("differences", title, " ".join((caption, *greys(points))), spec, table)
+    return Chart("differences", title, " ".join((caption, *grey_caption(points))), spec, table)
 
 
-def _differences(board: Board, found: Comparison, row: Row) -> list[Spec]:
+def _differences(board: Board, found: BoardStatistics, row: BoardRow) -> list[Spec]:
     points = []
     for label, column in zip(board.columns, found.columns, strict=True):
         names = (row.method, row.base), ZERO_SHOT
@@ -86,7 +96,7 @@ def _differences(board: Board, found: Comparison, row: Row) -> list[Spec]:
         p_values = column.mcnemar.get(names, ())
         points.append(
             {
-                **named(board, row),
+                **mark_values(board, row),
                 "on": label,
                 "value": value * board.scale.factor,
                 "low": interval.low * board.scale.factor,
@@ -103,7 +113,7 @@ def _p_text(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def reliability_diagrams(numbers: Measured) -> list[Chart]:
+def reliability_diagrams(numbers: SuiteResults) -> list[Chart]:
     """Accuracy by confidence on ID and on the shifts, for each row."""
     board, found = numbers.board, numbers.comparison
     title = "Reliability"
@@ -132,12 +142,12 @@ def reliability_diagrams(numbers: Measured) -> list[Chart]:
     return [Chart("reliability", title, caption, _facets(board, drawn), _table(points))]
 
 
-def _is_whole(numbers: Measured, row: Row, sets: Sequence[str]) -> bool:
+def _is_whole(numbers: SuiteResults, row: BoardRow, sets: Sequence[str]) -> bool:
     of_row = numbers.samples.get((row.method, row.base), {})
     return all(name in of_row for name in sets)
 
 
-def _bins(numbers: Measured, row: Row, label: str, sets: Sequence[str]) -> list[Spec]:
+def _bins(numbers: SuiteResults, row: BoardRow, label: str, sets: Sequence[str]) -> list[Spec]:
     bins = reliability(numbers.samples[row.method, row.base], sets)
     points = []
     for n, confidence, right in zip(*bins, strict=True):
@@ -145,7 +155,7 @@ def _bins(numbers: Measured, row: Row, label: str, sets: Sequence[str]) -> list[
             continue
         texts = {"Confidence": f"{confidence / n:.3f}", "Accuracy": f"{right / n:.3f}"}
         values = {"confidence": round(confidence / n, 5), "accuracy": round(right / n, 5)}
-        said = named(numbers.board, row)
+        said = mark_values(numbers.board, row)
         said |= {"on": label, "panel": f"{said['row']}: {label}", "share": round(n, 6)}
         points.append(said | values | texts | {"Share of samples": f"{100 * n:.1f}%"})
     return points
@@ -159,7 +169,7 @@ def _facets(board: Board, points: Sequence[Spec]) -> Spec:
         "y": unit | {"field": "accuracy", "title": "Accuracy"},
         "size": {"field": "share", "type": "quantitative", "legend": None,
                  "scale": {"range": [6, 160]}},
-        "color": colour(board, board.rows, legend=False),
+        "color": method_colours(board, board.rows, legend=False),
         "tooltip": tooltip("row", "on", "Confidence", "Accuracy", "Share of samples"),
     }  # fmt: skip
     line = {"mark": {"type": "line", "strokeWidth": 1},

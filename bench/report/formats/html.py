@@ -10,14 +10,14 @@ from typing import Any
 
 from bench.leaderboard.stats.significance import LEVELS
 from bench.report.document import Chapter, Document
-from bench.report.figures import rasterize as drawing
+from bench.report.figures.rasterize import vega_script
 from bench.report.formats.html_data import (
     COARSE,
     LIMIT,
     chapter_data,
     confidences_data,
-    dumps,
     samples_data,
+    script_json,
 )
 
 POLICY = (
@@ -40,7 +40,7 @@ NO_LEVELS = (
 )
 
 
-def html(document: Document) -> str:
+def report_html(document: Document) -> str:
     """The report as one self-contained HTML page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -55,11 +55,11 @@ def html(document: Document) -> str:
     )
     chapters = document.chapters
     drawn = any(figure.spec for chapter in chapters for figure in chapter.figures)
-    scripts = [drawing.script()] if drawn else []
+    scripts = [vega_script()] if drawn else []
     scripts += [_file(f"{name}.js") for name in SCRIPTS] if chapters else []
     hashes = " ".join(map(_hash, map(_closed, scripts)))
     sources = f"{hashes} 'unsafe-eval'" if scripts else "'none'"
-    data = [dumps(_data(chapter)) for chapter in chapters]
+    data = [script_json(_data(chapter)) for chapter in chapters]
     template = environment.get_template("report.html.j2")
     lines = (line for c in chapters for t in c.tables for group in t.groups for line in group)
     legend = [TIED] if any(item.tied for line in lines for item in line.items) else []
@@ -106,11 +106,11 @@ def _samples(
     found = [chapter.numbers for chapter in chapters]
     if not any(numbers.samples for numbers in found):
         return nothing, nothing, ()
-    bits = [dumps(samples_data(numbers)) for numbers in found]
+    bits = [script_json(samples_data(numbers)) for numbers in found]
     if _size(bits) > room:
         return nothing, nothing, (TOO_LARGE,)
     for steps in (LEVELS, COARSE):
-        levels = [dumps(confidences_data(numbers, steps)) for numbers in found]
+        levels = [script_json(confidences_data(numbers, steps)) for numbers in found]
         if _size(bits) + _size(levels) <= room:
             return bits, levels, ()
     return bits, nothing, (NO_LEVELS,)

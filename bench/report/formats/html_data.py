@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from bench.core.records import Record
-from bench.leaderboard.board import ID, Board, Name, Row, Scale
-from bench.leaderboard.stats.significance import LEVELS, ZERO_SHOT, Comparison, RowSamples
-from bench.leaderboard.suite_results import Measured
-from bench.report.formats.rerun_command import command
-from bench.report.tables.leaderboard import chosen_on, ends, full_name, phrase, row_key
+from bench.leaderboard.board import ID, Board, BoardRow, Name, Scale
+from bench.leaderboard.stats.significance import LEVELS, ZERO_SHOT, BoardStatistics, RowSamples
+from bench.leaderboard.suite_results import SuiteResults
+from bench.report.formats.rerun_command import rerun_command
+from bench.report.tables.choices import chosen_on
+from bench.report.tables.leaderboard import full_name, id_and_mean, row_key
+from bench.report.tables.table import format_value
 
 ALPHABET = np.frombuffer(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", dtype=np.uint8
@@ -31,7 +33,7 @@ LIMIT = 10_000_000
 
 
 @dataclass
-class Pool:
+class SharedValues:
     """Values that many records share, each once, found by their number."""
 
     values: list[Any] = field(default_factory=list)
@@ -46,7 +48,7 @@ class Pool:
         return self._places[text]
 
 
-def chapter_data(numbers: Measured) -> dict[str, Any]:
+def chapter_data(numbers: SuiteResults) -> dict[str, Any]:
     """All of a chapter but its samples. Rows and columns are those of the leaderboard."""
     board, found = numbers.board, numbers.comparison
     places = (ID, *board.shifts)
@@ -90,7 +92,7 @@ def _scale(scale: Scale) -> dict[str, Any]:
     return {name: getattr(scale, name) for name in names}
 
 
-def _row(board: Board, row: Row) -> dict[str, Any]:
+def _row(board: Board, row: BoardRow) -> dict[str, Any]:
     return {
         "key": row_key(row),
         "name": full_name(board, row),
@@ -103,7 +105,7 @@ def _row(board: Board, row: Row) -> dict[str, Any]:
     }
 
 
-def _pairs(board: Board, found: Comparison | None) -> list[dict[str, Any]]:
+def _pairs(board: Board, found: BoardStatistics | None) -> list[dict[str, Any]]:
     """The difference rows: of which rows, and McNemar's p-values [column][seed], as far as known.
 
     Columns without any have an empty list.
@@ -119,14 +121,14 @@ def _pairs(board: Board, found: Comparison | None) -> list[dict[str, Any]]:
     return pairs
 
 
-def _minus_zero_shot(board: Board, found: Comparison) -> dict[str, list[float] | None]:
+def _minus_zero_shot(board: Board, found: BoardStatistics) -> dict[str, list[float] | None]:
     """By row: the interval of the last column's difference to zero-shot."""
     between = found.last.differences if found.last else {}
     names = ((row_key(row), ((row.method, row.base), ZERO_SHOT)) for row in board.rows)
     return {key: _bounds(between[pair][1]) for key, pair in names if pair in between}
 
 
-def _measured(numbers: Measured, metrics: Mapping[str, str], kind: str) -> dict[str, list[Any]]:
+def _measured(numbers: SuiteResults, metrics: Mapping[str, str], kind: str) -> dict[str, list[Any]]:
     """Values and their records' keys, [row][place][seed], None where there is none."""
     found = {
         (r.method, r.base, r.shift, r.seed): r
@@ -153,7 +155,7 @@ def _measured(numbers: Measured, metrics: Mapping[str, str], kind: str) -> dict[
     }
 
 
-def _temperatures(numbers: Measured) -> list[list[float | None]]:
+def _temperatures(numbers: SuiteResults) -> list[list[float | None]]:
     """[row][seed]."""
     found = {
         (r.method, r.base, r.seed): r.temperature
@@ -163,7 +165,7 @@ def _temperatures(numbers: Measured) -> list[list[float | None]]:
     return [[found.get((row.method, row.base, s)) for s in row.seeds] for row in numbers.board.rows]
 
 
-def _intervals(board: Board, found: Comparison) -> dict[str, list[Any]]:
+def _intervals(board: Board, found: BoardStatistics) -> dict[str, list[Any]]:
     """By row (or difference row): [low, high] for each column of the leaderboard, or None."""
     rows: dict[str, list[Any]] = {}
     for row in board.rows:
@@ -178,19 +180,19 @@ def _intervals(board: Board, found: Comparison) -> dict[str, list[Any]]:
     return rows
 
 
-def _ends_of_ece(board: Board, found: Comparison) -> dict[str, list[Any]]:
+def _ends_of_ece(board: Board, found: BoardStatistics) -> dict[str, list[Any]]:
     """By row: [low, high] of the ECE on ID and of its mean over the shifts, or None."""
     rows = ((row_key(row), found.ece.get((row.method, row.base), ())) for row in board.rows)
-    return {key: [_bounds(i) for i in ends(of_row)] for key, of_row in rows if any(of_row)}
+    return {key: [_bounds(i) for i in id_and_mean(of_row)] for key, of_row in rows if any(of_row)}
 
 
 def _bounds(interval: Any) -> list[float] | None:
     return None if interval is None else [round(float(bound), 7) for bound in interval]
 
 
-def _records(numbers: Measured) -> dict[str, Any]:
+def _records(numbers: SuiteResults) -> dict[str, Any]:
     """What is known of each cell of the leaderboard, by row and place; shared parts once."""
-    pool = Pool()
+    pool = SharedValues()
     cells: dict[str, dict[str, list[Any]]] = {}
     for record in numbers.records:
         if record.kind != "cell" or record.metric != record.judged_by:
@@ -204,23 +206,23 @@ def _key(method: str, base: str | None) -> str:
     return method if base is None else f"{method}:{base}"
 
 
-def _record(record: Record, pool: Pool) -> dict[str, Any]:
+def _record(record: Record, pool: SharedValues) -> dict[str, Any]:
     """A record's own numbers, and the numbers in the pool of what it shares.
 
     The command is that of all seeds; whoever shows it says of which.
     """
     seedless = record.model_copy(update={"seed": None})
     told = {
-        "chosen": phrase(record.choice),
+        "chosen": format_value(record.choice),
         "chosen on": chosen_on(record.chosen_on or {}),
-        "command": command(seedless),
+        "command": rerun_command(seedless),
         **{name: v for name, v in record.provenance.items() if name not in ("key", "inputs")},
     }
     shared = {n: pool.add(v) for n, v in sorted(told.items()) if v not in (None, {}, [], "")}
     return {"seed": record.seed, "n": record.n, "weight": record.weight, "shared": shared}
 
 
-def samples_data(numbers: Measured) -> dict[str, Any] | None:
+def samples_data(numbers: SuiteResults) -> dict[str, Any] | None:
     """Who is right on what in a chapter; None if the runs kept no samples.
 
     ``columns`` lists for each column of the leaderboard its evaluation sets, ``sets`` those;
@@ -238,7 +240,7 @@ def samples_data(numbers: Measured) -> dict[str, Any] | None:
     }
 
 
-def confidences_data(numbers: Measured, steps: int) -> dict[str, Any] | None:
+def confidences_data(numbers: SuiteResults, steps: int) -> dict[str, Any] | None:
     """Quantised confidences c of a chapter's samples, as ceil(steps c); None if there are none.
 
     ``levels`` [row][set][seed] are texts as in `samples_data`: base64 of one byte for each sample
@@ -258,15 +260,15 @@ def confidences_data(numbers: Measured, steps: int) -> dict[str, Any] | None:
     return {"steps": steps, "levels": _each(numbers, names, text)}
 
 
-def _set(numbers: Measured, name: str) -> dict[str, Any]:
+def _set(numbers: SuiteResults, name: str) -> dict[str, Any]:
     one = next(s for row in numbers.samples.values() if name in row for s in row[name].values())
     return {"name": name, "n": one.n, "ids": one.ids}
 
 
-def _each(numbers: Measured, names: Sequence[str], what: Any) -> list[Any]:
+def _each(numbers: SuiteResults, names: Sequence[str], what: Any) -> list[Any]:
     """[row][set][seed] -> text; None for a set on which the row lacks any seed."""
 
-    def of(row: Row, name: str) -> list[str] | None:
+    def of(row: BoardRow, name: str) -> list[str] | None:
         found = numbers.samples.get((row.method, row.base), {}).get(name, {})
         if not found.keys() >= set(row.seeds):
             return None
@@ -275,7 +277,7 @@ def _each(numbers: Measured, names: Sequence[str], what: Any) -> list[Any]:
     return [[of(row, name) for name in names] for row in numbers.board.rows]
 
 
-def dumps(data: Any) -> str:
+def script_json(data: Any) -> str:
     """JSON that may stand in a script element: nothing in it can end that, or begin another."""
     text = json.dumps(
         data, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False

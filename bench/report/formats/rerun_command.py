@@ -13,7 +13,7 @@ from bench.core.records import Record
 from bench.leaderboard.comparability import row_name
 
 
-def command(record: Record) -> str | None:
+def rerun_command(record: Record) -> str | None:
     """``bench run`` with one row and one seed; None where the record does not say enough.
 
     That is so for outputs and classifiers made elsewhere, which no command trains, and for records

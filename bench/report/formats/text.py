@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.api.metrics import ACCURACY
-from bench.leaderboard.board import MEAN, Board, Name, Row
+from bench.leaderboard.board import MEAN, Board, BoardRow, Name
 from bench.leaderboard.stats.estimates import Interval
-from bench.leaderboard.stats.significance import Column
-from bench.leaderboard.suite_results import Measured
+from bench.leaderboard.stats.significance import ColumnStatistics
+from bench.leaderboard.suite_results import SuiteResults
 from bench.report.document import Chapter, Document
-from bench.report.tables.leaderboard import Item, Line, Table, printable
+from bench.report.tables.table import Table, TableCell, TableLine, printable
 
 CELL_FIELDS = (
     "suite", "model", "protocol", "watermarks", "metric", "temperature_scaled", "method", "base",
@@ -33,7 +33,7 @@ OWN = "own metric"
 """What the metric is called where each set's own is meant."""
 
 
-def markdown(document: Document) -> str:
+def report_markdown(document: Document) -> str:
     """The report as Markdown (GitHub's tables). Names from the records are escaped."""
     parts = [f"# {escape(document.title)}"]
     for chapter in document.chapters:
@@ -67,7 +67,7 @@ def markdown_table(table: Table) -> str:
     return tabulate(rows, headers, tablefmt="pipe", colalign=sides, disable_numparse=True)
 
 
-def _markdown_item(item: Item) -> str:
+def _markdown_item(item: TableCell) -> str:
     text = escape(item.text)
     if text.startswith("+ "):
         text = f"\\{text}"  # a line that starts with a plus is a list item to some readers
@@ -91,7 +91,7 @@ TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
 """What TeX would interpret, or does not have in the fonts of text."""
 
 
-def tex(document: Document) -> str:
+def report_latex(document: Document) -> str:
     """The tables as LaTeX, for ``\\usepackage{booktabs}``; watermarks stand in each caption."""
     parts = ["% Needs \\usepackage{booktabs}, \\usepackage[T1]{fontenc} and UTF-8."]
     for chapter in document.chapters:
@@ -120,13 +120,13 @@ def _tex_table(chapter: Chapter, table: Table) -> str:
     return "\n".join(lines)
 
 
-def _tex_line(line: Line, width: int) -> str:
+def _tex_line(line: TableLine, width: int) -> str:
     if line.kind == "head":
         return rf"\multicolumn{{{width}}}{{l}}{{\emph{{{_tex(line.items[0].text)}}}}} \\"
     return " & ".join(map(_tex_item, line.items)) + r" \\"
 
 
-def _tex_item(item: Item) -> str:
+def _tex_item(item: TableCell) -> str:
     text = rf"\textbf{{{_tex(item.text)}}}" if item.strong else _tex(item.text)
     return rf"{text} {{\scriptsize {_tex(item.small)}}}" if item.small else text
 
@@ -135,13 +135,13 @@ def _tex(text: str) -> str:
     return "".join(TEX.get(character, character) for character in printable(text))
 
 
-def csv_text(document: Document) -> str:
+def report_csv(document: Document) -> str:
     """Every cell of every leaderboard, one a line, with the fields `CELL_FIELDS`."""
     file = io.StringIO()
     writer = csv.DictWriter(file, CELL_FIELDS, lineterminator="\n")
     writer.writeheader()
     for chapter in document.chapters:
-        for cell in cells(chapter):
+        for cell in board_cells(chapter):
             writer.writerow({name: _inert(value) for name, value in cell.items()})
     return file.getvalue()
 
@@ -152,7 +152,7 @@ def _inert(value: Any) -> Any:
     return f"'{value}" if is_formula else value
 
 
-def json_text(document: Document) -> str:
+def report_json(document: Document) -> str:
     """The whole report as JSON: texts, tables as printed, and all cells unrounded."""
     data = {
         "title": document.title,
@@ -163,7 +163,7 @@ def json_text(document: Document) -> str:
                 "warnings": chapter.warnings,
                 "facts": dict(chapter.facts),
                 "tables": [_table_data(t) for t in (*chapter.tables, *chapter.curves)],
-                "cells": list(cells(chapter)),
+                "cells": list(board_cells(chapter)),
             }
             for chapter in document.chapters
         ],
@@ -183,12 +183,12 @@ def _table_data(table: Table) -> dict[str, Any]:
     }
 
 
-def _item_data(item: Item) -> dict[str, Any]:
+def _item_data(item: TableCell) -> dict[str, Any]:
     more = {"small": item.small, "best": item.strong, "reasons": item.reasons}
     return {"text": item.text} | {name: value for name, value in more.items() if value}
 
 
-def cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
+def board_cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
     """The cells of a chapter's leaderboards, difference rows included, unrounded."""
     numbers = chapter.numbers
     known = _intervals(numbers)
@@ -201,7 +201,7 @@ def cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
         yield from _board_cells(board, name, {}, scaled=True)
 
 
-def _intervals(numbers: Measured) -> Mapping[str, Intervals]:
+def _intervals(numbers: SuiteResults) -> Mapping[str, Intervals]:
     """What is known of each metric's cells without temperature scaling."""
     known = numbers.comparison
     if known is None:
@@ -215,7 +215,7 @@ def _intervals(numbers: Measured) -> Mapping[str, Intervals]:
     return {OWN if is_own else ACCURACY.name: judged, "ece": known.ece}
 
 
-def _interval(column: Column | None, row: Row) -> Interval | None:
+def _interval(column: ColumnStatistics | None, row: BoardRow) -> Interval | None:
     if column is None:
         return None
     one, minus, other = row.method.partition(" - ")
@@ -247,5 +247,5 @@ def _board_cells(
                 yield dict(zip(CELL_FIELDS, (*place, *said, *values), strict=True))
 
 
-def _role(row: Row) -> str:
+def _role(row: BoardRow) -> str:
     return "difference" if " - " in row.method else row.role

@@ -6,40 +6,50 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from bench.core.records import Missing, Record
+from bench.core.records import MissingCell, Record
 from bench.leaderboard.board import Board
-from bench.leaderboard.published.ledger import Entry, count, ledger
-from bench.leaderboard.published.tables import MODELS, PLACES, Claim, PublishedTable, tables
-from bench.report.tables.leaderboard import DASH, Item, Line, Table
+from bench.leaderboard.published.ledger import LedgerEntry, count_verdicts, ledger
+from bench.leaderboard.published.tables import (
+    MODELS,
+    PLACES,
+    Claim,
+    PublishedTable,
+    published_tables,
+)
+from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 MARK = "*"
 """Follows a cell that a remark singles out."""
 
 
-def compared(published: PublishedTable, entries: Iterable[Entry]) -> Table:
+def ledger_table(published: PublishedTable, entries: Iterable[LedgerEntry]) -> Table:
     """The reproduction ledger: claim, ours, difference, tolerance and verdict.
 
     A row of which no cell was attempted for one and the same reason is one line.
     """
     several = len(published.backbones) > 1
-    groups: list[tuple[Line, ...]] = []
+    groups: list[tuple[TableLine, ...]] = []
     for (backbone, name), found in groupby(entries, lambda e: (e.claim.backbone, e.claim.row.name)):
         same = list(found)
-        title = Item(f"{name}, {backbone}" if several else name)
+        title = TableCell(f"{name}, {backbone}" if several else name)
         reasons = {(entry.verdict, entry.reason) for entry in same}
         if len(same) > 1 and same[0].verdict == "not attempted" and len(reasons) == 1:
-            whole = (Item(f"all {len(same)}"), *[Item(DASH)] * 4, Item(_verdict(same[0])))
-            groups.append((Line((title, *whole)),))
+            whole = (
+                TableCell(f"all {len(same)}"),
+                *[TableCell(DASH)] * 4,
+                TableCell(_verdict(same[0])),
+            )
+            groups.append((TableLine((title, *whole)),))
         else:
-            groups.append(tuple(Line((title, *_compared(entry))) for entry in same))
+            groups.append(tuple(TableLine((title, *_compared(entry))) for entry in same))
     columns = ("Row", "On", "Claim", "Ours", "Difference", "Tolerance", "Verdict")
     return Table(f"Against {published.title}", columns, "llrrrrl", tuple(groups))
 
 
-def of_a_run(
+def run_ledger_tables(
     board: Board,
     records: Sequence[Record],
-    missing: Sequence[Missing],
+    missing: Sequence[MissingCell],
     backing: Container[Record] = (),
 ) -> Iterator[Table]:
     """The ledger of every published table of the board's suite and model; often none.
@@ -47,7 +57,7 @@ def of_a_run(
     `records` and `missing` are the board's own; `backing` is as of
     `bench.leaderboard.published.ledger.ledger`.
     """
-    for published in tables().values():
+    for published in published_tables().values():
         places = (PLACES.get(column.dataset) for column in published.columns)
         models = [MODELS[name] for name in published.backbones]
         if any(place and place.suite == board.suite for place in places) and any(
@@ -55,44 +65,46 @@ def of_a_run(
             for model in models
         ):
             entries = ledger(published, records, missing, backing=backing)
-            found = compared(published, entries)
-            sums = ", ".join(f"{number} {verdict}" for verdict, number in count(entries).items())
+            found = ledger_table(published, entries)
+            sums = ", ".join(
+                f"{number} {verdict}" for verdict, number in count_verdicts(entries).items()
+            )
             yield replace(found, note=f"Cells: {sums}.", name="published")
 
 
-def in_words(entry: Entry) -> str:
+def describe_entry(entry: LedgerEntry) -> str:
     """An attempted cell in a few words: ``vrf:lp-ft on avg5 46.23, claimed 51.8 ± 0.95``."""
     _, claim, ours, _, tolerance, _ = _compared(entry)
     where = f"{entry.claim.row.name} on {entry.claim.column.name}"
     return f"{where} {ours.text}, claimed {claim.text} ± {tolerance.text}"
 
 
-def _compared(entry: Entry) -> tuple[Item, ...]:
+def _compared(entry: LedgerEntry) -> tuple[TableCell, ...]:
     """All but the first of a ledger line's items, numbers in the claim's unit, a digit more."""
     claim = entry.claim
     digits = len(claim.text.partition(".")[2]) + 1
 
-    def number(value: float | None, sign: str = "") -> Item:
+    def number(value: float | None, sign: str = "") -> TableCell:
         shown = DASH if value is None else f"{value * claim.factor:{sign}z.{digits}f}"
-        return Item(shown)
+        return TableCell(shown)
 
     return (
-        Item(claim.column.name),
+        TableCell(claim.column.name),
         claim_item(claim),
         number(entry.ours),
         number(entry.difference, "+"),
         number(entry.tolerance),
-        Item(_verdict(entry), strong=entry.verdict == "reproduced"),
+        TableCell(_verdict(entry), strong=entry.verdict == "reproduced"),
     )
 
 
-def _verdict(entry: Entry) -> str:
+def _verdict(entry: LedgerEntry) -> str:
     return f"{entry.verdict}: {entry.reason}" if entry.reason else entry.verdict
 
 
-def claim_item(claim: Claim | None) -> Item:
+def claim_item(claim: Claim | None) -> TableCell:
     """A claim as printed, marked where a remark singles it out; a dash for none."""
     if claim is None:
-        return Item(DASH)
+        return TableCell(DASH)
     singled_out = any(remark.rows and remark.columns for remark in claim.remarks)
-    return Item(claim.text, MARK if singled_out else "")
+    return TableCell(claim.text, MARK if singled_out else "")

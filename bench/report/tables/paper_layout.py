@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from bench.core.records import Missing, Record
-from bench.leaderboard.board import SCALES, Board, Key, Row
-from bench.leaderboard.build import boards
+from bench.core.records import MissingCell, Record
+from bench.leaderboard.board import SCALES, Board, BoardKey, BoardRow
+from bench.leaderboard.build import build_boards
 from bench.leaderboard.comparability import row_name
-from bench.leaderboard.published.layouts import Line as Wanted
 from bench.leaderboard.published.layouts import Preset
-from bench.report.tables.leaderboard import DASH, Item, Kind, Line, Table, ends, item
+from bench.leaderboard.published.layouts import PresetRow as Wanted
+from bench.report.tables.leaderboard import board_table_cell, id_and_mean
+from bench.report.tables.table import DASH, Kind, Table, TableCell, TableLine
 
 ACCURACY, ECE = (
     replace(SCALES[name], unit="fraction", factor=1, decimals=4) for name in ("top1", "ece")
@@ -21,9 +22,9 @@ NOT_RUN = "not run"
 """The reason of a line for which there is no row at all."""
 
 
-def in_form(
-    preset: Preset, records: Iterable[Record], missing: Iterable[Missing] = ()
-) -> Mapping[Key, Table]:
+def paper_table(
+    preset: Preset, records: Iterable[Record], missing: Iterable[MissingCell] = ()
+) -> Mapping[BoardKey, Table]:
     """The preset's table for each leaderboard that has any of its rows, by the leaderboard's key.
 
     A line whose row was not run has dashes. Best are marked among the table's own rows.
@@ -32,9 +33,9 @@ def in_form(
     own = [record for record in records if row_name(record) in names]
     lacking = [place for place in missing if row_name(place) in names]
     if preset.form == "shifts":
-        return {board.key: _by_shift(preset, board) for board in boards(own, lacking)}
-    accuracy, plain = boards(own, lacking, ACCURACY), boards(own, lacking, ECE)
-    scaled = boards(own, lacking, ECE, "scaled")
+        return {board.key: _by_shift(preset, board) for board in build_boards(own, lacking)}
+    accuracy, plain = build_boards(own, lacking, ACCURACY), build_boards(own, lacking, ECE)
+    scaled = build_boards(own, lacking, ECE, "scaled")
     same = zip(accuracy, plain, scaled, strict=True)
     return {found[0].key: _calibration(preset, found) for found in same}
 
@@ -55,11 +56,11 @@ def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
     columns = [
         f"{end} {what}"
         for what in ("Acc.", "ECE w/o TS", "ECE w/ TS")
-        for end in ends(("ID", *(("OOD",) if found[0].over else ())))
+        for end in id_and_mean(("ID", *(("OOD",) if found[0].over else ())))
     ]
     groups = tuple(
         tuple(
-            _line(wanted, [cell for board in found for cell in ends(_cells(board, wanted))])
+            _line(wanted, [cell for board in found for cell in id_and_mean(_cells(board, wanted))])
             for wanted in group
         )
         for group in preset.groups
@@ -68,25 +69,27 @@ def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
 
 
 def _table(
-    preset: Preset, what: str, columns: Sequence[str], groups: tuple[tuple[Line, ...], ...]
+    preset: Preset, what: str, columns: Sequence[str], groups: tuple[tuple[TableLine, ...], ...]
 ) -> Table:
     caption = f"In the form of {preset.title}: {what}"
     return Table(caption, ("Method", *columns), "l" + "r" * len(columns), groups)
 
 
-def _line(wanted: Wanted, cells: Sequence[Item]) -> Line:
+def _line(wanted: Wanted, cells: Sequence[TableCell]) -> TableLine:
     kind: Kind = "member" if wanted.title.startswith("+ ") else "row"
-    return Line((Item(wanted.title), *cells), "difference" if wanted.minus else kind)
+    return TableLine((TableCell(wanted.title), *cells), "difference" if wanted.minus else kind)
 
 
-def _cells(board: Board, wanted: Wanted) -> list[Item]:
+def _cells(board: Board, wanted: Wanted) -> list[TableCell]:
     """A line's cells on a leaderboard, for all of its columns."""
     differences = [row for group in board.groups for row in group.differences]
     rows = {(row.method, row.base): row for row in (*board.rows, *differences)}
-    row: Row | None = rows.get(_address(wanted))
+    row: BoardRow | None = rows.get(_address(wanted))
     if row is None:
-        return [Item(DASH, reasons=(NOT_RUN,))] * len(board.columns)
-    return [item(board, row, cell, signed=wanted.minus is not None) for cell in row.cells]
+        return [TableCell(DASH, reasons=(NOT_RUN,))] * len(board.columns)
+    return [
+        board_table_cell(board, row, cell, signed=wanted.minus is not None) for cell in row.cells
+    ]
 
 
 def _address(wanted: Wanted) -> tuple[str, str | None]:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.leaderboard.board import Board, Row, Scale
+from bench.leaderboard.board import Board, BoardRow, Scale
 from bench.leaderboard.stats.estimates import Interval
-from bench.leaderboard.stats.significance import ZERO_SHOT, Column, Comparison
-from bench.report.tables.leaderboard import DASH, Item, Line, Table, full_name, row_key
+from bench.leaderboard.stats.significance import ZERO_SHOT, BoardStatistics, ColumnStatistics
+from bench.report.tables.leaderboard import full_name, row_key
+from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 LEVEL = "5%, all pairs at once"
 """What "significantly" means here: the probability of any false win is at most this."""
 
 
-def summary(board: Board, found: Comparison | None) -> str:
+def standings_summary(board: Board, found: BoardStatistics | None) -> str:
     """In a sentence or two: what was compared, what is best, and of which others."""
     rows = [row for row in board.rows if row.role == "method" and row.complete]
     label, places = board.columns[-1], f"{len(board.over)} shifts" if board.over else "ID alone"
@@ -42,7 +43,7 @@ def summary(board: Board, found: Comparison | None) -> str:
     return f"{said} Of the {others} others {worse} {verb} significantly worse ({LEVEL})."
 
 
-def rank_table(board: Board, found: Comparison) -> Table | None:
+def standings_table(board: Board, found: BoardStatistics) -> Table | None:
     """The rows by their mean over the shifts, the best first; unranked ones after the others."""
     column = found.last
     if column is None:
@@ -50,11 +51,11 @@ def rank_table(board: Board, found: Comparison) -> Table | None:
     ranked = [row for row in board.rows if (row.method, row.base) in column.ranks]
     others = [row for row in board.rows if row not in ranked and row.cells[-1].mean is not None]
     sign = -1 if board.scale.higher_is_better else 1
-    groups: list[tuple[Line, ...]] = []
+    groups: list[tuple[TableLine, ...]] = []
     for rows in (ranked, others):
         ordered = sorted(rows, key=lambda row: sign * (row.cells[-1].mean or 0))
         if rows is others and rows:
-            groups.append((Line((Item(found.reason or "not ranked"),), "head"),))
+            groups.append((TableLine((TableCell(found.reason or "not ranked"),), "head"),))
         groups.append(tuple(_line(board, row, column) for row in ordered))
     subtracted = tuple(
         _between(board, row, column) for group in board.groups for row in group.differences
@@ -67,26 +68,26 @@ def rank_table(board: Board, found: Comparison) -> Table | None:
     )
 
 
-def _line(board: Board, row: Row, column: Column) -> Line:
+def _line(board: Board, row: BoardRow, column: ColumnStatistics) -> TableLine:
     name, scale = (row.method, row.base), board.scale
     mean, rank = row.cells[-1].mean, column.ranks.get(name)
     value = DASH if mean is None else scale.text(mean)
     ranks = DASH if rank is None else ranks_text(*rank)
     between = _difference(scale, column.differences.get((name, ZERO_SHOT)))
     items = (value, interval_text(scale, column.intervals.get(name)), *between, ranks)
-    found = tuple(map(Item, (full_name(board, row), *items)))
+    found = tuple(map(TableCell, (full_name(board, row), *items)))
     is_best = rank is not None and rank[0] == 1
-    return Line((*found[:-1], replace(found[-1], strong=is_best)), "row", row_key(row))
+    return TableLine((*found[:-1], replace(found[-1], strong=is_best)), "row", row_key(row))
 
 
-def _between(board: Board, row: Row, column: Column) -> Line:
+def _between(board: Board, row: BoardRow, column: ColumnStatistics) -> TableLine:
     """A difference row: the paired difference of two rows of one base."""
     one, other = row.method.split(" - ")
     pair = column.differences.get(((one, row.base), (other, row.base)))
     title = f"Δ {full_name(board, row)}"
     items = (title, DASH, DASH, *_difference(board.scale, pair), DASH)
     value = (items[0], items[3], items[4], DASH, DASH, DASH)
-    return Line(tuple(map(Item, value)), "difference", row_key(row))
+    return TableLine(tuple(map(TableCell, value)), "difference", row_key(row))
 
 
 def _difference(scale: Scale, found: tuple[float, Interval] | None) -> tuple[str, str]:
@@ -108,11 +109,11 @@ def ranks_text(first: int, last: int) -> str:
     return str(first) if first == last else f"{first} to {last}"
 
 
-def marked(table: Table, board: Board, found: Comparison) -> Table:
+def mark_ties(table: Table, board: Board, found: BoardStatistics) -> Table:
     """The leaderboard with what is tied for the best marked in each column."""
     rows = {row_key(row): (row.method, row.base) for row in board.rows}
 
-    def line(one: Line) -> Line:
+    def line(one: TableLine) -> TableLine:
         items = list(one.items)
         for at, column in enumerate(found.columns, start=1):
             if column is not None and rows.get(one.row) in column.tied:

@@ -8,12 +8,12 @@ from typing import Literal, TypeVar
 
 from rich import box
 from rich.console import Group
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.leaderboard.board import PENDING, UNRECORDED, Board
-from bench.report.tables import leaderboard as tables
-from bench.report.tables.leaderboard import Item
+from bench.report.tables.leaderboard import id_and_mean, leaderboard_table
+from bench.report.tables.table import DASH, Table, TableCell, printable
 
 T = TypeVar("T")
 DOT = "·"
@@ -25,24 +25,22 @@ WIDEST_ANYWHERE = 12
 """Tables of so many columns are shown whole in any terminal."""
 
 
-def table(board: Board, width: int = NARROW) -> Group:
+def terminal_table(board: Board, width: int = NARROW) -> Group:
     """The leaderboard for a terminal `width` columns wide.
 
     Where it does not fit, deviations are left out first and long headers cut then; where even that
     is not enough, the shifts.
     """
-    content = tables.leaderboard(board)
+    content = leaderboard_table(board)
     return _dressed(content, _title(board), lambda small: _caption(board, small), width)
 
 
-def in_form(content: tables.Table, width: int = NARROW) -> Group:
+def terminal_paper_table(content: Table, width: int = NARROW) -> Group:
     """A table in the form of a paper's, likewise."""
-    return _dressed(content, Text(tables.printable(content.caption)), lambda _: "", width)
+    return _dressed(content, Text(printable(content.caption)), lambda _: "", width)
 
 
-def _dressed(
-    content: tables.Table, title: Text, caption: Callable[[bool], str], width: int
-) -> Group:
+def _dressed(content: Table, title: Text, caption: Callable[[bool], str], width: int) -> Group:
     """Title, table and caption, each as wide as it likes: a rich title is cut to its table."""
     whole, content = content, _fitting(content, width)
     left_out = len(whole.columns) - len(content.columns)
@@ -50,7 +48,7 @@ def _dressed(
     width -= len(content.columns) - 1  # one space between columns
     small = sum(_body(content, small=True)) <= width
     parts = (caption(small), f"{left_out} columns need more room: see the report" * bool(left_out))
-    made = Table(
+    made = RichTable(
         box=box.SIMPLE_HEAD,
         padding=0,
         show_edge=False,
@@ -58,7 +56,7 @@ def _dressed(
     for name, side, space in zip(
         content.columns, content.align, _widths(content, small, width), strict=True
     ):
-        header = Text(tables.printable(name), overflow="ellipsis")
+        header = Text(printable(name), overflow="ellipsis")
         justify: Literal["left", "right"] = "left" if side == "l" else "right"
         made.add_column(header, justify=justify, width=space, overflow="ellipsis")
     for line in lines:
@@ -69,7 +67,7 @@ def _dressed(
     return Group(title, made, Text("\n".join(filter(None, parts)), style="dim italic"))
 
 
-def _fitting(content: tables.Table, width: int) -> tables.Table:
+def _fitting(content: Table, width: int) -> Table:
     """The table, or its names, first and last numbers where the headers would be cut too short."""
     heads = [min(Text(name).cell_len, SHORTEST_HEADER) for name in content.columns]
     body = _body(content, small=False)
@@ -78,7 +76,7 @@ def _fitting(content: tables.Table, width: int) -> tables.Table:
         return content
 
     def cut(items: Sequence[T]) -> tuple[T, ...]:
-        return (items[0], *tables.ends(items[1:])) if len(items) > 1 else tuple(items)
+        return (items[0], *id_and_mean(items[1:])) if len(items) > 1 else tuple(items)
 
     groups = tuple(
         tuple(replace(line, items=cut(line.items)) for line in group) for group in content.groups
@@ -91,22 +89,22 @@ def _fitting(content: tables.Table, width: int) -> tables.Table:
 _STYLES = {"difference": "italic cyan", "head": "italic dim", "row": "", "member": ""}
 
 
-def _text(item: Item, small: bool) -> Text:
+def _text(item: TableCell, small: bool) -> Text:
     """A cell (never parsed for markup), its deviation close by: ``44.6±0.3``.
 
     Names are shown without their small print: a line above tells what is no method.
     """
     waiting = bool(item.reasons) and set(item.reasons) <= {PENDING, UNRECORDED}
-    value = DOT if waiting and item.text == tables.DASH else tables.printable(item.text)
+    value = DOT if waiting and item.text == DASH else printable(item.text)
     text = Text(overflow="ellipsis", no_wrap=True).append(
         value, "bold green" if item.strong else ""
     )
     if small and item.small:
-        text.append(tables.printable(item.small).replace("± ", "±"), "dim")
+        text.append(printable(item.small).replace("± ", "±"), "dim")
     return text
 
 
-def _body(content: tables.Table, small: bool) -> list[int]:
+def _body(content: Table, small: bool) -> list[int]:
     """The columns' widths by their bodies alone."""
     columns: list[list[int]] = [[1] for _ in content.columns]
     for line in (line for group in content.groups for line in group):
@@ -116,12 +114,12 @@ def _body(content: tables.Table, small: bool) -> list[int]:
     return [min(first, LONGEST_NAME), *others]
 
 
-def _widths(content: tables.Table, small: bool, width: int) -> list[int]:
+def _widths(content: Table, small: bool, width: int) -> list[int]:
     """The columns' widths, headers shown as far as they fit, and then the whole of long names."""
     body = _body(content, small)
     lines = [line for group in content.groups for line in group]
     names = max([body[0], *(_text(line.items[0], small=False).cell_len for line in lines)])
-    headers = [Text(tables.printable(name)).cell_len for name in content.columns]
+    headers = [Text(printable(name)).cell_len for name in content.columns]
     for longest in range(max(headers), 0, -1):
         found = [max(b, min(h, longest)) for b, h in zip(body, headers, strict=True)]
         if sum(found) <= width:
@@ -131,9 +129,9 @@ def _widths(content: tables.Table, small: bool, width: int) -> list[int]:
 
 
 def _title(board: Board) -> Text:
-    title = Text(tables.printable(f"{board.suite}, {board.model}, {board.protocol}"))
+    title = Text(printable(f"{board.suite}, {board.model}, {board.protocol}"))
     if board.notes:
-        title.append(f"\nnot reportable: {tables.printable(', '.join(board.notes))}", "red")
+        title.append(f"\nnot reportable: {printable(', '.join(board.notes))}", "red")
     if board.partial:
         ran = f"{len(board.over)} of {board.shifts_in_suite} shifts"
         title.append(f"\npartial: {ran}, not ranked", "yellow")

@@ -10,8 +10,8 @@ import pydantic
 import yaml
 from pydantic_core import PydanticCustomError
 
-from bench.core.errors import InputError, unknown
-from bench.data.prompts import digest
+from bench.core.errors import InputError, unknown_name
+from bench.data.prompts import templates_digest
 from bench.leaderboard.published.layouts import find_preset
 from bench.posthoc.selection import RULES
 
@@ -92,11 +92,11 @@ class RunConfig(pydantic.BaseModel):
         found = self.model_dump(mode="json", exclude=how)
         if self.templates is not None:
             found["templates"] = str(self.templates)
-            found["templates_sha256"] = digest(self.templates)
+            found["templates_sha256"] = templates_digest(self.templates)
         return found
 
 
-def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
+def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     """The configuration of a run file (if any) with `options` on top of it.
 
     `options` are named as the fields; None is not given, ``set`` is a tuple of assignments.
@@ -107,7 +107,7 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     assigned = parse_assignments(given.pop("set", ()))
     for name in values:
         if name not in RunConfig.model_fields:
-            raise unknown(f"option in {path}", name, RunConfig.model_fields)
+            raise unknown_name(f"option in {path}", name, RunConfig.model_fields)
     try:
         config = RunConfig.model_validate(values | given)
     except pydantic.ValidationError as error:
@@ -117,7 +117,7 @@ def load(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         where = ".".join([place, *inner])
         raise InputError(f"{where} {first['input']}: {first['msg']}") from error
     if config.select is not None and config.select not in RULES:
-        raise unknown("selection rule", config.select, RULES)
+        raise unknown_name("selection rule", config.select, RULES)
     return _tabled(config).model_copy(update={"set": _merged(config.set, assigned)})
 
 

@@ -1,6 +1,6 @@
 """Classifiers made elsewhere, used as they are: the ends of ensembles for which nothing is trained.
 
-A study with `Ends` takes its zero-shot classifier and its fine-tuned bases from there.
+A study with `Endpoints` takes its zero-shot classifier and its fine-tuned bases from there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Given(Method):
+class GivenClassifier(Method):
     """A row that is a classifier made elsewhere.
 
     Attributes
@@ -42,7 +42,7 @@ class Given(Method):
 
 
 @dataclass(frozen=True)
-class Ends:
+class Endpoints:
     """The zero-shot classifier and the fine-tuned bases, by the names of their rows.
 
     `model` is how reports name what they are.
@@ -50,7 +50,7 @@ class Ends:
 
     model: str
     zero_shot: Classifier
-    bases: Mapping[str, Given]
+    bases: Mapping[str, GivenClassifier]
 
     def applied(self, row: Row) -> Row:
         """The row with its method, or its base's, replaced by what is given under that name.
@@ -73,7 +73,7 @@ class Ends:
                 raise InputError(f"--set {owner}: it was trained elsewhere: leave it out")
 
 
-def leak(recipe: Recipe, task: Task) -> str | None:
+def leak_reason(recipe: Recipe, task: Task) -> str | None:
     """Why nothing may be chosen on the task's selection split for `recipe`; None if it may be.
 
     A released checkpoint may have been trained on any data whose fingerprint it does not name.
@@ -84,9 +84,9 @@ def leak(recipe: Recipe, task: Task) -> str | None:
                 return None
             return f"the imported checkpoint, trained on {recipe.trained_on}, may have seen it"
         case Tuned():
-            return leak(recipe.start, task)
+            return leak_reason(recipe.start, task)
         case Merged():
-            found = (leak(part, task) for part in recipe.parts)  # type: ignore[arg-type]
+            found = (leak_reason(part, task) for part in recipe.parts)  # type: ignore[arg-type]
             return next((reason for reason in found if reason is not None), None)
         case _:
             return None

@@ -7,14 +7,14 @@ from pathlib import Path
 import pydantic
 
 from bench.api.recipes import Backbone, Classifier, Imported, Pretrained, weights_key
-from bench.core.errors import InputError, unknown
+from bench.core.errors import InputError, unknown_name
 from bench.core.paths import write_atomic
 from bench.core.store import Store
 from bench.data.suites.yaml_schema import Name
-from bench.runs.study.given import Ends, Given
+from bench.runs.study.given import Endpoints, GivenClassifier
 
 
-class Source(pydantic.BaseModel):
+class ImportedFile(pydantic.BaseModel):
     """The file that a classifier was read from: its name, for people, and its SHA-256."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -23,7 +23,7 @@ class Source(pydantic.BaseModel):
     digest: str
 
 
-class Import(pydantic.BaseModel):
+class ImportedPair(pydantic.BaseModel):
     """A pair of released classifiers.
 
     Attributes
@@ -47,8 +47,8 @@ class Import(pydantic.BaseModel):
     trained_on: str = pydantic.Field(min_length=1)
     unseen: tuple[str, ...]
     shares_encoder: bool
-    zero_shot: Source
-    tuned: Source
+    zero_shot: ImportedFile
+    tuned: ImportedFile
 
     @property
     def backbone(self) -> Backbone:
@@ -64,23 +64,23 @@ class Import(pydantic.BaseModel):
         kind = (len(self.classes), self.normalize)
         return Imported(backbone, self.tuned.digest, *kind, self.trained_on, self.unseen)
 
-    def ends(self, backbone: Backbone) -> Ends:
+    def ends(self, backbone: Backbone) -> Endpoints:
         """The classifiers as the ends of ensembles; an untouched image tower is the backbone's."""
         head, tuned = self.untouched(backbone), self.fine_tuned(backbone)
         encoder = Pretrained(backbone) if self.shares_encoder else head
-        given = Given(tuned, self.trained_on)
+        given = GivenClassifier(tuned, self.trained_on)
         model = f"{backbone}, imported {self.name}"
-        return Ends(model, Classifier(encoder, head), {"e2e-ft": given})
+        return Endpoints(model, Classifier(encoder, head), {"e2e-ft": given})
 
 
-def read(cache: Path, name: str) -> Import:
+def read_import(cache: Path, name: str) -> ImportedPair:
     """The import `name`. Raises InputError if there is none, or if its weights are gone."""
     known = sorted(path.stem for path in (cache / "imports").glob("*.json"))
     if name not in known:
-        raise unknown("import", name, known)
+        raise unknown_name("import", name, known)
     path = _path(cache, name)
     try:
-        found = Import.model_validate_json(path.read_bytes())
+        found = ImportedPair.model_validate_json(path.read_bytes())
     except ValueError as error:
         raise InputError(f"{path} is damaged: run bench import again") from error
     for recipe in (found.untouched(found.backbone), found.fine_tuned(found.backbone)):
@@ -89,18 +89,18 @@ def read(cache: Path, name: str) -> Import:
     return found
 
 
-def check_free(cache: Path, made: Import) -> None:
+def check_import_name(cache: Path, made: ImportedPair) -> None:
     """Raise InputError if the name of an import is taken by other files."""
     path = _path(cache, made.name)
     try:
-        taken = Import.model_validate_json(path.read_bytes())
+        taken = ImportedPair.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return
     if (taken.zero_shot.digest, taken.tuned.digest) != (made.zero_shot.digest, made.tuned.digest):
         raise InputError(f"--name {made.name} is taken by other files: choose another name")
 
 
-def write(cache: Path, made: Import) -> None:
+def write_import(cache: Path, made: ImportedPair) -> None:
     """Keep an import."""
     write_atomic(_path(cache, made.name), made.model_dump_json(indent=1).encode())
 

@@ -19,12 +19,12 @@ from safetensors import SafetensorError, safe_open
 
 from bench.api.dataset import Shift, Suite, Task
 from bench.api.splits import Loaded, Manifest, Split
-from bench.core.errors import CellError, InputError, unknown
+from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.data.readers.folders import Classes
-from bench.data.suites.from_yaml import class_names, label_map, naming
-from bench.data.suites.yaml_schema import Name, Strict, invalid, parsed
+from bench.data.suites.from_yaml import class_names, label_map, naming_field
+from bench.data.suites.yaml_schema import Name, StrictForm, invalid, parse_form
 
 FILE = "outputs.yaml"
 FLOATS = ("F16", "F32", "F64")
@@ -37,7 +37,7 @@ ROWS = 65536
 
 
 @dataclass(frozen=True)
-class Outputs:
+class OutputsFolder:
     """A checked folder: its form, and the suite that its files make up."""
 
     form: OutputsFile
@@ -49,31 +49,31 @@ class Outputs:
         return {row: model for row, model in self.form.models.items() if row != ZERO_SHOT}
 
 
-def load(folder: Path, cache: Path) -> Outputs:
+def load_outputs_folder(folder: Path, cache: Path) -> OutputsFolder:
     """The outputs in `folder`. Raises InputError, one line, for whatever is wrong with them."""
     path = folder / FILE
     if not path.is_file():
         raise InputError(f"--outputs {folder}: it has no {FILE}")
-    form = parsed(path, OutputsFile)
-    with naming(path, "classes"):
+    form = parse_form(path, OutputsFile)
+    with naming_field(path, "classes"):
         classes = _classes(form.classes, folder)
     models = tuple(form.models.values())
     opener = _Opener(form.name, folder, models, len(classes), cache)
-    with naming(path, "train"):
+    with naming_field(path, "train"):
         train = opener.split("train", form.train, len(classes))
-    with naming(path, "selection"):
+    with naming_field(path, "selection"):
         selection = opener.split("selection", form.selection, len(classes))
-    with naming(path, "test"):
+    with naming_field(path, "test"):
         test = opener.split("test", form.test, len(classes))
     shifts = []
     for name, shift in form.shifts.items():
-        with naming(path, f"shifts.{name}"):
+        with naming_field(path, f"shifts.{name}"):
             own, labels = label_map(shift.classes, classes)
             shifts.append(Shift(name, opener.split(name, shift, len(own)), labels))
     _check_apart(path, [train, selection, test, *(shift.split for shift in shifts)])
     task = Task(form.name, classes.prompts, (), train, selection)
     suite = Suite(form.name, task, test, tuple(shifts), model=form.model, pretrained="")
-    return Outputs(form, suite)
+    return OutputsFolder(form, suite)
 
 
 def _classes(raw: Any, folder: Path) -> Classes:
@@ -132,7 +132,7 @@ class _Opener:
         valid = ["labels", *(f"{m}.{kind}" for m in self.models for kind in KINDS)]
         for name in kinds:
             if name not in valid and not name.startswith("groups."):
-                raise unknown(f"array in {path}", name, [*valid, "groups.NAME"])
+                raise unknown_name(f"array in {path}", name, [*valid, "groups.NAME"])
         if "labels" not in kinds:
             raise InputError(f"{path} has no labels")
         for model in self.models:
@@ -262,7 +262,7 @@ class _File:
 ZERO_SHOT = "zero-shot"
 
 
-class ArraysForm(Strict):
+class ArraysForm(StrictForm):
     """A split: the safetensors file with its labels and outputs."""
 
     file: str
@@ -274,7 +274,7 @@ class ShiftArraysForm(ArraysForm):
     classes: Any = None
 
 
-class OutputsFile(Strict):
+class OutputsFile(StrictForm):
     """The whole file; `models` maps the names of rows to those of models in the files."""
 
     name: Name

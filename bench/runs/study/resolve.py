@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.api.dataset import Dataset, Suite
-from bench.api.metrics import metrics
-from bench.api.protocol import OFFICIAL, Protocol, protocol
+from bench.api.metrics import all_metrics
+from bench.api.protocol import OFFICIAL, Protocol, protocol_with
 from bench.api.recipes import backbone_of
 from bench.api.registry import ALIASES, datasets, find_dataset
 from bench.core.errors import DataError, InputError
@@ -17,19 +17,19 @@ from bench.core.parameters import parameters
 from bench.core.paths import cache_dir, data_dir
 from bench.data import prompts
 from bench.data.suites import corruptions
-from bench.data.suites import from_yaml as suite_file
-from bench.models.clip import backbone
-from bench.runs.study import imported as imports
+from bench.data.suites.from_yaml import load_suite_file
+from bench.models.clip import identify_backbone
 from bench.runs.study.config import RunConfig
-from bench.runs.study.given import Ends, leak
-from bench.runs.study.rows import Row, Settings, controlled, controls, parse_rows
+from bench.runs.study.given import Endpoints, leak_reason
+from bench.runs.study.imported import read_import
+from bench.runs.study.rows import Row, Settings, control_names, control_parameters, parse_rows
 from bench.runs.study.study import Study
 
 EMBEDDED = frozenset({"mini", "micro"})
 """Suites that need no data: ``--suite available`` leaves them out if there is any other."""
 
 
-def studies(config: RunConfig) -> tuple[Study, ...]:
+def resolve_studies(config: RunConfig) -> tuple[Study, ...]:
     """One study per suite, named once or twice. InputError for what the user named wrongly."""
     cache, data = cache_dir(config.cache_dir), data_dir(config.data)
     suites: dict[str, Suite] = {}
@@ -51,7 +51,7 @@ def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
 
     Raises InputError if the name is unknown, the file is wrong or the data is not there.
     """
-    plain, severities = corruptions.asked(name)
+    plain, severities = corruptions.parse_corruptions(name)
     found = _find_plain(plain, data, cache)
     if not severities:
         return found
@@ -64,7 +64,7 @@ def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
         found = [_usable(d, data, cache) for d in known if d.found(data)]
         return found or [find_dataset("mini")().suite(data, cache)]
     if is_suite_file(name):
-        suite = suite_file.load(Path(name), data, cache)
+        suite = load_suite_file(Path(name), data, cache)
         if suite.name in datasets() or suite.name in ALIASES:
             raise InputError(f"{name}: suite name {suite.name!r} is bench's own: choose another")
         return [suite]
@@ -110,7 +110,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         except InputError as error:
             raise InputError(f"defaults of suite {suite.name}: {error}") from error
     rules = protocol_of(config, suite)
-    suite = of_shifts(suite, config)
+    suite = with_shifts(suite, config)
     notes = [*suite.notes, *_faults(suite, config.allow_incomplete)]
     suite = _readable(suite)
     suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
@@ -127,10 +127,10 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         raise InputError(f"--model {config.model} needs --pretrained: a tag or a checkpoint file")
     if imported is None:
         model, pretrained = config.model or suite.model, config.pretrained or suite.pretrained
-        identity = backbone(model, pretrained, cache)
+        identity = identify_backbone(model, pretrained, cache)
     else:
         identity = backbone_of(imported.zero_shot)
-    rows = asked_rows(config, Settings(rules.parameters(), suite.defaults))
+    rows = requested_rows(config, Settings(rules.parameters(), suite.defaults))
     _needs_data(suite, rows)
     return Study(
         suite=suite,
@@ -139,7 +139,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         seeds=config.seeds,
         protocol=rules,
         precision=config.precision or "fp32",
-        metrics=tuple(metrics(rules.ece_bins, rules.ece_batch).values()),
+        metrics=tuple(all_metrics(rules.ece_bins, rules.ece_batch).values()),
         curves=config.controls or (suite.curves if config.curves is None else config.curves),
         notes=tuple(notes),
         ends=imported,
@@ -149,19 +149,20 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
 def _prompted(suite: Suite, path: Path) -> Suite:
     """The suite with the templates of a file in place of its own. InputError if it is none."""
     name = suite.task.name.partition("=")[0]  # of dtd=3, a partition
-    task = replace(suite.task, templates=prompts.read(path, name))
-    said = f"{len(task.templates)} templates of {path.name} (SHA-256 {prompts.digest(path)[:8]}...)"
+    task = replace(suite.task, templates=prompts.read_templates(path, name))
+    digest = prompts.templates_digest(path)[:8]
+    said = f"{len(task.templates)} templates of {path.name} (SHA-256 {digest}...)"
     own = f"; without --templates: {suite.prompts}" if suite.prompts else ""
     return replace(suite, task=task, prompts=f"{said}{own}")
 
 
-def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> Ends:
+def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> Endpoints:
     """The classifiers of ``--imported``, checked against what else was asked for.
 
     Raises InputError for another backbone or other classes than they were imported with, and
     where nothing may be chosen on the selection split.
     """
-    found = imports.read(cache, config.imported or "")
+    found = read_import(cache, config.imported or "")
     if config.templates is not None:
         raise InputError(f"--templates: the zero-shot head of --imported {found.name} is fixed")
     if suite.task.classnames != found.classes:
@@ -170,7 +171,7 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
             f"{len(suite.task.classnames)} of suite {suite.name}: run bench import with that suite"
         )
     model = config.model or found.model
-    identity = backbone(model, config.pretrained or found.pretrained, cache)
+    identity = identify_backbone(model, config.pretrained or found.pretrained, cache)
     if (identity.model, identity.digest) != (found.model, found.backbone_digest):
         raise InputError(
             f"--imported {found.name} was made with {found.backbone}, not with {identity}"
@@ -178,7 +179,7 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
     ends = found.ends(identity)
     ends.refuse(config.set)
     for given in ends.bases.values() if rules.selects == "selection" else ():
-        if reason := leak(given.classifier, suite.task):
+        if reason := leak_reason(given.classifier, suite.task):
             raise InputError(
                 f"protocol {rules.name} chooses on {suite.task.selection.name}, and {reason}: take "
                 "--protocol official, or a suite whose selection split is other data and import "
@@ -219,10 +220,10 @@ def protocol_of(config: RunConfig, suite: Suite) -> Protocol:
     changes |= config.set.get("protocol", {})
     if config.select is not None:
         changes["rule"] = config.select
-    return protocol(config.protocol, changes)
+    return protocol_with(config.protocol, changes)
 
 
-def of_shifts(suite: Suite, config: RunConfig) -> Suite:
+def with_shifts(suite: Suite, config: RunConfig) -> Suite:
     """The suite with the shifts of ``--shifts`` alone."""
     if tuple(config.shifts) == ("all",):
         return suite
@@ -231,17 +232,17 @@ def of_shifts(suite: Suite, config: RunConfig) -> Suite:
     return suite.only(config.shifts)
 
 
-def asked_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
+def requested_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
     """The rows asked for, with their controls if those are, too.
 
     ``--set``, and --precision and --train-batch-size for every trained method, are applied.
     """
     names = list(config.methods)
     if config.controls:
-        names += controls(parse_rows(names, settings))
+        names += control_names(parse_rows(names, settings))
     own = {m: dict(p) for m, p in config.set.items() if m != "protocol"}
     if config.controls and "vrf" in own:
-        for name, changes in controlled(own["vrf"]).items():
+        for name, changes in control_parameters(own["vrf"]).items():
             own[name] = changes | own.get(name, {})
     asked = {"precision": config.precision, "batch_size": config.train_batch_size}
     general = {name: value for name, value in asked.items() if value is not None}

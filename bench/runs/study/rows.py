@@ -98,7 +98,7 @@ def parse_rows(
     values, for an override of a method that is not run, and for a base on a method that takes
     none.
     """
-    wanted = [m for name in names for m in (everything() if name == "all" else [name])]
+    wanted = [m for name in names for m in (all_row_names() if name == "all" else [name])]
     rows: dict[str, Row] = {}
     for name in ["zero-shot", *wanted]:
         row = _row(name, settings)
@@ -113,14 +113,14 @@ def parse_rows(
     return tuple(rows.values())
 
 
-def controls(rows: Sequence[Row]) -> list[str]:
+def control_names(rows: Sequence[Row]) -> list[str]:
     """The names of the rows that check the claims of VRF's rows among `rows`, base by base."""
     checks = [name for name, cls in methods().items() if cls.is_control]
     bases = [row.base.name for row in rows if row.label == "vrf" and row.base is not None]
     return [f"{check}:{base}" for base in bases for check in (*checks, "ose-calibrated")]
 
 
-def controlled(vrf: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def control_parameters(vrf: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """VRF's hyper-parameters for its controls, too: they are to differ in one thing alone."""
     found = {name: dict(vrf) for name, cls in methods().items() if cls.is_control}
     if vrf.get("calibrate", "none") != "none":
@@ -128,7 +128,7 @@ def controlled(vrf: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def everything() -> list[str]:
+def all_row_names() -> list[str]:
     """The rows of ``all``: every method that asks to be in it, ensembles on all common bases."""
     known = {name: cls for name, cls in methods().items() if cls.in_all}
     common = [name for name, cls in known.items() if cls.is_common_base]

@@ -7,57 +7,58 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.api.metrics import metrics
+from bench.api.metrics import all_metrics
 from bench.api.recipes import Backbone, Classifier, External
 from bench.api.registry import find_method
 from bench.core.errors import InputError
 from bench.core.paths import cache_dir
-from bench.runs.study import outputs_folder as outputs_file
-from bench.runs.study.config import RunConfig, load
-from bench.runs.study.given import Ends, Given
-from bench.runs.study.outputs_folder import ZERO_SHOT
-from bench.runs.study.resolve import asked_rows, of_shifts, protocol_of
-from bench.runs.study.rows import Settings, everything, parse_rows
+from bench.runs.study.config import RunConfig, load_config
+from bench.runs.study.given import Endpoints, GivenClassifier
+from bench.runs.study.outputs_folder import FILE, ZERO_SHOT, load_outputs_folder
+from bench.runs.study.resolve import protocol_of, requested_rows, with_shifts
+from bench.runs.study.rows import Settings, all_row_names, parse_rows
 from bench.runs.study.study import Study
 
 POST_HOC = "ose,vrf"
 """The methods that are run if none are named."""
 
 
-def study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, Study]:
+def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, Study]:
     """The configuration and the study of `bench score`. Raises InputError.
 
     `options` are named as the fields of a `RunConfig`.
     """
-    config = load(None, {**options, "methods": options.get("methods") or POST_HOC})
-    outputs = outputs_file.load(folder, cache_dir(config.cache_dir))
+    config = load_config(None, {**options, "methods": options.get("methods") or POST_HOC})
+    outputs = load_outputs_folder(folder, cache_dir(config.cache_dir))
     form, rules = outputs.form, protocol_of(config, outputs.suite)
     if form.selection is None and rules.selects == "selection":
         raise InputError(
-            f"{folder / outputs_file.FILE}: selection: missing, but protocol {rules.name} chooses "
+            f"{folder / FILE}: selection: missing, but protocol {rules.name} chooses "
             "there: add the file, or take --protocol official"
         )
     untouched = External(form.models[ZERO_SHOT])
     bases = {
-        _base(folder, row): Given(External(model), "data that was not stated")
+        _base(folder, row): GivenClassifier(External(model), "data that was not stated")
         for row, model in outputs.bases.items()
     }
-    ends = Ends(form.model, Classifier(untouched, untouched), bases)
+    ends = Endpoints(form.model, Classifier(untouched, untouched), bases)
     ends.refuse(config.set)
     names = [n for name in config.methods for n in _spelled(name, tuple(bases))]
     config = config.model_copy(
         update={"suite": (form.name,), "methods": tuple(dict.fromkeys([*bases, *names]))}
     )
-    suite = of_shifts(outputs.suite, config)
+    suite = with_shifts(outputs.suite, config)
     suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
     made = Study(
         suite=suite,
         backbone=Backbone(form.model, "", "tag:outputs"),
-        rows=tuple(ends.applied(row) for row in asked_rows(config, Settings(rules.parameters()))),
+        rows=tuple(
+            ends.applied(row) for row in requested_rows(config, Settings(rules.parameters()))
+        ),
         seeds=config.seeds,
         protocol=rules,
         precision="fp32",
-        metrics=tuple(metrics(rules.ece_bins, rules.ece_batch).values()),
+        metrics=tuple(all_metrics(rules.ece_bins, rules.ece_batch).values()),
         curves=config.controls or bool(config.curves),
         ends=ends,
     )
@@ -69,16 +70,16 @@ def _base(folder: Path, name: str) -> str:
     try:
         row = parse_rows([name], Settings())[-1]
     except InputError as error:
-        raise InputError(f"{folder / outputs_file.FILE}: models: {error}") from error
+        raise InputError(f"{folder / FILE}: models: {error}") from error
     if row.base is not None or name == ZERO_SHOT:
-        raise InputError(f"{folder / outputs_file.FILE}: models: {name!r} is no fine-tuned model")
+        raise InputError(f"{folder / FILE}: models: {name!r} is no fine-tuned model")
     return row.label
 
 
 def _spelled(name: str, bases: tuple[str, ...]) -> list[str]:
     """A row's name, or for an ensemble that names no base one on every base; ``all`` of them."""
     if name == "all":
-        owners = dict.fromkeys(row.partition(":")[0] for row in everything())
+        owners = dict.fromkeys(row.partition(":")[0] for row in all_row_names())
         return [n for owner in owners for n in _spelled(owner, bases)]
     owner = re.split("[:@+]", name)[0]
     if owner != name or find_method(owner).default_base is None:

@@ -7,11 +7,11 @@ from functools import cached_property
 
 from bench.api.dataset import Suite
 from bench.api.method import Method, Models
-from bench.api.metrics import ACCURACY, Metric, own
+from bench.api.metrics import ACCURACY, Metric, extra_metrics
 from bench.api.protocol import Protocol
 from bench.api.recipes import Backbone, Classifier, Pretrained, Recipe, TextHead, is_tuned
 from bench.core.errors import InputError
-from bench.runs.study.given import Ends
+from bench.runs.study.given import Endpoints
 from bench.runs.study.rows import Row
 
 
@@ -33,7 +33,7 @@ class Study:
     metrics: tuple[Metric, ...]
     curves: bool
     notes: tuple[str, ...] = ()
-    ends: Ends | None = None
+    ends: Endpoints | None = None
 
     @property
     def model(self) -> str:
@@ -43,7 +43,7 @@ class Study:
     @property
     def judge(self) -> Metric:
         """What candidates are compared by on the selection split: what the ID set is judged by."""
-        return next(iter(own(self.suite.metrics[:1])), ACCURACY)
+        return next(iter(extra_metrics(self.suite.metrics[:1])), ACCURACY)
 
     @cached_property
     def zero_shot(self) -> Classifier:
@@ -80,14 +80,14 @@ class Study:
         for row in self.rows:
             for seed in self.seeds:
                 models, other = self.models(row, seed), self.models(row, seed + 1)
-                if reads(row.method, models) == reads(row.method, other):
+                if recipes_read(row.method, models) == recipes_read(row.method, other):
                     found.append((row, None, models))
                     break
                 found.append((row, seed, models))
         return found
 
 
-def reads(method: Method, models: Models) -> list[Recipe]:
+def recipes_read(method: Method, models: Models) -> list[Recipe]:
     """Every recipe the method may read for any candidate, without repeats."""
     wanted = [r for choice in method.candidates() for r in method.needs(models, choice)]
     return list(dict.fromkeys([*wanted, *method.train_needs(models)]))

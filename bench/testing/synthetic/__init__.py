@@ -1,23 +1,29 @@
 """Miniature synthetic copies of the data sets, in their true layouts, names and file formats.
 
 For tests and for trying a suite without its data: ``bench data synthetic DIR``. Each module of
-this package has a function ``make(root) -> {set: {split: number of images}}``. The pictures mean
+this package has a function ``make_*(root) -> {set: {split: number of images}}``. The pictures mean
 nothing, and everything made from such a folder carries a watermark (`bench.data.folder`).
 """
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from pathlib import Path
 
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
 from bench.data.folder import SYNTHETIC
+from bench.testing.synthetic.cifar import make_cifar
+from bench.testing.synthetic.imagenet import make_imagenet
+from bench.testing.synthetic.objectnet import make_objectnet
+from bench.testing.synthetic.transfer import make_transfer
+from bench.testing.synthetic.videos import make_videos
+from bench.testing.synthetic.wilds import make_wilds
+
+MAKERS = (make_cifar, make_imagenet, make_objectnet, make_transfer, make_videos, make_wilds)
 
 
-def make(root: Path) -> dict[str, dict[str, int]]:
+def make_copies(root: Path) -> dict[str, dict[str, int]]:
     """Write the copies of every set below `root`; returns the numbers of images by set and split.
 
     Equal calls write equal files. Raises InputError if `root` is a folder with other things in it.
@@ -26,8 +32,7 @@ def make(root: Path) -> dict[str, dict[str, int]]:
         raise InputError(f"{root}: expected a new or empty folder for the synthetic copies")
     root.mkdir(parents=True, exist_ok=True)
     counts: dict[str, dict[str, int]] = {}
-    for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
-        if not module.name.startswith("_"):
-            counts |= importlib.import_module(f"{__name__}.{module.name}").make(root)
+    for make in MAKERS:
+        counts |= make(root)
     write_atomic(root / SYNTHETIC, (json.dumps(counts, indent=1, sort_keys=True) + "\n").encode())
     return counts

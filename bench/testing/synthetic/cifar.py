@@ -21,7 +21,7 @@ _BATCH, _TEST, _SHIFT = 4, 5, 2
 _TRAIN_100, _TEST_100 = 4, 2
 
 
-def make(root: Path) -> dict[str, dict[str, int]]:
+def make_cifar(root: Path) -> dict[str, dict[str, int]]:
     """Write the sets below `root`; returns the numbers of images by set and split."""
     _cifar10(root / "cifar-10-batches-py")
     _cifar100(root / "cifar-100-python")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.core.hashing import key_of
-from bench.data.suites.imagenet import imagenet_classes, subset
+from bench.data.suites.imagenet import imagenet_classes, imagenet_subset
 from bench.testing.synthetic._pictures import pixels, save
 
 TWICE = 20
@@ -15,11 +15,11 @@ ENTITY30 = {"source_val": 120, "target_val": 120}
 """Entity-30 is made of these images: 4 sub-classes of each of its 30 classes."""
 
 
-def make(root: Path) -> dict[str, dict[str, int]]:
+def make_imagenet(root: Path) -> dict[str, dict[str, int]]:
     """Write the five sets; see `bench.testing.synthetic`."""
     names = imagenet_classes()
     wnids, prompts = names.keys, names.prompts
-    every, a, r = range(len(wnids)), subset("a"), subset("r")
+    every, a, r = range(len(wnids)), imagenet_subset("a"), imagenet_subset("r")
     counts: dict[str, dict[str, int]] = {"imagenet": {}}
     train = ((i, f"{wnids[i]}/{wnids[i]}_{10026 + n}") for i in every for n in _copies(i))
     counts["imagenet"]["train"] = _write(root / "imagenet/train", train, ".JPEG")

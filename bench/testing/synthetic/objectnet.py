@@ -31,7 +31,7 @@ OTHERS = ("Air freshener", "Baking sheet", "Bills (money)", "Whisk", "Wok")
 CLASSES = 113
 
 
-def make(root: Path) -> dict[str, dict[str, int]]:
+def make_objectnet(root: Path) -> dict[str, dict[str, int]]:
     """Write the set; see `bench.testing.synthetic`."""
     names = imagenet_classes()
     # The kit's names: WordNet ids tell apart what would be one name otherwise.

@@ -20,7 +20,7 @@ _CARS = ("Acura TL Sedan 2012", "Audi 100 Wagon 1994", "Ram C/V Cargo Van Miniva
 _PARTITIONS = 10
 
 
-def make(root: Path) -> dict[str, dict[str, int]]:
+def make_transfer(root: Path) -> dict[str, dict[str, int]]:
     """Write the sets below `root`; returns the numbers of images by set and split."""
     return {
         "dtd": _dtd(root / "dtd" / "dtd"),

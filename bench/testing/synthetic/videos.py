@@ -48,7 +48,7 @@ OF_PAIRS = ("similar", "correct", *sorted(videos.DIFFERENT))
 """What reviewers of neighbours could say."""
 
 
-def make(root: Path) -> dict[str, dict[str, int]]:
+def make_videos(root: Path) -> dict[str, dict[str, int]]:
     """Write both sets; see `bench.testing.synthetic`."""
     vid = _vid(root / "imagenet_vid_ytbb_robust" / "imagenet-vid-robust")
     frames = root / "imagenet_vid_ytbb_robust" / "ytbb-robust" / "ytbb_videos"

@@ -28,7 +28,7 @@ TWICE = ("Lowland paca", "Jaguarundi", "unknown bird", "central American red bro
 """The English names that two species have in the list of wise-ft."""
 
 
-def make(root: Path) -> dict[str, dict[str, int]]:
+def make_wilds(root: Path) -> dict[str, dict[str, int]]:
     """Both copies, and a list of made-up species names where the official one would lie."""
     return {"wilds-fmow": _fmow(root / "fmow_v1.1"), "wilds-iwildcam": _iwildcam(root)}
 

@@ -19,11 +19,11 @@ from filelock import FileLock
 from servers import File, Web, web
 
 from bench.core.errors import BenchError, DataError
-from bench.core.progress import Silent
+from bench.core.progress import SilentProgress
 from bench.data.cards import Archive
-from bench.data.download.archives import kind_of
-from bench.data.download.checksums import check, note_of
-from bench.data.download.fetch import Patience, fetch
+from bench.data.download.archives import archive_format
+from bench.data.download.checksums import check_file, note_path
+from bench.data.download.fetch import Patience, fetch_archive
 
 BRIEF = Patience(attempts=3, wait=0.01, timeout=5)
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -50,7 +50,7 @@ def archive(*urls: str, content: bytes = CONTENT, file: str = "data.bin", **othe
 
 
 def get(wanted: Archive, folder: Path) -> Path:
-    return fetch(wanted, folder, patience=BRIEF)
+    return fetch_archive(wanted, folder, patience=BRIEF)
 
 
 def left(folder: Path) -> set[str]:
@@ -83,7 +83,7 @@ def test_a_file_comes_whole_and_only_once(net: Web, tmp_path: Path) -> None:
     assert get(wanted, tmp_path / "new") == path
     assert len(net.asked) == 1
     assert left(path.parent) == {"data.bin"}
-    assert json.loads(note_of(path).read_bytes())["url"] == wanted.urls[0]
+    assert json.loads(note_path(path).read_bytes())["url"] == wanted.urls[0]
 
 
 def test_a_cut_connection_is_resumed_where_it_ended(net: Web, tmp_path: Path) -> None:
@@ -296,13 +296,13 @@ def test_a_file_that_is_there_must_be_the_right_one(net: Web, tmp_path: Path) ->
 def test_a_checked_file_is_not_read_again_unless_it_changed(tmp_path: Path) -> None:
     path = tmp_path / "data.bin"
     path.write_bytes(CONTENT)
-    first = check(path, archive(), Silent())
+    first = check_file(path, archive(), SilentProgress())
     assert first.digests["sha256"] == hashlib.sha256(CONTENT).hexdigest()
-    assert check(path, archive(), Silent()) == first
-    note_of(path).write_text("{")
-    assert check(path, archive(), Silent()) == first
+    assert check_file(path, archive(), SilentProgress()) == first
+    note_path(path).write_text("{")
+    assert check_file(path, archive(), SilentProgress()) == first
     with pytest.raises(DataError, match="has md5"):
-        check(path, archive(checksums={"md5": "0" * 32}), Silent())
+        check_file(path, archive(checksums={"md5": "0" * 32}), SilentProgress())
 
 
 def test_git_names_are_checksums(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_git_names_are_checksums(tmp_path: Path) -> None:
     path.write_bytes(b"hello\n")
     name = "ce013625030ba8dba906f756967f9e9ca394464a"  # what `git hash-object` says
     wanted = archive(content=b"hello\n", checksums={"git-blob": name})
-    assert check(path, wanted, Silent()).digests["git-blob"] == name
+    assert check_file(path, wanted, SilentProgress()).digests["git-blob"] == name
 
 
 def test_two_processes_do_not_write_one_file(
@@ -343,4 +343,4 @@ def test_kinds_by_first_bytes() -> None:
         bytes(10240): "something else",
     }
     for content, kind in kinds.items():
-        assert kind_of(content[:512]) == kind
+        assert archive_format(content[:512]) == kind

@@ -17,7 +17,7 @@ import pytest
 from encrypted_archive import ENCRYPTED
 
 from bench.core.errors import DataError, InputError
-from bench.core.progress import Silent
+from bench.core.progress import SilentProgress
 from bench.data.download import unpack as module
 from bench.data.download.unpack import PasswordNeeded, unpack
 
@@ -63,7 +63,7 @@ def found(folder: Path) -> dict[str, bytes]:
 
 
 def run(packed: Path, into: Path, password: str | None = None) -> None:
-    unpack(packed, into, Silent(), password)
+    unpack(packed, into, SilentProgress(), password)
 
 
 @KINDS

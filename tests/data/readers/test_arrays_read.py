@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from array_files import noise, pixels, refused, save
 
-from bench.api.splits import Placed
+from bench.api.splits import LocatedImages
 from bench.data.readers import fingerprints as index
-from bench.data.readers.arrays import array_split, stored
+from bench.data.readers.arrays import array_split, images_of_file
 from bench.data.readers.folders import Classes
 
 PETS = Classes(("cat", "dog"), ("tabby cat", "golden retriever"))
@@ -29,7 +29,7 @@ def test_arrays_are_images_in_their_order(
     for name, array in (("x", laid), ("y", np.array(LABELS))):
         save(tmp_path / (name + suffix), array, **{{"x": "images", "y": "labels"}[name]: array})
     x, y = tmp_path / f"x{suffix}", tmp_path / f"y{suffix}"
-    arrays = stored(x, y, PETS, layout=layout)
+    arrays = images_of_file(x, y, PETS, layout=layout)
     assert np.array_equal(pixels(arrays, cache), IMAGES)
     manifest = array_split("pets/test", arrays, cache).load().manifest
     assert manifest.ids == ("test-00000", "test-00001", "test-00002", "test-00003")
@@ -42,14 +42,14 @@ def test_flat_rows_are_square_images(tmp_path: Path, cache: Path, layout: str) -
     laid = square if layout == "channels-last" else square.transpose(0, 3, 1, 2)
     x = save(tmp_path / "x.npy", np.ascontiguousarray(laid).reshape(4, -1))
     y = save(tmp_path / "y.npy", np.array(LABELS))
-    assert np.array_equal(pixels(stored(x, y, PETS, layout=layout), cache), square)
+    assert np.array_equal(pixels(images_of_file(x, y, PETS, layout=layout), cache), square)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_one_npz_holds_both(tmp_path: Path, cache: Path, compressed: bool) -> None:
     path = tmp_path / "all.npz"
     (np.savez_compressed if compressed else np.savez)(path, a=np.asfortranarray(IMAGES), b=LABELS)
-    arrays = stored(path, None, PETS, members=("a", "b"))
+    arrays = images_of_file(path, None, PETS, members=("a", "b"))
     assert np.array_equal(pixels(arrays, cache), IMAGES)
     assert arrays.labels.tolist() == LABELS
 
@@ -64,12 +64,12 @@ def test_labels_may_be_names(tmp_path: Path, content: Any) -> None:
         y.write_text(content)
     else:
         y = save(tmp_path / "y.npy", content)
-    assert stored(x, y, PETS).labels.tolist() == LABELS
+    assert images_of_file(x, y, PETS).labels.tolist() == LABELS
 
 
 def test_images_open_late_and_survive_pickling(tmp_path: Path, cache: Path) -> None:
     x, y = save(tmp_path / "x.npz", images=IMAGES), save(tmp_path / "y.npy", np.array(LABELS))
-    images = array_split("t", stored(x, y, PETS), cache).load().images
+    images = array_split("t", images_of_file(x, y, PETS), cache).load().images
     assert np.array_equal(np.asarray(images[2]), IMAGES[2])
     sent = pickle.dumps(images)
     assert len(sent) < 2000
@@ -78,18 +78,18 @@ def test_images_open_late_and_survive_pickling(tmp_path: Path, cache: Path) -> N
 
 def test_a_part_keeps_its_ids(tmp_path: Path, cache: Path) -> None:
     x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npy", np.array(LABELS))
-    part = stored(x, y, PETS).only(["dog"])
+    part = images_of_file(x, y, PETS).only(["dog"])
     split = array_split("t", part, cache)
     assert split.load().manifest.ids == ("test-00000", "test-00002", "test-00003")
     assert split.load().manifest.first.tolist() == [0, 0, 0]
     assert np.array_equal(pixels(part, cache), IMAGES[[0, 2, 3]])
     assert part.only(["dog"]) is not part
-    refused(lambda: stored(x, y, PETS).only(["dig"]), "dig", "did you mean 'dog'")
+    refused(lambda: images_of_file(x, y, PETS).only(["dig"]), "dig", "did you mean 'dog'")
 
 
 def test_a_fingerprint_is_of_content_not_of_place(tmp_path: Path, cache: Path) -> None:
     def mark(x: Path, y: Path, **options: Any) -> str:
-        return array_split("t", stored(x, y, PETS, **options), cache).fingerprint
+        return array_split("t", images_of_file(x, y, PETS, **options), cache).fingerprint
 
     square = noise(4, 3, 3, 3)
     x, y = save(tmp_path / "x.npy", square), save(tmp_path / "y.npy", np.array(LABELS))
@@ -107,9 +107,9 @@ def test_bytes_are_hashed_once(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npy", np.array(LABELS))
-    first = array_split("t", stored(x, y, PETS), cache)
+    first = array_split("t", images_of_file(x, y, PETS), cache)
     monkeypatch.setattr(index, "_file_sha256", None)
-    assert array_split("t", stored(x, y, PETS), cache).fingerprint == first.fingerprint
+    assert array_split("t", images_of_file(x, y, PETS), cache).fingerprint == first.fingerprint
 
 
 def test_two_splits_that_share_an_image_have_a_common_place(tmp_path: Path, cache: Path) -> None:
@@ -118,9 +118,9 @@ def test_two_splits_that_share_an_image_have_a_common_place(tmp_path: Path, cach
     (tmp_path / "link.npz").symlink_to(path)
 
     def places(file: Path, member: str, *names: str) -> set[tuple[str, object]]:
-        arrays = stored(file, None, PETS, members=(member, "labels")).only(names)
+        arrays = images_of_file(file, None, PETS, members=(member, "labels")).only(names)
         images = array_split("t", arrays, cache).load().images
-        assert isinstance(images, Placed)
+        assert isinstance(images, LocatedImages)
         return {(place, row) for place, rows in images.places().items() for row in rows}
 
     dogs = places(path, "images", "dog")
@@ -149,7 +149,7 @@ def test_wrong_images_are_refused(
 ) -> None:
     x = save(tmp_path / f"x{suffix}", array, images=array)
     y = save(tmp_path / "y.npy", np.array(LABELS))
-    refused(lambda: stored(x, y, PETS), x, *parts)
+    refused(lambda: images_of_file(x, y, PETS), x, *parts)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_wrong_images_are_refused(
 )
 def test_wrong_labels_are_refused(tmp_path: Path, array: Any, parts: list[str]) -> None:
     x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npy", array)
-    refused(lambda: stored(x, y, PETS), y, *parts)
+    refused(lambda: images_of_file(x, y, PETS), y, *parts)
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
@@ -179,13 +179,13 @@ def test_damaged_files_are_refused(tmp_path: Path, suffix: str, damage: str) -> 
         path.mkdir()
     elif damage != "absent":
         path.write_bytes({"short": content[:-100], "empty": b"", "text": b"<html>"}[damage])
-    refused(lambda: stored(path, y, PETS), path)
+    refused(lambda: images_of_file(path, y, PETS), path)
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npz", lables=LABELS)
-    refused(lambda: stored(x, None, PETS), "no labels", x)
-    refused(lambda: stored(x, y, PETS), "'labels'", "did you mean 'lables'")
-    refused(lambda: stored(x, y, PETS, layout="hwc"), "layout", "channels-last")
+    refused(lambda: images_of_file(x, None, PETS), "no labels", x)
+    refused(lambda: images_of_file(x, y, PETS), "'labels'", "did you mean 'lables'")
+    refused(lambda: images_of_file(x, y, PETS, layout="hwc"), "layout", "channels-last")
     (tmp_path / "y.txt").write_bytes(b"\xff")
-    refused(lambda: stored(x, tmp_path / "y.txt", PETS), "y.txt")
+    refused(lambda: images_of_file(x, tmp_path / "y.txt", PETS), "y.txt")

@@ -17,7 +17,7 @@ from bench.api.splits import holdout, single_label
 from bench.core.errors import BenchError, DataError, InputError
 from bench.data.readers import fingerprints as index
 from bench.data.readers import folders as readers
-from bench.data.readers.folders import Classes, folder_split, list_split, locate
+from bench.data.readers.folders import Classes, folder_split, list_split, locate_file
 
 PETS = Classes(("cat", "dog"), ("tabby cat", "golden retriever"))
 
@@ -307,10 +307,10 @@ def test_of_many_classes_an_error_lists_few() -> None:
 def test_locate_says_what_was_looked_for(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     two.mkdir()
-    assert locate("two", [one, tmp_path]) == two
-    assert locate(str(two), [one]) == two
+    assert locate_file("two", [one, tmp_path]) == two
+    assert locate_file(str(two), [one]) == two
     with pytest.raises(InputError) as error:
-        locate("x", [one, two])
+        locate_file("x", [one, two])
     one_line(error, one / "x", two / "x", "--data", "$BENCH_DATA")
 
 

@@ -16,7 +16,7 @@ import pytest
 from commands import SAME_BENCH
 from PIL import Image
 
-from bench.api.splits import Placed, Split
+from bench.api.splits import LocatedImages, Split
 from bench.core.errors import BenchError, DataError, InputError
 from bench.data.readers import webdataset as shards
 from bench.data.readers.folders import Classes
@@ -159,7 +159,7 @@ def test_places_tell_shared_samples(pair: list[Path], tmp_path: Path, cache: Pat
 
     def places(*paths: Path) -> set[tuple[str, object]]:
         images = shards_split("t", paths, PETS, cache).load().images
-        assert isinstance(images, Placed)
+        assert isinstance(images, LocatedImages)
         return {(place, key) for place, keys in images.places().items() for key in keys}
 
     assert len(places(*pair)) == 4

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench.api.splits import Placed, Split
+from bench.api.splits import LocatedImages, Split
 from bench.core.errors import InputError
 from bench.data.readers import listing as trees
 from bench.data.readers.folders import Classes, _labels, folder_split, tree_split
@@ -174,7 +174,7 @@ def test_what_is_forgotten_is_looked_at_whole(
     before = start(tree, cache)
     (tree / "dog/2.png").write_bytes(b"rewritten")
     assert start(tree, cache).fingerprint == before.fingerprint
-    trees.forget(cache)
+    trees.forget_listings(cache)
     assert start(tree, cache).fingerprint != before.fingerprint
     assert len(listed) == 2
 
@@ -289,7 +289,7 @@ def test_changes_behind_links_are_noticed(
 
 def places(split: Split) -> set[str]:
     images = split.load().images
-    assert isinstance(images, Placed)
+    assert isinstance(images, LocatedImages)
     return {f"{place}{name}" for place, names in images.places().items() for name in names}
 
 

@@ -17,14 +17,14 @@ from PIL import Image
 from bench.api.dataset import Suite
 from bench.api.registry import find_dataset
 from bench.core.errors import InputError
-from bench.core.records import Missing, Record, read
-from bench.data.suites.corruptions import SEVERITIES, asked, corrupt, with_corruptions
+from bench.core.records import MissingCell, Record, read_records
+from bench.data.suites.corruptions import SEVERITIES, corrupt, parse_corruptions, with_corruptions
 from bench.data.suites.distortions import DISTORTIONS
-from bench.leaderboard.build import boards
-from bench.leaderboard.severities import merged
+from bench.leaderboard.build import build_boards
+from bench.leaderboard.severities import merge_severities
 from bench.report import document
 from bench.report import write as report
-from bench.report.tables import terminal as console
+from bench.report.tables.terminal import terminal_table
 from bench.runs.study.resolve import find_suites
 
 PAPER = (
@@ -128,13 +128,13 @@ def test_a_severity_of_a_suite_is_the_same_images_as_in_the_whole() -> None:
     ],
 )
 def test_names(name: str, found: tuple[str, tuple[int, ...]]) -> None:
-    assert asked(name) == found
+    assert parse_corruptions(name) == found
 
 
 @pytest.mark.parametrize("severity", ["6", "0", "", "3,4", "-1", "x", "03"])
 def test_severities_there_are_not(severity: str) -> None:
     with pytest.raises(InputError, match=r"severity '.*' must be 1, 2, 3, 4 or 5"):
-        asked(f"mini+corruptions={severity}")
+        parse_corruptions(f"mini+corruptions={severity}")
 
 
 def test_once_is_enough(tmp_path: Path) -> None:
@@ -170,24 +170,24 @@ def whole(**more: object) -> list[Record]:
 
 
 def test_severities_become_one_column_and_the_mean_stays() -> None:
-    (plain,), (board,) = boards(whole()), boards(merged(whole())[0])
+    (plain,), (board,) = build_boards(whole()), build_boards(merge_severities(whole())[0])
     assert len(plain.columns) == 77
     assert board.columns == ("ID", *PAPER, "OOD mean")
     assert not board.partial
     values = [c.mean for c in board.rows[0].cells]
     assert values == pytest.approx([0.9, *((k + 0.3) / 100 for k in range(15)), 0.073])
     assert values[-1] == pytest.approx(plain.rows[0].cells[-1].mean)
-    (fog,) = [r for r in merged(whole())[0] if r.shift == "fog"]
+    (fog,) = [r for r in merge_severities(whole())[0] if r.shift == "fog"]
     assert (fog.n, fog.weight) == (100, pytest.approx(fog.value))
 
 
 def test_a_corruption_lacks_what_a_severity_lacks() -> None:
     cells = whole()
     lost = cells.pop(cells.index(next(c for c in cells if c.shift == "fog-3")))
-    gone = Missing.model_validate(
-        lost.model_dump(include=set(Missing.model_fields)) | {"reason": "no memory"}
+    gone = MissingCell.model_validate(
+        lost.model_dump(include=set(MissingCell.model_fields)) | {"reason": "no memory"}
     )
-    (board,) = boards(*merged(cells, [gone]))
+    (board,) = build_boards(*merge_severities(cells, [gone]))
     row = dict(zip(board.columns, board.rows[0].cells, strict=True))
     assert row["fog"].absent == ((0, "no memory"),)
     assert row["snow"].mean is not None
@@ -196,22 +196,26 @@ def test_a_corruption_lacks_what_a_severity_lacks() -> None:
 
 def test_parts_and_other_suites_are_shown_as_they_are() -> None:
     part = [c for c in whole() if c.shift in ("id", "fog-1", "fog-2")]
-    assert merged(part) == (part, [])
+    assert merge_severities(part) == (part, [])
     for name in ("mini", "micro+corruptions=3"):
         others = whole(suite=name)
-        assert merged(others) == (others, [])
+        assert merge_severities(others) == (others, [])
 
 
 def test_rows_that_contradict_each_other_are_refused() -> None:
     other = cell("fog-3", 48, 0.5)
     with pytest.raises(InputError, match=r"two values of top1 for vrf:e2e-ft .*fog-3"):
-        merged([*whole(), other])
-    assert len(merged([*whole(), *whole()])[0]) == 17  # ID twice, as it came
+        merge_severities([*whole(), other])
+    assert len(merge_severities([*whole(), *whole()])[0]) == 17  # ID twice, as it came
 
 
 def test_candidates_of_curves_are_merged_one_by_one() -> None:
     points = [r for a in (0.1, 0.2) for r in whole(kind="curve", choice={"alpha": a})]
-    found = [r for r in merged([*whole(), *points])[0] if r.kind == "curve" and r.shift == "fog"]
+    found = [
+        r
+        for r in merge_severities([*whole(), *points])[0]
+        if r.kind == "curve" and r.shift == "fog"
+    ]
     assert [r.choice for r in found] == [{"alpha": 0.1}, {"alpha": 0.2}]
 
 
@@ -223,11 +227,11 @@ def test_reports_say_what_the_columns_are() -> None:
 
 
 def test_a_narrow_terminal_shows_the_ends_and_says_so() -> None:
-    (board,) = boards(merged(whole())[0])
-    _, table, caption = console.table(board, 60).renderables
+    (board,) = build_boards(merge_severities(whole())[0])
+    _, table, caption = terminal_table(board, 60).renderables
     assert [str(c.header) for c in table.columns] == ["Method", "ID", "OOD mean"]
     assert "15 columns need more room" in str(caption)
-    assert len(console.table(board, 160).renderables[1].columns) == 18
+    assert len(terminal_table(board, 160).renderables[1].columns) == 18
 
 
 # The command line
@@ -244,7 +248,7 @@ def test_the_command_line_runs_a_severity() -> None:
     command = ("run", "--suite", "micro+corruptions=3", "--methods", "zero-shot", "--limit", "20")
     result = bench(*command, "--out", "out")
     assert result.code == 0, result.err
-    records = read(Path("out/records.jsonl"))
+    records = read_records(Path("out/records.jsonl"))
     found = {r.shift for r in records if r.metric == "top1" and r.kind == "cell"}
     assert found == {"id", *(f"{kind}-3" for kind in PAPER)}
     assert {r.suite for r in records} == {"micro+corruptions=3"}

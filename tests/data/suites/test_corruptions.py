@@ -13,7 +13,13 @@ from PIL import Image
 
 from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError
-from bench.data.suites.corruptions import SEVERITIES, VERSION, CorruptedImages, corrupt, corrupted
+from bench.data.suites.corruptions import (
+    SEVERITIES,
+    VERSION,
+    CorruptedImages,
+    corrupt,
+    corrupted_split,
+)
 from bench.data.suites.distortions import DISTORTIONS
 
 kinds = st.sampled_from(sorted(DISTORTIONS))
@@ -171,8 +177,8 @@ def test_blurs_leave_flat_images_alone() -> None:
     [
         (lambda: corrupt(scene(), "gausian_noise", 3, 0, "a"), "did you mean 'gaussian_noise'"),
         (lambda: corrupt(scene(), "fog", 0, 0, "a"), "severity 0 must be 1, 2, 3, 4 or 5"),
-        (lambda: corrupted(split(), "smog", 3, 0, "x"), "unknown corruption 'smog'"),
-        (lambda: corrupted(split(), "fog", 6, 0, "x"), "severity 6"),
+        (lambda: corrupted_split(split(), "smog", 3, 0, "x"), "unknown corruption 'smog'"),
+        (lambda: corrupted_split(split(), "fog", 6, 0, "x"), "severity 6"),
     ],
 )
 def test_unknown_kinds_and_severities_are_input_errors(
@@ -192,16 +198,16 @@ def test_a_corrupted_split_keeps_the_manifest_and_has_a_fingerprint_of_its_own()
     clean = split()
     marks = {clean.fingerprint}
     for kind, severity, seed in [("fog", 3, 0), ("fog", 3, 1), ("fog", 2, 0), ("contrast", 3, 0)]:
-        marks.add(corrupted(clean, kind, severity, seed, "x").fingerprint)
+        marks.add(corrupted_split(clean, kind, severity, seed, "x").fingerprint)
     assert len(marks) == 5
-    assert corrupted(clean, "fog", 3, 0, "y").fingerprint in marks
-    opened = corrupted(clean, "fog", 3, 0, "x").load()
+    assert corrupted_split(clean, "fog", 3, 0, "y").fingerprint in marks
+    opened = corrupted_split(clean, "fog", 3, 0, "x").load()
     assert opened.manifest is clean.load().manifest
     images = pickle.loads(pickle.dumps(opened.images))
     assert images[1].tobytes() == corrupt(scene(seed=1), "fog", 3, 0, "b").tobytes()
 
 
 def test_a_limited_split_is_corrupted_as_the_whole_is() -> None:
-    whole = corrupted(split(), "fog", 3, 0, "x")
+    whole = corrupted_split(split(), "fog", 3, 0, "x")
     last = whole.limited(2).load().images[1]
     assert last.tobytes() == whole.load().images[2].tobytes()

@@ -19,7 +19,12 @@ from sources import as_arrays, as_rows, as_shards, labelled
 from suite_files import BASE, NAMES, draw, folders, load, refused, write
 
 from bench.api.metrics import OWN
-from bench.data.suites import from_yaml as suite_file
+from bench.data.suites.from_yaml import (
+    imagenet_classes,
+    load_suite_file,
+    openai_templates,
+    suite_file_card,
+)
 
 # What a file means
 
@@ -184,13 +189,13 @@ def test_class_names_may_be_numbers(tmp_path: Path) -> None:
 def test_data_come_from_the_option_and_then_from_beside_the_file(pets: Path) -> None:
     elsewhere = pets.parent / "elsewhere"
     folders(elsewhere / "test", NAMES, 2)
-    suite = suite_file.load(write(pets, BASE), elsewhere, pets.parent / "cache")
+    suite = load_suite_file(write(pets, BASE), elsewhere, pets.parent / "cache")
     assert (suite.test.size, suite.task.train.size) == (6, 15)
 
 
 def test_the_card(pets: Path) -> None:
     path = write(pets, BASE | {"shifts": {"a": {"corrupt": "fog"}, "b": {"folder": "x"}}})
-    card = suite_file.card(path)
+    card = suite_file_card(path)
     assert (card.title, card.licence) == ("pets", "not stated")
     assert card.shifts == {
         "a": "fog of the test images, severity 3, seed 0",
@@ -199,20 +204,20 @@ def test_the_card(pets: Path) -> None:
 
 
 def test_imagenet_names_and_templates_come_without_torch() -> None:
-    classes = suite_file.imagenet_classes()
+    classes = imagenet_classes()
     assert len(classes) == 1000
     assert (classes.keys[0], classes.prompts[0]) == ("n01440764", "tench")
     assert (classes.prompts[657], classes.prompts[744]) == ("missile", "missile")
     assert "missile" not in classes.spellings()
     assert classes.spellings()["744"] == 744
-    templates = suite_file.openai_templates()
+    templates = openai_templates()
     assert len(templates) == 80
     assert templates[0] == "a bad photo of a {}."
     assert all(template.count("{}") == 1 for template in templates)
 
 
 def test_imagenet_keys_and_prompts_are_in_one_order() -> None:
-    classes = suite_file.imagenet_classes()
+    classes = imagenet_classes()
     assert list(classes.keys) == sorted(set(classes.keys))
     names = dict(zip(classes.keys, classes.prompts, strict=True))
     known = {"n02007558": "flamingo", "n03196217": "digital clock", "n15075141": "toilet paper"}
@@ -284,7 +289,7 @@ def test_documented_examples_load(tmp_path: Path, example: str) -> None:
     path = write(tmp_path, form)
     if form["test"] == {"list": "test.csv"}:
         (tmp_path / "test.csv").write_text("path,label\nimage.png,cat\n")
-    suite = suite_file.load(path, None, tmp_path / "cache")
+    suite = load_suite_file(path, None, tmp_path / "cache")
     assert [shift.name for shift in suite.shifts] == list(form.get("shifts", {}))
     for split in (suite.task.train, suite.task.selection, *(s.split for s in suite.evaluations())):
         assert len(split.load().images) == split.size > 0
@@ -309,7 +314,7 @@ def test_the_cifar10_example_loads(tmp_path: Path) -> None:
     for role in ("train", "test"):
         folders(tmp_path / "cifar10" / role, form["classes"], 10)
     path = ROOT / "docs/examples/cifar10.yaml"
-    suite = suite_file.load(path, tmp_path, tmp_path / "cache")
+    suite = load_suite_file(path, tmp_path, tmp_path / "cache")
     assert (suite.task.train.size, suite.task.selection.size, suite.test.size) == (90, 10, 100)
     assert [shift.name for shift in suite.shifts] == ["noise", "blur", "fog", "pixelate"]
 
@@ -323,7 +328,7 @@ def test_real_cifar10_images(tmp_path: Path) -> None:
         some = [name for name in file.namelist() if re.search(r"/00[01]\d\.jpg$", name)]
         file.extractall(tmp_path, some)
     path = ROOT / "docs/examples/cifar10.yaml"
-    suite = suite_file.load(path, tmp_path, tmp_path / "cache")
+    suite = load_suite_file(path, tmp_path, tmp_path / "cache")
     assert (suite.task.train.size, suite.task.selection.size, suite.test.size) == (180, 20, 200)
     clean = suite.test.load().images[7]
     for shift in suite.shifts:

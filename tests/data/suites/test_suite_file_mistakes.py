@@ -10,7 +10,7 @@ from suite_files import BASE, NAMES, draw, folders, load, refused, write
 
 from bench.cli import catalogue
 from bench.core.errors import InputError
-from bench.data.suites import from_yaml as suite_file
+from bench.data.suites.from_yaml import load_suite_file, suite_file_defaults
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ def test_two_shifts_may_share_images(pets: Path) -> None:
 
 def test_defaults_need_no_data(tmp_path: Path) -> None:
     path = write(tmp_path, BASE | {"defaults": {"e2e-ft": {"lr": 0.5}}})
-    assert suite_file.defaults(path) == {"e2e-ft": {"lr": 0.5}}
-    shown = catalogue.card("e2e-ft", str(path))
+    assert suite_file_defaults(path) == {"e2e-ft": {"lr": 0.5}}
+    shown = catalogue.describe_name("e2e-ft", str(path))
     assert shown[f"defaults of {path}"] == {"lr": "0.5"}
-    assert catalogue.card("wise-ft", str(path))[f"defaults of {path}"] == {}
+    assert catalogue.describe_name("wise-ft", str(path))[f"defaults of {path}"] == {}
 
 
 def test_a_class_that_is_empty_is_named(pets: Path) -> None:
@@ -164,7 +164,7 @@ def test_what_is_no_suite_file_is_an_input_error(
 ) -> None:
     path = write(tmp_path, text)
     with pytest.raises(InputError) as error:
-        suite_file.load(path, None, tmp_path)
+        load_suite_file(path, None, tmp_path)
     assert "\n" not in str(error.value)
     for part in [str(path), *parts]:
         assert part in str(error.value)
@@ -174,4 +174,4 @@ def test_a_missing_or_binary_file_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xff")
     for name in ("none.yaml", "binary.yaml", "."):
         with pytest.raises(InputError, match="cannot read"):
-            suite_file.load(tmp_path / name, None, tmp_path)
+            load_suite_file(tmp_path / name, None, tmp_path)

@@ -17,7 +17,7 @@ from bench.api.dataset import Suite
 from bench.core.errors import InputError
 from bench.data.readers import huggingface as hub_reader
 from bench.data.readers.folders import Classes
-from bench.data.suites import from_yaml as suite_file
+from bench.data.suites.from_yaml import load_suite_file
 
 NAMES = ["cat", "dog", "fox"]
 DATA: dict[str, Labelled] = {
@@ -104,7 +104,7 @@ def place(tmp_path: Path, name: str) -> Path:
 
 
 def load(root: Path, sources: Form, **changes: Any) -> Suite:
-    return suite_file.load(write(root, sources, **changes), None, root / "cache")
+    return load_suite_file(write(root, sources, **changes), None, root / "cache")
 
 
 def content(suite: Suite, role: str) -> list[tuple[bytes, int]]:

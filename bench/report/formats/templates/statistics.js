@@ -231,7 +231,7 @@ const stats = (() => {
   }
 
   // All rows' sums on some of the evaluation sets; sets of the same ids are averaged sample by
-  // sample first, being no independent draws (bench.leaderboard.stats.estimates.stacked).
+  // sample first, being no independent draws (bench.leaderboard.stats.estimates.stack_rows).
   class Samples {
     // `seeds` [row] names each row's seeds, null where it has none.
     constructor({ sets, bits }, seeds) {

@@ -1,0 +1,124 @@
+"""TODO"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from bench.core.records import Record
+from bench.leaderboard.board import (
+    ID,
+    OWN_SCALES,
+    SCALES,
+    Board,
+    Cell,
+    Curve,
+    Point,
+    Seed,
+)
+from bench.report.tables.leaderboard import full_name
+from bench.report.tables.table import (
+    DASH,
+    Table,
+    TableCell,
+    TableLine,
+    _aligned,
+    _group,
+    _seed,
+    format_value,
+)
+
+MOST_POINTS = 25
+"""A curve with more candidates is shown by the chosen ones and the best two."""
+
+
+def choices_table(board: Board, records: Sequence[Record]) -> Table:
+    """What was chosen for each row and seed, on what, and the weights it led to."""
+    found: dict[tuple[str, str | None, Seed], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.choice or record.chosen_on:
+            found[record.method, record.base, record.seed].append(record)
+    lines = []
+    for row in board.rows:
+        for seed in row.seeds:
+            if same := found.get((row.method, row.base, seed)):
+                on = chosen_on(same[0].chosen_on or {})
+                texts = (full_name(board, row), _seed(seed), _chosen(same), on)
+                items = (*texts, *_weights(same, board.over))
+                lines.append(TableLine(tuple(TableCell(text or DASH) for text in items)))
+    columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.over_shifts}")
+    caption = "Chosen parameters, and the mean weight on the fine-tuned model they led to"
+    return Table(caption, columns, _aligned(columns, texts=4), _group(lines), name="choices")
+
+
+def candidates_table(curve: Curve, board: Board) -> Table:
+    """ID and OOD mean of a method's candidates, and which of them was chosen."""
+    shown = _shown(curve.points)
+    names = ", ".join(name for name, _ in shown[0].choice) or "candidate"
+    lines = []
+    for point in shown:
+        values = (TableCell(_value(curve, point.id)), TableCell(_value(curve, point.ood)))
+        choice = ", ".join(f"{value:g}" for _, value in point.choice)
+        lines.append(TableLine((TableCell(choice), *values, TableCell(_takers(point)))))
+    row = next((r for r in board.rows if (r.method, r.base) == (curve.method, curve.base)), None)
+    title = curve.title if row is None else full_name(board, row)
+    some = "" if shown == curve.points else f"; chosen and best of {len(curve.points)} candidates"
+    columns = (names, "ID", board.over_shifts, "Chosen")
+    caption = f"{title} over {names} ({curve.scale.title}, {curve.scale.unit}{some})"
+    return Table(caption, columns, "rrrl", _group(lines))
+
+
+def chosen_on(facts: Mapping[str, Any]) -> str:
+    """On what a choice was made, and the accuracy there (in percent), or what stood in for it."""
+    percent = SCALES["top1"]
+    scores = {name: scale.title for name, scale in OWN_SCALES.items()}
+    scores |= dict.fromkeys(("accuracy", percent.metric), "accuracy")
+    known = [key for key in ("split", "n", "samples", "rule", *scores) if key in facts]
+    return ", ".join(
+        f"{scores[key]} {percent.text(facts[key])}%"
+        if key in scores
+        else f"{key} {format_value(facts[key])}"
+        for key in (*known, *sorted(facts.keys() - set(known)))
+    )
+
+
+def _chosen(records: Sequence[Record]) -> str:
+    """A row's choice; of oracles that choose for each evaluation set, each of them."""
+    ordered = sorted(records, key=lambda record: record.order)
+    choices = {record.shift: format_value(record.choice) for record in ordered}
+    if len(set(choices.values())) == 1:
+        return format_value(records[0].choice)
+    return "; ".join(f"{'ID' if k == ID else k} {choice}" for k, choice in choices.items())
+
+
+def _weights(records: Sequence[Record], shifts: Sequence[str]) -> tuple[str, str]:
+    """The mean weight on the fine-tuned model on ID and over all shifts; empty if not known."""
+    weights = {record.shift: record.weight for record in records if record.weight is not None}
+    ood = [weights[shift] for shift in shifts if shift in weights]
+    return (
+        f"{weights[ID]:.2f}" if ID in weights else "",
+        f"{fmean(ood):.2f}" if ood and len(ood) == len(shifts) else "",
+    )
+
+
+def _shown(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """All points; of very many the chosen ones and those with the best ID and OOD mean."""
+    if len(points) <= MOST_POINTS:
+        return points
+    best_id = max(points, key=lambda point: point.id.mean or 0)
+    best_ood = max(points, key=lambda point: point.ood.mean or 0)
+    return tuple(p for p in points if p.chosen or p in (best_id, best_ood))
+
+
+def _takers(point: Point) -> str:
+    """Which seeds chose a candidate."""
+    count, seeds = len(point.chosen), point.id.seeds + len(point.id.absent)
+    if count in (0, seeds):
+        return "chosen" if count else ""
+    return f"by {count} of {seeds} seeds"
+
+
+def _value(curve: Curve, cell: Cell) -> str:
+    return DASH if cell.mean is None else curve.scale.text(cell.mean)

@@ -1,0 +1,96 @@
+"""TODO"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bench.leaderboard.board import (
+    Seed,
+)
+
+Kind = Literal["head", "row", "member", "difference"]
+
+
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """A table cell: text, what follows it in small print, and the reasons of an absent value.
+
+    `tied` marks what no other row is significantly better than.
+    """
+
+    text: str
+    small: str = ""
+    strong: bool = False
+    reasons: tuple[str, ...] = ()
+    tied: bool = False
+
+
+@dataclass(frozen=True)
+class TableLine:
+    """A table line: the head of a group, a row, a member of a group, or a difference.
+
+    `row` names the leaderboard's row (``METHOD:BASE``) that it shows, if it shows one.
+    """
+
+    items: tuple[TableCell, ...]
+    kind: Kind = "row"
+    row: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; `align` has ``l`` or ``r`` per column, `groups` are set apart by a rule.
+
+    `note` is a line below it; `name` says what it is to programs: ``leaderboard``,
+    ``calibration`` of a metric.
+    """
+
+    caption: str
+    columns: tuple[str, ...]
+    align: str
+    groups: tuple[tuple[TableLine, ...], ...]
+    note: str = ""
+    name: str = ""
+
+
+def printable(text: str) -> str:
+    """`text` on one line, without control and direction characters (terminal escapes)."""
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+", " ", text)
+
+
+def format_value(value: Any) -> str:
+    """JSON data in words: ``a 1.5, b 0.6``; keys sorted, floats to four digits."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {format_value(v)}" for k, v in sorted(value.items()))
+    if isinstance(value, list | tuple):
+        return ", ".join(map(format_value, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def seeds_text(seeds: Iterable[Seed]) -> str:
+    """Number and list of seeds, ``3 (0, 1, 2)``; a dash if there are none."""
+    numbers = sorted(seed for seed in seeds if seed is not None)
+    return f"{len(numbers)} ({', '.join(map(str, numbers))})" if numbers else DASH
+
+
+def _said(value: Any) -> str:
+    return DASH if value is None else format_value(value)
+
+
+def _group(lines: Sequence[TableLine]) -> tuple[tuple[TableLine, ...], ...]:
+    return (tuple(lines),) if lines else ()
+
+
+def _aligned(columns: Sequence[str], texts: int) -> str:
+    """`texts` columns of text to the left, the rest numbers to the right."""
+    return "l" * texts + "r" * (len(columns) - texts)
+
+
+def _seed(seed: Seed) -> str:
+    return DASH if seed is None else str(seed)
