@@ -159,7 +159,7 @@ class ImageNet:
         train = split_or_absent("imagenet/train", partial(opener.whole, "train", "train"))
         task = Task(self.name, opener.classes.prompts, openai_templates(), train, train)
         return real_suite(
-            opener.folder, task, test, opener.shifts(), prompts=PROMPTS, beside=VIDEOS
+            opener.folder, task, test, opener.shifts(), prompts=PROMPTS, outside_mean=VIDEOS
         )
 
     def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]:

@@ -53,11 +53,11 @@ class OutputSpaceEnsemble(AlphaEnsemble):
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
         """The ends' probabilities, averaged with each alpha."""
-        log_p_zs, log_p_ft = self.ends(models, fitted, outputs)
+        log_p_zs, log_p_ft = self.endpoints(models, fitted, outputs)
         for choice in choices:
             yield Prediction(mix(log_p_zs, log_p_ft, choice["alpha"]), choice["alpha"])
 
-    def ends(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
+    def endpoints(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
         """Log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
         zs, ft = (outputs.scores(recipe) for recipe in (models.zero_shot, models.base))
         return log_softmax(zs), log_softmax(ft)
@@ -94,7 +94,7 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
         found = [search(selection.logits(end), selection.labels) for end in ends]
         return {"temperature": np.array(found)}
 
-    def ends(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
+    def endpoints(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
         """Calibrated log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
         t_zs, t_ft = fitted["temperature"].tolist()
         zs, ft = (outputs.scores(recipe) for recipe in (models.zero_shot, models.base))

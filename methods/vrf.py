@@ -126,10 +126,10 @@ class VarianceReduction(Method):
         log_p_zs = log_softmax(outputs.scores(models.zero_shot) / t_zs)
         log_p_ft = log_softmax(outputs.scores(models.base) / t_ft)
         distance = self._distance(models, fitted, outputs, train)
-        ends, reach = (log_p_zs, log_p_ft), 4.0 if self.squared else 2.0
+        endpoints, reach = (log_p_zs, log_p_ft), 4.0 if self.squared else 2.0
         for choice in choices:
             weight = self.weigh(sigmoid_weight(distance, choice["a"], choice["b"]))
-            yield Prediction(mix(*ends, weight), weight, ends, distance, reach)
+            yield Prediction(mix(*endpoints, weight), weight, endpoints, distance, reach)
 
     def _distance(
         self, models: Models, fitted: Fitted, outputs: Outputs, train: LabelledOutputs

@@ -77,7 +77,7 @@ class Shift:
 
     `border` says that its images have a border which is no part of the picture (ObjectNet's); the
     protocol says how much of it is cut. `metrics` names metrics (`bench.api.metrics.OWN`) that are
-    measured here beside the common ones; it is judged by the first, or else by accuracy.
+    measured here beside the common ones; the first is its primary metric, or else accuracy.
     `test_only`: its terms forbid to choose anything on it, also in hindsight.
     """
 
@@ -89,7 +89,7 @@ class Shift:
     test_only: bool = False
 
     @property
-    def judged_by(self) -> str:
+    def primary_metric(self) -> str:
         """The name of the metric that leaderboards show of it."""
         return self.metrics[0] if self.metrics else "top1"
 
@@ -99,16 +99,16 @@ class Suite:
     """A task, its ID test set and named shifts.
 
     `defaults` holds hyper-parameters that suit this suite's size ({method: {parameter: value}});
-    `all_shifts` names the shifts of the whole suite, of which `shifts` may be a part;
-    `model`, `pretrained` name its default backbone; `curves` says whether every alpha is
-    evaluated on the shifts by default; `notes` are watermarks that every output of it carries.
-    `metrics` are those of the ID test set and of shifts that name none (see `Shift`); whatever is
-    chosen on the selection split is chosen by the first.
-    `official` holds what fields of the protocol `official` are on this suite, where that differs
-    ({field: value}, such as VRF's a and b). `lacking` says of each shift that was not found what
-    was looked for; such a one is in `all_shifts`, not in `shifts`. `beside` names shifts that are
-    shown, but no part of the OOD mean (the papers' mean over ImageNet's has no video sets).
-    `prompts` says where the templates and class names come from.
+    `all_shifts` names the shifts of the whole suite, of which `shifts` may be a part; `model`,
+    `pretrained` name its default backbone; `curves` says whether every alpha is evaluated on the
+    shifts by default; `notes` are watermarks that every output of it carries. `metrics` are those
+    of the ID test set and of shifts that name none (see `Shift`); whatever is chosen on the
+    selection split is chosen by the first. `official` holds what fields of the protocol `official`
+    are on this suite, where that differs ({field: value}, such as VRF's a and b). `lacking` says of
+    each shift that was not found what was looked for; such a one is in `all_shifts`, not in
+    `shifts`. `outside_mean` names shifts that are shown, but no part of the OOD mean (the papers'
+    mean over ImageNet's has no video sets). `prompts` says where the templates and class names come
+    from.
     """
 
     name: str
@@ -124,7 +124,7 @@ class Suite:
     metrics: tuple[str, ...] = ()
     official: Mapping[str, Any] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
-    beside: tuple[str, ...] = ()
+    outside_mean: tuple[str, ...] = ()
     prompts: str = ""
 
     def __post_init__(self) -> None:
@@ -152,7 +152,7 @@ class Suite:
     @property
     def averaged(self) -> int:
         """How many shifts of the whole suite the OOD mean is over."""
-        return len([name for name in self.all_shifts if name not in self.beside])
+        return len([name for name in self.all_shifts if name not in self.outside_mean])
 
     def position(self, shift: str) -> int:
         """Where an evaluation set stands in the whole suite: 0 for ``id``, then its shifts."""

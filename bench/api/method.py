@@ -112,14 +112,14 @@ class LabelledOutputs(Outputs, Protocol):
 class Prediction:
     """Log-probabilities [N, C'] and the weight on the fine-tuned model, per sample or one for all.
 
-    The mean weight is what the selection rules compare (0 for a method without two ends). What
-    figures show besides is optional: `ends`, the log-probabilities of the zero-shot and the
+    The mean weight is what the selection rules compare (0 for a method without two endpoints). What
+    figures show besides is optional: `endpoints`, the log-probabilities of the zero-shot and the
     fine-tuned model, and each sample's `distance` [N] in [0, `reach`].
     """
 
     log_probs: NDArray[np.floating]
     weight: float | NDArray[np.floating] = 0.0
-    ends: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
+    endpoints: tuple[NDArray[np.floating], NDArray[np.floating]] | None = None
     distance: NDArray[np.floating] | None = None
     reach: float = 2.0
 

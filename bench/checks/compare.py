@@ -208,7 +208,7 @@ def _cells(run: ComparedRun) -> dict[_Place, _Cell]:
     shifts: dict[_Place, list[_Place]] = defaultdict(list)
     for place, by_seed in values.items():
         (board, row, shift, metric, scaled), one = place, next(iter(by_seed.values()))
-        if shift != ID and not one.beside and metric in SCALES:
+        if shift != ID and not one.outside_mean and metric in SCALES:
             shifts[board, row, MEAN, metric, scaled].append(place)
     for (board, row, _, metric, scaled), places in shifts.items():
         of_row = [cells[place] for place in sorted(places, key=lambda place: place[2])]

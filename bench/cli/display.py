@@ -90,7 +90,7 @@ class TerminalDisplay:
 
     def measured(self, record: Record) -> None:
         """Fill a cell of the table."""
-        if record.metric == record.judged_by:
+        if record.metric == record.primary_metric:
             self.records.append(record)
             self.live.update(self._shown())
 

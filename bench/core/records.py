@@ -31,15 +31,16 @@ class CellAddress(pydantic.BaseModel):
     shifts_in_suite : over how many shifts the suite's mean is; a run on fewer has partial means.
     notes : watermarks (``limit=200``); a cell with notes is not reportable.
     protocol : name of the protocol, with what was changed of it.
-    judged_by : the metric that leaderboards show of the evaluation set. Files leave it out where
-        it is ``top1``.
-    beside : whether the shift is shown, but no part of the OOD mean; test_only : whether its terms
-        forbid to choose anything on it, in hindsight too. Files leave them out where they are not.
+    primary_metric : the metric that leaderboards show of the evaluation set, in files
+        ``judged_by``; left out there where it is ``top1``.
+    outside_mean : whether the shift is shown, but no part of the OOD mean, in files ``beside``;
+        test_only : whether its terms forbid to choose anything on it, in hindsight too. Files leave
+        them out where they are not.
     role : ``method``, ``control`` for rows that check a claim, ``oracle`` for what was chosen in
         hindsight on the test sets themselves. Only methods are ranked.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     suite: str
     model: str
@@ -53,15 +54,17 @@ class CellAddress(pydantic.BaseModel):
     notes: tuple[str, ...] = ()
     protocol: str = "clean"
     role: Role = "method"
-    judged_by: str = "top1"
-    beside: bool = False
+    primary_metric: str = pydantic.Field("top1", alias="judged_by")
+    outside_mean: bool = pydantic.Field(False, alias="beside")
     test_only: bool = False
 
     @pydantic.model_serializer(mode="wrap")
     def _without_defaults(self, whole: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
         data: dict[str, Any] = whole(self)
-        usual = {"judged_by": "top1", "beside": False, "test_only": False}
-        return {k: v for k, v in data.items() if k not in usual or v != usual[k]}
+        usual = {"primary_metric": "top1", "outside_mean": False, "test_only": False}
+        shown = {k: v for k, v in data.items() if k not in usual or v != usual[k]}
+        in_files = {"primary_metric": "judged_by", "outside_mean": "beside"}
+        return {in_files.get(k, k): v for k, v in shown.items()}
 
 
 class Record(CellAddress):

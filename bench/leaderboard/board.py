@@ -135,8 +135,8 @@ class Board:
 
     `columns` holds the labels: ID, the shifts in suite order, the OOD mean (if there are shifts).
     `notes` are the watermarks all its records carry, `metrics` those of ID and of each shift;
-    `scale` is that of ID; `beside` names the shifts that are no part of the mean; `prompts` says
-    where class names and templates came from, if the suite does.
+    `scale` is that of ID; `outside_mean` names the shifts that are no part of the mean; `prompts`
+    says where class names and templates came from, if the suite does.
     """
 
     suite: str
@@ -148,13 +148,13 @@ class Board:
     shifts_in_suite: int
     metrics: tuple[str, ...]
     groups: tuple[Group, ...]
-    beside: tuple[str, ...] = ()
+    outside_mean: tuple[str, ...] = ()
     prompts: str = ""
 
     @property
     def over(self) -> tuple[str, ...]:
         """The shifts that the mean is over."""
-        return tuple(shift for shift in self.shifts if shift not in self.beside)
+        return tuple(shift for shift in self.shifts if shift not in self.outside_mean)
 
     @property
     def title(self) -> str:

@@ -126,7 +126,7 @@ def build_curves(records: Iterable[Record]) -> tuple[Curve, ...]:
         row = (board_key(record), (record.method, record.base))
         if record.kind == "cell":
             chosen[row][record.seed] = record.choice
-        elif record.kind == "curve" and record.metric == record.judged_by:
+        elif record.kind == "curve" and record.metric == record.primary_metric:
             points[row].append(record)
     order = sorted(points, key=lambda r: (r[0], _order(r[1][1] or ""), _order(r[1][0])))
     return tuple(_curve(row, points[row], chosen[row]) for row in order)
@@ -137,10 +137,10 @@ def _board(
 ) -> Board:
     shifts, in_suite = _shifts(asked), max(item.shifts_in_suite for item in asked)
     places = (ID, *shifts)
-    metrics = _judges(asked) if scale is None else dict.fromkeys(places, scale.metric)
+    metrics = _primary_metrics(asked) if scale is None else dict.fromkeys(places, scale.metric)
     scale = scale or scale_of(metrics[ID])
-    judges, beside = tuple(metrics[p] for p in places), _beside(asked, shifts)
-    bare = Board(*key, scale, shifts, in_suite, judges, (), beside, _prompts(asked))
+    primary, outside_mean = tuple(metrics[p] for p in places), _outside_mean(asked, shifts)
+    bare = Board(*key, scale, shifts, in_suite, primary, (), outside_mean, _prompts(asked))
     return replace(bare, groups=_groups(_entries(asked, metrics, kind, bare.over), bare))
 
 
@@ -150,9 +150,9 @@ def _prompts(asked: Iterable[Record | MissingCell]) -> str:
     return next((str(found["prompts"]) for found in made if "prompts" in found), "")
 
 
-def _judges(asked: Sequence[Record | MissingCell]) -> dict[str, str]:
+def _primary_metrics(asked: Sequence[Record | MissingCell]) -> dict[str, str]:
     """The metric that each set is judged by, the first item's; ID by accuracy if there is none."""
-    return {ID: ACCURACY.name} | {item.shift: item.judged_by for item in reversed(asked)}
+    return {ID: ACCURACY.name} | {item.shift: item.primary_metric for item in reversed(asked)}
 
 
 def _shifts(asked: Sequence[Record | MissingCell]) -> tuple[str, ...]:
@@ -164,9 +164,9 @@ def _shifts(asked: Sequence[Record | MissingCell]) -> tuple[str, ...]:
     return tuple(sorted(positions, key=lambda shift: (positions[shift], shift)))
 
 
-def _beside(asked: Iterable[Record | MissingCell], shifts: Sequence[str]) -> tuple[str, ...]:
+def _outside_mean(asked: Iterable[Record | MissingCell], shifts: Sequence[str]) -> tuple[str, ...]:
     """Those of the shifts that are no part of the mean."""
-    found = {item.shift for item in asked if item.beside}
+    found = {item.shift for item in asked if item.outside_mean}
     return tuple(shift for shift in shifts if shift in found)
 
 
@@ -257,8 +257,8 @@ def _curve(
     chosen: Mapping[Seed, Mapping[str, float]],
 ) -> Curve:
     key, name = row
-    shifts, metrics = _shifts(records), _judges(records)
-    over = [shift for shift in shifts if shift not in _beside(records, shifts)]
+    shifts, metrics = _shifts(records), _primary_metrics(records)
+    over = [shift for shift in shifts if shift not in _outside_mean(records, shifts)]
     candidates: dict[tuple[tuple[str, float], ...], list[Record]] = defaultdict(list)
     for record in records:
         candidates[tuple(sorted(record.choice.items()))].append(record)

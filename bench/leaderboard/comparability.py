@@ -69,8 +69,12 @@ def _facts(record: Record) -> Iterator[tuple[object, str, Any]]:
     yield "board", "precision", made.get("precision")
     yield "board", "prompts", made.get("prompts", "the suite's own") if "inputs" in made else None
     yield "board", f"images of {record.shift}", images.get("evaluation")
-    yield "board", f"metric of {record.shift}", record.judged_by
-    yield "board", f"place of {record.shift}", "beside the mean" if record.beside else "in the mean"
+    yield "board", f"metric of {record.shift}", record.primary_metric
+    yield (
+        "board",
+        f"place of {record.shift}",
+        "beside the mean" if record.outside_mean else "in the mean",
+    )
     for split in sorted(images.keys() - {"evaluation"}):
         yield row, f"images of {split}", images[split]
 

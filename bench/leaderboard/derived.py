@@ -118,22 +118,22 @@ def _of_curve(records: Sequence[Record], places: Sequence[str]) -> list[Record]:
     """The oracles of one row and seed; none if a point lacks."""
     points = {(r.choice["alpha"], r.shift, r.metric): r for r in records}
     alphas, metrics = sorted({r.choice["alpha"] for r in records}), {r.metric for r in records}
-    judges = {r.shift: r.judged_by for r in records}
+    metric_of = {r.shift: r.primary_metric for r in records}
     measured = {place: {r.metric for r in records if r.shift == place} for place in places}
     wanted = {place: (metrics - OWN.keys()) | measured[place] for place in places}
-    if any(judges.get(place) not in wanted[place] for place in places):
+    if any(metric_of.get(place) not in wanted[place] for place in places):
         return []
     if any((a, p, m) not in points for a, p in product(alphas, places) for m in wanted[p]):
         return []
-    first = {place: points[alphas[0], place, judges[place]] for place in places}
-    shifts = [p for p, r in first.items() if r.order > 0 and not (r.beside or r.test_only)]
+    first = {place: points[alphas[0], place, metric_of[place]] for place in places}
+    shifts = [p for p, r in first.items() if r.order > 0 and not (r.outside_mean or r.test_only)]
     source = {place: places[0] if first[place].test_only else place for place in places}
-    best = {place: _best(points, alphas, {place: judges[place]}) for place in source.values()}
+    best = {place: _best(points, alphas, {place: metric_of[place]}) for place in source.values()}
     taken = {EACH: {place: best[source[place]] for place in places}}
-    if shifts and averageable(judges[shift] for shift in shifts):
-        mean = _best(points, alphas, {shift: judges[shift] for shift in shifts})
+    if shifts and averageable(metric_of[shift] for shift in shifts):
+        mean = _best(points, alphas, {shift: metric_of[shift] for shift in shifts})
         taken[MEAN] = dict.fromkeys(places, mean)
-    by = judges[places[0]] if len(set(judges.values())) == 1 else _OWN
+    by = metric_of[places[0]] if len(set(metric_of.values())) == 1 else _OWN
     return [
         _chosen(points[alpha, place, metric], name, by)
         for name, by_place in taken.items()
@@ -142,9 +142,11 @@ def _of_curve(records: Sequence[Record], places: Sequence[str]) -> list[Record]:
     ]
 
 
-def _best(points: _Points, alphas: Sequence[float], judges: Mapping[str, str]) -> float:
+def _best(points: _Points, alphas: Sequence[float], metric_of: Mapping[str, str]) -> float:
     """The smallest of the alphas with the highest mean over sets, each by its metric."""
-    means = {a: round(fmean(points[a, p, m].value for p, m in judges.items()), 12) for a in alphas}
+    means = {
+        a: round(fmean(points[a, p, m].value for p, m in metric_of.items()), 12) for a in alphas
+    }
     return max(alphas, key=lambda a: (means[a], -a))
 
 

@@ -61,7 +61,7 @@ def measured(
     Raises InputError for records that contradict each other.
     """
     ordered, absent = list(records), list(missing)
-    names = {r.metric for r in ordered if r.kind in KINDS and r.metric != r.judged_by}
+    names = {r.metric for r in ordered if r.kind in KINDS and r.metric != r.primary_metric}
     own = [name for name in OWN_SCALES if name in names]
 
     def of(metric: str | None, kind: Kind = "cell") -> dict[BoardKey, Board]:

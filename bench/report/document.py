@@ -175,7 +175,7 @@ def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str
     roles, kinds = {record.role for record in records}, {record.kind for record in records}
     leaks = any(_protocol_of([record]).get("selects") == "test" for record in records)
     yield CHOSEN_MOSTLY if leaks or "oracle" in roles else CHOSEN
-    if any(record.judged_by != "top1" for record in records):
+    if any(record.primary_metric != "top1" for record in records):
         yield JUDGED
     if "scaled" in kinds:
         yield SCALED
@@ -290,8 +290,8 @@ def _facts(board: Board, records: Sequence[Record]) -> Iterator[tuple[str, str]]
     sizes: dict[str, set[int]] = defaultdict(set)
     for record in records:
         sizes[record.shift].add(record.n)
-    if board.beside:
-        yield "Beside the OOD mean", ", ".join(board.beside)
+    if board.outside_mean:
+        yield "Beside the OOD mean", ", ".join(board.outside_mean)
     labels = {ID: "ID"} | {shift: shift for shift in board.shifts}
     counts = (f"{labels[s]} {'/'.join(map(str, sorted(sizes[s])))}" for s in labels if s in sizes)
     yield "Test samples", ", ".join(counts) or DASH

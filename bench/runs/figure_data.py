@@ -43,9 +43,9 @@ def _accuracy_by_distance(
     ``edges`` [B + 1], and by bin ``n``, ``hits_zs`` and ``hits_ft``; samples at an infinite
     distance are in none.
     """
-    assert prediction.ends is not None and prediction.distance is not None
+    assert prediction.endpoints is not None and prediction.distance is not None
     edges = np.linspace(0, prediction.reach, BINS + 1)
-    right_zs, right_ft = (correct(log_probs, manifest) for log_probs in prediction.ends)
+    right_zs, right_ft = (correct(log_probs, manifest) for log_probs in prediction.endpoints)
     counts = distance_bins(prediction.distance, right_zs, right_ft, edges)
     data = {name: counts_.tolist() for name, counts_ in counts._asdict().items()}
     return float(counts.n.sum() / len(manifest)), {"edges": edges.tolist()} | data

@@ -57,7 +57,7 @@ class Measurement:
         """Fit a row and choose among its candidates on the selection split."""
         task, method = self.study.suite.task, item.row.method
         selection, train = self._labelled(task.selection), self._labelled(task.train)
-        manifest, judge = self.opened(task.selection).manifest, self.study.judge
+        manifest, judge = self.opened(task.selection).manifest, self.study.primary_metric
         candidates = method.candidates()
         accuracies, weights = [], []
         with self.progress.task(f"fit {item.row.name}", len(candidates)) as under_way, _a_cell():
@@ -219,8 +219,8 @@ def address_of(study: Study, cell: CellItem) -> dict[str, object]:
         "notes": study.notes,
         "protocol": study.protocol.name,
         "role": "control" if row.method.is_control else "method",
-        "judged_by": cell.shift.judged_by,
-        "beside": cell.shift.name in study.suite.beside,
+        "primary_metric": cell.shift.primary_metric,
+        "outside_mean": cell.shift.name in study.suite.outside_mean,
         "test_only": cell.shift.test_only,
     }
 

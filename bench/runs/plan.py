@@ -240,7 +240,7 @@ class _Builder:
                 inputs += self.outputs(recipe, task.selection)
             for recipe in method.train_needs(models):
                 inputs += self.outputs(recipe, task.train)
-        rule, judge = method.own_rule or self.study.protocol.rule, self.study.judge
+        rule, judge = method.own_rule or self.study.protocol.rule, self.study.primary_metric
         by = (rule,) if judge == ACCURACY else (rule, judge)
         chosen_by = (task.selection.fingerprint, *by) if inputs else None
         key = key_of("fit", _identity(row), models.zero_shot, models.base, inputs, chosen_by)

@@ -69,7 +69,7 @@ class Session:
         return [
             _awaited(study, cell)
             for study, cell in cells
-            if cell.metric.name == cell.shift.judged_by
+            if cell.metric.name == cell.shift.primary_metric
         ]
 
 

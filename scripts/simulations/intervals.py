@@ -274,7 +274,7 @@ def _outputs(
 ) -> SampleOutputs:
     on = EvaluationSet(ids, "", labels[:, None], groups, {})
     right = labels == predicted
-    record = Record.model_construct(judged_by=judge)
+    record = Record.model_construct(primary_metric=judge)
     return SampleOutputs(record, on, right, np.ones(len(labels)), predicted)
 
 

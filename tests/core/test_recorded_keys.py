@@ -41,7 +41,7 @@ from bench.runs.execute import choice_lookup
 from bench.runs.figure_data import FIGURES
 from bench.runs.plan import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, plan
 from bench.runs.study.config import RunConfig
-from bench.runs.study.given import GivenClassifier
+from bench.runs.study.endpoints import GivenClassifier
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.rows import Checkpoint
 

@@ -112,7 +112,7 @@ def test_the_suite_is_that_of_the_papers(suite: Suite) -> None:
     sizes = {s.name: s.split.size for s in suite.shifts}
     assert [sizes[name] for name in SHIFTS] == [1000, 1000, 200, 200, 113, 33, 38]
     assert (suite.faults, suite.lacking, suite.notes) == ((), {}, ("synthetic data",))
-    assert (suite.beside, suite.averaged) == (("vid-robust", "ytbb"), 5)
+    assert (suite.outside_mean, suite.averaged) == (("vid-robust", "ytbb"), 5)
     assert [s.name for s in suite.shifts if s.border or s.test_only] == ["objectnet"]
     assert all(shift.border == shift.test_only for shift in suite.shifts)
     metrics = {s.name: s.metrics for s in suite.shifts if s.metrics}

@@ -147,7 +147,7 @@ def worst_by_definition(log_probs: Any, manifest: Manifest) -> float:
 def test_worst_region_is_as_defined(wilds: Path, tmp_path: Path, seed: int) -> None:
     suite = FMOW().suite(wilds, tmp_path)
     (shift,) = suite.shifts
-    assert shift.metrics == ("worst-region",) and shift.judged_by == "worst-region"
+    assert shift.metrics == ("worst-region",) and shift.primary_metric == "worst-region"
     judged = shift.split.load().manifest
     assert set(names(judged, "region")) == {"Africa", "Americas", "Asia", "Europe", "Other"}
     for manifest in (judged, suite.task.train.load().manifest):

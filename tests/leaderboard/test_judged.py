@@ -22,7 +22,7 @@ NAMES = ("Asia", "Europe", "Other")
 def outputs(judge: str, manifest: Manifest, log_probs: NDArray[Any]) -> SampleOutputs:
     """What a run keeps of a cell."""
     on = EvaluationSet("ids", "labels", manifest.labels, manifest.groups, manifest.names)
-    record = Record.model_construct(judged_by=judge)
+    record = Record.model_construct(primary_metric=judge)
     confidence = np.exp(log_probs.max(axis=1))
     return SampleOutputs(
         record, on, correct(log_probs, manifest), confidence, log_probs.argmax(axis=1)

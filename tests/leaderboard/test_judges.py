@@ -99,7 +99,7 @@ def test_a_set_names_accuracy_or_a_metric_of_some_sets() -> None:
         extra_metrics(("ece",))
     with pytest.raises(InputError, match=r"'f1'.*macro-f1"):
         plan(small_study({"v2": ("f1",)}), unplanned)
-    assert Shift("s", small_study({}).suite.test).judged_by == "top1"
+    assert Shift("s", small_study({}).suite.test).primary_metric == "top1"
 
 
 def rerun(small: Finished, judges: Judges, **options: Any) -> Outcome:
@@ -122,7 +122,7 @@ def test_a_run_judged_by_macro_f1(small: Finished) -> None:
     }
     after = [r for r in outcome.records if r.kind == "cell"]
     assert before.items() <= {(r.method, r.shift, r.metric): r.value for r in after}.items()
-    assert {(r.shift, r.judged_by) for r in after} == {
+    assert {(r.shift, r.primary_metric) for r in after} == {
         ("id", "macro-f1"), ("v2", "top1"), ("objectnet", "macro-f1"),
     }  # fmt: skip
     assert {"macro-f1", "rule", "split"} <= {k for r in after if r.base for k in r.chosen_on or {}}

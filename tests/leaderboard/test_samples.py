@@ -215,7 +215,10 @@ def test_only_what_is_comparable_is_ranked(small: Finished) -> None:
     (partial,) = build_boards([r.model_copy(update={"shifts_in_suite": 3}) for r in records])
     assert not rankable_rows(partial)
     (other,) = build_boards(
-        [r.model_copy(update={"judged_by": "macro-f1"}) if r.shift == "v2" else r for r in records]
+        [
+            r.model_copy(update={"primary_metric": "macro-f1"}) if r.shift == "v2" else r
+            for r in records
+        ]
     )
     assert not rankable_rows(other)
     changed = [

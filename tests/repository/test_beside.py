@@ -24,7 +24,7 @@ def record(shift: str, value: float, **more: Any) -> Record:
         "metric": "top1", "value": value, "n": 10, "test_only": shift == "objectnet",
     }  # fmt: skip
     if shift == "video":
-        fields |= {"beside": True, "judged_by": "pm-0", "metric": "pm-0"}
+        fields |= {"outside_mean": True, "primary_metric": "pm-0", "metric": "pm-0"}
     return Record(**(fields | more))
 
 
@@ -40,7 +40,7 @@ def test_the_mean_leaves_out_what_stands_beside() -> None:
     made = board(*CELLS)
     assert made.columns == ("ID", "v2", "objectnet", "video (pm-0)", "OOD mean")
     assert made.rows[0].cells[-1].mean == pytest.approx(0.5)
-    assert (made.over, made.beside, made.partial, made.ranked) == (
+    assert (made.over, made.outside_mean, made.partial, made.ranked) == (
         ("v2", "objectnet"), ("video",), False, True,
     )  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_only_sets_beside_have_no_mean() -> None:
 
 
 def test_records_of_one_set_agree_whether_it_stands_beside() -> None:
-    other = record("video", 0.2, beside=False, method="ose", title="OSE")
+    other = record("video", 0.2, outside_mean=False, method="ose", title="OSE")
     with pytest.raises(InputError, match="place of video"):
         board(*CELLS, record("id", 0.8, method="ose", title="OSE"), other)
 

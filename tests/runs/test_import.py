@@ -25,7 +25,7 @@ from bench.core.records import Record, read_records
 from bench.core.store import Store
 from bench.models import clip as models
 from bench.runs.import_checkpoints import misplaced_rows
-from bench.runs.study.given import leak_reason
+from bench.runs.study.endpoints import leak_reason
 
 MODEL = "bench-test-vit"
 CONFIG = {

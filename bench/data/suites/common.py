@@ -98,7 +98,7 @@ def real_suite(
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     official: Mapping[str, Any] = MappingProxyType({}),
     metrics: Sequence[str] = (),
-    beside: Sequence[str] = (),
+    outside_mean: Sequence[str] = (),
 ) -> Suite:
     """The suite of a task, named like it.
 
@@ -120,6 +120,6 @@ def real_suite(
         metrics=tuple(metrics),
         official=dict(official),
         lacking=lacking,
-        beside=tuple(beside),
+        outside_mean=tuple(outside_mean),
         prompts=prompts,
     )

@@ -33,7 +33,7 @@ def outcomes_of(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
 
     None if that metric is no mean over them.
     """
-    judge = outputs.record.judged_by
+    judge = outputs.record.primary_metric
     if judge == ACCURACY.name:
         return outputs.right
     metric = OWN.get(judge)
@@ -70,7 +70,7 @@ def bootstrap_values(outputs: SampleOutputs, draws: Draws) -> NDArray[np.float64
 
     None for metrics that have no resampled values.
     """
-    metric, on = OWN.get(outputs.record.judged_by), outputs.on
+    metric, on = OWN.get(outputs.record.primary_metric), outputs.on
     if metric is not None and metric.function is macro_f1:
         return _macro_f1(draws, resampling_units(on), on.labels[:, 0], outputs.predicted)
     if metric is not None and metric.function is worst_group:

@@ -164,12 +164,12 @@ def comparison(board: Board, samples: Kept, ece: Board | None = None) -> BoardSt
     if not samples:
         return None
     sets = _columns(board, samples)
-    judges = [{metric} for metric in board.metrics]
+    metrics_of = [{metric} for metric in board.metrics]
     if board.averaged:
-        judges.append({board.metrics[1 + board.shifts.index(shift)] for shift in board.over})
+        metrics_of.append({board.metrics[1 + board.shifts.index(shift)] for shift in board.over})
     ranked, reason = _ranked(board)
     columns = tuple(_column(board, names, samples, ranked) for names in sets)
-    live = [n if of <= {ACCURACY.name} else () for n, of in zip(sets, judges, strict=True)]
+    live = [n if of <= {ACCURACY.name} else () for n, of in zip(sets, metrics_of, strict=True)]
     sure = {} if ece is None else _ece_intervals(ece, _columns(ece, samples), samples)
     return BoardStatistics(columns, tuple(live), reason, sure)
 

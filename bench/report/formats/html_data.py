@@ -195,7 +195,7 @@ def _records(numbers: SuiteResults) -> dict[str, Any]:
     pool = SharedValues()
     cells: dict[str, dict[str, list[Any]]] = {}
     for record in numbers.records:
-        if record.kind != "cell" or record.metric != record.judged_by:
+        if record.kind != "cell" or record.metric != record.primary_metric:
             continue
         row = cells.setdefault(_key(record.method, record.base), {})
         row.setdefault(record.shift, []).append(_record(record, pool))

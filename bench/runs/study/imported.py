@@ -11,7 +11,7 @@ from bench.core.errors import InputError, unknown_name
 from bench.core.paths import write_atomic
 from bench.core.store import Store
 from bench.data.suites.yaml_schema import Name
-from bench.runs.study.given import Endpoints, GivenClassifier
+from bench.runs.study.endpoints import Endpoints, GivenClassifier
 
 
 class ImportedFile(pydantic.BaseModel):
@@ -64,7 +64,7 @@ class ImportedPair(pydantic.BaseModel):
         kind = (len(self.classes), self.normalize)
         return Imported(backbone, self.tuned.digest, *kind, self.trained_on, self.unseen)
 
-    def ends(self, backbone: Backbone) -> Endpoints:
+    def endpoints(self, backbone: Backbone) -> Endpoints:
         """The classifiers as the ends of ensembles; an untouched image tower is the backbone's."""
         head, tuned = self.untouched(backbone), self.fine_tuned(backbone)
         encoder = Pretrained(backbone) if self.shares_encoder else head

@@ -20,7 +20,7 @@ from bench.data.suites import corruptions
 from bench.data.suites.from_yaml import load_suite_file
 from bench.models.clip import identify_backbone
 from bench.runs.study.config import RunConfig
-from bench.runs.study.given import Endpoints, leak_reason
+from bench.runs.study.endpoints import Endpoints, leak_reason
 from bench.runs.study.imported import read_import
 from bench.runs.study.rows import Row, Settings, control_names, control_parameters, parse_rows
 from bench.runs.study.study import Study
@@ -142,7 +142,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         metrics=tuple(all_metrics(rules.ece_bins, rules.ece_batch).values()),
         curves=config.controls or (suite.curves if config.curves is None else config.curves),
         notes=tuple(notes),
-        ends=imported,
+        endpoints=imported,
     )
 
 
@@ -176,16 +176,16 @@ def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> 
         raise InputError(
             f"--imported {found.name} was made with {found.backbone}, not with {identity}"
         )
-    ends = found.ends(identity)
-    ends.refuse(config.set)
-    for given in ends.bases.values() if rules.selects == "selection" else ():
+    endpoints = found.endpoints(identity)
+    endpoints.refuse(config.set)
+    for given in endpoints.bases.values() if rules.selects == "selection" else ():
         if reason := leak_reason(given.classifier, suite.task):
             raise InputError(
                 f"protocol {rules.name} chooses on {suite.task.selection.name}, and {reason}: take "
                 "--protocol official, or a suite whose selection split is other data and import "
                 "with --selection-unseen"
             )
-    return ends
+    return endpoints
 
 
 def _faults(suite: Suite, allowed: bool) -> list[str]:

@@ -13,7 +13,7 @@ from bench.api.registry import find_method
 from bench.core.errors import InputError
 from bench.core.paths import cache_dir
 from bench.runs.study.config import RunConfig, load_config
-from bench.runs.study.given import Endpoints, GivenClassifier
+from bench.runs.study.endpoints import Endpoints, GivenClassifier
 from bench.runs.study.outputs_folder import FILE, ZERO_SHOT, load_outputs_folder
 from bench.runs.study.resolve import protocol_of, requested_rows, with_shifts
 from bench.runs.study.rows import Settings, all_row_names, parse_rows
@@ -41,8 +41,8 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
         _base(folder, row): GivenClassifier(External(model), "data that was not stated")
         for row, model in outputs.bases.items()
     }
-    ends = Endpoints(form.model, Classifier(untouched, untouched), bases)
-    ends.refuse(config.set)
+    endpoints = Endpoints(form.model, Classifier(untouched, untouched), bases)
+    endpoints.refuse(config.set)
     names = [n for name in config.methods for n in _spelled(name, tuple(bases))]
     config = config.model_copy(
         update={"suite": (form.name,), "methods": tuple(dict.fromkeys([*bases, *names]))}
@@ -53,14 +53,14 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
         suite=suite,
         backbone=Backbone(form.model, "", "tag:outputs"),
         rows=tuple(
-            ends.applied(row) for row in requested_rows(config, Settings(rules.parameters()))
+            endpoints.applied(row) for row in requested_rows(config, Settings(rules.parameters()))
         ),
         seeds=config.seeds,
         protocol=rules,
         precision="fp32",
         metrics=tuple(all_metrics(rules.ece_bins, rules.ece_batch).values()),
         curves=config.controls or bool(config.curves),
-        ends=ends,
+        endpoints=endpoints,
     )
     return config, made
 

@@ -11,7 +11,7 @@ from bench.api.metrics import ACCURACY, Metric, extra_metrics
 from bench.api.protocol import Protocol
 from bench.api.recipes import Backbone, Classifier, Pretrained, Recipe, TextHead, is_tuned
 from bench.core.errors import InputError
-from bench.runs.study.given import Endpoints
+from bench.runs.study.endpoints import Endpoints
 from bench.runs.study.rows import Row
 
 
@@ -21,7 +21,7 @@ class Study:
 
     `suite` is as `protocol` has it. `precision` is that of evaluation forwards, `curves` whether
     every candidate of a row is evaluated on the shifts, `notes` the watermarks of every record,
-    `ends` the classifiers that were made elsewhere, if any.
+    `endpoints` the classifiers that were made elsewhere, if any.
     """
 
     suite: Suite
@@ -33,23 +33,23 @@ class Study:
     metrics: tuple[Metric, ...]
     curves: bool
     notes: tuple[str, ...] = ()
-    ends: Endpoints | None = None
+    endpoints: Endpoints | None = None
 
     @property
     def model(self) -> str:
         """How reports name the model: the backbone, or whatever the classifiers are made of."""
-        return self.ends.model if self.ends else str(self.backbone)
+        return self.endpoints.model if self.endpoints else str(self.backbone)
 
     @property
-    def judge(self) -> Metric:
+    def primary_metric(self) -> Metric:
         """What candidates are compared by on the selection split: what the ID set is judged by."""
         return next(iter(extra_metrics(self.suite.metrics[:1])), ACCURACY)
 
     @cached_property
     def zero_shot(self) -> Classifier:
         """The zero-shot classifier of the task."""
-        if self.ends is not None:
-            return self.ends.zero_shot
+        if self.endpoints is not None:
+            return self.endpoints.zero_shot
         task = self.suite.task
         head = TextHead(self.backbone, task.classnames, task.templates, precision=self.precision)
         return Classifier(Pretrained(self.backbone), head)

@@ -94,7 +94,7 @@ def test_metrics_of_the_suite_and_of_its_shifts(pets: Path) -> None:
             "plain": {"corrupt": "fog", "metrics": ["top1"]},
         },
     )
-    assert [shift.judged_by for shift in suite.evaluations()] == [
+    assert [shift.primary_metric for shift in suite.evaluations()] == [
         "macro-f1", "pm-0", "worst-region", "macro-f1", "top1",
     ]  # fmt: skip
     assert suite.shifts[0].metrics == ("pm-0", "pm-10")
