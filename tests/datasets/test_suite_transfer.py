@@ -315,7 +315,7 @@ def test_a_suite_file_is_not_named_like_an_alias(tmp_path: Path) -> None:
     form = "name: transfer\nclasses: [a, b]\ntemplates: ['a {}.']\n"
     path = tmp_path / "own.yaml"
     path.write_text(form + "train: {folder: train}\ntest: {folder: test}\n")
-    assert_refused(bench("plan", "--suite", path), "'transfer' is bench's own")
+    assert_refused(bench("plan", "--suite", path), "'transfer' is the name of a built-in suite")
 
 
 def test_a_run_on_the_copies(copies: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What reports show beside methods: controls, oracles, temperature scaling, protocols."""
+"""Report blocks other than methods: ablations, oracles, temperature scaling and protocols."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from bench.leaderboard.board import Board
 from bench.leaderboard.build import build_boards
 from bench.report import document
 from bench.report import write as report
+from bench.report.formats.html import report_html
+from bench.report.formats.text import report_markdown
 from bench.report.tables.choices import choices_table
 from bench.report.tables.leaderboard import leaderboard_table
 from bench.report.tables.table import Table
@@ -28,7 +30,7 @@ ROLES = {SHUFFLED: "control", BEST: "oracle"}
 
 
 def rows(*names: str, protocol: Protocol = CLEAN, scaled: bool = True) -> list[Record]:
-    """Rows that all have T = 2; the i-th has accuracy, ECE and so on of (i + 1)/10 everywhere."""
+    """Rows with T = 2; every metric of the i-th row is (i + 1)/10 on every evaluation set."""
     found = []
     for i, name in enumerate(names):
         method, _, base = name.partition(":")
@@ -66,7 +68,7 @@ def methods_of(board: Board) -> list[str]:
 
 
 def names(table: Table) -> list[str]:
-    """The first column, with its small print."""
+    """The texts of the first column, small print included."""
     lines = [line for group in table.groups for line in group]
     return [f"{line.items[0].text} {line.items[0].small}".strip() for line in lines]
 
@@ -157,7 +159,7 @@ def test_temperature_scaling_has_columns_of_its_own() -> None:
 def test_without_scaled_records_there_are_no_such_columns() -> None:
     found = captions(rows(*METHODS, scaled=False))
     assert found["ECE (percent)"].columns == ("Method", "ID", "OOD mean")
-    assert "w/ TS" not in report.markdown(report.document(rows(*METHODS, scaled=False)))
+    assert "w/ TS" not in report_markdown(report.document(rows(*METHODS, scaled=False)))
 
 
 def test_the_kinds_of_records_do_not_mix() -> None:
@@ -175,7 +177,7 @@ def test_reports_say_how_and_where_temperatures_were_found() -> None:
 
     assert fact(CLEAN) == "T with the smallest NLL, on the selection split"
     assert fact(OFFICIAL) == "T at which the mean confidence is the accuracy, on the ID test set"
-    assert "order of classes" in report.markdown(report.document(rows(*METHODS)))
+    assert "order of classes" in report_markdown(report.document(rows(*METHODS)))
 
 
 def test_what_was_chosen_on_the_test_set_is_said_aloud() -> None:
@@ -186,7 +188,7 @@ def test_what_was_chosen_on_the_test_set_is_said_aloud() -> None:
     (warning,) = leaky.chapters[0].warnings
     assert warning.startswith("Chosen on the ID test set, as the official codes do")
     assert document.CHOSEN not in leaky.notes
-    for text in (report.markdown(leaky), report.html(leaky)):
+    for text in (report_markdown(leaky), report_html(leaky)):
         assert "Chosen on the ID test set, as the official codes do" in text
     careful = replace(OFFICIAL, name="official, selects selection", selects="selection")
     assert report.document(rows(*METHODS, protocol=careful)).chapters[0].warnings == ()
