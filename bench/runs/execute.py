@@ -96,6 +96,8 @@ def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progr
 
 @dataclass
 class _Runner:
+    """The state of one execution; `failed` has the reason for each failed item, by key."""
+
     study: Study
     store: Store
     make_engine: EngineMaker
@@ -139,7 +141,7 @@ class _Runner:
             self._measure([c for c in cells if self._ready(c, plan)])
             # Heads are trained on features. These features come first: the encoders trained after
             # them then share their forward passes, and the decoded images, with all others.
-            first = self._awaited(items, plan)
+            first = self._features_for_training(items, plan)
             for features in _by_split(first or items):
                 ready = [i for i in features if self._ready(i, plan)]
                 self._forward(ready)
@@ -153,7 +155,7 @@ class _Runner:
                 if isinstance(item, ScaleItem) and self._ready(item, plan):
                     self._try([item], partial(self.measuring.scale, item))
 
-    def _awaited(self, items: Sequence[WorkItem], plan: Plan) -> list[WorkItem]:
+    def _features_for_training(self, items: Sequence[WorkItem], plan: Plan) -> list[WorkItem]:
         """Return the features items on every split whose features a pending training run reads."""
         weights = [item for item in items if isinstance(item, WeightsItem)]
         inputs = {key for item in weights for key in item.inputs}

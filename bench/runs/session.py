@@ -74,6 +74,7 @@ class Session:
 
 
 def _pending_cell(study: Study, cell: CellItem) -> MissingCell:
+    """Return a cell of the plan as a missing one that is still to be computed."""
     return MissingCell.model_validate(address_of(study, cell) | {"reason": PENDING})
 
 

@@ -136,8 +136,8 @@ def test_partitions_are_asked_for_by_their_number(copies: Path, tmp_path: Path) 
         "dtd=11": "expected dtd=1 to dtd=10",
         "dtd=": "expected dtd=1 to dtd=10",
         "sun397=01": "expected sun397=1 to sun397=10",
-        "food101=2": "it has none",
-        "mini=1": "it has none",
+        "food101=2": "food101 has no partitions",
+        "mini=1": "mini has no partitions",
     }.items():
         assert_refused(bench("plan", "--suite", name, "--data", copies), f"suite {name}: ", reason)
 

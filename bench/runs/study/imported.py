@@ -76,6 +76,8 @@ class ImportedPair(pydantic.BaseModel):
 def read_import(cache: Path, name: str) -> ImportedPair:
     """Return the import `name`. Raises InputError if it or its stored weights do not exist."""
     known = sorted(path.stem for path in (cache / "imports").glob("*.json"))
+    if not known:
+        raise InputError(f"--imported {name}: nothing was imported yet: run bench import first")
     if name not in known:
         raise unknown_name("import", name, known)
     path = _path(cache, name)

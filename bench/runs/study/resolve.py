@@ -61,6 +61,7 @@ def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
 
 
 def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
+    """Return the suites of a name without ``+corruptions``."""
     if name == "available":
         known = [d() for d in datasets().values() if d.name not in EMBEDDED]
         found = [_usable(d, data, cache) for d in known if d.found(data)]
@@ -109,6 +110,7 @@ def partitions(name: str) -> tuple[str, ...]:
 
 
 def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
+    """Return the study of a suite as the configuration changes it. Raises InputError, DataError."""
     for method in suite.defaults:
         try:
             Settings(suite=suite.defaults).method(method)
