@@ -1,4 +1,4 @@
-"""Shared by the tests: one finished micro run, a run of chance, and copies of the data sets."""
+"""Shared fixtures: a finished micro run, a random run, and synthetic copies of the data sets."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from bench.leaderboard.samples import SampleOutputs
 from bench.testing.synthetic import cifar, make_copies, transfer
 from bench.testing.synthetic.wilds import make_wilds
 
-# As `bench.cli.main.main` does before torch is imported: no spinning beside other processes.
+# As in `bench.cli.main.main`, before torch is imported: idle OpenMP threads must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """`SMALL`, run once for all tests and test processes. Its cache may be added to."""
+    """`SMALL`, run once for all tests and test processes. Tests may add to its cache."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -43,7 +43,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 @pytest.fixture
 def own(small: Finished, tmp_path: Path) -> Finished:
-    """A copy of the finished run and of its cache as it was then, to be altered or damaged."""
+    """A copy of the finished run and of its original cache, which a test may change or damage."""
     shutil.copytree(small.cache.parent / "small-cache-as-made", tmp_path / "cache")
     shutil.copytree(small.out, tmp_path / "run")
     return Finished(tmp_path / "cache", tmp_path / "run")
@@ -51,11 +51,11 @@ def own(small: Finished, tmp_path: Path) -> Finished:
 
 @pytest.fixture
 def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail when a model is needed."""
+    """Fail if a model is needed."""
 
     def refuse(*_: object) -> Callable[..., None]:
         def make(*_: object) -> None:
-            raise KeyboardInterrupt("a model was asked for")
+            raise KeyboardInterrupt("a model was needed")
 
         return make
 
@@ -64,7 +64,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic copies of all data sets, made once for all test processes; not to be changed."""
+    """Synthetic copies of all data sets, made once for all test processes; read-only."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -76,7 +76,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Synthetic copies of CIFAR-10, its shifts and the transfer sets; not to be changed."""
+    """Synthetic copies of CIFAR-10, its shifts and the transfer sets; read-only."""
     root = tmp_path_factory.mktemp("copies")
     counts = cifar.make_cifar(root) | transfer.make_transfer(root)
     (root / SYNTHETIC).write_text(json.dumps(counts))
@@ -85,13 +85,13 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def data(copies: Path, tmp_path: Path) -> Path:
-    """A copy of `copies`, to be damaged."""
+    """A copy of `copies`, which a test may change or damage."""
     return Path(shutil.copytree(copies, tmp_path / "data"))
 
 
 @pytest.fixture
 def linked(synthetic: Path, tmp_path: Path) -> Path:
-    """A data folder of links to `synthetic`; what is to be changed is linked anew."""
+    """A data folder of links to `synthetic`; a test replaces the link of what it changes."""
     root = tmp_path / "data"
     root.mkdir()
     for entry in synthetic.iterdir():
@@ -101,13 +101,13 @@ def linked(synthetic: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def made() -> tuple[list[Record], list[SampleOutputs]]:
-    """A run of chance with its samples, for pages; not to be changed."""
+    """A random run with its samples, for pages; read-only."""
     return run_of_chance()
 
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """A data folder with the class folders train and test."""
+    """A data folder with the splits train and test as class folders."""
     root = tmp_path / "data"
     for role in ("train", "test"):
         folders(root / role, NAMES)
@@ -116,7 +116,7 @@ def pets(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def wilds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with the synthetic copies of both WILDS sets, not to be changed."""
+    """A data folder with the synthetic copies of both WILDS sets; read-only."""
     root = tmp_path_factory.mktemp("wilds")
     (root / SYNTHETIC).write_text(json.dumps(make_wilds(root)))
     return root
@@ -124,7 +124,7 @@ def wilds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own_wilds(wilds: Path, tmp_path: Path) -> Path:
-    """`wilds` with files that may be changed, but for the images, which are linked."""
+    """A copy of `wilds` that a test may change, except for the images, which are links."""
     shutil.copytree(wilds, tmp_path / "data", ignore=shutil.ignore_patterns("*.png", "*.jpg"))
     for images in ("fmow_v1.1/images", "iwildcam_v2.0/train"):
         (tmp_path / "data" / images).rmdir()
@@ -134,12 +134,14 @@ def own_wilds(wilds: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Web]:
+    """A running web server without files."""
     with web() as running:
         yield running
 
 
 @pytest.fixture
 def world(server: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A server, an empty data folder and no cards, for downloads."""
     data = tmp_path / "data"
     data.mkdir()
     return World(server, data, monkeypatch)
@@ -147,4 +149,5 @@ def world(server: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
+    """A cache folder that does not exist yet."""
     return tmp_path / "cache"

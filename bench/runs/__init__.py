@@ -1,4 +1,4 @@
-"""A run, from its configuration to its records: plan, execution, measurement.
+"""A run from its configuration to its records: plan, execution and measurement.
 
-`study` says what a run consists of.
+The package `study` resolves a configuration into the studies that a run consists of.
 """

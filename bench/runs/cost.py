@@ -1,6 +1,7 @@
-"""What work costs, in counts that do not depend on the machine: images, not seconds.
+"""The cost of work in counts that do not depend on the machine: images instead of seconds.
 
-What a plan still has to do (trainings, forwards, decodes), and what a row takes of any machine.
+`pending_counts` counts what a plan still has to do: training runs, forward passes, decoded images.
+`row_cost` counts what one row costs on any machine.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ from bench.runs.plan import (
 
 @dataclass(frozen=True)
 class Forwards:
-    """Images of one split: to decode (once), to run through encoders (each), and of how many."""
+    """Pending forward passes on one split.
+
+    `encoders` counts the encoders to run, `merges` the merged ones among them. `decodes` counts
+    images to decode, once for all encoders; `forwards` counts images times encoders.
+    """
 
     split: str
     encoders: int
@@ -49,10 +54,10 @@ class Forwards:
 
 @dataclass(frozen=True)
 class Counts:
-    """What is left to do, in numbers; `total` counts the whole plan's items by kind.
+    """Counts of pending work; `total` counts all items of the plan by kind, done or not.
 
-    `training_images` are the images that trainings of the image tower see, repeats counted;
-    `paired_images` those that trainings of both towers see.
+    `training_images` are the images seen by training runs of the image tower alone, counted once
+    per epoch; `paired_images` are those seen by training runs of both towers.
     """
 
     text_heads: int
@@ -67,26 +72,26 @@ class Counts:
 
     @property
     def forwards(self) -> int:
-        """Images to run through encoders, all splits."""
+        """Number of forward passes (images times encoders) on all splits."""
         return sum(f.forwards for f in self.splits)
 
     @property
     def decodes(self) -> int:
-        """Images to decode for evaluation, all splits; fewer than forwards when shared."""
+        """Number of images to decode on all splits; encoders share decoded images."""
         return sum(f.decodes for f in self.splits)
 
 
 def pending_counts(plan: Plan, store: Store) -> Counts:
     """Count the pending work of a plan."""
-    left = list(pending(plan, store).values())
-    weights = [i for i in left if isinstance(i, WeightsItem)]
+    todo = list(pending(plan, store).values())
+    weights = [i for i in todo if isinstance(i, WeightsItem)]
     tuned: dict[Tuned, list[WeightsItem]] = {}
     for weight in weights:
         if isinstance(weight.recipe, Tuned):
             tuned.setdefault(weight.recipe.training, []).append(weight)
     heads = [i for i in weights if isinstance(i.recipe, TextHead)]
     by_split: dict[str, list[FeaturesItem]] = {}
-    for item in left:
+    for item in todo:
         if isinstance(item, FeaturesItem):
             by_split.setdefault(item.split.name, []).append(item)
     kinds: dict[str, tuple[type[WorkItem], ...]] = {
@@ -102,14 +107,14 @@ def pending_counts(plan: Plan, store: Store) -> Counts:
         training_images=_training_images(tuned, both=False),
         paired_images=_training_images(tuned, both=True),
         splits=tuple(_forwards(name, items, store) for name, items in by_split.items()),
-        fits=sum(isinstance(i, FitItem | ScaleItem) for i in left),
-        cells=sum(isinstance(i, CellItem) for i in left),
+        fits=sum(isinstance(i, FitItem | ScaleItem) for i in todo),
+        cells=sum(isinstance(i, CellItem) for i in todo),
         total={name: len(plan.of(*kind)) for name, kind in kinds.items()},
     )
 
 
 def _training_images(tuned: Mapping[Tuned, Sequence[WeightsItem]], both: bool) -> int:
-    """Images that the trainings of one tower, or of `both`, see; heads see features."""
+    """Images seen by training runs of the image tower alone or of `both` towers; 0 for heads."""
     seen = 0
     for training, items in tuned.items():
         trainer = training.trainer
@@ -132,11 +137,12 @@ def _forwards(name: str, items: list[FeaturesItem], store: Store) -> Forwards:
 
 
 def row_cost(method: Method, models: Models, choice: Choice, train: int) -> dict[str, int] | None:
-    """Encoders that a test image is run through, and images that trainings of towers see.
+    """Count the ``encoders`` that run on a test image and the ``training_images`` of a row.
 
-    Repeats are counted; a training of which several checkpoints are used counts once, up to the
-    last of them. Heads on stored features see no image. `train` is the size of the training split.
-    None where a part was made elsewhere, so that nobody knows.
+    Training images are counted once per epoch. A training run that provides several checkpoints
+    counts once, up to the last of them. Heads are trained on stored features and see no image.
+    `train` is the size of the training split. Returns None if a part is external: its cost is
+    unknown.
     """
     recipes = method.needs(models, choice)
     parts = [part for recipe in recipes for part in _parts(recipe)]
@@ -153,7 +159,7 @@ def row_cost(method: Method, models: Models, choice: Choice, train: int) -> dict
 
 
 def _parts(recipe: Recipe | Encoder | Head | Fisher) -> Iterator[object]:
-    """Everything a recipe is made of, itself included."""
+    """Yield every part of a recipe, itself included."""
     yield recipe
     match recipe:
         case Classifier():

@@ -1,7 +1,8 @@
-"""The engine: carries out the items that need a model. It is made only when such an item is left.
+"""The engine computes the items that need a model; it is made only if such an item is pending.
 
-One process or several (``accelerate launch``): every process holds the model, trainings are
-data-parallel, blocks of features are shared out, and the first process alone writes the rest.
+It runs in one process or several (``accelerate launch``). Every process holds the model. Training
+is data-parallel, blocks of features are divided among the processes, and only the first process
+writes everything else.
 """
 
 from __future__ import annotations
@@ -48,21 +49,21 @@ from bench.models.transforms import TrainImages, evaluation_transform, input_siz
 from bench.models.weights import State, Whole, encoder_state, stored_encoder
 
 HELD_ENCODERS = 4
-"""Encoders kept on the device while merges of them are made block by block."""
+"""Number of encoders kept on the device while merges of them are computed block by block."""
 
 PATIENCE = timedelta(days=2)
-"""How long a process waits for another."""
+"""Time that a process waits for another before it gives up."""
 
 RATED_IMAGES = 500
-"""Rates measured on fewer images say little."""
+"""Minimum number of images for a measured rate to be used in estimates."""
 
 
 @dataclass
 class Engine:
-    """A loaded backbone and the means to train and run it.
+    """A loaded backbone that can be trained and run.
 
-    `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``; `times` collects the images and seconds
-    of ``train`` and ``forward`` for later estimates.
+    `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``. `times` collects (images, seconds) of
+    ``train``, ``train both`` and ``forward`` for later estimates.
     """
 
     backbone: Backbone
@@ -76,7 +77,7 @@ class Engine:
     times: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Others wait while the first process searches neighbours, fits and measures.
+        # The other processes wait while the first one searches neighbours, fits and measures.
         self.processes = PartialState(cpu=self.device == "cpu", timeout=PATIENCE)
         self.where = pick_device(self.device)
         torch.backends.cudnn.benchmark = False
@@ -99,21 +100,21 @@ class Engine:
         return bool(self.processes.is_main_process)
 
     def announce(self, keys: Sequence[str] | None) -> None:
-        """Tell the other processes which items come next; None: nothing more. First process only.
+        """Tell the other processes which items come next, or None at the end. First process only.
 
-        Only the first process decides what is pending: two that both looked at the store, one a
-        moment after the other, could disagree and wait for each other for ever.
+        Only the first process decides what is pending. If two processes looked at the store at
+        different moments, they could disagree and wait for each other forever.
         """
         broadcast_object_list([keys])
 
     def heard(self) -> Sequence[str] | None:
-        """What the first process announced. Waits for it; other processes only."""
+        """Wait for the first process and return what it announced. Other processes only."""
         order: list[Sequence[str] | None] = [None]
         broadcast_object_list(order)
         return order[0]
 
     def agreed(self, failure: str | None) -> str | None:
-        """The first failure of any process, after all have done their part of some items."""
+        """Wait for all processes and return the first of their failures, None if there is none."""
         if self.processes.num_processes == 1:
             return failure
         return next((one for one in gather_object([failure]) if one is not None), None)
@@ -121,44 +122,44 @@ class Engine:
     def build_head(self, recipe: TextHead) -> None:
         """Build and store a zero-shot head."""
         if self.is_main:
-            with self.progress.task("zero-shot head", len(recipe.classnames)) as task:
+            with self.progress.task("build zero-shot head", len(recipe.classnames)) as task:
                 head = text_head(self.clip, recipe, self.where, task.advance)
                 self._write_weights(weights_key(recipe), head)
 
     def train(self, recipes: Sequence[Tuned], train: Split, selection: Split) -> None:
-        """Train, or go on from a checkpoint, and store the weights of `recipes`.
+        """Train, or resume from a checkpoint, and store the weights of `recipes`.
 
-        They come out of one training: they differ in what they keep of it alone.
+        All recipes share one training run: they differ only in which of its weights they `keep`.
         """
         recipe = recipes[0].training
         key, trainer = weights_key(recipe), recipe.trainer
         label = f"train {trainer.title}, seed {recipe.seed}"
         total = train.size * epochs_needed(trainer, [r.keep for r in recipes])
-        with self._alone(key), self.progress.task(label, total) as task:
+        with self._training_lock(key), self.progress.task(label, total) as task:
             self.processes.wait_for_everyone()
-            wanted = {r.keep: weights_key(r) for r in recipes}
-            # Another run may have made some while this one waited.
-            wanted = {k: v for k, v in wanted.items() if not self.store.has("weights", v)}
-            if not wanted:
+            keys = {r.keep: weights_key(r) for r in recipes}
+            # Another run may have stored some of them while this one waited for the lock.
+            keys = {keep: k for keep, k in keys.items() if not self.store.has("weights", k)}
+            if not keys:
                 return
             started, seen, resumed = time.monotonic(), 0, 0
 
             def report(done: int, _: int) -> None:
                 nonlocal seen, resumed
-                resumed = resumed or done  # what the first report counts may be another run's
+                resumed = resumed or done  # the first report counts what an earlier run did
                 task.advance(done - seen)
                 seen = done
 
             def emit(keep: Keep | None, weights: State) -> None:
                 if self.is_main:
-                    self._write_weights(wanted[keep], weights)
+                    self._write_weights(keys[keep], weights)
 
             training = replace(
-                self._training(recipe, train, selection, report), keeps=tuple(wanted), emit=emit
+                self._training(recipe, train, selection, report), keeps=tuple(keys), emit=emit
             )
             set_seed(recipe.seed)
             weights = trainer.train(training)
-            if None in wanted:
+            if None in keys:
                 emit(None, weights)
             if self.is_main:
                 for slot in range(2):
@@ -166,8 +167,8 @@ class Engine:
                 if trainer.tunes_encoder:
                     self._timed(_rate_name(trainer), seen - resumed, time.monotonic() - started)
 
-    def _alone(self, key: str) -> AbstractContextManager[None]:
-        """The lock on a training, held by the first process for all."""
+    def _training_lock(self, key: str) -> AbstractContextManager[None]:
+        """Return the lock on a training run, held by the first process for all processes."""
         return self.store.lock("weights", key) if self.is_main else nullcontext()
 
     def _training(
@@ -184,7 +185,10 @@ class Engine:
                 tower.load_state_dict(encoder_state(start, self.known))
             if trainer.tunes_text:
                 if not isinstance(head_recipe, TextHead):
-                    raise InputError(f"{trainer.title} starts from a text tower, not from a head")
+                    raise InputError(
+                        f"{trainer.title} trains the text tower and cannot start from a classifier "
+                        "with a trained head: start from the zero-shot classifier"
+                    )
                 both = copy.deepcopy(self.clip.model)
                 both.visual = tower
                 return DualEncoder(both, tokenized(self.clip, head_recipe))
@@ -225,7 +229,7 @@ class Engine:
         )
 
     def find_fisher(self, recipe: Fisher, train: Split) -> None:
-        """Find and store the Fisher information of a classifier's weights."""
+        """Estimate and store the Fisher information of a classifier's weights."""
         if self.is_main:
             tower = copy.deepcopy(self.tower)
             tower.load_state_dict(encoder_state(encoder_of(recipe.of), self.known))
@@ -234,7 +238,7 @@ class Engine:
             model = ImageClassifier(tower, *arrays, head.normalize).to(self.where)
             loaded = self.opened(train)
             samples = min(recipe.samples, train.size)
-            with self.progress.task("Fisher information", samples) as task:
+            with self.progress.task("estimate Fisher information", samples) as task:
                 found = fisher_information(
                     model,
                     loaded.images,
@@ -245,13 +249,14 @@ class Engine:
             self._write_weights(weights_key(recipe), found)
 
     def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
-        """Fill in the features of `encoders` ({key: encoder}) on a split."""
+        """Compute the missing features of `encoders` ({key: encoder}) on a split."""
         loaded = self.opened(split)
         rank, ranks = share = (self.processes.process_index, self.processes.num_processes)
         missing = {key: self.store.blocks(key, split.size) for key in encoders}
         mine = [b for blocks in missing.values() for b in blocks if b % ranks == rank]
         total = rows_in(mine, split.size)
-        with self.progress.task(f"forward {split.name} x {len(encoders)}", total) as task:
+        label = f"compute features of {split.name} (encoders: {len(encoders)})"
+        with self.progress.task(label, total) as task:
             started = time.monotonic()
             predict_split(
                 loaded.images,
@@ -269,7 +274,7 @@ class Engine:
 
     @property
     def rates(self) -> dict[str, float]:
-        """Images per second of ``train`` and ``forward``, where enough was measured."""
+        """Images per second by kind of work, where at least `RATED_IMAGES` were measured."""
         return {k: n / s for k, (n, s) in self.times.items() if n >= RATED_IMAGES}
 
     def _timed(self, kind: str, images: int, seconds: float) -> None:
@@ -277,9 +282,9 @@ class Engine:
         self.times[kind] = (before[0] + images, before[1] + seconds)
 
     def _known(self, encoder: Whole) -> State:
-        """An encoder's weights, or their Fisher information, on the device.
+        """Return an encoder's weights, or their Fisher information, on the device.
 
-        Merging them takes milliseconds there.
+        On the device, merging them takes milliseconds.
         """
         if isinstance(encoder, Pretrained):
             return self.released
@@ -296,21 +301,21 @@ class Engine:
         self.store.write(self.store.path("weights", key), data)
 
     def _workers(self) -> int:
-        """Decoding processes: as told; else none beside a CPU model, up to 8 beside a GPU."""
+        """Return the number of decoding processes; by default 0 for a CPU and up to 8 for a GPU."""
         if self.workers is not None:
             return self.workers
         return 0 if self.where.type == "cpu" else min(8, os.cpu_count() or 1)
 
 
 def _rate_name(trainer: Trainer) -> str:
-    """Trainings of both towers take longer than those of the image tower alone."""
+    """Return the kind of training for rates: training both towers takes longer than one."""
     return "train both" if trainer.tunes_text else "train"
 
 
 def pick_device(name: str) -> torch.device:
-    """The torch device for ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
+    """Return the torch device for ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
 
-    Raises InputError if it does not exist here.
+    Raises InputError if this machine does not have it.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -320,4 +325,4 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
         return device
-    raise InputError(f"--device {name}: not available here; use auto, cpu, cuda or mps")
+    raise InputError(f"--device {name}: not available on this machine; use auto, cpu, cuda or mps")

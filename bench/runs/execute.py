@@ -1,4 +1,4 @@
-"""Carrying out a plan: stage 1 and its fits, then stage 2 and its cells, then the records."""
+"""Execution of a plan: stage 1 with its fits, stage 2 with its cells, and then the records."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bench")
 
 EngineMaker = Callable[[Callable[[Split], Loaded]], "Engine"]
-"""Makes the engine, given how splits are opened."""
+"""Makes the engine from the function that opens a split."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Outcome:
 
 
 def choice_lookup(store: Store) -> Callable[[str], Choice | None]:
-    """The choices that fits in `store` have made, by key."""
+    """Return a function from a fit's key to the choice stored under it, None if there is none."""
 
     def known(key: str) -> Choice | None:
         note = store.read_note("fits", key)
@@ -63,11 +63,11 @@ def choice_lookup(store: Store) -> Callable[[str], Choice | None]:
 
 
 def execute_plan(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> Outcome:
-    """Do what the store lacks and return all records of the study.
+    """Compute what the store lacks and return all records of the study.
 
-    `engine` is called at most once, and only when a model is needed. An item that fails takes its
-    dependents with it and nothing else. Raises InputError for bad input, DataError for an image
-    that cannot be read: what is computed by then stays in the store.
+    `engine` is called at most once, and only when a model is needed. If an item fails, the items
+    that depend on it fail too, and all others are still computed. Raises InputError for bad input
+    and DataError for an image that cannot be read. What was computed before stays in the store.
     """
     runner = _Runner(study, store, engine, progress)
     known = choice_lookup(store)
@@ -75,7 +75,7 @@ def execute_plan(study: Study, store: Store, engine: EngineMaker, progress: Prog
     runner.work(first, lambda: pending(first, store, first.first))
     final = plan(study, known)
     for cell in final.cells:
-        if cell.keeps_samples:  # read at the very end, when nothing could be made again
+        if cell.keeps_samples:  # read only when the run is over: too late to recompute
             samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)
     runner.work(final, lambda: pending(final, store, runner.possible(final)))
     if process_count() > 1:
@@ -84,18 +84,20 @@ def execute_plan(study: Study, store: Store, engine: EngineMaker, progress: Prog
 
 
 def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> None:
-    """Do this process's part of what the first process announces, until it announces the end."""
+    """Do this process's part of the items that the first process announces, until it ends."""
     runner = _Runner(study, store, engine, progress)
     while (keys := runner.engine.heard()) is not None:
         items = plan(study, choice_lookup(store)).items
         try:
             runner.carry_out([items[key] for key in keys])
         except Exception:
-            log.debug("failed", exc_info=True)  # the first process is told, and notes it
+            log.debug("failed", exc_info=True)  # the first process learns of it and records it
 
 
 @dataclass
 class _Runner:
+    """The state of one execution; `failed` has the reason for each failed item, by key."""
+
     study: Study
     store: Store
     make_engine: EngineMaker
@@ -116,16 +118,16 @@ class _Runner:
         return Measurement(self.study, self.store, self.opened, self.progress)
 
     def opened(self, split: Split) -> Loaded:
-        """The opened split; opened once in a run."""
+        """Return the opened split; each split is opened once per run."""
         if split.fingerprint not in self.splits:
             with self.progress.task(f"open {split.name}", 1):
                 self.splits[split.fingerprint] = split.load()
         return self.splits[split.fingerprint]
 
     def work(self, plan: Plan, left: Callable[[], dict[str, WorkItem]]) -> None:
-        """Do all pending items that can be done.
+        """Compute all pending items that do not depend on a failed one.
 
-        An input that is found damaged when it is read is made again in the next round.
+        An input that turns out to be damaged when it is read is recomputed in the next round.
         """
         for _ in plan.items:
             items = [i for i in left().values() if not self._blocked(i, plan)]
@@ -133,13 +135,13 @@ class _Runner:
                 return
             for item in items:
                 if isinstance(item, WeightsItem) and self._ready(item, plan):
-                    together = self._together(item, plan)
-                    self._try(together, partial(self._compute, together))
+                    same = self._same_training(item, plan)
+                    self._try(same, partial(self._compute, same))
             cells = [item for item in items if isinstance(item, CellItem)]
             self._measure([c for c in cells if self._ready(c, plan)])
-            # Heads are trained on features. Those come first, so that what is trained after them
-            # shares its forwards, and their decoded images, with all the others.
-            first = self._awaited(items, plan)
+            # Heads are trained on features. These features come first: the encoders trained after
+            # them then share their forward passes, and the decoded images, with all others.
+            first = self._features_for_training(items, plan)
             for features in _by_split(first or items):
                 ready = [i for i in features if self._ready(i, plan)]
                 self._forward(ready)
@@ -153,8 +155,8 @@ class _Runner:
                 if isinstance(item, ScaleItem) and self._ready(item, plan):
                     self._try([item], partial(self.measuring.scale, item))
 
-    def _awaited(self, items: Sequence[WorkItem], plan: Plan) -> list[WorkItem]:
-        """Features on the splits of those that a pending training waits for."""
+    def _features_for_training(self, items: Sequence[WorkItem], plan: Plan) -> list[WorkItem]:
+        """Return the features items on every split whose features a pending training run reads."""
         weights = [item for item in items if isinstance(item, WeightsItem)]
         inputs = {key for item in weights for key in item.inputs}
         read = [i for i in items if isinstance(i, FeaturesItem) and i.key in inputs]
@@ -164,7 +166,7 @@ class _Runner:
         return [i for i in features if i.split.fingerprint in splits]
 
     def _blocked(self, item: WorkItem, plan: Plan) -> bool:
-        """Whether the item, or something it needs, has failed."""
+        """Whether the item or one of its inputs has failed; the reason is stored in `failed`."""
         if isinstance(item, GivenItem) and item.reason:
             self.failed[item.key] = item.reason
         if item.key in self.failed:
@@ -178,15 +180,16 @@ class _Runner:
         return False
 
     def possible(self, plan: Plan) -> list[CellItem]:
-        """The cells that no failure stands in the way of."""
+        """Return the cells that no failure prevents."""
         return [cell for cell in plan.cells if not self._blocked(cell, plan)]
 
     def _ready(self, item: WorkItem, plan: Plan) -> bool:
+        """Whether the item is not done yet and all its inputs are stored."""
         unfinished = not is_stored(item, self.store) and not self._blocked(item, plan)
         return unfinished and all(is_stored(plan.items[k], self.store) for k in item.inputs)
 
-    def _together(self, item: WeightsItem, plan: Plan) -> list[WorkItem]:
-        """The weights of a plan that come out of one training with `item` and are not stored."""
+    def _same_training(self, item: WeightsItem, plan: Plan) -> list[WorkItem]:
+        """Return the weights items, `item` included, that the same training run will produce."""
         if not isinstance(item.recipe, Tuned):
             return [item]
         return [
@@ -199,10 +202,11 @@ class _Runner:
         ]
 
     def _try(self, items: Sequence[WorkItem], act: Callable[[], None]) -> None:
-        """Do something for `items`; a failure is noted under each, bad input or data is raised.
+        """Call `act` for `items` and record a failure under each of them.
 
-        Any exception fails these items alone, since methods may be anybody's code; ``--debug``
-        logs where it came from.
+        InputError and DataError are raised. Any other exception fails these items only, because
+        methods may be third-party code; ``--debug`` logs the traceback. After MissingOutput the
+        inputs are verified, so that damaged ones are recomputed.
         """
         if not items:
             return
@@ -217,39 +221,39 @@ class _Runner:
             log.debug("failed", exc_info=True)
             self.failed |= dict.fromkeys((item.key for item in items), one_line(error))
 
-    def _alone(self, cell: CellItem, act: Callable[[], None]) -> None:
+    def _try_cell(self, cell: CellItem, act: Callable[[], None]) -> None:
         self._try([cell], act)
 
     def _forward(self, items: Sequence[FeaturesItem]) -> None:
-        """Compute features together, so that images are decoded once; alone where that failed."""
+        """Compute features together to decode each image once; after a failure, item by item."""
         self._try(items, partial(self._compute, items))
         for item in items if len(items) > 1 else ():
             if self.failed.pop(item.key, None):
                 self._try([item], partial(self._compute, [item]))
 
     def _compute(self, items: Sequence[WorkItem]) -> None:
-        """Have the engine, in all processes, do one weights item or a split's features."""
+        """Have all processes compute one weights item or the features of one split."""
         self.engine.announce([item.key for item in items])
         self.carry_out(items)
 
     def carry_out(self, items: Sequence[WorkItem]) -> None:
-        """This process's part of some items, and whether all others did theirs.
+        """Do this process's part of some items and wait for all other processes.
 
-        Raises what went wrong here, or CellError that says what went wrong elsewhere.
+        Raises the exception of this process, or CellError with the message of another process.
         """
         failure: Exception | None = None
         try:
             self._do(items)
         except Exception as error:
             failure = error
-        told = self.engine.agreed(None if failure is None else one_line(failure))
+        first_failure = self.engine.agreed(None if failure is None else one_line(failure))
         if failure is not None:
             raise failure
-        if told is not None:
-            raise CellError(f"in another process: {told}")
+        if first_failure is not None:
+            raise CellError(f"failed in another process: {first_failure}")
 
     def _do(self, items: Sequence[WorkItem]) -> None:
-        """A head, one training, a Fisher information, or features on one split."""
+        """Compute a head, one training run, a Fisher information or the features of one split."""
         match items[0]:
             case WeightsItem(recipe=TextHead() as recipe):
                 self.engine.build_head(recipe)
@@ -264,16 +268,16 @@ class _Runner:
                 self.engine.predict(split, {item.key: item.encoder for item in features})
 
     def _measure(self, cells: Sequence[CellItem]) -> None:
-        """Measure cells: all metrics and candidates of a row on a split from one prediction."""
+        """Measure cells; all metrics of a row's candidate on a split share one prediction."""
         groups: dict[tuple[str, str], list[CellItem]] = {}
         for cell in cells:
             row = f"{cell.row.name} {cell.fit.seed}"
             groups.setdefault((row, cell.shift.name), []).append(cell)
         for group in groups.values():
-            self._try(group, partial(self.measuring.score, group, self._alone))
+            self._try(group, partial(self.measuring.score, group, self._try_cell))
 
     def outcome(self, plan: Plan) -> Outcome:
-        """Records of the cells in the store, and what is missing with its reason."""
+        """Return the records of the stored cells, and the missing cells with their reasons."""
         records: list[Record] = []
         missing: dict[tuple[object, ...], MissingCell] = {}
         for cell in plan.cells:
@@ -291,7 +295,7 @@ class _Runner:
 
 
 def _by_split(items: Iterable[WorkItem]) -> list[list[FeaturesItem]]:
-    """The feature items, grouped by split in the order of first appearance."""
+    """Group the features items by split, in the order in which the splits first appear."""
     features = [i for i in items if isinstance(i, FeaturesItem)]
     order = list(dict.fromkeys(i.split.fingerprint for i in features))
     ranked = sorted(features, key=lambda i: order.index(i.split.fingerprint))

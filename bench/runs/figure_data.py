@@ -1,6 +1,6 @@
-"""Figures as data: what VRF's figures show of a row on one evaluation set.
+"""The data of VRF's figures for a row on one evaluation set.
 
-A figure is measured like a metric; its record has a number and, in `data`, the figure itself.
+A figure is measured like a metric: its record has a number as value and the figure in `data`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from bench.core.hashing import NOT_KEYED
 from bench.posthoc.functional import distance_bins, weight_histogram
 
 BINS = 40
-"""Of distance and of weight: fine enough to be merged by whoever draws."""
+"""Number of bins of distance and of weight; fine enough to be merged when the figure is plotted."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A named figure; `function` gives (number, data) and is not part of the key."""
+    """A named figure; `function` returns (number, data) and does not enter the key."""
 
     kind: ClassVar[str] = "Figure"
 
@@ -38,10 +38,10 @@ class Figure:
 def _accuracy_by_distance(
     prediction: Prediction, manifest: Manifest
 ) -> tuple[float, dict[str, Any]]:
-    """Both ends' hits by distance to the failure set (VRF, figure 2). Number: share in a bin.
+    """Correct samples of both endpoints by distance to the failure set (VRF, figure 2).
 
-    ``edges`` [B + 1], and by bin ``n``, ``hits_zs`` and ``hits_ft``; samples at an infinite
-    distance are in none.
+    The number is the fraction of samples in a bin: samples at an infinite distance are in none. The
+    data are ``edges`` [B + 1] and, per bin, ``n``, ``hits_zs`` and ``hits_ft`` [B].
     """
     assert prediction.endpoints is not None and prediction.distance is not None
     edges = np.linspace(0, prediction.reach, BINS + 1)
@@ -52,9 +52,9 @@ def _accuracy_by_distance(
 
 
 def _weight(prediction: Prediction, manifest: Manifest) -> tuple[float, dict[str, Any]]:
-    """How the weights on the fine-tuned model are distributed. Number: their mean.
+    """Distribution of the weights on the fine-tuned model.
 
-    ``edges`` [B + 1] and by bin ``n``.
+    The number is the mean weight. The data are ``edges`` [B + 1] and, per bin, ``n`` [B].
     """
     weight = np.broadcast_to(np.asarray(prediction.weight), len(manifest))
     edges = np.linspace(0, 1, BINS + 1)
@@ -63,7 +63,7 @@ def _weight(prediction: Prediction, manifest: Manifest) -> tuple[float, dict[str
 
 
 FIGURES = (
-    Figure("accuracy-by-distance", "Accuracy of both ends by distance", _accuracy_by_distance),
+    Figure("accuracy-by-distance", "Accuracy of both endpoints by distance", _accuracy_by_distance),
     Figure("weight", "Distribution of w", _weight),
 )
-"""Every figure."""
+"""All figures that runs record."""

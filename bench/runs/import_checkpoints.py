@@ -1,4 +1,4 @@
-"""`bench import`: released classifiers, checked against a backbone and a suite, and stored."""
+"""`bench import`: check released classifiers against a backbone and a suite, and store them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.runs.study.imported import ImportedFile, ImportedPair, check_import_n
 from bench.runs.study.resolve import find_suites
 
 ALIKE = 1e-3
-"""Cosines that differ by less are equal where the order of classes is compared."""
+"""Tolerance of the class-order check: cosines that differ by less than this count as equal."""
 
 log = logging.getLogger("bench")
 
@@ -47,19 +47,20 @@ def import_wise_ft(
     device: str,
     cache: Path | None,
 ) -> ImportedPair:
-    """Read, check and store a pair of classifiers that WiSE-FT's code saved.
+    """Read, check and store a pair of classifiers saved by WiSE-FT's code.
 
-    Raises InputError, one line, unless both fit the backbone, each other and the suite's task,
-    the rows of the zero-shot head in the order of its classes.
+    Raises InputError unless both classifiers fit the backbone, each other and the suite's task.
+    The rows of the zero-shot head must be in the order of the task's classes.
     """
     store = Store(check_writable(cache_dir(cache), "cache folder"))
-    found = find_suites(suite, data_dir(data), store.root)
-    if len(found) != 1:
-        raise InputError(f"--suite {suite}: expected one suite")
-    where, task = pick_device(device), found[0].task
+    suites = find_suites(suite, data_dir(data), store.root)
+    if len(suites) != 1:
+        names = ", ".join(each.name for each in suites)
+        raise InputError(f"--suite {suite}: expected one suite, but it names several: {names}")
+    torch_device, task = pick_device(device), suites[0].task
     pair = read_classifier(zero_shot), read_classifier(tuned)
     _check_pair(zero_shot, tuned, pair, task)
-    backbone = _backbone(found[0], model, pretrained, store.root)
+    backbone = _backbone(suites[0], model, pretrained, store.root)
     clip = load_clip(backbone)
     tower = clip.model.visual.state_dict()
     for released in pair:
@@ -67,8 +68,11 @@ def import_wise_ft(
     _check_activation(backbone, clip)
     untouched = [_equal(released.encoder, tower) for released in pair]
     if untouched == [False, True]:
-        raise InputError(f"{tuned} has the backbone's own image tower: are the files swapped?")
-    made = _described(
+        raise InputError(
+            f"{tuned} has the backbone's own image tower, so it is not fine-tuned: are the files "
+            "swapped? Give the zero-shot classifier first and the fine-tuned one second"
+        )
+    imported = _validated_pair(
         name=name,
         model=backbone.model,
         pretrained=backbone.pretrained,
@@ -76,21 +80,23 @@ def import_wise_ft(
         classes=task.classnames,
         normalize=pair[0].normalize,
         trained_on=trained_on,
-        unseen=_unseen(task) if selection_unseen else (),
+        unseen=_unseen_splits(task) if selection_unseen else (),
         shares_encoder=untouched[0],
         zero_shot=ImportedFile(file=zero_shot.name, digest=pair[0].digest),
         tuned=ImportedFile(file=tuned.name, digest=pair[1].digest),
     )
-    check_import_name(store.root, made)
-    own = _own_head(TextHead(backbone, task.classnames, task.templates), clip, where, store)
+    check_import_name(store.root, imported)
+    text_recipe = TextHead(backbone, task.classnames, task.templates)
+    own = _backbone_head(text_recipe, clip, torch_device, store)
     _check_order(pair, own, task.classnames)
-    _store(store, made.untouched(backbone), pair[0], head_only=untouched[0])
-    _store(store, made.fine_tuned(backbone), pair[1])
-    write_import(store.root, made)
-    return made
+    _store(store, imported.untouched(backbone), pair[0], head_only=untouched[0])
+    _store(store, imported.fine_tuned(backbone), pair[1])
+    write_import(store.root, imported)
+    return imported
 
 
-def _described(**fields: object) -> ImportedPair:
+def _validated_pair(**fields: object) -> ImportedPair:
+    """Return the pair. Raises InputError that names the option of the first invalid field."""
     try:
         return ImportedPair.model_validate(fields)
     except pydantic.ValidationError as error:
@@ -100,36 +106,46 @@ def _described(**fields: object) -> ImportedPair:
 
 
 def _check_pair(zero_shot: Path, tuned: Path, pair: Pair, task: Task) -> None:
-    """Raise InputError unless both files go together, with a head over the task's classes."""
+    """Raise InputError unless both files match and their heads have the task's classes."""
     one, two = pair
     if one.digest == two.digest:
-        raise InputError(f"{zero_shot} and {tuned} are the same file")
+        raise InputError(
+            f"{zero_shot} and {tuned} are the same file: give the zero-shot classifier and the "
+            "fine-tuned one"
+        )
     if one.normalize != two.normalize:
-        raise InputError(f"only one head of {zero_shot} and {tuned} takes normalised features")
-    if odd := sorted(one.encoder.keys() ^ two.encoder.keys()):
-        raise InputError(f"only one image tower of {zero_shot} and {tuned} has {odd[0]}")
+        raise InputError(
+            f"{zero_shot} and {tuned} do not match: only one head takes normalised features"
+        )
+    if unmatched := sorted(one.encoder.keys() ^ two.encoder.keys()):
+        raise InputError(
+            f"{zero_shot} and {tuned} do not match: only one image tower has the weights "
+            f"{unmatched[0]}"
+        )
     for path, released in ((zero_shot, one), (tuned, two)):
         if len(released.head_weight) != len(task.classnames):
             raise InputError(
-                f"the head of {path} has {len(released.head_weight)} classes, "
-                f"{task.name} has {len(task.classnames)}"
+                f"the head of {path} has {len(released.head_weight)} classes, but suite "
+                f"{task.name} has {len(task.classnames)}: give the --suite it was trained for"
             )
 
 
 def _backbone(suite: Suite, model: str | None, pretrained: str | None, cache: Path) -> Backbone:
     if model is not None and pretrained is None and model != suite.model:
-        raise InputError(f"--model {model} needs --pretrained: a tag or a checkpoint file")
+        raise InputError(
+            f"--model {model} needs --pretrained as well: an open_clip tag or a checkpoint file"
+        )
     return identify_backbone(model or suite.model, pretrained or suite.pretrained, cache)
 
 
 def _check_activation(backbone: Backbone, clip: Clip) -> None:
-    """Raise InputError unless the image tower computes with QuickGELU, as the released ones do."""
+    """Raise InputError unless the image tower uses QuickGELU, as the released classifiers do."""
     from open_clip.transformer import QuickGELU
 
     if not any(isinstance(module, QuickGELU) for module in clip.model.visual.modules()):
         raise InputError(
-            f"{backbone} computes with another activation than the released QuickGELU: give "
-            f"--pretrained openai, or --model {backbone.model}-quickgelu for a checkpoint file"
+            f"{backbone} does not use QuickGELU, the activation of the released classifiers: "
+            f"give --pretrained openai, or --model {backbone.model}-quickgelu with a checkpoint"
         )
 
 
@@ -137,50 +153,56 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(tensor, other[name].cpu()) for name, tensor in one.items())
 
 
-def _unseen(task: Task) -> tuple[str, ...]:
+def _unseen_splits(task: Task) -> tuple[str, ...]:
+    """Return the fingerprints of the splits that ``--selection-unseen`` declares unseen."""
     if task.selection == task.train:
         raise InputError(
-            f"--selection-unseen: {task.name} holds its selection split out of its training split"
+            f"--selection-unseen: the selection split of {task.name} is held out of its training "
+            "split, so the checkpoint may have seen it: leave the option out"
         )
     return (task.selection.fingerprint,)
 
 
-def _own_head(
-    recipe: TextHead, clip: Clip, where: torch.device, store: Store
+def _backbone_head(
+    recipe: TextHead, clip: Clip, device: torch.device, store: Store
 ) -> NDArray[np.float32]:
-    """[C, D]: the rows that the backbone's text tower gives the task's classes; kept for runs."""
+    """Return the zero-shot head [C, D] of the backbone's text tower; store it for later runs."""
     from safetensors.torch import save
 
     key = weights_key(recipe)
     if not store.has("weights", key):
-        head = text_head(clip, recipe, where)
-        store.write(store.path("weights", key), save(head, metadata={"device": where.type}))
+        head = text_head(clip, recipe, device)
+        store.write(store.path("weights", key), save(head, metadata={"device": device.type}))
     return load_head(recipe, store).weight
 
 
 def _check_order(pair: Pair, own: NDArray[np.float32], names: tuple[str, ...]) -> None:
-    """Raise InputError if a row of the zero-shot head is another class's; warn of tuned rows."""
+    """Compare the order of both heads' rows with `names`, by the backbone's own head `own`.
+
+    Raises InputError if a row of the zero-shot head belongs to another class. Only warns if a row
+    of the fine-tuned head does, since training may move it.
+    """
     untouched, tuned = (misplaced_rows(released.head_weight.numpy(), own) for released in pair)
     if untouched:
         i, j = untouched[0]
         raise InputError(
             f"row {i} of the zero-shot head is nearest to class {j} ({names[j]}), expected class "
-            f"{i} ({names[i]}), and so for {len(untouched)} of {len(names)} rows: the suite has "
-            "other classes, or the same in another order"
+            f"{i} ({names[i]}); {len(untouched)} of {len(names)} rows are misplaced: give a "
+            "--suite with the same classes in the same order"
         )
     if tuned:
         i, j = tuned[0]
         log.warning(
-            "%d of %d rows of the tuned head are nearest to another class, such as %s to %s",
+            "%d of %d rows of the tuned head are nearest to another class (%s is nearest to %s): "
+            "check the order of the classes",
             len(tuned), len(names), names[i], names[j],
         )  # fmt: skip
 
 
 def misplaced_rows(head: NDArray[np.float32], own: NDArray[np.float32]) -> list[tuple[int, int]]:
-    """(i, j): row i of `head` [C, D] is nearer, by cosine, to row j of `own` than to row i.
+    """Return pairs (i, j): row i of `head` [C, D] is nearest, by cosine, to row j of `own` [C, D].
 
-    Classes that either head cannot tell apart (ImageNet has two maillots) may be taken for each
-    other.
+    Classes that either head cannot tell apart do not count (ImageNet has two named maillot).
     """
     mine, theirs = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (head, own))
     cosines = mine @ theirs.T
@@ -194,7 +216,7 @@ def misplaced_rows(head: NDArray[np.float32], own: NDArray[np.float32]) -> list[
 def _store(
     store: Store, recipe: Imported, released: ReleasedClassifier, head_only: bool = False
 ) -> None:
-    """Store weights in the layout of a training's; a shared image tower is left out."""
+    """Store weights in the layout of trained weights; `head_only` leaves the image tower out."""
     from safetensors.torch import save
 
     encoder = {} if head_only else released.encoder

@@ -1,6 +1,6 @@
-"""Cells: what methods and metrics make of stored outputs, and the records that are kept of it.
+"""Measurement of cells from stored outputs, and the records of cells.
 
-Fits and temperatures are found on the selection split; a record says everything that made it.
+Fits and temperatures are found on the selection split. A record holds its full provenance.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from bench.runs.study.study import Study
 
 @dataclass(frozen=True)
 class Measurement:
-    """The arithmetic of a study on what lies in its store; `opened` gives a split's manifest."""
+    """The computations of a study on its store; `opened` returns a split with its manifest."""
 
     study: Study
     store: Store
@@ -57,24 +57,25 @@ class Measurement:
         """Fit a row and choose among its candidates on the selection split."""
         task, method = self.study.suite.task, item.row.method
         selection, train = self._labelled(task.selection), self._labelled(task.train)
-        manifest, judge = self.opened(task.selection).manifest, self.study.primary_metric
+        manifest, metric = self.opened(task.selection).manifest, self.study.primary_metric
         candidates = method.candidates()
-        accuracies, weights = [], []
-        with self.progress.task(f"fit {item.row.name}", len(candidates)) as under_way, _a_cell():
+        scores, weights = [], []
+        label = f"fit {item.row.name}"
+        with self.progress.task(label, len(candidates)) as progress, _cell_errors():
             fitted = method.fit(item.models, selection, train)
             for p in method.predict(item.models, fitted, selection, train, candidates):
-                accuracies.append(judge(p.log_probs, manifest))
+                scores.append(metric(p.log_probs, manifest))
                 weights.append(float(np.mean(p.weight)))
-                under_way.advance(1)
+                progress.advance(1)
         rule = self.study.protocol.rule
-        best = method.choose(accuracies, weights, partial(choose, rule=rule))
+        best = method.choose(scores, weights, partial(choose, rule=rule))
         note = {
             "choice": dict(candidates[best]),
             "chosen_on": {
                 "split": task.selection.name,
                 "n": task.selection.size,
                 "rule": method.own_rule or rule,
-                judge.name: accuracies[best],
+                metric.name: scores[best],
                 "weight": weights[best],
                 "candidates": len(candidates),
             },
@@ -85,7 +86,7 @@ class Measurement:
         """Find the temperature of a row's predictions on the selection split."""
         task, criterion = self.study.suite.task, self.study.protocol.scaling
         selection = self._labelled(task.selection)
-        with self.progress.task(f"scale {item.row.name}", 1), _a_cell():
+        with self.progress.task(f"find temperature of {item.row.name}", 1), _cell_errors():
             (prediction,) = self._predicted(item.row, item.fit, selection, [item.choice])
             found = TEMPERATURES[criterion](prediction.log_probs, selection.labels)
         note = {"temperature": found, "criterion": criterion, "split": task.selection.name}
@@ -101,7 +102,7 @@ class Measurement:
     def score(
         self, cells: Sequence[CellItem], attempt: Callable[[CellItem, Callable[[], None]], None]
     ) -> None:
-        """Write the cells of one row, seed and set, each by an `attempt` of its own."""
+        """Store the cells of one row, seed and evaluation set, each in its own `attempt`."""
         row, fit, shift = cells[0].row, cells[0].fit, cells[0].shift
         outputs = StoredOutputs(
             self.store, self.arrays, shift.split, self.study.precision, shift.labels
@@ -112,16 +113,16 @@ class Measurement:
             by_choice.setdefault(repr(cell.choice), []).append(cell)
         choices = [group[0].choice for group in by_choice.values()]
         label = f"measure {row.name} on {shift.name}"
-        with self.progress.task(label, len(choices)) as under_way, _a_cell():
+        with self.progress.task(label, len(choices)) as progress, _cell_errors():
             predictions = self._predicted(row, fit, outputs, choices)
             for group, prediction in zip(by_choice.values(), predictions, strict=True):
                 for cell in group:
                     attempt(cell, partial(self._write, cell, prediction, manifest))
-                under_way.advance(1)
+                progress.advance(1)
 
     def _write(self, cell: CellItem, prediction: Prediction, manifest: Manifest) -> None:
         data = temperature = None
-        with _a_cell():
+        with _cell_errors():
             log_probs = prediction.log_probs
             if cell.scale is not None:
                 note = self.store.read_note("fits", cell.scale.key)
@@ -151,7 +152,7 @@ class Measurement:
             self.progress.measured(self.record(cell, value))
 
     def _chosen_in_training(self, cell: CellItem) -> dict[str, float]:
-        """What the row's own training chose on the selection split (C), by name."""
+        """Return what the row's own training run chose on the selection split, such as C."""
         needs = cell.row.method.needs(cell.fit.models, cell.choice)
         chosen: dict[str, float] = {}
         for recipe in needs if cell.row.base is None else ():
@@ -162,14 +163,14 @@ class Measurement:
         return chosen
 
     def record(self, cell: CellItem, value: Measured) -> Record:
-        """The record of a cell of that value."""
+        """Return the record of a cell with its stored value."""
         note = self.store.read_note("fits", cell.fit.key) if cell.fit.inputs else None
         return record_of(self.study, cell, value, note)
 
 
 @contextmanager
-def _a_cell() -> Iterator[None]:
-    """Around a method's or a metric's own arithmetic: what it refuses is a failed cell."""
+def _cell_errors() -> Iterator[None]:
+    """Turn an InputError of a method's or metric's own computation into a failed cell."""
     try:
         yield
     except InputError as error:
@@ -177,14 +178,14 @@ def _a_cell() -> Iterator[None]:
 
 
 Measured = Mapping[str, Any]
-"""What the store holds of a cell: its value and what was found with it."""
+"""What the store holds of a cell: its value and the facts measured with it."""
 
 
 def record_of(study: Study, cell: CellItem, value: Measured, fitted: Measured | None) -> Record:
-    """The record of a measured cell; `fitted` is the note of its fit, if there is one."""
+    """Return the record of a measured cell; `fitted` is the note stored with its fit, if any."""
     kind = _kind(cell)
     provenance: dict[str, object] = {"key": cell.key}
-    if kind == "cell":  # what is made of the same outputs has the same
+    if kind == "cell":  # curves and scaled cells share the provenance of the cell
         provenance |= _provenance(study, cell, value)
     return Record.model_validate(
         address_of(study, cell)
@@ -204,7 +205,7 @@ def record_of(study: Study, cell: CellItem, value: Measured, fitted: Measured | 
 
 
 def address_of(study: Study, cell: CellItem) -> dict[str, object]:
-    """Where a cell stands: the fields that records and missing cells share."""
+    """Return the fields that identify a cell; records and missing cells share them."""
     row = cell.row
     return {
         "suite": study.suite.name,
@@ -226,7 +227,7 @@ def address_of(study: Study, cell: CellItem) -> dict[str, object]:
 
 
 def _provenance(study: Study, cell: CellItem, value: Measured) -> dict[str, object]:
-    """Everything that made a cell: resolved arguments, keys, fingerprints, versions."""
+    """Return everything that determined a cell: arguments, keys, fingerprints, versions."""
     task = study.suite.task
     prompts = {"prompts": study.suite.prompts} if study.suite.prompts else {}
     return {

@@ -1,4 +1,4 @@
-"""A split's outputs, read from the store: features as stored, logits computed when needed."""
+"""Outputs of a split, read from the store: features as stored, logits computed when needed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Array = NDArray[np.generic]
 
 @dataclass
 class ArrayCache:
-    """The most recently used arrays, up to `budget` bytes; shared by all outputs of a run."""
+    """Least-recently-used cache of arrays, up to `budget` bytes, shared by all outputs of a run."""
 
     budget: int = 4 << 30
     held: OrderedDict[str, Array] = field(default_factory=OrderedDict)
     heads: dict[Head, LinearHead] = field(default_factory=dict)
 
     def get(self, key: str, make: Callable[[], Array]) -> Array:
-        """The array under `key`, made if it is not held."""
+        """Return the array cached under `key`; call `make` for it if there is none."""
         if key not in self.held:
             self.held[key] = make()
         self.held.move_to_end(key)
@@ -38,7 +38,7 @@ class ArrayCache:
         return self.held[key]
 
     def head(self, head: Head, store: Store) -> LinearHead:
-        """The head, read once: it lies in one file with its encoder."""
+        """Return the head. It is read once, since its file also holds the encoder's weights."""
         if head not in self.heads:
             self.heads[head] = load_head(head, store)
         return self.heads[head]
@@ -46,7 +46,7 @@ class ArrayCache:
 
 @dataclass(frozen=True)
 class StoredOutputs:
-    """Outputs of one split for methods (`bench.api.method.Outputs`), without any label."""
+    """Outputs of one split as methods see them (`bench.api.method.Outputs`), without labels."""
 
     store: Store
     cache: ArrayCache
@@ -55,7 +55,7 @@ class StoredOutputs:
     label_map: LabelMap = IDENTITY
 
     def features(self, recipe: Recipe) -> NDArray[np.float32]:
-        """Raw embeddings float32 [N, D]. Raises MissingOutput if they are not in the store."""
+        """Return raw embeddings, float32 [N, D]. Raises MissingOutput if the store lacks them."""
         encoder = encoder_of(recipe)
         if isinstance(encoder, External):
             return self.given(encoder, "features")
@@ -70,25 +70,25 @@ class StoredOutputs:
         return self.cache.get(key, make)  # type: ignore[return-value]
 
     def logits(self, recipe: Recipe) -> NDArray[np.float32]:
-        """float32 [N, C] over the task's classes."""
+        """Return logits over the task's classes, float32 [N, C]."""
         head = head_of(recipe)
         if isinstance(head, External):
             return self.given(head, "logits")
         return self.cache.head(head, self.store).logits(self.features(recipe))
 
     def given(self, recipe: External, kind: str) -> NDArray[Any]:
-        """An array computed elsewhere. Raises CellError if the split's file lacks it."""
+        """Return an external array of the split's file. Raises CellError if the file lacks it."""
         if self.split.given is None:
             raise MissingOutput(f"{recipe.model}.{kind} of {self.split.name}")
         make = partial(self.split.given, recipe.model, kind)
         return self.cache.get(f"{self.split.fingerprint} {recipe.model}.{kind}", make)
 
     def scores(self, recipe: Recipe) -> NDArray[np.float32]:
-        """float32 [N, C']: logits through the label map."""
+        """Return logits projected by the label map, float32 [N, C']."""
         return self.project(self.logits(recipe))
 
     def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[N, C] -> float32 [N, C'] through the label map."""
+        """Project scores [N, C] by the label map to float32 [N, C']."""
         return self.label_map.project(scores)
 
 
@@ -100,18 +100,18 @@ class LabelledStoredOutputs(StoredOutputs):
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """int64 [N]; the split is opened only when they are asked for."""
+        """Labels, int64 [N]. The split is opened when they are first read."""
         return self.read_labels()
 
     def correct(self, recipe: Recipe) -> NDArray[np.bool_]:
-        """bool [N]: top-1 is the label; a block at a time, so that no [N, C] array exists."""
+        """Return whether top-1 is the label, bool [N]; works in blocks to avoid an [N, C] array."""
         found = head_of(recipe)
         if isinstance(found, External):
             return self.given(found, "correct")
         head = self.cache.head(found, self.store)
         features, labels = self.features(recipe), self.labels
-        hits = np.empty(len(features), dtype=np.bool_)
+        is_correct = np.empty(len(features), dtype=np.bool_)
         for start in range(0, len(features), BLOCK):
             rows = slice(start, start + BLOCK)
-            hits[rows] = head.logits(features[rows]).argmax(axis=1) == labels[rows]
-        return hits
+            is_correct[rows] = head.logits(features[rows]).argmax(axis=1) == labels[rows]
+        return is_correct

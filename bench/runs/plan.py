@@ -1,11 +1,11 @@
-"""The plan: which items of work a study consists of, how they depend on each other, what is left.
+"""The plan: the work items of a study, their dependencies, and which of them are pending.
 
-Five kinds of item are stored: **weights** (a text head built or a recipe trained), **features**
-(an encoder's on a split), **fit** (what was chosen on the selection split), **scale** (the
-temperature of a row's predictions, found there) and **cell** (one metric of one row on one
-evaluation set). Merges are made in memory inside the forwards that need
-them. `plan` is pure: it opens no image and loads no model. What stage 2 needs is known exactly
-once stage 1 is fitted; before that a row's stand-in is its middle candidate.
+Five kinds of item are stored: **weights** (a text head or a trained recipe), **features** (of an
+encoder on a split), **fit** (the candidate chosen on the selection split), **scale** (the
+temperature of a row's predictions, found on the selection split) and **cell** (one metric of one
+row on one evaluation set). Merged weights are not stored: they are computed in memory for the
+forward passes that need them. `plan` is pure: it opens no image and loads no model. What stage 2
+needs is known only after the fits of stage 1; until then a row's middle candidate is a placeholder.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 
 CELL = 2
-"""Version of what is stored of a cell; raised when it holds something else."""
+"""Version of the stored form of a cell; raised when that form changes."""
 
 
 @dataclass(frozen=True)
 class WorkItem:
-    """One piece of work: the key of its output and the keys of what it reads."""
+    """One piece of work: the key of its output and the keys of its inputs."""
 
     key: str
     inputs: tuple[str, ...]
@@ -57,7 +57,7 @@ class WorkItem:
 
 @dataclass(frozen=True)
 class WeightsItem(WorkItem):
-    """Build a zero-shot head from the text tower, train a recipe, or find a Fisher information."""
+    """Build a zero-shot head from the text tower, train a recipe or estimate Fisher information."""
 
     recipe: TextHead | Tuned | Fisher
     train: Split
@@ -74,14 +74,14 @@ class FeaturesItem(WorkItem):
 
 @dataclass(frozen=True)
 class GivenItem(WorkItem):
-    """Outputs that were computed elsewhere: nothing to do. `reason` if they do not suffice."""
+    """External outputs: nothing to compute. `reason` says why, if they do not suffice."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class FitItem(WorkItem):
-    """Fit a row on the training and selection splits and choose among its candidates."""
+    """Fit a row on the training and selection splits and choose one of its candidates."""
 
     row: Row
     seed: int | None
@@ -90,7 +90,7 @@ class FitItem(WorkItem):
 
 @dataclass(frozen=True)
 class ScaleItem(WorkItem):
-    """Find the temperature of a row's predictions, with its choice, on the selection split."""
+    """Find, on the selection split, the temperature for a row's predictions with its choice."""
 
     row: Row
     fit: FitItem
@@ -101,8 +101,9 @@ class ScaleItem(WorkItem):
 class CellItem(WorkItem):
     """Measure a row, with one choice of its parameters, on one evaluation set.
 
-    `fit` is the row's own, or that of the row whose fit it takes over; `scale` is there if its
-    predictions are to be scaled by a temperature first. `metric` is a number or a figure.
+    `fit` is the row's own fit or that of its chooser row. With a `scale`, predictions are first
+    divided by its temperature. `chosen` is False for the other points of a candidate curve.
+    `metric` measures a number or a figure.
     """
 
     row: Row
@@ -115,17 +116,18 @@ class CellItem(WorkItem):
 
     @property
     def keeps_samples(self) -> bool:
-        """Whether what it says of each sample is stored beside it (`bench.leaderboard.samples`)."""
+        """Whether per-sample outputs are stored with the cell (`bench.leaderboard.samples`)."""
         return self.chosen and self.scale is None and self.metric.name == ACCURACY.name
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All items of a study by key, in an order in which each comes after its inputs.
+    """All items of a study by key, each after its inputs.
 
-    `cells` are the cells of all records: a point of a curve and the chosen cell may be one item.
-    `undecided` lists the fits whose outcome is not known yet, so that their cells are stand-ins;
-    `first` those, and what else can be found on the selection split: the goals of stage 1.
+    `cells` has one cell per record; a point of a curve and the chosen cell may be the same item.
+    `undecided` are the fits without a stored choice: the cells that depend on them are
+    placeholders. `first` are the goals of stage 1: the undecided fits and all temperatures whose
+    choice is known.
     """
 
     study: Study
@@ -135,21 +137,25 @@ class Plan:
     first: tuple[WorkItem, ...]
 
     def of(self, *kinds: type[WorkItem]) -> list[WorkItem]:
-        """The items of some kinds, in order."""
+        """Return the items of these classes, in order."""
         return [item for item in self.items.values() if isinstance(item, kinds)]
 
 
 def plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
-    """The plan of a study; `known` looks up the choice stored under a fit's key, if any."""
+    """Return the plan of a study.
+
+    `known` returns the choice stored under a fit's key, or None. Raises InputError, prefixed with
+    the row's name, if a row cannot be planned.
+    """
     builder = _Builder(study)
     undecided: dict[str, FitItem] = {}
     for row, seed, models in study.entries():
-        with _naming(row):
+        with _row_named_in_errors(row):
             fit = builder.fit(row.chooser, seed, models)
         choice = known(fit.key) if fit.inputs else fit.row.method.candidates()[0]
         if choice is None:
             undecided[fit.key] = fit
-        with _naming(row):
+        with _row_named_in_errors(row):
             builder.cells(row, fit, choice)
     decided = [item for item in builder.scales if item.fit.key not in undecided]
     first = (*undecided.values(), *decided)
@@ -157,8 +163,8 @@ def plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
 
 
 @contextmanager
-def _naming(row: Row) -> Iterator[None]:
-    """Put the row's name before what is refused of it."""
+def _row_named_in_errors(row: Row) -> Iterator[None]:
+    """Prefix the message of an InputError with the name of the row."""
     try:
         yield
     except InputError as error:
@@ -166,7 +172,7 @@ def _naming(row: Row) -> Iterator[None]:
 
 
 class _Builder:
-    """Collects items; each is added after its inputs."""
+    """Collects the items of a plan; each is added after its inputs."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -175,34 +181,35 @@ class _Builder:
         self.scales: list[ScaleItem] = []
 
     def add(self, item: WorkItem) -> str:
+        """Add an item, unless one with its key exists, and return its key."""
         self.items.setdefault(item.key, item)
         return item.key
 
     def weights(self, recipe: Recipe | Encoder | Head | Fisher) -> list[str]:
-        """The stored weights that `recipe` is made of."""
+        """Return the keys of the stored weights that `recipe` consists of."""
         match recipe:
             case Tuned():
-                return [self.built(recipe, self.before(recipe))]
+                return [self.weights_item(recipe, self.training_inputs(recipe))]
             case TextHead():
-                return [self.built(recipe, [])]
+                return [self.weights_item(recipe, [])]
             case Fisher():
                 of = recipe.of
-                return [
-                    self.built(recipe, [*self.weights(encoder_of(of)), *self.weights(head_of(of))])
-                ]
+                inputs = [*self.weights(encoder_of(of)), *self.weights(head_of(of))]
+                return [self.weights_item(recipe, inputs)]
             case Merged():
-                whole = (*recipe.parts, *recipe.fishers)
-                return [key for part in whole for key in self.weights(part)]
+                parts = (*recipe.parts, *recipe.fishers)
+                return [key for part in parts for key in self.weights(part)]
             case _:
                 return []
 
-    def built(self, recipe: TextHead | Tuned | Fisher, before: list[str]) -> str:
+    def weights_item(self, recipe: TextHead | Tuned | Fisher, inputs: list[str]) -> str:
+        """Add the item that builds `recipe` and return its key."""
         task = self.study.suite.task
         key = weights_key(recipe)
-        return self.add(WeightsItem(key, tuple(before), recipe, task.train, task.selection))
+        return self.add(WeightsItem(key, tuple(inputs), recipe, task.train, task.selection))
 
-    def before(self, recipe: Tuned) -> list[str]:
-        """What a training reads: its start's weights, or the features its head is trained on."""
+    def training_inputs(self, recipe: Tuned) -> list[str]:
+        """Return the keys a training run reads: its start's weights, or features for a head."""
         task, trainer = self.study.suite.task, recipe.trainer
         encoder, head = encoder_of(recipe.start), self.weights(head_of(recipe.start))
         if trainer.tunes_encoder:
@@ -211,27 +218,28 @@ class _Builder:
         return [*(self.features(encoder, split, trainer.precision) for split in read), *head]
 
     def features(self, encoder: Encoder, split: Split, precision: str) -> str:
+        """Add the features of an encoder on a split and return their key."""
         key = features_key(encoder, split.fingerprint, precision)
         return self.add(FeaturesItem(key, tuple(self.weights(encoder)), encoder, split))
 
     def outputs(self, recipe: Recipe, split: Split) -> list[str]:
-        """What `recipe`'s logits on `split` are made of: features of its encoder, its head."""
+        """Return the keys that `recipe`'s logits on `split` depend on: its features and head."""
         if needs_outputs(recipe):
-            return [self.given(recipe, split)]
-        normalizes(recipe), backbone_of(recipe)  # refuse merges of what does not fit together
+            return [self.external(recipe, split)]
+        normalizes(recipe), backbone_of(recipe)  # raise InputError for parts that cannot be merged
         features = self.features(encoder_of(recipe), split, self.study.precision)
         return [features, *self.weights(head_of(recipe))]
 
-    def given(self, recipe: Recipe, split: Split) -> str:
-        """Outputs in the split's file, or an item that fails where they are no substitute."""
+    def external(self, recipe: Recipe, split: Split) -> str:
+        """Add the outputs in the split's file, or an item that fails if weights are needed."""
         encoder = encoder_of(recipe)
         if isinstance(encoder, External) and encoder.seed is None and encoder == head_of(recipe):
             return self.add(GivenItem(key_of("given", encoder, split.fingerprint), ()))
-        reason = "not computable: it needs weights, and outputs have none"
+        reason = "not computable: the method needs model weights, but only outputs were supplied"
         return self.add(GivenItem(key_of("not given"), (), reason))
 
     def fit(self, row: Row, seed: int | None, models: Models) -> FitItem:
-        """The row's fit; without inputs, and not to be run, if there is nothing to fit."""
+        """Return the row's fit; it has no inputs and is not added if there is nothing to fit."""
         method, task = row.method, self.study.suite.task
         inputs: list[str] = []
         if needs_fit(method):
@@ -240,8 +248,8 @@ class _Builder:
                 inputs += self.outputs(recipe, task.selection)
             for recipe in method.train_needs(models):
                 inputs += self.outputs(recipe, task.train)
-        rule, judge = method.own_rule or self.study.protocol.rule, self.study.primary_metric
-        by = (rule,) if judge == ACCURACY else (rule, judge)
+        rule, primary = method.own_rule or self.study.protocol.rule, self.study.primary_metric
+        by = (rule,) if primary == ACCURACY else (rule, primary)
         chosen_by = (task.selection.fingerprint, *by) if inputs else None
         key = key_of("fit", _identity(row), models.zero_shot, models.base, inputs, chosen_by)
         item = FitItem(key, tuple(dict.fromkeys(inputs)), row, seed, models)
@@ -250,27 +258,27 @@ class _Builder:
         return item
 
     def cells(self, row: Row, fit: FitItem, choice: Choice | None) -> None:
-        """The row's cells on every evaluation set: the chosen candidate's, and curves if asked."""
+        """Add the row's cells on every evaluation set; with curves, those of all candidates too."""
         study, method = self.study, row.method
         candidates = method.candidates()
-        shown = choice if choice is not None else candidates[len(candidates) // 2]
+        chosen = choice if choice is not None else candidates[len(candidates) // 2]
         scaled = study.protocol.scaling != "none" and not study.suite.task.selection.absent
-        scale = self.scale(row, fit, shown) if scaled else None
+        scale = self.scale(row, fit, chosen) if scaled else None
         figures = FIGURES if method.has_figures else ()
         for shift in study.suite.evaluations():
             metrics = (*study.metrics, *extra_metrics(shift.metrics))
             for measure in (*metrics, *figures):
-                self.cell(row, fit, None, shown, True, shift, measure)
+                self.cell(row, fit, None, chosen, True, shift, measure)
             for metric in study.metrics if scale is not None else ():
-                self.cell(row, fit, scale, shown, True, shift, metric)
+                self.cell(row, fit, scale, chosen, True, shift, metric)
             for candidate in candidates if study.curves and has_curve(method) else ():
                 for metric in metrics:
                     self.cell(row, fit, None, candidate, False, shift, metric)
 
     def scale(self, row: Row, fit: FitItem, choice: Choice) -> ScaleItem:
-        """The temperature of a row's predictions."""
+        """Add the item that finds the temperature of a row's predictions."""
         selection = self.study.suite.task.selection
-        inputs = self.read(row, fit, choice, selection)
+        inputs = self.prediction_inputs(row, fit, choice, selection)
         how = (selection.fingerprint, self.study.protocol.scaling)
         key = key_of("scale", _identity(row), fit.key, choice, inputs, how)
         item = ScaleItem(key, inputs, row, fit, choice)
@@ -278,8 +286,10 @@ class _Builder:
         self.add(item)
         return item
 
-    def read(self, row: Row, fit: FitItem, choice: Choice, split: Split) -> tuple[str, ...]:
-        """What a row's prediction on `split` is made of."""
+    def prediction_inputs(
+        self, row: Row, fit: FitItem, choice: Choice, split: Split
+    ) -> tuple[str, ...]:
+        """Return the keys that a row's prediction on `split` depends on."""
         inputs: list[str] = [fit.key] if fit.inputs else []
         for recipe in row.method.needs(fit.models, choice):
             inputs += self.outputs(recipe, split)
@@ -297,8 +307,8 @@ class _Builder:
         shift: Shift,
         metric: Metric | Figure,
     ) -> None:
-        """One cell; a curve's point at the chosen candidate is the chosen cell's item."""
-        inputs = self.read(row, fit, choice, shift.split)
+        """Add one cell. A curve's point at the chosen candidate is the item of the chosen cell."""
+        inputs = self.prediction_inputs(row, fit, choice, shift.split)
         inputs += () if scale is None else (scale.key,)
         key = key_of("cell", CELL, _identity(row), fit.key, choice, inputs, shift.labels, metric)
         item = CellItem(key, inputs, row, fit, scale, choice, chosen, shift, metric)
@@ -307,22 +317,22 @@ class _Builder:
 
 
 def _identity(row: Row) -> tuple[object, ...]:
-    """What a row is, for keys: its name, too, as two plugins' classes may be called alike."""
+    """Return what identifies a row in keys: also its name, as plugin classes may share a name."""
     return (row.name, row.method)
 
 
 def needs_fit(method: Method) -> bool:
-    """Whether a method has anything to fit or to choose on the selection split."""
+    """Return whether a method fits or chooses anything on the selection split."""
     return len(method.candidates()) > 1 or type(method).fit is not Method.fit
 
 
 def has_curve(method: Method) -> bool:
-    """Whether a method's candidates differ in one parameter, so that they make a curve."""
+    """Return whether a method's candidates form a curve: several, each with one parameter."""
     return len(method.candidates()) > 1 and all(len(c) == 1 for c in method.candidates())
 
 
 def is_stored(item: WorkItem, store: Store) -> bool:
-    """Whether the item's output is in the store; small outputs are verified."""
+    """Return whether the item's output is in the store; small outputs are verified."""
     match item:
         case GivenItem():
             return not item.reason
@@ -333,8 +343,8 @@ def is_stored(item: WorkItem, store: Store) -> bool:
         case FitItem() | ScaleItem():
             return store.has("fits", item.key)
         case CellItem(keeps_samples=True, shift=shift):
-            is_kept = samples.has_stored_samples(store, item.key, shift.split.fingerprint)
-            return is_kept and store.read_cell(item.key) is not None
+            has_samples = samples.has_stored_samples(store, item.key, shift.split.fingerprint)
+            return has_samples and store.read_cell(item.key) is not None
         case _:
             return store.read_cell(item.key) is not None
 
@@ -342,10 +352,10 @@ def is_stored(item: WorkItem, store: Store) -> bool:
 def pending(
     plan: Plan, store: Store, goals: Iterable[WorkItem] | None = None
 ) -> dict[str, WorkItem]:
-    """The items still to be done, in order: those missing `goals` (default: all cells) need.
+    """Return the items still to be computed, in order, to reach `goals` (default: all cells).
 
-    An output that is absent but that nothing missing needs is not pending, so a store from which
-    old features were deleted stays valid.
+    An absent output is pending only if a missing goal needs it. Deleting old features from a store
+    therefore makes nothing pending.
     """
     targets = plan.cells if goals is None else goals
     wanted: set[str] = set()
@@ -360,11 +370,11 @@ def pending(
 
 
 def describe_plan(plan: Plan) -> list[dict[str, object]]:
-    """The plan's items as plain data, for ``plan.json``."""
-    return [_described(item) for item in plan.items.values()]
+    """Return the plan's items as plain data, for ``plan.json``."""
+    return [_describe_item(item) for item in plan.items.values()]
 
 
-def _described(item: WorkItem) -> dict[str, object]:
+def _describe_item(item: WorkItem) -> dict[str, object]:
     base: dict[str, object] = {"key": item.key, "inputs": list(item.inputs)}
     match item:
         case WeightsItem():

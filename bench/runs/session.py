@@ -1,6 +1,6 @@
-"""One run from configuration to files: ``config.json``, ``plan.json``, records, samples, reports.
+"""One run from its configuration to its files: configuration, plan, records, samples, reports.
 
-Everything but ``timings.jsonl`` is byte-identical when the same command is repeated.
+Repeating a command writes byte-identical files, except for ``timings.jsonl``.
 """
 
 from __future__ import annotations
@@ -51,36 +51,38 @@ class Session:
 
     @property
     def presets(self) -> tuple[Preset, ...]:
-        """The paper's table that the run is to show, if any."""
+        """The table of ``--table``, if one was requested."""
         return () if self.config.table is None else (find_preset(self.config.table),)
 
     @property
     def plans(self) -> tuple[Plan, ...]:
-        """The plan of each study, as far as it is known now."""
+        """The plan of each study, with placeholders for choices that are not made yet."""
         return tuple(plan(study, choice_lookup(self.store)) for study in self.studies)
 
     def left(self) -> tuple[Counts, ...]:
-        """What is still to be done, by study."""
+        """Count the pending work of each study."""
         return tuple(pending_counts(plan, self.store) for plan in self.plans)
 
     def asked(self) -> list[MissingCell]:
-        """Every leaderboard cell of the run, as one still to be filled."""
+        """Return every leaderboard cell of the run as a pending one."""
         cells = [(p.study, cell) for p in self.plans for cell in p.cells if cell.chosen]
         return [
-            _awaited(study, cell)
+            _pending_cell(study, cell)
             for study, cell in cells
             if cell.metric.name == cell.shift.primary_metric
         ]
 
 
-def _awaited(study: Study, cell: CellItem) -> MissingCell:
+def _pending_cell(study: Study, cell: CellItem) -> MissingCell:
+    """Return a cell of the plan as a missing one that is still to be computed."""
     return MissingCell.model_validate(address_of(study, cell) | {"reason": PENDING})
 
 
 def prepare_session(config: RunConfig, found: tuple[Study, ...] | None = None) -> Session:
-    """Resolve a configuration, to `found` if given. Raises InputError for all that is wrong.
+    """Resolve a configuration to a session; `found` are its studies, if already resolved.
 
-    Nothing is written but, for the user's own images, their index in the cache.
+    Raises InputError for whatever is wrong with the configuration. Writes nothing, except the index
+    of the user's own images to the cache.
     """
     store = Store(check_writable(cache_dir(config.cache_dir), "cache folder"))
     found = resolve_studies(config) if found is None else found
@@ -90,7 +92,7 @@ def prepare_session(config: RunConfig, found: tuple[Study, ...] | None = None) -
 
 
 def resolved_config(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
-    """What ``config.json`` says: the configuration with what it left open filled in."""
+    """Return the content of ``config.json``: the configuration with its defaults filled in."""
     backbones = [f"{s.suite.name}: {s.model}" for s in found]
     rows = {s.suite.name: [row.name for row in s.rows] for s in found}
     filled = {"backbones": backbones, "rows": rows, "precision": config.precision or "fp32"}
@@ -98,7 +100,7 @@ def resolved_config(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]
 
 
 def follow_session(session: Session) -> None:
-    """Take part in a run as one of several processes, not the first."""
+    """Take part in a run of several processes as one that is not the first."""
     for study in session.studies:
         follow_study(
             study,
@@ -111,7 +113,10 @@ def follow_session(session: Session) -> None:
 def run_session(
     session: Session, shown: Callable[[], AbstractContextManager[Progress]]
 ) -> list[Outcome]:
-    """Carry out a session and write its files. The output folder is made at the end."""
+    """Carry out a session and write its files; the output folder is created at the end.
+
+    `shown` makes the context in which progress is displayed.
+    """
     outcomes, started = [], time.monotonic()
     with shown() as progress:
         for study in session.studies:
@@ -126,7 +131,7 @@ def run_session(
 
 
 def _completed(outcome: Outcome, with_oracles: bool) -> Outcome:
-    """The outcome with the records that are made of its other records."""
+    """Return the outcome with derived records: pooled figures and, if requested, oracles."""
     found = outcome.records
     more = (*pool_figures(found), *(oracle_records(found) if with_oracles else ()))
     return replace(outcome, records=(*found, *more))
@@ -184,17 +189,17 @@ def _write_json(path: Path, value: object) -> None:
 
 @dataclass(frozen=True)
 class TimeEstimate:
-    """How long pending work takes; `elsewhere` if a rate was measured on another machine."""
+    """Estimated duration of pending work; `elsewhere` if a rate comes from another machine."""
 
     seconds: float
     elsewhere: bool
 
 
 def estimate_time(session: Session, left: Sequence[Counts]) -> TimeEstimate | None:
-    """The time for the pending work, by the rates (images per second) of earlier runs.
+    """Estimate the time for the pending work from the rates (images per second) of earlier runs.
 
-    For the embedded model those of the machine it was made on stand in. None if a rate that is
-    needed is not known at all.
+    Without an earlier run, the embedded model uses the rates of the machine it was made on. Returns
+    None if a rate is needed that is not known.
     """
     seconds, elsewhere = 0.0, False
     for study, count in zip(session.studies, left, strict=True):
@@ -214,17 +219,17 @@ def estimate_time(session: Session, left: Sequence[Counts]) -> TimeEstimate | No
 
 
 def _shipped_rates(study: Study, device: str) -> dict[str, float]:
-    """The rates written down when the embedded model was made, on a CPU in fp32."""
-    alike = device in ("auto", "cpu") and study.precision == "fp32"
-    if not alike or study.backbone.pretrained != EMBEDDED:
+    """Return the rates measured when the embedded model was made, on a CPU in fp32."""
+    is_comparable = device in ("auto", "cpu") and study.precision == "fp32"
+    if not is_comparable or study.backbone.pretrained != EMBEDDED:
         return {}
-    made = json.loads((files("bench.data.mini") / "tiny.json").read_text())
-    rates = {name: made[f"{name}_images_per_second"] for name in ("forward", "train")}
+    measured = json.loads((files("bench.data.mini") / "tiny.json").read_text())
+    rates = {name: measured[f"{name}_images_per_second"] for name in ("forward", "train")}
     return rates | {"train both": rates["train"]}
 
 
 def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, float]) -> None:
-    """Keep measured rates (images per second) for later estimates."""
+    """Store measured rates (images per second) for later estimates."""
     if rates:
         known = _rates(store, study, device) | dict(rates)
         write_atomic(_rates_path(store, study, device), json.dumps(known).encode(), durable=False)
@@ -243,7 +248,7 @@ def _rates_path(store: Store, study: Study, device: str) -> Path:
 
 
 def write_missing(path: Path, missing: Sequence[MissingCell]) -> None:
-    """Write the cells that could not be computed, or remove an old list if there are none."""
+    """Write the list of missing cells, or remove an old list if there are none."""
     if missing:
         lines = [json.dumps(m.model_dump(mode="json"), sort_keys=True) + "\n" for m in missing]
         write_atomic(path, "".join(sorted(lines)).encode())

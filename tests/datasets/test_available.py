@@ -71,5 +71,5 @@ def test_a_damaged_set_is_named_and_not_left_out_unseen(synthetic: Path, tmp_pat
     (data / "cifar-100-python" / "test").write_bytes((whole / "test").read_bytes()[:1000])
     refused = bench("run", "--suite", "available", "--data", data, "--out", tmp_path / "out")
     assert refused.code == 4 and not (tmp_path / "out").exists()
-    assert refused.err.startswith("bench: suite cifar100 is there and cannot be used: ")
+    assert refused.err.startswith("bench: suite cifar100 was found but cannot be used: ")
     assert "or name the suites" in refused.err and len(refused.err.splitlines()) == 1

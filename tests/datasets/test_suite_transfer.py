@@ -136,8 +136,8 @@ def test_partitions_are_asked_for_by_their_number(copies: Path, tmp_path: Path) 
         "dtd=11": "expected dtd=1 to dtd=10",
         "dtd=": "expected dtd=1 to dtd=10",
         "sun397=01": "expected sun397=1 to sun397=10",
-        "food101=2": "it has none",
-        "mini=1": "it has none",
+        "food101=2": "food101 has no partitions",
+        "mini=1": "mini has no partitions",
     }.items():
         assert_refused(bench("plan", "--suite", name, "--data", copies), f"suite {name}: ", reason)
 
@@ -315,7 +315,7 @@ def test_a_suite_file_is_not_named_like_an_alias(tmp_path: Path) -> None:
     form = "name: transfer\nclasses: [a, b]\ntemplates: ['a {}.']\n"
     path = tmp_path / "own.yaml"
     path.write_text(form + "train: {folder: train}\ntest: {folder: test}\n")
-    assert_refused(bench("plan", "--suite", path), "'transfer' is bench's own")
+    assert_refused(bench("plan", "--suite", path), "'transfer' is the name of a built-in suite")
 
 
 def test_a_run_on_the_copies(copies: Path, tmp_path: Path) -> None:

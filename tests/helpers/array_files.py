@@ -1,4 +1,4 @@
-"""For tests: arrays of noise in files, read back, and refused."""
+"""For tests: random arrays in files, read back as images or refused with an error."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bench.data.readers.arrays import Arrays, array_split
 
 
 def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return uniform random pixels, uint8."""
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -28,12 +29,13 @@ def save(path: Path, *arrays: Any, **members: Any) -> Path:
 
 
 def pixels(arrays: Arrays, cache: Path) -> NDArray[np.uint8]:
-    """All images of a split as they leave the reader."""
+    """Return all images of a split as the reader returns them."""
     images = array_split("t", arrays, cache).load().images
     return np.stack([np.asarray(images[i]) for i in range(len(images))])
 
 
 def refused(call: Callable[[], object], *parts: object) -> None:
+    """Assert that `call` raises an InputError of one line that contains `parts`."""
     with pytest.raises(InputError) as error:
         call()
     text = str(error.value)

@@ -1,4 +1,4 @@
-"""For tests: made-up records of a method on all data sets of a leaderboard."""
+"""For tests: invented records of a method on all evaluation sets of a leaderboard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TITLES = {
 
 
 def record(method: str, base: str | None, shift: str, value: float, **more: Any) -> Record:
-    """A top-1 cell of the suite `s` with all of SHIFTS, seed 0 unless told otherwise."""
+    """Return a top-1 cell of the suite `s` with all of SHIFTS; `more` replaces its fields."""
     order = 0 if shift == "id" else 1 + SHIFTS.index(shift)
     fields: dict[str, Any] = {
         "suite": "s",
@@ -41,6 +41,6 @@ def record(method: str, base: str | None, shift: str, value: float, **more: Any)
 def row_records(
     method: str, base: str | None = None, values: tuple[float, ...] = (0.5,) * 6, **more: Any
 ) -> list[Record]:
-    """A row's cells: ID, then the shifts."""
+    """Return the cells of a row: ID, then the shifts."""
     places = ("id", *SHIFTS)
     return [record(method, base, p, v, **more) for p, v in zip(places, values, strict=False)]

@@ -1,4 +1,4 @@
-"""For tests: a report's page in a real headless browser, and runs with samples made of chance."""
+"""For tests: report pages in a headless browser, and random runs with samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.report.write import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 REQUIRED = "BENCH_NEEDS_BROWSER"
-"""Where this environment variable is set, tests of pages fail without a browser."""
+"""If this environment variable is set, tests of pages fail without a browser."""
 SMALL_SETS = {"id": 800, "v2": 500, "sketch": 600, "a": 300}
 METHODS = (
     ("zero-shot", None, "Zero-shot", 0.55),
@@ -32,7 +32,7 @@ METHODS = (
 
 
 def unable(reason: str) -> NoReturn:
-    """Skip the test, or fail it where a browser is required, as in CI."""
+    """Skip the test, or fail it if a browser is required, as in CI."""
     if os.environ.get(REQUIRED):
         pytest.fail(f"{REQUIRED} is set, and {reason}")
     pytest.skip(reason)
@@ -40,7 +40,7 @@ def unable(reason: str) -> NoReturn:
 
 @contextmanager
 def opened(path: Path, width: int = 1440) -> Iterator[Any]:
-    """A Playwright page that shows `path`; fails on errors in it and on requests that leave it."""
+    """A Playwright page that shows `path`; fails on errors and on requests for other addresses."""
     try:
         import playwright.sync_api as playwright
     except ModuleNotFoundError:
@@ -63,7 +63,7 @@ def opened(path: Path, width: int = 1440) -> Iterator[Any]:
 
 
 def curve(records: Sequence[Record], method: str = "wise-ft") -> list[Record]:
-    """Candidates of a method between its own cells: what it chose (alpha 0.5), and two others."""
+    """Return the curve of a method: its chosen candidate (alpha 0.5) and two others."""
     own = [r for r in records if r.method == method and r.metric == "top1"]
     moved = {0.3: -0.02, 0.5: 0.0, 0.7: 0.01}
     return [
@@ -79,7 +79,7 @@ def run_of_chance(
     seeds: Sequence[int] = (0, 1, 2),
     **more: Any,
 ) -> tuple[list[Record], list[SampleOutputs]]:
-    """Records of accuracy and ECE, and samples that give exactly that accuracy."""
+    """Return records of accuracy and ECE, and random samples with exactly that accuracy."""
     rng = np.random.default_rng(5)
     records, samples = [], []
     for order, (shift, n) in enumerate(sets.items()):
@@ -120,7 +120,7 @@ def run_of_chance(
 
 
 def with_the_rest(records: Sequence[Record]) -> list[Record]:
-    """Also what else a run records: NLL, Brier, all of it scaled, curves of the ensembles."""
+    """Return `records` with the other records of a run: NLL, Brier, scaled cells and curves."""
     rng = np.random.default_rng(6)
     cells = list(records)
     for record in (one for one in records if one.metric == "top1"):
@@ -148,7 +148,7 @@ def written(
 
 
 def column(page: Any, table: str, index: int) -> list[str]:
-    """The texts of a column, row by row as shown, without small print."""
+    """Return the texts of a column, one per visible row, without small print."""
     rows = page.locator(f'table[data-table="{table}"] tbody tr:not(.head):visible')
     return [
         re.sub(r"\s*±.*|\s*\[.*", "", text)
@@ -163,13 +163,13 @@ def outcomes(samples: list[SampleOutputs], name: str, base: str | None, shift: s
 
 
 def assert_close(text: str, bounds: tuple[Any, Any]) -> None:
-    """Printed bounds are those, to 0.01 points beside rounding."""
+    """Assert that printed bounds match to 0.01 points, apart from rounding."""
     shown = [float(part) / 100 for part in text.split(" to ")]
     assert shown == pytest.approx([float(b) for b in bounds], abs=0.0005 + 0.0001)
 
 
 def cell(page: Any, table: str, row: str, index: int) -> Any:
-    """The button of a cell, `index` being 0 for the first after the row's name."""
+    """Return the button of a cell; `index` counts from 0 after the row's name."""
     return page.locator(f'table[data-table="{table}"] tr[data-row="{row}"] td button').nth(index)
 
 
@@ -178,7 +178,7 @@ def lines(table: Any) -> list[list[str]]:
 
 
 def values_of(page: Any, figure: str) -> list[dict[str, Any]]:
-    """What the points of a figure that is drawn are of."""
+    """Return the data of the points in a rendered figure."""
     page.wait_for_function("benchReport.drawings.every((d) => d.drawn)")
     found: list[dict[str, Any]] = page.evaluate(
         """(name) => {

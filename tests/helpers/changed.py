@@ -1,4 +1,4 @@
-"""For tests: made-up records to compare, and folders of them."""
+"""For tests: invented records to compare, and folders that hold them."""
 
 from __future__ import annotations
 

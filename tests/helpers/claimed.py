@@ -1,4 +1,4 @@
-"""For tests: made-up records that say what a published table claims, and samples for them."""
+"""For tests: invented records with the values of a published table, and samples for them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from bench.leaderboard.samples import store_samples, write_samples
 
 
 def records_of(table: PublishedTable, seeds: tuple[int, ...] = (0,), **more: Any) -> list[Record]:
-    """A record of each claimed cell, and of each set of an average whose cells are not there.
+    """Return a record of each claimed cell.
 
-    Where two rows claim something of the same row of ours, it is as the first says.
+    An average whose own cells are not printed gives one record per set that it averages. If two
+    printed rows correspond to the same row of ours, the first one counts.
     """
     printed = {(c.backbone, c.row.name, c.column.name) for c in table.claims}
     found: dict[tuple[object, ...], Record] = {}
@@ -38,7 +39,7 @@ def records_of(table: PublishedTable, seeds: tuple[int, ...] = (0,), **more: Any
 
 
 def record(claim: Claim, dataset: str, seed: int | None, **more: Any) -> Record:
-    """The record of a claim on one set, with the claim's own value."""
+    """Return the record of a claim on one set, with the value of the claim."""
     place, given = PLACES[dataset], dict(claim.row.given)
     method, _, base = str(claim.row.ours).partition(":")
     images = 1000 if place.card is None else cards()[place.card].images[place.split]
@@ -64,7 +65,7 @@ def record(claim: Claim, dataset: str, seed: int | None, **more: Any) -> Record:
 
 
 def in_counts(records: Sequence[Record]) -> list[Record]:
-    """The records with accuracies that so many samples can have, and a key each."""
+    """Return the records with accuracies rounded to whole samples, and a key for each."""
     return [
         r.model_copy(
             update={"value": round(r.value * r.n) / r.n, "provenance": {"key": f"{at:032x}"}}
@@ -74,7 +75,7 @@ def in_counts(records: Sequence[Record]) -> list[Record]:
 
 
 def write_backed(folder: Path, records: Sequence[Record]) -> Path:
-    """A run's folder with samples made up to give the accuracies of records `in_counts`."""
+    """Write a run folder with invented samples that have the accuracies of `in_counts` records."""
     store, manifests = Store(folder / "cache"), dict[str, Manifest]()
     for record in records:
         split = f"{record.suite}/{record.shift}"

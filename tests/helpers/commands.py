@@ -1,4 +1,4 @@
-"""For tests: the command line in this process or in another, and what it leaves."""
+"""For tests: the command line in this process or in another, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SMALL = (
     *("run", "--suite", "micro", "--limit", "40", "--shifts", "v2,objectnet"),
     *("--set", "e2e-ft.epochs=1"),
 )
-"""A run of all methods in a few seconds."""
+"""A run of the default methods that takes a few seconds."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left: its exit code and what it printed."""
+    """The exit code of a command and what it printed."""
 
     code: int
     out: str
@@ -30,7 +30,7 @@ class Result:
 
 
 def bench(*arguments: object) -> Result:
-    """Run a command line in this process."""
+    """Run a command line in this process and return its result."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = exit_code([str(a) for a in arguments])
@@ -38,26 +38,26 @@ def bench(*arguments: object) -> Result:
 
 
 SAME_BENCH = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-"""The environment in which another process imports the same bench, installed or from a checkout.
+"""An environment in which another process imports the same bench, installed or from a checkout.
 
-The commit in records would differ otherwise."""
+Otherwise the commit in records could differ."""
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    """Start a command line in a process of its own."""
+    """Start a command line in its own process."""
     command = [sys.executable, "-m", "bench", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": SAME_BENCH}
     return subprocess.Popen(command, **(pipes | options))  # type: ignore[call-overload]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The files of a run's folder that must not change when it is repeated."""
+    """Return the files of a run's folder that must not change when the run is repeated."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "timings.jsonl"]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def assert_refused(result: Result, *words: str, code: int = 2) -> None:
-    """An exit code and one line on standard error, besides progress, that holds `words`."""
+    """Assert an exit code and one line on standard error, besides progress, with all `words`."""
     assert result.code == code, result
     assert result.out == ""
     progress = ("to do: ", "load ", "open ")

@@ -1,4 +1,4 @@
-"""For tests: a data folder and cards whose archives a server on this machine has."""
+"""For tests: a data folder, and cards whose archives are on a local server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def packed(prefix: str = "", files: Mapping[str, bytes] = FILES) -> bytes:
 
 
 class World:
-    """A server, an empty data folder, and cards whose addresses lead to that server."""
+    """A local server, an empty data folder, and cards with addresses on that server."""
 
     def __init__(self, net: Web, data: Path, patch: pytest.MonkeyPatch) -> None:
         self.net, self.data, self.cards = net, data, dict[str, SetCard]()
@@ -44,14 +44,14 @@ class World:
         patch.delenv("BENCH_DATA", raising=False)
 
     def archive(self, name: str, content: bytes, **fields: Any) -> Archive:
-        """An archive that the server has."""
+        """Add an archive to the server and return its description."""
         sums = {"sha256": hashlib.sha256(content).hexdigest()}
         whole = {"file": name, "holds": "test", "size": len(content), "checksums": sums}
         url = self.net.url(name, content)
         return Archive.model_validate({"urls": [url], "note": "-", **whole, **fields})
 
     def card(self, name: str, *archives: Archive, **fields: Any) -> None:
-        """Take over a real card, with other archives."""
+        """Add a copy of a real card with other archives."""
         self.cards[name] = cards()[name].model_copy(update={"archives": archives, **fields})
 
     def run(self, command: str, *arguments: object) -> Result:
@@ -59,7 +59,7 @@ class World:
 
     @property
     def kept(self) -> dict[str, bytes]:
-        """All that is visible in the data folder."""
+        """The files in the data folder, without hidden ones."""
         files = found(self.data).items()
         return {name: c for name, c in files if not any(p[0] == "." for p in name.split("/"))}
 

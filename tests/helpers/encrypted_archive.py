@@ -12,4 +12,4 @@ ENCRYPTED = base64.b64decode(
     "AAkACADJOXZdVuq/pSEAAAB4BQAADgAYAAAAAAABAAAApIE+AAAAc2V0L3NlY3JldC50eHRVVAUAA0mWAmt1eAsA"
     "AQQAAAAABAAAAABQSwUGAAAAAAIAAgCeAAAAtwAAAAAA"
 )
-"""set/secret.txt with 200 times "robust\\n", encrypted as `zip -P "open sesame"` does it."""
+"""set/secret.txt with 200 lines "robust", encrypted by `zip -P "open sesame"`."""

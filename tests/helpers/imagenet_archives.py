@@ -1,4 +1,4 @@
-"""For tests: a miniature of ImageNet's archives, and the files of a folder."""
+"""For tests: miniature ImageNet archives, and reading and writing folders of files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import scipy.io
 
 IDS = {1: "n02119789", 2: "n02100735", 3: "n01440764"}
-"""Numbers of the devkit, which are not in the order of the WordNet ids."""
+"""The devkit's class numbers, which are not in the order of the WordNet ids."""
 TRUTH = [3, 1, 2, 2, 3, 1]
 IMAGES = {f"ILSVRC2012_val_{i + 1:08d}.JPEG": b"val %d " % i * 100 for i in range(len(TRUTH))}
 SORTED = {f"{IDS[number]}/{name}": IMAGES[name] for number, name in zip(TRUTH, IMAGES, strict=True)}
@@ -23,7 +23,7 @@ TRAIN = {
 
 
 def meta(ids: Mapping[int, str] = IDS) -> bytes:
-    """meta.mat: the classes, then a synset that has them as children."""
+    """Return the content of meta.mat: the classes, then a synset with the classes as children."""
     fields = [
         ("ILSVRC2012_ID", object), ("WNID", object), ("words", object), ("gloss", object),
         ("num_children", object), ("children", object), ("wordnet_height", object),

@@ -1,4 +1,4 @@
-"""For tests: the suites imagenet and entity30 on a data folder."""
+"""For tests: the suites imagenet and entity30 in a data folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For tests: where the checkout is, and the real images that not every machine has."""
+"""For tests: the folders of the checkout and of real images, which not every machine has."""
 
 from __future__ import annotations
 

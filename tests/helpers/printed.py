@@ -1,4 +1,4 @@
-"""For tests: the averages that published tables print, and what they are of."""
+"""For tests: the averages in published tables, compared with the cells that they average."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.leaderboard.published.tables import MEANS, Claim, PublishedTable
 
 
 def averages(table: PublishedTable) -> Iterator[tuple[Claim, Decimal, Decimal]]:
-    """(printed average, mean of its cells, by how much rounding may set them apart)."""
+    """Yield (printed average, mean of its cells, largest difference that rounding can cause)."""
     cells = {(c.backbone, c.row.name, c.column.name): c for c in table.claims}
     for claim in table.claims:
         parts = MEANS.get(claim.column.dataset)

@@ -1,7 +1,7 @@
-"""For tests: classifiers pickled as WiSE-FT's code pickles them, without that code.
+"""For tests: classifiers pickled in the format of WiSE-FT's code, without that code.
 
-The modules carry the names, parameters and attributes of the official ones, and no forward. They
-live under the official module names only while they are pickled, so that reading cannot use them.
+The modules have the names, parameters and attributes of the official ones, but no forward method.
+They have the official module names only during pickling, so that reading cannot depend on them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class VisualTransformer(nn.Module):
 
 
 class CLIP(nn.Module):
-    """Without a text transformer, as E2E-FT's and the zero-shot checkpoint."""
+    """CLIP without a text transformer, as in the E2E-FT and zero-shot checkpoints."""
 
     def __init__(self, tower: nn.Module, dimension: int) -> None:
         super().__init__()
@@ -127,12 +127,12 @@ OFFICIAL: dict[str, tuple[Any, ...]] = {
 def tower(
     side: int = 32, patch: int = 8, width: int = 64, layers: int = 2, dimension: int = DIMENSION
 ) -> VisualTransformer:
-    """An image tower with random weights."""
+    """Return an image tower with random weights."""
     return VisualTransformer(side, patch, width, layers, dimension)
 
 
 def classifier(visual: VisualTransformer, dimension: int = DIMENSION) -> ImageClassifier:
-    """A classifier of `CLASSES` classes over an image tower; the head's weight is transposed."""
+    """Return a classifier of `CLASSES` classes; its head weight is a transposed view."""
     encoder = ImageEncoder(CLIP(visual, dimension), visual.input_resolution)
     head = ClassificationHead(True, torch.randn(dimension, CLASSES).T)
     return ImageClassifier(encoder, head)
@@ -140,7 +140,7 @@ def classifier(visual: VisualTransformer, dimension: int = DIMENSION) -> ImageCl
 
 @contextmanager
 def official_names() -> Iterator[None]:
-    """The classes above under their official modules, as long as it takes to pickle them."""
+    """Context in which the classes above have the names of their official modules."""
     modules = {name: ModuleType(name) for name in OFFICIAL}
     packages = {name.rpartition(".")[0] for name in OFFICIAL} | {"src"}
     before = {x: x.__module__ for members in OFFICIAL.values() for x in members}
@@ -165,7 +165,10 @@ Save = Callable[[object, Path], None]
 
 
 def pickled(protocol: int) -> Save:
-    """How wise-ft saves: a plain pickle. Its Python 3.6 wrote protocol 3, later ones write 4."""
+    """Return a function that saves as WiSE-FT does: a plain pickle of a protocol.
+
+    Python 3.6, which WiSE-FT used, wrote protocol 3; later versions write 4.
+    """
 
     def save(value: object, path: Path) -> None:
         with official_names():
@@ -175,6 +178,6 @@ def pickled(protocol: int) -> Save:
 
 
 def zipped(value: object, path: Path) -> None:
-    """How CaRot's baseline saves: torch.save."""
+    """Save as CaRot's baseline does: with torch.save."""
     with official_names():
         torch.save(value, path)

@@ -1,4 +1,4 @@
-"""For tests: a web server on this machine that serves bytes, well or badly, and remembers."""
+"""For tests: a local web server with configurable faults that records its requests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class File:
-    """What an address gives.
+    """The answer to requests for one address.
 
     `cuts` are the numbers of bytes after which the connection of the first, second, ... request
-    ends; `statuses` the codes of the first ones; `length` says whether the size is told.
+    ends. `statuses` are the status codes of the first answers. `length` states whether the answer
+    has a Content-Length.
     """
 
     content: bytes = b""
@@ -30,14 +31,14 @@ class File:
 
 @dataclass
 class Web:
-    """A running server: `files` by path, `asked` the (path, Range or "") of all requests."""
+    """A running server: `files` by path; `asked` has (path, Range header or "") per request."""
 
     address: str
     files: dict[str, File] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def url(self, path: str, file: File | bytes | None = None) -> str:
-        """The address of `path`, which from now on gives `file`."""
+        """Return the address of `path`, and serve `file` there if there is one."""
         if file is not None:
             self.files[path] = file if isinstance(file, File) else File(file)
         return f"{self.address}/{path}"
@@ -45,7 +46,7 @@ class Web:
 
 @contextmanager
 def web() -> Iterator[Web]:
-    """A server while the block runs."""
+    """A server that runs during the block."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -101,7 +102,7 @@ def answer(to: BaseHTTPRequestHandler, file: File | None) -> None:
 
 
 def begin(to: BaseHTTPRequestHandler, file: File) -> int:
-    """The byte that the answer begins with."""
+    """Return the position of the first byte of the answer."""
     wanted = re.fullmatch(r"bytes=(\d+)-", to.headers.get("Range", ""))
     version = to.headers.get("If-Range", file.etag)
     return int(wanted[1]) if wanted and file.ranges and version == file.etag else 0

@@ -1,4 +1,4 @@
-"""For tests: the same images as class folders, arrays, shards and a Hugging Face data set."""
+"""For tests: the same images as class folders, arrays, shards or a Hugging Face data set."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Labelled = tuple[NDArray[np.uint8], list[int]]
 
 
 def has_hub() -> bool:
-    """Whether the package datasets is installed; a folder of that name is none."""
+    """Return whether the package datasets is installed; a folder of that name does not count."""
     found = importlib.util.find_spec("datasets")
     return found is not None and found.origin is not None
 
 
 def hub() -> Any:
-    """The package datasets; the test is skipped without it."""
+    """Return the package datasets; skip the test without it."""
     if not has_hub():
         pytest.skip("the package datasets is not installed")
     return importlib.import_module("datasets")
 
 
 def labelled(seed: int, count: int, classes: int, side: int = 8) -> Labelled:
-    """Noise, brighter from class to class; every class has as many images, in no order."""
+    """Return noise that is brighter from class to class; classes are balanced and shuffled."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(count) % classes)
     images = rng.integers(0, 150, (count, side, side, 3)) + 100 * labels.reshape(-1, 1, 1, 1) // 2
@@ -73,7 +73,7 @@ def as_shards(paths: Sequence[Path], data: Labelled) -> None:
 
 
 def as_rows(data: Labelled, classes: Sequence[str], image: str, label: str) -> Any:
-    """A `datasets.Dataset`; the test is skipped without the package."""
+    """Return a `datasets.Dataset`; skip the test without the package."""
     datasets = hub()
     columns = {image: datasets.Image(), label: datasets.ClassLabel(names=list(classes))}
     images = [{"bytes": png(one), "path": None} for one in data[0]]

@@ -1,4 +1,4 @@
-"""For tests: suite files of small pictures that are drawn here."""
+"""For tests: suite files of small generated images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write(place: Path, form: Mapping[str, Any] | str, name: str = "my.yaml") -> 
 
 
 def load(data: Path, **changes: Any) -> Suite:
-    """The suite of BASE with `changes`, its file beside the data; a change to None removes."""
+    """Return the suite of BASE with `changes`; None removes a key. Its file is in `data`."""
     form = {key: value for key, value in (BASE | changes).items() if value is not None}
     suite = load_suite_file(write(data, form), None, data.parent / "cache")
     return suite.under(selects="selection", share=0.1, border=0)

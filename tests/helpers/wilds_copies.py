@@ -1,4 +1,4 @@
-"""For tests: the two WILDS sets, their splits and tables, and predictions of chance."""
+"""For tests: the two WILDS sets, their splits and tables, and random predictions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.api.splits import Manifest, Split
 
 FMOW, IWILDCAM = find_dataset("fmow"), find_dataset("iwildcam")
 PARTS = {"train": "train", "selection": "id_val", "test": "id_test", "ood": "ood_test"}
-"""Our splits by the cards' names."""
+"""Our names of splits, with the names of the cards."""
 THEIRS = {"train": "train", "selection": "id_val", "test": "id_test", "ood": "test"}
-"""And by the package's."""
+"""Our names of splits, with the names of the wilds package."""
 
 
 def splits(suite: Suite) -> dict[str, Split]:

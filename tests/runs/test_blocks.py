@@ -1,4 +1,4 @@
-"""What reports show beside methods: controls, oracles, temperature scaling, protocols."""
+"""Report blocks other than methods: ablations, oracles, temperature scaling and protocols."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROLES = {SHUFFLED: "control", BEST: "oracle"}
 
 
 def rows(*names: str, protocol: Protocol = CLEAN, scaled: bool = True) -> list[Record]:
-    """Rows that all have T = 2; the i-th has accuracy, ECE and so on of (i + 1)/10 everywhere."""
+    """Rows with T = 2; every metric of the i-th row is (i + 1)/10 on every evaluation set."""
     found = []
     for i, name in enumerate(names):
         method, _, base = name.partition(":")
@@ -67,7 +67,7 @@ def methods_of(board: Board) -> list[str]:
 
 
 def names(table: Table) -> list[str]:
-    """The first column, with its small print."""
+    """The texts of the first column, small print included."""
     lines = [line for group in table.groups for line in group]
     return [f"{line.items[0].text} {line.items[0].small}".strip() for line in lines]
 

@@ -1,4 +1,4 @@
-"""Configurations: what the command line and run files may say, and what they are told if wrong."""
+"""Configurations: valid and invalid options of the command line and of run files."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_results_know_what_is_in_a_file_of_templates(tmp_path: Path) -> None:
         ({"train_batch_size": 0}, ["--train-batch-size 0"]),
         ({"eval_batch_size": -8}, ["--eval-batch-size -8"]),
         ({"precision": "fp16"}, ["--precision fp16", "'fp32' or 'bf16'"]),
-        ({"device": "gpu"}, ["--device gpu", "cuda"]),
+        ({"device": "gpu"}, ["--device gpu", "expected auto, cpu, mps, cuda or cuda:N"]),
         ({"device": ""}, ["--device", "at least 1 character"]),
         ({"model": ""}, ["--model"]),
         ({"select": "max-vla"}, ["selection rule 'max-vla'", "did you mean 'max-val'?"]),
@@ -91,7 +91,7 @@ def test_bad_options_are_named(options: dict[str, Any], words: list[str]) -> Non
         ("", ["expected options", "None"]),
         ("- a\n- b\n", ["expected options"]),
         ("just words", ["expected options", "just words"]),
-        ("a: [b\n", ["is not YAML", "line"]),
+        ("a: [b\n", ["is not valid YAML", "line"]),
         ("suites: mini\n", ["unknown option", "'suites'", "did you mean 'suite'?"]),
         ("seeds: [a]\n", ["run.yaml: seeds a", "valid integer"]),
         ("seeds: {a: 1}\n", ["run.yaml: seeds"]),

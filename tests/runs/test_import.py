@@ -1,7 +1,7 @@
 """`bench import` and `bench run --imported`, through the command line, with a tiny ViT.
 
-A micro run fine-tunes the ViT; its stored weights are pickled as WiSE-FT's code would have, so that
-importing them must give the same leaderboard as the run that trained them.
+A micro run fine-tunes the ViT. Its stored weights are pickled in the format of WiSE-FT's code.
+Importing them must give the same leaderboard as the run that trained them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ RUN = ("run", "--suite", "micro", "--limit", 40, "--shifts", "v2,objectnet", *ME
 
 @dataclass(frozen=True)
 class Pair:
-    """A trained run and its classifiers as files; `backbone` are the options that name the ViT."""
+    """A finished run and its classifiers as files; `backbone` are the options that name the ViT."""
 
     cache: Path
     out: Path
@@ -67,7 +67,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pickled(weights: dict[str, torch.Tensor], path: Path) -> None:
-    """``encoder.*`` and ``head.*`` as a released classifier."""
+    """Pickle ``encoder.*`` and ``head.*`` as a released classifier."""
     made = released.classifier(released.tower(layers=1))
     tower = {n.removeprefix("encoder."): t for n, t in weights.items() if "encoder." in n}
     made.image_encoder.model.visual.load_state_dict(tower)
@@ -97,7 +97,7 @@ def pair(vit: Path, tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 def take(pair: Pair, cache: Path, *options: object, files: tuple[Path, ...] = ()) -> Result:
-    """Import the pair, or other files."""
+    """Import the pair, or other `files`."""
     files = files or (pair.zero_shot, pair.tuned)
     given = ("--name", "ours", "--suite", "micro", *pair.backbone, "--cache-dir", cache)
     return bench("import", "wise-ft", *files, *given, *options)
@@ -189,7 +189,7 @@ def test_runs_that_do_not_go_with_an_import(
 def test_other_trainings_start_from_the_imported_zero_shot_classifier(
     pair: Pair, tmp_path: Path
 ) -> None:
-    """As VRF's Table 1 needs: a linear classifier and LP-FT beside the released checkpoint."""
+    """As in VRF's Table 1: a linear classifier and LP-FT in addition to the released checkpoint."""
     assert take(pair, tmp_path, "--selection-unseen").code == 0
     options = ("--methods", "linear,vrf:lp-ft,wise-ft:lp-ft,vrf,fisher", "--set", "lp-ft.epochs=1")
     result = bench(*RUN, "--imported", "ours", *options, "--cache-dir", tmp_path, "--out", tmp_path)
@@ -267,20 +267,20 @@ def test_bad_names_are_refused(pair: Pair, name: str, tmp_path: Path) -> None:
 
 
 def test_what_was_trained_on_is_not_left_blank(pair: Pair, tmp_path: Path) -> None:
-    """Blank would mean: on nothing, so that nothing could leak."""
+    """A blank text would mean that nothing was trained on, so that nothing could leak."""
     assert_refused(take(pair, tmp_path, "--trained-on", ""), "--trained-on", "at least 1")
 
 
 def test_a_name_is_not_taken_twice(pair: Pair, tmp_path: Path) -> None:
     assert take(pair, tmp_path).code == 0
-    assert take(pair, tmp_path, "--trained-on", "said anew").code == 0
+    assert take(pair, tmp_path, "--trained-on", "described again").code == 0
     other = tmp_path / "other.pt"
     weights = load_released(pair.tuned)
     pickled(weights | {"head.bias": weights["head.bias"] + 1}, other)
     result = take(pair, tmp_path, files=(pair.zero_shot, other))
     assert_refused(result, "--name ours", "taken by other files")
     made = json.loads((tmp_path / "imports" / "ours.json").read_text())
-    assert made["trained_on"] == "said anew"
+    assert made["trained_on"] == "described again"
 
 
 def test_a_tuned_head_in_another_order_is_warned_of(

@@ -1,4 +1,4 @@
-"""Plans: exactly what is new after each kind of change. Nothing is computed here."""
+"""Plans: which work each kind of change adds. Nothing is computed here."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ METRIC = len(METRICS)
 
 @pytest.fixture(autouse=True)
 def no_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan opens no image."""
+    """Fail if a plan opens an image."""
 
     def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("an image was asked for")
+        raise AssertionError("a plan rendered an image")
 
     monkeypatch.setattr("bench.data.mini.render.render", refuse)
 
@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def study(store: Store, methods: str = "wise-ft", shifts: str = "v2", **options: Any) -> Study:
-    """A study without the block of scaled cells, unless `options` set the protocol's."""
+    """A study without temperature scaling, unless `options` set it for the protocol."""
     given = {"suite": "micro", "methods": methods, "shifts": shifts, "curves": False}
     own = {"protocol": {"scaling": "none"}} | options.pop("set", {})
     config = RunConfig.model_validate(given | options | {"set": own, "cache_dir": store.root})
@@ -60,7 +60,7 @@ def left(study: Study, store: Store) -> Counts:
 
 
 def finish(study: Study, store: Store) -> None:
-    """Put something under every key that the study still needs."""
+    """Store a placeholder under every pending key of the study."""
     while todo := pending(planned(study, store), store):
         for item in todo.values():
             match item:
@@ -83,7 +83,7 @@ def finish(study: Study, store: Store) -> None:
 
 
 def new(counted: Counts) -> tuple[int, int, int, int, int]:
-    """(trainings, forwards, decodes, fits, cells)."""
+    """(training runs, forward passes, decoded images, fits, cells)."""
     return (
         counted.trainings,
         counted.forwards,
@@ -95,7 +95,7 @@ def new(counted: Counts) -> tuple[int, int, int, int, int]:
 
 def test_first_plan(store: Store) -> None:
     counted = left(study(store), store)
-    forwards = 11 * VAL + 3 * (TEST + SHIFT)  # every alpha on val; both ends and one merge later
+    forwards = 11 * VAL + 3 * (TEST + SHIFT)  # 11 alphas on val; both endpoints and one merge later
     assert new(counted) == (1, forwards, VAL + TEST + SHIFT, 1, 3 * 2 * METRIC)
     assert counted.text_heads == 1
     assert counted.training_images == 8 * TRAIN
@@ -114,7 +114,7 @@ def test_nothing_is_left_after_a_run(store: Store) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        # (trainings, forwards, decodes, fits, cells)
+        # (training runs, forward passes, decoded images, fits, cells)
         ({"methods": "wise-ft,ose"}, (0, 0, 0, 1, 2 * METRIC)),
         ({"methods": "wise-ft,vrf"}, (0, 2 * TRAIN, TRAIN, 1, 2 * (METRIC + len(FIGURES)))),
         ({"methods": "e2e-ft"}, (0, 0, 0, 0, 0)),
@@ -212,7 +212,7 @@ def test_all_is_every_method_and_names_bring_what_they_need(store: Store) -> Non
 
 
 def test_all_trains_each_trainer_once(store: Store) -> None:
-    """e2e-ft and its average share one, linear and lp-ft's probe another."""
+    """e2e-ft and its average share a training run; so do linear and the probe of lp-ft."""
     plan = planned(study(store, "all", "all"), store)
     tuned = [i.recipe for i in plan.of(WeightsItem) if isinstance(i.recipe, Tuned)]  # type: ignore[attr-defined]
     assert pending_counts(plan, store).trainings == len({recipe.training for recipe in tuned}) == 8
@@ -256,7 +256,7 @@ def test_a_position_is_that_in_the_whole_suite(store: Store) -> None:
 def test_a_method_with_anothers_class_name_has_its_own_cells(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when a plugin's file is copied and its class not renamed."""
+    """As if a plugin's file was copied without renaming its class."""
     from bench.api import registry
 
     first = registry.find_method("ose")

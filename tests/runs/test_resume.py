@@ -1,4 +1,4 @@
-"""Runs that are interrupted, killed, damaged or doubled end in the same bytes as others."""
+"""Interrupted, killed, damaged or concurrent runs end with the same bytes as undisturbed ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_an_empty_cache_gives_the_same_bytes(small: Finished, tmp_path: Path) ->
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_any_part_of_a_cache_is_a_start(seed: int, own: Finished) -> None:
-    """What a kill leaves is some of the files, each of them whole."""
+    """A killed run leaves some of the files, each of them complete."""
     rng, before = np.random.default_rng(seed), contents(own.out)
     for kind in KINDS:
         for path in outputs(own.cache, kind):
@@ -65,7 +65,7 @@ def test_damage_is_noticed_at_once(kind: str, own: Finished) -> None:
     "kind", [pytest.param("renders", marks=pytest.mark.slow), "weights", "features"]
 )
 def test_damage_is_noticed_when_it_is_read(kind: str, own: Finished) -> None:
-    """Everything above the damaged outputs is gone, so that they are read."""
+    """All outputs that depend on the damaged ones are removed: the damaged ones must be read."""
     before = contents(own.out)
     for above in KINDS[KINDS.index(kind) + 1 :]:
         for path in outputs(own.cache, above):
@@ -118,7 +118,7 @@ def test_killed_again_and_again(small: Finished, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(number: int, small: Finished, tmp_path: Path) -> None:
     cache, out = tmp_path / "cache", tmp_path / "run"
-    # Tests that run in the background of a shell have SIGINT ignored, and so would the run.
+    # A shell's background processes ignore SIGINT, and their children inherit that.
     attended = {"preexec_fn": partial(signal.signal, signal.SIGINT, signal.SIG_DFL)}
     process = start(*SMALL, "--cache-dir", cache, "--out", out, **attended)
     wait_for(cache, "weights", 2, process)
@@ -145,7 +145,7 @@ def test_two_at_once(small: Finished, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_nobody_reads_progress(small: Finished, tmp_path: Path) -> None:
-    """``bench run 2>&1 | head -1``: the run goes on to its end."""
+    """``bench run 2>&1 | head -1``: the run continues to its end."""
     reader, writer = os.pipe()
     command = (*SMALL, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run")
     process = start(*command, stdout=writer, stderr=writer)

@@ -1,4 +1,4 @@
-"""Names of rows on the command line, and the recipes they mean."""
+"""Names of rows on the command line, and the recipes that they stand for."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_names(name: str, expected: str, title: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
-        ("vrf+ls:lp-ft", "binds to the base"),
+        ("vrf+ls:lp-ft", "applies to the base: write vrf:lp-ft[+]ls"),
         ("zero-shot+ls", "no loss"),
         ("e2e-ft+ls+ls", "twice"),
         ("e2e-ft@1@2", "twice"),
@@ -66,8 +66,8 @@ def test_names(name: str, expected: str, title: str) -> None:
         ("vrf:flip", "did you mean 'flyp'"),
     ],
 )
-def test_names_that_are_none(name: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_invalid_names(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         rows(name)
 
 

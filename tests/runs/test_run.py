@@ -1,4 +1,4 @@
-"""Whole runs on the micro suite: files, repeats, reports, failures that leave the rest standing."""
+"""Complete runs on the micro suite: files, repeats, reports, and failures of single cells."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILES = {"config.json", "plan.json", "records.jsonl", "report.html", "report.md"
 
 
 def again(run: Finished, *more: object, out: Path | None = None) -> Any:
-    """The finished run's command on its cache, with more options."""
+    """Run the finished run's command on its cache, with `more` options."""
     return bench(*run.command, *more, "--cache-dir", run.cache, "--out", out or run.out)
 
 
@@ -165,7 +165,7 @@ class Broken(Method):
 
 
 class Refusing(Broken):
-    """A method whose arithmetic refuses its input, as bench's own functions do."""
+    """A method whose computation raises InputError, as bench's own functions do."""
 
     name: ClassVar[str] = "refusing"
 
@@ -174,7 +174,7 @@ class Refusing(Broken):
 
 
 @pytest.mark.usefixtures("no_engine")
-def test_what_arithmetic_refuses_is_a_failed_cell_and_no_bad_input(
+def test_an_input_error_in_a_method_is_a_failed_cell(
     own: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.methods()
@@ -238,7 +238,7 @@ def test_seeds(small: Finished, tmp_path: Path) -> None:
 
 
 def test_estimates_use_measured_rates(own: Finished) -> None:
-    """Forwards were measured by the small run; its training was too short to say anything."""
+    """The small run measured forward passes; its training run was too short to be measured."""
     shifts = ("--shifts", "v2,objectnet,sketch")
     result = bench("plan", *SMALL[1:], *shifts, "--cache-dir", own.cache)
     assert "training runs: 0" in result.out
@@ -252,7 +252,7 @@ def test_hardly_any_samples(small: Finished, tmp_path: Path) -> None:
 
 
 def on_terminal(command: list[str], columns: int = 100) -> str:
-    """What a command writes to a pseudo-terminal."""
+    """Return what a command writes to a pseudo-terminal."""
     import fcntl
     import struct
     import termios
@@ -274,7 +274,7 @@ def on_terminal(command: list[str], columns: int = 100) -> str:
 
 
 def test_on_a_terminal(own: Finished) -> None:
-    """A table is drawn while it runs; at the end it stands there once."""
+    """A table is displayed during the run; the final output has it once."""
     shutil.rmtree(own.cache / "cells")
     command = (*own.command, "--cache-dir", own.cache, "--out", own.out)
     seen = on_terminal([sys.executable, "-m", "bench", *map(str, command)])

@@ -1,4 +1,4 @@
-"""`bench score`: outputs computed elsewhere, and what may be wrong with them."""
+"""`bench score`: external outputs, valid and invalid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def save(arrays: Arrays, path: Path) -> None:
-    """safetensors writes wrong numbers for arrays that are not contiguous."""
+    """Save contiguous copies: safetensors writes wrong numbers for other arrays."""
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
@@ -50,12 +50,12 @@ def exported(small: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
             store, ArrayCache(), split, "fp32", read_labels=lambda: manifest.first
         )
         arrays: Arrays = {"labels": manifest.first}
-        ends: list[tuple[str, Recipe]] = [("clip", models.zero_shot), ("tuned", models.base)]
-        for name, end in ends:
+        endpoints: list[tuple[str, Recipe]] = [("clip", models.zero_shot), ("tuned", models.base)]
+        for name, endpoint in endpoints:
             if role == "train":
-                arrays[f"{name}.correct"] = outputs.correct(end)
+                arrays[f"{name}.correct"] = outputs.correct(endpoint)
             else:
-                arrays[f"{name}.logits"] = outputs.logits(end)
+                arrays[f"{name}.logits"] = outputs.logits(endpoint)
         arrays["tuned.features"] = outputs.features(models.base)
         save(arrays, folder / f"{role}.safetensors")
 
@@ -83,7 +83,7 @@ def exported(small: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def numbers(records: list[Record]) -> dict[tuple[str, ...], object]:
-    """What was measured, by cell."""
+    """Return the measured numbers by cell."""
     return {
         (r.method, r.shift, r.metric, r.kind, str(r.choice)): (
             r.value, r.n, r.weight, r.temperature, r.data
@@ -147,7 +147,7 @@ def is_top1(record: Record) -> bool:
 
 
 def folder(path: Path, **changes: Any) -> Path:
-    """A folder of two models, one shift and three classes; `changes` are keys of outputs.yaml."""
+    """Write a folder of two models, one shift, three classes; `changes` are in outputs.yaml."""
     rng = np.random.default_rng(0)
     path.mkdir(exist_ok=True)
     for role, size in (("train", 60), ("selection", 30), ("test", 30), ("sketch", 20)):
@@ -174,7 +174,7 @@ def write(path: Path, form: dict[str, Any]) -> None:
 
 
 def alter(path: Path, role: str, change: Callable[[Arrays], object]) -> None:
-    """Rewrite a split's file with its arrays changed."""
+    """Rewrite a split's file with changed arrays."""
     arrays = load_file(path / f"{role}.safetensors")
     change(arrays)
     save(arrays, path / f"{role}.safetensors")
@@ -192,7 +192,8 @@ def found(path: Path) -> list[Record]:
 def test_methods_that_need_weights_are_missing_rows(tmp_path: Path) -> None:
     result = score(folder(tmp_path), "--methods", "wise-ft,lp-ft,ose,soup,fisher")
     assert result.code == 1
-    assert "not computable: it needs weights, and outputs have none" in result.err
+    reason = "not computable: the method needs model weights, but only outputs were supplied"
+    assert reason in result.err
     assert {r.method for r in found(tmp_path)} == {"zero-shot", "e2e-ft", "ose"}
     lines = (tmp_path / "out" / "missing.jsonl").read_text().splitlines()
     missing = {(m["method"], m["shift"]) for m in map(json.loads, lines)}
@@ -222,7 +223,7 @@ def test_only_vrf_needs_training_outputs(
     assert {r.method for r in found(tmp_path)} == {"zero-shot", "e2e-ft", "ose"}
 
 
-def test_bits_of_training_stand_in_for_logits(tmp_path: Path) -> None:
+def test_training_bits_replace_logits(tmp_path: Path) -> None:
     assert score(folder(tmp_path)).code == 0
     before = numbers(found(tmp_path))
 
@@ -300,7 +301,7 @@ def cell(record: Record) -> bool:
         ({"models": {"e2e-ft": "tuned", "lp-ft": "b"}}, ["models: expected zero-shot"]),
         ({"models": {"zero-shot": "clip", "e2e-ft": "clip"}}, ["models: expected another model"]),
         ({"models": {"zero-shot": "clip", "e2eft": "tuned"}}, ["models", "did you mean 'e2e-ft'?"]),
-        ({"models": {"zero-shot": "clip", "ose": "tuned"}}, ["'ose' is no fine-tuned model"]),
+        ({"models": {"zero-shot": "clip", "ose": "tuned"}}, ["'ose' is not a fine-tuned model"]),
         ({"models": {"zero-shot": "clip", "e2e-ft": "b"}}, ["'tuned.features'", "b.features"]),
         ({"classes": 1}, ["classes: expected at least two"]),
         ({"classes": 4}, ["clip.logits has shape [60, 3], expected [60, 4]"]),
@@ -330,7 +331,7 @@ def test_bad_forms(changes: dict[str, Any], words: list[str], tmp_path: Path) ->
         ("test", lambda a: a.pop("clip.logits"), ["has no clip.logits"]),
         ("train", lambda a: a.pop("clip.logits"), ["no clip.logits and no clip.correct"]),
         ("train", lambda a: a.update({"clip.correct": np.ones(60, bool)}), ["instead of logits"]),
-        ("test", lambda a: a.update({"clip.correct": np.ones(30, bool)}), ["for train alone"]),
+        ("test", lambda a: a.update({"clip.correct": np.ones(30, bool)}), ["only for the train"]),
         ("test", lambda a: a.update({"clip.logit": a["labels"]}), ["did you mean 'clip.logits'?"]),
         ("test", lambda a: a.update(labels=a["labels"][:-1]), ["clip.logits has shape [30, 3]"]),
         ("test", lambda a: a.update(labels=a["labels"][:, None]), ["labels has shape (30, 1)"]),
@@ -362,11 +363,11 @@ def test_bad_arrays(
     alter(folder(tmp_path), role, change)
     result = score(tmp_path)
     assert_refused(result, f"{role}.safetensors", *words)
-    assert_refused(score(tmp_path), *words)  # nothing that is wrong is remembered as right
+    assert_refused(score(tmp_path), *words)  # invalid content is not cached as valid
     assert not (tmp_path / "out").exists()
 
 
 def test_bad_places(tmp_path: Path) -> None:
     assert_refused(score(tmp_path), "has no outputs.yaml")
     (folder(tmp_path) / "test.safetensors").write_bytes(b"no arrays")
-    assert_refused(score(tmp_path), "test.safetensors is no safetensors file")
+    assert_refused(score(tmp_path), "test.safetensors is not a valid safetensors file")

@@ -1,1 +1,1 @@
-"""What a run is asked for, resolved into studies: rows, suites, models, protocol."""
+"""Resolution of a run's configuration into studies: suites, models, rows and protocol."""

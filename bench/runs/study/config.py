@@ -1,7 +1,8 @@
-"""The configuration of a run: the command line's options, or a YAML file of the same names."""
+"""The configuration of a run, from the command line's options or a YAML file with their names."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,26 +22,32 @@ def _invalid(message: str) -> PydanticCustomError:
 
 
 def _listed(value: Any) -> Any:
-    """A comma separated text as a list of its parts; one number as a list."""
+    """Return comma-separated text, or a single number, as a list."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
     if value == []:
-        raise _invalid("expected at least one, comma separated")
+        raise _invalid("expected at least one value, separated by commas")
     return [value] if isinstance(value, int) else value
 
 
 def _no_bool(value: Any) -> Any:
     if isinstance(value, bool):
-        raise _invalid("expected a number")
+        raise _invalid("expected a number, not true or false")
     return value
 
 
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
-    """The seeds in ascending order: their order means nothing."""
+    """Return the seeds in ascending order, since their order has no meaning."""
     for seed in seeds:
         if seeds.count(seed) > 1:
-            raise _invalid(f"seed {seed} is listed twice")
+            raise _invalid(f"seed {seed} is listed twice: list each seed once")
     return tuple(sorted(seeds))
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise _invalid("expected auto, cpu, mps, cuda or cuda:N")
+    return name
 
 
 Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(_listed)]
@@ -52,11 +59,11 @@ Seeds = Annotated[
 ]
 Positive = Annotated[Number, pydantic.Field(ge=1)]
 Name = Annotated[str, pydantic.Field(min_length=1)]
-Device = Annotated[Name, pydantic.Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+Device = Annotated[Name, pydantic.AfterValidator(_device)]
 
 
 class RunConfig(pydantic.BaseModel):
-    """Every option of ``bench run``; see ``bench run --help`` for what they mean."""
+    """All options of ``bench run``; ``bench run --help`` explains them."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -87,56 +94,57 @@ class RunConfig(pydantic.BaseModel):
     cache_dir: Path | None = None
 
     def results(self) -> dict[str, Any]:
-        """The options that can change a number (not where and how fast it is computed)."""
+        """Return the options that can change a number, not those on where or how it is computed."""
         how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir", "templates"}
-        found = self.model_dump(mode="json", exclude=how)
+        options = self.model_dump(mode="json", exclude=how)
         if self.templates is not None:
-            found["templates"] = str(self.templates)
-            found["templates_sha256"] = templates_digest(self.templates)
-        return found
+            options["templates"] = str(self.templates)
+            options["templates_sha256"] = templates_digest(self.templates)
+        return options
 
 
 def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
-    """The configuration of a run file (if any) with `options` on top of it.
+    """Return the configuration of a run file, if any, overridden by `options`.
 
-    `options` are named as the fields; None is not given, ``set`` is a tuple of assignments.
-    Raises InputError, one line that names the option, for unknown keys and bad values.
+    The names of `options` are the fields of `RunConfig`. The value None means that an option is not
+    set; ``set`` is a tuple of ``METHOD.PARAM=VALUE`` texts. Raises InputError that names the option
+    for unknown options and invalid values.
     """
     values = {} if path is None else _yaml(path)
-    given = {name: value for name, value in options.items() if value is not None}
-    assigned = parse_assignments(given.pop("set", ()))
+    overrides = {name: value for name, value in options.items() if value is not None}
+    assigned = parse_assignments(overrides.pop("set", ()))
     for name in values:
         if name not in RunConfig.model_fields:
             raise unknown_name(f"option in {path}", name, RunConfig.model_fields)
     try:
-        config = RunConfig.model_validate(values | given)
+        config = RunConfig.model_validate(values | overrides)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         name, *inner = (str(part) for part in first["loc"] if isinstance(part, str))
-        place = f"--{name.replace('_', '-')}" if name in given else f"{path}: {name}"
+        place = f"--{name.replace('_', '-')}" if name in overrides else f"{path}: {name}"
         where = ".".join([place, *inner])
         raise InputError(f"{where} {first['input']}: {first['msg']}") from error
     if config.select is not None and config.select not in RULES:
         raise unknown_name("selection rule", config.select, RULES)
-    return _tabled(config).model_copy(update={"set": _merged(config.set, assigned)})
+    return _with_table(config).model_copy(update={"set": _merged(config.set, assigned)})
 
 
-def _tabled(config: RunConfig) -> RunConfig:
-    """The configuration with the methods of its table, if it names one.
+def _with_table(config: RunConfig) -> RunConfig:
+    """Return the configuration with the methods of its table, if it names one.
 
-    Raises InputError for an unknown table, and for methods or shifts beside one.
+    Raises InputError for an unknown table, and if methods or shifts are set in addition to a table.
     """
     if config.table is None:
         return config
     preset = find_preset(config.table)
     for name in ("methods", "shifts"):
         if name in config.model_fields_set:
-            raise InputError(f"--table {config.table} fixes the {name}: leave --{name} out")
+            raise InputError(f"--table {config.table} determines the {name}: leave --{name} out")
     return config.model_copy(update={"methods": preset.methods})
 
 
 def parse_assignments(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """``METHOD.PARAM=VALUE`` texts as {method: {param: value text}}."""
+    """Parse ``METHOD.PARAM=VALUE`` texts to {method: {param: value text}}. Raises InputError."""
     parsed: dict[str, dict[str, Any]] = {}
     for text in texts:
         name, equals, value = text.partition("=")
@@ -150,19 +158,24 @@ def parse_assignments(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 def _merged(
     base: Mapping[str, Mapping[str, Any]], top: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
+    """Return both settings; where both have a value, that of `top` wins."""
     return {m: {**base.get(m, {}), **top.get(m, {})} for m in [*base, *top]}
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    """The options in a run file; dashes in their names are as good as underscores."""
+    """Read the options of a run file; their names may have dashes or underscores."""
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"--config {path}: {error.strerror}") from error
+        raise InputError(f"--config {path}: cannot read the file: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"--config {path} is not a text file") from error
+        raise InputError(f"--config {path} is not a text file: expected YAML in UTF-8") from error
     except yaml.YAMLError as error:
-        raise InputError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"--config {path} is not valid YAML: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(loaded, dict):
-        raise InputError(f"--config {path}: expected options such as 'seeds: 0', got {loaded!r}")
+        raise InputError(
+            f"--config {path}: expected options, one per line, such as 'seeds: 0'; got {loaded!r}"
+        )
     return {str(name).replace("-", "_"): value for name, value in loaded.items()}

@@ -1,6 +1,6 @@
-"""Classifiers made elsewhere, used as they are: the ends of ensembles for which nothing is trained.
+"""External classifiers used as the endpoints of ensembles, without training.
 
-A study with `Endpoints` takes its zero-shot classifier and its fine-tuned bases from there.
+A study with `Endpoints` takes its zero-shot classifier and its fine-tuned bases from them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GivenClassifier(Method):
-    """A row that is a classifier made elsewhere.
+    """A row that is an external classifier.
 
     Attributes
     ----------
-    classifier : its recipe.
-    trained_on : in words, what it was trained on.
+    classifier : the recipe of the classifier.
+    trained_on : description of its training data.
     """
 
     kind: ClassVar[str] = "Given"
@@ -37,15 +37,15 @@ class GivenClassifier(Method):
     trained_on: str
 
     def recipe(self, models: Models) -> Recipe:
-        """The classifier, whatever the models."""
+        """Return the classifier, whatever `models` is."""
         return self.classifier
 
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The zero-shot classifier and the fine-tuned bases, by the names of their rows.
+    """The zero-shot classifier and the fine-tuned bases, which are keyed by row name.
 
-    `model` is how reports name what they are.
+    `model` is the name of the model in reports.
     """
 
     model: str
@@ -53,30 +53,37 @@ class Endpoints:
     bases: Mapping[str, GivenClassifier]
 
     def applied(self, row: Row) -> Row:
-        """The row with its method, or its base's, replaced by what is given under that name.
+        """Return the row with its method, or its base's, replaced by the external one of its name.
 
-        Raises InputError for ``NAME@EPOCH`` or ``NAME+ls`` of a given NAME.
+        Raises InputError for ``NAME@EPOCH`` or ``NAME+ls`` if NAME is external.
         """
         if row.base is not None:
             return replace(row, base=self.applied(row.base))
         name = re.split("[@+]", row.label)[0]
         if name in self.bases and row.label not in self.bases:
-            raise InputError(f"{row.label}: {name} was trained elsewhere, as it is: leave it out")
+            raise InputError(
+                f"{row.label}: {name} was trained elsewhere, so it has no other epochs or losses: "
+                f"use {name}"
+            )
         if row.label in self.bases:
             return replace(row, method=self.bases[row.label])
         return row
 
     def refuse(self, owners: Iterable[str]) -> None:
-        """Raise InputError if hyper-parameters are given of what is not trained here."""
+        """Raise InputError if `owners`, the methods of ``--set``, include an external base."""
         for owner in owners:
             if owner in self.bases:
-                raise InputError(f"--set {owner}: it was trained elsewhere: leave it out")
+                raise InputError(
+                    f"--set {owner}: {owner} was trained elsewhere, so its hyper-parameters cannot "
+                    "be changed: leave the option out"
+                )
 
 
 def leak_reason(recipe: Recipe, task: Task) -> str | None:
-    """Why nothing may be chosen on the task's selection split for `recipe`; None if it may be.
+    """Return why `recipe` may have seen the task's selection split, None if it has not.
 
-    A released checkpoint may have been trained on any data whose fingerprint it does not name.
+    If it may have, nothing can be chosen on that split. A released checkpoint may have been trained
+    on any split whose fingerprint its import does not list as unseen.
     """
     match recipe:
         case Imported():
@@ -86,7 +93,7 @@ def leak_reason(recipe: Recipe, task: Task) -> str | None:
         case Tuned():
             return leak_reason(recipe.start, task)
         case Merged():
-            found = (leak_reason(part, task) for part in recipe.parts)  # type: ignore[arg-type]
-            return next((reason for reason in found if reason is not None), None)
+            reasons = (leak_reason(part, task) for part in recipe.parts)  # type: ignore[arg-type]
+            return next((reason for reason in reasons if reason is not None), None)
         case _:
             return None

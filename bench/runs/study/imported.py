@@ -1,4 +1,4 @@
-"""What `bench import` leaves beside the weights: ``imports/NAME.json`` in the cache."""
+"""Descriptions of imported classifiers, which `bench import` writes: ``imports/NAME.json``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.runs.study.endpoints import Endpoints, GivenClassifier
 
 
 class ImportedFile(pydantic.BaseModel):
-    """The file that a classifier was read from: its name, for people, and its SHA-256."""
+    """The file that a classifier was read from: its name, for reference, and its SHA-256."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -24,16 +24,16 @@ class ImportedFile(pydantic.BaseModel):
 
 
 class ImportedPair(pydantic.BaseModel):
-    """A pair of released classifiers.
+    """A pair of released classifiers: zero-shot and fine-tuned.
 
     Attributes
     ----------
-    model, pretrained, backbone_digest : the backbone they were made from.
+    model, pretrained, backbone_digest : the backbone of both classifiers.
     classes : names of the classes, in the order of the heads' rows.
     normalize : whether the heads take L2-normalised features.
-    trained_on : in words, what `tuned` was trained on.
-    unseen : fingerprints of selection splits that are no part of that.
-    shares_encoder : whether `zero_shot` has the backbone's own image tower, bit for bit.
+    trained_on : description of the training data of `tuned`.
+    unseen : fingerprints of selection splits that are not part of that training data.
+    shares_encoder : whether the image tower of `zero_shot` equals the backbone's, bit for bit.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -52,20 +52,20 @@ class ImportedPair(pydantic.BaseModel):
 
     @property
     def backbone(self) -> Backbone:
-        """The backbone, where it was at the import."""
+        """The backbone, with the location it had at the import."""
         return Backbone(self.model, self.pretrained, self.backbone_digest)
 
     def untouched(self, backbone: Backbone) -> Imported:
-        """The zero-shot file's classifier, over the backbone wherever it is now."""
+        """Return the zero-shot classifier's recipe, with the backbone at its present location."""
         return Imported(backbone, self.zero_shot.digest, len(self.classes), self.normalize)
 
     def fine_tuned(self, backbone: Backbone) -> Imported:
-        """The fine-tuned file's classifier, over the backbone wherever it is now."""
+        """Return the fine-tuned classifier's recipe, with the backbone at its present location."""
         kind = (len(self.classes), self.normalize)
         return Imported(backbone, self.tuned.digest, *kind, self.trained_on, self.unseen)
 
     def endpoints(self, backbone: Backbone) -> Endpoints:
-        """The classifiers as the ends of ensembles; an untouched image tower is the backbone's."""
+        """Return the classifiers as endpoints; a shared image tower is taken from the backbone."""
         head, tuned = self.untouched(backbone), self.fine_tuned(backbone)
         encoder = Pretrained(backbone) if self.shares_encoder else head
         given = GivenClassifier(tuned, self.trained_on)
@@ -74,23 +74,27 @@ class ImportedPair(pydantic.BaseModel):
 
 
 def read_import(cache: Path, name: str) -> ImportedPair:
-    """The import `name`. Raises InputError if there is none, or if its weights are gone."""
+    """Return the import `name`. Raises InputError if it or its stored weights do not exist."""
     known = sorted(path.stem for path in (cache / "imports").glob("*.json"))
+    if not known:
+        raise InputError(f"--imported {name}: nothing was imported yet: run bench import first")
     if name not in known:
         raise unknown_name("import", name, known)
     path = _path(cache, name)
     try:
         found = ImportedPair.model_validate_json(path.read_bytes())
     except ValueError as error:
-        raise InputError(f"{path} is damaged: run bench import again") from error
+        raise InputError(f"{path} is damaged: run bench import again to restore it") from error
     for recipe in (found.untouched(found.backbone), found.fine_tuned(found.backbone)):
         if not Store(cache).has("weights", weights_key(recipe)):
-            raise InputError(f"import {name}: its weights are gone: run bench import again")
+            raise InputError(
+                f"import {name}: its weights are gone from the cache: run bench import again"
+            )
     return found
 
 
 def check_import_name(cache: Path, made: ImportedPair) -> None:
-    """Raise InputError if the name of an import is taken by other files."""
+    """Raise InputError if an import of other files has the same name."""
     path = _path(cache, made.name)
     try:
         taken = ImportedPair.model_validate_json(path.read_bytes())
@@ -101,7 +105,7 @@ def check_import_name(cache: Path, made: ImportedPair) -> None:
 
 
 def write_import(cache: Path, made: ImportedPair) -> None:
-    """Keep an import."""
+    """Write the description of an import to the cache."""
     write_atomic(_path(cache, made.name), made.model_dump_json(indent=1).encode())
 
 

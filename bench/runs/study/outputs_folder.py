@@ -1,7 +1,7 @@
-"""A folder of outputs computed elsewhere: one safetensors file a split (docs/outputs.md).
+"""A folder of external outputs with one safetensors file per split (docs/outputs.md).
 
-Files are checked as a whole when they are first seen (their digest is remembered in the cache);
-arrays are read when they are needed. No torch, no image and no model.
+Each file is checked completely when it is first read, and its digest is stored in the cache. Arrays
+are read when they are needed. No torch, image or model is involved.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ FILE = "outputs.yaml"
 FLOATS = ("F16", "F32", "F64")
 INTEGERS = ("I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
 KINDS = {"logits": FLOATS, "features": FLOATS, "correct": ("BOOL",)}
-"""What is known of a model on a split, and its types."""
+"""The kinds of arrays of a model on a split, with their valid types."""
 
 ROWS = 65536
-"""Rows that are checked at a time."""
+"""Number of rows that are checked at a time."""
 
 
 @dataclass(frozen=True)
 class OutputsFolder:
-    """A checked folder: its form, and the suite that its files make up."""
+    """A checked folder: its `outputs.yaml` as `form`, and the suite of its files."""
 
     form: OutputsFile
     suite: Suite
 
     @property
     def bases(self) -> Mapping[str, str]:
-        """The fine-tuned models: {row: name in the files}."""
+        """The fine-tuned models, {row name: model name in the files}."""
         return {row: model for row, model in self.form.models.items() if row != ZERO_SHOT}
 
 
 def load_outputs_folder(folder: Path, cache: Path) -> OutputsFolder:
-    """The outputs in `folder`. Raises InputError, one line, for whatever is wrong with them."""
+    """Load and check the outputs in `folder`. Raises InputError for whatever is wrong with them."""
     path = folder / FILE
     if not path.is_file():
-        raise InputError(f"--outputs {folder}: it has no {FILE}")
+        raise InputError(f"--outputs {folder}: the folder has no {FILE} (see docs/outputs.md)")
     form = parse_form(path, OutputsFile)
     with naming_field(path, "classes"):
         classes = _classes(form.classes, folder)
@@ -70,31 +70,34 @@ def load_outputs_folder(folder: Path, cache: Path) -> OutputsFolder:
         with naming_field(path, f"shifts.{name}"):
             own, labels = label_map(shift.classes, classes)
             shifts.append(Shift(name, opener.split(name, shift, len(own)), labels))
-    _check_apart(path, [train, selection, test, *(shift.split for shift in shifts)])
+    _check_distinct(path, [train, selection, test, *(shift.split for shift in shifts)])
     task = Task(form.name, classes.prompts, (), train, selection)
     suite = Suite(form.name, task, test, tuple(shifts), model=form.model, pretrained="")
     return OutputsFolder(form, suite)
 
 
 def _classes(raw: Any, folder: Path) -> Classes:
-    """The classes; a number stands for classes named 0, 1, 2 and so on."""
+    """Return the classes; a number C means classes named 0 to C - 1."""
     if isinstance(raw, int) and not isinstance(raw, bool):
         raw = [str(index) for index in range(raw)]
     return class_names(raw, (folder,))
 
 
-def _check_apart(path: Path, splits: Sequence[Split]) -> None:
+def _check_distinct(path: Path, splits: Sequence[Split]) -> None:
+    """Raise InputError if two splits have the same content."""
     known: dict[str, str] = {}
     for split in splits:
         if split.fingerprint in known:
             other = known[split.fingerprint]
-            raise InputError(f"{path}: {other} and {split.name} have the same content")
+            raise InputError(
+                f"{path}: {other} and {split.name} have the same content: name another file"
+            )
         known[split.fingerprint] = split.name
 
 
 @dataclass
 class _Opener:
-    """Checks and opens the files of one folder; `widths` are the models' feature dimensions."""
+    """Checks and opens the files of one folder; `widths` maps models to feature dimensions."""
 
     suite: str
     folder: Path
@@ -106,42 +109,45 @@ class _Opener:
         self.widths: dict[str, int] = {}
 
     def split(self, role: str, form: ArraysForm | None, labels: int) -> Split:
-        """The split of a file whose labels are below `labels`; an empty one if there is none."""
+        """Return the split of a file with labels below `labels`; an absent one without `form`."""
         title = f"{self.suite}/{role}"
         if form is None:
             return _absent(title, f"not computable: {FILE} names no {role} file")
         path = self.folder / form.file
         if not path.is_file():
-            raise InputError(f"no file {path}")
+            raise InputError(f"no file {path}: correct the name, or put the file there")
         try:
             with safe_open(path, framework="numpy") as file:
                 arrays = {n: file.get_slice(n) for n in sorted(file.keys())}
                 kinds = {n: (tuple(a.get_shape()), a.get_dtype()) for n, a in arrays.items()}
-                size = self._check_names(path, kinds, whole=role != "train")
+                size = self._check_names(path, kinds, is_evaluation=role != "train")
                 for name, (shape, dtype) in kinds.items():
                     self._check_array(f"{path}: {name}", name, shape, dtype, size)
                 _check_labels(path, _read(arrays["labels"]), labels)
                 digest = self._digest(path, arrays)
         except SafetensorError as error:
-            raise InputError(f"{path} is no safetensors file: {error}") from error
+            raise InputError(f"{path} is not a valid safetensors file: {error}") from error
         opened = _File(path, frozenset(kinds))
         return Split(title, digest, size, opened.load, opened.given)
 
-    def _check_names(self, path: Path, kinds: Mapping[str, Any], whole: bool) -> int:
-        """The number of samples. InputError for unknown and for missing arrays."""
+    def _check_names(self, path: Path, kinds: Mapping[str, Any], is_evaluation: bool) -> int:
+        """Return the number of samples. Raises InputError for unknown and for missing arrays."""
         valid = ["labels", *(f"{m}.{kind}" for m in self.models for kind in KINDS)]
         for name in kinds:
             if name not in valid and not name.startswith("groups."):
                 raise unknown_name(f"array in {path}", name, [*valid, "groups.NAME"])
         if "labels" not in kinds:
-            raise InputError(f"{path} has no labels")
+            raise InputError(f"{path} has no labels: add an integer array labels [N]")
         for model in self.models:
-            given = [kind for kind in ("logits", "correct") if f"{model}.{kind}" in kinds]
-            if "logits" not in given and (whole or not given):
-                bits = "" if whole else f" and no {model}.correct"
-                raise InputError(f"{path} has no {model}.logits{bits}")
-            if "correct" in given and (whole or len(given) > 1):
-                raise InputError(f"{path}: {model}.correct is for train alone, instead of logits")
+            present = [kind for kind in ("logits", "correct") if f"{model}.{kind}" in kinds]
+            if "logits" not in present and (is_evaluation or not present):
+                alternative = "" if is_evaluation else f" and no {model}.correct"
+                raise InputError(f"{path} has no {model}.logits{alternative}: add the array")
+            if "correct" in present and (is_evaluation or len(present) > 1):
+                raise InputError(
+                    f"{path}: {model}.correct is only for the train file, instead of logits there: "
+                    "remove the array"
+                )
         shape = kinds["labels"][0]
         if len(shape) != 1 or not shape[0]:
             raise InputError(f"{path}: labels has shape {shape}, expected [N] with N >= 1")
@@ -150,7 +156,7 @@ class _Opener:
     def _check_array(
         self, where: str, name: str, shape: tuple[int, ...], dtype: str, size: int
     ) -> None:
-        """Raise InputError unless an array has the type and shape of its name."""
+        """Raise InputError unless an array has the type and shape that its name requires."""
         model, _, kind = name.rpartition(".")
         is_output = not name.startswith("groups.") and name != "labels"
         types = KINDS[kind] if is_output else INTEGERS
@@ -166,21 +172,24 @@ class _Opener:
             raise InputError(f"{where} has shape {list(shape)}, expected {list(expected)}")
 
     def _digest(self, path: Path, arrays: Mapping[str, Any]) -> str:
-        """SHA-256 of a file without NaN or infinity; remembered by path, size and time."""
+        """Return the SHA-256 of a file, cached by its path, size and modification time.
+
+        Raises InputError if an array has NaN or infinite values.
+        """
         stat = path.stat()
         mark = key_of("outputs", str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-        remembered = self.cache / "index" / f"{mark}.digest"
-        if remembered.is_file():
-            return remembered.read_text()
+        cached = self.cache / "index" / f"{mark}.digest"
+        if cached.is_file():
+            return cached.read_text()
         for name, array in arrays.items():
             for start, block in _blocks(array):
                 is_bad = ~np.isfinite(block.reshape(len(block), -1)).all(axis=1)
                 if is_bad.any():
                     row = start + int(is_bad.argmax())
-                    raise InputError(f"{path}: {name} is not finite in row {row} (from 0)")
+                    raise InputError(f"{path}: {name} is not finite in row {row} (counted from 0)")
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        write_atomic(remembered, digest.encode())
+        write_atomic(cached, digest.encode())
         return digest
 
 
@@ -190,7 +199,7 @@ def _read(array: Any) -> NDArray[Any]:
 
 
 def _blocks(array: Any) -> Iterator[tuple[int, NDArray[Any]]]:
-    """(first row, rows as they will be used) of an array in a file."""
+    """Yield (first row, rows) of an array in a file, floats as the float32 they are used as."""
     size = array.get_shape()[0]
     for start in range(0, size, ROWS):
         rows = array[start : min(start + ROWS, size)]
@@ -205,6 +214,8 @@ def _check_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None
 
 
 def _absent(title: str, reason: str) -> Split:
+    """Return an empty split; reading it raises CellError with `reason`."""
+
     def fail(*_: str) -> Any:
         raise CellError(reason)
 
@@ -219,7 +230,7 @@ class _NoImages:
         return self.size
 
     def __getitem__(self, index: int) -> Any:
-        raise CellError("outputs have no images")
+        raise CellError("not computable: the method needs images, but only outputs were supplied")
 
 
 @dataclass(frozen=True)
@@ -230,7 +241,7 @@ class _File:
     names: frozenset[str]
 
     def array(self, name: str) -> NDArray[Any]:
-        """An array of the file. Raises CellError if there is none of that name."""
+        """Read an array of the file. Raises CellError if the file does not have it."""
         if name not in self.names:
             raise CellError(f"not computable: {self.path.name} has no {name}")
         with safe_open(self.path, framework="numpy") as file:
@@ -238,7 +249,7 @@ class _File:
         return found
 
     def load(self) -> Loaded:
-        """Labels and groups, and images that there are not."""
+        """Return the labels and groups; reading an image raises CellError."""
         labels = self.array("labels").astype(np.int64)
         groups = {
             name.removeprefix("groups."): self.array(name).astype(np.int64)
@@ -249,7 +260,7 @@ class _File:
         return Loaded(_NoImages(len(labels)), Manifest(ids, labels[:, None], groups))
 
     def given(self, model: str, kind: str) -> NDArray[Any]:
-        """``logits`` and ``features`` as float32; ``correct`` from logits where it is not there."""
+        """Return ``logits`` or ``features`` as float32, or ``correct``, if need be from logits."""
         name = f"{model}.{kind}"
         if kind == "correct":
             if name in self.names:
@@ -263,19 +274,19 @@ ZERO_SHOT = "zero-shot"
 
 
 class ArraysForm(StrictForm):
-    """A split: the safetensors file with its labels and outputs."""
+    """A split: the name of the safetensors file with its labels and outputs."""
 
     file: str
 
 
 class ShiftArraysForm(ArraysForm):
-    """A shift; `classes` as in suite files, if it has a label space of its own."""
+    """A shift; `classes`, as in suite files, if its label space differs from the task's."""
 
     classes: Any = None
 
 
 class OutputsFile(StrictForm):
-    """The whole file; `models` maps the names of rows to those of models in the files."""
+    """The content of ``outputs.yaml``; `models` maps row names to model names in the files."""
 
     name: Name
     model: str = "outputs"
@@ -288,9 +299,9 @@ class OutputsFile(StrictForm):
 
     @pydantic.field_validator("models")
     @classmethod
-    def _two_ends(cls, models: dict[str, str]) -> dict[str, str]:
+    def _two_endpoints(cls, models: dict[str, str]) -> dict[str, str]:
         if ZERO_SHOT not in models or len(models) < 2:
             raise invalid(f"expected {ZERO_SHOT} and at least one fine-tuned model")
         if len(set(models.values())) < len(models):
-            raise invalid("expected another model for each row")
+            raise invalid("expected another model for each row: a model is named twice")
         return models

@@ -1,4 +1,4 @@
-"""From a configuration to studies: suites found, backbones identified, rows configured."""
+"""Resolve a configuration into studies: find suites, identify backbones, configure rows."""
 
 from __future__ import annotations
 
@@ -26,30 +26,32 @@ from bench.runs.study.rows import Row, Settings, control_names, control_paramete
 from bench.runs.study.study import Study
 
 EMBEDDED = frozenset({"mini", "micro"})
-"""Suites that need no data: ``--suite available`` leaves them out if there is any other."""
+"""Suites that need no data; ``--suite available`` takes them only if no other is available."""
 
 
 def resolve_studies(config: RunConfig) -> tuple[Study, ...]:
-    """One study per suite, named once or twice. InputError for what the user named wrongly."""
+    """Return one study per suite; repeated names count once. Raises InputError for wrong names."""
     cache, data = cache_dir(config.cache_dir), data_dir(config.data)
     suites: dict[str, Suite] = {}
     for suite in (s for name in config.suite for s in find_suites(name, data, cache)):
         if suites.setdefault(suite.name, suite) != suite:
-            raise InputError(f"--suite: two different suites are named {suite.name!r}")
+            raise InputError(
+                f"--suite: two different suites are named {suite.name!r}: rename one of them"
+            )
     return tuple(_study(suite, config, cache) for suite in suites.values())
 
 
 def is_suite_file(name: str) -> bool:
-    """Whether a suite is named by its file."""
+    """Return whether `name` is the path of a suite file."""
     return name.endswith((".yaml", ".yml"))
 
 
 def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
-    """The suite of a name or of a suite file, those of an alias, or all ``available``.
+    """Return the suites that `name` stands for.
 
-    ``+corruptions`` may follow.
-
-    Raises InputError if the name is unknown, the file is wrong or the data is not there.
+    `name` is a suite, the path of a suite file, an alias of several suites, or ``available`` for
+    all suites whose data is found. ``+corruptions`` may follow. Raises InputError if the name is
+    unknown, the file is invalid or the data is not found.
     """
     plain, severities = corruptions.parse_corruptions(name)
     found = _find_plain(plain, data, cache)
@@ -59,6 +61,7 @@ def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
 
 
 def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
+    """Return the suites of a name without ``+corruptions``."""
     if name == "available":
         known = [d() for d in datasets().values() if d.name not in EMBEDDED]
         found = [_usable(d, data, cache) for d in known if d.found(data)]
@@ -66,7 +69,9 @@ def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
     if is_suite_file(name):
         suite = load_suite_file(Path(name), data, cache)
         if suite.name in datasets() or suite.name in ALIASES:
-            raise InputError(f"{name}: suite name {suite.name!r} is bench's own: choose another")
+            raise InputError(
+                f"{name}: {suite.name!r} is the name of a built-in suite: choose another name"
+            )
         return [suite]
     if name in ALIASES:
         return [suite for own in ALIASES[name] for suite in _find_plain(own, data, cache)]
@@ -74,36 +79,38 @@ def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
 
 
 def _usable(dataset: Dataset, data: Path | None, cache: Path) -> Suite:
-    """The suite of a data set that is there. Raises DataError if it cannot be opened."""
+    """Return the suite of a data set that was found. Raises DataError if it cannot be opened."""
     try:
         return dataset.suite(data, cache)
     except InputError as error:
         raise DataError(
-            f"suite {dataset.name} is there and cannot be used: {error}. Mend it, or name the "
-            "suites to run instead of 'available'"
+            f"suite {dataset.name} was found but cannot be used: {error}. Repair its data, or name "
+            "the suites to run instead of 'available'"
         ) from error
 
 
 def dataset_of(name: str) -> Dataset:
-    """The data set of a suite's name; ``NAME=3`` is its third partition, if it has any."""
+    """Return the data set of a suite's name; ``NAME=3`` is its third partition, if it has any."""
     plain, sign, number = name.partition("=")
     found = find_dataset(plain)
     if not sign:
         return found()
     count = getattr(found, "partitions", 0)
     if number not in map(str, range(1, count + 1)):
-        valid = f"expected {plain}=1 to {plain}={count}" if count else "it has none"
-        raise InputError(f"suite {name}: no partition {number!r} of {plain}: {valid}")
+        valid = f"expected {plain}=1 to {plain}={count}" if count else f"use --suite {plain}"
+        problem = f"no partition {number!r}" if count else "no partitions"
+        raise InputError(f"suite {name}: {plain} has {problem}: {valid}")
     return found(partition=int(number))  # type: ignore[call-arg]
 
 
 def partitions(name: str) -> tuple[str, ...]:
-    """The names of a suite in all its partitions; its own alone if it has none."""
+    """Return the names of all partitions of a suite, or only its own name if it has none."""
     count = getattr(find_dataset(name), "partitions", 0)
     return tuple(f"{name}={number}" for number in range(1, count + 1)) or (name,)
 
 
 def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
+    """Return the study of a suite as the configuration changes it. Raises InputError, DataError."""
     for method in suite.defaults:
         try:
             Settings(suite=suite.defaults).method(method)
@@ -111,12 +118,12 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
             raise InputError(f"defaults of suite {suite.name}: {error}") from error
     rules = protocol_of(config, suite)
     suite = with_shifts(suite, config)
-    notes = [*suite.notes, *_faults(suite, config.allow_incomplete)]
-    suite = _readable(suite)
+    notes = [*suite.notes, *_incomplete_notes(suite, config.allow_incomplete)]
+    suite = _without_absent_shifts(suite)
     suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
-    imported = None if config.imported is None else _imported(config, suite, rules, cache)
+    imported = None if config.imported is None else _imported_endpoints(config, suite, rules, cache)
     if config.templates is not None:
-        suite = _prompted(suite, config.templates)
+        suite = _with_templates(suite, config.templates)
     if config.shots is not None:
         task = replace(suite.task, train=suite.task.train.few(config.shots))
         suite = replace(suite, name=f"{suite.name}, {config.shots} shots", task=task)
@@ -124,7 +131,10 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         suite = suite.limited(config.limit)
         notes.append(f"limit={config.limit}")
     if config.model is not None and config.pretrained is None and config.model != suite.model:
-        raise InputError(f"--model {config.model} needs --pretrained: a tag or a checkpoint file")
+        raise InputError(
+            f"--model {config.model} needs --pretrained as well: an open_clip tag or a checkpoint "
+            "file"
+        )
     if imported is None:
         model, pretrained = config.model or suite.model, config.pretrained or suite.pretrained
         identity = identify_backbone(model, pretrained, cache)
@@ -146,68 +156,73 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     )
 
 
-def _prompted(suite: Suite, path: Path) -> Suite:
-    """The suite with the templates of a file in place of its own. InputError if it is none."""
-    name = suite.task.name.partition("=")[0]  # of dtd=3, a partition
+def _with_templates(suite: Suite, path: Path) -> Suite:
+    """Return the suite with the templates of a file. Raises InputError if the file is invalid."""
+    name = suite.task.name.partition("=")[0]  # "dtd" for the partition dtd=3
     task = replace(suite.task, templates=prompts.read_templates(path, name))
     digest = prompts.templates_digest(path)[:8]
-    said = f"{len(task.templates)} templates of {path.name} (SHA-256 {digest}...)"
+    described = f"{len(task.templates)} templates of {path.name} (SHA-256 {digest}...)"
     own = f"; without --templates: {suite.prompts}" if suite.prompts else ""
-    return replace(suite, task=task, prompts=f"{said}{own}")
+    return replace(suite, task=task, prompts=f"{described}{own}")
 
 
-def _imported(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> Endpoints:
-    """The classifiers of ``--imported``, checked against what else was asked for.
+def _imported_endpoints(config: RunConfig, suite: Suite, rules: Protocol, cache: Path) -> Endpoints:
+    """Return the classifiers of ``--imported``, checked against the rest of the configuration.
 
-    Raises InputError for another backbone or other classes than they were imported with, and
-    where nothing may be chosen on the selection split.
+    Raises InputError if the backbone or the classes differ from those of the import, and if the
+    protocol chooses on a selection split that the checkpoint may have seen.
     """
     found = read_import(cache, config.imported or "")
     if config.templates is not None:
-        raise InputError(f"--templates: the zero-shot head of --imported {found.name} is fixed")
+        raise InputError(
+            f"--templates: the zero-shot head of --imported {found.name} is fixed: leave "
+            "--templates out"
+        )
     if suite.task.classnames != found.classes:
         raise InputError(
-            f"--imported {found.name}: its {len(found.classes)} classes are not the "
-            f"{len(suite.task.classnames)} of suite {suite.name}: run bench import with that suite"
+            f"--imported {found.name}: its {len(found.classes)} classes differ from the "
+            f"{len(suite.task.classnames)} of suite {suite.name}: run bench import with --suite "
+            f"{suite.name}"
         )
     model = config.model or found.model
     identity = identify_backbone(model, config.pretrained or found.pretrained, cache)
     if (identity.model, identity.digest) != (found.model, found.backbone_digest):
         raise InputError(
-            f"--imported {found.name} was made with {found.backbone}, not with {identity}"
+            f"--imported {found.name} was made with {found.backbone}, not with {identity}: leave "
+            "--model and --pretrained out, or run bench import with that model"
         )
     endpoints = found.endpoints(identity)
     endpoints.refuse(config.set)
     for given in endpoints.bases.values() if rules.selects == "selection" else ():
         if reason := leak_reason(given.classifier, suite.task):
             raise InputError(
-                f"protocol {rules.name} chooses on {suite.task.selection.name}, and {reason}: take "
-                "--protocol official, or a suite whose selection split is other data and import "
-                "with --selection-unseen"
+                f"protocol {rules.name} chooses on {suite.task.selection.name}, but {reason}: use "
+                "--protocol official, or a suite whose selection split was not used for training "
+                "and import with --selection-unseen"
             )
     return endpoints
 
 
-def _faults(suite: Suite, allowed: bool) -> list[str]:
-    """Watermarks for what the suite's data lack. Raises DataError unless that is allowed."""
+def _incomplete_notes(suite: Suite, allowed: bool) -> list[str]:
+    """Return notes on incomplete data of the suite. Raises DataError unless it is `allowed`."""
     if suite.faults and not allowed:
         raise DataError(
-            f"suite {suite.name}: incomplete data: {'; '.join(suite.faults)}. Complete it ('bench "
-            "data verify' lists what is wrong), or run with --allow-incomplete: every number is "
-            "then marked"
+            f"suite {suite.name}: incomplete data: {'; '.join(suite.faults)}. Complete the data "
+            "('bench data verify' lists what is wrong), or use --allow-incomplete, which marks "
+            "every number as incomplete"
         )
     return [f"incomplete data: {fault}" for fault in suite.faults]
 
 
-def _readable(suite: Suite) -> Suite:
-    """The suite without the shifts of which nothing can be opened."""
+def _without_absent_shifts(suite: Suite) -> Suite:
+    """Return the suite without the shifts whose data is absent."""
     broken = {s.name: s.split.fault for s in suite.shifts if s.split.absent}
     shifts = tuple(s for s in suite.shifts if s.name not in broken)
     return replace(suite, shifts=shifts, lacking={**suite.lacking, **broken})
 
 
 def _needs_data(suite: Suite, rows: Sequence[Row]) -> None:
-    """Raise InputError, before any work, if a row trains or chooses and the data is not there."""
+    """Raise InputError, before any work, if rows need ID splits whose data is absent."""
     if any(row.name != "zero-shot" for row in rows):
         for split in (suite.task.train, suite.task.selection):
             if split.absent:
@@ -215,7 +230,7 @@ def _needs_data(suite: Suite, rows: Sequence[Row]) -> None:
 
 
 def protocol_of(config: RunConfig, suite: Suite) -> Protocol:
-    """The protocol on a suite, with ``--set protocol.FIELD`` and ``--select`` applied."""
+    """Return the protocol for a suite, with ``--set protocol.FIELD`` and ``--select`` applied."""
     changes = dict(suite.official) if config.protocol == OFFICIAL.name else {}
     changes |= config.set.get("protocol", {})
     if config.select is not None:
@@ -224,18 +239,18 @@ def protocol_of(config: RunConfig, suite: Suite) -> Protocol:
 
 
 def with_shifts(suite: Suite, config: RunConfig) -> Suite:
-    """The suite with the shifts of ``--shifts`` alone."""
+    """Return the suite with only the shifts of ``--shifts``."""
     if tuple(config.shifts) == ("all",):
         return suite
     if "all" in config.shifts:
-        raise InputError("--shifts: give names or 'all', not both")
+        raise InputError("--shifts: expected either names or 'all', not both")
     return suite.only(config.shifts)
 
 
 def requested_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
-    """The rows asked for, with their controls if those are, too.
+    """Return the requested rows, and with ``--controls`` the ablations of VRF's rows.
 
-    ``--set``, and --precision and --train-batch-size for every trained method, are applied.
+    Applies ``--set`` and, to every trained method, ``--precision`` and ``--train-batch-size``.
     """
     names = list(config.methods)
     if config.controls:
@@ -244,8 +259,8 @@ def requested_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
     if config.controls and "vrf" in own:
         for name, changes in control_parameters(own["vrf"]).items():
             own[name] = changes | own.get(name, {})
-    asked = {"precision": config.precision, "batch_size": config.train_batch_size}
-    general = {name: value for name, value in asked.items() if value is not None}
+    options = {"precision": config.precision, "batch_size": config.train_batch_size}
+    general = {name: value for name, value in options.items() if value is not None}
     for row in parse_rows(names, settings):
         name = re.split("[@+]", row.label)[0]
         known = parameters(settings.method(name))

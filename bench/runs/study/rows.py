@@ -1,4 +1,4 @@
-"""Rows: the methods of a run with their modifiers, bases and hyper-parameters, by their names."""
+"""Rows: the methods of a run with modifiers, bases and hyper-parameters, parsed from names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.core.errors import InputError
 from bench.core.parameters import parameters, with_parameters
 
 SMOOTHING = 0.1
-"""The label smoothing of ``+ls``. What the papers' rows used is not known."""
+"""The label smoothing of ``+ls``. The papers do not state the value of their rows."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,10 @@ class Row:
 
     Attributes
     ----------
-    label : the row's own name, without its base: ``METHOD[@EPOCH][+ls[=VALUE]]``.
-    title : how the leaderboard prints it, without its base.
+    label : name of the row without its base: ``METHOD[@EPOCH][+ls[=VALUE]]``.
+    title : name of the row on leaderboards, without its base.
+    method : the method with its hyper-parameters.
+    base : the row of the fine-tuned model that an ensemble is built on; None otherwise.
     """
 
     label: str
@@ -40,7 +42,7 @@ class Row:
 
     @property
     def chooser(self) -> Row:
-        """The row whose fit and choice this one takes over: mostly itself."""
+        """The row whose fit and choice this row uses: usually itself."""
         method = self.method.chooser()
         return self if method is self.method else Row(method.name, method.title, method, self.base)
 
@@ -57,22 +59,26 @@ class Checkpoint(Method):
     epoch: int
 
     def recipe(self, models: Models) -> Recipe:
-        """The method's recipe, kept at the epoch. Raises InputError if there is no such epoch."""
+        """Return the recipe that keeps the weights of the epoch. Raises InputError without it."""
         recipe = self.method.recipe(models)
         epochs = getattr(recipe.trainer, "epochs", 0) if isinstance(recipe, Tuned) else 0
         name = f"{self.method.name}@{self.epoch}"
         if isinstance(recipe, Tuned) and recipe.keep is not None:
-            raise InputError(f"{name}: {self.method.name} is an average over epochs, not one's end")
+            raise InputError(
+                f"{name}: {self.method.name} is an average over epochs and has no checkpoints: use "
+                f"{self.method.name}"
+            )
         if not isinstance(recipe, Tuned) or self.epoch > epochs:
-            raise InputError(f"{name}: {self.method.name} trains for {epochs} epochs")
+            valid = f"expected @1 to @{epochs}" if epochs else "leave @EPOCH out"
+            raise InputError(f"{name}: {self.method.name} trains for {epochs} epochs: {valid}")
         return recipe if self.epoch == epochs else replace(recipe, keep=AtEpoch(self.epoch))
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where hyper-parameters come from: {method: {parameter: value}}, the last one wins.
+    """The sources of hyper-parameters, each {method: {parameter: value}}.
 
-    The class's defaults, then `protocol`, then `suite`, then `overrides`.
+    In increasing priority: the defaults of the class, `protocol`, `suite` and `overrides`.
     """
 
     protocol: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -80,7 +86,7 @@ class Settings:
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def method(self, name: str) -> Method:
-        """The method `name` with its hyper-parameters. InputError for an unknown name or value."""
+        """Return the configured method `name`. Raises InputError for unknown names or values."""
         method = find_method(name)()
         for source in (self.protocol, self.suite, self.overrides):
             method = with_parameters(method, source.get(name, {}), name)
@@ -91,12 +97,12 @@ def parse_rows(
     names: Sequence[str],
     settings: Settings,
 ) -> tuple[Row, ...]:
-    """Rows for names such as ``vrf``, ``wise-ft:lp-ft+ls`` or ``all``, and the rows they build on.
+    """Return the rows for names such as ``vrf``, ``wise-ft:lp-ft+ls`` or ``all``, and their bases.
 
-    A name is ``METHOD[@EPOCH][+ls[=VALUE]]``, and for ensembles ``METHOD[:BASE]`` with a base of
-    that form; modifiers bind to the base. Raises InputError for unknown names, parameters or
-    values, for an override of a method that is not run, and for a base on a method that takes
-    none.
+    A name is ``METHOD[@EPOCH][+ls[=VALUE]]`` or, for ensembles, ``METHOD[:BASE]`` with a base of
+    the first form. Modifiers of an ensemble apply to its base. The zero-shot row is always
+    included. Raises InputError for unknown names, parameters or values, for an override of a method
+    that is not part of the run, and for a base of a method that takes none.
     """
     wanted = [m for name in names for m in (all_row_names() if name == "all" else [name])]
     rows: dict[str, Row] = {}
@@ -109,19 +115,25 @@ def parse_rows(
     for owner in settings.overrides:
         find_method(owner)
         if owner not in used:
-            raise InputError(f"--set {owner}: not among the methods of this run, {', '.join(rows)}")
+            raise InputError(
+                f"--set {owner}: {owner} is not part of this run, whose methods are "
+                f"{', '.join(rows)}: add it to --methods or leave the option out"
+            )
     return tuple(rows.values())
 
 
 def control_names(rows: Sequence[Row]) -> list[str]:
-    """The names of the rows that check the claims of VRF's rows among `rows`, base by base."""
+    """Return the names of the ablations of every VRF row in `rows`, base by base."""
     checks = [name for name, cls in methods().items() if cls.is_control]
     bases = [row.base.name for row in rows if row.label == "vrf" and row.base is not None]
     return [f"{check}:{base}" for base in bases for check in (*checks, "ose-calibrated")]
 
 
 def control_parameters(vrf: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """VRF's hyper-parameters for its controls, too: they are to differ in one thing alone."""
+    """Return VRF's hyper-parameters for its ablations, {method: {parameter: value}}.
+
+    Each ablation must differ from VRF in one respect only.
+    """
     found = {name: dict(vrf) for name, cls in methods().items() if cls.is_control}
     if vrf.get("calibrate", "none") != "none":
         found["ose-calibrated"] = {"calibrate": vrf["calibrate"]}
@@ -129,7 +141,10 @@ def control_parameters(vrf: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def all_row_names() -> list[str]:
-    """The rows of ``all``: every method that asks to be in it, ensembles on all common bases."""
+    """Return the row names of ``all``: every method with `in_all`.
+
+    Ensembles with `on_all_bases` are on every common base, others on their default base.
+    """
     known = {name: cls for name, cls in methods().items() if cls.in_all}
     common = [name for name, cls in known.items() if cls.is_common_base]
     found = [name for name, cls in known.items() if cls.default_base is None]
@@ -143,31 +158,38 @@ def all_row_names() -> list[str]:
 def _row(name: str, settings: Settings) -> Row:
     own, colon, base = name.partition(":")
     if colon and not base:
-        raise InputError(f"method {name!r} names no base after the colon")
+        raise InputError(
+            f"method {name!r} has no base after the colon: expected METHOD:BASE, such as vrf:lp-ft"
+        )
     method_name = own.partition("+")[0].partition("@")[0]
     modifiers = own.removeprefix(method_name)
     default = find_method(method_name).default_base
     if default is None:
         if colon:
-            raise InputError(f"method {method_name!r} takes no base, got {name!r}")
-        return _alone(own, settings)
+            raise InputError(f"method {method_name!r} takes no base, got {name!r}: use {own!r}")
+        return _single_row(own, settings)
     if colon and modifiers:
-        raise InputError(f"method {name!r}: {modifiers} binds to the base, put it behind {base!r}")
-    found = _alone(base or f"{default}{modifiers}", settings)
+        raise InputError(
+            f"method {name!r}: {modifiers} applies to the base: write "
+            f"{method_name}:{base}{modifiers}"
+        )
+    found = _single_row(base or f"{default}{modifiers}", settings)
     if found.method.default_base is not None:
-        raise InputError(f"{base!r} is an ensemble and can be no base, got {name!r}")
+        raise InputError(
+            f"method {name!r}: {base!r} is an ensemble and cannot be a base: use a fine-tuned model"
+        )
     method = settings.method(method_name)
     return Row(method_name, method.title, method, found)
 
 
-def _alone(name: str, settings: Settings) -> Row:
-    """A row that is no ensemble: ``METHOD[@EPOCH][+ls[=VALUE]]``, modifiers in any order."""
+def _single_row(name: str, settings: Settings) -> Row:
+    """Return the row of ``METHOD[@EPOCH][+ls[=VALUE]]``, modifiers in any order; no ensembles."""
     method_name, *modifiers = re.split(r"(?=[@+])", name)
     method = settings.method(method_name)
     label, title = method_name, method.title
     for modifier in sorted(modifiers, reverse=True):
         if modifier[0] in label:
-            raise InputError(f"{name!r} has a modifier twice")
+            raise InputError(f"method {name!r} has the modifier {modifier[0]} twice: give it once")
         if at := re.fullmatch(r"@([1-9]\d{0,5})", modifier):
             method, title = Checkpoint(method, int(at[1])), f"{title}, epoch {at[1]}"
         elif ls := re.fullmatch(r"\+ls(?:=(0?\.\d+))?", modifier):
@@ -176,14 +198,16 @@ def _alone(name: str, settings: Settings) -> Row:
             modifier = "+ls" if smoothing == SMOOTHING else f"+ls={smoothing:g}"
             title += " w/ LS" if smoothing == SMOOTHING else f" w/ LS {smoothing:g}"
         else:
-            raise InputError(f"{name!r}: expected @EPOCH, +ls or +ls=0.2, got {modifier!r}")
+            raise InputError(f"method {name!r}: expected @EPOCH, +ls or +ls=0.2, got {modifier!r}")
         label += modifier
     return Row(label, title, method)
 
 
 def _smoothed(method: Method, smoothing: float, name: str) -> Method:
-    """The method with smoothed labels in each of its trainings."""
+    """Return the method with label smoothing in each of its training runs."""
     smoothed = [p for p in parameters(method) if p.rpartition(".")[2] == "smoothing"]
     if not smoothed:
-        raise InputError(f"{name!r}: there is no loss whose labels could be smoothed")
+        raise InputError(
+            f"method {name!r}: no loss of the method supports label smoothing: leave +ls out"
+        )
     return with_parameters(method, dict.fromkeys(smoothed, smoothing), name)

@@ -1,4 +1,4 @@
-"""From a folder of outputs to a study of it: post-hoc methods on what was computed elsewhere."""
+"""The study of `bench score`: post-hoc methods on a folder of external outputs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from bench.runs.study.rows import Settings, all_row_names, parse_rows
 from bench.runs.study.study import Study
 
 POST_HOC = "ose,vrf"
-"""The methods that are run if none are named."""
+"""The default of ``--methods``."""
 
 
 def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, Study]:
-    """The configuration and the study of `bench score`. Raises InputError.
+    """Return the configuration and the study of `bench score` on `folder`.
 
-    `options` are named as the fields of a `RunConfig`.
+    The names of `options` are the fields of `RunConfig`. Raises InputError for invalid options or
+    outputs.
     """
     config = load_config(None, {**options, "methods": options.get("methods") or POST_HOC})
     outputs = load_outputs_folder(folder, cache_dir(config.cache_dir))
@@ -34,22 +35,22 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
     if form.selection is None and rules.selects == "selection":
         raise InputError(
             f"{folder / FILE}: selection: missing, but protocol {rules.name} chooses "
-            "there: add the file, or take --protocol official"
+            "on the selection split: add the file, or use --protocol official"
         )
     untouched = External(form.models[ZERO_SHOT])
     bases = {
-        _base(folder, row): GivenClassifier(External(model), "data that was not stated")
+        _base_label(folder, row): GivenClassifier(External(model), "data that was not stated")
         for row, model in outputs.bases.items()
     }
     endpoints = Endpoints(form.model, Classifier(untouched, untouched), bases)
     endpoints.refuse(config.set)
-    names = [n for name in config.methods for n in _spelled(name, tuple(bases))]
+    names = [n for name in config.methods for n in _expand_name(name, tuple(bases))]
     config = config.model_copy(
         update={"suite": (form.name,), "methods": tuple(dict.fromkeys([*bases, *names]))}
     )
     suite = with_shifts(outputs.suite, config)
     suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
-    made = Study(
+    study = Study(
         suite=suite,
         backbone=Backbone(form.model, "", "tag:outputs"),
         rows=tuple(
@@ -62,25 +63,31 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
         curves=config.controls or bool(config.curves),
         endpoints=endpoints,
     )
-    return config, made
+    return config, study
 
 
-def _base(folder: Path, name: str) -> str:
-    """The label of a base's row. Raises InputError if there can be none of that name."""
+def _base_label(folder: Path, name: str) -> str:
+    """Return the row label of a base. Raises InputError if `name` is not a fine-tuned model."""
     try:
         row = parse_rows([name], Settings())[-1]
     except InputError as error:
         raise InputError(f"{folder / FILE}: models: {error}") from error
     if row.base is not None or name == ZERO_SHOT:
-        raise InputError(f"{folder / FILE}: models: {name!r} is no fine-tuned model")
+        raise InputError(
+            f"{folder / FILE}: models: {name!r} is not a fine-tuned model: expected a name such as "
+            "e2e-ft"
+        )
     return row.label
 
 
-def _spelled(name: str, bases: tuple[str, ...]) -> list[str]:
-    """A row's name, or for an ensemble that names no base one on every base; ``all`` of them."""
+def _expand_name(name: str, bases: tuple[str, ...]) -> list[str]:
+    """Return the row names that `name` stands for.
+
+    An ensemble without a base is run on every base; ``all`` is every method.
+    """
     if name == "all":
         owners = dict.fromkeys(row.partition(":")[0] for row in all_row_names())
-        return [n for owner in owners for n in _spelled(owner, bases)]
+        return [n for owner in owners for n in _expand_name(owner, bases)]
     owner = re.split("[:@+]", name)[0]
     if owner != name or find_method(owner).default_base is None:
         return [name]

@@ -1,4 +1,4 @@
-"""A study: everything that determines the numbers of one suite with one backbone, as a value."""
+"""A study: all that determines the numbers of one suite with one backbone, as a value."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bench.runs.study.rows import Row
 
 @dataclass(frozen=True)
 class Study:
-    """One suite, one backbone, the rows to fill and how they are trained, chosen and measured.
+    """One suite, one backbone, and the rows with how they are trained, chosen and measured.
 
-    `suite` is as `protocol` has it. `precision` is that of evaluation forwards, `curves` whether
-    every candidate of a row is evaluated on the shifts, `notes` the watermarks of every record,
-    `endpoints` the classifiers that were made elsewhere, if any.
+    `suite` has the splits that `protocol` requires. `precision` is that of forward passes for
+    evaluation. `curves` states whether every candidate of a row is evaluated on the shifts. `notes`
+    are the watermarks of every record. `endpoints` are the external classifiers, if any.
     """
 
     suite: Suite
@@ -37,12 +37,12 @@ class Study:
 
     @property
     def model(self) -> str:
-        """How reports name the model: the backbone, or whatever the classifiers are made of."""
+        """The name of the model in reports: the backbone's, or that of the external classifiers."""
         return self.endpoints.model if self.endpoints else str(self.backbone)
 
     @property
     def primary_metric(self) -> Metric:
-        """What candidates are compared by on the selection split: what the ID set is judged by."""
+        """The primary metric of the ID set, by which candidates are compared and chosen."""
         return next(iter(extra_metrics(self.suite.metrics[:1])), ACCURACY)
 
     @cached_property
@@ -55,7 +55,7 @@ class Study:
         return Classifier(Pretrained(self.backbone), head)
 
     def models(self, row: Row, seed: int) -> Models:
-        """The recipes that `row` builds on with `seed`."""
+        """Return the recipes that `row` builds on with `seed`. Raises InputError for a bad base."""
         task = self.suite.task
         ground = Models(
             zero_shot=self.zero_shot,
@@ -68,13 +68,14 @@ class Study:
             return ground
         base = row.base.method.recipe(ground)
         if not is_tuned(base):
-            raise InputError(f"{row.name}: {row.base.name} is not fine-tuned and can be no base")
+            raise InputError(f"{row.name}: {row.base.name} is not fine-tuned and cannot be a base")
         return replace(ground, base=base)
 
     def entries(self) -> list[tuple[Row, int | None, Models]]:
-        """(row, seed, models) for every row and seed; seed None, once, where it changes nothing.
+        """Return (row, seed, models) for every row and seed.
 
-        That is where no training enters, and where a row names its own seeds.
+        A row that does not depend on the seed has one entry with seed None: nothing is trained for
+        it, or it has seeds of its own.
         """
         found: list[tuple[Row, int | None, Models]] = []
         for row in self.rows:
@@ -88,6 +89,6 @@ class Study:
 
 
 def recipes_read(method: Method, models: Models) -> list[Recipe]:
-    """Every recipe the method may read for any candidate, without repeats."""
+    """Return every recipe that the method may read for any candidate, without repeats."""
     wanted = [r for choice in method.candidates() for r in method.needs(models, choice)]
     return list(dict.fromkeys([*wanted, *method.train_needs(models)]))
