@@ -104,16 +104,16 @@ def test_the_commit_comes_from_git_if_there_is_no_file(tmp_path: Path) -> None:
     ("path", "more", "message"),
     [
         ("nowhere", (), "no such folder"),
-        ("empty", (), "neither is nor holds"),
+        ("empty", (), "expected a checkout of VRF, wise-ft"),
         ("flyp", ("--only", "bicycle"), "no comparison with FLYP"),
-        ("flyp", ("--record", "x.json", *ONLY), "needs all four"),
+        ("flyp", ("--record", "x.json", *ONLY), "needs checkouts of all four"),
         ("flyp", (), "utils.py has 0 definitions of"),
         ("twice", ONLY, "2 statements with ClipLoss, expected 1"),
         ("unknown", ONLY, "COMMIT"),
         ("broken", ONLY, "clip/loss.py:ClipLoss failed: NameError"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_line(
+def test_what_cannot_be_compared_is_reported_in_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     path: str,
