@@ -104,16 +104,16 @@ def trained(model: Model, suite: Suite, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 11])
     images, labels = pixels(suite.task.train)
-    kept = rng.permutation(len(labels))[: round(model.share * len(labels))]
+    used = rng.permutation(len(labels))[: round(model.share * len(labels))]
     network = model.build(len(suite.task.classnames)).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR[model.kind], weight_decay=DECAY)
-    size = min(BATCH, len(kept))
-    steps = model.epochs * (len(kept) // size)
+    size = min(BATCH, len(used))
+    steps = model.epochs * (len(used) // size)
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LR[model.kind], total_steps=steps + 1, pct_start=WARM, cycle_momentum=False
     )
     for _ in range(model.epochs):
-        for chosen in batches(rng, kept, size):
+        for chosen in batches(rng, used, size):
             logits = network(normalise(jitter(rng, images[chosen])))
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(logits, torch.from_numpy(labels[chosen])))

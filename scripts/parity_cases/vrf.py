@@ -239,17 +239,17 @@ def compared_official(inputs: Arrays, checkout: Checkout, part: str) -> Arrays:
 
 def our_k(inputs: Arrays) -> Arrays:
     """Compute `kth` by the rule of the official code."""
-    found = [kth(size, rule="official-code", n_train=whole) for size, whole in SIZES]
+    found = [kth(size, rule="official-code", n_train=n_train) for size, n_train in SIZES]
     return {"k": np.array(found)}
 
 
 def official_k(inputs: Arrays, checkout: Checkout) -> Arrays:
     """Run the two official statements that compute k."""
     found = []
-    for size, whole in SIZES:
+    for size, n_train in SIZES:
         names: dict[str, Any] = {
             name: SimpleNamespace(size=lambda axis, rows=rows: rows)
-            for name, rows in (("delta_zs_feats", size), ("train_zs_feats", whole))
+            for name, rows in (("delta_zs_feats", size), ("train_zs_feats", n_train))
         }
         for mentions in ("train_zs_feats size", "round ratio K"):
             names = checkout.run("src/knn_distance.py", "main", ast.Assign, mentions, **names)

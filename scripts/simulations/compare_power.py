@@ -65,8 +65,8 @@ def simulated(case: Case, loss: float, rng: np.random.Generator) -> tuple[Compar
                 for order, (shift, level) in enumerate(LEVELS.items()):
                     right, draw = shared[row, shift], rng.random(N)
                     breaks = draw < (churn + lost) / 2 / level
-                    mends = draw < (churn - lost) / 2 / (1 - level)
-                    now = np.where(right, ~breaks, mends)
+                    repairs = draw < (churn - lost) / 2 / (1 - level)
+                    now_right = np.where(right, ~breaks, repairs)
                     made = Record(
                         suite="mini",
                         model="tiny/embedded",
@@ -78,13 +78,13 @@ def simulated(case: Case, loss: float, rng: np.random.Generator) -> tuple[Compar
                         order=order,
                         shifts_in_suite=len(LEVELS) - 1,
                         metric="top1",
-                        value=float(now.mean()),
+                        value=float(now_right.mean()),
                         n=N,
                     )
                     on = EvaluationSet(shift, "", np.zeros((N, 1), np.int64), {}, {})
                     none = np.zeros(N)
                     records.append(made)
-                    samples.append(SampleOutputs(made, on, now, none, on.labels[:, 0]))
+                    samples.append(SampleOutputs(made, on, now_right, none, on.labels[:, 0]))
         sides.append(ComparedRun(records, samples if case.keeps_samples else ()))
     return sides[0], sides[1]
 

@@ -248,16 +248,16 @@ def judged_coverage(judge: str, n: int, repeats: int, seed: int) -> float:
     """
     rng = np.random.default_rng(seed)
     make = {"macro-f1": _classified, "worst-region": _in_regions}[judge]
-    whole = make(rng, 1_000_000, judge)
-    found = bootstrap_values(whole, np.ones((len(whole.right), 1), dtype=np.float32))
-    assert found is not None
+    population = make(rng, 1_000_000, judge)
+    truth = bootstrap_values(population, np.ones((len(population.right), 1), dtype=np.float32))
+    assert truth is not None
     held = 0
     for again in range(repeats):
         one = make(rng, n, judge, ids=str(again))
         drawn = bootstrap_values(one, resample_counts(one.on))
         assert drawn is not None
         low, high = Resampled("set", n, drawn[None, 0], drawn[None, 1:]).basic()
-        held += bool(low <= found[0] <= high)
+        held += bool(low <= truth[0] <= high)
     return held / repeats
 
 

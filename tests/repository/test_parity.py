@@ -1,4 +1,4 @@
-"""The official codes' numbers: recorded ones always, live ones if $BENCH_OFFICIAL has checkouts."""
+"""Parity with the official codes: recorded numbers, and live ones if $BENCH_OFFICIAL is set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from places import ROOT
 RECORDED: list[dict[str, Any]] = json.loads((ROOT / "tests/recorded/parity.json").read_text())
 OFFICIAL = os.environ.get("BENCH_OFFICIAL")
 
-# A repository of one loss, the mean of the cross-entropies of rows and columns. SIGN varies.
+# A repository with one loss, the mean of the cross-entropies of rows and columns; SIGN varies it.
 LOSS = """
 class ClipLoss:
     def __init__(self, **options): pass
