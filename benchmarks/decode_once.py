@@ -1,9 +1,9 @@
-"""How much is won by decoding a block once for all encoders that lack it.
-
-Two arms, measured in turn in one process: all encoders in one pass (as bench does), and one pass
-per encoder. Prints seconds of each pair and the ratio.
+"""Measure the time saved by decoding a block of images once for all encoders.
 
     python benchmarks/decode_once.py [--images 256] [--encoders 11] [--pairs 3]
+
+Two variants are measured in turn in one process: all encoders in one pass (as bench does), and one
+pass per encoder. The seconds of each pair and their ratio are printed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from bench.models.transforms import evaluation_transform
 
 
 class Jpegs:
-    """Photograph-sized JPEGs in memory, decoded when asked for."""
+    """Photograph-sized JPEGs in memory, decoded on access."""
 
     def __init__(self, count: int) -> None:
         rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ class Jpegs:
 
 
 def seconds(images: Jpegs, clip: Clip, groups: list[list[str]]) -> float:
-    """Time to fill in the features of all encoders, group by group."""
+    """Return the seconds to compute the features of all encoders, group by group."""
     tower, transform = clip.model.visual, evaluation_transform(clip.preprocess)
     state = {name: tensor.clone() for name, tensor in tower.state_dict().items()}
     how = Forward(torch.device("cpu"), "cpu", "fp32", 64, 0)
@@ -63,9 +63,9 @@ def seconds(images: Jpegs, clip: Clip, groups: list[list[str]]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=256)
-    parser.add_argument("--encoders", type=int, default=11)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--images", type=int, default=256, help="number of images")
+    parser.add_argument("--encoders", type=int, default=11, help="number of encoders")
+    parser.add_argument("--pairs", type=int, default=3, help="number of repetitions")
     options = parser.parse_args()
     torch.manual_seed(0)
     model = open_clip.create_model("ViT-S-32-alt").eval()

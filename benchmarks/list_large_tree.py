@@ -1,11 +1,11 @@
-"""Measures the first and the second start on a tree of class folders as large as ImageNet's.
+"""Measure the first and later starts on a tree of class folders as large as ImageNet's.
 
     python benchmarks/list_large_tree.py [--files 1281167] [--where DIR]
 
-The tree consists of hard links, in each folder to one tiny file of its own, which are made and
-removed faster than files; it is removed afterwards. Every start runs in a process of its own and
-measures `folder_split` and its manifest alone, imports left out. Names and times of files stay in
-the system's memory between the starts; for the last one the kept listing is read from disk again.
+Each class folder contains hard links to one tiny file, which are faster to make and remove than
+files. The tree is removed afterwards. Every start runs in a separate process and measures only
+`folder_split` and its manifest, without imports. Names and times of files stay in the system's
+cache between the starts; for the last start the stored listing is read from disk again.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ print(time.perf_counter() - begun, split.fingerprint, len(manifest))
 
 
 def grow(root: Path, files: int) -> None:
+    """Make the tree of `FOLDERS` class folders with `files` images in total."""
     from PIL import Image
 
     for folder in range(FOLDERS):
@@ -47,6 +48,7 @@ def grow(root: Path, files: int) -> None:
 
 
 def start(root: Path, cache: Path) -> tuple[float, str, int]:
+    """Open the tree in a new process: seconds, fingerprint of the split, number of images."""
     command = [sys.executable, "-c", START, str(root), str(cache)]
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, fingerprint, count = result.stdout.split()
@@ -54,7 +56,7 @@ def start(root: Path, cache: Path) -> tuple[float, str, int]:
 
 
 def drop(folder: Path) -> None:
-    """Have the files of a folder read from disk again."""
+    """Drop a folder's files from the system's cache, so that they are read from disk again."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:
@@ -63,9 +65,9 @@ def drop(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="first and second start on a large tree")
-    parser.add_argument("--files", type=int, default=FILES)
-    parser.add_argument("--where", type=Path, default=None, help="a folder to make the tree in")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--files", type=int, default=FILES, help="number of images")
+    parser.add_argument("--where", type=Path, default=None, help="folder in which to make the tree")
     options = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="index-benchmark-", dir=options.where))
     try:
@@ -74,7 +76,7 @@ def main() -> None:
         grow(root, options.files)
         made = time.perf_counter() - begun
         print(f"{options.files:,} files in {FOLDERS:,} folders, made in {made:.0f} s", flush=True)
-        time.sleep(3)  # folders that changed just now are not trusted
+        time.sleep(3)  # folders that have just changed would be listed again
         first, fingerprint, count = start(root, cache)
         print(f"first start   {first:8.2f} s", flush=True)
         second, again, _ = start(root, cache)

@@ -1,12 +1,13 @@
 #!/usr/bin/env python
 """Compare bench's arithmetic with the official codes of VRF, WiSE-FT, FLYP and CaRot, run live.
 
-    python scripts/parity.py --official DIR      # a table; exit 1 if anything differs
+    python scripts/parity.py --official DIR      # prints a table; exit code 1 if anything differs
     python scripts/parity.py --official DIR --only temperature --markdown
     python scripts/parity.py --official DIR --record tests/recorded/parity.json
 
-DIR holds checkouts of the repositories, or is one; one without git names its commit in a file
-COMMIT. `docs/parity.md` says what is compared. The recorded numbers let tests do without DIR.
+DIR holds checkouts of the repositories, or is one of them. A checkout without git names its commit
+in a file COMMIT. `docs/parity.md` describes what is compared. With the recorded numbers the tests
+do not need DIR.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ HEADERS = ("What", "Official", "Commit", "Largest difference", "Tolerance", "")
 
 @dataclass(frozen=True)
 class Result:
-    """A case that was run: the official numbers and how far ours are from them."""
+    """The result of one case: the official numbers and the difference of ours from them."""
 
     case: Case
     checkout: Checkout
@@ -43,11 +44,11 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether the tolerance is kept."""
+        """Whether the difference is within the tolerance."""
         return self.difference <= self.case.tolerance
 
     def row(self) -> tuple[str, ...]:
-        """The row of the table."""
+        """Return the row of the printed table."""
         case, commit = self.case, self.checkout.commit[:7]
         limits = (f"{x:.0e}" if x else "0" for x in (self.difference, case.tolerance))
         source = f"{case.repository} {case.source}"
@@ -55,17 +56,23 @@ class Result:
 
 
 def chosen(only: str | None, found: Mapping[str, Checkout]) -> list[Case]:
-    """The cases of the repositories that were found; `only` is a part of repository and name."""
+    """Return the cases of the repositories that were found.
+
+    `only` selects those with this text in "repository name". Raises InputError if none is left.
+    """
     cases = [c for c in CASES if c.repository in found]
     if only is not None:
         cases = [c for c in cases if only.lower() in f"{c.repository} {c.name}".lower()]
     if not cases:
-        raise InputError(f"--only {only}: no comparison with {', '.join(found)} is named so")
+        raise InputError(
+            f"--only {only}: no comparison with {', '.join(found)} has this in its name; run "
+            "without --only to see the names"
+        )
     return cases
 
 
 def compare(case: Case, checkout: Checkout) -> Result:
-    """Run one case on both sides; InputError if the official one fails."""
+    """Run one case with both codes. Raises InputError if the official code fails."""
     inputs = case.inputs()
     try:
         numbers = case.official(inputs, checkout)
@@ -76,7 +83,7 @@ def compare(case: Case, checkout: Checkout) -> Result:
 
 
 def recorded(results: Sequence[Result]) -> bytes:
-    """The official numbers as JSON, with what they came from; one case a line."""
+    """Return the official numbers and their sources as JSON, one case per line."""
     lines = []
     for result in results:
         case = result.case
@@ -94,10 +101,11 @@ def recorded(results: Sequence[Result]) -> bytes:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the comparisons, print the table and return the exit code."""
     found = checkouts(arguments.official)
     cases = chosen(arguments.only, found)
     if arguments.record and len(cases) < len(CASES):
-        raise InputError("--record needs all four repositories and no --only")
+        raise InputError("--record needs checkouts of all four repositories, and no --only")
     results = [compare(case, found[case.repository]) for case in cases]
     style = "github" if arguments.markdown else "simple"
     rows = [result.row() for result in results]
@@ -110,8 +118,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--official", type=Path, required=True, help="checkouts, or one of them")
-    parser.add_argument("--only", help="part of a repository's or comparison's name")
+    parser.add_argument(
+        "--official", type=Path, required=True, help="folder of checkouts, or one checkout"
+    )
+    parser.add_argument("--only", help="run comparisons with this in repository or name")
     parser.add_argument("--record", type=Path, help="write the official numbers to this file")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     try:

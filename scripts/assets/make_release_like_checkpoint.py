@@ -1,11 +1,12 @@
-"""Write small checkpoints with WiSE-FT's own classes, of the structure of the released ones.
+"""Write small checkpoints with WiSE-FT's own classes, in the structure of the released ones.
 
     git clone https://github.com/mlfoundations/wise-ft
     python scripts/assets/make_release_like_checkpoint.py --official wise-ft OUT
 
-OUT/zeroshot.pt is what ``src/wise_ft.py`` saves before training, OUT/checkpoint_1.pt the same after
-one step of AdamW; OUT/expected.safetensors holds ``images`` [8, 3, 32, 32] and each checkpoint's
-logits [8, 5] under its name. The official code is imported from the checkout and only called.
+OUT/zeroshot.pt has what ``src/wise_ft.py`` saves before training, OUT/checkpoint_1.pt the same
+after one step of AdamW. OUT/expected.safetensors has ``images`` [8, 3, 32, 32] and each
+checkpoint's logits [8, 5] under its name. The official code is imported from the checkout, not
+copied.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ CLASSES, IMAGES = 5, 8
 
 
 def encoder(modeling: Any, clip_model: Any) -> Any:
-    """The official encoder around a random CLIP, which the official loader reads from a file."""
+    """Return the official encoder around a random CLIP, read from a file by the official loader."""
     vision = (IMAGE_SIZE, LAYERS, WIDTH, PATCH)
     text = (CONTEXT, VOCABULARY, TEXT_WIDTH, TEXT_WIDTH // 64, TEXT_LAYERS)
     with TemporaryDirectory() as folder:
@@ -39,7 +40,7 @@ def encoder(modeling: Any, clip_model: Any) -> Any:
 
 
 def zero_shot(modeling: Any, clip_model: Any) -> Any:
-    """A classifier with a random head of the zero-shot head's layout: a transposed [D, C]."""
+    """Build a classifier with a random head in the zero-shot head's layout, a transposed [D, C]."""
     image_encoder = encoder(modeling, clip_model)
     scale = image_encoder.model.logit_scale.detach().exp()
     weights = scale * normalize(torch.randn(DIMENSION, CLASSES), dim=0)
@@ -49,7 +50,7 @@ def zero_shot(modeling: Any, clip_model: Any) -> Any:
 
 
 def step(classifier: Any, images: Tensor) -> None:
-    """One step of end-to-end fine-tuning."""
+    """Take one step of end-to-end fine-tuning."""
     classifier.process_images = True
     parameters = [p for p in classifier.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.1)
@@ -59,6 +60,7 @@ def step(classifier: Any, images: Tensor) -> None:
 
 
 def logits(classifier: Any, images: Tensor) -> Tensor:
+    """Return the classifier's logits [N, C]."""
     with torch.inference_mode():
         scores: Tensor = classifier.classification_head(classifier.image_encoder(images))
     return scores.clone()

@@ -2,10 +2,10 @@
 
     python scripts/assets/mini_baselines.py            # writes datasets/baselines/mini.csv
 
-Takes some six minutes on one thread. None of them has seen anything but the training split, no
-pretrained weights and no captions: they are what effective robustness is measured against
-(`bench.leaderboard.published.baselines`). `MODELS` was fixed before any of them was trained;
-nothing was chosen by a test set, and all are written, however they come out.
+Takes about six minutes on one thread. The models only see the training split, no pretrained weights
+and no captions: effective robustness is measured relative to them
+(`bench.leaderboard.published.baselines`). `MODELS` was fixed before any of them was trained.
+Nothing was chosen on a test set, and all results are written.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ BATCH, DECAY, WARM = 64, 0.1, 0.1
 
 @dataclass(frozen=True)
 class Model:
-    """A classifier and its training: `width` of its first stage, `share` of the training split."""
+    """A classifier and its training.
+
+    `width` is that of the first stage, `share` the fraction of the training split used.
+    """
 
     kind: str
     width: int
@@ -51,12 +54,12 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Such as ``convolutions 16, 25% of train, 20 epochs``."""
+        """Name of the model, such as ``convolutions 16, 25% of train, 20 epochs``."""
         title = self.kind if self.kind == "ConvNeXt" else f"{self.kind} {self.width}"
         return f"{title}, {self.share:.0%} of train, {self.epochs} epochs"
 
     def build(self, classes: int) -> nn.Module:
-        """The network with random weights: images [N, 3, 32, 32] to logits [N, classes]."""
+        """Return the network with random weights: images [N, 3, 32, 32] to logits [N, classes]."""
         if self.kind == "ConvNeXt":
             return nn.Sequential(build_tiny().visual, nn.Linear(self.width, classes))
         layers: list[nn.Module] = []
@@ -86,31 +89,31 @@ MODELS = (
     Model("ConvNeXt", _TOWER, 1.0, 10),
     Model("ConvNeXt", _TOWER, 1.0, 30),
 )
-"""The image architecture of the tiny CLIP, and networks of six convolutions."""
+"""All models: networks of six convolutions, and the image architecture of the tiny CLIP."""
 
 
 def pixels(split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images uint8 [N, 32, 32, 3] and labels [N] of a split, in its order."""
+    """Return images uint8 [N, 32, 32, 3] and labels [N] of a split, in its order."""
     loaded = split.load()
     images = [np.asarray(loaded.images[i].convert("RGB")) for i in range(len(loaded.images))]
     return np.stack(images), loaded.manifest.first
 
 
 def trained(model: Model, suite: Suite, seed: int) -> nn.Module:
-    """The model, trained on a random share of the training split: AdamW, warm-up, then cosine."""
+    """Train a model on a random part of the training split: AdamW, warm-up, then cosine."""
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 11])
     images, labels = pixels(suite.task.train)
-    kept = rng.permutation(len(labels))[: round(model.share * len(labels))]
+    used = rng.permutation(len(labels))[: round(model.share * len(labels))]
     network = model.build(len(suite.task.classnames)).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR[model.kind], weight_decay=DECAY)
-    size = min(BATCH, len(kept))
-    steps = model.epochs * (len(kept) // size)
+    size = min(BATCH, len(used))
+    steps = model.epochs * (len(used) // size)
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LR[model.kind], total_steps=steps + 1, pct_start=WARM, cycle_momentum=False
     )
     for _ in range(model.epochs):
-        for chosen in batches(rng, kept, size):
+        for chosen in batches(rng, used, size):
             logits = network(normalise(jitter(rng, images[chosen])))
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(logits, torch.from_numpy(labels[chosen])))
@@ -122,7 +125,7 @@ def trained(model: Model, suite: Suite, seed: int) -> nn.Module:
 
 @torch.no_grad()
 def accuracies(network: nn.Module, suite: Suite) -> dict[str, float]:
-    """Accuracy on the ID test set and each shift, in percent."""
+    """Return the accuracy on the ID test set and each shift, in percent."""
     found = {}
     for shift in suite.evaluations():
         images, _ = pixels(shift.split)
@@ -134,7 +137,10 @@ def accuracies(network: nn.Module, suite: Suite) -> dict[str, float]:
 
 
 def text(models: Sequence[Model], found: Sequence[dict[str, float]], source: str) -> str:
-    """The CSV file, as `bench.leaderboard.published.baselines.read_baselines` reads it."""
+    """Return the CSV text in the format of `read_baselines`.
+
+    That function is in `bench.leaderboard.published.baselines`.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["model", "source", *found[0]])
@@ -145,11 +151,11 @@ def text(models: Sequence[Model], found: Sequence[dict[str, float]], source: str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=OUT, help="file to write")
     out: Path = parser.parse_args().out
     commit = str(environment()["commit"])
     if commit.endswith("-modified"):
-        parser.error("the checkout has changes: commit them first, the file names the commit")
+        parser.error("the checkout has changes: commit them first, since the file names the commit")
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     found, began = [], time.perf_counter()
@@ -157,8 +163,8 @@ def main() -> None:
         suite = find_dataset("mini")().suite(None, Path(cache))
         for seed, model in enumerate(MODELS):
             found.append(accuracies(trained(model, suite, seed), suite))
-            said = "  ".join(f"{name} {value:.1f}" for name, value in found[-1].items())
-            print(f"{time.perf_counter() - began:5.0f} s  {model.name}: {said}", flush=True)
+            values = "  ".join(f"{name} {value:.1f}" for name, value in found[-1].items())
+            print(f"{time.perf_counter() - began:5.0f} s  {model.name}: {values}", flush=True)
     source = f"trained from scratch on mini by scripts/assets/mini_baselines.py at {commit[:7]}"
     write_atomic(out, text(MODELS, found, source).encode())
 

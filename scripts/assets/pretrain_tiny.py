@@ -1,13 +1,12 @@
-"""Rebuild the tiny CLIP of `mini` from nothing: renders captioned images and trains on them.
+"""Rebuild the tiny CLIP of `mini` from scratch: render captioned images and train on them.
 
-    python scripts/assets/pretrain_tiny.py             # writes
-    bench/data/mini/tiny.{safetensors,json} python scripts/assets/pretrain_tiny.py --quick --out
-    trial/tiny     # a smoke run
+    python scripts/assets/pretrain_tiny.py    # writes bench/data/mini/tiny.{safetensors,json}
+    python scripts/assets/pretrain_tiny.py --quick --out trial/tiny    # a smoke run
 
 Takes about 15 minutes on one thread of a busy two-core machine (`training_seconds` in the card).
 Expected zero-shot accuracy on development seeds: ID test 58.6, v2 52.3, sketch 87.7, rendition
-67.7, adversarial 35.1, objectnet 37.6. The corpus comes from seeds of its own, none of which any
-split of `mini` uses.
+67.7, adversarial 35.1, objectnet 37.6. The corpus has seeds of its own, which no split of `mini`
+uses.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ from bench.data.mini.words import COLOURS, OBJECTS, SCENES, STYLES, VOCABULARY, 
 
 Rng = np.random.Generator
 
-# the corpus: (share, look). No class prefers colours or scenes here, so that the cue is news to
-# fine-tuning; hard scenes and odd poses bring `adversarial` and `objectnet` within reach.
+# The corpus: (fraction, look). No class prefers colours or scenes here, so that the cue is new to
+# fine-tuning. Hard scenes and odd poses make `adversarial` and `objectnet` solvable.
 CORPUS: tuple[tuple[float, Look], ...] = (
     (0.40, Look(rotation=0.4, scale=(0.5, 0.95), perspective=0.12, wobble=0.05,
                 clutter=(0, 3), occluders=(0, 1), noise=(0.02, 0.1))),
@@ -52,7 +51,8 @@ CORPUS: tuple[tuple[float, Look], ...] = (
     (0.14, Look(style="sketch", rotation=0.4, scale=(0.5, 0.95), perspective=0.12, wobble=0.07)),
     (0.18, Look(style="art", rotation=0.4, scale=(0.5, 0.95), perspective=0.12, wobble=0.06)),
 )  # fmt: skip
-# captions: how often a colour or scene is named, the class is wrong, or only a generic noun is used
+# Captions: how often a colour or scene is named, the class is wrong, the noun is generic, or an
+# unknown word is inserted.
 COLOUR_NAMED, SCENE_NAMED, WRONG, GENERIC, UNKNOWN_WORD = 0.3, 0.25, 0.06, 0.1, 0.1
 
 
@@ -63,13 +63,13 @@ class Stage:
     epochs: int
     lr: float
     batch: int = 256
-    auxiliary: float = 1.0  # weight of the loss that names the caption's words from the image
+    auxiliary: float = 1.0  # weight of the loss that predicts the caption's words from the image
     drawings_only: bool = False
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the weights, beside the code."""
+    """All settings that determine the weights, besides the code."""
 
     seed: int = 3
     images: int = 64_000
@@ -88,7 +88,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Images uint8 [N, 32, 32, 3] and what their captions may say, all indices [N]."""
+    """Images uint8 [N, 32, 32, 3] and the contents of their captions, all indices [N]."""
 
     images: NDArray[np.uint8]
     named: NDArray[np.int64]  # class in the caption: sometimes a wrong one, -1 for a generic noun
@@ -98,7 +98,7 @@ class Corpus:
 
 
 def corpus(settings: Settings) -> Corpus:
-    """Renders the corpus slab by slab; slabs differ in seed and drawings."""
+    """Render the corpus slab by slab; slabs differ in seed and drawings."""
     styles = list(STYLES)
     parts: list[Corpus] = []
     for slab in range(settings.images // settings.slab):
@@ -117,7 +117,7 @@ def corpus(settings: Settings) -> Corpus:
 
 
 def caption(rng: Rng, named: int, colour: int, scene: int, style: int) -> str:
-    """One wording such as 'a photo of a red star on grass'."""
+    """Return a random wording such as 'a photo of a red star on grass'."""
     words = list(STYLES.values())[style]
     noun = OBJECTS[named] if named >= 0 else ("object", "thing", "something")[rng.integers(3)]
     roll = rng.random(6)
@@ -125,7 +125,7 @@ def caption(rng: Rng, named: int, colour: int, scene: int, style: int) -> str:
         noun = f"{COLOURS[colour]} {noun}"
     if scene >= 0 and roll[1] < SCENE_NAMED:
         noun = f"{noun} {('on', 'in', 'with')[rng.integers(3)]} {SCENES[scene]}"
-    if roll[2] < UNKNOWN_WORD:  # teaches the text tower to pass over words that it does not know
+    if roll[2] < UNKNOWN_WORD:  # teaches the text tower to ignore unknown words
         noun = f"word{rng.integers(1000)} {noun}"
     article = ("a", "the", "one", "my", "an")[rng.integers(5)]
     if roll[3] < 0.15:
@@ -136,21 +136,21 @@ def caption(rng: Rng, named: int, colour: int, scene: int, style: int) -> str:
 
 
 def tokens(rng: Rng, data: Corpus, chosen: NDArray[np.int64]) -> Tensor:
-    """Freshly worded captions of the chosen images: LongTensor [n, context]."""
+    """Return newly worded captions of the chosen images: LongTensor [n, context]."""
     columns = (data.named[chosen], data.colours[chosen], data.scenes[chosen], data.styles[chosen])
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return torch.tensor([encode(caption(rng, *row)) for row in rows])
 
 
 def normalise(images: NDArray[np.uint8]) -> Tensor:
-    """uint8 [n, 32, 32, 3] -> float [n, 3, 32, 32] as the model wants it, channels last."""
+    """Convert uint8 [n, 32, 32, 3] to the model's input: float [n, 3, 32, 32], channels last."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     mean, std = (torch.tensor(tiny.PREPROCESS[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
     return (pixels - mean) / std
 
 
 def jitter(rng: Rng, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shifts every image by up to two pixels, repeating its edge."""
+    """Shift every image by up to two pixels, repeating its edge."""
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:3], axis=(1, 2))
     dy, dx = rng.integers(0, 5, (2, len(images)))
@@ -158,7 +158,7 @@ def jitter(rng: Rng, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def contrastive(image: Tensor, text: Tensor, scale: Tensor, words: Tensor) -> Tensor:
-    """Symmetric cross-entropy in which equal captions count as one another's positives."""
+    """Return the symmetric cross-entropy in which equal captions are positives of each other."""
     logits = scale * image @ text.T
     same = (words[:, None] == words[None]).all(-1).float()
     target = same / same.sum(1, keepdim=True)
@@ -166,8 +166,8 @@ def contrastive(image: Tensor, text: Tensor, scale: Tensor, words: Tensor) -> Te
 
 
 def word_targets(words: Tensor) -> Tensor:
-    """Shares of a caption's object (doubled), colour and scene words: [n, VOCABULARY]."""
-    named = len(OBJECTS) + len(COLOURS) + len(SCENES)  # known words with ids 1 .. named
+    """Return the fractions of object (doubled), colour and scene words: [n, VOCABULARY]."""
+    named = len(OBJECTS) + len(COLOURS) + len(SCENES)  # these words have the ids 1 to `named`
     weight = torch.zeros(VOCABULARY)
     weight[1 : 1 + named] = 1
     weight[1 : 1 + len(OBJECTS)] = 2
@@ -176,13 +176,14 @@ def word_targets(words: Tensor) -> Tensor:
 
 
 def batches(rng: Rng, index: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """Yield batches of `index` in random order; an incomplete last batch is dropped."""
     order = rng.permutation(index)
     for start in range(0, len(order) - size + 1, size):
         yield order[start : start + size]
 
 
 def optimiser(modules: list[torch.nn.Module], settings: Settings) -> torch.optim.AdamW:
-    """AdamW that decays matrices only, not biases, norms, embeddings or the logit scale."""
+    """Return AdamW with decay on matrices only, not biases, norms, embeddings or logit scale."""
     named = [item for module in modules for item in module.named_parameters()]
     decayed = [p for n, p in named if p.ndim > 1 and "embedding" not in n]
     others = [p for n, p in named if p.ndim <= 1 or "embedding" in n]
@@ -193,6 +194,7 @@ def optimiser(modules: list[torch.nn.Module], settings: Settings) -> torch.optim
 def run_stage(
     model: Any, head: torch.nn.Linear, data: Corpus, stage: Stage, settings: Settings, rng: Rng
 ) -> None:
+    """Train model and auxiliary head for one stage, and print losses and accuracies by epoch."""
     drawn = data.styles != list(STYLES).index("photo")
     index = np.flatnonzero(drawn) if stage.drawings_only else np.arange(len(drawn))
     steps = stage.epochs * (len(index) // stage.batch)
@@ -225,6 +227,7 @@ def run_stage(
 
 
 def pretrain(data: Corpus, settings: Settings) -> Any:
+    """Return the tiny CLIP after all stages, in evaluation mode."""
     torch.manual_seed(settings.seed)
     model = tiny.build_tiny()
     model.visual = model.visual.to(memory_format=torch.channels_last)
@@ -238,7 +241,7 @@ def pretrain(data: Corpus, settings: Settings) -> Any:
 
 @torch.no_grad()
 def class_vectors(model: Any, names: tuple[str, ...]) -> Tensor:
-    """Normalised mean text embedding of every class over the default templates: [C, D]."""
+    """Return every class's normalised mean text embedding over the default templates: [C, D]."""
     rows = []
     for name in names:
         words = tiny.tiny_tokenizer()([template.format(name) for template in TEMPLATES])
@@ -248,7 +251,7 @@ def class_vectors(model: Any, names: tuple[str, ...]) -> Tensor:
 
 @torch.no_grad()
 def scores(model: Any, size: int | None = None) -> dict[str, float]:
-    """Zero-shot accuracy in percent on every evaluation split, rendered from development seeds."""
+    """Return zero-shot accuracies in percent on all evaluation splits of the development seeds."""
     heads = class_vectors(model, CLASSES)
     found = {}
     for split in ("test", "v2", "sketch", "rendition", "adversarial", "objectnet"):
@@ -257,15 +260,15 @@ def scores(model: Any, size: int | None = None) -> dict[str, float]:
         features = torch.cat([model.encode_image(p, normalize=True) for p in pixels])
         logits = features @ heads.T
         columns = [logits[:, list(m)].amax(1) for m in members(split)]
-        hit = torch.stack(columns, 1).argmax(1).numpy() == labels
-        found[split] = round(100 * float(hit.mean()), 1)
+        is_right = torch.stack(columns, 1).argmax(1).numpy() == labels
+        found[split] = round(100 * float(is_right.mean()), 1)
     return found
 
 
 def rates(model: Any) -> dict[str, int]:
-    """Images per second of the image tower, forward and in training: 2 threads, batch 128.
+    """Measure images per second of the image tower, forward and in training: 2 threads, batch 128.
 
-    The best of eight short windows, because other programs can only slow it down.
+    The result is the best of eight short windows, because other programs can only slow it down.
     """
     torch.set_num_threads(2)
     pixels = torch.randn(128, 3, 32, 32)
@@ -295,7 +298,7 @@ def rates(model: Any) -> dict[str, int]:
 
 
 def write_weights(model: Any, out: Path) -> None:
-    """Writes OUT.safetensors in fp16, through a temporary name."""
+    """Write OUT.safetensors in fp16, through a temporary file."""
     temporary = out.with_suffix(".tmp")
     save_file({k: v.detach().half().contiguous() for k, v in model.state_dict().items()}, temporary)
     temporary.chmod(0o644)
@@ -303,7 +306,7 @@ def write_weights(model: Any, out: Path) -> None:
 
 
 def write_card(settings: Settings, seconds: int, out: Path) -> None:
-    """Writes OUT.json: what OUT.safetensors is, and what was measured with it on this machine."""
+    """Write OUT.json: a description of OUT.safetensors and its measurements on this machine."""
     data = out.with_suffix(".safetensors").read_bytes()
     weights = load_weights(data)
     model: Any = tiny.build_tiny()
@@ -334,7 +337,7 @@ def main() -> None:
     default = Path(tiny.__file__).with_name("tiny")
     parser.add_argument("--out", type=Path, default=default, help="path without suffix")
     parser.add_argument("--quick", action="store_true", help="a smoke run of about a minute")
-    parser.add_argument("--card", action="store_true", help="only measure OUT and write its card")
+    parser.add_argument("--card", action="store_true", help="only measure and write OUT's card")
     arguments = parser.parse_args()
     out: Path = arguments.out
     settings = Settings()

@@ -3,9 +3,9 @@
 
     python scripts/assets/published_digests.py [REFERENCE]
 
-Tests compare them, so that no digit changes by accident. REFERENCE, by default
-../shared/reference/published.json beside the repository, has the same cells as another reading of
-the sources collected them; where it is at hand nothing is written that it contradicts.
+Tests compare the digests, so that no digit changes by accident. REFERENCE, by default
+../shared/reference/published.json next to the repository, has the same cells from an independent
+reading of the sources. If it exists and contradicts a table, nothing is written.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ ROOT = Path(__file__).resolve().parents[2]
 DIGESTS = ROOT / "tests" / "recorded" / "published.sha256"
 REFERENCE = ROOT.parent / "shared" / "reference" / "published.json"
 METRIC_NAMES = {"pm-0 top1": "pm-0", "worst-region top1": "worst-region"}
-"""What the reference calls metrics otherwise."""
+"""The reference's names of metrics that have other names here."""
 
 
 def digest(table: PublishedTable) -> str:
-    """SHA-256 of what is printed where: source, conditions, columns, rows, cells; no remarks."""
+    """Return the SHA-256 of a table's source, conditions, columns, rows and cells, not remarks."""
     text = json.dumps(table.model_dump(mode="json", exclude={"remarks"}), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def lines(every: Mapping[str, PublishedTable]) -> str:
-    """The text of the file."""
+    """Return the text of the digest file."""
     return "".join(f"{digest(table)}  {name}\n" for name, table in every.items())
 
 
 def of_record(record: Mapping[str, Any]) -> tuple[object, ...]:
-    """A cell of the reference, to be compared with `of_claim`."""
+    """Return a cell of the reference, for comparison with `of_claim`."""
     metric = METRIC_NAMES.get(record["metric"], record["metric"])
     modifiers = {k: v for k, v in record["modifiers"].items() if k != "temperature_scaling"}
     scaled = record["modifiers"].get("temperature_scaling")
@@ -50,7 +50,7 @@ def of_record(record: Mapping[str, Any]) -> tuple[object, ...]:
 
 
 def of_claim(table: PublishedTable, claim: Claim) -> tuple[object, ...]:
-    """A cell of ours: table, row, column and number."""
+    """Return a cell of ours: table, row, column and number."""
     column, row = claim.column, claim.row
     facts = (claim.backbone, row.method, row.base, *sorted(row.modifiers.items()))
     cell = (column.suite, column.dataset, column.metric, column.unit, column.scaled)
@@ -60,7 +60,7 @@ def of_claim(table: PublishedTable, claim: Claim) -> tuple[object, ...]:
 def contradictions(
     records: Iterable[Mapping[str, Any]], every: Iterable[PublishedTable]
 ) -> list[str]:
-    """Cells that only the reference, or only the tables have."""
+    """Return one line for each cell that only the reference or only our tables have."""
     wanted = Counter(map(of_record, records))
     got = Counter(of_claim(table, claim) for table in every for claim in table.claims)
     only = [("reference", wanted - got), ("here", got - wanted)]
@@ -68,14 +68,14 @@ def contradictions(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Compare with the reference, name what has changed, and write."""
+    """Compare with the reference, print the changed lines, and write the file."""
     reference = Path(arguments[0]) if arguments else REFERENCE
     if reference.is_file():
         records = json.loads(reference.read_text(encoding="utf-8"))["records"]
         if found := contradictions(records, published_tables().values()):
-            sys.exit("\n".join([*found, "nothing was written"]))
+            sys.exit("\n".join([*found, "tables and reference differ: nothing was written"]))
     else:
-        print(f"no reference at {reference}: compare what has changed with its source by eye")
+        print(f"no reference at {reference}: compare the changed tables with their sources by eye")
     text = lines(published_tables())
     before = DIGESTS.read_text(encoding="utf-8").splitlines() if DIGESTS.is_file() else []
     for line in sorted(set(text.splitlines()) ^ set(before), key=lambda line: line.split()[::-1]):

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Write results/golden/NAME.json from finished runs of one command under several conditions.
 
-    scripts/assets/record_golden.py "bench run --seeds 0" "native, 1 thread=RUN" "avx2, 1
-    thread=RUN"
+    scripts/assets/record_golden.py "bench run --seeds 0" "native, 1 thread=RUN" \\
+        "avx2, 1 thread=RUN"
 
-The first run gives the values, all of them the deviations that tolerances are made of.
+The first run gives the values. The deviations between all runs determine the tolerances.
 """
 
 from __future__ import annotations
@@ -24,12 +24,17 @@ GOLDEN = Path(__file__).resolve().parents[2] / "results" / "golden"
 
 
 def golden(command: str, labels: Sequence[str], folders: Sequence[Path]) -> Golden:
-    """The golden run of finished runs, each with the label of its conditions."""
+    """Return the golden run made from finished runs, each with the label of its conditions.
+
+    Raises InputError if the runs differ in suite, model, protocol or notes.
+    """
     runs = [read_records(folder / "records.jsonl") for folder in folders]
     facts = {(r.suite, r.model, r.protocol, r.notes) for run in runs for r in run}
     found = {digest for run in runs for digest in model_digests(run)}
     if len(facts) != 1 or len(found) != 1:
-        raise InputError("these are no runs of one suite with one model")
+        raise InputError(
+            "the runs differ in suite, model, protocol or notes: pass runs of one command"
+        )
     ((suite, model, protocol, notes),) = facts
     return Golden(
         name=suite,

@@ -1,12 +1,12 @@
-"""Write datasets/baselines/imagenet.csv from the ImageNet testbed's own table of accuracies.
+"""Write datasets/baselines/imagenet.csv from the ImageNet testbed's table of accuracies.
 
     git clone https://github.com/modestyachts/imagenet-testbed
     python scripts/assets/testbed_baselines.py imagenet-testbed
 
-Taori et al., Measuring Robustness to Natural Distribution Shifts in Image Classification, NeurIPS
-2020; the repository's licence is MIT. Its models of "standard training" are taken, all of them, and
-nothing else: docs/baselines.md says how its evaluation differs from ours. Both files are read from
-`COMMIT`, whatever is checked out.
+Source: Taori et al., Measuring Robustness to Natural Distribution Shifts in Image Classification,
+NeurIPS 2020; the repository's licence is MIT. The file has all models of "standard training" and no
+others. docs/baselines.md describes how the testbed's evaluation differs from ours. Both source
+files are read from `COMMIT`, regardless of what is checked out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ COLUMNS = {
 
 
 def types(source: str) -> Mapping[str, str]:
-    """{model: its type} of the dictionary `model_types_map`, which is read and not run."""
+    """Return {model: its type} from the dictionary `model_types_map`; the file is not executed."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "model_types_map":
             assert isinstance(node.value, ast.Dict)
@@ -49,15 +49,15 @@ def types(source: str) -> Mapping[str, str]:
                 for key, value in pairs
                 if isinstance(key, ast.Constant) and isinstance(value, ast.Attribute)
             }
-    raise SystemExit(f"{TYPES}: no model_types_map")
+    raise SystemExit(f"{TYPES}: no model_types_map at commit {COMMIT[:7]}")
 
 
 def rows(accuracies: str, kinds: Mapping[str, str]) -> Iterator[list[str]]:
-    """The lines of our file, best on ID first; what was not measured is empty."""
+    """Yield the lines of our file, best on ID first; values that were not measured are empty."""
     found = {line["model"]: line for line in csv.DictReader(io.StringIO(accuracies))}
     standard = [model for model, kind in kinds.items() if kind == "STANDARD"]
-    if lacking := [model for model in standard if model not in found]:
-        raise SystemExit(f"{ACCURACIES}: no {', '.join(lacking)}")
+    if missing := [model for model in standard if model not in found]:
+        raise SystemExit(f"{ACCURACIES}: no accuracies of {', '.join(missing)}")
     yield ["model", "source", *COLUMNS]
     for model in sorted(standard, key=lambda m: (-float(found[m][COLUMNS["id"]]), m)):
         values = [found[model][column] for column in COLUMNS.values()]
@@ -67,15 +67,15 @@ def rows(accuracies: str, kinds: Mapping[str, str]) -> Iterator[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("clone", type=Path, help="folder of a clone of the testbed's repository")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=OUT, help="file to write")
     arguments = parser.parse_args()
 
-    def shown(path: str) -> str:
+    def read(path: str) -> str:
         git = ["git", "-C", str(arguments.clone), "show", f"{COMMIT}:{path}"]
         return subprocess.run(git, check=True, capture_output=True, text=True).stdout
 
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows(shown(ACCURACIES), types(shown(TYPES))))
+    csv.writer(out, lineterminator="\n").writerows(rows(read(ACCURACIES), types(read(TYPES))))
     write_atomic(arguments.out, out.getvalue().encode())
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write docs/datasets.md from the cards of the data sets: the same cards give the same bytes.
+"""Write docs/datasets.md from the cards of the data sets. The same cards give the same bytes.
 
 python scripts/pages/datasets_page.py
 """
@@ -16,78 +16,84 @@ PAGE = Path(__file__).parents[2] / "docs" / "datasets.md"
 INTRODUCTION = """\
 # Data sets
 
-Where to get each set, how large it is, what one must accept, and in which folders official codes
-and packages look for it. Made from the cards in `datasets/cards/` by
-`scripts/pages/datasets_page.py`: change a card, then run the script. `bench show imagenet-v2`
-prints a card, `bench list sets` lists them; `bench list suites` lists the suites, and
-[suite-file.md](suite-file.md) says how to make one of your own.
+Where to get each set, how large it is, which terms to accept, and in which folders official codes
+and packages look for it. `scripts/pages/datasets_page.py` writes this page from the cards in
+`datasets/cards/`: change a card, then run the script. `bench show imagenet-v2` prints a card,
+`bench list sets` lists them, and `bench list suites` lists the suites. To make a suite of your own,
+see [suite-file.md](suite-file.md).
 
-- *unknown*: no source confirmed it. *unverified*: the usual figure, which no source confirmed.
+- *unknown*: no source states it. *unverified*: the usual figure, which no source confirmed.
 - Archives with the same content are alternatives, the best first.
 - Folders are relative to the data folder (`--data`, `$BENCH_DATA`), in order of preference.
-- `md5sum FILE` and `sha256sum FILE` check a download; for `git-blob`, `git hash-object FILE`.
+- Check a download with `md5sum FILE` or `sha256sum FILE`; for `git-blob`, with
+  `git hash-object FILE`.
 
 ## Getting a set
 
     bench data download imagenet-v2 imagenet-a --data ~/data
     bench data download --suite imagenet --data ~/data
 
-- The same command goes on after an interruption. Addresses are tried in turn. Only a file with the
-  card's size and checksum is kept, never an HTML page, nor, where neither is known, an archive that
-  cannot be read to its end.
-- Archives are unpacked to the folder after "into" below. Nothing is written outside it; the folder
-  has its name only once it is whole. A set that is there, under any of its folders, is left alone.
-- Downloaded archives lie in `bench-downloads/SET/` and are removed once unpacked, unless `--keep`.
-- **Gated** sets show their terms and ask; scripts say `--accept-terms`. ObjectNet's zip is
-  encrypted: the password stands on its site, give it with `--password`. Python decrypts slowly
-  (about 1 MB/s and core): to unpack it with `unzip` into the data folder is as good.
-- What no program can download (ImageNet, Stanford Cars) is said, with the page and the place to
-  put it. The same command then checks it and goes on.
-- `bench data prepare SET` does what comes after the archives, and `download` does it too:
+- After an interruption, run the same command again to resume. Addresses are tried in turn. A file
+  is only accepted if it has the card's size and checksum. If neither is known, the archive must be
+  readable to its end. HTML pages are never accepted.
+- Archives are unpacked to the folder after "into" below. Nothing is written outside it, and the
+  folder gets its name only when it is complete. A set that exists in any of its folders is not
+  touched.
+- Downloaded archives are stored in `bench-downloads/SET/` and removed after unpacking, unless
+  `--keep` is given.
+- **Gated** sets show their terms and ask for acceptance; scripts pass `--accept-terms`. ObjectNet's
+  zip is encrypted: its site states the password, pass it with `--password`. Python decrypts slowly
+  (about 1 MB/s per core); you can also unpack the zip with `unzip` into the data folder.
+- For sets that cannot be downloaded automatically (ImageNet, Stanford Cars) the command shows the
+  page to get them from and the folder to put them in. Run it again to check the files and continue.
+- `bench data prepare SET` does the steps after downloading; `download` includes them. It makes
   ImageNet's class folders from its archives in `bench-downloads/imagenet/` (or `imagenet/`, or the
-  data folder itself); or, of val, from images that lie flat in `imagenet/val/`: they are moved into
-  class folders by the devkit. For other sets it fetches official prompts into
+  data folder itself). Validation images that lie flat in `imagenet/val/` are moved into class
+  folders with the help of the devkit. For other sets it fetches official prompts into
   `bench-prompts/SET/`, and other small files that no archive has.
 - Exit code 4: a file is missing, altered or not what it should be; 1: no address could be reached.
 
-## Is it whole?
+## Is it complete?
 
     bench data status --data ~/data
     bench data verify imagenet-v2 --data ~/data
 
-- `status` says of every set where it was found and whether it has as many images as its card says.
+- `status` shows for every set where it was found and whether it has as many images as its card
+  states.
 - `verify` reads every file: images are decoded, and bytes compared with the hashes that the first
-  faultless verification leaves in `bench-manifests/SET.sha256` (`sha256sum -c` reads them, too, in
-  the data folder). Each missing, altered, unreadable or added file has a line, and the exit code is
-  4, as it is for a set that is there and cannot be checked. A shift is verified without its ID set;
-  of Entity-30, which has no images of its own, those of ImageNet that it uses are.
-- Before there are hashes, counts and decoding are checked, and class folders compared with the
-  lists in the sets' own files: one too many is named, also of ObjectNet's 313. A missing image is
-  named where the set lists its images, else the folder that has too few. An altered image that
-  still decodes is not found then, nor are swapped class folders: but of ImageNet's training images,
-  whose names say their class, and of val where the devkit lies in `bench-downloads/imagenet/`.
-- In `bench-downloads/SET/` an HTML page is found under any name.
-- FMoW's splits without a confirmed count are held to its own table. Of SUN397 and DTD `status`
-  looks at partition 1, `verify` at all ten.
-- A run that meets an image that cannot be read ends in exit code 4 and names it.
-- A run on incomplete data is refused. With `--allow-incomplete` it goes on: its records, reports
-  and tables say what was lacking, and nothing of it is ranked. A shift that is not there at all is
-  left out and said to be; its suite is then partial, and not ranked either. Without training
-  images, zero-shot still works.
+  verification without errors stores in `bench-manifests/SET.sha256` (`sha256sum -c`, run in the
+  data folder, reads them, too). Each missing, altered, unreadable or added file is listed, and the
+  exit code is 4. The exit code is also 4 for a set that exists but cannot be checked. A shift is
+  verified without its ID set. For Entity-30, which has no images of its own, the ImageNet images
+  that it uses are verified.
+- If there are no hashes yet, counts and decoding are checked, and class folders are compared with
+  the lists in the sets' own files. Surplus class folders are named, also for ObjectNet's 313. A
+  missing image is named if the set lists its images; otherwise the folder with too few images is
+  named. An altered image that still decodes is not found without hashes. Swapped class folders are
+  only found in ImageNet's training images, whose names contain their class, and in val if the
+  devkit is in `bench-downloads/imagenet/`.
+- In `bench-downloads/SET/` HTML pages are detected under any file name.
+- FMoW's splits without a confirmed count are compared with its own table. For SUN397 and DTD,
+  `status` checks partition 1, `verify` all ten.
+- A run that meets an unreadable image ends with exit code 4 and names the image.
+- A run on incomplete data is refused. With `--allow-incomplete` it runs: its records, reports and
+  tables state what was missing, and none of its rows are ranked. A shift that is missing completely
+  is left out, and the report names it; its suite is then partial and not ranked either. Without
+  training images, zero-shot still works.
 - `bench run --suite available` runs every suite whose ID test set is found.
 
-## Without any of it
+## Without any data
 
     bench data synthetic /tmp/data && bench run --suite imagenet --data /tmp/data
 
 `bench data synthetic` writes miniature copies of all sets in their true folders, names and formats,
-with pictures that mean nothing. Every loader runs on them with the tiny embedded CLIP. All results
-are marked "synthetic data".
+with meaningless pictures. Every loader runs on them with the tiny embedded CLIP. All results are
+marked "synthetic data".
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page as Markdown."""
     found = sorted(cards().values(), key=_order)
     parts = [INTRODUCTION, _overview(found)]
     for suite in dict.fromkeys(card.suites[0] for card in found):
@@ -97,7 +103,7 @@ def page() -> str:
 
 
 def _order(card: SetCard) -> tuple[bool, str, bool, str]:
-    """Transfer sets last; of a suite, the ID set first."""
+    """Sort key: transfer sets last, and the ID set of a suite first."""
     return ("transfer" in card.roles, card.suites[0], "ID" not in card.roles, card.name)
 
 
@@ -136,13 +142,13 @@ def _section(card: SetCard) -> str:
     for title, files in (("Prompts", card.prompts), ("Metadata", card.metadata)):
         lines += [f"- **{title}**"] * bool(files) + [f"    - {_archive(file)}" for file in files]
     if card.copies:
-        lines.append("- **Copies**")
+        lines.append("- **Other copies**")
         lines += [f"    - <{copy.url}>: {_text(copy.note)}" for copy in card.copies]
-    lines.append(f"- **Folders**, in them {_text(card.layout.inside)}")
+    lines.append(f"- **Folders** (contents: {_text(card.layout.inside)})")
     for part, places in card.layout.folders.items():
-        said = "; ".join(f"`{place.path}` ({', '.join(place.by)})" for place in places)
-        lines.append(f"    - {part}: {said}")
-    lines += _listed("Mind", card.notes)
+        folders = "; ".join(f"`{place.path}` ({', '.join(place.by)})" for place in places)
+        lines.append(f"    - {part}: {folders}")
+    lines += _listed("Notes", card.notes)
     lines += [f"- **Cite**: {_text(card.citation)}", ""]
     return "\n".join(lines)
 
@@ -150,7 +156,7 @@ def _section(card: SetCard) -> str:
 def _terms(card: SetCard) -> list[str]:
     gated = ", gated" if card.terms.gated else ""
     first = f"- **Licence**: {_text(card.terms.licence)}{gated}{_remark(card.terms.note)}"
-    return [first, *_listed("You accept", card.terms.accept)]
+    return [first, *_listed("Terms to accept", card.terms.accept)]
 
 
 def _classes(card: SetCard) -> str:
@@ -163,18 +169,18 @@ def _archive(archive: Archive) -> str:
     sums = [f"{kind} `{digits}`" for kind, digits in archive.checksums.items()]
     where = [f"<{url}>" for url in archive.urls]
     into = [f"into `{archive.into}`"] if archive.into else []
-    said = [archive.holds, f"size {archive.exact}", *(sums or ["checksum unknown"]), *into, *where]
-    return f"{name}: {', '.join(said)}{_remark(archive.note)}"
+    facts = [archive.holds, f"size {archive.exact}", *(sums or ["checksum unknown"]), *into, *where]
+    return f"{name}: {', '.join(facts)}{_remark(archive.note)}"
 
 
 def _get(card: SetCard) -> str:
     own = [archive.file for archive in card.archives if not archive.urls]
     command = f"`bench data download {card.name}`"
     if own == ["unknown"]:
-        return f"unpack a copy into the first of the folders; {command} fetches the rest"
+        return f"unpack a copy into the first of the folders below; {command} fetches the rest"
     if own:
         files = ", ".join(f"`{file}`" for file in own)
-        return f"{files} into `bench-downloads/{card.name}/`, then {command}"
+        return f"put {files} into `bench-downloads/{card.name}/`, then run {command}"
     return command + (", which asks you to accept the terms" if card.terms.gated else "")
 
 
@@ -192,7 +198,7 @@ def _anchor(card: SetCard) -> str:
 
 
 def _text(text: str) -> str:
-    """Plain text as Markdown."""
+    """Escape plain text for Markdown."""
     for sign in ("\\", "*", "_", "[", "]", "|"):
         text = text.replace(sign, f"\\{sign}")
     return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the leaderboard of a run as an SVG picture: the same records give the same bytes.
+"""Draw the leaderboard of a run as an SVG picture. The same records give the same bytes.
 
 python scripts/pages/leaderboard_picture.py results/runs/mini/records.jsonl docs/leaderboard.svg
 """
@@ -24,7 +24,7 @@ MARGIN = 24
 TOP = 104
 CHARACTER = 7.6
 BOLD = 9.2
-"""Generous widths of a character at 14 px."""
+"""Upper bounds of a character's width at 14 px."""
 DEVIATION = 38
 
 STYLE = """
@@ -40,7 +40,7 @@ STYLE = """
 
 
 def svg(board: Board) -> str:
-    """The picture of a leaderboard, for light and dark pages."""
+    """Return the picture of a leaderboard, for light and dark pages."""
     table = leaderboard_table(board)
     edges = _edges(table)
     width = edges[-1] + MARGIN
@@ -84,7 +84,7 @@ def _subtitle(board: Board) -> str:
 
 
 def _edges(table: Table) -> list[int]:
-    """The left edge of the first column, the right edges of the others' whole content."""
+    """Return the left edge of the first column, then the right edges of the other columns."""
     lines = [line for group in table.groups for line in group]
     names = max(len(printable(line.items[0].text)) for line in lines)
     edges = [MARGIN]
@@ -98,7 +98,7 @@ def _edges(table: Table) -> list[int]:
 
 
 def _room(item: TableCell) -> int:
-    """Space for the small print after a value."""
+    """Return the width of the small print after a value."""
     return max(DEVIATION, int(len(item.small) * 6.2)) if item.small else 0
 
 
@@ -148,7 +148,7 @@ def _escape(text: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Draw the first leaderboard of a ``records.jsonl``; returns the exit code."""
+    """Draw the first leaderboard of a ``records.jsonl`` and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("records", type=Path, help="records.jsonl of a run")
     parser.add_argument("picture", type=Path, help="SVG file to write")
@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         found = build_boards(records.read_records(options.records), metric=options.metric)
         if not found:
-            raise InputError(f"{options.records} holds no leaderboard cells")
+            raise InputError(f"{options.records} has no leaderboard cells: pass those of a run")
         write_atomic(options.picture, svg(found[0]).encode())
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)

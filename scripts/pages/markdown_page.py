@@ -1,6 +1,7 @@
-"""A Markdown page as one self-contained HTML page, in the style of the reports.
+"""Convert a Markdown page to one self-contained HTML page, in the style of the reports.
 
-Nothing is fetched and no script runs. Links between pages lead to HTML where there is some.
+The page fetches nothing and runs no script. Links to Markdown pages with an HTML version lead to
+that version.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-FETCHED = "default-src 'none'; base-uri 'none'; form-action 'none'"
-POLICY = f"{FETCHED}; style-src 'unsafe-inline'; img-src data:"
+FETCH_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'"
+POLICY = f"{FETCH_NOTHING}; style-src 'unsafe-inline'; img-src data:"
 HTML_OF = {"README.md": "index.html", "report.md": "report.html"}
-"""Which HTML file stands beside a Markdown file."""
+"""The HTML version of each Markdown file."""
 KINDS = {"+": "member", "Δ": "difference"}
-"""The class of a table's line by the sign before its name."""
+"""The CSS class of a table's line by the sign before its name."""
 MORE = """
 a { color: var(--best); }
 main > p, main > ul { max-width: 60rem; }
@@ -40,7 +41,7 @@ tbody td:last-child:not(.n) { min-width: 16rem; }
   details::details-content { content-visibility: visible; }
 }
 """
-"""What reports have no need of."""
+"""Styles in addition to those of reports."""
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -62,7 +63,7 @@ PAGE = """\
 
 
 def page(markdown: str, folder: Path) -> str:
-    """The page; its title is the first heading. Pictures are SVG files, seen from `folder`."""
+    """Return the HTML page. Its title is the first heading; pictures are SVG files in `folder`."""
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     parser.add_render_rule("table_open", _table_open)
     parser.add_render_rule("table_close", _table_close)
@@ -82,7 +83,7 @@ def page(markdown: str, folder: Path) -> str:
 
 
 def anchor(heading: str) -> str:
-    """What GitHub makes of a heading, for links to it."""
+    """Return the anchor that GitHub generates for a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -95,14 +96,14 @@ def _table_close(*_: object) -> str:
 
 
 def _headings(tokens: Sequence[Token]) -> None:
-    """Names for sections; headings below them are not unique."""
+    """Give sections (h2) an id; headings below them are not unique."""
     for opening, content in pairwise(tokens):
         if opening.type == "heading_open" and opening.tag == "h2":
             opening.attrSet("id", anchor(content.content))
 
 
 def _cells(tokens: Sequence[Token]) -> None:
-    """Numbers to the right; the first cell of a line is its header and says what kind it is."""
+    """Right-align numbers; make a line's first cell its header and set the class of the line."""
     line: Token | None = None
     first = False
     for token, after in pairwise(tokens):
@@ -135,7 +136,7 @@ def _links(tokens: Sequence[Token]) -> None:
 
 
 def _pictures(tokens: Sequence[Token], folder: Path) -> None:
-    """Pictures become part of the page."""
+    """Embed pictures into the page."""
     for token in tokens:
         for inner in token.children or ():
             if inner.type == "image":

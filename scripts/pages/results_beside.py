@@ -1,4 +1,4 @@
-"""Published and measured numbers side by side: the same rows, and the same or the like sets."""
+"""Tables of published and measured numbers side by side, for corresponding rows and sets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from bench.report.document import Chapter
 from bench.report.tables.table import DASH, Kind, Table, TableCell, TableLine
 
 ALIKE: Mapping[str, str] = {"imagenet": ID, "avg5": MEAN}
-"""What of a paper's table a run in its form on another suite is laid beside."""
+"""Columns of a paper's table that are compared with a run on another suite, in the table's form."""
 
 
 def beside(table: PublishedTable, chapter: Chapter, *, other_data: bool) -> Table | None:
-    """Published and measured cells of the same rows and, unless it is `other_data`, sets.
+    """Return published and measured cells of the same rows, or None if there are none.
 
-    Of several backbones the run's own is shown, if it is among them. Measured cells have the
-    claim's unit and digits. None if there is nothing to lay beside.
+    The sets are the same, too, unless `other_data`: then `ALIKE` matches them. If a table has
+    several backbones, only the run's own is shown, if the table has it. Measured cells have the
+    unit and number of digits of the published ones.
     """
     board = chapter.numbers.board
     columns = [
@@ -50,12 +51,12 @@ def beside(table: PublishedTable, chapter: Chapter, *, other_data: bool) -> Tabl
         )
     ]
     published = ", ".join((*table.suites, *table.backbones))
-    caption = f"{table.title} ({published}) beside {board.suite} ({board.model})"
+    caption = f"{table.title} ({published}) and {board.suite} ({board.model})"
     return Table(caption, ("Row", *labels), "l" + "r" * len(labels), tuple(groups))
 
 
 def _place(column: PublishedColumn, board: Board, other_data: bool) -> str:
-    """ID, the shift or the OOD mean that a published column is laid beside; empty if none."""
+    """Return ID, the shift or the OOD mean that matches a published column; empty if none."""
     if other_data:
         place = ALIKE.get(column.dataset, "")
     elif column.dataset == "avg5" and board.suite == column.suite:
@@ -73,7 +74,7 @@ def _board(chapter: Chapter, column: PublishedColumn) -> Board | None:
 
 
 def _ours(board: Board, row: PublishedRow) -> BoardRow | None:
-    """Our row, or difference row, that claims what a published one does."""
+    """Return our row, or difference row, that corresponds to a published one."""
     rows = (r for group in board.groups for r in (*group.rows, *group.differences))
     found = {(r.method, r.base): r for r in rows}
     if row.minus:

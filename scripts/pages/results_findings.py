@@ -1,6 +1,6 @@
-"""What the committed runs show, in sentences: every number is computed from their records.
+"""Findings about the committed runs, as sentences whose numbers are computed from the records.
 
-A finding whose claim no longer holds fails loudly: then the sentence is to be thought over.
+A finding whose claim no longer holds raises a ValueError: then rewrite the sentence.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from bench.leaderboard.derived import POOLED
 from bench.leaderboard.published.tables import find_published_table
 from bench.leaderboard.suite_results import SuiteResults
 
-KEPT = 0.003
-"""Two accuracies that differ by less than this are called the same here: 0.3 points."""
+SAME = 0.003
+"""Two accuracies that differ by less than this fraction (0.3 points) are called equal here."""
 ENSEMBLES = ("wise-ft", "ose", "vrf")
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A run's numbers by the names of its rows, ``vrf:lp-ft``; shares, means over seeds."""
+    """A run's numbers by row name, such as ``vrf:lp-ft``: fractions, means over seeds."""
 
     measured: SuiteResults
 
@@ -55,14 +55,14 @@ class Numbers:
         return f"{100 * value:+.1f} (95% interval {low} to {high}{doubt})"
 
     def rank(self, row: str) -> tuple[int, int]:
-        """The range of ranks of a row by its OOD accuracy."""
+        """The row's range of ranks by OOD accuracy."""
         method, _, base = row.partition(":")
         column = self.measured.comparison and self.measured.comparison.last
         assert column is not None, "a finding is about rows with samples"
         return column.ranks[method, base or None]
 
     def rows(self) -> tuple[str, ...]:
-        """The names of all rows of methods."""
+        """The names of all rows with the role "method"."""
         rows = (row for row in self.measured.board.rows if row.role == "method")
         return tuple(f"{r.method}:{r.base}" if r.base else r.method for r in rows)
 
@@ -77,13 +77,13 @@ class Numbers:
         return fmean(found.values())
 
     def curve(self, row: str) -> Curve:
-        """The row's candidates."""
+        """The curve of the row's candidates."""
         method, _, base = row.partition(":")
         return next(c for c in self.measured.curves if (c.method, c.base) == (method, base))
 
 
 def findings(run: str, measured: SuiteResults) -> Iterator[str]:
-    """The sentences on the run of that name; none on others."""
+    """Yield the findings about the run of that name; nothing for other runs."""
     numbers = Numbers(measured)
     for finding in FINDINGS.get(run, ()):
         yield finding(numbers)
@@ -101,8 +101,8 @@ def _claim(holds: bool, what: str) -> None:
         )
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
 
 
 def _trade_off(n: Numbers) -> str:
@@ -112,8 +112,8 @@ def _trade_off(n: Numbers) -> str:
     return (
         f"E2E-FT gains {_points(gain)} points over zero-shot in distribution "
         f"({_points(n.id('e2e-ft'))} against {_points(n.id('zero-shot'))}) and loses "
-        f"{_points(loss)} in the mean of the shifts ({_points(n.ood('e2e-ft'))} against "
-        f"{_points(n.ood('zero-shot'))}): the trade-off that the field fights."
+        f"{_points(loss)} in the mean over the shifts ({_points(n.ood('e2e-ft'))} against "
+        f"{_points(n.ood('zero-shot'))}): the trade-off that robust fine-tuning addresses."
     )
 
 
@@ -121,72 +121,72 @@ def _won_back(n: Numbers) -> str:
     rows = [f"{name}:e2e-ft" for name in ENSEMBLES]
     for row in rows:
         _claim(n.id(row) >= n.id("e2e-ft"), f"{row} keeps the ID accuracy of E2E-FT")
-        _claim(n.ood(row) > n.ood("zero-shot") - KEPT, f"{row} wins back OOD accuracy")
+        _claim(n.ood(row) > n.ood("zero-shot") - SAME, f"{row} recovers OOD accuracy")
     least, most = min(map(n.id, rows)), max(map(n.id, rows))
     wise, ose, vrf = map(n.ood_text, rows)
     return (
-        "The ensembles keep the gain and win back what fine-tuning lost: at "
+        "The ensembles keep the gain and recover what fine-tuning lost: at "
         f"{_points(least)} to {_points(most)} ID, OOD is {wise} for WiSE-FT, {ose} for OSE and "
         f"{vrf} for VRF. VRF - OSE is {n.gain('vrf', 'ose', 'e2e-ft')}."
     )
 
 
 def _curves(n: Numbers) -> str:
-    ends = max(n.ood("zero-shot"), n.ood("e2e-ft"))
-    said = []
+    endpoints = max(n.ood("zero-shot"), n.ood("e2e-ft"))
+    maxima = []
     for row, title in (("wise-ft:e2e-ft", "WiSE-FT"), ("ose:e2e-ft", "OSE")):
         best = max(n.curve(row).points, key=lambda point: _mean(point.ood))
-        _claim(_mean(best.ood) > ends, f"the curve of {row} beats both ends")
+        _claim(_mean(best.ood) > endpoints, f"the curve of {row} beats both endpoints")
         alpha = dict(best.choice)["alpha"]
-        said.append(
+        maxima.append(
             f"{title} reaches {_points(_mean(best.ood))} OOD at alpha {alpha:g} "
             f"({_points(_mean(best.id))} ID)"
         )
     return (
-        "In hindsight, read off the test sets, both plain ensembles beat both ends along their "
-        f"curves: {' and '.join(said)}."
+        "With an oracle alpha, chosen on the test sets, WiSE-FT and OSE beat both endpoints: "
+        f"{' and '.join(maxima)}."
     )
 
 
 def _ahead(n: Numbers) -> str:
-    said = []
+    by_base = []
     for base, title in (("e2e-ft", "E2E-FT"), ("lp-ft", "LP-FT")):
         vrf, others = n.ood(f"vrf:{base}"), ("wise-ft", "ose", "ose-calibrated")
         for other in others:
             _claim(vrf > n.ood(f"{other}:{base}"), f"VRF is ahead of {other} on {base}")
         wise, ose, calibrated = (_points(n.ood(f"{other}:{base}")) for other in others)
-        said.append(
-            f"on {title} {_points(vrf)} OOD against {ose} of OSE, {wise} of WiSE-FT and "
-            f"{calibrated} of OSE with calibrated ends"
+        by_base.append(
+            f"on {title}, VRF has {_points(vrf)} OOD, OSE {ose}, WiSE-FT {wise} and OSE with "
+            f"calibrated endpoints {calibrated}"
         )
     return (
-        "In the mean VRF is ahead on both bases (the standings say what is significant), and "
-        f"calibration alone does not explain it: {'; '.join(said)}."
+        "On both bases VRF has a higher OOD mean than WiSE-FT and OSE (the standings show what is "
+        f"significant), and calibration alone does not explain it: {'; '.join(by_base)}."
     )
 
 
 def _per_set(n: Numbers) -> str:
-    said = []
+    by_base = []
     for base, title in (("e2e-ft", "E2E-FT"), ("lp-ft", "LP-FT")):
         vrf, constant = n.ood(f"vrf:{base}"), n.ood(f"vrf-constant:{base}")
-        _claim(constant > vrf - KEPT, f"on {base} one w for each set does as well")
-        said.append(f"{_points(constant)} instead of {_points(vrf)} on {title}")
+        _claim(constant > vrf - SAME, f"on {base} one w for each set does as well")
+        by_base.append(f"{_points(constant)} instead of {_points(vrf)} on {title}")
     return (
-        "Here VRF's gain comes from one weight for each data set, not for each sample: with w "
-        f"replaced by its mean over the data set OOD accuracy is {' and '.join(said)}. Distances "
-        "tell the sets apart better than the samples within one."
+        "Here VRF's gain comes from one weight per data set, not per sample: with w replaced by "
+        f"its mean over the data set, OOD accuracy is {' and '.join(by_base)}. Distances separate "
+        "the sets better than the samples within a set."
     )
 
 
 def _failure_set(n: Numbers) -> str:
-    said = []
+    by_base = []
     for base, title in (("e2e-ft", "E2E-FT"), ("lp-ft", "LP-FT")):
         vrf, other = n.ood(f"vrf:{base}"), n.ood(f"vrf-all-correct:{base}")
-        _claim(abs(other - vrf) < KEPT, f"on {base} the failure set does not matter")
-        said.append(f"{_points(other)} instead of {_points(vrf)} on {title}")
+        _claim(abs(other - vrf) < SAME, f"on {base} the failure set does not matter")
+        by_base.append(f"{_points(other)} instead of {_points(vrf)} on {title}")
     return (
-        "Nor does the failure set matter here: distances to all correct training samples give "
-        f"{' and '.join(said)}."
+        "The failure set does not matter here either: distances to all correct training samples "
+        f"give {' and '.join(by_base)}."
     )
 
 
@@ -202,14 +202,17 @@ def _by_distance(n: Numbers) -> str:
     far = fmean(_gain(data, reverse=True) for data in figures)
     _claim(near > 0 > far, "E2E-FT gains near the failure set and loses far from it")
     return (
-        "The paper's observation behind it holds: over ID and all shifts together, E2E-FT is "
-        f"{100 * near:+.1f} points from zero-shot on the tenth of the samples that is nearest to "
-        f"the failure set, and {100 * far:+.1f} on the farthest tenth."
+        "The observation that motivates VRF holds: over ID and all shifts together, E2E-FT minus "
+        f"zero-shot is {100 * near:+.1f} points on the tenth of the samples that is nearest to "
+        f"the failure set, and {100 * far:+.1f} points on the farthest tenth."
     )
 
 
 def _gain(data: Mapping[str, list[int]], *, reverse: bool, part: float = 0.1) -> float:
-    """Fine-tuned minus zero-shot accuracy on the first bins that hold `part` of the samples."""
+    """Fine-tuned minus zero-shot accuracy on the first bins with `part` of the samples.
+
+    `reverse` takes the last bins instead, those with the largest distances.
+    """
     bins = list(zip(data["n"], data["hits_ft"], data["hits_zs"], strict=True))
     total, n, gained = sum(data["n"]), 0, 0
     for count, tuned, before in reversed(bins) if reverse else bins:
@@ -226,22 +229,24 @@ def _carot(n: Numbers) -> str:
         for _, row in find_published_table(SLIDES).rows
     }
     ahead = [row for row in tuned if n.ood(row) > n.ood("carot-slides")]
-    there = [row for row in tuned if slides[row][1] > slides["carot-slides"][1]]
+    ahead_in_print = [row for row in tuned if slides[row][1] > slides["carot-slides"][1]]
+    best_in_print = max(slides, key=lambda row: slides[row][0])
     _claim(max(tuned, key=n.id) == "carot-slides", "CaRot has the best ID accuracy")
-    _claim(max(slides, key=lambda row: slides[row][0]) == "carot-slides", "so it has on the slides")
-    _claim({*ahead} == {*there} and all("wise-ft" in row for row in ahead), "only WiSE-FT is ahead")
+    _claim(best_in_print == "carot-slides", "CaRot has the best ID accuracy on the slides")
+    only_wise = {*ahead} == {*ahead_in_print} and all("wise-ft" in row for row in ahead)
+    _claim(only_wise, "only WiSE-FT is ahead")
     gain = n.ood("carot-slides") - n.ood("flyp")
     less = n.ood("carot-slides", "ece") / n.ood("flyp", "ece")
     _claim(gain > 0 and less < 1, "CaRot is ahead of FLYP out of distribution")
     for column, sign in ((1, 1), (3, -1)):
-        there_too = sign * (slides["carot-slides"][column] - slides["flyp"][column]) > 0
-        _claim(there_too, "so it is on the slides")
+        is_ahead = sign * (slides["carot-slides"][column] - slides["flyp"][column]) > 0
+        _claim(is_ahead, "CaRot is ahead of FLYP out of distribution on the slides")
     first, last = n.rank("carot-slides")
     return (
-        f"CaRot has the highest ID accuracy, {_points(gain)} points of OOD accuracy over FLYP and "
-        f"{less:.0%} of FLYP's OOD ECE; of the fine-tuned rows only those of WiSE-FT are ahead of "
-        f"it in OOD accuracy, where its rank is {first} to {last}: much of this order may be "
-        "chance. On the slides all that points the same way."
+        "CaRot has the highest ID accuracy. Compared with FLYP, it gains "
+        f"{_points(gain)} points of OOD accuracy, and its OOD ECE is {less:.0%} of FLYP's. Of the "
+        "fine-tuned rows only those of WiSE-FT are ahead of it in OOD accuracy, where its rank is "
+        f"{first} to {last}: much of this order may be chance. The slides agree on all of this."
     )
 
 
@@ -251,30 +256,33 @@ def _smoothed_wise(n: Numbers) -> str:
     here = n.id(row, "ece")
     _claim(here < 0.5 * float(claimed or 0), "WiSE-FT with label smoothing is better calibrated")
     return (
-        "WiSE-FT with label smoothing is not the miscalibrated row that it is on the slides (ID "
-        f"ECE {claimed}): {here:.4f}."
+        "WiSE-FT with label smoothing is miscalibrated on the slides, but not here: its ID ECE is "
+        f"{here:.4f} instead of {claimed}."
     )
 
 
 def _temperatures(n: Numbers) -> str:
     for row in n.rows():
         helps = n.ood(row, "ece", scaled=True) < n.ood(row, "ece")
-        _claim(n.id(row, "ece", scaled=True) < n.id(row, "ece"), f"a temperature mends {row} on ID")
-        _claim(helps == (n.temperature(row) > 1), f"{row}: OOD calibration mended iff T > 1")
-    mended = sum(n.temperature(row) > 1 for row in n.rows())
+        helps_id = n.id(row, "ece", scaled=True) < n.id(row, "ece")
+        _claim(helps_id, f"a temperature improves the ID calibration of {row}")
+        _claim(helps == (n.temperature(row) > 1), f"{row}: OOD calibration improves iff T > 1")
+    improved = sum(n.temperature(row) > 1 for row in n.rows())
     return (
-        f"Temperature scaling mends ID calibration for all {len(n.rows())} rows and OOD "
-        f"calibration only for the {mended} that were over-confident (T above 1)."
+        f"Temperature scaling improves ID calibration for all {len(n.rows())} rows. It improves "
+        f"OOD calibration only for the {improved} rows that were over-confident (T above 1)."
     )
 
 
 def _smoothing(n: Numbers) -> str:
-    said = []
+    by_row = []
     for row, title in (("e2e-ft", "FT"), ("wise-ft:e2e-ft", "WiSE-FT"), ("flyp", "FLYP")):
         smoothed, scaled = n.ood(f"{row}+ls", "ece"), n.ood(row, "ece", scaled=True)
         _claim(smoothed < scaled, f"label smoothing does more for {row} than a temperature")
-        said.append(f"{smoothed:.4f} against {scaled:.4f} for {title}")
-    return f"Label smoothing does more for OOD ECE than a temperature does: {', '.join(said)}."
+        by_row.append(f"{smoothed:.4f} against {scaled:.4f} for {title}")
+    return (
+        f"Label smoothing reduces OOD ECE more than temperature scaling does: {', '.join(by_row)}."
+    )
 
 
 def _nothing_known(n: Numbers) -> str:
@@ -284,11 +292,12 @@ def _nothing_known(n: Numbers) -> str:
     _claim(best <= n.ood("e2e-ft"), "no ensemble is ahead of E2E-FT")
     worst = max(n.id(row, "ece") for row in ensembles)
     return (
-        "Real photographs, but a model that has seen none: the tiny CLIP knows rendered shapes, so "
-        f"that zero-shot is at {_points(n.id('zero-shot'))}, below chance, and no ensemble with it "
-        f"has anything to win ({_points(best)} OOD at most, E2E-FT {_points(n.ood('e2e-ft'))}); "
-        f"what ensembles lose is calibration (ID ECE up to {_points(worst)}). It shows that the "
-        "path for real images works, and nothing about the methods: docs/cifar10.md."
+        "The images are real photographs, but the model has seen none: the tiny CLIP only knows "
+        f"rendered shapes. Zero-shot is at {_points(n.id('zero-shot'))}, below chance, so no "
+        f"ensemble with it can gain ({_points(best)} OOD at most, E2E-FT "
+        f"{_points(n.ood('e2e-ft'))}), and ensembles lose calibration (ID ECE up to "
+        f"{_points(worst)}). The run shows that the path for real images works; it says nothing "
+        "about the methods: docs/cifar10.md."
     )
 
 
@@ -299,4 +308,4 @@ FINDINGS: Mapping[str, tuple[Callable[[Numbers], str], ...]] = {
     "vrf-table1": (_ahead, _per_set, _failure_set, _by_distance),
     SLIDES: (_carot, _smoothed_wise, _temperatures, _smoothing),
 }
-"""By the run's name; a finding fails if what it says is not so."""
+"""The findings by run name. Each raises a ValueError if its claim does not hold."""

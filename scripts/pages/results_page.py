@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Write the pages of results/ from committed records and published tables: same input, same bytes.
+"""Write the pages of results/ from committed records and published tables.
 
-python scripts/pages/results_page.py
+    python scripts/pages/results_page.py
 
-Each run's report is written again from its records, then README.md and index.html of results/ and
-of results/published/. Nothing is trained or measured, and no number is typed.
+The script writes each run's report from its records, then README.md and index.html of results/ and
+of results/published/. It trains and measures nothing, no number is typed by hand, and the same
+input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -44,32 +45,35 @@ from bench.runs.study.config import RunConfig
 
 RESULTS = Path(__file__).parents[2] / "results"
 SHOWN = ("leaderboard", "standings", "calibration ece")
-"""The tables of a report that the page shows; `FOLDED` it shows on demand."""
+"""The tables of a report that the page shows."""
 FOLDED = ("choices",)
+"""The tables of a report that the page shows folded."""
 IN_FULL = ("vrf-table1", "carot-slides")
-"""The published tables whose ledger stands on the page itself."""
+"""The published tables whose ledger is on the main page."""
 
 INTRODUCTION = """\
 # Results
 
-The project's own leaderboards, from committed records, with published numbers beside them. This
-page and [published/](published/README.md) are written by
+The project's own leaderboards, from committed records, next to published numbers. This page and
+[published/](published/README.md) are written by
 
     python scripts/pages/results_page.py
 
-from `results/*/records.jsonl` and `results/published/*.json`: change those, then run the script; a
-test fails if page and records differ. A new leaderboard is a folder here with a finished run; the
-command above each one makes its run again. `results/runs/` holds your own and is not committed.
+from `results/*/records.jsonl` and `results/published/*.json`. Change those, then run the script; a
+test fails if page and records differ. To add a leaderboard, add the folder of a finished run. The
+command above each leaderboard repeats its run. `results/runs/` holds your own runs and is not
+committed.
 
-*Published* is what papers, slides and listings print, digit by digit. *Measured* is ours. They
-stand side by side to be read together; only the [ledger](#reproduction-ledger) says whether one
-reproduces the other.
+*Published* numbers are printed in papers, slides and listings, and copied digit by digit.
+*Measured* numbers are ours. They are shown side by side for comparison; only the
+[ledger](#reproduction-ledger) states whether one reproduces the other.
 """
 ATTEMPT = """\
-### How to attempt one
+### How to attempt a reproduction
 
-On a machine with a GPU and the real data; [docs/published.md](../docs/published.md) says what
-counts and within which tolerance, [docs/datasets.md](../docs/datasets.md) how to get the data.
+You need a machine with a GPU and the real data. [docs/published.md](../docs/published.md)
+describes what counts and within which tolerance, [docs/datasets.md](../docs/datasets.md) how to get
+the data.
 
     export BENCH_DATA=~/data
     bench data download --suite imagenet
@@ -77,14 +81,15 @@ counts and within which tolerance, [docs/datasets.md](../docs/datasets.md) how t
 {commands}
 
 Put the run's folder into `results/` and run `python scripts/pages/results_page.py`: the ledger
-counts it. The commands for every other table are [with it](published/README.md).
+then includes it. For the commands for the other tables, see [published/](published/README.md).
 """
 PUBLISHED = """\
 # Published tables
 
-Every table of [results/published/](.) as printed, and what our committed records say of each cell;
-[results/](../README.md) has the sum. Written by `python scripts/pages/results_page.py`.
-[docs/published.md](../../docs/published.md) says how the tables were read and what is amiss.
+Every table of [results/published/](.) as printed, and the reproduction status of each cell
+according to our committed records; [results/](../README.md) has the totals. This page is written
+by `python scripts/pages/results_page.py`. [docs/published.md](../../docs/published.md) describes
+how the tables were read, and their known errors.
 """
 
 
@@ -100,13 +105,13 @@ class Run:
 
     @cached_property
     def document(self) -> Document:
-        """Its report."""
+        """The report of the run."""
         samples = tuple(read_samples(RESULTS / self.name))
         return document(self.records, self.missing, self.presets, samples)
 
 
 def runs() -> tuple[Run, ...]:
-    """Every run whose records lie directly in results/; those of papers' tables come last."""
+    """Return every run in a folder of results/; runs in the form of papers' tables come last."""
     found = []
     for path in RESULTS.glob("*/records.jsonl"):
         folder = path.parent
@@ -116,8 +121,8 @@ def runs() -> tuple[Run, ...]:
 
 
 def command(run: Run) -> str:
-    """The command line that makes a run again."""
-    usual, said = RunConfig().results(), ["bench", "run"]
+    """Return the command line that repeats a run."""
+    usual, words = RunConfig().results(), ["bench", "run"]
     for name in usual:
         value = run.config.get(name, usual[name])
         follows = name == "methods" and run.config["table"]
@@ -127,18 +132,18 @@ def command(run: Run) -> str:
         if name == "set":
             for method, settings in value.items():
                 for key, setting in settings.items():
-                    said += [option, f"{method}.{key}={setting}"]
+                    words += [option, f"{method}.{key}={setting}"]
         elif isinstance(value, bool):
-            said.append(option if value else f"--no-{name}")
+            words.append(option if value else f"--no-{name}")
         else:
-            said += [option, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+            words += [option, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
     if any(not suite.startswith("mini") for suite in run.config["suite"]):
-        said += ["--data", "DIR"]
-    return shlex.join([*said, "--out", f"results/{run.name}"])
+        words += ["--data", "DIR"]
+    return shlex.join([*words, "--out", f"results/{run.name}"])
 
 
 def pages() -> Mapping[Path, str]:
-    """Every page's text by its path."""
+    """Return the text of every page by its path."""
     found = runs()
     statuses = entries(found)
     main, published = page(found, statuses), published_page(statuses)
@@ -151,25 +156,29 @@ def pages() -> Mapping[Path, str]:
 
 
 def entries(found: Sequence[Run]) -> Mapping[str, tuple[LedgerEntry, ...]]:
-    """The reproduction ledger of every published table over all runs together."""
+    """Return the reproduction ledger of every published table, over all runs together.
+
+    Raises RegressionError if cells would be reproduced by records without stored samples.
+    """
     records = [record for run in found for record in run.records]
     missing = [absent for run in found for absent in run.missing]
-    backing = Evidence(records)
+    evidence = Evidence(records)
     for run in found:
-        backing.of(read_samples(RESULTS / run.name))
-    of = {
-        name: ledger(t, records, missing, backing=backing) for name, t in published_tables().items()
+        evidence.of(read_samples(RESULTS / run.name))
+    ledgers = {
+        name: ledger(table, records, missing, backing=evidence)
+        for name, table in published_tables().items()
     }
-    if unverified := [e for same in of.values() for e in same if e.verdict == "not verified"]:
+    if unverified := [e for same in ledgers.values() for e in same if e.verdict == "not verified"]:
         raise RegressionError(
-            f"{len(unverified)} published cells would be reproduced by records that no samples "
-            "back: commit the runs' samples/ with them"
+            f"{len(unverified)} published cells would be reproduced by records without stored "
+            "samples: commit the runs' samples/ with their records"
         )
-    return of
+    return ledgers
 
 
 def page(found: Sequence[Run], statuses: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
-    """results/README.md."""
+    """Return results/README.md."""
     parts = [INTRODUCTION, "## In short", _overview(found)]
     for run in found:
         parts += _run(run)
@@ -193,10 +202,10 @@ def _heading(run: Run) -> str:
 
 
 def _run(run: Run) -> Iterator[str]:
-    """A run: how it is made again, what it shows, its tables, and what is published beside it."""
+    """Yield a run's parts: command, findings, published numbers for comparison, and tables."""
     yield f"## {_heading(run)}"
     yield f"    {command(run)}"
-    mini = "What the suite is: [docs/mini.md](../docs/mini.md), a small model on drawings."
+    mini = "[docs/mini.md](../docs/mini.md) describes the suite: a small model on drawings."
     links = (
         f"[Report]({run.name}/report.md), [records]({run.name}/records.jsonl), "
         f"[config]({run.name}/config.json)."
@@ -204,13 +213,13 @@ def _run(run: Run) -> Iterator[str]:
     yield " ".join((links, *((mini,) if run.config["suite"] == ["mini"] else ())))
     for chapter in run.document.chapters:
         yield f"### On {escape(chapter.title)}"
-        yield from (f"> **{escape(said)}**" for said in (*chapter.warnings, *chapter.marks))
+        yield from (f"> **{escape(text)}**" for text in (*chapter.warnings, *chapter.marks))
         yield escape(chapter.summary)
-        for chart, name in _shown(run, chapter):
+        for chart, name in _figures(run, chapter):
             yield f"![{escape(chart.title)}, {escape(chapter.title)}]({run.name}/{name})"
             yield escape(chart.caption)
-        if said := [f"- {escape(text)}" for text in findings(run.name, chapter.numbers)]:
-            yield "\n".join(said)
+        if sentences := [f"- {escape(text)}" for text in findings(run.name, chapter.numbers)]:
+            yield "\n".join(sentences)
         yield from _beside(run, chapter)
         for table in chapter.tables:
             if table.name in SHOWN:
@@ -221,8 +230,8 @@ def _run(run: Run) -> Iterator[str]:
                 yield _folded(table.caption, _table(table))
 
 
-def _shown(run: Run, chapter: Chapter) -> Iterator[tuple[Chart, str]]:
-    """The figures that stand here, with the names of their files in the run's folder."""
+def _figures(run: Run, chapter: Chapter) -> Iterator[tuple[Chart, str]]:
+    """Yield the figures of the page, with their file names in the run's folder."""
     number = run.document.chapters.index(chapter)
     for chart in chapter.figures:
         if chart.name == "id-ood" and chart.spec is not None:
@@ -241,45 +250,47 @@ def _folded(title: str, parts: Iterable[str]) -> str:
 
 
 def _beside(run: Run, chapter: Chapter) -> Iterator[str]:
-    """Published tables beside a run: that whose form it has, and those of its own sets."""
+    """Yield comparisons of a run with published tables.
+
+    These are the table in whose form the run is shown, and the tables of the run's own data sets.
+    """
     names, suite = {preset.name for preset in run.presets}, chapter.numbers.board.suite
     for name, table in published_tables().items():
         other_data = name in names and suite not in table.suites
         content = beside(table, chapter, other_data=other_data)
         if content is None:
             continue
-        said = (
-            "Other data, another model: to be read for which rows gain and lose, not for a "
-            "reproduction. "
+        note = (
+            "Data and model differ: compare which rows gain and lose; this is not a reproduction. "
             if other_data
-            else "The same data sets, models as named; the ledger says what else differs. "
+            else "The same data sets, with the models named; the ledger shows what else differs. "
         )
         source = f"Published: [{escape(table.title)}](published/README.md#{name})."
         if other_data:
             yield f"#### {escape(content.caption)}"
-            yield said + source
+            yield note + source
             yield markdown_table(content)
         else:
-            yield _folded(content.caption, (said + source, markdown_table(content)))
+            yield _folded(content.caption, (note + source, markdown_table(content)))
 
 
 def _ledger(found: Mapping[str, tuple[LedgerEntry, ...]]) -> Iterator[str]:
-    """The reproduction ledger: sums and reasons of every table, and how to attempt one."""
+    """Yield the reproduction ledger: totals and reasons by table, and how to attempt a cell."""
     everything = [entry for same in found.values() for entry in same]
     counts = count_verdicts(everything)
     yield "## Reproduction ledger"
     yield (
         f"Of {len(everything):,} published cells in {len(found)} tables **{counts['reproduced']:,} "
         f"are reproduced** by the committed records, {counts['not reproduced']:,} are not "
-        f"reproduced, {counts['not attempted']:,} were not attempted. Difference rows claim "
-        "nothing of their own and are not counted."
+        f"reproduced, and {counts['not attempted']:,} were not attempted. Difference rows are not "
+        "counted, since they claim nothing beyond their two rows."
     )
     attempted = [name for name, same in found.items() if any(not e.reason for e in same)]
     if not attempted:
         yield (
-            "None was attempted: a cell counts only if it was measured as it was claimed, on the "
-            "same data, with the same model, row and protocol. However well other numbers agree, "
-            "they reproduce nothing."
+            "None was attempted. A cell counts only if it was measured as it was claimed: on the "
+            "same data, with the same model, row and protocol. Other numbers reproduce nothing, "
+            "however well they agree."
         )
     yield ATTEMPT.format(
         commands="\n".join(
@@ -294,11 +305,11 @@ def _ledger(found: Mapping[str, tuple[LedgerEntry, ...]]) -> Iterator[str]:
     for name in dict.fromkeys((*IN_FULL, *attempted)):
         content = ledger_table(published_tables()[name], found[name])
         yield _folded(content.caption, (markdown_table(content),))
-    yield "The other tables, printed and cell by cell: [published/](published/README.md)."
+    yield "For the other tables, printed and cell by cell, see [published/](published/README.md)."
 
 
 def _sums(found: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
-    """How many cells of each table have which status, and why not."""
+    """Return a table: the numbers of cells by status, and the reasons for not attempting them."""
     lines = [
         "| Table | Cells | Reproduced | Not reproduced | Not attempted | Why not attempted |",
         "|:---|---:|---:|---:|---:|:---|",
@@ -313,7 +324,7 @@ def _sums(found: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
 
 
 def published_page(found: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
-    """results/published/README.md."""
+    """Return results/published/README.md."""
     listed = [f"- [{escape(table.title)}](#{name})" for name, table in published_tables().items()]
     parts = [PUBLISHED, "\n".join(listed)]
     for name, table in published_tables().items():
@@ -321,7 +332,7 @@ def published_page(found: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
         lines = [f"    {line}" for line in reproduction_commands(table)]
         sums = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
         parts += [f'<a id="{name}"></a>', published_markdown(table)]
-        none = "No run is comparable with it."
+        none = "No run is comparable with this table."
         parts += ["To attempt it:", "\n".join(lines)] if lines else [none]
         parts.append(_folded(f"{content.caption}: {sums}", (markdown_table(content),)))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
@@ -332,7 +343,7 @@ if __name__ == "__main__":
         folder = RESULTS / one.name
         report_sources(folder).write(folder, USUAL)
         for chapter in one.document.chapters:
-            for chart, name in _shown(one, chapter):
+            for chart, name in _figures(one, chapter):
                 write_atomic(folder / name, chart_svg(chart, chapter.marks))
     for path, text in pages().items():
         write_atomic(path, text.encode())

@@ -1,4 +1,4 @@
-"""What bench is compared with in the official codes; `scripts/parity.py` runs it."""
+"""The comparisons with the official codes, which `scripts/parity.py` runs."""
 
 from parity_cases import losses, merging, runs, training, vrf
 from parity_cases.case import Arrays, Case, difference

@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from parity_cases.official import Checkout
 
 Arrays = Mapping[str, NDArray[np.float64]]
-"""Inputs, or numbers to compare, by name."""
+"""Inputs or results, by name."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is compared, with what, and how closely.
+    """One comparison of our code with an official function.
 
     Attributes
     ----------
-    name : of the row. repository, source : the official file and function.
-    tolerance : largest absolute difference; 0 demands equal bits.
-    shapes : of the inputs, drawn in turn from U(-1, 1) with `seed`. Uniform numbers are the same
-        bits on every machine, which those that pass through a logarithm need not be.
-    ours, official : from the inputs to the numbers, few enough to be recorded.
+    name : of the row in the table.
+    repository, source : the official repository, and its file and function.
+    tolerance : largest absolute difference allowed; 0 requires equal bits.
+    ours, official : functions from the inputs to the numbers, few enough to be recorded.
+    shapes : of the inputs, drawn in turn from U(-1, 1) with `seed`. Uniform numbers have the same
+        bits on every machine; numbers computed through a logarithm need not.
     """
 
     name: str
@@ -38,13 +39,13 @@ class Case:
     seed: int = 0
 
     def inputs(self) -> Arrays:
-        """The inputs, float64."""
+        """Return the inputs, float64, by name."""
         rng = np.random.default_rng(self.seed)
         return {n: np.asarray(2 * rng.random(s) - 1) for n, s in self.shapes.items()}
 
 
 def difference(ours: Arrays, official: Arrays) -> float:
-    """Largest absolute difference; infinite for NaN, other names or other shapes."""
+    """Return the largest absolute difference; infinite for NaN, other names or other shapes."""
     if ours.keys() != official.keys():
         return float("inf")
     worst = 0.0
@@ -58,14 +59,14 @@ def difference(ours: Arrays, official: Arrays) -> float:
 
 
 def leaves(inputs: Arrays) -> dict[str, torch.Tensor]:
-    """The inputs as tensors that collect gradients."""
+    """Return the inputs as tensors that require gradients."""
     return {n: torch.tensor(a, requires_grad=True) for n, a in inputs.items()}
 
 
 def value_and_gradients(
     value: torch.Tensor, wanted: Mapping[str, torch.Tensor]
 ) -> dict[str, NDArray[np.float64]]:
-    """`value` and its gradient with respect to each of `wanted`."""
+    """Return `value` and its gradient with respect to each of `wanted`."""
     gradients = torch.autograd.grad(value, list(wanted.values()))
     found = {f"d {n}": g.numpy() for n, g in zip(wanted, gradients, strict=True)}
     return {"value": value.detach().numpy(), **found}

@@ -1,4 +1,4 @@
-"""FLYP's and CaRot's terms, in float64."""
+"""Comparisons of the loss terms of FLYP and CaRot, in float64."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EPOCHS, PER_EPOCH = 10, 2503  # of ImageNet in batches of 512
 
 
 def batch(inputs: Arrays) -> dict[str, Tensor]:
-    """The leaves, with embeddings normalised first and a logit scale of about 2."""
+    """Return the inputs as leaf tensors: normalised embeddings and a logit scale of about 2."""
     ready = dict(inputs)
     for name, array in inputs.items():
         if array.ndim == 2:
@@ -48,19 +48,19 @@ def batch(inputs: Arrays) -> dict[str, Tensor]:
 
 
 def sides(tensors: dict[str, Tensor], prefix: str = "") -> tuple[Tensor, Tensor, Tensor]:
-    """Images, texts and exp(logit scale)."""
+    """Return image embeddings, text embeddings and exp(logit scale)."""
     images, texts, scale = (tensors[f"{prefix}{name}"] for name in BATCH)
     return images, texts, scale.exp()
 
 
 def our_contrast(inputs: Arrays, smoothing: float = 0.0) -> Arrays:
-    """`contrastive_loss`."""
+    """Compute `contrastive_loss` and its gradients."""
     tensors = batch(inputs)
     return value_and_gradients(contrastive_loss(*sides(tensors), smoothing), tensors)
 
 
 def clip_loss_class(official: Checkout) -> Any:
-    """The class of the loss; CaRot's knows label smoothing."""
+    """Return the repository's class of the loss; CaRot's has label smoothing."""
     names: dict[str, Any] = {"torch": torch, "nn": nn, "F": F}
     if official.name == "CaRot":
         utils = "src/models/utils.py"
@@ -69,27 +69,27 @@ def clip_loss_class(official: Checkout) -> Any:
 
 
 def clip_loss(official: Checkout, caller: str, smoothing: float = 0.0) -> Any:
-    """The loss object, made as the training function `caller` makes it."""
+    """Return the loss object, built as in the training function `caller`."""
     given = {"ClipLoss": clip_loss_class(official), "args": SimpleNamespace(ls=smoothing)}
     names = official.run(f"src/models/{caller}.py", caller, ast.Assign, "ClipLoss", **given)
     return names["clip_loss_fn"]
 
 
 def flyp_contrast(inputs: Arrays, official: Checkout) -> Arrays:
-    """FLYP's loss."""
+    """Compute FLYP's loss and its gradients."""
     tensors = batch(inputs)
     return value_and_gradients(clip_loss(official, "flyp_loss")(*sides(tensors)), tensors)
 
 
 def carot_contrast(inputs: Arrays, official: Checkout, smoothing: float = 0.0) -> Arrays:
-    """CaRot's contrastive term; the loss object also returns the logits."""
+    """Compute CaRot's contrastive term; its loss object also returns the logits."""
     tensors = batch(inputs)
     value = clip_loss(official, "carot_loss", smoothing)(*sides(tensors))[0]
     return value_and_gradients(value, tensors)
 
 
 def carot_branch(official: Checkout, mentions: str, args: Any, **given: Any) -> dict[str, Any]:
-    """Run one optional term of the training step on a loss of zero: all names after it."""
+    """Run one optional term of the training step on a loss of zero; return all names after it."""
     args = SimpleNamespace(model="ViT-B/16", **vars(args))
     zero = torch.zeros((), dtype=torch.float64)
     with on_cpu():
@@ -100,34 +100,34 @@ def carot_branch(official: Checkout, mentions: str, args: Any, **given: Any) -> 
 
 
 def clip_with(tensors: dict[str, Tensor]) -> SimpleNamespace:
-    """What CaRot's penalties see of a wrapped CLIP: its projections."""
+    """Return what CaRot's penalties read from a wrapped CLIP: its projections."""
     visual = SimpleNamespace(proj=tensors["visual"])
     inner = SimpleNamespace(visual=visual, text_projection=tensors.get("text"))
     return SimpleNamespace(module=SimpleNamespace(model=inner))
 
 
 def our_penalty(inputs: Arrays, function: Any) -> Arrays:
-    """A penalty on projections."""
+    """Compute one of our penalties on projections, and its gradients."""
     tensors = leaves(inputs)
     return value_and_gradients(function(*tensors.values()), tensors)
 
 
 def carot_penalty(inputs: Arrays, official: Checkout, coefficient: str) -> Arrays:
-    """A penalty with a coefficient of 1."""
+    """Compute one of CaRot's penalties with a coefficient of 1."""
     tensors, args = leaves(inputs), SimpleNamespace(**{coefficient: 1.0})
     names = carot_branch(official, coefficient, args, model=clip_with(tensors))
     return value_and_gradients(names["ft_clip_loss"], tensors)
 
 
 def our_distillation(inputs: Arrays) -> Arrays:
-    """`distillation`."""
+    """Compute `distillation` and its gradients."""
     tensors = batch(inputs)
     value = distillation(*sides(tensors), *sides(tensors, "teacher_"))
     return value_and_gradients(value, {name: tensors[name] for name in BATCH})
 
 
 def carot_distillation(inputs: Arrays, official: Checkout) -> Arrays:
-    """The self-distillation term at step 1 with a coefficient of 1."""
+    """Compute CaRot's self-distillation term at step 1 with a coefficient of 1."""
     tensors = batch(inputs)
     _, to_texts, to_images = clip_loss(official, "carot_loss")(*sides(tensors))
     names = carot_branch(
@@ -146,7 +146,7 @@ def carot_distillation(inputs: Arrays, official: Checkout) -> Arrays:
 
 
 def our_teacher(inputs: Arrays) -> Arrays:
-    """The momentum, and the teacher after one update at each step."""
+    """Compute our momentum, and the teacher after one update, at each of `STEPS`."""
     momentum = np.array([ema_momentum(step, EPOCHS * PER_EPOCH) for step in STEPS])
     student, teacher = inputs["student"], inputs["teacher"]
     updated = [m * teacher + (1 - m) * student for m in momentum]
@@ -154,7 +154,7 @@ def our_teacher(inputs: Arrays) -> Arrays:
 
 
 def carot_teacher(inputs: Arrays, official: Checkout) -> Arrays:
-    """The update of the training loop, with the schedule that the arguments default to."""
+    """Run the update of CaRot's training loop with the default arguments of the schedule."""
     parse = official.define(
         "src/args.py", "parse_arguments", argparse=argparse, torch=torch, np=np, os=os
     )

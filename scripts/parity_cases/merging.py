@@ -1,4 +1,4 @@
-"""WiSE-FT's interpolation of weights, plain and with Fisher information."""
+"""Comparisons of WiSE-FT's interpolation of weights, plain and with Fisher information."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from parity_cases.official import Checkout
 FILE = "src/wise_ft.py"
 ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
 ENTRIES = {"matrix": (3, 4), "bias": (3,), "scale": ()}
-STATES = {f"{end}.{name}": shape for end in ("zs", "ft") for name, shape in ENTRIES.items()}
+MODELS = ("zs", "ft")
+STATES = {f"{model}.{name}": shape for model in MODELS for name, shape in ENTRIES.items()}
 FISHERS = {
-    f"fisher.{end}.{name}": ENTRIES[name] for end in ("zs", "ft") for name in ("matrix", "bias")
+    f"fisher.{model}.{name}": ENTRIES[name] for model in MODELS for name in ("matrix", "bias")
 }
 FLOOR = 1e-3
 
 
 def states(inputs: Arrays, dtype: torch.dtype = torch.float32) -> list[dict[str, Tensor]]:
-    """The zero-shot and the fine-tuned state dict."""
+    """Return the zero-shot and the fine-tuned state dict."""
     return [
-        {n: torch.tensor(inputs[f"{end}.{n}"]).to(dtype) for n in ENTRIES} for end in ("zs", "ft")
+        {n: torch.tensor(inputs[f"{model}.{n}"]).to(dtype) for n in ENTRIES} for model in MODELS
     ]
 
 
 def fishers(inputs: Arrays) -> list[dict[str, Tensor]]:
-    """The Fisher information of both, none for the scale; some of it below the floor."""
+    """Return the Fisher information of both models, none for the scale; some is below `FLOOR`."""
     return [
-        {n: torch.tensor(inputs[f"fisher.{end}.{n}"] ** 8).float() for n in ("matrix", "bias")}
-        for end in ("zs", "ft")
+        {n: torch.tensor(inputs[f"fisher.{model}.{n}"] ** 8).float() for n in ("matrix", "bias")}
+        for model in MODELS
     ]
 
 
 def numbers(merged: dict[str, Any]) -> Arrays:
-    """Every entry of every merged state dict, as float64 (exact)."""
+    """Return every entry of every merged state dict, as float64 (exact)."""
     return {
         f"{label} {n}": t.double().numpy()
         for label, state in merged.items()
@@ -49,7 +50,7 @@ def numbers(merged: dict[str, Any]) -> Arrays:
 
 
 def our_merge(inputs: Arrays) -> Arrays:
-    """`interpolate` in single and half precision."""
+    """Run `interpolate` in single and half precision."""
     return numbers(
         {
             f"{alpha} {dtype}": interpolate(states(inputs, dtype), (1 - alpha, alpha))
@@ -60,7 +61,7 @@ def our_merge(inputs: Arrays) -> Arrays:
 
 
 def official_merge(inputs: Arrays, official: Checkout) -> Arrays:
-    """The repository's merge of the same."""
+    """Run the repository's merge in single and half precision."""
     merge = official.define(FILE, "_merge", torch=torch)
     return numbers(
         {
@@ -72,26 +73,26 @@ def official_merge(inputs: Arrays, official: Checkout) -> Arrays:
 
 
 def our_fisher_merge(inputs: Arrays) -> Arrays:
-    """`fisher_interpolate`."""
+    """Run `fisher_interpolate`."""
     both, known = states(inputs), fishers(inputs)
     return numbers({str(a): fisher_interpolate(both, (1 - a, a), known, FLOOR) for a in ALPHAS})
 
 
 def official_fisher_merge(inputs: Arrays, official: Checkout) -> Arrays:
-    """The repository's merge with Fisher information."""
+    """Run the repository's merge with Fisher information."""
     merge = official.define(FILE, "_merge", torch=torch)
     return numbers({str(a): merge(a, *states(inputs), fishers(inputs), FLOOR) for a in ALPHAS})
 
 
 def mismatched(inputs: Arrays) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """Three pairs: one that fits, and an entry too many on either side."""
+    """Return three pairs: one that fits, and two with a surplus entry on one side."""
     zs, ft = states(inputs)
     extra = {"extra": torch.zeros(1)}
     return [(zs, ft), (zs | extra, ft), (zs, ft | extra)]
 
 
 def our_refusals(inputs: Arrays) -> Arrays:
-    """Which pairs `interpolate` refuses."""
+    """Return which pairs `interpolate` refuses."""
     refused = []
     for pair in mismatched(inputs):
         try:
@@ -103,7 +104,7 @@ def our_refusals(inputs: Arrays) -> Arrays:
 
 
 def official_refusals(inputs: Arrays, official: Checkout) -> Arrays:
-    """Which pairs the repository's check before merging refuses."""
+    """Return which pairs the repository's check before merging refuses."""
     refused = []
     for zs, ft in mismatched(inputs):
         try:

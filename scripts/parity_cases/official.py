@@ -1,8 +1,8 @@
-"""Checkouts of the official repositories, and their functions without the modules around them.
+"""Checkouts of the official repositories, and access to single functions in them.
 
-The repositories import packages, data sets and GPUs that a function's arithmetic does not need. So
-a named function, class or statement is taken out of its file's syntax tree and run in a namespace
-of ours. Nothing of theirs is copied: without a checkout there is nothing to compare with.
+The repositories need packages, data sets and GPUs that a function's arithmetic does not need. So a
+named function, class or statement is extracted from its file's syntax tree and run in our own
+namespace. None of their code is copied: without a checkout nothing can be compared.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ MARKS = {
     "FLYP": "src/models/flyp_loss.py",
     "CaRot": "src/models/carot_loss.py",
 }
-"""Each repository and a file that only it has."""
+"""A file of each repository that none of the others has."""
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A repository's files at `commit` (as its file COMMIT or git says)."""
+    """A repository's files at `commit` (read from its file COMMIT or from git)."""
 
     name: str
     path: Path
     commit: str
 
     def define(self, file: str, name: str, **given: Any) -> Any:
-        """The function or class `name` of `file`, defined among the names in `given`."""
+        """Define the function or class `name` of `file` in the namespace `given`, and return it."""
         self._execute(file, self._named(file, name), given)
         return given[name]
 
     def run(
         self, file: str, function: str, kind: type[ast.stmt], mentions: str, **given: Any
     ) -> dict[str, Any]:
-        """Run one statement out of a function: all names after it.
+        """Run one statement of a function and return all names after it.
 
-        It is the outermost statement of the syntax class `kind` with the identifiers `mentions`
-        (words separated by blanks) in it. Raises InputError unless there is exactly one.
+        It is the outermost statement of the syntax class `kind` that contains the identifiers
+        `mentions` (words separated by blanks). Raises InputError unless there is exactly one.
         """
         (body,) = self._named(file, function)
         words = set(mentions.split())
@@ -62,7 +62,7 @@ class Checkout:
         return given
 
     def _named(self, file: str, name: str) -> list[ast.stmt]:
-        """The one definition of `name`, as a list."""
+        """Return the only definition of `name`, as a list."""
         path = self.path / file
         body = ast.parse(path.read_text()).body if path.is_file() else []
         found = [node for node in body if getattr(node, "name", None) == name]
@@ -71,8 +71,11 @@ class Checkout:
         return found
 
     def _strange(self, where: str, what: str) -> InputError:
-        """The error for a file that is not the one that was read."""
-        return InputError(f"{self.name} {self.commit[:7]}: {where} has {what}, expected 1")
+        """Return the error for a file that is not the version described in docs/parity.md."""
+        return InputError(
+            f"{self.name} {self.commit[:7]}: {where} has {what}, expected 1; check out the commit "
+            "that docs/parity.md names"
+        )
 
     def _execute(self, file: str, nodes: list[ast.stmt], names: dict[str, Any]) -> None:
         module = ast.Module(nodes, type_ignores=[])
@@ -93,7 +96,10 @@ def _identifiers(node: ast.AST) -> set[str]:
 
 
 def checkouts(path: Path) -> dict[str, Checkout]:
-    """The repositories in a folder, or the one that the folder is; InputError if there is none."""
+    """Return the repositories in a folder, or the folder itself if it is one of them.
+
+    Raises InputError if there is none.
+    """
     if not path.is_dir():
         raise InputError(f"--official {path}: no such folder")
     found: dict[str, Checkout] = {}
@@ -102,7 +108,10 @@ def checkouts(path: Path) -> dict[str, Checkout]:
             if (folder / mark).is_file():
                 found.setdefault(name, Checkout(name, folder, _commit(folder)))
     if not found:
-        raise InputError(f"--official {path}: neither is nor holds one of {', '.join(MARKS)}")
+        raise InputError(
+            f"--official {path}: expected a checkout of {', '.join(MARKS)}, or a folder of them; "
+            "docs/parity.md has the commands"
+        )
     return found
 
 
@@ -110,7 +119,7 @@ def _commit(folder: Path) -> str:
     if (folder / "COMMIT").is_file():
         return (folder / "COMMIT").read_text().strip()
     if not (folder / ".git").exists():
-        raise InputError(f"{folder}: write the commit it was taken from into {folder / 'COMMIT'}")
+        raise InputError(f"{folder} has no .git: write its commit into {folder / 'COMMIT'}")
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
@@ -119,14 +128,14 @@ def _commit(folder: Path) -> str:
 
 
 class _Whole(nn.Module):
-    """Stands in for DataParallel, which gathers a scalar as a vector."""
+    """A replacement for DataParallel, which gathers a scalar as a vector."""
 
     def __init__(self, module: nn.Module, device_ids: object = None) -> None:
         super().__init__()
         self.module = module
 
     def forward(self, *inputs: Any) -> Any:
-        """The module's own."""
+        """Call the module."""
         found = self.module(*inputs)
         if isinstance(found, tuple):
             return tuple(t if t.ndim else t.unsqueeze(0) for t in found)
@@ -135,7 +144,7 @@ class _Whole(nn.Module):
 
 @contextlib.contextmanager
 def on_cpu() -> Iterator[None]:
-    """Within it official loops run on the CPU, without their prints and deprecation warnings."""
+    """Run official loops on the CPU, without their prints and deprecation warnings."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings(action="ignore"))
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))

@@ -1,4 +1,4 @@
-"""Whole trainings of tiny models: the harness's loop against the official training functions."""
+"""Comparisons of complete training runs of tiny models: our loop and the official functions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PAIRS = {
 
 
 def short(trainer: Any, **changes: Any) -> Any:
-    """A trainer of six steps that go far."""
+    """Return the trainer with six steps of a high learning rate."""
     return replace(trainer, lr=0.01, weight_decay=0.1, batch_size=8, epochs=2, warmup=2, **changes)
 
 
@@ -54,7 +54,7 @@ CAROT = short(registry.find_method("carot")().trainer, period=2, ramp=0.9)  # ty
 
 @dataclass(frozen=True)
 class Samples:
-    """Stands in for `bench.models.transforms.TrainImages`, with images that never vary."""
+    """A replacement for `bench.models.transforms.TrainImages` without random augmentation."""
 
     pixels: Tensor
     min_area: float = 1.0
@@ -66,12 +66,12 @@ class Samples:
 
 
 def samples(inputs: Arrays) -> Samples:
-    """The images, float32."""
+    """Return the images, float32."""
     return Samples(torch.tensor(inputs["images"]).float())
 
 
 def batches(trainer: GradientTrainer, inputs: Arrays, templates: int) -> list[dict[str, Tensor]]:
-    """The batches of a whole training: ``images``, ``labels`` and ``templates``."""
+    """Return all batches of a training run: ``images``, ``labels`` and ``templates``."""
     draw = partial(trainer.draws, SEED, size=SAMPLES, templates=templates)
     images, found = samples(inputs), []
     for rows in StepBatches(draw, SAMPLES, trainer.batch_size, trainer.epochs, 0):
@@ -85,7 +85,7 @@ def batches(trainer: GradientTrainer, inputs: Arrays, templates: int) -> list[di
 
 
 def trained(trainer: GradientTrainer, model: Model, inputs: Arrays) -> Arrays:
-    """Weights after the harness's own loop."""
+    """Return the weights after a training run with the harness's own loop."""
     with tempfile.TemporaryDirectory() as folder:
         training = Training(
             build=lambda trainer: model,
@@ -104,7 +104,7 @@ def trained(trainer: GradientTrainer, model: Model, inputs: Arrays) -> Arrays:
 
 
 def settings(trainer: GradientTrainer, **more: Any) -> SimpleNamespace:
-    """The arguments of an official training."""
+    """Return the arguments of an official training function."""
     return SimpleNamespace(
         train_dataset="Tiny", data_location=None, save=None, ls=trainer.smoothing,
         batch_size=trainer.batch_size, epochs=trainer.epochs, lr=trainer.lr,
@@ -113,16 +113,16 @@ def settings(trainer: GradientTrainer, **more: Any) -> SimpleNamespace:
 
 
 def dataset(steps: int) -> SimpleNamespace:
-    """The module of data sets, which training asks for the steps in an epoch."""
+    """Return a replacement for the module of data sets, which gives the steps per epoch."""
     return SimpleNamespace(Tiny=lambda *a, **k: SimpleNamespace(train_loader=range(steps)))
 
 
 def nothing(*arguments: Any, **options: Any) -> None:
-    """Evaluation, logs and files."""
+    """Replace evaluation, logging and writing of files: do nothing."""
 
 
 class Encoder(nn.Module):
-    """An image tower of one layer, and of a projection if one is given."""
+    """An image tower of one layer, and a projection if the inputs have one."""
 
     train_preprocess = val_preprocess = None
 
@@ -137,27 +137,27 @@ class Encoder(nn.Module):
             self.proj = nn.Parameter(torch.tensor(inputs["visual_projection"]).float())
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] -> [B, D]."""
+        """Encode images: [B, 3, H, W] -> [B, D]."""
         features: Tensor = self.layer(images.flatten(1))
         return features @ self.proj if hasattr(self, "proj") else features
 
 
 def head(inputs: Arrays) -> Tensor:
-    """The head's weight, of a size at which four of six gradients are clipped.
+    """Return the head's weight, scaled so that four of six gradients are clipped.
 
-    Adam does not see how far gradients are clipped if all are.
+    If all were clipped, Adam's result would not depend on how much they are clipped.
     """
     return 2 * torch.tensor(inputs["head"]).float()
 
 
 def our_classifier(inputs: Arrays, trainer: GradientTrainer) -> Arrays:
-    """E2E-FT."""
+    """Train E2E-FT with our loop."""
     model = ImageClassifier(Encoder(inputs), head(inputs), torch.zeros(CLASSES), normalize=True)
     return trained(trainer, model, inputs)
 
 
 def official_classifier(inputs: Arrays, official: Checkout, trainer: GradientTrainer) -> Arrays:
-    """WiSE-FT's fine-tuning."""
+    """Train with WiSE-FT's `finetune`."""
     modeling = f"{MODELS}/modeling.py"
     linear = official.define(modeling, "ClassificationHead", torch=torch)
     classifier = official.define(modeling, "ImageClassifier", torch=torch)
@@ -184,7 +184,7 @@ def official_classifier(inputs: Arrays, official: Checkout, trainer: GradientTra
 
 
 def renamed(model: nn.Module, prefixes: dict[str, str]) -> Arrays:
-    """A model's weights under our names: the first prefix that fits is exchanged."""
+    """Return a model's weights under our names: the first matching prefix is replaced."""
     found = {}
     for name, tensor in model.state_dict().items():
         theirs = next(prefix for prefix in prefixes if name.startswith(prefix))
@@ -193,7 +193,7 @@ def renamed(model: nn.Module, prefixes: dict[str, str]) -> Arrays:
 
 
 class TinyClip(nn.Module):
-    """Two towers of one layer each; a prompt is the number of its row in `words`."""
+    """Two towers of one layer each; a prompt is the index of its row in `words`."""
 
     def __init__(self, inputs: Arrays) -> None:
         super().__init__()
@@ -204,17 +204,17 @@ class TinyClip(nn.Module):
         self.logit_scale = nn.Parameter(given["logit_scale"] + 2)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] -> [B, D]."""
+        """Encode images: [B, 3, H, W] -> [B, D]."""
         features: Tensor = self.visual(images)
         return features
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """[n, 1] -> [n, D]."""
+        """Encode prompts: [n, 1] -> [n, D]."""
         return self.words[tokens[:, 0]] @ self.text_projection
 
 
 class Pairs(nn.Module):
-    """A CLIP as the official trainings hold it, with the official forward."""
+    """A CLIP wrapped as in the official training functions, with the official `forward`."""
 
     train_preprocess = val_preprocess = None
 
@@ -224,7 +224,7 @@ class Pairs(nn.Module):
         self.official_forward = forward
 
     def forward(self, images: Tensor, texts: Tensor) -> Any:
-        """Normalised embeddings and the scale."""
+        """Return normalised embeddings and the scale."""
         return self.official_forward(self.model, images, texts)
 
 
@@ -232,7 +232,7 @@ PROMPTS = torch.arange(CLASSES * TEMPLATES).reshape(CLASSES, TEMPLATES, 1)
 
 
 def our_pairs(inputs: Arrays, trainer: GradientTrainer) -> Arrays:
-    """FLYP or CaRot; the head that is made of the text tower is a comparison of its own."""
+    """Train FLYP or CaRot with our loop; the head is left out, since another case compares it."""
     found = trained(trainer, DualEncoder(TinyClip(inputs), PROMPTS), inputs)
     return {name: array for name, array in found.items() if not name.startswith("head.")}
 
@@ -240,7 +240,7 @@ def our_pairs(inputs: Arrays, trainer: GradientTrainer) -> Arrays:
 def official_pairs(
     inputs: Arrays, official: Checkout, trainer: GradientTrainer, function: str, **more: Any
 ) -> Arrays:
-    """FLYP's or CaRot's training function."""
+    """Train with FLYP's or CaRot's own training function."""
     rows = batches(trainer, inputs, TEMPLATES)
     loader = [(r["images"], PROMPTS[r["labels"], r["templates"]]) for r in rows]
     clip = official.define("clip/model.py", "CLIP", nn=nn, torch=torch, **vars(typing))

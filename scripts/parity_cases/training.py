@@ -1,4 +1,4 @@
-"""The formulae of WiSE-FT's fine-tuning and of its zero-shot head."""
+"""Comparisons of the formulas of WiSE-FT's fine-tuning and of its zero-shot head."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ SOME_STEPS = (0, 1, 250, 499, 500, 501, 5_000, 12_765, 20_000, 25_029)
 
 
 def our_rates(inputs: Arrays) -> Arrays:
-    """`learning_rate` with the trainer's defaults."""
+    """Compute `learning_rate` with the trainer's defaults."""
     trainer = GradientTrainer()
     return {"rate": np.array([learning_rate(trainer, step, IMAGENET_STEPS) for step in SOME_STEPS])}
 
 
 def cosine(official: Checkout) -> Any:
-    """The schedule's maker, with the two helpers that it calls."""
+    """Return the repository's `cosine_lr`, with the two helpers that it calls."""
     helpers = {n: official.define(UTILS, n) for n in ("assign_learning_rate", "_warmup_lr")}
     return official.define(UTILS, "cosine_lr", np=np, **helpers)
 
 
 def official_rates(inputs: Arrays, official: Checkout) -> Arrays:
-    """What the schedule writes into an optimiser's only group."""
+    """Return the rates that the schedule writes into an optimiser's only group."""
     trainer, found = GradientTrainer(), []
     optimizer = SimpleNamespace(param_groups=[{"lr": 0.0}])
     adjust = cosine(official)(optimizer, trainer.lr, trainer.warmup, IMAGENET_STEPS)
@@ -50,21 +50,21 @@ def official_rates(inputs: Arrays, official: Checkout) -> Arrays:
 
 
 def our_smoothing(inputs: Arrays) -> Arrays:
-    """torch's cross-entropy, which bench uses."""
+    """Compute torch's cross-entropy with label smoothing, which bench uses."""
     logits = leaves(inputs)
     value = cross_entropy(logits["logits"], torch.tensor(LABELS), label_smoothing=SMOOTHING)
     return value_and_gradients(value, logits)
 
 
 def official_smoothing(inputs: Arrays, official: Checkout) -> Arrays:
-    """The repository's own loss."""
+    """Compute the repository's own loss."""
     logits = leaves(inputs)
     loss = official.define(UTILS, "LabelSmoothing", torch=torch)(SMOOTHING)
     return value_and_gradients(loss(logits["logits"], torch.tensor(LABELS)), logits)
 
 
 def our_clipping(inputs: Arrays) -> Arrays:
-    """g min(1, c / (||g|| + 1e-6)) over all tensors together, c the trainer's default."""
+    """Compute g min(1, c / (||g|| + 1e-6)), ||g|| over all tensors and c the trainer's default."""
     large = {name: 3 * array for name, array in inputs.items()}
     norm = np.sqrt(sum((array**2).sum() for array in large.values()))
     factor = min(1.0, GradientTrainer().clip / (norm + 1e-6))
@@ -72,7 +72,7 @@ def our_clipping(inputs: Arrays) -> Arrays:
 
 
 def official_clipping(inputs: Arrays, official: Checkout) -> Arrays:
-    """The statement between backward and the optimiser's step."""
+    """Run the repository's clipping statement, between backward and the optimiser's step."""
     params = [nn.Parameter(torch.zeros(array.shape)) for array in inputs.values()]
     for parameter, array in zip(params, inputs.values(), strict=True):
         parameter.data = torch.zeros(array.shape, dtype=torch.float64)
@@ -84,7 +84,7 @@ def official_clipping(inputs: Arrays, official: Checkout) -> Arrays:
 
 
 class TextTower:
-    """A CLIP whose text embeddings are given: prompt "c t" has row [c, t]."""
+    """A CLIP with fixed text embeddings: those of prompt "c t" are row [c, t]."""
 
     def __init__(self, inputs: Arrays) -> None:
         self.embeddings = torch.tensor(inputs["embeddings"], dtype=torch.float32)
@@ -92,25 +92,25 @@ class TextTower:
         self.classes, self.templates = self.embeddings.shape[:2]
 
     def encode_text(self, tokens: Tensor) -> Tensor:
-        """[n, 2] -> [n, D]."""
+        """Embed token pairs: [n, 2] -> [n, D]."""
         return self.embeddings[tokens[:, 0], tokens[:, 1]].clone()
 
     def eval(self) -> TextTower:
-        """Itself."""
+        """Return the tower itself."""
         return self
 
     def to(self, device: object) -> TextTower:
-        """Itself."""
+        """Return the tower itself."""
         return self
 
 
 def tokenize(prompts: list[str]) -> Tensor:
-    """The two numbers of each prompt."""
+    """Return the two numbers of each prompt."""
     return torch.tensor([[int(word) for word in prompt.split()] for prompt in prompts])
 
 
 def our_head(inputs: Arrays) -> Arrays:
-    """`text_head`."""
+    """Compute `text_head` of the fixed embeddings."""
     tower = TextTower(inputs)
     names = tuple(map(str, range(tower.classes)))
     templates = tuple(f"{{}} {t}" for t in range(tower.templates))
@@ -120,7 +120,7 @@ def our_head(inputs: Arrays) -> Arrays:
 
 
 def official_head(inputs: Arrays, official: Checkout) -> Arrays:
-    """The repository's head of the same embeddings."""
+    """Compute the repository's head of the same embeddings."""
     tower = TextTower(inputs)
     names = [str(c) for c in range(tower.classes)]
     templates = [partial("{1} {0}".format, t) for t in range(tower.templates)]

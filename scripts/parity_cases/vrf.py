@@ -1,4 +1,7 @@
-"""VRF from features and logits to accuracies: both official programs run whole, on our arrays."""
+"""Comparisons of VRF from features and logits to accuracies.
+
+Both official programs run completely, on our arrays.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ Floats = NDArray[np.float32]
 Calls = list[tuple[tuple[Any, ...], Any]]
 
 SPLITS = ("ImageNet", "ImageNetV2", "ImageNetSketch", "ImageNetA", "ImageNetR", "ObjectNet")
-"""The evaluation sets that the official programs name; the first is theirs to fit T on."""
+"""The evaluation sets that the official programs name; they fit T on the first one."""
 
 COLUMNS = {"ImageNetA": [0, 2, 3, 5, 7], "ImageNetR": [1, 2, 4, 6]}
 """Classes of the evaluation sets that have fewer."""
@@ -44,15 +47,18 @@ A, B = 1.5, 0.6  # the official defaults, on the scale of squared distances
 SHOWN = 5  # samples of each split whose probabilities are compared
 
 STRETCH = (0.02, 0.1, 1.0, 8.0)
-"""Factors on the logits, for temperatures from below to above those the search begins with."""
+"""Factors on the logits, for temperatures below, in and above the search's first bracket."""
 
 SIZES = ((256_233, 1_281_167), (10_000, 50_000), (1_234, 1_281_167), (7_499, 50_000))
-"""Failure set and training set: a fifth of ImageNet and of CIFAR-10, and two odd ones."""
+"""Sizes of failure set and training set: a fifth of ImageNet and of CIFAR-10, two odd ones."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split's features [N, D] and logits [N, C] of both models, and labels [N] of its own."""
+    """One split: features [N, D] and logits [N, C] of both models, labels [N] in its own classes.
+
+    `columns` are the task's classes that the split has.
+    """
 
     features: dict[str, Floats]
     logits: dict[str, Floats]
@@ -61,7 +67,7 @@ class Split:
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """Features, logits and labels of every split and model."""
+    """Return the shapes of features, logits and labels of every split and model."""
     found: dict[str, tuple[int, ...]] = {}
     for split in ("train", *SPLITS):
         size = TRAIN if split == "train" else TEST
@@ -73,7 +79,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def splits(inputs: Arrays) -> dict[str, Split]:
-    """The inputs as float32 outputs of two models that are often right, the second more often."""
+    """Return the inputs as float32 outputs of two models; the second is right more often."""
     found = {}
     for name in ("train", *SPLITS):
         columns = COLUMNS.get(name, list(range(CLASSES)))
@@ -89,14 +95,14 @@ def splits(inputs: Arrays) -> dict[str, Split]:
 
 
 def right(split: Split, model: str) -> NDArray[np.bool_]:
-    """[N]: whether the model's best class is the label."""
+    """Return [N]: whether the model's best class is the label."""
     best = split.logits[model][:, split.columns].argmax(axis=1)
     return np.asarray(best == split.labels)
 
 
 @dataclass
 class Found:
-    """What either side computed, split by split."""
+    """The numbers that one of the codes computed, by split."""
 
     k: int = 0
     temperatures: list[float] = field(default_factory=list)
@@ -106,7 +112,7 @@ class Found:
     accuracies: dict[str, float] = field(default_factory=dict)
 
     def part(self, name: str) -> Arrays:
-        """One kind of number, by split."""
+        """Return one kind of number, by split."""
         if name == "probabilities":
             return {split: rows[:SHOWN] for split, rows in self.probabilities.items()}
         if name in ("k", "temperatures"):
@@ -115,7 +121,7 @@ class Found:
 
 
 def ours(inputs: Arrays) -> Found:
-    """VRF as bench computes it, with the choices of the official code."""
+    """Compute VRF with bench, with the choices of the official code."""
     data, found = splits(inputs), Found()
     train, fitted = data["train"], data[SPLITS[0]]
     failures = failure_set(right(train, "zs"), right(train, "ft"))
@@ -138,7 +144,7 @@ def ours(inputs: Arrays) -> Found:
 
 
 def official(inputs: Arrays, checkout: Checkout) -> Found:
-    """The distances' program and then the ensemble's, with the models' outputs given."""
+    """Run the official programs for distances and then for the ensemble, on given outputs."""
     searched: Calls = []
     scored: Calls = []
     weighed: Calls = []
@@ -188,7 +194,7 @@ def official(inputs: Arrays, checkout: Checkout) -> Found:
 
 
 def recorded(function: Callable[..., Any], calls: Calls) -> Callable[..., Any]:
-    """`function`, whose arguments and values are added to `calls`."""
+    """Wrap `function` so that its arguments and values are added to `calls`."""
 
     def call(*arguments: Any) -> Any:
         value = function(*arguments)
@@ -199,7 +205,7 @@ def recorded(function: Callable[..., Any], calls: Calls) -> Callable[..., Any]:
 
 
 def surroundings(inputs: Arrays) -> dict[str, Any]:
-    """The names that both official programs use, with models that are only their outputs."""
+    """Return the names that both official programs use, with models replaced by their outputs."""
     data, tensor = splits(inputs), torch.tensor
 
     def outputs(
@@ -222,28 +228,28 @@ def surroundings(inputs: Arrays) -> dict[str, Any]:
 
 
 def compared(inputs: Arrays, part: str) -> Arrays:
-    """A part of `ours`."""
+    """Return a part of `ours`."""
     return ours(inputs).part(part)
 
 
 def compared_official(inputs: Arrays, checkout: Checkout, part: str) -> Arrays:
-    """A part of `official`."""
+    """Return a part of `official`."""
     return official(inputs, checkout).part(part)
 
 
 def our_k(inputs: Arrays) -> Arrays:
-    """`kth` by the rule of the official code."""
-    found = [kth(size, rule="official-code", n_train=whole) for size, whole in SIZES]
+    """Compute `kth` by the rule of the official code."""
+    found = [kth(size, rule="official-code", n_train=n_train) for size, n_train in SIZES]
     return {"k": np.array(found)}
 
 
 def official_k(inputs: Arrays, checkout: Checkout) -> Arrays:
-    """The two statements that lead to k."""
+    """Run the two official statements that compute k."""
     found = []
-    for size, whole in SIZES:
+    for size, n_train in SIZES:
         names: dict[str, Any] = {
             name: SimpleNamespace(size=lambda axis, rows=rows: rows)
-            for name, rows in (("delta_zs_feats", size), ("train_zs_feats", whole))
+            for name, rows in (("delta_zs_feats", size), ("train_zs_feats", n_train))
         }
         for mentions in ("train_zs_feats size", "round ratio K"):
             names = checkout.run("src/knn_distance.py", "main", ast.Assign, mentions, **names)
@@ -252,19 +258,19 @@ def official_k(inputs: Arrays, checkout: Checkout) -> Arrays:
 
 
 def stretched(inputs: Arrays) -> list[tuple[Floats, NDArray[np.int64]]]:
-    """Logits and labels whose T lies below, in and above the first bracket, [0.1, 10]."""
+    """Return logits and labels whose T lies below, in and above the first bracket, [0.1, 10]."""
     data = splits(inputs)["train"]
     return [(np.float32(factor) * data.logits["ft"], data.labels) for factor in STRETCH]
 
 
 def our_temperatures(inputs: Arrays) -> Arrays:
-    """`confident_temperature`."""
+    """Compute `confident_temperature`."""
     found = [confident_temperature(logits, labels) for logits, labels in stretched(inputs)]
     return {"T": np.array(found)}
 
 
 def official_temperatures(inputs: Arrays, checkout: Checkout) -> Arrays:
-    """The search, given the accuracy."""
+    """Run the official search with the known accuracy."""
     search = checkout.define("src/models/calibration.py", "Calibrater", torch=torch, F=F)
     found = []
     for logits, labels in stretched(inputs):

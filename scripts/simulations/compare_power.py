@@ -1,8 +1,9 @@
-"""What docs/ci.md says of losses that are found.
+"""Simulate how often `bench compare` finds a true loss: the table in docs/ci.md.
 
     python scripts/simulations/compare_power.py
 
-Five rows on the six sets of `mini`, 2,000 images each, of which one row is truly worse everywhere.
+Each run has five rows on the six sets of `mini`, 2,000 images each. One row is truly worse on all
+sets.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ N, ROWS = 2000, 5
 LEVELS = {ID: 0.72, "v2": 0.60, "sketch": 0.80, "rendition": 0.63, "objectnet": 0.35, "a": 0.37}
 """Accuracies by set."""
 CHURN = 0.10
-"""Share of the images on which a row that was trained otherwise differs from before."""
+"""Fraction of the images on which a new training run differs from the old one."""
 SPREAD = 0.01
-"""The deviation of a row's accuracy over seeds, on all sets alike."""
+"""The deviation of a row's accuracy over seeds, the same on all sets."""
 LOSSES = (0.0, 0.015, 0.02, 0.03, 0.04, 0.06)
 REPETITIONS = 400
 PLACES = (ID, MEAN, "any cell")
@@ -31,7 +32,7 @@ PLACES = (ID, MEAN, "any cell")
 
 @dataclass(frozen=True)
 class Case:
-    """The seeds before and after, and whether both runs keep samples."""
+    """The seeds of the old and the new run, and whether both runs store samples."""
 
     name: str
     before: Sequence[int] = (0,)
@@ -47,9 +48,9 @@ CASES = (
 
 
 def simulated(case: Case, loss: float, rng: np.random.Generator) -> tuple[ComparedRun, ComparedRun]:
-    """The run before and the run after, of which the first row is worse by `loss` on all sets.
+    """Return the old and the new run; the new run's first row is worse by `loss` on all sets.
 
-    Trainings that are not those before differ from the row's own outcomes both ways, by `CHURN`.
+    Outcomes of new training runs differ from the row's old ones in both directions, by `CHURN`.
     """
     shared = {(row, at): rng.random(N) < p for row in range(ROWS) for at, p in LEVELS.items()}
     sides = []
@@ -64,8 +65,8 @@ def simulated(case: Case, loss: float, rng: np.random.Generator) -> tuple[Compar
                 for order, (shift, level) in enumerate(LEVELS.items()):
                     right, draw = shared[row, shift], rng.random(N)
                     breaks = draw < (churn + lost) / 2 / level
-                    mends = draw < (churn - lost) / 2 / (1 - level)
-                    now = np.where(right, ~breaks, mends)
+                    repairs = draw < (churn - lost) / 2 / (1 - level)
+                    now_right = np.where(right, ~breaks, repairs)
                     made = Record(
                         suite="mini",
                         model="tiny/embedded",
@@ -77,19 +78,19 @@ def simulated(case: Case, loss: float, rng: np.random.Generator) -> tuple[Compar
                         order=order,
                         shifts_in_suite=len(LEVELS) - 1,
                         metric="top1",
-                        value=float(now.mean()),
+                        value=float(now_right.mean()),
                         n=N,
                     )
                     on = EvaluationSet(shift, "", np.zeros((N, 1), np.int64), {}, {})
                     none = np.zeros(N)
                     records.append(made)
-                    samples.append(SampleOutputs(made, on, now, none, on.labels[:, 0]))
+                    samples.append(SampleOutputs(made, on, now_right, none, on.labels[:, 0]))
         sides.append(ComparedRun(records, samples if case.keeps_samples else ()))
     return sides[0], sides[1]
 
 
 def found(case: Case, loss: float, repetitions: int = REPETITIONS) -> tuple[float, ...]:
-    """The shares of repetitions in which ID, the OOD mean, and anything at all is a regression."""
+    """Return the fractions of repetitions with a regression on ID, the OOD mean, and any cell."""
     rng = np.random.default_rng([int(1000 * loss), CASES.index(case)])
     counts = dict.fromkeys(PLACES, 0)
     for _ in range(repetitions):
@@ -101,9 +102,9 @@ def found(case: Case, loss: float, repetitions: int = REPETITIONS) -> tuple[floa
 
 
 def line(loss: float, repetitions: int = REPETITIONS) -> str:
-    """A row of the table in docs/ci.md."""
-    shares = (found(case, loss, repetitions) for case in CASES)
-    cells = (" / ".join(f"{100 * share:.0f}" for share in of_case) for of_case in shares)
+    """Return a row of the table in docs/ci.md."""
+    by_case = (found(case, loss, repetitions) for case in CASES)
+    cells = (" / ".join(f"{100 * fraction:.0f}" for fraction in one) for one in by_case)
     return f"| {100 * loss:g} | {' | '.join(cells)} |"
 
 

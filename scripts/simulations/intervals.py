@@ -1,11 +1,11 @@
-"""The tables of docs/statistics.md of what was simulated.
+"""Simulate intervals and ranks: the tables in docs/statistics.md.
 
-    python scripts/simulations/intervals.py
+    python scripts/simulations/intervals.py [REPETITIONS [REPETITIONS_OF_RANKINGS]]
 
-Samples have a difficulty that all rows share, a part of it that is a row's own, and noise that is
-new in every training; a row is right where their sum is below its threshold. Trainings move the
-threshold, on all sets alike in part. So rows agree on most samples, as trained models do, and every
-true mean is known exactly.
+The difficulty of a sample has a part common to all rows, a part specific to the row, and noise that
+is new in every training run. A row is right where the sum is below its threshold. Training runs
+move the threshold, partly by the same amount on all sets. So rows agree on most samples, as trained
+models do, and every true mean is known exactly.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ SHARED, OWN, NOISE = 0.8, 0.33, 0.5
 """Standard deviations of the three parts of a sample's difficulty; together about 1."""
 TOTAL = float(np.sqrt(SHARED**2 + OWN**2 + NOISE**2))
 TYPES = 16
-"""Kinds of samples, each with a fixed probability of being right for either row."""
+"""Number of kinds of samples, each with a fixed probability of being right for either row."""
 IN_COMMON = 0.5
-"""Share of a training's variance that is the same on all sets."""
+"""Fraction of the variance over training runs that is common to all sets."""
 AT_ONCE = 500
-"""Repetitions held in memory."""
+"""Number of repetitions held in memory."""
 ACCURACIES = (0.75, 0.72)
-"""Of two rows whose difference is estimated."""
+"""Accuracies of the two rows whose difference is estimated."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A cell of the grid; `spread` is the standard deviation over trainings, in points.
+    """A cell of the grid; `spread` is the standard deviation over training runs, in points.
 
-    `free` makes the second row one without seeds; `over_all` holds the interval of one seed against
-    the mean over all trainings, where it promises nothing.
+    With `free` the second row has no seeds. `over_all` compares the interval of one seed with the
+    mean over all training runs, for which it is not meant.
     """
 
     seeds: int
@@ -67,9 +67,9 @@ GRID = tuple(
 
 
 def coverage(setting: Setting, repeats: int, seed: int, level: float = 0.95) -> float:
-    """How often the interval of a difference of two rows holds the true one.
+    """Return how often the interval of a difference of two rows contains the true difference.
 
-    That is the mean over all trainings, for one seed that of the trainings at hand.
+    The true difference is the mean over all training runs; for one seed, that of the given runs.
     """
     rng, held = np.random.default_rng(seed), 0
     for start in range(0, repeats, AT_ONCE):
@@ -88,7 +88,7 @@ def coverage(setting: Setting, repeats: int, seed: int, level: float = 0.95) -> 
 def _moves(
     rng: np.random.Generator, setting: Setting, shape: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """[sets, *shape]: by how much trainings move thresholds."""
+    """Return by how much training runs move thresholds: [sets, *shape]."""
     slope = norm.pdf(norm.ppf(ACCURACIES[0])) / TOTAL
     common, own = rng.normal(size=shape), rng.normal(size=(setting.sets, *shape))
     mixed = np.sqrt(IN_COMMON) * common + np.sqrt(1 - IN_COMMON) * own
@@ -100,7 +100,10 @@ def _moves(
 def _probabilities(
     rng: np.random.Generator, moved: NDArray[np.float64], setting: Setting
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of being right, by training and type of sample [R, 2, S, K], and the true difference [R]."""
+    """Return the probabilities of being right, and the true difference [R].
+
+    The probabilities are by training run and type of sample: [R, 2, S, K].
+    """
     shared, own = rng.normal(size=TYPES) * SHARED, rng.normal(size=(2, TYPES)) * OWN
     place = norm.ppf(ACCURACIES)[:, None] * TOTAL - shared - own  # [2, K]
     right = ndtr((place[None, :, None] + moved[..., None]) / NOISE)
@@ -114,7 +117,10 @@ def _probabilities(
 
 
 def _drawn(rng: np.random.Generator, right: NDArray[np.float64], setting: Setting) -> Moments:
-    """The moments of differences on one set of n samples, drawn by how often each d [S] occurs."""
+    """Return the moments of differences on one set of n samples.
+
+    The counts of each vector of differences d [S] are drawn, not the samples one by one.
+    """
     one, other = right[:, 0], right[:, 1]  # [R, S, K]
     if setting.free:  # the other row is right or wrong once, for all seeds
         none = np.zeros_like(one)
@@ -141,7 +147,7 @@ def _drawn(rng: np.random.Generator, right: NDArray[np.float64], setting: Settin
 def rankings(
     setting: Setting, advantages: tuple[float, ...], repeats: int, seed: int
 ) -> NDArray[np.bool_]:
-    """`better` [R, m, m] of rows whose true accuracies are 70% and `advantages` points more."""
+    """Return `better` [R, m, m] for rows with true accuracies of 70% plus `advantages` points."""
     rng, m = np.random.default_rng(seed), len(advantages)
     betters = []
     at_once = max(1, 4_000_000 // (m * setting.seeds * setting.n))
@@ -159,7 +165,10 @@ def _bits(
     advantages: tuple[float, ...],
     setting: Setting,
 ) -> NDArray[np.float32]:
-    """[R, m, S, n]: who is right. Thresholds are such that the means over trainings are exact."""
+    """Return which rows are right: [R, m, S, n].
+
+    Thresholds are set so that the means over training runs are exact.
+    """
     count, m, seeds = moved.shape
     slope = norm.pdf(norm.ppf(ACCURACIES[0])) / TOTAL
     width = np.sqrt(TOTAL**2 + (setting.spread / 100 / slope) ** 2)
@@ -172,14 +181,14 @@ def _bits(
 
 
 def false_wins(better: NDArray[np.bool_], advantages: tuple[float, ...]) -> float:
-    """How often any row is said to be better than one that is as good or better."""
+    """Return how often any row is reported as better than one that is as good or better."""
     gained = np.array(advantages)
     is_false = gained[:, None] <= gained[None, :]
     return float((better & is_false).any(axis=(1, 2)).mean())
 
 
 def found_wins(better: NDArray[np.bool_], advantages: tuple[float, ...], points: float) -> float:
-    """The share of pairs that are `points` apart of which that is said."""
+    """Return the fraction of pairs `points` apart that are reported as different."""
     gained = np.array(advantages)
     is_pair = np.isclose(gained[:, None] - gained[None, :], points)
     return float(better[:, is_pair].mean())
@@ -187,9 +196,10 @@ def found_wins(better: NDArray[np.bool_], advantages: tuple[float, ...], points:
 
 @dataclass(frozen=True)
 class EceSetting:
-    """A model whose true logits are `sharpness` as large as those it believes in (1: calibrated).
+    """A model whose true logits are `sharpness` times the predicted ones (1: calibrated).
 
-    `sets` are independent and of `n` samples; half of what is right is common to all `seeds`.
+    The `sets` are independent, with `n` samples each; half of the outcomes are common to all
+    `seeds`.
     """
 
     n: int
@@ -201,9 +211,9 @@ class EceSetting:
 def ece_coverage(
     setting: EceSetting, repeats: int, seed: int, draws: int = 0
 ) -> tuple[float, float]:
-    """How often the ECE's interval holds the true one, and how often the basic bootstrap's does.
+    """Return how often the ECE's interval, and the basic bootstrap's, contain the true ECE.
 
-    Without `draws`, or of several sets or seeds, there is no bootstrap.
+    Without `draws` there is no bootstrap; it needs one set and one seed.
     """
     rng = np.random.default_rng(seed)
     held = np.zeros(2)
@@ -230,43 +240,44 @@ def ece_coverage(
 
 
 def judged_coverage(judge: str, n: int, repeats: int, seed: int) -> float:
-    """How often the interval of macro-F1, or of the worst of 5 regions, holds the true value.
+    """Return how often the interval of a bootstrapped metric contains the true value.
 
-    For macro-F1 there are 20 classes, the rarest a fiftieth as frequent as the most frequent; the
-    regions have 40 to 8% of the samples and accuracies 6 points apart.
+    `judge` is the metric: ``macro-f1`` of 20 classes, the rarest a fiftieth as frequent as the most
+    frequent; or ``worst-region`` of 5 regions, which have 40 to 8% of the samples and accuracies 6
+    points apart.
     """
     rng = np.random.default_rng(seed)
     make = {"macro-f1": _classified, "worst-region": _in_regions}[judge]
-    whole = make(rng, 1_000_000, judge)
-    found = bootstrap_values(whole, np.ones((len(whole.right), 1), dtype=np.float32))
-    assert found is not None
+    population = make(rng, 1_000_000, judge)
+    truth = bootstrap_values(population, np.ones((len(population.right), 1), dtype=np.float32))
+    assert truth is not None
     held = 0
     for again in range(repeats):
         one = make(rng, n, judge, ids=str(again))
         drawn = bootstrap_values(one, resample_counts(one.on))
         assert drawn is not None
         low, high = Resampled("set", n, drawn[None, 0], drawn[None, 1:]).basic()
-        held += bool(low <= found[0] <= high)
+        held += bool(low <= truth[0] <= high)
     return held / repeats
 
 
-def _classified(rng: np.random.Generator, n: int, judge: str, ids: str = "") -> SampleOutputs:
-    """Labels and predictions: right in 60 to 95% of a class, otherwise any class, by frequency."""
+def _classified(rng: np.random.Generator, n: int, metric: str, ids: str = "") -> SampleOutputs:
+    """Return outputs that are right for 60 to 95% of a class, else any class by frequency."""
     frequency = np.geomspace(50, 1, 20)
     labels = rng.choice(20, size=n, p=frequency / frequency.sum())
     wrong = rng.choice(20, size=n, p=frequency / frequency.sum())
     predicted = np.where(rng.random(n) < np.linspace(0.95, 0.6, 20)[labels], labels, wrong)
-    return _outputs(judge, ids, labels, predicted, {})
+    return _outputs(metric, ids, labels, predicted, {})
 
 
-def _in_regions(rng: np.random.Generator, n: int, judge: str, ids: str = "") -> SampleOutputs:
+def _in_regions(rng: np.random.Generator, n: int, metric: str, ids: str = "") -> SampleOutputs:
     region = rng.choice(5, size=n, p=[0.4, 0.25, 0.17, 0.1, 0.08])
     predicted = (rng.random(n) < np.array([0.8, 0.74, 0.68, 0.62, 0.56])[region]).astype(np.int64)
-    return _outputs(judge, ids, np.ones(n, dtype=np.int64), predicted, {"region": region})
+    return _outputs(metric, ids, np.ones(n, dtype=np.int64), predicted, {"region": region})
 
 
 def _outputs(
-    judge: str,
+    metric: str,
     ids: str,
     labels: NDArray[np.int64],
     predicted: NDArray[np.int64],
@@ -274,14 +285,14 @@ def _outputs(
 ) -> SampleOutputs:
     on = EvaluationSet(ids, "", labels[:, None], groups, {})
     right = labels == predicted
-    record = Record.model_construct(primary_metric=judge)
+    record = Record.model_construct(primary_metric=metric)
     return SampleOutputs(record, on, right, np.ones(len(labels)), predicted)
 
 
 def _predictions(
     rng: np.random.Generator, setting: EceSetting
 ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """By seed: log-probabilities [n, 2] and labels on one set."""
+    """Return, by seed, log-probabilities [n, 2] and labels on one set."""
     n, own, common, luck = setting.n, 0.3, rng.normal(size=setting.n), rng.random(setting.n)
     made = []
     for _ in range(setting.seeds):
@@ -325,7 +336,7 @@ def _tables(repeats: int, ranked: int) -> Iterator[str]:
         shown = " | ".join(f"{100 * coverage(setting, repeats, seed=7):.1f}" for setting in row)
         yield f"| {row[0].seeds} | {row[0].n} | {row[0].spread} | {shown} |"
     yield ""
-    yield "One seed's interval as one of all trainings, in percent, 5000 samples, 1 set:"
+    yield "Interval of one seed, read as one over all runs, in percent, 5000 samples, 1 set:"
     yield ""
     yield "| seed sd | coverage |"
     yield "|--:|--:|"
@@ -333,7 +344,7 @@ def _tables(repeats: int, ranked: int) -> Iterator[str]:
         held = coverage(Setting(1, 5000, spread, 1, over_all=True), repeats, seed=7)
         yield f"| {spread} | {100 * held:.1f} |"
     yield ""
-    yield f"Ranking: any false win, and wins found by distance, in percent, {ranked} repetitions."
+    yield f"Ranking: any false win, and wins found by difference, in percent, {ranked} repetitions."
     yield ""
     apart = (0.5, 1.0, 2.0, 4.0, 8.0)
     named = " | ".join(f"{points:g} points" for points in apart)

@@ -1,4 +1,4 @@
-"""Shifts beside the OOD mean, and sets on which nothing may be chosen, in hindsight either."""
+"""Shifts that are not part of the OOD mean, and sets on which not even an oracle chooses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALPHAS = (0.0, 0.5, 1.0)
 
 
 def record(shift: str, value: float, **more: Any) -> Record:
-    """A cell of a suite of two shifts and, beside them, a video set judged by pm-0."""
+    """A cell of a suite of two shifts and a video set (pm-0) that is not part of the OOD mean."""
     fields: dict[str, Any] = {
         "suite": "s", "model": "m", "method": "wise-ft", "base": "e2e-ft", "title": "WiSE-FT",
         "seed": 0, "shift": shift, "order": PLACES.index(shift), "shifts_in_suite": 2,

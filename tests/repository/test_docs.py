@@ -1,4 +1,4 @@
-"""What the documents say works."""
+"""The examples, links and citations of the documents are correct."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CITATION = re.compile(r"docs/methods\.md((?:(?:,| and)? section \d+(?:, item \d+
 
 
 def source(path: Path) -> str:
-    """A file's text in one line, the pieces of its string literals joined."""
+    """Return a file's text as one line, with adjacent string literals joined."""
     return " ".join(re.sub(r'"\n *"', "", path.read_text()).split())
 
 

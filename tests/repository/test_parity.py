@@ -1,4 +1,4 @@
-"""The official codes' numbers: recorded ones always, live ones if $BENCH_OFFICIAL has checkouts."""
+"""Parity with the official codes: recorded numbers, and live ones if $BENCH_OFFICIAL is set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from places import ROOT
 RECORDED: list[dict[str, Any]] = json.loads((ROOT / "tests/recorded/parity.json").read_text())
 OFFICIAL = os.environ.get("BENCH_OFFICIAL")
 
-# A repository of one loss, the mean of the cross-entropies of rows and columns. SIGN varies.
+# A repository with one loss, the mean of the cross-entropies of rows and columns; SIGN varies it.
 LOSS = """
 class ClipLoss:
     def __init__(self, **options): pass
@@ -104,16 +104,16 @@ def test_the_commit_comes_from_git_if_there_is_no_file(tmp_path: Path) -> None:
     ("path", "more", "message"),
     [
         ("nowhere", (), "no such folder"),
-        ("empty", (), "neither is nor holds"),
+        ("empty", (), "expected a checkout of VRF, wise-ft"),
         ("flyp", ("--only", "bicycle"), "no comparison with FLYP"),
-        ("flyp", ("--record", "x.json", *ONLY), "needs all four"),
+        ("flyp", ("--record", "x.json", *ONLY), "needs checkouts of all four"),
         ("flyp", (), "utils.py has 0 definitions of"),
         ("twice", ONLY, "2 statements with ClipLoss, expected 1"),
         ("unknown", ONLY, "COMMIT"),
         ("broken", ONLY, "clip/loss.py:ClipLoss failed: NameError"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_line(
+def test_what_cannot_be_compared_is_reported_in_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     path: str,

@@ -1,4 +1,4 @@
-"""The pages of results/: what the committed records and published tables give, and nothing else."""
+"""The pages of results/ follow from the committed records and published tables only."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_table_of_other_data_is_beside_no_run_that_has_not_its_form() -> None:
 
 
 def test_published_numbers_of_the_same_sets_are_beside_a_run_of_them() -> None:
-    """A table's own sets are found by name; a table of other sets is beside nothing."""
+    """A table's own sets are matched by name; a table of other sets is compared with nothing."""
     places = {"id": "id", "v2": "10.1", "sketch": "10.2", "rendition": "stl10"}
     records = [
         r.model_copy(update={"suite": "cifar10", "shift": places[r.shift], "shifts_in_suite": 3})
@@ -122,7 +122,7 @@ def test_every_finding_is_of_a_committed_run() -> None:
 
 @pytest.mark.parametrize("name", FINDINGS)
 def test_a_finding_that_no_longer_holds_fails(name: str) -> None:
-    """Were E2E-FT, FLYP and the ensembles always wrong, no sentence on them could stand."""
+    """If E2E-FT, FLYP and the ensembles were always wrong, every finding about them would fail."""
 
     def worse(record: Record) -> Record:
         fails = record.method not in ("zero-shot", "ose-calibrated")
@@ -165,7 +165,7 @@ def test_a_page_of_markdown_is_inert() -> None:
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_figure_of_a_run_is_its_own(name: str) -> None:
-    """Not byte by byte: another version of the library may draw it otherwise."""
+    """Texts only, since another version of the library may draw other bytes."""
     drawn = (ROOT / "results" / name / "id-ood.svg").read_text()
     texts = "".join(re.findall(r">([^<]+)<", drawn))
     (chapter,) = RUNS[name].document.chapters
