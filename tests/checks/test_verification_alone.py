@@ -1,4 +1,4 @@
-"""bench data verify of each set alone: without its ID set, and before any hashes are recorded."""
+"""bench data verify on each set alone: without its ID set, and before hashes are recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ARRAYS = {
     "cifar-100": "cifar-100-python/train",
     "stl-10": "stl10_binary/test_X.bin",
 }
-"""Sets whose images are in one file, or some of them."""
+"""Sets whose images, or some of them, are in one file."""
 CLASSES = {
     "imagenet": "imagenet/val",
     "entity-30": "imagenet/val",
@@ -36,7 +36,7 @@ CLASSES = {
     "dtd": "dtd/dtd/images",
     "sun397": "SUN397/z",
 }
-"""Sets whose class folders, all of them, are theirs."""
+"""Sets that own all their class folders."""
 FRAMES = {
     "imagenet-vid-robust": "imagenet_vid_ytbb_robust/imagenet-vid-robust/val",
     "ytbb-robust": "imagenet_vid_ytbb_robust/ytbb-robust/ytbb_videos",
@@ -46,7 +46,7 @@ FILES = [name for name in cards() if name not in ARRAYS]
 
 @pytest.fixture
 def alone(synthetic: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a data folder with one set in it, and what else its labels need."""
+    """Make a data folder with one set and the other files that its labels need."""
 
     def own(name: str) -> Path:
         root = tmp_path / "data"
@@ -72,7 +72,7 @@ def an_image(root: Path, name: str) -> Path:
 
 
 def refused(root: Path, name: str, named: str) -> None:
-    """Verifying ends in exit code 4 and a line with `named`, and records nothing."""
+    """Assert that verifying ends with exit code 4 and a line with `named`, and records nothing."""
     cache = root.parent / "cache"
     result = bench("data", "verify", name, "--data", root, "--cache-dir", cache)
     assert result.code == 4, result.out + result.err
@@ -94,7 +94,7 @@ def test_a_missing_image(name: str, alone: Callable[[str], Path]) -> None:
     root = alone(name)
     path = an_image(root, name)
     path.unlink()
-    # Of a set without lists of its images the folder is known, not the file.
+    # If a set has no list of its images, only the folder is known, not the file.
     listed = name in FRAMES or name not in CLASSES or name in ("food-101", "dtd", "sun397")
     refused(root, name, path.name if listed else CLASSES[name])
 
@@ -124,7 +124,7 @@ def test_an_extra_class(name: str, alone: Callable[[str], Path]) -> None:
     added = root / CLASSES[name] / "zzz_extra"
     added.mkdir()
     Image.new("RGB", (24, 20), "red").save(added / "1.jpg")
-    refused(root, name, f"no class of it: {added}")
+    refused(root, name, f"not a class of this set: {added}")
 
 
 @pytest.mark.parametrize("name", CLASSES)

@@ -1,4 +1,4 @@
-"""`bench data download` and `prepare`, from a server on this machine."""
+"""`bench data download` and `bench data prepare`, from a server on this machine."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_file_got_otherwise_may_be_put_there(world: World) -> None:
     folder = world.data / "bench-downloads" / "imagenet-sketch"
     for text in (
         "HTTP 404",
-        "s.tar.gz got otherwise",
+        "if you have s.tar.gz from another source",
         str(folder),
         "'bench show set:imagenet-sketch'",
     ):
@@ -111,7 +111,7 @@ def test_the_next_archive_of_the_same_content_is_taken(world: World) -> None:
     [
         (File(b"<html>log in</html>" * 50, kind="text/html"), 4, "an HTML page"),
         (File(packed()[:-30]), 4, "bytes, expected"),
-        (File(bytes(len(packed()))), 4, "something else that begins with"),
+        (File(bytes(len(packed()))), 4, "an unknown kind of file that begins with"),
         (File(packed("other/")), 4, "expected"),
         (None, 1, "HTTP 404"),
     ],

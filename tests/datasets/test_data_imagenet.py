@@ -51,8 +51,8 @@ def test_imagenet_says_what_to_get_and_goes_on_from_it(world: World) -> None:
     made = imagenet(world)
     result = world.run("download", "imagenet", "--accept-terms")
     assert result.code == 4
-    for text in ("img_train.tar is for you to get, at https://image-net.org", "img_val.tar",
-                 str(world.data / "bench-downloads" / "imagenet")):  # fmt: skip
+    for text in ("img_train.tar must be downloaded manually from https://image-net.org",
+                 "img_val.tar", str(world.data / "bench-downloads" / "imagenet")):  # fmt: skip
         assert text in result.err
     write(world.data / "bench-downloads" / "imagenet", made)
     result = world.run("download", "imagenet", "--accept-terms")
@@ -113,7 +113,7 @@ def test_train_that_was_unpacked_once_only_is_said(world: World) -> None:
     imagenet(world, *ARCHIVES)
     write(world.data / "imagenet" / "train", {"n01440764.tar": b"x"})
     result = world.run("prepare", "imagenet")
-    assert result.code == 4 and "holds no class folders" in result.err
+    assert result.code == 4 and "contains no class folders" in result.err
 
 
 def test_a_suite_means_all_its_sets(world: World) -> None:
