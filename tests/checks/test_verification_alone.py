@@ -63,7 +63,7 @@ def alone(synthetic: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def an_image(root: Path, name: str) -> Path:
-    """One of the images that are read as the set's."""
+    """One of the images that belong to the set."""
     if name in FRAMES:
         return next(path for path in sorted((root / FRAMES[name]).rglob("*")) if path.is_file())
     inspector = Inspector(DataFolder(root, root.parent / "cache"))
@@ -175,7 +175,7 @@ def test_a_link_to_nowhere_among_downloads_is_no_page(alone: Callable[[str], Pat
 
 
 def test_entity_30_without_any_of_its_target_classes(alone: Callable[[str], Path]) -> None:
-    """ImageNet's val is there, so it is not that a part was left out."""
+    """ImageNet's val is there, so its absence cannot be the reason."""
     root, ids = alone("entity-30"), wordnet_ids()
     for one in superclasses():
         for index in one["target"]:

@@ -33,7 +33,7 @@ ALL = pytest.mark.parametrize("card", cards().values(), ids=list(cards()))
 
 
 def texts(value: Any) -> list[str]:
-    """Every text in nested lists and mappings, keys included."""
+    """All texts in nested lists and mappings, including keys."""
     if isinstance(value, dict):
         return [t for key, inner in value.items() for t in (key, *texts(inner))]
     if isinstance(value, list):
@@ -135,9 +135,9 @@ UNVERIFIED = {
     "dtd": ("train", "val"),
     "wilds-fmow": ("id_val", "id_test", "ood_val"),
 }
-"""Counts that the reference's notes do not vouch for."""
+"""Counts that the notes of the reference do not confirm."""
 LATER = {"sun397": {"train": 19850, "test": 19850}, "ytbb-robust": {"sets": 2030}}
-"""Counts that are newer than the reference: those of a partition, and one inferred since."""
+"""Counts that are newer than the reference: those of a partition, and one inferred later."""
 
 
 def test_there_is_a_card_for_every_set_of_the_reference(

@@ -14,7 +14,7 @@ from bench.data.folder import SYNTHETIC, DataFolder, NotFound, holds_entries, ho
 
 
 def split(labels: np.ndarray, fault: str = "") -> Split:
-    """A split of these labels without images."""
+    """A split with the given labels and without images."""
     manifest = single_label(list(map(str, range(len(labels)))), labels)
     return Split("x/test", "0", len(labels), lambda: Loaded([], manifest), fault=fault)  # type: ignore[arg-type]
 

@@ -59,7 +59,7 @@ def test_imagenet_says_what_to_get_and_goes_on_from_it(world: World) -> None:
     assert result.code == 0, result.err
     assert found(world.data / "imagenet") == in_folder("train", TRAIN) | in_folder("val", SORTED)
     again = world.run("prepare", "imagenet")
-    assert again.out == result.out.replace("prepared", "there")
+    assert again.out == result.out.replace("prepared", "already there")
 
 
 @pytest.mark.parametrize("where", ["", "imagenet", "bench-downloads/imagenet"])
@@ -89,7 +89,7 @@ def test_a_sorted_val_beside_a_flat_one_will_do(world: World) -> None:
     imagenet(world)
     write(world.data / "ILSVRC2012" / "val", IMAGES)
     write(world.data / "ILSVRC2012" / "val_dirs", SORTED)
-    assert "val: there" in world.run("prepare", "imagenet").out
+    assert "val: already there" in world.run("prepare", "imagenet").out
     assert found(world.data / "ILSVRC2012" / "val") == IMAGES
 
 

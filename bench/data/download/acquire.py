@@ -48,7 +48,8 @@ class AcquisitionStep:
     path: str
 
     def __str__(self) -> str:
-        return f"{self.holds}: {self.state}, {self.path}"
+        state = "already there" if self.state == "there" else self.state
+        return f"{self.holds}: {state}, {self.path}"
 
 
 def find_cards(names: Sequence[str], suites: bool = False) -> tuple[SetCard, ...]:
@@ -342,7 +343,7 @@ def _make_train(
 def _make_val(
     card: SetCard, archives: Mapping[str, Archive], data: Path, progress: Progress
 ) -> AcquisitionStep:
-    """Build the class folders of val from its archive, from images that lie flat, or from both."""
+    """Build the class folders of val from its archive, from unsorted images, or from both."""
     places = [data / place.path for place in card.layout.folders["val"]]
     for place in places:
         if is_sorted(place):
