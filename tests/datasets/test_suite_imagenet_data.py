@@ -103,7 +103,7 @@ def test_folders_of_other_names_are_not_taken(linked: Path) -> None:
             suite_of(linked, name)
     (linked / "imagenet/val/tench").mkdir(parents=True)
     for name in ("imagenet", "entity30"):
-        with pytest.raises(NotFound, match=r"none of the 1,000 class folders.* n01440764"):
+        with pytest.raises(NotFound, match=r"none of the 1,000 expected class folders.* n01440764"):
             suite_of(linked, name)
         assert not find_dataset(name)().found(linked)
     (linked / "ILSVRC2012/val/n01440764").mkdir(parents=True)
