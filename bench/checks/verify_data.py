@@ -1,9 +1,9 @@
-"""Whether the data sets of a folder are there and whole: ``bench data status`` and ``verify``.
+"""Check that data sets are present, complete and unaltered: ``bench data status`` and ``verify``.
 
-`status` asks the suites, which count images. `verify` also reads every file: images are decoded,
-and all bytes are compared with a list of hashes that the first faultless verification leaves in
-``DATA/bench-manifests/`` (in the form of sha256sum, paths relative to the data folder). Before
-there is such a list, altered bytes that still decode cannot be told.
+`status` opens the suites, which count images. `verify` also reads every file: it decodes images and
+compares all bytes with recorded hashes. The first verification without errors records the hashes in
+``DATA/bench-manifests/``, in the format of sha256sum with paths relative to the data folder. Before
+that, altered bytes that still decode are not detected.
 """
 
 from __future__ import annotations
@@ -33,23 +33,24 @@ from bench.data.suites.common import available_shifts
 from bench.runs.study.resolve import dataset_of, partitions
 
 MANIFESTS = "bench-manifests"
-"""The folder of the lists of hashes, in the data folder."""
+"""Folder, in the data folder, with the recorded hashes."""
 TRUTH = "labels of val"
-"""What ImageNet's devkit holds, as its card calls it."""
+"""The part that ImageNet's devkit holds, as its card names it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of a data set.
+    """The result of checking a data set.
 
     Attributes
     ----------
-    places : {part of the set: its folder}, those found.
-    splits : {split: what is there}, such as ``50,000 images``.
-    problems : what is wrong or lacking, file by file where that is known.
-    unchecked : why images could not be counted, or what was looked for; empty if they were.
-    lacking : parts of it that lie nowhere, though a suite would use them.
-    notes : what else is to be said.
+    places : {part of the set: its folder}, for the parts that were found.
+    splits : {split: its size}, such as ``50,000 images``.
+    problems : missing, altered or unreadable data; one entry per file where the file is known.
+    unchecked : why images could not be counted, or which folders were tried; empty if they were
+        counted.
+    lacking : parts that a suite uses and that were not found.
+    notes : further remarks.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Finding:
 
     @property
     def state(self) -> str:
-        """In a few words: ``complete``, ``partly there``, ``not checked``, ``not found``, ..."""
+        """A summary such as ``complete``, ``partly there``, ``not checked`` or ``not found``."""
         if self.problems:
             return "incomplete or altered"
         if not self.places and not self.splits:
@@ -73,36 +74,40 @@ class Finding:
 
 
 @runtime_checkable
-class _Shifted(Protocol):
+class _OpensShifts(Protocol):
     """A data set whose shifts can be opened without its ID set."""
 
     def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]: ...
 
 
 @runtime_checkable
-class _Sorted(Protocol):
-    """A data set that knows {folder: the class folders in it} without opening images."""
+class _ListsClassFolders(Protocol):
+    """A data set that lists {folder: its class folders} without opening images."""
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]: ...
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """What could be opened of a suite.
+    """The parts of a suite that could be opened.
 
-    `ends` are its ID splits, none if they cannot be opened, and `failed` says why. `lacking` is
-    {shift: why it is not found}.
+    Attributes
+    ----------
+    id_splits : train, selection and test split of the task; empty if they cannot be opened.
+    shifts : the shifts that were found.
+    lacking : {shift: why it was not found}.
+    error : why the ID splits cannot be opened; empty if they can.
     """
 
-    ends: tuple[Split, ...]
+    id_splits: tuple[Split, ...]
     shifts: tuple[Shift, ...]
     lacking: Mapping[str, str]
-    failed: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
 class Inspector:
-    """Looks at the sets in a data folder; each suite is opened once."""
+    """Check the sets in a data folder; each suite is opened only once."""
 
     folder: DataFolder
 
@@ -111,23 +116,25 @@ class Inspector:
         return {}
 
     def _suite(self, name: str) -> _Opened:
+        """Open a suite as far as possible."""
         if name not in self._opened:
             dataset, where = dataset_of(name), (self.folder.root, self.folder.cache)
             try:
                 suite = dataset.suite(*where)
             except InputError as error:
-                # A shift lies in files of its own, which can be checked without the ID set.
-                own = dataset.shifts(*where) if isinstance(dataset, _Shifted) else {}
-                self._opened[name] = _Opened((), *available_shifts(dataset.name, own), str(error))
+                # Shifts have their own files, which can be checked without the ID set.
+                shifts = dataset.shifts(*where) if isinstance(dataset, _OpensShifts) else {}
+                found, lacking = available_shifts(dataset.name, shifts)
+                self._opened[name] = _Opened((), found, lacking, str(error))
             else:
-                ends = (suite.task.train, suite.task.selection, suite.test)
-                self._opened[name] = _Opened(ends, suite.shifts, suite.lacking)
+                id_splits = (suite.task.train, suite.task.selection, suite.test)
+                self._opened[name] = _Opened(id_splits, suite.shifts, suite.lacking)
         return self._opened[name]
 
     def splits(self, card: SetCard, whole: bool = False) -> tuple[list[Split], list[str]]:
-        """The set's splits as its suites have them, and why some of these could not be opened.
+        """Return the set's splits as its suites open them, and errors for those they cannot open.
 
-        Of official partitions the first one's, or where `whole` all of them.
+        For a set with several official partitions, only the first is opened unless `whole` is true.
         """
         found: dict[str, Split] = {}
         errors: list[str] = []
@@ -137,106 +144,112 @@ class Inspector:
         return list(found.values()), list(dict.fromkeys(errors))
 
     def status(self, name: str, whole: bool = False) -> Finding:
-        """What is found of a set and how many images its splits have; `whole` as in `splits`."""
+        """Find a set and count the images of its splits; `whole` as in `splits`."""
         card = cards()[name]
-        places, problems, sought = {}, [], []
+        places, problems, not_found = {}, [], []
         for part in card.layout.folders:
             try:
                 places[part] = self.folder.place(name, part)
             except NotFound as error:
-                sought.append(str(error))
+                not_found.append(str(error))
             except InputError as error:
                 problems.append(str(error))
         if not places and card.needs is None:
-            return Finding(name, problems=tuple(problems), unchecked="; ".join(sought))
+            return Finding(name, problems=tuple(problems), unchecked="; ".join(not_found))
         splits, errors = self.splits(card, whole)
-        problems += [_placed(split) for split in splits if split.fault]
-        # What is said of this set's own folders, or of it by name, is its fault; the rest is not.
-        lacking = tuple(part for part in card.layout.folders if part not in places)
-        for why in errors:
-            of_part = any(why.startswith(f"{card.title}, {part}") for part in lacking)
-            own = any(str(place) in why for place in places.values())
-            if (own or why.startswith(card.title)) and not (of_part and splits):
-                problems.append(why)
+        problems += [_fault_with_folder(split) for split in splits if split.fault]
+        # An error is this set's problem if it names the set or one of its folders.
+        missing = tuple(part for part in card.layout.folders if part not in places)
+        for reason in errors:
+            of_missing = any(reason.startswith(f"{card.title}, {part}") for part in missing)
+            in_folder = any(str(place) in reason for place in places.values())
+            if (in_folder or reason.startswith(card.title)) and not (of_missing and splits):
+                problems.append(reason)
         counts = {split.of[1]: f"{split.size:,} images" for split in splits if split.of}
-        unchecked = "" if splits else "; ".join(errors) or "no suite uses it"
-        gone = tuple(part for part in lacking if any(part in why for why in errors))
+        unchecked = "" if splits else "; ".join(errors) or "no suite uses this set"
+        lacking = tuple(part for part in missing if any(part in reason for reason in errors))
         if card.needs is not None and splits:
-            gone = tuple(part for part in card.images if part not in counts)
-            for part in gone:  # such as target_val, of the other set's val
+            lacking = tuple(part for part in card.images if part not in counts)
+            for part in lacking:  # such as target_val, which uses the other set's val
                 with suppress(NotFound):
                     root = self.folder.place(card.needs, part.rpartition("_")[2])
                     problems.append(f"{card.title}, {part}: no image of its classes in {root}")
-        return Finding(name, places, counts, tuple(dict.fromkeys(problems)), unchecked, gone)
+        return Finding(name, places, counts, tuple(dict.fromkeys(problems)), unchecked, lacking)
 
     def verify(self, name: str, progress: Callable[[int], None] = lambda count: None) -> Finding:
-        """`status`, and every file of the set decoded and compared with the list of hashes.
+        """Do what `status` does, and read every file of the set.
 
-        `progress` is told of every file that was read. If nothing is wrong and there is no list
-        yet, it is written.
+        Images are decoded, and all files are compared with the recorded hashes. If none are
+        recorded and the set is complete and without problems, its hashes are recorded. `progress`
+        is called with 1 after each file.
         """
         forget_listings(self.folder.cache)
         found = self.status(name, whole=True)
         problems = list(found.problems)
-        now: dict[str, str] = {}
+        hashes: dict[str, str] = {}
         for place in {path.resolve(): path for path in found.places.values()}.values():
-            wrong, hashes = read_below(place, progress)
-            problems += wrong
-            now |= {_relative(self.folder, place / file): mark for file, mark in hashes.items()}
+            errors, read = read_below(place, progress)
+            problems += errors
+            hashes |= {self._relative(place / file): digest for file, digest in read.items()}
         card = cards()[name]
         splits, _ = self.splits(card)
         if card.needs is not None:
             for root, files in _images(splits).items():
-                wrong, hashes = read_files(root, sorted(files), progress)
-                problems += wrong
-                now |= {_relative(self.folder, root / file): mark for file, mark in hashes.items()}
-        problems += [*self._strangers(card, found.places), *self._packed(card, splits)]
+                errors, read = read_files(root, sorted(files), progress)
+                problems += errors
+                hashes |= {self._relative(root / file): digest for file, digest in read.items()}
+        problems += self._unknown_classes(card, found.places)
+        problems += self._check_archives(card, splits)
         path = manifest_path(self.folder, name)
-        known = read_manifest(path)
-        if known is not None:
-            problems += _compared(known, now)
-        note = f"{len(now):,} files are as recorded in {path}"
-        if known is None and found.state != "complete":
-            note = f"no hashes recorded: it is {found.state}"
-        elif known is None and now and not problems:
-            write_manifest(path, now)
-            note = (
-                f"hashes of {len(now):,} files recorded in {path}; labels can be told from now on"
-            )
+        recorded = read_manifest(path)
+        if recorded is not None:
+            problems += _differences(recorded, hashes)
+        note = f"{len(hashes):,} files match the hashes in {path}"
+        if recorded is None and found.state != "complete":
+            note = f"no hashes were recorded because the set is {found.state}"
+        elif recorded is None and hashes and not problems:
+            write_manifest(path, hashes)
+            note = f"hashes of {len(hashes):,} files recorded in {path} for later verifications"
         return replace(
             found,
             problems=tuple(dict.fromkeys(problems)),
-            notes=(note,) if now and not problems else (),
+            notes=(note,) if hashes and not problems else (),
         )
 
-    def _strangers(self, card: SetCard, places: Mapping[str, Path]) -> Iterator[str]:
-        """Class folders that the set should not have; of one without images, those it is of."""
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.folder.root or Path()).as_posix()
+
+    def _unknown_classes(self, card: SetCard, places: Mapping[str, Path]) -> Iterator[str]:
+        """Yield a problem for each class folder that the set should not have.
+
+        For a set that uses the images of another one, the folders of that set are checked.
+        """
         own = [path.resolve() for path in places.values()]
         known: dict[Path, Collection[str]] = {}
         for dataset in map(dataset_of, card.suites):
-            if isinstance(dataset, _Sorted):
-                with suppress(InputError):  # of what cannot be read `splits` says it
+            if isinstance(dataset, _ListsClassFolders):
+                with suppress(InputError):  # `splits` reports files that cannot be read
                     known |= dataset.class_folders(self.folder.root)
         for root, names in known.items():
-            above = (root.resolve(), *root.resolve().parents)
-            if card.needs is not None or any(path in above for path in own):
-                with suppress(OSError):  # of what cannot be read `read_below` says it
+            parents = (root.resolve(), *root.resolve().parents)
+            if card.needs is not None or any(path in parents for path in own):
+                with suppress(OSError):  # `read_below` reports folders that cannot be read
                     yield from unknown_folders(root, names)
 
     def _archives(self, card: SetCard) -> Iterator[tuple[Archive, Path]]:
-        """Archives of the set that still lie in the data folder."""
+        """Yield the archives of the set that are still in the data folder."""
         root = self.folder.root or Path()
         for archive in card.archives:
             for folder in (root / DOWNLOADS / card.name, root / card.name, root):
                 if (folder / archive.file).is_file():
                     yield archive, folder / archive.file
 
-    def _packed(self, card: SetCard, splits: Sequence[Split]) -> Iterator[str]:
-        """What is wrong with the set's archives, and with what they say of its images."""
+    def _check_archives(self, card: SetCard, splits: Sequence[Split]) -> Iterator[str]:
+        """Yield the problems of the archives, and labels that contradict ImageNet's devkit."""
         own = {path for _, path in self._archives(card)}
         for page in html_pages((self.folder.root or Path()) / DOWNLOADS / card.name):
-            if page not in own:  # of those `check_file` says it
-                yield f"{page} is an HTML page: remove it"
+            if page not in own:  # `check_file` reports those
+                yield f"{page} is an HTML page: delete it"
         for archive, path in self._archives(card):
             try:
                 check_file(path, archive, SilentProgress())
@@ -247,7 +260,10 @@ class Inspector:
 
 
 def sets_named(names: Sequence[str]) -> tuple[str, ...]:
-    """The sets of names of sets or suites; of no name all. Raises InputError for unknown ones."""
+    """Return the sets named directly or by a suite; all sets if `names` is empty.
+
+    Raises InputError for an unknown name.
+    """
     return tuple(card.name for card in find_cards(names)) if names else tuple(cards())
 
 
@@ -255,72 +271,79 @@ def sets_named(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def manifest_path(folder: DataFolder, name: str) -> Path:
-    """Where the hashes of a set's files are kept."""
+    """Return the path of the file with the recorded hashes of a set."""
     return (folder.root or Path()) / MANIFESTS / f"{name}.sha256"
 
 
 def read_manifest(path: Path) -> dict[str, str] | None:
-    """{file, relative to the data folder: SHA-256}; None if there is no list."""
+    """Read recorded hashes: {file, relative to the data folder: SHA-256}.
+
+    Returns None if there is no such file. Raises InputError for a malformed line.
+    """
     if not path.is_file():
         return None
     found = {}
     for number, line in enumerate(path.read_text("utf-8", "surrogateescape").splitlines(), 1):
-        mark, _, file = line.partition("  ")
-        if not re.fullmatch("[0-9a-f]{64}", mark) or not file:
-            raise InputError(f"{path}:{number}: expected 'SHA-256  FILE'; remove it to start anew")
-        found[file] = mark
+        digest, _, file = line.partition("  ")
+        if not re.fullmatch("[0-9a-f]{64}", digest) or not file:
+            raise InputError(
+                f"{path}:{number}: expected a line 'SHA-256  FILE'; delete the file to record the "
+                "hashes again"
+            )
+        found[file] = digest
     return found
 
 
 def write_manifest(path: Path, hashes: Mapping[str, str]) -> None:
-    """Keep the hashes of files. Raises InputError if that is not possible."""
-    lines = "".join(f"{mark}  {file}\n" for file, mark in sorted(hashes.items()))
+    """Record the hashes of files. Raises InputError if the file cannot be written."""
+    lines = "".join(f"{digest}  {file}\n" for file, digest in sorted(hashes.items()))
     try:
         write_atomic(path, lines.encode("utf-8", "surrogateescape"))
     except OSError as error:
-        raise InputError(f"hashes cannot be kept at {path}: {error.strerror}") from error
+        raise InputError(f"cannot write the hashes to {path}: {error.strerror}") from error
 
 
-def _compared(known: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
-    for file in sorted(known.keys() | now.keys()):
-        if file not in now:
+def _differences(recorded: Mapping[str, str], hashes: Mapping[str, str]) -> Iterator[str]:
+    """Yield a problem for each file that is missing, added or altered since the recording."""
+    for file in sorted(recorded.keys() | hashes.keys()):
+        if file not in hashes:
             yield f"missing: {file}"
-        elif file not in known:
-            yield f"not part of it before: {file}"
-        elif known[file] != now[file]:
+        elif file not in recorded:
+            yield f"added: {file}"
+        elif recorded[file] != hashes[file]:
             yield f"altered: {file}"
 
 
-def _relative(folder: DataFolder, path: Path) -> str:
-    return path.relative_to(folder.root or Path()).as_posix()
-
-
 def _gather(card: SetCard, suite: _Opened, found: dict[str, Split], errors: list[str]) -> None:
-    """Put what a suite has of a set into `found`, and why it has not more into `errors`.
+    """Add the set's splits in a suite to `found`, and the reasons for missing ones to `errors`.
 
-    A split that several partitions have is the one of them with a fault, if there is any.
+    If several partitions have a split of the same name, one with a fault is preferred.
     """
-    if suite.failed and card.shift_of is None:
-        errors.append(suite.failed)
+    if suite.error and card.shift_of is None:
+        errors.append(suite.error)
     shifts = [shift.split for shift in suite.shifts]
-    for split in (*suite.ends, *shifts):
+    for split in (*suite.id_splits, *shifts):
         if split.of is not None and split.of[0] == card.name:
             if split.of[1] not in found or split.fault:
                 found[split.of[1]] = split
         elif split.absent and card.shift_of is None and card.needs is None and split not in shifts:
             errors.append(_reason(split))
-    said = [*suite.lacking.values(), *(split.fault for split in shifts if split.absent)]
-    errors += [why for why in said if why.startswith(f"{card.title},") or _is_in(card, why)]
+    reasons = [*suite.lacking.values(), *(split.fault for split in shifts if split.absent)]
+    errors += [
+        reason
+        for reason in reasons
+        if reason.startswith(f"{card.title},") or _names_folder(card, reason)
+    ]
 
 
-def _is_in(card: SetCard, text: str) -> bool:
-    """Whether a text names one of the folders in which a set may lie."""
+def _names_folder(card: SetCard, text: str) -> bool:
+    """Whether a text names one of the possible folders of a set."""
     places = (place.path for folders in card.layout.folders.values() for place in folders)
     return any(f"/{place}" in text for place in places)
 
 
-def _placed(split: Split) -> str:
-    """The fault of a split, with the folder of its images where that is known."""
+def _fault_with_folder(split: Split) -> str:
+    """Return the fault of a split, with the folder of its images if that is known."""
     images = None if split.absent else split.load().images
     if not isinstance(images, FileImages) or str(images.root) in split.fault:
         return split.fault
@@ -328,7 +351,7 @@ def _placed(split: Split) -> str:
 
 
 def _images(splits: Sequence[Split]) -> dict[Path, set[str]]:
-    """{folder: the files in it that are images of splits}."""
+    """Return {folder: its files that are images of the splits}."""
     found: dict[Path, set[str]] = {}
     for split in splits:
         images = split.load().images
@@ -338,7 +361,10 @@ def _images(splits: Sequence[Split]) -> dict[Path, set[str]]:
 
 
 def _mislabelled(splits: Sequence[Split], folders: Mapping[str, str]) -> Iterator[str]:
-    """Images of ImageNet's val that the devkit has in other folders: {file: WordNet id}."""
+    """Yield a problem for each image of val that is in the folder of the wrong class.
+
+    `folders` is the devkit's {file: WordNet id}.
+    """
     for split in splits:
         images = split.load().images
         if split.of == (IMAGENET, "val") and isinstance(images, FileImages):
@@ -349,7 +375,7 @@ def _mislabelled(splits: Sequence[Split], folders: Mapping[str, str]) -> Iterato
 
 
 def _reason(split: Split) -> str:
-    """Why a split is absent."""
+    """Return why a split is absent."""
     try:
         split.load()
     except InputError as error:

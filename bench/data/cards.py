@@ -1,7 +1,8 @@
-"""Cards of real data sets: where to get one, what it holds, under which terms, in which folders.
+"""Cards of real data sets: their sources, content, terms and folders.
 
-One TOML file per set in datasets/cards/. What no source confirmed is the word ``unknown`` (or
-listed as unverified) with a note, never a guess. Nothing here opens a data set.
+There is one TOML file per set in datasets/cards/. A fact that no source confirmed is written as
+``unknown``, or listed as unverified, with a note; it is never guessed. Nothing here opens a data
+set.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from bench.core.paths import format_bytes
 
 UNKNOWN = "unknown"
 Text = Annotated[str, pydantic.StringConstraints(pattern=r"^\S(.*\S)?$")]
-"""One line that is not blank."""
+"""A single line of text that is not blank and has no space at either end."""
 Folder = Annotated[str, pydantic.StringConstraints(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
-"""A folder relative to the data folder, with '/'."""
+"""A folder relative to the data folder, with '/' as separator."""
 Url = Annotated[str, pydantic.StringConstraints(pattern=r"^https?://[^\s/]+\S*$")]
 Count = pydantic.PositiveInt | Literal["unknown"]
 Role = Literal["ID", "shift", "transfer"]
@@ -30,13 +31,13 @@ User = Literal[
     "archive", "wise-ft", "wise-ft guide", "VRF", "FLYP", "FLYP guide", "CaRot", "torchvision",
     "wilds", "bench",
 ]  # fmt: skip
-"""Who lays a set out like that: its own archive once unpacked, an official code, a package, we."""
+"""Who uses a folder: the set's unpacked archive, an official code, a package, or bench itself."""
 DIGITS = {"md5": 32, "sha256": 64, "git-blob": 40}
-"""Hexadecimal digits per kind of checksum; `git-blob` is what ``git hash-object FILE`` prints."""
+"""Hexadecimal digits per kind of checksum; ``git-blob`` is what ``git hash-object FILE`` prints."""
 
 
 PACKED = (".tar", ".tar.gz", ".zip")
-"""Suffixes of what holds other files."""
+"""Suffixes of archives that are unpacked after the download."""
 
 
 class _Strict(pydantic.BaseModel):
@@ -48,15 +49,16 @@ class Archive(_Strict):
 
     Attributes
     ----------
-    holds : what is in it; archives of one card that hold the same are alternatives, best first.
-    urls : in order of preference; none where a person must fetch it (`note` says how).
+    holds : its content; archives of one card with the same `holds` are alternatives, best first.
+    urls : addresses in order of preference; empty if the file must be downloaded manually, in
+        which case `note` explains how.
     size : in bytes, or in words, or ``unknown``.
-    near : the size is somebody's figure, not the file's own: shown, never compared.
-    checksums : {kind: hexadecimal digits}, kinds as in `DIGITS`; empty where none is known.
-    into : the folder of the data folder that a tar or zip becomes (a folder of that name at its
-        top is that folder), or that another file lies in; None for what only helps to prepare, or
-        where nothing is known.
-    note : needed where an address, the size or a checksum is missing.
+    near : whether the size is approximate; it is then shown but never compared with a file.
+    checksums : {kind: hexadecimal digits}, kinds as in `DIGITS`; empty if none is known.
+    into : folder, relative to the data folder, that a tar or zip is unpacked to (a top-level
+        folder of the same name becomes that folder) or that any other file is put into; None for
+        a file that is only used to prepare the set, or if nothing is known.
+    note : required if the address, the size or a checksum is missing.
     """
 
     file: Text
@@ -69,55 +71,59 @@ class Archive(_Strict):
     note: Text | None = None
 
     @pydantic.model_validator(mode="after")
-    def _reasoned(self) -> Self:
+    def _complete(self) -> Self:
         for kind, digits in self.checksums.items():
             if len(digits) != DIGITS.get(kind) or set(digits) - set("0123456789abcdef"):
-                raise ValueError(f"{self.file}: {digits!r} is no {kind}")
+                raise ValueError(f"{self.file}: {digits!r} is not a valid {kind}")
         if self.note is None and not (self.urls and self.checksums and self.size != UNKNOWN):
-            raise ValueError(f"{self.file}: what is missing of it needs a note")
+            raise ValueError(f"{self.file}: a missing address, size or checksum needs a note")
         if self.near and (isinstance(self.size, str) or self.note is None):
-            raise ValueError(f"{self.file}: a size that is only near is a number, with a note")
+            raise ValueError(f"{self.file}: an approximate size (near) needs a number and a note")
         if self.urls and self.into is None:
-            raise ValueError(f"{self.file}: what is downloaded needs a folder to go into")
+            raise ValueError(f"{self.file}: a file with a URL needs `into`, its target folder")
         if not self.checksums and any(url.startswith("http:") for url in self.urls):
             raise ValueError(f"{self.file}: an http address needs a checksum")
         return self
 
     @property
     def bytes(self) -> int | None:
-        """The size that the file must have; None where it is not known to the byte."""
+        """Exact size of the file; None if it is not known to the byte."""
         return None if self.near or isinstance(self.size, str) else self.size
 
     @property
     def packed(self) -> bool:
-        """Whether it is a tar or a zip, to be unpacked."""
+        """Whether the file is a tar or a zip, which is unpacked."""
         return self.file.endswith(PACKED)
 
     @property
     def exact(self) -> str:
-        """The size as it is known: ``687,552,512 bytes``, ``about 138 GB``, ``unknown``."""
+        """The size in bytes if known: ``687,552,512 bytes``, ``about 138 GB``, ``unknown``."""
         if isinstance(self.size, str):
             return self.size
         return f"{'about ' * self.near}{self.size:,} bytes"
 
     @property
     def amount(self) -> str:
-        """The size in words: ``1.26 GB``, ``about 138 GB``, ``unknown``."""
+        """The size in a readable unit: ``1.26 GB``, ``about 138 GB``, ``unknown``."""
         return self.size if isinstance(self.size, str) else format_bytes(self.size)
 
 
 class Copy(_Strict):
-    """Another place that has the set, or a part of it, as a page for people."""
+    """A web page that offers a copy of the set or of a part of it."""
 
     url: Url
     note: Text
 
 
 class Terms(_Strict):
-    """Under what conditions a set may be used.
+    """The conditions under which a set may be used.
 
-    `gated`: one must register or accept something before the download. `accept`: what a user
-    agrees to, clause by clause. `note` is needed where the licence is ``unknown``.
+    Attributes
+    ----------
+    licence : its name, or ``unknown``.
+    gated : whether users must register or accept the terms before the download.
+    accept : the clauses that a user agrees to.
+    note : required if the licence is ``unknown``.
     """
 
     licence: Text
@@ -126,28 +132,29 @@ class Terms(_Strict):
     note: Text | None = None
 
     @pydantic.model_validator(mode="after")
-    def _reasoned(self) -> Self:
+    def _complete(self) -> Self:
         if self.licence == UNKNOWN and self.note is None:
             raise ValueError("an unknown licence needs a note")
         if self.gated and not self.accept:
-            raise ValueError("a gated set needs what one accepts")
+            raise ValueError("a gated set needs the clauses to accept")
         return self
 
 
 class Location(_Strict):
-    """A folder, relative to the data folder, and who looks for it there."""
+    """A folder, relative to the data folder, and the codes that look for the set in it."""
 
     path: Folder
     by: tuple[User, ...] = pydantic.Field(min_length=1)
 
 
 class Layout(_Strict):
-    """Where the unpacked set may lie.
+    """The folders in which an unpacked set may be.
 
     Attributes
     ----------
-    folders : {split, ``all`` for every split, or another part: places in order of preference}.
-    inside : how images and labels are found in such a folder.
+    folders : {part: its possible folders in order of preference}. A part is a split, ``all`` for
+        all splits, or something else, such as ``metadata``.
+    inside : how images and labels are arranged in such a folder.
     """
 
     folders: dict[Text, tuple[Location, ...]] = pydantic.Field(min_length=1)
@@ -161,27 +168,30 @@ class Layout(_Strict):
         for part, places in folders.items():
             paths = [place.path for place in places]
             if not paths or len(set(paths)) < len(paths):
-                raise ValueError(f"folders of {part}: expected different ones, got {paths}")
+                raise ValueError(f"folders of {part}: expected distinct folders, got {paths}")
         return folders
 
 
 class SetCard(_Strict):
-    """What a user must know of a data set before getting, trusting or citing it.
+    """What a user must know about a data set before downloading, trusting or citing it.
 
     Attributes
     ----------
-    roles : what it serves for; a set that holds ID and shifted splits has both.
-    shift_of : the ID set of a set that only is a shift.
-    needs : the set whose images it is made of, where it has none of its own.
-    source : its page, for people.
-    images : {split: number of images}; `unverified` names those that no source confirmed.
-    per_class : {split: images of each class}, of the splits in which all classes have as many.
-    classes : that are evaluated; `classes_total` : where it has more.
-    label_map : `LabelMap.relation` of its labels seen from `shift_of`, or from its own ID split.
-    labels : that map in words.
-    prompts : official files with templates or class names, where no package ships them.
-    metadata : other official files that its archives lack.
-    notes : traps.
+    roles : how the set is used; a set with both ID and shifted splits has both roles.
+    shift_of : the ID set, for a set that is only used as a shift.
+    needs : the set whose images it uses, if it has no images of its own.
+    source : the set's web page.
+    images : {split: number of images}.
+    unverified : the splits whose number of images no source confirmed.
+    per_class : {split: images per class}, for the splits in which all classes have equally many.
+    classes : number of evaluated classes.
+    classes_total : number of all classes, if there are more.
+    label_map : `LabelMap.relation` from the classes of `shift_of`, or of its own ID split, to the
+        classes of the set.
+    labels : a description of the classes and of that map.
+    prompts : official files with templates or class names that no installed package has.
+    metadata : other official files that are not in the archives.
+    notes : pitfalls.
     """
 
     name: Text
@@ -213,57 +223,57 @@ class SetCard(_Strict):
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.roles == ("shift",)) != (self.shift_of is not None):
-            raise ValueError("a set that only is a shift, and no other, names its ID set")
+            raise ValueError("shift_of is for a set whose only role is shift: it names its ID set")
         if not set(self.unverified) <= set(self.images):
             raise ValueError(f"unverified {self.unverified} are not among {tuple(self.images)}")
         if (self.unverified or UNKNOWN in self.images.values()) and self.images_note is None:
             raise ValueError("unknown or unverified counts need a note")
         for split, each in self.per_class.items():
-            whole = [each * count for count in (self.classes, self.classes_total) if count]
-            if self.images.get(split) not in whole:
-                raise ValueError(f"per_class: {each} of each class are not the images of {split}")
-        beside = (*self.prompts, *self.metadata)
-        for group in (self.archives, beside):
+            totals = [each * count for count in (self.classes, self.classes_total) if count]
+            if self.images.get(split) not in totals:
+                raise ValueError(f"per_class: {each} per class contradicts the images of {split}")
+        small_files = (*self.prompts, *self.metadata)
+        for group in (self.archives, small_files):
             if len({archive.file for archive in group}) < len(group):
-                raise ValueError("two archives of one name")
-        for file in beside:
+                raise ValueError("two archives have the same name")
+        for file in small_files:
             if file.packed or not (file.urls and file.checksums):
                 raise ValueError(f"{file.file}: expected an address, a checksum, and no archive")
         return self
 
     @property
     def role(self) -> str:
-        """The roles in words: ``ID + shift``, ``shift of imagenet``."""
+        """The roles as text: ``ID + shift``, ``shift of imagenet``."""
         return " + ".join(self.roles) + (f" of {self.shift_of}" if self.shift_of else "")
 
     @property
     def counts(self) -> str:
-        """The images in words: ``train 50,000, test 10,000``, unverified ones marked."""
-        said = []
+        """The numbers of images as text: ``train 50,000, test 10,000``; unverified ones marked."""
+        texts = []
         for split, count in self.images.items():
             number = count if isinstance(count, str) else f"{count:,}"
-            said.append(f"{split} {number}{' (unverified)' * (split in self.unverified)}")
-        return ", ".join(said)
+            texts.append(f"{split} {number}{' (unverified)' * (split in self.unverified)}")
+        return ", ".join(texts)
 
     @property
     def balance(self) -> str:
-        """The images of each class in words: ``train 5,000, test 1,000``; empty if they differ."""
+        """The images per class as text: ``train 5,000, test 1,000``; empty if classes differ."""
         return ", ".join(f"{split} {each:,}" for split, each in self.per_class.items())
 
     @property
     def download(self) -> str:
-        """The sizes in words, of the first archive for each thing to be had."""
+        """The download sizes as text, counting only the first of alternative archives."""
         best: dict[str, str] = {}
         for archive in self.archives:
             best.setdefault(archive.holds, archive.amount)
         sizes = list(best.values())
         own = "size unknown" if set(sizes) == {UNKNOWN} else " + ".join(sizes)
-        return f"{own} beside {self.needs}" if self.needs else own
+        return f"{own}, plus {self.needs}" if self.needs else own
 
 
 @cache
 def cards() -> Mapping[str, SetCard]:
-    """Every card by name, sorted. Raises InputError, naming the file, if one is not a card."""
+    """Return all cards by name, sorted. Raises InputError, naming the file, for an invalid one."""
     found = {}
     for file in files("bench.datasets").joinpath("cards").iterdir():
         if file.name.endswith(".toml"):
@@ -273,7 +283,10 @@ def cards() -> Mapping[str, SetCard]:
 
 
 def parse_card(file: str, text: str) -> SetCard:
-    """The card in the text of `file`. Raises InputError if it is none or is named otherwise."""
+    """Parse the text of the card file `file`.
+
+    Raises InputError if the card is invalid, or if the file is not called ``NAME.toml``.
+    """
     try:
         card = SetCard.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -283,5 +296,7 @@ def parse_card(file: str, text: str) -> SetCard:
         where = ".".join(map(str, first["loc"])) or "card"
         raise InputError(f"card {file}: {where}: {first['msg']}") from error
     if file != f"{card.name}.toml":
-        raise InputError(f"card {file}: its name is {card.name!r}")
+        raise InputError(
+            f"card {file}: its name is {card.name!r}, expected the file name {card.name}.toml"
+        )
     return card

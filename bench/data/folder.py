@@ -1,8 +1,8 @@
-"""The folder with a user's data sets: what lies where, under whichever of the known names.
+"""The user's data folder: find data sets under any of their known folder names.
 
 A set's card lists the folders in which official codes and packages expect its parts; all of them
-are looked for. A folder of synthetic copies (`bench.testing.synthetic`) says so in
-``synthetic.json``: everything made from it is marked.
+are tried. A folder of synthetic copies (`bench.testing.synthetic`) contains ``synthetic.json``; all
+results computed from it carry a watermark.
 """
 
 from __future__ import annotations
@@ -22,35 +22,41 @@ from bench.core.errors import InputError
 from bench.data.cards import UNKNOWN, cards
 
 SYNTHETIC = "synthetic.json"
-"""Its form: {set: {split: number of images}}."""
+"""File that marks a folder of synthetic copies: JSON, {set: {split: number of images}}."""
 WATERMARK = "synthetic data"
-"""The note that all results from synthetic copies carry."""
+"""The note on all results from synthetic copies."""
 
 Reason = str
-"""Why a folder is not what is looked for; empty if it is."""
+"""Why a folder is not the one searched for; empty if it is."""
 
 
 class NotFound(InputError):
-    """A data set, or a part of it, lies in none of its places."""
+    """A data set, or a part of it, is in none of its possible folders."""
 
 
 @dataclass(frozen=True)
 class DataFolder:
-    """The data folder `root` (None: none was named); `cache` keeps indexes."""
+    """A data folder.
+
+    Attributes
+    ----------
+    root : the folder; None if the user named none.
+    cache : folder for indexes.
+    """
 
     root: Path | None
     cache: Path
 
     def place(self, name: str, part: str, fits: Callable[[Path], Reason] | None = None) -> Path:
-        """Where a part of the set `name` lies, `part` being one of its card's folders.
+        """Return the folder of a part of the set `name`; `part` is a key of its card's folders.
 
-        `fits` says why a folder that is there is not the right one. Raises NotFound that lists
-        what was looked for, InputError if there are two and they are not the same folder.
+        `fits` returns why an existing folder is not the right one, or an empty string. Raises
+        NotFound, listing the folders that were tried, and InputError if two different folders fit.
         """
         card = cards()[name]
         if self.root is None:
             raise NotFound(f"{card.title}: no data folder: set --data DIR or $BENCH_DATA")
-        right, tried = [], []
+        matching, tried = [], []
         for place in card.layout.folders[part]:
             path = self.root / place.path
             try:
@@ -60,24 +66,24 @@ class DataFolder:
             if reason:
                 tried.append(f"{path} ({reason})")
             else:
-                right.append(path)
-        if not right:
-            how = f"'bench show set:{name}' says how to get it"
-            raise NotFound(f"{card.title}, {part}: looked for {'; '.join(tried)}; {how}")
-        # Of a folder and one in it (torchvision's dtd/dtd) the inner one is meant.
-        right = [p for p in right if not any(p in other.parents for other in right)]
-        if len({path.resolve() for path in right}) > 1:
-            both = " and ".join(map(str, right))
+                matching.append(path)
+        if not matching:
+            how = f"'bench show set:{name}' shows how to get it"
+            raise NotFound(f"{card.title}, {part}: not found; looked for {'; '.join(tried)}; {how}")
+        # If a folder and one inside it match (torchvision's dtd/dtd), take the inner one.
+        matching = [p for p in matching if not any(p in other.parents for other in matching)]
+        if len({path.resolve() for path in matching}) > 1:
+            both = " and ".join(map(str, matching))
             raise InputError(
-                f"{card.title}, {part}: ambiguous: {both} are different folders; remove one, "
-                "rename it, or make one a link to the other"
+                f"{card.title}, {part}: ambiguous: {both} are different folders; delete or rename "
+                "one of them, or make one a link to the other"
             )
-        return right[0]
+        return matching[0]
 
     def those(
         self, name: str, parts: Iterable[str], fits: Callable[[Path], Reason] | None = None
     ) -> dict[str, Path]:
-        """{part: its place} of those parts of a set that `place` finds."""
+        """Return {part: its folder} for those parts of a set that `place` finds."""
         found = {}
         for part in parts:
             with suppress(InputError):
@@ -85,7 +91,7 @@ class DataFolder:
         return found
 
     def has(self, name: str, part: str, fits: Callable[[Path], Reason] | None = None) -> bool:
-        """Whether `place` finds the part; it may still be ambiguous or incomplete."""
+        """Whether the part is there; it may still be ambiguous or incomplete."""
         try:
             self.place(name, part, fits)
         except NotFound:
@@ -96,7 +102,10 @@ class DataFolder:
 
     @cached_property
     def synthetic(self) -> Mapping[str, Mapping[str, int]] | None:
-        """The numbers of images of a folder of synthetic copies; None for real data."""
+        """Numbers of images, {set: {split: count}}, in a folder of synthetic copies; else None.
+
+        Raises InputError if ``synthetic.json`` cannot be read.
+        """
         path = None if self.root is None else self.root / SYNTHETIC
         if path is None or not path.is_file():
             return None
@@ -108,20 +117,21 @@ class DataFolder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The watermarks of results from this folder."""
+        """The watermarks of results computed from this folder."""
         return () if self.synthetic is None else (WATERMARK,)
 
     def expected(self, name: str, split: str) -> int | None:
-        """How many images a split of a set has when it is whole; None where that is unknown."""
+        """Return the number of images in a complete split of a set; None if it is unknown."""
         if self.synthetic is not None:
             return self.synthetic.get(name, {}).get(split)
         count = cards()[name].images.get(split, UNKNOWN)
         return None if isinstance(count, str) else count
 
     def counted(self, split: Split, name: str, part: str) -> Split:
-        """The split of a set, marked as faulty unless it has as many images as that should have.
+        """Return `split` as the split `part` of the set `name`, with a fault if images are missing.
 
-        Where the card says how many each class has, those are counted too.
+        The number of images must be the expected one. If the card states the number of images per
+        class, the classes are counted too. A fault that `split` already has stays first.
         """
         faults = filter(None, (split.fault, self._fault(split, name, part)))
         return replace(split, of=(name, part), fault="; ".join(faults))
@@ -137,12 +147,13 @@ class DataFolder:
         wrong = np.flatnonzero(counts != each)
         if not len(wrong):
             return ""
-        more = f" and {len(wrong) - 1} more classes are wrong" if len(wrong) > 1 else ""
-        return f"{name} {part}: {counts[wrong[0]]:,} of {each:,} images of class {wrong[0]}{more}"
+        more = f"; the counts of {len(wrong) - 1} more classes are wrong" if len(wrong) > 1 else ""
+        first = f"class {wrong[0]} has {counts[wrong[0]]:,} images, expected {each:,}"
+        return f"{name} {part}: {first}{more}"
 
 
 def holds_folders(path: Path) -> Reason:
-    """Whether a folder holds folders, as a reason why not."""
+    """Return why a path is not a folder with folders in it; an empty string if it is."""
     if not path.is_dir():
         return "not a folder"
     files = 0
@@ -152,11 +163,11 @@ def holds_folders(path: Path) -> Reason:
                 if entry.is_dir():
                     return ""
                 files += 1
-    return f"no class folders in it, but {files:,} files" if files else "empty"
+    return f"has {files:,} files but no class folders" if files else "empty"
 
 
 def holds_class_folders(names: Iterable[str]) -> Callable[[Path], Reason]:
-    """A check that a folder holds class folders, at least one of them of these names."""
+    """Return a check that a folder has class folders, at least one of them with a given name."""
     known = tuple(names)
 
     def fits(path: Path) -> Reason:
@@ -164,16 +175,16 @@ def holds_class_folders(names: Iterable[str]) -> Callable[[Path], Reason]:
             return reason
         if any((path / name).is_dir() for name in known):
             return ""
-        return f"none of the {len(known):,} class folders looked for, such as {known[0]}"
+        return f"has none of the {len(known):,} expected class folders, such as {known[0]}"
 
     return fits
 
 
 def holds_entries(*names: str) -> Callable[[Path], Reason]:
-    """A check that a folder holds files or folders of these names."""
+    """Return a check that a folder has files or folders with all of the given names."""
 
     def fits(path: Path) -> Reason:
-        lacking = [name for name in names if not (path / name).exists()]
-        return f"no {', '.join(lacking)} in it" if lacking else ""
+        missing = [name for name in names if not (path / name).exists()]
+        return f"has no {', '.join(missing)}" if missing else ""
 
     return fits

@@ -1,8 +1,8 @@
-"""Prompt templates: how a class name is put into one, and where templates are read from.
+"""Prompt templates: fill in class names and read templates from files.
 
-In a template ``{}`` stands for the class name as it is and ``{a}`` for the name with its article,
-underscores read as spaces: "an airport hangar", "a barn". Official templates come as Python files;
-those are read, never run.
+In a template, ``{}`` stands for the class name as it is, and ``{a}`` for the name with its article
+and with spaces instead of underscores: "an airport hangar", "a barn". Official templates are Python
+files; these are parsed, never executed.
 """
 
 from __future__ import annotations
@@ -18,36 +18,40 @@ from typing import Any
 from bench.core.errors import InputError, unknown_name
 
 PLAIN = ("a photo of a {}.",)
-"""Our own prompt, where nothing that is installed ships the official ones."""
+"""The default prompt, used if no installed package has the official ones."""
 _PLACE = re.compile(r"\{[^{}]*\}|[{}]")
 _ARTICLE = "append_proper_article"
-"""What wise-ft's templates call for ``{a}`` (src/templates/utils.py)."""
+"""The function that wise-ft's templates call where we write ``{a}`` (src/templates/utils.py)."""
 
 
 def fill_template(template: str, name: str) -> str:
-    """The prompt of a class."""
+    """Return the prompt for a class name."""
     article = "an" if name[:1] in tuple("aeiou") else "a"
     with_article = f"{article} {name.replace('_', ' ')}"
     return _PLACE.sub(lambda place: with_article if place[0] == "{a}" else name, template)
 
 
 def check_templates(templates: Sequence[Any]) -> tuple[str, ...]:
-    """The templates. Raises InputError unless each is a text with one place for the class name."""
+    """Return the templates as a tuple.
+
+    Raises InputError unless each one is a string with exactly one ``{}`` or ``{a}``.
+    """
     for template in templates:
         if not isinstance(template, str) or _PLACE.findall(template) not in (["{}"], ["{a}"]):
             raise InputError(
-                f"template {template!r} must contain {{}} once, for the class name "
-                "(or {a}, for the name with its article)"
+                f"template {template!r} must contain {{}} once, for the class name, "
+                "or {a} once, for the name with its article"
             )
     return tuple(templates)
 
 
 def read_templates(path: Path, name: str) -> tuple[str, ...]:
-    """The templates of a file.
+    """Read the templates from a file.
 
-    A ``.json`` file holds a list, or lists by name, of which `name` is taken; a ``.py`` file lists
-    of texts or of lambdas as the official codes have them (the list ``NAME_template``, or its
-    only list); any other a template per line. ``{c}`` is read as ``{}``. Raises InputError.
+    A ``.json`` file has one list, or a mapping from which the list `name` is taken. A ``.py`` file
+    has lists of strings or of lambdas, as in the official codes; the list ``NAME_template`` is
+    taken, or the only list. Any other file has one template per line. ``{c}`` is read as ``{}``.
+    Raises InputError if the file cannot be read or has no valid templates.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -55,9 +59,9 @@ def read_templates(path: Path, name: str) -> tuple[str, ...]:
         raise InputError(f"cannot read templates {path}: {error}") from error
     try:
         if path.suffix == ".py":
-            found = _of_python(text, name)
+            found = _parse_python(text, name)
         elif path.suffix == ".json":
-            found = _named(json.loads(text), name)
+            found = _select_list(json.loads(text), name)
         else:
             found = [line.strip() for line in text.splitlines() if line.strip()]
         found = [t.replace("{c}", "{}") if isinstance(t, str) else t for t in found]
@@ -67,28 +71,30 @@ def read_templates(path: Path, name: str) -> tuple[str, ...]:
     except (InputError, SyntaxError, ValueError) as error:
         raise InputError(f"templates {path}: {error}") from error
     except (RecursionError, MemoryError) as error:
-        raise InputError(f"templates {path}: nested too deeply to be read") from error
+        raise InputError(f"templates {path}: nested too deeply to be parsed") from error
 
 
 def templates_digest(path: Path) -> str:
-    """The SHA-256 of a file of templates. Raises InputError if it cannot be read."""
+    """Return the SHA-256 of a template file. Raises InputError if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"cannot read templates {path}: {error}") from error
 
 
-def _named(found: Any, name: str) -> list[Any]:
-    if isinstance(found, dict):
-        if name not in found:
-            raise unknown_name("list of templates", name, map(str, found))
-        found = found[name]
-    if not isinstance(found, list):
-        raise InputError("expected a list of templates, or lists by name")
-    return found
+def _select_list(content: Any, name: str) -> list[Any]:
+    """Return the list of templates in the content of a JSON file."""
+    if isinstance(content, dict):
+        if name not in content:
+            raise unknown_name("list of templates", name, map(str, content))
+        content = content[name]
+    if not isinstance(content, list):
+        raise InputError("expected a list of templates, or an object with named lists")
+    return content
 
 
-def _of_python(text: str, name: str) -> list[Any]:
+def _parse_python(text: str, name: str) -> list[Any]:
+    """Return the list of templates in a Python file."""
     tree = ast.parse(text)
     lists = {
         statement.targets[0].id: statement.value.elts
@@ -103,47 +109,54 @@ def _of_python(text: str, name: str) -> list[Any]:
     if len(lists) != 1 and key not in lists:
         raise unknown_name("list of templates", key, lists)
     chosen = key if key in lists else next(iter(lists))
-    _refuse_changes(tree, chosen)
+    _check_assigned_once(tree, chosen)
     nodes = lists[chosen]
-    return [_of_node(node) for node in nodes]
+    return [_template_of(node) for node in nodes]
 
 
-def _refuse_changes(tree: ast.Module, name: str) -> None:
-    """Raise InputError if a file does more with a list than to make it once: += would be lost."""
-    made = False
+def _check_assigned_once(tree: ast.Module, name: str) -> None:
+    """Raise InputError if a file changes a list after assigning it, since += would be ignored."""
+    assigned = False
     for statement in tree.body:
-        makes = isinstance(statement, ast.Assign) and any(
+        assigns = isinstance(statement, ast.Assign) and any(
             isinstance(target, ast.Name) and target.id == name for target in statement.targets
         )
-        named = any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(statement))
-        if named and ((makes and made) or not isinstance(statement, ast.Assign)):
-            raise InputError(f"line {statement.lineno}: {name} is changed after it was made")
-        made |= makes
+        mentions = any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(statement))
+        if mentions and ((assigns and assigned) or not isinstance(statement, ast.Assign)):
+            raise InputError(
+                f"line {statement.lineno}: {name} is changed after its assignment; expected one "
+                "list of all templates"
+            )
+        assigned |= assigns
 
 
-def _of_node(node: ast.expr) -> str:
-    """The template that a text, or a lambda of the class name, stands for."""
+def _template_of(node: ast.expr) -> str:
+    """Return the template that a string, or a lambda of the class name, represents."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.Lambda) and len(node.args.args) == 1:
         argument, body = node.args.args[0].arg, node.body
         if isinstance(body, ast.JoinedStr):
-            return "".join(_part(part, argument) for part in body.values)
-    raise _unreadable(node)
+            return "".join(_template_part(part, argument) for part in body.values)
+    raise _unsupported(node)
 
 
-def _part(part: ast.expr, argument: str) -> str:
+def _template_part(part: ast.expr, argument: str) -> str:
+    """Return the template text for one part of an f-string."""
     if isinstance(part, ast.Constant) and not _PLACE.search(str(part.value)):
         return str(part.value)
-    said = ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ""
+    code = ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ""
     plain = isinstance(part, ast.FormattedValue) and part.conversion < 0 and not part.format_spec
-    if plain and said == argument:
+    if plain and code == argument:
         return "{}"
-    if plain and said == f"{_ARTICLE}({argument})":
+    if plain and code == f"{_ARTICLE}({argument})":
         return "{a}"
-    raise _unreadable(part)
+    raise _unsupported(part)
 
 
-def _unreadable(node: ast.expr) -> InputError:
-    said = " ".join(ast.unparse(node).split())
-    return InputError(f"line {node.lineno}: not a template that can be read: {said}")
+def _unsupported(node: ast.expr) -> InputError:
+    code = " ".join(ast.unparse(node).split())
+    return InputError(
+        f"line {node.lineno}: not a template: expected a string or a lambda that puts the class "
+        f"name into an f-string, got {code}"
+    )

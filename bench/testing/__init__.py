@@ -1,1 +1,1 @@
-"""For authors of plugins: the contract that every method and data set passes; fakes; copies."""
+"""For plugin authors: the contract suite for methods and data sets, fakes and synthetic copies."""

@@ -1,4 +1,4 @@
-"""The contract suite: what every method and every dataset must pass, also those of third parties.
+"""The contract suite: checks that every method and dataset must pass, including plugins.
 
 In a plugin's tests::
 
@@ -7,7 +7,7 @@ In a plugin's tests::
     def test_my_method():
         check_method(MyMethod)
 
-A check returns None or raises AssertionError that says what is wrong.
+A check returns None, or raises an AssertionError that explains the violation.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from bench.testing.fakes import (
 
 
 def check_method(cls: type[Method]) -> None:
-    """Assert that a method class keeps the contract of `bench.api.method`."""
+    """Assert that a method class fulfils the contract of `bench.api.method`."""
     _check_attributes(cls)
     method = cls()
     _check_value(method)
@@ -80,17 +80,17 @@ def _check_value(method: Method) -> None:
     name, cls = method.name, type(method)
     assert cls.__dataclass_params__.frozen, f"{name} is not a frozen dataclass"  # type: ignore[attr-defined]
     assert "__dataclass_fields__" in vars(cls), f"{name} lacks its own @dataclass(frozen=True)"
-    assert method == cls() and hash(method) == hash(cls()), f"{name}() differs from {name}()"
+    assert method == cls() and hash(method) == hash(cls()), f"two instances of {name} differ"
     assert key_of(method) == key_of(cls()), f"{name}'s key is not stable"
     texts = {key: json.dumps(value) for key, value in parameters(method).items()}
     again = with_parameters(method, texts, name)
-    assert again == method, f"{name}: its own parameters, set as text, give {again}"
+    assert again == method, f"{name}: setting its own parameters as text gives {again}"
     assert key_of(again) == key_of(method), f"{name}: setting its own parameters changes its key"
 
 
 def _check_candidates(method: Method) -> tuple[Choice, ...]:
     choices = tuple(method.candidates())
-    assert choices, f"{method.name} has no candidate; one empty setting means no choice"
+    assert choices, f"{method.name} has no candidate; a method without choices has one, ({{}},)"
     for choice in choices:
         for key, value in choice.items():
             assert isinstance(value, int | float) and np.isfinite(value), (
@@ -107,37 +107,40 @@ def _check_needs(method: Method, models: Models, choices: Sequence[Choice]) -> N
         assert isinstance(needs, tuple), f"{method.name}: needs must be tuples, got {needs!r}"
         for recipe in needs:
             assert isinstance(recipe, Classifier | Tuned | Merged | Imported), (
-                f"{method.name} needs {recipe!r}, which is no classifier's recipe"
+                f"{method.name} needs {recipe!r}, which is not the recipe of a classifier"
             )
             key_of(recipe)
         assert len(set(needs)) == len(needs), f"{method.name} needs the same recipe twice"
-    assert all(method.needs(models, c) for c in choices), f"{method.name} needs nothing to predict"
+    assert all(method.needs(models, c) for c in choices), (
+        f"{method.name}: needs() is empty, expected at least one recipe to predict with"
+    )
 
 
 def _check_fit(method: Method, models: Models, choices: Sequence[Choice]) -> dict[str, Any]:
     def fit() -> dict[str, NDArray[Any]]:
         selection, train = FakeLabelledOutputs(1), FakeLabelledOutputs(0, 200)
-        found = method.fit(models, selection, train)
-        wanted = {r for choice in choices for r in method.needs(models, choice)}
-        _check_asked(f"{method.name}.fit, selection", selection, wanted)
-        _check_asked(f"{method.name}.fit, training", train, set(method.train_needs(models)))
-        return found
+        fitted = method.fit(models, selection, train)
+        needed = {r for choice in choices for r in method.needs(models, choice)}
+        _check_reads(f"{method.name}.fit, selection", selection, needed)
+        _check_reads(f"{method.name}.fit, training", train, set(method.train_needs(models)))
+        return fitted
 
     first, second = fit(), fit()
     for key, value in first.items():
         assert isinstance(value, np.ndarray) and value.dtype.kind in "biuf", (
-            f"{method.name}.fit: {key!r} is no array of numbers or booleans"
+            f"{method.name}.fit: {key!r} is not an array of numbers or booleans"
         )
     assert first.keys() == second.keys() and all(
         np.array_equal(first[k], second[k]) for k in first
-    ), f"{method.name}.fit gives other results the second time"
+    ), f"{method.name}.fit returns different results when called twice"
     return first
 
 
-def _check_asked(where: str, outputs: FakeOutputs, allowed: set[Recipe]) -> None:
+def _check_reads(where: str, outputs: FakeOutputs, allowed: set[Recipe]) -> None:
+    """Assert that only the outputs of allowed recipes were read, and that none were changed."""
     extra = outputs.asked - allowed
-    assert not extra, f"{where}: read {sorted(map(repr, extra))}, not named in its needs"
-    assert not outputs.altered(), f"{where}: wrote into the arrays it was given"
+    assert not extra, f"{where}: read {sorted(map(repr, extra))}, which needs() does not list"
+    assert not outputs.altered(), f"{where}: modified its input arrays"
 
 
 def _check_predict(
@@ -147,15 +150,18 @@ def _check_predict(
 
     def predict(some: Sequence[Choice], rows: Rows | None = None) -> list[Prediction]:
         outputs, train = FakeOutputs(2, SIZE, labels, rows), FakeLabelledOutputs(0, 200)
-        kept = {key: value.copy() for key, value in fitted.items()}
+        before = {key: value.copy() for key, value in fitted.items()}
         try:
             found = list(method.predict(models, fitted, outputs, train, some))
         except AttributeError as error:  # `labels`, `correct`: only LabelledOutputs have them
-            raise AssertionError(f"{name}: {error}; labels are not for predicting") from error
-        assert len(found) == len(some), f"{name}: {len(found)} predictions, {len(some)} choices"
-        _check_asked(name, outputs, {r for c in some for r in method.needs(models, c)})
-        _check_asked(f"{name}, training", train, set(method.train_needs(models)))
-        assert all(np.array_equal(kept[k], fitted[k]) for k in kept), f"{name}: changed `fitted`"
+            raise AssertionError(f"{name}: {error}; predict must not use labels") from error
+        assert len(found) == len(some), (
+            f"{name}: {len(found)} predictions for {len(some)} choices, expected one for each"
+        )
+        _check_reads(name, outputs, {r for c in some for r in method.needs(models, c)})
+        _check_reads(f"{name}, training", train, set(method.train_needs(models)))
+        unchanged = all(np.array_equal(before[key], fitted[key]) for key in before)
+        assert unchanged, f"{name}: changed `fitted`"
         return found
 
     rows = np.random.default_rng(3).permutation(SIZE)
@@ -164,38 +170,45 @@ def _check_predict(
     alone = {i: predict([choices[i]])[0] for i in {0, len(choices) // 2}}
     width = CLASSES if labels.columns is None else len(labels.columns)
     for i, (choice, one) in enumerate(zip(choices, together, strict=True)):
-        what = f"{name}, {dict(choice)}"
-        _check_prediction(what, one, (SIZE, width))
-        _check_same(f"{what}: depends on the order of choices", one, reverse[i])
-        _check_same(f"{what}: depends on the other choices", one, alone.get(i, one))
+        where = f"{name}, {dict(choice)}"
+        _check_prediction(where, one, (SIZE, width))
+        _check_equal(f"{where}: depends on the order of choices", one, reverse[i])
+        _check_equal(f"{where}: depends on the other choices", one, alone.get(i, one))
         if not method.mixes_samples:
-            _check_same(f"{what}: depends on the order of samples", one, shuffled[i], rows)
+            _check_equal(f"{where}: depends on the order of samples", one, shuffled[i], rows)
 
 
-def _check_prediction(what: str, prediction: Prediction, shape: tuple[int, int]) -> None:
+def _check_prediction(where: str, prediction: Prediction, shape: tuple[int, int]) -> None:
     log_probs = prediction.log_probs
-    assert log_probs.shape == shape, f"{what}: shape {log_probs.shape}, expected {shape}"
-    assert log_probs.dtype.kind == "f", f"{what}: dtype {log_probs.dtype} is no float"
-    assert not np.isnan(log_probs).any(), f"{what}: log-probabilities are NaN"
+    assert log_probs.shape == shape, f"{where}: shape {log_probs.shape}, expected {shape}"
+    assert log_probs.dtype.kind == "f", f"{where}: dtype {log_probs.dtype}, expected a float dtype"
+    assert not np.isnan(log_probs).any(), f"{where}: log-probabilities are NaN"
     sums = np.exp(log_probs).sum(axis=1)
-    assert np.allclose(sums, 1, atol=1e-4), f"{what}: probabilities sum to {sums.min()}"
+    assert np.allclose(sums, 1, atol=1e-4), (
+        f"{where}: probabilities sum to {sums.min()}, expected 1"
+    )
     weight = np.asarray(prediction.weight)
-    assert weight.shape in ((), shape[:1]), f"{what}: weight has shape {weight.shape}"
-    assert ((weight >= 0) & (weight <= 1)).all(), f"{what}: a weight is outside [0, 1]"
+    assert weight.shape in ((), shape[:1]), (
+        f"{where}: weight has shape {weight.shape}, expected () or {shape[:1]}"
+    )
+    assert ((weight >= 0) & (weight <= 1)).all(), f"{where}: a weight is outside [0, 1]"
 
 
-def _check_same(what: str, one: Prediction, other: Prediction, rows: Rows | None = None) -> None:
+def _check_equal(
+    message: str, one: Prediction, other: Prediction, rows: Rows | None = None
+) -> None:
+    """Assert that two predictions are equal; the samples of `other` are reordered by `rows`."""
     order = np.arange(SIZE) if rows is None else rows
     weights = [np.broadcast_to(np.asarray(p.weight), SIZE) for p in (one, other)]
-    assert np.allclose(one.log_probs[order], other.log_probs, atol=1e-4), what
-    assert np.allclose(weights[0][order], weights[1], atol=1e-4), what
+    assert np.allclose(one.log_probs[order], other.log_probs, atol=1e-4), message
+    assert np.allclose(weights[0][order], weights[1], atol=1e-4), message
 
 
 def check_dataset(cls: type[Dataset], data: Path | None = None, cache: Path | None = None) -> None:
-    """Assert that a dataset class keeps the contract of `bench.api.dataset`.
+    """Assert that a dataset class fulfils the contract of `bench.api.dataset`.
 
-    Where `data` does not hold the dataset, only its card and its error are checked. `cache` is a
-    temporary folder if not given.
+    If `data` does not contain the dataset, only its card and its error message are checked.
+    `cache` defaults to a temporary folder.
     """
     _check_card(cls)
     dataset = cls()
@@ -204,13 +217,17 @@ def check_dataset(cls: type[Dataset], data: Path | None = None, cache: Path | No
         try:
             suite = dataset.suite(data, cache)
         except InputError as error:
-            assert not dataset.found(data), f"{cls.name}: found() is true, yet: {error}"
-            assert str(error).strip(), f"{cls.name}: the error for missing data says nothing"
+            assert not dataset.found(data), (
+                f"{cls.name}: found() is true, but suite() fails: {error}"
+            )
+            assert str(error).strip(), f"{cls.name}: the error for missing data has no message"
             return
-        assert dataset.found(data), f"{cls.name}: found() is false, yet suite() succeeds"
+        assert dataset.found(data), f"{cls.name}: found() is false, but suite() succeeds"
         _check_suite(cls, suite)
         for a, b in zip(_splits(suite), _splits(cls().suite(data, cache)), strict=True):
-            assert a.fingerprint == b.fingerprint, f"{a.name}: another fingerprint the second time"
+            assert a.fingerprint == b.fingerprint, (
+                f"{a.name}: the fingerprint differs when the suite is opened twice"
+            )
 
 
 def _check_card(cls: type[Dataset]) -> None:
@@ -220,8 +237,8 @@ def _check_card(cls: type[Dataset]) -> None:
     for field in dataclasses.fields(card):
         value = getattr(card, field.name)
         texts = list(value.values()) if isinstance(value, Mapping) else [value]
-        filled = all(isinstance(t, str) and t.strip() for t in texts)
-        assert filled, f"{name}: the card's {field.name} is blank"
+        complete = all(isinstance(text, str) and text.strip() for text in texts)
+        assert complete, f"{name}: the card's {field.name} is blank"
 
 
 def _splits(suite: Suite) -> list[Split]:
@@ -230,10 +247,12 @@ def _splits(suite: Suite) -> list[Split]:
 
 def _check_suite(cls: type[Dataset], suite: Suite) -> None:
     name, classes = cls.name, len(suite.task.classnames)
-    assert suite.name == name, f"{name}: its suite calls itself {suite.name!r}"
-    assert classes > 1 and all(map(str.strip, suite.task.classnames)), f"{name}: a blank class name"
+    assert suite.name == name, f"{name}: its suite is named {suite.name!r}"
+    assert classes > 1 and all(map(str.strip, suite.task.classnames)), (
+        f"{name}: expected two or more class names, none of them blank"
+    )
     assert suite.task.templates, f"{name}: no prompt template"
-    if suite.task.selection == suite.task.train:  # a part of it is held out when it is used
+    if suite.task.selection == suite.task.train:  # a run holds out a part of train
         suite = suite.under(selects="selection", share=0.1, border=0)
     assert all(map(str.strip, (suite.model, suite.pretrained))), f"{name}: no default backbone"
     shifts = [shift.name for shift in suite.shifts]
@@ -247,7 +266,9 @@ def _check_suite(cls: type[Dataset], suite: Suite) -> None:
     for shift in suite.evaluations():
         columns = shift.labels.columns or tuple((i,) for i in range(classes))
         members = {c for group in columns for c in group}
-        assert members <= set(range(classes)), f"{shift.split.name}: label map leaves the task"
+        assert members <= set(range(classes)), (
+            f"{shift.split.name}: the label map has classes outside 0 to {classes - 1}"
+        )
         ids.append(_check_split(shift.split, len(columns)))
         _check_metrics(shift.metrics, shift.split, len(columns))
     _check_metrics(suite.metrics[:1], suite.task.selection, classes)
@@ -263,11 +284,11 @@ def _check_metrics(names: Sequence[str], split: Split, classes: int) -> None:
     try:
         metrics.check_metrics(names, split.load().manifest, classes)
     except InputError as error:
-        raise AssertionError(f"{split.name}: its metrics {', '.join(names)}: {error}") from error
+        raise AssertionError(f"{split.name}: metrics {', '.join(names)}: {error}") from error
 
 
 def _check_split(split: Split, classes: int) -> set[str]:
-    """The split's ids, after its manifest and three of its images were looked at."""
+    """Check a split's manifest and three of its images; returns its sample ids."""
     from PIL.Image import Image
 
     loaded = split.load()
@@ -280,7 +301,9 @@ def _check_split(split: Split, classes: int) -> set[str]:
         f"{split.name}: labels {labels.min()} to {labels.max()} for {classes} classes"
     )
     for group, values in loaded.manifest.groups.items():
-        assert values.shape == (split.size,), f"{split.name}: group {group} has {values.shape}"
+        assert values.shape == (split.size,), (
+            f"{split.name}: group {group} has shape {values.shape}, expected ({split.size},)"
+        )
     for index in sorted({0, split.size // 2, split.size - 1}):
         image = loaded.images[index]
         assert isinstance(image, Image) and min(image.size) > 0, (

@@ -1,7 +1,7 @@
-"""Fakes of models and stored outputs, for the contract suite and for tests of methods.
+"""Fake models and stored outputs, for the contract suite and for tests of methods.
 
-`FakeOutputs` are tiny linear "encoders" and "heads", made in memory from a recipe and a seed, in
-which any recipe has weights, so that methods are tried in milliseconds and without torch.
+`FakeOutputs` computes outputs from tiny linear encoders and heads. Their weights are generated from
+the recipe, so every recipe has weights, and a method runs in milliseconds without torch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MANY_TO_ONE = LabelMap(((4,), (0, 2), (5, 1, 3)))
 
 
 def fake_models(tuned: bool = True, seed: int = 0) -> Models:
-    """Models over a fake backbone; without `tuned`, as for methods that take no base."""
+    """Return models over a fake backbone; pass ``tuned=False`` for methods that have no base."""
     backbone = Backbone("fake", "none", "tag:fake")
     names = tuple(f"class {i}" for i in range(CLASSES))
     zero_shot = Classifier(Pretrained(backbone), TextHead(backbone, names, ("a {}",)))
@@ -53,9 +53,18 @@ def fake_models(tuned: bool = True, seed: int = 0) -> Models:
 
 
 class FakeOutputs:
-    """Evaluation outputs of N samples: no labels, and a note of every recipe that was asked for.
+    """Outputs on an evaluation split of N samples, without labels.
 
-    `labels` of the constructor is the split's label map; `rows` reorders the samples.
+    Parameters
+    ----------
+    seed : determines the samples.
+    size : N.
+    labels : the label map of the split.
+    rows : [N], a permutation that reorders the samples; None keeps the order.
+
+    Attributes
+    ----------
+    asked : the recipes whose outputs were read.
     """
 
     def __init__(
@@ -74,11 +83,11 @@ class FakeOutputs:
         self.asked: set[Recipe] = set()
 
     def features(self, recipe: Recipe) -> NDArray[np.float32]:
-        """[N, D] of the recipe's encoder."""
+        """Return the features [N, D] of the recipe's encoder."""
         return self._once("features", recipe, lambda: self._pixels @ _encoder(recipe))
 
     def logits(self, recipe: Recipe) -> NDArray[np.float32]:
-        """[N, C] over the task's classes."""
+        """Return the logits [N, C] over the task's classes."""
 
         def compute() -> Matrix:
             features = self._pixels @ _encoder(recipe)
@@ -87,15 +96,15 @@ class FakeOutputs:
         return self._once("logits", recipe, compute)
 
     def scores(self, recipe: Recipe) -> NDArray[np.float32]:
-        """[N, C'], logits through the label map."""
+        """Return the logits after the label map, [N, C']."""
         return self._once("scores", recipe, lambda: self._map.project(self.logits(recipe)))
 
     def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[N, C] -> [N, C'] through the label map."""
+        """Apply the label map to scores: [N, C] -> [N, C']."""
         return self._map.project(scores)
 
     def altered(self) -> bool:
-        """Whether somebody wrote into an array that was handed out."""
+        """Whether a returned array was modified."""
         before, self._cache = self._cache, {}
         return any(
             not np.array_equal(array, getattr(self, kind)(recipe))
@@ -112,20 +121,20 @@ class FakeOutputs:
 
 
 class FakeLabelledOutputs(FakeOutputs):
-    """Outputs on training or selection data: with labels."""
+    """Outputs on training or selection data, with labels."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """[N], over the task's classes."""
+        """The labels [N], over the task's classes."""
         return self._truth
 
     def correct(self, recipe: Recipe) -> NDArray[np.bool_]:
-        """[N]: whether the recipe's top-1 class is the label."""
+        """Return [N]: whether the recipe's top-1 class is the label."""
         return np.asarray(self.logits(recipe).argmax(axis=1) == self._truth)
 
 
 def _noise(value: Any, shape: tuple[int, int]) -> Matrix:
-    """Standard normal numbers that depend on the value's key only."""
+    """Return standard normal numbers that depend only on the value's key."""
     return np.random.default_rng(int(key_of(value), 16)).normal(size=shape)
 
 
@@ -138,7 +147,10 @@ def _centres() -> Matrix:
 
 
 def _encoder(recipe: Recipe | Encoder) -> Matrix:
-    """[P, D]. Training moves the weights a little; merging is exact, as the model is linear."""
+    """Return the encoder's weights [P, D].
+
+    Training changes the weights a little. Merging is exact, because the model is linear.
+    """
     match encoder_of(recipe):
         case Tuned() as tuned:
             return _encoder(tuned.start) + 0.2 * _noise(tuned, (PIXELS, WIDTH))
@@ -149,7 +161,7 @@ def _encoder(recipe: Recipe | Encoder) -> Matrix:
 
 
 def _head(recipe: Recipe | Head) -> Matrix:
-    """[C, D]. Heads know the class centres, though not exactly; a trained one better."""
+    """Return the head's weights [C, D]: the class centres with noise, less for a trained head."""
     head = head_of(recipe)
     match head:
         case Merged():
@@ -162,9 +174,11 @@ def _head(recipe: Recipe | Head) -> Matrix:
 
 
 def _blend(merged: Merged, weights_of: Callable[[Any], Matrix]) -> Matrix:
-    ends = [weights_of(part) for part in merged.parts]
-    shares: list[Any] = list(merged.weights)
+    """Return the weighted average of the parts' weights."""
+    parts = [weights_of(part) for part in merged.parts]
+    factors: list[Any] = list(merged.weights)
     if merged.fishers:
-        fishers = [np.square(_noise(fisher, ends[0].shape)) for fisher in merged.fishers]
-        shares = [w * f for w, f in zip(merged.weights, fishers, strict=True)]
-    return np.asarray(sum(w * end for w, end in zip(shares, ends, strict=True)) / sum(shares))
+        fishers = [np.square(_noise(fisher, parts[0].shape)) for fisher in merged.fishers]
+        factors = [w * f for w, f in zip(merged.weights, fishers, strict=True)]
+    total = sum(factor * part for factor, part in zip(factors, parts, strict=True))
+    return np.asarray(total / sum(factors))

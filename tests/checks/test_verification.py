@@ -1,4 +1,4 @@
-"""bench data status and verify: what is planted is found, file by file."""
+"""bench data status and verify find every planted fault, file by file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FOLDERS = {
     "wilds-fmow": "fmow_v1.1/images",
     "objectnet": "objectnet-1.0/images",
 }
-"""Where the images of the sets are that are damaged here."""
+"""Folders with the images of the sets that are damaged here."""
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> Path:
-    """Synthetic copies of which some have been verified: their hashes are recorded."""
+    """Synthetic copies, some of them verified, so that their hashes are recorded."""
     root = tmp_path_factory.mktemp("recorded") / "data"
     root.mkdir()
     for entry in synthetic.iterdir():
@@ -41,7 +41,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> Path:
 
 @pytest.fixture
 def data(recorded: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a data folder like `recorded` in which one of its entries may be damaged."""
+    """Make a data folder like `recorded` in which one of the entries can be damaged."""
 
     def own(folder: str) -> Path:
         root = tmp_path / "data"
@@ -57,7 +57,7 @@ def data(recorded: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def verified(root: Path, name: str) -> Finding:
-    """With the index of `recorded`, as it is for a user who verifies again."""
+    """Verify with the index of `recorded`, as for a user who verifies again."""
     return Inspector(DataFolder(root, root.parent / "cache")).verify(name)
 
 
@@ -143,9 +143,9 @@ def test_every_planted_fault_is_found_and_named(
     for place in places:
         relative = place.relative_to(root).as_posix()
         assert any(relative in problem for problem in found.problems), found.problems
-    # Nothing else is accused: every problem is of a planted path, or of the set's counts.
+    # Nothing else is reported: every problem is about a planted path or the set's counts.
     named = [p.relative_to(root).as_posix() for p in places]
-    accused = [p for p in found.problems if p.startswith(("missing", "altered", "not part"))]
+    accused = [p for p in found.problems if p.startswith(("missing", "altered", "added"))]
     assert all(any(one in problem for one in named) for problem in accused)
 
 
@@ -240,7 +240,7 @@ def test_the_commands(data: Callable[[str], Path], tmp_path: Path) -> None:
     assert len([line for line in status.out.splitlines() if " complete " in line]) == len(cards())
     whole = bench("data", "verify", "imagenet-a", *place)
     assert (whole.code, whole.err) == (0, f"{root}: synthetic data\n")
-    assert "imagenet-a: complete; test 200 images; 201 files are as recorded in" in whole.out
+    assert "imagenet-a: complete; test 200 images; 201 files match the hashes in" in whole.out
     (gone,) = missing(root / "imagenet-a")
     damaged = bench("data", "verify", "imagenet-a", *place, "--json")
     assert damaged.code == 4
@@ -322,7 +322,7 @@ def test_an_added_class_is_found_without_hashes(name: str, data: Callable[[str],
     (root / MANIFESTS / f"{name}.sha256").unlink(missing_ok=True)
     (added,) = extra_class(root / name)
     (problem,) = verified(root, name).problems
-    assert problem == f"no class of it: {added.parent}"
+    assert problem == f"not a class of this set: {added.parent}"
     assert not (root / MANIFESTS / f"{name}.sha256").exists()
 
 

@@ -1,4 +1,4 @@
-"""bench data verify of each set alone: without its ID set, and before any hashes are recorded."""
+"""bench data verify on each set alone: without its ID set, and before hashes are recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ARRAYS = {
     "cifar-100": "cifar-100-python/train",
     "stl-10": "stl10_binary/test_X.bin",
 }
-"""Sets whose images are in one file, or some of them."""
+"""Sets whose images, or some of them, are in one file."""
 CLASSES = {
     "imagenet": "imagenet/val",
     "entity-30": "imagenet/val",
@@ -36,7 +36,7 @@ CLASSES = {
     "dtd": "dtd/dtd/images",
     "sun397": "SUN397/z",
 }
-"""Sets whose class folders, all of them, are theirs."""
+"""Sets that own all their class folders."""
 FRAMES = {
     "imagenet-vid-robust": "imagenet_vid_ytbb_robust/imagenet-vid-robust/val",
     "ytbb-robust": "imagenet_vid_ytbb_robust/ytbb-robust/ytbb_videos",
@@ -46,7 +46,7 @@ FILES = [name for name in cards() if name not in ARRAYS]
 
 @pytest.fixture
 def alone(synthetic: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Makes a data folder with one set in it, and what else its labels need."""
+    """Make a data folder with one set and the other files that its labels need."""
 
     def own(name: str) -> Path:
         root = tmp_path / "data"
@@ -63,7 +63,7 @@ def alone(synthetic: Path, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def an_image(root: Path, name: str) -> Path:
-    """One of the images that are read as the set's."""
+    """One of the images that belong to the set."""
     if name in FRAMES:
         return next(path for path in sorted((root / FRAMES[name]).rglob("*")) if path.is_file())
     inspector = Inspector(DataFolder(root, root.parent / "cache"))
@@ -72,7 +72,7 @@ def an_image(root: Path, name: str) -> Path:
 
 
 def refused(root: Path, name: str, named: str) -> None:
-    """Verifying ends in exit code 4 and a line with `named`, and records nothing."""
+    """Assert that verifying ends with exit code 4 and a line with `named`, and records nothing."""
     cache = root.parent / "cache"
     result = bench("data", "verify", name, "--data", root, "--cache-dir", cache)
     assert result.code == 4, result.out + result.err
@@ -94,7 +94,7 @@ def test_a_missing_image(name: str, alone: Callable[[str], Path]) -> None:
     root = alone(name)
     path = an_image(root, name)
     path.unlink()
-    # Of a set without lists of its images the folder is known, not the file.
+    # If a set has no list of its images, only the folder is known, not the file.
     listed = name in FRAMES or name not in CLASSES or name in ("food-101", "dtd", "sun397")
     refused(root, name, path.name if listed else CLASSES[name])
 
@@ -124,7 +124,7 @@ def test_an_extra_class(name: str, alone: Callable[[str], Path]) -> None:
     added = root / CLASSES[name] / "zzz_extra"
     added.mkdir()
     Image.new("RGB", (24, 20), "red").save(added / "1.jpg")
-    refused(root, name, f"no class of it: {added}")
+    refused(root, name, f"not a class of this set: {added}")
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -175,7 +175,7 @@ def test_a_link_to_nowhere_among_downloads_is_no_page(alone: Callable[[str], Pat
 
 
 def test_entity_30_without_any_of_its_target_classes(alone: Callable[[str], Path]) -> None:
-    """ImageNet's val is there, so it is not that a part was left out."""
+    """ImageNet's val is there, so its absence cannot be the reason."""
     root, ids = alone("entity-30"), wordnet_ids()
     for one in superclasses():
         for index in one["target"]:

@@ -1,4 +1,4 @@
-"""`bench data download` and `prepare`, from a server on this machine."""
+"""`bench data download` and `bench data prepare`, from a server on this machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.data.cards import cards
 def test_a_set_is_downloaded_unpacked_and_left_alone_afterwards(world: World) -> None:
     content = packed("imagenet-a/")
     world.card("imagenet-a", world.archive("imagenet-a.tar", content, into="imagenet-a"))
-    for state in ("unpacked", "there"):
+    for state in ("unpacked", "already there"):
         result = world.run("download", "imagenet-a")
         assert result.code == 0, result.err
         assert result.out == f"imagenet-a: test: {state}, {world.data / 'imagenet-a'}\n"
@@ -52,7 +52,7 @@ def test_a_set_under_another_of_its_names_is_found(world: World) -> None:
     world.card("imagenet-v2", world.archive("v2.tar.gz", packed(), into=folder))
     write(world.data / "ImageNetV2-matched-frequency", {"0/a.jpeg": b"x"})
     result = world.run("download", "imagenet-v2")
-    assert result.out.endswith(f"there, {world.data / 'ImageNetV2-matched-frequency'}\n")
+    assert result.out.endswith(f"already there, {world.data / 'ImageNetV2-matched-frequency'}\n")
     assert not world.net.asked
 
 
@@ -87,7 +87,7 @@ def test_a_file_got_otherwise_may_be_put_there(world: World) -> None:
     folder = world.data / "bench-downloads" / "imagenet-sketch"
     for text in (
         "HTTP 404",
-        "s.tar.gz got otherwise",
+        "if you have s.tar.gz from another source",
         str(folder),
         "'bench show set:imagenet-sketch'",
     ):
@@ -111,7 +111,7 @@ def test_the_next_archive_of_the_same_content_is_taken(world: World) -> None:
     [
         (File(b"<html>log in</html>" * 50, kind="text/html"), 4, "an HTML page"),
         (File(packed()[:-30]), 4, "bytes, expected"),
-        (File(bytes(len(packed()))), 4, "something else that begins with"),
+        (File(bytes(len(packed()))), 4, "an unknown kind of file that begins with"),
         (File(packed("other/")), 4, "expected"),
         (None, 1, "HTTP 404"),
     ],
@@ -273,7 +273,7 @@ def test_partitions_are_not_there_because_the_images_are(world: World) -> None:
     )
     world.card("sun397", images, split, prompts=())
     assert world.run("download", "sun397").out.count("unpacked") == 2
-    assert world.run("download", "sun397").out.count(": there,") == 2
+    assert world.run("download", "sun397").out.count(": already there,") == 2
 
 
 def test_the_data_folder_may_be_of_the_environment(

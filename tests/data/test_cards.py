@@ -1,4 +1,4 @@
-"""The cards of the data sets: whole, well-formed, as the reference says; and their page."""
+"""The cards of the data sets: complete, well-formed and equal to the reference; and their page."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL = pytest.mark.parametrize("card", cards().values(), ids=list(cards()))
 
 
 def texts(value: Any) -> list[str]:
-    """Every text in nested lists and mappings, keys included."""
+    """All texts in nested lists and mappings, including keys."""
     if isinstance(value, dict):
         return [t for key, inner in value.items() for t in (key, *texts(inner))]
     if isinstance(value, list):
@@ -135,9 +135,9 @@ UNVERIFIED = {
     "dtd": ("train", "val"),
     "wilds-fmow": ("id_val", "id_test", "ood_val"),
 }
-"""Counts that the reference's notes do not vouch for."""
+"""Counts that the notes of the reference do not confirm."""
 LATER = {"sun397": {"train": 19850, "test": 19850}, "ytbb-robust": {"sets": 2030}}
-"""Counts that are newer than the reference: those of a partition, and one inferred since."""
+"""Counts that are newer than the reference: those of a partition, and one inferred later."""
 
 
 def test_there_is_a_card_for_every_set_of_the_reference(
@@ -215,18 +215,18 @@ CARD = (FOLDER / "imagenet-a.toml").read_text()
         ("test = 7500", "test = 0", "images"),
         ("test = 7500", 'test = "unknown"', "need a note"),
         ("classes = 200", 'classes = 200\nunverified = ["val"]', "unverified"),
-        ("classes = 200", "classes = 200\nper_class = { test = 38 }", "not the images of test"),
-        ("classes = 200", "classes = 200\nper_class = { val = 1 }", "not the images of val"),
-        ("c3e55429", "c3e5542", "is no md5"),
-        ("c3e55429", "C3E55429", "is no md5"),
-        ("{ md5 =", "{ crc32 =", "is no crc32"),
+        ("classes = 200", "classes = 200\nper_class = { test = 38 }", "the images of test"),
+        ("classes = 200", "classes = 200\nper_class = { val = 1 }", "the images of val"),
+        ("c3e55429", "c3e5542", "is not a valid md5"),
+        ("c3e55429", "C3E55429", "is not a valid md5"),
+        ("{ md5 =", "{ crc32 =", "is not a valid crc32"),
         ("size = 687552512", "size = -1", "size"),
         ("https://people", "ftp://people", "urls"),
         ('path = "imagenet-a"', 'path = "../imagenet-a"', "path"),
         ('path = "imagenet-a"', 'path = "/imagenet-a"', "path"),
         ('by = ["archive", ', 'by = ["nobody", ', "by"),
         ('licence = "MIT"', "licence = MIT", "Invalid value"),
-        ("gated = false", "gated = true", "what one accepts"),
+        ("gated = false", "gated = true", "the clauses to accept"),
     ],
 )
 def test_a_card_with_a_fault_is_refused_in_one_line(old: str, new: str, word: str) -> None:
@@ -254,9 +254,9 @@ ARCHIVE = {
         ({"size": UNKNOWN}, "needs a note"),
         ({"urls": []}, "needs a note"),
         ({"urls": ["http://example.org/a.tar"], "checksums": {}, "note": "old"}, "a checksum"),
-        ({"near": True}, "with a note"),
-        ({"near": True, "size": "1.5 kB", "note": "old"}, "a number"),
-        ({"into": None}, "a folder to go into"),
+        ({"near": True}, "a number and a note"),
+        ({"near": True, "size": "1.5 kB", "note": "old"}, "needs a number"),
+        ({"into": None}, "needs `into`, its target folder"),
         ({"into": "../a"}, "into"),
     ],
 )
@@ -270,7 +270,7 @@ def test_what_is_missing_of_an_archive_is_reasoned(changes: dict[str, Any], word
 def test_the_download_counts_alternatives_once() -> None:
     assert cards()["wilds-iwildcam"].download == cards()["wilds-iwildcam"].archives[0].amount
     assert cards()["imagenet"].download.count(" + ") == 2
-    assert cards()["entity-30"].download.endswith("beside imagenet")
+    assert cards()["entity-30"].download.endswith(", plus imagenet")
 
 
 @pytest.mark.parametrize("model", [Archive, Copy, Layout, Location, SetCard, Terms])

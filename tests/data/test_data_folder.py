@@ -1,4 +1,4 @@
-"""The data folder: which place is taken, and what a split lacks of the set it should be."""
+"""The data folder: which folder is used for a set, and which faults a split has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.data.folder import SYNTHETIC, DataFolder, NotFound, holds_entries, ho
 
 
 def split(labels: np.ndarray, fault: str = "") -> Split:
-    """A split of these labels without images."""
+    """A split with the given labels and without images."""
     manifest = single_label(list(map(str, range(len(labels)))), labels)
     return Split("x/test", "0", len(labels), lambda: Loaded([], manifest), fault=fault)  # type: ignore[arg-type]
 
@@ -33,10 +33,11 @@ def test_the_right_total_with_wrong_classes_is_a_fault(tmp_path: Path) -> None:
     labels[70] = 0  # of class 7
     found = DataFolder(tmp_path, tmp_path).counted(split(labels), "imagenet-v2", "test")
     assert found.fault == (
-        "imagenet-v2 test: 11 of 10 images of class 0 and 1 more classes are wrong"
+        "imagenet-v2 test: class 0 has 11 images, expected 10; "
+        "the counts of 1 more classes are wrong"
     )
     many = DataFolder(tmp_path, tmp_path).counted(split(labels + 1), "imagenet-v2", "test")
-    assert "0 of 10 images of class 0" in many.fault
+    assert "class 0 has 0 images, expected 10" in many.fault
 
 
 def test_a_wrong_total_is_said_first_and_added_to_what_is_known(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_what_keeps_a_folder_from_having_class_folders(tmp_path: Path) -> None:
     assert holds_folders(tmp_path) == "empty"
     for number in range(3):
         (tmp_path / f"{number}.JPEG").touch()
-    assert holds_folders(tmp_path) == "no class folders in it, but 3 files"
+    assert holds_folders(tmp_path) == "has 3 files but no class folders"
     (tmp_path / "n01440764").mkdir()
     assert holds_folders(tmp_path) == ""
 
@@ -73,7 +74,7 @@ def test_what_keeps_a_folder_from_having_class_folders(tmp_path: Path) -> None:
 def test_holding_names_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.json").touch()
     assert holds_entries("a.json")(tmp_path) == ""
-    assert holds_entries("a.json", "b.json", "c")(tmp_path) == "no b.json, c in it"
+    assert holds_entries("a.json", "b.json", "c")(tmp_path) == "has no b.json, c"
 
 
 def test_links_to_one_folder_are_not_ambiguous_but_two_folders_are(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Prompt templates: filled in, and read from text, JSON and Python files that are never run."""
+"""Prompt templates: filled in, and read from text, JSON and Python files without running them."""
 
 from __future__ import annotations
 

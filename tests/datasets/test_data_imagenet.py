@@ -51,15 +51,15 @@ def test_imagenet_says_what_to_get_and_goes_on_from_it(world: World) -> None:
     made = imagenet(world)
     result = world.run("download", "imagenet", "--accept-terms")
     assert result.code == 4
-    for text in ("img_train.tar is for you to get, at https://image-net.org", "img_val.tar",
-                 str(world.data / "bench-downloads" / "imagenet")):  # fmt: skip
+    for text in ("img_train.tar must be downloaded manually from https://image-net.org",
+                 "img_val.tar", str(world.data / "bench-downloads" / "imagenet")):  # fmt: skip
         assert text in result.err
     write(world.data / "bench-downloads" / "imagenet", made)
     result = world.run("download", "imagenet", "--accept-terms")
     assert result.code == 0, result.err
     assert found(world.data / "imagenet") == in_folder("train", TRAIN) | in_folder("val", SORTED)
     again = world.run("prepare", "imagenet")
-    assert again.out == result.out.replace("prepared", "there")
+    assert again.out == result.out.replace("prepared", "already there")
 
 
 @pytest.mark.parametrize("where", ["", "imagenet", "bench-downloads/imagenet"])
@@ -74,7 +74,8 @@ def test_val_alone_will_do_to_prepare(world: World) -> None:
     result = world.run("prepare", "imagenet")
     assert result.code == 0, result.err
     assert f"imagenet: val: prepared, {world.data / 'imagenet' / 'val'}" in result.out
-    assert "imagenet: train: missing, ILSVRC2012_img_train.tar is for you" in result.out
+    missing = "imagenet: train: missing, ILSVRC2012_img_train.tar must be downloaded manually"
+    assert missing in result.out
 
 
 def test_flat_val_is_sorted_with_the_devkit_alone(world: World) -> None:
@@ -88,7 +89,7 @@ def test_a_sorted_val_beside_a_flat_one_will_do(world: World) -> None:
     imagenet(world)
     write(world.data / "ILSVRC2012" / "val", IMAGES)
     write(world.data / "ILSVRC2012" / "val_dirs", SORTED)
-    assert "val: there" in world.run("prepare", "imagenet").out
+    assert "val: already there" in world.run("prepare", "imagenet").out
     assert found(world.data / "ILSVRC2012" / "val") == IMAGES
 
 
@@ -96,7 +97,8 @@ def test_without_the_devkit_flat_val_stays_as_it_is(world: World) -> None:
     imagenet(world)
     write(world.data / "imagenet" / "val", IMAGES)
     result = world.run("prepare", "imagenet")
-    assert result.code == 4 and "ILSVRC2012_devkit_t12.tar.gz is for you" in result.err
+    missing = "ILSVRC2012_devkit_t12.tar.gz must be downloaded manually"
+    assert result.code == 4 and missing in result.err
     assert found(world.data / "imagenet" / "val") == IMAGES
 
 
@@ -113,7 +115,7 @@ def test_train_that_was_unpacked_once_only_is_said(world: World) -> None:
     imagenet(world, *ARCHIVES)
     write(world.data / "imagenet" / "train", {"n01440764.tar": b"x"})
     result = world.run("prepare", "imagenet")
-    assert result.code == 4 and "holds no class folders" in result.err
+    assert result.code == 4 and "contains no class folders" in result.err
 
 
 def test_a_suite_means_all_its_sets(world: World) -> None:

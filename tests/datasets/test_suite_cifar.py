@@ -233,7 +233,7 @@ def test_without_all_training_batches_there_is_zero_shot(data: Path) -> None:
     assert suite.task.train.absent
     assert suite.task.selection == suite.task.train
     assert not suite.faults
-    with pytest.raises(InputError, match="no data_batch_3 in it"):
+    with pytest.raises(InputError, match="has no data_batch_3"):
         suite.task.train.load()
 
 
@@ -244,7 +244,7 @@ def test_without_test_set_or_names_there_is_no_suite(lost: str, data: Path) -> N
     with pytest.raises(NotFound) as error:
         suite_of(data)
     text = str(error.value)
-    for word in (f"no {lost} in it", "cifar10/test (not there)", "bench show set:cifar-10"):
+    for word in (f"has no {lost}", "cifar10/test (not there)", "bench show set:cifar-10"):
         assert word in text
     assert "\n" not in text
 

@@ -344,4 +344,5 @@ def test_a_run_without_data_says_what_was_looked_for(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     result = bench("run", "--suite", "imagenet", "--data", data, "--out", tmp_path / "out")
-    assert_refused(result, "ImageNet (ILSVRC2012), val: looked for", "ILSVRC2012/val_dirs")
+    missing = "ImageNet (ILSVRC2012), val: not found; looked for"
+    assert_refused(result, missing, "ILSVRC2012/val_dirs")

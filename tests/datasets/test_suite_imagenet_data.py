@@ -103,14 +103,14 @@ def test_folders_of_other_names_are_not_taken(linked: Path) -> None:
             suite_of(linked, name)
     (linked / "imagenet/val/tench").mkdir(parents=True)
     for name in ("imagenet", "entity30"):
-        with pytest.raises(NotFound, match=r"none of the 1,000 class folders.* n01440764"):
+        with pytest.raises(NotFound, match=r"none of the 1,000 expected class folders.* n01440764"):
             suite_of(linked, name)
         assert not find_dataset(name)().found(linked)
     (linked / "ILSVRC2012/val/n01440764").mkdir(parents=True)
     (linked / "ILSVRC2012/val/n01440764/ILSVRC2012_val_00000293.JPEG").write_bytes(b"x")
     assert suite_of(linked).test.fault
     reason = suite_of(linked).lacking["r"]
-    assert "none of the 200 class folders looked for, such as n01443537" in reason
+    assert "has none of the 200 expected class folders, such as n01443537" in reason
 
 
 def test_two_vals_are_ambiguous(linked: Path, synthetic: Path) -> None:
@@ -126,7 +126,7 @@ def test_without_training_images_the_rest_can_be_used(linked: Path, synthetic: P
     for name in ("imagenet", "entity30"):
         found = suite_of(linked, name)
         assert found.task.train.absent and found.test.size > 0
-        with pytest.raises(InputError, match="train: looked for"):
+        with pytest.raises(InputError, match="train: not found; looked for"):
             found.task.train.load()
 
 

@@ -1,4 +1,4 @@
-"""The contract suite finds faults: methods and data sets with one each."""
+"""The contract suite finds the fault in each of these methods and data sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.testing.contract import check_dataset, check_method
 
 @dataclass(frozen=True)
 class Good(Method):
-    """The smallest method that keeps the contract; the broken ones below derive from it."""
+    """The smallest method that fulfils the contract; the broken ones below derive from it."""
 
     name: ClassVar[str] = "good"
     title: ClassVar[str] = "Good"
@@ -111,13 +111,13 @@ class Melted(Good):
     ("cls", "message"),
     [
         (Blank, "title is blank"),
-        (ReadsLabels, "labels are not for predicting"),
-        (NeedsTooLittle, "training: read .* not named in its needs"),
-        (Writes, "wrote into the arrays"),
+        (ReadsLabels, "predict must not use labels"),
+        (NeedsTooLittle, "training: read .* which needs\\(\\) does not list"),
+        (Writes, "modified its input arrays"),
         (Unnormalised, "probabilities sum to"),
         (IgnoresTheLabelMap, "shape"),
         (UsesTheBatch, "depends on the order of samples"),
-        (Forgets, "1 predictions, 2 choices"),
+        (Forgets, "1 predictions for 2 choices"),
         (Stateful, "depends on the order of choices"),
         (Heavy, "weight is outside"),
         (Melted, "lacks its own @dataclass"),
@@ -139,7 +139,7 @@ def fake_split(name: str, classes: int = 3, **changes) -> Split:
 
 
 class GoodDataset:
-    """The smallest dataset that keeps the contract; the broken ones below derive from it."""
+    """The smallest dataset that fulfils the contract; the broken ones below derive from it."""
 
     name = "fake"
     card = Card("Fake", "memory", "CC0", {"shifted": "the same in grey"}, "none yet")
@@ -228,11 +228,11 @@ class Absent(Denies):
         (RepeatsIds, "ids are not unique"),
         (WrongSize, "sizes"),
         (LabelsOutside, "labels 0 to 3 for 3 classes"),
-        (MapOutside, "label map leaves the task"),
-        (NoRegions, "its metrics worst-region: unknown group of samples"),
+        (MapOutside, "label map has classes outside 0 to 2"),
+        (NoRegions, "metrics worst-region: unknown group of samples"),
         (NoImages, "expected a PIL image"),
-        (Unstable, "another fingerprint"),
-        (Denies, "found\\(\\) is false, yet"),
+        (Unstable, "the fingerprint differs"),
+        (Denies, "found\\(\\) is false, but"),
     ],
 )
 def test_the_contract_suite_finds_in_datasets(cls, message):

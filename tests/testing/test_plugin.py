@@ -1,4 +1,4 @@
-"""A method in a package of its own: `tests/plugin`, built and installed as anybody's would be."""
+"""A method in a separate package, `tests/plugin`, built and installed as a user's would be."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the installed package; building it asks no index and leaves no trace."""
+    """A folder with the installed package; the build uses no index and leaves no files behind."""
     source, target = tmp_path_factory.mktemp("source") / "plugin", tmp_path_factory.mktemp("site")
     shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
     options = ("--isolated", "install", "--no-index", "--no-deps", "--no-build-isolation")
@@ -36,7 +36,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(site: Path, *arguments: object) -> Result:
-    """Run Python with what is installed in `site`."""
+    """Run Python with the packages in `site`."""
     done = subprocess.run(
         [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False,
         env=SAME_BENCH | {"PYTHONPATH": f"{SAME_BENCH['PYTHONPATH']}{os.pathsep}{site}"},
@@ -49,7 +49,7 @@ def bench(site: Path, *arguments: object) -> Result:
 
 
 def told(result: Result) -> dict:
-    """What a command printed as JSON."""
+    """The JSON that a command printed."""
     assert result.code == 0, result.err
     return json.loads(result.out)
 

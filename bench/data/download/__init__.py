@@ -1,1 +1,1 @@
-"""Getting data sets: fetching, unpacking, checksums, ImageNet's class folders."""
+"""Download data sets: fetch, check and unpack archives, and build ImageNet's class folders."""

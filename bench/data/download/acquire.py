@@ -1,8 +1,8 @@
-"""Getting the data sets of the cards: download, unpack, prepare.
+"""Download, unpack and prepare the data sets that have a card.
 
-Archives go to ``DATA/bench-downloads/SET/`` and are unpacked to the folders of the data folder in
-which loaders look for them; files of prompts go to ``DATA/bench-prompts/SET/``. What is there
-already, also under another of a set's known names, is left alone.
+Archives are downloaded to ``DATA/bench-downloads/SET/`` and unpacked into the folders in which
+loaders look for them. Prompt files go to ``DATA/bench-prompts/SET/``. Data that is already there,
+under any of the folder names listed in a set's card, is left alone.
 """
 
 from __future__ import annotations
@@ -34,20 +34,29 @@ DOWNLOADS = "bench-downloads"
 
 @dataclass(frozen=True)
 class AcquisitionStep:
-    """What became of a part of a set: `holds` says which, `path` where it is."""
+    """The outcome for one part of a set.
+
+    Attributes
+    ----------
+    holds : the part, such as ``train`` or ``labels of val``.
+    state : what was done; ``there`` if the part was present before.
+    path : its folder or file; the error message if `state` is ``missing``.
+    """
 
     holds: str
     state: Literal["there", "downloaded", "unpacked", "prepared", "missing"]
     path: str
 
     def __str__(self) -> str:
-        return f"{self.holds}: {self.state}, {self.path}"
+        state = "already there" if self.state == "there" else self.state
+        return f"{self.holds}: {state}, {self.path}"
 
 
 def find_cards(names: Sequence[str], suites: bool = False) -> tuple[SetCard, ...]:
-    """The sets of these names; a name that only suites have, or any with `suites`, means theirs.
+    """Return the cards of the named sets, without duplicates.
 
-    Raises InputError for an unknown name.
+    A name that is not a set is read as a suite and stands for all sets of that suite. With
+    `suites`, every name is read as a suite. Raises InputError for an unknown name.
     """
     found: dict[str, SetCard] = {}
     for name in names:
@@ -61,7 +70,7 @@ def find_cards(names: Sequence[str], suites: bool = False) -> tuple[SetCard, ...
 
 
 def suite_sets(name: str) -> list[SetCard]:
-    """The sets of a suite, or of an alias of several; none if there is no suite of that name."""
+    """Return the sets of a suite or of an alias for several suites; empty for any other name."""
     names = {name, *ALIASES.get(name, ())}
     return [card for card in cards().values() if names.intersection(card.suites)]
 
@@ -69,52 +78,56 @@ def suite_sets(name: str) -> list[SetCard]:
 def download_set(
     card: SetCard, data: Path, progress: Progress, password: str | None = None, keep: bool = False
 ) -> tuple[AcquisitionStep, ...]:
-    """Get a set and prepare it; `keep` keeps the archives that were downloaded and unpacked.
+    """Download a set, unpack it and prepare it.
 
-    Every part is tried. Raises PasswordNeeded for an encrypted zip, DataError for what is missing,
-    altered or for a person to get, BenchError for what cannot be downloaded.
+    Downloaded archives are deleted once they are unpacked, unless `keep` is true. Every part is
+    tried even if another one fails; the error then lists all failures. Raises PasswordNeeded for
+    an encrypted zip, DataError if a file is missing, altered or must be downloaded manually, and
+    BenchError if a download fails.
     """
     errors: list[BenchError] = []
     steps: list[AcquisitionStep] = []
     if card.name == IMAGENET:
         steps, errors = _imagenet(card, data, progress)
     else:
-        for choices in _parts(card):
+        for alternatives in _archives_by_part(card):
             try:
-                steps.append(_part(card, choices, data, progress, password, keep))
+                steps.append(_get_part(card, alternatives, data, progress, password, keep))
             except PasswordNeeded:
                 raise
             except BenchError as error:
                 errors.append(error)
-    steps += _files((*card.prompts, *card.metadata), data, progress, errors)
+    steps += _get_files((*card.prompts, *card.metadata), data, progress, errors)
     if errors:
-        raise _as_one(errors, f"{card.name}: ")
+        raise _combined(errors, f"{card.name}: ")
     return tuple(steps)
 
 
 def prepare_set(card: SetCard, data: Path, progress: Progress) -> tuple[AcquisitionStep, ...]:
-    """Get what loaders need besides archives: class folders, files of prompts, metadata, labels.
+    """Prepare what loaders need besides the unpacked archives.
 
-    Nothing for many sets. Raises the errors of `download_set`; but of ImageNet either of train and
-    val will do.
+    These are ImageNet's class folders and small official files: prompts, metadata and labels. Many
+    sets need none of them; the result is then empty. Raises the same errors as `download_set`,
+    except that for ImageNet one of train and val is enough.
     """
     steps, errors = _imagenet(card, data, progress) if card.name == IMAGENET else ([], [])
     if steps:
         steps += [
-            AcquisitionStep(e.holds, "missing", str(e))
-            for e in errors
-            if isinstance(e, ManualDownload)
+            AcquisitionStep(error.holds, "missing", str(error))
+            for error in errors
+            if isinstance(error, ManualDownload)
         ]
-        errors = [e for e in errors if not isinstance(e, ManualDownload)]
-    plain = [choices[0] for choices in _parts(card) if choices[0].urls and not choices[0].packed]
-    steps += _files((*plain, *card.prompts, *card.metadata), data, progress, errors)
+        errors = [error for error in errors if not isinstance(error, ManualDownload)]
+    first = [alternatives[0] for alternatives in _archives_by_part(card)]
+    plain = [archive for archive in first if archive.urls and not archive.packed]
+    steps += _get_files((*plain, *card.prompts, *card.metadata), data, progress, errors)
     if errors:
-        raise _as_one(errors, f"{card.name}: ")
+        raise _combined(errors, f"{card.name}: ")
     return tuple(steps)
 
 
-def _parts(card: SetCard) -> list[list[Archive]]:
-    """The archives by what they hold: those of one list are alternatives."""
+def _archives_by_part(card: SetCard) -> list[list[Archive]]:
+    """Group the archives by the part they hold; the archives of one group are alternatives."""
     found: dict[str, list[Archive]] = {}
     for archive in card.archives:
         found.setdefault(archive.holds, []).append(archive)
@@ -122,67 +135,74 @@ def _parts(card: SetCard) -> list[list[Archive]]:
 
 
 class ManualDownload(DataError):
-    """A file that no program can download, of the part `holds`."""
+    """The part `holds` of a set is missing and must be downloaded manually."""
 
-    def __init__(self, holds: str, said: str) -> None:
-        super().__init__(said)
+    def __init__(self, holds: str, message: str) -> None:
+        super().__init__(message)
         self.holds = holds
 
 
-def _as_one(errors: Sequence[BenchError], who: str = "") -> BenchError:
-    """One error that says them all, of the kind of the first; DataError if any is one."""
+def _combined(errors: Sequence[BenchError], prefix: str = "") -> BenchError:
+    """Join several errors into one.
+
+    The result is a DataError if any error is one, else an InputError if any is one.
+    """
     kinds = (DataError, InputError, BenchError)
     kind = min((k for e in errors for k in kinds if isinstance(e, k)), key=kinds.index)
-    return kind(f"{who}{'; '.join(map(str, errors))}")
+    return kind(f"{prefix}{'; '.join(map(str, errors))}")
 
 
-def _for_you(card: SetCard, archive: Archive, data: Path) -> ManualDownload:
+def _manual_download(card: SetCard, archive: Archive, data: Path) -> ManualDownload:
+    """Return the error that tells the user how to get an archive."""
     why = f" ({archive.note})" if archive.note else ""
     if archive.file == UNKNOWN:
-        places = [str(data / found[0].path) for found in _whole(card).values()]
-        said = f"there is nothing to download{why}: put a copy, unpacked, into"
-        return ManualDownload(archive.holds, f"{said} {' and '.join(places)}")
+        places = [str(data / found[0].path) for found in _split_folders(card).values()]
+        message = f"no official download exists{why}: unpack a copy into"
+        return ManualDownload(archive.holds, f"{message} {' and '.join(places)}")
     return ManualDownload(
         archive.holds,
-        f"{archive.file} is for you to get, at {card.source}{why}: put it, or a link to it, into "
-        f"{data / DOWNLOADS / card.name} and repeat the command",
+        f"{archive.file} must be downloaded manually from {card.source}{why}: put the file, or a "
+        f"link to it, into {data / DOWNLOADS / card.name} and run the command again",
     )
 
 
-def _part(
+def _get_part(
     card: SetCard,
-    choices: Sequence[Archive],
+    alternatives: Sequence[Archive],
     data: Path,
     progress: Progress,
     password: str | None,
     keep: bool,
 ) -> AcquisitionStep:
-    """A part of a set from the first of the archives that can be had and is right."""
+    """Get a part of a set from the first of its archives that can be downloaded and is correct."""
     errors: list[BenchError] = []
-    for archive in choices:
+    for archive in alternatives:
         try:
             if archive.packed or archive.file == UNKNOWN:
-                return _unpacked(card, archive, data, progress, password, keep)
-            return _file(archive, data, progress)
+                return _get_unpacked(card, archive, data, progress, password, keep)
+            return _get_file(archive, data, progress)
         except PasswordNeeded:
             raise
         except BenchError as error:
             errors.append(error)
-    if choices[0].urls and choices[0].packed:
-        file, folder = choices[0].file, data / DOWNLOADS / card.name
-        copies = f"; 'bench show set:{card.name}' names copies" if card.copies else ""
-        errors.append(BenchError(f"{file} got otherwise may be put into {folder}{copies}"))
-    raise errors[0] if len(errors) == 1 else _as_one(errors)
+    first = alternatives[0]
+    if first.urls and first.packed:
+        folder = data / DOWNLOADS / card.name
+        copies = f"; 'bench show set:{card.name}' lists copies" if card.copies else ""
+        hint = f"if you have {first.file} from another source, put it into {folder}{copies}"
+        errors.append(BenchError(hint))
+    raise errors[0] if len(errors) == 1 else _combined(errors)
 
 
-def _file(archive: Archive, data: Path, progress: Progress) -> AcquisitionStep:
+def _get_file(archive: Archive, data: Path, progress: Progress) -> AcquisitionStep:
+    """Download a file that is not an archive into its folder."""
     folder = data / str(archive.into)
-    there = (folder / archive.file).exists()
+    present = (folder / archive.file).exists()
     path = fetch_archive(archive, folder, progress)
-    return AcquisitionStep(archive.holds, "there" if there else "downloaded", str(path))
+    return AcquisitionStep(archive.holds, "there" if present else "downloaded", str(path))
 
 
-def _unpacked(
+def _get_unpacked(
     card: SetCard,
     archive: Archive,
     data: Path,
@@ -190,49 +210,56 @@ def _unpacked(
     password: str | None,
     keep: bool,
 ) -> AcquisitionStep:
+    """Download an archive and unpack it, unless its content is in the data folder already."""
     into = data / str(archive.into)
     with download_lock(data / DOWNLOADS / str(archive.into).replace("/", "+")):
-        there = _there(card, archive, data)
-        if there is not None:
-            return AcquisitionStep(archive.holds, "there", str(there))
-        path = _archive(card, archive, data, progress)
+        present = _find_content(card, archive, data)
+        if present is not None:
+            return AcquisitionStep(archive.holds, "there", str(present))
+        path = _get_archive(card, archive, data, progress)
         checked = check_file(path, archive, progress)
         unpack(path, into, progress, password)
         if checked.url and not keep:
             path.unlink()
-    _say_what_lacks(card, str(archive.into), data)
+    _report_missing_parts(card, str(archive.into), data)
     return AcquisitionStep(archive.holds, "unpacked", str(into))
 
 
-def _say_what_lacks(card: SetCard, into: str, data: Path) -> None:
-    """Say which parts of the set are not where its card has them, in an archive laid out anew."""
+def _report_missing_parts(card: SetCard, into: str, data: Path) -> None:
+    """Print the parts that an unpacked archive does not have where the card expects them."""
     for part, places in card.layout.folders.items():
         inside = [data / place.path for place in places if _within(place.path, into)]
         if inside and not any(path.is_dir() for path in inside):
-            said = f"{part} was expected in {' or '.join(map(str, inside))}"
-            print_line(f"{card.name}: {said}: see how {data / into} is laid out", sys.stderr)
+            expected = f"expected {part} in {' or '.join(map(str, inside))}"
+            print_line(f"{card.name}: {expected}; check the layout of {data / into}", sys.stderr)
 
 
-def _archive(card: SetCard, archive: Archive, data: Path, progress: Progress) -> Path:
-    """The archive, downloaded, or where a person put what has no address. Raises ForYou."""
+def _get_archive(card: SetCard, archive: Archive, data: Path, progress: Progress) -> Path:
+    """Return the path of an archive after downloading it.
+
+    An archive without a URL is searched for in ``bench-downloads/SET/``, ``SET/`` and the data
+    folder itself. Raises ManualDownload if it is in none of them.
+    """
     if archive.urls:
         return fetch_archive(archive, data / DOWNLOADS / card.name, progress)
     folders = (data / DOWNLOADS / card.name, data / card.name, data)
     path = next((f / archive.file for f in folders if (f / archive.file).is_file()), None)
     if path is None:
-        raise _for_you(card, archive, data)
+        raise _manual_download(card, archive, data)
     return path
 
 
-def _there(card: SetCard, archive: Archive, data: Path) -> Path | None:
-    """Where what the archive holds lies already: in its folder, or under other known names.
+def _find_content(card: SetCard, archive: Archive, data: Path) -> Path | None:
+    """Return the folder in which the content of an archive is already; None if there is none.
 
-    A place that two parts of the set share (SUN397 may hold its partitions) tells nothing of one.
+    This is the archive's own folder or any other that the card lists for its parts. A folder that
+    two parts share is not counted: the partitions of SUN397 may be among its images, so a folder
+    ``SUN397`` does not show that the partitions are there.
     """
-    parts = _whole(card)
+    parts = _split_folders(card)
     if archive.into is not None:
         into = archive.into
-        if _filled(data / into):
+        if _is_filled(data / into):
             return data / into
         parts = {
             part: places
@@ -243,12 +270,12 @@ def _there(card: SetCard, archive: Archive, data: Path) -> Path | None:
     found: list[Path | None] = []
     for places in parts.values():
         own = [data / place.path for place in places if paths.count(place.path) == 1]
-        found.append(next((path for path in own if _filled(path)), None))
+        found.append(next((path for path in own if _is_filled(path)), None))
     return found[0] if found and all(found) else None
 
 
-def _whole(card: SetCard) -> dict[str, tuple[Location, ...]]:
-    """The parts that are the splits of a set, as its official archive has them."""
+def _split_folders(card: SetCard) -> dict[str, tuple[Location, ...]]:
+    """Return the folders of the card's splits, leaving out parts such as ``metadata``."""
     folders = card.layout.folders
     return {part: places for part, places in folders.items() if part in ("all", *card.images)}
 
@@ -257,18 +284,18 @@ def _within(path: str, folder: str) -> bool:
     return f"{path}/".startswith(f"{folder}/")
 
 
-def _filled(folder: Path) -> bool:
+def _is_filled(folder: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def _files(
+def _get_files(
     files: Sequence[Archive], data: Path, progress: Progress, errors: list[BenchError]
 ) -> list[AcquisitionStep]:
-    """Files that are no archives."""
+    """Download files that are not archives; failures are appended to `errors`."""
     steps = []
     for file in files:
         try:
-            steps.append(_file(file, data, progress))
+            steps.append(_get_file(file, data, progress))
         except BenchError as error:
             errors.append(error)
     return steps
@@ -282,11 +309,11 @@ IMAGENET = "imagenet"
 def _imagenet(
     card: SetCard, data: Path, progress: Progress
 ) -> tuple[list[AcquisitionStep], list[BenchError]]:
-    """Class folders of train and val from the archives, or of the flat images of val."""
+    """Build the class folders of train and val; returns the finished steps and the errors."""
     archives = {archive.holds: archive for archive in card.archives}
     steps: list[AcquisitionStep] = []
     errors: list[BenchError] = []
-    for part, make in (("train", _train), ("val", _val)):
+    for part, make in (("train", _make_train), ("val", _make_val)):
         try:
             with download_lock(data / DOWNLOADS / f"{IMAGENET}+{part}"):
                 steps.append(make(card, archives, data, progress))
@@ -295,24 +322,28 @@ def _imagenet(
     return steps, errors
 
 
-def _train(
+def _make_train(
     card: SetCard, archives: Mapping[str, Archive], data: Path, progress: Progress
 ) -> AcquisitionStep:
+    """Build the class folders of train from its archive."""
     for place in (data / place.path for place in card.layout.folders["train"]):
-        if _filled(place):
+        if _is_filled(place):
             if not any(entry.is_dir() for entry in place.iterdir()):
-                raise DataError(f"{place} holds no class folders: give it another name")
+                raise DataError(
+                    f"{place} contains no class folders: rename it and run the command again"
+                )
             return AcquisitionStep("train", "there", str(place))
     into = data / str(archives["train"].into)
-    packed = _archive(card, archives["train"], data, progress)
+    packed = _get_archive(card, archives["train"], data, progress)
     check_file(packed, archives["train"], progress)
     unpack_train(packed, into, progress)
     return AcquisitionStep("train", "prepared", str(into))
 
 
-def _val(
+def _make_val(
     card: SetCard, archives: Mapping[str, Archive], data: Path, progress: Progress
 ) -> AcquisitionStep:
+    """Build the class folders of val from its archive, from unsorted images, or from both."""
     places = [data / place.path for place in card.layout.folders["val"]]
     for place in places:
         if is_sorted(place):
@@ -320,12 +351,12 @@ def _val(
     into = next((place for place in places if is_sorting_begun(place)), None)
     packed = None
     try:
-        packed = _archive(card, archives["val"], data, progress)
+        packed = _get_archive(card, archives["val"], data, progress)
         check_file(packed, archives["val"], progress)
     except ManualDownload:
         if into is None:
             raise
-    devkit = _archive(card, archives["labels of val"], data, progress)
+    devkit = _get_archive(card, archives["labels of val"], data, progress)
     check_file(devkit, archives["labels of val"], progress)
     into = into or data / str(archives["val"].into)
     sort_val(into, read_devkit(devkit), packed, progress)

@@ -1,4 +1,4 @@
-"""Tars and zips: what a file is by its first bytes, and whether it is there to its last."""
+"""Tar and zip files: detect a format from the first bytes, and read an archive to its end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bench.core.progress import ByteCounter
 
 CHUNK = 2**20
 HEAD = 512
-"""Leading bytes that tell what a file is: a tar's first header."""
+"""Number of leading bytes that identify a format: the length of a tar's first header."""
 
 TAR, GZIP, ZIP, NPY = "a tar", "a gzip file", "a zip", "a NumPy array"
-HTML, OTHER = "an HTML page", "something else"
+HTML, OTHER = "an HTML page", "an unknown kind of file"
 KINDS = {
     ".tar": (TAR, GZIP),
     ".tar.gz": (GZIP, TAR),
@@ -29,8 +29,8 @@ KINDS = {
     ".npz": (ZIP,),
     ".npy": (NPY,),
 }
-"""What a file of that name may be, first what it should be: ImageNet-V2's .tar.gz is a tar, and
-wise-ft's guide unpacks ImageNet-A's .tar as if it were gzipped."""
+"""Accepted formats by suffix, the expected one first. ImageNet-V2's .tar.gz is a plain tar, and
+wise-ft's guide unpacks ImageNet-A's .tar as if it were gzipped, so both accept either format."""
 
 _DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile, ValueError,
@@ -38,21 +38,24 @@ _DAMAGE = (
 
 
 def archive_format(head: bytes) -> str:
-    """What a file is by its leading bytes, `HEAD` of them if it is that long."""
+    """Return the format of a file, such as ``a tar``, from its first `HEAD` bytes.
+
+    A shorter file is passed as a whole.
+    """
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    signs = (
+    formats = (
         (not head, "empty"),
         (start.startswith((b"<!doctype html", b"<html")), HTML),
         (start.startswith(b"<?xml"), "an XML document"),
         (head.startswith(b"\x1f\x8b"), GZIP),
         (head.startswith((b"PK\x03\x04", b"PK\x05\x06")), ZIP),
         (head.startswith(b"\x93NUMPY"), NPY),
-        (_begins_a_tar(head), TAR),
+        (_is_tar_header(head), TAR),
     )
-    return next((kind for found, kind in signs if found), OTHER)
+    return next((kind for matches, kind in formats if matches), OTHER)
 
 
-def _begins_a_tar(head: bytes) -> bool:
+def _is_tar_header(head: bytes) -> bool:
     try:
         tarfile.TarInfo.frombuf(head[:HEAD], "utf-8", "surrogateescape")
     except tarfile.TarError:
@@ -61,25 +64,28 @@ def _begins_a_tar(head: bytes) -> bool:
 
 
 def check_format(head: bytes, file: str, who: str) -> None:
-    """Raise DataError if the leading bytes are an HTML page's, or not those of `file`'s suffix."""
+    """Raise DataError if a file is an HTML page, or if its format does not fit its suffix.
+
+    `head` has its leading bytes, `file` its name; `who` starts the message, as in ``a.zip is``.
+    """
     expected = next((kinds for suffix, kinds in KINDS.items() if file.endswith(suffix)), None)
     kind = archive_format(head)
     if kind == HTML or (expected and kind not in expected):
-        shown = f" that begins with {head[:24]!r}" * (kind == OTHER)
-        raise DataError(f"{who} {kind}{shown}, expected {expected[0] if expected else file}")
+        start = f" that begins with {head[:24]!r}" * (kind == OTHER)
+        raise DataError(f"{who} {kind}{start}, expected {expected[0] if expected else file}")
 
 
 @contextmanager
 def damage_as_data_error(who: object) -> Iterator[None]:
-    """What Python raises of a damaged file is a DataError about `who`."""
+    """Turn the errors that Python raises for a damaged file into a DataError about `who`."""
     try:
         yield
     except _DAMAGE as error:
-        raise DataError(f"{who} is damaged or cut short: {error}") from error
+        raise DataError(f"{who} is damaged or truncated: {error}") from error
 
 
 class _Blocks:
-    """A stream that a tar is read from; `last` is what was read last."""
+    """A stream that remembers the block read last as `last`; a tar is read from it."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.last = stream, b""
@@ -93,11 +99,11 @@ class _Blocks:
 
 
 def tar_members(raw: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
-    """The members of a tar, gzipped or not, each to be read before the next.
+    """Yield (tar, member) for each member of a tar, gzipped or not.
 
-    Raises an error of a damaged file (see `damage_as_data_error`) also where Python takes one for
-    whole: a tar that is cut or damaged between two members. Of a gzip file the checksum at its end
-    is read.
+    Read a member before advancing to the next one. Raises an error that `damage_as_data_error`
+    translates, also for a tar that is truncated or damaged between two members, which Python alone
+    accepts as complete. A gzip file is read to its end, so that its checksum is compared.
     """
     start = raw.tell()
     gzipped = raw.read(2) == b"\x1f\x8b"
@@ -108,15 +114,15 @@ def tar_members(raw: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarIn
             yield tar, member
             tar.members.clear()  # type: ignore[attr-defined]  # there may be a million
         if blocks.last != bytes(HEAD) and (blocks.last or not gzipped):
-            raise EOFError(f"no mark of its end at byte {tar.offset:,}")
+            raise EOFError(f"no end-of-archive marker at byte {tar.offset:,}")
         while blocks.stream.read(CHUNK):
             pass
 
 
 def check_readable(path: Path, count: ByteCounter) -> None:
-    """Read a packed file to its end, told to `count`. Raises DataError if it is not whole.
+    """Read a tar, zip or NumPy file to its end. Raises DataError if it is damaged or truncated.
 
-    Members of a zip that need a password are not read.
+    `count` receives the numbers of bytes read. Encrypted members of a zip are not read.
     """
     with damage_as_data_error(path):
         with path.open("rb") as file:

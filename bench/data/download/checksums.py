@@ -1,7 +1,7 @@
-"""Whether a file is what its card says: kind, size, checksums, and otherwise whole.
+"""Check that a file matches its card: format, size and checksums.
 
-What was found is noted beside the file in ``.FILE.checked`` (JSON: the fields of `CheckedFile`), so
-that 138 GB are not hashed at every start; a file that changed since is checked again.
+The result is stored beside the file in ``.FILE.checked`` (JSON with the fields of `CheckedFile`).
+It saves hashing, say, 138 GB at every start; a file that has changed since is checked again.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from bench.data.download.archives import CHUNK, HEAD, check_format, check_readab
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file as it was found to be right.
+    """The stored result of a successful check.
 
     Attributes
     ----------
     size : in bytes.
-    modified : the time of its last change, in ns.
-    digests : {kind: hexadecimal digits}, sha256 always among them.
-    url : where it was downloaded from; empty for a file that a person put there.
+    modified : time of the last modification, in ns.
+    digests : {kind: hexadecimal digits}; sha256 is always included.
+    url : the address of the download; empty for a file that the user put there.
     """
 
     size: int
@@ -38,16 +38,17 @@ class CheckedFile:
 
 
 def note_path(path: Path) -> Path:
-    """Where the note about `path` lies."""
+    """Return the path of the file that stores the result of checking `path`."""
     return path.with_name(f".{path.name}.checked")
 
 
 def check_file(path: Path, archive: Archive, progress: Progress) -> CheckedFile:
-    """What `path` is; it is noted. Raises DataError unless it is what `archive` says.
+    """Check the file `path` against its card and store the result.
 
-    Where the card has neither a size nor a checksum, a packed file must read to its end.
+    If the card has neither a size nor a checksum, an archive is read to its end instead. Raises
+    DataError if the file does not match.
     """
-    known = _noted(path)
+    known = _stored_result(path)
     if known and archive.checksums.items() <= known.digests.items():
         return known
     status = path.stat()
@@ -68,7 +69,7 @@ def check_file(path: Path, archive: Archive, progress: Progress) -> CheckedFile:
 
 
 def write_note(path: Path, checked: CheckedFile) -> None:
-    """Note what was found beside `path`, unless one may not write there."""
+    """Store the result of checking `path` beside it; do nothing if the folder is not writable."""
     text = json.dumps(vars(checked) | {"digests": dict(checked.digests)}, sort_keys=True)
     try:
         write_atomic(note_path(path), text.encode(), durable=False)
@@ -76,8 +77,8 @@ def write_note(path: Path, checked: CheckedFile) -> None:
         return
 
 
-def _noted(path: Path) -> CheckedFile | None:
-    """The note about `path`, if it is about the file as it is now."""
+def _stored_result(path: Path) -> CheckedFile | None:
+    """Return the stored result for `path`; None if there is none or the file has changed since."""
     status = path.stat()
     try:
         found = json.loads(note_path(path).read_bytes())
@@ -90,11 +91,11 @@ def _noted(path: Path) -> CheckedFile | None:
 
 
 def file_digests(path: Path, kinds: Iterable[str], count: ByteCounter) -> dict[str, str]:
-    """{kind: hexadecimal digits} of a file, read once; kinds as in `cards.DIGITS`."""
+    """Return {kind: hexadecimal digits} of a file, reading it once; kinds as in `cards.DIGITS`."""
     hashers = {}
     for kind in kinds:
-        plain = "sha1" if kind == "git-blob" else kind
-        hashers[kind] = hashlib.new(plain, usedforsecurity=False)
+        algorithm = "sha1" if kind == "git-blob" else kind
+        hashers[kind] = hashlib.new(algorithm, usedforsecurity=False)
         if kind == "git-blob":
             hashers[kind].update(b"blob %d\0" % path.stat().st_size)
     with path.open("rb") as file:
@@ -106,6 +107,9 @@ def file_digests(path: Path, kinds: Iterable[str], count: ByteCounter) -> dict[s
 
 
 def expect_size(size: int, archive: Archive, who: str) -> None:
-    """Raise DataError unless `size` is the one of the card, where that is known to the byte."""
+    """Raise DataError if `size` differs from the card's size; pass if that is not exactly known.
+
+    `who` starts the message, as in ``a.zip has``.
+    """
     if archive.bytes is not None and size != archive.bytes:
         raise DataError(f"{who} {size:,} bytes, expected {archive.bytes:,}")

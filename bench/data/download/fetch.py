@@ -1,12 +1,11 @@
-"""Fetching a file of a card: resumable, from several addresses in turn, checked before it is kept.
+"""Download a file of a card: resume, try several addresses, and check the file before storing it.
 
-With urllib of the standard library: of the HTTP libraries that other dependencies bring, which one
-it is changes with their versions, and what is needed here is a GET with Range.
+This uses urllib of the standard library. The HTTP libraries that other dependencies install change
+with their versions, and a GET request with Range is all that is needed here.
 
-A file grows as ``FILE.part`` beside its place; ``.FILE.part.json`` says which address it came from
-and by what mark of its version (ETag or Last-Modified) that address knows it. The next run goes on
-from there. Only a file that passed `bench.data.download.checksums.check_file` gets its name, in one
-step.
+An unfinished download is stored as ``FILE.part``. ``.FILE.part.json`` records its address and the
+version that the server reported (ETag or Last-Modified). The next run resumes from there. The file
+is renamed to ``FILE`` only after it passed `bench.data.download.checksums.check_file`.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from bench.data.download.checksums import (
 )
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-"""HTTP codes after which the same request may work a little later."""
+"""HTTP status codes after which the same request is retried."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ class Patience:
 
     Attributes
     ----------
-    attempts : in a row that bring no byte.
-    wait : seconds before the second one; doubled for each, up to a minute.
-    timeout : seconds without an answer or a byte that end an attempt.
+    attempts : number of attempts in a row without any new byte before giving up.
+    wait : seconds before the second attempt; doubled after each further one, up to a minute.
+    timeout : seconds without a response or a byte after which an attempt ends.
     """
 
     attempts: int = 5
@@ -64,16 +63,16 @@ class Patience:
     timeout: float = 30.0
 
 
-class _Cut(Exception):
-    """The transfer ended early or could not begin: the same address may give the rest."""
+class _Interrupted(Exception):
+    """The transfer ended early or could not begin; it can be retried at the same address."""
 
 
 class _Failed(Exception):
-    """This address does not give the file."""
+    """The file cannot be downloaded from this address."""
 
 
-class _Wrong(_Failed):
-    """What this address gave is not the file."""
+class _WrongFile(_Failed):
+    """This address returned something other than the file."""
 
 
 def fetch_archive(
@@ -82,11 +81,12 @@ def fetch_archive(
     progress: Progress | None = None,
     patience: Patience | None = None,
 ) -> Path:
-    """The file of `archive` in `folder`, downloaded unless it is there, and checked.
+    """Download the file of `archive` into `folder` unless it is there, check it, return its path.
 
-    Addresses are tried in order, a failing one is reported in a line. Raises DataError if the file
-    that is there is not the right one, or if none but wrong files came; BenchError that lists all
-    addresses with what went wrong otherwise. What came is kept for the next time.
+    Addresses are tried in order; one line is printed for each that fails. An interrupted download
+    is resumed by the next call. Raises DataError if an existing file is not the right one or if
+    some address returned a wrong file, and BenchError if all addresses fail for other reasons. The
+    message lists every address with its error.
     """
     progress, target = progress or SilentProgress(), folder / archive.file
     with download_lock(target):
@@ -96,25 +96,25 @@ def fetch_archive(
         failures: list[_Failed] = []
         for url in archive.urls:
             try:
-                return _from(url, archive, target, progress, patience or Patience())
+                return _fetch_from(url, archive, target, progress, patience or Patience())
             except _Failed as failure:
                 failures.append(failure)
                 if len(failures) < len(archive.urls):
                     print_line(f"{archive.file}: {failure}; trying the next address", sys.stderr)
-        said = "; ".join(map(str, failures)) or "it has no address"
-        kind = DataError if any(isinstance(f, _Wrong) for f in failures) else BenchError
-        raise kind(f"cannot download {archive.file}: {said}")
+        reasons = "; ".join(map(str, failures)) or "its card lists no address"
+        kind = DataError if any(isinstance(f, _WrongFile) for f in failures) else BenchError
+        raise kind(f"cannot download {archive.file}: {reasons}")
 
 
 @contextmanager
 def download_lock(target: Path) -> Iterator[None]:
-    """Hold the lock of what becomes `target`; it is said if another process has it."""
+    """Hold a lock while `target` is created; print a line if another process holds it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(target.with_name(f".{target.name}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print_line(f"waiting for another process that works on {target}", sys.stderr)
+        print_line(f"waiting for another process that is working on {target}", sys.stderr)
         lock.acquire()
     try:
         yield
@@ -124,19 +124,27 @@ def download_lock(target: Path) -> Iterator[None]:
 
 @dataclass
 class _Part:
-    """What is there of a file, of which address and version."""
+    """An unfinished download.
+
+    Attributes
+    ----------
+    path : the file ``FILE.part``.
+    url : the address of the bytes in it; empty if unknown.
+    version : ETag or Last-Modified of the file at `url`; empty if unknown.
+    joined : whether it was put together from more than one response.
+    """
 
     path: Path
     url: str = ""
-    mark: str = ""
-    pieced: bool = False
+    version: str = ""
+    joined: bool = False
 
     @classmethod
     def of(cls, target: Path) -> _Part:
         part = cls(target.with_name(f"{target.name}.part"))
         try:
             state = json.loads(part.state.read_bytes())
-            part.url, part.mark = str(state["url"]), str(state["mark"])
+            part.url, part.version = str(state["url"]), str(state["mark"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
         return part
@@ -149,28 +157,32 @@ class _Part:
     def size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def begin(self, url: str, mark: str) -> None:
-        """Note where the bytes that follow come from, before the first of them."""
-        self.url, self.mark, self.pieced = url, mark, False
+    def begin(self, url: str, version: str) -> None:
+        """Start from an empty file; record the source before the first byte is written."""
+        self.url, self.version, self.joined = url, version, False
         self.remove()
-        write_atomic(self.state, json.dumps({"url": url, "mark": mark}).encode(), durable=False)
+        source = {"url": url, "mark": version}
+        write_atomic(self.state, json.dumps(source).encode(), durable=False)
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
         self.state.unlink(missing_ok=True)
 
 
-def _from(url: str, archive: Archive, target: Path, progress: Progress, patience: Patience) -> Path:
-    """The whole file from one address. Raises _Failed."""
+def _fetch_from(
+    url: str, archive: Archive, target: Path, progress: Progress, patience: Patience
+) -> Path:
+    """Download the file from one address, check it and return its path. Raises _Failed."""
     part = _Part.of(target)
     _transfer(url, archive, part, progress, patience)
     try:
-        checked = _checked(url, archive, part, progress)
-    except _Wrong:
-        if not part.pieced:
+        checked = _check(url, archive, part, progress)
+    except _WrongFile:
+        if not part.joined:
             raise
-        _transfer(url, archive, part, progress, patience)  # the pieces were of two versions
-        checked = _checked(url, archive, part, progress)
+        # The joined pieces were of two versions: download the file in one piece.
+        _transfer(url, archive, part, progress, patience)
+        checked = _check(url, archive, part, progress)
     with part.path.open("rb") as file:
         os.fsync(file.fileno())
     part.path.replace(target)
@@ -179,14 +191,14 @@ def _from(url: str, archive: Archive, target: Path, progress: Progress, patience
     return target
 
 
-def _checked(url: str, archive: Archive, part: _Part, progress: Progress) -> CheckedFile:
-    """What came. Raises _Wrong, and keeps nothing, unless it is the file."""
+def _check(url: str, archive: Archive, part: _Part, progress: Progress) -> CheckedFile:
+    """Check the downloaded file. If it is the wrong one, delete it and raise _WrongFile."""
     try:
         return check_file(part.path, archive, progress)
     except DataError as error:
         part.remove()
-        said = str(error).removeprefix(f"{part.path} ")
-        raise _Wrong(f"{url}: the file that came {said}") from error
+        reason = str(error).removeprefix(f"{part.path} ")
+        raise _WrongFile(f"{url}: the downloaded file {reason}") from error
     finally:
         note_path(part.path).unlink(missing_ok=True)
 
@@ -194,13 +206,13 @@ def _checked(url: str, archive: Archive, part: _Part, progress: Progress) -> Che
 def _transfer(
     url: str, archive: Archive, part: _Part, progress: Progress, patience: Patience
 ) -> None:
-    """Request what is missing until it is there. Raises _Failed."""
+    """Request the missing bytes until the file is complete. Raises _Failed."""
     failures = 0
     while True:
         before = part.size
         try:
             return _request(url, archive, part, progress, patience.timeout)
-        except _Cut as error:
+        except _Interrupted as error:
             failures = failures + 1 if part.size <= before else 1
             if failures >= patience.attempts:
                 raise _Failed(f"{url}: {error}") from error
@@ -208,77 +220,78 @@ def _transfer(
 
 
 def _request(url: str, archive: Archive, part: _Part, progress: Progress, timeout: float) -> None:
-    """One request for what is missing.
+    """Request the missing bytes once.
 
-    Raises _Cut if not all of it came, _Failed or _Wrong if there is no sense in going on.
+    Raises _Interrupted if some are still missing, _Failed or _WrongFile if a retry is useless.
     """
     if archive.bytes is not None and part.size >= archive.bytes:
         if part.size == archive.bytes:
-            part.pieced = True
+            part.joined = True
             return
         part.remove()
-    answer = _open(url, archive, part, timeout)
-    if answer is not None:
-        with closing(answer):
-            _receive(url, archive, part, progress, answer)
+    response = _open(url, archive, part, timeout)
+    if response is not None:
+        with closing(response):
+            _receive(url, archive, part, progress, response)
 
 
 def _open(url: str, archive: Archive, part: _Part, timeout: float) -> Any:
-    """The answer to a request for what is missing; None if that proves to be nothing."""
+    """Request the missing bytes and return the response; None if no bytes are missing."""
     headers = {"User-Agent": f"bench/{__version__}", "Accept-Encoding": "identity"}
-    same = part.url == url and part.mark
-    if part.size and (same or archive.checksums):  # checksums tell whether the pieces fit
+    same = part.url == url and part.version
+    if part.size and (same or archive.checksums):  # checksums show whether the pieces fit
         headers["Range"] = f"bytes={part.size}-"
-        headers |= {"If-Range": part.mark} if same else {}
+        headers |= {"If-Range": part.version} if same else {}
     request = urllib.request.Request(url, headers=headers)
     opener = urllib.request.build_opener(_Redirects(bool(archive.checksums)))
     try:
         return opener.open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with closing(error):
-            _refused(url, part, error)
+            _handle_http_error(url, part, error)
         return None
     except (http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         if isinstance(reason, ssl.SSLCertVerificationError):
-            said = f"{url}: its certificate is not valid: {reason.verify_message}"
-            raise _Failed(said) from error
-        raise _Cut(f"no connection: {reason or type(reason).__name__}") from error
+            message = f"{url}: the server's certificate is not valid: {reason.verify_message}"
+            raise _Failed(message) from error
+        raise _Interrupted(f"no connection: {reason or type(reason).__name__}") from error
 
 
-def _refused(url: str, part: _Part, error: urllib.error.HTTPError) -> None:
-    """An answer without content. Returns if it says that all had been received before."""
+def _handle_http_error(url: str, part: _Part, error: urllib.error.HTTPError) -> None:
+    """Raise _Interrupted or _Failed, unless the server reports that no bytes are missing."""
     if error.code == 416:
         whole = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
         if whole and int(whole[1]) == part.size:
-            part.pieced = True
+            part.joined = True
             return
         part.remove()
-        raise _Cut("what is there does not fit the file") from error
-    said = f"HTTP {error.code} {error.reason}"
+        raise _Interrupted("the partial download does not fit the file") from error
+    status = f"HTTP {error.code} {error.reason}"
     if error.code in TRANSIENT:
-        raise _Cut(said) from error
-    raise _Failed(f"{url}: {said}") from error
+        raise _Interrupted(status) from error
+    raise _Failed(f"{url}: {status}") from error
 
 
-def _receive(url: str, archive: Archive, part: _Part, progress: Progress, answer: Any) -> None:
-    headers: Message = answer.headers
+def _receive(url: str, archive: Archive, part: _Part, progress: Progress, response: Any) -> None:
+    """Append the content of a response to the unfinished download."""
+    headers: Message = response.headers
     if headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-        raise _Wrong(f"{url}: {HTML} came, expected {archive.file}")
-    have, total = _extent(headers, answer.status, part.size)
-    block = _block(answer)
+        raise _WrongFile(f"{url}: {HTML} was returned, expected {archive.file}")
+    have, total = _extent(headers, response.status, part.size)
+    block = _read_block(response)
     try:
         if not have and (len(block) >= HEAD or len(block) == total):
-            check_format(block, archive.file, f"{url}: what came is")
+            check_format(block, archive.file, f"{url}: the returned file is")
         if total is not None:
-            expect_size(total, archive, f"{url}: the file there has")
+            expect_size(total, archive, f"{url}: the file at this address has")
     except DataError as error:
-        raise _Wrong(str(error)) from error
+        raise _WrongFile(str(error)) from error
     total = archive.bytes if total is None else total
     if have:
-        part.pieced = True
+        part.joined = True
     else:
-        part.begin(url, _mark(headers))
+        part.begin(url, _version(headers))
     if total is not None:
         check_room(part.path.parent, total - have, f"the rest of {archive.file}")
     with (
@@ -289,46 +302,46 @@ def _receive(url: str, archive: Archive, part: _Part, progress: Progress, answer
         while block:
             file.write(block)
             count(len(block))
-            block = _block(answer)
+            block = _read_block(response)
     if total is not None and part.size < total:
-        raise _Cut(f"connection lost after {part.size:,} of {total:,} bytes")
+        raise _Interrupted(f"connection lost after {part.size:,} of {total:,} bytes")
 
 
 def _extent(headers: Message, status: int, have: int) -> tuple[int, int | None]:
-    """Where the content begins in the file, and the size of the file if that is said."""
+    """Return the offset of the content in the file, and the file's size if it is reported."""
     if status == 206:
         found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
         if not found or int(found[1]) != have:
-            raise _Cut("an answer with another part of the file than was asked for")
+            raise _Interrupted("the server returned another byte range than was requested")
         return have, None if found[2] == "*" else int(found[2])
     length = headers.get("Content-Length", "")
     return 0, int(length) if length.isdecimal() else None
 
 
-def _mark(headers: Message) -> str:
-    """What `If-Range` may say of the file: its strong ETag, else when it was changed."""
+def _version(headers: Message) -> str:
+    """Return the value for `If-Range`: the strong ETag if there is one, else Last-Modified."""
     etag = headers.get("ETag", "")
     return headers.get("Last-Modified", "") if not etag or etag.startswith("W/") else etag
 
 
-def _block(answer: Any) -> bytes:
+def _read_block(response: Any) -> bytes:
     try:
-        return bytes(answer.read(CHUNK))
+        return bytes(response.read(CHUNK))
     except (http.client.HTTPException, OSError) as error:
-        raise _Cut(f"connection lost: {error or type(error).__name__}") from error
+        raise _Interrupted(f"connection lost: {error or type(error).__name__}") from error
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, to an address without https only where checksums guard what comes."""
+    """Follow redirects; to addresses without https only if the file has checksums."""
 
-    def __init__(self, guarded: bool) -> None:
-        self.guarded = guarded
+    def __init__(self, has_checksums: bool) -> None:
+        self.has_checksums = has_checksums
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """The request to `newurl`. Raises _Failed if that is not to be trusted."""
-        if not newurl.startswith(("https://", "http://") if self.guarded else "https://"):
+        """Return the request to `newurl`. Raises _Failed if it is insecure and unchecked."""
+        if not newurl.startswith(("https://", "http://") if self.has_checksums else "https://"):
             fp.close()
-            raise _Failed(f"{req.full_url}: leads to {newurl}, which is not secured")
+            raise _Failed(f"{req.full_url}: redirects to {newurl}, which does not use https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

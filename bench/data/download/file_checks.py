@@ -1,4 +1,4 @@
-"""Files of data sets read one by one: whether they decode, their hashes, and what is too many."""
+"""Read the files of a data set one by one: decode images, hash bytes, find unexpected files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ _WNID = re.compile(r"n\d{8}")
 
 
 def read_below(place: Path, progress: Callable[[int], None]) -> tuple[list[str], dict[str, str]]:
-    """What is wrong with the files below a folder, and {file: SHA-256} of all that can be read."""
+    """Read all files below a folder.
+
+    Returns the problems found and {file: SHA-256} of every readable file, relative to `place`.
+    `progress` is called with 1 after each file.
+    """
     try:
         files = sorted(files_below(place))
     except OSError as error:
@@ -31,28 +35,28 @@ def read_below(place: Path, progress: Callable[[int], None]) -> tuple[list[str],
 def read_files(
     place: Path, files: Collection[str], progress: Callable[[int], None]
 ) -> tuple[list[str], dict[str, str]]:
-    """As `read_below`, of some files, relative to `place`. `progress` is told of each."""
+    """Read the given files, relative to `place`; arguments and results as in `read_below`."""
     problems: list[str] = []
     hashes: dict[str, str] = {}
 
-    def one(file: str) -> tuple[str, str]:
-        mark, reason = _file(place / file)
+    def read(file: str) -> tuple[str, str]:
+        digest, error = _read_file(place / file)
         progress(1)
-        return mark, reason
+        return digest, error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for file, (mark, reason) in zip(files, pool.map(one, files), strict=True):
-            if reason:
-                problems.append(f"unreadable: {place / file}: {reason}")
-            if mark:
-                hashes[file] = mark
-    strange = [file for file in files if _is_strange(file)]
-    problems += [f"in the folder of another class: {place / file}" for file in strange]
+        for file, (digest, error) in zip(files, pool.map(read, files), strict=True):
+            if error:
+                problems.append(f"unreadable: {place / file}: {error}")
+            if digest:
+                hashes[file] = digest
+    misplaced = [file for file in files if _is_misplaced(file)]
+    problems += [f"in the folder of another class: {place / file}" for file in misplaced]
     return problems, hashes
 
 
 def files_below(root: Path, folder: str = "") -> Iterator[str]:
-    """The files below a folder, relative to `root`; hidden files and folders are ignored."""
+    """Yield the files below a folder, relative to `root`; hidden files and folders are skipped."""
     with os.scandir(root / folder) as entries:
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
@@ -65,36 +69,38 @@ def files_below(root: Path, folder: str = "") -> Iterator[str]:
 
 
 def unknown_folders(root: Path, known: Iterable[str]) -> Iterator[str]:
-    """Folders with images below `root` that are none of the classes `known`, nor on the way to one.
+    """Yield a message for each folder below `root` that has images but is not a known class.
 
-    A class may contain slashes.
+    `known` has the class folders relative to `root`. They may contain slashes; the folders above
+    them are not reported.
     """
     classes = frozenset(known)
-    above = {str(path) for name in classes for path in PurePosixPath(name).parents}
-    for folder in sorted(_outside(root, "", classes, above)):
+    parents = {str(path) for name in classes for path in PurePosixPath(name).parents}
+    for folder in sorted(_other_folders(root, "", classes, parents)):
         files = files_below(root, folder)
         if any(file.lower().endswith(SUFFIXES) for file in files):
-            yield f"no class of it: {root / folder}"
+            yield f"not a class of this set: {root / folder}"
 
 
-def _outside(
-    root: Path, folder: str, classes: Collection[str], above: Collection[str]
+def _other_folders(
+    root: Path, folder: str, classes: Collection[str], parents: Collection[str]
 ) -> Iterator[str]:
+    """Yield the topmost folders that are neither classes nor parents of classes."""
     with os.scandir(root / folder) as entries:
         for entry in entries:
             name = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name.startswith(".") or name in classes or not entry.is_dir():
                 continue
-            if name in above:
-                yield from _outside(root, name, classes, above)
+            if name in parents:
+                yield from _other_folders(root, name, classes, parents)
             else:
                 yield name
 
 
 def html_pages(folder: Path) -> Iterator[Path]:
-    """The files below a folder that are HTML pages, whatever their names.
+    """Yield the files below a folder that are HTML pages, whatever their names.
 
-    Those that cannot be read are none: a set whose file it is says so.
+    Unreadable files are skipped here; they are reported when the set itself is checked.
     """
     names: list[str] = []
     with suppress(OSError):
@@ -105,25 +111,29 @@ def html_pages(folder: Path) -> Iterator[Path]:
                 yield folder / name
 
 
-def _is_strange(file: str) -> bool:
-    """Whether a file is named by another WordNet id than its folder."""
+def _is_misplaced(file: str) -> bool:
+    """Whether the name of a file has another WordNet id than its folder."""
     folder, _, name = file.rpartition("/")
     own, of_folder = _WNID.match(name), _WNID.fullmatch(folder.rpartition("/")[2])
     return own is not None and of_folder is not None and own[0] != of_folder[0]
 
 
-def _file(path: Path) -> tuple[str, str]:
-    """(SHA-256, why it cannot be read or decoded), either empty."""
+def _read_file(path: Path) -> tuple[str, str]:
+    """Return (SHA-256, error).
+
+    The error is empty if the file can be read and, if it is an image, decoded. The hash is empty
+    if the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            mark = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return "", error.strerror or "cannot be read"
     if not path.name.lower().endswith(SUFFIXES):
-        return mark, ""
+        return digest, ""
     try:
         with Image.open(path) as image:
             image.load()
     except Exception as error:  # a decoder may raise anything on a broken file
-        return mark, one_line(error)
-    return mark, ""
+        return digest, one_line(error)
+    return digest, ""

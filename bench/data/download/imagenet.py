@@ -1,9 +1,9 @@
-"""ImageNet's class folders, from the archives that people get after registration.
+"""Build ImageNet's class folders from the archives that users download after registration.
 
-The archive of train is a tar of one tar per class. That of val is flat: its labels are in the
-devkit, as a list of numbers (one per image, in the order of their names) and a MATLAB table that
-says which WordNet id a number is. Every step can be killed and repeated: images only ever move
-into place whole, and the folders get their names when all are there.
+The archive of train is a tar with one tar per class. The archive of val is flat. Its labels are in
+the devkit: a list of class numbers, one per image in the order of the image names, and a MATLAB
+table that maps the numbers to WordNet ids. Every step can be killed and repeated: an image gets its
+name only when it is complete, and a folder only when all its images are there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CLASS = re.compile(r"(n\d{8})\.tar")
 
 @dataclass(frozen=True)
 class Devkit:
-    """What the devkit says.
+    """The labels in ImageNet's devkit.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Devkit:
 
 
 def read_devkit(path: Path) -> Devkit:
-    """The devkit in its archive. Raises DataError, naming what is wrong with it."""
+    """Read the devkit from its archive. Raises DataError if it is damaged or not a devkit."""
     found: dict[str, bytes] = {}
     with damage_as_data_error(path), path.open("rb") as raw:
         for tar, member in tar_members(raw):
@@ -55,14 +55,14 @@ def read_devkit(path: Path) -> Devkit:
                     found[name] = _content(tar, member)
     for name in (TABLE, TRUTH):
         if name not in found:
-            raise DataError(f"{path} holds no {name}: expected ImageNet's devkit")
+            raise DataError(f"{path} does not contain {name}: expected ImageNet's devkit")
     try:
         ids = _ids(found[TABLE])
         numbers = [int(line) for line in found[TRUTH].split()]
         names = (f"ILSVRC2012_val_{i + 1:08d}.JPEG" for i in range(len(numbers)))
         folders = dict(zip(names, (ids[number] for number in numbers), strict=True))
     except Exception as error:  # a parser may raise anything on a broken file
-        raise DataError(f"{path} is no devkit as ImageNet has it: {error!r}") from error
+        raise DataError(f"{path} is not ImageNet's devkit: {error!r}") from error
     return Devkit(tuple(sorted(ids.values())), folders)
 
 
@@ -72,13 +72,13 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _ids(table: bytes) -> dict[int, str]:
-    """{number: WordNet id} of the classes: the synsets without children."""
+    """Return {class number: WordNet id} of the synsets without children, which are the classes."""
     content = scipy.io.loadmat(BytesIO(table), squeeze_me=True, variable_names=["synsets"])
     found: dict[int, str] = {}
     for synset in content["synsets"]:
         wnid = str(synset["WNID"])
         if not re.fullmatch(r"n\d{8}", wnid):
-            raise ValueError(f"{wnid!r} is no WordNet id")
+            raise ValueError(f"{wnid!r} is not a WordNet id")
         if int(synset["num_children"]) == 0:
             found[int(synset["ILSVRC2012_ID"])] = wnid
     return found
@@ -88,11 +88,14 @@ def _ids(table: bytes) -> dict[int, str]:
 
 
 def unpack_train(packed: Path, into: Path, progress: Progress) -> None:
-    """Unpack the archive of train into ``into/<WordNet id>/``. Raises DataError."""
+    """Unpack the archive of train into ``into/<WordNet id>/``.
+
+    Raises DataError if the archive is damaged or has other members than one tar per class.
+    """
     folder = into.with_name(f".{into.name}.unpacking")
     size = packed.stat().st_size
-    there = sum(p.stat().st_size for p in folder.rglob("*.JPEG")) if folder.exists() else 0
-    check_room(into.parent, size - there, f"unpacking {packed.name}")
+    unpacked = sum(p.stat().st_size for p in folder.rglob("*.JPEG")) if folder.exists() else 0
+    check_room(into.parent, size - unpacked, f"unpacking {packed.name}")
     folder.mkdir(parents=True, exist_ok=True)
     with (
         damage_as_data_error(packed),
@@ -104,7 +107,7 @@ def unpack_train(packed: Path, into: Path, progress: Progress) -> None:
             name = CLASS.fullmatch(member.name)
             inner = tar.extractfile(member) if name and member.isreg() else None
             if not name or inner is None:
-                raise DataError(f"{packed} holds {member.name!r}: expected a tar per class")
+                raise DataError(f"{packed} contains {member.name!r}: expected one tar per class")
             _unpack_class(inner, folder / name[1], f"{packed}: {member.name}")
             count(raw.tell() - done)
             done = raw.tell()
@@ -112,6 +115,7 @@ def unpack_train(packed: Path, into: Path, progress: Progress) -> None:
 
 
 def _unpack_class(inner: IO[bytes], folder: Path, who: str) -> None:
+    """Unpack the tar of one class, unless its folder is there."""
     if folder.exists():
         return
     part = folder.with_name(f".{folder.name}")
@@ -125,52 +129,53 @@ def _unpack_class(inner: IO[bytes], folder: Path, who: str) -> None:
 
 
 def is_sorted(place: Path) -> bool:
-    """Whether a folder of val has class folders, and no image is still to be sorted."""
+    """Whether a folder of val has class folders and no image that is not sorted yet."""
     if _sorting(place).exists() or next(_flat(place), None):
         return False
     return any(path.is_dir() for path in place.glob("n????????"))
 
 
 def is_sorting_begun(place: Path) -> bool:
-    """Whether there are images of val in a folder, or on their way into it."""
+    """Whether a folder, or the temporary folder for sorting beside it, has images of val."""
     return _sorting(place).exists() or next(_images(place), None) is not None
 
 
 def _sorting(place: Path) -> Path:
-    """Where images are sorted before the folder, itself or what it links to, gets its name."""
+    """Return the temporary folder in which images are sorted, beside the folder or its target."""
     real = place.resolve()
     return real.with_name(f".{real.name}.sorting")
 
 
 def sort_val(into: Path, devkit: Devkit, packed: Path | None, progress: Progress) -> None:
-    """Make ``into/<WordNet id>/`` of the images in `into` and of the archive `packed`.
+    """Build ``into/<WordNet id>/`` from the images in `into` and the archive `packed`.
 
-    Images of `into` are moved; what the archive has besides is unpacked. Raises DataError, before
-    anything is moved, if some images are in neither, and if there are two that differ.
+    Images in `into` are moved; the others are unpacked from the archive. Without an archive,
+    DataError is raised before anything is moved if images are missing. DataError is also raised if
+    the archive lacks images or has unknown ones, or if two images of the same name differ.
     """
     into, folder = into.resolve(), _sorting(into)
     clear_leftovers(folder)
-    there = {path.name for place in (into, folder) for path in _images(place)}
-    missing = sorted(devkit.folders.keys() - there)
+    present = {path.name for place in (into, folder) for path in _images(place)}
+    missing = sorted(devkit.folders.keys() - present)
     if missing and packed is None:
         total = len(devkit.folders)
         raise DataError(
-            f"{into} holds {total - len(missing):,} of {total:,} images, {missing[0]} is missing: "
-            "nothing was moved"
+            f"{into} has {total - len(missing):,} of {total:,} images, {missing[0]} is missing: "
+            "nothing was moved; add the missing images or the archive of val"
         )
     if missing and packed is not None:
         each = packed.stat().st_size // len(devkit.folders)
         check_room(into.parent, each * len(missing), f"unpacking {packed.name}")
     for wnid in devkit.classes:
         (folder / wnid).mkdir(parents=True, exist_ok=True)
-    with progress.task("sort val", len(there)) as task:
+    with progress.task("sort val", len(present)) as task:
         for path in list(_images(into)):
             if path.name in devkit.folders:
                 _move(path, folder / devkit.folders[path.name] / path.name)
             task.advance(1)
     if packed is not None:
         _unpack_val(packed, folder, devkit, progress)
-    _take_the_rest(into, folder)
+    _move_other_files(into, folder)
     move_into_place(folder, into)
 
 
@@ -179,7 +184,7 @@ def _flat(folder: Path) -> Iterator[Path]:
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    """The images of val in a folder, sorted into classes or not."""
+    """Yield the images of val in a folder, in class folders or not."""
     if folder.is_dir():
         yield from _flat(folder)
         for inner in folder.glob("n????????"):
@@ -187,18 +192,19 @@ def _images(folder: Path) -> Iterator[Path]:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Rename, so that nothing is lost: a copy that is there already must be the same."""
+    """Rename a file. If the target exists, it must be identical, so that nothing is lost."""
     if target.exists():
         if not filecmp.cmp(source, target, shallow=False):
-            raise DataError(f"{source} and {target} differ: remove the one that is damaged")
+            raise DataError(f"{source} and {target} differ: delete the damaged one")
         source.unlink()
     else:
         source.rename(target)
 
 
 def _unpack_val(packed: Path, folder: Path, devkit: Devkit, progress: Progress) -> None:
+    """Unpack the images of val that are not there yet into class folders."""
     size = packed.stat().st_size
-    lacking = set(devkit.folders)
+    missing = set(devkit.folders)
     with (
         damage_as_data_error(packed),
         packed.open("rb") as raw,
@@ -209,17 +215,17 @@ def _unpack_val(packed: Path, folder: Path, devkit: Devkit, progress: Progress) 
             wnid = devkit.folders.get(member.name)
             source = tar.extractfile(member) if member.isreg() else None
             if wnid is None or source is None:
-                raise DataError(f"{packed} holds {member.name!r}, which the devkit does not know")
+                raise DataError(f"{packed} contains {member.name!r}, which is not in the devkit")
             write_member(source, folder / wnid / member.name, member.size, folder)
-            lacking.discard(member.name)
+            missing.discard(member.name)
             count(raw.tell() - done)
             done = raw.tell()
-    if lacking:
-        raise DataError(f"{packed} lacks {len(lacking):,} images, such as {min(lacking)}")
+    if missing:
+        raise DataError(f"{packed} lacks {len(missing):,} images, such as {min(missing)}")
 
 
-def _take_the_rest(into: Path, folder: Path) -> None:
-    """What else lay in `into` is kept: it goes along, and the empty folder gives its name."""
+def _move_other_files(into: Path, folder: Path) -> None:
+    """Move everything else from `into` to `folder`, so that it is not lost, and remove `into`."""
     if not into.is_dir():
         return
     for path in list(into.iterdir()):

@@ -1,9 +1,9 @@
-"""Unpacking tars and zips that nobody vouches for.
+"""Unpack tar and zip files from untrusted sources.
 
-Nothing is written outside the folder: absolute names, ``..``, links that lead out or through other
-links, and devices are refused. The members go to a folder ``.NAME.….unpacking`` beside the target,
-each under its name only once it is whole, and that folder is renamed when all are there. After a
-kill the next run goes on: what is there is not written again.
+Nothing is written outside the target folder: absolute names, ``..``, links that lead out of it or
+through other links, and devices are refused. Members are written to a folder
+``.NAME.….unpacking`` beside the target. Each gets its name only once it is complete, and the folder
+is renamed when all members are there. After a kill, the next run resumes and skips complete files.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from bench.core.progress import ByteCounter, Progress, byte_progress
 from bench.data.download.archives import CHUNK, damage_as_data_error, tar_members
 
 BATCH = 64
-"""Members of a zip that a process is handed at a time."""
+"""Number of members of a zip that a worker unpacks per task."""
 
 
 UNFINISHED = ".file"
-"""Suffix of a file that is being written, beside the folder it will be in."""
+"""Suffix of a file that is being written; it lies beside the folder that it will be moved to."""
 
 
 class PasswordNeeded(InputError):
-    """A zip is encrypted, and no password was given or it was a wrong one."""
+    """A zip is encrypted, and the password is missing or wrong."""
 
 
 def unpack(packed: Path, into: Path, progress: Progress, password: str | None = None) -> None:
-    """Unpack a tar or zip so that it is the folder `into`, which is not there yet.
+    """Unpack a tar or zip into the folder `into`, which must not exist yet.
 
-    If the archive has a folder named like `into` at its top, that is the folder; else it holds all
-    that the archive does. Raises DataError if the archive is damaged or holds what must not be
-    followed, PasswordNeeded, and InputError if the disk has not enough room.
+    If the archive has a top-level folder with the name of `into`, that folder becomes `into`;
+    otherwise `into` receives all members. Raises DataError if the archive is damaged or has unsafe
+    members, PasswordNeeded for an encrypted zip without the right password, and InputError if the
+    disk has too little space.
     """
     into.parent.mkdir(parents=True, exist_ok=True)
     folder = _working_folder(packed, into)
@@ -64,7 +65,10 @@ def unpack(packed: Path, into: Path, progress: Progress, password: str | None = 
 
 
 def _working_folder(packed: Path, into: Path) -> Path:
-    """The folder to unpack to: another one for each state of the archive. Others are removed."""
+    """Return the temporary folder to unpack into, and delete those of other archives.
+
+    Its name depends on the name, size and modification time of the archive.
+    """
     status = packed.stat()
     state = sha256(f"{packed.name} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
     folder = into.with_name(f".{into.name}.{state[:8]}.unpacking")
@@ -77,13 +81,13 @@ def _working_folder(packed: Path, into: Path) -> Path:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what a killed process left unfinished beside `folder`."""
+    """Delete the unfinished files that a killed process left beside `folder`."""
     for path in folder.parent.glob(f"{folder.name}.*{UNFINISHED}"):
         path.unlink()
 
 
 def move_into_place(folder: Path, into: Path) -> None:
-    """Give a finished folder its name, once all in it has reached the disk."""
+    """Rename a finished folder to `into` after its content has been written to disk."""
     if hasattr(os, "sync"):
         os.sync()
     folder.rename(into)
@@ -94,11 +98,11 @@ def _size(folder: Path) -> int:
 
 
 def safe_member_path(name: str, who: object) -> PurePosixPath:
-    """The name of a member as a path below the folder. Raises DataError if it is none."""
+    """Return the name of a member as a relative path. Raises DataError if it is unsafe."""
     path, windows = PurePosixPath(name), PureWindowsPath(name)
     absolute = path.is_absolute() or windows.anchor
     if absolute or ".." in (*path.parts, *windows.parts) or "\0" in name:
-        raise DataError(f"{who} holds {name!r}, which leads out of its folder: refused")
+        raise DataError(f"{who} contains {name!r}, which leads out of the folder: refused")
     return path
 
 
@@ -106,9 +110,9 @@ def safe_member_path(name: str, who: object) -> PurePosixPath:
 
 
 def unpack_tar(raw: IO[bytes], folder: Path, who: object, count: ByteCounter) -> None:
-    """Unpack a tar, gzipped or not, into `folder`; `count` is told the bytes of `raw`.
+    """Unpack a tar, gzipped or not, into `folder`; `count` receives the numbers of bytes read.
 
-    A file of the same name and size that is there already stays. Raises DataError about `who`.
+    Files that exist with the same size are not written again. Raises DataError about `who`.
     """
     links: set[PurePosixPath] = set()
     done = raw.tell()
@@ -126,9 +130,10 @@ def _unpack_member(
     links: set[PurePosixPath],
     who: object,
 ) -> None:
+    """Unpack one member; `links` collects the symbolic links of the archive."""
     name = safe_member_path(member.name, who)
     if links.intersection((name, *name.parents)):
-        raise DataError(f"{who} holds {member.name!r}, which lies behind a link: refused")
+        raise DataError(f"{who} contains {member.name!r}, whose path goes through a link: refused")
     path = folder / name
     if member.isdir():
         path.mkdir(parents=True, exist_ok=True)
@@ -142,17 +147,17 @@ def _unpack_member(
         links.add(name)
         _symbolic_link(member, name, folder, links, who)
     else:
-        raise DataError(f"{who} holds {member.name!r}, a device: refused")
+        raise DataError(f"{who} contains {member.name!r}, a device: refused")
 
 
 def _hard_link(
     member: tarfile.TarInfo, path: Path, folder: Path, links: set[PurePosixPath], who: object
 ) -> None:
-    """Another name of a file that came before: a copy of it."""
+    """Write a hard link as a copy of its target, which must be an earlier file of the archive."""
     target = safe_member_path(member.linkname, who)
     source = folder / target
     if links.intersection((target, *target.parents)) or not source.is_file():
-        raise DataError(f"{who} holds {member.name!r}, a link to no file in it: refused")
+        raise DataError(f"{who} contains {member.name!r}, a hard link to a missing file: refused")
     with source.open("rb") as file:
         write_member(file, path, source.stat().st_size, folder)
 
@@ -164,13 +169,14 @@ def _symbolic_link(
     links: set[PurePosixPath],
     who: object,
 ) -> None:
-    said = f"{who} holds {member.name!r}, a link to {member.linkname!r}"
+    """Create a symbolic link whose target is inside the folder and not behind another link."""
+    start = f"{who} contains {member.name!r}, a link to {member.linkname!r}"
     if PurePosixPath(member.linkname).is_absolute():
-        raise DataError(f"{said}, which leads out of its folder: refused")
+        raise DataError(f"{start}, which leads out of the folder: refused")
     down = dropwhile("..".__eq__, PurePosixPath(member.linkname).parts)
     target = PurePosixPath(os.path.normpath(name.parent / member.linkname))
     if ".." in (*down, *target.parts) or links.intersection((target, *target.parents)):
-        raise DataError(f"{said}, which leads out of its folder or through a link: refused")
+        raise DataError(f"{start}, which leads out of the folder or through a link: refused")
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -178,7 +184,10 @@ def _symbolic_link(
 
 
 def write_member(source: IO[bytes], path: Path, size: int, folder: Path) -> None:
-    """Write a file of `size` bytes under its name once it is whole; one of that size stays."""
+    """Write a file of `size` bytes and rename it to `path` once it is complete.
+
+    An existing file of that size is not written again.
+    """
     if path.is_file() and path.stat().st_size == size:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,22 +206,23 @@ def write_member(source: IO[bytes], path: Path, size: int, folder: Path) -> None
 
 
 def _unpack_zip(packed: Path, folder: Path, progress: Progress, password: str | None) -> None:
+    """Unpack a zip into `folder`."""
     with damage_as_data_error(packed), zipfile.ZipFile(packed) as found:
         members = [member for member in found.infolist() if not member.is_dir()]
     for member in members:
         safe_member_path(member.filename, packed)
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
-            raise DataError(f"{packed} holds {member.filename!r}, a link or device: refused")
-    secret = any(member.flag_bits & 1 for member in members)
-    if secret and password is None:
-        raise PasswordNeeded(f"{packed} is encrypted: give its password with --password")
+            raise DataError(f"{packed} contains {member.filename!r}, a link or device: refused")
+    encrypted = any(member.flag_bits & 1 for member in members)
+    if encrypted and password is None:
+        raise PasswordNeeded(f"{packed} is encrypted: pass its password with --password")
     total = sum(member.file_size for member in members)
     check_room(folder, total - _size(folder), f"unpacking {packed.name}")
     names = [member.filename for member in members]
     batches = [names[i : i + BATCH] for i in range(0, len(names), BATCH)]
-    with _pool(secret) as pool, byte_progress(progress, f"unpack {packed.name}", total) as count:
-        key = password.encode() if password is not None and secret else None
+    with _pool(encrypted) as pool, byte_progress(progress, f"unpack {packed.name}", total) as count:
+        key = password.encode() if password is not None and encrypted else None
         tasks = [pool.submit(_unpack_names, packed, folder, batch, key) for batch in batches]
         try:
             for task in tasks:
@@ -222,15 +232,18 @@ def _unpack_zip(packed: Path, folder: Path, progress: Progress, password: str | 
             raise
 
 
-def _pool(secret: bool) -> Executor:
-    """One thread; but as many processes as cores to decrypt, which Python does at about 1 MB/s."""
-    if secret:
+def _pool(encrypted: bool) -> Executor:
+    """Return the workers: one thread, or one process per core for an encrypted zip.
+
+    Python decrypts only about 1 MB/s per core.
+    """
+    if encrypted:
         return ProcessPoolExecutor(mp_context=get_context("spawn"))
     return ThreadPoolExecutor(1)
 
 
 def _unpack_names(packed: Path, folder: Path, names: Sequence[str], password: bytes | None) -> int:
-    """Unpack some members of a zip and return how many bytes they have."""
+    """Unpack the named members of a zip and return their total number of bytes."""
     done = 0
     with damage_as_data_error(packed), zipfile.ZipFile(packed) as found:
         for name in names:
@@ -241,13 +254,15 @@ def _unpack_names(packed: Path, folder: Path, names: Sequence[str], password: by
                         source, folder / safe_member_path(name, packed), member.file_size, folder
                     )
             except NotImplementedError as error:
-                said = f"{packed} is packed in a way that Python cannot read ({error})"
-                raise DataError(f"{said}: unpack it yourself, for instance with 7-Zip") from error
+                reason = f"{packed} uses a compression that Python cannot read ({error})"
+                raise DataError(f"{reason}: unpack it yourself, for instance with 7-Zip") from error
             except RuntimeError as error:
                 raise PasswordNeeded(f"{packed}: {error}") from error
             except (zipfile.BadZipFile, zlib.error) as error:
                 if password is None:
                     raise
-                raise PasswordNeeded(f"{packed}: wrong password, or damaged: {error}") from error
+                raise PasswordNeeded(
+                    f"{packed}: wrong password, or the file is damaged: {error}"
+                ) from error
             done += member.file_size
     return done

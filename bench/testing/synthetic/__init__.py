@@ -1,8 +1,9 @@
-"""Miniature synthetic copies of the data sets, in their true layouts, names and file formats.
+"""Miniature synthetic copies of the data sets, with the real layouts, names and file formats.
 
-For tests and for trying a suite without its data: ``bench data synthetic DIR``. Each module of
-this package has a function ``make_*(root) -> {set: {split: number of images}}``. The pictures mean
-nothing, and everything made from such a folder carries a watermark (`bench.data.folder`).
+They are for tests and for trying a suite without its data: ``bench data synthetic DIR``. Each
+module of this package has a function ``make_*(root) -> {set: {split: number of images}}``. The
+images are meaningless, and all results computed from such a folder carry a watermark
+(`bench.data.folder`).
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ MAKERS = (make_cifar, make_imagenet, make_objectnet, make_transfer, make_videos,
 
 
 def make_copies(root: Path) -> dict[str, dict[str, int]]:
-    """Write the copies of every set below `root`; returns the numbers of images by set and split.
+    """Write copies of all sets below `root`; returns {set: {split: number of images}}.
 
-    Equal calls write equal files. Raises InputError if `root` is a folder with other things in it.
+    Repeated calls write identical files. Raises InputError unless `root` is a new or empty folder.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root}: expected a new or empty folder for the synthetic copies")

@@ -1,4 +1,4 @@
-"""The pictures of synthetic copies: a colour for the class, noise for the sample."""
+"""The images of synthetic copies: the class determines the colours, the sample adds noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.core.hashing import key_of
 
 
 def pixels(label: int, sample: str, width: int = 24, height: int = 20) -> NDArray[np.uint8]:
-    """uint8 [height, width, 3]: of one class alike, of each sample different."""
+    """Return an image, uint8 [height, width, 3]; images of one class look alike."""
     of_class = np.random.default_rng(label)
     of_sample = np.random.default_rng(int(key_of("synthetic", sample), 16))
     base = of_class.integers(40, 216, (1, 1, 3)) + of_class.integers(-40, 40, (4, 4, 3))
@@ -22,6 +22,6 @@ def pixels(label: int, sample: str, width: int = 24, height: int = 20) -> NDArra
 
 
 def save(path: Path, array: NDArray[np.uint8]) -> None:
-    """Write a picture in the format of its name; equal arrays give equal files."""
+    """Write an image in the format of its file name; equal arrays give identical files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)

@@ -17,20 +17,20 @@ from bench.data.readers.cifar_stl import CIFAR_SIDE, STL_CLASSES, STL_SIDE
 from bench.testing.synthetic._pictures import pixels
 
 _BATCH, _TEST, _SHIFT = 4, 5, 2
-"""Images of each class in a training batch, in the test set, in a shift."""
+"""Images per class in a training batch, in the test set and in a shift."""
 _TRAIN_100, _TEST_100 = 4, 2
 
 
 def make_cifar(root: Path) -> dict[str, dict[str, int]]:
-    """Write the sets below `root`; returns the numbers of images by set and split."""
+    """Write the sets below `root`; returns {set: {split: number of images}}."""
     _cifar10(root / "cifar-10-batches-py")
     _cifar100(root / "cifar-100-python")
     size = _SHIFT * len(CLASSES)
-    images, labels = _drawn("cifar-10.1", size, len(CLASSES), CIFAR_SIDE)
+    images, labels = _make_images("cifar-10.1", size, len(CLASSES), CIFAR_SIDE)
     _save(root / "CIFAR-10.1" / "cifar10.1_v6_data.npy", lambda file: np.save(file, images))
     numbers = labels.astype(np.int32)
     _save(root / "CIFAR-10.1" / "cifar10.1_v6_labels.npy", lambda file: np.save(file, numbers))
-    images, labels = _drawn("cifar-10.2", size, len(CLASSES), CIFAR_SIDE)
+    images, labels = _make_images("cifar-10.2", size, len(CLASSES), CIFAR_SIDE)
     _save(
         root / "CIFAR-10.2" / "cifar102_test.npz",
         lambda file: np.savez(file, images=images, labels=labels, label_names=np.array(CLASSES)),
@@ -45,10 +45,10 @@ def make_cifar(root: Path) -> dict[str, dict[str, int]]:
     }
 
 
-def _drawn(
+def _make_images(
     of: str, size: int, classes: int, side: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(images uint8 [N, side, side, 3], labels int64 [N]): as many of every class, in disorder."""
+    """Return (images uint8 [N, side, side, 3], labels int64 [N]): balanced classes, shuffled."""
     labels = np.arange(size) % classes
     order = np.random.default_rng(size).permutation(size)
     pictures = [pixels(int(c), f"{of} {i}", side, side) for i, c in enumerate(labels[order])]
@@ -88,8 +88,11 @@ def _cifar100(folder: Path) -> None:
 
 
 def _batch(path: Path, title: str, size: int, names: Mapping[str, Sequence[str]]) -> None:
-    """A batch: rows of 1,024 red, 1,024 green and 1,024 blue values. `names`: {key: classes}."""
-    images, labels = _drawn(title, size, len(next(iter(names.values()))), CIFAR_SIDE)
+    """Write a batch: rows of 1,024 red, 1,024 green and 1,024 blue values.
+
+    `names` is {key of the labels: class names}.
+    """
+    images, labels = _make_images(title, size, len(next(iter(names.values()))), CIFAR_SIDE)
     batch = {
         "data": images.transpose(0, 3, 1, 2).reshape(size, -1),
         "batch_label": title,
@@ -102,7 +105,7 @@ def _batch(path: Path, title: str, size: int, names: Mapping[str, Sequence[str]]
 def _stl10(folder: Path) -> int:
     """Write the test set of STL-10; returns its number of images."""
     size = _SHIFT * len(STL_CLASSES)
-    images, labels = _drawn("stl-10", size, len(STL_CLASSES), STL_SIDE)
+    images, labels = _make_images("stl-10", size, len(STL_CLASSES), STL_SIDE)
     columns = images.transpose(0, 3, 2, 1)
     write_atomic(folder / "test_X.bin", columns.tobytes(), durable=False)
     write_atomic(folder / "test_y.bin", (labels + 1).astype(np.uint8).tobytes(), durable=False)
@@ -110,11 +113,11 @@ def _stl10(folder: Path) -> int:
     return size
 
 
-# Pickles as Python 2 wrote them
+# Pickles in the form that Python 2 writes
 
 
 class _Python2(pickle._Pickler):
-    """Writes text and bytes as Python 2's strings, the form of CIFAR's own files."""
+    """Write text and bytes as strings of Python 2, as in CIFAR's own files."""
 
     dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
 

@@ -1,4 +1,4 @@
-"""ImageNet, V2, Sketch, A and R: an image or two of every class, in class folders."""
+"""ImageNet, V2, Sketch, A and R: one or two images per class, in class folders."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bench.data.suites.imagenet import imagenet_classes, imagenet_subset
 from bench.testing.synthetic._pictures import pixels, save
 
 TWICE = 20
-"""Every so manieth class has two training images, so that some can be held out."""
+"""Every 20th class has two training images, so that some can be held out."""
 ENTITY30 = {"source_val": 120, "target_val": 120}
-"""Entity-30 is made of these images: 4 sub-classes of each of its 30 classes."""
+"""Counts of Entity-30, which uses these images: 4 sub-classes of each of its 30 classes."""
 
 
 def make_imagenet(root: Path) -> dict[str, dict[str, int]]:
@@ -44,7 +44,7 @@ def _copies(index: int) -> range:
 
 
 def _write(root: Path, images: Iterable[tuple[int, str]], suffix: str, grey: bool = False) -> int:
-    """Write images of (class, name without suffix); returns how many."""
+    """Write one image per (class, name without suffix); returns the number of images."""
     count = 0
     for label, name in images:
         array = pixels(label, f"{root.name}/{name}")

@@ -1,7 +1,7 @@
-"""ObjectNet: more folders than ImageNet has classes for, red borders, and the four mapping files.
+"""ObjectNet: images with red borders, the four mapping files, and folders that ImageNet lacks.
 
-Of the map to ImageNet, the nine classes with several indices are the real ones; the other 104 are
-classes of ImageNet under their own names, which is made up.
+In the map to ImageNet, the nine classes with several indices are real. The other 104 are made up:
+they are ImageNet classes under their own names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLASSES = 113
 def make_objectnet(root: Path) -> dict[str, dict[str, int]]:
     """Write the set; see `bench.testing.synthetic`."""
     names = imagenet_classes()
-    # The kit's names: WordNet ids tell apart what would be one name otherwise.
+    # Names of the official kit: WordNet ids distinguish classes that share a name.
     kit = [f"{name}, {wnid}" for wnid, name in zip(names.keys, names.prompts, strict=True)]
     taken = {index for indices in SEVERAL.values() for index in indices}
     single = [index for index in range(404, 1000) if index not in taken]
@@ -43,7 +43,7 @@ def make_objectnet(root: Path) -> dict[str, dict[str, int]]:
         members[names.prompts[index].capitalize()] = (index,)
     base = root / "objectnet-1.0"
     folders = {_folder(label): label for label in (*members, *OTHERS)}
-    # As in the real files, the kit's order is another than that of the class indices.
+    # As in the real files, the kit's order differs from the order of the class indices.
     line_of = {index: (355 + 7 * index) % len(kit) for index in range(len(kit))}
     lines = [""] * len(kit)
     for index, line in line_of.items():

@@ -21,7 +21,7 @@ _PARTITIONS = 10
 
 
 def make_transfer(root: Path) -> dict[str, dict[str, int]]:
-    """Write the sets below `root`; returns the numbers of images by set and split."""
+    """Write the sets below `root`; returns {set: {split: number of images}}."""
     return {
         "dtd": _dtd(root / "dtd" / "dtd"),
         "food-101": _food(root / "food-101"),
@@ -35,7 +35,7 @@ def _lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _dtd(root: Path) -> dict[str, int]:
-    """Nine images of a class, of which every partition has three for each of its splits."""
+    """Write DTD: nine images per class; every partition has three per class in each split."""
     images = [
         [f"{texture}/{texture}_{10 * c + i:04}.jpg" for i in range(9)]
         for c, texture in enumerate(_TEXTURES)
@@ -70,7 +70,7 @@ def _food(root: Path) -> dict[str, int]:
 
 
 def _sun(root: Path) -> dict[str, int]:
-    """Nine images of a class; a partition has five to train and three to test on."""
+    """Write SUN397: nine images per class; a partition trains on five and tests on three."""
     images = [[f"{scene}/sun_{_letters(9 * c + i)}.jpg" for i in range(9)]
               for c, scene in enumerate(_SCENES)]  # fmt: skip
     for label, of_class in enumerate(images):
@@ -87,7 +87,7 @@ def _sun(root: Path) -> dict[str, int]:
 
 
 def _letters(number: int) -> str:
-    """Fifteen letters, as SUN's file names have them."""
+    """Return fifteen letters, as in SUN397's file names."""
     rng = np.random.default_rng(number)
     return "a" + "".join(chr(ord("a") + i) for i in rng.integers(0, 26, 14))
 
@@ -110,7 +110,7 @@ def _cars(root: Path) -> dict[str, int]:
 
 
 def _annotations(names: Sequence[str], labels: Sequence[int] | None) -> dict[str, Any]:
-    """The struct of boxes, classes from 1 (unless they are secret) and file names."""
+    """Return the struct of boxes, classes from 1 and file names; without classes for None."""
     boxes = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
     fields = [*boxes, *([] if labels is None else ["class"]), "fname"]
     rows = np.empty((1, len(names)), dtype=[(field, object) for field in fields])
@@ -121,7 +121,7 @@ def _annotations(names: Sequence[str], labels: Sequence[int] | None) -> dict[str
 
 
 def _matlab(path: Path, variables: dict[str, Any]) -> None:
-    """Write a MATLAB 5 file whose description, 116 bytes, names no date."""
+    """Write a MATLAB 5 file whose description, 116 bytes, has no date."""
     from scipy.io import savemat
 
     file = io.BytesIO()

@@ -1,7 +1,7 @@
-"""ImageNet-Vid-Robust and YTBB-Robust: a few sets of frames with every oddity of the real ones.
+"""ImageNet-Vid-Robust and YTBB-Robust: a few sets of frames with the special cases of real data.
 
-Frames with several labels or with one that ImageNet lacks, frames in two sets, sets without
-neighbours, anchors that were not reviewed or found bad, frames that belong to no set. The maps to
+There are frames with several labels, or with a label that ImageNet lacks; frames in two sets or in
+none; sets without neighbours; and anchors that were not reviewed or were rejected. The maps to
 ImageNet's classes are parts of the real ones.
 """
 
@@ -33,7 +33,7 @@ VID = {
     "turtle": ("n01662784", [33, 35]), "watercraft": ("n04530566", [484, 814]),
     "whale": ("n02062744", [147, 148]), "zebra": ("n02391049", [340]),
 }  # fmt: skip
-"""{name: (WordNet id, classes of ImageNet)} in the order of the indices."""
+"""{name: (WordNet id, ImageNet classes)} in the order of the class indices."""
 YTBB = {
     "person": [981, 982, 983], "bird": [10, 17, 22], "bicycle": [444, 671], "boat": [472, 814],
     "bus": [654, 779, 874], "bear": [294, 295, 296, 297], "cow": [], "cat": [281, 282],
@@ -43,9 +43,9 @@ YTBB = {
     "elephant": [385, 386], "umbrella": [879], "none": [], "car": [511, 817],
 }  # fmt: skip
 SAID = ("good", "unsure", "bad", *YTBB)
-"""What reviewers of anchors could say."""
+"""The labels that reviewers could give to anchors."""
 OF_PAIRS = ("similar", "correct", *sorted(videos.DIFFERENT))
-"""What reviewers of neighbours could say."""
+"""The labels that reviewers could give to neighbours."""
 
 
 def make_videos(root: Path) -> dict[str, dict[str, int]]:
@@ -56,6 +56,8 @@ def make_videos(root: Path) -> dict[str, dict[str, int]]:
 
 
 def _vid(root: Path) -> dict[str, dict[str, int]]:
+    """Write ImageNet-Vid-Robust."""
+
     def frame(video: int, number: int) -> str:
         return f"val/ILSVRC2015_val_{video:08d}/{number:06d}.JPEG"
 
@@ -63,7 +65,7 @@ def _vid(root: Path) -> dict[str, dict[str, int]]:
         frame(0, 442): [frame(0, n) for n in range(432, 453) if n != 442],
         frame(1000, 3): [frame(1000, 2), frame(1000, 4)],
         frame(3002, 10): [],
-        # Two anchors so near to each other that their sets overlap.
+        # Two anchors that are so close that their sets overlap.
         frame(4000, 20): [frame(4000, 19), frame(4000, 21), frame(4000, 22)],
         frame(4000, 22): [frame(4000, 20), frame(4000, 21), frame(4000, 23)],
     }
@@ -89,7 +91,7 @@ def _vid(root: Path) -> dict[str, dict[str, int]]:
 
 
 ANCHORS: tuple[tuple[str, int, int, tuple[str, ...], Mapping[int, tuple[str, ...]]], ...] = (
-    # folder, frame of the anchor, first label, what was said of it, what of its neighbours
+    # folder, anchor frame, first label, review of the anchor, {offset: review of the neighbour}
     ("KxDh7a8_AmU_44666", 1117, 0, ("good",), {-1: ("similar",), 1: ("similar", "correct")}),
     ("-LXr7LdXtrk_71333", 2134, 7, ("good", "person"), {2: ("similar", "blur-increase")}),
     ("WypmJptPzX8_68666", 58, 19, ("good",), {n: ("similar",) for n in range(-10, 11) if n}),
@@ -107,24 +109,26 @@ ANCHORS: tuple[tuple[str, int, int, tuple[str, ...], Mapping[int, tuple[str, ...
 
 
 def _ytbb(frames: Path, metadata: Path) -> dict[str, dict[str, int]]:
+    """Write YTBB-Robust."""
     anchors, pairs, rows, count = [], [], [], 0
     members = list(YTBB.values())
-    for number, (video, at, first, said, near) in enumerate(ANCHORS):
-        anchor = f"{video}/frame-{at}.jpg"
-        prefix = "/home/reviewer/frames/" if number == 1 else ""  # some keys are whole paths
-        said_of = [SAID.index(word) for word in said]
-        anchors.append({"key": f"{prefix}{anchor}", "notes": "", "labels": said_of})
+    for number, (video, frame, first, review, neighbours) in enumerate(ANCHORS):
+        anchor = f"{video}/frame-{frame}.jpg"
+        prefix = "/home/reviewer/frames/" if number == 1 else ""  # some keys are absolute paths
+        labels = [SAID.index(word) for word in review]
+        anchors.append({"key": f"{prefix}{anchor}", "notes": "", "labels": labels})
         class_of = videos.SWAPPED.get(first, first)
-        for offset in (0, *near):
-            path = f"{video}/frame-{at + offset}.jpg"
+        for offset in (0, *neighbours):
+            path = f"{video}/frame-{frame + offset}.jpg"
             save(frames / path, pixels((members[class_of] or [1000 + class_of])[0], path))
             if offset:
-                words = [OF_PAIRS.index(word) for word in near[offset]]
-                pairs.append({"key": f"{anchor},{path}", "notes": "", "labels": words})
+                labels = [OF_PAIRS.index(word) for word in neighbours[offset]]
+                pairs.append({"key": f"{anchor},{path}", "notes": "", "labels": labels})
         row = f"{video.rpartition('_')[0]},{video.rpartition('_')[2]},{first}"
         rows += [row] if row not in rows else []
-        if said[0] == "good" and "unsure" not in said and ("bad-anchor",) not in near.values():
-            similar = [words for words in near.values() if "blur-increase" not in words]
+        accepted = review[0] == "good" and "unsure" not in review
+        if accepted and ("bad-anchor",) not in neighbours.values():
+            similar = [words for words in neighbours.values() if "blur-increase" not in words]
             count += 1 + len(similar)
     names = {str(index): name for index, name in enumerate(YTBB)}
     reached = {str(index): own for index, own in enumerate(members) if own}

@@ -1,4 +1,4 @@
-"""WILDS-FMoW v1.1 and WILDS-iWildCam v2.0: their CSV files with all columns, and few images."""
+"""WILDS-FMoW v1.1 and WILDS-iWildCam v2.0: the CSV files with all columns, and a few images."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ COUNTRIES = {
     "DEU": "Europe",
     "AUS": "Oceania",
 }
-"""Of the mapping. The metadata also have a code that it lacks."""
+"""{country code: region} of the mapping file."""
 UNMAPPED = "XKX"
+"""A country code in the metadata that the mapping file lacks."""
 YEARS = range(2010, 2018)
 SPECIES = 182
 TWICE = ("Lowland paca", "Jaguarundi", "unknown bird", "central American red brocket")
-"""The English names that two species have in the list of wise-ft."""
+"""English names that occur for two species in wise-ft's list."""
 
 
 def make_wilds(root: Path) -> dict[str, dict[str, int]]:
-    """Both copies, and a list of made-up species names where the official one would lie."""
+    """Write both sets, and made-up species names in place of the official list."""
     return {"wilds-fmow": _fmow(root / "fmow_v1.1"), "wilds-iwildcam": _iwildcam(root)}
 
 
 def _table(path: Path, header: str, rows: Iterable[Sequence[object]]) -> None:
-    """A CSV file as pandas writes one."""
+    """Write a CSV file in the format of pandas."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header.split(","))
@@ -47,14 +48,17 @@ def _table(path: Path, header: str, rows: Iterable[Sequence[object]]) -> None:
 
 
 def _fmow(root: Path) -> dict[str, int]:
-    """Sequestered rows lie among the others and have no picture, so that row numbers matter."""
+    """Write FMoW.
+
+    Sequestered rows are mixed with the others and have no image, so row numbers matter.
+    """
     counts = dict.fromkeys(("train", "id_val", "id_test", "ood_val", "ood_test"), 0)
     mapping = [(f"Land of {c}, the", c[:2], c, region) for c, region in COUNTRIES.items()]
     _table(root / "country_code_mapping.csv", "name,alpha-2,alpha-3,region", mapping)
     rows = []
     for row, (split, number, year) in enumerate(_places()):
         part = _part(split, year)
-        # No test image from 2016 on is from Oceania: a region may be empty.
+        # No test image from 2016 on is from Oceania, because a region may be empty.
         codes = [*COUNTRIES, UNMAPPED]
         country = codes[(number // 6 + 3 * (number // 48)) % len(codes)]
         country = "KEN" if part == "ood_test" and country == "AUS" else country
@@ -83,7 +87,7 @@ def _fmow(root: Path) -> dict[str, int]:
 
 
 def _places() -> Iterable[tuple[str, int, int]]:
-    """(split, running number, year) of every row, all splits, years and categories mixed."""
+    """Yield (split, running number, year) of every row, with all splits and years mixed."""
     splits = ("train", "train", "train", "val", "test", "seq")
     for number in range(8 * len(CATEGORIES)):
         yield splits[number % 6], number, YEARS[number // 6 % 8]
@@ -101,7 +105,7 @@ def _part(split: str, year: int) -> str:
 
 
 def _iwildcam(root: Path) -> dict[str, int]:
-    """Every species in train, some in each other split; the first image is a grey one."""
+    """Write iWildCam: all species in train, some in each other split; the first image is grey."""
     home = root / "iwildcam_v2.0"
     sizes = {"train": 2 * SPECIES, "id_val": 60, "id_test": 70, "val": 20, "test": 80}
     of_split = {"train": 0, "id_val": 0, "id_test": 0, "val": 12, "test": 16}
@@ -133,12 +137,12 @@ def _iwildcam(root: Path) -> dict[str, int]:
 
 
 def _identity(label: int) -> int:
-    """The number of a species in the competition's list, which has more of them."""
+    """Return the number of a species in the competition's list, which has more species."""
     return label + label // 8
 
 
 def _names(root: Path) -> None:
-    """``categories.csv``, and ``labels.csv`` of the same rows with English names; all made up."""
+    """Write ``categories.csv``, and ``labels.csv`` with additional English names; all made up."""
     unused = sorted({_identity(SPECIES) + 8 * n for n in range(1, 4)})
     numbers = [(y, _identity(y)) for y in range(SPECIES)] + [(99999, i) for i in unused]
     scientific = [(y, i, "empty" if y == 0 else f"species synthetica {i}") for y, i in numbers]

@@ -1,4 +1,4 @@
-"""Fetching a file: resumed, from one address after the other, and never anything but the file."""
+"""Downloads are resumed, try one address after the other, and accept only the right file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def get(wanted: Archive, folder: Path) -> Path:
 
 
 def left(folder: Path) -> set[str]:
-    """What is not hidden."""
+    """The names of the files that are not hidden."""
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
@@ -196,17 +196,17 @@ BAD = {
     "truncated gzip": (
         File(GOOD_TAR[:-9], length=False),
         other(file="data.tar.gz", size="unknown", checksums={}, content=GOOD_TAR),
-        "damaged or cut short",
+        "damaged or truncated",
     ),
     "truncated tar": (
         File(packed_tar("w")[: 4 * (512 + 5120)], length=False),
         other(file="data.tar", size="unknown", checksums={}, content=packed_tar("w")),
-        "damaged or cut short",
+        "damaged or truncated",
     ),
     "truncated zip": (
         File(GOOD_ZIP[:-30], length=False),
         other(file="data.zip", size="unknown", checksums={}, content=GOOD_ZIP),
-        "damaged or cut short",
+        "damaged or truncated",
     ),
     "empty": (File(b""), other(size="unknown", file="data.zip", content=GOOD_ZIP), "empty"),
 }
@@ -272,7 +272,7 @@ def test_a_download_goes_on_from_another_address(net: Web, tmp_path: Path) -> No
 def test_redirects_stay_secured_unless_checksums_guard(net: Web, tmp_path: Path) -> None:
     target = net.url("target", CONTENT)
     moved = net.url("moved", File(statuses=[302, 302], location=target))
-    with pytest.raises(BenchError, match="not secured"):
+    with pytest.raises(BenchError, match="does not use https"):
         get(archive(moved, checksums={}), tmp_path)
     assert get(archive(moved), tmp_path).read_bytes() == CONTENT
     away = net.url("away", File(statuses=[302], location="file:///etc/passwd"))
@@ -339,8 +339,8 @@ def test_kinds_by_first_bytes() -> None:
         b"\xef\xbb\xbf  <HTML>": "an HTML page",
         gzip.compress(b"x"): "a gzip file",
         b"": "empty",
-        b"text": "something else",
-        bytes(10240): "something else",
+        b"text": "an unknown kind of file",
+        bytes(10240): "an unknown kind of file",
     }
     for content, kind in kinds.items():
         assert archive_format(content[:512]) == kind

@@ -1,4 +1,4 @@
-"""ImageNet's class folders from a miniature of the true archives, and after kills."""
+"""ImageNet's class folders are built from miniature archives, also after a killed process."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def kit(tmp_path: Path) -> Devkit:
 
 
 class Killed(BaseException):
-    """A kill, at a chosen point."""
+    """Raised in place of a kill."""
 
 
 @pytest.fixture(params=range(1, 12))
 def kill(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Ends the process at the first, second, ... rename."""
+    """Raise Killed at the first, second, ... rename."""
     rename, done = Path.rename, 0
 
     def renamed(self: Path, target: Any) -> Path:
@@ -58,9 +58,9 @@ def test_the_devkit_says_where_images_belong(kit: Devkit) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"data__meta_mat": b"MATLAB"}, "no devkit"),
-        ({"data__meta_mat": meta({1: "../../etc"})}, "no devkit"),
-        ({"data__meta_mat": meta({1: "n02119789"})}, "no devkit"),
+        ({"data__meta_mat": b"MATLAB"}, "not ImageNet's devkit"),
+        ({"data__meta_mat": meta({1: "../../etc"})}, "not ImageNet's devkit"),
+        ({"data__meta_mat": meta({1: "n02119789"})}, "not ImageNet's devkit"),
     ],
 )
 def test_a_devkit_that_is_none_is_refused(
@@ -71,7 +71,7 @@ def test_a_devkit_that_is_none_is_refused(
 
 
 def test_a_devkit_without_its_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no data/meta\.mat"):
+    with pytest.raises(DataError, match=r"does not contain data/meta\.mat"):
         read_devkit(tar(tmp_path / "devkit.tar.gz", {"readme.txt": b"?"}))
 
 

@@ -1,4 +1,4 @@
-"""Unpacking: nothing outside the folder, nothing half, and on after a kill."""
+"""Unpacking writes nothing outside the folder, leaves no partial files and resumes after a kill."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_tar_under_the_name_of_a_gzip_file(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """A kill, at a chosen point."""
+    """Raised in place of a kill."""
 
 
 @KINDS
@@ -218,7 +218,7 @@ def test_links_in_a_zip_are_refused(tmp_path: Path, kind: int) -> None:
 
 
 def damaged_gzip() -> bytes:
-    """A gzip file that decompresses to a whole tar, but with a wrong checksum."""
+    """A gzip file that decompresses to a complete tar, but has a wrong checksum."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as file:
         file.addfile(tarfile.TarInfo("a"))
