@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -39,7 +40,20 @@ def test_the_readme_has_two_commands_for_everything() -> None:
     text = (ROOT / "README.md").read_text()
     assert ".venv/bin/bench run" in text
     assert "/pytest" in text
-    assert text.count("\n    ") == 5
+    assert text.count("\n    ") == 6
+
+
+def test_the_readme_shows_what_the_first_command_prints() -> None:
+    """Its numbers are those of the golden run with the same command."""
+    block = (ROOT / "README.md").read_text().split("```")[1]
+    shown = {line.split("  ")[0].strip("+ "): line.split()[-7:] for line in block.splitlines()}
+    sets = ["id", *block.splitlines()[2].split()[2:7]]
+    cells = json.loads((ROOT / "results" / "golden" / "mini.json").read_text())["cells"]
+    names = {"Zero-shot": "zero-shot", "E2E-FT": "e2e-ft", "WiSE-FT": "wise-ft", "VRF": "vrf"}
+    for title, method in {**names, "OSE": "ose"}.items():
+        found = [c for c in cells if c["method"] == method and c["kind"] == "cell"]
+        values = {c["shift"]: c["value"] for c in found if c["metric"] == "top1"}
+        assert shown[title][:6] == [f"{100 * values[name]:.1f}" for name in sets]
 
 
 CITATION = re.compile(r"docs/methods\.md((?:(?:,| and)? section \d+(?:, item \d+)?)+)")
