@@ -260,7 +260,7 @@ def test_a_border_is_cut_from_every_image() -> None:
     assert cut.load().images[5].size == (3, 5)
     assert cut.fingerprint != split().fingerprint
     assert split().cut(0) == split()
-    with pytest.raises(InputError, match="no border"):
+    with pytest.raises(InputError, match="too small to cut a border of 4 pixels"):
         split().cut(4).load().images[0]
 
 
