@@ -173,7 +173,7 @@ def test_nothing_is_executed(place: str, save: released.Save, path: Path, tmp_pa
     message = refusal(path)
     called = ("exec", f"{os.system.__module__}.system", "_codecs.encode")
     assert any(f"{name}'" in message for name in called)
-    assert "no released classifier holds" in message
+    assert "no released classifier contains" in message
     assert not target.exists()
 
 
@@ -211,7 +211,7 @@ def test_a_pickle_alters_nothing_that_stays(name: str, path: Path) -> None:
 def test_only_what_a_classifier_holds_is_admitted(name: str, path: Path) -> None:
     path.write_bytes(f"\x80\x03c{name}\n.".encode("latin-1"))
     message = refusal(path)
-    assert "no released classifier holds" in message
+    assert "no released classifier contains" in message
     assert message.isprintable()
 
 
@@ -236,7 +236,7 @@ def test_a_cut_file(
     content = whole[data.draw(st.sampled_from(sorted(whole)))]
     path = tmp_path_factory.getbasetemp() / "cut.pt"
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    assert refusal(path) == " is cut short, damaged or no checkpoint"
+    assert refusal(path) == " is truncated, damaged or not a checkpoint: download it again"
 
 
 def without(*names: str) -> object:
@@ -259,21 +259,33 @@ def with_head(**attributes: object) -> object:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: released.classifier(released.tower()).state_dict(), "holds OrderedDict, expected"),
-        (lambda: {"lr": 0.1}, "holds dict, expected src.models.modeling.ImageClassifier"),
+        (
+            lambda: released.classifier(released.tower()).state_dict(),
+            "contains OrderedDict, expected",
+        ),
+        (lambda: {"lr": 0.1}, "contains dict, expected src.models.modeling.ImageClassifier"),
         (
             lambda: released.classifier(released.tower()).image_encoder,
-            "holds src.models.modeling.ImageEncoder, expected",
+            "contains src.models.modeling.ImageEncoder, expected",
         ),
         (lambda: without("image_encoder"), "has no image_encoder.model.visual"),
         (lambda: without("image_encoder", "model", "visual"), "has no image_encoder.model.visual"),
         (lambda: without("classification_head"), "has no classification_head.weight"),
         (lambda: without("classification_head", "bias"), "has no classification_head.bias"),
-        (lambda: without("classification_head", "normalize"), "does not say if it normalizes"),
-        (lambda: with_head(normalize=1), "does not say if it normalizes"),
+        (
+            lambda: without("classification_head", "normalize"),
+            "classification_head has no boolean attribute 'normalize'",
+        ),
+        (
+            lambda: with_head(normalize=1),
+            "classification_head has no boolean attribute 'normalize'",
+        ),
         (lambda: with_head(weight=torch.zeros(3)), r"has weight (3,) and bias (5,)"),
         (lambda: with_head(bias=torch.zeros(4)), r"has weight (5, 16) and bias (4,)"),
-        (lambda: with_head(weight=torch.zeros(5, 9)), r"visual.proj is (64, 16), of the head (5,"),
+        (
+            lambda: with_head(weight=torch.zeros(5, 9)),
+            "visual.proj (64, 16) does not match the head's (5, 9)",
+        ),
     ],
 )
 def test_something_else(
@@ -287,10 +299,11 @@ def test_files_that_are_no_checkpoints(path: Path, tmp_path: Path) -> None:
     assert refusal(path) == ": No such file or directory"
     assert "directory" in refusal(tmp_path)
     path.write_bytes(b"\n<!DOCTYPE html><html>Google Drive</html>")
-    assert refusal(path) == " is a web page: the download went wrong"
+    reason = " is a web page, not a checkpoint: the download failed, try it again"
+    assert refusal(path) == reason
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.txt", "x")
-    assert refusal(path) == " is cut short, damaged or no checkpoint"
+    assert refusal(path) == " is truncated, damaged or not a checkpoint: download it again"
 
 
 def test_a_tensor_stays_inside_its_storage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +316,7 @@ def test_a_tensor_stays_inside_its_storage(path: Path, monkeypatch: pytest.Monke
 
     made.classification_head._parameters["bias"] = Wide()
     released.pickled(3)(made, path)
-    assert refusal(path) == " is cut short, damaged or no checkpoint"
+    assert refusal(path) == " is truncated, damaged or not a checkpoint: download it again"
 
 
 OFFICIAL = Path(os.environ.get("BENCH_OFFICIAL", "official")) / "wise-ft"
