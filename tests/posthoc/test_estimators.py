@@ -1,4 +1,4 @@
-"""The estimators: equal to the harness's methods, and the habits they promise."""
+"""The estimators: equality with the harness's methods, and scikit-learn's conventions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ A, B = 0.4, 0.1  # suit the distances of the fakes
 
 
 def arrays(outputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fine-tuned features [N, D] and both ends' scores."""
+    """Return fine-tuned features [N, D] and the scores of both endpoints."""
     ends = (MODELS.zero_shot, MODELS.base)
     return outputs.features(MODELS.base), *(outputs.scores(end) for end in ends)
 
@@ -180,7 +180,7 @@ def test_temperatures_are_those_of_the_arithmetic(criterion, fit):
 
 
 def uses(given, labels):
-    """Every estimator's every output, by name, from training arrays as `given` and `labels`."""
+    """Return all outputs of all estimators by name, from training arrays `given` and `labels`."""
     features, zs, ft = given
     vrf = VRF(a=A, b=B).fit(*given, labels).calibrate(zs, ft, labels)
     vrf.choose(*given, labels, [A], [B])
