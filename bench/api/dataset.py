@@ -173,8 +173,8 @@ class Suite:
                 raise InputError(f"shift {name} of {self.name}: {self.lacking[name]}")
             if name not in valid:
                 raise unknown_name(f"shift of {self.name}", name, [*valid, "all"])
-        kept = tuple(s for s in self.shifts if s.name in names)
-        return replace(self, shifts=kept, lacking={})
+        shifts = tuple(s for s in self.shifts if s.name in names)
+        return replace(self, shifts=shifts, lacking={})
 
     @property
     def averaged(self) -> int:

@@ -51,7 +51,7 @@ class Models:
     Attributes
     ----------
     zero_shot : the untouched zero-shot classifier.
-    base : the fine-tuned classifier an ensemble is built on; `zero_shot` for methods without base.
+    base : the fine-tuned classifier an ensemble is built on; `zero_shot` if there is none.
     train, selection : fingerprints of the training and the selection split.
     seed : the training seed.
     """
@@ -221,7 +221,7 @@ class Method:
         train: LabelledOutputs,
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
-        """Yield one prediction per choice, in order. Compute what choices share only once.
+        """Yield one prediction per choice, in order; compute shared parts only once.
 
         Default: the softmax of the scores of the one classifier that `needs` returns for a choice.
         The weight is the choice's alpha. Without an alpha it is 1 for methods with a base, which

@@ -46,11 +46,11 @@ def dataset(cls: M) -> M:
 
 
 def _register(kind: str, table: dict[str, Any], cls: M) -> M:
-    taken = table.get(cls.name)
-    if taken is not None and taken is not cls:
+    registered = table.get(cls.name)
+    if registered is not None and registered is not cls:
         raise InputError(
-            f"{kind} {cls.name!r} is registered twice: by {_where(taken)} and by {_where(cls)}: "
-            "rename one of them"
+            f"{kind} {cls.name!r} is registered twice: by {_where(registered)} and by "
+            f"{_where(cls)}; rename one of them"
         )
     table[cls.name] = cls
     return cls

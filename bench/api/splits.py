@@ -35,8 +35,8 @@ class Manifest:
         if the task has no such class: every prediction for it is wrong.
     groups : group name (region, camera) -> int64 [N], the group code of each sample. Video frames
         have two groups. ``anchor`` is the code of the set of frames that a frame belongs to; there
-        is one set around each annotated frame, the anchor. ``offset`` is the distance from the
-        anchor in frames: 0 for the anchor, which is in its set exactly once. If only the fact that
+        is one set around each annotated frame, the anchor. ``offset`` is the position relative to
+        the anchor in frames: 0 for the anchor, which is in its set exactly once. If only the fact that
         a frame is a neighbour is known, any number from 1 to 10 may be used. A frame in two sets is
         two samples.
     names : group name -> names of the codes 0, 1, ...; some groups have none.
@@ -226,15 +226,15 @@ class Split:
         `share` is the fraction of each class to hold out. Opens the split. Raises InputError if no
         class has two samples.
         """
-        kept, held = holdout(self.load().manifest, share, seed)
-        if not len(held):
+        train_rows, held_rows = holdout(self.load().manifest, share, seed)
+        if not len(held_rows):
             raise InputError(
                 f"{self.name}: nothing to hold out: expected a class with two or more images"
             )
         how = f"holdout {share:g} seed {seed}"
         suite = self.name.rpartition("/")[0]
-        selection = self.take(held, f"selection: {how}")
-        return self.take(kept, f"train: {how}"), replace(selection, name=f"{suite}/selection")
+        selection = self.take(held_rows, f"selection: {how}")
+        return self.take(train_rows, f"train: {how}"), replace(selection, name=f"{suite}/selection")
 
     def few(self, shots: int | None) -> Split:
         """Return `shots` samples of each class: the first ones in a fixed random order.
@@ -263,8 +263,8 @@ class Split:
             return self
 
         def load() -> Loaded:
-            whole = self.load()
-            return Loaded(_Cut(whole.images, border), whole.manifest)
+            full = self.load()
+            return Loaded(_Cut(full.images, border), full.manifest)
 
         return replace(self, fingerprint=key_of(self.fingerprint, "border", border), load=load)
 
@@ -275,14 +275,14 @@ class Split:
         """
 
         def load() -> Loaded:
-            whole = self.load()
-            return Loaded(_Subset(whole.images, rows), whole.manifest.take(rows))
+            full = self.load()
+            return Loaded(_Subset(full.images, rows), full.manifest.take(rows))
 
         order = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
-        mark = key_of(self.fingerprint, how, order)
-        whole = self.given
-        given = None if whole is None else lambda model, kind: whole(model, kind)[rows]
-        return replace(self, fingerprint=mark, size=len(rows), load=load, given=given)
+        fingerprint = key_of(self.fingerprint, how, order)
+        outputs = self.given
+        given = None if outputs is None else lambda model, kind: outputs(model, kind)[rows]
+        return replace(self, fingerprint=fingerprint, size=len(rows), load=load, given=given)
 
 
 def absent_split(name: str, reason: str) -> Split:

@@ -61,7 +61,7 @@ def check_writable(directory: Path, what: str) -> Path:
     """Return `directory` after checking that it is writable. It need not exist yet.
 
     Raises InputError unless files can be created in it or, if it does not exist, in its nearest
-    existing parent. Creates nothing that stays. `what` names the folder in the message.
+    existing parent. Leaves no files behind. `what` describes the folder in the message.
     """
     try:
         nearest = next(p for p in (directory, *directory.absolute().parents) if p.exists())
