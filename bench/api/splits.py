@@ -36,9 +36,9 @@ class Manifest:
     groups : group name (region, camera) -> int64 [N], the group code of each sample. Video frames
         have two groups. ``anchor`` is the code of the set of frames that a frame belongs to; there
         is one set around each annotated frame, the anchor. ``offset`` is the position relative to
-        the anchor in frames: 0 for the anchor, which is in its set exactly once. If only the fact that
-        a frame is a neighbour is known, any number from 1 to 10 may be used. A frame in two sets is
-        two samples.
+        the anchor in frames: 0 for the anchor, which is in its set exactly once. If it is only
+        known that a frame is a neighbour, any number from 1 to 10 may be used. A frame in two sets
+        is two samples.
     names : group name -> names of the codes 0, 1, ...; some groups have none.
 
     Raises InputError if lengths, labels or codes do not match this description.
