@@ -19,12 +19,12 @@ TEACHER = ("teacher_images", "teacher_texts", "teacher_scale")
 
 @dataclass(frozen=True)
 class SelfDistillation(ContrastiveTrainer):
-    """Contrastive fine-tuning with the model's own moving average as a teacher.
+    """Contrastive fine-tuning with a moving average of the model as the teacher.
 
     Attributes
     ----------
-    distill : coefficient of the KL divergence from the teacher, both directions summed.
-    period : steps between two updates of the teacher, the first after step 0.
+    distill : coefficient of the KL divergence from the teacher, summed over both directions.
+    period : steps between two updates of the teacher; the first update is after step 0.
     start, end, ramp : the teacher's momentum rises from `start` to `end` over the fraction `ramp`
         of all steps (see `bench.models.training.losses.ema_momentum`).
     """
@@ -40,35 +40,35 @@ class SelfDistillation(ContrastiveTrainer):
     ramp: Fraction = 0.2
 
     def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
-        """The teacher, at first the student itself."""
+        """Return the teacher, which is initially a copy of the student."""
         return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
     def encode(
         self, model: nn.Module, batch: dict[str, Tensor], state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The student's and the teacher's embeddings and scales."""
+        """Return the student's and the teacher's embeddings and scales."""
         import torch
         from torch.func import functional_call
 
         student = super().encode(model, batch, state)
         with torch.no_grad():
-            alone = getattr(model, "module", model)
-            taught = functional_call(alone, state, (batch["inputs"], batch["texts"]))
-        return student | dict(zip(TEACHER, taught, strict=True))
+            unwrapped = getattr(model, "module", model)  # without the wrapper for several processes
+            teacher = functional_call(unwrapped, state, (batch["inputs"], batch["texts"]))
+        return student | dict(zip(TEACHER, teacher, strict=True))
 
     def loss(self, embeddings: dict[str, Tensor], step: int) -> Tensor:
-        """The contrastive loss and the distance from the teacher, which is off at step 0."""
+        """Return the contrastive loss plus, after step 0, the distance from the teacher."""
         loss = super().loss(embeddings, step)
         return loss if step == 0 else loss + self.distill * self.distance(embeddings)
 
     def distance(self, embeddings: dict[str, Tensor]) -> Tensor:
-        """The slides' form: KL divergences."""
+        """Return the distance in the slides' form: KL divergences."""
         from bench.models.training.losses import kl_distillation
 
         return kl_distillation(*(embeddings[n] for n in ("images", "texts", "scale", *TEACHER)))
 
     def after_step(self, model: nn.Module, state: dict[str, Tensor], step: int, steps: int) -> None:
-        """teacher = m teacher + (1 - m) student, every `period` steps."""
+        """Update the teacher every `period` steps: teacher = m teacher + (1 - m) student."""
         from bench.models.training.losses import ema_momentum
 
         if step % self.period:
@@ -81,12 +81,12 @@ class SelfDistillation(ContrastiveTrainer):
 
 @dataclass(frozen=True)
 class CarotTrainer(SelfDistillation):
-    """CaRot's trainer: two penalties on the projections, and distillation as cross-entropy.
+    """CaRot's trainer: self-distillation as cross-entropy, and two penalties on the projections.
 
     Attributes
     ----------
-    orthogonal : coefficient of ||W_v^T W_v - I||_F on the visual projection.
-    cross : coefficient of ||W_v W_t^T||_F on both projections.
+    orthogonal : coefficient of ||W_v^T W_v - I||_F, where W_v is the visual projection.
+    cross : coefficient of ||W_v W_t^T||_F, where W_t is the text projection.
     """
 
     kind: ClassVar[str] = "CarotTrainer"
@@ -97,13 +97,16 @@ class CarotTrainer(SelfDistillation):
     cross: NonNegative = 0.05
 
     def distance(self, embeddings: dict[str, Tensor]) -> Tensor:
-        """The published code's form: cross-entropies. Its gradient is the KL divergences'."""
+        """Return the distance in the published code's form: cross-entropies.
+
+        Its gradient equals that of the KL divergences.
+        """
         from bench.models.training.losses import distillation
 
         return distillation(*(embeddings[n] for n in ("images", "texts", "scale", *TEACHER)))
 
     def penalty(self, model: nn.Module, state: dict[str, Tensor]) -> Tensor | None:
-        """Orthogonality of the visual projection, and the cross-covariance term."""
+        """Return the orthogonality and the cross-covariance penalty."""
         from bench.models.training.losses import cross_covariance, orthogonality
 
         visual, text = model.projections()  # type: ignore[operator]
@@ -116,14 +119,14 @@ class Carot(Method):
     """FLYP with an orthogonal visual projection and self-distillation from a moving average.
 
     Oh et al., "Towards Calibrated Robust Fine-Tuning of Vision-Language Models", NeurIPS 2024,
-    and its official code (MLAI-Yonsei/CaRot ``src/models/carot_loss.py``). The student is what is
-    evaluated. The official script trains in fp16; here `precision` says in what.
+    and its official code (MLAI-Yonsei/CaRot ``src/models/carot_loss.py``). The student is
+    evaluated, not the teacher. The official script trains in fp16; here, `precision` is an option.
     """
 
     kind: ClassVar[str] = "Carot"
     name: ClassVar[str] = "carot"
     title: ClassVar[str] = "CaRot"
-    summary: ClassVar[str] = "FLYP with orthogonal projections and an EMA teacher."
+    summary: ClassVar[str] = "FLYP with an orthogonal visual projection and an EMA teacher."
     equation: ClassVar[str] = (
         "L_con + 0.05 ||W_v W_t^T||_F + 0.2 ||W_v^T W_v - I||_F + 1.5 CE(teacher, student)"
     )
@@ -133,7 +136,7 @@ class Carot(Method):
     trainer: CarotTrainer = field(default=CarotTrainer())
 
     def recipe(self, models: Models) -> Recipe:
-        """The zero-shot model, tuned."""
+        """Return the recipe: the zero-shot model, tuned."""
         return models.tuned(models.zero_shot, self.trainer)
 
 
@@ -142,8 +145,8 @@ class Carot(Method):
 class CarotSlides(Method):
     """CaRot as first presented: contrastive loss and distillation, without penalties.
 
-    The authors' slides give no schedule for the teacher; the published code's stands in. Label
-    smoothing, which they tried, is ``+ls``.
+    The authors' slides do not state the schedule of the teacher, so the published code's is used.
+    The label smoothing that they tried is the modifier ``+ls``.
     """
 
     kind: ClassVar[str] = "CarotSlides"
@@ -156,5 +159,5 @@ class CarotSlides(Method):
     trainer: SelfDistillation = field(default=SelfDistillation())
 
     def recipe(self, models: Models) -> Recipe:
-        """The zero-shot model, tuned."""
+        """Return the recipe: the zero-shot model, tuned."""
         return models.tuned(models.zero_shot, self.trainer)

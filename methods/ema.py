@@ -1,4 +1,4 @@
-"""EMA: the average of the weights along end-to-end fine-tuning."""
+"""EMA: a moving average of the weights during end-to-end fine-tuning."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bench.core.parameters import Fraction
 @method
 @dataclass(frozen=True)
 class MovingAverage(Method):
-    """An exponential moving average of the weights, started from the zero-shot model.
+    """An exponential moving average of the weights during fine-tuning, from the zero-shot model on.
 
     One of the alternatives that WiSE-FT is compared with (Wortsman et al., CVPR 2022, appendix).
-    With the trainer of ``e2e-ft`` it comes out of the same training.
+    With the same trainer as ``e2e-ft``, both come from one training run.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class MovingAverage(Method):
     kind: ClassVar[str] = "MovingAverage"
     name: ClassVar[str] = "ema"
     title: ClassVar[str] = "EMA of E2E-FT"
-    summary: ClassVar[str] = "A moving average of the weights along end-to-end fine-tuning."
+    summary: ClassVar[str] = "A moving average of the weights during end-to-end fine-tuning."
     equation: ClassVar[str] = "theta = decay theta + (1 - decay) theta_t after every step t"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, comparison with EMA"
 
@@ -36,5 +36,5 @@ class MovingAverage(Method):
     trainer: GradientTrainer = field(default=GradientTrainer())
 
     def recipe(self, models: Models) -> Recipe:
-        """What is kept of end-to-end fine-tuning."""
+        """Return the recipe: the moving average that end-to-end fine-tuning keeps."""
         return replace(models.tuned(models.zero_shot, self.trainer), keep=Average(self.decay))

@@ -1,4 +1,4 @@
-"""Fisher merging: weight-space ensembling in which each weight counts by its Fisher information."""
+"""Fisher merging: weight-space ensembling with weights by Fisher information."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from bench.core.parameters import Count, Positive
 @method
 @dataclass(frozen=True)
 class FisherMerge(AlphaEnsemble):
-    """WiSE-FT's interpolation, each weight of each end weighed by how much it matters there.
+    """WiSE-FT's interpolation with each parameter also weighted by its Fisher information.
 
-    Matena and Raffel, "Merging models with Fisher-weighted averaging", NeurIPS 2022, as
-    mlfoundations/wise-ft merges (``src/wise_ft.py``, ``src/models/fisher.py``): the diagonal of
-    the Fisher information by single samples, with labels drawn from the model itself.
+    Matena and Raffel, "Merging models with Fisher-weighted averaging", NeurIPS 2022, implemented as
+    in mlfoundations/wise-ft (``src/wise_ft.py``, ``src/models/fisher.py``): the diagonal Fisher
+    information from single samples, with labels sampled from the model's own predictions.
 
     Attributes
     ----------
-    samples : training samples for the Fisher information of each end.
-    floor : no Fisher value counts less.
+    samples : number of training samples for the Fisher information of each endpoint.
+    floor : smallest Fisher value used; smaller ones are raised to it.
     """
 
     kind: ClassVar[str] = "FisherMerge"
     name: ClassVar[str] = "fisher"
     title: ClassVar[str] = "Fisher merge"
-    summary: ClassVar[str] = "WiSE-FT with weights weighed by their Fisher information."
+    summary: ClassVar[str] = "WiSE-FT with each parameter weighted by its Fisher information."
     equation: ClassVar[str] = "theta = sum_i c_i F_i theta_i / sum_i c_i F_i, c = 1 - alpha, alpha"
     source: ClassVar[str] = "Matena & Raffel, NeurIPS 2022; mlfoundations/wise-ft src/wise_ft.py"
     on_all_bases: ClassVar[bool] = False
@@ -38,7 +38,7 @@ class FisherMerge(AlphaEnsemble):
     floor: Positive = 1e-8
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
-        """The merged classifier."""
-        alpha, ends = choice["alpha"], (models.zero_shot, models.base)
-        fishers = tuple(Fisher(end, models.train, self.samples) for end in ends)
-        return (merge(ends, (1 - alpha, alpha), fishers, self.floor),)
+        """Return the merged classifier."""
+        alpha, endpoints = choice["alpha"], (models.zero_shot, models.base)
+        fishers = tuple(Fisher(endpoint, models.train, self.samples) for endpoint in endpoints)
+        return (merge(endpoints, (1 - alpha, alpha), fishers, self.floor),)

@@ -1,4 +1,4 @@
-"""FLYP: fine-tuning with the loss of pretraining."""
+"""FLYP: fine-tuning with the pretraining loss."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from bench.models.training.trainers import ContrastiveTrainer
 @method
 @dataclass(frozen=True)
 class FinetuneLikePretrain(Method):
-    """Both towers trained by the contrastive loss on images and captions of their classes.
+    """Contrastive fine-tuning of both towers on images and captions of their classes.
 
     Goyal et al., "Finetune like you pretrain: Improved finetuning of zero-shot vision models",
-    CVPR 2023, and its official code (locuslab/FLYP ``src/models/flyp_loss.py``): captions are a
-    template with the class name; the head is rebuilt from the tuned text tower with all templates
-    and the tuned logit scale.
+    CVPR 2023, and its official code (locuslab/FLYP ``src/models/flyp_loss.py``). A caption is a
+    template filled with the class name. The head is rebuilt from the tuned text tower, with all
+    templates and the tuned logit scale.
     """
 
     kind: ClassVar[str] = "FinetuneLikePretrain"
     name: ClassVar[str] = "flyp"
     title: ClassVar[str] = "FLYP"
-    summary: ClassVar[str] = "Both towers trained contrastively on images and class captions."
+    summary: ClassVar[str] = "Both towers trained with the contrastive loss on images and captions."
     equation: ClassVar[str] = "min of (CE(s U V^T, I) + CE(s V U^T, I)) / 2 over the batch"
     source: ClassVar[str] = "Goyal et al., CVPR 2023; locuslab/FLYP src/models/flyp_loss.py"
     is_common_base: ClassVar[bool] = True
@@ -33,5 +33,5 @@ class FinetuneLikePretrain(Method):
     trainer: ContrastiveTrainer = field(default=ContrastiveTrainer())
 
     def recipe(self, models: Models) -> Recipe:
-        """The zero-shot model, tuned."""
+        """Return the recipe: the zero-shot model, tuned."""
         return models.tuned(models.zero_shot, self.trainer)

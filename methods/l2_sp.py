@@ -1,4 +1,4 @@
-"""L2-SP: end-to-end fine-tuning that is pulled back to its start."""
+"""L2-SP: end-to-end fine-tuning with an L2 penalty towards the starting point."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PulledBack(GradientTrainer):
-    """`pull` / 2 times the squared distance of all weights from the start is added to the loss."""
+    """End-to-end fine-tuning with a penalty on the squared distance of all weights from the start.
+
+    Attributes
+    ----------
+    pull : the penalty is pull / 2 times the squared distance.
+    """
 
     kind: ClassVar[str] = "PulledBack"
     title: ClassVar[str] = "end to end, L2-SP"
@@ -26,11 +31,11 @@ class PulledBack(GradientTrainer):
     pull: NonNegative = 0.1
 
     def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
-        """The start."""
+        """Return a copy of the start's weights."""
         return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
 
     def penalty(self, model: nn.Module, state: dict[str, Tensor]) -> Tensor | None:
-        """Half the squared distance from the start, times `pull`."""
+        """Return `pull` / 2 times the squared distance from the start."""
         import torch
 
         moved = [(p - state[name]).square().sum() for name, p in model.named_parameters()]
@@ -40,7 +45,7 @@ class PulledBack(GradientTrainer):
 @method
 @dataclass(frozen=True)
 class StartingPoint(Method):
-    """E2E-FT with a penalty on the distance from the zero-shot weights, head included.
+    """E2E-FT with a penalty on the distance from the zero-shot weights, including the head.
 
     Li et al., "Explicit inductive bias for transfer learning with convolutional networks", ICML
     2018; one of the alternatives that WiSE-FT is compared with.
@@ -49,12 +54,14 @@ class StartingPoint(Method):
     kind: ClassVar[str] = "StartingPoint"
     name: ClassVar[str] = "l2-sp"
     title: ClassVar[str] = "L2-SP"
-    summary: ClassVar[str] = "End-to-end fine-tuning, penalised for leaving its start."
+    summary: ClassVar[str] = (
+        "End-to-end fine-tuning with an L2 penalty towards the zero-shot weights."
+    )
     equation: ClassVar[str] = "CE + pull/2 |theta - theta_zs|^2"
     source: ClassVar[str] = "Li et al., ICML 2018, section 3; Wortsman et al., CVPR 2022"
 
     trainer: PulledBack = field(default=PulledBack())
 
     def recipe(self, models: Models) -> Recipe:
-        """The zero-shot classifier, tuned."""
+        """Return the recipe: the zero-shot classifier, tuned."""
         return models.tuned(models.zero_shot, self.trainer)

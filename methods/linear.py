@@ -1,4 +1,4 @@
-"""Linear classifiers on frozen features: by AdamW, and by logistic regression with L-BFGS."""
+"""Linear classifiers on frozen features: with AdamW, and as logistic regression with L-BFGS."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 @method
 @dataclass(frozen=True)
 class Linear(Method):
-    """The head alone trained by AdamW, on the features of the untouched encoder.
+    """A linear head trained with AdamW on the features of the pretrained, frozen encoder.
 
-    It forwards nothing of its own: features are taken with the evaluation transform, without
-    augmentation (mlfoundations/wise-ft, ``--freeze-encoder``). Defaults are that code's; the
-    paper (appendix D.3) takes the best of a random search instead.
+    It uses stored features with the evaluation transform, without augmentation, as
+    mlfoundations/wise-ft does with ``--freeze-encoder``. It therefore needs no forward passes of
+    its own. Defaults are that code's; the paper (appendix D.3) uses a random search instead.
     """
 
     kind: ClassVar[str] = "Linear"
@@ -37,24 +37,24 @@ class Linear(Method):
     trainer: HeadTrainer = field(default=HeadTrainer())
 
     def recipe(self, models: Models) -> Recipe:
-        """The zero-shot model with its head tuned."""
+        """Return the recipe: the zero-shot model with its head tuned."""
         return models.tuned(models.zero_shot, self.trainer)
 
 
 @dataclass(frozen=True)
 class LogisticRegression:
-    """Multinomial logistic regression by L-BFGS, its strength chosen on the selection split.
+    """Multinomial logistic regression with L-BFGS; C is chosen on the selection split.
 
-    Minimises mean cross-entropy + |W|^2 / (2 C N): scikit-learn's objective. From small C to
-    large, each from the solution before; the C with the highest accuracy on the selection split
-    is taken, the smallest of equals. Computed in float64.
+    Minimises mean cross-entropy + |W|^2 / (2 C N), scikit-learn's objective, in float64. Values of
+    C are tried in increasing order, each starting from the previous solution. The C with the
+    highest accuracy on the selection split is chosen; ties go to the smallest.
 
     Attributes
     ----------
-    cs : the values of C to choose among.
-    max_iter : L-BFGS iterations for each.
-    smoothing : label smoothing.
-    precision : of the features.
+    cs : the values of C to choose from, > 0.
+    max_iter : maximum number of L-BFGS iterations per C.
+    smoothing : label smoothing, in [0, 1].
+    precision : precision of the features, ``fp32`` or ``bf16``.
     """
 
     kind: ClassVar[str] = "LogisticRegression"
@@ -72,14 +72,14 @@ class LogisticRegression:
 
     @property
     def normalize(self) -> bool | None:
-        """Whether the head takes L2-normalised features: yes."""
+        """Whether the head takes L2-normalised features: always true."""
         return True
 
     def check(self, starts_normalized: bool) -> None:
-        """It starts from zero."""
+        """Accept any start, because the fit starts from zero."""
 
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
-        """``head.weight`` and ``head.bias``, and the ``chosen.C`` they were fitted with."""
+        """Return ``head.weight`` [C, D], ``head.bias`` [C] and ``chosen.C``, their value of C."""
         import numpy as np
         import torch
         from scipy.optimize import minimize
@@ -87,7 +87,7 @@ class LogisticRegression:
 
         x, y = inputs.features("train")
         held, truth = inputs.features("selection")
-        # Not every device has float64.
+        # Compute on the CPU, because not every device supports float64.
         x, held = (normalize(features.cpu().double(), dim=1) for features in (x, held))
         y, truth = y.cpu(), truth.cpu()
         shape = inputs.classes, x.shape[1] + 1
@@ -107,7 +107,7 @@ class LogisticRegression:
             w = torch.from_numpy(flat).reshape(shape)
             logits = held @ w[:, :-1].T + w[:, -1]
             accuracy = (logits.argmax(dim=1) == truth).double().mean().item()
-            best = max(best, (accuracy, w, c), key=lambda found: found[0])
+            best = max(best, (accuracy, w, c), key=lambda candidate: candidate[0])
         _, w, c = best
         return {
             "head.weight": w[:, :-1].float().contiguous(),
@@ -121,19 +121,19 @@ class LogisticRegression:
 class LinearByLbfgs(Method):
     """Logistic regression on normalised features, as in CLIP's and LP-FT's linear probes.
 
-    Radford et al., ICML 2021, appendix A.3; Kumar et al., ICLR 2022. It starts from zero, not
-    from the zero-shot head, and knows nothing of class names.
+    Radford et al., ICML 2021, appendix A.3; Kumar et al., ICLR 2022. It starts from zero instead of
+    the zero-shot head, so it does not use class names.
     """
 
     kind: ClassVar[str] = "LinearByLbfgs"
     name: ClassVar[str] = "linear-lbfgs"
     title: ClassVar[str] = "Logistic regression"
-    summary: ClassVar[str] = "A linear head fitted by L-BFGS, C chosen on the selection split."
+    summary: ClassVar[str] = "A linear head fitted with L-BFGS; C is chosen on the selection split."
     equation: ClassVar[str] = "min over W, b of mean -log softmax_y(W f + b) + |W|^2 / (2 C N)"
     source: ClassVar[str] = "Radford et al., ICML 2021, appendix A.3; Kumar et al., ICLR 2022"
 
     trainer: LogisticRegression = field(default=LogisticRegression())
 
     def recipe(self, models: Models) -> Recipe:
-        """The zero-shot model with another head."""
+        """Return the recipe: the zero-shot model with a new head."""
         return models.tuned(models.zero_shot, self.trainer)

@@ -1,4 +1,4 @@
-"""LP-FT: a linear probe first, then end-to-end fine-tuning from it."""
+"""LP-FT: a linear probe, then end-to-end fine-tuning from it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from bench.models.training.trainers import HeadTrainer
 @method
 @dataclass(frozen=True)
 class ProbeThenTune(Method):
-    """The head is fitted before the encoder moves, so that its features are distorted less.
+    """A linear probe, followed by end-to-end fine-tuning that starts from it.
 
+    The head is fitted before the encoder is tuned, which distorts the pretrained features less.
     Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
-    Out-of-Distribution", ICLR 2022. As in VRF (NeurIPS 2024, section 5.1): a head on normalised
-    features, then AdamW at 1e-5.
+    Out-of-Distribution", ICLR 2022. Settings are those of VRF (NeurIPS 2024, section 5.1): a head
+    on normalised features, then AdamW with learning rate 1e-5.
     """
 
     kind: ClassVar[str] = "ProbeThenTune"
@@ -34,7 +35,7 @@ class ProbeThenTune(Method):
     trainer: GradientTrainer = field(default=GradientTrainer(lr=1e-5))
 
     def recipe(self, models: Models) -> Recipe:
-        """The probed model, tuned."""
+        """Return the recipe: the linear probe, tuned end to end."""
         return models.tuned(models.tuned(models.zero_shot, self.probe), self.trainer)
 
 
@@ -46,7 +47,7 @@ class ProbeThenTuneBySgd(ProbeThenTune):
     kind: ClassVar[str] = "ProbeThenTuneBySgd"
     name: ClassVar[str] = "lp-ft-sgd"
     title: ClassVar[str] = "LP-FT (SGD)"
-    summary: ClassVar[str] = "LP-FT whose second phase is SGD with momentum."
+    summary: ClassVar[str] = "LP-FT with SGD with momentum in the second phase."
     source: ClassVar[str] = "Kumar et al., ICLR 2022; AnanyaKumar/transfer_learning"
     in_all: ClassVar[bool] = False
     is_common_base: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""OSE: output-space ensembling of the zero-shot and the fine-tuned model."""
+"""OSE: output-space ensembles of the zero-shot and the fine-tuned model."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from bench.posthoc.functional import TEMPERATURES, Floats, log_softmax, mix
 @method
 @dataclass(frozen=True)
 class OutputSpaceEnsemble(AlphaEnsemble):
-    """The average of the two ends' probabilities, with one weight for all samples.
+    """Average of the zero-shot and fine-tuned probabilities with one weight for all samples.
 
-    Probabilities are averaged, not logits, and softmax is taken after the label map (Zhu et al.,
-    "Robust Fine-tuning of Zero-shot Models via Variance Reduction", NeurIPS 2024, equation 1, and
-    its official code). No temperature, as there.
+    Probabilities, not logits, are averaged. The softmax is computed after the label map and without
+    temperatures (Zhu et al., "Robust Fine-tuning of Zero-shot Models via Variance Reduction",
+    NeurIPS 2024, equation 1, and its official code).
     """
 
     kind: ClassVar[str] = "OutputSpaceEnsemble"
@@ -41,7 +41,7 @@ class OutputSpaceEnsemble(AlphaEnsemble):
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 1"
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
-        """Both ends."""
+        """Return both endpoints."""
         return (models.zero_shot, models.base)
 
     def predict(
@@ -52,13 +52,13 @@ class OutputSpaceEnsemble(AlphaEnsemble):
         train: LabelledOutputs,
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
-        """The ends' probabilities, averaged with each alpha."""
+        """Yield the average of the endpoints' probabilities for each alpha."""
         log_p_zs, log_p_ft = self.endpoints(models, fitted, outputs)
         for choice in choices:
             yield Prediction(mix(log_p_zs, log_p_ft, choice["alpha"]), choice["alpha"])
 
     def endpoints(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
-        """Log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
+        """Return log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
         zs, ft = (outputs.scores(recipe) for recipe in (models.zero_shot, models.base))
         return log_softmax(zs), log_softmax(ft)
 
@@ -66,20 +66,20 @@ class OutputSpaceEnsemble(AlphaEnsemble):
 @method
 @dataclass(frozen=True)
 class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
-    """OSE of calibrated ends: the control that tells VRF's weights from its temperatures.
+    """OSE of calibrated endpoints, to separate the effects of VRF's weights and its temperatures.
 
-    Each end's logits are divided by its temperature first, fitted on the selection split, as VRF
-    does.
+    As in VRF, each endpoint's logits are first divided by a temperature that is fitted on the
+    selection split.
 
     Attributes
     ----------
-    calibrate : criterion of the temperatures.
+    calibrate : criterion of the temperatures: ``nll`` or ``confidence``.
     """
 
     kind: ClassVar[str] = "CalibratedOutputSpaceEnsemble"
     name: ClassVar[str] = "ose-calibrated"
     title: ClassVar[str] = "OSE, calibrated"
-    summary: ClassVar[str] = "OSE of ends that are calibrated first."
+    summary: ClassVar[str] = "OSE of endpoints that are calibrated first."
     equation: ClassVar[str] = "p = alpha softmax(f_ft / T_ft) + (1 - alpha) softmax(f_zs / T_zs)"
     source: ClassVar[str] = "a control of bench"
 
@@ -88,14 +88,14 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
     def fit(
         self, models: Models, selection: LabelledOutputs, train: LabelledOutputs
     ) -> dict[str, NDArray[Any]]:
-        """``temperature`` float64 [2] (zero-shot, fine-tuned)."""
+        """Return ``temperature``, float64 [2], of the zero-shot and the fine-tuned model."""
         search = TEMPERATURES[self.calibrate]
-        ends = (models.zero_shot, models.base)
-        found = [search(selection.logits(end), selection.labels) for end in ends]
-        return {"temperature": np.array(found)}
+        endpoints = (models.zero_shot, models.base)
+        temperatures = [search(selection.logits(e), selection.labels) for e in endpoints]
+        return {"temperature": np.array(temperatures)}
 
     def endpoints(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
-        """Calibrated log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
+        """Return calibrated log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
         t_zs, t_ft = fitted["temperature"].tolist()
         zs, ft = (outputs.scores(recipe) for recipe in (models.zero_shot, models.base))
         return log_softmax(zs / t_zs), log_softmax(ft / t_ft)
@@ -104,10 +104,10 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
 @method
 @dataclass(frozen=True)
 class LogitSpaceEnsemble(OutputSpaceEnsemble):
-    """The average of the two ends' logits, over all classes of the task, before the label map.
+    """Average of the zero-shot and fine-tuned logits over the task's classes, before the label map.
 
-    WiSE-FT's own output-space ensemble (Wortsman et al., CVPR 2022, section 3 and figure 10). For
-    a linear classifier it is the weight-space ensemble.
+    WiSE-FT's output-space ensemble (Wortsman et al., CVPR 2022, section 3 and figure 10). For a
+    linear classifier it equals the weight-space ensemble.
     """
 
     kind: ClassVar[str] = "LogitSpaceEnsemble"
@@ -125,7 +125,7 @@ class LogitSpaceEnsemble(OutputSpaceEnsemble):
         train: LabelledOutputs,
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
-        """Softmax of the logits, averaged with each alpha and then projected."""
+        """Yield, for each alpha, the softmax of the averaged and then projected logits."""
         zs, ft = (outputs.logits(recipe) for recipe in (models.zero_shot, models.base))
         for choice in choices:
             alpha = np.float32(choice["alpha"])

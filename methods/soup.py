@@ -1,4 +1,4 @@
-"""Model soups: averages of the weights of one training repeated with several seeds."""
+"""Model soups: averages of the weights of several training runs that differ in their seed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ Members = Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), MaxLen(6)]
 @method
 @dataclass(frozen=True)
 class UniformSoup(Method):
-    """The mean of the weights of several trainings.
+    """The mean of the weights of several training runs.
 
     Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves
-    accuracy without increasing inference time", ICML 2022, section 2; here the members differ in
-    their seed alone. The seeds of a run do not matter to it.
+    accuracy without increasing inference time", ICML 2022, section 2. Here, the members differ only
+    in their seed. The option ``--seeds`` does not affect them.
 
     Attributes
     ----------
-    members : the seeds of the trainings.
+    members : the seeds of the training runs, one to six.
     """
 
     kind: ClassVar[str] = "UniformSoup"
     name: ClassVar[str] = "soup"
     title: ClassVar[str] = "Uniform soup"
-    summary: ClassVar[str] = "The mean of the weights of trainings with several seeds."
+    summary: ClassVar[str] = "The mean of the weights of training runs with several seeds."
     equation: ClassVar[str] = "theta = mean over seeds s of theta_s"
     source: ClassVar[str] = "Wortsman et al., ICML 2022, section 2"
     default_base: ClassVar[str | None] = "e2e-ft"
@@ -42,42 +42,42 @@ class UniformSoup(Method):
     members: Members = (0, 1, 2)
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
-        """The merged classifier of the members that `choice` takes, by default of all."""
-        taken = [s for s in dict.fromkeys(self.members) if choice.get(f"seed {s}", 1)]
-        parts = [reseeded(models.base, seed) for seed in taken]
+        """Return the merge of the members that `choice` includes; by default, of all members."""
+        included = [s for s in dict.fromkeys(self.members) if choice.get(f"seed {s}", 1)]
+        parts = [reseeded(models.base, seed) for seed in included]
         return (merge(parts, [1 / len(parts)] * len(parts)),)
 
 
 @method
 @dataclass(frozen=True)
 class GreedySoup(UniformSoup):
-    """Members are added from the best to the worst, each if it does no harm.
+    """A soup to which members are added from best to worst, unless the accuracy decreases.
 
-    Wortsman et al., ICML 2022, recipe 1: in the order of their own accuracy on the selection
-    split, a member stays if the soup's accuracy there does not fall. All subsets of the members
-    are evaluated on that split, which bounds their number to six.
+    Wortsman et al., ICML 2022, recipe 1: members are sorted by their accuracy on the selection
+    split. Each is added to the soup if the soup's accuracy on that split does not decrease. All
+    subsets of the members are evaluated on that split, so at most six members are allowed.
     """
 
     kind: ClassVar[str] = "GreedySoup"
     name: ClassVar[str] = "greedy-soup"
     title: ClassVar[str] = "Greedy soup"
-    summary: ClassVar[str] = "A mean of weights to which trainings are added while it helps."
+    summary: ClassVar[str] = "A mean of weights; runs are added unless the accuracy decreases."
     source: ClassVar[str] = "Wortsman et al., ICML 2022, recipe 1"
     own_rule: ClassVar[str | None] = "greedy"
 
     def candidates(self) -> tuple[Choice, ...]:
-        """Every subset of the members that is not empty."""
+        """Return all non-empty subsets of the members."""
         names = [f"seed {s}" for s in dict.fromkeys(self.members)]
         subsets = product((1, 0), repeat=len(names))
-        return tuple(dict(zip(names, taken, strict=True)) for taken in subsets if any(taken))
+        return tuple(dict(zip(names, subset, strict=True)) for subset in subsets if any(subset))
 
     def choose(self, accuracies: Sequence[float], weights: Sequence[float], rule: Rule) -> int:
-        """The greedy algorithm; no selection rule enters."""
-        subsets = [frozenset(k for k, taken in c.items() if taken) for c in self.candidates()]
+        """Return the index of the greedy algorithm's subset; ignores the selection rule."""
+        subsets = [frozenset(k for k, used in c.items() if used) for c in self.candidates()]
         accuracy = dict(zip(subsets, accuracies, strict=True))
-        alone = sorted((s for s in subsets if len(s) == 1), key=lambda s: (-accuracy[s], min(s)))
-        soup = alone[0]
-        for member in alone[1:]:
+        members = sorted((s for s in subsets if len(s) == 1), key=lambda s: (-accuracy[s], min(s)))
+        soup = members[0]
+        for member in members[1:]:
             if accuracy[soup | member] >= accuracy[soup]:
                 soup |= member
         return subsets.index(soup)

@@ -1,4 +1,4 @@
-"""VRF: output-space ensembling with one weight per sample."""
+"""VRF: an output-space ensemble with one weight per sample, and its ablations."""
 
 from __future__ import annotations
 
@@ -38,33 +38,39 @@ from bench.posthoc.neighbors import kth_distance
 @method
 @dataclass(frozen=True)
 class VarianceReduction(Method):
-    """Trusts the fine-tuned model on samples near those where fine-tuning repaired a mistake.
+    """An ensemble with more weight on the fine-tuned model near samples that fine-tuning corrected.
 
     Zhu et al., "Robust Fine-tuning of Zero-shot Models via Variance Reduction", NeurIPS 2024:
-    1. V: training samples that the fine-tuned model gets right and the zero-shot model wrong.
-    2. d(x): L2 distance to the k-th neighbour in V, in normalised fine-tuned features.
-    3. The ends' probabilities, averaged with weight sigmoid(-(d(x) - a) / b) on the fine-tuned.
 
-    Distances are plain L2 in [0, 2], as the paper writes; the official code's are squared, in
-    [0, 4], and so are the scales of the published a and b: `squared` takes those. An empty V means
-    that fine-tuning repaired nothing there is to see: every distance is infinite and the zero-shot
-    model is used throughout.
+    1. V is the set of training samples that the fine-tuned model classifies correctly and the
+       zero-shot model does not.
+    2. d(x) is the L2 distance to the k-th nearest neighbour in V, in normalised features of the
+       fine-tuned model.
+    3. The probabilities of both endpoints are averaged. The weight on the fine-tuned model is
+       sigmoid(-(d(x) - a) / b).
+
+    Distances are plain L2 distances in [0, 2], as in the paper. The official code squares them, so
+    they are in [0, 4], and the published a and b refer to squared distances; `squared` does the
+    same. If V is empty, fine-tuning corrected no training sample. Then all distances are infinite
+    and the zero-shot model is used for all samples.
 
     Attributes
     ----------
-    p : k as a share of V.
-    k_rule : how k is rounded, or the official code's rule, which knows no p (`posthoc.kth`).
-    squared : square the distances before the sigmoid; a and b are then on that scale.
-    a_grid, b_grid : candidates are all pairs (a, b).
-    calibrate : divide each end's logits by a temperature first, fitted on the selection split by
-        ``nll``, or by ``confidence`` as in the official code (there on the test set); ``none`` as
-        in the paper's method section.
+    p : k as a fraction of V, in [0, 1].
+    k_rule : how k is rounded, or the official code's rule, which does not use p
+        (`bench.posthoc.functional.kth`).
+    squared : whether to square the distances. Then a and b refer to squared distances too.
+    a_grid, b_grid : values of a (>= 0) and b (> 0); candidates are all pairs.
+    calibrate : criterion of the temperatures by which each endpoint's logits are divided first.
+        They are fitted on the selection split, by ``nll``, or by ``confidence`` as in the official
+        code (which uses the test set). ``none`` uses no temperatures, as in the paper's method
+        section.
     """
 
     kind: ClassVar[str] = "VarianceReduction"
     name: ClassVar[str] = "vrf"
     title: ClassVar[str] = "VRF"
-    summary: ClassVar[str] = "Average of probabilities, weighted by distance to repaired mistakes."
+    summary: ClassVar[str] = "Average of probabilities, weighted by distance to corrected mistakes."
     equation: ClassVar[str] = "p = w softmax(f_ft) + (1 - w) softmax(f_zs), w = sigmoid(-(d - a)/b)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3"
     default_base: ClassVar[str | None] = "e2e-ft"
@@ -76,41 +82,45 @@ class VarianceReduction(Method):
     squared: bool = False
     # The published (a, b), on squared distances, are (1.5, 0.6), (1.1, 0.6) and (0.3, 0.3). With
     # d = sqrt(d2) and slope dd = dd2 / 2d they become (1.2, 0.24), (1.0, 0.29) and (0.55, 0.27).
-    # The grids span these and smaller distances, which tightly clustered encoders show.
+    # The grids also cover smaller distances, which occur for encoders with tight clusters.
     a_grid: Grid[NonNegative] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5)
     b_grid: Grid[Positive] = (0.05, 0.1, 0.2, 0.4)
     calibrate: Literal["nll", "confidence", "none"] = "nll"
 
     def candidates(self) -> tuple[Choice, ...]:
-        """Every pair (a, b)."""
+        """Return all pairs (a, b)."""
         return tuple({"a": a, "b": b} for a, b in product(self.a_grid, self.b_grid))
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
-        """Both ends."""
+        """Return both endpoints."""
         return (models.zero_shot, models.base)
 
     def train_needs(self, models: Models) -> tuple[Recipe, ...]:
-        """Both ends, to find where fine-tuning repaired a mistake."""
+        """Return both endpoints, to find the samples that fine-tuning corrected."""
         return (models.zero_shot, models.base)
 
     def fit(
         self, models: Models, selection: LabelledOutputs, train: LabelledOutputs
     ) -> dict[str, NDArray[Any]]:
-        """``failure`` bool [N_train] and ``temperature`` float64 [2] (zero-shot, fine-tuned)."""
-        ends = (models.zero_shot, models.base)
-        failure = self.reference(*(train.correct(end) for end in ends))
+        """Return ``failure`` and ``temperature``.
+
+        ``failure``, bool [N_train], marks the samples of V. ``temperature``, float64 [2], has the
+        temperatures of the zero-shot and the fine-tuned model.
+        """
+        endpoints = (models.zero_shot, models.base)
+        failure = self.reference(*(train.correct(endpoint) for endpoint in endpoints))
         search = TEMPERATURES[self.calibrate]
-        temperatures = [search(selection.logits(end), selection.labels) for end in ends]
+        temperatures = [search(selection.logits(e), selection.labels) for e in endpoints]
         return {"failure": failure, "temperature": np.array(temperatures)}
 
     def reference(
         self, correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """Which training samples distances are to, bool [N_train]: the failure set V."""
+        """Return the training samples to which distances are measured, bool [N_train]: V."""
         return failure_set(correct_zs, correct_ft)
 
     def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
-        """The weights that are used, [N], made of VRF's own: for controls. Here: themselves."""
+        """Return the weights to use, [N], from VRF's weights [N]. Only ablations change them."""
         return weight
 
     def predict(
@@ -121,7 +131,7 @@ class VarianceReduction(Method):
         train: LabelledOutputs,
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
-        """Distances and the ends' probabilities once, then one average per (a, b)."""
+        """Compute distances and the endpoints' probabilities once; yield an average per (a, b)."""
         t_zs, t_ft = fitted["temperature"].tolist()
         log_p_zs = log_softmax(outputs.scores(models.zero_shot) / t_zs)
         log_p_ft = log_softmax(outputs.scores(models.base) / t_ft)
@@ -144,7 +154,7 @@ class VarianceReduction(Method):
 
 
 class _Control(VarianceReduction):
-    """What controls of VRF share; their hyper-parameters are VRF's."""
+    """Base class of VRF's ablations, which have VRF's hyper-parameters."""
 
     in_all: ClassVar[bool] = False
     is_control: ClassVar[bool] = True
@@ -152,63 +162,63 @@ class _Control(VarianceReduction):
 
 
 class _Reweighted(_Control):
-    """A control that takes VRF's fit and choice and changes its weights."""
+    """Base class of ablations that use VRF's fit and choice, but change its weights."""
 
     mixes_samples: ClassVar[bool] = True
 
     def chooser(self) -> Method:
-        """VRF with the same hyper-parameters."""
+        """Return VRF with the same hyper-parameters."""
         return VarianceReduction(**{f.name: getattr(self, f.name) for f in fields(self)})
 
 
 @method
 @dataclass(frozen=True)
 class Shuffled(_Reweighted):
-    """Is it the sample that matters? VRF's weights in a random order within each data set."""
+    """Ablation of the weight per sample: VRF's weights in random order within each data set."""
 
     kind: ClassVar[str] = "Shuffled"
     name: ClassVar[str] = "vrf-shuffled"
     title: ClassVar[str] = "VRF, w shuffled"
-    summary: ClassVar[str] = "Control: VRF's weights, shuffled within each data set."
+    summary: ClassVar[str] = "Ablation: VRF's weights, shuffled within each data set."
     equation: ClassVar[str] = "as VRF, with w of another sample of the same data set"
     source: ClassVar[str] = "a control of bench"
 
     def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
-        """The weights in a random order, the same each time."""
+        """Return the weights in a fixed random order."""
         return np.random.Generator(np.random.Philox(key=0)).permutation(weight)
 
 
 @method
 @dataclass(frozen=True)
 class Constant(_Reweighted):
-    """Is it the data set that matters? VRF's mean weight on each data set for all its samples."""
+    """Ablation of the weight per sample: VRF's mean weight on each data set for all its samples."""
 
     kind: ClassVar[str] = "Constant"
     name: ClassVar[str] = "vrf-constant"
     title: ClassVar[str] = "VRF, mean w"
-    summary: ClassVar[str] = "Control: one weight for each data set, the mean of VRF's there."
+    summary: ClassVar[str] = "Ablation: one weight per data set, the mean of VRF's weights on it."
     equation: ClassVar[str] = "as VRF, with the mean of w over the data set"
     source: ClassVar[str] = "a control of bench"
 
     def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Their mean, for every sample."""
+        """Return the mean weight for every sample."""
         return np.full_like(weight, weight.mean())
 
 
 @method
 @dataclass(frozen=True)
 class AllCorrect(_Control):
-    """Does the failure set matter? Distances to all training samples that f_ft gets right."""
+    """Ablation of the failure set: V has all training samples that f_ft classifies correctly."""
 
     kind: ClassVar[str] = "AllCorrect"
     name: ClassVar[str] = "vrf-all-correct"
     title: ClassVar[str] = "VRF, V = all correct"
-    summary: ClassVar[str] = "Control: distances to all correctly classified training samples."
+    summary: ClassVar[str] = "Ablation: distances to all correctly classified training samples."
     equation: ClassVar[str] = "as VRF, with V = {i : argmax f_ft(x_i) = y_i}"
     source: ClassVar[str] = "a control of bench; cf. Zhu et al., NeurIPS 2024, ablation of V"
 
     def reference(
         self, correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
-        """All that the fine-tuned model gets right."""
+        """Return all training samples that the fine-tuned model classifies correctly."""
         return correct_ft

@@ -1,4 +1,4 @@
-"""WiSE-FT: weight-space ensembling of the zero-shot and the fine-tuned model."""
+"""WiSE-FT: a weight-space ensemble of the zero-shot and the fine-tuned model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bench.api.registry import method
 @method
 @dataclass(frozen=True)
 class WeightSpaceEnsemble(AlphaEnsemble):
-    """One model on the straight line between the two ends' weights, head included.
+    """Linear interpolation between the weights of both endpoints, including the head.
 
-    It costs nothing at inference. alpha = 0 is the zero-shot classifier, 1 the fine-tuned one.
-    Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, section 3; all tensors
-    are interpolated, as in its ``src/wise_ft.py``.
+    It adds no cost at inference. alpha = 0 is the zero-shot classifier, alpha = 1 the fine-tuned
+    one. All tensors are interpolated, as in the official ``src/wise_ft.py`` (Wortsman et al.,
+    "Robust fine-tuning of zero-shot models", CVPR 2022, section 3).
     """
 
     kind: ClassVar[str] = "WeightSpaceEnsemble"
@@ -28,6 +28,6 @@ class WeightSpaceEnsemble(AlphaEnsemble):
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
-        """The interpolated classifier."""
+        """Return the interpolated classifier."""
         alpha = choice["alpha"]
         return (merge((models.zero_shot, models.base), (1 - alpha, alpha)),)

@@ -1,4 +1,4 @@
-"""Zero-shot classification with the text tower's embeddings of the class names."""
+"""Zero-shot classification with text embeddings of the class names."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from bench.api.registry import method
 @method
 @dataclass(frozen=True)
 class ZeroShot(Method):
-    """The untouched model: cosine similarity of the image and each class's mean prompt embedding.
+    """The pretrained model: cosine similarity of the image and each class's mean prompt embedding.
 
     Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML
-    2021, section 3.1. Nothing is trained and nothing is chosen; it is one end of every ensemble.
+    2021, section 3.1. Nothing is trained and nothing is chosen. It is the zero-shot endpoint of
+    every ensemble.
     """
 
     kind: ClassVar[str] = "ZeroShot"
     name: ClassVar[str] = "zero-shot"
     title: ClassVar[str] = "Zero-shot"
-    summary: ClassVar[str] = "The pretrained model, untouched, with a head made of class names."
+    summary: ClassVar[str] = "The pretrained model, with a head made from the class names."
     equation: ClassVar[str] = "p(y|x) = softmax_y(s cos(f(x), mean of the prompts of y))"
     source: ClassVar[str] = "Radford et al., ICML 2021, section 3.1"
 
     def recipe(self, models: Models) -> Recipe:
-        """The zero-shot classifier."""
+        """Return the zero-shot classifier."""
         return models.zero_shot

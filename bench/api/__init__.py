@@ -1,5 +1,5 @@
-"""The whole contract of plugins: what a method, a trainer, a data set or a metric is.
+"""The plugin API: contracts for methods, trainers, data sets and metrics.
 
-Recipes say how weights come to be, splits and label maps what they are evaluated on, the protocol
-which choices were made; the registry finds plugins by name.
+Recipes describe how weights are made, splits and label maps describe the evaluation data, and the
+protocol fixes experimental choices. The registry finds plugins by name.
 """

@@ -1,7 +1,8 @@
-"""What the harness knows of data: splits, label maps, tasks, shifts, suites and their cards.
+"""Data sets as the harness sees them: label maps, tasks, shifts, suites and their cards.
 
-A task is what a model is trained for and knows no shifts; a suite is a task with its ID test set
-and named shifts. Nothing here opens an image: a `Split` carries a loader that is called late.
+A task is what a model is trained for; it has no shifts. A suite is a task with its ID test set and
+named shifts. Nothing here opens an image: each `Split` has a loader that is called only when
+needed.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ from bench.core.errors import InputError, unknown_name
 
 @dataclass(frozen=True)
 class LabelMap:
-    """From the task's C classes to a shift's own C' classes.
+    """A map from the task's C classes to a shift's own C' classes.
 
-    `columns[j]` lists the task classes that count as shift class j; the shift's score is their
-    maximum (docs/methods.md section 1, "OOD logit projection"). One form covers identity (None),
-    subset, reordering and many-to-one.
+    Attributes
+    ----------
+    columns : `columns[j]` lists the task classes that count as shift class j. The score of class j
+        is the maximum of their scores (docs/methods.md section 1, "OOD logit projection"). This
+        covers subsets, reorderings and many-to-one maps. None is the identity.
+
+    Raises InputError if a shift class has no task class.
     """
 
     kind: ClassVar[str] = "LabelMap"
@@ -36,32 +41,37 @@ class LabelMap:
             raise InputError("label map: every shift class needs at least one task class")
 
     def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[N, C] -> [N, C']. Raises InputError if a column is out of range."""
+        """Project scores [N, C] on the shift's classes: [N, C'].
+
+        Raises InputError if the map names a class >= C.
+        """
         if self.columns is None:
             return scores
         highest = max(max(group) for group in self.columns)
         if highest >= scores.shape[1]:
-            raise InputError(f"label map names class {highest} of {scores.shape[1]}")
+            raise InputError(
+                f"label map names class {highest}, but the scores have {scores.shape[1]} classes"
+            )
         return np.stack([scores[:, list(g)].max(axis=1) for g in self.columns], axis=1)
 
     @property
     def relation(self) -> str:
-        """``identity``, ``subset`` (also a reordering) or ``many-to-one``, for reports."""
+        """The kind of map in reports: ``identity``, ``subset`` (or reordering), ``many-to-one``."""
         if self.columns is None:
             return "identity"
         return "many-to-one" if any(len(g) > 1 for g in self.columns) else "subset"
 
 
 IDENTITY = LabelMap()
-"""The label map of a shift with the task's own classes."""
+"""The label map of a shift that has the task's own classes."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Class names, prompts and ID data for training (`train`) and for choosing (`selection`).
+    """Class names, prompt templates, and the ID training and selection splits.
 
-    Where the data has no selection split of its own, `selection` is `train` itself, until
-    `Suite.under` holds a part of it out.
+    If the data has no selection split of its own, `selection` is `train` itself until
+    `Suite.under` holds out a part of it.
     """
 
     name: str
@@ -75,10 +85,16 @@ class Task:
 class Shift:
     """A named evaluation set with its label map.
 
-    `border` says that its images have a border which is no part of the picture (ObjectNet's); the
-    protocol says how much of it is cut. `metrics` names metrics (`bench.api.metrics.OWN`) that are
-    measured here beside the common ones; the first is its primary metric, or else accuracy.
-    `test_only`: its terms forbid to choose anything on it, also in hindsight.
+    Attributes
+    ----------
+    name : the shift's name.
+    split : its samples.
+    labels : the map from the task's classes to the shift's.
+    border : whether its images have a border that is not part of the picture, as ObjectNet's do.
+        The protocol defines how many pixels of it are cut.
+    metrics : names of additional metrics (`bench.api.metrics.OWN`) that are measured on this shift.
+        The first is its primary metric; without any, accuracy is.
+    test_only : whether its terms forbid choosing anything on it, for oracle rows too.
     """
 
     name: str
@@ -90,7 +106,7 @@ class Shift:
 
     @property
     def primary_metric(self) -> str:
-        """The name of the metric that leaderboards show of it."""
+        """The name of the metric that leaderboards show for this shift."""
         return self.metrics[0] if self.metrics else "top1"
 
 
@@ -98,17 +114,25 @@ class Shift:
 class Suite:
     """A task, its ID test set and named shifts.
 
-    `defaults` holds hyper-parameters that suit this suite's size ({method: {parameter: value}});
-    `all_shifts` names the shifts of the whole suite, of which `shifts` may be a part; `model`,
-    `pretrained` name its default backbone; `curves` says whether every alpha is evaluated on the
-    shifts by default; `notes` are watermarks that every output of it carries. `metrics` are those
-    of the ID test set and of shifts that name none (see `Shift`); whatever is chosen on the
-    selection split is chosen by the first. `official` holds what fields of the protocol `official`
-    are on this suite, where that differs ({field: value}, such as VRF's a and b). `lacking` says of
-    each shift that was not found what was looked for; such a one is in `all_shifts`, not in
-    `shifts`. `outside_mean` names shifts that are shown, but no part of the OOD mean (the papers'
-    mean over ImageNet's has no video sets). `prompts` says where the templates and class names come
-    from.
+    Attributes
+    ----------
+    name : the suite's name.
+    task, test : the task and its ID test set.
+    shifts : the shifts to evaluate; possibly only some of the suite's.
+    model, pretrained : the default backbone.
+    defaults : hyper-parameters that suit the size of this suite: {method: {parameter: value}}.
+    curves : whether every alpha is evaluated on the shifts by default.
+    notes : watermarks that every output of the suite carries.
+    all_shifts : names of all shifts of the suite, in order; by default those of `shifts`.
+    metrics : names of additional metrics of the ID test set and of shifts without own metrics (see
+        `Shift`). The first is the primary metric, by which choices on the selection split are made.
+    official : values of fields of the ``official`` protocol that differ on this suite:
+        {field: value}, such as VRF's a and b.
+    lacking : for each shift that was not found, what was looked for: {shift: description}. Such a
+        shift is in `all_shifts`, but not in `shifts`.
+    outside_mean : names of shifts that are shown, but are not part of the OOD mean. For example,
+        the papers' mean over ImageNet's shifts does not include the video sets.
+    prompts : the source of the templates and class names.
     """
 
     name: str
@@ -133,42 +157,48 @@ class Suite:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What its splits lack of the data sets they should be, in words; none if nothing."""
+        """Descriptions of how splits differ from the data sets they should be; empty if none do."""
         task = self.task
         splits = (task.train, task.selection, self.test, *(s.split for s in self.shifts))
         return tuple(dict.fromkeys(split.fault for split in splits if split.fault))
 
     def only(self, names: Sequence[str]) -> Suite:
-        """The suite with the shifts `names`, in the suite's order; InputError for unknown ones."""
+        """Return the suite with only the shifts `names`, in the suite's order.
+
+        Raises InputError for shifts that are unknown or were not found.
+        """
         valid = [shift.name for shift in self.shifts]
         for name in names:
             if name in self.lacking:
                 raise InputError(f"shift {name} of {self.name}: {self.lacking[name]}")
             if name not in valid:
                 raise unknown_name(f"shift of {self.name}", name, [*valid, "all"])
-        kept = tuple(s for s in self.shifts if s.name in names)
-        return replace(self, shifts=kept, lacking={})
+        shifts = tuple(s for s in self.shifts if s.name in names)
+        return replace(self, shifts=shifts, lacking={})
 
     @property
     def averaged(self) -> int:
-        """How many shifts of the whole suite the OOD mean is over."""
+        """The number of shifts in the OOD mean of the full suite."""
         return len([name for name in self.all_shifts if name not in self.outside_mean])
 
     def position(self, shift: str) -> int:
-        """Where an evaluation set stands in the whole suite: 0 for ``id``, then its shifts."""
+        """Return the position of an evaluation set in the full suite: 0 for ``id``, then shifts."""
         return 1 + self.all_shifts.index(shift) if shift in self.all_shifts else 0
 
     def evaluations(self) -> tuple[Shift, ...]:
-        """The ID test set (named ``id``) followed by the shifts, all with their metrics."""
+        """Return the ID test set, named ``id``, and the shifts, each with its metrics."""
         test = Shift("id", self.test, metrics=self.metrics)
         return (test, *(replace(s, metrics=s.metrics or self.metrics) for s in self.shifts))
 
     def under(self, *, selects: str, share: float, border: int) -> Suite:
-        """The suite as a protocol has it.
+        """Return the suite under the settings of a protocol.
 
-        `selects` is ``selection`` or ``test``: where things are chosen. `share` is the part of
-        the training split that is held out where there is no selection split; `border` the
-        pixels cut from each side of images with a border.
+        Parameters
+        ----------
+        selects : ``selection`` or ``test``, the split on which everything is chosen.
+        share : the fraction of the training split, in (0, 1), that is held out if the data has no
+            selection split.
+        border : pixels to cut from each side of images with a border.
         """
         train, selection = self.task.train, self.task.selection
         if selects == "test":
@@ -183,7 +213,7 @@ class Suite:
         )
 
     def limited(self, count: int | None) -> Suite:
-        """Every split with at most `count` samples (see `Split.limited`)."""
+        """Return the suite with at most `count` samples per split (see `Split.limited`)."""
         task = replace(
             self.task,
             train=self.task.train.limited(count),
@@ -195,7 +225,10 @@ class Suite:
 
 @dataclass(frozen=True)
 class Card:
-    """What a reader must know of a suite before trusting a number on it. No field may be blank."""
+    """Description of a suite: what a reader must know to interpret its numbers.
+
+    No field may be blank. `shifts` maps each shift to its description.
+    """
 
     title: str
     source: str
@@ -211,12 +244,13 @@ class Dataset(Protocol):
     card: ClassVar[Card]
 
     def found(self, data: Path | None) -> bool:
-        """Whether `suite` would succeed, without opening images."""
+        """Whether `suite` would find its data, without opening images."""
         ...
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite, its data looked for under `data`. `cache` may keep indexes and renders.
+        """Return the suite with data from the folder `data`.
 
-        Raises InputError that says what was looked for if the data is not there.
+        `cache` is a folder for indexes and rendered images. Raises InputError if the data is not
+        there; the message names what was looked for.
         """
         ...

@@ -1,10 +1,10 @@
-"""The method contract: what a leaderboard row needs, how it is fitted and how it predicts.
+"""The method contract: which classifiers a leaderboard row needs, how it is fitted and predicts.
 
-A method is a frozen dataclass; its fields are its hyper-parameters. The harness calls it in two
-stages. Stage 1, on the selection split (and the training split, for methods that ask):
-`fit`, then `predict` for every candidate, from which the selection rule picks one. Stage 2, on
-the ID test set and the shifts: `predict` with the chosen candidate only. A method never sees a
-label of a test set.
+A method is a frozen dataclass whose fields are its hyper-parameters. The harness calls it in two
+stages. Stage 1 runs on the selection split (and the training split, for methods with
+`train_needs`): `fit`, then `predict` for every candidate; the selection rule picks one. Stage 2
+runs on the ID test set and the shifts: `predict` with the chosen candidate only. A method never
+sees test labels.
 """
 
 from __future__ import annotations
@@ -37,20 +37,23 @@ Choice = Mapping[str, float]
 Fitted = Mapping[str, NDArray[Any]]
 
 Rule = Callable[[Sequence[float], Sequence[float]], int]
-"""A selection rule: from accuracies and mean weights of the candidates to the index of one."""
+"""A selection rule: (accuracies, mean weights) of the candidates -> index of the chosen one."""
 
 V = TypeVar("V")
 Grid = Annotated[tuple[V, ...], MinLen(1)]
-"""The type of a field that lists the values to choose among: at least one."""
+"""The type of a field that lists one or more values to choose from."""
 
 
 @dataclass(frozen=True)
 class Models:
     """The recipes a method builds on.
 
-    `zero_shot` is the untouched classifier; `base` the fine-tuned one an ensemble is built on
-    (`zero_shot` itself for methods without a base); `train` and `selection` the fingerprints of
-    those splits.
+    Attributes
+    ----------
+    zero_shot : the untouched zero-shot classifier.
+    base : the fine-tuned classifier an ensemble is built on; `zero_shot` if there is none.
+    train, selection : fingerprints of the training and the selection split.
+    seed : the training seed.
     """
 
     zero_shot: Classifier
@@ -60,13 +63,14 @@ class Models:
     seed: int
 
     def tuned(self, start: Recipe, trainer: Trainer) -> Tuned:
-        """`start` trained by `trainer` on the training split with the seed.
+        """Return the recipe of `start` trained by `trainer` on the training split with the seed.
 
-        Raises InputError for a trainer that cannot start there.
+        Raises InputError if the trainer cannot start from `start`.
         """
         if trainer.tunes_text and isinstance(head_of(start), Imported):
             raise InputError(
-                f"training {trainer.title} needs a text tower, and imported classifiers have none"
+                f"training {trainer.title} needs a text tower, and imported classifiers have none: "
+                "use another method, or start from a pretrained CLIP"
             )
         if not needs_outputs(start):
             trainer.check(normalizes(start))
@@ -76,45 +80,51 @@ class Models:
 
 
 class Outputs(Protocol):
-    """A split's outputs, computed from stored features when asked for."""
+    """The outputs of classifiers on one split, computed from stored features on request."""
 
     def features(self, recipe: Recipe) -> NDArray[np.float32]:
-        """Raw image embeddings [N, D] of the recipe's encoder."""
+        """Return the raw image embeddings [N, D] of the recipe's encoder."""
         ...
 
     def logits(self, recipe: Recipe) -> NDArray[np.float32]:
-        """[N, C] over the task's classes."""
+        """Return the logits [N, C] over the task's classes."""
         ...
 
     def scores(self, recipe: Recipe) -> NDArray[np.float32]:
-        """[N, C']: logits through the split's label map, before any softmax."""
+        """Return the logits after the split's label map, before any softmax: [N, C']."""
         ...
 
     def project(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[N, C] -> [N, C']: any scores over the task's classes through the label map."""
+        """Apply the split's label map to scores over the task's classes: [N, C] -> [N, C']."""
         ...
 
 
 class LabelledOutputs(Outputs, Protocol):
-    """Outputs on training or selection data, where labels may be seen."""
+    """Outputs on the training or selection split, where labels may be used."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """[N], over the task's classes."""
+        """Labels [N], in [0, C)."""
         ...
 
     def correct(self, recipe: Recipe) -> NDArray[np.bool_]:
-        """[N]: whether the recipe's top-1 class is the label."""
+        """Return whether the recipe's top-1 class is the label: bool [N]."""
         ...
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Log-probabilities [N, C'] and the weight on the fine-tuned model, per sample or one for all.
+    """The prediction of a method on one split.
 
-    The mean weight is what the selection rules compare (0 for a method without two endpoints). What
-    figures show besides is optional: `endpoints`, the log-probabilities of the zero-shot and the
-    fine-tuned model, and each sample's `distance` [N] in [0, `reach`].
+    Attributes
+    ----------
+    log_probs : log-probabilities [N, C'] in nats.
+    weight : the weight on the fine-tuned model, in [0, 1]: one number, or [N]. Selection rules
+        compare its mean. 0 for a method without two endpoints.
+    endpoints : for figures only: the log-probabilities [N, C'] of the zero-shot and the fine-tuned
+        model.
+    distance : for figures only: each sample's distance [N], in [0, `reach`].
+    reach : the largest possible distance.
     """
 
     log_probs: NDArray[np.floating]
@@ -126,25 +136,26 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Method:
-    """Base class: a row that is one classifier. Ensembles override what differs.
+    """Base class of methods. As it is, a row is one classifier; ensembles override what differs.
 
     Class attributes
     ----------------
     name : the row's name on the command line.
-    title : how the leaderboard prints it.
+    title : the row's title in leaderboards.
     summary : the idea in one or two lines.
-    equation : in plain text.
+    equation : the method's equation in plain text.
     source : paper section or official file.
-    default_base : the base of an ensemble if none is named; None for methods that take no base.
-    in_all : whether ``--methods all`` includes it; variants and what needs more seeds do not.
+    default_base : the base of an ensemble if none is named; None for methods without a base.
+    in_all : whether ``--methods all`` includes it. False for variants and for methods that need
+        training runs with several seeds.
     is_common_base : whether ``all`` builds the common ensembles on it.
     on_all_bases : for an ensemble, whether ``all`` builds it on every common base.
-    own_rule : the name of how it chooses, for a method that follows no selection rule.
-    is_control : whether it checks a claim about another method instead of making one; such rows
-        are marked and never ranked.
-    has_figures : whether its predictions carry what figures show.
-    mixes_samples : whether a sample's prediction depends on the others of its split.
-    version : raised whenever the same fields would give other predictions.
+    own_rule : the name of the method's own way to choose, if it does not use a selection rule.
+    is_control : whether it is an ablation, which tests a claim about another method. Such rows are
+        marked and never ranked.
+    has_figures : whether its predictions contain the data that figures show.
+    mixes_samples : whether the prediction for a sample depends on the other samples of its split.
+    version : must be raised whenever the same fields would give other predictions.
     """
 
     name: ClassVar[str]
@@ -163,36 +174,43 @@ class Method:
     version: ClassVar[int] = 1
 
     def recipe(self, models: Models) -> Recipe:
-        """The classifier this row is (for ensembles: not one; they override `needs`)."""
-        raise InputError(f"{self.name} is not a single classifier and can be no base")
+        """Return the classifier of this row.
+
+        Ensembles override `needs` instead; for them this raises InputError.
+        """
+        raise InputError(f"{self.name} is not a single classifier and cannot be a base")
 
     def candidates(self) -> tuple[Choice, ...]:
-        """The parameter settings to choose among; one empty setting if there is no choice."""
+        """Return the parameter settings to choose from; default: one empty setting, no choice."""
         return ({},)
 
     def chooser(self) -> Method:
-        """The method whose fit and choice this one takes over. Default: its own."""
+        """Return the method whose fit and choice this method uses. Default: the method itself."""
         return self
 
     def choose(self, accuracies: Sequence[float], weights: Sequence[float], rule: Rule) -> int:
-        """The index of the candidate to take, by accuracy on the selection split and mean weight.
+        """Return the index of the chosen candidate.
 
-        Default: what `rule` says.
+        Parameters
+        ----------
+        accuracies : each candidate's accuracy (or primary metric) on the selection split.
+        weights : each candidate's mean weight on the fine-tuned model on that split.
+        rule : the selection rule of the run; the default implementation applies it.
         """
         return rule(accuracies, weights)
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
-        """The classifiers whose outputs `predict` reads for `choice`."""
+        """Return the classifiers whose outputs `predict` reads for `choice`."""
         return (self.recipe(models),)
 
     def train_needs(self, models: Models) -> tuple[Recipe, ...]:
-        """The classifiers whose outputs on the training split `fit` or `predict` read."""
+        """Return the classifiers whose outputs on the training split `fit` or `predict` read."""
         return ()
 
     def fit(
         self, models: Models, selection: LabelledOutputs, train: LabelledOutputs
     ) -> dict[str, NDArray[Any]]:
-        """What holds for all candidates: a failure set, a temperature. Default: nothing."""
+        """Return fitted arrays that all candidates share, such as temperatures. Default: none."""
         return {}
 
     def predict(
@@ -203,15 +221,16 @@ class Method:
         train: LabelledOutputs,
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
-        """One prediction per choice, in order. What they share is computed once.
+        """Yield one prediction per choice, in order; compute shared parts only once.
 
-        Default: softmax of the scores of the one classifier that `needs` names for a choice. The
-        weight is its alpha, or 1 where an ensemble has none: it is made of the fine-tuned alone.
+        Default: the softmax of the scores of the one classifier that `needs` returns for a choice.
+        The weight is the choice's alpha. Without an alpha it is 1 for methods with a base, which
+        then use fine-tuned models only, and 0 for others.
         """
-        whole = float(self.default_base is not None)
+        without_alpha = float(self.default_base is not None)
         for choice in choices:
             (classifier,) = self.needs(models, choice)
-            weight = choice.get("alpha", whole)
+            weight = choice.get("alpha", without_alpha)
             yield Prediction(log_softmax(outputs.scores(classifier)), weight)
 
 
@@ -229,5 +248,5 @@ class AlphaEnsemble(Method):
     alphas: Grid[Fraction] = ALPHAS
 
     def candidates(self) -> tuple[Choice, ...]:
-        """One candidate per alpha."""
+        """Return one candidate per alpha."""
         return tuple({"alpha": alpha} for alpha in self.alphas)

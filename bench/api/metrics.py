@@ -1,14 +1,16 @@
-"""Metrics: pure functions of log-probabilities [N, C'] and a manifest. Fractions and nats.
+"""Metrics: pure functions of log-probabilities [N, C'] and a manifest, in fractions and nats.
 
-Where a sample has several acceptable labels (multi-label frames), the top-1 class counts as right
-if it is any of them, and NLL and Brier score are taken for the acceptable label with the largest
-probability: a model is not punished for choosing one of two right answers. A sample that no class
-is right for (`bench.api.splits.Manifest`) is always a miss, and its class one that got
-probability 0; only the NLL, infinite there for every model, is the mean over the others
+A sample may have several acceptable labels (multi-label frames). Then the top-1 class is correct
+if it is any of them. NLL and Brier score use the acceptable label with the largest probability, so
+a model is not penalised for choosing one of two correct answers.
+
+A sample may also have no correct class (`bench.api.splits.Manifest`). Then every prediction is
+wrong, and the Brier score treats the true class as an additional class with probability 0. The NLL
+would be infinite for every model, so it is the mean over the other samples
 (docs/decisions/2026-11-22-classes-the-task-lacks.md).
 
-To add a metric: write one function, add one line to `all_metrics`, or to `OWN` if it makes sense
-for some evaluation sets alone.
+To add a metric, write one function and add one line to `all_metrics`, or to `OWN` if it only makes
+sense for some evaluation sets.
 """
 
 from __future__ import annotations
@@ -29,17 +31,18 @@ LogProbs = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Metric:
-    """A named number on one split.
+    """A named function that measures predictions on one split.
 
     Attributes
     ----------
-    name : on the command line and in records; title : as reports print it.
+    name : the name on the command line and in records.
+    title : the name in reports.
     higher_is_better : the direction of rankings.
-    function : (log_probs, manifest, **params) -> float. Not part of the key: `version` is, and is
-        raised whenever the same arguments would give another number.
+    function : (log_probs, manifest, **params) -> float. It is not part of the key.
     params : keyword arguments of `function`.
-    unit, factor, decimals : how it is printed: value times `factor`, in `unit`, with `decimals`.
-        Not part of the key.
+    version : part of the key. Must be raised whenever the same arguments would give another number.
+    unit, factor, decimals : how the value is printed: value times `factor`, in `unit`, with
+        `decimals` decimal places. Not part of the key.
     """
 
     kind: ClassVar[str] = "Metric"
@@ -55,18 +58,25 @@ class Metric:
     decimals: int = field(default=3, metadata=NOT_KEYED, kw_only=True)
 
     def __call__(self, log_probs: LogProbs, manifest: Manifest) -> float:
-        """The metric's value.
+        """Return the metric's value.
 
-        Raises InputError if the shapes or labels do not fit, CellError if a log-probability is
-        NaN or the value is not finite (NLL, when a true class has probability 0).
+        Parameters
+        ----------
+        log_probs : [N, C'], in nats.
+        manifest : the manifest of the N samples, N >= 1.
+
+        Raises InputError if shapes or labels do not match. Raises CellError if a log-probability
+        is NaN or the value is not finite, such as the NLL when a true class has probability 0.
         """
         if log_probs.ndim != 2 or len(log_probs) != len(manifest) or not len(manifest):
             raise InputError(
-                f"{self.name}: log-probabilities {log_probs.shape} for {len(manifest)} samples"
+                f"{self.name}: log-probabilities of shape {log_probs.shape} for {len(manifest)} "
+                "samples, expected [samples, classes] with at least one sample"
             )
         if manifest.labels.max() >= log_probs.shape[1]:
             raise InputError(
-                f"{self.name}: label {manifest.labels.max()} of {log_probs.shape[1]} classes"
+                f"{self.name}: label {manifest.labels.max()} is out of range for "
+                f"{log_probs.shape[1]} classes"
             )
         if np.isnan(log_probs).any():
             raise CellError(f"{self.name}: a log-probability is NaN; did training diverge?")
@@ -77,45 +87,51 @@ class Metric:
 
 
 def top1(log_probs: LogProbs, manifest: Manifest) -> float:
-    """Accuracy in [0, 1]: the most probable class (the lowest of equals) is acceptable."""
+    """Return the accuracy in [0, 1]: the fraction of samples whose top-1 class is acceptable.
+
+    Ties go to the lowest class.
+    """
     return float(correct(log_probs, manifest).mean())
 
 
 def ece(log_probs: LogProbs, manifest: Manifest, *, bins: int, batch: int | None = None) -> float:
-    """Expected calibration error in [0, 1]: sum_b n_b/N |acc_b - conf_b|.
+    """Return the expected calibration error in [0, 1]: sum_b n_b/N |acc_b - conf_b|.
 
-    Guo et al., ICML 2017, equation 3: confidence is the largest probability, bin b of `bins` is
-    ((b-1)/bins, b/bins]. Over the whole set, unless `batch` is given: then each batch of so many
-    samples in the manifest's order has its own bins, and the value is the batches' mean, weighted
-    by size. CaRot's evaluator does so with 10 bins and batches of 512 (MLAI-Yonsei/CaRot c3e8bdc,
-    ``src/models/eval.py``). It is never below that of the whole set, and some 0.02 to 0.05 even for
-    a perfectly calibrated model (docs/methods.md section 11): for comparisons with its tables only.
+    Guo et al., ICML 2017, equation 3. Confidence is the largest probability; bin b of `bins` is
+    ((b-1)/bins, b/bins].
+
+    By default the ECE is over the whole set. With `batch`, it is computed for each batch of `batch`
+    samples in the manifest's order and averaged, weighted by batch size. CaRot's evaluator does
+    this with 10 bins and batches of 512 (MLAI-Yonsei/CaRot c3e8bdc, ``src/models/eval.py``). The
+    result is never below the ECE of the whole set, and 0.02 to 0.05 even for a perfectly calibrated
+    model (docs/methods.md section 11), so use it only for comparisons with CaRot's tables.
     """
     confidence = np.exp(log_probs.max(axis=1).astype(np.float64))
     bin_of = np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
     if batch is not None:
         bin_of += np.arange(len(manifest)) // batch * bins
-    # n_b |acc_b - conf_b| for each bin, or each bin of each batch.
+    # n_b |acc_b - conf_b| of each bin, or of each bin of each batch.
     gap = np.bincount(bin_of, weights=correct(log_probs, manifest) - confidence)
     return float(np.abs(gap).sum() / len(manifest))
 
 
 def nll(log_probs: LogProbs, manifest: Manifest) -> float:
-    """Mean negative log-likelihood in nats, >= 0, of the most probable acceptable label.
+    """Return the mean negative log-likelihood of the most probable acceptable label, in nats, >= 0.
 
-    Over the samples that have one. Raises CellError if none has.
+    The mean is over the samples that have an acceptable label. Raises CellError if none has one.
     """
     rows = np.flatnonzero(manifest.first >= 0)
     if not len(rows):
-        raise CellError("nll: no class is right for any of the samples")
+        raise CellError("nll: none of the samples has a correct class, expected at least one")
     of_label = log_probs[rows, _best_label(log_probs, manifest)[rows]]
     return float(max(0.0, -of_label.mean(dtype=np.float64)))
 
 
 def brier(log_probs: LogProbs, manifest: Manifest) -> float:
-    """Multi-class Brier score in [0, 2]: mean of sum_c (p_c - y_c)^2 (Brier, 1950).
+    """Return the multi-class Brier score in [0, 2]: mean of sum_c (p_c - y_c)^2 (Brier, 1950).
 
-    y is one-hot at the most probable acceptable label, or beyond all classes if there is none.
+    y is one-hot at the most probable acceptable label. For a sample without one, it is one-hot at
+    an additional class of probability 0.
     """
     error = np.exp(log_probs)
     is_known = manifest.first >= 0
@@ -126,51 +142,62 @@ def brier(log_probs: LogProbs, manifest: Manifest) -> float:
 
 
 def macro_f1(log_probs: LogProbs, manifest: Manifest) -> float:
-    """Mean over the classes that occur of F1 = 2 TP / (2 TP + FP + FN), in [0, 1].
+    """Return the mean over classes of F1 = 2 TP / (2 TP + FP + FN), in [0, 1].
 
-    Classes that are predicted and do not occur are no part of the mean, as in WILDS (Koh et al.,
-    ICML 2021) for iWildCam. Raises InputError if a sample has several labels or none.
+    The mean is over the classes that occur as labels. Classes that are only predicted are not part
+    of it, as in WILDS (Koh et al., ICML 2021) for iWildCam. Raises InputError if a sample has
+    several labels or none.
     """
     if manifest.labels.shape[1] > 1 or (manifest.first < 0).any():
         raise InputError("macro-F1: a sample has several labels or none, expected one each")
-    labels, predicted = manifest.first, log_probs.argmax(axis=1)
-    hits, occurs, guessed = (
+    labels, predictions = manifest.first, log_probs.argmax(axis=1)
+    true_positives, labelled, predicted = (
         np.bincount(classes, minlength=log_probs.shape[1])
-        for classes in (labels[labels == predicted], labels, predicted)
+        for classes in (labels[labels == predictions], labels, predictions)
     )
-    is_there = occurs > 0
-    return float((2 * hits[is_there] / (occurs + guessed)[is_there]).mean())
+    occurs = labelled > 0
+    return float((2 * true_positives[occurs] / (labelled + predicted)[occurs]).mean())
 
 
 def worst_group(
     log_probs: LogProbs, manifest: Manifest, *, group: str, skip: Sequence[str] = ()
 ) -> float:
-    """The smallest accuracy of a group of samples, in [0, 1]; groups without samples do not count.
+    """Return the accuracy of the group with the lowest accuracy, in [0, 1].
 
-    Groups named in `skip` are left out (WILDS, Koh et al., ICML 2021: FMoW's region Other).
-    Raises InputError if there is no such `group`, if some of it is to be skipped and its codes
-    have no names, or if nothing is left.
+    Parameters
+    ----------
+    group : the name of a grouping in the manifest, such as ``region``. Groups without samples are
+        ignored.
+    skip : names of groups to leave out, such as FMoW's region Other (WILDS, Koh et al., ICML 2021).
+
+    Raises InputError if the manifest has no such grouping, if `skip` is given and the groups have
+    no names, or if no sample is left.
     """
     codes = manifest.group(group)
     if skip and group not in manifest.names:
-        raise InputError(f"{group}: no names to tell which of its codes is {', '.join(skip)}")
+        raise InputError(
+            f"group {group} has no names, which are needed to leave out {', '.join(skip)}"
+        )
     skipped = [code for code, name in enumerate(manifest.names.get(group, ())) if name in skip]
     is_kept = ~np.isin(codes, skipped)
     if not is_kept.any():
-        raise InputError(f"{group}: no sample is in any but {', '.join(skip)}")
+        raise InputError(
+            f"group {group}: every sample is in {', '.join(skip)}, which is left out, expected "
+            "samples in other groups"
+        )
     _, members = np.unique(codes[is_kept], return_inverse=True)
-    hits = np.bincount(members, weights=correct(log_probs, manifest)[is_kept])
-    return float((hits / np.bincount(members)).min())
+    n_correct = np.bincount(members, weights=correct(log_probs, manifest)[is_kept])
+    return float((n_correct / np.bincount(members)).min())
 
 
 def pm(log_probs: LogProbs, manifest: Manifest, *, k: int) -> float:
-    """pm-k accuracy of video frames, in [0, 1] (Shankar et al., ICCV 2021).
+    """Return the pm-k accuracy of video frames, in [0, 1] (Shankar et al., ICCV 2021).
 
-    The share of anchors that are right together with all their neighbours at most `k` frames away;
-    k = 0 is the accuracy on the anchors. `bench.api.splits.Manifest` says how sets of frames are
-    told. Each frame is held against its own labels. A set whose anchor is not among the samples (of
-    a limited split) does not count. Raises InputError if a set has several anchors, or if there is
-    no anchor at all.
+    The fraction of anchor frames that are classified correctly together with all their neighbours
+    at most `k` frames away; k = 0 is the accuracy on the anchors. Each frame is compared with its
+    own labels. `bench.api.splits.Manifest` defines the groups ``anchor`` and ``offset``, which
+    describe the sets of frames. A set whose anchor is not among the samples of a limited split is
+    ignored. Raises InputError if a set has several anchors, or if there is no anchor at all.
     """
     anchors, offsets = manifest.group("anchor"), manifest.group("offset")
     codes, members = np.unique(anchors, return_inverse=True)
@@ -183,25 +210,28 @@ def pm(log_probs: LogProbs, manifest: Manifest, *, k: int) -> float:
 
 
 def correct(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.bool_]:
-    """[N]: whether the most probable class (the lowest of equals) is acceptable."""
+    """Return whether each sample's top-1 class is acceptable: bool [N]. Ties go to the lowest."""
     predicted = log_probs.argmax(axis=1)[:, None]
     return np.asarray((manifest.labels == predicted).any(axis=1))
 
 
 def _best_label(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.int64]:
-    """[N]: each sample's most probable acceptable label, the first listed of equals; or -1."""
+    """Return each sample's most probable acceptable label [N]; -1 if it has none.
+
+    Ties go to the label listed first.
+    """
     labels = manifest.labels
     values = np.take_along_axis(log_probs, np.maximum(labels, 0), axis=1)
-    # A filler must lose even against an acceptable label of probability 0.
+    # Padding (-1) must rank below an acceptable label of probability 0.
     rank = np.where(labels < 0, -np.inf, np.nan_to_num(values))
     best = rank.argmax(axis=1)[:, None]
     return np.asarray(np.take_along_axis(labels, best, axis=1)[:, 0])
 
 
 def all_metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str, Metric]:
-    """Every metric by name, in the order of reports.
+    """Return the metrics of every evaluation set by name, in the order of reports.
 
-    `ece_bins` and `ece_batch` are the parameters of `ece`; InputError if one is below 1.
+    `ece_bins` and `ece_batch` are the parameters of `ece`. Raises InputError if one is below 1.
     """
     if ece_bins < 1 or (ece_batch is not None and ece_batch < 1):
         raise InputError(f"ECE: {ece_bins} bins and batches of {ece_batch}, expected at least 1")
@@ -216,29 +246,29 @@ def all_metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str
 
 
 METRICS = all_metrics()
-"""Every metric, with the default parameters."""
+"""The metrics of every evaluation set, with default parameters."""
 ACCURACY = METRICS["top1"]
 
-_SHARE: Mapping[str, Any] = {"unit": "percent", "factor": 100, "decimals": 1}
+_PERCENT: Mapping[str, Any] = {"unit": "percent", "factor": 100, "decimals": 1}
 OWN: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("macro-f1", "Macro-F1", True, macro_f1, **_SHARE),
+        Metric("macro-f1", "Macro-F1", True, macro_f1, **_PERCENT),
         Metric(
             "worst-region", "Worst region", True, worst_group,
-            {"group": "region", "skip": ("Other",)}, **_SHARE,
+            {"group": "region", "skip": ("Other",)}, **_PERCENT,
         ),
-        Metric("pm-0", "pm-0", True, pm, {"k": 0}, **_SHARE),
-        Metric("pm-10", "pm-10", True, pm, {"k": 10}, **_SHARE),
+        Metric("pm-0", "pm-0", True, pm, {"k": 0}, **_PERCENT),
+        Metric("pm-10", "pm-10", True, pm, {"k": 10}, **_PERCENT),
     )
 }  # fmt: skip
-"""Metrics of some evaluation sets alone: shares, of which more is better, as accuracy is."""
+"""Metrics of some evaluation sets only. Like accuracy, they are fractions; higher is better."""
 ACCURACIES = frozenset({ACCURACY.name, "worst-region", "pm-0", "pm-10"})
-"""Shares of right answers, so that a mean over sets may mix them."""
+"""Metrics that are fractions of correct answers, so a mean over sets may mix them."""
 
 
 def extra_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
-    """The metrics that an evaluation set names, without accuracy, which all sets have.
+    """Return the metrics of an evaluation set by name, without accuracy, which all sets have.
 
     Raises InputError for a name that is neither accuracy's nor in `OWN`.
     """
@@ -250,13 +280,13 @@ def extra_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
 
 
 def averageable(names: Iterable[str]) -> bool:
-    """Whether a mean over sets in these metrics means something: one metric, or accuracies."""
+    """Whether values of these metrics may be averaged: a single metric, or accuracies only."""
     found = set(names)
     return len(found) <= 1 or found <= ACCURACIES
 
 
 def check_metrics(names: Iterable[str], manifest: Manifest, classes: int) -> None:
-    """Raise InputError unless each metric that an evaluation set names can be taken of it."""
+    """Raise InputError if one of the metrics `names` cannot be computed for this manifest."""
     uniform = np.broadcast_to(np.float32(-np.log(classes)), (len(manifest), classes))
     for metric in extra_metrics(names):
         metric(uniform, manifest)

@@ -1,8 +1,8 @@
-"""Protocols: named choices where papers, codes and good practice differ, one field each.
+"""Protocols: experimental choices on which papers, official codes and good practice differ.
 
-A protocol's name enters no key. It is resolved into explicit fields of the work (a method's
-hyper-parameters, the splits, the metrics' parameters) before any key is made, so that two
-protocols share whatever they agree on.
+A protocol has one field per choice. Its name is not part of any key: before keys are made, it is
+resolved into a method's hyper-parameters, the splits and the metrics' parameters. Protocols
+therefore share all outputs on which they agree.
 """
 
 from __future__ import annotations
@@ -24,30 +24,34 @@ Criterion = Literal["nll", "confidence"]
 
 
 def _field(default: Any, official: Any, source: str) -> Any:
-    """A field with its value under ``clean`` and ``official``, and where the latter is from."""
+    """Return a field with its values under ``clean`` (`default`) and ``official``, and a source."""
     return field(default=default, metadata={"official": official, "source": source})
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How things are done where they could be done otherwise; the defaults are ``clean``.
+    """The experimental choices of a run; the defaults are the protocol ``clean``.
 
-    ``official`` does what the published codes do, leaks included. `name` says which of the two it
-    is and what was changed of it.
+    The protocol ``official`` follows the published codes, including their use of test data for
+    choices. `name` is the name of the protocol, followed by the fields that were changed.
     """
 
     name: str = "clean"
 
     selects: Literal["selection", "test"] = _field(
         "selection", "test",
-        "where alpha, a, b, C and temperatures are chosen: held-out training data, or, as in VRF's "
-        "code, the ID test set that is reported (docs/methods.md section 7 and section 9, item 8)",
+        "where alpha, a, b, C and temperatures are chosen: on held-out training data, or, as in "
+        "VRF's code, on the reported ID test set (docs/methods.md section 7 and section 9, item 8)",
     )  # fmt: skip
     rule: Literal["within-1pt", "max-val"] = _field(
-        "within-1pt", "max-val", "selection rule; the papers take the highest accuracy (VRF 5.1)"
+        "within-1pt",
+        "max-val",
+        "selection rule; the papers choose the highest accuracy (VRF section 5.1)",
     )
     holdout: Share = _field(
-        0.1, 0.1, "share of the training split held out where a suite has no selection split; ours"
+        0.1,
+        0.1,
+        "fraction of the training split held out if a suite has no selection split; bench's choice",
     )
     alphas: Grid[Fraction] = _field(
         ALPHAS, ALPHAS[1:-1],
@@ -55,10 +59,12 @@ class Protocol:
     )  # fmt: skip
     vrf_k: KRule = _field(
         "round", "official-code",
-        "which neighbour counts: floor(p |V|) in VRF's paper, which can be 0, so rounded here; "
+        "rule for VRF's k: floor(p |V|) in its paper, which can be 0, hence rounded here; "
         "round(1000 |V| / N) in its code (docs/methods.md section 9, item 4)",
     )  # fmt: skip
-    vrf_p: Fraction = _field(0.001, 0.001, "VRF's p (step 2 of its section 4); its code has none")
+    vrf_p: Fraction = _field(
+        0.001, 0.001, "VRF's p (step 2 of its section 4); not used in its code"
+    )
     vrf_squared: bool = _field(
         False, True,
         "VRF's distance: plain L2 in its paper, squared in its code (docs/methods.md section 9, "
@@ -66,45 +72,52 @@ class Protocol:
     )  # fmt: skip
     vrf_a: Grid[NonNegative] = _field(
         (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5), (1.5,),
-        "VRF's a: searched; its code has 1.5, on squared distances, for every backbone",
+        "VRF's a: a grid search; 1.5, on squared distances, for every backbone in its code",
     )  # fmt: skip
     vrf_b: Grid[Positive] = _field(
         (0.05, 0.1, 0.2, 0.4), (0.6,),
-        "VRF's b: searched; 0.6 in its code, 0.5 for ViT-B/16 in its Table 7",
+        "VRF's b: a grid search; 0.6 in its code, 0.5 for ViT-B/16 in its Table 7",
     )  # fmt: skip
     vrf_calibrate: Literal["nll", "confidence", "none"] = _field(
         "nll", "confidence",
-        "VRF's temperatures: not in its paper's method; by mean confidence = accuracy in its code",
+        "criterion of VRF's temperatures: none in its paper's method section; in its code, "
+        "mean confidence equal to accuracy",
     )  # fmt: skip
     scaling: Literal["nll", "confidence", "none"] = _field(
         "nll", "confidence",
-        "how the block with temperature scaling is fitted; CaRot's evaluator takes a factor by "
-        "hand, how its authors found theirs is not known (docs/methods.md section 11)",
+        "criterion for the results with temperature scaling; CaRot's evaluator takes a factor "
+        "set by hand, and how its authors chose theirs is unknown (docs/methods.md section 11)",
     )  # fmt: skip
-    ece_bins: Count = _field(15, 10, "bins of the ECE; 10 in CaRot's evaluator")
+    ece_bins: Count = _field(15, 10, "number of ECE bins; 10 in CaRot's evaluator")
     ece_batch: Count | None = _field(
-        None, 512, "ECE over the whole set, or the mean over batches in file order (CaRot's code)"
+        None,
+        512,
+        "batch size of the ECE: over the whole set, or the mean over batches in file order as in "
+        "CaRot's code",
     )
     lp_ft_normalized: bool = _field(
         True, True,
-        "LP-FT's head takes normalised features, as in VRF's lineage; raw ones in CaRot's",
+        "whether LP-FT's head takes normalised features: yes in VRF and the code it builds on, no "
+        "in CaRot",
     )  # fmt: skip
     lp_ft_optimizer: Literal["adamw", "sgd"] = _field(
-        "adamw", "adamw", "of LP-FT's second phase: AdamW in VRF and CaRot, SGD in LP-FT's code"
+        "adamw",
+        "adamw",
+        "optimizer of LP-FT's second phase: AdamW in VRF and CaRot, SGD in LP-FT's code",
     )
     flyp_captions: Literal["each-image", "rows"] = _field(
         "each-image", "rows",
-        "sampling of (image, caption) pairs: every image once an epoch, or FLYP's shuffled list "
+        "sampling of (image, caption) pairs: every image once per epoch, or FLYP's shuffled list "
         "of all pairs (docs/methods.md section 6)",
     )  # fmt: skip
     objectnet_border: Pixels = _field(
         2, 0,
-        "pixels cut from each side of images with a border (ObjectNet's is 2 wide): meant, but "
-        "never done by the codes of wise-ft, VRF and FLYP (docs/methods.md section 14, item 1)",
+        "pixels cut from each side of images with a border (ObjectNet's is 2 wide); the codes of "
+        "wise-ft, VRF and FLYP intend it but never do it (docs/methods.md section 14, item 1)",
     )  # fmt: skip
 
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:
-        """The hyper-parameters it fixes: {method: {parameter: value}}."""
+        """Return the hyper-parameters that the protocol sets: {method: {parameter: value}}."""
         ensemble = {"alphas": self.alphas}
         vrf = {
             "k_rule": self.vrf_k,
@@ -127,7 +140,7 @@ class Protocol:
         }
 
     def facts(self) -> dict[str, Any]:
-        """All fields but the name, for records."""
+        """Return all fields except the name, for records."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
 
 
@@ -136,13 +149,13 @@ OFFICIAL = Protocol(
     "official", **{f.name: f.metadata["official"] for f in fields(Protocol) if f.metadata}
 )
 PROTOCOLS: Mapping[str, Protocol] = {p.name: p for p in (CLEAN, OFFICIAL)}
-"""Every protocol by name, the default first."""
+"""All protocols by name, the default first."""
 
 
 def protocol_with(name: str, changes: Mapping[str, Any]) -> Protocol:
-    """The protocol `name` with fields changed, which its new name says.
+    """Return the protocol `name` with fields changed. Its new name lists the changes.
 
-    Raises InputError for an unknown name, field or value.
+    Raises InputError for an unknown name or field, or an invalid value.
     """
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
@@ -150,10 +163,10 @@ def protocol_with(name: str, changes: Mapping[str, Any]) -> Protocol:
         raise unknown_name("field of a protocol", "name", CLEAN.facts())
     changed = with_parameters(PROTOCOLS[name], changes, "protocol")
     before, after = PROTOCOLS[name].facts(), changed.facts()
-    differing = [f"{k} {_said(v)}" for k, v in after.items() if v != before[k]]
+    differing = [f"{k} {_text(v)}" for k, v in after.items() if v != before[k]]
     title = ", ".join([name, *differing])
     return Protocol(title, **after)
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,8 +1,8 @@
-"""Recipes: frozen, hashable values that say how an encoder, a head or a classifier comes to be.
+"""Recipes: frozen, hashable values that describe how an encoder, head or classifier is made.
 
-A classifier is an (encoder, head) pair. `encoder_of` and `head_of` reduce any recipe to the
-weights it really needs, so that recipes which share an encoder share its features: zero-shot and
-a linear probe have one encoder, and a merge with weight 1 on one part *is* that part.
+A classifier is an (encoder, head) pair. `encoder_of` and `head_of` reduce a recipe to the weights
+it needs, so that recipes with the same encoder share its features. For example, zero-shot and a
+linear probe have the same encoder, and a merge with weight 1 on one part is that part.
 """
 
 from __future__ import annotations
@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A CLIP model: open_clip name plus pretrained tag or checkpoint file.
+    """A CLIP model.
 
-    `digest` identifies the weights (SHA-256 of a file, or ``tag:NAME``); it enters keys in place
-    of `pretrained`, so that moving a checkpoint recomputes nothing.
+    Attributes
+    ----------
+    model : the open_clip model name.
+    pretrained : the pretrained tag or the path of a checkpoint file. It is not part of keys.
+    digest : identifies the weights: SHA-256 of a file, or ``tag:NAME``. It enters keys instead of
+        `pretrained`, so nothing is recomputed if a checkpoint file is moved.
     """
 
     kind: ClassVar[str] = "Backbone"
@@ -37,7 +41,7 @@ class Backbone:
     digest: str
 
     def __str__(self) -> str:
-        """How reports name it: a file by its name and digest, never by where it lies."""
+        """The name in reports. A file appears by its name and digest, without its folder."""
         if self.digest.startswith("tag:") or self.pretrained == "embedded":
             return f"{self.model}/{self.pretrained}"
         return f"{self.model}/{PurePath(self.pretrained).name}@{self.digest[:8]}"
@@ -45,7 +49,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The image tower of a backbone, as released."""
+    """The pretrained image tower of a backbone."""
 
     kind: ClassVar[str] = "Pretrained"
 
@@ -56,8 +60,15 @@ class Pretrained:
 class TextHead:
     """The zero-shot head of a backbone: one weight row per class, zero bias.
 
-    Row = exp(logit_scale) * mean over templates of the normalised text embedding, normalised
-    again (wise-ft ``src/models/zeroshot.py``). `precision` is that of the text tower's forward.
+    A class's row is exp(logit_scale) times the normalised mean, over templates, of the normalised
+    text embeddings (wise-ft ``src/models/zeroshot.py``).
+
+    Attributes
+    ----------
+    backbone : the CLIP model with the text tower.
+    classnames, templates : each class name is inserted into each template.
+    normalize : whether the head takes L2-normalised features.
+    precision : ``fp32`` or ``bf16``, of the text tower's forward pass.
     """
 
     kind: ClassVar[str] = "TextHead"
@@ -71,16 +82,16 @@ class TextHead:
 
 @dataclass(frozen=True)
 class Imported:
-    """A released classifier: its weights were read from a file and lie in the store.
+    """A released classifier. Its weights were read from a file and are in the store.
 
     Attributes
     ----------
-    backbone : whose image tower it was made from.
+    backbone : the CLIP model from whose image tower it was made.
     digest : SHA-256 of the file.
     classes : number of classes of its head.
     normalize : whether its head takes L2-normalised features.
-    trained_on : in words, what it was trained on; empty if on nothing after the pretraining.
-    unseen : fingerprints of selection splits that are known to be no part of that.
+    trained_on : description of its fine-tuning data; empty if it was not fine-tuned.
+    unseen : fingerprints of selection splits that are known not to be part of that data.
     """
 
     kind: ClassVar[str] = "Imported"
@@ -95,11 +106,15 @@ class Imported:
 
 @dataclass(frozen=True)
 class External:
-    """A classifier of which outputs alone are known, computed elsewhere.
+    """A classifier whose outputs were computed elsewhere; its weights are not known.
 
-    `model` is its name in the files that hold them. What the outputs are is said by the
-    fingerprints of their splits, which are digests of those files. With a `seed` it is another
-    training of the model, whose outputs nobody has.
+    The outputs are identified by the fingerprints of their splits, which are digests of the files.
+
+    Attributes
+    ----------
+    model : its name in the files that hold the outputs.
+    seed : None for the supplied outputs. A seed stands for another training run of the model, for
+        which no outputs exist.
     """
 
     kind: ClassVar[str] = "External"
@@ -120,11 +135,17 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Tuned:
-    """`start` trained by `trainer` on the training split whose fingerprint is `train`.
+    """The result of training `start` with `trainer`.
 
-    `selection` is the fingerprint of the selection split for trainers that choose on it. `keep`
-    says which weights along the way are meant, None for the last: recipes that differ in it alone
-    come out of one training.
+    Attributes
+    ----------
+    start : the recipe that training starts from.
+    trainer : the trainer with its hyper-parameters.
+    train : fingerprint of the training split.
+    seed : the training seed.
+    selection : fingerprint of the selection split, for trainers that choose on it; else None.
+    keep : which weights along the training run are meant; None for the last. Recipes that differ
+        only in `keep` come from one training run.
     """
 
     kind: ClassVar[str] = "Tuned"
@@ -138,16 +159,22 @@ class Tuned:
 
     @property
     def training(self) -> Tuned:
-        """The training that this comes out of: the same recipe, keeping its last weights."""
+        """The training run that produces these weights: the same recipe with `keep` None."""
         return replace(self, keep=None)
 
 
 @dataclass(frozen=True)
 class Fisher:
-    """The diagonal of a classifier's Fisher information, entry by entry of its weights.
+    """The diagonal of a classifier's Fisher information, one value per entry of its weights.
 
-    Mean over the first `samples` training samples, in a random order, of the squared gradient of
-    the log-likelihood of a label drawn from the classifier.
+    It is the mean squared gradient of the log-likelihood of a label sampled from the classifier's
+    prediction.
+
+    Attributes
+    ----------
+    of : the classifier.
+    train : fingerprint of the training split.
+    samples : number of training samples, taken in a fixed random order.
     """
 
     kind: ClassVar[str] = "Fisher"
@@ -159,10 +186,15 @@ class Fisher:
 
 @dataclass(frozen=True)
 class Merged:
-    """Linear interpolation of the weights of `parts`; make it with `merge`.
+    """Linear interpolation of the weights of `parts`. Create it with `merge`.
 
-    With `fishers`, one per part, each entry of the weights also counts by its Fisher information,
-    but by no less than `floor`.
+    Attributes
+    ----------
+    parts : the recipes to merge.
+    weights : one weight per part.
+    fishers : empty, or one per part: each entry of a part's weights is also weighted by its Fisher
+        information.
+    floor : the smallest Fisher value used; smaller ones are raised to it.
     """
 
     kind: ClassVar[str] = "Merged"
@@ -186,29 +218,31 @@ def merge(
     fishers: Sequence[Fisher] = (),
     floor: float = 0.0,
 ) -> T | Merged:
-    """The weighted sum of `parts`, reduced: zero-weight parts go, equal parts become one.
+    """Return the weighted sum of `parts` in its simplest form.
 
-    Raises InputError unless the weights are finite and sum to 1.
+    Parts with weight 0 are dropped and equal parts are combined; a single remaining part is
+    returned as it is. `fishers` and `floor` are those of `Merged`. Raises InputError unless there
+    is one finite weight per part and the weights sum to 1.
     """
     if len(parts) != len(weights) or not math.isclose(math.fsum(weights), 1.0, abs_tol=1e-9):
         raise InputError(f"merge weights {tuple(weights)} must be one per part and sum to 1")
     if fishers:
-        whole = [t for t in zip(parts, weights, fishers, strict=True) if t[1] != 0.0]
-        if len({part for part, _, _ in whole}) > 1:
-            kept_parts, kept_weights, kept_fishers = zip(*whole, strict=True)
-            return Merged(kept_parts, kept_weights, kept_fishers, floor)
-        return whole[0][0]
+        used = [t for t in zip(parts, weights, fishers, strict=True) if t[1] != 0.0]
+        if len({part for part, _, _ in used}) > 1:
+            used_parts, used_weights, used_fishers = zip(*used, strict=True)
+            return Merged(used_parts, used_weights, used_fishers, floor)
+        return used[0][0]
     total: dict[T, float] = {}
     for part, weight in zip(parts, weights, strict=True):
         total[part] = total.get(part, 0.0) + weight
-    kept = {part: weight for part, weight in total.items() if weight != 0.0}
-    if len(kept) == 1:
-        return next(iter(kept))
-    return Merged(tuple(kept), tuple(kept.values()))  # type: ignore[arg-type]
+    nonzero = {part: weight for part, weight in total.items() if weight != 0.0}
+    if len(nonzero) == 1:
+        return next(iter(nonzero))
+    return Merged(tuple(nonzero), tuple(nonzero.values()))  # type: ignore[arg-type]
 
 
 def encoder_of(recipe: Recipe | Encoder) -> Encoder:
-    """The image tower that `recipe` needs, in its simplest form."""
+    """Return the image tower that `recipe` needs, in its simplest form."""
     match recipe:
         case Classifier():
             return recipe.encoder
@@ -222,7 +256,7 @@ def encoder_of(recipe: Recipe | Encoder) -> Encoder:
 
 
 def head_of(recipe: Recipe | Head) -> Head:
-    """The linear head that `recipe` needs, in its simplest form."""
+    """Return the linear head that `recipe` needs, in its simplest form."""
     match recipe:
         case Classifier():
             return recipe.head
@@ -234,7 +268,10 @@ def head_of(recipe: Recipe | Head) -> Head:
 
 
 def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
-    """The backbone at the root of `recipe`; InputError if a merge mixes two."""
+    """Return the backbone that `recipe` starts from.
+
+    Raises InputError for a merge of different backbones and for external outputs.
+    """
     match recipe:
         case Pretrained() | TextHead() | Imported():
             return recipe.backbone
@@ -249,11 +286,16 @@ def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
                 raise InputError(f"cannot merge weights of different backbones: {names}")
             return roots.pop()
         case External():
-            raise InputError(f"outputs of {recipe.model!r} say nothing of a backbone")
+            raise InputError(
+                f"{recipe.model!r} is known by its outputs only: its backbone is unknown"
+            )
 
 
 def normalizes(recipe: Recipe | Head) -> bool:
-    """Whether the head of `recipe` takes L2-normalised features; InputError if a merge mixes."""
+    """Whether the head of `recipe` takes L2-normalised features.
+
+    Raises InputError for a merge of heads that differ in this, and for external outputs.
+    """
     match recipe:
         case TextHead() | Imported():
             return recipe.normalize
@@ -268,7 +310,10 @@ def normalizes(recipe: Recipe | Head) -> bool:
                 raise InputError("cannot merge a head on normalised features with one on raw ones")
             return kinds.pop()
         case External():
-            raise InputError(f"outputs of {recipe.model!r} say nothing of features")
+            raise InputError(
+                f"{recipe.model!r} is known by its outputs only: whether its head normalises "
+                "features is unknown"
+            )
 
 
 def is_tuned(recipe: Recipe) -> bool:
@@ -277,7 +322,7 @@ def is_tuned(recipe: Recipe) -> bool:
 
 
 def needs_outputs(recipe: Recipe | Encoder | Head) -> bool:
-    """Whether anything in `recipe` is known by its outputs alone."""
+    """Whether any part of `recipe` is known by its outputs only."""
     match recipe:
         case External():
             return True
@@ -292,7 +337,7 @@ def needs_outputs(recipe: Recipe | Encoder | Head) -> bool:
 
 
 def is_seeded(recipe: Recipe | Encoder | Head) -> bool:
-    """Whether any training, and so a seed, went into `recipe`."""
+    """Whether `recipe` includes a training run, and so depends on a seed."""
     match recipe:
         case Tuned():
             return True
@@ -303,7 +348,10 @@ def is_seeded(recipe: Recipe | Encoder | Head) -> bool:
 
 
 def reseeded(recipe: R, seed: int) -> R:
-    """The same recipe with another seed in every training. InputError if one was elsewhere."""
+    """Return the same recipe with another seed in every training run.
+
+    Raises InputError if it includes an imported classifier.
+    """
     match recipe:
         case Tuned():
             own = seed if recipe.trainer.is_random else recipe.seed
@@ -320,17 +368,20 @@ def reseeded(recipe: R, seed: int) -> R:
 
 
 PREPROCESS = 1
-"""Version of the image pipeline (decode, resize, crop, normalise); raised when pixels change."""
+"""Version of the image pipeline (decode, resize, crop, normalise).
+
+Must be raised when the resulting pixels change.
+"""
 
 
 @lru_cache(maxsize=100_000)
 def weights_key(recipe: TextHead | Tuned | Imported | External | Fisher) -> str:
-    """Key of a head's, a tuned or imported classifier's weights, or of their Fisher information."""
+    """Return the store key of the weights of a head or classifier, or of a Fisher information."""
     is_read = isinstance(recipe, TextHead | Imported)
     return key_of("weights", recipe, 0 if is_read else PREPROCESS)
 
 
 @lru_cache(maxsize=100_000)
 def features_key(encoder: Encoder, fingerprint: str, precision: str) -> str:
-    """Key of an encoder's features on the split with that fingerprint."""
+    """Return the store key of an encoder's features on the split with that fingerprint."""
     return key_of("features", encoder, fingerprint, precision, PREPROCESS)

@@ -1,8 +1,8 @@
-"""Where methods and datasets are found by name: our own folders and third parties' entry points.
+"""The registry that finds methods and data sets by name.
 
-A plugin file registers its classes with the decorators below when it is imported. `methods()`
-and `datasets()` import every file of `bench.methods` and `bench.datasets`, and whatever packages
-declare under the entry points ``bench.methods`` and ``bench.datasets``.
+A plugin file registers its classes, with the decorators below, when it is imported. `methods()`
+and `datasets()` import every module of `bench.methods` and `bench.datasets`, and the modules that
+installed packages declare as entry points ``bench.methods`` and ``bench.datasets``.
 """
 
 from __future__ import annotations
@@ -26,24 +26,31 @@ _DATASETS: dict[str, type[Dataset]] = {}
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "transfer": ("cifar100", "dtd", "food101", "sun397", "cars"),
 }
-"""Names for several suites at once."""
+"""Names that stand for several suites."""
 
 
 def method(cls: M) -> M:
-    """Class decorator: make a `Method` known under its `name`."""
+    """Register a `Method` under its `name` (class decorator).
+
+    Raises InputError if another class has that name.
+    """
     return _register("method", _METHODS, cls)
 
 
 def dataset(cls: M) -> M:
-    """Class decorator: make a `Dataset` known under its `name`."""
+    """Register a `Dataset` under its `name` (class decorator).
+
+    Raises InputError if another class has that name.
+    """
     return _register("dataset", _DATASETS, cls)
 
 
 def _register(kind: str, table: dict[str, Any], cls: M) -> M:
-    taken = table.get(cls.name)
-    if taken is not None and taken is not cls:
+    registered = table.get(cls.name)
+    if registered is not None and registered is not cls:
         raise InputError(
-            f"{kind} {cls.name!r} is registered twice: by {_where(taken)} and by {_where(cls)}"
+            f"{kind} {cls.name!r} is registered twice: by {_where(registered)} and by "
+            f"{_where(cls)}; rename one of them"
         )
     table[cls.name] = cls
     return cls
@@ -64,7 +71,7 @@ def _discover(group: str) -> None:
 
 
 def _load(point: EntryPoint) -> None:
-    """Import what another package declares; its fault is an error that names that package."""
+    """Import an entry point. If that fails, raise InputError that names the declaring package."""
     try:
         point.load()
     except BenchError:
@@ -83,17 +90,17 @@ def _all(group: str, table: dict[str, Any]) -> Mapping[str, Any]:
 
 
 def methods() -> Mapping[str, type[Method]]:
-    """Every method class by name, sorted."""
+    """Return all method classes by name, sorted."""
     return _all("bench.methods", _METHODS)
 
 
 def datasets() -> Mapping[str, type[Dataset]]:
-    """Every dataset class by name, sorted."""
+    """Return all dataset classes by name, sorted."""
     return _all("bench.datasets", _DATASETS)
 
 
 def find_method(name: str) -> type[Method]:
-    """The method class `name`; InputError lists the valid names, nearest first."""
+    """Return the method class `name`. Raises InputError for an unknown name."""
     known = methods()
     if name not in known:
         raise unknown_name("method", name, known)
@@ -101,7 +108,7 @@ def find_method(name: str) -> type[Method]:
 
 
 def find_dataset(name: str) -> type[Dataset]:
-    """The dataset class `name`; InputError lists the valid names, nearest first."""
+    """Return the dataset class `name`. Raises InputError for an unknown name."""
     known = datasets()
     if name not in known:
         raise unknown_name("suite", name, known)

@@ -1,7 +1,8 @@
-"""Splits of images and their manifests: what stored outputs align to, and what is held out.
+"""Splits of images, their manifests, and hold-outs.
 
-A manifest says of every sample its id, its acceptable labels and its groups. A split is a named,
-fingerprinted sequence of images with one; it opens no file until it is loaded.
+A manifest lists the id, the acceptable labels and the groups of every sample; stored outputs align
+to it row by row. A split is a named, fingerprinted sequence of images with a manifest. It opens no
+file until it is loaded.
 """
 
 from __future__ import annotations
@@ -23,21 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Sample ids, label sets and groups; every stored output aligns to it row by row.
+    """Sample ids, label sets and groups of a split; stored outputs align to it row by row.
 
     Attributes
     ----------
     ids : N unique strings.
     labels : int64 [N, L]. Row i lists the correct classes of sample i in the split's own label
-        space; rows with fewer than L correct classes are filled up with -1. L is 1 except for
-        multi-label frames. A row of -1 alone is a sample that no class of the space is right for,
-        such as a cow where the task knows none: whatever is said of it is wrong.
-    groups : group name (region, camera) -> int64 [N], the samples' codes. Videos have two: a
-        frame's ``anchor`` is the code of the set it belongs to, one set around each annotated
-        frame; its ``offset`` counts the frames from there: 0 for the anchor itself, which is in
-        its set once, and anything from 1 to 10 for a neighbour if that is all that is known. A
-        frame in two sets is two samples.
-    names : group name -> what the codes 0, 1, ... stand for; not of every group.
+        space. Rows with fewer than L correct classes are padded with -1 at the end. L is 1 except
+        for multi-label frames. A row of only -1 is a sample without a correct class, such as a cow
+        if the task has no such class: every prediction for it is wrong.
+    groups : group name (region, camera) -> int64 [N], the group code of each sample. Video frames
+        have two groups. ``anchor`` is the code of the set of frames that a frame belongs to; there
+        is one set around each annotated frame, the anchor. ``offset`` is the position relative to
+        the anchor in frames: 0 for the anchor, which is in its set exactly once. If it is only
+        known that a frame is a neighbour, any number from 1 to 10 may be used. A frame in two sets
+        is two samples.
+    names : group name -> names of the codes 0, 1, ...; some groups have none.
+
+    Raises InputError if lengths, labels or codes do not match this description.
     """
 
     ids: tuple[str, ...]
@@ -48,42 +52,53 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.labels.ndim != 2 or len(self.labels) != len(self.ids):
             raise InputError(
-                f"manifest: labels {self.labels.shape} do not match {len(self.ids)} ids"
+                f"manifest: labels have shape {self.labels.shape}, expected [N, L] with "
+                f"N = {len(self.ids)}, the number of ids"
             )
         if (self.labels < -1).any() or ((self.labels[:, :1] < 0) & (self.labels >= 0)).any():
-            raise InputError("manifest: labels are class indices, filled up with -1 at the end")
+            raise InputError(
+                "manifest: labels must be class indices, with -1 only as padding at the end of rows"
+            )
         for name, codes in self.groups.items():
             if codes.shape != (len(self.ids),):
-                raise InputError(f"manifest: group {name} {codes.shape} of {len(self.ids)} ids")
+                raise InputError(
+                    f"manifest: group {name} has shape {codes.shape}, expected ({len(self.ids)},)"
+                )
         for name, names in self.names.items():
             codes = self.group(name)
             if len(codes) and not 0 <= codes.min() <= codes.max() < len(names):
-                raise InputError(f"manifest: group {name} has codes beyond its {len(names)} names")
+                raise InputError(
+                    f"manifest: group {name} has codes from {codes.min()} to {codes.max()}, "
+                    f"expected 0 to {len(names) - 1} for its {len(names)} names"
+                )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
     def first(self) -> NDArray[np.int64]:
-        """int64 [N]: each sample's first label, its only one outside multi-label frames; or -1."""
+        """Each sample's first label, int64 [N]; -1 if it has none."""
         return self.labels[:, 0]
 
     @property
     def ids_digest(self) -> str:
-        """32 hex digits that name the ids in their order: equal where samples can be paired."""
+        """A digest (32 hex digits) of the ids in order. Equal digests allow paired comparisons."""
         digest = hashlib.sha256()
         for name in self.ids:
             digest.update(name.encode() + b"\0")
         return digest.hexdigest()[:32]
 
     def group(self, name: str) -> NDArray[np.int64]:
-        """int64 [N]: the samples' codes in a group. Raises InputError if there is none."""
+        """Return the samples' codes in a group, int64 [N].
+
+        Raises InputError for an unknown group.
+        """
         if name not in self.groups:
             raise unknown_name("group of samples", name, self.groups)
         return self.groups[name]
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Manifest:
-        """The manifest of the samples `rows`, in that order."""
+        """Return the manifest of the samples `rows`, in that order."""
         index = np.asarray(rows, dtype=np.int64)
         return Manifest(
             tuple(self.ids[i] for i in index),
@@ -94,18 +109,20 @@ class Manifest:
 
 
 def single_label(ids: Sequence[str], labels: Sequence[int] | NDArray[np.int64]) -> Manifest:
-    """The manifest of a split with one label per sample."""
+    """Return the manifest of a split with one label per sample."""
     return Manifest(tuple(ids), np.asarray(labels, dtype=np.int64).reshape(-1, 1))
 
 
 def holdout(
     manifest: Manifest, fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(rows kept, rows held out), each ascending; stratified by first label.
+    """Split samples in two, stratified by first label.
 
     Of a class with n samples, round(n * fraction) are held out, but at least one is held out
-    (if n > 1) and one kept. They are those whose ids have the smallest hashes with `seed`, so
-    that adding a sample moves at most one other of its class.
+    (if n > 1) and at least one is not. The samples whose ids have the smallest hashes with `seed`
+    are held out, so adding a sample to a class moves at most one other sample of that class.
+
+    Returns (rows for training, rows held out), each in ascending order.
     """
     count = np.bincount(manifest.first)
     quota = np.minimum(np.maximum(np.rint(count * fraction).astype(np.int64), 1), count - 1)
@@ -132,25 +149,28 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Image:
-        """Image `index` as PIL, any mode. Raises DataError, naming it, if it cannot be read."""
+        """Return image `index` as a PIL image of any mode.
+
+        Raises DataError that names the image if it cannot be read.
+        """
         ...
 
 
 @runtime_checkable
 class LocatedImages(Protocol):
-    """Images that say where each of them really lies, so that splits with a common one show."""
+    """Images with known locations, so that images shared by two splits can be detected."""
 
     def places(self) -> Mapping[str, Collection[Hashable]]:
-        """{folder or file: what in it the images are}: both, joined, name an image.
+        """Return {folder or file: locations of images in it}.
 
-        Links are followed.
+        The pair (folder or file, location) identifies an image. Symbolic links are resolved.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """An opened split."""
+    """An opened split: its images and their manifest."""
 
     images: Images
     manifest: Manifest
@@ -162,16 +182,17 @@ class Split:
 
     Attributes
     ----------
-    name : such as ``mini/v2``, for people.
-    fingerprint : identity of the content (ids, labels, groups, pixels); enters every key made
-        from it.
+    name : a readable name, such as ``mini/v2``. It is not part of keys.
+    fingerprint : identifies the content (ids, labels, groups, pixels). It enters the keys of all
+        outputs on this split.
     size : number of samples.
     load : opens the split; called only when pixels or labels are needed.
-    given : for a split whose outputs were computed elsewhere: (model, kind) -> array [N, ...], kind
-        being ``logits``, ``features`` or ``correct``. Raises CellError if there is none.
-    fault : in words what it lacks of the data set it should be; empty if nothing. A run on it is
-        refused, or marked in all outputs.
-    of : the data set and its split that this is, by the names of the set's card, if it has one.
+    given : for a split whose outputs were computed elsewhere, a function (model, kind) -> array
+        [N, ...], where kind is ``logits``, ``features`` or ``correct``. It raises CellError if
+        there are no such outputs. None for other splits.
+    fault : describes how the split differs from the data set it should be; empty if it does not. A
+        run on a split with a fault is refused, or all its outputs are marked.
+    of : (data set, split) as named in the data set's card; None if it has no card.
     """
 
     name: str = field(metadata=NOT_KEYED)
@@ -186,35 +207,40 @@ class Split:
 
     @property
     def absent(self) -> bool:
-        """Whether there is nothing to open (see `absent_split`)."""
+        """Whether the split has no data (see `absent_split`)."""
         return not self.size
 
     def limited(self, count: int | None) -> Split:
-        """At most `count` samples, evenly spaced over the canonical order; self if no fewer."""
+        """Return `count` samples, evenly spaced in the split's order.
+
+        Returns the split itself if `count` is None or not below its size.
+        """
         if count is None or count >= self.size:
             return self
         rows = np.linspace(0, self.size - 1, count).round().astype(np.int64)
         return self.take(rows, f"limit {count}")
 
     def held_out(self, share: float, seed: int = 0) -> tuple[Split, Split]:
-        """What is left for training, and the selection split of a `share` of each class.
+        """Return the remaining training split and a selection split (see `holdout`).
 
-        Opens the split. Raises InputError if no class has two samples.
+        `share` is the fraction of each class to hold out. Opens the split. Raises InputError if no
+        class has two samples.
         """
-        kept, held = holdout(self.load().manifest, share, seed)
-        if not len(held):
+        train_rows, held_rows = holdout(self.load().manifest, share, seed)
+        if not len(held_rows):
             raise InputError(
                 f"{self.name}: nothing to hold out: expected a class with two or more images"
             )
         how = f"holdout {share:g} seed {seed}"
         suite = self.name.rpartition("/")[0]
-        selection = self.take(held, f"selection: {how}")
-        return self.take(kept, f"train: {how}"), replace(selection, name=f"{suite}/selection")
+        selection = self.take(held_rows, f"selection: {how}")
+        return self.take(train_rows, f"train: {how}"), replace(selection, name=f"{suite}/selection")
 
     def few(self, shots: int | None) -> Split:
-        """The first `shots` samples of each class in a random order, always the same; opens it.
+        """Return `shots` samples of each class: the first ones in a fixed random order.
 
-        Raises InputError if a class has fewer.
+        Returns the split itself if `shots` is None; otherwise opens it. Raises InputError if a
+        class has fewer samples.
         """
         if shots is None:
             return self
@@ -225,40 +251,45 @@ class Split:
         if counts.min() < shots:
             fewest = classes[counts.argmin()]
             raise InputError(
-                f"{self.name}: class {fewest} has {counts.min()} samples, not {shots} shots"
+                f"{self.name}: class {fewest} has {counts.min()} samples, not {shots} shots: use "
+                "fewer shots"
             )
         rows = np.concatenate([ranked[start : start + shots] for start in starts])
         return self.take(np.sort(rows), f"{shots} shots")
 
     def cut(self, border: int) -> Split:
-        """The same samples with `border` pixels cut from each side; self for none."""
+        """Return the split with `border` pixels cut from each side of the images; itself for 0."""
         if not border:
             return self
 
         def load() -> Loaded:
-            whole = self.load()
-            return Loaded(_Cut(whole.images, border), whole.manifest)
+            full = self.load()
+            return Loaded(_Cut(full.images, border), full.manifest)
 
         return replace(self, fingerprint=key_of(self.fingerprint, "border", border), load=load)
 
     def take(self, rows: NDArray[np.int64], how: str) -> Split:
-        """The samples `rows` in that order; `how` says in words how they were chosen."""
+        """Return the split of the samples `rows`, in that order.
+
+        `how` describes how they were chosen; it enters the fingerprint.
+        """
 
         def load() -> Loaded:
-            whole = self.load()
-            return Loaded(_Subset(whole.images, rows), whole.manifest.take(rows))
+            full = self.load()
+            return Loaded(_Subset(full.images, rows), full.manifest.take(rows))
 
         order = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
-        mark = key_of(self.fingerprint, how, order)
-        whole = self.given
-        given = None if whole is None else lambda model, kind: whole(model, kind)[rows]
-        return replace(self, fingerprint=mark, size=len(rows), load=load, given=given)
+        fingerprint = key_of(self.fingerprint, how, order)
+        outputs = self.given
+        given = None if outputs is None else lambda model, kind: outputs(model, kind)[rows]
+        return replace(self, fingerprint=fingerprint, size=len(rows), load=load, given=given)
 
 
 def absent_split(name: str, reason: str) -> Split:
-    """A split that is not there: whoever opens it gets `reason` as InputError.
+    """Return a placeholder for a missing split; opening it raises InputError with `reason`.
 
-    It lets a suite be used for what needs no training data: zero-shot, imported classifiers.
+    With it, a suite can still be used for rows that need no training data, such as zero-shot or
+    imported classifiers.
     """
 
     def load() -> Loaded:
@@ -290,5 +321,7 @@ class _Cut:
     def __getitem__(self, index: int) -> Image:
         image, b = self.images[index], self.border
         if min(image.size) <= 2 * b:
-            raise InputError(f"image {index} of {image.size} pixels has no border of {b} to cut")
+            raise InputError(
+                f"image {index} of {image.size} pixels is too small to cut a border of {b} pixels"
+            )
         return image.crop((b, b, image.width - b, image.height - b))

@@ -1,4 +1,4 @@
-"""The trainer contract: from a start (encoder, head) and the training split to tuned weights."""
+"""The trainer contract: train a start (encoder, head) on the training split to tuned weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class TrainInputs(Protocol):
-    """What the harness hands a trainer: the start, the data and the SGD loop."""
+    """What the harness passes to a trainer: the start, the data and the SGD loop."""
 
     @property
     def seed(self) -> int:
@@ -27,7 +27,7 @@ class TrainInputs(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where to compute."""
+        """The device to compute on."""
         ...
 
     @property
@@ -36,25 +36,30 @@ class TrainInputs(Protocol):
         ...
 
     def features(self, split: Literal["train", "selection"]) -> tuple[Tensor, Tensor]:
-        """Stored features [N, D] of the start's encoder (evaluation transform) and labels [N].
+        """Return stored features [N, D] of the start's encoder and labels [N].
 
-        Only for trainers of a head alone; `selection` only for those that choose on it.
+        The features are computed with the evaluation transform. Only for trainers that train a
+        head alone; ``selection`` only for trainers that choose on it (`Trainer.selects`).
         """
         ...
 
     def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
-        """Run the SGD loop (`bench.models.training.loop`) with the hooks of `trainer`."""
+        """Run the SGD loop (`bench.models.training.loop`) with `trainer`; return tuned weights."""
         ...
 
 
 class Trainer(Protocol):
     """A frozen dataclass whose fields are the hyper-parameters; they enter the recipe's key.
 
-    `title` is how progress names it. `version` is raised whenever the same fields would give other
-    weights; a golden-step test fails when they do and it was not. `tunes_encoder` is False for
-    trainers of a head alone, whose features are then those of the start; `tunes_text` is True for
-    those that train the whole CLIP; `selects` for those that choose on the selection split;
-    `is_random` is False where the seed changes nothing.
+    Class attributes
+    ----------------
+    title : the name in progress messages.
+    version : must be raised whenever the same fields would give other weights. A golden-step test
+        fails if weights change and the version does not.
+    tunes_encoder : False for trainers of a head alone, which use the features of the start.
+    tunes_text : True for trainers that tune the whole CLIP.
+    selects : True for trainers that choose on the selection split.
+    is_random : False if the seed has no effect.
     """
 
     title: ClassVar[str]
@@ -66,44 +71,52 @@ class Trainer(Protocol):
 
     @property
     def normalize(self) -> bool | None:
-        """Whether the head takes L2-normalised features; None: as at the start."""
+        """Whether the head takes L2-normalised features; None to use the setting of the start."""
         ...
 
     @property
     def precision(self) -> Precision:
-        """Of the training's forwards, or of the features that a head is trained on."""
+        """Precision of the forward passes, or of the features if only a head is trained."""
         ...
 
     def check(self, starts_normalized: bool) -> None:
-        """Raise InputError if the trainer cannot start from a head on such features."""
+        """Raise InputError if the trainer cannot start from a head on such features.
+
+        `starts_normalized` is whether the head of the start takes L2-normalised features.
+        """
         ...
 
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
-        """Tuned weights: ``encoder.*`` (if tuned), ``head.weight`` [C, D], ``head.bias`` [C]."""
+        """Train and return the tuned weights.
+
+        They are ``encoder.*`` (if the encoder is tuned), ``head.weight`` [C, D] and ``head.bias``
+        [C].
+        """
         ...
 
 
 @dataclass(frozen=True)
 class GradientTrainer:
-    """A trainer by gradient descent: the defaults of the published recipes and the hooks.
+    """End-to-end fine-tuning by gradient descent, and the base class of gradient-based trainers.
 
-    Defaults are E2E-FT's on ImageNet (WiSE-FT, appendix D.2): AdamW with PyTorch's betas and eps,
-    weight decay on every trainable tensor, linear warm-up, cosine to zero, clipping at norm 1.
-    Subclasses override hooks; the loop itself is in `bench.models.training.loop`. `state` is what
-    the trainer keeps besides the model, such as an EMA teacher.
+    Defaults are those of E2E-FT on ImageNet (WiSE-FT, appendix D.2): AdamW with PyTorch's betas and
+    eps, weight decay on every trainable tensor, linear warm-up, cosine decay to zero, and gradient
+    clipping at norm 1. The loop itself is in `bench.models.training.loop`; subclasses override its
+    hooks. The hooks' argument `state` holds tensors that the trainer needs besides the model, such
+    as an EMA teacher.
 
     Attributes
     ----------
     lr : peak learning rate.
-    weight_decay : on every trainable tensor, biases and norms included.
-    batch_size : samples per step over all devices.
+    weight_decay : weight decay on every trainable tensor, including biases and norms.
+    batch_size : samples per step, over all devices.
     epochs : passes over the training split.
-    warmup : steps if >= 1, a fraction of all steps if < 1.
-    clip : maximal gradient norm; 0 for none.
+    warmup : warm-up length: a number of steps if >= 1, a fraction of all steps if < 1.
+    clip : maximum gradient norm; 0 for no clipping.
     smoothing : label smoothing s: the loss is (1 - s) NLL + s mean over classes of -log p.
     optimizer : ``adamw``, or ``sgd`` with momentum 0.9.
     min_area : smallest area of the random crop, as a fraction of the image.
-    flip : whether images are mirrored half of the time; the published recipes do not.
+    flip : whether to mirror each image with probability 1/2; the published recipes do not.
     precision : ``fp32`` or ``bf16`` (autocast; weights stay fp32).
     """
 
@@ -129,87 +142,88 @@ class GradientTrainer:
 
     @property
     def normalize(self) -> bool | None:
-        """Whether the head takes L2-normalised features: as at the start."""
+        """Whether the head takes L2-normalised features; None: as at the start."""
         return None
 
     def check(self, starts_normalized: bool) -> None:
-        """Any start will do."""
+        """Accept any start."""
 
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
-        """Run the SGD loop from the start."""
+        """Run the SGD loop from the start and return the tuned weights."""
         return inputs.descend(self)
 
     def draws(self, seed: int, epoch: int, size: int, templates: int) -> NDArray[np.int64]:
-        """[n, 2]: the (sample, template) pairs of an epoch, in their order; n >= `size`.
+        """Return the (sample, template) pairs of an epoch in order, int64 [n, 2].
 
-        n is more than `size` at most by what fills the last batch. Default: every sample once in a
-        random order, each with a random template.
+        n is at least `size`; it may be larger to fill the last batch. Default: every sample once
+        in a random order, each with a random template.
         """
         samples = self.shuffled(seed, epoch, size, stream=1)
         chosen = random_generator(seed, epoch, 0, 2).integers(templates, size=size)
         return np.stack([samples, chosen], axis=1)
 
     def shuffled(self, seed: int, turn: int, size: int, stream: int) -> NDArray[np.int64]:
-        """A permutation [size] that depends on its arguments only."""
+        """Return a random permutation [size] that depends only on the arguments."""
         return random_generator(seed, turn, 0, stream).permutation(size)
 
     def prepare(self, model: nn.Module) -> None:
-        """Change the model before the first step (a random head). Default: nothing."""
+        """Change the model before the first step, e.g. reset its head. Default: do nothing."""
 
     def encode(
         self, model: nn.Module, batch: dict[str, Tensor], state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Embeddings of a batch for `loss`.
+        """Return the embeddings of a batch that `loss` needs, by name.
 
-        ``inputs`` are images [B, 3, H, W], or features [B, D] where only a head is trained;
-        ``labels`` [B]; ``texts`` [B, L] a caption each where the text tower is trained. With
-        several processes the embeddings of trainers that tune the text tower are gathered before
-        `loss`. Default: ``logits`` [B, C] of the classifier, and ``labels``.
+        `batch` has ``inputs``: images [B, 3, H, W], or features [B, D] if only a head is trained;
+        ``labels`` [B]; and, if the text tower is trained, ``texts`` [B, L], one tokenised caption
+        per image. With several processes, the embeddings of trainers that tune the text tower are
+        gathered before `loss`. Default: ``logits`` [B, C] of the classifier, and ``labels``.
         """
         return {"logits": model(batch["inputs"]), "labels": batch["labels"]}
 
     def loss(self, embeddings: dict[str, Tensor], step: int) -> Tensor:
-        """Scalar loss of a batch's embeddings. Default: cross-entropy."""
+        """Return the scalar loss of a batch from its embeddings. Default: cross-entropy."""
         from torch.nn.functional import cross_entropy
 
         logits, labels = embeddings["logits"].float(), embeddings["labels"]
         return cross_entropy(logits, labels, label_smoothing=self.smoothing)
 
     def penalty(self, model: nn.Module, state: dict[str, Tensor]) -> Tensor | None:
-        """A term on the weights, added to the loss at every step. Default: none."""
+        """Return a penalty on the weights to add to the loss at every step. Default: None."""
         return None
 
     def after_step(self, model: nn.Module, state: dict[str, Tensor], step: int, steps: int) -> None:
-        """Called after optimiser step `step` of `steps`; may change `state` in place."""
+        """Update `state` in place after optimiser step `step` of `steps`. Default: do nothing."""
 
     def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
-        """What the trainer keeps besides model and optimiser, at the start of training.
+        """Return the trainer's own `state` at the start of training. Default: empty.
 
-        It is saved with every checkpoint, so that a resumed training equals an uninterrupted one.
-        Default: nothing.
+        It is saved with every checkpoint, so that a resumed training run equals an uninterrupted
+        one.
         """
         return {}
 
 
 def epochs_needed(trainer: Trainer, keeps: Sequence[Keep | None]) -> int:
-    """How many epochs of a training it takes to know all of `keeps`; 0 if it has none."""
-    whole = any(not isinstance(keep, AtEpoch) for keep in keeps)
-    ends = [keep.epoch for keep in keeps if isinstance(keep, AtEpoch)]
-    return int(getattr(trainer, "epochs", 0)) if whole else max(ends)
+    """Return the number of epochs to train for all of `keeps`; 0 for trainers without epochs."""
+    needs_all = any(not isinstance(keep, AtEpoch) for keep in keeps)
+    epochs = [keep.epoch for keep in keeps if isinstance(keep, AtEpoch)]
+    return int(getattr(trainer, "epochs", 0)) if needs_all else max(epochs)
 
 
 def random_generator(seed: int, *place: int) -> np.random.Generator:
-    """A generator that depends on `seed` and up to three numbers alone; others are independent.
+    """Return a generator that depends only on `seed` and up to three numbers.
 
-    The lowest word of Philox's counter, the first, is what counts up as numbers are drawn: two
-    places that differ there would share all but a few of their numbers.
+    Generators for different arguments are independent.
     """
+    # The first (lowest) word of Philox's counter increases as numbers are drawn. Two generators
+    # that differed only there would share almost all of their numbers, so it is always 0.
     counter = [0, *place, *[0] * (3 - len(place))]
     return np.random.Generator(np.random.Philox(key=seed, counter=counter))
 
 
 def learning_rate(trainer: GradientTrainer, step: int, steps: int) -> float:
-    """Learning rate of `step` (from 0) of `steps`: linear warm-up, then cosine to zero.
+    """Return the learning rate of `step` (from 0) of `steps`: linear warm-up, cosine to zero.
 
     lr (s+1)/W for s < W, then lr (1 + cos(pi (s-W)/(S-W))) / 2 (wise-ft ``cosine_lr``).
     """
@@ -221,7 +235,7 @@ def learning_rate(trainer: GradientTrainer, step: int, steps: int) -> float:
 
 @dataclass(frozen=True)
 class AtEpoch:
-    """Keep the weights after epoch `epoch` (from 1) of a training."""
+    """Keep the weights after epoch `epoch` (from 1) of a training run."""
 
     kind: ClassVar[str] = "AtEpoch"
 
@@ -230,9 +244,10 @@ class AtEpoch:
 
 @dataclass(frozen=True)
 class Average:
-    """Keep an exponential moving average of the weights over a training.
+    """Keep an exponential moving average of the weights over a training run.
 
-    After every step: average = decay average + (1 - decay) weights, from the start's weights.
+    It begins with the weights of the start. After every step,
+    average = decay * average + (1 - decay) * weights.
     """
 
     kind: ClassVar[str] = "Average"

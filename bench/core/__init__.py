@@ -1,5 +1,5 @@
-"""What every other package stands on and that knows nothing of models or data.
+"""Foundations that all other packages use; nothing here depends on models or data.
 
-Errors and exit codes, content hashes, parameters, folders and atomic writes, the store, records,
-progress, the environment a run was made in.
+Errors and exit codes, content hashes, hyper-parameters, folders and atomic writes, the store,
+records, progress reporting, and the environment of a run.
 """

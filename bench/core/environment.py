@@ -1,4 +1,4 @@
-"""Where a run happens: versions, commit and hardware; which process of several this is.
+"""The environment of a run: package versions, commit, hardware and process rank.
 
 Nothing here imports torch.
 """
@@ -21,9 +21,12 @@ PACKAGES = (
 
 @cache
 def environment() -> dict[str, object]:
-    """Versions, also of plugins, the commit of bench's checkout (None if none) and the machine.
+    """Return the versions, the commit and the hardware that records store.
 
-    The processor's model is there because kernels, and so the last bits of numbers, depend on it.
+    Versions include those of plugins. The commit is that of bench's git checkout, with
+    ``-modified`` appended if tracked files were changed; None without a checkout. The processor
+    model is included because the choice of kernels, and with it the last bits of a result, depends
+    on it.
     """
     versions = {"bench": __version__, "python": platform.python_version()}
     for package in PACKAGES:
@@ -42,7 +45,7 @@ def environment() -> dict[str, object]:
 
 
 def _cpu(info: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's model; what Python's platform module says of it where there is no `info`."""
+    """Return the processor model from `info`, or from `platform` where `info` is absent."""
     try:
         lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -70,10 +73,10 @@ def _commit() -> str | None:
 
 
 def process_count() -> int:
-    """How many processes run this command together; 1 without a launcher."""
+    """Return the number of processes that run this command together; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first_process() -> bool:
-    """Whether this process writes and speaks."""
+    """Whether this is the process (rank 0) that writes files and prints."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,7 +1,7 @@
-"""Every error a user can cause, with the exit code it ends in.
+"""Errors that a user can cause, each with its exit code.
 
-An error's text is one line: it names the thing, what was expected and what to do. The CLI prints
-the line and exits with `exit_code`; ``--debug`` adds the traceback.
+An error message is one line that names the thing, what was expected and what to do. The CLI prints
+the message and exits with `exit_code`; ``--debug`` adds the traceback.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """Root of all errors that bench raises on purpose."""
+    """Base class of all errors that bench raises on purpose."""
 
     exit_code = 1
 
 
 class CellError(BenchError):
-    """Some cells could not be computed; the others stand."""
+    """Some cells could not be computed; the other results remain valid."""
 
     exit_code = 1
 
 
 class InputError(BenchError):
-    """The command line, a configuration file or the user's data is not usable."""
+    """The command line, a configuration file or the user's data cannot be used."""
 
     exit_code = 2
 
 
 class RegressionError(BenchError):
-    """Numbers are not those they were to be: published or recorded ones."""
+    """Numbers differ from the published or recorded ones they were checked against."""
 
     exit_code = 3
 
 
 class DataError(BenchError):
-    """Files are incomplete, altered, or no data at all."""
+    """Data files are missing, incomplete, altered or not in a readable format."""
 
     exit_code = 4
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
-    """The error for a name that does not exist: the nearest valid names first, then the rest."""
+    """Return the error for an unknown name; it lists the valid names, the closest ones first."""
     names = list(valid)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     ordered = near + sorted(set(names) - set(near))
@@ -51,17 +51,16 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
 
 
 def escape_control(text: str) -> str:
-    """Text without characters that a terminal would obey: they are escaped."""
+    """Return `text` with control characters escaped, so that it is safe to print in a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line, with its type unless bench raised it on purpose.
+    """Return the message of `error` as one line.
 
-    Control characters, which files of others may bring into it, are escaped.
-
-    An error from one of torch's loader processes carries the whole traceback of that process in
-    its text: what was raised there stands in the last line.
+    The error's type is prepended unless bench raised it on purpose. Control characters, which may
+    come from files of unknown origin, are escaped. An error from a worker process of a torch data
+    loader holds the traceback of that process in its message; only its last line is returned.
     """
     text = str(error).strip()
     if "Original Traceback" in text:

@@ -1,8 +1,8 @@
-"""Content addresses: a value's canonical form and the hash that names its outputs in the store.
+"""Content addressing: the canonical form of a value and the hash that is its key in the store.
 
-A key is a hash of *what* is computed, never of how or where: fields marked with
-``field(metadata=NOT_KEYED)`` (paths, thread counts) stay out of it. A class is named by its `kind`,
-which stays when the class is renamed or moved, so that what a cache holds is still found.
+A key is a hash of *what* is computed, never of how or where. Fields marked with
+``field(metadata=NOT_KEYED)`` (paths, thread counts) do not enter it. A class enters it by its
+`kind`, which does not change when the class is renamed or moved, so existing caches stay valid.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ NOT_KEYED = {"keyed": False}
 
 
 def canonical(value: Any) -> Any:
-    """`value` as plain JSON data; equal values give equal data.
+    """Return `value` as plain JSON data; equal values give equal data.
 
-    A dataclass becomes a mapping of its class's `kind_of`, `version` (if it has one) and keyed
-    fields. Raises TypeError for anything without an obvious canonical form.
+    A dataclass becomes a mapping with the `kind_of` its class, the class's `version` (if it has
+    one) and the keyed fields. Raises TypeError for any value without an obvious canonical form.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -45,11 +45,11 @@ def canonical(value: Any) -> Any:
 
 
 def kind_of(cls: type) -> str:
-    """The name of a class in keys: its own ``kind: ClassVar[str]``, which is not inherited.
+    """Return the name of a class in keys: its own ``kind: ClassVar[str]``, which is not inherited.
 
-    A class of a plugin has the plugin's top-level module before it, since kinds may repeat there,
-    and may do without one: then it is named by its module and class. Raises TypeError for a class
-    of bench itself without one.
+    For a class of a plugin, the plugin's top-level module is prepended, because two plugins may
+    use the same kind. A plugin class without a `kind` is named by its module and class name. Raises
+    TypeError for a class of bench itself without a `kind`.
     """
     kind = cls.__dict__.get("kind")
     package = cls.__module__.partition(".")[0]
@@ -61,10 +61,10 @@ def kind_of(cls: type) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Canonical JSON text: sorted keys, no spaces, no NaN."""
+    """Return canonical JSON text: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def key_of(*values: Any) -> str:
-    """32 hex digits (128 bits of SHA-256) that name `values`."""
+    """Return the key of `values`: 32 hex digits, the first 128 bits of their SHA-256."""
     return hashlib.sha256(canonical_json(canonical(values)).encode()).hexdigest()[:32]

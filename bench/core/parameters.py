@@ -1,4 +1,4 @@
-"""Hyper-parameters: their ranges as types, and how ``--set METHOD.PARAM=VALUE`` changes them."""
+"""Hyper-parameters: types that define their ranges, and changes by ``--set METHOD.PARAM=VALUE``."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ D = TypeVar("D")
 
 
 def parameters(value: Any) -> dict[str, Any]:
-    """All hyper-parameters of a method or trainer by name.
+    """Return all hyper-parameters of a method or trainer as {name: value}.
 
-    Those of a nested dataclass are named ``FIELD.NAME``, but those of the field ``trainer`` by
-    their name alone.
+    Those of a nested dataclass are named ``FIELD.NAME``. The field ``trainer`` is an exception:
+    its hyper-parameters go by ``NAME`` alone.
     """
     found: dict[str, Any] = {}
     for field in dataclasses.fields(value):
@@ -45,10 +45,11 @@ def _prefix(field: str) -> str:
 
 
 def with_parameters(value: D, changes: Mapping[str, Any], owner: str) -> D:
-    """A copy of `value` with hyper-parameters changed.
+    """Return a copy of `value` with hyper-parameters changed.
 
-    A change may be text from the command line. Raises InputError that names `owner` for an
-    unknown name (listing the valid ones) or a value outside the parameter's type and range.
+    Values in `changes` may be text from the command line, which is parsed as YAML. Raises
+    InputError for an unknown name (the message lists the valid ones) or a value outside the
+    parameter's type or range. The message names `owner`.
     """
     valid = parameters(value)
     for name in changes:

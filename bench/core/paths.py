@@ -1,4 +1,4 @@
-"""Where things lie on disk."""
+"""Folders and files: locating, reading, and writing them atomically."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.core.errors import InputError
 
 
 def cache_dir(option: Path | None) -> Path:
-    """The cache folder: ``--cache-dir``, else ``$BENCH_CACHE``, else the platform's."""
+    """Return the cache folder: ``--cache-dir``, else ``$BENCH_CACHE``, else the platform's."""
     if option is not None:
         return option
     env = os.environ.get("BENCH_CACHE")
@@ -26,17 +26,26 @@ def cache_dir(option: Path | None) -> Path:
 
 
 def data_dir(option: Path | None) -> Path | None:
-    """The data folder: ``--data``, else ``$BENCH_DATA``, else None. InputError if it is none."""
+    """Return the data folder: ``--data``, else ``$BENCH_DATA``, else None.
+
+    Raises InputError if the path does not exist or is not a folder.
+    """
     env = os.environ.get("BENCH_DATA")
     found = option if option is not None else (Path(env) if env else None)
     if found is not None and not found.is_dir():
         problem = "is not a folder" if found.exists() else "does not exist"
-        raise InputError(f"data folder {found} {problem}: name one with --data or $BENCH_DATA")
+        raise InputError(
+            f"data folder {found} {problem}: set an existing folder with --data or $BENCH_DATA"
+        )
     return found
 
 
 def matching_files(pattern: str, bases: Sequence[Path]) -> list[Path]:
-    """The files that match a pattern such as ``test/*.tar``, sorted, of the first base with any."""
+    """Return the files that match a pattern such as ``test/*.tar``, sorted.
+
+    The folders in `bases` are tried in order; the first one with a match is used. Empty if none
+    has any.
+    """
     where = str(Path(pattern).expanduser())
     for base in bases:
         if (base / where).is_file():
@@ -49,9 +58,10 @@ def matching_files(pattern: str, bases: Sequence[Path]) -> list[Path]:
 
 
 def check_writable(directory: Path, what: str) -> Path:
-    """`directory`, whether it is there or still to be made; nothing is left behind.
+    """Return `directory` after checking that it is writable. It need not exist yet.
 
-    Raises InputError unless files can be created in it or in the nearest folder above it.
+    Raises InputError unless files can be created in it or, if it does not exist, in its nearest
+    existing parent. Leaves no files behind. `what` describes the folder in the message.
     """
     try:
         nearest = next(p for p in (directory, *directory.absolute().parents) if p.exists())
@@ -64,16 +74,18 @@ def check_writable(directory: Path, what: str) -> Path:
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Raise InputError if the disk of `folder` has less than `needed` bytes free for `what`."""
+    """Raise InputError if the disk of `folder` has fewer than `needed` bytes free for `what`."""
     nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(nearest).free
     if free < needed:
-        said = f"{what} needs {format_bytes(needed)}, but {nearest} has {format_bytes(free)} free"
-        raise InputError(f"{said}: make room or name another data folder")
+        raise InputError(
+            f"{what} needs {format_bytes(needed)}, but {nearest} has {format_bytes(free)} free: "
+            "free up disk space or use another data folder"
+        )
 
 
 def format_bytes(size: int) -> str:
-    """A number of bytes as people say it: ``1.26 GB``, ``8.13 kB``, ``12 bytes``."""
+    """Return a number of bytes in readable form: ``1.26 GB``, ``8.13 kB``, ``12 bytes``."""
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if size >= unit:
             return f"{size / unit:.3g} {name}"
@@ -81,9 +93,9 @@ def format_bytes(size: int) -> str:
 
 
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Replace `path` by `data` in one step: temporary name, fsync if `durable`, rename.
+    """Write `data` to `path` atomically: write a temporary file, fsync if `durable`, rename.
 
-    A kill at any point leaves the old file or the new one, never a part.
+    If the process is killed, either the old or the new file is there, never a partial one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -101,7 +113,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def text_of(path: Path) -> str:
-    """The text of a UTF-8 file. Raises InputError if it cannot be read."""
+    """Return the text of a UTF-8 file. Raises InputError if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -109,7 +121,7 @@ def text_of(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises InputError if it cannot be read."""
+    """Return the content of a JSON file. Raises InputError if it cannot be read."""
     try:
         return json.loads(text_of(path))
     except (ValueError, RecursionError) as error:
@@ -118,7 +130,10 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def reading_form(path: Path, form: str) -> Iterator[None]:
-    """What is in a file of another `form` than expected ends in an InputError that names both."""
+    """Turn errors from unexpected content of file `path` into an InputError.
+
+    The message names the file and `form`, the expected form of its content.
+    """
     try:
         yield
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What the harness reports while it works; how that is shown is the edge's business."""
+"""Progress events of a run. How they are displayed is up to the receiver, such as the CLI."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from bench.core.records import Record
 
 
 class ProgressTask(Protocol):
-    """A piece of work under way."""
+    """A running piece of work."""
 
     def advance(self, count: int) -> None:
-        """`count` more units (images) are done."""
+        """Report that `count` more units (such as images) are done."""
         ...
 
 
 class ByteCounter(Protocol):
-    """Told how many more bytes are done."""
+    """A callback that counts processed bytes."""
 
     def __call__(self, count: int) -> None:
-        """`count` more bytes."""
+        """Report that `count` more bytes are done."""
         ...
 
 
 class Progress(Protocol):
-    """Receives what happens during a run."""
+    """Receiver of the progress events of a run."""
 
     def task(self, label: str, total: int) -> AbstractContextManager[ProgressTask]:
-        """A context manager around a piece of work of `total` units."""
+        """Return a context manager around a piece of work of `total` units."""
         ...
 
     def measured(self, record: Record) -> None:
-        """A leaderboard cell is known."""
+        """Report the record of a newly measured leaderboard cell."""
         ...
 
 
 class SilentProgress:
-    """Shows nothing."""
+    """A `Progress` that displays nothing."""
 
     @contextmanager
     def task(self, label: str, total: int) -> Iterator[SilentProgress]:
@@ -54,7 +54,10 @@ class SilentProgress:
 
 @contextmanager
 def byte_progress(progress: Progress, label: str, size: int | None) -> Iterator[ByteCounter]:
-    """A task of `size` bytes, shown in MB; where the size is unknown (None) it is one step."""
+    """Run a task of `size` bytes that advances in MB.
+
+    If `size` is unknown (None), the task's total is set to 1.
+    """
     done = 0
     with progress.task(f"{label}, MB", 1 if size is None else max(1, size // 10**6)) as task:
 

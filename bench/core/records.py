@@ -1,7 +1,7 @@
-"""Records: one line of JSON per (suite, model, method, base, seed, shift, metric), with provenance.
+"""Records: one JSON line per (suite, model, method, base, seed, shift, metric), with provenance.
 
-``records.jsonl`` is all that reports are made from. Its lines are sorted and hold no dates and no
-durations, so that the same work gives the same bytes.
+Reports are made from ``records.jsonl`` alone. Its lines are sorted and hold no dates or durations,
+so the same work gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,25 +19,29 @@ Role = Literal["method", "control", "oracle"]
 
 
 class CellAddress(pydantic.BaseModel):
-    """Where a cell stands: what a measured cell and a missing one share.
+    """The position of a cell in a leaderboard: the fields that measured and missing cells share.
 
     Attributes
     ----------
     suite, model : names; `model` is ``NAME/PRETRAINED``.
-    method : the method's name; base : its base's name, None for rows that are no ensemble.
-    title : how the row is printed, without its base.
-    seed : None for rows into which no training went (zero-shot): they have no seed.
-    shift : ``id`` or the shift's name; order : its position in the suite (0 is ``id``).
-    shifts_in_suite : over how many shifts the suite's mean is; a run on fewer has partial means.
-    notes : watermarks (``limit=200``); a cell with notes is not reportable.
-    protocol : name of the protocol, with what was changed of it.
-    primary_metric : the metric that leaderboards show of the evaluation set, in files
-        ``judged_by``; left out there where it is ``top1``.
-    outside_mean : whether the shift is shown, but no part of the OOD mean, in files ``beside``;
-        test_only : whether its terms forbid to choose anything on it, in hindsight too. Files leave
-        them out where they are not.
-    role : ``method``, ``control`` for rows that check a claim, ``oracle`` for what was chosen in
-        hindsight on the test sets themselves. Only methods are ranked.
+    method : the method's name.
+    base : the name of an ensemble's base; None for rows that are not ensembles.
+    title : the row's title in reports, without its base.
+    seed : the training seed; None for rows without any training (zero-shot).
+    shift : ``id`` or the shift's name.
+    order : the position of `shift` in the suite; 0 is ``id``.
+    shifts_in_suite : the number of shifts in the suite's OOD mean. The mean of a run on fewer
+        shifts is partial.
+    notes : watermarks (``limit=200``). A cell with notes is not reportable.
+    protocol : the name of the protocol, followed by the fields that were changed.
+    primary_metric : the metric that leaderboards show for the evaluation set. In files it is called
+        ``judged_by`` and left out if it is ``top1``.
+    outside_mean : whether the shift is shown, but is not part of the OOD mean. In files it is
+        called ``beside`` and left out if false.
+    test_only : whether the shift's terms forbid choosing anything on it, for oracle rows too. In
+        files it is left out if false.
+    role : ``method``; ``control`` for ablations, which test a claim about a method; ``oracle`` for
+        rows whose parameters were chosen on the test sets. Only methods are ranked.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -59,12 +63,12 @@ class CellAddress(pydantic.BaseModel):
     test_only: bool = False
 
     @pydantic.model_serializer(mode="wrap")
-    def _without_defaults(self, whole: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = whole(self)
-        usual = {"primary_metric": "top1", "outside_mean": False, "test_only": False}
-        shown = {k: v for k, v in data.items() if k not in usual or v != usual[k]}
-        in_files = {"primary_metric": "judged_by", "outside_mean": "beside"}
-        return {in_files.get(k, k): v for k, v in shown.items()}
+    def _without_defaults(self, handler: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        defaults = {"primary_metric": "top1", "outside_mean": False, "test_only": False}
+        written = {k: v for k, v in data.items() if k not in defaults or v != defaults[k]}
+        file_names = {"primary_metric": "judged_by", "outside_mean": "beside"}
+        return {file_names.get(k, k): v for k, v in written.items()}
 
 
 class Record(CellAddress):
@@ -72,18 +76,21 @@ class Record(CellAddress):
 
     Attributes
     ----------
-    metric : ``top1``, ``ece``, ``nll``, ``brier``, a metric of the set's own or a figure's name;
-        value : fractions (not percent), nats for nll.
+    metric : ``top1``, ``ece``, ``nll``, ``brier``, a metric of this evaluation set only, or the
+        name of a figure.
+    value : the metric's value, as a fraction (not percent), or in nats for ``nll``.
     n : number of samples.
-    kind : ``cell`` for leaderboard cells; ``scaled`` for the same after temperature scaling, by
-        `temperature`; ``curve`` for one candidate of a row that was not necessarily chosen (its
-        parameters are in `choice`); ``figure`` for a figure, which is in `data`.
-    choice : the parameters chosen (alpha, a, b), empty if there was nothing to choose.
-    chosen_on : split, number of samples, rule and accuracy there (or what the ID set is judged
-        by), for chosen parameters.
-    weight : mean weight on the fine-tuned model on this split; None for rows without two ends.
-    provenance : everything else that made the number: resolved hyper-parameters, keys,
-        fingerprints, versions, commit, hardware. Where `kind` is not ``cell`` only the key.
+    kind : ``cell`` for leaderboard cells; ``scaled`` for the same cell after temperature scaling
+        with `temperature`; ``curve`` for one candidate of a row, with its parameters in `choice`,
+        whether or not it was chosen; ``figure`` for a figure, with its content in `data`.
+    temperature : the temperature of a ``scaled`` record; None for other kinds.
+    data : the content of a ``figure`` record; None for other kinds.
+    choice : the chosen parameters (alpha, a, b); empty if there was nothing to choose.
+    chosen_on : for chosen parameters, the split, its number of samples, the selection rule, and
+        the accuracy (or the primary metric of the ID set) on that split.
+    weight : mean weight on the fine-tuned model on this split; None for rows without two endpoints.
+    provenance : everything else that determines the number: resolved hyper-parameters, keys,
+        fingerprints, versions, commit, hardware. Only the key if `kind` is not ``cell``.
     """
 
     metric: str
@@ -99,13 +106,13 @@ class Record(CellAddress):
 
 
 class MissingCell(CellAddress):
-    """A cell that was asked for and could not be computed, with the reason."""
+    """A requested cell that could not be computed, with the reason."""
 
     reason: str
 
 
 def sort_key(record: Record) -> tuple[Any, ...]:
-    """The canonical order of records in a file."""
+    """Return the key that sorts records into their canonical order in files."""
     seed = -1 if record.seed is None else record.seed
     choice = json.dumps(record.choice, sort_keys=True)
     row = (record.suite, record.model, record.kind, record.base or "", record.method, seed)
@@ -113,7 +120,7 @@ def sort_key(record: Record) -> tuple[Any, ...]:
 
 
 def records_text(records: Iterable[Record]) -> str:
-    """The text of a ``records.jsonl``: sorted, one JSON object per line."""
+    """Return the text of a ``records.jsonl``: sorted, one JSON object per line."""
     ordered = sorted(records, key=sort_key)
     return "".join(
         json.dumps(r.model_dump(mode="json"), sort_keys=True, allow_nan=False) + "\n"
@@ -122,7 +129,11 @@ def records_text(records: Iterable[Record]) -> str:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a file. Raises InputError that names the file and the first bad line."""
+    """Return the records of a file.
+
+    Raises InputError if there is no file, or if a line is not a record; the message names the file
+    and the first such line.
+    """
     if not path.is_file():
         raise InputError(f"no records at {path}: expected the records.jsonl of a finished run")
     records = []

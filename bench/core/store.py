@@ -1,11 +1,15 @@
-"""The content-addressed store of computed things: weights, features, fits and cells.
+"""The content-addressed store of computed outputs: weights, features, fits and cells.
 
 Layout under the cache folder: ``weights/KEY.safetensors``, ``features/KEY/BLOCK.safetensors``,
-``fits/KEY.safetensors``, ``cells/KEY.json``, ``progress/KEY.safetensors`` (unfinished trainings),
-``samples/KEY.safetensors`` and ``sets/KEY.safetensors`` (`bench.leaderboard.samples`).
-Each file has its SHA-256 beside it, cells theirs in their first line. A file that does not match
-when it is read is removed, so that it is computed again. Files appear by rename, so a kill loses
-what was being written and nothing else.
+``fits/KEY.safetensors``, ``cells/KEY.json``, ``progress/KEY.safetensors`` (checkpoints of
+unfinished training runs), ``samples/KEY.safetensors`` and ``sets/KEY.safetensors``
+(`bench.leaderboard.samples`). Below each kind, files are grouped in folders named by the first two
+digits of the key.
+
+The SHA-256 of each file is stored in a ``.sha256`` file next to it; that of a cell is its first
+line. A file that does not match its checksum when read is removed, so that it is recomputed. Files
+are written under a temporary name and renamed, so a killed process loses only the file that it was
+writing.
 """
 
 from __future__ import annotations
@@ -26,38 +30,41 @@ from bench.core.hashing import canonical_json
 from bench.core.paths import write_atomic
 
 BLOCK = 1024
-"""Rows per block of features: the unit of decoding, of commits and of what a kill can lose."""
+"""Rows per block of features. Blocks are decoded and stored as units; a kill loses at most one."""
 
 log = logging.getLogger("bench")
 
 
 class MissingOutput(Exception):
-    """A stored output that a computation needs is absent or was found damaged when read."""
+    """A stored output that a computation needs is absent or was damaged."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """The store under folder `root`. Safe for several processes that compute the same keys."""
+    """The store in folder `root`. Several processes may safely compute the same keys."""
 
     root: Path
 
     def path(self, kind: str, key: str, suffix: str = ".safetensors") -> Path:
-        """Where the output `key` of `kind` lies or will lie."""
+        """Return the path of output `key` of `kind`, whether or not it exists."""
         return self.root / kind / key[:2] / f"{key}{suffix}"
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether an output is there (its checksum is verified when it is read)."""
+        """Whether an output exists. Its checksum is only verified when it is read."""
         return self.path(kind, key).exists()
 
     def intact(self, path: Path) -> bool:
-        """Whether a stored file matches its checksum; nothing is removed."""
+        """Whether a stored file exists and matches its checksum. Removes nothing."""
         try:
             return _digest(path.read_bytes()) == _checksum_path(path).read_bytes()
         except FileNotFoundError:
             return False
 
     def read(self, path: Path) -> bytes | None:
-        """A stored file's bytes, or None if it is absent or was damaged and is now removed."""
+        """Return the bytes of a stored file; None if it is absent.
+
+        A damaged file is removed and counts as absent.
+        """
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -69,16 +76,16 @@ class Store:
         return None
 
     def _remove_damaged(self, path: Path) -> None:
-        log.warning("stored output %s does not match its checksum: computing it again", path)
+        log.warning("stored output %s does not match its checksum: recomputing it", path)
         path.unlink(missing_ok=True)
 
     def write(self, path: Path, data: bytes) -> None:
-        """Store bytes with their checksum; the checksum is there before the file is."""
+        """Store bytes and their checksum. The checksum is written first."""
         write_atomic(_checksum_path(path), _digest(data))
         write_atomic(path, data)
 
     def read_arrays(self, kind: str, key: str) -> dict[str, NDArray[np.generic]] | None:
-        """The named arrays of an output, or None if it is absent."""
+        """Return the arrays of an output by name, or None if it is absent."""
         data = self.read(self.path(kind, key))
         return None if data is None else _arrays(data)
 
@@ -89,30 +96,30 @@ class Store:
         arrays: Mapping[str, NDArray[np.generic]],
         note: Mapping[str, Any] | None = None,
     ) -> None:
-        """Store named arrays, with an optional JSON `note` (read back by `read_note`)."""
+        """Store arrays by name, with an optional JSON `note` that `read_note` returns."""
         self.write(
             self.path(kind, key), _packed(arrays, {"note": canonical_json(dict(note or {}))})
         )
 
     def read_note(self, kind: str, key: str) -> dict[str, Any] | None:
-        """The JSON note of an output, or None if it is absent."""
+        """Return the JSON note of an output, or None if it is absent."""
         data = self.read(self.path(kind, key))
         return None if data is None else _note(data)
 
     def blocks(self, key: str, size: int) -> list[int]:
-        """Which blocks of the features `key` of a split of `size` rows are missing."""
+        """Return the missing blocks of the features `key` of a split of `size` rows."""
         try:
-            there = {path.name for path in self._block(key, 0).parent.iterdir()}
+            existing = {path.name for path in self._block(key, 0).parent.iterdir()}
         except FileNotFoundError:
-            there = set()
-        return [b for b in range(block_count(size)) if self._block(key, b).name not in there]
+            existing = set()
+        return [b for b in range(block_count(size)) if self._block(key, b).name not in existing]
 
     def write_block(self, key: str, block: int, features: NDArray[np.float32], device: str) -> None:
-        """Commit one block of features, float32 [rows, D], made on `device`."""
+        """Store one block of features, float32 [rows, D], that was computed on `device`."""
         self.write(self._block(key, block), _packed({"features": features}, {"device": device}))
 
     def device(self, key: str) -> str | None:
-        """The device on which weights or features were made; None for other outputs."""
+        """Return the device that computed the weights or features `key`; None for other outputs."""
         for path in (self.path("weights", key), self._block(key, 0)):
             if path.exists():
                 with path.open("rb") as file:
@@ -121,7 +128,10 @@ class Store:
         return None
 
     def read_features(self, key: str, size: int) -> NDArray[np.float32] | None:
-        """All features of a split, float32 [size, D], or None if a block is absent or damaged."""
+        """Return all features of a split, float32 [size, D].
+
+        None if a block is absent or was damaged.
+        """
         rows = [self.read(self._block(key, b)) for b in range(block_count(size))]
         if any(data is None for data in rows):
             return None
@@ -132,7 +142,10 @@ class Store:
         return self.root / "features" / key[:2] / key / f"{block:06d}.safetensors"
 
     def read_cell(self, key: str) -> dict[str, Any] | None:
-        """A measured cell (JSON), or None if it is absent or was damaged and is now removed."""
+        """Return a measured cell (JSON); None if it is absent.
+
+        A damaged cell is removed and counts as absent.
+        """
         path = self.path("cells", key, ".json")
         try:
             checksum, _, text = path.read_bytes().partition(b"\n")
@@ -145,26 +158,30 @@ class Store:
         return cell
 
     def write_cell(self, key: str, cell: Mapping[str, Any]) -> None:
-        """Store a cell. Small and cheap to make again, so checksummed inline and not fsynced."""
+        """Store a cell.
+
+        Cells are small and cheap to recompute, so the checksum is in the file and there is no
+        fsync.
+        """
         text = canonical_json(dict(cell)).encode()
         path = self.path("cells", key, ".json")
         write_atomic(path, _digest(text) + b"\n" + text, durable=False)
 
     def check(self, key: str) -> None:
-        """Remove what is damaged of the weights, features or fit under `key`."""
+        """Remove damaged files among the weights, features and fit of `key`."""
         blocks = self._block(key, 0).parent.glob("*.safetensors")
         for path in (self.path("weights", key), self.path("fits", key), *blocks):
             self.read(path)
 
     def discard(self, kind: str, key: str) -> None:
-        """Forget an output (a finished training's progress)."""
+        """Delete an output, such as the checkpoints of a finished training run."""
         path = self.path(kind, key)
         path.unlink(missing_ok=True)
         _checksum_path(path).unlink(missing_ok=True)
 
     @contextmanager
     def lock(self, kind: str, key: str) -> Iterator[None]:
-        """Hold the lock of an output, so that two processes do not make it at the same time."""
+        """Hold the lock of an output, so that only one process computes it at a time."""
         from filelock import FileLock
 
         path = self.root / "locks" / f"{kind}-{key}"
@@ -174,12 +191,15 @@ class Store:
 
 
 def rows_in(blocks: Iterable[int], size: int) -> int:
-    """Number of rows in `blocks` of a split of `size` rows; the last block may be short."""
+    """Return the number of rows in `blocks` of a split of `size` rows.
+
+    The last block of a split may have fewer than `BLOCK` rows.
+    """
     return sum(min(BLOCK, size - b * BLOCK) for b in blocks)
 
 
 def block_count(size: int) -> int:
-    """Number of blocks of a split of `size` rows."""
+    """Return the number of blocks of a split of `size` rows."""
     return -(-size // BLOCK)
 
 
@@ -200,7 +220,7 @@ def _packed(arrays: Mapping[str, NDArray[np.generic]], note: Mapping[str, str]) 
 
 
 def unpacked(data: bytes) -> tuple[dict[str, NDArray[np.generic]], dict[str, Any]]:
-    """The arrays and the note of a file that `Store.write_arrays` wrote."""
+    """Return the arrays and the note of a file that `Store.write_arrays` wrote."""
     return _arrays(data), _note(data)
 
 

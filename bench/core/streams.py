@@ -1,4 +1,4 @@
-"""Lines for standard output and standard error."""
+"""Printing to standard output and standard error."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import TextIO
 
 
 def print_line(text: str, file: TextIO) -> None:
-    """Print a line at once. After nobody reads on (``| head -1``) lines go nowhere, no error."""
+    """Print a line and flush it.
+
+    If the reader closed the pipe (``| head -1``), this and later lines are discarded without an
+    error.
+    """
     try:
         print(text, file=file, flush=True)
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, file.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, file.fileno())
+        os.close(devnull)

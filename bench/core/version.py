@@ -1,3 +1,3 @@
-"""The version of bench, where everything below the package's root can read it."""
+"""The version of bench, in a module that every package can import."""
 
 __version__ = "0.1.0"

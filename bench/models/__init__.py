@@ -1,1 +1,1 @@
-"""CLIP models, linear heads and their weights, image transforms, features; `training`."""
+"""CLIP models, linear heads, weights, image transforms and features; `training` tunes them."""

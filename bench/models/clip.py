@@ -1,4 +1,4 @@
-"""CLIP backbones: their identity (without torch) and, when weights are needed, the models."""
+"""CLIP backbones: identifying them (without torch), loading them, and building zero-shot heads."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ EMBEDDED = "embedded"
 
 
 def identify_backbone(model: str, pretrained: str, cache_dir: Path) -> Backbone:
-    """The identity of an open_clip model name and pretrained tag or checkpoint file.
+    """Return the backbone of an open_clip model name and a pretrained tag or checkpoint file.
 
-    ``tiny`` with ``embedded`` is the CLIP shipped with bench. Raises InputError for a name that
-    open_clip does not have. Tags are checked when the model is loaded, or here where a file of
-    that name would be meant.
+    Model ``tiny`` with weights ``embedded`` is the CLIP shipped with bench. Raises InputError for a
+    model name that open_clip does not have, and for a missing file if `pretrained` looks like a
+    path. Tags are checked when the model is loaded.
     """
     if model == TINY:
         if pretrained != EMBEDDED and not Path(pretrained).is_file():
@@ -50,7 +50,10 @@ def identify_backbone(model: str, pretrained: str, cache_dir: Path) -> Backbone:
     if path.is_file():
         return Backbone(model, str(path), _file_digest(path.resolve(), cache_dir))
     if os.sep in pretrained or path.suffix in {".pt", ".pth", ".bin", ".safetensors"}:
-        raise InputError(f"--pretrained {pretrained}: no such checkpoint file")
+        raise InputError(
+            f"--pretrained {pretrained}: no such checkpoint file; give an existing file, or a "
+            f"pretrained tag of {model}"
+        )
     return Backbone(model, pretrained, f"tag:{pretrained}")
 
 
@@ -62,7 +65,10 @@ def _embedded_digest() -> str:
 
 @cache
 def _model_names() -> tuple[str, ...]:
-    """open_clip's model names from its configuration files, without importing it (5 s)."""
+    """Return open_clip's model names from its configuration files.
+
+    This avoids importing open_clip, which takes 5 s.
+    """
     spec = importlib.util.find_spec("open_clip")
     if spec is None or not spec.submodule_search_locations:
         raise InputError("open_clip is not installed: pip install open_clip_torch")
@@ -71,21 +77,28 @@ def _model_names() -> tuple[str, ...]:
 
 
 def _file_digest(path: Path, cache_dir: Path) -> str:
-    """SHA-256 of a file, remembered by path, size and modification time."""
+    """Return the SHA-256 of a file, cached by path, size and modification time."""
     stat = path.stat()
-    mark = key_of("digest", str(path), stat.st_size, stat.st_mtime_ns)
-    remembered = cache_dir / "index" / f"{mark}.digest"
-    if remembered.is_file():
-        return remembered.read_text()
+    key = key_of("digest", str(path), stat.st_size, stat.st_mtime_ns)
+    cached = cache_dir / "index" / f"{key}.digest"
+    if cached.is_file():
+        return cached.read_text()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    write_atomic(remembered, digest.encode())
+    write_atomic(cached, digest.encode())
     return digest
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A loaded backbone: open_clip's model (float32, eval), its tokenizer and preprocessing."""
+    """A loaded backbone.
+
+    Attributes
+    ----------
+    model : the open_clip model, in float32 and evaluation mode.
+    tokenizer : its tokenizer.
+    preprocess : its preprocessing configuration (open_clip's ``PreprocessCfg``).
+    """
 
     model: Any
     tokenizer: Any
@@ -100,10 +113,10 @@ class Clip:
 def load_clip(identity: Backbone) -> Clip:
     """Load a backbone on the CPU.
 
-    Raises InputError if the tag is unknown, the weights cannot be downloaded or a checkpoint
-    does not fit the model.
+    Raises InputError if the tag is unknown, the weights cannot be downloaded or a checkpoint does
+    not fit the model.
     """
-    _offline_if_there_is_no_network()
+    _go_offline_without_network()
     import open_clip
     from open_clip.transform import PreprocessCfg
 
@@ -122,23 +135,26 @@ def load_clip(identity: Backbone) -> Clip:
             force_quick_gelu=not is_file and wants_quick_gelu(identity.model, identity.pretrained),
         )
     except Exception as error:
-        raise InputError(_why(identity, is_file, error)) from error
+        raise InputError(_load_failure(identity, is_file, error)) from error
     tokenizer = open_clip.get_tokenizer(identity.model)
     return Clip(model.eval(), tokenizer, PreprocessCfg(**model.visual.preprocess_cfg))
 
 
 def wants_quick_gelu(model: str, tag: str) -> bool:
-    """Whether the released weights were trained with QuickGELU, as OpenAI's were.
+    """Whether the released weights of a tag were trained with QuickGELU, as OpenAI's were.
 
-    open_clip only warns where the model's configuration says otherwise, and every number is off.
+    If the model's configuration differs, open_clip only warns, and all outputs are wrong.
     """
     import open_clip
 
     return bool((open_clip.get_pretrained_cfg(model, tag) or {}).get("quick_gelu"))
 
 
-def _offline_if_there_is_no_network() -> None:
-    """Spare a user without network the minute that the hub's client spends on trying again."""
+def _go_offline_without_network() -> None:
+    """Set Hugging Face's offline mode if its host cannot be resolved.
+
+    Otherwise its client would spend about a minute on retries.
+    """
     host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
     proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
     if not proxied:
@@ -148,12 +164,16 @@ def _offline_if_there_is_no_network() -> None:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def _why(identity: Backbone, is_file: bool, error: Exception) -> str:
+def _load_failure(identity: Backbone, is_file: bool, error: Exception) -> str:
+    """Return the message for an error that was raised while loading weights."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    telling = ("size mismatch", "Missing key", "Unexpected key")
-    first = next((x.strip() for x in lines if any(t in x for t in telling)), lines[0])[:200]
+    mismatches = ("size mismatch", "Missing key", "Unexpected key")
+    first = next((x.strip() for x in lines if any(m in x for m in mismatches)), lines[0])[:200]
     if is_file and isinstance(error, UnpicklingError | EOFError | SafetensorError):
-        return f"checkpoint {identity.pretrained} holds no weights that torch or safetensors reads"
+        return (
+            f"checkpoint {identity.pretrained} has no weights that torch or safetensors can read: "
+            "check that the file is complete and is a checkpoint"
+        )
     if is_file:
         return (
             f"checkpoint {identity.pretrained} does not fit model {identity.model}: {first}; "
@@ -171,9 +191,9 @@ def text_head(
     device: torch.device,
     progress: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Tensor]:
-    """``head.weight`` [C, D] and ``head.bias`` [C] of a zero-shot head.
+    """Return ``head.weight`` [C, D] and ``head.bias`` [C] of a zero-shot head.
 
-    `progress` is told of every class.
+    `progress` is called with 1 after each class.
     """
     import torch
 
@@ -184,7 +204,7 @@ def text_head(
 
 
 def tokenized(clip: Clip, recipe: TextHead) -> Tensor:
-    """The prompts of a head: tokens int64 [C, T, L] of every class in every template."""
+    """Return the tokenised prompts of a head: int64 [C, T, L], every class in every template."""
     import torch
 
     return torch.stack(
@@ -198,10 +218,16 @@ def tokenized(clip: Clip, recipe: TextHead) -> Tensor:
 def prompt_head(
     model: Any, prompts: Tensor, progress: Callable[[int], None] = lambda count: None
 ) -> dict[str, Tensor]:
-    """``head.weight`` [C, D] and ``head.bias`` [C] of an open_clip model's text tower.
+    """Return ``head.weight`` [C, D] and ``head.bias`` [C] from an open_clip model's text tower.
 
-    Each class: embed all templates, normalise, average, normalise, times exp(logit_scale);
-    bias 0 (wise-ft ``src/models/zeroshot.py``). `prompts` are tokens [C, T, L].
+    For each class, the prompts are embedded, normalised, averaged, normalised again and multiplied
+    by exp(logit_scale). The bias is 0 (wise-ft ``src/models/zeroshot.py``).
+
+    Parameters
+    ----------
+    model : the open_clip model.
+    prompts : tokens, int64 [C, T, L].
+    progress : called with 1 after each class.
     """
     import torch
     from torch.nn.functional import normalize
@@ -217,11 +243,12 @@ def prompt_head(
 
 
 def encode_text(model: Any, tokens: Tensor) -> Tensor:
-    """open_clip's ``encode_text`` [n, context] -> [n, D], without work on padding.
+    """Embed texts as open_clip's ``encode_text`` does, but skip padding: [n, context] -> [n, D].
 
-    In a causal text tower nothing after the end token (the highest id) reaches the embedding, so
-    the context is cut to the longest text: about five times faster for ImageNet's prompts, equal
-    up to rounding. Other towers run in full. Gradients flow as through the whole.
+    In a causal text tower, nothing after the end token (the highest id) affects the embedding.
+    The context is therefore cut to the longest text, which is about five times faster for
+    ImageNet's prompts and gives the same result up to rounding. Other towers use the full context.
+    Gradients are those of the full model.
     """
     mask = getattr(model, "attn_mask", None)
     if mask is None or getattr(model, "text_pool_type", None) != "argmax":
@@ -239,7 +266,7 @@ def encode_text(model: Any, tokens: Tensor) -> Tensor:
 
 
 def _text_tower(model: Any) -> Any:
-    """The module whose forward is the model's ``encode_text``."""
+    """Return a module whose ``forward`` is the model's ``encode_text``."""
     from torch import nn
 
     class TextTower(nn.Module):

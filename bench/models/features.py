@@ -1,4 +1,4 @@
-"""Features of many encoders on one split: each block of images is decoded once for all of them."""
+"""Features of one or more encoders on a split; each image is decoded once for all encoders."""
 
 from __future__ import annotations
 
@@ -22,18 +22,28 @@ if TYPE_CHECKING:
 
 
 DECODED = 128
-"""Images per decoding task; divides BLOCK, so that no task crosses a block."""
+"""Images per decoding task. It divides BLOCK, so that no task crosses a block boundary."""
 
 LANES = 16
-"""Batches are padded to a multiple of this many images. Matrix kernels take another path for the
-few rows of a small last batch, with another rounding; padded, an image's features do not depend on
-which batch it was in (tested on the CPU)."""
+"""Batches are padded to a multiple of this number of images.
+
+Matrix kernels may round differently for a small last batch. With padding, the features of an image
+do not depend on the batch it was in (tested on the CPU).
+"""
 
 
 @dataclass(frozen=True)
 class Forward:
-    """How to run images through a tower; `batch_size` is a matter of speed, not of results,
-    `hardware` the device's name that is noted beside the features."""
+    """Settings for the forward passes of an image tower.
+
+    Attributes
+    ----------
+    device : the device to compute on.
+    hardware : the device's name, which is stored with the features.
+    precision : ``fp32`` or ``bf16``.
+    batch_size : affects speed only, not results.
+    workers : number of decoding processes; 0 decodes in this process.
+    """
 
     device: torch.device
     hardware: str
@@ -52,11 +62,23 @@ def predict_split(
     share: tuple[int, int] = (0, 1),
     progress: Callable[[int], None] = lambda count: None,
 ) -> None:
-    """Fill in the missing feature blocks of `encoders` ({features key: its weights}) on a split.
+    """Compute and store the missing feature blocks of several encoders on a split.
 
-    A block is decoded once, kept while every encoder that lacks it runs over it (their weights
-    loaded into the one `tower` in turn) and committed encoder by encoder. `share` = (rank, ranks)
-    gives every process its own blocks. Raises CellError if a feature is not finite.
+    Each block is decoded once and then run through every encoder that lacks it. Results are stored
+    separately for each encoder.
+
+    Parameters
+    ----------
+    images : the images of the split.
+    transform : the evaluation transform.
+    tower : the image tower into which the weights of each encoder are loaded in turn.
+    encoders : {features key: function that returns the encoder's weights}.
+    store : where blocks are stored.
+    how : settings of the forward passes.
+    share : (rank, number of processes); each process computes its own blocks.
+    progress : called with the number of images after each block and encoder.
+
+    Raises CellError if a feature is not finite.
     """
     missing = {key: set(store.blocks(key, len(images))) for key in encoders}
     rank, ranks = share
@@ -68,7 +90,10 @@ def predict_split(
                 tower.load_state_dict(weights())
                 features = _forward(tower, pixels, how)
                 if not np.isfinite(features).all():
-                    raise CellError(f"features {key} are not finite (block {block})")
+                    raise CellError(
+                        f"features {key} are not finite (block {block}); check the encoder's "
+                        "weights, or use --precision fp32"
+                    )
                 store.write_block(key, block, features, how.hardware)
                 progress(len(pixels))
 
@@ -76,7 +101,7 @@ def predict_split(
 def _decoded(
     images: Images, transform: Any, blocks: list[int], how: Forward
 ) -> Iterator[tuple[int, Tensor]]:
-    """(block, float32 [rows, 3, H, W]) for each block, decoded by `how.workers` processes."""
+    """Yield (block, float32 [rows, 3, H, W]) for each block, decoded by `how.workers` processes."""
     spans = [range(b * BLOCK, min((b + 1) * BLOCK, len(images))) for b in blocks]
     batches = [span[i : i + DECODED] for span in spans for i in range(0, len(span), DECODED)]
     loader = DataLoader(
@@ -89,14 +114,14 @@ def _decoded(
         pixels = torch.empty(0)
         for start in range(0, len(span), DECODED):
             part = next(decoded)
-            if not start:  # one allocation for the block, which may take hundreds of megabytes
+            if not start:  # allocate once: a block may take hundreds of megabytes
                 pixels = part.new_empty((len(span), *part.shape[1:]))
             pixels[start : start + len(part)] = part
         yield block, pixels
 
 
 def _forward(tower: nn.Module, pixels: Tensor, how: Forward) -> NDArray[np.float32]:
-    """float32 [rows, D]."""
+    """Return the features of `pixels`, float32 [rows, D]."""
     parts = []
     autocast = torch.autocast(how.device.type, torch.bfloat16, enabled=how.precision == "bf16")
     with torch.inference_mode(), autocast:

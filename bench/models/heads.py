@@ -1,4 +1,4 @@
-"""Linear heads as arrays: logits = W normalise(f) + b. NumPy only, so reports need no torch."""
+"""Linear heads as NumPy arrays: logits = W normalise(f) + b. Nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -26,49 +26,57 @@ from bench.core.store import MissingOutput, Store
 
 @dataclass(frozen=True)
 class LinearHead:
-    """`weight` float32 [C, D], `bias` float32 [C]; `normalize`: features are L2-normalised."""
+    """A linear head.
+
+    Attributes
+    ----------
+    weight, bias : float32 [C, D] and float32 [C].
+    normalize : whether features are L2-normalised first.
+    """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     normalize: bool
 
     def logits(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[N, D] -> [N, C]. Raises InputError if D differs from the head's.
+        """Return the logits [N, C] of features [N, D].
 
-        Classes with equal rows, those of one name, have equal logits, so that the first is the
-        winner: a product of matrices may round equal columns differently.
+        Classes with equal rows, such as classes with the same name, get exactly equal logits, so
+        ties go to the first. (A matrix product may round equal columns differently.) Raises
+        InputError if D differs from the head's.
         """
         if features.shape[1] != self.weight.shape[1]:
             raise InputError(
-                f"head takes {self.weight.shape[1]}-dimensional features, got {features.shape[1]}"
+                f"the head takes {self.weight.shape[1]}-dimensional features, got "
+                f"{features.shape[1]} dimensions"
             )
         if self.normalize:
             norms = np.linalg.norm(features, axis=1, keepdims=True)
             features = features / np.maximum(norms, 1e-12)
         logits = features @ self.weight.T + self.bias
-        for later, first in self._twins:
+        for later, first in self._duplicates:
             logits[:, later] = logits[:, first]
         return logits
 
     @cached_property
-    def _twins(self) -> list[tuple[int, int]]:
-        """(class, the first one with the same row) of all that are not the first."""
-        seen: dict[bytes, int] = {}
+    def _duplicates(self) -> list[tuple[int, int]]:
+        """Pairs (class, first class with the same row) of all classes that are not the first."""
+        first_index: dict[bytes, int] = {}
         rows = np.column_stack([self.weight, self.bias])
-        firsts = [seen.setdefault(row.tobytes(), index) for index, row in enumerate(rows)]
+        firsts = [first_index.setdefault(row.tobytes(), index) for index, row in enumerate(rows)]
         return [(index, first) for index, first in enumerate(firsts) if first != index]
 
 
 def load_head(head: Head, store: Store) -> LinearHead:
-    """The head of a recipe from stored weights; a merge is interpolated here.
+    """Return the head of a recipe from stored weights. Merges are interpolated here.
 
-    Raises MissingOutput if they are not in the store, InputError if they were imported.
+    Raises MissingOutput if weights are not in the store, or InputError if they were imported.
     """
     if isinstance(head, Merged):
         parts = [load_head(part, store) for part in head.parts]  # type: ignore[arg-type]
-        shares = [_stored(fisher, store) for fisher in head.fishers]
-        weight = _merged([p.weight for p in parts], [s[0] for s in shares], head)
-        bias = _merged([p.bias for p in parts], [s[1] for s in shares], head)
+        fishers = [_stored(fisher, store) for fisher in head.fishers]
+        weight = _merged([p.weight for p in parts], [f[0] for f in fishers], head)
+        bias = _merged([p.bias for p in parts], [f[1] for f in fishers], head)
         return LinearHead(weight, bias, normalizes(head))
     return LinearHead(*_stored(head, store), normalizes(head))
 
@@ -87,22 +95,22 @@ def _stored(
 
 
 def import_lost(recipe: Imported) -> InputError:
-    """The error for imported weights that are not in the store: nothing can make them again."""
+    """Return the error for imported weights that are missing, as they cannot be recomputed."""
     return InputError(
-        f"the imported weights of the file with SHA-256 {recipe.digest[:8]}... are not in the "
-        "cache any more: run bench import again"
+        f"the imported weights of the file with SHA-256 {recipe.digest[:8]}... are no longer in "
+        "the cache: run bench import again"
     )
 
 
 def _merged(
     parts: Sequence[NDArray[np.float32]], fishers: Sequence[NDArray[np.float32]], how: Merged
 ) -> NDArray[np.float32]:
-    """As `bench.models.weights.interpolate` and `fisher_interpolate` do, on arrays."""
-    scaled = [np.float32(w) for w in how.weights]
+    """Merge arrays as `bench.models.weights.interpolate` and `fisher_interpolate` merge tensors."""
+    weights = [np.float32(w) for w in how.weights]
     if not fishers:
-        total = sum((w * p for w, p in zip(scaled, parts, strict=True)), np.float32(0))
+        total = sum((w * p for w, p in zip(weights, parts, strict=True)), np.float32(0))
         return np.asarray(total)
     floored = [np.maximum(f, np.float32(how.floor)) for f in fishers]
-    worth = [w * f for w, f in zip(scaled, floored, strict=True)]
-    total = sum((c * p for c, p in zip(worth, parts, strict=True)), np.float32(0))
-    return np.asarray(total / sum(worth, np.float32(0)))
+    factors = [w * f for w, f in zip(weights, floored, strict=True)]
+    total = sum((c * p for c, p in zip(factors, parts, strict=True)), np.float32(0))
+    return np.asarray(total / sum(factors, np.float32(0)))

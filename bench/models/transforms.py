@@ -1,4 +1,4 @@
-"""From images to tensors: CLIP's evaluation transform and its random crop, seeded per sample."""
+"""Image transforms: CLIP's evaluation transform, and random crops seeded per sample."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RATIO = (3 / 4, 4 / 3)
-"""Aspect of the training crop: that of open_clip and of the wise-ft code."""
+"""Range of aspect ratios of training crops, as in open_clip and the wise-ft code."""
 
 
 @dataclass(frozen=True)
 class EvalImages:
-    """Images as tensors [3, H, W], through open_clip's own evaluation transform."""
+    """A dataset of images as tensors [3, H, W] after open_clip's evaluation transform."""
 
     images: Images
     transform: Any
@@ -32,11 +32,21 @@ class EvalImages:
 
 @dataclass(frozen=True)
 class TrainImages:
-    """Dataset indexed by (epoch, sample, template): the sample's random crop in that epoch, its
-    label, and the number of its caption's template as it was given.
+    """A training dataset that is indexed by (epoch, sample, template).
 
-    The crop depends on (seed, epoch, sample) only, never on batches, workers or ranks, so that a
-    training is reproducible however it is run.
+    An item is (the sample's random crop in that epoch, its label, the template index unchanged).
+    The crop depends only on (seed, epoch, sample), not on batches, workers or ranks, so training
+    does not depend on how it is distributed.
+
+    Attributes
+    ----------
+    images : the images of the split.
+    labels : [N], the label of each image.
+    size : side of the square crops in pixels.
+    finish : transform from a cropped RGB image to a tensor (see `tensor_transform`).
+    seed : the training seed.
+    min_area : smallest area of a crop, as a fraction of the image.
+    flip : whether to mirror each crop with probability 1/2.
     """
 
     images: Images
@@ -64,10 +74,10 @@ class TrainImages:
 def crop_box(
     width: int, height: int, rng: np.random.Generator, min_area: float
 ) -> tuple[int, int, int, int]:
-    """(left, top, width, height) of a random resized crop, distributed as torchvision's.
+    """Sample (left, top, width, height) of a crop as torchvision's ``RandomResizedCrop`` does.
 
-    Ten tries for an area in [min_area, 1] and a log-uniform aspect in RATIO that fit; else the
-    largest centre crop whose aspect is in RATIO.
+    Makes up to ten attempts with an area in [min_area, 1] and a log-uniform aspect ratio in RATIO.
+    If none fits into the image, returns the largest centre crop with an aspect ratio in RATIO.
     """
     for _ in range(10):
         area = width * height * rng.uniform(min_area, 1.0)
@@ -82,20 +92,20 @@ def crop_box(
 
 
 def evaluation_transform(preprocess: Any) -> Any:
-    """open_clip's evaluation transform for a preprocessing configuration."""
+    """Return open_clip's evaluation transform for a preprocessing configuration."""
     from open_clip.transform import image_transform_v2
 
     return image_transform_v2(preprocess, is_train=False)
 
 
 def tensor_transform(preprocess: Any) -> Any:
-    """RGB PIL image of the model's size -> normalised tensor [3, H, W]."""
+    """Return a transform from an RGB PIL image of the model's size to a normalised [3, H, W]."""
     from torchvision.transforms import Compose, Normalize, ToTensor
 
     return Compose([ToTensor(), Normalize(preprocess.mean, preprocess.std)])
 
 
 def input_size(preprocess: Any) -> int:
-    """The model's input size in pixels (square)."""
+    """Return the side of the model's square input in pixels."""
     size = preprocess.size
     return int(size if isinstance(size, int) else size[0])

@@ -1,4 +1,4 @@
-"""Encoder weights as state dicts: loaded, and interpolated for merges."""
+"""Encoder weights as state dicts: loading, and interpolation for merges."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 State = Mapping[str, "Tensor"]
 Whole = Pretrained | Tuned | Imported | External | Fisher
-"""Encoders that are no merge, and what weighs the entries of merges."""
+"""Encoders that are not merges, and the Fisher information that weights the entries of merges."""
 
 
 def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, Tensor]:
-    """Weighted sum of state dicts, entry by entry (WiSE-FT section 3: all entries).
+    """Return the weighted sum of state dicts, over all entries (WiSE-FT section 3).
 
-    Entries that are not floating point (counters) must be equal and are copied. Raises
-    InputError for missing keys, differing shapes or counters.
+    Entries that are not floating point (counters) must be equal and are copied. Raises InputError
+    for missing keys, or for shapes or counters that differ.
     """
     _check(states)
     merged = {}
@@ -47,20 +47,20 @@ def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, 
 def fisher_interpolate(
     states: Sequence[State], weights: Sequence[float], fishers: Sequence[State], floor: float
 ) -> dict[str, Tensor]:
-    """Weighted mean of state dicts in which each entry also counts by its Fisher information.
+    """Return the mean of state dicts with each entry also weighted by its Fisher information.
 
-    Entry by entry sum(w f theta) / sum(w f), f = max(Fisher, `floor`): Fisher merging as in
-    mlfoundations/wise-ft 58b7a4b ``src/wise_ft.py``.
+    Each entry is sum(w f theta) / sum(w f) with f = max(Fisher, `floor`). This is Fisher merging as
+    in mlfoundations/wise-ft 58b7a4b ``src/wise_ft.py``.
 
     Parameters
     ----------
     states, weights : as in `interpolate`; weights >= 0 and not all 0.
-    fishers : one per state, the diagonal of its Fisher information, >= 0 and of the entries'
-        shapes. An entry without one in all of them is averaged by the weights alone.
-    floor : > 0, below which no Fisher value counts less (1e-8 is the official default).
+    fishers : one per state: the diagonal of its Fisher information, >= 0, in the shapes of the
+        state's entries. Entries that no Fisher has are averaged with the weights alone.
+    floor : smallest Fisher value, > 0; smaller ones are raised to it (official default: 1e-8).
 
-    Raises InputError as `interpolate` does, for an entry that only some Fishers have or whose
-    shape differs there, and for a floor that is not positive.
+    Raises InputError as `interpolate` does, for an entry that only some Fishers have or that has
+    another shape there, and for a floor that is not positive.
     """
     import torch
 
@@ -71,39 +71,57 @@ def fisher_interpolate(
     for name, tensor in states[0].items():
         known = [fisher[name] for fisher in fishers if name in fisher]
         if len(known) not in (0, len(states)):
-            raise InputError(f"cannot merge weights: only some models have a Fisher of {name}")
+            raise InputError(
+                f"cannot merge weights: only some models have a Fisher of {name}, expected all or "
+                "none"
+            )
         if any(fisher.shape != tensor.shape for fisher in known):
-            raise InputError(f"cannot merge weights: a Fisher of {name} has another shape")
+            raise InputError(
+                f"cannot merge weights: a Fisher of {name} has another shape than the weights, "
+                f"expected {tuple(tensor.shape)}"
+            )
         merged[name] = tensor
         if tensor.is_floating_point():
             ones = [torch.ones_like(tensor)] * len(states)
-            worth = [w * f.clamp(min=floor) for w, f in zip(weights, known or ones, strict=True)]
-            parts = [c * state[name] for c, state in zip(worth, states, strict=True)]
-            merged[name] = _sum(parts) / _sum(worth)
+            factors = [w * f.clamp(min=floor) for w, f in zip(weights, known or ones, strict=True)]
+            parts = [c * state[name] for c, state in zip(factors, states, strict=True)]
+            merged[name] = _sum(parts) / _sum(factors)
     return merged
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
-    """The sum from left to right, without a start value."""
+    """Return the sum from left to right, without a start value."""
     return functools.reduce(operator.add, parts)
 
 
 def _check(states: Sequence[State]) -> None:
-    """InputError unless all states have the same names, shapes and counters."""
+    """Raise InputError unless all states have the same names, shapes and counters."""
     first = states[0]
     for other in states[1:]:
         if odd := sorted(first.keys() ^ other.keys()):
-            raise InputError(f"cannot merge weights: only one side has {', '.join(odd[:3])}")
+            raise InputError(
+                f"cannot merge weights: only one side has {', '.join(odd[:3])}; merge models of "
+                "the same architecture"
+            )
         for name, tensor in first.items():
             if tensor.shape != other[name].shape:
                 shapes = f"{tuple(tensor.shape)} and {tuple(other[name].shape)}"
-                raise InputError(f"cannot merge weights: {name} is {shapes}")
+                raise InputError(
+                    f"cannot merge weights: {name} is {shapes}; merge models of the same "
+                    "architecture"
+                )
             if not (tensor.is_floating_point() or tensor.equal(other[name])):
-                raise InputError(f"cannot merge weights: {name} differs and is no real number")
+                raise InputError(
+                    f"cannot merge weights: {name} differs, and values that are not floating point "
+                    "cannot be averaged"
+                )
 
 
 def encoder_state(encoder: Encoder, known: Callable[[Whole], State]) -> State:
-    """The image tower's state dict; `known` gives those that are no merge, and Fishers."""
+    """Return the state dict of an image tower.
+
+    `known` returns the state dicts of encoders that are not merges, and Fisher information.
+    """
     if isinstance(encoder, Merged):
         parts = [encoder_state(part, known) for part in encoder.parts]  # type: ignore[arg-type]
         if encoder.fishers:
@@ -114,9 +132,9 @@ def encoder_state(encoder: Encoder, known: Callable[[Whole], State]) -> State:
 
 
 def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -> dict[str, Tensor]:
-    """The image tower's part of stored weights, on the CPU.
+    """Return the image tower's part of stored weights, on the CPU.
 
-    Raises MissingOutput if they are absent, InputError if they were imported.
+    Raises MissingOutput if they are absent, or InputError if they were imported.
     """
     from safetensors.torch import load
 

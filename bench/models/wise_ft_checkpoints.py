@@ -1,11 +1,12 @@
-"""Released classifiers of WiSE-FT's code, read from their pickles without running anything.
+"""A safe reader for classifiers released by WiSE-FT's code; it executes no code from the file.
 
-wise-ft (58b7a4b) saves a whole `ImageClassifier` with plain ``pickle.dump``, every storage being
-an old torch.save stream inside (``src/models/utils.py``); VRF (de9647d) reads the same files, and
-CaRot (c3e8bdc) also saves the class with ``torch.save``, as a zip archive. torch's weights-only
-reader takes no plain pickle and none of the opcodes of protocols 3 and 4, hence a reader of our
-own. What it admits by name becomes a tensor, a dictionary, a set or an `Inert` without behaviour.
-Any other name ends the reading before it is imported.
+wise-ft (58b7a4b) saves a complete `ImageClassifier` with plain ``pickle.dump``, in which every
+storage is a stream in the old format of ``torch.save`` (``src/models/utils.py``). VRF (de9647d)
+reads the same files. CaRot (c3e8bdc) also saves the class with ``torch.save``, as a zip archive.
+
+torch's weights-only reader supports neither plain pickles nor the opcodes of protocols 3 and 4, so
+bench has its own reader. Names on its list become a tensor, a dictionary, a set or an `Inert`
+object without behaviour. Any other name stops the reader before it is imported.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ INERT = (
     "torchvision.transforms.",
     "PIL.Image.Resampling",
 )
-"""What begins so is admitted as an `Inert`: modules, and the transforms kept beside them."""
+"""Prefixes of names that become `Inert` objects: modules, and the transforms saved with them."""
 
 STORAGES = {
     "torch.BFloat16Storage": torch.bfloat16,
@@ -52,9 +53,9 @@ class ReleasedClassifier:
 
     Attributes
     ----------
-    encoder : the image tower's state dict, in the names that OpenAI's and open_clip's ViT share.
-    text : what else the CLIP model held (its text transformer is deleted before training).
-    head_weight, head_bias : [C, D] and [C], the zero-shot scale included in the weight.
+    encoder : the image tower's state dict, with the names that OpenAI's and open_clip's ViT share.
+    text : all other tensors of the CLIP model (its text transformer is deleted before training).
+    head_weight, head_bias : [C, D] and [C]; the weight includes the zero-shot scale.
     normalize : whether the head takes L2-normalised features.
     digest : SHA-256 of the file.
     """
@@ -70,8 +71,8 @@ class ReleasedClassifier:
 def read_classifier(path: Path) -> ReleasedClassifier:
     """Read a pickled `ImageClassifier`, on any machine and without its code.
 
-    Raises InputError if the file is absent, cut short or something else, if it names anything
-    that such a classifier does not hold, or if tensors are missing or do not fit each other.
+    Raises InputError if the file is absent, truncated or not such a file, if it contains a name
+    that such a classifier does not have, or if tensors are missing or their shapes do not match.
     """
     try:
         with path.open("rb") as file:
@@ -83,13 +84,15 @@ def read_classifier(path: Path) -> ReleasedClassifier:
     except InputError:
         raise
     except Exception as error:  # damaged pickles raise almost anything
-        raise InputError(f"checkpoint {path} is cut short, damaged or no checkpoint") from error
+        raise InputError(
+            f"checkpoint {path} is truncated, damaged or not a checkpoint: download it again"
+        ) from error
 
 
 def check_fits(released: ReleasedClassifier, tower: Mapping[str, Tensor]) -> None:
     """Raise InputError unless the encoder has the names and shapes of a backbone's image tower.
 
-    No state dict shows the activation: these classifiers compute with QuickGELU.
+    A state dict does not contain the activation function; these classifiers use QuickGELU.
     """
     advice = "give the --model it was made with"
     encoder = released.encoder
@@ -105,7 +108,7 @@ def check_fits(released: ReleasedClassifier, tower: Mapping[str, Tensor]) -> Non
 
 
 class Inert:
-    """What an admitted class or function leaves: the attributes it was saved with."""
+    """Placeholder for an accepted class or function, with its saved attributes but no methods."""
 
     path = ""
 
@@ -114,11 +117,11 @@ class Inert:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler that calls nothing but its own methods, OrderedDict, set and `Inert`.
+    """An unpickler that calls only its own methods, OrderedDict, set and `Inert`.
 
-    Functions and inert classes are made anew for every file, so that a pickle, which may set
-    attributes of what it names, can alter nothing that outlives it. `storage` maps (dtype, key)
-    of a storage kept elsewhere.
+    A pickle may set attributes of the objects it names. Functions and inert classes are therefore
+    created separately for each file, so a pickle cannot change anything outside. `storage` returns
+    the storage of a (dtype, key) that is not in the pickle itself.
     """
 
     def __init__(
@@ -134,35 +137,35 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         path = f"{module}.{name}"
-        admitted = {
+        accepted = {
             "collections.OrderedDict": OrderedDict,
             "builtins.set": set,
             "__builtin__.set": set,
-            "torch._utils._rebuild_parameter": lambda *made: self._parameter(*made),
-            "torch._utils._rebuild_tensor_v2": lambda *made: self._tensor(*made),
-            "torch.storage._load_from_bytes": lambda *made: self._storage(*made),
+            "torch._utils._rebuild_parameter": lambda *args: self._parameter(*args),
+            "torch._utils._rebuild_tensor_v2": lambda *args: self._tensor(*args),
+            "torch.storage._load_from_bytes": lambda *args: self._storage(*args),
             **STORAGES,
         }
-        if path in admitted:
-            return admitted[path]
+        if path in accepted:
+            return accepted[path]
         if path.startswith(INERT) and path.replace(".", "").isidentifier():
             return self.inert.setdefault(path, type("Inert", (Inert,), {"path": path}))
         raise InputError(
-            f"checkpoint {self.source} names {path!r:.100}, which no released classifier holds: "
-            "not read further"
+            f"checkpoint {self.source} names {path!r:.100}, which no released classifier contains: "
+            "stopped reading, as it could run code; expected a checkpoint of the wise-ft code"
         )
 
     def persistent_load(self, pid: Any) -> object:
         if self.storage is None:
-            raise pickle.UnpicklingError("a storage that is not in the file")
+            raise pickle.UnpicklingError("the file refers to a storage outside of it")
         _, dtype, key, *_ = pid
         return self.storage(dtype, key)
 
     def _storage(self, data: bytes) -> Tensor:
-        """A storage from an old torch.save stream, [n].
+        """Return the storage [n] in a stream of the old ``torch.save`` format.
 
-        The stream: magic number, version, system, the storage's dtype, its key, each a pickle;
-        then the count as int64 and the numbers.
+        The stream has five pickles (magic number, version, system, the storage's dtype, its key),
+        then the number of elements as int64, then the elements.
         """
         stream = io.BytesIO(data)
         inner = _Reader(stream, self.source, lambda dtype, key: dtype)
@@ -171,7 +174,7 @@ class _Reader(pickle.Unpickler):
         return torch.frombuffer(bytearray(stream.read()), dtype=dtype, count=count)
 
     def _tensor(self, storage: Tensor, offset: int, size: Any, stride: Any, *_: object) -> Tensor:
-        return storage.as_strided(size, stride, offset)  # raises where it leaves the storage
+        return storage.as_strided(size, stride, offset)  # raises if out of bounds
 
     def _parameter(self, data: Tensor, *_: object) -> Tensor:
         return data
@@ -181,7 +184,9 @@ def _unpickled(file: IO[bytes], path: Path) -> object:
     head = file.read(64)
     file.seek(0)
     if head.lstrip().startswith(b"<"):
-        raise InputError(f"checkpoint {path} is a web page: the download went wrong")
+        raise InputError(
+            f"checkpoint {path} is a web page, not a checkpoint: the download failed, try it again"
+        )
     if not head.startswith(b"PK"):
         return _Reader(file, path).load()
     with zipfile.ZipFile(file) as archive:
@@ -197,8 +202,10 @@ def _unpickled(file: IO[bytes], path: Path) -> object:
 def _classifier(root: object, path: Path, digest: str) -> ReleasedClassifier:
     kind = type(root).path if isinstance(root, Inert) else type(root).__name__
     if kind != CLASSIFIER:
-        hint = " (a state dict does not say how the head is used)" if isinstance(root, dict) else ""
-        raise InputError(f"checkpoint {path} holds {kind}, expected {CLASSIFIER}{hint}")
+        hint = (
+            " (a state dict does not show how the head is used)" if isinstance(root, dict) else ""
+        )
+        raise InputError(f"checkpoint {path} contains {kind}, expected {CLASSIFIER}{hint}")
     tensors = _tensors(root)
     clip = _below("image_encoder.model.", tensors)
     encoder = _below("visual.", clip)
@@ -211,19 +218,23 @@ def _classifier(root: object, path: Path, digest: str) -> ReleasedClassifier:
     weight, bias = head["weight"], head["bias"]
     if weight.ndim != 2 or bias.shape != weight.shape[:1]:
         shapes = f"weight {tuple(weight.shape)} and bias {tuple(bias.shape)}"
-        raise InputError(f"checkpoint {path}: classification_head has {shapes}, no [C, D] and [C]")
+        raise InputError(
+            f"checkpoint {path}: classification_head has {shapes}, expected [C, D] and [C]"
+        )
     if "proj" in encoder and encoder["proj"].shape[-1:] != weight.shape[-1:]:
-        shapes = f"{tuple(encoder['proj'].shape)}, of the head {tuple(weight.shape)}"
-        raise InputError(f"checkpoint {path}: shape of visual.proj is {shapes}")
+        shapes = f"{tuple(encoder['proj'].shape)} does not match the head's {tuple(weight.shape)}"
+        raise InputError(f"checkpoint {path}: the shape of visual.proj {shapes}")
     normalize = vars(vars(root)["_modules"]["classification_head"]).get("normalize")
     if not isinstance(normalize, bool):
-        raise InputError(f"checkpoint {path}: classification_head does not say if it normalizes")
+        raise InputError(
+            f"checkpoint {path}: classification_head has no boolean attribute 'normalize'"
+        )
     text = {name: tensor for name, tensor in clip.items() if not name.startswith("visual.")}
     return ReleasedClassifier(encoder, text, weight, bias, normalize, digest)
 
 
 def _tensors(module: object) -> dict[str, Tensor]:
-    """The state dict of a torch module read as `Inert`: {dotted name: tensor}."""
+    """Return the state dict of a torch module that was read as `Inert`: {dotted name: tensor}."""
     slots = vars(module)
     found = {}
     for name, tensor in (slots["_parameters"] | slots["_buffers"]).items():

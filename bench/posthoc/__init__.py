@@ -1,5 +1,6 @@
-"""Array in, array out: what is done to the outputs of trained models.
+"""Post-hoc methods on the outputs of trained models, as functions of arrays.
 
-Pure functions (softmax, mixing, VRF's distances and weights, temperatures), neighbours, selection
-rules, and the estimators `VRF`, `OSE` and `TemperatureScaling`. Nothing here knows of the harness.
+Pure functions (softmax, mixing, VRF's distances and weights, temperatures), nearest neighbours,
+selection rules, and the estimators `VRF`, `OSE` and `TemperatureScaling`. Nothing here depends on
+the harness.
 """

@@ -1,4 +1,4 @@
-"""NumPy arrays or torch tensors in, the same kind out; torch is imported by its owners only."""
+"""Conversion between NumPy arrays and torch tensors; torch is imported only for tensors."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ A = TypeVar("A")
 """A NumPy array or a torch tensor."""
 
 
-def to_numpy(**given: Any) -> list[NDArray[Any]]:
-    """Every argument as a NumPy array, in order.
+def to_numpy(**arguments: Any) -> list[NDArray[Any]]:
+    """Return all arguments as NumPy arrays, in order.
 
-    Floats of under 32 bits, some of which NumPy lacks, become float32. Tensors lose their
-    gradient. Raises InputError that names two arguments which are of different kinds, or tensors
-    on different devices.
+    Floats with fewer than 32 bits, some of which NumPy lacks, become float32. Tensors are detached.
+    Raises InputError if arrays and tensors are mixed or tensors are on different devices; the
+    message names two such arguments.
     """
-    first, *others = given
+    first, *others = arguments
     for name in others:
-        if _place(given[name]) != _place(given[first]):
+        if _location(arguments[name]) != _location(arguments[first]):
             raise InputError(
-                f"{first} is {_place(given[first])}, {name} is {_place(given[name])}: "
-                "give all of one kind"
+                f"{first} is {_location(arguments[first])}, {name} is {_location(arguments[name])}:"
+                " pass only NumPy arrays, or only tensors on one device"
             )
-    return [_to_numpy(value) for value in given.values()]
+    return [_to_numpy(value) for value in arguments.values()]
 
 
 def like(result: NDArray[Any], model: A) -> A:
-    """`result` as the kind of `model`: tensor or array, on its device, in its float type.
+    """Return `result` as the same kind as `model`: an array, or a tensor on its device.
 
-    Integers stay integers, and floats stay as they are where `model` holds integers.
+    If both are floating point, the result also has the dtype of `model`; otherwise it keeps its
+    own.
     """
     if _is_tensor(model):
         import torch
@@ -49,12 +50,12 @@ def like(result: NDArray[Any], model: A) -> A:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Without an import: where torch is not loaded, nobody can hold a tensor."""
+    """Whether `value` is a tensor, without importing torch: if it is not loaded, none exists."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def _place(value: Any) -> str:
+def _location(value: Any) -> str:
     return f"a torch tensor on {value.device}" if _is_tensor(value) else "a NumPy array"
 
 

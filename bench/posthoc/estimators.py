@@ -1,11 +1,14 @@
-"""The post-hoc methods on your own arrays, without the harness, in scikit-learn's habits.
+"""The post-hoc methods as estimators for your own arrays, with scikit-learn's conventions.
 
-The constructor holds the configuration, what `fit` finds ends in ``_``, `fit` returns the
-estimator. Arrays are NumPy's or torch's: a tensor gives a tensor of the same device and float
-type, without a gradient (fitted arrays are NumPy's, whichever were given). Logits are raw scores
-[N, C]; where a test set has a label map, project them first (docs/methods.md section 1). Whatever
-is unusable ends in one InputError that names it: shapes that do not fit, NaN or infinity, labels
-that are no classes, arrays of two kinds, an estimator that is not fitted.
+The constructor takes the configuration, names of fitted attributes end in ``_``, and `fit` returns
+the estimator. Inputs are NumPy arrays or torch tensors. If they are tensors, results are tensors
+with the same device and float type, without gradients; fitted attributes are always NumPy arrays.
+Logits are raw scores [N, C]. If a test set has a label map, project the logits first
+(docs/methods.md section 1).
+
+All methods raise InputError, with a message that names the argument, for shapes that do not match,
+NaN or infinity, labels that are not classes, a mixture of arrays and tensors, and an estimator that
+is not fitted.
 """
 
 from __future__ import annotations
@@ -34,16 +37,17 @@ ALPHAS = tuple(i / 10 for i in range(11))
 
 @dataclass(eq=False)
 class TemperatureScaling:
-    """softmax(logits / T), with T fitted on held-out data.
+    """Temperature scaling: softmax(logits / T), with T fitted on held-out data.
 
     Parameters
     ----------
-    criterion : ``nll``, the smallest mean negative log-likelihood (Guo et al., ICML 2017, section
-        4.2), or ``confidence``, mean confidence equal to accuracy (the official VRF code).
+    criterion : ``nll``: T minimises the mean negative log-likelihood (Guo et al., ICML 2017,
+        section 4.2). ``confidence``: T makes the mean confidence equal to the accuracy (the
+        official VRF code).
 
     Attributes
     ----------
-    temperature_ : T.
+    temperature_ : the fitted T, > 0.
     """
 
     criterion: Criterion = "nll"
@@ -51,34 +55,34 @@ class TemperatureScaling:
     temperature_: float = field(init=False, repr=False)
 
     def fit(self, logits: A, labels: A) -> TemperatureScaling:
-        """T from held-out logits [N, C] and labels [N]."""
+        """Fit T on held-out logits [N, C] and labels [N]."""
         scores, truth = to_numpy(logits=logits, labels=labels)
         scores = _matrix("logits", scores)
         self.temperature_ = _temperature(self.criterion)(scores, _labels(truth, scores))
         return self
 
     def predict_proba(self, logits: A) -> A:
-        """Probabilities [N, C]."""
-        _need(self, "temperature_")
+        """Return calibrated probabilities [N, C] of logits [N, C]."""
+        _check_fitted(self, "temperature_")
         scores = _matrix("logits", *to_numpy(logits=logits))
         return like(np.exp(posthoc.log_softmax(scores / self.temperature_)), logits)
 
 
 @dataclass(eq=False)
 class OSE:
-    """Output-space ensemble: one weight for all samples.
+    """Output-space ensemble with one weight for all samples.
 
-    Probabilities are averaged (Zhu et al., NeurIPS 2024, equation 1) or logits (Wortsman et al.,
-    CVPR 2022, section 3 and figure 10).
+    Averages probabilities (Zhu et al., NeurIPS 2024, equation 1) or logits (Wortsman et al., CVPR
+    2022, section 3 and figure 10) of the zero-shot and the fine-tuned model.
 
     Parameters
     ----------
-    alpha : the weight on the fine-tuned model, in [0, 1]; `fit` is there to choose another.
-    space : ``probabilities`` or ``logits``.
+    alpha : the weight on the fine-tuned model, in [0, 1]. It is used unless `fit` chose another.
+    space : ``probabilities`` or ``logits``: what is averaged.
 
     Attributes
     ----------
-    alpha_ : the alpha that `fit` chose. Without `fit`, `alpha` is used.
+    alpha_ : the alpha that `fit` chose.
     """
 
     alpha: float = 0.5
@@ -94,27 +98,27 @@ class OSE:
         alphas: Iterable[float] = ALPHAS,
         rule: str = "within-1pt",
     ) -> OSE:
-        """Choose alpha among `alphas` on held-out logits [N, C] and labels [N].
+        """Choose alpha from `alphas` on held-out logits [N, C] and labels [N].
 
         `rule` is one of `bench.posthoc.selection.RULES`.
         """
         zs, ft, truth = to_numpy(logits_zs=logits_zs, logits_ft=logits_ft, labels=labels)
-        zs, ft = _ends(zs, ft)
+        zs, ft = _logit_pair(zs, ft)
         truth, grid = _labels(truth, zs), list(alphas)
-        right = [float((self._log_p(zs, ft, a).argmax(axis=1) == truth).mean()) for a in grid]
-        self.alpha_ = grid[choose(right, grid, rule)]
+        accuracies = [float((self._log_p(zs, ft, a).argmax(axis=1) == truth).mean()) for a in grid]
+        self.alpha_ = grid[choose(accuracies, grid, rule)]
         return self
 
     def predict_proba(self, logits_zs: A, logits_ft: A) -> A:
-        """Probabilities [N, C]."""
+        """Return the ensemble's probabilities [N, C]."""
         return like(np.exp(self._predict(logits_zs, logits_ft)), logits_ft)
 
     def predict(self, logits_zs: A, logits_ft: A) -> A:
-        """Classes [N], int64: the most probable, the lowest of equals."""
+        """Return the most probable class of each sample, int64 [N]. Ties go to the lowest."""
         return like(self._predict(logits_zs, logits_ft).argmax(axis=1), logits_ft)
 
     def _predict(self, logits_zs: Any, logits_ft: Any) -> Floats:
-        zs, ft = _ends(*to_numpy(logits_zs=logits_zs, logits_ft=logits_ft))
+        zs, ft = _logit_pair(*to_numpy(logits_zs=logits_zs, logits_ft=logits_ft))
         return self._log_p(zs, ft, getattr(self, "alpha_", self.alpha))
 
     def _log_p(self, zs: Floats, ft: Floats, alpha: float) -> Floats:
@@ -129,28 +133,34 @@ class OSE:
 
 @dataclass(eq=False)
 class VRF:
-    """Ensemble with one weight per sample, by distance to where fine-tuning repaired a mistake.
+    """Output-space ensemble with one weight per sample (variance reduction fine-tuning).
 
-    Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3. `fit` takes training data. Then, both
-    optional and both on held-out data: `calibrate` for the temperatures of both ends, `choose`
-    for a and b.
+    Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3. The weight on the fine-tuned model
+    decreases with the distance d to the failure set V: the training samples that the fine-tuned
+    model classifies correctly and the zero-shot model does not. `fit` takes training data. Then two
+    optional steps take held-out data: `calibrate` fits the temperatures of both endpoints, and
+    `choose` chooses a and b.
 
     Parameters
     ----------
-    k : which neighbour counts, in [1, |V|]; None takes `k_rule`'s.
-    a, b : the weight is sigmoid(-(d - a) / b). Published for ViT-B/32 on ImageNet are 1.5 and
-        0.6, on squared distances; the defaults are these moved to plain distances, sqrt(a) and
-        b / 2 sqrt(a), rounded. Other encoders need others: `choose` finds them.
-    p, k_rule : how k follows from |V| (`posthoc.kth`).
-    squared : take squared distances, as the official code does; a and b are then on their scale.
-    criterion : of `calibrate`, as in `TemperatureScaling`.
+    k : d is the distance to the k-th nearest neighbour in V; k is in [1, |V|]. None computes k by
+        `k_rule`.
+    a, b : the weight is sigmoid(-(d - a) / b), b > 0. The published values for ViT-B/32 on ImageNet
+        are 1.5 and 0.6, on squared distances. The defaults are these values converted to plain
+        distances, sqrt(a) and b / (2 sqrt(a)), and rounded. Other encoders need other values, which
+        `choose` finds.
+    p, k_rule : how k is computed from |V| (`bench.posthoc.functional.kth`).
+    squared : use squared distances, as the official code does. Then `a` and `b` refer to squared
+        distances too.
+    criterion : the criterion of `calibrate`, as in `TemperatureScaling`.
 
     Attributes
     ----------
-    failure_ : bool [N], the training samples in V: fine-tuned right and zero-shot wrong.
-    reference_ : [|V|, D], their features. k_ : the neighbour that counts, 0 where V is empty.
-    temperature_zs_, temperature_ft_ : 1 without `calibrate`.
-    a_, b_ : as chosen; without `choose`, `a` and `b` are used.
+    failure_ : bool [N]: which training samples are in V.
+    reference_ : [|V|, D]: the features of the samples in V.
+    k_ : the k in use; 0 if V is empty.
+    temperature_zs_, temperature_ft_ : the temperatures; 1 without `calibrate`.
+    a_, b_ : the values that `choose` chose. Without it, `a` and `b` are used.
     """
 
     k: int | None = None
@@ -170,17 +180,18 @@ class VRF:
     b_: float = field(init=False, repr=False)
 
     def fit(self, features_ft: A, logits_zs: A, logits_ft: A, labels: A) -> VRF:
-        """Find V in training data. Forgets what was calibrated and chosen before.
+        """Find V in training data. Discards results of earlier `calibrate` and `choose` calls.
 
         Parameters
         ----------
-        features_ft : [N, D] embeddings of the fine-tuned model, of any length (they are
-            normalised). logits_zs, logits_ft : [N, C]. labels : [N].
+        features_ft : [N, D] image embeddings of the fine-tuned model; they are normalised here.
+        logits_zs, logits_ft : [N, C] logits of the zero-shot and the fine-tuned model.
+        labels : [N] integers in [0, C).
         """
         features, zs, ft, truth = to_numpy(
             features_ft=features_ft, logits_zs=logits_zs, logits_ft=logits_ft, labels=labels
         )
-        zs, ft = _ends(zs, ft)
+        zs, ft = _logit_pair(zs, ft)
         features, truth = self._features(features, len(zs)), _labels(truth, zs)
         failure = posthoc.failure_set(zs.argmax(axis=1) == truth, ft.argmax(axis=1) == truth)
         self.k_ = self._k(int(failure.sum()), len(failure))
@@ -191,10 +202,10 @@ class VRF:
         return self
 
     def calibrate(self, logits_zs: A, logits_ft: A, labels: A) -> VRF:
-        """A temperature for each end from held-out logits [N, C] and labels [N], before softmax."""
-        _need(self, "k_")
+        """Fit a temperature for each endpoint on held-out logits [N, C] and labels [N]."""
+        _check_fitted(self, "k_")
         zs, ft, truth = to_numpy(logits_zs=logits_zs, logits_ft=logits_ft, labels=labels)
-        zs, ft = _ends(zs, ft)
+        zs, ft = _logit_pair(zs, ft)
         truth, temperature = _labels(truth, zs), _temperature(self.criterion)
         self.temperature_zs_, self.temperature_ft_ = temperature(zs, truth), temperature(ft, truth)
         return self
@@ -209,38 +220,45 @@ class VRF:
         b_grid: Sequence[float],
         rule: str = "within-1pt",
     ) -> VRF:
-        """Choose a and b among all pairs on held-out data, with the temperatures there are.
+        """Choose a and b from all pairs of `a_grid` and `b_grid` on held-out data.
 
-        Arrays as in `fit`; `rule` is one of `bench.posthoc.selection.RULES`.
+        Uses the current temperatures, so call `calibrate` first if you calibrate. Arrays are as in
+        `fit`; `rule` is one of `bench.posthoc.selection.RULES`.
         """
         truth = to_numpy(logits_zs=logits_zs, labels=labels)[1]
         distance, log_p_zs, log_p_ft = self._parts(features_ft, logits_zs, logits_ft)
         truth, pairs = _labels(truth, log_p_zs), list(product(a_grid, b_grid))
-        right, mean_weight = [], []
+        accuracies, mean_weights = [], []
         for pair in pairs:
             weight = posthoc.sigmoid_weight(distance, *pair)
             predicted = posthoc.mix(log_p_zs, log_p_ft, weight).argmax(axis=1)
-            right.append(float((predicted == truth).mean()))
-            mean_weight.append(float(weight.mean()))
-        self.a_, self.b_ = pairs[choose(right, mean_weight, rule)]
+            accuracies.append(float((predicted == truth).mean()))
+            mean_weights.append(float(weight.mean()))
+        self.a_, self.b_ = pairs[choose(accuracies, mean_weights, rule)]
         return self
 
     def distances(self, features_ft: A) -> A:
-        """[N]: distance to the k-th nearest of V, in [0, 2], or squared; infinite if V is empty."""
+        """Return the distance of features [N, D] to their k-th nearest neighbour in V: [N].
+
+        In [0, 2], or in [0, 4] if squared; infinite if V is empty.
+        """
         (features,) = to_numpy(features_ft=features_ft)
         return like(self._distances(features), features_ft)
 
     def weights(self, features_ft: A) -> A:
-        """[N]: the weight on the fine-tuned model."""
+        """Return the weight on the fine-tuned model for each sample, [N] in [0, 1]."""
         (features,) = to_numpy(features_ft=features_ft)
         return like(self._weights(self._distances(features)), features_ft)
 
     def predict_proba(self, features_ft: A, logits_zs: A, logits_ft: A) -> A:
-        """Probabilities [N, C] from features [N, D] and logits [N, C], in `logits_ft`'s type."""
+        """Return the ensemble's probabilities [N, C] from features [N, D] and logits [N, C].
+
+        The result has the float type of `logits_ft`.
+        """
         return like(np.exp(self._predict(features_ft, logits_zs, logits_ft)), logits_ft)
 
     def predict(self, features_ft: A, logits_zs: A, logits_ft: A) -> A:
-        """Classes [N], int64: the most probable, the lowest of equals."""
+        """Return the most probable class of each sample, int64 [N]. Ties go to the lowest."""
         return like(self._predict(features_ft, logits_zs, logits_ft).argmax(axis=1), logits_ft)
 
     def _predict(self, features_ft: Any, logits_zs: Any, logits_ft: Any) -> Floats:
@@ -250,21 +268,23 @@ class VRF:
     def _parts(
         self, features_ft: Any, logits_zs: Any, logits_ft: Any
     ) -> tuple[Floats, Floats, Floats]:
-        """Distances [N] and the calibrated log-probabilities [N, C] of both ends."""
+        """Return distances [N] and the calibrated log-probabilities [N, C] of both endpoints."""
         features, zs, ft = to_numpy(
             features_ft=features_ft, logits_zs=logits_zs, logits_ft=logits_ft
         )
-        zs, ft = _ends(zs, ft)
+        zs, ft = _logit_pair(zs, ft)
         distance = self._distances(features, len(zs))
         log_p_zs = posthoc.log_softmax(zs / self.temperature_zs_)
         return distance, log_p_zs, posthoc.log_softmax(ft / self.temperature_ft_)
 
     def _distances(self, features: NDArray[Any], count: int | None = None) -> Floats:
-        _need(self, "k_")
+        _check_fitted(self, "k_")
         queries = self._features(features, count)
         if queries.shape[1] != self.reference_.shape[1]:
-            widths = f"{queries.shape[1]} wide, {self.reference_.shape[1]} in fit"
-            raise InputError(f"features_ft: {widths}")
+            raise InputError(
+                f"features_ft: {queries.shape[1]} columns, expected "
+                f"{self.reference_.shape[1]} as in fit"
+            )
         if not len(self.reference_):
             return np.full(len(queries), np.inf, dtype=np.float32)
         distance = kth_distance(queries, self.reference_, self.k_)
@@ -277,7 +297,7 @@ class VRF:
     def _features(self, features: NDArray[Any], count: int | None) -> Floats:
         found = _matrix("features_ft", features)
         if count not in (None, len(found)):
-            raise InputError(f"features_ft: {len(found)} samples, the logits have {count}")
+            raise InputError(f"features_ft: {len(found)} samples, but the logits have {count}")
         return found
 
     def _k(self, size: int, n_train: int) -> int:
@@ -296,7 +316,7 @@ def _temperature(criterion: Criterion) -> Callable[[Floats, NDArray[np.int64]], 
     return posthoc.temperature if criterion == "nll" else posthoc.confident_temperature
 
 
-def _need(estimator: object, attribute: str) -> None:
+def _check_fitted(estimator: object, attribute: str) -> None:
     if not hasattr(estimator, attribute):
         raise InputError(f"this {type(estimator).__name__} is not fitted; call fit first")
 
@@ -307,24 +327,29 @@ def _matrix(name: str, value: NDArray[Any]) -> Floats:
             f"{name}: {value.dtype} of shape {value.shape}, expected numbers of shape [N, D]"
         )
     if not np.isfinite(value).all():
-        raise InputError(f"{name} hold NaN or infinity")
+        raise InputError(f"{name} contain NaN or infinity, expected finite numbers")
     return value if value.dtype.kind == "f" else value.astype(np.float64)
 
 
-def _ends(zs: NDArray[Any], ft: NDArray[Any]) -> tuple[Floats, Floats]:
+def _logit_pair(zs: NDArray[Any], ft: NDArray[Any]) -> tuple[Floats, Floats]:
     if zs.shape != ft.shape:
-        raise InputError(f"logits_zs {zs.shape} and logits_ft {ft.shape} differ in shape")
+        raise InputError(
+            f"logits_zs {zs.shape} and logits_ft {ft.shape} differ in shape, expected [N, C] each"
+        )
     return _matrix("logits_zs", zs), _matrix("logits_ft", ft)
 
 
 def _labels(labels: NDArray[Any], logits: Floats) -> NDArray[np.int64]:
-    """Labels as int64 [N] that fit logits [N, C], N >= 1."""
+    """Return labels as int64 [N] after checking that they match logits [N, C], N >= 1."""
     count, classes = logits.shape
     if labels.shape != (count,) or labels.dtype.kind not in "iu" or not count:
         raise InputError(
             f"labels: {labels.dtype} of shape {labels.shape}, expected integers, one for each of "
-            f"{count} samples"
+            f"{count} samples (at least one)"
         )
     if labels.min() < 0 or labels.max() >= classes:
-        raise InputError(f"labels {labels.min()} to {labels.max()} for {classes} classes")
+        raise InputError(
+            f"labels {labels.min()} to {labels.max()} for {classes} classes, expected 0 to "
+            f"{classes - 1}"
+        )
     return cast("NDArray[np.int64]", labels.astype(np.int64, copy=False))

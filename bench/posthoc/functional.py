@@ -1,8 +1,8 @@
 """Post-hoc arithmetic on outputs: softmax, probability averaging, VRF's weights, temperatures.
 
 Pure functions on arrays, usable without the harness. Rows are samples and columns are classes.
-Where a shift has a label map, project scores *before* any of these (docs/methods.md section 1,
-"OOD logit projection"). Floating-point input keeps its precision.
+If a shift has a label map, project scores *before* calling these functions (docs/methods.md section
+1, "OOD logit projection"). Results have the floating-point precision of the input.
 """
 
 from __future__ import annotations
@@ -21,28 +21,32 @@ KRule = Literal["round", "paper", "official-code"]
 
 
 def log_softmax(scores: Floats) -> Floats:
-    """[N, C] scores -> [N, C] log-probabilities in nats; a score of -inf keeps probability 0."""
+    """Return log-probabilities [N, C] in nats of scores [N, C].
+
+    A score of -inf gives probability 0.
+    """
     shifted = scores - scores.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
 
 def mix(log_p_zs: Floats, log_p_ft: Floats, weight: ArrayLike) -> Floats:
-    """log(w p_ft + (1 - w) p_zs), computed without leaving the log domain.
+    """Return log(w p_ft + (1 - w) p_zs), computed entirely in the log domain.
 
-    With one weight for all samples this is the output-space ensemble, with one per sample VRF's
-    (VRF, NeurIPS 2024, equation 1 and step 3). Weights 0 and 1 return that end exactly.
+    With one weight for all samples this is the output-space ensemble, with one weight per sample
+    it is VRF (VRF, NeurIPS 2024, equation 1 and step 3). Weights 0 and 1 return the zero-shot and
+    the fine-tuned endpoint exactly.
 
     Parameters
     ----------
     log_p_zs, log_p_ft : [N, C] log-probabilities of the zero-shot and the fine-tuned model.
-    weight : w, on the fine-tuned model, in [0, 1]: one number or [N].
+    weight : w, the weight on the fine-tuned model, in [0, 1]: one number or [N].
 
-    Raises InputError for a weight outside [0, 1] or one that is not a number.
+    Raises InputError for a weight that is NaN or outside [0, 1].
     """
     w = np.asarray(weight, dtype=np.float64)
     if not ((w >= 0) & (w <= 1)).all():
         raise InputError("ensemble weights must lie in [0, 1]")
-    with np.errstate(divide="ignore"):  # log 0 = -inf is what makes both ends exact
+    with np.errstate(divide="ignore"):  # log 0 = -inf makes both endpoints exact
         log_ft = np.log(w).astype(log_p_ft.dtype)
         log_zs = np.log1p(-w).astype(log_p_zs.dtype)
     if w.ndim == 1:
@@ -51,31 +55,33 @@ def mix(log_p_zs: Floats, log_p_ft: Floats, weight: ArrayLike) -> Floats:
 
 
 def failure_set(correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """[N]: training samples that the fine-tuned model gets right and the zero-shot model wrong.
+    """Return the zero-shot failure set V as a mask, bool [N].
 
-    The zero-shot failure set V (VRF, NeurIPS 2024, equation 3, step 1).
+    V contains the training samples that the fine-tuned model classifies correctly and the zero-shot
+    model does not (VRF, NeurIPS 2024, equation 3, step 1).
     """
     return ~correct_zs & correct_ft
 
 
 def kth(size: int, p: float = 0.001, rule: KRule = "round", n_train: int | None = None) -> int:
-    """Which neighbour in a failure set V of `size` samples counts.
-
-    The rules differ most on small data, where the paper's k is 0 below 1,000 samples and the
-    code's a third of V (docs/methods.md section 9, item 4):
+    """Return k: VRF's distance is that to the k-th nearest neighbour in the failure set V.
 
     - ``round``: round(p |V|), halves to even.
     - ``paper``: floor(p |V|), with p = 0.1 % (VRF, NeurIPS 2024, step 2).
-    - ``official-code``: round(1000 |V| / N_train) whatever `p` (BeierZhu/VRF de9647d,
-      ``src/knn_distance.py``). FAISS, which it asks for that neighbour, has none beyond |V| and
-      says infinitely far.
+    - ``official-code``: round(1000 |V| / N_train), regardless of `p` (BeierZhu/VRF de9647d,
+      ``src/knn_distance.py``). The code does not limit k to |V|; beyond it, FAISS returns an
+      infinite distance.
 
-    Every rule's k is clipped to [1, |V|]: there is always a neighbour.
+    Here, k is always clipped to [1, |V|], so that there is a neighbour. The rules differ most on
+    small data: the paper's k is 0 if |V| is below 1,000, while the code's k can be a third of |V|
+    (docs/methods.md section 9, item 4).
 
     Parameters
     ----------
-    size : |V| >= 1. p : in [0, 1].
-    n_train : samples of the training set that V is a part of; ``official-code`` alone needs it.
+    size : |V|, >= 1.
+    p : k as a fraction of |V|, in [0, 1].
+    rule : one of the above.
+    n_train : size of the training set that V is a part of; only ``official-code`` needs it.
 
     Raises InputError for an unknown rule or a number outside these ranges.
     """
@@ -88,18 +94,18 @@ def kth(size: int, p: float = 0.001, rule: KRule = "round", n_train: int | None 
             raise InputError(f"k-th neighbour: {rule} needs N_train >= |V| = {size}, got {n_train}")
         k = round(size / n_train * 1000)
     elif rule == "paper":
-        k = math.floor(p * size + 1e-9)  # 0.29 * 100 is a little below 29
+        k = math.floor(p * size + 1e-9)  # 0.29 * 100 is slightly below 29
     else:
         k = round(p * size)
     return min(max(1, k), size)
 
 
 def sigmoid_weight(distance: Floats, a: float, b: float) -> Floats:
-    """The weight on the fine-tuned model, w = sigmoid(-(d - a) / b) (VRF step 3).
+    """Return the weight on the fine-tuned model, w = sigmoid(-(d - a) / b) (VRF step 3).
 
-    0.5 at distance `a`, larger when nearer; `b` > 0 sets how gradual the change is. `a` and `b`
-    are in the units of `distance`; an infinite distance has weight 0. Raises InputError unless
-    b > 0.
+    The weight is 0.5 at distance `a` and larger at smaller distances; an infinite distance has
+    weight 0. A larger `b` makes the transition more gradual. `a` and `b` are in the units of
+    `distance`. Raises InputError unless b > 0.
     """
     if not b > 0:
         raise InputError(f"VRF's b must be positive, got {b}")
@@ -107,9 +113,10 @@ def sigmoid_weight(distance: Floats, a: float, b: float) -> Floats:
 
 
 class DistanceBins(NamedTuple):
-    """Samples in each bin of distance, and how many of them each end gets right: int64 [B].
+    """Number of samples per distance bin, and of those each endpoint classifies correctly.
 
-    Counts, not accuracies, so that those of several sets add up.
+    `n`, `hits_zs` (zero-shot) and `hits_ft` (fine-tuned) are int64 [B]. They are counts rather than
+    accuracies, so that several sets can be added.
     """
 
     n: NDArray[np.int64]
@@ -123,27 +130,30 @@ def distance_bins(
     correct_ft: NDArray[np.bool_],
     edges: ArrayLike,
 ) -> DistanceBins:
-    """How right both ends are by distance to the failure set (VRF, NeurIPS 2024, figure 2).
+    """Count correct samples of both endpoints by distance to the failure set.
+
+    The data of VRF's figure 2 (NeurIPS 2024).
 
     Parameters
     ----------
-    distance : [N]; correct_zs, correct_ft : bool [N].
-    edges : [B + 1], increasing. Bin i is [edges[i], edges[i + 1]), the last one closed. Samples
-        outside all bins, such as infinitely far ones, are in none.
+    distance : [N], the distance of each sample to the failure set.
+    correct_zs, correct_ft : bool [N], whether each endpoint classifies the sample correctly.
+    edges : [B + 1], increasing. Bin i is [edges[i], edges[i + 1]); the last bin includes its right
+        edge. Samples outside all bins, such as those at infinite distance, are not counted.
 
-    Raises InputError for edges that do not increase, arrays of different length or a NaN.
+    Raises InputError for edges that do not increase, arrays of different lengths or NaN.
     """
     if not len(distance) == len(correct_zs) == len(correct_ft):
         lengths = f"{len(distance)}, {len(correct_zs)} and {len(correct_ft)}"
-        raise InputError(f"distance bins: arrays of {lengths} samples")
+        raise InputError(f"distance bins: arrays of {lengths} samples, expected equal lengths")
     counted = (distance, distance[correct_zs], distance[correct_ft])
     return DistanceBins(*(_histogram(values, edges, "distance") for values in counted))
 
 
 def weight_histogram(weight: Floats, edges: ArrayLike) -> NDArray[np.int64]:
-    """How many weights on the fine-tuned model, [N], lie in each bin: int64 [B].
+    """Return the number of weights [N] on the fine-tuned model in each bin, int64 [B].
 
-    `edges` as in `distance_bins`. Raises InputError for edges that do not increase or a NaN.
+    `edges` are as in `distance_bins`. Raises InputError for edges that do not increase or NaN.
     """
     return _histogram(weight, edges, "weight")
 
@@ -158,22 +168,25 @@ def _histogram(values: Floats, edges: ArrayLike, what: str) -> NDArray[np.int64]
 
 
 BOUNDS = (0.1, 10.0)
-"""Temperatures between which searches begin, those of the official VRF code."""
+"""Initial bounds of temperature searches, as in the official VRF code."""
 
 STEPS = 100
-"""Of the search for a confident temperature; on samples enough to mean anything 60 suffice."""
+"""Maximum number of steps of `confident_temperature`. With sufficient samples, 60 are enough."""
 
 
 def temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
-    """The T in `BOUNDS` for which softmax(logits / T) has the smallest mean NLL on `labels`.
+    """Return the T in `BOUNDS` for which softmax(logits / T) has the smallest mean NLL.
 
     Guo et al., ICML 2017, section 4.2. The NLL is convex in 1 / T, so a bounded scalar search on
-    log T finds its only minimum, the same one each time. The bounds keep T finite where every
-    sample, or none, is right.
+    log T always finds the same, unique minimum. The bounds keep T finite if all samples, or none,
+    are classified correctly.
 
     Parameters
     ----------
-    logits : [N, C]. labels : int64 [N] in [0, C). N >= 1, else InputError.
+    logits : [N, C], N >= 1.
+    labels : int64 [N] in [0, C).
+
+    Raises InputError if N is 0 or the lengths differ.
     """
     from scipy.optimize import minimize_scalar
 
@@ -190,30 +203,36 @@ def temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
 
 
 def confident_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
-    """The T for which softmax(logits / T) is on average as confident as it is right on `labels`.
+    """Return the T for which the mean confidence of softmax(logits / T) equals the accuracy.
 
-    Confidence, the mean of the largest probability, is to come within 0.001 of accuracy. The
-    criterion and search of the official VRF code (BeierZhu/VRF de9647d,
+    Confidence is the largest probability of a sample; its mean must come within 0.001 of the
+    accuracy. Criterion and search are those of the official VRF code (BeierZhu/VRF de9647d,
     ``src/models/calibration.py``), which fits T on the test set; the paper has no such step.
-    Within a bracket, at first `BOUNDS`, the ends' gaps to the accuracy weigh the next T tried.
-    If that is not it, the upper end grows by 10% if too confident, else the lower end is divided
-    by 1.1 if too little so, else the T tried replaces the end that is farther off.
 
-    That goes on for ever where no T will do (accuracy below chance, or 1 with ties), and it can
-    end in a cycle even where one does, as the end replaced may be the wrong one. So after `STEPS`
-    steps the nearest T tried is taken: in a cycle it is off by a few thousandths, below chance it
-    is the upper end, some 10^5.
+    The search keeps an interval of T, at first `BOUNDS`. Each step tries a weighted average of the
+    two bounds, closer to the one with the smaller gap between confidence and accuracy. If that T
+    does not meet the criterion, one bound changes. If the upper bound is overconfident, it grows by
+    10 %. Otherwise, if the lower bound is underconfident, it is divided by 1.1. Otherwise, the T
+    tried replaces the bound with the larger gap.
+
+    This search would not terminate if no T meets the criterion (accuracy below chance, or accuracy
+    1 with ties). It can also run in a cycle if a T exists, because the bound that is replaced may
+    be the wrong one. After `STEPS` steps, the T with the smallest gap so far is therefore returned.
+    In a cycle, its gap is a few thousandths; below chance, it is the upper bound, about 10^5.
 
     Parameters
     ----------
-    logits : [N, C]. labels : int64 [N] in [0, C). N >= 1, else InputError.
+    logits : [N, C], N >= 1.
+    labels : int64 [N] in [0, C).
+
+    Raises InputError if N is 0 or the lengths differ.
     """
     shifted = _shifted(logits, labels)
     accuracy = float((logits.argmax(axis=1) == labels).mean())
     excess: dict[float, float] = {}
 
     def measure(t: float) -> float:
-        """How far confidence is above accuracy."""
+        """Return mean confidence minus accuracy at temperature `t`."""
         if t not in excess:
             excess[t] = float((1 / np.exp(shifted / t).sum(axis=1)).mean()) - accuracy
         return excess[t]
@@ -222,9 +241,9 @@ def confident_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
     for _ in range(STEPS):
         gap_low, gap_high = abs(measure(low)), abs(measure(high))
         if gap_low + gap_high == 0:
-            return 1.0  # every T does: the logits of each row are equal
-        share = gap_low / (gap_low + gap_high)
-        middle = low * (1 - share) + high * share
+            return 1.0  # any T meets the criterion: the logits of each row are equal
+        fraction = gap_low / (gap_low + gap_high)
+        middle = low * (1 - fraction) + high * fraction
         if abs(measure(middle)) <= 0.001:
             return middle
         if measure(high) > 0:
@@ -239,12 +258,15 @@ def confident_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
 
 
 def _shifted(logits: Floats, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Float64 logits with a maximum of 0 in each row, which softmax cannot tell from `logits`.
+    """Return float64 logits with maximum 0 in each row; their softmax is that of `logits`.
 
-    Searches then skip that step of softmax, whatever the temperature.
+    Searches can then omit this step of the softmax at every temperature.
     """
     if len(logits) == 0 or len(logits) != len(labels):
-        raise InputError(f"temperature: {len(logits)} samples with {len(labels)} labels")
+        raise InputError(
+            f"temperature: {len(logits)} samples with {len(labels)} labels, expected one label for "
+            "each of at least one sample"
+        )
     return np.asarray(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
 
 
@@ -253,4 +275,4 @@ TEMPERATURES: Mapping[str, Callable[[Floats, NDArray[np.int64]], float]] = {
     "confidence": confident_temperature,
     "none": lambda logits, labels: 1.0,
 }
-"""Ways to a temperature, by criterion."""
+"""Functions that fit a temperature to (logits, labels), by criterion."""

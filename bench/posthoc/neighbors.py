@@ -1,4 +1,4 @@
-"""Exact nearest neighbours through FAISS: on a GPU if FAISS sees one, else on the CPU."""
+"""Exact nearest neighbours with FAISS, on a GPU if FAISS finds one, else on the CPU."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError
 
 BLOCK = 2**22
-"""Neighbours held at a time (12 bytes each); bounds the memory of large k."""
+"""Number of neighbours in memory at a time (12 bytes each); limits the memory for large k."""
 
 GPU_MAX_K = 2048
-"""FAISS's GPU kernels return no more neighbours than this; beyond it the CPU searches."""
+"""Largest k of FAISS's GPU kernels; for larger k, the search runs on the CPU."""
 
 
 def kth_distance(
@@ -22,27 +22,30 @@ def kth_distance(
     k: int,
     normalize: bool = True,
 ) -> NDArray[np.float32]:
-    """Plain L2 distance of each query to its k-th nearest reference vector.
+    """Return the plain L2 distance of each query to its k-th nearest reference vector.
 
-    VRF's d(x) (NeurIPS 2024, step 2); the official code leaves FAISS's *squared* distance as it
-    is (docs/methods.md section 9, item 3).
+    This is VRF's d(x) (NeurIPS 2024, step 2). The official code uses FAISS's *squared* distances
+    (docs/methods.md section 9, item 3).
 
     Parameters
     ----------
-    queries : [M, D]. reference : [V, D], V >= 1. All entries finite.
-    k : in [1, V]; 1 is the nearest.
-    normalize : divide every vector by its L2 norm first (a zero vector stays zero); distances
-        then lie in [0, 2].
+    queries : [M, D], finite.
+    reference : [V, D], finite, V >= 1.
+    k : in [1, V]; 1 is the nearest neighbour.
+    normalize : divide every vector by its L2 norm first; a zero vector stays zero. Distances are
+        then in [0, 2].
 
-    Returns float32 [M]; the same input gives the same bits on one machine. Raises InputError for
-    an empty reference, vectors of different length, entries that are not finite or k out of range.
+    Returns float32 [M]. On one machine, the same input gives the same bits. Raises InputError for
+    an empty reference, vectors of different lengths, entries that are not finite, or k out of
+    range.
     """
     if queries.ndim != 2 or reference.ndim != 2 or queries.shape[1] != reference.shape[1]:
         raise InputError(
-            f"neighbours: queries {queries.shape} and reference {reference.shape} do not match"
+            f"neighbours: queries {queries.shape} and reference {reference.shape} do not match, "
+            "expected [M, D] and [V, D]"
         )
     if len(reference) == 0:
-        raise InputError("neighbours: the reference set is empty")
+        raise InputError("neighbours: the reference set is empty, expected at least one vector")
     if not 1 <= k <= len(reference):
         raise InputError(f"neighbours: k = {k}, expected 1 to {len(reference)}")
     points = _prepared(reference, normalize)
@@ -52,17 +55,17 @@ def kth_distance(
     for start in range(0, len(queries), rows):
         block = _prepared(queries[start : start + rows], normalize)
         nearest = index.search(block, k)[1][:, -1]
-        # FAISS's own squared distance is |x|^2 + |y|^2 - 2 x.y, whose cancellation leaves errors
-        # of up to 5e-4 in the root for close pairs; the difference itself has none.
+        # FAISS computes squared distances as |x|^2 + |y|^2 - 2 x.y. For close pairs, cancellation
+        # causes errors of up to 5e-4 in their root. The norm of the difference has no such errors.
         distances[start : start + rows] = np.linalg.norm(block - points[nearest], axis=1)
     return distances
 
 
 def _prepared(vectors: NDArray[np.floating], normalize: bool) -> NDArray[np.float32]:
-    """Contiguous float32, as FAISS takes them."""
+    """Return vectors as contiguous float32, as FAISS requires, normalised if asked."""
     ready = np.ascontiguousarray(vectors, dtype=np.float32)
     if not np.isfinite(ready).all():
-        raise InputError("neighbours: features hold NaN or infinity")
+        raise InputError("neighbours: features contain NaN or infinity, expected finite numbers")
     if not normalize:
         return ready
     norms = np.linalg.norm(ready, axis=1, keepdims=True)
@@ -72,7 +75,7 @@ def _prepared(vectors: NDArray[np.floating], normalize: bool) -> NDArray[np.floa
 
 
 def _index(points: NDArray[np.float32], k: int) -> Any:
-    import faiss  # 0.3 s: only those who need neighbours pay
+    import faiss  # takes 0.3 s, so only imported when needed
 
     index: Any = faiss.IndexFlatL2(points.shape[1])
     if faiss.get_num_gpus() > 0 and k <= GPU_MAX_K:

@@ -131,7 +131,7 @@ def test_ties_go_to_the_lower_class():
 
 
 def test_a_confidence_on_an_edge_falls_into_the_lower_bin():
-    # 0.6 = 9/15 closes bin 9, so it shares no bin with 0.61 and the gaps do not cancel.
+    # 0.6 = 9/15 is the right edge of bin 9, so 0.61 is in another bin and gaps do not cancel.
     p, labels = [[0.6, 0.4], [0.61, 0.39]], [0, 1]
     assert value(ECE, p, labels) == pytest.approx((0.4 + 0.61) / 2)
 
@@ -158,7 +158,7 @@ def test_a_class_the_task_lacks_is_one_that_always_has_probability_zero(seed, co
     if (own >= 0).any():
         assert value(NLL, p, own) == pytest.approx(value(NLL, p[own >= 0], own[own >= 0]))
     else:
-        with pytest.raises(CellError, match="no class is right"):
+        with pytest.raises(CellError, match="none of the samples has a correct class"):
             value(NLL, p, own)
 
 
@@ -176,7 +176,7 @@ def test_samples_that_no_class_is_right_for_are_misses():
 
 @pytest.mark.parametrize("row", [[-2, -1], [-1, 0]])
 def test_labels_are_classes_and_then_fillers(row):
-    with pytest.raises(InputError, match="filled up with -1"):
+    with pytest.raises(InputError, match="-1 only as padding"):
         manifest([row])
 
 
@@ -222,7 +222,7 @@ def test_certain_and_wrong(labels):
 
 def test_unusable_input_is_refused():
     for metric in METRICS.values():
-        with pytest.raises(InputError, match="label 2 of 2"):
+        with pytest.raises(InputError, match="label 2 is out of range for 2 classes"):
             value(metric, [[0.5, 0.5]], [2])
         with pytest.raises(InputError, match="samples"):
             metric(np.zeros((3, 2)), manifest([0, 1]))
@@ -258,14 +258,14 @@ def test_keys_hold_all_that_changes_numbers():
 
 
 def grouped(labels, names=None, **groups) -> Manifest:
-    """A manifest with groups, each an array of codes; `names` of their codes."""
+    """Return a manifest with groups, each an array of codes, and the `names` of codes."""
     plain = manifest(labels)
     codes = {name: np.asarray(values, dtype=np.int64) for name, values in groups.items()}
     return Manifest(plain.ids, plain.labels, codes, names or {})
 
 
 def guesses(predicted, classes: int = 4) -> np.ndarray:
-    """Log-probabilities whose largest are `predicted`."""
+    """Return log-probabilities whose most probable classes are `predicted`."""
     return np.log(np.eye(classes)[predicted] * 0.6 + 0.1)
 
 
@@ -285,7 +285,7 @@ def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_occur(pairs):
 
 
 def test_macro_f1_by_hand():
-    # Class 0: 1 hit of 2, and 1 false; class 1: 1 of 1, and 0 false. Class 3 does not occur.
+    # Class 0: 1 of 2 correct, 1 false positive; class 1: 1 of 1, none. Class 3 does not occur.
     labels, predicted = [0, 0, 1, 2], [0, 3, 1, 0]
     assert MACRO_F1(guesses(predicted), manifest(labels)) == pytest.approx((0.5 + 1 + 0) / 3)
     with pytest.raises(InputError, match="several labels"):
@@ -302,7 +302,7 @@ def test_worst_region_is_the_smallest_accuracy_of_a_region_but_other(rows):
     log_p = guesses(np.where(right, 0, 1))
     by_region = [right[codes == code].mean() for code in (0, 1) if (codes == code).any()]
     if not by_region:
-        with pytest.raises(InputError, match="any but Other"):
+        with pytest.raises(InputError, match="every sample is in Other, which is left out"):
             OWN["worst-region"](log_p, samples)
         return
     assert OWN["worst-region"](log_p, samples) == pytest.approx(min(by_region))
@@ -314,13 +314,13 @@ def test_worst_region_needs_regions_and_their_names():
     log_p = guesses([0, 1])
     with pytest.raises(InputError, match="'region'"):
         OWN["worst-region"](log_p, grouped([0, 0], camera=[3, 4]))
-    with pytest.raises(InputError, match="no names"):
+    with pytest.raises(InputError, match="group region has no names"):
         OWN["worst-region"](log_p, grouped([0, 0], region=[3, 4]))
     assert worst_group(log_p, grouped([0, 0], region=[-7, 4]), group="region") == 0
 
 
 def by_loop(rows, k: int) -> float:
-    """pm-k by its definition, from (set, offset, whether it is right)."""
+    """Compute pm-k by its definition from tuples (set, offset, correct)."""
     anchors = [(code, right) for code, offset, right in rows if offset == 0]
     whole = 0
     for anchor, is_right in anchors:
@@ -331,7 +331,7 @@ def by_loop(rows, k: int) -> float:
 
 @st.composite
 def videos(draw) -> list[tuple[int, int, bool]]:
-    """Frames of sets in any order; of the last set only neighbours, if any."""
+    """Generate frames of sets in any order; the last set may have only neighbours."""
     rows = []
     for code in range(draw(st.integers(1, 4))):
         offsets = draw(st.lists(st.integers(-12, 12).filter(bool), max_size=5, unique=True))
@@ -343,7 +343,7 @@ def videos(draw) -> list[tuple[int, int, bool]]:
 @given(videos(), st.integers(0, 10**6))
 def test_pm_is_the_share_of_anchors_right_with_all_neighbours(rows, seed):
     sets, offsets, right = zip(*rows, strict=True)
-    # Frames have other labels than their anchor, and sometimes two.
+    # Frames have labels that differ from their anchor's, and sometimes two labels.
     labels = np.random.default_rng(seed).integers(0, 3, (len(rows), 1))
     labels = np.concatenate([labels, np.where(labels > 1, 0, -1)], axis=1)
     samples = grouped(labels, anchor=sets, offset=offsets)
@@ -369,7 +369,7 @@ def test_sets_of_frames_have_one_anchor(groups, what):
 def test_groups_fit_their_samples_and_names_their_codes():
     with pytest.raises(InputError, match="group region"):
         grouped([0, 0], region=[1])
-    with pytest.raises(InputError, match="beyond its 3 names"):
+    with pytest.raises(InputError, match="expected 0 to 2 for its 3 names"):
         grouped([0, 0], {"region": REGIONS}, region=[0, 3])
     some = grouped([0, 1, 2], {"region": REGIONS}, region=[2, 1, 0]).take([2, 0])
     assert some.group("region").tolist() == [0, 2] and some.names == {"region": REGIONS}

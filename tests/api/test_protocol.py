@@ -1,4 +1,4 @@
-"""Protocols: each field changes exactly the work it names, and nothing else."""
+"""Protocols: each field changes only the work that depends on it."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         config = RunConfig.model_validate(
             given | {"set": {"protocol": changes}, "cache_dir": tmp_path}
         )
-        # Every fit is known: its middle candidate.
+        # Every fit has a known result: its middle candidate.
         return plan(resolve_studies(config)[0], lambda key: None)
 
     return make
 
 
 def what(item: WorkItem) -> str:
-    """What an item is, in a word or two."""
+    """Return a short name of a work item."""
     match item:
         case WeightsItem(recipe=Tuned() as recipe):
             return f"train {recipe.trainer.title}"
@@ -85,7 +85,7 @@ def what(item: WorkItem) -> str:
 
 
 def changed(planned: Any, **changes: Any) -> set[str]:
-    """What kinds of items a change of the protocol makes anew."""
+    """Return the kinds of items that must be recomputed after a change of the protocol."""
     before, after = planned().items, planned(**changes).items
     return {what(item) for key, item in after.items() if key not in before}
 
@@ -195,7 +195,7 @@ def test_every_field_is_tested_and_has_a_source() -> None:
 
 
 def test_names_share_all_they_agree_on(tmp_path: Path) -> None:
-    """A protocol's name enters no key."""
+    """A protocol's name is not part of any key."""
 
     def keys(**options: Any) -> set[str]:
         config = {"suite": "micro", "methods": "e2e-ft", "cache_dir": tmp_path, **options}
@@ -260,7 +260,7 @@ def test_a_border_is_cut_from_every_image() -> None:
     assert cut.load().images[5].size == (3, 5)
     assert cut.fingerprint != split().fingerprint
     assert split().cut(0) == split()
-    with pytest.raises(InputError, match="no border"):
+    with pytest.raises(InputError, match="too small to cut a border of 4 pixels"):
         split().cut(4).load().images[0]
 
 

@@ -109,7 +109,7 @@ def test_a_trainers_version_enters_the_key():
 
 
 def test_keys_are_the_same_in_every_process():
-    # Recorded: a change here orphans every stored output and needs a reason.
+    # Recorded values: a change here invalidates all stored outputs and needs a reason.
     assert key_of("bench", 1, 0.5, (True, None)) == "395c52d4db226d3ad2412f2b6f99a054"
     assert key_of(ZERO_SHOT) == "6194ee06359ca736c95f5bcde0e160ed"
 

@@ -15,7 +15,7 @@ from bench.core.parameters import parameters, with_parameters
 
 @dataclass(frozen=True)
 class Owner:
-    """Has a nested dataclass, as methods that train have."""
+    """Has a nested dataclass, like methods with a trainer."""
 
     trainer: GradientTrainer = field(default=GradientTrainer())
     scale: float = 2.0

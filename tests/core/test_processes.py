@@ -1,4 +1,4 @@
-"""Two processes under torchrun, as two GPUs would be, here on the CPU."""
+"""Two processes under torchrun on the CPU, in place of two GPUs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ON_THE_CPU = SAME_BENCH | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 
 
 def launch(*command: object) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command in two processes."""
+    """Return exit code, output and errors of a command that runs in two processes."""
     start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     start += ["--standalone", *map(str, command)]
     done = subprocess.run(
@@ -37,7 +37,7 @@ def cells(path: Path) -> dict[tuple[str, str], Record]:
 
 @pytest.mark.slow
 def test_two_processes_fill_one_leaderboard(small: Finished, tmp_path: Path) -> None:
-    """Zero-shot bit for bit as one process; trainings differ by the order of sums alone."""
+    """Zero-shot equals one process bit for bit; training runs differ only by the order of sums."""
     arguments = [*SMALL, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "run"]
     code, _, errors = launch("-m", "bench", *arguments)
     assert code == 0, errors
@@ -121,7 +121,7 @@ def test_two_processes_train_towers_heads_and_fishers(small: Finished, tmp_path:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["e2e-ft", "fisher", "linear"])
 def test_what_one_process_cannot_read_ends_both(method: str, tmp_path: Path) -> None:
-    """An image that is not whole, in one process's share: an end, not two that wait for ever."""
+    """A damaged image in one process's part ends the run; neither process waits for ever."""
     rng = np.random.default_rng(0)
     for role in ("train", "test"):
         for name in ("cat", "dog"):

@@ -1,4 +1,4 @@
-"""What records say of the machine that made them."""
+"""What records state about the machine that made them."""
 
 from __future__ import annotations
 

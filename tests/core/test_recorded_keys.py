@@ -1,4 +1,4 @@
-"""Keys recorded before the code was moved into packages: caches made then are still found.
+"""Keys recorded before the code was moved into packages, so that older caches stay valid.
 
 A name of a class, a module or a function may change; a key may not, unless what is computed does.
 """
@@ -65,12 +65,12 @@ RECIPES: Mapping[str, Any] = {
 
 
 def digest(keys: Any) -> str:
-    """32 hex digits of a list of keys in its order."""
+    """Return 32 hex digits that identify a list of keys in its order."""
     return hashlib.sha256("".join(keys).encode()).hexdigest()[:32]
 
 
 def of_values() -> dict[str, str]:
-    """A key of every kind of value that keys are made of."""
+    """Return a key for every kind of value that enters keys."""
     found = {name: key_of(recipe) for name, recipe in RECIPES.items()}
     found |= {f"method {name}": key_of(cls()) for name, cls in methods().items()}
     found |= {f"metric {name}": key_of(metric) for name, metric in METRICS.items()}
@@ -81,7 +81,7 @@ def of_values() -> dict[str, str]:
 
 
 def of_plan(cache: Path) -> dict[str, str]:
-    """Of each kind of item, all keys that the plan of every method on micro has."""
+    """Return, for each kind of item, all keys in the plan of all methods on micro."""
     config = RunConfig.model_validate(
         {"suite": "micro", "methods": "all", "shifts": "all", "controls": True, "cache_dir": cache}
     )
@@ -92,7 +92,7 @@ def of_plan(cache: Path) -> dict[str, str]:
 
 
 def of_data(place: Path) -> dict[str, str]:
-    """Fingerprints of splits in folders and arrays, and the key under which a set is kept."""
+    """Return fingerprints of splits in folders and arrays, and the key of a stored set."""
     for name in ("cat", "dog"):
         (place / "images" / name).mkdir(parents=True)
         (place / "images" / name / "1.png").write_bytes(name.encode())
@@ -180,12 +180,12 @@ def test_values_have_the_keys_they_had() -> None:
 
 @dataclass(frozen=True)
 class Unnamed:
-    """A value of a plugin without a `kind`: named by its module and class."""
+    """A plugin's value without a `kind`: it is named by its module and class."""
 
 
 @dataclass(frozen=True)
 class Named(Unnamed):
-    """A value of a plugin that may be renamed."""
+    """A plugin's value with a `kind`, which may be renamed."""
 
     kind: ClassVar[str] = "old name"
 

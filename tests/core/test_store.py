@@ -1,4 +1,4 @@
-"""The store: what is written is read back, what is damaged is as good as absent."""
+"""The store: what is written is read back; a damaged file counts as absent."""
 
 from __future__ import annotations
 

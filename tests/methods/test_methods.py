@@ -1,4 +1,4 @@
-"""Methods: the contract for all, and exact cases for each."""
+"""Methods: the contract for all methods, and exact cases for each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODELS = fake_models()
 
 
 class Given:
-    """Outputs with stated logits."""
+    """Outputs with the given logits."""
 
     def __init__(self, zs, ft, labels: LabelMap = IDENTITY) -> None:
         self._logits = {MODELS.zero_shot: np.array(zs, dtype=np.float32)}
@@ -49,7 +49,7 @@ def softmax(scores):
 
 
 def run(method, outputs, choices, models=MODELS):
-    """Fit on fakes, then predict."""
+    """Fit on fake outputs, then predict."""
     train = FakeLabelledOutputs(0, 200)
     fitted = method.fit(models, FakeLabelledOutputs(1), train)
     return fitted, list(method.predict(models, fitted, outputs, train, choices))

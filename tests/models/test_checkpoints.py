@@ -1,4 +1,4 @@
-"""Released checkpoints: read without their code, and nothing else is read."""
+"""Released checkpoints are read without their code; other files are refused."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_open_clip_tower_takes_it(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14-336"])
 def test_real_towers_have_the_same_names(name: str) -> None:
-    """Shapes alone, on the meta device."""
+    """Compare shapes only, on the meta device."""
     config = open_clip.get_model_config(name)
     vision, dimension = config["vision_cfg"], config["embed_dim"]
     sizes = (vision[k] for k in ("image_size", "patch_size", "width", "layers"))
@@ -131,7 +131,7 @@ def test_half_precision_is_widened(save: released.Save, path: Path) -> None:
 
 
 class Payload:
-    """Creates a file when it is unpickled the usual way."""
+    """Creates a file when it is unpickled with the pickle module."""
 
     def __init__(self, target: Path, function: Callable[..., object] = os.system) -> None:
         self.reduced = (function, (f"touch {target}",))
@@ -153,7 +153,7 @@ class Nested:
 
 
 def laden(place: str, target: Path) -> object:
-    """Something to pickle that carries a payload in a place."""
+    """Return an object to pickle with a payload at one place."""
     made = released.classifier(released.tower())
     if place == "transform":
         made.image_encoder.val_preprocess = Payload(target)
@@ -173,12 +173,12 @@ def test_nothing_is_executed(place: str, save: released.Save, path: Path, tmp_pa
     message = refusal(path)
     called = ("exec", f"{os.system.__module__}.system", "_codecs.encode")
     assert any(f"{name}'" in message for name in called)
-    assert "no released classifier holds" in message
+    assert "no released classifier contains" in message
     assert not target.exists()
 
 
 def test_the_payload_would_work(path: Path, tmp_path: Path) -> None:
-    """Else the test above shows nothing."""
+    """Verify that the payloads work; otherwise the test above would be meaningless."""
     path.write_bytes(pickle.dumps(laden("root", tmp_path / "executed")))
     pickle.loads(path.read_bytes())
     assert (tmp_path / "executed").exists()
@@ -197,7 +197,7 @@ def test_the_payload_would_work(path: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_pickle_alters_nothing_that_stays(name: str, path: Path) -> None:
-    """The opcode BUILD with two states sets attributes of whatever was named."""
+    """The opcode BUILD with two states sets attributes of the named object."""
     spoilt = b"c" + name.replace(" ", "\n").encode() + b"\n(N}X\x04\0\0\0pathX\x01\0\0\0xstb."
     path.write_bytes(b"\x80\x03" + spoilt)
     refusal(path)
@@ -211,13 +211,13 @@ def test_a_pickle_alters_nothing_that_stays(name: str, path: Path) -> None:
 def test_only_what_a_classifier_holds_is_admitted(name: str, path: Path) -> None:
     path.write_bytes(f"\x80\x03c{name}\n.".encode("latin-1"))
     message = refusal(path)
-    assert "no released classifier holds" in message
+    assert "no released classifier contains" in message
     assert message.isprintable()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A very small classifier's file in every format."""
+    """Return the file of a very small classifier in every format."""
     small = released.tower(side=4, patch=4, width=4, layers=1, dimension=3)
     path = tmp_path_factory.mktemp("whole") / "small.pt"
     files = {}
@@ -236,11 +236,11 @@ def test_a_cut_file(
     content = whole[data.draw(st.sampled_from(sorted(whole)))]
     path = tmp_path_factory.getbasetemp() / "cut.pt"
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    assert refusal(path) == " is cut short, damaged or no checkpoint"
+    assert refusal(path) == " is truncated, damaged or not a checkpoint: download it again"
 
 
 def without(*names: str) -> object:
-    """A classifier without the parameter or module at a dotted path."""
+    """Return a classifier without the parameter or module at a dotted path."""
     made = released.classifier(released.tower())
     *parents, last = names
     module = made.get_submodule(".".join(parents))
@@ -259,21 +259,33 @@ def with_head(**attributes: object) -> object:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: released.classifier(released.tower()).state_dict(), "holds OrderedDict, expected"),
-        (lambda: {"lr": 0.1}, "holds dict, expected src.models.modeling.ImageClassifier"),
+        (
+            lambda: released.classifier(released.tower()).state_dict(),
+            "contains OrderedDict, expected",
+        ),
+        (lambda: {"lr": 0.1}, "contains dict, expected src.models.modeling.ImageClassifier"),
         (
             lambda: released.classifier(released.tower()).image_encoder,
-            "holds src.models.modeling.ImageEncoder, expected",
+            "contains src.models.modeling.ImageEncoder, expected",
         ),
         (lambda: without("image_encoder"), "has no image_encoder.model.visual"),
         (lambda: without("image_encoder", "model", "visual"), "has no image_encoder.model.visual"),
         (lambda: without("classification_head"), "has no classification_head.weight"),
         (lambda: without("classification_head", "bias"), "has no classification_head.bias"),
-        (lambda: without("classification_head", "normalize"), "does not say if it normalizes"),
-        (lambda: with_head(normalize=1), "does not say if it normalizes"),
+        (
+            lambda: without("classification_head", "normalize"),
+            "classification_head has no boolean attribute 'normalize'",
+        ),
+        (
+            lambda: with_head(normalize=1),
+            "classification_head has no boolean attribute 'normalize'",
+        ),
         (lambda: with_head(weight=torch.zeros(3)), r"has weight (3,) and bias (5,)"),
         (lambda: with_head(bias=torch.zeros(4)), r"has weight (5, 16) and bias (4,)"),
-        (lambda: with_head(weight=torch.zeros(5, 9)), r"visual.proj is (64, 16), of the head (5,"),
+        (
+            lambda: with_head(weight=torch.zeros(5, 9)),
+            "visual.proj (64, 16) does not match the head's (5, 9)",
+        ),
     ],
 )
 def test_something_else(
@@ -287,10 +299,11 @@ def test_files_that_are_no_checkpoints(path: Path, tmp_path: Path) -> None:
     assert refusal(path) == ": No such file or directory"
     assert "directory" in refusal(tmp_path)
     path.write_bytes(b"\n<!DOCTYPE html><html>Google Drive</html>")
-    assert refusal(path) == " is a web page: the download went wrong"
+    reason = " is a web page, not a checkpoint: the download failed, try it again"
+    assert refusal(path) == reason
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.txt", "x")
-    assert refusal(path) == " is cut short, damaged or no checkpoint"
+    assert refusal(path) == " is truncated, damaged or not a checkpoint: download it again"
 
 
 def test_a_tensor_stays_inside_its_storage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +316,7 @@ def test_a_tensor_stays_inside_its_storage(path: Path, monkeypatch: pytest.Monke
 
     made.classification_head._parameters["bias"] = Wide()
     released.pickled(3)(made, path)
-    assert refusal(path) == " is cut short, damaged or no checkpoint"
+    assert refusal(path) == " is truncated, damaged or not a checkpoint: download it again"
 
 
 OFFICIAL = Path(os.environ.get("BENCH_OFFICIAL", "official")) / "wise-ft"
@@ -311,7 +324,7 @@ OFFICIAL = Path(os.environ.get("BENCH_OFFICIAL", "official")) / "wise-ft"
 
 @pytest.mark.skipif(not OFFICIAL.is_dir(), reason=f"needs {OFFICIAL} (or $BENCH_OFFICIAL)")
 def test_what_the_official_code_saves(tmp_path: Path) -> None:
-    """The logits of the official classes, from the tensors read and open_clip's tower."""
+    """The tensors read and open_clip's tower give the logits of the official classes."""
     script = ROOT / "scripts" / "assets" / "make_release_like_checkpoint.py"
     command = [sys.executable, str(script), "--official", str(OFFICIAL), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=SAME_BENCH)

@@ -1,4 +1,4 @@
-"""Heads trained on stored features, and text towers that heads are made of."""
+"""Heads trained on stored features, and heads built from text towers."""
 
 from __future__ import annotations
 
@@ -222,7 +222,7 @@ def test_captions_of_each_image_or_of_shuffled_rows() -> None:
 
 
 def test_an_epoch_of_rows_ends_with_a_whole_batch() -> None:
-    """As FLYP's iterator, which goes on from epoch to epoch."""
+    """Pairs are drawn as by FLYP's iterator, which continues from epoch to epoch."""
     rows = ContrastiveTrainer(captions="rows", batch_size=16)
     epochs = [rows.draws(0, epoch, 50, 3) for epoch in range(5)]
     assert {len(draws) for draws in epochs} == {64}
@@ -231,7 +231,7 @@ def test_an_epoch_of_rows_ends_with_a_whole_batch() -> None:
 
 
 class Rows:
-    """Images that are rows of features."""
+    """Images that are feature vectors."""
 
     def __init__(self, x: Tensor) -> None:
         self.x = x

@@ -1,4 +1,4 @@
-"""Backbones: their identity without torch, the zero-shot head, the evaluation transform."""
+"""Backbones: identification without torch, the zero-shot head, the evaluation transform."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_another_shape(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "ViT-S-32-alt"])
 def test_cut_prompts_embed_as_whole_ones(name: str, tmp_path: Path) -> None:
-    """Against open_clip's own classifier builder."""
+    """The zero-shot head equals that of open_clip's own classifier builder."""
     torch.manual_seed(0)
     if name == "tiny":
         clip = models.load_clip(models.identify_backbone("tiny", "embedded", tmp_path))

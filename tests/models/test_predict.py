@@ -1,4 +1,4 @@
-"""Features: every block decoded once, only what is missing forwarded, the same for any batch."""
+"""Features: blocks are decoded once, only missing ones are computed, any batch size is equal."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_features_that_are_not_finite_fail(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 64, 100, 1000])
 def test_the_batch_size_does_not_change_a_bit(tmp_path: Path, batch_size: int) -> None:
-    """With the shipped CLIP, whose convolutions and matrix products depend on shapes most."""
+    """With the shipped CLIP, whose convolutions and matrix products depend most on shapes."""
     from bench.data.mini.model import load_tiny
 
     images, tower = Counted(), load_tiny().visual

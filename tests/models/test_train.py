@@ -1,4 +1,4 @@
-"""The SGD loop: its formulae, its reproducibility, its hooks."""
+"""The SGD loop: formulae, reproducibility and hooks."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ GOLDEN = {
 
 
 def test_golden_steps(tmp_path: Path) -> None:
-    """If this fails on purpose, raise GradientTrainer.version and record the new numbers."""
+    """If numbers change on purpose, raise GradientTrainer.version and record the new numbers."""
     weights = QUICK.train(training(tmp_path))
     assert GradientTrainer.version == 3
     assert weights.keys() == {"encoder.1.weight", "encoder.1.bias", "head.weight", "head.bias"}
@@ -157,7 +157,7 @@ def test_hooks_are_called_and_their_state_survives_a_kill(
 
 
 def kept(store: Path, keeps: Any, **options: Any) -> dict[Any, dict[str, Tensor]]:
-    """The weights that a training hands over, and its last."""
+    """Return the weights that a training run emits, and its last ones."""
     found: dict[Any, dict[str, Tensor]] = {}
     inputs = replace(training(store, **options), keeps=keeps, emit=found.__setitem__)
     return found | {None: QUICK.train(inputs)}
@@ -182,7 +182,7 @@ def test_a_checkpoint_alone_stops_the_training_there(tmp_path: Path) -> None:
 
 
 def test_an_average_follows_its_formula(tmp_path: Path) -> None:
-    """Against the average of the weights that every single epoch of one step ends with."""
+    """Compare with the average of the weights after each epoch of one step."""
     one = replace(QUICK, batch_size=SIZE)
     steps: dict[Any, dict[str, Tensor]] = {}
     keeps = (*(AtEpoch(e) for e in (1, 2, 3)), Average(0.9))
@@ -198,7 +198,7 @@ def test_an_average_follows_its_formula(tmp_path: Path) -> None:
 def test_what_is_kept_survives_a_kill(
     tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the first run wanted less than the second does."""
+    """Also if the first run was to keep less than the second."""
     keeps = (None, AtEpoch(1), Average(0.7))
     whole = kept(tmp_path / "whole", keeps)
     monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
@@ -302,7 +302,7 @@ def test_the_order_changes_with_the_epoch_and_the_seed() -> None:
 
 
 def test_epochs_are_independent() -> None:
-    """Of order, of crops and of captions: a shared counter once made each the last one, shifted."""
+    """Epochs differ in order, crops and captions; once, each was a shifted copy of the last."""
     first, second = (QUICK.draws(0, epoch, 4000, 4) for epoch in (0, 1))
     places = [np.argsort(draws[:, 0]) for draws in (first, second)]
     batches = [place // 40 for place in places]

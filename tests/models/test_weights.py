@@ -1,4 +1,4 @@
-"""Merging state dicts: the formulae, and what cannot be merged."""
+"""Merging state dicts: formulae and errors."""
 
 from __future__ import annotations
 

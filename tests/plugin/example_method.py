@@ -1,4 +1,4 @@
-"""Of two classifiers, the one that is surer of a sample counts more."""
+"""An ensemble with more weight on the model that is more confident about a sample."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,10 @@ from bench.posthoc.functional import log_softmax, mix, sigmoid_weight
 @registry.method
 @dataclass(frozen=True)
 class SurerCounts(Method):
-    """OSE with one weight per sample, by the ends' confidences m = max p; s = 1: m_ft / sum."""
+    """OSE with one weight per sample, computed from both endpoints' confidences m = max p.
+
+    With s = 1 the weight on the fine-tuned model is m_ft / (m_ft + m_zs).
+    """
 
     name: ClassVar[str] = "surer"
     title: ClassVar[str] = "OSE, surer counts"

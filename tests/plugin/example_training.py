@@ -1,4 +1,4 @@
-"""End-to-end fine-tuning that is rewarded for staying unsure."""
+"""End-to-end fine-tuning with a reward for high entropy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RewardedEntropy(GradientTrainer):
-    """`reward` times the mean entropy (in nats) of the predictions is taken off the loss."""
+    """Subtracts `reward` times the mean entropy of the predictions, in nats, from the loss."""
 
     title: ClassVar[str] = "end to end, entropy rewarded"
     version: ClassVar[int] = 1
@@ -37,7 +37,7 @@ class Unsure(Method):
 
     name: ClassVar[str] = "unsure"
     title: ClassVar[str] = "E2E-FT, entropy rewarded"
-    summary: ClassVar[str] = "End-to-end fine-tuning that is rewarded for unsure predictions."
+    summary: ClassVar[str] = "End-to-end fine-tuning with a penalty on confident predictions."
     equation: ClassVar[str] = "CE - reward H(p)"
     source: ClassVar[str] = "Pereyra et al., ICLR workshop 2017, section 3"
 

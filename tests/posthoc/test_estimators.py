@@ -1,4 +1,4 @@
-"""The estimators: equal to the harness's methods, and the habits they promise."""
+"""The estimators: equality with the harness's methods, and scikit-learn's conventions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ A, B = 0.4, 0.1  # suit the distances of the fakes
 
 
 def arrays(outputs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fine-tuned features [N, D] and both ends' scores."""
+    """Return fine-tuned features [N, D] and the scores of both endpoints."""
     ends = (MODELS.zero_shot, MODELS.base)
     return outputs.features(MODELS.base), *(outputs.scores(end) for end in ends)
 
@@ -180,7 +180,7 @@ def test_temperatures_are_those_of_the_arithmetic(criterion, fit):
 
 
 def uses(given, labels):
-    """Every estimator's every output, by name, from training arrays as `given` and `labels`."""
+    """Return all outputs of all estimators by name, from training arrays `given` and `labels`."""
     features, zs, ft = given
     vrf = VRF(a=A, b=B).fit(*given, labels).calibrate(zs, ft, labels)
     vrf.choose(*given, labels, [A], [B])
@@ -268,13 +268,13 @@ def holding(array: np.ndarray, value: float) -> np.ndarray:
         (lambda: VRF().fit(FEATURES, ZS, FT, LABELS - 1), "labels -1 to 4 for 6 classes"),
         (lambda: VRF().fit(FEATURES, ZS, FT, LABELS + 1), "labels 1 to 6 for 6 classes"),
         (lambda: VRF().fit(*(x[:0] for x in (FEATURES, ZS, FT, LABELS))), "each of 0"),
-        (lambda: VRF().fit(holding(FEATURES, np.nan), ZS, FT, LABELS), "features_ft hold NaN"),
-        (lambda: VRF().fit(FEATURES, ZS, holding(FT, np.inf), LABELS), "logits_ft hold NaN"),
+        (lambda: VRF().fit(holding(FEATURES, np.nan), ZS, FT, LABELS), "features_ft contain NaN"),
+        (lambda: VRF().fit(FEATURES, ZS, holding(FT, np.inf), LABELS), "logits_ft contain NaN"),
         (lambda: VRF(k_rule="half").fit(FEATURES, ZS, FT, LABELS), "unknown rule for k 'half'"),
         (lambda: VRF(p=2).fit(FEATURES, ZS, FT, LABELS), "p in"),
-        (lambda: fitted().weights(FEATURES[:, 1:]), "features_ft: 7 wide, 8 in fit"),
+        (lambda: fitted().weights(FEATURES[:, 1:]), "features_ft: 7 columns, expected 8 as in fit"),
         (lambda: fitted().predict(FEATURES[1:], ZS, FT), "features_ft: 199 samples.* 200"),
-        (lambda: fitted().predict(FEATURES, ZS, holding(FT, np.nan)), "logits_ft hold NaN"),
+        (lambda: fitted().predict(FEATURES, ZS, holding(FT, np.nan)), "logits_ft contain NaN"),
         (lambda: fitted(b=0).weights(FEATURES), "b must be positive"),
         (lambda: fitted(criterion="ece").calibrate(ZS, FT, LABELS), "unknown criterion 'ece'"),
         (lambda: fitted().calibrate(ZS, FT, LABELS + 9), "labels 9 to 14"),
@@ -283,7 +283,7 @@ def holding(array: np.ndarray, value: float) -> np.ndarray:
         (lambda: OSE(1.5).predict(ZS, FT), "alpha must lie in"),
         (lambda: OSE(space="logit").predict(ZS, FT), "unknown space 'logit': did you mean"),
         (lambda: OSE().fit(ZS, FT, LABELS, rule="best"), "unknown selection rule"),
-        (lambda: OSE().predict_proba(ZS, holding(FT, -np.inf)), "logits_ft hold NaN or inf"),
+        (lambda: OSE().predict_proba(ZS, holding(FT, -np.inf)), "logits_ft contain NaN or inf"),
         (lambda: OSE().predict_proba([["a"]], [["b"]]), "logits_zs: <U1"),
         (lambda: TemperatureScaling().fit(FT, LABELS[None]), "labels: int64 of shape"),
         (lambda: TemperatureScaling("brier").fit(FT, LABELS), "unknown criterion 'brier'"),

@@ -188,7 +188,7 @@ def test_bins_refuse_what_they_cannot_count(values, edges, message):
 
 
 def draw_labels(logits: np.ndarray, t: float) -> np.ndarray:
-    """Labels drawn from softmax(logits / t)."""
+    """Sample labels from softmax(logits / t)."""
     p = np.exp(log_softmax(logits / t))
     u = np.random.default_rng(5).random((len(p), 1))
     return np.minimum((u > p.cumsum(axis=1)).sum(axis=1), p.shape[1] - 1)
@@ -229,14 +229,14 @@ def test_temperatures_refuse_what_does_not_fit(fit, count):
 
 
 def noisy(seed: int, scale: float, noise: float, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [300, C], and labels that agree with them the more, the less noise there is."""
+    """Return logits [300, C] and labels that agree with them more if there is less noise."""
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(300, classes))
     return scale * rows, (rows + noise * rng.normal(size=rows.shape)).argmax(axis=1)
 
 
 def excess(logits: np.ndarray, labels: np.ndarray, t: float) -> float:
-    """Mean confidence at temperature t, less accuracy."""
+    """Return mean confidence at temperature t minus accuracy."""
     confidence = np.exp(log_softmax(logits / t).max(axis=1)).mean()
     return float(confidence - (logits.argmax(axis=1) == labels).mean())
 
@@ -261,7 +261,7 @@ def test_confident_temperature_is_the_official_codes(sample, t):
 
 
 def test_confident_temperature_is_not_the_one_of_nll():
-    # Too sure of two thirds of the samples, not sure enough of the rest.
+    # Overconfident on two thirds of the samples, underconfident on the rest.
     logits = np.concatenate([9 * np.eye(4)[[0] * 200], np.eye(4)[[1] * 100]])
     labels = np.array([0] * 180 + [2] * 20 + [1] * 100)
     by_nll, by_confidence = temperature(logits, labels), confident_temperature(logits, labels)
@@ -270,15 +270,15 @@ def test_confident_temperature_is_not_the_one_of_nll():
 
 
 def test_confident_temperature_ends_where_the_official_search_would_not():
-    # A T exists, but the search replaces the wrong end and comes back to where it was.
+    # A T exists, but the search replaces the wrong bound and runs in a cycle.
     logits, labels = noisy(38, 4, 2, 100)
     assert 0.001 < abs(excess(logits, labels, confident_temperature(logits, labels))) < 0.005
-    # Below chance, the largest T tried is the nearest.
+    # Below chance, the largest T tried has the smallest gap.
     assert 1e5 < confident_temperature(np.eye(3), np.array([1, 2, 0])) < 2e5
-    # Two equal largest logits: confidence is 1/2 at most, which every small T gives.
+    # Two equal largest logits: confidence is at most 1/2, for every small T.
     ties = np.array([[1.0, 1.0, 0.0]])
     assert excess(ties, np.array([0]), confident_temperature(ties, np.array([0]))) == -0.5
-    # One class, or no difference between classes: any T does.
+    # One class, or equal logits for all classes: any T meets the criterion.
     assert confident_temperature(np.zeros((2, 1)), np.zeros(2, dtype=np.int64)) == 1
     assert confident_temperature(np.full((2, 2), 7.0), np.array([0, 1])) == 1
 

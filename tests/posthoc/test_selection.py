@@ -1,4 +1,4 @@
-"""Selection rules: margins, ties, refusals."""
+"""Selection rules: margins, ties and errors."""
 
 from __future__ import annotations
 

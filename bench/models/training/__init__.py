@@ -1,1 +1,1 @@
-"""How weights are tuned: the SGD loop, the losses, the trainers, Fisher information."""
+"""Training: the SGD loop, losses, trainers, networks and Fisher information."""

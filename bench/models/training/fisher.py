@@ -1,4 +1,4 @@
-"""Fisher information of a classifier's weights, by single samples."""
+"""The diagonal Fisher information of a classifier's weights."""
 
 from __future__ import annotations
 
@@ -19,12 +19,20 @@ def fisher_information(
     samples: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Tensor]:
-    """The diagonal of the Fisher information of every weight of `model`, by name, each >= 0.
+    """Return the diagonal Fisher information of all weights of `model`, by name, each >= 0.
 
-    Mean over `samples` random images, the same each time, of the squared gradient of
-    -log p(y | x) with y drawn from p(. | x) (mlfoundations/wise-ft ``src/models/fisher.py``; there
-    in training mode, which for CLIP is the same). One image at a time: squares of a batch's mean
-    gradient are something else.
+    It is the mean, over random images, of the squared gradient of -log p(y | x) with y sampled from
+    p(. | x), as in mlfoundations/wise-ft ``src/models/fisher.py`` (which uses training mode; for
+    CLIP this makes no difference). Images are processed one at a time, because the square of a
+    batch's mean gradient is a different quantity.
+
+    Parameters
+    ----------
+    model : the classifier.
+    images : the training images.
+    transform : the evaluation transform.
+    samples : number of images; the same random ones each time.
+    progress : called with 1 after each image.
     """
     device = next(model.parameters()).device
     order = np.random.Generator(np.random.Philox(key=0)).permutation(len(images))[:samples]

@@ -1,8 +1,9 @@
-"""The one SGD loop: AdamW on accelerate, on the CPU, one or more GPUs, in fp32 or bf16.
+"""The SGD loop of all gradient-based trainers.
 
-It is reproducible bit for bit on the same machine and resumes where it was killed: the order of
-samples, their crops and every step's random state depend on (seed, epoch or step) alone, and
-checkpoints hold everything else.
+It uses AdamW or SGD with accelerate, on the CPU or on one or more GPUs, in fp32 or bf16. It is
+reproducible bit for bit on the same machine and can be resumed after it was killed: the order of
+samples, their crops and the random state of every step depend only on the seed and the epoch or
+step, and checkpoints contain everything else.
 """
 
 from __future__ import annotations
@@ -40,12 +41,25 @@ Emit = Callable[[Keep, dict[str, Tensor]], None]
 
 @dataclass(frozen=True)
 class Training:
-    """All a training needs besides the trainer; satisfies `bench.api.trainer.TrainInputs`.
+    """Everything a training run needs besides the trainer.
 
-    `build` makes the model at its start; `images` are None where only a head is trained, on
-    the arrays that `stored` gives. `key` names the training's checkpoints in `store`; `keeps` are
-    the weights wanted besides the last (None), each handed to `emit` as soon as it is known; the
-    loop goes no further than the last of them. `progress` is called with (samples seen, in all).
+    Implements `bench.api.trainer.TrainInputs`.
+
+    Attributes
+    ----------
+    build : builds the model with the weights of the start.
+    images : the training images; None if only a head is trained.
+    stored : returns stored features [N, D] and labels [N] of a split, for training a head.
+    size : number of training samples.
+    classes : number of classes.
+    seed : the training seed.
+    key : the key of the checkpoints in `store`.
+    store : where checkpoints are written.
+    device : the device to compute on.
+    workers : number of data loading processes.
+    progress : called with (samples seen, samples in total).
+    keeps : the weights to keep; None stands for the last ones. The loop stops when it has all.
+    emit : called with each of `keeps`, except None, and its weights as soon as they are known.
     """
 
     build: Callable[[GradientTrainer], Model]
@@ -63,18 +77,18 @@ class Training:
     emit: Emit = lambda keep, weights: None
 
     def features(self, split: Literal["train", "selection"]) -> tuple[Tensor, Tensor]:
-        """Stored features [N, D] and labels [N], on the device."""
+        """Return stored features [N, D] and labels [N] of a split, on the device."""
         return self.stored(split)
 
     def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
-        """Train from the start, or from the last checkpoint of the same training."""
+        """Train from the start, or resume from the last checkpoint; return the tuned weights."""
         if self.images is None:
             return _Descent(trainer, self).run()
         images = replace(self.images, min_area=trainer.min_area, flip=trainer.flip)
         return _Descent(trainer, replace(self, images=images)).run()
 
     def batches(self, draws: StepBatches) -> Iterator[dict[str, Tensor]]:
-        """``inputs``, ``labels`` and ``templates`` of every batch, on the device."""
+        """Yield ``inputs``, ``labels`` and, for images, ``templates`` of batches, on the device."""
         if self.images is None:
             features, labels = self.stored("train")
             for batch in draws:
@@ -94,9 +108,17 @@ class Training:
 
 @dataclass(frozen=True)
 class StepBatches:
-    """Batches of (epoch, sample, template) for the steps from `start`, this rank's share of each.
+    """A batch sampler that yields (epoch, sample, template) indices for one process.
 
-    `draw` gives an epoch's (sample, template) pairs [size, 2].
+    Attributes
+    ----------
+    draw : returns the (sample, template) pairs of an epoch, int64 [n, 2], n >= `size`.
+    size : number of training samples.
+    batch_size : samples per step, over all processes.
+    epochs : number of epochs.
+    start : the first step; earlier ones are skipped.
+    rank, ranks : this process's rank and the number of processes. Each gets its part of every
+        batch; all parts have the same length.
     """
 
     draw: Callable[[int], NDArray[np.int64]]
@@ -121,13 +143,13 @@ class StepBatches:
             first = max(0, self.start - epoch * self.per_epoch)
             for step in range(first, self.per_epoch):
                 batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-                share = -(-len(batch) // self.ranks)  # every rank gets equally many
-                mine = range(self.rank, share * self.ranks, self.ranks)
-                yield [(epoch, *batch[i % len(batch)]) for i in mine]
+                per_rank = -(-len(batch) // self.ranks)  # the same number for every rank
+                own = range(self.rank, per_rank * self.ranks, self.ranks)
+                yield [(epoch, *batch[i % len(batch)]) for i in own]
 
 
 class _Descent:
-    """One run of the loop: model, optimiser, the trainer's own state and the running averages."""
+    """One training run: model, optimiser, the trainer's own state and the running averages."""
 
     def __init__(self, trainer: GradientTrainer, inputs: Training) -> None:
         from accelerate import Accelerator
@@ -178,7 +200,7 @@ class _Descent:
         return _on_cpu(self.model.weights())
 
     def _loaded(self, batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
-        """The batches; where one process cannot load its share, all of them stop."""
+        """Yield the batches. If one process cannot load its part, all processes stop."""
         while True:
             batch = failure = None
             try:
@@ -188,7 +210,9 @@ class _Descent:
             if self.accelerator.num_processes > 1:
                 mark = torch.tensor([failure is not None], device=self.inputs.device)
                 if self.accelerator.gather(mark).any() and failure is None:
-                    failure = CellError("another process could not load its share of a batch")
+                    failure = CellError(
+                        "another process could not load its part of a batch; see its error message"
+                    )
             if failure is not None:
                 raise failure
             if batch is None:
@@ -201,7 +225,7 @@ class _Descent:
             group["lr"] = learning_rate(self.trainer, self.step, steps)
         if isinstance(self.model, DualEncoder):
             batch["texts"] = self.model.prompts[batch["labels"], batch["templates"]]
-        # Not accelerate's autocast: its precision is one for the whole process.
+        # accelerate's autocast is not used, because its precision is global to the process.
         bf16 = self.trainer.precision == "bf16"
         with torch.autocast(self.inputs.device.type, torch.bfloat16, enabled=bf16):
             embeddings = self.trainer.encode(self.parallel, batch, self.state)
@@ -211,7 +235,9 @@ class _Descent:
         penalty = self.trainer.penalty(self.model, self.state)
         loss = loss if penalty is None else loss + penalty
         if not self.accelerator.gather(torch.isfinite(loss.detach()).reshape(1)).all():
-            raise CellError(f"training diverged: loss is {loss.item()} at step {self.step}")
+            raise CellError(
+                f"training diverged: loss is {loss.item()} at step {self.step}; use a smaller lr"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         if self.trainer.clip:
@@ -227,13 +253,13 @@ class _Descent:
         self.step += 1
 
     def _emit(self) -> None:
-        """Hand over the weights that are wanted of the epoch which ends here."""
+        """At the end of an epoch whose weights are to be kept, pass them to `Training.emit`."""
         for keep in self.inputs.keeps:
             if isinstance(keep, AtEpoch) and self.step == keep.epoch * self.per_epoch:
                 self.inputs.emit(keep, _on_cpu(self.model.weights()))
 
     def _save(self) -> None:
-        """Write a checkpoint: weights, AdamW's moments, the trainer's state and the step."""
+        """Write a checkpoint: weights, averages, optimiser state, the trainer's state, the step."""
         if not self.accelerator.is_main_process:
             return
         from safetensors.torch import save
@@ -251,14 +277,14 @@ class _Descent:
         self.saved += 1
 
     def _slots(self) -> list[Path]:
-        """Two files in turn, so that a kill while one is written leaves the other whole."""
+        """Return two alternating files: if a kill interrupts writing one, the other is intact."""
         return [self.inputs.store.path("progress", f"{self.inputs.key}-{i}") for i in range(2)]
 
     def _resume(self) -> int:
-        """Load the last checkpoint, if there is one of use; the step to go on with.
+        """Load the last usable checkpoint, if any, and return the step to continue with.
 
-        It is of no use where weights are wanted of an epoch before it, or an average that was not
-        kept then.
+        A checkpoint is not usable if weights of an earlier epoch are to be kept, or if it lacks an
+        average that is to be kept.
         """
         from safetensors.torch import load
 
@@ -274,16 +300,16 @@ class _Descent:
         if not saved:
             return 0
         newest = max(saved, key=lambda i: int(saved[i]["step"]))
-        self.saved = newest + 1  # the next one goes to the other slot
+        self.saved = newest + 1  # the next checkpoint goes to the other file
         tensors, device = saved[newest], self.inputs.device
         self.model.load_state_dict(_below("model.", tensors))
         self.state = {n: t.to(device) for n, t in _below("state.", tensors).items()}
         for decay in self.averages:
-            kept = _below(f"average.{decay}.", tensors)
-            self.averages[decay] = {n: t.to(device) for n, t in kept.items()}
+            average = _below(f"average.{decay}.", tensors)
+            self.averages[decay] = {n: t.to(device) for n, t in average.items()}
         for i, parameter in enumerate(self.tuned):
             moments = _below(f"optimizer.{i}.", tensors)
-            # A fused AdamW keeps its step counter on the device, too.
+            # A fused AdamW has its step counter on the device, too.
             self.optimizer.state[parameter] = {n: t.to(device) for n, t in moments.items()}
         return int(tensors["step"])
 
@@ -295,7 +321,7 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _optimizer(
     trainer: GradientTrainer, tuned: list[nn.Parameter], device: torch.device
 ) -> torch.optim.Optimizer:
-    """One group for all tensors: weight decay spares none (docs/methods.md section 0)."""
+    """Return the optimiser, with weight decay on all tensors (docs/methods.md section 0)."""
     lr, decay, fused = trainer.lr, trainer.weight_decay, device.type in ("cpu", "cuda")
     if trainer.optimizer == "sgd":
         return torch.optim.SGD(tuned, lr, momentum=0.9, weight_decay=decay, fused=fused)
@@ -303,7 +329,7 @@ def _optimizer(
 
 
 def _gathered(embeddings: Tensor) -> Tensor:
-    """A batch's embeddings [B, ...] of all processes, with gradients; a scalar as it is."""
+    """Return the embeddings [B, ...] of all processes, with gradients; scalars are unchanged."""
     from torch.distributed.nn.functional import all_gather
 
     if embeddings.ndim == 0:
@@ -312,7 +338,7 @@ def _gathered(embeddings: Tensor) -> Tensor:
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies, which the next step does not change."""
+    """Return copies on the CPU, which later steps do not change."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 

@@ -1,9 +1,9 @@
-"""The terms of FLYP's and CaRot's losses: pure, differentiable functions of tensors.
+"""The terms of FLYP's and CaRot's losses, as pure, differentiable functions of tensors.
 
-Embeddings are L2-normalised by the caller and row i of both sides belongs together. Sources are
-the official codes (docs/methods.md section 6 and section 10): locuslab/FLYP 215d5bb
-``clip/loss.py`` and MLAI-Yonsei/CaRot c3e8bdc ``clip/loss.py``, ``src/models/carot_loss.py``;
-`scripts/parity.py` compares value and gradients with them.
+Embeddings must be L2-normalised by the caller; row i of the images and row i of the texts are a
+pair. Sources are the official codes (docs/methods.md section 6 and section 10): locuslab/FLYP
+215d5bb ``clip/loss.py`` and MLAI-Yonsei/CaRot c3e8bdc ``clip/loss.py`` and
+``src/models/carot_loss.py``. `scripts/parity.py` compares values and gradients with them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch.nn.functional import cross_entropy, kl_div
 def contrastive_loss(
     images: Tensor, texts: Tensor, scale: Tensor, smoothing: float = 0.0
 ) -> Tensor:
-    """Mean of image-to-text and text-to-image cross-entropy over the batch, in nats (``ClipLoss``).
+    """Return the mean of image-to-text and text-to-image cross-entropy, in nats (``ClipLoss``).
 
-    The target is the diagonal: captions of the same class elsewhere in the batch count as
-    negatives, as in FLYP's training loop.
+    Pairs are on the diagonal. Other captions of the same class in the batch count as negatives, as
+    in FLYP's training loop.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def contrastive_loss(
     smoothing : label smoothing s in [0, 1]: (1 - s) NLL + s x mean over the batch of -log p
         (CaRot's ``ls``, 0 in its published command).
 
-    Returns a scalar >= 0: log B where all pairs are equally similar.
+    Returns a scalar >= 0; it is log B if all pairs are equally similar.
     """
     logits = scale * images @ texts.T
     target = torch.arange(len(logits), device=logits.device)
@@ -38,29 +38,30 @@ def contrastive_loss(
 
 
 def cross_covariance(visual_projection: Tensor, text_projection: Tensor) -> Tensor:
-    """Frobenius norm of W_v W_t^T (CaRot's ``cross_fnorm`` term, before its coefficient).
+    """Return ||W_v W_t^T||_F (CaRot's ``cross_fnorm`` term without its coefficient).
 
     Parameters
     ----------
     visual_projection : W_v [image width, D], open_clip's ``visual.proj``.
-    text_projection : W_t [text width, D], open_clip's ``text_projection``. Both multiply features
-        from the right (features @ W), so that the common axis D is the last one.
+    text_projection : W_t [text width, D], open_clip's ``text_projection``. Both are applied as
+        features @ W, so the common axis D is the last one.
 
-    Returns a scalar >= 0. Where it is 0 its gradient is 0 (torch's subgradient).
+    Returns a scalar >= 0. If it is 0, its gradient is 0 (torch's subgradient).
     """
     norm: Tensor = torch.linalg.matrix_norm(visual_projection @ text_projection.T)
     return norm
 
 
 def orthogonality(projection: Tensor) -> Tensor:
-    """||W^T W - I||_F, the root taken (CaRot's ``l_orth_wv`` term, before its coefficient).
+    """Return ||W^T W - I||_F, not squared (CaRot's ``l_orth_wv`` term without its coefficient).
 
     Parameters
     ----------
-    projection : W [width, D], open_clip's ``visual.proj``. CaRot leaves the text projection free.
+    projection : W [width, D], open_clip's ``visual.proj``. CaRot does not penalise the text
+        projection.
 
-    Returns a scalar >= 0, at least sqrt(D - width) if D > width. Where it is 0 (orthonormal
-    columns) its gradient is 0; the official expression, a power of 1/2, gives NaN there.
+    Returns a scalar >= 0, at least sqrt(D - width) if D > width. If it is 0 (orthonormal columns),
+    its gradient is 0; the official expression, a power of 1/2, has NaN gradients there.
     """
     gram = projection.T @ projection
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
@@ -76,19 +77,20 @@ def distillation(
     teacher_texts: Tensor,
     teacher_scale: Tensor,
 ) -> Tensor:
-    """CaRot's self-distillation term: cross-entropy of the student's rows under the teacher's.
+    """Return CaRot's self-distillation term, a cross-entropy between teacher and student.
 
-    Mean over the batch of CE(teacher's image-to-text row, student's), plus the same for
-    text-to-image rows; the two are summed, not halved, and there is no further temperature. No
-    gradient reaches the teacher.
+    It is the mean over the batch of CE(teacher's image-to-text row, student's), plus the same for
+    text-to-image rows. The two are summed, not averaged, and there is no further temperature. No
+    gradient flows into the teacher.
 
     Parameters
     ----------
     images, texts, teacher_images, teacher_texts : [B, D], L2-normalised.
     scale, teacher_scale : exp(logit_scale) of each, one number.
 
-    Returns a scalar >= 0 in nats, at least the teacher's entropy over both directions. It stays
-    finite where a probability underflows; the official code takes the log of a softmax.
+    Returns a scalar >= 0 in nats, at least the teacher's entropy summed over both directions. It is
+    finite even if a probability underflows, unlike the official code, which takes the log of a
+    softmax.
     """
     student = scale * images @ texts.T
     teacher = _teacher(teacher_images, teacher_texts, teacher_scale)
@@ -105,10 +107,11 @@ def kl_distillation(
     teacher_texts: Tensor,
     teacher_scale: Tensor,
 ) -> Tensor:
-    """`distillation` less the teacher's entropy: KL(teacher, student) summed over both directions.
+    """Return KL(teacher, student) summed over both directions: `distillation` minus an entropy.
 
-    The form of the slides (docs/methods.md section 10): the same gradient, and 0 where both
-    agree. Arguments as in `distillation`; returns a scalar >= 0 in nats.
+    This is the form of the slides (docs/methods.md section 10). It is `distillation` minus the
+    teacher's entropy, so it has the same gradient, and it is 0 if student and teacher agree.
+    Arguments are as in `distillation`. Returns a scalar >= 0 in nats.
     """
     student = scale * images @ texts.T
     teacher = _teacher(teacher_images, teacher_texts, teacher_scale)
@@ -118,15 +121,18 @@ def kl_distillation(
 def ema_momentum(
     step: int, steps: int, start: float = 0.05, end: float = 0.9, ramp: float = 0.2
 ) -> float:
-    """CaRot's momentum m of the teacher, teacher = m teacher + (1 - m) student, at `step`.
+    """Return the momentum m of CaRot's teacher update at `step`.
 
-    Linear from `start` at step 0 to `end` at the fraction `ramp` of all `steps`, then constant.
-    The official code calls it after the optimiser's step, and only every 500 steps.
+    The update is teacher = m teacher + (1 - m) student. m rises linearly from `start` at step 0 to
+    `end` at the fraction `ramp` of all `steps`, and is constant afterwards. The official code
+    updates the teacher after the optimiser's step, and only every 500 steps.
 
     Parameters
     ----------
-    step : from 0. steps : of the whole training, > 0.
-    start, end : in [0, 1]. ramp : in [0, 1]; 0 is `end` from the first step.
+    step : the current step, from 0.
+    steps : number of steps of the training run, > 0.
+    start, end : the first and the last momentum, in [0, 1].
+    ramp : length of the rise as a fraction of all steps, in [0, 1]; 0 uses `end` from step 0.
     """
     length = ramp * steps
     if step >= length:
@@ -135,13 +141,13 @@ def ema_momentum(
 
 
 def _teacher(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """The teacher's similarities [B, B], outside the graph."""
+    """Return the teacher's similarities [B, B], without gradients."""
     with torch.no_grad():
         return scale * images @ texts.T
 
 
 def _kl(teacher: Tensor, student: Tensor) -> Tensor:
-    """Mean over rows of KL(softmax(teacher), softmax(student))."""
+    """Return the mean over rows of KL(softmax(teacher), softmax(student))."""
     return kl_div(
         student.log_softmax(dim=1),
         teacher.log_softmax(dim=1),

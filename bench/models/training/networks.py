@@ -1,4 +1,4 @@
-"""What trainers tune: an image tower with a linear head, or both towers of a CLIP."""
+"""The networks that trainers tune: an image tower with a linear head, or both towers of a CLIP."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from bench.models.clip import encode_text, prompt_head
 class ImageClassifier(nn.Module):
     """An image tower with a linear head: inputs -> logits [B, C].
 
-    Inputs are images [B, 3, H, W], or features [B, D] where `encoder` is `nn.Identity`.
+    Inputs are images [B, 3, H, W], or features [B, D] if `encoder` is `nn.Identity`. `weight`
+    [C, D] and `bias` [C] are the head's initial values; `normalize` is whether it takes
+    L2-normalised features.
     """
 
     def __init__(self, encoder: nn.Module, weight: Tensor, bias: Tensor, normalize: bool) -> None:
@@ -27,20 +29,20 @@ class ImageClassifier(nn.Module):
             self.head.bias.copy_(bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits [B, C]."""
+        """Return logits [B, C]."""
         features = self.encoder(inputs)
         logits: Tensor = self.head(normalize(features, dim=-1) if self.normalize else features)
         return logits
 
     def weights(self) -> dict[str, Tensor]:
-        """``encoder.*`` and ``head.*``."""
+        """Return the current weights, ``encoder.*`` and ``head.*``."""
         return {name: tensor.detach() for name, tensor in self.state_dict().items()}
 
 
 class DualEncoder(nn.Module):
-    """Both towers of a CLIP, and the prompts of all classes, from which its head is made.
+    """Both towers of a CLIP, with the prompts of all classes to build its head.
 
-    `clip` is an open_clip model; `prompts` int64 [C, T, L] are the tokens of every class in every
+    `clip` is an open_clip model. `prompts`, int64 [C, T, L], are the tokens of every class in every
     template.
     """
 
@@ -52,15 +54,18 @@ class DualEncoder(nn.Module):
         self.register_buffer("prompts", prompts, persistent=False)
 
     def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """L2-normalised embeddings [B, D] of images [B, 3, H, W] and texts [B, L]; exp(scale)."""
-        embedded = normalize(self.clip.visual(images).float(), dim=-1)
-        described = normalize(encode_text(self.clip, texts).float(), dim=-1)
-        return embedded, described, self.clip.logit_scale.exp()
+        """Embed images [B, 3, H, W] and texts [B, L].
+
+        Returns the L2-normalised embeddings [B, D] of both, and exp(logit_scale).
+        """
+        image_embeddings = normalize(self.clip.visual(images).float(), dim=-1)
+        text_embeddings = normalize(encode_text(self.clip, texts).float(), dim=-1)
+        return image_embeddings, text_embeddings, self.clip.logit_scale.exp()
 
     def projections(self) -> tuple[Tensor, Tensor]:
-        """The last linear maps [width, D] of the image and of the text tower.
+        """Return the last linear maps [width, D] of the image tower and the text tower.
 
-        Raises CellError if a tower does not end in one.
+        Raises CellError if a tower does not end in a linear map.
         """
         from bench.core.errors import CellError
 
@@ -74,11 +79,17 @@ class DualEncoder(nn.Module):
         if isinstance(text, nn.Linear):
             text = text.weight.T
         if not isinstance(image, Tensor) or not isinstance(text, Tensor):
-            raise CellError("a tower of this model does not end in a linear projection")
+            raise CellError(
+                "a tower of this model does not end in a linear projection, which the method "
+                "needs: use another model"
+            )
         return image, text
 
     def weights(self) -> dict[str, Tensor]:
-        """``encoder.*``, ``text.*``, and ``head.*`` made of the text tower as it is now."""
+        """Return the current weights: ``encoder.*``, ``text.*`` and a rebuilt ``head.*``.
+
+        The head is built from the current text tower.
+        """
         found = {}
         for name, tensor in self.clip.state_dict().items():
             is_visual = name.startswith("visual.")

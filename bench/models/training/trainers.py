@@ -1,4 +1,7 @@
-"""Trainers by gradient descent besides E2E-FT's: of both towers, and of a head alone."""
+"""Gradient-based trainers of both CLIP towers and of a linear head alone.
+
+The trainer of E2E-FT is `bench.api.trainer.GradientTrainer`.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ContrastiveTrainer(GradientTrainer):
-    """Contrastive fine-tuning of a whole CLIP; the head is made of the tuned text tower.
+    """Contrastive fine-tuning of a complete CLIP. The head is built from the tuned text tower.
 
-    Every trainable tensor of both towers is tuned, the logit scale included and not clamped. With
-    several processes the negatives are those of all. FLYP's settings for ImageNet
-    (locuslab/FLYP, README and ``src/models/flyp_loss.py``): AdamW at 1e-5 without clipping.
+    All trainable tensors of both towers are tuned, including the logit scale, which is not clamped.
+    With several processes, the negatives of all processes are used. Defaults are FLYP's settings
+    for ImageNet (locuslab/FLYP, README and ``src/models/flyp_loss.py``): AdamW with a learning rate
+    of 1e-5, without clipping.
 
     Attributes
     ----------
-    captions : ``each-image``: every image once per epoch, in a random template. ``rows``: the
-        official code's sampling: all (image, template) pairs in one random order, of which an
-        epoch takes the next ceil(N / batch) whole batches; an image may come several times in an
-        epoch, or not at all.
-    smoothing : label smoothing over the batch's captions (CaRot's ``ls``).
+    captions : ``each-image``: every image once per epoch, with a random template. ``rows``: the
+        official code's sampling. All (image, template) pairs are put in one random order, and each
+        epoch takes the next ceil(N / batch) full batches, so an image may occur several times in an
+        epoch or not at all.
+    smoothing : label smoothing over the captions of the batch (CaRot's ``ls``).
     """
 
     kind: ClassVar[str] = "ContrastiveTrainer"
@@ -43,26 +47,26 @@ class ContrastiveTrainer(GradientTrainer):
     captions: Literal["each-image", "rows"] = "each-image"
 
     def draws(self, seed: int, epoch: int, size: int, templates: int) -> NDArray[np.int64]:
-        """The (sample, template) pairs of an epoch."""
+        """Return the (sample, template) pairs of an epoch, int64 [n, 2]."""
         if self.captions == "each-image":
             return super().draws(seed, epoch, size, templates)
         length = -(-size // self.batch_size) * self.batch_size
-        first, whole = epoch * length, size * templates
-        # Shuffled anew when all pairs are used up, in the middle of an epoch as it may be.
-        turns = range(first // whole, (first + length - 1) // whole + 1)
-        rows = np.concatenate([self.shuffled(seed, turn, whole, stream=3) for turn in turns])
-        start = first - turns[0] * whole
+        first, pairs = epoch * length, size * templates
+        # Pairs are shuffled again when all are used up, possibly in the middle of an epoch.
+        turns = range(first // pairs, (first + length - 1) // pairs + 1)
+        rows = np.concatenate([self.shuffled(seed, turn, pairs, stream=3) for turn in turns])
+        start = first - turns[0] * pairs
         return np.stack(np.divmod(rows[start : start + length], templates), axis=1)
 
     def encode(
         self, model: nn.Module, batch: dict[str, Tensor], state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """``images`` and ``texts`` [B, D], normalised, and ``scale``."""
+        """Return ``images`` and ``texts`` [B, D], both normalised, and ``scale``."""
         images, texts, scale = model(batch["inputs"], batch["texts"])
         return {"images": images, "texts": texts, "scale": scale}
 
     def loss(self, embeddings: dict[str, Tensor], step: int) -> Tensor:
-        """The symmetric contrastive loss of the batch."""
+        """Return the symmetric contrastive loss of the batch."""
         from bench.models.training.losses import contrastive_loss
 
         images, texts, scale = (embeddings[name] for name in ("images", "texts", "scale"))
@@ -71,12 +75,13 @@ class ContrastiveTrainer(GradientTrainer):
 
 @dataclass(frozen=True)
 class HeadTrainer(GradientTrainer):
-    """A linear probe by AdamW; defaults are those of wise-ft's ``--freeze-encoder``.
+    """A linear probe trained with AdamW. Defaults are those of wise-ft's ``--freeze-encoder``.
 
     Attributes
     ----------
-    start : ``zero-shot`` (the head made of class names) or ``random`` (torch's for a new layer).
-    normalized : whether the head takes L2-normalised features. Without, the start must be random.
+    start : the initial head: ``zero-shot`` (made from the class names) or ``random`` (torch's
+        default initialisation).
+    normalized : whether the head takes L2-normalised features. If not, `start` must be ``random``.
     """
 
     kind: ClassVar[str] = "HeadTrainer"
@@ -94,15 +99,15 @@ class HeadTrainer(GradientTrainer):
         return self.normalized
 
     def check(self, starts_normalized: bool) -> None:
-        """Raise InputError where the start's head is kept but takes other features."""
+        """Raise InputError if training starts from the zero-shot head, but on other features."""
         if self.start == "zero-shot" and self.normalized != starts_normalized:
             kinds = {True: "L2-normalised", False: "raw"}
             raise InputError(
                 f"a linear head on {kinds[self.normalized]} features cannot start from one on "
-                f"{kinds[starts_normalized]} ones: set its start to random, or change normalized"
+                f"{kinds[starts_normalized]} features: set start to random, or change normalized"
             )
 
     def prepare(self, model: nn.Module) -> None:
-        """Draw a random head, if that is the start."""
+        """Initialise the head at random if `start` is ``random``."""
         if self.start == "random":
             model.head.reset_parameters()  # type: ignore[operator, union-attr]
