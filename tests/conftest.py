@@ -15,6 +15,7 @@ from data_world import World
 from filelock import FileLock
 from servers import Web, web
 from suite_files import NAMES, folders
+from tiny_clip import Tiny
 
 from bench.core.records import Record
 from bench.data.folder import SYNTHETIC
@@ -151,3 +152,14 @@ def world(server: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World
 def cache(tmp_path: Path) -> Path:
     """A cache folder that does not exist yet."""
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Tiny:
+    from bench.api.recipes import TextHead
+    from bench.models.clip import identify_backbone, load_clip, tokenized
+
+    backbone = identify_backbone("tiny", "embedded", Path("unused"))
+    clip = load_clip(backbone)
+    recipe = TextHead(backbone, ("cat", "red dog", "house"), ("a photo of a {}.", "a {}"))
+    return Tiny(clip, tokenized(clip, recipe))

@@ -3,61 +3,22 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small_heads import D, accuracy, training
+from tiny_clip import Tiny
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
 
 from bench.api.registry import methods
-from bench.core.store import Store
 from bench.models.heads import LinearHead
 from bench.models.training.fisher import fisher_information
-from bench.models.training.loop import Training
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.training.trainers import ContrastiveTrainer, HeadTrainer
-
-N, C, D = 60, 4, 6
-
-
-def features() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(N) % C
-    centres = torch.randn((C, D), generator=generator)
-    return centres[labels] + 0.7 * torch.randn((N, D), generator=generator), labels
-
-
-def training(store: Path, trainer: Any) -> Training:
-    generator = torch.Generator().manual_seed(1)
-    weight = torch.randn((C, D), generator=generator)
-
-    def build(_: Any) -> ImageClassifier:
-        return ImageClassifier(nn.Identity(), weight, torch.zeros(C), trainer.normalize)
-
-    return Training(
-        build=build,
-        images=None,
-        stored=lambda split: features(),
-        size=N,
-        classes=C,
-        seed=0,
-        key="key",
-        store=Store(store),
-        device=torch.device("cpu"),
-        workers=0,
-        progress=lambda done, total: None,
-    )
-
-
-def accuracy(weights: dict[str, Tensor], normalized: bool) -> float:
-    x, y = features()
-    x = normalize(x, dim=1) if normalized else x
-    logits = x @ weights["head.weight"].T + weights["head.bias"]
-    return float((logits.argmax(dim=1) == y).float().mean())
 
 
 @pytest.mark.parametrize("start", ["zero-shot", "random"])
@@ -81,51 +42,6 @@ def test_where_a_head_starts(tmp_path: Path) -> None:
     drawn = replace(still, start="random")
     found = drawn.train(training(tmp_path / "b", drawn))
     assert found["head.weight"].abs().max() <= D**-0.5  # torch's bound for a new layer
-
-
-def test_logistic_regression_is_at_the_minimum_of_its_objective(tmp_path: Path) -> None:
-    trainer = replace(methods()["linear-lbfgs"]().trainer, cs=(10.0,), max_iter=1000)  # type: ignore[attr-defined]
-    found = trainer.train(training(tmp_path, trainer))
-    x, y = features()
-    x = normalize(x, dim=1).double()
-    w = found["head.weight"].double().requires_grad_()
-    b = found["head.bias"].double().requires_grad_()
-    loss = cross_entropy(x @ w.T + b, y) + w.square().sum() / (2 * 10.0 * N)
-    for slope in torch.autograd.grad(loss, (w, b)):
-        assert slope.abs().max() < 1e-4
-    assert accuracy(found, True) > 0.8
-    assert found["chosen.C"].tolist() == [10.0]
-
-
-def test_logistic_regression_takes_the_strength_that_does_best_on_the_selection_split(
-    tmp_path: Path,
-) -> None:
-    trainer = methods()["linear-lbfgs"]().trainer  # type: ignore[attr-defined]
-    alone = {
-        c: accuracy(replace(trainer, cs=(c,)).train(training(tmp_path, trainer)), True)
-        for c in trainer.cs
-    }
-    found = trainer.train(training(tmp_path, trainer))["chosen.C"].item()
-    assert found == min(c for c, value in alone.items() if value == max(alone.values()))
-
-
-@dataclass
-class Tiny:
-    """The embedded CLIP and the prompts of three classes."""
-
-    clip: Any
-    prompts: Tensor
-
-
-@pytest.fixture(scope="module")
-def tiny() -> Tiny:
-    from bench.api.recipes import TextHead
-    from bench.models.clip import identify_backbone, load_clip, tokenized
-
-    backbone = identify_backbone("tiny", "embedded", Path("unused"))
-    clip = load_clip(backbone)
-    recipe = TextHead(backbone, ("cat", "red dog", "house"), ("a photo of a {}.", "a {}"))
-    return Tiny(clip, tokenized(clip, recipe))
 
 
 def test_a_short_text_is_embedded_as_open_clip_does(tiny: Tiny) -> None:
@@ -193,19 +109,6 @@ def test_contrastive_steps_pull_pairs_together(tiny: Tiny, name: str) -> None:
         optimizer.step()
         trainer.after_step(model, state, step, 6)
     assert losses[-1] < losses[0]
-
-
-def test_a_teacher_follows_at_its_period(tiny: Tiny) -> None:
-    trainer = replace(methods()["carot"]().trainer, period=2, start=0.25, end=0.25)  # type: ignore[attr-defined]
-    model = DualEncoder(copy.deepcopy(tiny.clip.model), tiny.prompts)
-    state = trainer.state_dict(model)
-    old = state["clip.text_projection"].clone()
-    with torch.no_grad():
-        model.clip.text_projection.add_(1)
-    trainer.after_step(model, state, 1, 100)
-    assert torch.equal(state["clip.text_projection"], old)
-    trainer.after_step(model, state, 2, 100)
-    torch.testing.assert_close(state["clip.text_projection"], old + 0.75)
 
 
 def test_captions_of_each_image_or_of_shuffled_rows() -> None:

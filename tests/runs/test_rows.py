@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.api.recipes import Merged, Tuned, merge, normalizes, reseeded
+from bench.api.recipes import Tuned, normalizes
 from bench.api.registry import find_dataset, methods
 from bench.api.trainer import AtEpoch, Average
 from bench.core.errors import InputError
@@ -125,15 +124,6 @@ def test_a_controls_fit_is_vrfs() -> None:
     assert own.chooser is own
 
 
-def test_lp_ft_and_its_variants() -> None:
-    found = {n: r.method.recipe(MODELS) for n, r in rows("lp-ft", "lp-ft-raw", "lp-ft-sgd").items()}
-    optimizers = {n: r.trainer.optimizer for n, r in found.items() if n.startswith("lp-ft")}  # type: ignore[union-attr]
-    assert optimizers == {"lp-ft": "adamw", "lp-ft-raw": "adamw", "lp-ft-sgd": "sgd"}
-    assert normalizes(found["lp-ft"]) and not normalizes(found["lp-ft-raw"])
-    with pytest.raises(InputError, match="normalised"):
-        normalizes(merge((MODELS.zero_shot, found["lp-ft-raw"]), (0.5, 0.5)))
-
-
 def test_the_last_checkpoint_is_the_training_itself() -> None:
     whole, last = rows("e2e-ft", "e2e-ft@10")["e2e-ft"], rows("e2e-ft@10")["e2e-ft@10"]
     assert last.method.recipe(MODELS) == whole.method.recipe(MODELS)
@@ -154,36 +144,6 @@ def test_vrfs_settings_are_those_of_its_controls() -> None:
     assert found["vrf-shuffled"] == {"p": 0.01, "calibrate": "confidence"}
     assert found["ose-calibrated"] == {"calibrate": "confidence"}
     assert "ose-calibrated" not in control_parameters({"calibrate": "none"})
-
-
-def test_soups_have_the_seeds_they_name() -> None:
-    method = methods()["soup"](members=(3, 5))
-    models = replace(MODELS, base=methods()["e2e-ft"]().recipe(MODELS))
-    (soup,) = method.needs(models, {})
-    assert isinstance(soup, Merged)
-    assert soup.parts == tuple(reseeded(models.base, s) for s in (3, 5))
-    assert soup.weights == (0.5, 0.5)
-    assert method.needs(replace(models, base=reseeded(models.base, 9)), {}) == (soup,)
-
-
-def test_a_greedy_soup_takes_what_does_no_harm() -> None:
-    soup = methods()["greedy-soup"](members=(0, 1, 2))
-    candidates = soup.candidates()
-    assert len(candidates) == 7
-
-    def taken(**accuracy: float) -> set[str]:
-        def of(choice: object) -> float:
-            names = "".join(str(s) for s in range(3) if choice[f"seed {s}"])  # type: ignore[index]
-            return accuracy[f"s{names}"]
-
-        best = soup.choose([of(c) for c in candidates], [1.0] * 7, lambda *_: -1)
-        return {name for name, is_in in candidates[best].items() if is_in}
-
-    alone = {"s0": 0.5, "s1": 0.7, "s2": 0.6}
-    both = {"s01": 0.9, "s02": 0.9, "s012": 0.9}
-    assert taken(**alone, **both, s12=0.6) == {"seed 1", "seed 0"}
-    assert taken(**alone, **both, s12=0.7) == {"seed 1", "seed 2", "seed 0"}
-    assert taken(**alone, s01=0.1, s02=0.9, s12=0.1, s012=0.9) == {"seed 1"}
 
 
 def test_few_shots_make_another_suite(tmp_path: Path) -> None:

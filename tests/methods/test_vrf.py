@@ -1,0 +1,89 @@
+"""VRF against the equations of its paper, and what its official code does otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_ensembles import MODELS, run, softmax
+
+from bench.api.registry import find_method
+from bench.posthoc.functional import log_softmax, sigmoid_weight, temperature
+from bench.posthoc.neighbors import kth_distance
+from bench.testing.fakes import (
+    IDENTITY,
+    MANY_TO_ONE,
+    FakeLabelledOutputs,
+    FakeOutputs,
+)
+
+
+@pytest.mark.parametrize("labels", [IDENTITY, MANY_TO_ONE])
+@pytest.mark.parametrize("p", [0.001, 0.1])
+@pytest.mark.parametrize("calibrate", ["none", "nll"])
+def test_vrf_equals_the_papers_equations(p, calibrate, labels):
+    outputs, train = FakeOutputs(2, labels=labels), FakeLabelledOutputs(0, 200)
+    method, a, b = find_method("vrf")(p=p, calibrate=calibrate), 0.4, 0.1
+    fitted, (found,) = run(method, outputs, [{"a": a, "b": b}])
+
+    def unit(x):
+        return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    right_zs = train.logits(MODELS.zero_shot).argmax(axis=1) == train.labels
+    right_ft = train.logits(MODELS.base).argmax(axis=1) == train.labels
+    repaired = unit(train.features(MODELS.base)[right_ft & ~right_zs])
+    k = max(1, round(p * len(repaired)))
+    pairs = unit(outputs.features(MODELS.base))[:, None] - repaired[None]
+    d = np.sort(np.linalg.norm(pairs, axis=2), axis=1)[:, k - 1]
+    w = 1 / (1 + np.exp((d - a) / b))
+    t_zs, t_ft = fitted["temperature"] if calibrate == "nll" else (1.0, 1.0)
+    p_zs = softmax(outputs.scores(MODELS.zero_shot) / t_zs)
+    p_ft = softmax(outputs.scores(MODELS.base) / t_ft)
+    expected = w[:, None] * p_ft + (1 - w[:, None]) * p_zs
+    assert len(repaired) > 10 and 0.05 < w.mean() < 0.95  # so that the comparison means something
+    assert np.allclose(found.weight, w, atol=1e-5)
+    assert np.allclose(np.exp(found.log_probs), expected, atol=1e-5)
+
+
+def test_vrf_takes_squared_distances_and_another_k():
+    outputs, train = FakeOutputs(2), FakeLabelledOutputs(0, 200)
+    fitted, (plain,) = run(find_method("vrf")(), outputs, [{"a": 0.4, "b": 0.1}])
+    _, (square,) = run(find_method("vrf")(squared=True), outputs, [{"a": 0.4, "b": 0.1}])
+    d = 0.4 - 0.1 * np.log(plain.weight / (1 - plain.weight))
+    assert np.allclose(square.weight, 1 / (1 + np.exp((d**2 - 0.4) / 0.1)), atol=1e-4)
+
+    _, (far,) = run(find_method("vrf")(k_rule="official-code"), outputs, [{"a": 0.4, "b": 0.1}])
+    # 1000 |V| / 200 is five times V, so k is |V|: the farthest failure counts.
+    failures = train.features(MODELS.base)[fitted["failure"]]
+    d = kth_distance(outputs.features(MODELS.base), failures, len(failures))
+    assert np.allclose(far.weight, sigmoid_weight(d, 0.4, 0.1), atol=1e-6)
+    assert (far.weight < plain.weight).all()
+
+
+def test_vrf_fits_one_temperature_per_end_on_the_selection_split():
+    selection, train = FakeLabelledOutputs(1, 400), FakeLabelledOutputs(0, 200)
+    fitted = find_method("vrf")().fit(MODELS, selection, train)
+    for recipe, t in zip((MODELS.zero_shot, MODELS.base), fitted["temperature"], strict=True):
+        assert t == temperature(selection.logits(recipe), selection.labels) != 1
+    plain = find_method("vrf")(calibrate="none").fit(MODELS, selection, train)
+    assert plain["temperature"].tolist() == [1, 1]
+
+
+def test_vrf_without_failures_is_the_zero_shot_model():
+    method, train = find_method("vrf")(calibrate="none"), FakeLabelledOutputs(0, 200)
+    fitted = method.fit(MODELS, train, train)
+    fitted["failure"] = np.zeros(200, dtype=bool)
+    outputs = FakeOutputs(2)
+    expected = log_softmax(outputs.scores(MODELS.zero_shot))
+    for found in method.predict(MODELS, fitted, outputs, train, method.candidates()):
+        assert not np.any(found.weight) and np.array_equal(found.log_probs, expected)
+
+
+def test_vrf_computes_distances_once_for_all_candidates(monkeypatch):
+    import bench.methods.vrf as module
+
+    calls = []
+    real = module.kth_distance
+    monkeypatch.setattr(module, "kth_distance", lambda *a: calls.append(a) or real(*a))
+    method = module.VarianceReduction()
+    _, found = run(method, FakeOutputs(2), method.candidates())
+    assert (len(found), len(calls)) == (len(method.a_grid) * len(method.b_grid), 1)
