@@ -29,6 +29,7 @@ from bench.api.recipes import (
 from bench.core.errors import InputError
 from bench.core.parameters import Fraction
 from bench.posthoc.functional import log_softmax
+from bench.posthoc.selection import ALPHAS
 
 if TYPE_CHECKING:
     from bench.api.trainer import Trainer
@@ -232,10 +233,6 @@ class Method:
             (classifier,) = self.needs(models, choice)
             weight = choice.get("alpha", without_alpha)
             yield Prediction(log_softmax(outputs.scores(classifier)), weight)
-
-
-ALPHAS: tuple[float, ...] = tuple(round(0.1 * i, 1) for i in range(11))
-"""The grid 0, 0.1, ..., 1 of the weight on the fine-tuned model (VRF section 5.1)."""
 
 
 @dataclass(frozen=True)

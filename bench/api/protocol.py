@@ -13,14 +13,14 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
-from bench.api.method import ALPHAS, Grid
+from bench.api.method import Grid
 from bench.core.errors import unknown_name
 from bench.core.parameters import Count, Fraction, NonNegative, Positive, with_parameters
 from bench.posthoc.functional import KRule
+from bench.posthoc.selection import ALPHAS
 
 Share = Annotated[float, Interval(gt=0, lt=1)]
 Pixels = Annotated[int, Ge(0)]
-Criterion = Literal["nll", "confidence"]
 
 
 def _field(default: Any, official: Any, source: str) -> Any:

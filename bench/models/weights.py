@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 State = Mapping[str, "Tensor"]
-Whole = Pretrained | Tuned | Imported | External | Fisher
+Unmerged = Pretrained | Tuned | Imported | External | Fisher
 """Encoders that are not merges, and the Fisher information that weights the entries of merges."""
 
 
@@ -117,7 +117,7 @@ def _check(states: Sequence[State]) -> None:
                 )
 
 
-def encoder_state(encoder: Encoder, known: Callable[[Whole], State]) -> State:
+def encoder_state(encoder: Encoder, known: Callable[[Unmerged], State]) -> State:
     """Return the state dict of an image tower.
 
     `known` returns the state dicts of encoders that are not merges, and Fisher information.

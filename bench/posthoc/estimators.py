@@ -26,12 +26,11 @@ from bench.posthoc import functional as posthoc
 from bench.posthoc.arrays import A, like, to_numpy
 from bench.posthoc.functional import Floats, KRule
 from bench.posthoc.neighbors import kth_distance
-from bench.posthoc.selection import choose
+from bench.posthoc.selection import ALPHAS, choose
 
 Space = Literal["probabilities", "logits"]
 Criterion = Literal["nll", "confidence"]
 
-ALPHAS = tuple(i / 10 for i in range(11))
 """The grid of the weight on the fine-tuned model (VRF section 5.1)."""
 
 

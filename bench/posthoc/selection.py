@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from bench.core.errors import InputError, unknown_name
+
+if TYPE_CHECKING:
+    pass
 
 MARGIN = 0.01
 """One percentage point of accuracy."""
@@ -66,3 +70,7 @@ RULES: Mapping[str, Callable[[Sequence[float], Sequence[float]], int]] = {
     "max-val": _max_val,
 }
 """All rules by name, the default first."""
+
+
+ALPHAS: tuple[float, ...] = tuple(round(0.1 * i, 1) for i in range(11))
+"""The grid 0, 0.1, ..., 1 of the weight on the fine-tuned model (VRF section 5.1)."""

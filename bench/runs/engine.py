@@ -46,7 +46,7 @@ from bench.models.training.fisher import fisher_information
 from bench.models.training.loop import Training
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.transforms import TrainImages, evaluation_transform, input_size, tensor_transform
-from bench.models.weights import State, Whole, encoder_state, stored_encoder
+from bench.models.weights import State, Unmerged, encoder_state, stored_encoder
 
 HELD_ENCODERS = 4
 """Number of encoders kept on the device while merges of them are computed block by block."""
@@ -281,7 +281,7 @@ class Engine:
         before = self.times.get(kind, (0, 0.0))
         self.times[kind] = (before[0] + images, before[1] + seconds)
 
-    def _known(self, encoder: Whole) -> State:
+    def _known(self, encoder: Unmerged) -> State:
         """Return an encoder's weights, or their Fisher information, on the device.
 
         On the device, merging them takes milliseconds.

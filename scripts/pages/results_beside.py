@@ -15,7 +15,7 @@ ALIKE: Mapping[str, str] = {"imagenet": ID, "avg5": MEAN}
 """Columns of a paper's table that are compared with a run on another suite, in the table's form."""
 
 
-def beside(table: PublishedTable, chapter: Chapter, *, other_data: bool) -> Table | None:
+def side_by_side(table: PublishedTable, chapter: Chapter, *, other_data: bool) -> Table | None:
     """Return published and measured cells of the same rows, or None if there are none.
 
     The sets are the same, too, unless `other_data`: then `ALIKE` matches them. If a table has

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import markdown_page
-from results_beside import beside
+from results_beside import side_by_side
 from results_findings import findings
 
 from bench.core.errors import RegressionError
@@ -257,7 +257,7 @@ def _beside(run: Run, chapter: Chapter) -> Iterator[str]:
     names, suite = {preset.name for preset in run.presets}, chapter.numbers.board.suite
     for name, table in published_tables().items():
         other_data = name in names and suite not in table.suites
-        content = beside(table, chapter, other_data=other_data)
+        content = side_by_side(table, chapter, other_data=other_data)
         if content is None:
             continue
         note = (

@@ -239,21 +239,21 @@ def ece_coverage(
     return float(held[0] / repeats), float(held[1] / repeats)
 
 
-def judged_coverage(judge: str, n: int, repeats: int, seed: int) -> float:
+def metric_coverage(metric: str, n: int, repeats: int, seed: int) -> float:
     """Return how often the interval of a bootstrapped metric contains the true value.
 
-    `judge` is the metric: ``macro-f1`` of 20 classes, the rarest a fiftieth as frequent as the most
+    `metric` is its name: ``macro-f1`` of 20 classes, the rarest a fiftieth as frequent as the most
     frequent; or ``worst-region`` of 5 regions, which have 40 to 8% of the samples and accuracies 6
     points apart.
     """
     rng = np.random.default_rng(seed)
-    make = {"macro-f1": _classified, "worst-region": _in_regions}[judge]
-    population = make(rng, 1_000_000, judge)
+    make = {"macro-f1": _classified, "worst-region": _in_regions}[metric]
+    population = make(rng, 1_000_000, metric)
     truth = bootstrap_values(population, np.ones((len(population.right), 1), dtype=np.float32))
     assert truth is not None
     held = 0
     for again in range(repeats):
-        one = make(rng, n, judge, ids=str(again))
+        one = make(rng, n, metric, ids=str(again))
         drawn = bootstrap_values(one, resample_counts(one.on))
         assert drawn is not None
         low, high = Resampled("set", n, drawn[None, 0], drawn[None, 1:]).basic()
@@ -375,7 +375,7 @@ def _tables(repeats: int, ranked: int) -> Iterator[str]:
     yield "| samples | macro-F1 of 20 classes | worst of 5 regions |"
     yield "|--:|--:|--:|"
     for n in (500, 2000, 10000):
-        cells = [judged_coverage(name, n, JUDGED, 12) for name in ("macro-f1", "worst-region")]
+        cells = [metric_coverage(name, n, JUDGED, 12) for name in ("macro-f1", "worst-region")]
         yield f"| {n} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |"
 
 

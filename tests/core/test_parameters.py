@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bench.api.method import ALPHAS
 from bench.api.registry import find_method
 from bench.api.trainer import GradientTrainer
 from bench.core.errors import InputError
 from bench.core.parameters import parameters, with_parameters
+from bench.posthoc.selection import ALPHAS
 
 
 @dataclass(frozen=True)

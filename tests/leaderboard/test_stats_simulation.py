@@ -23,7 +23,7 @@ from intervals import (
     ece_coverage,
     false_wins,
     found_wins,
-    judged_coverage,
+    metric_coverage,
     rankings,
 )
 
@@ -95,4 +95,4 @@ def test_the_closed_form_is_surer_than_the_bootstrap_of_an_ece() -> None:
 
 @pytest.mark.parametrize(("judge", "least"), [("macro-f1", 0.9), ("worst-region", 0.85)])
 def test_bootstraps_of_other_metrics_nearly_cover(judge: str, least: float) -> None:
-    assert judged_coverage(judge, 2000, 150, 6) > least
+    assert metric_coverage(judge, 2000, 150, 6) > least

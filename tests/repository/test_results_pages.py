@@ -14,7 +14,7 @@ import pytest
 import results_page
 from browser import opened
 from places import ROOT
-from results_beside import beside
+from results_beside import side_by_side
 from results_findings import FINDINGS, findings
 
 from bench.cli.main import cli
@@ -69,7 +69,7 @@ def test_the_command_of_a_run_has_its_configuration(run: results_page.Run) -> No
 def test_measured_numbers_stand_beside_the_published_ones() -> None:
     run = RUNS["vrf-table1"]
     (chapter,) = run.document.chapters
-    found = beside(find_published_table("vrf-table1"), chapter, other_data=True)
+    found = side_by_side(find_published_table("vrf-table1"), chapter, other_data=True)
     assert found is not None
     lines = (ROOT / "results" / "vrf-table1" / "records.jsonl").read_text().splitlines()
     cells = [
@@ -94,7 +94,7 @@ def test_measured_numbers_stand_beside_the_published_ones() -> None:
 
 def test_a_table_of_other_data_is_beside_no_run_that_has_not_its_form() -> None:
     (chapter,) = RUNS["mini"].document.chapters
-    assert beside(find_published_table("vrf-table1"), chapter, other_data=False) is None
+    assert side_by_side(find_published_table("vrf-table1"), chapter, other_data=False) is None
 
 
 def test_published_numbers_of_the_same_sets_are_beside_a_run_of_them() -> None:
@@ -107,13 +107,13 @@ def test_published_numbers_of_the_same_sets_are_beside_a_run_of_them() -> None:
     ]
     run = results_page.Run("cifar10", RUNS["mini"].config, records, (), ())
     (chapter,) = run.document.chapters
-    found = beside(find_published_table("vrf-table3a"), chapter, other_data=False)
+    found = side_by_side(find_published_table("vrf-table3a"), chapter, other_data=False)
     assert found is not None
     labels = ("CIFAR-10, published", "ID, measured", "STL-10, published", "stl10, measured")
     assert found.columns == ("Row", *labels)
     zero_shot = found.groups[0][0 if len(find_published_table("vrf-table3a").backbones) == 1 else 1]
     assert zero_shot.items[1] == TableCell("88.3")
-    assert beside(find_published_table("carot-slides"), chapter, other_data=False) is None
+    assert side_by_side(find_published_table("carot-slides"), chapter, other_data=False) is None
 
 
 def test_every_finding_is_of_a_committed_run() -> None:
