@@ -214,8 +214,8 @@ def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: P
     before = contents(out)
     text = before["report.md"].decode()
     assert "In the form of VRF's Table 1" in text
-    assert "WiSE-FT, best alpha (chosen in hindsight)" in text
-    assert "VRF, w shuffled (control)" in text
+    assert "WiSE-FT, best alpha (oracle)" in text
+    assert "VRF, w shuffled (ablation)" in text
     assert "Δ VRF - OSE, calibrated" in text
     (out / "report.md").unlink()
     assert bench("report", out).code == 0
