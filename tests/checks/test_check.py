@@ -110,7 +110,7 @@ def test_a_watermark_is_never_reproduced(tmp_path: Path, note: str, word: str) -
 
 def test_a_run_on_mini_is_not_comparable(small: Finished) -> None:
     result = bench("check", small.out, *AGAINST)
-    assert_refused(result, "the run is of micro, the claim of imagenet (70 cells)")
+    assert_refused(result, "on suite micro, but the claim is for imagenet (70 cells)")
 
 
 def test_runs_are_taken_together(tmp_path: Path) -> None:

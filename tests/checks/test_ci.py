@@ -115,5 +115,5 @@ def test_a_golden_run_is_recorded_from_runs() -> None:
     assert all(
         one.holds for one in compare_with_golden(made, read_records(folder / "records.jsonl"))
     )
-    with pytest.raises(InputError, match="no runs of the same command"):
+    with pytest.raises(InputError, match="not runs of the same command"):
         golden("bench run", ["one", "other"], [folder, ROOT / "results" / "vrf-table1"])

@@ -170,7 +170,7 @@ def test_misses_end_in_3_and_are_listed(tmp_path: Path) -> None:
     result = bench("check", write(tmp_path / "run", lacking), "--against", "golden:mini")
     assert result.code == 3
     assert "not golden:mini, 56 of 240 cells, the first: " in result.err
-    assert "ose:e2e-ft: top1 on v2, seed 0: the run lacks it" in result.out
+    assert "ose:e2e-ft: top1 on v2, seed 0: the run does not have this cell" in result.out
     assert result.out.splitlines()[-1] == "184 of 240 cells are those of golden:mini"
     assert result.out.splitlines()[-2] == "and 26 more"
     data = json.loads(bench("check", tmp_path / "run", "--against", "golden:mini", "--json").out)

@@ -157,7 +157,7 @@ def test_a_suites_own_baselines_are_drawn_with_their_line_and_source(
         ("imagenet", IMAGENET | {"id": 49_999}, {}),  # another ID set of that name
         ("imagenet", IMAGENET | {"a": 7_000}, {}),
         ("imagenet", IMAGENET | {"mine": 100}, {}),
-        ("imagenet", IMAGENET, {"metric": "worst-region", "judged_by": "worst-region"}),
+        ("imagenet", IMAGENET, {"metric": "worst-region", "primary_metric": "worst-region"}),
         ("mini", MINI | {"id": 200}, {}),
     ],
 )
