@@ -156,7 +156,7 @@ def test_json_has_every_cell(backed: Path) -> None:
         ((*AGAINST, "--tolerance", "-1"), "--tolerance -1.0"),
         ((*AGAINST, "--tolerance", "inf"), "--tolerance inf"),
         ((*AGAINST, "--tolerance", "nan"), "--tolerance nan"),
-        ((), "no configuration of a run"),
+        ((), "cannot read the configuration of a run"),
         (("--tolerance", "1"), "only with --against published:NAME"),
     ],
 )

@@ -102,7 +102,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path, own: Finished) -> Non
     with pytest.raises(InputError, match="expected the folder of a run"):
         recompute_run(tmp_path, {})
     (own.out / "config.json").unlink()
-    with pytest.raises(InputError, match="no configuration of a run"):
+    with pytest.raises(InputError, match="cannot read the configuration of a run"):
         recompute_run(own.out, options(own))
     with pytest.raises(InputError):
         recompute_run(own.out / "notes.md", options(own))

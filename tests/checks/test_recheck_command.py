@@ -166,7 +166,7 @@ def test_scored_outputs_cannot_be_checked(own: Finished) -> None:
     path = own.out / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"backbones": ["exported: outputs"]}))
-    assert_refused(check(own), "the backbones ['exported: outputs'] cannot be had again")
+    assert_refused(check(own), "the backbones of the run were ['exported: outputs'], but")
 
 
 def test_what_is_no_report_of_a_run_is_refused(own: Finished, tmp_path: Path) -> None:
