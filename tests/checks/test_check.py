@@ -29,7 +29,7 @@ def write(folder: Path, records: list[Record], missing: list[MissingCell] | None
 
 
 def assert_missed(result: Result, *words: str) -> None:
-    """Exit code 3 and one line on standard error that holds `words`, after the table."""
+    """Assert exit code 3 and one line on standard error with all `words`, after the table."""
     assert result.code == 3, result
     (line,) = result.err.splitlines()
     assert line.startswith("bench: not reproduced, ")
@@ -39,7 +39,7 @@ def assert_missed(result: Result, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def backed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that claims what the table does, with samples that were made up as well."""
+    """Return a run with the values of the published table and made-up samples to match."""
     return write_backed(tmp_path_factory.mktemp("backed") / "run", in_counts(records_of(TABLE)))
 
 

@@ -1,4 +1,4 @@
-"""Papers' tables: their rows, their forms, and runs that show them."""
+"""Layouts of papers' tables: their rows, their forms, and runs with such a table."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def record(name: str, shift: str, value: float, **more: Any) -> Record:
 
 
 def rows_of(preset: Preset) -> list[Record]:
-    """Every row of a table; the i-th has accuracy 0.5 + i/100 on ID and 0.01, 0.02 less OOD."""
+    """Return all rows of a table: row i has accuracy 0.5 + i/100 on ID, 0.01 and 0.02 less OOD."""
     found = []
     for i, name in enumerate(preset.methods):
         for order, shift in enumerate(PLACES):

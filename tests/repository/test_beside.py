@@ -1,4 +1,4 @@
-"""Shifts beside the OOD mean, and sets on which nothing may be chosen, in hindsight either."""
+"""Shifts outside the OOD mean, and test-only sets, on which not even oracles choose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ALPHAS = (0.0, 0.5, 1.0)
 
 
 def record(shift: str, value: float, **more: Any) -> Record:
-    """A cell of a suite of two shifts and, beside them, a video set judged by pm-0."""
+    """Return a cell of a suite with two shifts and a video set outside the mean, in pm-0."""
     fields: dict[str, Any] = {
         "suite": "s", "model": "m", "method": "wise-ft", "base": "e2e-ft", "title": "WiSE-FT",
         "seed": 0, "shift": shift, "order": PLACES.index(shift), "shifts_in_suite": 2,
