@@ -2,9 +2,9 @@
 
 A file of records alone is no evidence, because anybody can write one. The stored predictions of a
 row reproduce its accuracy, the metrics of right and wrong, its macro-F1 and its ECE. Temperature
-scaling changes none of these but the ECE. They cannot support calibration after scaling, NLL, Brier
-score, and candidates that were not chosen. `bench check RUN` checks more: it recomputes a run from
-features and weights.
+scaling changes only the ECE among these. Stored predictions cannot support calibration after
+scaling, NLL, Brier score, or candidates that were not chosen. `bench check RUN` checks more: it
+recomputes a run from features and weights.
 """
 
 from __future__ import annotations

@@ -21,9 +21,10 @@ takes no such value) gives a bias that is too large. The interval uses both:
 
     interval = ECE - B(f^-1(m)) - t error  to  ECE - B(m) + t error.
 
-It starts at 0 if the ECE is no larger than that of a calibrated model may be: its mean
-sum_b n_b/n s_b sqrt(2/pi) plus 1.96 times the root of sum_b (n_b/n)^2 s_b^2 (1 - 2/pi).
-docs/statistics.md has simulations: the interval is better than the bootstrap on small sets.
+A calibrated model has an ECE of mean sum_b n_b/n s_b sqrt(2/pi) and variance
+sum_b (n_b/n)^2 s_b^2 (1 - 2/pi). If the measured ECE is at most this mean plus 1.96 standard
+deviations, the interval starts at 0. In the simulations of docs/statistics.md the interval is
+better than the bootstrap on small sets.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def ece_interval(row: Sequence[Confidences], bins: int, level: float = LEVEL) ->
     most_bias = float(np.mean([noise.most_bias for noise in every]))
     low = replace(mean, bias=most_bias).interval(level).low
     high = replace(mean, bias=least_bias).interval(level).high
-    # Seeds share their samples, and so do sets of the same ids: averaging them reduces no noise.
+    # Seeds share samples, and so do sets of the same ids: averaging reduces no deviation.
     by_ids: dict[str, float] = defaultdict(float)
     for one, noises in zip(row, found, strict=True):
         deviations = [noise.calibrated_deviation for noise in noises]

@@ -152,7 +152,8 @@ class BoardStatistics:
     Attributes
     ----------
     columns : the statistics of each column; None for a column without samples of all its sets.
-    sets : the evaluation sets of each column; empty if their primary metric is not accuracy.
+    sets : the evaluation sets of each column; empty if samples of one are missing, or if the
+        primary metric of one is not accuracy.
     reason : why there are no ranks.
     ece : by row, the interval of the ECE in each column.
     """
