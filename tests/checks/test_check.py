@@ -51,7 +51,7 @@ def test_records_alone_end_in_3_and_reproduce_nothing(tmp_path: Path) -> None:
         assert result.code == 3
         (line,) = result.err.splitlines()
         assert line.startswith("bench: not verified, 70 of 70 attempted cells: ")
-        assert "that has samples/ beside its records.jsonl" in line
+        assert "that has samples/ next to its records.jsonl" in line
         assert "0 reproduced, 0 not reproduced, 0 not attempted, 70 not verified" in result.out
         assert ElementTree.parse(junit).getroot().attrib["failures"] == "70"
 
