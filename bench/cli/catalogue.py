@@ -1,4 +1,4 @@
-"""What ``bench list``, ``bench show`` and ``bench plan`` say, as plain data and as text."""
+"""What ``bench list``, ``bench show`` and ``bench plan`` print, as plain data and as text."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ KINDS = (
 
 
 def listing(what: str | None, data: Path | None) -> dict[str, Any]:
-    """All names of one kind, or of every kind, with a line about each.
+    """All names of one kind, or of every kind, each with a line about it.
 
     Raises InputError for an unknown kind.
     """
@@ -60,14 +60,17 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
 
 
 def _chosen_on(protocol: Protocol) -> str:
-    where = {"selection": "the selection split", "test": "the ID test set, as published codes do"}
+    where = {
+        "selection": "the selection split",
+        "test": "the ID test set, as in published codes",
+    }
     return f"everything is chosen on {where[protocol.selects]}"
 
 
 def _suites(data: Path | None) -> dict[str, str]:
-    """A line about every suite, then about names for several."""
+    """A line about every suite, then about names that stand for several."""
     lines = {name: _suite_line(name, data) for name in datasets()}
-    return lines | {name: f"all of {', '.join(own)}" for name, own in ALIASES.items()}
+    return lines | {name: f"all of: {', '.join(own)}" for name, own in ALIASES.items()}
 
 
 def _suite_line(name: str, data: Path | None) -> str:
@@ -79,7 +82,7 @@ def _suite_line(name: str, data: Path | None) -> str:
 
 
 def _lacking(suite: str, data: Path | None) -> str:
-    """The shifts' data sets of a suite that lie in none of their places, in words."""
+    """The data sets of a suite's shifts that are not found, comma separated."""
     folder = DataFolder(data, cache_dir(None))
     sets = [card for card in cards().values() if suite in card.suites and card.shift_of]
     absent = (c.name for c in sets if not all(folder.has(c.name, p) for p in c.layout.folders))
@@ -103,10 +106,10 @@ def _published_line(table: PublishedTable) -> str:
 
 
 def published_table(name: str) -> PublishedTable | None:
-    """The published table that `name` asks for, if it does.
+    """The published table that `name` stands for, if any.
 
-    ``published:NAME`` always is one, NAME where no method is called so. Raises InputError for an
-    unknown NAME after ``published:``.
+    ``published:NAME`` always is one, plain NAME if no method has that name. Raises InputError for
+    an unknown NAME after ``published:``.
     """
     kind, _, rest = name.partition(":")
     if kind == "published":
@@ -117,8 +120,8 @@ def published_table(name: str) -> PublishedTable | None:
 def describe_name(name: str, suite_name: str) -> dict[str, Any]:
     """The card of a method, a suite, a suite file, a data set, a protocol or a published table.
 
-    Where a suite and a set have one name, ``set:NAME`` is the set, and ``published:NAME`` is the
-    published table where a method has it. Raises InputError for an unknown name.
+    Where names collide, ``set:NAME`` is the data set and ``published:NAME`` the published table.
+    Raises InputError for an unknown name.
     """
     if (table := published_table(name)) is not None:
         return table.model_dump(mode="json")
@@ -188,7 +191,7 @@ def _set_card(card: SetCard) -> dict[str, Any]:
             card.terms.note,
         ),
         "images": card.counts + (f"; {card.images_note}" if card.images_note else ""),
-        "images per class": card.balance or "not equal, or not known",
+        "images per class": card.balance or "unequal or unknown",
         "classes": classes,
         "label map": f"{card.label_map}: {card.labels}",
         "metric": card.metric,
@@ -212,39 +215,39 @@ def _set_card(card: SetCard) -> dict[str, Any]:
 
 def _archive(archive: Archive) -> dict[str, str]:
     sums = archive.checksums or {"checksum": UNKNOWN}
-    said = {"holds": archive.holds, "size": archive.exact}
-    said |= {"goes into": archive.into} if archive.into else {}
-    return {**said, **sums, **_numbered(archive.urls)}
+    facts = {"holds": archive.holds, "size": archive.exact}
+    facts |= {"goes into": archive.into} if archive.into else {}
+    return {**facts, **sums, **_numbered(archive.urls)}
 
 
 def _numbered(texts: Sequence[str]) -> dict[str, str]:
     return {str(number): text for number, text in enumerate(texts, start=1)}
 
 
-def _noted(said: Mapping[str, str], note: str | None) -> dict[str, str]:
-    return {**said, **({"note": note} if note else {})}
+def _noted(facts: Mapping[str, str], note: str | None) -> dict[str, str]:
+    return {**facts, **({"note": note} if note else {})}
 
 
 def _protocol_card(protocol: Protocol) -> dict[str, Any]:
     sources = {f.name: f.metadata["source"] for f in fields(Protocol) if "source" in f.metadata}
-    said = {name: format_value(value) for name, value in protocol.facts().items()}
+    values = {name: format_value(value) for name, value in protocol.facts().items()}
     return {
         "protocol": protocol.name,
-        "fields": {name: f"{value}  ({sources[name]})" for name, value in said.items()},
+        "fields": {name: f"{value}  ({sources[name]})" for name, value in values.items()},
         "change with": "--set protocol.FIELD=VALUE",
     }
 
 
 def _changed(name: str, own: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a method that `changes` sets to something else than its own."""
+    """The parameters of a method whose value `changes` sets to another one."""
     method = with_parameters(find_method(name)(), changes, name)
     return {k: str(v) for k, v in parameters(method).items() if v != own[k]}
 
 
 def _defaults(method: str, suite: str) -> dict[str, Mapping[str, Any]]:
-    """{suite: hyper-parameters for a method}: of `suite` and of every suite whose data is found.
+    """{suite: hyper-parameters of a method} for `suite` and every suite whose data are found.
 
-    Those of a suite file need no data.
+    A suite file needs no data.
     """
     plain, _ = corruptions.parse_corruptions(suite)
     if is_suite_file(plain):
@@ -267,15 +270,15 @@ def as_text(value: Mapping[str, Any], indent: int = 0) -> str:
 
 
 def cost_summary(left: Sequence[Counts], time: TimeEstimate | None) -> str:
-    """One line: what is still to be done, and how long it takes by earlier measurements."""
+    """One line: the work that is left, and the time it takes by earlier measurements."""
     trainings = sum(c.trainings for c in left)
     forwards, decodes = sum(c.forwards for c in left), sum(c.decodes for c in left)
     cells = sum(c.cells for c in left)
     if not cells:
-        return "to do: nothing, every cell is in the cache"
+        return "to do: nothing; every cell is in the cache"
     return (
-        f"to do: {_number(trainings, 'training')}, {forwards:,} forwards of "
-        f"{decodes:,} decoded images, {cells} cells; {_time(time)}"
+        f"to do: {_number(trainings, 'training run')}, {forwards:,} forward passes of "
+        f"{decodes:,} decoded images, {_number(cells, 'cell')}; {_time(time)}"
     )
 
 
@@ -288,28 +291,28 @@ def counts_text(plans: Sequence[Plan], left: Sequence[Counts], time: TimeEstimat
             f"{study.suite.name} with {study.model}: "
             f"{len(study.rows)} rows, seeds {', '.join(map(str, study.seeds))}",
             f"  text heads to build: {count.text_heads}",
-            *([f"  Fisher informations to find: {count.fishers}"] if count.fishers else []),
-            f"  trainings: {count.trainings} ({count.training_images:,} images)",
+            *([f"  Fisher informations to compute: {count.fishers}"] if count.fishers else []),
+            f"  training runs: {count.trainings} ({count.training_images:,} images)",
         ]
         lines += [
-            f"  forwards on {f.split}: {f.forwards:,} by {_number(f.encoders, 'encoder')} "
+            f"  forward passes on {f.split}: {f.forwards:,} by {_number(f.encoders, 'encoder')} "
             f"({f.merges} merged), {f.decodes:,} images decoded"
             for f in count.splits
         ]
         lines += [
-            f"  forwards in all: {count.forwards:,}; images decoded: {count.decodes:,}",
+            f"  forward passes in total: {count.forwards:,}; images decoded: {count.decodes:,}",
             f"  fits: {count.fits} of {total['fits']}; cells: {count.cells} of {total['cells']}",
         ]
         if plan.undecided:
             names = dict.fromkeys(fit.row.name for fit in plan.undecided)
-            lines.append(f"  still to be chosen on the selection split: {', '.join(names)}")
+            lines.append(f"  to be chosen on the selection split: {', '.join(names)}")
     return "\n".join([*lines, cost_summary(left, time)])
 
 
 def plan_data(
     out: Path, plans: Sequence[Plan], left: Sequence[Counts], time: TimeEstimate | None
 ) -> dict[str, Any]:
-    """The plan of a run for ``--json``: per study what `counts_text` says, in numbers."""
+    """The data of ``bench plan --json``: for each study the numbers of `counts_text`."""
     studies = [
         {
             "suite": p.study.suite.name,
@@ -333,7 +336,7 @@ def plan_data(
 def result_data(
     out: Path, records: Sequence[Record], missing: Sequence[MissingCell]
 ) -> dict[str, Any]:
-    """The result of a run for ``--json``."""
+    """The data of ``bench run --json``."""
     shown = {
         name: [r.model_dump(mode="json", exclude={"provenance"}) for r in records if r.kind == kind]
         for name, kind in (("cells", "cell"), ("scaled", "scaled"))
@@ -347,7 +350,7 @@ def _number(count: int, thing: str) -> str:
 
 def _time(time: TimeEstimate | None) -> str:
     if time is None:
-        return "no timing yet on this machine"
+        return "no timing on this machine yet"
     minutes = time.seconds / 60
     much = f"{minutes:.0f} min" if minutes >= 2 else f"{math.ceil(time.seconds)} s"
-    return f"about {much}{' by rates measured on another machine' if time.elsewhere else ''}"
+    return f"about {much}{' by rates of another machine' if time.elsewhere else ''}"

@@ -1,4 +1,4 @@
-"""``bench check``: a run's numbers against its stored outputs, golden or published ones."""
+"""``bench check``: a run's numbers against its stored outputs, golden or published numbers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+import cloup
 
-from bench.cli.options import CACHE, DATA, DEBUG, JSON, JUNIT, PATH
+from bench.cli.options import CACHE, DATA, DEBUG, JSON, JUNIT, PATH, examples
 from bench.core.errors import DataError, InputError, RegressionError, one_line
 from bench.core.streams import print_line
 
@@ -25,31 +25,39 @@ if TYPE_CHECKING:
 
 PUBLISHED, GOLDEN = "published:", "golden:"
 LINES = 30
-"""Differences that are printed at most."""
+"""Maximal number of differences that are printed."""
 
 
-@click.command("check")
-@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN|FILE...")
-@click.option(
+@cloup.command(
+    "check",
+    epilog=examples(
+        "bench check results/runs/RUN                        # recompute from stored outputs",
+        "bench check results/runs/RUN/report.md              # are the digits of a report right?",
+        "bench check results/runs/RUN --against golden:mini",
+        "bench check results/runs/RUN --against published:vrf-table1",
+    ),
+)
+@cloup.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN|FILE...")
+@cloup.option(
     "--against",
     metavar="golden:NAME|published:NAME",
-    help="Recorded numbers of the embedded suite (golden:mini), or a published table ('bench list "
-    "published' lists them). [default: the run's own stored outputs]",
+    help="Compare with recorded numbers of the embedded suite (golden:mini) or with a published "
+    "table (`bench list published`). [default: the run's own stored outputs]",
 )
-@click.option(
+@cloup.option(
     "--tolerance",
     type=float,
     metavar="POINTS",
     help="Largest difference from a published number that counts as reproduced, in points "
     "(percent). [default: by the size of each set and the deviation over seeds]",
 )
-@click.option(
+@cloup.option(
     "--run",
     "made_of",
     type=PATH,
     multiple=True,
     metavar="RUN",
-    help="The folder of a run that FILE was made of, where it lies elsewhere; once for each run.",
+    help="Folder of a run that FILE was made from, if it is elsewhere. Repeatable.",
 )
 @DATA
 @CACHE
@@ -66,13 +74,15 @@ def check_command(
     junit: Path | None,
     as_json: bool,
 ) -> None:
-    """Check the numbers of RUNs (folders), or of one of their reports, such as report.md; a copy
-    of one in the same folder may have any name.
+    """Check a run, or a report of it, number by number.
 
-    Without --against every number is computed again from the run's stored outputs, and the tables
-    are written again: exit code 3 if a digit differs, 4 if a stored output is missing or damaged.
-    With it, cells are compared: exit code 3 if one is not what was recorded or published, 2 if
-    none is comparable. docs/ci.md and docs/published.md say what is compared how.
+    RUN is a folder; FILE is one of its reports, such as report.md, or a copy under another name in
+    the same folder.
+
+    Without --against every number is recomputed from the run's stored outputs and the tables are
+    rebuilt. The exit code is 3 if a digit differs and 4 if a stored output is missing or damaged.
+    With --against cells are compared. The exit code is 3 if a cell differs from what was recorded
+    or published and 2 if no cell is comparable. See docs/ci.md and docs/published.md.
     """
     if tolerance is not None and not (math.isfinite(tolerance) and tolerance >= 0):
         raise InputError(f"--tolerance {tolerance}: expected a number of points, 0 or more")
@@ -103,19 +113,19 @@ def _against_outputs(
     from bench.checks.junit import Verdict, publish_verdicts
     from bench.checks.recompute import recompute_run
 
-    title, verdicts, found = "Recomputed from stored outputs", list[Verdict](), []
+    title, verdicts, results = "Recomputed from stored outputs", list[Verdict](), []
     for run in runs:
         try:
-            found.append(recompute_run(run, options, runs=made_of))
+            results.append(recompute_run(run, options, runs=made_of))
         except DataError as error:
             verdicts.append(Verdict(str(run), "stored outputs", "failed", one_line(error)))
             publish_verdicts(title, verdicts, junit)
             raise
-        verdicts += _by_file(run, found[-1])
+        verdicts += _by_file(run, results[-1])
     publish_verdicts(title, verdicts, junit)
-    differences = [str(d) for one in found for d in one.differences]
-    cells = sum(one.cells for one in found)
-    files = ", ".join(dict.fromkeys(name for one in found for name in one.files))
+    differences = [str(d) for one in results for d in one.differences]
+    cells = sum(one.cells for one in results)
+    files = ", ".join(dict.fromkeys(name for one in results for name in one.files))
     if as_json:
         data = {"cells": cells, "files": files.split(", "), "differences": differences}
         print_line(json.dumps(data), sys.stdout)
@@ -124,12 +134,12 @@ def _against_outputs(
         print_line("\n".join(differences[:LINES] + more), sys.stdout)
     if differences:
         raise RegressionError(
-            f"not what the stored outputs give, in {len(differences)} places, the first: "
+            f"{len(differences)} differences from what the stored outputs give; the first: "
             f"{differences[0]}"
         )
     if not as_json:
         print_line(
-            f"{cells} cells recomputed from stored outputs, no difference: {files}", sys.stdout
+            f"{cells} cells recomputed from stored outputs; no difference in {files}", sys.stdout
         )
 
 
@@ -139,9 +149,10 @@ def _by_file(run: Path, found: RecomputedRun) -> list[Verdict]:
 
     verdicts = []
     for name in found.files:
-        odd = [str(d) for d in found.differences if d.file == name]
-        text = "; ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
-        verdicts.append(Verdict(str(run), name, "failed" if odd else "passed", text))
+        differing = [str(d) for d in found.differences if d.file == name]
+        text = "; ".join(differing[:3])
+        text += f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        verdicts.append(Verdict(str(run), name, "failed" if differing else "passed", text))
     return verdicts
 
 
@@ -157,24 +168,24 @@ def _against_golden(runs: Sequence[Path], name: str, junit: Path | None, as_json
         print_line(json.dumps(_golden_data(name, compared)), sys.stdout)
     else:
         for one in misses[:LINES]:
-            print_line(_of_golden(one), sys.stdout)
+            print_line(_golden_line(one), sys.stdout)
         if len(misses) > LINES:
             print_line(f"and {len(misses) - LINES} more", sys.stdout)
         held = len(compared) - len(misses)
-        print_line(f"{held} of {len(compared)} cells are those of {GOLDEN}{name}", sys.stdout)
+        print_line(f"{held} of {len(compared)} cells agree with {GOLDEN}{name}", sys.stdout)
     if misses:
         raise RegressionError(
-            f"not {GOLDEN}{name}, {len(misses)} of {len(compared)} cells, the first: "
-            f"{_of_golden(misses[0])}"
+            f"{len(misses)} of {len(compared)} cells differ from {GOLDEN}{name}; the first: "
+            f"{_golden_line(misses[0])}"
         )
 
 
-def _of_golden(one: GoldenComparison) -> str:
+def _golden_line(one: GoldenComparison) -> str:
     return f"{one.verdict.group}: {one.verdict.name}: {one.verdict.text}"
 
 
 def _golden_data(name: str, compared: Sequence[GoldenComparison]) -> dict[str, Any]:
-    """For ``--json``: every recorded cell with the run's value, as fractions or nats."""
+    """The data of ``--json``: every recorded cell with the run's value, in fractions or nats."""
     cells = [
         {
             **one.cell.model_dump(exclude={"value"}),
@@ -207,15 +218,15 @@ def _against_published(
     found = [_read(run) for run in runs]
     records = {r.model_dump_json(): r for have, _ in found for r in have}
     missing = [m for _, lacking in found for m in lacking]
-    share = None if tolerance is None else tolerance / 100
-    backing = Evidence(records.values())
+    fraction = None if tolerance is None else tolerance / 100
+    evidence = Evidence(records.values())
     for run in runs:
         folder = run.parent if run.name == RECORDS else run
-        backing.of(read_samples(folder))
-    entries = ledger(table, records.values(), missing, share, backing)
+        evidence.of(read_samples(folder))
+    entries = ledger(table, records.values(), missing, fraction, evidence)
     attempted = [entry for entry in entries if entry.verdict != "not attempted"]
     if not attempted:
-        raise InputError(f"nothing is comparable with {against}: {_reasons(entries)}")
+        raise InputError(f"no cell is comparable with {against}: {_reasons(entries)}")
     publish_verdicts(f"Against {against}", [_as_verdict(entry) for entry in entries], junit)
     if as_json:
         print_line(json.dumps(_data(table.name, entries)), sys.stdout)
@@ -223,16 +234,18 @@ def _against_published(
         compared = ledger_table(table, entries)
         print_line(published_tables.render_table(compared, wide=True), sys.stdout)
         print_line(_summary(entries), sys.stdout)
-    said = []
+    failures = []
     if misses := [entry for entry in attempted if entry.verdict == "not reproduced"]:
         more = f" and {len(misses) - 3} more" if len(misses) > 3 else ""
         first = "; ".join(map(describe_entry, misses[:3])) + more
-        said.append(f"not reproduced, {len(misses)} of {len(attempted)} attempted cells: {first}")
-    if unbacked := [entry for entry in attempted if entry.verdict == "not verified"]:
-        number = f"{len(unbacked)} of {len(attempted)} attempted cells"
-        said.append(f"not verified, {number}: {unbacked[0].reason}")
-    if said:
-        raise RegressionError("; ".join(said))
+        failures.append(
+            f"{len(misses)} of {len(attempted)} attempted cells not reproduced: {first}"
+        )
+    if unverified := [entry for entry in attempted if entry.verdict == "not verified"]:
+        number = f"{len(unverified)} of {len(attempted)} attempted cells"
+        failures.append(f"{number} not verified: {unverified[0].reason}")
+    if failures:
+        raise RegressionError("; ".join(failures))
 
 
 def _read(run: Path) -> tuple[list[Record], list[MissingCell]]:
@@ -253,12 +266,12 @@ def _as_verdict(entry: LedgerEntry) -> Verdict:
     states: dict[str, State] = {"reproduced": "passed", "not attempted": "skipped"}
     state = states.get(entry.verdict, "failed")
     words = "" if entry.ours is None else describe_entry(entry)
-    said = "; ".join(filter(None, (words, entry.reason)))
-    return Verdict(f"{claim.backbone} {claim.row.name}", claim.column.name, state, said)
+    text = "; ".join(filter(None, (words, entry.reason)))
+    return Verdict(f"{claim.backbone} {claim.row.name}", claim.column.name, state, text)
 
 
 def _reasons(entries: Sequence[LedgerEntry]) -> str:
-    """The three most frequent reasons for which cells were not attempted."""
+    """The three most frequent reasons why cells were not attempted."""
     found = Counter(entry.reason for entry in entries).most_common()
     more = f" and {len(found) - 3} other reasons" if len(found) > 3 else ""
     return "; ".join(f"{reason} ({count} cells)" for reason, count in found[:3]) + more
@@ -275,7 +288,7 @@ def _summary(entries: Sequence[LedgerEntry]) -> str:
 
 
 def _data(name: str, entries: Sequence[LedgerEntry]) -> dict[str, Any]:
-    """The ledger for ``--json``: the claim as printed and as a share, all else as shares."""
+    """The data of ``--json``: claims as printed and as fractions, other numbers as fractions."""
     from bench.leaderboard.published.ledger import claimed_fraction, count_verdicts
 
     return {

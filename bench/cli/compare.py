@@ -14,9 +14,9 @@ from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import click
+import cloup
 
-from bench.cli.options import DEBUG, JSON, JUNIT
+from bench.cli.options import DEBUG, JSON, JUNIT, examples
 from bench.core.errors import DataError, InputError, RegressionError
 from bench.core.paths import write_atomic
 from bench.core.streams import print_line
@@ -27,20 +27,26 @@ if TYPE_CHECKING:
 RECORDS = "records.jsonl"
 
 
-@click.command("compare")
-@click.argument("old", metavar="OLD")
-@click.argument("new", metavar="NEW")
-@click.option(
+@cloup.command(
+    "compare",
+    epilog=examples(
+        "bench compare results/runs/OLD results/runs/NEW",
+        "bench compare HEAD~1:results/mini results/mini      # what a commit changed",
+    ),
+)
+@cloup.argument("old", metavar="OLD")
+@cloup.argument("new", metavar="NEW")
+@cloup.option(
     "--tolerance",
     type=float,
     default=1.0,
     metavar="POINTS",
-    help="By how much a cell may be worse: percent, or hundredths of a nat. [default: 1]",
+    help="Accepted loss of a cell: percentage points, or hundredths of a nat. [default: 1]",
 )
-@click.option("--all", "everything", is_flag=True, help="Controls and watermarked rows gate, too.")
-@click.option(
-    "--allow-missing", is_flag=True, help="Cells and seeds of OLD that NEW lacks are no failure."
+@cloup.option(
+    "--all", "everything", is_flag=True, help="Also fail on ablations and watermarked rows."
 )
+@cloup.option("--allow-missing", is_flag=True, help="Accept that NEW lacks cells or seeds of OLD.")
 @JUNIT
 @JSON
 @DEBUG
@@ -53,12 +59,14 @@ def compare_command(
     junit: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what changed from OLD to NEW: folders of runs, records.jsonl files, or git revisions
-    of such as HEAD~5:results/mini.
+    """Show what changed between two runs.
 
-    Exit code 3 if a cell is worse by more than the tolerance and, for accuracies, significantly so,
-    or if NEW lacks cells or seeds of OLD; 2 if no cell is in both. docs/ci.md says how changes are
-    tested.
+    OLD and NEW are folders of runs, records.jsonl files, or git revisions of them, such as
+    HEAD~5:results/mini.
+
+    The exit code is 3 if a cell got worse by more than the tolerance (and, for an accuracy,
+    significantly so) or if NEW lacks cells or seeds of OLD, and 2 if the runs share no cell. See
+    docs/ci.md for the tests.
     """
     from bench.checks.compare import compare_runs
     from bench.checks.compare_table import (
@@ -80,7 +88,7 @@ def compare_command(
     changes = compare_runs(before, after, tolerance / 100, everything)
     if all(change.difference is None for change in changes):
         raise InputError(
-            f"{old} and {new} have no cell in common: the first has {board_names(before)}, "
+            f"{old} and {new} share no cell: the first has {board_names(before)}, "
             f"the second {board_names(after)}; compare runs of one suite, model and protocol"
         )
     title = f"From {old} to {new}"
@@ -101,21 +109,21 @@ def compare_command(
         print_line(f"{len(changes)} cells: {summary}", sys.stdout)
     worse = [c for c in worst_first(changes) if c.state == "regression"]
     lacking = [c for c in changes if c.state == "vanished" and c.gates and not allow_missing]
-    said = []
+    failures = []
     if worse:
         more = f" and {len(worse) - 3} more" if len(worse) > 3 else ""
         first = "; ".join(map(describe_change, worse[:3])) + more
-        said.append(
-            f"worse by more than {tolerance:g}, {len(worse)} of {len(changes)} cells: {first}"
+        failures.append(
+            f"{len(worse)} of {len(changes)} cells are worse by more than {tolerance:g}: {first}"
         )
     if lacking:
         rows = missing_cells([c for c in changes if c.gates])
-        said.append(f"{len(lacking)} cells are gone, which --allow-missing would allow: {rows}")
+        failures.append(f"{len(lacking)} cells are missing (--allow-missing accepts that): {rows}")
     seeds = missing_seeds([c for c in changes if c.gates])
     if seeds and not allow_missing:
-        said.append(f"seeds are gone, which --allow-missing would allow: {seeds}")
-    if said:
-        raise RegressionError("; ".join(said))
+        failures.append(f"seeds are missing (--allow-missing accepts that): {seeds}")
+    if failures:
+        raise RegressionError("; ".join(failures))
 
 
 def _read(name: str) -> ComparedRun:
@@ -134,7 +142,7 @@ def _read(name: str) -> ComparedRun:
     revision, colon, inside = name.partition(":")
     if not colon or not revision or not inside:
         raise InputError(
-            f"{name}: no run's folder or {RECORDS} there, nor a git revision such as "
+            f"{name}: no such run folder or {RECORDS}; a git revision would be written as "
             "HEAD~5:results/mini"
         )
     tree = inside.removesuffix(RECORDS).rstrip("/")
@@ -147,7 +155,7 @@ def _read(name: str) -> ComparedRun:
 
 
 def _of_run(folder: Path) -> ComparedRun:
-    """A run's folder; without samples if it kept none."""
+    """A run read from its folder, without samples if it stored none."""
     from bench.checks.compare import ComparedRun
     from bench.core.records import read_records
     from bench.leaderboard.samples import FOLDER, sample_outputs
@@ -166,7 +174,7 @@ def _check_out(revision: str, inside: str, folder: Path) -> None:
 
     try:
         tree = _tree(revision, inside)
-        # With the folder named, paths are the tree's own wherever in the repository we are.
+        # With --git-dir, paths are relative to the tree, wherever in the repository we are.
         where = _git("rev-parse", "--absolute-git-dir").decode().strip()
         archive = _git(f"--git-dir={where}", "archive", "--format=tar", tree)
         records, samples = PurePosixPath(RECORDS), PurePosixPath(FOLDER)
@@ -190,15 +198,15 @@ def _tree(revision: str, inside: str) -> str:
     """The name of the tree of a folder in a revision. Raises InputError if there is none."""
     named = f"{revision}:{inside}"
     if _succeeds("rev-parse", "--git-dir") is None:
-        raise InputError(f"{named}: nothing of that name, and this folder is in no git repository")
+        raise InputError(f"{named}: no such path, and this folder is in no git repository")
     commit = _succeeds("rev-parse", "--verify", "--end-of-options", f"{revision}^{{tree}}")
     if commit is None:
         raise InputError(
-            f"{named}: this repository has no revision {revision}; a shallow clone lacks older ones"
+            f"{named}: no revision {revision} in this repository (a shallow clone lacks older ones)"
         )
     found = _succeeds("rev-parse", "--verify", "--end-of-options", named)
     if found is None:
-        raise InputError(f"{named}: nothing of that name in revision {revision}")
+        raise InputError(f"{named}: revision {revision} has no such path")
     if _git("cat-file", "-t", found).strip() != b"tree":
         raise InputError(f"{named} is a file: expected the folder of a run, or its {RECORDS}")
     return found

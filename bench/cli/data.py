@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import cloup
 
-from bench.cli.options import CACHE, DATA, DEBUG, JSON, PATH
+from bench.cli.options import CACHE, DATA, DEBUG, JSON, PATH, examples
 from bench.core.errors import BenchError, DataError, InputError, one_line
 from bench.core.streams import print_line
 
@@ -21,29 +22,40 @@ if TYPE_CHECKING:
     from bench.data.cards import SetCard
     from bench.data.download.acquire import AcquisitionStep
 
-NAMES = click.argument("names", nargs=-1, required=True, metavar="NAME...")
-SUITE = click.option("--suite", "suites", is_flag=True, help="NAMEs are suites: all their sets.")
+NAMES = cloup.argument("names", nargs=-1, required=True, metavar="NAME...")
+OPTIONAL_NAMES = cloup.argument("names", nargs=-1, metavar="[NAME]...")
+SUITE = cloup.option(
+    "--suite", "suites", is_flag=True, help="Read each NAME as a suite: take all its data sets."
+)
 
 
-@click.group("data")
+@cloup.group(
+    "data",
+    epilog=examples(
+        "bench data download cifar-10.1 cifar-10.2 --data DIR",
+        "bench data download --suite imagenet --data DIR",
+        "bench data verify --data DIR",
+        "bench data synthetic copies && bench run --suite cifar10 --data copies",
+    ),
+)
 def data() -> None:
-    """Get data sets, prepare and verify them."""
+    """Download, prepare and verify data sets."""
 
 
 @data.command("download")
 @NAMES
 @SUITE
 @DATA
-@click.option("--accept-terms", is_flag=True, help="Accept the terms of gated sets unasked.")
-@click.option(
+@cloup.option("--accept-terms", is_flag=True, help="Accept the terms of gated data sets.")
+@cloup.option(
     "--password",
     metavar="[TEXT]",
     prompt=True,
     prompt_required=False,
     hide_input=True,
-    help="Of an encrypted zip; asked for if TEXT is left out, never kept.",
+    help="Password of an encrypted zip; prompted for if TEXT is left out, never stored.",
 )
-@click.option("--keep", is_flag=True, help="Keep downloaded archives once they are unpacked.")
+@cloup.option("--keep", is_flag=True, help="Keep archives after unpacking them.")
 @JSON
 @DEBUG
 def download_command(
@@ -55,9 +67,10 @@ def download_command(
     keep: bool,
     as_json: bool,
 ) -> None:
-    """Download data sets, check and unpack them, and prepare them. Repeat the command to resume.
+    """Download, check, unpack and prepare data sets.
 
-    What no program can download is said, with the place to put it.
+    Run the same command again to resume. What cannot be downloaded by a program is listed with the
+    place to put it.
     """
     from bench.data.download.acquire import download_set
 
@@ -79,10 +92,10 @@ def download_command(
 @JSON
 @DEBUG
 def prepare_command(names: tuple[str, ...], suites: bool, data: Path | None, as_json: bool) -> None:
-    """Make what loaders need beside the archives: ImageNet's class folders, official prompts.
+    """Make class folders and get official prompts.
 
-    ImageNet's come from its archives in DATA/bench-downloads/imagenet, or of val from the flat
-    images that are there; prompts and other small official files are downloaded.
+    ImageNet's class folders are made from its archives in DATA/bench-downloads/imagenet, those of
+    val also from flat images. Prompts and other small official files are downloaded.
     """
     from bench.data.download.acquire import prepare_set
 
@@ -98,7 +111,7 @@ def _find(names: Sequence[str], suites: bool) -> tuple[SetCard, ...]:
         for name in names:
             others = {c.name for c in suite_sets(name)} - {c.name for c in cards}
             if others:
-                said = f"{name} is a suite, too: --suite also gets {', '.join(sorted(others))}"
+                said = f"{name} is also a suite: --suite adds {', '.join(sorted(others))}"
                 print_line(said, sys.stderr)
     return cards
 
@@ -109,25 +122,25 @@ def _data_folder(option: Path | None) -> Path:
 
     found = data_dir(option)
     if found is None:
-        raise InputError("where to? name the folder for data sets with --data or $BENCH_DATA")
+        raise InputError("no data folder: name one with --data or $BENCH_DATA")
     if (found / SYNTHETIC).exists():
-        raise InputError(f"{found} holds synthetic copies: name another folder for real data")
+        raise InputError(f"{found} holds synthetic copies: name another folder for the real data")
     return check_writable(found, "data folder")
 
 
 def _show_terms(card: SetCard, accepted: bool) -> None:
-    """Print what one accepts. Raises InputError unless the terms of a gated set are accepted."""
+    """Print the terms of a set. Raises InputError if those of a gated set are not accepted."""
     if not card.terms.accept:
         return
     note = f" ({card.terms.note})" if card.terms.note else ""
-    print_line(f"{card.title}: {card.terms.licence}{note}. You accept:", sys.stderr)
+    print_line(f"{card.title}: {card.terms.licence}{note}. By using it you accept:", sys.stderr)
     for clause in card.terms.accept:
         print_line(f"- {clause}", sys.stderr)
     if not card.terms.gated or accepted:
         return
-    place = f"they stand at {card.source} and in 'bench show set:{card.name}'"
+    place = f"they are at {card.source} and in 'bench show set:{card.name}'"
     if not sys.stdin.isatty():
-        raise InputError(f"{card.name} has terms to accept; {place}; add --accept-terms if you do")
+        raise InputError(f"{card.name} has terms; {place}; add --accept-terms if you accept them")
     if not click.confirm("Do you accept these terms?", err=True):
         raise InputError(f"{card.name}: terms not accepted; {place}")
 
@@ -137,7 +150,7 @@ def _each(
     act: Callable[[SetCard, Progress], tuple[AcquisitionStep, ...]],
     as_json: bool,
 ) -> None:
-    """Do it for each of the sets; what fails stops none of the others. Raises what failed."""
+    """Act on each data set; a failure does not stop the others. Raises what failed."""
     done: dict[str, list[dict[str, str]]] = {}
     failed: list[BenchError] = []
     for card in cards:
@@ -158,7 +171,9 @@ def _each(
         print_line(json.dumps({"sets": done}, indent=1), sys.stdout)
     if failed:
         kind = DataError if any(isinstance(e, DataError) for e in failed) else type(failed[0])
-        raise kind(f"{len(failed)} of {len(cards)} sets are not complete, the others are")
+        raise kind(
+            f"{len(failed)} of {len(cards)} data sets are incomplete; the others are complete"
+        )
 
 
 def _display(quiet: bool) -> AbstractContextManager[Any]:
@@ -167,11 +182,8 @@ def _display(quiet: bool) -> AbstractContextManager[Any]:
     return make_display((), quiet)
 
 
-NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
-
-
 @data.command("status")
-@NAMES
+@OPTIONAL_NAMES
 @DATA
 @CACHE
 @JSON
@@ -179,16 +191,16 @@ NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
 def status_command(
     names: tuple[str, ...], data: Path | None, cache_dir: Path | None, as_json: bool
 ) -> None:
-    """What of the data sets is found where, and whether it has all images.
+    """Show which data sets are found and complete.
 
-    NAME is a data set (bench list sets) or a suite; all of them if none is named.
+    NAME is a data set (`bench list sets`) or a suite. [default: all]
     """
     from bench.checks.verify_data import sets_named
 
     inspector, wanted = _inspector(data, cache_dir), sets_named(names)
     findings = [inspector.status(name) for name in wanted]
     if as_json:
-        _say_json(findings)
+        _print_json(findings)
     else:
         _table(findings)
         for found in findings if names else ():
@@ -197,7 +209,7 @@ def status_command(
 
 
 @data.command("verify")
-@NAMES
+@OPTIONAL_NAMES
 @DATA
 @CACHE
 @JSON
@@ -205,11 +217,12 @@ def status_command(
 def verify_command(
     names: tuple[str, ...], data: Path | None, cache_dir: Path | None, as_json: bool
 ) -> None:
-    """Read every file: images are decoded, bytes compared with the hashes recorded before.
+    """Read every file of data sets and check it.
 
-    The first faultless verification records them, in DATA/bench-manifests. Exit code 4, and a
-    line for each missing or altered file, if something is wrong, or if a set is there and cannot
-    be checked. NAME is a data set or a suite; all that are found if none is named.
+    Images are decoded and bytes are compared with recorded hashes. The first verification without
+    errors records them in DATA/bench-manifests. Each missing or altered file is printed; the exit
+    code is then 4, also if a data set cannot be checked. NAME is a data set or a suite. [default:
+    all that are found]
     """
     from bench.checks.verify_data import sets_named
     from bench.cli.display import make_display
@@ -221,31 +234,32 @@ def verify_command(
         if found.state != "not found" or names:
             findings.append(found)
             if not as_json:
-                _say(found)
+                _print_finding(found)
     if as_json:
-        _say_json(findings)
+        _print_json(findings)
     bad = [found.name for found in findings if found.problems]
     if bad:
-        raise DataError(f"incomplete or altered: {', '.join(bad)}; the lines above say what is")
+        raise DataError(f"incomplete or altered: {', '.join(bad)}; see the lines above")
     unchecked = [found.name for found in findings if found.state == "not checked"]
     if unchecked:
         raise DataError(
-            f"not checked: {', '.join(unchecked)}; the lines above say what that lacks: put it "
-            "there and verify again"
+            f"not checked: {', '.join(unchecked)}; add what the lines above name and verify again"
         )
     absent = [found.name for found in findings if found.state == "not found"]
     if absent:
-        raise InputError(f"not found in {inspector.folder.root}: {', '.join(absent)}")
+        raise InputError(
+            f"not found in {inspector.folder.root}: {', '.join(absent)}; see bench data download"
+        )
 
 
 @data.command("synthetic")
-@click.argument("folder", metavar="DIR", type=PATH)
+@cloup.argument("folder", metavar="DIR", type=PATH)
 @DEBUG
 def synthetic_command(folder: Path) -> None:
-    """Write miniature synthetic copies of all data sets to the new folder DIR.
+    """Write miniature synthetic copies of all data sets.
 
-    They have the true layouts and file formats, and meaningless pictures: for trying a suite
-    (bench run --data DIR --suite NAME). Every result from them is marked.
+    They have the true folders and file formats but meaningless pictures, to try a suite without its
+    data: bench run --data DIR --suite NAME. Every result is marked. DIR must be new or empty.
     """
     from bench.testing.synthetic import make_copies
 
@@ -274,28 +288,30 @@ def _table(findings: list[Finding]) -> None:
     rows = []
     for found in findings:
         images = ", ".join(f"{split} {count}" for split, count in found.splits.items())
-        said = "" if found.state == "not found" else found.unchecked
+        why = "" if found.state == "not found" else found.unchecked
         places = ", ".join(dict.fromkeys(str(place) for place in found.places.values()))
-        rows.append((found.name, found.state, images or said, places))
-    print_line(tabulate(rows, ("Set", "State", "Images", "Where"), tablefmt="simple"), sys.stdout)
+        rows.append((found.name, found.state, images or why, places))
+    print_line(
+        tabulate(rows, ("Data set", "State", "Images", "Folder"), tablefmt="simple"), sys.stdout
+    )
     for found in findings:
         for problem in found.problems:
             print_line(f"{found.name}: {problem}", sys.stdout)
 
 
-def _say(found: Finding) -> None:
+def _print_finding(found: Finding) -> None:
     images = ", ".join(f"{split} {count}" for split, count in found.splits.items())
-    said = [found.state, *([images] if images else []), *found.notes]
+    parts = [found.state, *([images] if images else []), *found.notes]
     if found.unchecked and found.state == "not checked":
-        said.append(f"images were not counted: {found.unchecked}")
+        parts.append(f"images not counted: {found.unchecked}")
     elif found.state == "not found":
-        said.append(found.unchecked)
-    print_line(f"{found.name}: {'; '.join(said)}", sys.stdout)
+        parts.append(found.unchecked)
+    print_line(f"{found.name}: {'; '.join(parts)}", sys.stdout)
     for problem in found.problems:
         print_line(f"  {problem}", sys.stdout)
 
 
-def _say_json(findings: list[Finding]) -> None:
+def _print_json(findings: list[Finding]) -> None:
     data: list[dict[str, Any]] = [
         {
             "set": found.name,

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a live table and bars on a terminal, plain lines elsewhere."""
+"""What a run shows while it works: a live table and bars in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from bench.report.tables.table import printable
 from bench.report.tables.terminal import terminal_paper_table, terminal_table
 
 QUIET_SECONDS = 2.0
-"""Work shorter than this is not announced."""
+"""Shorter work is not reported."""
 
 
 class _LeftColumn(ProgressColumn):
-    """How much is done and how long the rest takes; nothing for work that is one step."""
+    """How much is done and how long the rest takes; empty for work of one step."""
 
     def render(self, task: Bar) -> Text:
         if task.total is None:
@@ -58,10 +58,10 @@ class _BarTask:
 
 @dataclass
 class TerminalDisplay:
-    """A rich live display: the leaderboard so far, and a bar with time left for what goes on."""
+    """A live display: the leaderboard so far, and a progress bar for the current work."""
 
     output: Console
-    asked: Sequence[MissingCell]
+    expected: Sequence[MissingCell]
     records: list[Record] = field(default_factory=list)
 
     def __enter__(self) -> TerminalDisplay:
@@ -81,7 +81,7 @@ class TerminalDisplay:
 
     @contextmanager
     def task(self, label: str, total: int) -> Iterator[ProgressTask]:
-        """A bar while the work goes on; it moves to and fro if the work is one step."""
+        """A bar while the work lasts; a pulsing one for work of one step."""
         number = self.bars.add_task(label, total=total if total > 1 else None)
         try:
             yield _BarTask(self.bars, number)
@@ -95,7 +95,7 @@ class TerminalDisplay:
             self.live.update(self._shown())
 
     def _shown(self) -> Group:
-        found = build_boards(*merge_severities(self.records, self.asked))
+        found = build_boards(*merge_severities(self.records, self.expected))
         tables = [terminal_table(board, self.output.width) for board in found]
         return Group(*tables, self.bars)
 
@@ -105,17 +105,17 @@ class _LineTask:
     label: str
     total: int
     started: float = field(default_factory=time.monotonic)
-    said: float = field(default_factory=time.monotonic)
+    reported: float = field(default_factory=time.monotonic)
     done: int = 0
 
     def advance(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
-        if now - self.said > 5 * QUIET_SECONDS and 0 < self.done < self.total:
+        if now - self.reported > 5 * QUIET_SECONDS and 0 < self.done < self.total:
             left = (now - self.started) * (self.total - self.done) / self.done
             text = f"{self.label}: {self.done}/{self.total}, about {left:.0f} s left"
             print_line(text, sys.stderr)
-            self.said = now
+            self.reported = now
 
 
 @dataclass
@@ -130,7 +130,7 @@ class LineDisplay:
 
     @contextmanager
     def task(self, label: str, total: int) -> Iterator[ProgressTask]:
-        """A line at the end of work that took long, and now and then before."""
+        """A line now and then during long work, and one at its end."""
         task = _LineTask(label, total)
         yield task
         seconds = time.monotonic() - task.started
@@ -138,26 +138,26 @@ class LineDisplay:
             print_line(f"{label}: done in {seconds:.0f} s", sys.stderr)
 
     def measured(self, record: Record) -> None:
-        """Nothing: the table comes at the end."""
+        """Do nothing: the table comes at the end."""
 
 
 Display = TerminalDisplay | LineDisplay
 
 
-def make_display(asked: Sequence[MissingCell], quiet: bool) -> AbstractContextManager[Display]:
-    """The display that suits standard error; `asked` are the cells that the run will fill."""
+def make_display(expected: Sequence[MissingCell], quiet: bool) -> AbstractContextManager[Display]:
+    """The display that suits standard error; `expected` are the cells that the run will fill."""
     output = Console(stderr=True)
     if output.is_terminal and not quiet:
-        return TerminalDisplay(output, asked)
+        return TerminalDisplay(output, expected)
     return LineDisplay()
 
 
 def leaderboards_text(
     records: Sequence[Record], missing: Sequence[MissingCell], presets: Sequence[Preset] = ()
 ) -> str:
-    """All leaderboards as text for standard output, coloured if it is a terminal.
+    """All leaderboards as text for standard output, coloured if that is a terminal.
 
-    The tables of `presets` come before the leaderboard whose rows they show.
+    The tables of `presets` come before the leaderboards whose rows they show.
     """
     output = Console()
     records, missing = merge_severities(records, missing)

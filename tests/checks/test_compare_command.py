@@ -32,7 +32,9 @@ def worsened(folder: Path, method: str, by: float) -> Path:
 def test_six_points_less_of_every_accuracy_of_a_row_are_a_regression(tmp_path: Path) -> None:
     worse = worsened(tmp_path / "worse", "vrf", 0.06)
     result = bench("compare", MINI, worse)
-    assert result.code == 3 and "worse by more than 1, 7 of 245 cells: vrf:e2e-ft on " in result.err
+    assert (
+        result.code == 3 and "7 of 245 cells are worse by more than 1: vrf:e2e-ft on " in result.err
+    )
     assert bench("compare", worse, MINI).code == 0
 
 
@@ -48,7 +50,7 @@ def test_seeds_that_are_gone_are_a_failure_unless_allowed(tmp_path: Path) -> Non
     junit = tmp_path / "junit.xml"
     result = bench("compare", MINI, fewer, "--junit", junit)
     assert result.code == 3
-    assert "bench: seeds are gone, which --allow-missing would allow: e2e-ft (seeds 1, 2), " in (
+    assert "bench: seeds are missing (--allow-missing accepts that): e2e-ft (seeds 1, 2), " in (
         result.err
     )
     assert "vrf:e2e-ft (seeds 1, 2)" in result.err and "zero-shot" not in result.err
@@ -86,7 +88,9 @@ def test_what_temperature_scaling_leaves_is_compared(tmp_path: Path) -> None:
     bare = write(tmp_path / "bare", *(r for r in records if r.kind != "scaled"))
     result = bench("compare", MINI, bare)
     assert result.code == 3 and "140 same" in result.out
-    assert "105 cells are gone" in result.err and "vrf:e2e-ft (21 of 49: id w/ TS, " in result.err
+    assert (
+        "105 cells are missing" in result.err and "vrf:e2e-ft (21 of 49: id w/ TS, " in result.err
+    )
     result = bench("compare", bare, MINI)
     assert result.code == 0 and "245 cells: 105 new, 140 same" in result.out
 
@@ -100,7 +104,7 @@ def test_what_has_vanished_is_a_failure_unless_allowed(tmp_path: Path) -> None:
     result = bench("compare", old, new, "--junit", junit)
     assert result.code == 3
     assert result.err == (
-        "bench: 3 cells are gone, which --allow-missing would allow: vrf:e2e-ft (1 of 2: v2), "
+        "bench: 3 cells are missing (--allow-missing accepts that): vrf:e2e-ft (1 of 2: v2), "
         "ose:e2e-ft (all 2)\n"
     )
     assert ElementTree.parse(junit).getroot().attrib["failures"] == "3"
@@ -109,7 +113,7 @@ def test_what_has_vanished_is_a_failure_unless_allowed(tmp_path: Path) -> None:
     assert ElementTree.parse(junit).getroot().attrib["failures"] == "0"
     assert bench("compare", new, old).code == 0, "new cells are not a failure"
     every = bench("compare", old, new, "--all")
-    assert every.code == 3 and "4 cells are gone" in every.err
+    assert every.code == 3 and "4 cells are missing" in every.err
 
 
 def test_changes_come_worst_first_and_what_is_the_same_is_a_number(
@@ -138,7 +142,9 @@ def test_exit_codes_and_what_is_said(tmp_path: Path) -> None:
     junit = tmp_path / "junit.xml"
     worse = bench("compare", good, bad / "records.jsonl", "--junit", junit)
     assert worse.code == 3
-    said = "worse by more than 1, 1 of 2 cells: vrf:e2e-ft on id: Accuracy 80.00 -> 60.00 (-20.00"
+    said = (
+        "1 of 2 cells are worse by more than 1: vrf:e2e-ft on id: Accuracy 80.00 -> 60.00 (-20.00"
+    )
     assert said in worse.err and len(worse.err.splitlines()) == 1
     assert "2 cells: 1 regression, 1 better" in worse.out
     root = ElementTree.parse(junit).getroot()
@@ -187,9 +193,9 @@ def test_git_revisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench("compare", "HEAD~1:../results/mini", "../results/mini").code == 3
     monkeypatch.chdir(tmp_path)
     for wrong, said in (
-        ("HEAD~9:results/mini", "this repository has no revision HEAD~9"),
-        ("--version:results/mini", "this repository has no revision --version"),
-        ("HEAD:results/none", "nothing of that name in revision HEAD"),
+        ("HEAD~9:results/mini", "no revision HEAD~9 in this repository"),
+        ("--version:results/mini", "no revision --version in this repository"),
+        ("HEAD:results/none", "revision HEAD has no such path"),
         ("HEAD:results/mini/report.md", "is a file: expected the folder of a run"),
     ):
         result = bench("compare", "--", wrong, "results/mini")
@@ -213,7 +219,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     one = write(tmp_path / "one", record())
-    assert_refused(bench("compare", one, "nothing"), "nothing: no run's folder")
+    assert_refused(bench("compare", one, "nothing"), "nothing: no such run folder")
     assert_refused(
         bench("compare", one, "HEAD:one"), "HEAD:one", "this folder is in no git repository"
     )
@@ -222,6 +228,6 @@ def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     other = write(tmp_path / "other", record(suite="micro", notes=("micro suite",)))
     assert_refused(
         bench("compare", one, other),
-        "no cell in common: the first has mini, tiny/embedded, clean, the second micro, "
+        "share no cell: the first has mini, tiny/embedded, clean, the second micro, "
         "tiny/embedded, clean, micro suite",
     )

@@ -37,7 +37,7 @@ def test_the_run_of_these_tests_is_the_golden_one(small: Finished, tmp_path: Pat
     result = bench("check", small.out, "--against", "golden:micro", "--junit", junit)
     assert (result.code, result.err) == (0, ""), result.out
     count = len(find_golden("micro").cells)
-    assert result.out == f"{count} of {count} cells are those of golden:micro\n"
+    assert result.out == f"{count} of {count} cells agree with golden:micro\n"
     assert len(list(ElementTree.parse(junit).iter("testcase"))) == count
 
 
@@ -86,7 +86,7 @@ def test_a_run_of_mini_is_the_golden_one_and_follows_from_its_outputs(tmp_path: 
     run_as(run, find_golden("mini").command)
     result = bench("check", run, "--against", "golden:mini")
     assert (result.code, result.err) == (0, ""), result.out
-    assert result.out == "240 of 240 cells are those of golden:mini\n"
+    assert result.out == "240 of 240 cells agree with golden:mini\n"
     result = bench("check", run, "--cache-dir", tmp_path / "cache")
     assert (result.code, result.err) == (0, ""), result.out
 
@@ -169,9 +169,9 @@ def test_misses_end_in_3_and_are_listed(tmp_path: Path) -> None:
     lacking = [r for r in worse if (r.method, r.shift) != ("ose", "v2")]
     result = bench("check", write(tmp_path / "run", lacking), "--against", "golden:mini")
     assert result.code == 3
-    assert "not golden:mini, 56 of 240 cells, the first: " in result.err
+    assert "56 of 240 cells differ from golden:mini; the first: " in result.err
     assert "ose:e2e-ft: top1 on v2, seed 0: the run does not have this cell" in result.out
-    assert result.out.splitlines()[-1] == "184 of 240 cells are those of golden:mini"
+    assert result.out.splitlines()[-1] == "184 of 240 cells agree with golden:mini"
     assert result.out.splitlines()[-2] == "and 26 more"
     data = json.loads(bench("check", tmp_path / "run", "--against", "golden:mini", "--json").out)
     assert sum(not cell["holds"] for cell in data["cells"]) == 56

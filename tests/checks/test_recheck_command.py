@@ -28,7 +28,7 @@ def test_a_run_as_it_was_made_ends_in_0(small: Finished, tmp_path: Path) -> None
     records = [json.loads(x) for x in (small.out / "records.jsonl").read_text().splitlines()]
     count = sum(record["kind"] in ("cell", "scaled") for record in records)
     (line,) = result.out.splitlines()
-    assert line.startswith(f"{count} cells recomputed from stored outputs, no difference: ")
+    assert line.startswith(f"{count} cells recomputed from stored outputs; no difference in ")
     names = [case.get("name") for case in ElementTree.parse(junit).iter("testcase")]
     assert names == ["records.jsonl", "samples", "report.html", "report.md"]
 

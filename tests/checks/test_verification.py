@@ -174,7 +174,7 @@ def test_swapped_folders_of_val_are_found_by_the_devkit(
     archive = root / "bench-downloads" / "imagenet" / "ILSVRC2012_devkit_t12.tar.gz"
     archive.parent.mkdir(parents=True)
     archive.write_bytes(b"")
-    monkeypatch.setattr("bench.checks.verify_data.check", lambda *_: None)
+    monkeypatch.setattr("bench.checks.verify_data.check_file", lambda *_: None)
     monkeypatch.setattr("bench.checks.verify_data.read_devkit", lambda path: Devkit((), truth))
     assert verified(root, "imagenet").problems == ()
     (root / MANIFESTS / "imagenet.sha256").unlink()

@@ -273,7 +273,7 @@ def test_help_of_commands(command: str) -> None:
 
 
 def test_no_arguments_show_help() -> None:
-    assert "Commands:" in bench().out
+    assert "Examples:" in bench().out
 
 
 def test_plan_needs_no_torch_and_writes_nothing() -> None:
@@ -299,8 +299,8 @@ def test_dry_run_is_plan() -> None:
     plan, dry = bench("plan", "--suite", "micro"), bench(*MICRO, "--dry-run")
     assert plan == dry
     assert plan.code == 0
-    assert "trainings: 1" in plan.out
-    assert "measured on another machine" in plan.out
+    assert "training runs: 1" in plan.out
+    assert "by rates of another machine" in plan.out
     assert not list(Path().iterdir())
 
 
@@ -308,7 +308,7 @@ def test_a_plan_of_another_model_has_no_time_yet() -> None:
     Path("weights.pt").write_bytes(b"never opened")
     result = bench("plan", "--suite", "micro", "--model", "ViT-B-32", "--pretrained", "weights.pt")
     assert result.code == 0, result.err
-    assert "no timing yet" in result.out
+    assert "no timing on this machine yet" in result.out
 
 
 @pytest.mark.parametrize("what", ["methods", "suites", "shifts", "sets", "metrics", "rules"])
@@ -356,7 +356,7 @@ def test_internal_errors_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     result = bench(*MICRO)
     assert result.code == 1
     assert result.err == (
-        "bench: internal error, --debug shows where: RuntimeError: first second\n"
+        "bench: internal error (--debug shows the traceback): RuntimeError: first second\n"
     )
 
 

@@ -154,7 +154,7 @@ def test_a_part_that_fails_stops_no_other(world: World) -> None:
     assert result.code == 1
     assert "imagenet-r: test: unpacked" in result.out
     assert "HTTP 404" in result.err
-    assert result.err.splitlines()[-1].startswith("bench: 1 of 2 sets are not complete")
+    assert result.err.splitlines()[-1].startswith("bench: 1 of 2 data sets are incomplete")
 
 
 # Terms and passwords

@@ -20,9 +20,8 @@ from bench.core.store import Store
 from bench.leaderboard.board import MEAN
 from bench.leaderboard.build import build_boards, build_curves
 from bench.leaderboard.derived import oracle_records
-from bench.report import document
-from bench.report import write as report
-from bench.report.formats.text import escape
+from bench.report.document import JUDGED, document
+from bench.report.formats.text import escape, report_markdown
 from bench.report.tables.table import DASH
 from bench.runs.execute import Outcome, execute_plan
 from bench.runs.plan import CellItem, FitItem, plan
@@ -129,7 +128,7 @@ def test_a_run_judged_by_macro_f1(small: Finished) -> None:
     (board,) = build_boards(outcome.records)
     assert board.columns == ("ID", "v2 (accuracy)", "objectnet")
     assert (board.title, board.averaged) == ("Macro-F1 or a set's own metric", False)
-    text = report.markdown(report.document(outcome.records))
+    text = report_markdown(document(outcome.records))
     assert "Macro-F1 or a set's own metric (percent)" in text
     assert "### Accuracy (percent)" in text
     assert re.search(r"rule within-1pt, Macro-F1 \d+\.\d%", text)
@@ -209,7 +208,7 @@ def test_a_reason_stays_with_its_cell_where_there_is_no_mean() -> None:
     place = lost[0].model_dump(include=MissingCell.model_fields.keys() - {"reason"})
     place |= {"shift": "ood", "order": 1, "judged_by": "macro-f1"}
     missing = MissingCell(**place, reason="no region")
-    text = report.markdown(report.document(lost, [missing]))
+    text = report_markdown(document(lost, [missing]))
     assert "no region" in text
     (board,) = build_boards(lost, [missing])
     assert [cell.absent for cell in board.rows[0].cells] == [(), ((None, "no region"),), ()]
@@ -223,11 +222,11 @@ def test_runs_that_judge_a_set_otherwise_share_no_leaderboard() -> None:
 
 def test_reports_say_which_metric_a_set_is_judged_by() -> None:
     def text(*judges: str) -> str:
-        return report.markdown(report.document(rows(judges)))
+        return report_markdown(document(rows(judges)))
 
     plain, own_ones = text("top1", "top1", "top1"), text("top1", "worst-region", "top1")
-    assert document.JUDGED not in plain and plain.count("### Accuracy (percent)") == 1
-    assert escape(document.JUDGED) in own_ones
+    assert JUDGED not in plain and plain.count("### Accuracy (percent)") == 1
+    assert escape(JUDGED) in own_ones
     assert own_ones.count("### Accuracy (percent)") == 1
     assert own_ones.count("### Accuracy or a set's own metric (percent)") == 1
 
@@ -235,10 +234,10 @@ def test_reports_say_which_metric_a_set_is_judged_by() -> None:
 def test_reports_show_what_a_set_is_measured_in_besides() -> None:
     found = rows(("top1", "macro-f1", "pm-0"))
     found += rows(("top1", "macro-f1", "pm-0"), method="linear", title="Linear")
-    text = report.markdown(report.document(found))
+    text = report_markdown(document(found))
     assert "Further metrics" not in text
     found += [record(2, "pm-10", 0.123, "pm-0"), record(1, "pm-0", 0.456, "macro-f1")]
-    found_in = report.document(found)
+    found_in = document(found)
     (further,) = (t for t in found_in.chapters[0].tables if t.caption.startswith("Further"))
     assert further.columns == ("Method", "ood (pm-0)", "vid (pm-10)")
     (lines,) = further.groups

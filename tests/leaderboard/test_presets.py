@@ -22,9 +22,10 @@ from bench.leaderboard.published.layouts import (
     find_preset,
 )
 from bench.report.tables.paper_layout import paper_table
+from bench.report.formats.text import report_markdown
 from bench.report.tables.table import Table
 from bench.report.tables.terminal import terminal_paper_table
-from bench.report.write import document, markdown
+from bench.report.write import document
 from bench.runs.study.config import load_config
 from bench.runs.study.rows import Settings, parse_rows
 
@@ -156,10 +157,10 @@ def test_the_report_shows_the_table_first(preset: Preset) -> None:
     ((_, table),) = paper_table(preset, records).items()
     assert chapter.tables[0] == table
     assert not any(t.caption.startswith("In the form") for t in chapter.tables[1:])
-    text = markdown(document(records, presets=(preset,)))
+    text = report_markdown(document(records, presets=(preset,)))
     assert text.index(f"In the form of {preset.title}") < text.index("### Accuracy (percent)")
     assert preset.source in text
-    assert "In the form" not in markdown(document(records))
+    assert "In the form" not in report_markdown(document(records))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,12 @@ def test_the_methods_page_is_cited() -> None:
     assert {"bench/api/protocol.py", "bench/posthoc/functional.py"} <= {
         str(p.relative_to(ROOT)) for p in SOURCES
     }
+
+
+def test_the_requirements_without_cuda_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split("[>;]", line)[0]: line for line in project["dependencies"]}
+    del needed["torch"], needed["torchvision"], needed["faiss-gpu"]
+    needed["faiss-cpu"] = needed["faiss-cpu"].partition(";")[0]
+    lines = (ROOT / "requirements-cpu.txt").read_text().splitlines()
+    assert sorted(line for line in lines if line[0] != "#") == sorted(needed.values())

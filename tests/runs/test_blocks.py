@@ -14,8 +14,9 @@ from bench.core.hashing import canonical
 from bench.core.records import Record
 from bench.leaderboard.board import Board
 from bench.leaderboard.build import build_boards
-from bench.report import document
-from bench.report import write as report
+from bench.report.document import CHOSEN, CONTROLS, ORACLES, document
+from bench.report.formats.html import report_html
+from bench.report.formats.text import report_markdown
 from bench.report.tables.choices import choices_table
 from bench.report.tables.leaderboard import leaderboard_table
 from bench.report.tables.table import Table
@@ -72,7 +73,7 @@ def names(table: Table) -> list[str]:
 
 
 def captions(records: list[Record]) -> dict[str, Table]:
-    (chapter,) = report.document(records).chapters
+    (chapter,) = document(records).chapters
     return {table.caption: table for table in chapter.tables}
 
 
@@ -157,7 +158,7 @@ def test_temperature_scaling_has_columns_of_its_own() -> None:
 def test_without_scaled_records_there_are_no_such_columns() -> None:
     found = captions(rows(*METHODS, scaled=False))
     assert found["ECE (percent)"].columns == ("Method", "ID", "OOD mean")
-    assert "w/ TS" not in report.markdown(report.document(rows(*METHODS, scaled=False)))
+    assert "w/ TS" not in report_markdown(document(rows(*METHODS, scaled=False)))
 
 
 def test_the_kinds_of_records_do_not_mix() -> None:
@@ -170,26 +171,26 @@ def test_the_kinds_of_records_do_not_mix() -> None:
 
 def test_reports_say_how_and_where_temperatures_were_found() -> None:
     def fact(of: Protocol) -> str:
-        (chapter,) = report.document(rows(*METHODS, protocol=of)).chapters
+        (chapter,) = document(rows(*METHODS, protocol=of)).chapters
         return dict(chapter.facts)["Temperature scaling"]
 
     assert fact(CLEAN) == "T with the smallest NLL, on the selection split"
     assert fact(OFFICIAL) == "T at which the mean confidence is the accuracy, on the ID test set"
-    assert "order of classes" in report.markdown(report.document(rows(*METHODS)))
+    assert "order of classes" in report_markdown(document(rows(*METHODS)))
 
 
 def test_what_was_chosen_on_the_test_set_is_said_aloud() -> None:
-    clean = report.document(rows(*METHODS))
+    clean = document(rows(*METHODS))
     assert clean.chapters[0].warnings == ()
-    assert document.CHOSEN in clean.notes
-    leaky = report.document(rows(*METHODS, protocol=OFFICIAL))
+    assert CHOSEN in clean.notes
+    leaky = document(rows(*METHODS, protocol=OFFICIAL))
     (warning,) = leaky.chapters[0].warnings
     assert warning.startswith("Chosen on the ID test set, as the official codes do")
-    assert document.CHOSEN not in leaky.notes
-    for text in (report.markdown(leaky), report.html(leaky)):
+    assert CHOSEN not in leaky.notes
+    for text in (report_markdown(leaky), report_html(leaky)):
         assert "Chosen on the ID test set, as the official codes do" in text
     careful = replace(OFFICIAL, name="official, selects selection", selects="selection")
-    assert report.document(rows(*METHODS, protocol=careful)).chapters[0].warnings == ()
+    assert document(rows(*METHODS, protocol=careful)).chapters[0].warnings == ()
 
 
 def test_differences_from_clean_are_listed_with_their_reasons() -> None:
@@ -208,14 +209,14 @@ def test_differences_from_clean_are_listed_with_their_reasons() -> None:
 
 
 def test_notes_and_facts_are_those_of_what_is_there() -> None:
-    plain, full = (report.document(rows(*names)) for names in (METHODS, (*METHODS, SHUFFLED, BEST)))
-    for note in (document.CONTROLS, document.ORACLES):
+    plain, full = (document(rows(*names)) for names in (METHODS, (*METHODS, SHUFFLED, BEST)))
+    for note in (CONTROLS, ORACLES):
         assert note in full.notes
         assert note not in plain.notes
     assert dict(full.chapters[0].facts)["Label maps"] == "v2 subset"
     bare = [r.model_copy(update={"provenance": {}}) if r.role == "oracle" else r
             for r in rows(*METHODS, BEST)]  # fmt: skip
-    assert dict(report.document(bare).chapters[0].facts)["Label maps"] == "v2 subset"
+    assert dict(document(bare).chapters[0].facts)["Label maps"] == "v2 subset"
 
 
 @pytest.mark.parametrize("width", [50, 80, 160])

@@ -63,7 +63,7 @@ def test_a_repeat_computes_nothing_and_changes_nothing(own: Finished) -> None:
     before = contents(own.out)
     result = again(own)
     assert result.code == 0, result.err
-    assert result.err == "to do: nothing, every cell is in the cache\n"
+    assert result.err == "to do: nothing; every cell is in the cache\n"
     assert contents(own.out) == before
     again(own, "--eval-batch-size", 3, "--workers", 1, "--device", "cpu", out=own.out / "other")
     assert contents(own.out / "other") == before
@@ -102,10 +102,12 @@ def test_a_new_metric_forwards_nothing(
     small: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extra = replace(METRICS["nll"], name="extra", title="Extra")
-    monkeypatch.setattr("bench.runs.study.resolve.metrics", lambda *_: {**METRICS, "extra": extra})
+    monkeypatch.setattr(
+        "bench.runs.study.resolve.all_metrics", lambda *_: {**METRICS, "extra": extra}
+    )
     result = again(small, "--no-curves", out=tmp_path)
     assert result.code == 0, result.err
-    assert "0 trainings, 0 forwards of 0 decoded images, 30 cells" in result.err
+    assert "0 training runs, 0 forward passes of 0 decoded images, 30 cells" in result.err
     records = read_records(tmp_path / "records.jsonl")
     values = {(r.method, r.shift, r.kind, r.metric): r.value for r in records}
     for (*place, metric), value in values.items():
@@ -195,7 +197,7 @@ def test_a_failing_method_leaves_the_others(
     out, other = tmp_path / "out", tmp_path / "other"
     result = again(own, "--methods", "ose,broken", out=out)
     assert result.code == 1
-    assert "bench: cells failed, 3 in all, the others stand: broken on id: KeyError" in result.err
+    assert "bench: 3 cells failed; the rest were written: broken on id: KeyError" in result.err
     assert "Traceback" not in result.err
     records = read_records(out / "records.jsonl")
     assert {r.method for r in records} == {"zero-shot", "e2e-ft", "ose"}
@@ -239,7 +241,7 @@ def test_estimates_use_measured_rates(own: Finished) -> None:
     """Forwards were measured by the small run; its training was too short to say anything."""
     shifts = ("--shifts", "v2,objectnet,sketch")
     result = bench("plan", *SMALL[1:], *shifts, "--cache-dir", own.cache)
-    assert "trainings: 0" in result.out
+    assert "training runs: 0" in result.out
     assert "about" in result.out
     assert "another machine" not in result.out
 

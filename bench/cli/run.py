@@ -1,0 +1,122 @@
+"""``bench run`` and ``bench plan``: a run from its options to its leaderboard."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import cloup
+
+from bench.cli.options import examples, run_options
+from bench.core.environment import is_first_process
+from bench.core.errors import CellError
+from bench.core.streams import print_line
+
+if TYPE_CHECKING:
+    from bench.runs.execute import Outcome
+    from bench.runs.session import Session
+
+
+@cloup.command(
+    "run",
+    epilog=examples(
+        "bench run                                     # the embedded suite, about a minute",
+        "bench run --methods all --seeds 0,1,2         # every method, three seeds",
+        "bench run --suite imagenet --data DIR --model ViT-B-32 --pretrained openai",
+        "bench run --suite my.yaml --data DIR --set vrf.p=0.01 --dry-run",
+    ),
+)
+@run_options
+@cloup.option("--dry-run", is_flag=True, help="Show the plan and stop.")
+def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
+    """Train, evaluate and write a leaderboard.
+
+    Run the same command again to resume a run that was stopped.
+    """
+    session = _session(options)
+    if dry_run:
+        _show_plan(session, as_json)
+        return
+    from bench.cli.catalogue import cost_summary
+    from bench.runs.session import estimate_time, follow_session
+
+    if not is_first_process():
+        follow_session(session)
+        return
+    if not as_json:
+        left = session.left()
+        print_line(cost_summary(left, estimate_time(session, left)), sys.stderr)
+    carry_out(session, as_json)
+
+
+@cloup.command(
+    "plan",
+    epilog=examples(
+        "bench plan --methods all --shifts all",
+        "bench plan --suite imagenet --data DIR --model ViT-B-16 --pretrained openai --json",
+    ),
+)
+@run_options
+def plan_command(as_json: bool, **options: Any) -> None:
+    """Show what `bench run` would do, and its cost.
+
+    Takes the options of `bench run`; counts training runs, forward passes and decoded images.
+    """
+    _show_plan(_session(options), as_json)
+
+
+def carry_out(session: Session, as_json: bool) -> None:
+    """Run a session with a live display and print its leaderboards.
+
+    Raises CellError, for exit code 1, if a cell is missing.
+    """
+    from bench.cli.display import make_display
+    from bench.runs.session import run_session
+
+    outcomes = run_session(session, lambda: make_display(session.asked(), as_json))
+    _show_result(session, outcomes, as_json)
+
+
+def _session(options: dict[str, Any]) -> Session:
+    from bench.runs.session import prepare_session
+    from bench.runs.study.config import load_config
+
+    options["set"] = options.pop("assignments")
+    session = prepare_session(load_config(options.pop("config"), options))
+    for study in session.studies:
+        for shift, reason in study.suite.lacking.items():
+            print_line(f"{study.suite.name} without {shift}: {reason}", sys.stderr)
+    return session
+
+
+def _show_plan(session: Session, as_json: bool) -> None:
+    from bench.cli.catalogue import counts_text, plan_data
+    from bench.runs.session import estimate_time
+
+    plans, left = session.plans, session.left()
+    time = estimate_time(session, left)
+    if as_json:
+        print_line(json.dumps(plan_data(session.out, plans, left, time), indent=1), sys.stdout)
+    else:
+        print_line(counts_text(plans, left, time), sys.stdout)
+
+
+def _show_result(session: Session, outcomes: Sequence[Outcome], as_json: bool) -> None:
+    records = [r for outcome in outcomes for r in outcome.records]
+    missing = [m for outcome in outcomes for m in outcome.missing]
+    if as_json:
+        from bench.cli.catalogue import result_data
+
+        print_line(json.dumps(result_data(session.out, records, missing)), sys.stdout)
+    else:
+        from bench.cli.display import leaderboards_text
+
+        print_line(leaderboards_text(records, missing, session.presets), sys.stdout)
+        print_line(f"report: {session.out / 'report.html'} and report.md", sys.stdout)
+    if missing:
+        reasons = [f"{m.method} on {m.shift}: {m.reason}" for m in missing]
+        more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""
+        cells = "1 cell" if len(missing) == 1 else f"{len(missing)} cells"
+        raise CellError(f"{cells} failed; the rest were written: {'; '.join(reasons[:3])}{more}")
