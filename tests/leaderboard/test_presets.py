@@ -21,8 +21,8 @@ from bench.leaderboard.published.layouts import (
     Preset,
     find_preset,
 )
-from bench.report.tables.paper_layout import paper_table
 from bench.report.formats.text import report_markdown
+from bench.report.tables.paper_layout import paper_table
 from bench.report.tables.table import Table
 from bench.report.tables.terminal import terminal_paper_table
 from bench.report.write import document
