@@ -1,1 +1,1 @@
-"""Checks of finished work: recomputed tables, golden numbers, changes, data sets."""
+"""Checks of finished runs and of data sets: recomputed tables, golden runs, comparisons."""

@@ -1,18 +1,22 @@
-"""Two runs side by side: which cells changed, and which changes are regressions.
+"""Compare two runs: which cells changed, and which changes are regressions.
 
-Pure: records and samples in, changes out. What is judged is a change of code, so trainings of the
-same seeds are taken as given: the same code would have made them again, bit by bit, and how much
-another seed would differ says nothing of whether these are worse. What is left to chance is which
-images are in the set: a change of accuracy is tested sample by sample, seeds averaged, where both
-runs kept samples of the same ids; else with binomial errors, as if the runs had been measured on
-images of their own, which is cautious. Of seeds, those count that both runs have; what the new run
-lacks is told. Where they share none, the trainings are no longer the same and the deviation over
-seeds counts too: `SEED_ERROR`, or what both runs show if that is more, then by Student's t.
+The functions are pure: they take records and samples and return changes.
 
-Over the cells that gate, `bench.leaderboard.stats.ranking.holm` bounds the probability of any false
-alarm by `LEVEL`: half of it for the headlines, accuracy on ID and the OOD mean, so that many shifts
-do not hide a loss there; half for all others. Other metrics of the same seeds have no error here:
-they are held against the tolerance alone.
+The comparison is about a change of code. Training runs of the same seeds are treated as fixed: the
+same code would repeat them bit by bit, and the deviation over other seeds does not tell whether
+these are worse. The only randomness left is the choice of images in the test set. A change of
+accuracy is tested sample by sample, averaged over seeds, if both runs stored samples of the same
+ids. Otherwise it is tested with binomial errors, as if the runs had been measured on different
+images, which is conservative.
+
+Only seeds that both runs have are compared; seeds that the new run lacks are reported. If the runs
+share no seed, their training runs differ, and the deviation over seeds counts too: `SEED_ERROR`, or
+the deviation measured in both runs if it is larger, then with Student's t.
+
+`bench.leaderboard.stats.ranking.holm` bounds the probability of any false alarm among the gating
+cells by `LEVEL`. Half of it is spent on the headlines, accuracy on ID and the OOD mean, so that
+many shifts do not hide a loss there; the other half on all other cells. Other metrics with the same
+seeds have no error estimate here: they are compared with the tolerance alone.
 """
 
 from __future__ import annotations
@@ -38,12 +42,13 @@ from bench.leaderboard.stats.ranking import holm
 LEVEL = 0.05
 """Bound on the probability that chance alone makes any cell a significant loss."""
 TOLERANCE = 0.01
-"""By how much a cell may be worse if nothing else is said: one point, or 0.01 nats."""
+"""By default, how much worse a cell may be: one point, or 0.01 nats."""
 SEED_ERROR = 0.015
-"""The least deviation of an accuracy over seeds to count with where seeds are others: stated, a
-little above what rows of `mini` have (0.2 to 1.3 points). A few seeds measure their own badly."""
+"""The least deviation of an accuracy over seeds that is assumed if the runs share no seed. It is an
+assumption, slightly above that of rows of `mini` (0.2 to 1.3 points): a few seeds estimate their
+deviation badly."""
 SCALED = frozenset(SCALES) - {ACCURACY.name}
-"""The metrics that temperature scaling moves."""
+"""The metrics that temperature scaling changes."""
 
 State = Literal["same", "better", "worse", "regression", "new", "vanished"]
 How = Literal["paired", "unpaired", "other seeds", ""]
@@ -53,7 +58,7 @@ _Place = tuple[BoardKey, str, str, str, bool]
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run's records, and its samples if it kept any."""
+    """A run's records, and its samples if it stored any."""
 
     records: Sequence[Record]
     samples: Sequence[SampleOutputs] = ()
@@ -61,22 +66,23 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class Change:
-    """A cell of either run, in the metric's own unit (shares, nats).
+    """The change of one cell between two runs, in the metric's own unit (fractions, nats).
 
     Values are means over the seeds that both runs have, or over each run's own if they share none.
 
     Attributes
     ----------
-    board, row, place, metric, scaled : where it stands; `place` is a set, or the OOD mean, `scaled`
-        whether temperatures were scaled.
-    old, new : None where a run has no such cell.
-    how, p_value : how it was tested and with what result, two-sided; None if it was not: "" for
-        what the tolerance alone decides, "other seeds" for what nothing is known of.
-    significant : whether it is a loss beyond chance, all cells that gate considered.
-    gates : whether a regression here, or that the cell or seeds of it are gone, counts.
-    state : ``regression`` if it gates, is worse by more than the tolerance and significantly so,
-        or held against the tolerance alone. ``better`` and ``worse`` say nothing of significance;
-        ``same`` is what is printed alike, with one digit more than in leaderboards.
+    board, row, place, metric, scaled : the address of the cell. `place` is an evaluation set or the
+        OOD mean, `scaled` whether temperature scaling was applied.
+    old, new : the values; None if the run has no such cell.
+    how : the test that was used; "" if the tolerance alone decides.
+    p_value : its two-sided result, None if not tested. With "other seeds" and no result, too few
+        seeds are available for a test.
+    significant : whether it is a loss beyond chance, corrected for all gating cells.
+    gates : whether a regression here, or a missing cell or seed, makes the comparison fail.
+    state : ``regression`` if the cell gates, is worse by more than the tolerance, and is either
+        significant or decided by the tolerance alone. ``better`` and ``worse`` do not imply
+        significance. ``same`` means equal as printed, with one digit more than in leaderboards.
     lost : the seeds of the old cell that the new one lacks, if they share any.
     """
 
@@ -101,14 +107,14 @@ class Change:
 
     @property
     def loss(self) -> float:
-        """By how much the new value is worse; negative if it is better, 0 if one is absent."""
+        """How much worse the new value is; negative if it is better, 0 if one is absent."""
         sign = -1 if change_scale(self.metric).higher_is_better else 1
         return sign * (self.difference or 0.0)
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """A run's cell: values by seed on each of its sets, and who is right there, if kept."""
+    """A run's cell: for each of its sets, values and stored samples by seed."""
 
     role: str
     sets: tuple[str, ...]
@@ -117,14 +123,14 @@ class _Cell:
     samples: tuple[Mapping[Seed, SampleOutputs], ...]
 
     def only(self, seeds: Set[Seed]) -> _Cell:
-        """The same of some of its seeds."""
+        """Return the cell restricted to some of its seeds."""
         values = tuple({s: v for s, v in of_set.items() if s in seeds} for of_set in self.values)
         samples = tuple({s: o for s, o in of_set.items() if s in seeds} for of_set in self.samples)
         return replace(self, values=values, samples=samples)
 
     @property
     def is_headline(self) -> bool:
-        """Whether it is of ID, or a mean over shifts."""
+        """Whether the cell is on ID or is a mean over shifts."""
         return self.sets == (ID,) or len(self.sets) > 1
 
     @property
@@ -138,10 +144,10 @@ class _Cell:
 
     @property
     def binomial(self) -> float:
-        """The variance of an accuracy by counts, for trainings that are given.
+        """The binomial variance of an accuracy, for fixed training runs.
 
-        Sets of one size could be the same images, each corrupted in another way: their errors are
-        added as if they went together, those of other sets as independent ones.
+        Sets of equal size may hold the same images with different corruptions, so their errors are
+        treated as fully correlated; errors of sets of different sizes as independent.
         """
         by_size: dict[int, float] = defaultdict(float)
         for of_set, n in zip(self.values, self.sizes, strict=True):
@@ -153,12 +159,12 @@ class _Cell:
 def compare_runs(
     old: ComparedRun, new: ComparedRun, tolerance: float = TOLERANCE, everything: bool = False
 ) -> tuple[Change, ...]:
-    """Every cell of either run, in the order of the new one, then what vanished.
+    """Return the changes of all cells of either run: those of the new run, then vanished ones.
 
-    Cells are those of leaderboards, with temperature scaling all but accuracy, which that leaves
-    alone, and the mean over the shifts where both runs have the same. Controls, what was chosen in
-    hindsight and watermarked cells gate only with `everything`. Raises InputError if a run has two
-    values for a cell.
+    Cells are those of leaderboards, without and with temperature scaling (which does not change
+    accuracy), and means over the shifts if both runs have the same shifts. Controls, oracles and
+    watermarked cells gate only with `everything`. Raises InputError if a run has two values for a
+    cell.
     """
     before, after = _cells(old), _cells(new)
     found: list[Change] = []
@@ -172,24 +178,24 @@ def compare_runs(
         cell = after.get(place) or before[place]
         gates = everything or (cell.role == "method" and not place[0][3])
         if gates and change.p_value is not None:
-            is_first = change.metric == ACCURACY.name and cell.is_headline
-            families[is_first].append(len(found))
+            is_headline = change.metric == ACCURACY.name and cell.is_headline
+            families[is_headline].append(len(found))
         found.append(replace(change, gates=gates))
     for tested in families.values():
-        p_values = np.array([_of_loss(found[i]) for i in tested], dtype=np.float64)
-        for i, certain in zip(tested, holm(p_values, LEVEL / 2) if tested else (), strict=True):
-            found[i] = replace(found[i], significant=bool(certain))
+        p_values = np.array([_one_sided(found[i]) for i in tested], dtype=np.float64)
+        for i, rejected in zip(tested, holm(p_values, LEVEL / 2) if tested else (), strict=True):
+            found[i] = replace(found[i], significant=bool(rejected))
     return tuple(replace(change, state=_state(change, tolerance)) for change in found)
 
 
-def _of_loss(change: Change) -> float:
-    """The one-sided p-value: of the hypothesis that the cell is no worse."""
+def _one_sided(change: Change) -> float:
+    """Return the one-sided p-value of the hypothesis that the cell is not worse."""
     assert change.p_value is not None
     return change.p_value / 2 if change.loss > 0 else 1 - change.p_value / 2
 
 
 def _cells(run: ComparedRun) -> dict[_Place, _Cell]:
-    """Cells by place, each row's mean over the shifts after its sets."""
+    """Return the cells of a run by place; the means over shifts come after all sets."""
     values: dict[_Place, dict[Seed, Record]] = defaultdict(dict)
     for record in run.records:
         if record.kind != "cell" and not (record.kind == "scaled" and record.metric in SCALED):
@@ -199,12 +205,12 @@ def _cells(run: ComparedRun) -> dict[_Place, _Cell]:
         other = values[place].setdefault(record.seed, record)
         if other.value != record.value:
             raise InputError(describe_conflict(record, other.value))
-    right: dict[_Place, dict[Seed, SampleOutputs]] = defaultdict(dict)
+    samples: dict[_Place, dict[Seed, SampleOutputs]] = defaultdict(dict)
     for output in run.samples:
         record = output.record
         place = (board_key(record), row_name(record), record.shift, record.metric, False)
-        right[place][record.seed] = output
-    cells = {place: _cell(by_seed, right[place]) for place, by_seed in values.items()}
+        samples[place][record.seed] = output
+    cells = {place: _cell(by_seed, samples[place]) for place, by_seed in values.items()}
     shifts: dict[_Place, list[_Place]] = defaultdict(list)
     for place, by_seed in values.items():
         (board, row, shift, metric, scaled), one = place, next(iter(by_seed.values()))
@@ -225,15 +231,15 @@ def _cells(run: ComparedRun) -> dict[_Place, _Cell]:
     return cells
 
 
-def _cell(by_seed: Mapping[Seed, Record], right: Mapping[Seed, SampleOutputs]) -> _Cell:
+def _cell(by_seed: Mapping[Seed, Record], samples: Mapping[Seed, SampleOutputs]) -> _Cell:
     one = next(iter(by_seed.values()))
     seeds = sorted(by_seed, key=lambda seed: -1 if seed is None else seed)
     values = {seed: by_seed[seed].value for seed in seeds}
-    return _Cell(one.role, (one.shift,), (values,), (one.n,), (right,))
+    return _Cell(one.role, (one.shift,), (values,), (one.n,), (samples,))
 
 
 def _change(place: _Place, old: _Cell | None, new: _Cell | None) -> Change | None:
-    """The change of a cell, yet to be judged; None for means over different sets."""
+    """Return the change of a cell, without its final state; None for means over different sets."""
     if old and new and old.sets != new.sets:
         return None
     if old is None or new is None:
@@ -247,6 +253,7 @@ def _change(place: _Place, old: _Cell | None, new: _Cell | None) -> Change | Non
 
 
 def _tested(metric: str, old: _Cell, new: _Cell) -> tuple[How, float | None]:
+    """Test the difference of two cells: return the test that was used and its p-value."""
     is_accuracy, same_seeds = metric == ACCURACY.name, old.by_seed.keys() == new.by_seed.keys()
     if same_seeds and not is_accuracy:
         return "", None
@@ -258,15 +265,15 @@ def _tested(metric: str, old: _Cell, new: _Cell) -> tuple[How, float | None]:
         samples = old.binomial + new.binomial
     if not same_seeds:
         sides = [list(cell.by_seed.values()) for cell in (old, new)]
-        shares = sum(1 / len(side) for side in sides)
+        inverse_counts = sum(1 / len(side) for side in sides)
         freedom = sum(len(side) - 1 for side in sides)
-        spread = sum(pvariance(side) * len(side) for side in sides) / max(freedom, 1)
-        if is_accuracy and spread <= SEED_ERROR**2:
-            samples, freedom = samples + SEED_ERROR**2 * shares, 0
+        pooled = sum(pvariance(side) * len(side) for side in sides) / max(freedom, 1)
+        if is_accuracy and pooled <= SEED_ERROR**2:
+            samples, freedom = samples + SEED_ERROR**2 * inverse_counts, 0
         elif not freedom:
             return "other seeds", None
         else:
-            seeds = spread * shares
+            seeds = pooled * inverse_counts
     estimate = Estimate(
         np.asarray(new.value - old.value),
         np.asarray(samples),
@@ -279,7 +286,7 @@ def _tested(metric: str, old: _Cell, new: _Cell) -> tuple[How, float | None]:
 
 
 def _pairs(old: _Cell, new: _Cell) -> list[tuple[Outcomes, Outcomes]] | None:
-    """Who is right, set by set, if samples are the same; else None."""
+    """Return the outcomes of both cells, set by set; None unless they are on the same samples."""
     pairs = []
     for i in range(len(old.sets)):
         one, other = (_outcomes(cell.samples[i], cell.values[i]) for cell in (old, new))
@@ -289,21 +296,24 @@ def _pairs(old: _Cell, new: _Cell) -> list[tuple[Outcomes, Outcomes]] | None:
     return pairs
 
 
-def _outcomes(kept: Mapping[Seed, SampleOutputs], seeds: Collection[Seed]) -> Outcomes | None:
-    """Who is right on one set, seeds averaged; None if not all of them kept the same samples."""
-    found = [kept[seed] for seed in seeds if seed in kept]
+def _outcomes(samples: Mapping[Seed, SampleOutputs], seeds: Collection[Seed]) -> Outcomes | None:
+    """Return the outcomes on one set, averaged over seeds; None unless all seeds have samples.
+
+    The samples of all seeds must be the same, and at least two.
+    """
+    found = [samples[seed] for seed in seeds if seed in samples]
     if len(found) < len(seeds) or len({one.on.digest for one in found}) > 1:
         return None
     if len(found[0].right) < 2:
         return None
-    shares = np.mean([one.right for one in found], axis=0, keepdims=True)
-    return Outcomes(found[0].on.digest, shares)
+    means = np.mean([one.right for one in found], axis=0, keepdims=True)
+    return Outcomes(found[0].on.digest, means)
 
 
 def _state(change: Change, tolerance: float) -> State:
     if change.old is None or change.new is None:
         return "new" if change.old is None else "vanished"
-    # Not stricter than the arithmetic: a difference of 0.01 is 0.01 only up to rounding.
+    # Allow for rounding: a difference of 0.01 is not exactly 0.01 in floating point.
     is_beyond = change.loss > tolerance + 1e-12
     if change.gates and is_beyond and (change.significant or not change.how):
         return "regression"
@@ -314,10 +324,10 @@ def _state(change: Change, tolerance: float) -> State:
 
 
 def change_scale(metric: str) -> Scale:
-    """How a metric is printed in leaderboards."""
+    """Return the scale on which a metric is printed in leaderboards."""
     return (SCALES | OWN_SCALES)[metric]
 
 
 def finer_scale(metric: str) -> Scale:
-    """The same with one digit more, as changes are printed."""
+    """Return the same scale with one digit more, on which changes are printed."""
     return replace(change_scale(metric), decimals=change_scale(metric).decimals + 1)

@@ -1,4 +1,4 @@
-"""Changes between two runs (`bench.checks.compare`), shown in words, tables and verdicts."""
+"""Changes between two runs (`bench.checks.compare`) as text, tables and verdicts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from bench.leaderboard.board import BoardKey, Seed
 from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 ORDER: tuple[ChangeState, ...] = ("regression", "vanished", "worse", "better", "new", "same")
-"""How states follow on each other where the worst comes first."""
+"""The order of states, worst first."""
 
 
 def worst_first(changes: Iterable[Change]) -> list[Change]:
-    """What gates before what does not, by state, and by how much worse it is."""
+    """Sort changes: gating cells first, then by state, then by how much worse they are."""
     return sorted(changes, key=lambda c: (not c.gates, ORDER.index(c.state), not c.lost, -c.loss))
 
 
 def describe_change(change: Change) -> str:
-    """A change in a few words: ``vrf:e2e-ft on v2: accuracy 60.4 -> 57.1 (-3.3, p = 0.001)``."""
+    """Describe a change: ``vrf:e2e-ft on v2: Accuracy 60.4 -> 57.1 (-3.3; paired, p = 0.001)``."""
     title, old, new, delta = _numbers(change)
     where = f"{change.row} on {change.place}: {title}"
     if change.lost:
@@ -29,57 +29,57 @@ def describe_change(change: Change) -> str:
     if change.difference is None:
         return f"{where} {change.state}, {new if change.old is None else old}"
     how = [change.how] if change.how else []
-    said = "not tested" if change.p_value is None else f"p = {change.p_value:.2g}"
-    return f"{where} {old} -> {new} ({delta}; {', '.join((*how, said))})"
+    result = "not tested" if change.p_value is None else f"p = {change.p_value:.2g}"
+    return f"{where} {old} -> {new} ({delta}; {', '.join((*how, result))})"
 
 
 def missing_cells(changes: Sequence[Change]) -> str:
-    """Which cells have vanished, row by row: ``ose (all 28), vrf:e2e-ft (4 of 28: v2)``."""
+    """List vanished cells, row by row: ``ose (all 28), vrf:e2e-ft (4 of 28: v2)``."""
     rows: dict[tuple[BoardKey, str], list[Change]] = defaultdict(list)
     for change in changes:
         if change.old is not None:
             rows[change.board, change.row].append(change)
     boards = {board for board, _ in rows}
-    said = []
+    texts = []
     for (board, row), cells in rows.items():
         places = [_place(change) for change in cells if change.state == "vanished"]
         if places:
             where = f" of {board_name(board)}" if len(boards) > 1 else ""
             some = f"{len(places)} of {len(cells)}: {', '.join(dict.fromkeys(places))}"
-            whole = len(places) == len(cells)
-            said.append(f"{row}{where} ({f'all {len(cells)}' if whole else some})")
-    return ", ".join(said)
+            are_all = len(places) == len(cells)
+            texts.append(f"{row}{where} ({f'all {len(cells)}' if are_all else some})")
+    return ", ".join(texts)
 
 
 def missing_seeds(changes: Sequence[Change]) -> str:
-    """Which seeds are gone of cells that are there: ``ose (seeds 1, 2), vrf (seed 0 on v2)``."""
+    """List missing seeds of cells in both runs: ``ose (seeds 1, 2), vrf (seed 0 on v2)``."""
     rows: dict[tuple[BoardKey, str], list[Change]] = defaultdict(list)
     for change in changes:
         if change.difference is not None:
             rows[change.board, change.row].append(change)
     boards = {board for board, _ in rows}
-    said = []
+    texts = []
     for (board, row), cells in rows.items():
         where = f" of {board_name(board)}" if len(boards) > 1 else ""
         for lost in dict.fromkeys(cell.lost for cell in cells if cell.lost):
             places = [_place(cell) for cell in cells if cell.lost == lost]
             on = f" on {', '.join(dict.fromkeys(places))}" if len(places) < len(cells) else ""
-            said.append(f"{row}{where} ({_seeds(lost)}{on})")
-    return ", ".join(said)
+            texts.append(f"{row}{where} ({_seeds(lost)}{on})")
+    return ", ".join(texts)
 
 
 def changes_table(changes: Iterable[Change], title: str) -> Table:
-    """The changes as a table, by leaderboard, in the given order."""
+    """Return the changes as a table, grouped by leaderboard, in the given order."""
     by_board: dict[BoardKey, list[TableLine]] = defaultdict(list)
     for change in changes:
-        tested = DASH if change.p_value is None else f"{change.p_value:.2g}"
+        p_value = DASH if change.p_value is None else f"{change.p_value:.2g}"
         metric, *numbers = _numbers(change)
         items = (
             change.row,
             change.place,
             metric,
             *numbers,
-            tested,
+            p_value,
             change.how or DASH,
             _label(change),
         )
@@ -96,17 +96,17 @@ def changes_table(changes: Iterable[Change], title: str) -> Table:
 
 
 def verdicts(changes: Iterable[Change], *, may_vanish: bool = False) -> list[Verdict]:
-    """The changes for JUnit and summaries, the worst first.
+    """Return the changes as verdicts for JUnit and summaries, worst first.
 
-    Regressions fail, and cells and seeds that are gone unless they `may_vanish`; what does not gate
-    or is new is skipped. What is the same is counted in summaries, and not listed.
+    Regressions fail. Missing cells and seeds fail too, unless `may_vanish`. Cells that do not gate
+    and new cells are skipped. Unchanged cells are counted in summaries, but not listed.
     """
     found = []
     for change in worst_first(changes):
-        is_gone = change.state == "vanished" or bool(change.lost)
-        fails = change.state == "regression" or (is_gone and not may_vanish)
-        is_left_out = not change.gates or change.difference is None
-        state: State = "skipped" if is_left_out else "passed"
+        is_missing = change.state == "vanished" or bool(change.lost)
+        fails = change.state == "regression" or (is_missing and not may_vanish)
+        is_skipped = not change.gates or change.difference is None
+        state: State = "skipped" if is_skipped else "passed"
         if change.gates and fails:
             state = "failed"
         name = f"{change.row} on {change.place}: {_title(change)}"
@@ -117,13 +117,13 @@ def verdicts(changes: Iterable[Change], *, may_vanish: bool = False) -> list[Ver
 
 
 def board_name(key: BoardKey) -> str:
-    """A leaderboard in words: ``mini, tiny/embedded, clean``."""
+    """Name a leaderboard: ``mini, tiny/embedded, clean``."""
     suite, model, protocol, notes = key
     return ", ".join((suite, model, protocol, *notes))
 
 
 def board_names(run: ComparedRun) -> str:
-    """The leaderboards of a run in words."""
+    """Name the leaderboards of a run."""
     keys = dict.fromkeys(
         (record.suite, record.model, record.protocol, record.notes)
         for record in run.records
@@ -133,9 +133,9 @@ def board_names(run: ComparedRun) -> str:
 
 
 def _label(change: Change) -> str:
-    """The state, whether seeds are gone, and whether that counts."""
-    seeds = ", seeds gone" if change.lost else ""
-    return f"{change.state}{seeds}{'' if change.gates else ', no gate'}"
+    """Return the state, whether seeds are missing, and whether the cell gates."""
+    seeds = ", seeds missing" if change.lost else ""
+    return f"{change.state}{seeds}{'' if change.gates else ', does not gate'}"
 
 
 def _seeds(seeds: Sequence[Seed]) -> str:
@@ -144,7 +144,7 @@ def _seeds(seeds: Sequence[Seed]) -> str:
 
 
 def _numbers(change: Change) -> tuple[str, str, str, str]:
-    """Title of the metric, old, new and difference as printed, with one digit more."""
+    """Return the metric's title and the old value, new value and difference as printed."""
     printed = finer_scale(change.metric)
     old, new = (DASH if v is None else printed.text(v) for v in (change.old, change.new))
     delta = DASH if change.difference is None else printed.text(change.difference, signed=True)
@@ -152,13 +152,13 @@ def _numbers(change: Change) -> tuple[str, str, str, str]:
 
 
 def _title(change: Change) -> str:
-    return f"{change_scale(change.metric).title}{_ts(change)}"
+    return f"{change_scale(change.metric).title}{_scaling_suffix(change)}"
 
 
 def _place(change: Change) -> str:
-    return f"{change.place}{_ts(change)}"
+    return f"{change.place}{_scaling_suffix(change)}"
 
 
-def _ts(change: Change) -> str:
-    """What follows a name if temperatures were scaled, as in leaderboards."""
+def _scaling_suffix(change: Change) -> str:
+    """Return the suffix of a name with temperature scaling, as in leaderboards."""
     return " w/ TS" if change.scaled else ""

@@ -1,4 +1,4 @@
-"""What a check found, for machines that show it: JUnit's XML, and the summary of a CI job."""
+"""Results of a check for CI systems: JUnit XML and the summary of a CI job."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from bench.core.errors import InputError
 from bench.core.paths import write_atomic
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
-"""The environment variable that names a file to which GitHub's runners let jobs append Markdown."""
+"""The environment variable with the path of the Markdown summary on GitHub's runners."""
 SHOWN = 100
-"""Rows of a summary at most: runners refuse summaries above a mebibyte."""
+"""The most rows in a summary: runners refuse summaries above one mebibyte."""
 State = Literal["passed", "failed", "skipped"]
 _MARKS: dict[State, str] = {"passed": "✓", "failed": "✗", "skipped": "–"}
 _OF_LABELS = {"worse": "▼", "better": "▲"}
-"""Marks of labels that are no plain pass."""
-# What XML 1.0 cannot hold, not even as a character reference.
-_UNFIT = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Marks of passed verdicts that have one of these labels."""
+# The characters that XML 1.0 cannot hold, not even as character references.
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One checked thing: where it stands (`group`, `name`), its state, and why in words.
+    """The result of one check.
 
-    `label` stands for the state in summaries, where that says too little: ``worse``, but no
-    failure. What is not `listed` is only counted there.
+    Attributes
+    ----------
+    group, name : what was checked.
+    state : the result.
+    text : the reason, in words.
+    label : a more specific word than the state for summaries: ``worse``, though not a failure.
+    listed : whether summaries list it; otherwise they only count it.
     """
 
     group: str
@@ -43,28 +48,34 @@ class Verdict:
 
 
 def junit_xml(title: str, verdicts: Sequence[Verdict]) -> bytes:
-    """The verdicts as JUnit's XML: one suite, a test case each. No times and no dates."""
+    """Return the verdicts as JUnit XML: one suite with a test case per verdict.
+
+    It contains no times or dates.
+    """
     count = Counter(verdict.state for verdict in verdicts)
     numbers = {"tests": len(verdicts), "failures": count["failed"], "skipped": count["skipped"]}
-    attributes = {"name": _fit(title), "errors": "0"} | {k: str(v) for k, v in numbers.items()}
+    attributes = {"name": _xml_text(title), "errors": "0"}
+    attributes |= {name: str(number) for name, number in numbers.items()}
     root = ElementTree.Element("testsuites", attributes)
     suite = ElementTree.SubElement(root, "testsuite", attributes)
     for verdict in verdicts:
-        names = {"classname": _fit(verdict.group), "name": _fit(verdict.name)}
+        names = {"classname": _xml_text(verdict.group), "name": _xml_text(verdict.name)}
         case = ElementTree.SubElement(suite, "testcase", names)
+        message = _xml_text(verdict.text)
         if verdict.state == "failed":
-            ElementTree.SubElement(case, "failure", message=_fit(verdict.text)).text = _fit(
-                verdict.text
-            )
+            ElementTree.SubElement(case, "failure", message=message).text = message
         elif verdict.state == "skipped":
-            ElementTree.SubElement(case, "skipped", message=_fit(verdict.text))
+            ElementTree.SubElement(case, "skipped", message=message)
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'.encode()
 
 
 def summary_markdown(title: str, verdicts: Sequence[Verdict]) -> str:
-    """The verdicts as a heading, their counts and a table: failures first, `SHOWN` at most."""
+    """Return a heading, the counts of the verdicts, and a table of at most `SHOWN` of them.
+
+    Failures come first.
+    """
     order = ("failed", "passed", "skipped")
     ordered = sorted(verdicts, key=lambda verdict: order.index(verdict.state))
     count = Counter(verdict.label or verdict.state for verdict in ordered)
@@ -87,7 +98,7 @@ def _mark(verdict: Verdict) -> str:
 
 
 def publish_verdicts(title: str, verdicts: Sequence[Verdict], file: Path | None) -> None:
-    """Write JUnit's XML to `file`, if any, and append to the job's summary, if there is one.
+    """Write JUnit XML to `file` if it is not None, and append to the CI job's summary if any.
 
     Raises InputError if one of them cannot be written.
     """
@@ -104,11 +115,12 @@ def publish_verdicts(title: str, verdicts: Sequence[Verdict], file: Path | None)
             raise InputError(f"${SUMMARY}={name}: cannot be written: {error}") from error
 
 
-def _fit(text: str) -> str:
-    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
+def _xml_text(text: str) -> str:
+    """Replace the characters that XML cannot hold."""
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _cell(text: str) -> str:
-    """Text that stays in its cell of a Markdown table and is no markup."""
-    plain = " ".join(_fit(text).split())
+    """Escape text for one cell of a Markdown table."""
+    plain = " ".join(_xml_text(text).split())
     return re.sub(r"([\\`*_|\[\]#~])", r"\\\1", plain).replace("&", "&amp;").replace("<", "&lt;")

@@ -1,10 +1,9 @@
-"""Whether a finished run's numbers follow from its stored outputs: ``bench check RUN``.
+"""Recompute a finished run from its stored outputs: ``bench check RUN``.
 
-Everything from features and weights on is computed again, choices included, and compared with
-``records.jsonl`` and ``samples/``; reports are written again from those records and compared with
-what is there, byte by byte. So an edited digit is found, and an altered stored output too: by its
-checksum, or by what it makes of the numbers. No model is run: whoever doubts the features runs the
-suite again.
+Everything that follows from features and weights is recomputed, including choices, and compared
+with ``records.jsonl`` and ``samples/``. Reports are rendered again from the records and compared
+byte by byte. This reveals an edited digit, and also an altered stored output, by its checksum or by
+the numbers it gives. No model is run; to verify the features, run the suite again.
 """
 
 from __future__ import annotations
@@ -52,33 +51,33 @@ if TYPE_CHECKING:
     from bench.runs.engine import Engine
 
 FORMATS = report.FORMATS.keys() | report.PICTURES
-REPEAT = "repeat the run, which makes it again, with the same --cache-dir"
+REPEAT = "run the same command again with the same --cache-dir, which computes it again"
 CLOSE = 1e-6
-"""Relative difference up to which a value counts as the same: sums may be taken in another order
-by another NumPy. Printed digits are compared exactly."""
+"""The relative difference up to which values count as equal: another version of NumPy may sum in
+another order. Printed digits are compared exactly."""
 FACTS = (*CellAddress.model_fields, "n", "data", "choice", "chosen_on", "weight", "temperature")
-"""What else of a record follows from stored outputs and may be printed."""
+"""The fields of a record, besides its value, that follow from stored outputs and may be printed."""
 WINDOW = 200
-"""Characters that are shown of each side of a difference."""
+"""The most characters shown of each side of a difference."""
 COMPUTED = frozenset({"cells", "fits", samples.KIND, samples.SETS})
-"""The kinds of outputs that are computed again."""
+"""The kinds of outputs that are recomputed."""
 
 
 @dataclass(frozen=True)
-class _Fresh(Store):
-    """A store in which all that follows from features is computed anew, into another folder."""
+class _RecomputingStore(Store):
+    """A store that reads features and weights, but has the outputs to recompute in `scratch`."""
 
     scratch: Path = Path()
 
     def path(self, kind: str, key: str, suffix: str = ".safetensors") -> Path:
-        """Where an output lies: what is computed anew in the scratch folder."""
+        """Return the path of an output; that of a recomputed one is in the scratch folder."""
         root = self.scratch if kind in COMPUTED else self.root
         return root / kind / key[:2] / f"{key}{suffix}"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A place where what is there is not what follows from the stored outputs."""
+    """A place where a file does not agree with the stored outputs."""
 
     file: str
     place: str
@@ -92,7 +91,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class RecomputedRun:
-    """What was found: `cells` of leaderboards computed again, `files` of the run that hold them."""
+    """The result: how many leaderboard cells were recomputed, the checked files, differences."""
 
     cells: int
     files: tuple[str, ...]
@@ -100,15 +99,15 @@ class RecomputedRun:
 
 
 def run_folder_of(path: Path) -> Path:
-    """The folder that a file of a run, or a report of runs, is in, or `path` if it is one.
+    """Return the folder of the run, or of the report of several runs, that `path` belongs to.
 
-    Raises InputError if there is no such folder.
+    `path` is that folder or a file in it. Raises InputError if it is neither.
     """
     folder = path if path.is_dir() else path.parent
     if path.is_file() and folder.name == FIGURES:
         folder = folder.parent
     if not path.exists() or not any((folder / name).is_file() for name in (RECORDS, SOURCES)):
-        raise InputError(f"{path}: expected the folder of a run, or a report of runs")
+        raise InputError(f"{path}: expected the folder of a run, or a report of one or more runs")
     return folder
 
 
@@ -118,49 +117,53 @@ def recompute_run(
     progress: Progress | None = None,
     runs: Sequence[Path] = (),
 ) -> RecomputedRun:
-    """All differences of a run, or of one of its reports: `path` is a folder or a file in it.
+    """Recompute a run, or the runs of a report, and return all differences.
 
-    A report may have any name, its suffix says which it is; with `runs`, those that it was made
-    of, it may be anywhere. Reports are compared where the records of all their runs hold.
-    `options` say where things lie: data, cache_dir. Raises InputError if it is no run's, DataError
-    if a stored output is missing or damaged.
+    `path` is the folder of a run, or a report in it. A report may have any name; its suffix
+    determines the format. With `runs`, the runs that the report was built from, it may be anywhere.
+    Reports are compared only if the records of all their runs have no differences. `options` holds
+    the locations of inputs: data, cache_dir. Raises InputError if `path` does not belong to a run,
+    DataError if a stored output is missing or damaged.
     """
     if runs:
         folder = path.parent
-        made_of = report_sources(runs[0]) if len(runs) == 1 else ReportSources(tuple(runs))
+        sources = report_sources(runs[0]) if len(runs) == 1 else ReportSources(tuple(runs))
     else:
         folder = run_folder_of(path)
-        made_of = report_sources(folder)
-    wanted = {file: _rendered(file, folder) for file in _wanted(path, folder, given=bool(runs))}
+        sources = report_sources(folder)
+    reports = _reports_to_compare(path, folder, has_runs=bool(runs))
     files, found, cells = dict[str, None](), tuple[Difference, ...](), 0
-    for run in made_of.runs:
-        name = "" if run == folder else f"{run}/"
-        part = _recheck_run(run, name, options, progress or SilentProgress())
+    for run in sources.runs:
+        prefix = "" if run == folder else f"{run}/"
+        part = _recompute_one(run, prefix, options, progress or SilentProgress())
         cells += part.cells
         files |= dict.fromkeys(part.files)
         found += part.differences
     if not found:
-        formats = sorted({file.suffix[1:] for file in wanted})
+        formats = sorted({file.suffix[1:] for file in reports})
         with tempfile.TemporaryDirectory() as scratch:
-            made_of.write(Path(scratch), formats)
-            for file, place in wanted.items():
-                rendered = Path(scratch) / place
+            sources.write(Path(scratch), formats)
+            for file in reports:
+                rendered = Path(scratch) / _rendered_name(file)
                 if rendered.is_file():
-                    found += tuple(_lines(file, file.read_bytes(), rendered.read_bytes()))
+                    found += tuple(_text_differences(file, rendered))
                     files[file.name] = None
                 elif file == path:
                     raise InputError(f"{path}: these runs have no figure {file.name}")
     return RecomputedRun(cells, tuple(files), found)
 
 
-def _wanted(path: Path, folder: Path, *, given: bool) -> list[Path]:
-    """The reports to compare. Raises InputError if `path` is none and nothing of a run."""
-    if path.is_dir() and given:
-        raise InputError(f"{path} is a folder: expected one report that was made of the runs")
-    if path.is_dir() or (path.name == RECORDS and not given):
+def _reports_to_compare(path: Path, folder: Path, *, has_runs: bool) -> list[Path]:
+    """Return the reports to compare. Raises InputError if `path` is no run and no report."""
+    if path.is_dir() and has_runs:
+        raise InputError(f"{path} is a folder: expected one report that was built from the runs")
+    if path.is_dir() or (path.name == RECORDS and not has_runs):
         return report_files(folder)
     if not path.is_file():
-        raise InputError(f"{path}: expected a report, of one of the formats {', '.join(FORMATS)}")
+        raise InputError(
+            f"{path}: no such file: expected a report in one of the formats "
+            f"{', '.join(sorted(FORMATS))}"
+        )
     if path.suffix[1:] not in FORMATS or path.name in (CONFIG, SOURCES, BASELINES):
         raise InputError(
             f"{path}: not one of a run's reports, which are {', '.join(sorted(FORMATS))} files"
@@ -168,46 +171,46 @@ def _wanted(path: Path, folder: Path, *, given: bool) -> list[Path]:
     return [path]
 
 
-def _rendered(file: Path, folder: Path) -> Path:
-    """Where a report is written again, seen from the folder that it is written into."""
+def _rendered_name(file: Path) -> Path:
+    """Return where a report is rendered again, relative to its folder."""
     if file.suffix[1:] in report.FORMATS:
         return Path(f"report{file.suffix}")
     return Path(FIGURES) / file.name
 
 
-def _recheck_run(
-    run: Path, name: str, options: Mapping[str, Any], progress: Progress
+def _recompute_one(
+    run: Path, prefix: str, options: Mapping[str, Any], progress: Progress
 ) -> RecomputedRun:
-    """The differences of a run's records and samples; `name` goes before those of its files."""
+    """Return the differences of a run's records and samples; `prefix` precedes file names."""
     session = _session(run, options)
     records, _ = read_run(run)
     with tempfile.TemporaryDirectory() as scratch:
-        made = _recomputed(session, Path(scratch), progress)
-        files, found = [RECORDS], tuple(_values(records, made))
+        recomputed = _recomputed(session, Path(scratch), progress)
+        files, found = [RECORDS], tuple(_record_differences(records, recomputed))
         if not found and (run / samples.FOLDER).exists():
-            again = Path(scratch) / "run"
-            samples.write_samples(again, Store(Path(scratch)), made)
-            found = tuple(_samples(run, again, records))
+            recomputed_run = Path(scratch) / "run"
+            samples.write_samples(recomputed_run, Store(Path(scratch)), recomputed)
+            found = tuple(_sample_differences(run, recomputed_run, records))
             files.append(samples.FOLDER)
     return RecomputedRun(
-        sum(record.kind in KINDS for record in made),
-        tuple(name + file for file in files),
-        tuple(replace(one, file=name + one.file) for one in found),
+        sum(record.kind in KINDS for record in recomputed),
+        tuple(prefix + file for file in files),
+        tuple(replace(one, file=prefix + one.file) for one in found),
     )
 
 
 def _session(folder: Path, options: Mapping[str, Any]) -> Session:
-    """The session of a finished run, to be repeated.
+    """Return the session that repeats a finished run.
 
-    Raises InputError if there is no configuration that can be read, or if it has come to mean other
-    rows or models, DataError if its templates have changed.
+    Raises InputError if its configuration cannot be read, or now resolves to other rows or models.
+    Raises DataError if its templates have changed.
     """
     path = folder / CONFIG
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         known = {k: v for k, v in raw.items() if k in RunConfig.model_fields and v is not None}
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: no configuration of a run can be read: {error}") from error
+        raise InputError(f"{path}: cannot read the configuration of a run: {error}") from error
     if known.get("table"):
         known = {k: v for k, v in known.items() if k not in ("methods", "shifts")}
     changes = known.pop("set", {})
@@ -215,25 +218,27 @@ def _session(folder: Path, options: Mapping[str, Any]) -> Session:
     if config.templates is not None and templates_digest(config.templates) != raw.get(
         "templates_sha256"
     ):
-        raise DataError(f"{config.templates} has changed: these are not the templates of the run")
+        raise DataError(
+            f"{config.templates} has changed since the run: restore the templates of the run"
+        )
     session = prepare_session(config.model_copy(update={"set": changes}))
     now = resolved_config(session.config, session.studies)
     for name in ("backbones", "rows"):
         if now[name] != raw.get(name):
             raise InputError(
-                f"{path}: the {name} {_cut(str(raw.get(name)))} cannot be had again, now they "
-                f"are {_cut(str(now[name]))}: only what bench run made can be checked, with the "
-                "same suites and plugins"
+                f"{path}: the {name} of the run were {_cut(str(raw.get(name)))}, but its "
+                f"configuration now gives {_cut(str(now[name]))}: only runs of bench run can be "
+                "checked, with the same suites and plugins"
             )
     return session
 
 
 def _recomputed(session: Session, scratch: Path, progress: Progress) -> list[Record]:
-    """The run's records, from features and weights alone."""
-    store = _Fresh(session.store.root, scratch)
+    """Return the run's records, recomputed from features and weights."""
+    store = _RecomputingStore(session.store.root, scratch)
     found: list[Record] = []
-    for known in session.plans:  # before anything is read, as reading removes what is damaged
-        _check_stored(known, store)
+    for plan in session.plans:  # before anything is read, because reading removes damaged files
+        _check_stored(plan, store)
     for study in session.studies:
         outcome = execute_plan(study, store, _no_engine, progress)
         _check_stored(outcome.plan, store)
@@ -247,61 +252,63 @@ def _recomputed(session: Session, scratch: Path, progress: Progress) -> list[Rec
 
 
 def _check_stored(plan: Plan, store: Store) -> None:
-    """Raise DataError unless all weights and features behind a plan's cells are as written."""
+    """Raise DataError if stored weights or features of a plan's cells are damaged."""
     paths = [store.path("weights", item.key) for item in plan.of(WeightsItem)]
     for item in plan.of(FeaturesItem):
         paths += sorted(store.path("features", item.key, "").glob("*.safetensors"))
     for path in paths:
         if path.exists() and not store.intact(path):
-            raise DataError(f"{path} was damaged, so that its numbers cannot be checked: {REPEAT}")
+            raise DataError(f"{path} is damaged, its numbers cannot be checked: {REPEAT}")
 
 
 def _no_engine(*_: object) -> Engine:
     raise DataError(
-        "a stored output of this run is missing or damaged, so that its numbers cannot be checked: "
+        "a stored output of this run is missing or damaged, its numbers cannot be checked: "
         + REPEAT
     )
 
 
-def _values(records: Sequence[Record], made: Sequence[Record]) -> Iterator[Difference]:
-    """Where the values of records are not those computed again."""
-    again = {sort_key(record): record for record in made}
-    there = {sort_key(record): record for record in records}
-    for key in sorted(again.keys() | there.keys(), key=repr):
-        old, new = there.get(key), again.get(key)
+def _record_differences(
+    records: Sequence[Record], recomputed: Sequence[Record]
+) -> Iterator[Difference]:
+    """Yield where records differ from the recomputed ones."""
+    expected = {sort_key(record): record for record in recomputed}
+    recorded = {sort_key(record): record for record in records}
+    for key in sorted(expected.keys() | recorded.keys(), key=repr):
+        old, new = recorded.get(key), expected.get(key)
         one = old or new
         assert one is not None
         seed = "" if one.seed is None else f", seed {one.seed}"
         row = f"{row_name(one)} on {one.shift}{seed}"
-        where = RECORDS, f" {one.metric} ({one.kind}) of {row}"
+        place = RECORDS, f" {one.metric} ({one.kind}) of {row}"
         if old is None or new is None:
-            yield Difference(*where, "there" if old else "not there", "it" if new else "none")
+            yield Difference(*place, *(("a record", "none") if old else ("no record", "one")))
         elif not _same(old.value, new.value):
-            yield Difference(*where, repr(old.value), repr(new.value))
-        elif odd := _odd(_facts(old), _facts(new)):
-            said = _windows(*(f"{odd} {_facts(record).get(odd)}" for record in (old, new)))
-            yield Difference(*where, *said)
-    count, usual = Counter(map(sort_key, records)), Counter(map(sort_key, made))
-    if repeated := [key for key in there if count[key] > usual[key] > 0]:
-        yield Difference(RECORDS, f" {len(repeated)} cells", "there more than once", "each once")
+            yield Difference(*place, repr(old.value), repr(new.value))
+        elif fact := _differing_fact(_facts(old), _facts(new)):
+            texts = _windows(*(f"{fact} {_facts(record).get(fact)}" for record in (old, new)))
+            yield Difference(*place, *texts)
+    counts, expected_counts = Counter(map(sort_key, records)), Counter(map(sort_key, recomputed))
+    if repeated := [key for key in recorded if counts[key] > expected_counts[key] > 0]:
+        yield Difference(RECORDS, f" {len(repeated)} cells", "recorded more than once", "each once")
 
 
 def _facts(record: Record) -> dict[str, Any]:
-    """All but the value that follows from stored outputs: not versions, commit and machine."""
-    made = {name: fact for name, fact in record.provenance.items() if name != "environment"}
-    return {name: getattr(record, name) for name in FACTS} | made
+    """Return what follows from stored outputs, except the value, versions, commit and machine."""
+    provenance = {name: fact for name, fact in record.provenance.items() if name != "environment"}
+    return {name: getattr(record, name) for name in FACTS} | provenance
 
 
-def _odd(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """The first name under which both hold something, and not the same; empty if there is none.
+def _differing_fact(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return the first name that both have with different values; empty if there is none.
 
-    Another version of bench may say more, or less, of what a cell was made of.
+    Names that only one has are ignored: another version of bench may record more facts, or fewer.
     """
     return next((name for name in one if name in other and not _same(one[name], other[name])), "")
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two values are the same up to rounding of the numbers in them."""
+    """Return whether two values are equal up to rounding of the numbers in them."""
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=CLOSE, abs_tol=1e-9)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -311,10 +318,12 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _samples(folder: Path, again: Path, records: Sequence[Record]) -> Iterator[Difference]:
-    """Where the samples of a run are not those that its stored outputs give."""
-    write_atomic(again / RECORDS, records_text(records).encode())
-    pairs = zip(samples.sample_outputs(folder), samples.sample_outputs(again), strict=True)
+def _sample_differences(
+    folder: Path, recomputed: Path, records: Sequence[Record]
+) -> Iterator[Difference]:
+    """Yield where the samples of a run differ from the recomputed ones."""
+    write_atomic(recomputed / RECORDS, records_text(records).encode())
+    pairs = zip(samples.sample_outputs(folder), samples.sample_outputs(recomputed), strict=True)
     for old, new in pairs:
         parts = {
             "right": (old.right, new.right),
@@ -322,27 +331,28 @@ def _samples(folder: Path, again: Path, records: Sequence[Record]) -> Iterator[D
             "labels": (old.on.labels, new.on.labels),
             **{f"group {g}": (old.on.groups.get(g), codes) for g, codes in new.on.groups.items()},
         }
-        odd = [n for n, (a, b) in parts.items() if a is None or not np.array_equal(a, b)]
-        # A confidence is stored in steps, the next of which rounding can reach.
-        if not odd and np.abs(old.confidence - new.confidence).max() > 1.5 / samples.STEPS:
-            odd.append("confidence")
+        differing = [n for n, (a, b) in parts.items() if a is None or not np.array_equal(a, b)]
+        # Confidences are stored in steps, and rounding may move one to the next step.
+        if not differing and np.abs(old.confidence - new.confidence).max() > 1.5 / samples.STEPS:
+            differing.append("confidence")
         if old.on.digest != new.on.digest:
-            odd.append("ids")
-        if odd:
-            where = f" {row_name(new.record)} on {new.record.shift}"
-            yield Difference(samples.FOLDER, where, f"other {', '.join(odd)}", "what the cache has")
+            differing.append("ids")
+        if differing:
+            place = f" {row_name(new.record)} on {new.record.shift}"
+            recorded = f"{', '.join(differing)} as stored in the run"
+            yield Difference(samples.FOLDER, place, recorded, "other values")
 
 
-def _lines(file: Path, there: bytes, expected: bytes) -> Iterator[Difference]:
-    """The first lines in which a report is not the one that the records give."""
-    if there == expected:
+def _text_differences(file: Path, rendered: Path) -> Iterator[Difference]:
+    """Yield the lines in which a report differs from the one rendered from the records."""
+    found, expected = file.read_bytes(), rendered.read_bytes()
+    if found == expected:
         return
     try:
-        one, two = (text.decode("utf-8").splitlines() for text in (there, expected))
+        one, two = (text.decode("utf-8").splitlines() for text in (found, expected))
     except UnicodeDecodeError:
-        pairs = zip(there, expected, strict=False)
-        at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(there), len(expected)))
-        sizes = f"other bytes from byte {at} on, {len(there)} in all", f"{len(expected)} bytes"
+        at = _first_difference(found, expected)
+        sizes = f"other bytes from byte {at} on, {len(found)} in all", f"{len(expected)} bytes"
         yield Difference(file.name, "1", *sizes)
         return
     if one == two:
@@ -350,20 +360,24 @@ def _lines(file: Path, there: bytes, expected: bytes) -> Iterator[Difference]:
     blocks = difflib.SequenceMatcher(None, one, two, autojunk=False).get_opcodes()
     for tag, a, b, c, d in blocks:
         if tag != "equal":
-            shown = _windows(" / ".join(one[a:b]), " / ".join(two[c:d]))
-            yield Difference(file.name, str(a + 1), *(text or "nothing" for text in shown))
+            texts = _windows(" / ".join(one[a:b]), " / ".join(two[c:d]))
+            yield Difference(file.name, str(a + 1), *(text or "nothing" for text in texts))
+
+
+def _first_difference(one: Sequence[object], other: Sequence[object]) -> int:
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _windows(one: str, other: str) -> tuple[str, str]:
-    """Two texts, long ones cut to where they differ first."""
-    pairs = zip(one, other, strict=False)
-    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    """Return two texts; long ones are cut to the place of their first difference."""
+    at = _first_difference(one, other)
     start = max(0, at - WINDOW // 3) if max(len(one), len(other)) > WINDOW else 0
     return _cut(one, start), _cut(other, start)
 
 
 def _cut(text: str, start: int = 0) -> str:
-    """At most `WINDOW` characters from `start` on, without any that a terminal would obey."""
+    """Return at most `WINDOW` characters from `start` on, with control characters escaped."""
     part = text[start : start + WINDOW]
     return (
         ("..." if start else "")

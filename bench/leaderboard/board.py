@@ -1,7 +1,7 @@
-"""What a leaderboard is, as values: cells, rows, groups, boards and curves.
+"""The values a leaderboard consists of: cells, rows, groups, boards and curves.
 
-`bench.leaderboard.build` makes them of records. Values stay unrounded (fractions, nats); how they
-are printed is `Scale`'s, where they are printed is the business of reports and of the terminal.
+`bench.leaderboard.build` builds them from records. Values are unrounded (fractions, nats). `Scale`
+defines how a value is printed; reports and the terminal decide where.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from bench.core.records import MissingCell, Record, Role
 ID = "id"
 MEAN = "OOD mean"
 PENDING = "pending"
-"""The reason of a `MissingCell` cell that is planned and not yet computed (live display)."""
+"""The reason of a `MissingCell` that is planned and not yet computed (live display)."""
 UNRECORDED = "no record"
-"""The reason given for an absent cell that no `MissingCell` explains."""
+"""The reason for an absent cell that no `MissingCell` explains."""
 MARKS: Mapping[Role, str] = {
     "method": "",
-    "control": "(control)",
-    "oracle": "(chosen in hindsight)",
+    "control": "(ablation)",
+    "oracle": "(oracle)",
 }
-"""What follows the title of a row that is no method; roles come in this order."""
+"""What follows the title of a row that is not a method. Roles are listed in this order."""
 Seed = int | None
 Kind = Literal["cell", "scaled"]
 KINDS: tuple[Kind, ...] = ("cell", "scaled")
-"""The kinds of records that are cells of leaderboards: without and with temperature scaling."""
+"""The kinds of records that are leaderboard cells: without and with temperature scaling."""
 BoardKey = tuple[str, str, str, tuple[str, ...]]
-"""What separates leaderboards: suite, model, protocol, watermarks."""
+"""The key of a leaderboard: suite, model, protocol, watermarks."""
 Name = tuple[str, str | None]
-"""What separates rows: method and base."""
+"""The key of a row: method and base."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How a metric is printed: value times `factor`, in `unit`, with `decimals`."""
+    """How a metric is printed: the value times `factor`, in `unit`, with `decimals`."""
 
     metric: str
     title: str
@@ -49,7 +49,7 @@ class Scale:
     higher_is_better: bool
 
     def text(self, value: float, *, signed: bool = False) -> str:
-        """The printed value; never a negative zero."""
+        """Return the printed value; never a negative zero."""
         return f"{value * self.factor:{'+' if signed else ''}z.{self.decimals}f}"
 
 
@@ -61,18 +61,23 @@ def _scales(metrics: Mapping[str, Metric]) -> dict[str, Scale]:
 
 
 SCALES = _scales(METRICS)
-"""How the metrics of all sets are printed, in the order of reports."""
+"""Scales of the metrics that every set has, in the order of reports."""
 OWN_SCALES = _scales(OWN)
-"""How the metrics of some sets alone are printed: as accuracy is, so that one board holds both."""
+"""Scales of the metrics that only some sets have. They match the scale of accuracy, so that one
+board can hold both."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """One cell of a row.
 
-    `mean` over the `seeds` that have a value (None if none has); `std` the sample standard
-    deviation (ddof 1), None with fewer than two; `absent` the seeds without a value and why;
-    `best` whether it is the column's best at the printed precision.
+    Attributes
+    ----------
+    mean : mean over the seeds that have a value; None if none has.
+    std : sample standard deviation (ddof 1); None with fewer than two seeds.
+    seeds : the number of seeds that have a value.
+    absent : the seeds without a value, each with the reason.
+    best : whether the mean is the column's best at the printed precision.
     """
 
     mean: float | None = None
@@ -84,9 +89,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class BoardRow:
-    """A method on its base, with one cell per column; a difference row is one too.
+    """A method on its base, or a difference of two methods, with one cell per column.
 
-    `seeds` is ``(None,)`` for rows into which no training went.
+    `seeds` is ``(None,)`` for rows that need no training.
     """
 
     method: str
@@ -98,21 +103,21 @@ class BoardRow:
 
     @property
     def complete(self) -> bool:
-        """Whether no cell lacks a seed. Others have no OOD mean and are not ranked."""
+        """Whether every cell has all seeds. Incomplete rows have no OOD mean and no rank."""
         return not any(cell.absent for cell in self.cells)
 
     @property
     def seed_free(self) -> bool:
-        """Whether no training went into the row, so that it has no deviation."""
+        """Whether the row needs no training and so has no deviation over seeds."""
         return self.seeds == (None,)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that belong together: those of no base (`base` None), or a base and its ensembles.
+    """The rows without a base (`base` None), or the row of a base and its ensembles.
 
-    The base's own row comes first; it is not there if it was not run. Methods come before
-    controls, and those before what was chosen in hindsight.
+    The base's own row comes first, if it was run. Methods come before controls, and controls
+    before oracles.
     """
 
     base: str | None
@@ -125,18 +130,26 @@ class Group:
         return self.base is not None and self.rows[0].base is not None
 
     def of(self, role: Role) -> tuple[BoardRow, ...]:
-        """The rows of one role."""
+        """Return the rows of one role."""
         return tuple(row for row in self.rows if row.role == role)
 
 
 @dataclass(frozen=True)
 class Board:
-    """The leaderboard of one suite, model and protocol in one metric, or in each set's own.
+    """The leaderboard of one suite, model and protocol.
 
-    `columns` holds the labels: ID, the shifts in suite order, the OOD mean (if there are shifts).
-    `notes` are the watermarks all its records carry, `metrics` those of ID and of each shift;
-    `scale` is that of ID; `outside_mean` names the shifts that are no part of the mean; `prompts`
-    says where class names and templates came from, if the suite does.
+    It is in one metric, or in the primary metric of each set.
+
+    Attributes
+    ----------
+    notes : the watermarks of all its records.
+    scale : the scale of the metric on ID.
+    shifts : the shifts in suite order.
+    shifts_in_suite : how many shifts of the suite count in the OOD mean.
+    metrics : the metric on ID and on each shift.
+    groups : its rows.
+    outside_mean : the shifts that are not part of the OOD mean.
+    prompts : where class names and templates came from, if the suite states it.
     """
 
     suite: str
@@ -153,12 +166,12 @@ class Board:
 
     @property
     def over(self) -> tuple[str, ...]:
-        """The shifts that the mean is over."""
+        """The shifts that count in the mean."""
         return tuple(shift for shift in self.shifts if shift not in self.outside_mean)
 
     @property
     def title(self) -> str:
-        """What the numbers are."""
+        """The name of the metric, or metrics, of the board."""
         others = "" if len(set(self.metrics)) == 1 else " or a set's own metric"
         return f"{self.scale.title}{others}"
 
@@ -169,36 +182,39 @@ class Board:
 
     @property
     def partial(self) -> bool:
-        """Whether only some of the suite's shifts were run."""
+        """Whether some of the suite's shifts were not run."""
         return len(self.over) < self.shifts_in_suite
 
     @property
     def ranked(self) -> bool:
-        """Whether the best are marked: no watermark, and all shifts of the suite."""
+        """Whether the best values are marked: all shifts were run and there is no watermark."""
         return not self.notes and not self.partial
 
     @property
     def averaged(self) -> bool:
-        """Whether there is an OOD mean: not over no shifts, nor over metrics that have none."""
+        """Whether there is an OOD mean: there are shifts, and their metrics can be averaged."""
         metrics = dict(zip(self.shifts, self.metrics[1:], strict=True))
         return bool(self.over) and averageable(metrics[shift] for shift in self.over)
 
     @property
     def over_shifts(self) -> str:
-        """What a mean over the shifts is called: ``OOD mean`` or ``mean of k``; ``ID`` of none."""
+        """The label of the mean: ``OOD mean``, ``mean of k``, or ``ID`` if there are no shifts."""
         if not self.over:
             return "ID"
         return f"mean of {len(self.over)}" if self.partial else MEAN
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Labels: ``ID``, the shifts with their metrics if not ID's, and the mean over them."""
+        """The column labels: ``ID``, the shifts, and the mean over them if there is one.
+
+        A shift whose metric differs from that of ID shows it in parentheses.
+        """
         pairs = zip(("ID", *self.shifts), self.metrics, strict=True)
-        labels = [label + self._own(metric) for label, metric in pairs]
+        labels = [label + self._metric_suffix(metric) for label, metric in pairs]
         return (*labels, *((self.over_shifts,) if self.averaged else ()))
 
-    def _own(self, metric: str) -> str:
-        """What a label says of a metric that is not ID's."""
+    def _metric_suffix(self, metric: str) -> str:
+        """Return what a column label appends for a metric other than that of ID."""
         if metric == self.scale.metric:
             return ""
         title = scale_of(metric).title
@@ -216,15 +232,20 @@ class Board:
 
     @property
     def seeds_differ(self) -> bool:
-        """Whether rows with seeds were run with different ones."""
+        """Whether rows with seeds were run with different seeds."""
         return len({row.seeds for row in self.rows if not row.seed_free}) > 1
 
 
 @dataclass(frozen=True)
 class Point:
-    """One candidate of a curve; `chosen` lists the seeds that chose it.
+    """One candidate of a curve.
 
-    `shifts` are its cells on each of the shifts that the mean is over.
+    Attributes
+    ----------
+    choice : the candidate's hyper-parameters as sorted (name, value) pairs.
+    id, ood : its cells on ID and for the OOD mean.
+    chosen : the seeds that chose it.
+    shifts : its cells on each shift that counts in the mean.
     """
 
     choice: tuple[tuple[str, float], ...]
@@ -236,7 +257,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """ID and OOD mean of every candidate of a method, chosen or not. Never ranked."""
+    """ID value and OOD mean of every candidate of a method, chosen or not. Never ranked."""
 
     key: BoardKey
     method: str
@@ -247,12 +268,12 @@ class Curve:
 
 
 def board_key(item: Record | MissingCell) -> BoardKey:
-    """The leaderboard a cell belongs to."""
+    """Return the key of the leaderboard that a cell belongs to."""
     return (item.suite, item.model, item.protocol, tuple(sorted(item.notes)))
 
 
 def scale_of(metric: str | Scale) -> Scale:
-    """How a metric is printed. Raises InputError for an unknown name."""
+    """Return the scale on which a metric is printed. Raises InputError for an unknown name."""
     if isinstance(metric, Scale):
         return metric
     if metric not in SCALES | OWN_SCALES:

@@ -1,6 +1,6 @@
-"""Leaderboards: from records to values that say what every cell of the table is.
+"""Build leaderboards and curves from records.
 
-``boards(records)`` and ``curves(records)`` are pure; what they return is in
+`build_boards` and `build_curves` are pure; the values they return are defined in
 `bench.leaderboard.board`.
 """
 
@@ -44,14 +44,15 @@ ORDER = (
     "wise-ft", "fisher", "soup", "greedy-soup", "ose", "ose-logits", "ose-calibrated", "vrf",
     "vrf-shuffled", "vrf-constant", "vrf-all-correct",
 )  # fmt: skip
-"""Rows come in this order, first those without a base; then other names, alphabetically."""
+"""The order of rows within a group; other names follow alphabetically. The group without a base
+comes first."""
 DIFFERENCES = (("vrf", "ose"), ("vrf", "ose-calibrated"), ("vrf", "wise-ft"))
-"""Rows are subtracted from each other where both are methods of one group."""
+"""Pairs of rows that are subtracted where both are methods of one group."""
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A row's raw material: values and reasons of absence by (shift, seed)."""
+    """The data of a row: values, and reasons for absent values, by (shift, seed)."""
 
     method: str
     base: str | None
@@ -62,12 +63,12 @@ class _Entry:
 
     @property
     def seeds(self) -> tuple[Seed, ...]:
-        """All seeds the row was asked for, ascending."""
+        """All seeds planned or measured for the row, ascending."""
         found = {seed for _, seed in (*self.values, *self.reasons)}
         return tuple(sorted(found, key=lambda s: -1 if s is None else s))
 
     def with_mean(self, shifts: Sequence[str]) -> _Entry:
-        """The entry with its OOD mean per seed; as it is if any cell is absent."""
+        """Return the entry with its OOD mean per seed; unchanged if any cell is absent."""
         needed = [(shift, seed) for shift in (ID, *shifts) for seed in self.seeds]
         if not shifts or not all(place in self.values for place in needed):
             return self
@@ -75,14 +76,17 @@ class _Entry:
         return replace(self, values={**self.values, **ood})
 
     def row(self, columns: Sequence[str]) -> BoardRow:
-        """The entry as a row."""
+        """Return the entry as a row of the board."""
         cells = tuple(self._cell(column) for column in columns)
         return BoardRow(self.method, self.base, self.title, self.seeds, cells, self.role)
 
     def _cell(self, column: str) -> Cell:
         found = [self.values[column, s] for s in self.seeds if (column, s) in self.values]
-        lacking = [seed for seed in self.seeds if (column, seed) not in self.values]
-        absent = tuple((seed, self.reasons.get((column, seed), UNRECORDED)) for seed in lacking)
+        absent = tuple(
+            (seed, self.reasons.get((column, seed), UNRECORDED))
+            for seed in self.seeds
+            if (column, seed) not in self.values
+        )
         mean = fmean(found) if found else None
         return Cell(mean, stdev(found) if len(found) > 1 else None, len(found), absent)
 
@@ -93,31 +97,33 @@ def build_boards(
     metric: str | Scale | None = None,
     kind: Kind = "cell",
 ) -> tuple[Board, ...]:
-    """One leaderboard per suite, model, protocol and set of watermarks.
+    """Return one leaderboard per suite, model, protocol and set of watermarks.
 
-    Clean ones come before watermarked ones. Values are those of records of one `kind`; the
-    structure (rows, columns) is the same for every metric and kind. A metric may be given by the
-    scale on which it is to be printed; without one, every set has the metric it is judged by. A
-    `MissingCell` makes a cell only where there is no record.
-    Raises InputError for an unknown metric, or for records that cannot share a leaderboard: two
-    different values for one cell, or numbers that were made differently (`agreement.check`).
+    Leaderboards without watermarks come first. Values are those of records of one `kind`; rows and
+    columns are the same for every metric and kind. `metric` is a name, or the scale to print it
+    on; if it is None, each set is shown in its primary metric. A `MissingCell` becomes a cell only
+    where there is no record.
+
+    Raises InputError for an unknown metric, and for records that cannot share a leaderboard: two
+    different values for one cell, or numbers that were computed under different settings
+    (`bench.leaderboard.comparability.check_comparable`).
     """
     scale = None if metric is None else scale_of(metric)
     explained = sorted(missing, key=lambda m: (m.reason != PENDING, m.reason))
-    asked: dict[BoardKey, list[Record | MissingCell]] = defaultdict(list)
+    by_board: dict[BoardKey, list[Record | MissingCell]] = defaultdict(list)
     items: list[Record | MissingCell] = [*(r for r in records if r.kind in KINDS), *explained]
     for item in items:
-        asked[board_key(item)].append(item)
-    for same in asked.values():
-        check_comparable(item for item in same if isinstance(item, Record))
-    order = sorted(asked, key=lambda k: (k[0], k[1], bool(k[3]), k[2], k[3]))
-    return tuple(_board(key, asked[key], scale, kind) for key in order)
+        by_board[board_key(item)].append(item)
+    for of_board in by_board.values():
+        check_comparable(item for item in of_board if isinstance(item, Record))
+    order = sorted(by_board, key=lambda k: (k[0], k[1], bool(k[3]), k[2], k[3]))
+    return tuple(_board(key, by_board[key], scale, kind) for key in order)
 
 
 def build_curves(records: Iterable[Record]) -> tuple[Curve, ...]:
-    """For each method and base with ``curve`` records: ID and OOD mean per candidate.
+    """Return a curve for each method and base that has ``curve`` records.
 
-    Each set in the metric it is judged by. Values are means over seeds; a candidate that lacks a
+    Each set is shown in its primary metric. Values are means over seeds. A candidate with a missing
     cell has no OOD mean.
     """
     points: dict[tuple[BoardKey, Name], list[Record]] = defaultdict(list)
@@ -133,55 +139,58 @@ def build_curves(records: Iterable[Record]) -> tuple[Curve, ...]:
 
 
 def _board(
-    key: BoardKey, asked: Sequence[Record | MissingCell], scale: Scale | None, kind: Kind
+    key: BoardKey, items: Sequence[Record | MissingCell], scale: Scale | None, kind: Kind
 ) -> Board:
-    shifts, in_suite = _shifts(asked), max(item.shifts_in_suite for item in asked)
+    shifts, in_suite = _shifts(items), max(item.shifts_in_suite for item in items)
     places = (ID, *shifts)
-    metrics = _primary_metrics(asked) if scale is None else dict.fromkeys(places, scale.metric)
+    metrics = _primary_metrics(items) if scale is None else dict.fromkeys(places, scale.metric)
     scale = scale or scale_of(metrics[ID])
-    primary, outside_mean = tuple(metrics[p] for p in places), _outside_mean(asked, shifts)
-    bare = Board(*key, scale, shifts, in_suite, primary, (), outside_mean, _prompts(asked))
-    return replace(bare, groups=_groups(_entries(asked, metrics, kind, bare.over), bare))
+    by_place, outside_mean = tuple(metrics[p] for p in places), _outside_mean(items, shifts)
+    empty = Board(*key, scale, shifts, in_suite, by_place, (), outside_mean, _prompts(items))
+    return replace(empty, groups=_groups(_entries(items, metrics, kind, empty.over), empty))
 
 
-def _prompts(asked: Iterable[Record | MissingCell]) -> str:
-    """Where prompts came from, by the first record that says so (`agreement`: all say the same)."""
-    made = (item.provenance for item in asked if isinstance(item, Record))
-    return next((str(found["prompts"]) for found in made if "prompts" in found), "")
+def _prompts(items: Iterable[Record | MissingCell]) -> str:
+    """Return where prompts came from, by the first record that states it.
+
+    `check_comparable` has made sure that all records which state it agree.
+    """
+    stated = (item.provenance for item in items if isinstance(item, Record))
+    return next((str(found["prompts"]) for found in stated if "prompts" in found), "")
 
 
-def _primary_metrics(asked: Sequence[Record | MissingCell]) -> dict[str, str]:
-    """The metric that each set is judged by, the first item's; ID by accuracy if there is none."""
-    return {ID: ACCURACY.name} | {item.shift: item.primary_metric for item in reversed(asked)}
+def _primary_metrics(items: Sequence[Record | MissingCell]) -> dict[str, str]:
+    """Return each set's primary metric, from its first item; accuracy for ID if it has no item."""
+    return {ID: ACCURACY.name} | {item.shift: item.primary_metric for item in reversed(items)}
 
 
-def _shifts(asked: Sequence[Record | MissingCell]) -> tuple[str, ...]:
-    """The shifts in suite order."""
+def _shifts(items: Sequence[Record | MissingCell]) -> tuple[str, ...]:
+    """Return the shifts in suite order."""
     positions: dict[str, int] = {}
-    for item in asked:
+    for item in items:
         if item.shift != ID:
             positions[item.shift] = min(item.order, positions.get(item.shift, item.order))
     return tuple(sorted(positions, key=lambda shift: (positions[shift], shift)))
 
 
-def _outside_mean(asked: Iterable[Record | MissingCell], shifts: Sequence[str]) -> tuple[str, ...]:
-    """Those of the shifts that are no part of the mean."""
-    found = {item.shift for item in asked if item.outside_mean}
+def _outside_mean(items: Iterable[Record | MissingCell], shifts: Sequence[str]) -> tuple[str, ...]:
+    """Return the shifts that are not part of the OOD mean."""
+    found = {item.shift for item in items if item.outside_mean}
     return tuple(shift for shift in shifts if shift in found)
 
 
 def _entries(
-    asked: Iterable[Record | MissingCell],
+    items: Iterable[Record | MissingCell],
     metrics: Mapping[str, str],
     kind: str,
     shifts: Sequence[str],
 ) -> dict[Name, _Entry]:
-    """One entry per (method, base), whether or not it has values of the metrics and kind."""
+    """Return one entry per (method, base), even if it has no value of these metrics and kind."""
     values: dict[Name, dict[tuple[str, Seed], float]] = defaultdict(dict)
     reasons: dict[Name, dict[tuple[str, Seed], str]] = defaultdict(dict)
     titles: dict[Name, str] = {}
     roles: dict[Name, Role] = {}
-    for item in asked:
+    for item in items:
         row, place = (item.method, item.base), (item.shift, item.seed)
         titles[row] = min(titles.get(row, item.title), item.title)
         roles[row] = item.role
@@ -201,7 +210,7 @@ def _entries(
 
 
 def _groups(entries: Mapping[Name, _Entry], board: Board) -> tuple[Group, ...]:
-    """The board's groups: its rows, put under their bases."""
+    """Return the board's rows, grouped by base."""
     columns = (ID, *board.shifts, *((MEAN,) if board.averaged else ()))
     rows = {name: entry.row(columns) for name, entry in entries.items()}
     if board.ranked:
@@ -223,12 +232,12 @@ def _groups(entries: Mapping[Name, _Entry], board: Board) -> tuple[Group, ...]:
 
 
 def _by_role(rows: Iterable[BoardRow]) -> tuple[BoardRow, ...]:
-    """Methods first, controls and oracles after them."""
+    """Sort rows by role: methods, then controls, then oracles."""
     return tuple(sorted(rows, key=lambda row: list(MARKS).index(row.role)))
 
 
 def _difference(left: _Entry, right: _Entry) -> _Entry:
-    """Left minus right where both have the cell with the same seed."""
+    """Return left minus right for each cell and seed that both have."""
     both = left.values.keys() & right.values.keys()
     values = {place: left.values[place] - right.values[place] for place in both}
     method, title = f"{left.method} - {right.method}", f"{left.title} - {right.title}"
@@ -236,10 +245,10 @@ def _difference(left: _Entry, right: _Entry) -> _Entry:
 
 
 def _with_best(rows: Mapping[Name, BoardRow], scale: Scale) -> dict[Name, BoardRow]:
-    """The rows with the best of each column marked, among the methods that lack no cell."""
-    whole = {n: row for n, row in rows.items() if row.complete and row.role == "method"}
+    """Return the rows with the best value of each column marked, among complete methods."""
+    complete = {n: row for n, row in rows.items() if row.complete and row.role == "method"}
     choose = max if scale.higher_is_better else min
-    columns = zip(*([cell.mean for cell in row.cells] for row in whole.values()), strict=True)
+    columns = zip(*([cell.mean for cell in row.cells] for row in complete.values()), strict=True)
     best = [scale.text(choose(mean for mean in column if mean is not None)) for column in columns]
 
     def marked(row: BoardRow) -> BoardRow:
@@ -248,7 +257,7 @@ def _with_best(rows: Mapping[Name, BoardRow], scale: Scale) -> dict[Name, BoardR
         cells = (replace(c, best=win) for c, win in zip(row.cells, wins, strict=True))
         return replace(row, cells=tuple(cells))
 
-    return {**rows, **{name: marked(row) for name, row in whole.items()}}
+    return {**rows, **{name: marked(row) for name, row in complete.items()}}
 
 
 def _curve(
@@ -266,13 +275,13 @@ def _curve(
     for choice in sorted(candidates):
         entry = _entries(candidates[choice], metrics, "curve", over)[name]
         id_cell, ood, *others = entry.row((ID, MEAN, *over)).cells
-        takers = (s for s in entry.seeds if set(choice) <= set(chosen.get(s, {}).items()))
-        points.append(Point(choice, id_cell, ood, tuple(takers), tuple(others)))
+        chosen_by = (s for s in entry.seeds if set(choice) <= set(chosen.get(s, {}).items()))
+        points.append(Point(choice, id_cell, ood, tuple(chosen_by), tuple(others)))
     title = min(record.title for record in records)
     return Curve(key, *name, title, scale_of(metrics[ID]), tuple(points))
 
 
 def _order(method: str) -> tuple[int, str]:
-    """A row's place among its like; ``lp-ft+ls`` and ``lp-ft@3`` come beside ``lp-ft``."""
+    """Return the sort key of a row; ``lp-ft+ls`` and ``lp-ft@3`` come next to ``lp-ft``."""
     family = re.split(r"[@+]|-oracle-", method)[0]
     return (ORDER.index(family) if family in ORDER else len(ORDER), method)

@@ -1,8 +1,8 @@
 """Which records may share a leaderboard, and which of its rows may be ranked together.
 
-A mean over seeds means something only if nothing but the seed differs, a comparison of rows only
-if they were measured on the same images. Records say how they were made in their provenance;
-what a record does not say is not compared.
+A mean over seeds is meaningful only if nothing but the seed differs, and a comparison of rows only
+if they were measured on the same images. The provenance of a record states how it was computed;
+facts that a record does not state are not compared.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ ADVICE = "report their runs separately"
 
 
 def check_comparable(records: Iterable[Record]) -> None:
-    """Raise InputError if records of one board differ in what they must agree in.
+    """Raise InputError if records of one board differ in a setting that they must share.
 
-    Of a row: method and base with all hyper-parameters (a base also with its own row), precision,
-    data, backbone and selection rule. Of the board: the images of each shift and the metric it is
-    judged by, precision and prompts.
+    Records of one row must share the method and the base with all hyper-parameters (a base also
+    with its own row), the data, the backbone and the selection rule. Records of one board must
+    share precision, prompts, and for each shift its images, its primary metric and whether it
+    counts in the OOD mean.
     """
     known: dict[tuple[object, ...], tuple[Any, Record]] = {}
     for record in records:
@@ -32,15 +33,15 @@ def check_comparable(records: Iterable[Record]) -> None:
                 continue
             first, other = known.setdefault((scope, name), (value, record))
             if first != value:
-                what, one, two = _difference(name, first, value)
+                place, one, two = _difference(name, first, value)
                 raise InputError(
-                    f"{record.suite}: {_row(other)} and {_row(record)} differ in {what}: "
+                    f"{record.suite}: {_row(other)} and {_row(record)} differ in {place}: "
                     f"{one} and {two}; {ADVICE}"
                 )
 
 
 def describe_conflict(record: Record, other: float) -> str:
-    """What to say if the cell of `record` also has the value `other`."""
+    """Return the error message for a cell that has the value of `record` and also `other`."""
     return (
         f"two values of {record.metric} for {row_name(record)} on {record.suite}/{record.shift}, "
         f"seed {record.seed}: {other:g} and {record.value:g}; {ADVICE}"
@@ -48,7 +49,7 @@ def describe_conflict(record: Record, other: float) -> str:
 
 
 def row_name(place: CellAddress) -> str:
-    """``METHOD`` or ``METHOD:BASE``, as on the command line."""
+    """Return ``METHOD`` or ``METHOD:BASE``, as on the command line."""
     return f"{place.method}:{place.base}" if place.base else place.method
 
 
@@ -57,30 +58,35 @@ def _row(record: Record) -> str:
 
 
 def _facts(record: Record) -> Iterator[tuple[object, str, Any]]:
-    """(scope, name, value): within a scope a name must have one value; None says nothing."""
-    made, row = record.provenance, (record.method, record.base)
-    data = made.get("data")
+    """Yield (scope, name, value): within a scope, each name must have one value.
+
+    None means that the record does not state the value.
+    """
+    provenance, row = record.provenance, (record.method, record.base)
+    data = provenance.get("data")
     images = data if isinstance(data, Mapping) else {}
-    yield row, record.method, made.get("method")
+    # Records that list their inputs but no prompts used the suite's own.
+    prompts = provenance.get("prompts", "the suite's own") if "inputs" in provenance else None
+    yield row, record.method, provenance.get("method")
     if record.base is not None:
-        yield (record.base, None), record.base, made.get("base")
-    yield row, "backbone", made.get("backbone")
+        yield (record.base, None), record.base, provenance.get("base")
+    yield row, "backbone", provenance.get("backbone")
     yield row, "selection rule", (record.chosen_on or {}).get("rule")
-    yield "board", "precision", made.get("precision")
-    yield "board", "prompts", made.get("prompts", "the suite's own") if "inputs" in made else None
+    yield "board", "precision", provenance.get("precision")
+    yield "board", "prompts", prompts
     yield "board", f"images of {record.shift}", images.get("evaluation")
     yield "board", f"metric of {record.shift}", record.primary_metric
     yield (
         "board",
         f"place of {record.shift}",
-        "beside the mean" if record.outside_mean else "in the mean",
+        "outside the mean" if record.outside_mean else "in the mean",
     )
     for split in sorted(images.keys() - {"evaluation"}):
         yield row, f"images of {split}", images[split]
 
 
 def _difference(name: str, one: Any, two: Any) -> tuple[str, Any, Any]:
-    """The first place where two values differ, such as ``e2e-ft.trainer.lr``, and what is there."""
+    """Return where two values first differ, such as ``e2e-ft.trainer.lr``, and both values."""
     if isinstance(one, Mapping) and isinstance(two, Mapping):
         for key in sorted(one.keys() | two.keys()):
             if one.get(key) != two.get(key):
@@ -89,11 +95,10 @@ def _difference(name: str, one: Any, two: Any) -> tuple[str, Any, Any]:
 
 
 def rankable_rows(board: Board) -> tuple[BoardRow, ...]:
-    """The rows of a board that may be ranked together, in its order; often none.
+    """Return the rows of a board that may be ranked together, in its order; may be empty.
 
-    They share suite, model and protocol, as all of a board do. A partial or limited board ranks
-    nothing, nor does one with a set that is judged by something else than accuracy; rows that lack
-    a cell, controls and what was chosen in hindsight are left out.
+    Nothing is ranked on a partial or watermarked board, nor where the primary metric of a set is
+    not accuracy. Rows with a missing cell, controls and oracles are left out.
     """
     if not board.ranked or set(board.metrics) != {ACCURACY.name}:
         return ()

@@ -1,13 +1,14 @@
-"""Per sample: whether a row is right, how sure it is, and what it predicts.
+"""Outputs per sample: whether a row is right, its confidence, and the class it predicts.
 
-The store keeps this of every chosen cell of accuracy (without temperature scaling), and a run's
-folder has it in ``samples/``: ``KEY.safetensors`` by the key in the record's provenance, one more
-file for each evaluation set, and ``SHA256SUMS``, which ``sha256sum -c`` understands.
+They are stored for every accuracy cell (chosen candidate, without temperature scaling). The folder
+of a run holds them in ``samples/``: a file ``KEY.safetensors`` per cell, named by the key in the
+record's provenance, one more file per evaluation set, and ``SHA256SUMS`` in the format of
+``sha256sum -c``.
 
-What can be computed again from it: accuracy and whatever is made of right and wrong (pm-k, the
-worst region, paired tests), exactly; macro-F1, exactly, from the predicted classes and the labels;
-the ECE to 0.001 points, and with exact bins where their number divides 65,535 (as 15 does). NLL
-and Brier score cannot: they need all of a sample's probabilities.
+These metrics can be recomputed from them: accuracy and everything that depends on right and wrong
+only (pm-k, the worst region, paired tests), exactly; macro-F1, exactly, from the predicted classes
+and the labels; the ECE to 0.001 points, with exact bins if their number divides 65,535 (as 15
+does). NLL and Brier score cannot be recomputed: they need all probabilities of a sample.
 
 A sample takes 1 bit for right or wrong, 2 bytes for the confidence and 1 byte for the predicted
 class (2 with more than 256 classes).
@@ -35,19 +36,20 @@ from bench.core.store import Store, unpacked
 
 FOLDER, SUMS = "samples", "SHA256SUMS"
 KIND, SETS = "samples", "sets"
-"""The kinds of outputs in the store: of a row on a set, and of a set."""
+"""The kinds of outputs in the store: those of a row on a set, and those of a set."""
 STEPS = 65535
-"""A confidence c is stored as ceil(STEPS c), an integer, and read as its interval's middle."""
+"""A confidence c is stored as the integer ceil(STEPS c) and read as the middle of its interval."""
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """What a row's outputs are held against.
+    """The samples and labels of one evaluation set.
 
     Attributes
     ----------
-    ids, labels_digest : 32 hex digits each: of the manifest's ids, and of its labels.
-    labels : [N, L], filled up with -1, as in the manifest; groups, names : as there.
+    ids, labels_digest : digests of the manifest's ids and of its labels, 32 hex digits each.
+    labels : [N, L], padded with -1, as in the manifest.
+    groups, names : as in the manifest.
     """
 
     ids: str
@@ -58,7 +60,7 @@ class EvaluationSet:
 
     @property
     def digest(self) -> str:
-        """Of ids and labels: rows on sets of the same may be paired sample by sample."""
+        """The digest of ids and labels: rows on sets with equal digests may be paired by sample."""
         return f"{self.ids}{self.labels_digest}"
 
 
@@ -68,7 +70,8 @@ class SampleOutputs:
 
     Attributes
     ----------
-    record : the accuracy's record, which says which row and set this is.
+    record : the record of the accuracy, which identifies the row and the set.
+    on : the evaluation set.
     right : [N] whether the predicted class is acceptable (`bench.api.metrics.correct`).
     confidence : [N] the largest probability, off by at most 1/131,070.
     predicted : [N] the predicted class, in the set's own label space.
@@ -84,36 +87,39 @@ class SampleOutputs:
 def store_samples(
     store: Store, key: str, split: str, log_probs: LogProbs, manifest: Manifest
 ) -> None:
-    """Store what a cell's log-probabilities [N, C'] say of each sample of the split `split`."""
-    of_set = _set_key(split)
-    if not store.has(SETS, of_set):
-        store.write_arrays(SETS, of_set, *_of_set(manifest))
+    """Store the outputs per sample of a cell on `split`, from log-probabilities [N, C']."""
+    set_key = _set_key(split)
+    if not store.has(SETS, set_key):
+        store.write_arrays(SETS, set_key, *_set_arrays(manifest))
     confidence = np.exp(log_probs.max(axis=1).astype(np.float64))
     arrays = {
         "right": np.packbits(correct(log_probs, manifest)),
         "confidence": np.ceil(confidence * STEPS).clip(0, STEPS).astype("<u2"),
         "predicted": log_probs.argmax(axis=1).astype(np.min_scalar_type(log_probs.shape[1] - 1)),
     }
-    store.write_arrays(KIND, key, arrays, {"n": len(manifest), "set": of_set})
+    store.write_arrays(KIND, key, arrays, {"n": len(manifest), "set": set_key})
 
 
 def has_stored_samples(store: Store, key: str, split: str) -> bool:
-    """Whether the store has a cell's samples and those of its split (verified when read)."""
+    """Return whether the store has the samples of a cell and of its split.
+
+    Their checksums are verified when they are read.
+    """
     return store.has(KIND, key) and store.has(SETS, _set_key(split))
 
 
 def drop_damaged_samples(store: Store, key: str, split: str) -> None:
-    """Remove what is damaged of a cell's samples, so that they are made again."""
+    """Remove the damaged files among a cell's samples, so that they are computed again."""
     for path in (store.path(KIND, key), store.path(SETS, _set_key(split))):
-        store.read(path)
+        store.read(path)  # removes a damaged file
 
 
 def _set_key(split: str) -> str:
     return key_of("set", split)
 
 
-def _of_set(manifest: Manifest) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and note of an evaluation set."""
+def _set_arrays(manifest: Manifest) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the arrays and the note that are stored for an evaluation set."""
     labels = manifest.labels.astype("<i4")
     groups = {f"group.{name}": codes for name, codes in manifest.groups.items()}
     digest = hashlib.sha256(str(labels.shape).encode() + labels.tobytes()).hexdigest()[:32]
@@ -122,9 +128,9 @@ def _of_set(manifest: Manifest) -> tuple[dict[str, NDArray[Any]], dict[str, Any]
 
 
 def write_samples(run: Path, store: Store, records: Iterable[Record]) -> None:
-    """Copy the samples of a run's records out of the store into ``samples/`` of its folder.
+    """Copy the samples of a run's records from the store into ``samples/`` of the run's folder.
 
-    Files of an earlier run there are removed. Raises DataError if the store lost some meanwhile.
+    Files of an earlier run there are removed. Raises DataError if samples are missing in the store.
     """
     folder = run / FOLDER
     sums: dict[str, str] = {}
@@ -143,15 +149,17 @@ def write_samples(run: Path, store: Store, records: Iterable[Record]) -> None:
 
 
 def has_samples(record: Record) -> bool:
-    """Whether a run keeps samples of a record: of accuracies not chosen in hindsight."""
+    """Return whether a run stores samples for a record: for accuracy cells that are no oracles."""
     return (record.kind, record.metric) == ("cell", ACCURACY.name) and record.role != "oracle"
 
 
 def _copy(store: Store, kind: str, key: str, folder: Path, sums: dict[str, str]) -> bytes:
     data = store.read(store.path(kind, key))
     if data is None:
-        raise DataError(f"samples of cell {key} are gone from the cache: run the same again")
-    # Not flushed to the disk one by one: what a crash leaves of them has another checksum.
+        raise DataError(
+            f"samples of cell {key} are missing in the cache: run the same command again"
+        )
+    # Not flushed to disk one by one: the checksums reveal a file that a crash left incomplete.
     write_atomic(folder / _name(key), data, durable=False)
     sums[_name(key)] = hashlib.sha256(data).hexdigest()
     return data
@@ -162,10 +170,10 @@ def _name(key: str) -> str:
 
 
 def sample_outputs(run: Path) -> Iterator[SampleOutputs]:
-    """The samples of a finished run, in the order of its records; one at a time in memory.
+    """Yield the samples of a finished run, in the order of its records; one at a time in memory.
 
-    Raises InputError if the folder is no run's or has no samples, DataError that names the file if
-    a byte of it was changed, if it is missing, or if it does not give the record's accuracy.
+    Raises InputError if the folder is not that of a run or has no samples. Raises DataError if a
+    file is missing or was changed, or if it does not give the accuracy of its record.
     """
     records = [record for record in read_records(run / "records.jsonl") if has_samples(record)]
     sums = _sums(run / FOLDER / SUMS)
@@ -174,33 +182,37 @@ def sample_outputs(run: Path) -> Iterator[SampleOutputs]:
         key = str(record.provenance.get("key"))
         arrays, note = _read(run, key, sums)
         if note["set"] not in sets:
-            sets[note["set"]] = _as_set(*_read(run, note["set"], sums))
+            sets[note["set"]] = _evaluation_set(*_read(run, note["set"], sums))
         right = np.unpackbits(arrays["right"], count=note["n"]).astype(bool)
         if float(right.mean()) != record.value:
             raise DataError(
-                f"{run / FOLDER / _name(key)}: accuracy {float(right.mean()):g}, the record of "
-                f"{record.method} on {record.shift} says {record.value:g}: run the suite again"
+                f"{run / FOLDER / _name(key)}: the accuracy is {float(right.mean()):g}, but the "
+                f"record of {record.method} on {record.shift} says {record.value:g}: run the suite "
+                "again"
             )
         confidence = np.maximum(arrays["confidence"] - 0.5, 0) / STEPS
         predicted = arrays["predicted"].astype(np.int64)
         yield SampleOutputs(record, sets[note["set"]], right, confidence, predicted)
 
 
-def _as_set(arrays: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> EvaluationSet:
+def _evaluation_set(arrays: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> EvaluationSet:
     groups = {n.removeprefix("group."): a for n, a in arrays.items() if n.startswith("group.")}
-    names = {group: tuple(of_group) for group, of_group in note["names"].items()}
+    names = {group: tuple(values) for group, values in note["names"].items()}
     labels = arrays["labels"].astype(np.int64)
     return EvaluationSet(note["ids"], note["labels"], labels, groups, names)
 
 
 def _sums(path: Path) -> dict[str, str]:
-    """Checksums by file name."""
+    """Return the checksums by file name."""
     if not path.is_file():
-        raise InputError(f"no samples at {path.parent}: run the same again, with its cache")
+        raise InputError(
+            f"no samples at {path.parent}: run the same command again, with the same --cache-dir"
+        )
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    if odd := [line for line in lines if not re.fullmatch(_LINE, line)]:
+    if malformed := [line for line in lines if not re.fullmatch(_LINE, line)]:
         raise DataError(
-            f"{path} was altered: {odd[0].strip()!r} is no checksum; run the same again"
+            f"{path} was altered: expected lines of checksum and file name, found "
+            f"{malformed[0].strip()[:100]!r}; run the same command again"
         )
     return {line[66:].rstrip("\n"): line[:64] for line in lines}
 
@@ -209,11 +221,11 @@ _LINE = r"[0-9a-f]{64}  [0-9a-f]{32}\.safetensors\n"
 
 
 def _read(run: Path, key: str, sums: Mapping[str, str]) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Arrays and note of a file of ``samples/`` that is as it was written."""
+    """Return the arrays and the note of a file of ``samples/``, after verifying its checksum."""
     path = run / FOLDER / _name(key)
     if path.name not in sums or not path.is_file():
-        raise DataError(f"{path} is missing, or not in {SUMS}: run the same again")
+        raise DataError(f"{path} is missing, or not in {SUMS}: run the same command again")
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sums[path.name]:
-        raise DataError(f"{path} was altered: it does not match {SUMS}; run the same again")
+        raise DataError(f"{path} was altered: it does not match {SUMS}; run the same command again")
     return unpacked(data)

@@ -1,13 +1,13 @@
-"""Columns of ``SUITE+corruptions``: each corruption's mean over its severities.
+"""Columns of ``SUITE+corruptions``: the mean of each corruption over its severities.
 
-75 columns cannot be read. Records keep every severity; only what is shown is merged.
+Nobody can read 75 columns. Records hold every severity; only the shown columns are merged.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any, TypeVar
 
@@ -23,39 +23,41 @@ P = TypeVar("P", Record, MissingCell)
 def merge_severities(
     records: Iterable[Record], missing: Iterable[MissingCell] = ()
 ) -> tuple[list[Record], list[MissingCell]]:
-    """The cells, with those of each corruption's five severities made one; others as they are.
+    """Merge the five severities of each corruption into one cell; return all other cells unchanged.
 
-    That is done where all of a suite's corruptions are there at all severities. The value is the
-    plain mean; a row that lacks a severity lacks the corruption. Figures stay as they are. Raises
-    InputError, as `bench.leaderboard.build.build_boards` does, for records that contradict each
-    other.
+    Merges on leaderboards that have all corruptions at all severities. The value is the plain mean
+    over severities. If a row has no value at one severity, it gets no cell for that corruption.
+    Figures stay unchanged. Raises InputError, as `bench.leaderboard.build.build_boards` does, for
+    records that contradict each other.
     """
-    found, lacking = list(records), list(missing)
-    whole = _whole((*(r for r in found if r.kind in KINDS), *lacking))
-    for key in sorted(whole):
+    found, absent = list(records), list(missing)
+    to_merge = _with_all_severities((*(r for r in found if r.kind in KINDS), *absent))
+    for key in sorted(to_merge):
         check_comparable(r for r in found if r.kind in KINDS and board_key(r) == key)
-    shown = []
+    merged = []
     severities: dict[tuple[Any, ...], dict[int, Record]] = defaultdict(dict)
     for record in found:
-        if board_key(record) not in whole or record.kind == "figure":
-            shown.append(record)
+        if board_key(record) not in to_merge or record.kind == "figure":
+            merged.append(record)
         elif record.shift == ID:
-            shown.append(_placed(record))
+            merged.append(_moved(record))
         else:
-            what = (record.kind, record.metric, record.kind == "curve" and str(record.choice))
-            kind, severity = _parts(record.shift)
+            value_of = (record.kind, record.metric, record.kind == "curve" and str(record.choice))
+            corruption, severity = _parts(record.shift)
             same = severities[
-                board_key(record), record.method, record.base, record.seed, kind, what
+                board_key(record), record.method, record.base, record.seed, corruption, value_of
             ]
             if same.setdefault(severity, record).value != record.value:
                 raise InputError(describe_conflict(record, same[severity].value))
-    shown += [_mean(list(same.values())) for same in severities.values() if _all(same)]
-    absent = (_placed(m) if board_key(m) in whole else m for m in lacking)
-    return shown, list(dict.fromkeys(absent))
+    merged += [
+        _mean(list(same.values())) for same in severities.values() if len(same) == len(SEVERITIES)
+    ]
+    moved = (_moved(m) if board_key(m) in to_merge else m for m in absent)
+    return merged, list(dict.fromkeys(moved))
 
 
-def _whole(items: Iterable[Record | MissingCell]) -> set[BoardKey]:
-    """The leaderboards of which every corruption is there at every severity."""
+def _with_all_severities(items: Iterable[Record | MissingCell]) -> set[BoardKey]:
+    """Return the leaderboards that have every corruption at every severity."""
     shifts: dict[BoardKey, set[str]] = defaultdict(set)
     sizes: dict[BoardKey, int] = {}
     for item in items:
@@ -65,18 +67,14 @@ def _whole(items: Iterable[Record | MissingCell]) -> set[BoardKey]:
     return {key for key, names in shifts.items() if len(names) == sizes[key]}
 
 
-def _all(same: Mapping[int, Record]) -> bool:
-    return len(same) == len(SEVERITIES)
-
-
 def _parts(shift: str) -> tuple[str, int]:
-    """``fog`` and 3 of ``fog-3``."""
+    """Return the corruption and the severity of a shift: ``fog`` and 3 for ``fog-3``."""
     kind, _, severity = shift.rpartition("-")
     return kind, int(severity)
 
 
-def _placed(item: P) -> P:
-    """A cell of one severity where its corruption's is, or an ID cell beside those."""
+def _moved(item: P) -> P:
+    """Return the cell at the place of its corruption, or an ID cell that counts corruptions."""
     count = len(SEVERITIES)
     changes: dict[str, object] = {"shifts_in_suite": item.shifts_in_suite // count}
     if item.shift != ID:
@@ -85,7 +83,7 @@ def _placed(item: P) -> P:
 
 
 def _mean(same: Sequence[Record]) -> Record:
-    """The cell of a corruption from its cells at all severities."""
+    """Return the cell of a corruption from its cells at all severities."""
     weights = [record.weight for record in same if record.weight is not None]
     choices = [record.choice for record in same]
     changes = {
@@ -94,4 +92,4 @@ def _mean(same: Sequence[Record]) -> Record:
         "weight": fmean(weights) if len(weights) == len(same) else None,
         "choice": choices[0] if all(choice == choices[0] for choice in choices) else {},
     }
-    return _placed(same[0]).model_copy(update=changes)
+    return _moved(same[0]).model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""All numbers of a report's chapter, as values: what its tables, figures and page are made from."""
+"""All numbers of one chapter of a report; its tables, figures and page are built from them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ class SuiteResults:
 
     Attributes
     ----------
-    board : every set in the metric it is judged by.
-    common, scaled : every metric of all sets, by name, without and with temperature scaling.
-    besides : metrics that some sets are measured in besides.
-    curves : the rows' candidates; records : cells without and with scaling; figures : VRF's.
-    samples : what is kept of each sample; comparison : what that says of `board`. None, if the
-        runs kept none.
+    board : the leaderboard with every set in its primary metric.
+    common, scaled : leaderboards by metric, for metrics of all sets, without and with temperature
+        scaling.
+    besides : leaderboards in further metrics that only some sets have.
+    curves : the candidates of each row.
+    records : the cells without and with temperature scaling.
+    figures : the records of VRF's figures.
+    samples : the stored outputs per sample; empty if the runs stored none.
+    comparison : the statistics of `board` from these samples; None if the runs stored none.
     """
 
     board: Board
@@ -56,7 +59,7 @@ def measured(
     missing: Iterable[MissingCell] = (),
     samples: Mapping[BoardKey, Kept] | None = None,
 ) -> tuple[SuiteResults, ...]:
-    """One value for each leaderboard, in the order of `bench.leaderboard.build.build_boards`.
+    """Return the results of each leaderboard, in the order of `build_boards`.
 
     Raises InputError for records that contradict each other.
     """
@@ -64,16 +67,16 @@ def measured(
     names = {r.metric for r in ordered if r.kind in KINDS and r.metric != r.primary_metric}
     own = [name for name in OWN_SCALES if name in names]
 
-    def of(metric: str | None, kind: Kind = "cell") -> dict[BoardKey, Board]:
+    def boards_in(metric: str | None, kind: Kind = "cell") -> dict[BoardKey, Board]:
         return {board.key: board for board in build_boards(ordered, absent, metric, kind)}
 
-    judged = of(None)
-    common = {name: of(name) for name in SCALES}
-    scaled = {name: of(name, "scaled") for name in SCALES}
-    besides = [of(name) for name in own]
-    drawn: dict[BoardKey, list[Curve]] = defaultdict(list)
+    primary = boards_in(None)
+    common = {name: boards_in(name) for name in SCALES}
+    scaled = {name: boards_in(name, "scaled") for name in SCALES}
+    besides = [boards_in(name) for name in own]
+    curves: dict[BoardKey, list[Curve]] = defaultdict(list)
     for curve in build_curves(ordered):
-        drawn[curve.key].append(curve)
+        curves[curve.key].append(curve)
     by_kind: dict[tuple[BoardKey, bool], list[Record]] = defaultdict(list)
     for record in ordered:
         if record.kind in (*KINDS, "figure"):
@@ -85,11 +88,11 @@ def measured(
             common={name: found[key] for name, found in common.items()},
             scaled={name: found[key] for name, found in scaled.items()},
             besides=tuple(found[key] for found in besides),
-            curves=tuple(drawn[key]),
+            curves=tuple(curves[key]),
             records=tuple(by_kind[key, False]),
             figures=tuple(by_kind[key, True]),
             samples=by_board.get(key, {}),
             comparison=comparison(board, by_board.get(key, {}), common["ece"].get(key)),
         )
-        for key, board in judged.items()
+        for key, board in primary.items()
     )

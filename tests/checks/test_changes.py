@@ -1,4 +1,4 @@
-"""What changed between two runs: which tests are taken, and what gates."""
+"""Comparison of two runs: which tests are used, and which cells gate."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def test_shared_seeds_are_paired_by_sample() -> None:
 
 
 def test_trainings_of_the_same_seeds_are_taken_as_given() -> None:
-    """Their spread says nothing of whether each of them is worse than it was."""
+    """Their deviation does not tell whether each training run is worse than before."""
     change = only(compare_runs(seeds(0.60, 0.70, 0.80), seeds(0.58, 0.68, 0.78)))
     assert (change.state, change.how) == ("regression", "unpaired")
     assert only(compare_runs(seeds(0.60, 0.70, 0.80), seeds(0.80, 0.60, 0.70))).state == "same"
 
 
 def test_seeds_that_are_averaged_are_paired_by_sample() -> None:
-    """Losses of three seeds on the same images are no surer than those of one."""
+    """A loss of three seeds on the same images is not more significant than that of one."""
 
     def of(count: int, number: int) -> ComparedRun:
         made = [record(value=count / N, seed=i) for i in range(number)]
@@ -142,7 +142,7 @@ def test_samples_of_other_seeds_are_still_of_the_same_images() -> None:
 
 
 def test_many_shifts_do_not_hide_a_loss_of_the_mean() -> None:
-    """The headlines are judged among themselves, and shifts without number come after."""
+    """The number of shifts does not affect the correction for the headline cells."""
     shifts = [f"s{i}" for i in range(40)]
     old, new = (
         ComparedRun([record(shift=s, value=v, n=1000 + i) for i, s in enumerate(shifts)])
@@ -185,13 +185,13 @@ def test_the_page_has_every_simulated_loss() -> None:
 @pytest.mark.parametrize("number", range(len(LOSSES)))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_losses_are_found_as_surely_as_the_page_says(case: Case, number: int) -> None:
-    """30 repetitions: four standard errors of them, and what 400 of the page's may be off."""
+    """Allow four standard errors of 30 repetitions, and the error of the page's 400."""
     repetitions, loss = 30, LOSSES[number]
-    said = TABLE[number][1 + CASES.index(case)].strip(" |").split(" / ")
-    for share, printed in zip(found(case, loss, repetitions), said, strict=True):
+    on_page = TABLE[number][1 + CASES.index(case)].strip(" |").split(" / ")
+    for fraction, printed in zip(found(case, loss, repetitions), on_page, strict=True):
         p = min(max(int(printed) / 100, 0.01), 0.99)
-        assert abs(share - p) <= 4 * (p * (1 - p) / repetitions) ** 0.5 + 0.01
-        assert loss or share <= 0.1, "what is no worse seldom gates"
+        assert abs(fraction - p) <= 4 * (p * (1 - p) / repetitions) ** 0.5 + 0.01
+        assert loss or fraction <= 0.1, "a cell that is not worse rarely fails"
 
 
 def test_what_is_within_the_tolerance_is_no_regression_however_certain() -> None:
@@ -254,7 +254,7 @@ def test_the_mean_over_shifts_is_compared_as_well() -> None:
 
 
 def test_corruptions_of_the_same_images_count_once() -> None:
-    """Without samples a mean over 15 copies of a set is no surer than one of them."""
+    """Without samples, a mean over 15 copies of a set is not more certain than one copy."""
     names = [f"fog-{i}" for i in range(15)]
     old, new = (ComparedRun([record(shift=s, value=v) for s in names]) for v in (0.60, 0.54))
     changes = compare_runs(old, new)

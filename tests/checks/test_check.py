@@ -30,7 +30,7 @@ def write(folder: Path, records: list[Record], missing: list[MissingCell] | None
 
 
 def assert_missed(result: Result, *words: str) -> None:
-    """Exit code 3 and one line on standard error that holds `words`, after the table."""
+    """Assert exit code 3 and one line on standard error with all `words`, after the table."""
     assert result.code == 3, result
     (line,) = result.err.splitlines()
     assert re.match(r"bench: \d+ of 70 attempted cells not reproduced: ", line)
@@ -40,7 +40,7 @@ def assert_missed(result: Result, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def backed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that claims what the table does, with samples that were made up as well."""
+    """Return a run with the values of the published table and made-up samples to match."""
     return write_backed(tmp_path_factory.mktemp("backed") / "run", in_counts(records_of(TABLE)))
 
 
@@ -52,7 +52,7 @@ def test_records_alone_end_in_3_and_reproduce_nothing(tmp_path: Path) -> None:
         assert result.code == 3
         (line,) = result.err.splitlines()
         assert line.startswith("bench: 70 of 70 attempted cells not verified: ")
-        assert "that has samples/ beside its records.jsonl" in line
+        assert "that has samples/ next to its records.jsonl" in line
         assert "0 reproduced, 0 not reproduced, 0 not attempted, 70 not verified" in result.out
         assert ElementTree.parse(junit).getroot().attrib["failures"] == "70"
 
@@ -111,7 +111,7 @@ def test_a_watermark_is_never_reproduced(tmp_path: Path, note: str, word: str) -
 
 def test_a_run_on_mini_is_not_comparable(small: Finished) -> None:
     result = bench("check", small.out, *AGAINST)
-    assert_refused(result, "the run is of micro, the claim of imagenet (70 cells)")
+    assert_refused(result, "on suite micro, but the claim is for imagenet (70 cells)")
 
 
 def test_runs_are_taken_together(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_json_has_every_cell(backed: Path) -> None:
         ((*AGAINST, "--tolerance", "-1"), "--tolerance -1.0"),
         ((*AGAINST, "--tolerance", "inf"), "--tolerance inf"),
         ((*AGAINST, "--tolerance", "nan"), "--tolerance nan"),
-        ((), "no configuration of a run"),
+        ((), "cannot read the configuration of a run"),
         (("--tolerance", "1"), "only with --against published:NAME"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The workflow that users copy, and our own: what they call exists."""
+"""The CI workflow for users and our own: the commands and options they use exist."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WORKFLOW = yaml.safe_load((ROOT / "docs" / "ci" / "bench-check.yml").read_text()
 
 
 def commands(job: dict[str, Any]) -> list[list[str]]:
-    """The command lines of a job, in order, without the question what was there before."""
+    """Return the command lines of a job, in order, without the step ``before``."""
     steps = [step for step in job["steps"] if "run" in step and step.get("id") != "before"]
     return [shlex.split(step["run"], comments=True) for step in steps]
 
@@ -60,7 +60,7 @@ def test_every_gate_is_in_the_workflow() -> None:
 
 
 def test_results_are_compared_only_where_the_commit_before_has_some(tmp_path: Path) -> None:
-    """The step's own lines, on commits: none, the first with results, one more, none again."""
+    """Run the step on commits: without results, the first with results, one more, then none."""
     steps = {step.get("id"): step for step in WORKFLOW["jobs"]["results"]["steps"]}
     (compared,) = [
         s for s in WORKFLOW["jobs"]["results"]["steps"] if "bench compare" in s.get("run", "")
@@ -93,7 +93,7 @@ def test_results_are_compared_only_where_the_commit_before_has_some(tmp_path: Pa
     assert is_compared()
     git("rm", "-q", "-r", "results")
     git("commit", "-q", "-m", "no results")
-    assert is_compared(), "results that are gone are a failure of the comparison"
+    assert is_compared(), "missing results must reach the comparison, which fails"
 
 
 def test_ci_fails_without_a_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -115,5 +115,5 @@ def test_a_golden_run_is_recorded_from_runs() -> None:
     assert all(
         one.holds for one in compare_with_golden(made, read_records(folder / "records.jsonl"))
     )
-    with pytest.raises(InputError, match="no runs of the same command"):
+    with pytest.raises(InputError, match="not runs of the same command"):
         golden("bench run", ["one", "other"], [folder, ROOT / "results" / "vrf-table1"])

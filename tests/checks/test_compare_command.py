@@ -1,4 +1,4 @@
-"""`bench compare`: what it says, its exit codes, committed runs and git revisions."""
+"""``bench compare``: messages, exit codes, committed runs and git revisions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHO = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=fals
 
 
 def worsened(folder: Path, method: str, by: float) -> Path:
-    """The committed records of mini, of which one method is worse in accuracy; no samples."""
+    """Return the committed records of mini with one method worse in accuracy; no samples."""
     records = read_records(MINI / "records.jsonl")
     is_meant = [(r.method, r.metric) == (method, "top1") for r in records]
     pairs = zip(records, is_meant, strict=True)
@@ -59,7 +59,7 @@ def test_seeds_that_are_gone_are_a_failure_unless_allowed(tmp_path: Path) -> Non
     allowed = bench("compare", MINI, fewer, "--allow-missing", "--junit", junit)
     assert (allowed.code, allowed.err) == (0, "") and "196 of them have fewer" in allowed.out
     assert ElementTree.parse(junit).getroot().attrib["failures"] == "0"
-    assert bench("compare", fewer, MINI).code == 0, "more seeds are no failure"
+    assert bench("compare", fewer, MINI).code == 0, "more seeds are not a failure"
 
 
 def test_a_seed_that_is_gone_on_one_set_is_named_with_it(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_what_has_vanished_is_a_failure_unless_allowed(tmp_path: Path) -> None:
     allowed = bench("compare", old, new, "--allow-missing", "--junit", junit)
     assert allowed.code == 0 and "4 vanished" in allowed.out
     assert ElementTree.parse(junit).getroot().attrib["failures"] == "0"
-    assert bench("compare", new, old).code == 0, "what is new is no failure"
+    assert bench("compare", new, old).code == 0, "new cells are not a failure"
     every = bench("compare", old, new, "--all")
     assert every.code == 3 and "4 cells are missing" in every.err
 

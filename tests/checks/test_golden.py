@@ -1,4 +1,4 @@
-"""Golden runs: recorded numbers hold here, and a number that has moved is found."""
+"""Golden runs: this machine reproduces them, and a changed number is detected."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from bench.core.errors import InputError
 from bench.core.records import Record, read_records, records_text
 
 CONDITIONS = ("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""What the environment says of kernels and threads."""
+"""The environment variables that select kernels and threads."""
 
 
 def test_the_run_of_these_tests_is_the_golden_one(small: Finished, tmp_path: Path) -> None:
-    """The gate of this repository: the numbers of micro, on whatever machine the tests run on."""
+    """The gate of this repository: the numbers of micro hold on the machine of the tests."""
     assert find_golden("micro").command == f"bench {' '.join(SMALL)}"
     junit = tmp_path / "junit.xml"
     result = bench("check", small.out, "--against", "golden:micro", "--junit", junit)
@@ -42,7 +42,7 @@ def test_the_run_of_these_tests_is_the_golden_one(small: Finished, tmp_path: Pat
 
 
 def run_as(out: Path, command: str, **environment: str) -> None:
-    """A command line, in a process of its own with these variables and a cache of its own."""
+    """Run a command line in its own process, with these variables and its own cache."""
     program, *arguments = command.split()
     assert program == "bench"
     where = ("--cache-dir", out.parent / "cache", "--out", out)
@@ -58,7 +58,7 @@ def run_as(out: Path, command: str, **environment: str) -> None:
 def test_other_processors_give_the_golden_numbers(
     tmp_path: Path, kernels: str, threads: str
 ) -> None:
-    """As far as one machine can be another: torch's kernels for older ones, one thread or two."""
+    """Imitate other machines: torch's kernels for older processors, one thread or two."""
     environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     if kernels != "native":
         environment["ATEN_CPU_CAPABILITY"] = kernels
@@ -75,13 +75,13 @@ def test_the_conditions_are_those_that_torch_computes_under(kernels: str) -> Non
     found = subprocess.run(
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
     )
-    # A processor without AVX2 has its own kernels at best.
+    # A processor without AVX2 cannot run the AVX2 kernels.
     assert found.stdout.split() in ([kernels.upper(), "1"], ["DEFAULT", "1"])
 
 
 @pytest.mark.slow
 def test_a_run_of_mini_is_the_golden_one_and_follows_from_its_outputs(tmp_path: Path) -> None:
-    """What docs/ci/bench-check.yml does, end to end."""
+    """Run the steps of docs/ci/bench-check.yml, end to end."""
     run = tmp_path / "run"
     run_as(run, find_golden("mini").command)
     result = bench("check", run, "--against", "golden:mini")
@@ -170,7 +170,7 @@ def test_misses_end_in_3_and_are_listed(tmp_path: Path) -> None:
     result = bench("check", write(tmp_path / "run", lacking), "--against", "golden:mini")
     assert result.code == 3
     assert "56 of 240 cells differ from golden:mini; the first: " in result.err
-    assert "ose:e2e-ft: top1 on v2, seed 0: the run lacks it" in result.out
+    assert "ose:e2e-ft: top1 on v2, seed 0: the run does not have this cell" in result.out
     assert result.out.splitlines()[-1] == "184 of 240 cells agree with golden:mini"
     assert result.out.splitlines()[-2] == "and 26 more"
     data = json.loads(bench("check", tmp_path / "run", "--against", "golden:mini", "--json").out)

@@ -1,4 +1,4 @@
-"""A finished run checked against its stored outputs: no digit and no byte can be altered unseen."""
+"""Recomputing a finished run from its stored outputs detects every altered digit and byte."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_an_edited_record_is_found_with_what_it_should_be(own: Finished) -> None
 def test_a_confidence_may_be_rounded_otherwise_elsewhere(
     own: Finished, steps: int, holds: bool
 ) -> None:
-    """Numbers of threads and kinds of CPU round differently; the page shows what the run kept."""
+    """Rounding depends on threads and CPU; the page shows the samples that the run stored."""
     folder = own.out / "samples"
     output = next(o for o in sample_outputs(own.out) if o.record.method == "e2e-ft")
     path = folder / f"{output.record.provenance['key']}.safetensors"
@@ -102,7 +102,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path, own: Finished) -> Non
     with pytest.raises(InputError, match="expected the folder of a run"):
         recompute_run(tmp_path, {})
     (own.out / "config.json").unlink()
-    with pytest.raises(InputError, match="no configuration of a run"):
+    with pytest.raises(InputError, match="cannot read the configuration of a run"):
         recompute_run(own.out, options(own))
     with pytest.raises(InputError):
         recompute_run(own.out / "notes.md", options(own))

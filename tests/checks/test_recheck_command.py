@@ -1,4 +1,4 @@
-"""``bench check RUN|FILE``: exit codes and what is said; nothing can be altered unseen."""
+"""``bench check RUN|FILE``: exit codes and messages; every alteration is detected."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_figures_are_drawn_again(own: Finished) -> None:
 
 
 def stored(run: Finished) -> list[Path]:
-    """The outputs that cells are made of, and the samples that are made with them."""
+    """Return the stored outputs of a run, and the samples computed from them."""
     folders = (run.cache / "features", run.cache / "weights", run.out / "samples")
     return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
 
@@ -166,13 +166,13 @@ def test_scored_outputs_cannot_be_checked(own: Finished) -> None:
     path = own.out / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"backbones": ["exported: outputs"]}))
-    assert_refused(check(own), "the backbones ['exported: outputs'] cannot be had again")
+    assert_refused(check(own), "the backbones of the run were ['exported: outputs'], but")
 
 
 def test_what_is_no_report_of_a_run_is_refused(own: Finished, tmp_path: Path) -> None:
     assert_refused(bench("check", tmp_path), "expected the folder of a run")
     assert_refused(bench("check", tmp_path / "report.md"), "expected the folder of a run")
-    # Without anything to compute from: it is said before.
+    # The cache is empty: the file is refused before anything is computed.
     nothing = ("--cache-dir", tmp_path / "nothing")
     (own.out / "table.doc").write_text("")
     for name in ("config.json", "table.doc"):

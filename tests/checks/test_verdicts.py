@@ -1,4 +1,4 @@
-"""JUnit's XML and summaries of CI jobs: any text goes in, none breaks them."""
+"""JUnit XML and summaries of CI jobs: no text can break them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's samples give again backs its records, and nothing else does."""
+"""Evidence: a record is supported by stored samples only if they reproduce its value."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def record(metric: str = "top1", value: float | None = None, **more: Any) -> Rec
 
 
 def samples() -> SampleOutputs:
-    """As they are read: confidences in steps of 1/65535."""
+    """Return samples as they are read from a run, with confidences in steps of 1/65535."""
     predicted = LOG_PROBS.argmax(axis=1)
     confidence = (np.ceil(np.exp(LOG_PROBS.max(axis=1)) * 65535) - 0.5) / 65535
     on = EvaluationSet("ids", "labels", LABELS, GROUPS, NAMES)
@@ -99,7 +99,7 @@ def test_samples_that_contradict_their_labels_back_nothing() -> None:
 
 
 def test_a_watermarked_run_backs_nothing(small: Finished) -> None:
-    """All of it is otherwise as its samples say: without the marks it would be backed."""
+    """Its samples reproduce all values: without the watermarks its records would be supported."""
     records, _ = read_run(small.out)
     outputs = list(read_samples(small.out))
     given = [r for r in records if r.kind == "cell" and r.metric in ("top1", "ece")

@@ -1,4 +1,4 @@
-"""Shipped baselines: whence they are, where they are drawn, and how those of mini are made."""
+"""Shipped baselines: their sources, which figures show them, and how those of mini are computed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_LINE = "No line of effective robustness"
 
 
 def rows(suite: str, sizes: Mapping[str, int]) -> list[Record]:
-    """Records with the sizes of the sets, however few samples they were made of."""
+    """Return records that claim the given set sizes, although few samples were used."""
     made, _ = run_of_chance(dict.fromkeys(sizes, 60), seeds=(0,))
     return [r.model_copy(update={"suite": suite, "n": sizes[r.shift]}) for r in made]
 

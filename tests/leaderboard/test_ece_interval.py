@@ -1,4 +1,4 @@
-"""Intervals of the ECE: their middle, their bounds, seeds and sets."""
+"""Confidence intervals of the ECE: centre, bounds, seeds and sets."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
 def confidences(
     n: int, seed: int, *, sharpness: float = 0.6, seeds: int = 1, ids: str = "a"
 ) -> Confidences:
-    """Of a model whose true logits are `sharpness` as large as those it believes in."""
+    """Return confidences of a model whose true logits are `sharpness` times its own logits."""
     rng = np.random.default_rng(seed)
     logits = np.abs(rng.normal(1.5, 1.0, (seeds, n)))
-    chance = rng.random(n)  # a sample is as hard for every seed
+    chance = rng.random(n)  # the difficulty of a sample is the same for every seed
     right = chance < 1 / (1 + np.exp(-sharpness * logits))
     return Confidences(ids, 1 / (1 + np.exp(-logits)), right)
 
@@ -38,7 +38,7 @@ def test_bounds_are_ordered_and_the_value_is_rarely_far(
     one = confidences(n, seed, sharpness=sharpness, seeds=seeds)
     low, high = ece_interval([one], 15)
     assert 0 <= low <= high <= 1
-    # The value is too large, if anything: the interval never lies above it.
+    # The ECE is biased upwards, so the interval never lies above the value.
     assert low <= ece(one)
 
 

@@ -1,4 +1,4 @@
-"""Outcomes in the metrics that sets are judged by, from kept samples, against the metrics."""
+"""Outcomes in the primary metrics of sets, from stored samples, compared with the metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("Asia", "Europe", "Other")
 
 
 def outputs(judge: str, manifest: Manifest, log_probs: NDArray[Any]) -> SampleOutputs:
-    """What a run keeps of a cell."""
+    """Return the samples that a run stores for a cell."""
     on = EvaluationSet("ids", "labels", manifest.labels, manifest.groups, manifest.names)
     record = Record.model_construct(primary_metric=judge)
     confidence = np.exp(log_probs.max(axis=1))

@@ -1,4 +1,4 @@
-"""Evaluation sets that are judged by a metric of their own: plans, choices, records, reports."""
+"""Evaluation sets with a primary metric of their own: plans, choices, records, reports."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from bench.runs.study.study import Study
 
 SHIFTS = ("v2", "objectnet")
 Judges = dict[str, tuple[str, ...]]
-"""The metrics of evaluation sets, by name; those of ``id`` are the suite's."""
+"""The metrics of evaluation sets by name; those of ``id`` are the suite's metrics."""
 
 
 def judged(study: Study, judges: Judges) -> Study:
-    """The study with metrics of its evaluation sets' own."""
+    """Return the study with other metrics of its evaluation sets."""
     shifts = tuple(replace(s, metrics=judges.get(s.name, ())) for s in study.suite.shifts)
     return replace(study, suite=replace(study.suite, shifts=shifts, metrics=judges.get("id", ())))
 
 
 def small_study(judges: Judges, **options: Any) -> Study:
-    """The study of the shared small run, judged otherwise."""
+    """Return the study of the shared small run with other metrics of its evaluation sets."""
     limited = {"suite": "micro", "limit": 40, "shifts": ",".join(SHIFTS)}
     assert SMALL[-1] == "e2e-ft.epochs=1"
     changed = {"set": {"e2e-ft": {"epochs": 1}}}
@@ -53,7 +53,7 @@ def unplanned(_: str) -> None:
 
 
 def measured(study: Study) -> dict[str, set[str]]:
-    """What the plan measures of chosen candidates on each set, besides figures."""
+    """Return the metrics that the plan computes for chosen candidates on each set."""
     found: dict[str, set[str]] = {}
     for cell in plan(study, unplanned).cells:
         if cell.chosen and cell.scale is None:
@@ -68,7 +68,7 @@ def test_a_set_is_measured_in_its_own_metrics_too() -> None:
     assert {place: names - set(METRICS) for place, names in found.items()} == {
         "id": {"macro-f1"},
         "v2": {"pm-0", "pm-10"},
-        "objectnet": {"macro-f1"},  # names none, so has those of the suite
+        "objectnet": {"macro-f1"},  # has no metrics of its own, so it has those of the suite
     }
     back = measured(small_study({"id": ("macro-f1",), "v2": ("top1",)}, methods="wise-ft"))
     assert back["v2"] == set(METRICS)
@@ -102,7 +102,7 @@ def test_a_set_names_accuracy_or_a_metric_of_some_sets() -> None:
 
 
 def rerun(small: Finished, judges: Judges, **options: Any) -> Outcome:
-    """The small run, judged otherwise; its features are in the cache."""
+    """Run the small study with other metrics; its features are in the cache."""
 
     def refuse(_: object) -> Any:
         raise KeyboardInterrupt("a model was asked for")
@@ -157,7 +157,7 @@ def test_candidates_are_chosen_by_what_id_is_judged_by(
 
 
 def record(place: int, metric: str, value: float, judge: str, **more: Any) -> Record:
-    """A cell of a suite with two shifts, on ID (place 0) or one of them."""
+    """Return a cell of a suite with two shifts, on ID (place 0) or on one of them."""
     fields: dict[str, Any] = {
         "suite": "s", "model": "m", "method": "zero-shot", "base": None, "title": "Zero-shot",
         "seed": None, "shift": ("id", "ood", "vid")[place], "order": place, "metric": metric,
@@ -167,7 +167,7 @@ def record(place: int, metric: str, value: float, judge: str, **more: Any) -> Re
 
 
 def rows(judges: Sequence[str], **more: Any) -> list[Record]:
-    """A row's cells in accuracy (0.1, 0.2, 0.3), and in what judges each (0.5, 0.6, 0.7)."""
+    """Return a row's cells in accuracy (0.1, 0.2, 0.3) and in primary metrics (0.5, 0.6, 0.7)."""
     found = []
     for place, judge in enumerate(judges):
         found.append(record(place, "top1", (place + 1) / 10, judge, **more))
@@ -248,7 +248,7 @@ def test_reports_show_what_a_set_is_measured_in_besides() -> None:
 
 
 def curve(judges: Sequence[str], values: Sequence[tuple[float, float]]) -> list[Record]:
-    """Two alphas; by place the values of what judges it, and the reverse in accuracy."""
+    """Return a curve of two alphas: `values` in the primary metrics, reversed in accuracy."""
     found = []
     for place, (judge, by_alpha) in enumerate(zip(judges, values, strict=True)):
         for alpha in (0, 1):
@@ -263,10 +263,10 @@ def test_curves_and_hindsight_follow_the_judge() -> None:
     found = curve(("top1", "worst-region", "pm-0"), ((0.5, 0.6), (0.2, 0.3), (0.4, 0.5)))
     (drawn,) = build_curves(found)
     assert [point.ood.mean for point in drawn.points] == pytest.approx([0.3, 0.4])
-    hindsight = oracle_records(found)
-    assert {r.choice["alpha"] for r in hindsight} == {1.0}
-    assert {(r.shift, r.metric) for r in hindsight} == {(r.shift, r.metric) for r in found}
-    assert {r.chosen_on["rule"] for r in hindsight if r.chosen_on} == {
+    oracles = oracle_records(found)
+    assert {r.choice["alpha"] for r in oracles} == {1.0}
+    assert {(r.shift, r.metric) for r in oracles} == {(r.shift, r.metric) for r in found}
+    assert {r.chosen_on["rule"] for r in oracles if r.chosen_on} == {
         "highest OOD mean of own metric",
         "highest own metric in each column",
     }

@@ -1,4 +1,4 @@
-"""The reproduction ledger: what counts as attempted, how much may differ, and what is never so."""
+"""The reproduction ledger: which claims are attempted, tolerances, and what is never reproduced."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ATTEMPTED = {"reproduced", "not reproduced"}
 def ledger(
     table: PublishedTable, records: Iterable[Record], *more: Any, **options: Any
 ) -> tuple[LedgerEntry, ...]:
-    """The ledger of records that are all backed by samples."""
+    """Return the ledger of records that samples support."""
     found = list(records)
     return judged(table, found, *more, **({"backing": found} | options))
 
@@ -57,7 +57,7 @@ def entry(entries: tuple[LedgerEntry, ...], row: str, column: str) -> LedgerEntr
 
 
 def changed(records: list[Record], row: str, shift: str, **more: Any) -> list[Record]:
-    """The records with those of one row on one set changed."""
+    """Return the records, with those of one row on one set changed."""
 
     def is_meant(r: Record) -> bool:
         return (f"{r.method}:{r.base}" if r.base else r.method) == row and r.shift == shift
@@ -84,7 +84,7 @@ def test_only_the_average_that_is_not_its_cells_is_a_tenth_off() -> None:
 
 
 def test_records_alone_reproduce_nothing() -> None:
-    """However well they agree: anybody can write a file of records."""
+    """Agreement alone is no evidence, because anybody can write a file of records."""
     entries = judged(TABLE, records_of(TABLE), tolerance=1.0)
     assert {(e.verdict, e.reason) for e in entries} == {("not verified", UNBACKED)}
     assert all(e.ours is not None and e.difference is not None for e in entries)
@@ -103,25 +103,31 @@ def test_one_record_without_samples_leaves_its_cell_and_its_averages_unverified(
     odd = [(e.claim.row.name, e.claim.column.name) for e in entries if e.verdict != "reproduced"]
     assert odd == [("e2e-ft", "imagenet-v2"), ("e2e-ft", "avg5")]
     missed = judged(TABLE, [r.model_copy(update={"value": r.value - 0.2}) for r in records])
-    assert {e.verdict for e in missed} == {"not reproduced"}, "a miss needs no proof"
+    assert {e.verdict for e in missed} == {"not reproduced"}, "a miss needs no evidence"
 
 
 NEVER = {
     "synthetic": ({"notes": ("synthetic data",)}, "not reportable: synthetic data"),
     "limited": ({"notes": ("limit=40", "synthetic data")}, "not reportable: limit=40"),
-    "control": ({"role": "control"}, "a row of control"),
-    "oracle": ({"role": "oracle"}, "a row of oracle"),
-    "backbone": ({"model": "ViT-B-16/openai"}, "ViT-B-16/openai, the claim is of ViT-B-32/openai"),
-    "weights": ({"model": "ViT-B-32/laion2b_s34b_b79k"}, "the claim is of ViT-B-32/openai"),
-    "suite": ({"suite": "mini"}, "the run is of mini, the claim of imagenet"),
-    "shots": ({"suite": "imagenet, 16 shots"}, "the run is of imagenet, 16 shots"),
-    "protocol": ({"protocol": "clean"}, "under protocol clean, comparable is official"),
+    "control": ({"role": "control"}, "the role of the row is control, not method"),
+    "oracle": ({"role": "oracle"}, "the role of the row is oracle, not method"),
+    "backbone": (
+        {"model": "ViT-B-16/openai"},
+        "ViT-B-16/openai, but the claim is for ViT-B-32/openai",
+    ),
+    "weights": ({"model": "ViT-B-32/laion2b_s34b_b79k"}, "the claim is for ViT-B-32/openai"),
+    "suite": ({"suite": "mini"}, "measured on suite mini, but the claim is for imagenet"),
+    "shots": ({"suite": "imagenet, 16 shots"}, "measured on suite imagenet, 16 shots"),
+    "protocol": (
+        {"protocol": "clean"},
+        "protocol clean, but the claim is comparable with official",
+    ),
     "field": ({"protocol": "official, vrf_b 0.5"}, "under protocol official, vrf_b 0.5"),
-    "part": ({"n": 4000}, "4000 samples, the set has"),
+    "part": ({"n": 4000}, "4000 samples, but the set has"),
     "candidate": ({"kind": "curve"}, "no record of top1 of"),
     "scaled": ({"kind": "scaled"}, "no record of top1 of"),
 }
-"""Changes after which nothing is an attempt, although every number agrees."""
+"""Changes after which no cell is attempted, although all numbers agree."""
 
 
 @pytest.mark.parametrize("case", NEVER)

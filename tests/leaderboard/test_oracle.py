@@ -1,4 +1,4 @@
-"""Records made of other records: oracles of curves, pooled figures."""
+"""Derived records: oracles of curves and pooled figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ACCURACY = {"id": (0.5, 0.7, 0.8), "v2": (0.6, 0.5, 0.4), "sketch": (0.2, 0.4, 0
 
 
 def record(shift: str, value: float, **more: Any) -> Record:
-    """A top-1 cell of WiSE-FT on a suite with two shifts."""
+    """Return a top-1 cell of WiSE-FT on a suite with two shifts."""
     fields: dict[str, Any] = {
         "suite": "s",
         "model": "m",
@@ -37,7 +37,7 @@ def record(shift: str, value: float, **more: Any) -> Record:
 
 
 def curve(values: dict[str, tuple[float, ...]] = ACCURACY, **more: Any) -> list[Record]:
-    """A row: every alpha in accuracy and ECE, and the cells at alpha 1, which was chosen."""
+    """Return a row: all alphas in accuracy and ECE, and the cells at the chosen alpha, 1."""
     found = []
     for shift, by_alpha in values.items():
         found.append(record(shift, by_alpha[-1], choice={"alpha": 1.0}, **more))
@@ -124,7 +124,7 @@ def test_no_alpha_beats_the_oracles(counts: list[list[int]]) -> None:
 
 
 def figure(shift: str, n: list[int], total: int, **more: Any) -> Record:
-    """A figure of `total` samples of which some are in bins."""
+    """Return a figure of `total` samples, some of which are in bins."""
     data = {"edges": [0, 1, 2], "n": n, "hits_zs": [c // 2 for c in n]}
     fields = {"metric": "accuracy-by-distance", "kind": "figure", "method": "vrf", "n": total}
     fields |= {"data": data, "choice": {"a": 1.0}, "weight": 0.5, "provenance": {"key": shift}}

@@ -1,4 +1,4 @@
-"""Papers' tables: their rows, their forms, and runs that show them."""
+"""Layouts of papers' tables: their rows, their forms, and runs with such a table."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from bench.leaderboard.published.layouts import (
     Preset,
     find_preset,
 )
+from bench.report.formats.text import report_markdown
 from bench.report.tables.paper_layout import paper_table
 from bench.report.tables.table import Table
 from bench.report.tables.terminal import terminal_paper_table
-from bench.report.write import document, markdown
+from bench.report.write import document
 from bench.runs.study.config import load_config
 from bench.runs.study.rows import Settings, parse_rows
 
@@ -51,7 +52,7 @@ def record(name: str, shift: str, value: float, **more: Any) -> Record:
 
 
 def rows_of(preset: Preset) -> list[Record]:
-    """Every row of a table; the i-th has accuracy 0.5 + i/100 on ID and 0.01, 0.02 less OOD."""
+    """Return all rows of a table: row i has accuracy 0.5 + i/100 on ID, 0.01 and 0.02 less OOD."""
     found = []
     for i, name in enumerate(preset.methods):
         for order, shift in enumerate(PLACES):
@@ -156,10 +157,10 @@ def test_the_report_shows_the_table_first(preset: Preset) -> None:
     ((_, table),) = paper_table(preset, records).items()
     assert chapter.tables[0] == table
     assert not any(t.caption.startswith("In the form") for t in chapter.tables[1:])
-    text = markdown(document(records, presets=(preset,)))
+    text = report_markdown(document(records, presets=(preset,)))
     assert text.index(f"In the form of {preset.title}") < text.index("### Accuracy (percent)")
     assert preset.source in text
-    assert "In the form" not in markdown(document(records))
+    assert "In the form" not in report_markdown(document(records))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -214,8 +215,8 @@ def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: P
     before = contents(out)
     text = before["report.md"].decode()
     assert "In the form of VRF's Table 1" in text
-    assert "WiSE-FT, best alpha (chosen in hindsight)" in text
-    assert "VRF, w shuffled (control)" in text
+    assert "WiSE-FT, best alpha (oracle)" in text
+    assert "VRF, w shuffled (ablation)" in text
     assert "Δ VRF - OSE, calibrated" in text
     (out / "report.md").unlink()
     assert bench("report", out).code == 0

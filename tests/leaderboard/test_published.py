@@ -1,4 +1,4 @@
-"""Published tables: whole, and what their own arithmetic gives."""
+"""Published tables: they are complete, and their averages and differences are checked."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WRONG: frozenset[Address] = frozenset(
         ("tracer-table1", "zero-shot", "avg5"),
     }
 )
-"""The printed averages that are not those of their own cells, not even within rounding."""
+"""The printed averages that differ from the mean of their cells by more than rounding."""
 
 
 def test_every_file_is_a_table_under_its_own_name() -> None:
@@ -82,7 +82,7 @@ def test_data_sets_have_one_place_each_with_a_count_of_images() -> None:
 
 
 def each_column_has_its_own_alpha(claim: Claim) -> bool:
-    """Whether a row's cells are of different models, so that no mean of theirs is a model's."""
+    """Return whether a row's cells have different alphas, so their mean belongs to no model."""
     return claim.row.modifiers.get("alpha_choice") == "best per column (oracle)"
 
 
@@ -129,7 +129,7 @@ def test_differences_are_those_of_the_printed_rows() -> None:
 
 
 def values(table: str, row: str, backbone: str | None = None) -> dict[str, Decimal]:
-    """A printed row by column."""
+    """Return a printed row by column."""
     return {
         c.column.name: c.value
         for c in find_published_table(table).claims
@@ -138,7 +138,7 @@ def values(table: str, row: str, backbone: str | None = None) -> dict[str, Decim
 
 
 def differing(one: dict[str, Decimal], other: dict[str, Decimal]) -> set[str]:
-    """The columns both have in which they differ."""
+    """Return the common columns in which two rows differ."""
     shared = one.keys() & other.keys()
     assert shared
     return {name for name in shared if one[name] != other[name]}
@@ -167,7 +167,7 @@ SAME_ELSEWHERE = {
         *(c.name for c in find_published_table("tracer-table7").columns),
     },
 }  # fmt: skip
-"""Rows that are printed twice, and where the two differ."""
+"""Rows that are printed twice, and the columns in which they differ."""
 
 
 @pytest.mark.parametrize("pair", SAME_ELSEWHERE, ids=" ".join)
@@ -266,9 +266,9 @@ def text(**changes: Any) -> str:
         ({"title": " "}, "title"),
         ({"name": "vrf-table9"}, "its name is 'vrf-table9'"),
         ({"columns": []}, "columns"),
-        ({"columns": json.loads(text())["columns"][:6]}, "has 7 cells for 6"),
-        ({"columns": json.loads(text())["columns"][:1] * 7}, "two columns of one name"),
-        ({"groups": json.loads(text())["groups"][:1] * 2}, "two rows of one name"),
+        ({"columns": json.loads(text())["columns"][:6]}, "has 7 cells for 6 columns"),
+        ({"columns": json.loads(text())["columns"][:1] * 7}, "two columns have the same name"),
+        ({"groups": json.loads(text())["groups"][:1] * 2}, "two rows have the same name"),
         ({"remarks": [{"text": "x", "kind": "note", "rows": ["soup"]}]}, "a remark on soup"),
         ({"remarks": [{"text": "x", "kind": "slip"}]}, "remarks.0.kind"),
     ],

@@ -1,4 +1,4 @@
-"""Published tables beside the facts that the reference collected."""
+"""Published tables compared with the facts that the reference collected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFERENCE = DATA.parent / "reference" / "published.json"
 
 @pytest.fixture(scope="module")
 def reference() -> dict[str, list[dict[str, Any]]]:
-    """The collected facts: ``records`` and ``checks``."""
+    """Return the collected facts: ``records`` and ``checks``."""
     if not REFERENCE.is_file():
         pytest.skip(f"no {REFERENCE}: set BENCH_TEST_DATA to the data folder beside its folder")
     loaded: dict[str, list[dict[str, Any]]] = json.loads(REFERENCE.read_text())
@@ -45,7 +45,7 @@ def test_sources_are_those_of_the_reference(
 
 
 NOT_HERE = "LP-FT Table"
-"""Averages over sets of which some are in no suite: their cells are not here."""
+"""Averages over sets that are not all in our suites: their cells are not in our tables."""
 
 
 def test_the_checks_of_the_reference_come_out_alike(
@@ -97,7 +97,7 @@ FAILING = {
     "TRACER CaRot and FLYP": ("tracer-table1", "elsewhere"),
     "Zero-shot CIFAR-10": ("vrf-table3a", "elsewhere"),
 }
-"""The reference's checks that do not hold, where they are remarked and as what."""
+"""The reference's failed checks, with the table that has a remark on each and its kind."""
 
 
 def test_whatever_the_reference_found_amiss_is_remarked(

@@ -1,4 +1,4 @@
-"""Samples of a run: what they say, that they are whole, and what can be made of them."""
+"""Stored samples of a run: their content, their integrity, and what is computed from them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_accuracy_has_its_samples(small: Finished) -> None:
 def test_what_can_be_computed_again(
     seed: int, bins: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Of any log-probabilities, also with several labels, unequal groups and sure predictions."""
+    """Any log-probabilities, also with several labels, unequal groups and certain predictions."""
     store = Store(tmp_path_factory.mktemp("store"))
     rng = np.random.default_rng(seed)
     n, classes = int(rng.integers(1, 60)), int(rng.choice([2, 10, 256, 257, 300]))
@@ -99,7 +99,7 @@ def test_what_can_be_computed_again(
 
 
 def through(store: Store, log_probs: LogProbs, manifest: Manifest, run: Path) -> SampleOutputs:
-    """What comes back of log-probabilities that are stored, written and read."""
+    """Store the outputs of log-probabilities, write them to a run's folder and read them."""
     value = METRICS["top1"](log_probs, manifest)
     key = manifest.ids_digest[:-1] + str(manifest.labels.shape[1])
     store_samples(store, key, key, log_probs, manifest)
@@ -187,7 +187,7 @@ def test_the_store_loses_what_is_damaged(tmp_path: Path) -> None:
 
 
 def reportable(outputs: Iterable[SampleOutputs]) -> list[SampleOutputs]:
-    """As if nothing had been limited."""
+    """Return the samples as if the run had not been limited."""
     whole = {"notes": (), "shifts_in_suite": 2}
     return [replace(o, record=o.record.model_copy(update=whole)) for o in outputs]
 
@@ -231,7 +231,7 @@ def test_only_what_is_comparable_is_ranked(small: Finished) -> None:
 
 
 def test_differences_are_of_the_seeds_that_both_rows_have() -> None:
-    """The leaderboard's difference rows and the paired ones agree, whatever seeds there are."""
+    """Difference rows and paired differences agree, whatever seeds the rows have."""
     records, outputs = run_of_chance({"id": 200, "v2": 200, "sketch": 200}, seeds=(0, 1, 2))
     pair = ("vrf", "e2e-ft"), ("ose", "e2e-ft")
     for lacks in ({}, {"vrf": (2,)}, {"vrf": (1, 2)}, {"vrf": (0,), "ose": (2,)},

@@ -76,7 +76,7 @@ def test_a_difference_of_one_seed_is_the_closed_form(bits: NDArray[np.bool_]) ->
 
 @given(BITS)
 def test_a_difference_of_seeds_is_the_analysis_of_variance(bits: NDArray[np.bool_]) -> None:
-    """The unclipped sum is the textbook's (MS_seeds + MS_samples - MS_rest) / (S n)."""
+    """The unclipped variance is (MS_seeds + MS_samples - MS_rest) / (S n), as in textbooks."""
     d = bits[0].astype(float) - bits[1]
     count, n = d.shape
     grand, by_seed, by_sample = d.mean(), d.mean(axis=1), d.mean(axis=0)
@@ -92,7 +92,7 @@ def test_a_difference_of_seeds_is_the_analysis_of_variance(bits: NDArray[np.bool
 
 @given(BITS)
 def test_a_mean_over_sets_adds_variances(bits: NDArray[np.bool_]) -> None:
-    """For one seed: by k squared; with seeds their part is that of the mean over sets."""
+    """One seed: the sum is divided by k squared. Several: `seeds` is that of the mean over sets."""
     halves = [outcomes(bits[0], "a"), outcomes(bits[1], "b")]
     zeros = [outcomes(np.zeros_like(bits[0, :1]), name) for name in "ab"]
     both = paired_difference(halves, zeros)
@@ -128,7 +128,7 @@ def test_differences_are_antisymmetric(bits: NDArray[np.bool_]) -> None:
 
 @given(BITS)
 def test_corruptions_of_one_set_are_no_new_samples(bits: NDArray[np.bool_]) -> None:
-    """The same outcomes twice on the same ids say as much as once."""
+    """Repeating outcomes on the same ids does not reduce the error."""
     one, other = (outcomes(row) for row in bits)
     once, twice = paired_difference([one], [other]), paired_difference([one] * 2, [other] * 2)
     assert twice.error == pytest.approx(once.error)
@@ -146,7 +146,7 @@ def test_rows_that_never_differ_are_not_sure_to_be_equal() -> None:
 
 
 def test_groups_are_the_units() -> None:
-    """Frames of a video that are all alike count as one sample; means stay."""
+    """Equal frames of a video count as one sample; means do not change."""
     rng = np.random.default_rng(0)
     videos = rng.random((3, 50)) < 0.7
     frames = outcomes(np.repeat(videos, 10, axis=1))
@@ -207,7 +207,7 @@ def test_estimates_are_vectorised() -> None:
 
 
 def resampled(outcomes: Outcomes, counts: NDArray[Any]) -> Resampled:
-    """A row's accuracy as a metric of which only resamples [B, N] are known."""
+    """Return a row's accuracy as a resampled metric, with resample counts [B, N]."""
     values = outcomes.values.astype(float)
     draws = values @ counts.T / counts.sum(axis=1)
     return Resampled(outcomes.ids, values.shape[1], values.mean(axis=1), draws)
@@ -255,7 +255,7 @@ def test_resamples_are_paired_by_set_and_seed() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_holm_is_the_closure_of_bonferroni(p_values: list[float]) -> None:
-    """A hypothesis falls if every set of hypotheses that holds it does."""
+    """A hypothesis is rejected if every set of hypotheses that contains it is rejected."""
     k = len(p_values)
     found = holm(np.array(p_values), 0.05)
     for j in range(k):
@@ -264,7 +264,7 @@ def test_holm_is_the_closure_of_bonferroni(p_values: list[float]) -> None:
 
 
 def test_ranks_are_ranges() -> None:
-    """Far apart: 1, 2-3, 2-3, 4. In whatever order rows come."""
+    """Well separated rows have ranks 1, 2-3, 2-3, 4, in any order of rows."""
     rng = np.random.default_rng(0)
     hard = rng.random(3000)
     noise = rng.random((4, 1, 3000)) < 0.05

@@ -1,7 +1,8 @@
-"""Intervals and rankings hold what they promise, on rows whose true accuracies are known.
+"""Coverage of intervals and false wins of rankings, on rows whose true accuracies are known.
 
-All is seeded. 2,000 repetitions have a standard error of 0.5 points at 95%: two of them are allowed
-around the promise of 93 to 97%. scripts/simulations/intervals.py repeats the grid more often.
+All simulations are seeded. With 2,000 repetitions the standard error at 95% is 0.5 points; two
+standard errors are allowed around the expected 93 to 97%. scripts/simulations/intervals.py runs the
+grid with more repetitions.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ def test_intervals_of_differences_cover(seeds: int) -> None:
 
 
 def test_counting_samples_alone_would_not_cover(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The simulation is able to tell: without the seeds' part intervals are too short."""
+    """The simulation detects a wrong variance: without its seeds part, intervals are too short."""
 
     def of_samples(sets: Sequence[Moments]) -> Estimate:
-        whole = estimate(sets)
-        return replace(whole, seeds=0 * whole.seeds)
+        found = estimate(sets)
+        return replace(found, seeds=0 * found.seeds)
 
     monkeypatch.setattr("intervals.estimate", of_samples)
     assert coverage(Setting(3, 5000, 1.0, 4), REPEATS, seed=1) < 0.8
@@ -57,10 +58,10 @@ def test_counting_samples_alone_would_not_cover(monkeypatch: pytest.MonkeyPatch)
     ("setting", "repeats"), list(zip(RANKED[:4], (1500, 500, 500, 500), strict=True)), ids=str
 )
 def test_false_wins_are_rare(setting: Setting, repeats: int) -> None:
-    """At most 5% of rankings have one: 8 equal rows, and 4 that beat 4 others.
+    """At most 5% of rankings have a false win: with 8 equal rows, and with 4 that beat 4 others.
 
-    500 repetitions have a standard error of 1 point at 5%; nothing is allowed for it, since false
-    wins are rarer than that.
+    With 500 repetitions the standard error at 5% is 1 point. The bound has no slack for it, because
+    false wins are rarer than 5%.
     """
     for advantages in (NULL, HALVES):
         better = rankings(setting, advantages, repeats, seed=2)
@@ -79,9 +80,10 @@ def test_true_differences_are_found() -> None:
 @pytest.mark.parametrize("sharpness", SHARP)
 @pytest.mark.parametrize(("sets", "seeds"), [(1, 1), (5, 3)])
 def test_intervals_of_an_ece_cover(sharpness: float, sets: int, seeds: int) -> None:
-    """Of models from 11 points off to calibrated; 400 repetitions have an error of 1.1 points.
+    """Models range from an ECE of 11 points to calibrated.
 
-    Means over sets of nearly calibrated models are covered more often than promised.
+    With 400 repetitions the standard error is 1.1 points. For nearly calibrated models, means over
+    sets are covered more often than 95%.
     """
     covered, _ = ece_coverage(EceSetting(500, sharpness, sets, seeds), 400, 4)
     assert covered >= 0.93 - 0.02

@@ -151,7 +151,7 @@ def test_filters_may_leave_controls_alone(
         before = values_of(page, "cost")
         page.get_by_label("Filter by method").fill("vrf")
         (left,) = values_of(page, "cost")
-        assert left["row"] == "VRF on E2E-FT (control)" and left["grey"] == GREY
+        assert left["row"] == "VRF on E2E-FT (ablation)" and left["grey"] == GREY
         page.get_by_label("Filter by method").fill("")
         assert len(values_of(page, "cost")) == len(before)
 

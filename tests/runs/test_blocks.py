@@ -86,8 +86,8 @@ def test_controls_and_oracles_come_last_and_are_marked() -> None:
     assert names(leaderboard_table(board)) == [
         *("ZERO-SHOT", "E2E-FT", "+ OSE", "+ OSE-CALIBRATED", "+ VRF"),
         *("Δ VRF - OSE", "Δ VRF - OSE-CALIBRATED"),
-        *("not ranked: controls", "+ VRF-SHUFFLED (control)"),
-        *("not ranked: hindsight", "+ OSE-ORACLE-MEAN (chosen in hindsight)"),
+        *("not ranked: controls", "+ VRF-SHUFFLED (ablation)"),
+        *("not ranked: hindsight", "+ OSE-ORACLE-MEAN (oracle)"),
     ]
 
 
@@ -138,7 +138,7 @@ def test_full_names_are_marked_where_choices_are_listed() -> None:
     (board,) = build_boards(each)
     table = choices_table(board, [r for r in each if r.kind == "cell"])
     (line,) = (group[-1] for group in table.groups)
-    assert line.items[0].text == "OSE-ORACLE-MEAN on E2E-FT (chosen in hindsight)"
+    assert line.items[0].text == "OSE-ORACLE-MEAN on E2E-FT (oracle)"
     assert line.items[2].text == "ID alpha 0; v2 alpha 0.25; sketch alpha 0.5"
 
 

@@ -1,1 +1,1 @@
-"""The papers' tables as data, and which of their numbers were reproduced."""
+"""The papers' tables as data, and the ledger of which of their numbers are reproduced."""

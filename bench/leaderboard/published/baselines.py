@@ -1,8 +1,8 @@
-"""Baseline models: what effective robustness is measured against.
+"""Baseline models, against which effective robustness is measured.
 
-Taori et al. (NeurIPS 2020) and Miller et al. (ICML 2021): models trained on the ID data alone lie
-near a line of logit(OOD) over logit(ID); how far a model lies above it is its effective robustness.
-Some suites come with baselines, each with its source: datasets/baselines/<suite>.csv.
+Models trained on the ID data alone lie near a line of logit(OOD) over logit(ID) (Taori et al.,
+NeurIPS 2020; Miller et al., ICML 2021). The effective robustness of a model is its distance above
+this line. Some suites ship with baselines and their sources: datasets/baselines/<suite>.csv.
 """
 
 from __future__ import annotations
@@ -24,49 +24,55 @@ from bench.leaderboard.published.tables import PLACES
 from bench.leaderboard.suite_results import SuiteResults
 
 LEAST = 3
-"""Baselines below which no line is drawn."""
+"""The least number of baselines to fit a line to."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model that was not fine-tuned from a zero-shot one: fractions by evaluation set."""
+    """A model not fine-tuned from a zero-shot model; `values` are accuracies by evaluation set.
+
+    Accuracies are fractions. `source` states where they were published.
+    """
 
     model: str
     source: str
     values: Mapping[str, float]
 
     def covers(self, shifts: Iterable[str]) -> bool:
-        """Whether it was measured on ID and on all of the shifts."""
+        """Return whether the model was measured on ID and on all of the shifts."""
         return self.values.keys() >= {ID, *shifts}
 
 
 @dataclass(frozen=True)
 class BaselineLine:
-    """logit(OOD) = slope logit(ID) + offset, with the R^2 of the fit."""
+    """The line logit(OOD) = slope logit(ID) + offset, with the R^2 of its fit."""
 
     slope: float
     offset: float
     r2: float
 
     def at(self, x: float) -> float:
-        """logit(OOD) where logit(ID) is `x`."""
+        """Return logit(OOD) at logit(ID) = `x`."""
         return self.slope * x + self.offset
 
     def expected(self, of_id: float) -> float:
-        """The OOD accuracy of a baseline with the ID accuracy `of_id`; fractions."""
+        """Return the OOD accuracy of a baseline of ID accuracy `of_id`; both are fractions."""
         return 1 / (1 + math.exp(-self.at(_logit(of_id))))
 
 
 def fit_line(pairs: Sequence[tuple[float, float]]) -> BaselineLine | None:
-    """The line of least squares through (ID, OOD); None of too few, or of one ID accuracy."""
+    """Fit a line to (ID, OOD) accuracies, fractions, by least squares on logits.
+
+    None with fewer than `LEAST` pairs, or if all have the same ID accuracy.
+    """
     points = [(_logit(a), _logit(b)) for a, b in pairs]
     if len(points) < LEAST or len({x for x, _ in points}) < 2:
         return None
     mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
-    over = sum((x - mean_x) * (y - mean_y) for x, y in points)
-    slope = over / sum((x - mean_x) ** 2 for x, _ in points)
-    spread = sum((y - mean_y) ** 2 for _, y in points)
-    r2 = slope * over / spread if spread else 1.0
+    s_xy = sum((x - mean_x) * (y - mean_y) for x, y in points)
+    slope = s_xy / sum((x - mean_x) ** 2 for x, _ in points)
+    s_yy = sum((y - mean_y) ** 2 for _, y in points)
+    r2 = slope * s_xy / s_yy if s_yy else 1.0
     return BaselineLine(slope, mean_y - slope * mean_x, r2)
 
 
@@ -76,37 +82,40 @@ def _logit(p: float) -> float:
 
 
 def usable_baselines(numbers: SuiteResults, given: Iterable[Baseline]) -> tuple[Baseline, ...]:
-    """The baselines of a leaderboard: shipped ones, if it is of their data, and those `given`.
+    """Return the baselines of a leaderboard: shipped ones if the data match, and those `given`.
 
-    A given one takes the place of a shipped one of its name. Those that lack ID or a shift of the
-    mean are left out.
+    A given baseline replaces a shipped one of the same name. Baselines without a value on ID or on
+    a shift of the mean are left out.
     """
-    own = tuple(given)
-    names = {baseline.model for baseline in own}
-    ours = shipped_baselines(numbers.board.suite) if same_data(numbers) else ()
-    found = (*(b for b in ours if b.model not in names), *own)
+    supplied = tuple(given)
+    names = {baseline.model for baseline in supplied}
+    shipped = shipped_baselines(numbers.board.suite) if same_data(numbers) else ()
+    found = (*(b for b in shipped if b.model not in names), *supplied)
     return tuple(b for b in found if b.covers(numbers.board.over))
 
 
 def same_data(numbers: SuiteResults) -> bool:
-    """Whether rows are accuracies on all images of the suite that bench knows by this name.
+    """Return whether rows are accuracies on all images of the built-in suite of this name.
 
-    The name alone does not say so, as authors of suite files and of outputs choose theirs freely.
-    Synthetic, incomplete and limited data are watermarked.
+    The name alone does not prove it, because suite files and stored outputs may have any name.
+    Synthetic, incomplete and limited data have a watermark and do not match.
     """
     board = numbers.board
     places, expected = (ID, *board.over), images_per_set(board.suite)
-    judged = dict(zip((ID, *board.shifts), board.metrics, strict=True))
+    metric_of = dict(zip((ID, *board.shifts), board.metrics, strict=True))
     counted = {(r.shift, r.n) for r in numbers.records if r.shift in places}
     return (
         not board.notes
-        and all(judged[place] == ACCURACY.name for place in places)
+        and all(metric_of[place] == ACCURACY.name for place in places)
         and counted == {(place, expected.get(place)) for place in places}
     )
 
 
 def images_per_set(suite: str) -> Mapping[str, int | str]:
-    """How many images each evaluation set of a suite has, by its cards or its generator."""
+    """Return the number of images of each evaluation set of a suite.
+
+    It comes from the data set cards, for ``mini`` from the generator.
+    """
     if suite == "mini":
         return render.SPLITS | {ID: render.SPLITS["test"]}
     return {
@@ -118,7 +127,7 @@ def images_per_set(suite: str) -> Mapping[str, int | str]:
 
 @cache
 def shipped_baselines(suite: str) -> tuple[Baseline, ...]:
-    """The baselines that come with bench for a suite; none for most."""
+    """Return the baselines that ship with bench for a suite; most suites have none."""
     for file in files("bench.datasets").joinpath("baselines").iterdir():
         if file.name == f"{suite}.csv":
             with as_file(file) as path:
@@ -127,19 +136,20 @@ def shipped_baselines(suite: str) -> tuple[Baseline, ...]:
 
 
 def read_baselines(path: Path) -> tuple[Baseline, ...]:
-    """Baselines of a CSV file: columns ``model``, ``source``, ``id`` and one for each shift.
+    """Read baselines from a CSV file with columns ``model``, ``source``, ``id`` and one per shift.
 
-    Values are accuracies in percent; an empty one was not measured. Raises InputError that names
-    file and line for anything else, also for a baseline without a source.
+    Values are accuracies in percent; an empty value means not measured. Raises InputError, naming
+    the file and line, for any other value and for a baseline without a model or source.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
-            lacking = [name for name in ("model", "source", ID) if name not in columns]
-            if lacking:
+            absent = [name for name in ("model", "source", ID) if name not in columns]
+            if absent:
                 raise InputError(
-                    f"{path}: no column {lacking[0]!r}: expected model, source, id and shifts"
+                    f"{path}: no column {absent[0]!r}: expected the columns model, source, id and "
+                    "one per shift"
                 )
             return tuple(_read(path, reader.line_num, line) for line in reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -162,6 +172,6 @@ def _read(path: Path, number: int, line: Mapping[str | None, str | None]) -> Bas
         except ValueError:
             percent = math.nan
         if not 0 <= percent <= 100:
-            raise InputError(f"{where}: {name} {text!r} is no accuracy in percent")
+            raise InputError(f"{where}: {name} {text!r} is not an accuracy in percent, 0 to 100")
         values[str(name)] = percent / 100
     return Baseline(model, source, values)

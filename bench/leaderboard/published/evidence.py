@@ -1,10 +1,10 @@
-"""Which records are backed by stored outputs: numbers that a run's ``samples/`` give again.
+"""Which records are supported by stored samples: their values can be recomputed from ``samples/``.
 
-A file of records alone proves nothing: anybody can write one. What a row predicts on each sample
-gives its accuracy, its metrics of right and wrong, its macro-F1 and its ECE again; temperature
-scaling changes none of these but the ECE. What it cannot give is not backed: calibration after
-scaling, NLL and Brier score, candidates that were not chosen. `bench check RUN` goes further: from
-features and weights.
+A file of records alone is no evidence, because anybody can write one. The stored predictions of a
+row reproduce its accuracy, the metrics of right and wrong, its macro-F1 and its ECE. Temperature
+scaling changes only the ECE among these. Stored predictions cannot support calibration after
+scaling, NLL, Brier score, or candidates that were not chosen. `bench check RUN` checks more: it
+recomputes a run from features and weights.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from bench.leaderboard.board import KINDS, board_key
 from bench.leaderboard.samples import STEPS, SampleOutputs
 
 EXACT = 1e-9
-"""By how much a share may differ from what counts give: the rounding of floats."""
+"""The largest difference of a fraction from the recomputed one: rounding of floats."""
 ECE = METRICS["ece"]
 
 
 class Evidence:
-    """The records that samples back, filled while these pass; ``record in backing``."""
+    """The records that stored samples support: ``record in evidence``.
+
+    It is empty at first; `passing` and `of` add records as samples are read.
+    """
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._at: dict[tuple[object, ...], list[Record]] = defaultdict(list)
@@ -36,18 +39,18 @@ class Evidence:
         self._found: set[tuple[object, ...]] = set()
 
     def passing(self, samples: Iterable[SampleOutputs]) -> Iterator[SampleOutputs]:
-        """The same samples, one at a time; what they back is found on the way."""
+        """Yield the same samples one at a time, and add the records that they support."""
         for one in samples:
-            labels_hit = (one.on.labels == one.predicted[:, None]).any(axis=1)
-            if np.array_equal(labels_hit, one.right):
+            is_acceptable = (one.on.labels == one.predicted[:, None]).any(axis=1)
+            if np.array_equal(is_acceptable, one.right):
                 self._found |= {
                     _identity(record) for record in self._at[_place(one.record)]
-                    if _gives(one, record)
+                    if _supports(one, record)
                 }  # fmt: skip
             yield one
 
     def of(self, samples: Iterable[SampleOutputs]) -> None:
-        """Find all that samples back."""
+        """Add all records that the samples support."""
         for _ in self.passing(samples):
             pass
 
@@ -63,8 +66,8 @@ def _identity(record: Record) -> tuple[object, ...]:
     return (_place(record), sort_key(record), record.value, record.n)
 
 
-def _gives(one: SampleOutputs, record: Record) -> bool:
-    """Whether a row's samples on a set give the value of a record of the same row, seed and set."""
+def _supports(one: SampleOutputs, record: Record) -> bool:
+    """Return whether samples give the value of a record of the same row, seed and set."""
     if record.notes or record.kind not in KINDS:
         return False
     if record.kind == "scaled" and record.metric not in (ACCURACY.name, *OWN):
@@ -75,7 +78,7 @@ def _gives(one: SampleOutputs, record: Record) -> bool:
         params = _params(record) or ECE.params
         return abs(_ece(one, params) - record.value) <= _ece_error(one, params["bins"])
     if record.metric in OWN:
-        return abs(_own(one, record.metric) - record.value) <= EXACT
+        return abs(_own_metric(one, record.metric) - record.value) <= EXACT
     return False
 
 
@@ -89,15 +92,19 @@ def _ece(one: SampleOutputs, params: Mapping[str, Any]) -> float:
 
 
 def _ece_error(one: SampleOutputs, bins: int) -> float:
-    """How far an ECE from stored confidences may be off: half a step, and bins that are missed."""
-    off = 0.5 / STEPS + EXACT
+    """Return the largest error of an ECE from stored confidences.
+
+    Confidences are off by up to half a step. If bin edges are not steps, samples near an edge may
+    also fall into the wrong bin.
+    """
+    error = 0.5 / STEPS + EXACT
     if STEPS % bins:
-        inside = one.confidence * bins
-        off += 2 * float((np.abs(inside - np.round(inside)) <= bins / STEPS).mean())
-    return off
+        scaled = one.confidence * bins
+        error += 2 * float((np.abs(scaled - np.round(scaled)) <= bins / STEPS).mean())
+    return error
 
 
-def _own(one: SampleOutputs, name: str) -> float:
+def _own_metric(one: SampleOutputs, name: str) -> float:
     metric = OWN[name]
     if metric.function is macro_f1:
         classes = int(max(one.on.labels.max(), one.predicted.max())) + 1
@@ -107,7 +114,7 @@ def _own(one: SampleOutputs, name: str) -> float:
 
 
 def _as_two_classes(one: SampleOutputs) -> tuple[np.ndarray[Any, Any], Manifest]:
-    """Log-probabilities and labels with the same confidences, right and wrong where these are."""
+    """Return two-class log-probabilities and labels with the same confidences and correctness."""
     confidence = np.maximum(one.confidence, np.finfo(np.float64).tiny)
     scores = np.stack([np.log(confidence), np.full(len(confidence), -np.inf)], axis=1)
     return scores, _manifest(one, np.where(one.right, 0, 1)[:, None])

@@ -1,7 +1,7 @@
-"""Papers' tables: which rows they have, in which order, under which titles and in which form.
+"""Layouts of papers' tables: their rows, in order, with titles, and the form of their columns.
 
-A preset fixes the methods of a run and gives its report one more table, which can be laid beside
-the paper's. It holds no number: those are the run's own.
+A preset fixes the methods of a run and adds a table to its report that can be compared with the
+paper's. It contains no numbers; they come from the run.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ Form = Literal["shifts", "calibration"]
 
 @dataclass(frozen=True)
 class PresetRow:
-    """A row as the paper prints it: `name` is the row's, as on the command line.
+    """A row as the paper prints it.
 
-    A line with `minus` is the difference of two rows.
+    `name` is the row's name, as on the command line. With `minus`, the line is the difference of
+    `name` and `minus`.
     """
 
     title: str
@@ -33,10 +34,12 @@ class Preset:
 
     Attributes
     ----------
-    title : what it is, in words; source : where it is printed.
+    name : its name on the command line.
+    title : its title.
+    source : where it is printed.
     form : ``shifts``: accuracy on ID, on every shift, and their mean; ``calibration``: ID and OOD
         accuracy, ID and OOD ECE without and with temperature scaling.
-    groups : its lines in order, set apart by rules.
+    groups : its lines in order, in groups separated by rules.
     """
 
     name: str
@@ -47,12 +50,12 @@ class Preset:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The names of its rows, in order, without differences."""
+        """The names of its rows, in order, without difference rows."""
         return tuple(line.name for group in self.groups for line in group if line.minus is None)
 
 
 def _ensembles(base: str, title: str) -> tuple[PresetRow, ...]:
-    """A base and the ensembles on it, as VRF's tables have them."""
+    """Return the rows of a base and its ensembles, as in VRF's tables."""
     return (
         PresetRow(title, base),
         PresetRow("+ Weight-space ensemble", f"wise-ft:{base}"),
@@ -98,7 +101,7 @@ PRESETS: Mapping[str, Preset] = {p.name: p for p in (VRF_TABLE_1, CAROT_SLIDES)}
 
 
 def find_preset(name: str) -> Preset:
-    """The preset `name`. Raises InputError, which lists the valid names, if there is none."""
+    """Return the preset `name`. Raises InputError, listing the valid names, if there is none."""
     if name not in PRESETS:
         raise unknown_name("table", name, PRESETS)
     return PRESETS[name]

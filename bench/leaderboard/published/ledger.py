@@ -1,34 +1,37 @@
 """The reproduction ledger: which printed numbers our records reproduce, cell by cell.
 
-Pure: a published table and records in, entries out. A cell counts as attempted only if it was
-measured as it was claimed: same suite, backbone, row and given parameters, under the protocol that
-the table names, on the whole set, by a method's own row, without a watermark. Everything else is
-"not attempted", with the first thing that is otherwise, and is never reproduced, however well the
-numbers agree. And it counts as reproduced only if its records are backed by stored outputs
-(`bench.leaderboard.published.evidence`), else it is "not verified". Difference rows claim nothing
-that their two rows do not. Released weights that were imported onto the backbone count: some tables
-are evaluations of such; entries name them.
+The functions are pure: they take a published table and records and return entries.
 
-**The tolerance.** Claim and ours are measured on the same images, by two models that differ at
+A cell is attempted only if it was measured under the conditions of the claim: the same suite,
+backbone, row and fixed parameters, the protocol that the table names, the complete set, a row of
+role "method", no watermark. Otherwise it is "not attempted", with the first condition that does not
+hold, even if the numbers agree. A cell is reproduced only if stored samples support its records
+(`bench.leaderboard.published.evidence`); without them it is "not verified". Difference rows are
+left out, because they claim nothing beyond their two rows. Records of released weights imported
+onto the backbone count, because some tables evaluate such weights; the entry names the weights.
+
+**Tolerance.** The claim and our value are measured on the same images, by two models that differ at
 most in training randomness and implementation. The tolerance of an accuracy p is, per cell,
 
     z sqrt( p (1 - p) / n  +  s^2 (1/S_claim + 1/S_ours) )  +  half of the last printed digit
 
-- z is that of a two-sided 95% interval for one cell, on purpose not for all cells of a table
-  together: a cell's verdict must not depend on how many others were attempted. So among many
-  attempted cells a chance miss is to be expected now and then.
-- p (1 - p) / n is the binomial variance of one accuracy, p the claim's. Were both measured on
-  images of their own it would count twice. On the same images the difference has the variance
-  2 p (1 - p) (1 - r) / n, r the correlation of being right; we assume r >= 1/2, as for two models
-  that are mostly wrong on the same images. For a mean of sets each set's share counts, all with
-  the mean's p.
-- s is the deviation over seeds: that of our own, if there are at least two, else `SEED_ERROR`;
-  0 for rows into which no training went. S are the numbers of seeds, 1 where the source is silent.
-- As the images are the same, s alone covers a recipe that is followed exactly; the binomial part
-  is what else a set of n images cannot tell. Where s is right the level is above 95%.
+- z belongs to a two-sided 95% interval of one cell. It does not account for the number of cells in
+  a table, because the verdict of a cell must not depend on how many others were attempted. Among
+  many attempted cells, a few misses by chance are to be expected.
+- p (1 - p) / n is the binomial variance of one accuracy, with p as claimed. If the two models were
+  measured on different images, it would count twice. On the same images the variance of the
+  difference is 2 p (1 - p) (1 - r) / n, where r is the correlation of being right. We assume
+  r >= 1/2, as two models are mostly wrong on the same images. For a mean of sets, each set counts
+  with its weight, and p is that of the mean.
+- s is the standard deviation over seeds: that of our seeds if there are at least two, otherwise
+  `SEED_ERROR`; 0 for rows without training. S_claim and S_ours are the numbers of seeds; S_claim is
+  1 if the source does not state it.
+- The images are the same, so s alone covers a recipe that is followed exactly. The binomial part
+  covers other differences that a set of n images cannot resolve. If s is right, the level is above
+  95%.
 
-No standard error is known for an ECE, a macro-F1, a worst region or pm-0 from what is printed:
-such cells are attempted only against a tolerance that is given.
+Printed values give no standard error for an ECE, a macro-F1, a worst region or pm-0. Such cells are
+attempted only if a tolerance is supplied.
 """
 
 from __future__ import annotations
@@ -58,29 +61,29 @@ from bench.leaderboard.published.tables import (
 
 Verdict = Literal["reproduced", "not reproduced", "not attempted", "not verified"]
 UNBACKED = (
-    "the claim is met by records alone, no stored outputs back them: check the folder of a run "
-    "that has samples/ beside its records.jsonl"
+    "the records meet the claim, but no stored samples support them: check the folder of a run "
+    "that has samples/ next to its records.jsonl"
 )
-"""What is said of a cell that is not verified."""
+"""The reason of a cell that is not verified."""
 LEVEL = 0.95
-"""Of the interval around each claim."""
+"""The confidence level of the interval around each claim."""
 SEED_ERROR = 0.003
-"""The deviation over seeds where ours was not measured: 0.3 points, stated and not measured."""
+"""The deviation over seeds if ours was not measured: 0.3 points, an assumption."""
 SLACK = 0.01
-"""By how much a set's number of images may be off: sources count some sets differently."""
+"""The relative difference allowed in the number of images: sources count some sets differently."""
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """What became of one claim; shares, not percent.
+    """The result for one claim. Values are fractions, not percent.
 
     Attributes
     ----------
-    reason : why it was not attempted, or not verified, else empty.
-    ours : the mean over `seeds` seeds; None where nothing was attempted, as `tolerance`.
-    model : what it was measured with, as records name it.
-    seed_error : the deviation over seeds that the tolerance counts with; None where the tolerance
-        was given.
+    reason : why the claim was not attempted or not verified, else empty.
+    ours : the mean over our `seeds` seeds; None if not attempted.
+    model : the model it was measured with, as in records.
+    tolerance : the allowed difference; None if not attempted.
+    seed_error : the deviation over seeds in the tolerance; None if the tolerance was supplied.
     """
 
     claim: Claim
@@ -100,7 +103,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class _Measured:
-    """Our value of a claim by seed, the number of samples of each of its sets, and the model."""
+    """Our value of a claim by seed, the number of samples per set, the model and the records."""
 
     model: str
     values: Mapping[Seed, float]
@@ -115,28 +118,28 @@ def ledger(
     tolerance: float | None = None,
     backing: Container[Record] = (),
 ) -> tuple[LedgerEntry, ...]:
-    """An entry for each claim of `table`, in printed order.
+    """Return an entry for each claim of `table`, in printed order.
 
-    `tolerance`, a share, stands in for the one above; `backing` holds the records that are backed
-    by stored outputs. Raises InputError for records that contradict each other.
+    `tolerance`, a fraction, replaces the tolerance described above. `backing` holds the records
+    that stored samples support. Raises InputError for records that contradict each other.
     """
-    lacking = list(missing)
+    absent = list(missing)
     metrics = {column.metric for column in table.columns}
     found = [r for r in records if r.kind != "figure" and r.metric in metrics]
     boards: dict[BoardKey, list[Record]] = defaultdict(list)
     for record in found:
         if record.kind in KINDS:
             boards[board_key(record)].append(record)
-    for same in boards.values():
-        check_comparable(same)
+    for of_board in boards.values():
+        check_comparable(of_board)
     protocol = table.conditions.ours
     return tuple(
-        _entry(claim, protocol, found, lacking, tolerance, backing) for claim in table.claims
+        _entry(claim, protocol, found, absent, tolerance, backing) for claim in table.claims
     )
 
 
 def count_verdicts(entries: Iterable[LedgerEntry]) -> Mapping[Verdict, int]:
-    """How many cells have each verdict; "not verified" is left out where there is none."""
+    """Count the cells with each verdict; "not verified" is left out if there are none."""
     found = Counter(entry.verdict for entry in entries)
     verdicts: tuple[Verdict, ...] = ("reproduced", "not reproduced", "not attempted")
     unverified: tuple[Verdict, ...] = ("not verified",) if found["not verified"] else ()
@@ -144,12 +147,12 @@ def count_verdicts(entries: Iterable[LedgerEntry]) -> Mapping[Verdict, int]:
 
 
 def claimed_fraction(claim: Claim) -> float:
-    """The claimed number as a share."""
+    """Return the claimed number as a fraction."""
     return float(claim.value / claim.factor)
 
 
 def mean_weights(dataset: str) -> Mapping[str, Fraction]:
-    """The sets that a column is the mean of, with their weights; the set itself if it is one."""
+    """Return the sets that a column averages, with their weights; 1 for a column of one set."""
     if dataset not in MEANS:
         return {dataset: Fraction(1)}
     found: dict[str, Fraction] = {}
@@ -176,7 +179,7 @@ def _entry(
     ours, seeds = fmean(measured.values.values()), len(measured.values)
     seed_error = _seed_error(measured.values) if tolerance is None else None
     allowed = tolerance if seed_error is None else _tolerance(claim, measured, seed_error)
-    assert allowed is not None, "given, or computed with a seed error"
+    assert allowed is not None, "either supplied, or computed with a seed error"
     gap = abs(ours - claimed_fraction(claim))
     holds = gap <= allowed or isclose(gap, allowed, abs_tol=1e-9)
     verdict: Verdict = "reproduced" if holds else "not reproduced"
@@ -190,8 +193,8 @@ def _tolerance(claim: Claim, measured: _Measured, seed_error: float) -> float:
     p = claimed_fraction(claim)
     parts = mean_weights(claim.column.dataset)
     sampling = p * (1 - p) * sum(float(w**2) / measured.sizes[name] for name, w in parts.items())
-    theirs = float(claim.row.modifiers.get("seeds", 1))
-    training = seed_error**2 * (1 / theirs + 1 / len(measured.values))
+    claimed_seeds = float(claim.row.modifiers.get("seeds", 1))
+    training = seed_error**2 * (1 / claimed_seeds + 1 / len(measured.values))
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     return z * sqrt(sampling + training) + float(claim.half_unit / claim.factor)
 
@@ -205,12 +208,12 @@ def _seed_error(values: Mapping[Seed, float]) -> float:
 def _measured(
     claim: Claim, protocol: str, records: Sequence[Record], missing: Sequence[MissingCell]
 ) -> _Measured | str:
-    """Our value of a claim, or why there is none."""
+    """Return our value of a claim, or the reason why there is none."""
     for remark in claim.remarks:
         if remark.bars:
             return f"not comparable: {remark.text}"
     if claim.row.in_hindsight:
-        return "not comparable: chosen in hindsight on the test sets"
+        return "not comparable: its parameters were chosen on the test sets (oracle)"
     by_set: dict[str, Sequence[Record]] = {}
     for name in mean_weights(claim.column.dataset):
         if name not in PLACES:
@@ -231,7 +234,7 @@ def _measured(
 
 
 Step = tuple[Callable[[Where], bool], Callable[[Sequence[Record]], str]]
-"""What must hold of a record, and what to say if it holds of none that came so far."""
+"""A condition on records, and the reason if none of the records that are left meets it."""
 
 
 def _matching(
@@ -241,7 +244,7 @@ def _matching(
     records: Sequence[Record],
     missing: Sequence[MissingCell],
 ) -> Sequence[Record] | str:
-    """The records that measure a claim on one set, or the first thing that is otherwise."""
+    """Return the records that measure a claim on one set, or the first condition that fails."""
     steps = _steps(claim, protocol, place)
     for absent in missing:
         if all(holds(absent) for holds, _ in steps):
@@ -249,30 +252,31 @@ def _matching(
             return f"missing{seed}: {absent.reason}"
     left = records
     for holds, reason in steps:
-        kept = [record for record in left if holds(record)]
-        if not kept:
+        matching = [record for record in left if holds(record)]
+        if not matching:
             return reason(left)
-        left = kept
+        left = matching
     return left
 
 
 def _steps(claim: Claim, protocol: str, place: Counterpart) -> tuple[Step, ...]:
+    """Return the conditions on records of one set of a claim, in the order they are checked."""
     row, model = claim.row, MODELS[claim.backbone]
     method, _, base = (row.ours or "").partition(":")
-    what = _what(claim)
-    expected = _expected(place)
+    quantity = _quantity(claim)
+    expected = _expected_images(place)
     return (
         (
             lambda r: r.suite == place.suite,
             lambda rs: (
-                f"the run is of {_all(r.suite for r in rs)}, the claim of {place.suite}"
+                f"measured on suite {_all(r.suite for r in rs)}, but the claim is for {place.suite}"
                 if rs
                 else f"no record of {claim.column.metric}"
             ),
         ),
         (
             lambda r: r.model == model or r.model.startswith(f"{model}, imported "),
-            lambda rs: f"measured with {_all(r.model for r in rs)}, the claim is of {model}",
+            lambda rs: f"measured with {_all(r.model for r in rs)}, but the claim is for {model}",
         ),
         (
             lambda r: (r.method, r.base) == (method, base or None),
@@ -284,26 +288,34 @@ def _steps(claim: Claim, protocol: str, place: Counterpart) -> tuple[Step, ...]:
         ),
         (
             lambda r: not isinstance(r, Record) or _measures(r, claim),
-            lambda _: f"no record of {what} of {row.ours} on {place.suite}/{place.shift}",
+            lambda _: f"no record of {quantity} of {row.ours} on {place.suite}/{place.shift}",
         ),
         (
             lambda r: r.protocol == protocol,
-            lambda rs: f"under protocol {_all(r.protocol for r in rs)}, comparable is {protocol}",
+            lambda rs: (
+                f"measured under protocol {_all(r.protocol for r in rs)}, but the claim is "
+                f"comparable with {protocol}"
+            ),
         ),
-        (lambda r: r.role == "method", lambda rs: f"a row of {_all(r.role for r in rs)}"),
+        (
+            lambda r: r.role == "method",
+            lambda rs: f"the role of the row is {_all(r.role for r in rs)}, not method",
+        ),
         (
             lambda r: not r.notes,
             lambda rs: f"not reportable: {_all(note for r in rs for note in r.notes)}",
         ),
         (
-            lambda r: not isinstance(r, Record) or _is_whole(r.n, expected),
-            lambda rs: f"{_all(str(r.n) for r in rs)} samples, the set has {expected}",
+            lambda r: not isinstance(r, Record) or _is_complete(r.n, expected),
+            lambda rs: (
+                f"measured on {_all(str(r.n) for r in rs)} samples, but the set has {expected}"
+            ),
         ),
     )
 
 
 def _measures(record: Record, claim: Claim) -> bool:
-    """Whether a record has the claim's metric, scaled or not, at the parameters that are given."""
+    """Return whether a record has the claim's metric, scaling and fixed parameters."""
     given = claim.row.given
     kinds = ("scaled",) if claim.column.scaled else ("cell", "curve") if given else ("cell",)
     return (
@@ -313,27 +325,28 @@ def _measures(record: Record, claim: Claim) -> bool:
     )
 
 
-def _what(claim: Claim) -> str:
-    """What is measured: ``top1``, ``ece w/ TS``, ``top1 at alpha=0.5``."""
+def _quantity(claim: Claim) -> str:
+    """Name the claimed quantity: ``top1``, ``ece w/ TS``, ``top1 at alpha=0.5``."""
     given = ", ".join(f"{k}={v:g}" for k, v in claim.row.given.items())
     scaled = " w/ TS" if claim.column.scaled else ""
     return f"{claim.column.metric}{scaled}{f' at {given}' if given else ''}"
 
 
-def _expected(place: Counterpart) -> int | None:
-    """The number of images of a set, where it is known and what records count."""
+def _expected_images(place: Counterpart) -> int | None:
+    """Return the number of images of a set; None if unknown, or if records count no images."""
     images = UNKNOWN if place.card is None else cards()[place.card].images[place.split]
     return None if isinstance(images, str) else images
 
 
-def _is_whole(n: int, expected: int | None) -> bool:
+def _is_complete(n: int, expected: int | None) -> bool:
     return expected is None or abs(n - expected) <= SLACK * expected
 
 
 def _by_seed(records: Sequence[Record]) -> dict[Seed, float]:
-    """The value of each seed; what was chosen and a candidate with the same parameters agree.
+    """Return the value of each seed.
 
-    Raises InputError if there are two values for a seed.
+    A chosen cell and a candidate with the same parameters must agree. Raises InputError if there
+    are two values for a seed.
     """
     found: dict[Seed, float] = {}
     for record in records:

@@ -1,9 +1,9 @@
 """Published tables as data: what papers, slides and listings print, cell by cell.
 
-One JSON file per table in results/published/, `bench.leaderboard.published.papers` once installed.
-A value is its printed text, digits and all; averages and differences stand there as printed,
-whether or not they agree with the cells they were made of. Slips and doubts are remarks. Nothing
-here is ours: what bench measured stands in records.
+There is one JSON file per table in results/published/ (`bench.leaderboard.published.papers` once
+installed). A value is its printed text with all digits. Averages and differences are stored as
+printed, whether or not they agree with the cells they were computed from. Errors and doubts are
+noted as remarks. The tables hold no value measured by bench; those are in records.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from bench.data.cards import Text, Url
 Printed = Annotated[str, pydantic.StringConstraints(pattern=r"^[+-]?\d+(\.\d+)?$")]
 """A number as the source prints it."""
 Kind = Literal["arithmetic", "doubt", "elsewhere", "note"]
-"""What a remark says of its cells: that the table's own arithmetic fails, that they are doubtful,
-that another source or table has other numbers, or anything else."""
+"""The kind of a remark: the table's own arithmetic fails, the cells are doubtful, another source or
+table has other numbers, or anything else."""
 
 
 @dataclass(frozen=True)
 class Counterpart:
-    """Where bench measures what is published of a data set.
+    """The suite and shift on which bench measures a published data set.
 
-    `card` and `split` say whose number of images it is (`bench.data.cards`); None where the number
-    of samples of a record is not a number of images.
+    `card` and `split` identify the data set card (`bench.data.cards`) with its number of images;
+    `card` is None if records of the set do not count images.
     """
 
     suite: str
@@ -67,12 +67,12 @@ PLACES: Mapping[str, Counterpart] = {
     "sun397": Counterpart("sun397", "id", "sun397"),
     "food-101": Counterpart("food101", "id", "food-101"),
 }
-"""The one table from the data sets of published tables to suites and shifts of bench."""
+"""The suite and shift of bench for each data set of the published tables."""
 MEANS: Mapping[str, tuple[str, ...]] = {
     "avg5": ("imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r", "objectnet"),
     "avg-ref-shifts": ("imagenet", "avg5"),
 }
-"""Columns that are plain means of others."""
+"""Columns that are plain means of other columns."""
 MODELS: Mapping[str, str] = {
     "RN50": "RN50/openai",
     "ViT-B/16": "ViT-B-16/openai",
@@ -80,7 +80,7 @@ MODELS: Mapping[str, str] = {
     "ViT-L/14": "ViT-L-14/openai",
     "ViT-L/14@336": "ViT-L-14-336/openai",
 }
-"""What records call the backbones."""
+"""The names of the backbones in records."""
 
 
 class _Strict(pydantic.BaseModel):
@@ -90,7 +90,8 @@ class _Strict(pydantic.BaseModel):
 class PublishedSource(_Strict):
     """Where a table is printed.
 
-    `seen_in` says what text of it was read; `secondary` that it reports what others measured.
+    `seen_in` states which text of it was read; `secondary` is whether it reports numbers that
+    others measured.
     """
 
     paper: Text
@@ -102,13 +103,14 @@ class PublishedSource(_Strict):
 
 
 class Conditions(_Strict):
-    """How the numbers came about, as far as it is known.
+    """How the numbers were obtained, as far as known.
 
     Attributes
     ----------
-    ours : the protocol of bench under which a run chooses and measures likewise.
-    chosen : what was chosen and on what; training : how what was tuned was tuned.
-    ece : the form of its ECE; None where there is none in the table.
+    ours : the protocol of bench that chooses and measures in the same way.
+    chosen : what was chosen, and on which data.
+    training : how models were fine-tuned.
+    ece : the definition of the ECE; None if the table has no ECE.
     """
 
     ours: Literal["clean", "official"]
@@ -118,10 +120,11 @@ class Conditions(_Strict):
 
 
 class PublishedColumn(_Strict):
-    """A column: its title, and the data set and metric it holds, also where its title errs.
+    """A column: its printed title, and the data set and metric it actually holds.
 
-    `suite` is the source's; `dataset` is one of `PLACES`, one of `MEANS`, or a set that no suite
-    of bench has. `scaled` says whether temperatures were scaled, None where it makes no difference.
+    `suite` is that of the source. `dataset` is one of `PLACES`, one of `MEANS`, or a set that no
+    suite of bench has. `scaled` is whether temperature scaling was applied; None if it makes no
+    difference.
     """
 
     label: Text
@@ -133,7 +136,7 @@ class PublishedColumn(_Strict):
 
     @property
     def name(self) -> str:
-        """What remarks call it: ``imagenet-a``, ``avg5 ece w/ TS``."""
+        """Its name in remarks: ``imagenet-a``, ``avg5 ece w/ TS``."""
         metric = () if self.metric == "top1" else (self.metric,)
         return " ".join((self.dataset, *metric, *(("w/ TS",) if self.scaled else ())))
 
@@ -143,11 +146,13 @@ class PublishedRow(_Strict):
 
     Attributes
     ----------
-    ours : the row of bench that claims the same, as on the command line.
-    base : the fine-tuned model that an ensemble starts from.
-    minus : of a difference row, the method that is subtracted from `method`, on the same base.
-    modifiers : what sets it apart: a given alpha, a, b, label smoothing, how alpha was chosen ...
-    cells : None where the source has nothing.
+    label : the title.
+    ours : the corresponding row of bench, as on the command line.
+    method : the method.
+    base : the fine-tuned model that an ensemble is built on.
+    minus : for a difference row, the method that is subtracted from `method`, on the same base.
+    modifiers : what distinguishes it: a fixed alpha, a, b, label smoothing, how alpha was chosen...
+    cells : the printed cells; None where the source has none.
     """
 
     label: Text
@@ -160,7 +165,7 @@ class PublishedRow(_Strict):
 
     @property
     def name(self) -> str:
-        """What remarks call it: ``vrf:lp-ft``, ``e2e-ft+ls``, ``wise-ft:linear alpha=0.5``."""
+        """Its name in remarks: ``vrf:lp-ft``, ``e2e-ft+ls``, ``wise-ft:linear alpha=0.5``."""
         minus = f" - {self.minus}" if self.minus else ""
         smoothed = "+ls" if self.modifiers.get("label_smoothing") else ""
         base = f":{self.base}" if self.base else ""
@@ -171,7 +176,7 @@ class PublishedRow(_Strict):
 
     @property
     def given(self) -> Mapping[str, float]:
-        """The parameters that were given rather than chosen: alpha, or a and b."""
+        """The parameters that were fixed rather than chosen: alpha, or a and b."""
         return {k: float(self.modifiers[k]) for k in ("alpha", "a", "b") if k in self.modifiers}
 
     @property
@@ -181,16 +186,16 @@ class PublishedRow(_Strict):
 
 
 class PublishedGroup(_Strict):
-    """Rows of one backbone that a rule sets apart from the others."""
+    """Rows of one backbone, separated from other rows by a rule."""
 
     backbone: Text
     rows: tuple[PublishedRow, ...] = pydantic.Field(min_length=1)
 
 
 class Remark(_Strict):
-    """What one must know of some cells: those of `rows` and `columns`, of all where none is named.
+    """A remark on the cells of `rows` and `columns`; an empty tuple stands for all of them.
 
-    `bars` : no run of bench can be compared with them, for the reason that `text` gives.
+    `bars` is whether no run of bench can be compared with these cells; `text` gives the reason.
     """
 
     text: Text
@@ -200,7 +205,7 @@ class Remark(_Strict):
     bars: bool = False
 
     def covers(self, row: PublishedRow, column: PublishedColumn) -> bool:
-        """Whether it speaks of a cell."""
+        """Return whether the remark applies to a cell."""
         return (not self.rows or row.name in self.rows) and (
             not self.columns or column.name in self.columns
         )
@@ -208,7 +213,7 @@ class Remark(_Strict):
 
 @dataclass(frozen=True)
 class Claim:
-    """A printed cell and where it stands. `text` is as printed, `remarks` are those on it."""
+    """A printed cell with its row and column, its printed `text` and the remarks on it."""
 
     backbone: str
     row: PublishedRow
@@ -218,7 +223,7 @@ class Claim:
 
     @property
     def is_barred(self) -> bool:
-        """Whether no run of bench can be compared with it."""
+        """Whether no run of bench can be compared with the cell."""
         return self.row.in_hindsight or any(remark.bars for remark in self.remarks)
 
     @property
@@ -228,22 +233,22 @@ class Claim:
 
     @property
     def half_unit(self) -> Decimal:
-        """Half of the last printed digit's unit: what printing may have rounded away."""
+        """Half a unit of the last printed digit: the largest rounding error."""
         exponent = self.value.as_tuple().exponent
         assert isinstance(exponent, int), "a printed number is finite"
         return Decimal(5).scaleb(exponent - 1)
 
     @property
     def factor(self) -> int:
-        """What a share is multiplied by in the column's unit: 100 or 1."""
+        """The factor from a fraction to the column's unit: 100 or 1."""
         return 100 if self.column.unit == "percent" else 1
 
 
 class PublishedTable(_Strict):
     """A published table.
 
-    `labels` says whose the titles of rows and columns are: the source's, or ours where the text
-    at hand does not tell.
+    `labels` is whether titles of rows and columns are as printed, or ours because the available
+    text does not show them.
     """
 
     name: Text
@@ -259,17 +264,21 @@ class PublishedTable(_Strict):
     def _consistent(self) -> Self:
         columns = [column.name for column in self.columns]
         if len(set(columns)) < len(columns):
-            raise ValueError(f"two columns of one name among {columns}")
+            raise ValueError(f"two columns have the same name among {columns}")
         named = [(group.backbone, row.name) for group, row in self.rows]
         if len(set(named)) < len(named):
-            raise ValueError(f"two rows of one name among {named}")
+            raise ValueError(f"two rows have the same name among {named}")
         for _, row in self.rows:
             if len(row.cells) != len(columns):
-                raise ValueError(f"row {row.name} has {len(row.cells)} cells for {len(columns)}")
+                raise ValueError(
+                    f"row {row.name} has {len(row.cells)} cells for {len(columns)} columns"
+                )
         names = {name for _, name in named}
         for remark in self.remarks:
-            if lost := {*remark.rows} - names | {*remark.columns} - {*columns}:
-                raise ValueError(f"a remark on {', '.join(sorted(lost))}, which is not there")
+            if unknown := {*remark.rows} - names | {*remark.columns} - {*columns}:
+                raise ValueError(
+                    f"a remark on {', '.join(sorted(unknown))}: the table has no such row or column"
+                )
         return self
 
     @property
@@ -279,7 +288,7 @@ class PublishedTable(_Strict):
 
     @property
     def suites(self) -> tuple[str, ...]:
-        """The suites its columns are of, in order."""
+        """The suites of its columns, in order."""
         return tuple(dict.fromkeys(column.suite for column in self.columns))
 
     @property
@@ -289,25 +298,28 @@ class PublishedTable(_Strict):
 
     @property
     def claims(self) -> tuple[Claim, ...]:
-        """Its printed cells in order, without those of difference rows."""
+        """The printed cells in order, without difference rows."""
         return tuple(claim for claim in self._cells() if claim.row.minus is None)
 
     @property
     def differences(self) -> tuple[Claim, ...]:
-        """The printed cells of its difference rows."""
+        """The printed cells of the difference rows."""
         return tuple(claim for claim in self._cells() if claim.row.minus is not None)
 
     def _cells(self) -> Iterator[Claim]:
         for group, row in self.rows:
             for column, text in zip(self.columns, row.cells, strict=True):
                 if text is not None:
-                    said = tuple(r for r in self.remarks if r.covers(row, column))
-                    yield Claim(group.backbone, row, column, text, said)
+                    remarks = tuple(r for r in self.remarks if r.covers(row, column))
+                    yield Claim(group.backbone, row, column, text, remarks)
 
 
 @cache
 def published_tables() -> Mapping[str, PublishedTable]:
-    """Every published table by name, sorted. Raises InputError, naming the file, if one is none."""
+    """Return every published table by name, sorted.
+
+    Raises InputError, naming the file, if a file is not a valid table.
+    """
     found = {}
     for file in files("bench.leaderboard.published.papers").iterdir():
         if file.name.endswith(".json"):
@@ -317,14 +329,17 @@ def published_tables() -> Mapping[str, PublishedTable]:
 
 
 def find_published_table(name: str) -> PublishedTable:
-    """The published table `name`. Raises InputError, which lists the valid names, if none is."""
+    """Return the published table `name`. Raises InputError, listing valid names, if unknown."""
     if name not in published_tables():
         raise unknown_name("published table", name, published_tables())
     return published_tables()[name]
 
 
 def parse_published_table(file: str, text: str) -> PublishedTable:
-    """The table in the text of `file`. Raises InputError if it is none or is named otherwise."""
+    """Parse the `text` of `file`.
+
+    Raises InputError if it is not a valid table, or if the file is not named after the table.
+    """
     try:
         table = PublishedTable.model_validate_json(text)
     except pydantic.ValidationError as error:
@@ -332,5 +347,7 @@ def parse_published_table(file: str, text: str) -> PublishedTable:
         where = ".".join(map(str, first["loc"])) or "table"
         raise InputError(f"published table {file}: {where}: {first['msg']}") from error
     if file != f"{table.name}.json":
-        raise InputError(f"published table {file}: its name is {table.name!r}")
+        raise InputError(
+            f"published table {file}: its name is {table.name!r}: name the file {table.name}.json"
+        )
     return table

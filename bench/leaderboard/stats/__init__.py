@@ -1,1 +1,1 @@
-"""Statistics of boards: variances, intervals, paired tests, ranks."""
+"""Statistics of leaderboards: variances, confidence intervals, paired tests, ranks."""

@@ -1,25 +1,29 @@
-"""How sure an ECE is: closed-form intervals, from confidences and who is right.
+"""Closed-form confidence intervals of the ECE, from confidences and correctness.
 
-With d_b the mean of c - a over the n_b samples of bin b (c confidence, a = 1 where right), the ECE
-is sum_b n_b/n |d_b|. Around the d_b that are there it is the mean over samples of
+Let d_b be the mean of c - a over the n_b samples of bin b (c the confidence, a = 1 where right).
+The ECE is sum_b n_b/n |d_b|. With the signs of the measured d_b held fixed, it is the mean over
+samples of
 
-    e_i = sign(d_b) (c_i - a_i),    b the bin of sample i,
+    e_i = sign(d_b) (c_i - a_i),    b the bin of sample i.
 
-so that its variance is that of any mean (`bench.leaderboard.stats.estimates`: seeds, sets and all).
-But noise has no sign: |d_b| is too large, most where bins are small and the model is nearly
-calibrated. With s_b the standard error of d_b, and |x| of a normal variable of mean m and deviation
-1 being on average
+Its variance is therefore that of any mean over samples, seeds and sets
+(`bench.leaderboard.stats.estimates`).
 
-    f(m) = sqrt(2/pi) exp(-m^2 / 2) + m (1 - 2 Phi(-m)),
+The ECE is biased upwards, because |d_b| also counts noise: most where bins are small and the model
+is nearly calibrated. Let s_b be the standard error of d_b. For a normal variable x of mean m and
+deviation 1, the mean of |x| is
 
-the value is too large by B(m) = sum_b n_b/n s_b (f(m_b) - m_b) at the true m_b = |d_b| / s_b. The
-measured ones are too large for it, so that B is too small; those of which f is what was measured
-(0, if none is) make it too large. The interval takes both sides of that:
+    f(m) = sqrt(2/pi) exp(-m^2 / 2) + m (1 - 2 Phi(-m)).
 
-    interval = ECE - B(f^-1(m)) - t error  to  ECE - B(m) + t error,
+The bias is B(m) = sum_b n_b/n s_b (f(m_b) - m_b) at the true m_b = |d_b| / s_b, which are unknown.
+The measured m_b are too large on average, so B(m) is too small. Their inverse f^-1(m_b) (0 where f
+takes no such value) gives a bias that is too large. The interval uses both:
 
-from 0 on if the ECE is no larger than a calibrated model's would be: within 1.96 times the root of
-sum_b (n_b/n)^2 s_b^2 (1 - 2/pi) of sum_b n_b/n s_b sqrt(2/pi). Simulated in docs/statistics.md:
+    interval = ECE - B(f^-1(m)) - t error  to  ECE - B(m) + t error.
+
+A calibrated model has an ECE of mean sum_b n_b/n s_b sqrt(2/pi) and variance
+sum_b (n_b/n)^2 s_b^2 (1 - 2/pi). If the measured ECE is at most this mean plus 1.96 standard
+deviations, the interval starts at 0. In the simulations of docs/statistics.md the interval is
 better than the bootstrap on small sets.
 """
 
@@ -39,9 +43,13 @@ from bench.leaderboard.stats.estimates import LEVEL, Floats, Interval, Outcomes,
 
 @dataclass(frozen=True)
 class Confidences:
-    """A row on one set, by seed: its confidences [S, N], in [0, 1], and where it is `right` [S, N].
+    """The confidences of a row on one set, by seed.
 
-    `ids` is a digest of the samples, as of `bench.leaderboard.stats.estimates.Outcomes`.
+    Attributes
+    ----------
+    ids : a digest of the samples, as in `bench.leaderboard.stats.estimates.Outcomes`.
+    confidence : [S, N], in [0, 1].
+    right : [S, N], whether the prediction is right.
     """
 
     ids: str
@@ -50,51 +58,58 @@ class Confidences:
 
 
 class _Noise(NamedTuple):
-    """Of one seed on one set: e [N], by how much the ECE is too large at least and at most, and the
-    mean and the standard deviation of a calibrated model's. All are fractions.
+    """What noise does to the ECE of one seed on one set. All values are fractions.
+
+    Attributes
+    ----------
+    e : [N], the samples' terms of the ECE.
+    least_bias, most_bias : lower and upper estimate of the bias.
+    calibrated_mean, calibrated_deviation : mean and standard deviation of the ECE that a perfectly
+        calibrated model would have.
     """
 
     e: Floats
-    least: float
-    most: float
-    chance: float
-    deviation: float
+    least_bias: float
+    most_bias: float
+    calibrated_mean: float
+    calibrated_deviation: float
 
 
 def ece_interval(row: Sequence[Confidences], bins: int, level: float = LEVEL) -> Interval:
-    """The interval of the mean of a row's ECE of `bins` bins over sets and seeds, in [0, 1].
+    """Return the interval of a row's mean ECE with `bins` bins, over sets and seeds, in [0, 1].
 
     Bins are those of `bench.api.metrics.ece`. Raises InputError if sets differ in the number of
     seeds.
     """
     found = [[_noise(c, r, bins) for c, r in zip(s.confidence, s.right, strict=True)] for s in row]
     sets = zip(row, found, strict=True)
-    whole = mean_estimate(
+    mean = mean_estimate(
         [Outcomes(one.ids, np.array([n.e for n in noises])) for one, noises in sets]
     )
-    each = [noise for noises in found for noise in noises]
-    least = float(np.mean([noise.least for noise in each]))
-    most = float(np.mean([noise.most for noise in each]))
-    low = replace(whole, bias=most).interval(level).low
-    high = replace(whole, bias=least).interval(level).high
-    # Seeds share their samples, and so do sets of the same ids: their mean is no surer than one.
-    shares: dict[str, float] = defaultdict(float)
+    every = [noise for noises in found for noise in noises]
+    least_bias = float(np.mean([noise.least_bias for noise in every]))
+    most_bias = float(np.mean([noise.most_bias for noise in every]))
+    low = replace(mean, bias=most_bias).interval(level).low
+    high = replace(mean, bias=least_bias).interval(level).high
+    # Seeds share samples, and so do sets of the same ids: averaging reduces no deviation.
+    by_ids: dict[str, float] = defaultdict(float)
     for one, noises in zip(row, found, strict=True):
-        shares[one.ids] += float(np.mean([noise.deviation for noise in noises])) / len(row)
-    deviation = float(np.sqrt(sum(share**2 for share in shares.values())))
-    chance = np.mean([noise.chance for noise in each])
-    if whole.value <= chance + ndtri((1 + level) / 2) * deviation:
+        deviations = [noise.calibrated_deviation for noise in noises]
+        by_ids[one.ids] += float(np.mean(deviations)) / len(row)
+    deviation = float(np.sqrt(sum(part**2 for part in by_ids.values())))
+    calibrated = np.mean([noise.calibrated_mean for noise in every])
+    if mean.value <= calibrated + ndtri((1 + level) / 2) * deviation:
         low = 0.0
     return Interval(float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1)))
 
 
 def _folded(m: Floats) -> Floats:
-    """The mean of |x|, x normal of mean m >= 0 and deviation 1."""
+    """Return the mean of |x| for a normal x of mean m >= 0 and deviation 1."""
     return np.asarray(np.sqrt(2 / np.pi) * np.exp(-m * m / 2) + m * (1 - 2 * ndtr(-m)))
 
 
 GRID = np.linspace(0, 8, 4001)
-"""Beyond, the mean of |x| is m."""
+"""Values of m at which f is tabulated; for larger m, f(m) is m."""
 
 
 def _noise(confidence: Floats, right: NDArray[np.bool_], bins: int) -> _Noise:
@@ -104,20 +119,20 @@ def _noise(confidence: Floats, right: NDArray[np.bool_], bins: int) -> _Noise:
     count, total, squares = (
         np.bincount(bin_of, weights=w, minlength=bins) for w in (None, gap, gap * gap)
     )
-    there = count > 0
-    count, d, squares = count[there], total[there] / count[there], squares[there]
-    # A single sample's variance is that of a coin as surely right as all are.
-    usual = right.mean() * (1 - right.mean())
-    variance = np.where(count > 1, (squares - count * d * d) / np.maximum(count - 1, 1), usual)
+    occupied = count > 0
+    count, d, squares = count[occupied], total[occupied] / count[occupied], squares[occupied]
+    # A bin of one sample takes the variance of being right over the whole set.
+    overall = right.mean() * (1 - right.mean())
+    variance = np.where(count > 1, (squares - count * d * d) / np.maximum(count - 1, 1), overall)
     s = np.sqrt(np.maximum(variance, 0) / count)
     m = np.divide(np.abs(d), s, out=np.full(len(d), np.inf), where=s > 0)
     m = np.minimum(m, GRID[-1])
-    true = np.interp(m, _folded(GRID), GRID)
-    share = count / n
+    inverse = np.interp(m, _folded(GRID), GRID)
+    weight = count / n
     return _Noise(
         np.sign(total)[bin_of] * gap,
-        float((share * s * (_folded(m) - m)).sum()),
-        float((share * s * (_folded(true) - true)).sum()),
-        float((share * s).sum() * np.sqrt(2 / np.pi)),
-        float(np.sqrt(((share * s) ** 2).sum() * (1 - 2 / np.pi))),
+        float((weight * s * (_folded(m) - m)).sum()),
+        float((weight * s * (_folded(inverse) - inverse)).sum()),
+        float((weight * s).sum() * np.sqrt(2 / np.pi)),
+        float(np.sqrt(((weight * s) ** 2).sum() * (1 - 2 / np.pi))),
     )

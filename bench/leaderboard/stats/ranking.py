@@ -1,7 +1,8 @@
-"""Ranks as far as the data can tell: which rows are better than which, with false wins controlled.
+"""Ranks as ranges: which rows are significantly better than which, with false wins controlled.
 
-A rank is a range: a row is at best behind those that are significantly better, and at worst before
-those that are significantly worse. Rows whose range begins at 1 are tied for the best.
+The best possible rank of a row is one behind all rows that are significantly better; its worst
+possible rank is one ahead of all rows that are significantly worse. Rows whose range starts at 1
+are tied for the best.
 """
 
 from __future__ import annotations
@@ -24,34 +25,34 @@ from bench.leaderboard.stats.estimates import (
 )
 
 FALSE_WINS = 0.05
-"""Bound on the probability that any row is said to be better than one that is no worse."""
+"""Bound on the probability that any row is reported as better than one that is not worse."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """`better` [m, m] says of each row and each other whether the first is significantly better."""
+    """A ranking of m rows: `better[i, j]` is whether row i is significantly better than row j."""
 
     better: NDArray[np.bool_]
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
-        """Each row's first and last possible rank, from 1 to m."""
+        """The best and worst possible rank of each row, from 1 to m."""
         first = 1 + self.better.sum(axis=0)
         last = len(self.better) - self.better.sum(axis=1)
         return [(int(low), int(high)) for low, high in zip(first, last, strict=True)]
 
     @property
     def best(self) -> tuple[int, ...]:
-        """The rows that none is significantly better than: tied for the best."""
+        """The rows that are tied for the best: no other row is significantly better."""
         return tuple(int(row) for row in np.flatnonzero(~self.better.any(axis=0)))
 
 
 def rank(rows: Sequence[Sequence[Outcomes]], false_wins: float = FALSE_WINS) -> Ranking:
-    """The ranking of rows by the plain mean over evaluation sets.
+    """Rank rows by the plain mean over evaluation sets.
 
-    All pairs are compared as `bench.leaderboard.stats.estimates.paired_difference` does, by
-    `Estimate.p_value`; `holm` bounds the probability of any false win by `false_wins`. Raises
-    InputError for rows that cannot be paired.
+    All pairs are compared by the p-value of `bench.leaderboard.stats.estimates.paired_difference`.
+    `holm` bounds the probability of any false win by `false_wins`. Raises InputError for rows that
+    cannot be paired.
     """
     if not rows:
         raise InputError("no rows to rank")
@@ -62,18 +63,21 @@ def rank(rows: Sequence[Sequence[Outcomes]], false_wins: float = FALSE_WINS) -> 
 
 
 def gram(values: NDArray[np.floating], weight: float) -> Moments:
-    """The moments of rows [..., m, S, n] as of m S seeds of one row: all sums that pairs need."""
+    """Return the moments of rows [..., m, S, n] as if they were m S seeds of one row.
+
+    They contain all sums that the differences of pairs need.
+    """
     *lead, m, count, n = values.shape
     return moments(values.reshape(*lead, m * count, n), weight)
 
 
 def pairwise(sets: Sequence[Moments], m: int) -> Estimate:
-    """The differences [..., pairs] of m rows, first minus second, in the order of `_pairs`."""
-    return estimate([_of_pairs(given, m) for given in sets])
+    """Return the differences [..., pairs] of m rows, first minus second, ordered as in `_pairs`."""
+    return estimate([_moments_of_pairs(of_set, m) for of_set in sets])
 
 
-def _of_pairs(given: Moments, m: int) -> Moments:
-    n, totals, products, weight = given
+def _moments_of_pairs(of_set: Moments, m: int) -> Moments:
+    n, totals, products, weight = of_set
     count = totals.shape[-1] // m
     first, second = _pairs(m)
     t = totals.reshape(*totals.shape[:-1], m, count)
@@ -91,20 +95,21 @@ def _pairs(m: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def wins(found: Estimate, m: int, false_wins: float) -> NDArray[np.bool_]:
-    """`Ranking.better` [..., m, m] from the differences of all pairs of m rows."""
-    is_certain = holm(found.p_value(), false_wins)
+    """Return `Ranking.better` [..., m, m] from the differences of all pairs of m rows."""
+    is_significant = holm(found.p_value(), false_wins)
     first, second = _pairs(m)
     better = np.zeros((*found.value.shape[:-1], m, m), dtype=bool)
-    better[..., first, second] = is_certain & (found.value > 0)
-    better[..., second, first] = is_certain & (found.value < 0)
+    better[..., first, second] = is_significant & (found.value > 0)
+    better[..., second, first] = is_significant & (found.value < 0)
     return better
 
 
 def holm(p_values: Floats, level: float) -> NDArray[np.bool_]:
-    """Which of the hypotheses [..., k] are rejected (Holm, Scandinavian J. of Statistics 6, 1979).
+    """Return which hypotheses [..., k] are rejected (Holm, Scandinavian J. of Statistics 6, 1979).
 
-    The j-th smallest p-value, j from 1, if it and all smaller ones are at most level / (k - j + 1).
-    That bounds the probability of any false rejection, however the p-values depend on each other.
+    The j-th smallest p-value, j from 1, is rejected if it and all smaller ones are at most
+    level / (k - j + 1). This bounds the probability of any false rejection by `level`, however the
+    p-values depend on each other.
     """
     order = np.argsort(p_values, axis=-1, kind="stable")
     limits = level / np.arange(p_values.shape[-1], 0, -1)

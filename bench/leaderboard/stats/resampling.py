@@ -1,8 +1,8 @@
-"""A row's outcomes in the metric that a set is judged by, from what was kept of its samples.
+"""A row's outcomes in the primary metric of a set, from its stored samples.
 
-Accuracy and pm-k are means over samples or sets of frames, so outcomes are 0 or 1 and intervals are
-exact. Macro-F1 and the worst region are not: `bootstrap_values` has their values in resamples,
-which are the same for all rows on one set, so that differences of rows are resampled in pairs.
+Accuracy and pm-k are means over samples or sets of frames: their outcomes are 0 or 1 and their
+intervals exact. Macro-F1 and the worst region are not means: `bootstrap_values` returns their
+values on resamples. All rows on one set share the resamples, so differences of rows are paired.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from bench.core.hashing import key_of
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
 
 DRAWS = 1000
-"""Resamples."""
+"""The number of resamples of a set with up to 30,000 units."""
 MOST = 30_000_000
-"""Counts that are held for a set: fewer resamples are drawn of one with more than 30,000 units."""
+"""The most counts (units times resamples) per set: larger sets have fewer resamples."""
 LEAST = 200
-"""Resamples of the largest sets."""
+"""The least number of resamples, for the largest sets."""
 ALIKE = "location"
-"""The group whose samples are drawn together, where a set has it: pictures of one camera."""
+"""The grouping whose groups are resampled as units, if a set has it: pictures of one camera."""
 
 Draws = NDArray[np.float32]
-"""[U, 1 + B]: how often the set itself, then each of B resamples, holds each unit."""
+"""[U, 1 + B]: how often each unit occurs in the set itself (always once) and in B resamples."""
 
 
 def outcomes_of(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
-    """[n'] outcomes in the metric the set is judged by: of samples, or of sets of frames.
+    """Return the outcomes [n'] of samples, or of sets of frames, in the set's primary metric.
 
-    None if that metric is no mean over them.
+    None if that metric is not a mean over them.
     """
-    judge = outputs.record.primary_metric
-    if judge == ACCURACY.name:
+    primary = outputs.record.primary_metric
+    if primary == ACCURACY.name:
         return outputs.right
-    metric = OWN.get(judge)
+    metric = OWN.get(primary)
     if metric is None or metric.function is not pm:
         return None
     groups = outputs.on.groups
@@ -49,14 +49,14 @@ def outcomes_of(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
 
 
 def resampling_units(on: EvaluationSet) -> NDArray[np.int64]:
-    """[N]: what is drawn together with a sample: itself, or the group of those that are `ALIKE`."""
+    """Return the unit [N] that each sample is resampled with: itself, or its group of `ALIKE`."""
     if ALIKE not in on.groups:
         return np.arange(len(on.labels))
     return np.unique(on.groups[ALIKE], return_inverse=True)[1].astype(np.int64)
 
 
 def resample_counts(on: EvaluationSet) -> Draws:
-    """How often each resample holds each unit; the same for a set every time."""
+    """Return how often each unit occurs in each resample; deterministic for a given set."""
     units = int(resampling_units(on).max()) + 1
     rng = np.random.Generator(np.random.PCG64(int(key_of("resamples", on.digest)[:12], 16)))
     found = np.ones((units, 1 + int(np.clip(MOST // units, LEAST, DRAWS))), dtype=np.float32)
@@ -66,9 +66,9 @@ def resample_counts(on: EvaluationSet) -> Draws:
 
 
 def bootstrap_values(outputs: SampleOutputs, draws: Draws) -> NDArray[np.float64] | None:
-    """[1 + B]: the value in the metric the set is judged by, and those of B resamples.
+    """Return [1 + B]: the value in the set's primary metric, and the values on B resamples.
 
-    None for metrics that have no resampled values.
+    None if that metric is not resampled.
     """
     metric, on = OWN.get(outputs.record.primary_metric), outputs.on
     if metric is not None and metric.function is macro_f1:
@@ -76,21 +76,21 @@ def bootstrap_values(outputs: SampleOutputs, draws: Draws) -> NDArray[np.float64
     if metric is not None and metric.function is worst_group:
         group, skip = metric.params["group"], metric.params["skip"]
         skipped = [code for code, name in enumerate(on.names.get(group, ())) if name in skip]
-        kept = np.flatnonzero(~np.isin(on.groups[group], skipped))
-        return _worst(
-            draws, resampling_units(on)[kept], on.groups[group][kept], outputs.right[kept]
+        counted = np.flatnonzero(~np.isin(on.groups[group], skipped))
+        return _worst_group(
+            draws, resampling_units(on)[counted], on.groups[group][counted], outputs.right[counted]
         )
     return None
 
 
-def _worst(
+def _worst_group(
     draws: Draws, units: NDArray[np.int64], codes: NDArray[np.int64], right: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """[B]: the smallest share of right samples of a group; those without samples do not count."""
+    """Return [1 + B], the lowest accuracy of a group; groups without samples are ignored."""
     total = _sums(draws, units, codes)
-    shares = np.full(total.shape, np.inf)
-    np.divide(_sums(draws, units, codes, right), total, out=shares, where=total > 0)
-    return np.asarray(shares.min(axis=0))
+    accuracies = np.full(total.shape, np.inf)
+    np.divide(_sums(draws, units, codes, right), total, out=accuracies, where=total > 0)
+    return np.asarray(accuracies.min(axis=0))
 
 
 def _macro_f1(
@@ -99,16 +99,16 @@ def _macro_f1(
     labels: NDArray[np.int64],
     predicted: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """[B]: the mean of 2 TP / (2 TP + FP + FN) over the classes that occur in a resample."""
+    """Return [1 + B], the mean of 2 TP / (2 TP + FP + FN) over the classes in a resample."""
     both = np.concatenate([labels, predicted])
     _, codes = np.unique(both, return_inverse=True)
-    of_label, of_guess = codes[: len(labels)], codes[len(labels) :]
+    label_codes, predicted_codes = codes[: len(labels)], codes[len(labels) :]
     classes = int(codes.max()) + 1
-    occurs = _sums(draws, units, of_label, classes=classes)
-    guessed = _sums(draws, units, of_guess, classes=classes)
-    hit = _sums(draws, units, of_label, labels == predicted, classes)
-    f1 = 2 * hit / np.maximum(occurs + guessed, 1)
-    return np.asarray((f1 * (occurs > 0)).sum(axis=0) / (occurs > 0).sum(axis=0))
+    actual = _sums(draws, units, label_codes, classes=classes)
+    guessed = _sums(draws, units, predicted_codes, classes=classes)
+    true_positives = _sums(draws, units, label_codes, labels == predicted, classes)
+    f1 = 2 * true_positives / np.maximum(actual + guessed, 1)
+    return np.asarray((f1 * (actual > 0)).sum(axis=0) / (actual > 0).sum(axis=0))
 
 
 def _sums(
@@ -118,7 +118,10 @@ def _sums(
     counted: NDArray[np.bool_] | None = None,
     classes: int | None = None,
 ) -> NDArray[np.float64]:
-    """[G, B]: how many samples [N], or `counted` ones, of each code each resample holds."""
+    """Return [G, 1 + B], how many samples of each code [N] occur in each resample.
+
+    With `counted` [N], only the samples where it is true are counted.
+    """
     size = (int(codes.max()) + 1 if classes is None else classes, len(draws))
     ones = np.ones(len(codes), dtype=np.float32) if counted is None else counted.astype(np.float32)
     return np.asarray(coo_array((ones, (codes, units)), shape=size).tocsr() @ draws, dtype=float)

@@ -1,8 +1,8 @@
-"""How sure a leaderboard is: intervals, differences to zero-shot and ranks, from stored samples.
+"""Statistics of a leaderboard from stored samples: intervals, differences to zero-shot, ranks.
 
-Everything is that of `bench.leaderboard.stats.estimates` and `bench.leaderboard.stats.ranking`;
-here it is laid out by row and column. A report's page repeats the same for any of the shifts, from
-the same bits.
+They are computed by `bench.leaderboard.stats.estimates` and `bench.leaderboard.stats.ranking` and
+arranged here by row and column. The page of a report repeats these computations for any choice of
+shifts, from the same stored outcomes.
 """
 
 from __future__ import annotations
@@ -41,17 +41,15 @@ from bench.leaderboard.stats.resampling import (
 
 ZERO_SHOT: Name = ("zero-shot", None)
 BINS = 15
-"""Of reliability diagrams, as of the ECE in protocol clean."""
+"""The number of bins of reliability diagrams and of the ECE in protocol clean."""
 LEVELS = 240
-"""Of confidences that are kept for a page: one byte each, and whole bins of 15."""
-
-
+"""Steps of the confidences stored for a page: one byte each, and a whole number per bin of 15."""
 SAME = 1e-4
-"""Largest difference of a recorded ECE from that of the samples that are kept, in 15 bins."""
+"""The largest difference of a recorded ECE from the ECE of the stored samples in 15 bins."""
 
 
 class CalibrationBins(NamedTuple):
-    """By bin of confidence: samples, the sum of their confidences, and how many are right."""
+    """Per bin of confidence: the number of samples, the sum of confidences, the number right."""
 
     n: NDArray[np.float64]
     confidence: NDArray[np.float64]
@@ -60,12 +58,19 @@ class CalibrationBins(NamedTuple):
 
 @dataclass(frozen=True)
 class RowSamples:
-    """What is kept of a row on one evaluation set for one seed, in little space.
+    """The outputs of a row on one evaluation set for one seed, in compact form.
 
-    `bits` are `n` outcomes, packed; `levels` [n] confidences c as ceil(240 c), from 0 to 240.
-    `outcomes_of` are the outcomes in the metric the set is judged by; where that is no mean over
-    samples, `bootstrap_values` holds its value, and that of resamples
-    (`bench.leaderboard.stats.resampling`).
+    Attributes
+    ----------
+    ids : a digest of the manifest's ids.
+    n : the number of samples.
+    bits : whether each sample is right, packed.
+    levels : [n], confidences c as ceil(240 c), from 0 to 240.
+    bins : the reliability diagram.
+    hits : outcomes in the set's primary metric; None if it is not a mean over samples.
+    drawn : [1 + B], for such metrics the value and the values on B resamples, else None.
+
+    `bench.leaderboard.stats.resampling` computes the last two.
     """
 
     ids: str
@@ -78,51 +83,55 @@ class RowSamples:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """[n]: whether the row is right."""
+        """Whether each sample is right, [n]."""
         packed = np.frombuffer(self.bits, dtype=np.uint8)
         return np.unpackbits(packed, count=self.n).astype(bool)
 
 
 Kept = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
-"""By row, evaluation set and seed."""
+"""The stored samples by row, evaluation set and seed."""
 
 
 def samples_by_board(outputs: Iterable[SampleOutputs]) -> Mapping[BoardKey, Kept]:
-    """The samples of each leaderboard."""
+    """Return the samples of each leaderboard in compact form."""
     found: dict[BoardKey, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
     draws: dict[str, Draws] = {}
     for one in outputs:
         record = one.record
         row = found.setdefault(board_key(record), {}).setdefault((record.method, record.base), {})
-        row.setdefault(record.shift, {})[record.seed] = _small(one, draws)
+        row.setdefault(record.shift, {})[record.seed] = _compact(one, draws)
     return found
 
 
-def _small(outputs: SampleOutputs, draws: dict[str, Draws]) -> RowSamples:
-    """`draws` holds the resamples of sets that were met before."""
-    on, drawn = outputs.on, None
-    hits = outcomes_of(outputs)
-    if hits is None and resampling_units(on).max() > 0:
+def _compact(outputs: SampleOutputs, draws: dict[str, Draws]) -> RowSamples:
+    """Return outputs in compact form; `draws` caches the resamples of each set."""
+    on, resampled = outputs.on, None
+    outcomes = outcomes_of(outputs)
+    if outcomes is None and resampling_units(on).max() > 0:
         if on.digest not in draws:
             draws[on.digest] = resample_counts(on)
-        drawn = bootstrap_values(outputs, draws[on.digest])
+        resampled = bootstrap_values(outputs, draws[on.digest])
     right, confidence = outputs.right, outputs.confidence
-    levels = np.ceil(confidence * LEVELS).clip(0, LEVELS)
-    bin_of = np.maximum(np.ceil(levels / (LEVELS // BINS)) - 1, 0).astype(np.int64)
+    steps = np.ceil(confidence * LEVELS).clip(0, LEVELS)
+    bin_of = np.maximum(np.ceil(steps / (LEVELS // BINS)) - 1, 0).astype(np.int64)
     sums = (np.bincount(bin_of, weights=w, minlength=BINS) for w in (None, confidence, right))
     bins = CalibrationBins(*(np.asarray(found, dtype=np.float64) for found in sums))
     packed = np.packbits(right).tobytes()
-    small = levels.astype(np.uint8)
-    return RowSamples(on.ids, len(right), packed, small, bins, hits, drawn)
+    levels = steps.astype(np.uint8)
+    return RowSamples(on.ids, len(right), packed, levels, bins, outcomes, resampled)
 
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """What is known of a column, by row: intervals, differences to zero-shot, possible ranks.
+    """The statistics of one column, by row.
 
-    `differences` are first minus second, (value, interval), both fractions: of every row to
-    zero-shot, and of the leaderboard's difference rows. `ranks` holds ranked rows alone. `mcnemar`
-    has the exact p-values of the same differences on one set, by seed.
+    Attributes
+    ----------
+    intervals : the interval of each row's value.
+    differences : (value, interval) of first minus second, in fractions: every row minus zero-shot,
+        and the leaderboard's difference rows.
+    ranks : the best and worst possible rank of each ranked row.
+    mcnemar : the exact p-values of the differences by seed, for columns of one set.
     """
 
     intervals: Mapping[Name, Interval]
@@ -132,17 +141,21 @@ class ColumnStatistics:
 
     @property
     def tied(self) -> frozenset[Name]:
-        """The rows that none is significantly better than; empty if nothing is ranked."""
+        """The rows tied for the best: no row is significantly better. Empty without ranks."""
         return frozenset(name for name, (first, _) in self.ranks.items() if first == 1)
 
 
 @dataclass(frozen=True)
 class BoardStatistics:
-    """A leaderboard's columns, in order; None for those without samples of all their sets.
+    """The statistics of a leaderboard.
 
-    `sets` names the evaluation sets that each column is made of, as far as the outcomes on all of
-    them are those of samples; `reason` says why there are no ranks. `ece` holds, by row, intervals
-    of the ECE for each column.
+    Attributes
+    ----------
+    columns : the statistics of each column; None for a column without samples of all its sets.
+    sets : the evaluation sets of each column; empty if samples of one are missing, or if the
+        primary metric of one is not accuracy.
+    reason : why there are no ranks.
+    ece : by row, the interval of the ECE in each column.
     """
 
     columns: tuple[ColumnStatistics | None, ...]
@@ -152,14 +165,14 @@ class BoardStatistics:
 
     @property
     def last(self) -> ColumnStatistics | None:
-        """That of the mean over shifts (of ID, if there are none)."""
+        """The statistics of the mean over shifts, or of ID if there are no shifts."""
         return self.columns[-1]
 
 
 def comparison(board: Board, samples: Kept, ece: Board | None = None) -> BoardStatistics | None:
-    """What is known of a leaderboard's columns; None if no samples of it were kept.
+    """Return the statistics of a leaderboard; None if none of its samples were stored.
 
-    `ece` is the same leaderboard in the ECE, for its intervals.
+    `ece` is the same leaderboard in the ECE, for the intervals of the ECE.
     """
     if not samples:
         return None
@@ -169,13 +182,16 @@ def comparison(board: Board, samples: Kept, ece: Board | None = None) -> BoardSt
         metrics_of.append({board.metrics[1 + board.shifts.index(shift)] for shift in board.over})
     ranked, reason = _ranked(board)
     columns = tuple(_column(board, names, samples, ranked) for names in sets)
-    live = [n if of <= {ACCURACY.name} else () for n, of in zip(sets, metrics_of, strict=True)]
-    sure = {} if ece is None else _ece_intervals(ece, _columns(ece, samples), samples)
-    return BoardStatistics(columns, tuple(live), reason, sure)
+    accuracy_sets = tuple(
+        names if metrics <= {ACCURACY.name} else ()
+        for names, metrics in zip(sets, metrics_of, strict=True)
+    )
+    intervals = {} if ece is None else _ece_intervals(ece, _columns(ece, samples), samples)
+    return BoardStatistics(columns, accuracy_sets, reason, intervals)
 
 
 def _columns(board: Board, samples: Kept) -> list[tuple[str, ...]]:
-    """The evaluation sets of each column; none where samples of any of them are missing."""
+    """Return the evaluation sets of each column; empty if samples of any of them are missing."""
     sets = [_sets(label, samples) for label in (ID, *board.shifts)]
     if board.averaged:
         over = [sets[1 + board.shifts.index(shift)] for shift in board.over]
@@ -184,7 +200,7 @@ def _columns(board: Board, samples: Kept) -> list[tuple[str, ...]]:
 
 
 def pairs(board: Board) -> list[tuple[Name, Name]]:
-    """The rows that are subtracted: each and zero-shot, and those of difference rows."""
+    """Return the pairs to subtract: each row and zero-shot, and the pairs of difference rows."""
     names = [(row.method, row.base) for row in board.rows]
     found = [(name, ZERO_SHOT) for name in names if name != ZERO_SHOT and ZERO_SHOT in names]
     for group in board.groups:
@@ -195,7 +211,7 @@ def pairs(board: Board) -> list[tuple[Name, Name]]:
 
 
 def _sets(label: str, samples: Kept) -> tuple[str, ...]:
-    """The evaluation sets of a column: a corruption's severities, where those are merged."""
+    """Return the evaluation sets of a column; a merged corruption has one per severity."""
     names = list(dict.fromkeys(shift for row in samples.values() for shift in row))
     if label in names:
         return (label,)
@@ -203,14 +219,14 @@ def _sets(label: str, samples: Kept) -> tuple[str, ...]:
 
 
 def _ranked(board: Board) -> tuple[tuple[BoardRow, ...], str]:
-    """The rows that are ranked (`rankable_rows`), or none and why."""
+    """Return the rows that are ranked (`rankable_rows`), or no rows and the reason."""
     if board.notes:
         return (), f"not ranked: {', '.join(board.notes)}"
     if board.partial:
         return (), f"not ranked: {len(board.over)} of {board.shifts_in_suite} shifts"
     rows = rankable_rows(board)
     if not rows:
-        return (), "not ranked: a set is judged by another metric than accuracy"
+        return (), "not ranked: the primary metric of a set is not accuracy"
     if len({row.seeds for row in rows if not row.seed_free}) > 1:
         return (), "not ranked: rows were run with different seeds"
     return rows, ""
@@ -219,7 +235,7 @@ def _ranked(board: Board) -> tuple[tuple[BoardRow, ...], str]:
 def _column(
     board: Board, sets: Sequence[str], samples: Kept, ranked: Sequence[BoardRow]
 ) -> ColumnStatistics | None:
-    """None if there are no sets, or if no row has samples of all of them."""
+    """Return the statistics of a column; None without sets, or if no row has samples of all."""
     by_name = {(row.method, row.base): row for row in board.rows}
     found = {name: _outcomes(row, sets, samples) for name, row in by_name.items()}
     rows = {name: outcomes for name, outcomes in found.items() if outcomes}
@@ -241,17 +257,17 @@ def _column(
     names = [(row.method, row.base) for row in ranked]
     ranks: dict[Name, tuple[int, int]] = {}
     if names and all(name in rows for name in names):
-        ranges = rank([_hits(rows[name]) for name in names]).ranges
+        ranges = rank([_without_resampled(rows[name]) for name in names]).ranges
         ranks = dict(zip(names, ranges, strict=True))
     return ColumnStatistics(intervals, differences, ranks, p_values)
 
 
-def _hits(row: Sequence[Outcomes | Resampled]) -> list[Outcomes]:
+def _without_resampled(row: Sequence[Outcomes | Resampled]) -> list[Outcomes]:
     return [one for one in row if isinstance(one, Outcomes)]
 
 
 def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[float, ...]:
-    """The exact p-value of each seed; none where outcomes are not right or wrong."""
+    """Return the exact p-value of each seed; empty if outcomes are not right or wrong."""
     if not isinstance(one, Outcomes) or not isinstance(other, Outcomes):
         return ()
     by_seed = np.broadcast_arrays(one.values, other.values)
@@ -261,7 +277,10 @@ def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[fl
 
 
 def _outcomes(row: BoardRow, sets: Sequence[str], samples: Kept) -> list[Outcomes | Resampled]:
-    """A row's outcomes on each of the sets; nothing if it lacks a seed on any, or one is single."""
+    """Return a row's outcomes on each set.
+
+    Empty if a seed has no samples on a set, or if a set has a single sample.
+    """
     found = [_outcome(of_set) for of_set in _by_seed(row, sets, samples)]
     known = [outcome for outcome in found if outcome is not None]
     return known if len(known) == len(found) else []
@@ -270,9 +289,9 @@ def _outcomes(row: BoardRow, sets: Sequence[str], samples: Kept) -> list[Outcome
 def _on_common_seeds(
     one: BoardRow, other: BoardRow, sets: Sequence[str], samples: Kept
 ) -> tuple[list[Outcomes | Resampled], list[Outcomes | Resampled]] | None:
-    """Two rows' outcomes on the seeds that both have, to be paired; None if there are none.
+    """Return two rows' outcomes on their common seeds, to be paired; None if they share none.
 
-    A row without seeds goes with all of the other's.
+    A row without seeds is paired with every seed of the other.
     """
     if not one.seed_free and not other.seed_free and one.seeds != other.seeds:
         common = tuple(seed for seed in one.seeds if seed in other.seeds)
@@ -283,7 +302,7 @@ def _on_common_seeds(
 
 
 def _by_seed(row: BoardRow, sets: Sequence[str], samples: Kept) -> list[list[RowSamples]]:
-    """What is kept of a row, by set and seed; nothing if any of it is not there."""
+    """Return the stored samples of a row by set and seed; empty if any are missing."""
     of_row = samples.get((row.method, row.base), {})
     if not all(of_row.get(name, {}).keys() >= set(row.seeds) for name in sets):
         return []
@@ -291,24 +310,26 @@ def _by_seed(row: BoardRow, sets: Sequence[str], samples: Kept) -> list[list[Row
 
 
 def _outcome(of_set: Sequence[RowSamples]) -> Outcomes | Resampled | None:
-    """The outcomes of a row's seeds on one set; None of a single sample, or if there are none."""
+    """Return the outcomes of a row's seeds on one set; None if there are none, or one sample."""
     first = of_set[0]
-    hits = [one.hits for one in of_set if one.hits is not None]
-    drawn = [one.drawn for one in of_set if one.drawn is not None]
-    if len(hits) == len(of_set) and len(hits[0]) > 1:
-        # Frames and their sets are other samples, even if they are as many.
-        ids = first.ids if len(hits[0]) == first.n else f"{first.ids} in {len(hits[0])} sets"
-        return Outcomes(ids, np.array(hits))
-    if len(drawn) == len(of_set):
-        values = np.array(drawn)
+    outcomes = [one.hits for one in of_set if one.hits is not None]
+    resampled = [one.drawn for one in of_set if one.drawn is not None]
+    if len(outcomes) == len(of_set) and len(outcomes[0]) > 1:
+        # Sets of frames are not the same samples as frames, so they get ids of their own.
+        count = len(outcomes[0])
+        ids = first.ids if count == first.n else f"{first.ids} in {count} sets"
+        return Outcomes(ids, np.array(outcomes))
+    if len(resampled) == len(of_set):
+        values = np.array(resampled)
         return Resampled(first.ids, first.n, values[:, 0], values[:, 1:])
     return None
 
 
 def _interval(row: Sequence[Outcomes | Resampled]) -> Interval | None:
-    """Exact, or the basic bootstrap's, for one seed on one set; of means otherwise.
+    """Return the interval of a row's mean.
 
-    None where no resample differs: then the bootstrap has nothing to say.
+    For one seed on one set it is exact, or that of the basic bootstrap. None if all resamples have
+    the same value, because the bootstrap then gives no information.
     """
     (first, *others) = row
     if any(isinstance(one, Resampled) and not np.ptp(one.draws) for one in row):
@@ -325,7 +346,10 @@ def _interval(row: Sequence[Outcomes | Resampled]) -> Interval | None:
 def _ece_intervals(
     board: Board, sets: Sequence[tuple[str, ...]], samples: Kept
 ) -> dict[Name, tuple[Interval | None, ...]]:
-    """Of each row, for each column; None where it is no ECE of 15 bins over the whole set."""
+    """Return the ECE intervals of each row, one per column.
+
+    None where the recorded ECE is not the ECE of the stored samples in 15 bins.
+    """
     return {
         (row.method, row.base): tuple(
             _ece_interval(cell.mean, _by_seed(row, names, samples))
@@ -335,11 +359,11 @@ def _ece_intervals(
     }
 
 
-def _ece_interval(value: float | None, kept: Sequence[Sequence[RowSamples]]) -> Interval | None:
-    if value is None or not kept or any(of_set[0].n < 2 for of_set in kept):
+def _ece_interval(value: float | None, stored: Sequence[Sequence[RowSamples]]) -> Interval | None:
+    if value is None or not stored or any(of_set[0].n < 2 for of_set in stored):
         return None
-    gaps = [np.abs(one.bins.confidence - one.bins.right).sum() / one.n for s in kept for one in s]
-    if abs(np.mean(gaps) - value) > SAME:
+    eces = [np.abs(one.bins.confidence - one.bins.right).sum() / one.n for s in stored for one in s]
+    if abs(np.mean(eces) - value) > SAME:
         return None
     confidences = [
         Confidences(
@@ -347,7 +371,7 @@ def _ece_interval(value: float | None, kept: Sequence[Sequence[RowSamples]]) -> 
             np.array([np.maximum(one.levels - 0.5, 0) / LEVELS for one in of_set]),
             np.array([one.right for one in of_set]),
         )
-        for of_set in kept
+        for of_set in stored
     ]
     return ece_interval(confidences, BINS)
 
@@ -355,11 +379,14 @@ def _ece_interval(value: float | None, kept: Sequence[Sequence[RowSamples]]) -> 
 def reliability(
     samples: Mapping[str, Mapping[Seed, RowSamples]], sets: Sequence[str]
 ) -> CalibrationBins:
-    """A row's bins over sets and seeds, each set counting the same: shares that add up to 1."""
+    """Return a row's bins averaged over sets and seeds, as fractions of the samples.
+
+    Every set counts the same; the fractions of samples add up to 1.
+    """
     total: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(BINS))
     for name in sets:
         for one in samples[name].values():
-            share = 1 / (one.n * len(samples[name]) * len(sets))
-            for what, sums in one.bins._asdict().items():
-                total[what] += sums * share
+            weight = 1 / (one.n * len(samples[name]) * len(sets))
+            for field_name, sums in one.bins._asdict().items():
+                total[field_name] += sums * weight
     return CalibrationBins(total["n"], total["confidence"], total["right"])
