@@ -155,11 +155,11 @@ def test_the_report_shows_the_table_first(preset: Preset) -> None:
     (chapter,) = document(shuffled, presets=(preset,)).chapters
     ((_, table),) = paper_table(preset, records).items()
     assert chapter.tables[0] == table
-    assert not any(t.caption.startswith("In the form") for t in chapter.tables[1:])
+    assert not any(t.caption.startswith("In the layout") for t in chapter.tables[1:])
     text = markdown(document(records, presets=(preset,)))
-    assert text.index(f"In the form of {preset.title}") < text.index("### Accuracy (percent)")
+    assert text.index(f"In the layout of {preset.title}") < text.index("### Accuracy (percent)")
     assert preset.source in text
-    assert "In the form" not in markdown(document(records))
+    assert "In the layout" not in markdown(document(records))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -210,10 +210,10 @@ def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: P
         *("--cache-dir", own.cache, "--out", out),
     )
     assert result.code == 0, result.err
-    assert result.out.startswith("In the form of VRF's Table 1")
+    assert result.out.startswith("In the layout of VRF's Table 1")
     before = contents(out)
     text = before["report.md"].decode()
-    assert "In the form of VRF's Table 1" in text
+    assert "In the layout of VRF's Table 1" in text
     assert "WiSE-FT, best alpha (chosen in hindsight)" in text
     assert "VRF, w shuffled (control)" in text
     assert "Δ VRF - OSE, calibrated" in text
@@ -223,7 +223,7 @@ def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: P
     (out / "config.json").write_text('{"table": "table-9"}')
     assert_refused(bench("report", out), "unknown table 'table-9'")
     (out / "config.json").write_text("[]")
-    assert_refused(bench("report", out), "is no run's configuration")
+    assert_refused(bench("report", out), "is not a run configuration")
     (out / "config.json").unlink()
     assert bench("report", out).code == 0
-    assert "In the form" not in (out / "report.md").read_text()
+    assert "In the layout" not in (out / "report.md").read_text()

@@ -36,7 +36,7 @@ def document(title: str = "VRF", **more: Any) -> report.Document:
 
 def test_csv_has_every_cell_unrounded() -> None:
     records, _ = run_of_chance(seeds=(0, 1))
-    lines = list(csv.DictReader(io.StringIO(report.csv_text(report.document(records)))))
+    lines = list(csv.DictReader(io.StringIO(report.report_csv(report.document(records)))))
     (found,) = (
         line for line in lines
         if (line["method"], line["set"], line["metric"]) == ("vrf", "v2", "top1")
@@ -50,10 +50,10 @@ def test_csv_has_every_cell_unrounded() -> None:
 def test_cells_have_the_intervals_of_the_tables() -> None:
     made = document()
     (chapter,) = made.chapters
-    lines = list(csv.DictReader(io.StringIO(report.csv_text(made))))
+    lines = list(csv.DictReader(io.StringIO(report.report_csv(made))))
     assert list(lines[0])[-2:] == ["low", "high"]
     assert {line["metric"] for line in lines if line["low"]} == {"top1", "ece"}
-    cells = json.loads(report.json_text(made))["chapters"][0]["cells"]
+    cells = json.loads(report.report_json(made))["chapters"][0]["cells"]
     ends = [("" if c["low"] is None else str(c["low"])) for c in cells]
     assert ends == [line["low"] for line in lines]
     sure = {
@@ -76,7 +76,7 @@ def test_cells_have_the_intervals_of_the_tables() -> None:
         if interval is not None
     }
     without = report.document(run_of_chance(seeds=(0, 1))[0])
-    (chapter,) = json.loads(report.json_text(without))["chapters"]
+    (chapter,) = json.loads(report.report_json(without))["chapters"]
     assert {cell["low"] for cell in chapter["cells"]} == {None}
 
 
@@ -84,12 +84,12 @@ def test_cells_have_the_intervals_of_the_tables() -> None:
 def test_csv_has_no_formulas(name: str) -> None:
     records, _ = run_of_chance(seeds=(0,))
     changed = [r.model_copy(update={"suite": name}) for r in records]
-    (first, *_) = csv.DictReader(io.StringIO(report.csv_text(report.document(changed))))
+    (first, *_) = csv.DictReader(io.StringIO(report.report_csv(report.document(changed))))
     assert first["suite"] == f"'{name}"
 
 
 def test_tex_is_inert_and_has_all_tables() -> None:
-    text = report.tex(document(r"50% & \input{x} #_^~$ {"))
+    text = report.report_latex(document(r"50% & \input{x} #_^~$ {"))
     assert r"50\% \& \textbackslash{}input\{x\} \#\_\textasciicircum{}" in text
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\begin{tabular}")
     for line in (line for line in text.splitlines() if line.endswith(r"\\")):
@@ -102,12 +102,12 @@ def test_watermarks_are_in_every_format() -> None:
     marked = document(notes=("limit=9",))
     for name, make in report.FORMATS.items():
         assert "limit=9" in make(marked), name
-    tables = report.tex(marked).split(r"\begin{table}")[1:]
+    tables = report.report_latex(marked).split(r"\begin{table}")[1:]
     assert all("limit=9" in table for table in tables)
 
 
 def test_json_holds_tables_and_cells() -> None:
-    data = json.loads(report.json_text(document()))
+    data = json.loads(report.report_json(document()))
     (chapter,) = data["chapters"]
     captions = [table["caption"] for table in chapter["tables"]]
     assert captions[:2] == ["Accuracy (percent)", "Standings by OOD mean (percent)"]
@@ -220,7 +220,7 @@ def test_ranks_need_the_same_seeds_and_whole_unmarked_boards() -> None:
     limited = [s.record.model_copy(update={"notes": ("limit=9",)}) for s in samples]
     (marked,) = measured(limited, samples=samples_by_board(samples))
     assert marked.comparison is None
-    text = report.markdown(report.document(fewer, samples=samples))
+    text = report.report_markdown(report.document(fewer, samples=samples))
     standings = text.split("### Standings")[1].split("###")[0]
     assert "not ranked: rows were run with different seeds" in standings
     assert all(line.rstrip(" |").endswith(DASH) for line in standings.splitlines() if "VRF" in line)

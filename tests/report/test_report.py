@@ -117,7 +117,7 @@ class Page(HTMLParser):
 
 def both(records: list[Record], missing: list[MissingCell] | None = None) -> tuple[str, str]:
     made = report.document(records, missing or [])
-    return report.markdown(made), report.html(made)
+    return report.report_markdown(made), report.report_html(made)
 
 
 def markdown_tables(text: str) -> list[list[list[str]]]:

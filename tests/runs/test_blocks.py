@@ -85,8 +85,8 @@ def test_controls_and_oracles_come_last_and_are_marked() -> None:
     assert names(leaderboard_table(board)) == [
         *("ZERO-SHOT", "E2E-FT", "+ OSE", "+ OSE-CALIBRATED", "+ VRF"),
         *("Δ VRF - OSE", "Δ VRF - OSE-CALIBRATED"),
-        *("not ranked: controls", "+ VRF-SHUFFLED (control)"),
-        *("not ranked: hindsight", "+ OSE-ORACLE-MEAN (chosen in hindsight)"),
+        *("not ranked: ablations", "+ VRF-SHUFFLED (control)"),
+        *("not ranked: oracles", "+ OSE-ORACLE-MEAN (chosen in hindsight)"),
     ]
 
 
@@ -109,7 +109,7 @@ def test_a_base_of_controls_alone_keeps_its_group() -> None:
     (board,) = build_boards(rows(SHUFFLED))
     assert names(leaderboard_table(board))[:2] == [
         "e2e-ft (not run)",
-        "not ranked: controls",
+        "not ranked: ablations",
     ]
 
 
@@ -174,7 +174,7 @@ def test_reports_say_how_and_where_temperatures_were_found() -> None:
         return dict(chapter.facts)["Temperature scaling"]
 
     assert fact(CLEAN) == "T with the smallest NLL, on the selection split"
-    assert fact(OFFICIAL) == "T at which the mean confidence is the accuracy, on the ID test set"
+    assert fact(OFFICIAL) == "T at which mean confidence equals accuracy, on the ID test set"
     assert "order of classes" in report.markdown(report.document(rows(*METHODS)))
 
 
@@ -184,16 +184,16 @@ def test_what_was_chosen_on_the_test_set_is_said_aloud() -> None:
     assert document.CHOSEN in clean.notes
     leaky = report.document(rows(*METHODS, protocol=OFFICIAL))
     (warning,) = leaky.chapters[0].warnings
-    assert warning.startswith("Chosen on the ID test set, as the official codes do")
+    assert warning.startswith("Chosen on the ID test set, as in the official code")
     assert document.CHOSEN not in leaky.notes
     for text in (report.markdown(leaky), report.html(leaky)):
-        assert "Chosen on the ID test set, as the official codes do" in text
+        assert "Chosen on the ID test set, as in the official code" in text
     careful = replace(OFFICIAL, name="official, selects selection", selects="selection")
     assert report.document(rows(*METHODS, protocol=careful)).chapters[0].warnings == ()
 
 
 def test_differences_from_clean_are_listed_with_their_reasons() -> None:
-    caption = "Where the protocol is not clean"
+    caption = "Differences from the clean protocol"
     assert caption not in captions(rows(*METHODS))
     changed = protocol_with("clean", {"ece_bins": "10"})
     (group,) = captions(rows(*METHODS, protocol=changed))[caption].groups
@@ -224,6 +224,6 @@ def test_the_terminal_tells_what_is_not_ranked(width: int) -> None:
     file = io.StringIO()
     Console(file=file, width=width).print(terminal_table(board, width))
     lines = [line.split("  ")[0].strip() for line in file.getvalue().splitlines()]
-    assert "not ranked: controls" in lines
-    assert "not ranked: hindsight" in lines
+    assert "not ranked: ablations" in lines
+    assert "not ranked: oracles" in lines
     assert max(map(len, file.getvalue().splitlines())) <= width
