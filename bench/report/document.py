@@ -51,8 +51,8 @@ READING = (
     "Numbers are means over seeds ± the sample standard deviation. With a single seed there is no "
     "standard deviation.",
     f"Rows that involve no training have no seeds; a dash ({DASH}) replaces their deviation.",
-    "The best number of each column is bold, among the complete rows of methods. Numbers that are "
-    "equal as printed are all bold.",
+    "The best number of each column, among the complete rows of methods, is bold. Ties at the "
+    "printed precision are all bold.",
     "Rows marked + are ensembles of the zero-shot model and the fine-tuned model above them.",
     "Δ rows are differences of two rows, computed for each seed and then averaged (in points for "
     "accuracy). They are not ranked.",
@@ -84,8 +84,8 @@ MERGED = (
     "a record for each severity."
 )
 SURE = (
-    "Intervals are 95% confidence intervals. They account for the random choice of test samples "
-    "and, with several seeds, of training runs (docs/statistics.md).",
+    "Intervals are 95% confidence intervals. They account for the sampling of the test set and, "
+    "with several seeds, for the variation between training runs (docs/statistics.md).",
     "A rank is a range where the data do not separate the rows. All pairs of rows are compared on "
     "the same samples. In each column, the probability that any row is wrongly called better than "
     "another is at most 5% (Holm).",

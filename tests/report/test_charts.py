@@ -1,4 +1,4 @@
-"""Figures: colours and shapes that mean the same everywhere, axes, captions, checkpoints."""
+"""Figures: consistent colours and shapes, axes, captions and checkpoints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EPOCHS: tuple[More, ...] = tuple((f"e2e-ft@{i}", None, f"E2E-FT, epoch {i}", 0.6
 
 
 def run(*more: More, costs: Mapping[str, int] | None = None) -> Any:
-    """Records and samples of the usual methods and more; costs are images by method."""
+    """Records and samples of the default methods and of `more`; `costs` are images by method."""
     records, samples = run_of_chance(methods=(*METHODS, *more), seeds=(0, 1))
 
     def changed(record: Record) -> Record:
@@ -60,7 +60,7 @@ def encodings(spec: Any, channel: str) -> list[Any]:
 
 
 def legend(spec: Any, channel: str = "color") -> dict[str, str]:
-    """What each name of a legend looks like."""
+    """The colour or shape of each name in a legend."""
     (scale,) = {repr(e["scale"]): e["scale"] for e in encodings(spec, channel)}.values()
     return dict(zip(scale["domain"], scale["range"], strict=True))
 

@@ -102,8 +102,8 @@ def _ece_accuracy(
     known, hows = ({p[name] for p in found} for name in ("row", "probabilities"))
     shown = [row for row in accuracy.rows if full_name(accuracy, row) in known]
     encoding = {
-        "x": linear_axis("accuracy", f"Accuracy on {label}, percent"),
-        "y": linear_axis("ece", "ECE, percent", zero=True),
+        "x": linear_axis("accuracy", f"Accuracy, {label} (percent)"),
+        "y": linear_axis("ece", "ECE (percent)", zero=True),
         "tooltip": tooltip("row", "probabilities", "Accuracy", "ECE"),
         **filled_where(point_styles(accuracy, shown), f"datum.probabilities === '{HOWS[0]}'"),
     }
@@ -114,7 +114,7 @@ def _ece_accuracy(
     caption += grey_caption(found)
     rows = [[p["row"], p["probabilities"], p["Accuracy"], p["ECE"]] for p in found]
     columns = ("Row", "Probabilities", "Accuracy", "ECE")
-    table = plain(f"Accuracy and ECE on {label} (percent)", columns, rows, 2)
+    table = plain(f"Accuracy and ECE, {label} (percent)", columns, rows, 2)
     title = f"ECE against accuracy, {label}"
     return Chart(f"ece-accuracy-{name}", title, " ".join(caption), spec, table)
 
@@ -145,11 +145,11 @@ def _distance(board: Board, row: BoardRow, records: Sequence[Record]) -> Chart |
     if not bins:
         return None
     x = linear_axis("distance", "Distance to the failure set") | {"axis": {"tickCount": 6}}
-    ratio = {"field": "ratio", "type": "quantitative", "title": "Accuracy ft / zs",
-             "scale": {"zero": False}}  # fmt: skip
+    ratio = {"field": "ratio", "type": "quantitative", "scale": {"zero": False},
+             "title": "Accuracy ratio (fine-tuned / zero-shot)"}  # fmt: skip
     on = {"field": "on", "type": "nominal", "scale": {"domain": labels, "range": list(TWO)}}
     on["legend"] = {"title": None, "orient": "bottom"}
-    tips = tooltip("on", "Distance", "Accuracy ft / zs", "samples")
+    tips = tooltip("on", "Distance", "Accuracy ratio", "samples")
     values = {"data": {"values": bins}}
     first = {
         "layer": [
@@ -175,8 +175,8 @@ def _distance(board: Board, row: BoardRow, records: Sequence[Record]) -> Chart |
         "resolve": {"scale": {"y": "independent"}},
     }
     spec["layer"] = [first, *([second] if weights else [])]
-    rows = [[b["on"], b["Distance"], b["Accuracy ft / zs"], b["samples"]] for b in bins]
-    columns = ("Set", "Distance", "Accuracy ft / zs", "Samples")
+    rows = [[b["on"], b["Distance"], b["Accuracy ratio"], b["samples"]] for b in bins]
+    columns = ("Set", "Distance", "Accuracy ratio", "Samples")
     caption = (
         "Accuracy of the fine-tuned model divided by that of the zero-shot model, by distance to "
         "the failure set. Counts are pooled over seeds; bins with fewer than "
@@ -206,7 +206,7 @@ def _ratios(parts: Sequence[Mapping[str, Any]]) -> list[Spec]:
         middle = (edges[i] + edges[i + 2]) / 2
         texts = {"Distance": f"{edges[i]:.2f} to {edges[i + 2]:.2f}", "samples": str(n)}
         found.append(texts | {"distance": middle, "ratio": ft / zs,
-                             "Accuracy ft / zs": f"{ft / zs:.3f}"})  # fmt: skip
+                             "Accuracy ratio": f"{ft / zs:.3f}"})  # fmt: skip
     return found
 
 
@@ -246,9 +246,9 @@ def _cost(numbers: SuiteResults) -> Chart:
     }
     spec = _scattered(found, encoding)
     caption = [
-        "Images seen in training a row's image encoders, counted with repeats. Each row counts its "
-        "training runs in full, even if it shares them with other rows; an ensemble counts those "
-        "of its base."
+        "The x-axis counts the images seen in training a row's image encoders, with repeats. Each "
+        "row counts its training runs in full, even if it shares them with other rows; an ensemble "
+        "counts those of its base."
     ]
     pairs = zip(rows, found, strict=True)
     if heads := [p["row"] for row, p in pairs if not p["images"] and not row.seed_free]:

@@ -32,7 +32,8 @@ def standings_summary(board: Board, found: BoardStatistics | None) -> str:
     text += f" Best {label}: {names}, {board.scale.text(top.cells[-1].mean or 0)}."
     column = None if found is None else found.last
     if column is None or not column.ranks:
-        why = found.reason if found and found.reason else "no per-sample outcomes were stored"
+        why = found.reason.removeprefix("not ranked: ") if found else ""
+        why = why or "no per-sample outcomes were stored"
         return f"{text} It is unknown whether the lead exceeds noise: {why}."
     others = len(column.ranks) - len(best)
     worse = len(column.ranks) - column.ranks[top.method, top.base][1]
