@@ -22,21 +22,23 @@ from bench.leaderboard.published import baselines
 from bench.leaderboard.stats.significance import samples_by_board
 from bench.leaderboard.suite_results import measured
 from bench.report import write as report
+from bench.report.document import document
 from bench.report.formats.rerun_command import rerun_command
+from bench.report.formats.text import report_csv, report_json, report_latex, report_markdown
 from bench.report.tables.table import DASH
 
 
-def document(title: str = "VRF", **more: Any) -> report.Document:
+def chance_document(title: str = "VRF", **more: Any) -> report.Document:
     records, samples = run_of_chance(seeds=(0, 1))
     changed = [
         r.model_copy(update=more | ({"title": title} if r.method == "vrf" else {})) for r in records
     ]
-    return report.document(changed, samples=[] if more else samples)
+    return document(changed, samples=[] if more else samples)
 
 
 def test_csv_has_every_cell_unrounded() -> None:
     records, _ = run_of_chance(seeds=(0, 1))
-    lines = list(csv.DictReader(io.StringIO(report.report_csv(report.document(records)))))
+    lines = list(csv.DictReader(io.StringIO(report_csv(document(records)))))
     (found,) = (
         line for line in lines
         if (line["method"], line["set"], line["metric"]) == ("vrf", "v2", "top1")
@@ -48,12 +50,12 @@ def test_csv_has_every_cell_unrounded() -> None:
 
 
 def test_cells_have_the_intervals_of_the_tables() -> None:
-    made = document()
+    made = chance_document()
     (chapter,) = made.chapters
-    lines = list(csv.DictReader(io.StringIO(report.report_csv(made))))
+    lines = list(csv.DictReader(io.StringIO(report_csv(made))))
     assert list(lines[0])[-2:] == ["low", "high"]
     assert {line["metric"] for line in lines if line["low"]} == {"top1", "ece"}
-    cells = json.loads(report.report_json(made))["chapters"][0]["cells"]
+    cells = json.loads(report_json(made))["chapters"][0]["cells"]
     ends = [("" if c["low"] is None else str(c["low"])) for c in cells]
     assert ends == [line["low"] for line in lines]
     sure = {
@@ -75,8 +77,8 @@ def test_cells_have_the_intervals_of_the_tables() -> None:
         for place, interval in zip(places, intervals, strict=True)
         if interval is not None
     }
-    without = report.document(run_of_chance(seeds=(0, 1))[0])
-    (chapter,) = json.loads(report.report_json(without))["chapters"]
+    without = document(run_of_chance(seeds=(0, 1))[0])
+    (chapter,) = json.loads(report_json(without))["chapters"]
     assert {cell["low"] for cell in chapter["cells"]} == {None}
 
 
@@ -84,12 +86,12 @@ def test_cells_have_the_intervals_of_the_tables() -> None:
 def test_csv_has_no_formulas(name: str) -> None:
     records, _ = run_of_chance(seeds=(0,))
     changed = [r.model_copy(update={"suite": name}) for r in records]
-    (first, *_) = csv.DictReader(io.StringIO(report.report_csv(report.document(changed))))
+    (first, *_) = csv.DictReader(io.StringIO(report_csv(document(changed))))
     assert first["suite"] == f"'{name}"
 
 
 def test_tex_is_inert_and_has_all_tables() -> None:
-    text = report.report_latex(document(r"50% & \input{x} #_^~$ {"))
+    text = report_latex(chance_document(r"50% & \input{x} #_^~$ {"))
     assert r"50\% \& \textbackslash{}input\{x\} \#\_\textasciicircum{}" in text
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == text.count(r"\begin{tabular}")
     for line in (line for line in text.splitlines() if line.endswith(r"\\")):
@@ -99,15 +101,15 @@ def test_tex_is_inert_and_has_all_tables() -> None:
 
 
 def test_watermarks_are_in_every_format() -> None:
-    marked = document(notes=("limit=9",))
+    marked = chance_document(notes=("limit=9",))
     for name, make in report.FORMATS.items():
         assert "limit=9" in make(marked), name
-    tables = report.report_latex(marked).split(r"\begin{table}")[1:]
+    tables = report_latex(marked).split(r"\begin{table}")[1:]
     assert all("limit=9" in table for table in tables)
 
 
 def test_json_holds_tables_and_cells() -> None:
-    data = json.loads(report.report_json(document()))
+    data = json.loads(report_json(chance_document()))
     (chapter,) = data["chapters"]
     captions = [table["caption"] for table in chapter["tables"]]
     assert captions[:2] == ["Accuracy (percent)", "Standings by OOD mean (percent)"]
@@ -126,7 +128,7 @@ def test_every_figure_is_a_file_and_a_valid_specification(tmp_path: Path) -> Non
     assert {"id-ood.svg", "differences.svg", "reliability.png", "cost.png"} <= files.keys()
     assert all(d.startswith(b"<svg") for n, d in files.items() if n.endswith("svg"))
     assert all(d.startswith(b"\x89PNG") for n, d in files.items() if n.endswith("png"))
-    for chapter in report.document(records, samples=samples).chapters:
+    for chapter in document(records, samples=samples).chapters:
         for figure in chapter.figures:
             if figure.spec is not None:
                 altair.Chart.from_dict(figure.spec)
@@ -174,7 +176,7 @@ def test_a_line_is_drawn_through_baselines_alone(tmp_path: Path) -> None:
     )
     records, _ = run_of_chance(seeds=(0,))
     for given, said in ((found, "3 baselines"), (found[:2], "too few for a line"), ((), "no base")):
-        (chapter,) = report.document(records, baselines=given).chapters
+        (chapter,) = document(records, baselines=given).chapters
         figure = next(f for f in chapter.figures if f.name == "id-ood")
         assert said in figure.caption
         assert figure.table is not None
@@ -220,7 +222,7 @@ def test_ranks_need_the_same_seeds_and_whole_unmarked_boards() -> None:
     limited = [s.record.model_copy(update={"notes": ("limit=9",)}) for s in samples]
     (marked,) = measured(limited, samples=samples_by_board(samples))
     assert marked.comparison is None
-    text = report.report_markdown(report.document(fewer, samples=samples))
+    text = report_markdown(document(fewer, samples=samples))
     standings = text.split("### Standings")[1].split("###")[0]
     assert "not ranked: rows were run with different seeds" in standings
     assert all(line.rstrip(" |").endswith(DASH) for line in standings.splitlines() if "VRF" in line)

@@ -19,7 +19,9 @@ from bench.api.metrics import METRICS
 from bench.core.errors import InputError
 from bench.core.records import MissingCell, Record
 from bench.report import write as report
-from bench.report.formats.text import escape
+from bench.report.document import document
+from bench.report.formats.html import report_html
+from bench.report.formats.text import escape, report_markdown
 
 PLACES = ("id", "v2", "sketch")
 ROWS = (
@@ -116,8 +118,8 @@ class Page(HTMLParser):
 
 
 def both(records: list[Record], missing: list[MissingCell] | None = None) -> tuple[str, str]:
-    made = report.document(records, missing or [])
-    return report.report_markdown(made), report.report_html(made)
+    made = document(records, missing or [])
+    return report_markdown(made), report_html(made)
 
 
 def markdown_tables(text: str) -> list[list[list[str]]]:
