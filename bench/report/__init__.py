@@ -1,1 +1,1 @@
-"""What a run's report shows and how it is written. Nothing here imports torch."""
+"""Content and formats of the reports of runs. Nothing here imports torch."""

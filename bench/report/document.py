@@ -1,6 +1,6 @@
-"""A report's content: the records in words, tables and figures, not yet dressed.
+"""The content of a report: texts, tables and figures made from records, before formatting.
 
-No dates and no durations: the same records give the same content.
+It holds no dates and no durations, so the same records always give the same content.
 """
 
 from __future__ import annotations
@@ -38,63 +38,71 @@ from bench.report.tables.table import DASH, Table, format_value, seeds_text
 
 CRITERIA = {
     "nll": "T with the smallest NLL",
-    "confidence": "T at which the mean confidence is the accuracy",
+    "confidence": "T at which mean confidence equals accuracy",
 }
-"""What the criteria of temperature scaling are."""
+"""Descriptions of the criteria of temperature scaling."""
 PROVENANCE = ("precision", "versions", "commit", "hardware")
-"""What a report says of the records' provenance and its environment, where it is there."""
+"""Provenance and environment fields that a report lists if the records have them."""
 
 READING = (
-    "ID is the in-distribution test set. The OOD mean is the plain mean over the shifts, per seed.",
-    "A row that lacks a cell has no OOD mean and is not ranked. A dash in a cell: no value.",
-    "Numbers are means over seeds ± the sample standard deviation. A single seed has none.",
-    f"Rows into which no training went have no seeds: their deviation is a dash ({DASH}).",
-    "Best in bold, over all complete rows of methods; ties at the printed precision are all bold.",
-    "Rows marked + are ensembles of the zero-shot model with the fine-tuned model above them.",
-    "Δ rows are differences, per seed and then averaged (accuracy: in points). Not ranked.",
+    "ID is the in-distribution test set. The OOD mean is the unweighted mean over the shifts, "
+    "computed for each seed.",
+    "A row with a missing cell has no OOD mean and is not ranked. A cell with a dash has no value.",
+    "Numbers are means over seeds ± the sample standard deviation. With a single seed there is no "
+    "standard deviation.",
+    f"Rows that involve no training have no seeds; a dash ({DASH}) replaces their deviation.",
+    "The best number of each column, among the complete rows of methods, is bold. Ties at the "
+    "printed precision are all bold.",
+    "Rows marked + are ensembles of the zero-shot model and the fine-tuned model above them.",
+    "Δ rows are differences of two rows, computed for each seed and then averaged (in points for "
+    "accuracy). They are not ranked.",
 )
 CHOSEN = "Parameters were chosen on the selection split only, never on the test set or a shift."
 CHOSEN_MOSTLY = (
-    "Parameters were chosen on the selection split, except where a warning or a row says otherwise."
+    "Parameters were chosen on the selection split, unless a warning or a row states otherwise."
 )
 SCALED = (
-    "w/ TS: after temperature scaling, softmax(log p / T), with one T for each row and seed, shown "
-    "as the mean over seeds. Accuracy has no such columns: T does not change the order of classes."
+    "w/ TS: after temperature scaling, softmax(log p / T). Each row and seed has its own T; tables "
+    "show the mean over seeds. Accuracy has no such columns, as T does not change the order of "
+    "classes."
 )
 JUDGED = (
-    "An evaluation set that is judged by a metric of its own says so in its header, where that is "
-    "not the one of the caption. What was chosen was chosen by the metric of ID; the OOD mean is "
-    "that of the columns shown, and there is none over a macro-F1 and accuracies."
+    "Some evaluation sets have a primary metric of their own. The column header names it where it "
+    "differs from the metric in the caption. Parameters were chosen by the primary metric of ID. "
+    "The OOD mean averages the columns shown; there is none over a mix of macro-F1 and accuracy."
 )
-CONTROLS = "Controls check what makes a method work. They claim nothing and are not ranked."
+CONTROLS = "Ablations test which part of a method makes it work. They are not ranked."
 ORACLES = (
-    "Rows chosen in hindsight take their alpha on the test sets themselves: best alpha is that of "
-    "the highest OOD mean of the accuracy, best alpha by column each set's own. They are no "
-    "methods and are not ranked."
+    "Oracle rows choose alpha on the test sets themselves: 'best alpha' maximizes the OOD mean of "
+    "accuracy; 'best alpha by column' is chosen for each set separately. They are not methods and "
+    "are not ranked."
 )
-CURVES = "Curves show every candidate on the test sets, chosen or not."
-UNUSED = "No method's choice was made by them."
-MERGED = "A corruption's column is the plain mean over its five severities; records.jsonl has each."
+CURVES = "Curves show all candidates on the test sets, whether they were chosen or not."
+UNUSED = "No method used them to choose its parameters."
+MERGED = (
+    "The column of a corruption is the unweighted mean over its five severities. records.jsonl has "
+    "a record for each severity."
+)
 SURE = (
-    "Intervals are of 95%. They count the draw of the test samples and, with several seeds, of the "
-    "trainings (docs/statistics.md).",
-    "A rank is a range where the data cannot tell: all pairs of rows are compared on the same "
-    "samples, and the probability that any row is wrongly called better than another is at most "
-    "5% in each column (Holm).",
+    "Intervals are 95% confidence intervals. They account for the sampling of the test set and, "
+    "with several seeds, for the variation between training runs (docs/statistics.md).",
+    "A rank is a range where the data do not separate the rows. All pairs of rows are compared on "
+    "the same samples. In each column, the probability that any row is wrongly called better than "
+    "another is at most 5% (Holm).",
 )
 SURE_ECE = (
-    "An ECE is too large by what noise adds, most on small sets: its interval is corrected for "
-    "that, so that the value may lie in its upper part, or above it."
+    "Noise biases the ECE upwards, most on small sets. Its interval is corrected for this bias, so "
+    "the value may lie in the upper part of the interval or above it."
 )
 ON_TEST = (
-    "Chosen on the ID test set, as the official codes do: alpha, a, b, C and temperatures. "
-    "ID numbers are too good by what that gains."
+    "Chosen on the ID test set, as in the official code: alpha, a, b, C and temperatures. "
+    "This makes ID numbers too good."
 )
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """All that is said of one suite, model, protocol and set of watermarks."""
+    """Content for one suite, model, protocol and set of watermarks."""
 
     title: str
     warnings: tuple[str, ...]
@@ -107,7 +115,7 @@ class Chapter:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Watermarks, short: what nothing of the chapter is shown without."""
+        """Short watermarks, shown with every table and figure of the chapter."""
         board = self.numbers.board
         leaks = _protocol_of(self.numbers.records).get("selects") == "test"
         run = f"partial: {len(board.over)} of {board.shifts_in_suite} shifts"
@@ -120,7 +128,7 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Document:
-    """A report before it is dressed. Its texts are plain: nothing is escaped yet."""
+    """A report before formatting. Its texts are plain; nothing is escaped yet."""
 
     title: str
     chapters: tuple[Chapter, ...]
@@ -134,26 +142,26 @@ def document(
     samples: Iterable[SampleOutputs] = (),
     baselines: Sequence[Baseline] = (),
 ) -> Document:
-    """The report's content; the tables of `presets` come first in each chapter.
+    """Return the content of a report; the tables of `presets` come first in each chapter.
 
-    With `samples` there are intervals, ranks and reliability diagrams; with `baselines` a line of
+    `samples` add intervals, ranks and reliability diagrams. `baselines` add the fitted line for
     effective robustness. Raises InputError for records that contradict each other.
     """
-    given = list(records)
-    shown, absent = merge_severities(given, missing)
+    all_records = list(records)
+    shown, absent = merge_severities(all_records, missing)
     ordered = sorted(shown, key=sort_key)
-    backing = Evidence(ordered)
-    found = measured(ordered, absent, samples_by_board(backing.passing(samples)))
-    in_form = [paper_table(preset, ordered, absent) for preset in presets]
+    evidence = Evidence(ordered)
+    found = measured(ordered, absent, samples_by_board(evidence.passing(samples)))
+    preset_tables = [paper_table(preset, ordered, absent) for preset in presets]
     chapters = [
         _chapter(
             m,
-            [made[m.key] for made in in_form if m.key in made],
+            [made[m.key] for made in preset_tables if m.key in made],
             run_ledger_tables(
                 m.board,
                 [record for record in ordered if board_key(record) == m.key],
                 [place for place in absent if board_key(place) == m.key],
-                backing,
+                evidence,
             ),
             baselines,
         )
@@ -161,7 +169,7 @@ def document(
     ]
     suites = ", ".join(sorted({m.board.suite for m in found}))
     title = f"Robust fine-tuning on {suites or 'no suite'}"
-    notes = [*_notes(ordered, presets), *([MERGED] if len(ordered) < len(given) else [])]
+    notes = [*_notes(ordered, presets), *([MERGED] if len(ordered) < len(all_records) else [])]
     if any(numbers.comparison is not None for numbers in found):
         notes += SURE
     if any(numbers.comparison and numbers.comparison.ece for numbers in found):
@@ -170,7 +178,7 @@ def document(
 
 
 def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str]:
-    """How to read what is there."""
+    """Yield the notes on how to read the report."""
     yield from READING
     roles, kinds = {record.role for record in records}, {record.kind for record in records}
     leaks = any(_protocol_of([record]).get("selects") == "test" for record in records)
@@ -187,13 +195,14 @@ def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str
         yield CURVES if leaks else f"{CURVES} {UNUSED}"
     for preset in presets:
         yield (
-            f"In the form of {preset.title}: the rows and columns of {preset.source}. All numbers "
-            "are this run's; best in bold among the rows of that table."
+            f"The table in the layout of {preset.title} has the rows and columns of "
+            f"{preset.source}. All its numbers are from this run. Bold marks the best number among "
+            "the rows of that table."
         )
 
 
 def _title(board: Board) -> str:
-    """Suite and model; the protocol, too, where chapters may differ in it."""
+    """Suite and model, and the protocol unless it is ``clean``."""
     protocol = "" if board.protocol == "clean" else f", {board.protocol}"
     return f"{board.suite}, {board.model}{protocol}"
 
@@ -204,10 +213,11 @@ def _chapter(
     published: Iterable[Table],
     baselines: Sequence[Baseline],
 ) -> Chapter:
-    """A chapter: tables in a paper's form, then the leaderboard in each set's own metric.
+    """Return a chapter.
 
-    Then come those in the common metrics, accuracy first, and those in metrics that some sets are
-    measured in besides; `published`, the reproduction ledger, is last.
+    `first` holds tables in the layout of a paper. The leaderboard in each set's primary metric
+    follows, then the common metrics (accuracy first) and further metrics that only some sets have.
+    `published`, the reproduction ledger, comes last.
     """
     board, accuracy = numbers.board, numbers.common[ACCURACY.name]
     cells = [record for record in numbers.records if record.kind == "cell"]
@@ -218,13 +228,13 @@ def _chapter(
             continue
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
             calibrations.append(calibration_table(plain, numbers.scaled[name], temperatures))
-            temperatures = {}  # once is enough
+            temperatures = {}  # shown in one table only
     main, known = leaderboard_table(board), numbers.comparison
-    order = None if known is None else standings_table(board, known)
+    standings = None if known is None else standings_table(board, known)
     shown = (
         *first,
         main if known is None else mark_ties(main, board, known),
-        *(() if order is None else (order,)),
+        *(() if standings is None else (standings,)),
         *(
             (replace(leaderboard_table(accuracy), note="", name=""),)
             if accuracy.metrics != board.metrics
@@ -250,7 +260,7 @@ def _chapter(
 
 
 def _temperatures(records: Iterable[Record]) -> dict[tuple[str, str | None], float]:
-    """Each row's temperature, by method and base: the mean over its seeds."""
+    """Mean temperature over seeds of each row, by method and base."""
     found: dict[tuple[str, str | None], dict[Seed, float]] = defaultdict(dict)
     for record in records:
         if record.temperature is not None:
@@ -259,9 +269,9 @@ def _temperatures(records: Iterable[Record]) -> dict[tuple[str, str | None], flo
 
 
 def _protocol_of(records: Iterable[Record]) -> Mapping[str, Any]:
-    """The fields of the protocol, as the first record that names them has them; or none."""
-    said = (record.provenance.get("protocol") for record in records)
-    return next((facts for facts in said if isinstance(facts, Mapping)), {})
+    """Fields of the protocol from the first record that has them; empty if none has."""
+    protocols = (record.provenance.get("protocol") for record in records)
+    return next((fields for fields in protocols if isinstance(fields, Mapping)), {})
 
 
 def _warnings(board: Board, records: Sequence[Record]) -> Iterator[str]:
@@ -271,11 +281,11 @@ def _warnings(board: Board, records: Sequence[Record]) -> Iterator[str]:
         yield f"Not reportable: {', '.join(board.notes)}. Nothing here is ranked."
     if board.partial:
         ran = f"{len(board.over)} of the suite's {board.shifts_in_suite} shifts"
-        yield f"Partial: {ran} were run. Their mean is no OOD mean, and nothing here is ranked."
+        yield f"Partial: {ran} were run. Their mean is not the OOD mean. Nothing here is ranked."
 
 
 def _facts(board: Board, records: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """What was run: names, sizes and provenance."""
+    """Yield what was run: names, sizes and provenance."""
     yield "Suite", board.suite
     yield "Model", board.model
     protocol = _protocol_of(records)
@@ -291,7 +301,7 @@ def _facts(board: Board, records: Sequence[Record]) -> Iterator[tuple[str, str]]
     for record in records:
         sizes[record.shift].add(record.n)
     if board.outside_mean:
-        yield "Beside the OOD mean", ", ".join(board.outside_mean)
+        yield "Not part of the OOD mean", ", ".join(board.outside_mean)
     labels = {ID: "ID"} | {shift: shift for shift in board.shifts}
     counts = (f"{labels[s]} {'/'.join(map(str, sorted(sizes[s])))}" for s in labels if s in sizes)
     yield "Test samples", ", ".join(counts) or DASH
@@ -305,13 +315,13 @@ def _facts(board: Board, records: Sequence[Record]) -> Iterator[tuple[str, str]]
 
 
 def _provenance(record: Record) -> dict[str, Any]:
-    """What made a number; the environment's entries beside the others."""
+    """Provenance of a record, with the entries of its environment at the top level."""
     environment = record.provenance.get("environment")
     return record.provenance | (environment if isinstance(environment, dict) else {})
 
 
 def _distinct(values: Iterable[Any]) -> str:
-    """The different values in words; of mappings, the different values of each key."""
+    """The distinct values as text; for mappings, the distinct values of each key."""
     found = [value for value in values if value is not None]
     if found and all(isinstance(value, dict) for value in found):
         keys = sorted({key for value in found for key in value})

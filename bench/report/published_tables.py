@@ -1,6 +1,6 @@
 """Published tables (`bench.leaderboard.published.tables`) in the terminal and in Markdown.
 
-The same table, line and cell values as for bench's own numbers; the digits are the printed ones.
+They use the same table, line and cell values as bench's own numbers and show the printed digits.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from bench.report.tables.table import Kind, Table, TableCell, TableLine
 from bench.report.tables.terminal import WIDEST_ANYWHERE, terminal_paper_table
 
 WHOLE = 160
-"""Columns of a terminal in which every published table is shown whole."""
+"""Terminal width in columns that fits every published table completely."""
 
 
 def as_table(published: PublishedTable) -> Table:
-    """The table with its printed digits and titles; difference rows are as printed, too.
+    """Return the table with its printed digits and titles, including printed difference rows.
 
-    Where it has several backbones each group is under the name of its own.
+    If it has several backbones, each group has the name of its backbone as its header.
     """
     claims = {
         (claim.backbone, claim.row.name, claim.column.name): claim
@@ -53,18 +53,22 @@ def as_table(published: PublishedTable) -> Table:
 
 
 def published_text(published: PublishedTable) -> str:
-    """The table and all that is known of it for the terminal; wide tables are never cut."""
+    """Return the table, its source and its remarks for the terminal; wide tables are never cut."""
     content = as_table(published)
     wide = len(content.columns) > WIDEST_ANYWHERE
-    facts = [f"{name}: {said}" for name, said in _facts(published)]
-    remarks = [f"- {_said(remark)}" for remark in published.remarks]
-    lines = reproduction_commands(published)
-    mine = [f"ours: {line}" for line in lines] or ["ours: no run of bench is comparable with it"]
-    return "\n".join((render_table(content, wide=wide), "", *facts, *remarks, *mine))
+    facts = [f"{name}: {value}" for name, value in _facts(published)]
+    remarks = [f"- {_remark_text(remark)}" for remark in published.remarks]
+    commands = reproduction_commands(published)
+    ours = [f"ours: {command}" for command in commands]
+    ours = ours or ["ours: no bench run is comparable with this table"]
+    return "\n".join((render_table(content, wide=wide), "", *facts, *remarks, *ours))
 
 
 def render_table(content: Table, *, wide: bool) -> str:
-    """A table for the terminal, coloured if it is one; whole in any if it is `wide`."""
+    """Return a table as terminal text, coloured if the output is a terminal.
+
+    A `wide` table keeps all its columns even if the terminal is narrower.
+    """
     width = get_terminal_size().columns
     output = Console(width=max(width, WHOLE))
     with output.capture() as captured:
@@ -73,9 +77,9 @@ def render_table(content: Table, *, wide: bool) -> str:
 
 
 def published_markdown(published: PublishedTable) -> str:
-    """The table as Markdown, with its source, its conditions and its remarks."""
-    facts = (f"- {escape(name)}: {escape(said)}" for name, said in _facts(published))
-    remarks = (f"- {escape(_said(remark))}" for remark in published.remarks)
+    """Return the table as Markdown, with its source, conditions and remarks."""
+    facts = (f"- {escape(name)}: {escape(value)}" for name, value in _facts(published))
+    remarks = (f"- {escape(_remark_text(remark))}" for remark in published.remarks)
     parts = (
         f"### {escape(published.title)}",
         markdown_table(as_table(published)),
@@ -85,29 +89,29 @@ def published_markdown(published: PublishedTable) -> str:
 
 
 def reproduction_commands(published: PublishedTable) -> tuple[str, ...]:
-    """The command lines that make our rows of it, for each backbone, and compare them.
+    """Return the commands that compute our rows for each backbone and compare them with the table.
 
-    None if no cell can be compared with a run of bench.
+    The result is empty if no cell can be compared with a bench run.
     """
     places = [column.dataset for column in published.columns]
     sets = [part for name in places for part in MEANS.get(name, (name,))]
     suites = ",".join(dict.fromkeys(PLACES[name].suite for name in sets if name in PLACES))
     if not suites or all(claim.is_barred for claim in published.claims):
         return ()
-    found = []
+    commands = []
     for backbone in published.backbones:
         rows = [row for group, row in published.rows if group.backbone == backbone]
         names = dict.fromkeys(row.ours for row in rows if row.ours not in (None, "zero-shot"))
-        asked = ",".join(filter(None, names)) or "zero-shot"
+        methods = ",".join(filter(None, names)) or "zero-shot"
         is_preset = published.name in PRESETS
-        what = f"--table {published.name}" if is_preset else f"--methods {asked}"
+        what = f"--table {published.name}" if is_preset else f"--methods {methods}"
         curves = " --curves" if any(row.given for row in rows) else ""
         model, _, pretrained = MODELS[backbone].partition("/")
-        found.append(
+        commands.append(
             f"bench run {what}{curves} --suite {suites} --model {model} "
             f"--pretrained {pretrained} --protocol {published.conditions.ours} --out RUN"
         )
-    return (*found, f"bench check RUN --against published:{published.name}")
+    return (*commands, f"bench check RUN --against published:{published.name}")
 
 
 def _line(
@@ -123,7 +127,7 @@ def _line(
 
 
 def _facts(published: PublishedTable) -> Iterator[tuple[str, str]]:
-    """Where it is printed and how its numbers came about."""
+    """Yield the source of the table and how its numbers were obtained."""
     source, conditions = published.source, published.conditions
     arxiv = f"arXiv {source.arxiv}" if source.arxiv else ""
     yield "source", ", ".join(filter(None, (source.paper, source.table, arxiv)))
@@ -131,15 +135,15 @@ def _facts(published: PublishedTable) -> Iterator[tuple[str, str]]:
         yield "page", source.url
     yield "read from", source.seen_in
     if published.labels == "ours":
-        yield "titles", "of rows and columns are ours"
+        yield "titles", "row and column titles are ours"
     yield "chosen", conditions.chosen
     yield "training", conditions.training
     if conditions.ece:
         yield "ECE", conditions.ece
 
 
-def _said(remark: Remark) -> str:
-    """A remark after the cells it speaks of."""
+def _remark_text(remark: Remark) -> str:
+    """A remark, preceded by the cells it is about."""
     where = [", ".join(remark.rows)] * bool(remark.rows)
     if remark.columns:
         where.append(", ".join(remark.columns))

@@ -1,7 +1,7 @@
-"""Reports of runs: ``report.html``, ``report.md`` and other formats, made from records alone.
+"""Write reports of runs: ``report.html``, ``report.md`` and other formats, from records alone.
 
-`document` puts the records into words, tables and figures once; the formats only dress them. No
-dates and no durations: the same records give the same bytes.
+`document` turns the records into texts, tables and figures once; each format only renders them.
+Reports hold no dates and no durations, so the same records always give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ FORMATS: dict[str, Callable[[Document], str]] = {
     "csv": report_csv,
     "json": report_json,
 }
-"""How a document becomes the text of ``report.FORMAT``."""
+"""Functions that render a document as the text of ``report.FORMAT``."""
 PICTURES: dict[str, Callable[[Chart, Sequence[str]], bytes]] = {"svg": chart_svg, "png": chart_png}
-"""How a figure becomes the bytes of a file; watermarks stand under its title."""
+"""Functions that render a figure as a file, with watermarks under its title."""
 USUAL = ("md", "html")
-"""What is written if nothing else is asked for."""
+"""Default formats."""
 
 
 def parse_formats(formats: str) -> tuple[str, ...]:
-    """The formats of a comma separated list, each once. Raises InputError for an unknown one."""
+    """Split a comma-separated list into distinct formats. Raises InputError for an unknown one."""
     names = dict.fromkeys(part.strip() for part in formats.split(",") if part.strip())
     for name in names:
         if name not in FORMATS | PICTURES:
             raise unknown_name("format", name, FORMATS | PICTURES)
     if not names:
-        raise InputError("--format: expected at least one, comma separated")
+        raise InputError("--format: expected at least one format; separate several by commas")
     return tuple(names)
 
 
@@ -56,10 +56,10 @@ def write_report(
     samples: Iterable[SampleOutputs] = (),
     baselines: Sequence[Baseline] = (),
 ) -> tuple[Path, ...]:
-    """Write ``report.FORMAT`` for each of the formats into `directory`, each in one step.
+    """Write ``report.FORMAT`` into `directory` for each format, atomically; return the paths.
 
-    The formats of `PICTURES` give one file for each figure, in the folder ``figures``. Raises
-    InputError for records that contradict each other; nothing is then written.
+    The formats in `PICTURES` give one file per figure, in the folder ``figures``. Raises InputError
+    for records that contradict each other; nothing is written then.
     """
     content = document(records, missing, presets, samples, baselines)
     files = {
@@ -75,7 +75,7 @@ def write_report(
 
 
 def _pictures(content: Document, kind: str) -> Iterator[tuple[str, bytes]]:
-    """Every figure that can be drawn, under a name of its own."""
+    """Yield file name and bytes of every figure that can be rendered."""
     for number, chapter in enumerate(content.chapters, start=1):
         prefix = f"{number}-" if len(content.chapters) > 1 else ""
         for figure in chapter.figures:

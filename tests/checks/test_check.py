@@ -74,7 +74,7 @@ def test_a_run_that_holds_ends_in_0(backed: Path) -> None:
     assert (result.code, result.err) == (0, "")
     summary = "70 reproduced, 0 not reproduced, 0 not attempted; measured with ViT-B-32/openai"
     assert result.out.rstrip().endswith(summary)
-    assert result.out.startswith("Against VRF's Table 1")
+    assert result.out.startswith("Compared with VRF's Table 1")
     assert bench("check", run / "records.jsonl", *AGAINST) == result
 
 

@@ -31,7 +31,7 @@ IMAGENET = {
 MINI = {name: size for name, size in render.SPLITS.items() if name not in ("train", "val")}
 MINI = {"id": MINI.pop("test")} | MINI
 SHIFTS = tuple(IMAGENET)[1:]
-NO_LINE = "No line of effective robustness"
+NO_LINE = "No line for effective robustness"
 
 
 def rows(suite: str, sizes: Mapping[str, int]) -> list[Record]:
@@ -167,7 +167,7 @@ def test_they_are_not_drawn_beside_rows_on_other_data(
     records = [r.model_copy(update=more) for r in rows(suite, sizes) if r.metric == "top1"]
     figure = scatter(records)
     assert crosses(figure) == []
-    assert f"{NO_LINE}: the baselines that come with bench are" in figure.caption
+    assert f"{NO_LINE}: the baselines shipped with bench are" in figure.caption
     given = [Baseline("mine", "me", dict.fromkeys(sizes, at)) for at in (0.2, 0.3, 0.4)]
     given = [Baseline(f"mine {at}", "me", b.values) for at, b in enumerate(given)]
     assert [p["row"] for p in crosses(scatter(records, given))] == ["mine 0", "mine 1", "mine 2"]
@@ -185,7 +185,7 @@ def test_given_ones_stand_beside_shipped_ones_and_replace_those_of_their_name() 
     assert [s for m, s in found if m == "resnet50"] == ["measured anew"]
     assert ("mine", "me") in found and ("elsewhere", "me") not in found
     assert "; me; measured anew)" in figure.caption
-    assert "none of the given baselines has ID and all of these shifts" in (
+    assert "no supplied baseline has values for ID and all of these shifts" in (
         scatter(rows("s", IMAGENET), own[2:]).caption
     )
 
@@ -273,5 +273,5 @@ def test_given_baselines_that_lack_a_shift_are_said_to_be_left_out() -> None:
     figure = next(f for f in chapter.figures if f.name == "id-ood")
     assert "Crosses are 3 baselines (mine)" in figure.caption
     assert figure.caption.endswith(
-        f" 1 of those given lacks {', '.join(board.over[1:])}: left out."
+        f" 1 supplied baseline without {', '.join(board.over[1:])} was left out."
     )

@@ -363,11 +363,11 @@ def test_a_report_has_the_ledger_of_the_tables_of_its_suite_and_model() -> None:
     table = find_published_table("vrf-table1")
     (chapter,) = document(records_of(table)).chapters  # without samples
     found = {t.caption: t for t in chapter.tables if t.name == "published"}
-    assert found["Against VRF's Table 1"].note == (
+    assert found["Compared with VRF's Table 1"].note == (
         f"Cells: 0 reproduced, 0 not reproduced, 0 not attempted, {len(table.claims)} not verified."
     )
-    assert "Against CaRot's slides" not in found, "a table of another model"
-    assert "Against VRF's Table 3(a)" not in found, "a table of other suites"
+    assert "Compared with CaRot's slides" not in found, "a table of another model"
+    assert "Compared with VRF's Table 3(a)" not in found, "a table of other suites"
     other = [r.model_copy(update={"suite": "mini"}) for r in records_of(table)]
     assert all(t.name != "published" for t in document(other).chapters[0].tables)
 
@@ -375,7 +375,7 @@ def test_a_report_has_the_ledger_of_the_tables_of_its_suite_and_model() -> None:
 def test_a_report_has_samples_to_back_its_ledger(tmp_path: Path) -> None:
     run = write_backed(tmp_path / "run", in_counts(records_of(find_published_table("vrf-table1"))))
     (chapter,) = document(read_run(run)[0], samples=read_samples(run)).chapters
-    (table,) = [t for t in chapter.tables if t.caption == "Against VRF's Table 1"]
+    (table,) = [t for t in chapter.tables if t.caption == "Compared with VRF's Table 1"]
     assert table.note == "Cells: 70 reproduced, 0 not reproduced, 0 not attempted."
 
 
@@ -385,7 +385,7 @@ def test_the_page_shows_the_ledger_on_demand(tmp_path: Path, width: int) -> None
         report_html(document(records_of(find_published_table("vrf-table1"))))
     )
     with opened(tmp_path / "report.html", width) as page:
-        ledger_of = page.locator("details", has_text="Against VRF's Table 1").first
+        ledger_of = page.locator("details", has_text="Compared with VRF's Table 1").first
         assert not ledger_of.locator("table").is_visible()
         ledger_of.locator("summary").click()
         assert ledger_of.locator("table").is_visible()

@@ -211,7 +211,7 @@ def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: P
         *("--cache-dir", own.cache, "--out", out),
     )
     assert result.code == 0, result.err
-    assert result.out.startswith("In the form of VRF's Table 1")
+    assert result.out.startswith("In the layout of VRF's Table 1")
     before = contents(out)
     text = before["report.md"].decode()
     assert "In the form of VRF's Table 1" in text
@@ -224,7 +224,7 @@ def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: P
     (out / "config.json").write_text('{"table": "table-9"}')
     assert_refused(bench("report", out), "unknown table 'table-9'")
     (out / "config.json").write_text("[]")
-    assert_refused(bench("report", out), "is no run's configuration")
+    assert_refused(bench("report", out), "is not a run configuration")
     (out / "config.json").unlink()
     assert bench("report", out).code == 0
-    assert "In the form" not in (out / "report.md").read_text()
+    assert "In the layout" not in (out / "report.md").read_text()

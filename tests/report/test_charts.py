@@ -1,4 +1,4 @@
-"""Figures: colours and shapes that mean the same everywhere, axes, captions, checkpoints."""
+"""Figures: consistent colours and shapes, axes, captions and checkpoints."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EPOCHS: tuple[More, ...] = tuple((f"e2e-ft@{i}", None, f"E2E-FT, epoch {i}", 0.6
 
 
 def run(*more: More, costs: Mapping[str, int] | None = None) -> Any:
-    """Records and samples of the usual methods and more; costs are images by method."""
+    """Records and samples of the default methods and of `more`; `costs` are images by method."""
     records, samples = run_of_chance(methods=(*METHODS, *more), seeds=(0, 1))
 
     def changed(record: Record) -> Record:
@@ -60,7 +60,7 @@ def encodings(spec: Any, channel: str) -> list[Any]:
 
 
 def legend(spec: Any, channel: str = "color") -> dict[str, str]:
-    """What each name of a legend looks like."""
+    """The colour or shape of each name in a legend."""
     (scale,) = {repr(e["scale"]): e["scale"] for e in encodings(spec, channel)}.values()
     return dict(zip(scale["domain"], scale["range"], strict=True))
 
@@ -142,7 +142,7 @@ def test_controls_are_grey_and_in_no_legend_but_in_tooltips(name: str) -> None:
     assert all(e["condition"]["value"] == GREY for e in encodings(figure.spec, "color"))
     svg = chart_svg(figure).decode()
     assert GREY in svg and "VRF, w shuffled on E2E-FT" in svg
-    assert "Small and grey: controls." in figure.caption
+    assert "Small and grey: ablations." in figure.caption
     assert "grey" not in drawn(*run())[name].caption
 
 
@@ -151,7 +151,7 @@ def test_reliability_has_methods_alone_and_the_table_all() -> None:
     assert figure.spec is not None and figure.table is not None
     assert not any("shuffled" in v["row"] for v in figure.spec["data"]["values"])
     assert any("shuffled" in line.items[0].text for line in figure.table.groups[0])
-    assert "in the table alone" in figure.caption
+    assert "Ablations and checkpoints are only in the table" in figure.caption
 
 
 @given(st.lists(st.integers(0, 2_000_000_000), min_size=1, max_size=9))
@@ -167,8 +167,8 @@ def test_an_axis_of_counts_begins_at_nothing_and_its_ticks_are_apart(counts: lis
 
 def test_heads_on_stored_features_do_not_read_as_no_training() -> None:
     figure = drawn(*run(LINEAR, costs={"zero-shot": 0, "linear": 0}))["cost"]
-    assert "at 0 images Linear classifier is trained nevertheless" in figure.caption
-    assert "nevertheless" not in drawn(*run(costs={"zero-shot": 0}))["cost"].caption
+    assert "Linear classifier is trained despite 0 images" in figure.caption
+    assert "despite" not in drawn(*run(costs={"zero-shot": 0}))["cost"].caption
 
 
 def test_a_rows_point_stands_out_from_its_candidates() -> None:
@@ -189,7 +189,7 @@ def test_a_rows_point_stands_out_from_its_candidates() -> None:
         "alpha 0.5": "chosen",
         "alpha 0.7": "not chosen",
     }
-    assert "hollow points are the candidates" in figure.caption
+    assert "hollow points are all candidates on the test sets" in figure.caption
     assert "hollow" not in drawn(records, samples)["id-ood"].caption
     titles = {encoding["title"] for axis in "xy" for encoding in encodings(figure.spec, axis)}
     assert titles == {"ID, percent (logit scale)", "OOD mean, percent (logit scale)"}

@@ -1,4 +1,4 @@
-"""The terminal's leaderboard and the picture of it."""
+"""The leaderboard in the terminal, and its picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports of several runs, with baseline models, and opened in a browser: made again, checked."""
+"""Reports of several runs and with baseline models: regenerated, checked, opened in a browser."""
 
 from __future__ import annotations
 

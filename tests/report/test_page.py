@@ -182,20 +182,18 @@ def test_nothing_contradicts_a_subset_of_the_shifts(
         assert "OOD mean" not in summary.inner_text() + standings.inner_text()
         assert "Standings by mean of 2" in standings.locator("caption").inner_text()
         first = column(page, "standings", 0)[0], column(page, "standings", 1)[0]
-        assert (
-            f"On sketch, a alone. Best mean of 2: {first[0]}, {first[1]}." in summary.inner_text()
-        )
+        assert f"On sketch, a only. Best mean of 2: {first[0]}, {first[1]}." in summary.inner_text()
         level = re.search(r"significantly worse (\(.*\))", before[0])[1]
         assert f"significantly worse {level}" in summary.inner_text()
         caption = page.locator('figure[data-figure="cost"] figcaption')
-        assert "OOD mean: of all shifts" in caption.inner_text()
+        assert "OOD mean: over all shifts" in caption.inner_text()
         table = page.locator('figure[data-figure="differences"] summary')
-        assert "OOD mean: of all shifts" in table.inner_text()
+        assert "OOD mean: over all shifts" in table.inner_text()
         scatter = page.locator('figure[data-figure="id-ood"] figcaption b')
         assert scatter.inner_text() == "mean of 2 against ID"
         page.get_by_role("button", name="All shifts").click()
         assert (summary.inner_text(), standings.locator("caption").inner_text()) == before
-        assert "of all shifts" not in caption.inner_text()
+        assert "over all shifts" not in caption.inner_text()
 
 
 def test_a_filter_says_what_it_found_and_can_be_cleared(

@@ -1,4 +1,4 @@
-"""The page's figures in a real browser: what they draw, and that filters and ticks reach them."""
+"""The page's figures in a real browser: rendering, filters and the selection of shifts."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_a_cell_opens_its_record(
 def test_the_cell_of_a_mean_opens_the_sets_it_is_over(
     made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
 ) -> None:
-    """What differs by seed or set is said of each; the command makes all seeds again."""
+    """Values that differ by seed or set are listed for each; the command covers all seeds."""
     updated = [
         r.model_copy(
             update={

@@ -1,4 +1,4 @@
-"""Published tables as they are shown: the printed digits, in the terminal and in Markdown."""
+"""Published tables show the printed digits, in the terminal and in Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports: deterministic, complete, inert against any name, and well formed."""
+"""Reports are deterministic, complete, well formed, and safe against any name."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def absent(reason: str, shift: str = "v2", title: str = "VRF") -> MissingCell:
 
 
 class Page(HTMLParser):
-    """Checks that tags balance; keeps tags, attributes and text."""
+    """Check that tags balance; store tags, attributes and text."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -199,7 +199,7 @@ def test_a_large_grid_is_shown_by_its_chosen_and_best_candidates() -> None:
     text, _ = both(records)
     table = next(t for t in markdown_tables(text) if t[0][0] == "a, b")
     assert [(line[0], line[-1]) for line in table[2:]] == [("2, 3", "chosen"), ("5, 0", "")]
-    assert "chosen and best of 36 candidates" in text
+    assert "the chosen and the best of 36 candidates" in text
 
 
 def test_single_seed_shows_no_deviation_at_all() -> None:

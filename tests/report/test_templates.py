@@ -1,4 +1,4 @@
-"""`--templates`: prompts in place of a suite's own, in numbers, records and reports."""
+"""`--templates` replaces a suite's prompts in numbers, records and reports."""
 
 from __future__ import annotations
 

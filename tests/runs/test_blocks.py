@@ -110,7 +110,7 @@ def test_a_base_of_controls_alone_keeps_its_group() -> None:
     (board,) = build_boards(rows(SHUFFLED))
     assert names(leaderboard_table(board))[:2] == [
         "e2e-ft (not run)",
-        "not ranked: controls",
+        "not ranked: ablations",
     ]
 
 
@@ -194,7 +194,7 @@ def test_what_was_chosen_on_the_test_set_is_said_aloud() -> None:
 
 
 def test_differences_from_clean_are_listed_with_their_reasons() -> None:
-    caption = "Where the protocol is not clean"
+    caption = "Differences from the clean protocol"
     assert caption not in captions(rows(*METHODS))
     changed = protocol_with("clean", {"ece_bins": "10"})
     (group,) = captions(rows(*METHODS, protocol=changed))[caption].groups
@@ -225,6 +225,6 @@ def test_the_terminal_tells_what_is_not_ranked(width: int) -> None:
     file = io.StringIO()
     Console(file=file, width=width).print(terminal_table(board, width))
     lines = [line.split("  ")[0].strip() for line in file.getvalue().splitlines()]
-    assert "not ranked: controls" in lines
-    assert "not ranked: hindsight" in lines
+    assert "not ranked: ablations" in lines
+    assert "not ranked: oracles" in lines
     assert max(map(len, file.getvalue().splitlines())) <= width

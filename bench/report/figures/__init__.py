@@ -1,1 +1,1 @@
-"""The figures of a report, as Vega-Lite specifications, SVG and PNG."""
+"""Figures of a report as Vega-Lite specifications, SVG and PNG."""

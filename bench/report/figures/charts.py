@@ -1,4 +1,4 @@
-"""The figures of a report: of calibration, of VRF's distances, of samples and of cost."""
+"""All figures of a report; calibration, VRF's distances and cost are built here."""
 
 from __future__ import annotations
 
@@ -39,17 +39,18 @@ from bench.report.figures.uncertainty import difference_chart, reliability_diagr
 from bench.report.tables.leaderboard import full_name
 
 LEAST = 20
-"""Samples in a bin of distance below which an accuracy there is mostly noise."""
+"""Samples per seed below which the accuracy in a bin of distances is mostly noise."""
 TWO = ("#2f98c8", "#a87b00")
-"""Colours of what is no row."""
-HOWS = ("as it is", "temperature-scaled")
-"""Probabilities."""
+"""Colours of series that are not rows."""
+HOWS = ("unscaled", "temperature-scaled")
+"""Kinds of probabilities."""
 
 
 def charts(numbers: SuiteResults, baselines: Sequence[Baseline] = ()) -> tuple[Chart, ...]:
-    """Every figure of a chapter; those that have nothing to show only where that needs a reason.
+    """Return the figures of a chapter.
 
-    Their specifications have title and caption as description, for those who cannot see them.
+    A figure without data is included only if its absence needs a reason. Each specification has
+    title and caption as its description, for screen readers.
     """
     found = [
         id_ood(numbers, baselines),
@@ -74,12 +75,12 @@ def _calibration(numbers: SuiteResults) -> list[Chart | None]:
     if not any(cell.seeds for row in ece.rows for cell in row.cells):
         return []
     scaled = numbers.scaled["ece"]
-    ends = [("id", "ID", 0)]
+    places = [("id", "ID", 0)]
     if accuracy.averaged:
-        ends.append(("ood", accuracy.over_shifts, -1))
+        places.append(("ood", accuracy.over_shifts, -1))
     return [
         _ece_accuracy(accuracy, (ece, scaled), name, label, at)
-        for name, label, at in ends
+        for name, label, at in places
     ]  # fmt: skip
 
 
@@ -92,34 +93,34 @@ def _ece_accuracy(
             a, e = row.cells[at].mean, other.cells[at].mean
             if a is None or e is None:
                 continue
-            said = mark_values(accuracy, row) | {"probabilities": how}
+            shared = mark_values(accuracy, row) | {"probabilities": how}
             values: Spec = {"accuracy": a * 100, "ece": e * board.scale.factor}
             texts = {"Accuracy": accuracy.scale.text(a), "ECE": board.scale.text(e)}
-            found.append(said | values | texts)
+            found.append(shared | values | texts)
     if not found:
         return None
     known, hows = ({p[name] for p in found} for name in ("row", "probabilities"))
     shown = [row for row in accuracy.rows if full_name(accuracy, row) in known]
     encoding = {
-        "x": linear_axis("accuracy", f"Accuracy on {label}, percent"),
-        "y": linear_axis("ece", "ECE, percent", zero=True),
+        "x": linear_axis("accuracy", f"Accuracy, {label} (percent)"),
+        "y": linear_axis("ece", "ECE (percent)", zero=True),
         "tooltip": tooltip("row", "probabilities", "Accuracy", "ECE"),
         **filled_where(point_styles(accuracy, shown), f"datum.probabilities === '{HOWS[0]}'"),
     }
     spec = _scattered(found, encoding)
     caption = ["Means over seeds; down and to the right is better."]
     if len(hows) > 1:
-        caption.append("Filled: probabilities as they are; hollow: after temperature scaling.")
+        caption.append("Filled: unscaled probabilities; hollow: after temperature scaling.")
     caption += grey_caption(found)
     rows = [[p["row"], p["probabilities"], p["Accuracy"], p["ECE"]] for p in found]
     columns = ("Row", "Probabilities", "Accuracy", "ECE")
-    table = plain(f"Accuracy and ECE on {label} (percent)", columns, rows, 2)
+    table = plain(f"Accuracy and ECE, {label} (percent)", columns, rows, 2)
     title = f"ECE against accuracy, {label}"
     return Chart(f"ece-accuracy-{name}", title, " ".join(caption), spec, table)
 
 
 def _distances(numbers: SuiteResults) -> list[Chart | None]:
-    """Both ends' accuracy by distance, and w there: one figure for each row that has them."""
+    """Accuracy of both endpoints and the weight w by distance; one figure per row that has them."""
     found: dict[tuple[str, str | None], list[Record]] = defaultdict(list)
     for record in numbers.figures:
         if record.metric == "accuracy-by-distance" and record.shift in (ID, POOLED):
@@ -144,11 +145,11 @@ def _distance(board: Board, row: BoardRow, records: Sequence[Record]) -> Chart |
     if not bins:
         return None
     x = linear_axis("distance", "Distance to the failure set") | {"axis": {"tickCount": 6}}
-    ratio = {"field": "ratio", "type": "quantitative", "title": "Accuracy ft / zs",
-             "scale": {"zero": False}}  # fmt: skip
+    ratio = {"field": "ratio", "type": "quantitative", "scale": {"zero": False},
+             "title": "Accuracy ratio (fine-tuned / zero-shot)"}  # fmt: skip
     on = {"field": "on", "type": "nominal", "scale": {"domain": labels, "range": list(TWO)}}
     on["legend"] = {"title": None, "orient": "bottom"}
-    tips = tooltip("on", "Distance", "Accuracy ft / zs", "samples")
+    tips = tooltip("on", "Distance", "Accuracy ratio", "samples")
     values = {"data": {"values": bins}}
     first = {
         "layer": [
@@ -174,12 +175,13 @@ def _distance(board: Board, row: BoardRow, records: Sequence[Record]) -> Chart |
         "resolve": {"scale": {"y": "independent"}},
     }
     spec["layer"] = [first, *([second] if weights else [])]
-    rows = [[b["on"], b["Distance"], b["Accuracy ft / zs"], b["samples"]] for b in bins]
-    columns = ("On", "Distance", "Accuracy ft / zs", "Samples")
+    rows = [[b["on"], b["Distance"], b["Accuracy ratio"], b["samples"]] for b in bins]
+    columns = ("Set", "Distance", "Accuracy ratio", "Samples")
     caption = (
-        "Accuracy of the fine-tuned over that of the zero-shot model, by distance to the failure "
-        f"set; all seeds' counts together, bins of fewer than {LEAST} samples left out. VRF's "
-        "claim is that it falls. Dashed: the weight w on the fine-tuned model, mean over seeds."
+        "Accuracy of the fine-tuned model divided by that of the zero-shot model, by distance to "
+        "the failure set. Counts are pooled over seeds; bins with fewer than "
+        f"{LEAST} samples per seed are left out. VRF assumes that this ratio falls with the "
+        "distance. Dashed: the weight w on the fine-tuned model, mean over seeds."
     )
     title = full_name(board, row)
     spec["usermeta"] = {"row": title}
@@ -189,7 +191,10 @@ def _distance(board: Board, row: BoardRow, records: Sequence[Record]) -> Chart |
 
 
 def _ratios(parts: Sequence[Mapping[str, Any]]) -> list[Spec]:
-    """Pairs of bins of all seeds together: how much more often the fine-tuned model is right."""
+    """Accuracy of the fine-tuned over that of the zero-shot model, per pair of adjacent bins.
+
+    `parts` are the counts of each seed; they are pooled.
+    """
     edges = parts[0]["edges"]
     total = {k: [sum(c) for c in zip(*(p[k] for p in parts), strict=True)]
              for k in ("n", "hits_zs", "hits_ft")}  # fmt: skip
@@ -199,9 +204,9 @@ def _ratios(parts: Sequence[Mapping[str, Any]]) -> list[Spec]:
         if n < LEAST * len(parts) or not zs:
             continue
         middle = (edges[i] + edges[i + 2]) / 2
-        said = {"Distance": f"{edges[i]:.2f} to {edges[i + 2]:.2f}", "samples": str(n)}
-        found.append(said | {"distance": middle, "ratio": ft / zs,
-                             "Accuracy ft / zs": f"{ft / zs:.3f}"})  # fmt: skip
+        texts = {"Distance": f"{edges[i]:.2f} to {edges[i + 2]:.2f}", "samples": str(n)}
+        found.append(texts | {"distance": middle, "ratio": ft / zs,
+                             "Accuracy ratio": f"{ft / zs:.3f}"})  # fmt: skip
     return found
 
 
@@ -220,7 +225,7 @@ def _weights(records: Sequence[Record], distances: Sequence[float]) -> list[Spec
 
 
 def _cost(numbers: SuiteResults) -> Chart:
-    """The mean over shifts against the images that training saw; encoders a test image needs."""
+    """Mean over the shifts against images seen in training, with encoders per test image."""
     board, title = numbers.board, "Cost against accuracy"
     costs = {
         (r.method, r.base): cost
@@ -230,7 +235,7 @@ def _cost(numbers: SuiteResults) -> Chart:
     rows = [row for row in shown_rows(board) if costs.get((row.method, row.base))]
     found = [_price(board, row, costs[row.method, row.base]) for row in rows]
     if not found:
-        why = "the records do not say what training and testing cost"
+        why = "the records do not contain the cost of training and testing"
         return Chart("cost", title, "", None, reason=why)
     tips = ("row", "Training images", "Encoders per test image", board.over_shifts)
     encoding = {
@@ -241,25 +246,26 @@ def _cost(numbers: SuiteResults) -> Chart:
     }
     spec = _scattered(found, encoding)
     caption = [
-        "Images that the trainings of a row's image encoders see, repeats counted, each once "
-        "however many rows share them; an ensemble has its base's."
+        "The x-axis counts the images seen in training a row's image encoders, with repeats. Each "
+        "row counts its training runs in full, even if it shares them with other rows; an ensemble "
+        "counts those of its base."
     ]
     pairs = zip(rows, found, strict=True)
     if heads := [p["row"] for row, p in pairs if not p["images"] and not row.seed_free]:
         caption.append(
-            "Heads that are fitted on stored features count none: at 0 images "
-            f"{', '.join(heads)} {'is' if len(heads) == 1 else 'are'} trained nevertheless."
+            f"{', '.join(heads)} {'is' if len(heads) == 1 else 'are'} trained despite 0 images: "
+            "heads fitted on stored features see none."
         )
     if any(p["encoders"] != "1" for p in found):
-        caption.append("Hollow points run several image encoders for each test image.")
+        caption.append("Hollow points need several image encoders per test image.")
     caption += grey_caption(found)
-    caption.append("Times are no part of reports: they depend on the machine.")
+    caption.append("Reports contain no run times, as these depend on the machine.")
     table = plain("Cost", ("Row", *tips[1:]), [[p[t] for t in tips] for p in found], 1)
     return Chart("cost", title, " ".join(caption), spec, table)
 
 
 def _scattered(values: Sequence[Spec], encoding: Spec) -> Spec:
-    """A figure of points, and no more."""
+    """A plain scatter plot."""
     return {
         "width": "container",
         "height": HEIGHT,

@@ -1,4 +1,4 @@
-"""Drawing figures: what a page needs to do it itself, and SVG and PNG files."""
+"""Render figures as SVG and PNG files, and provide the script that renders them in a page."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ LIGHT: Spec = {
     "legend": {"columns": 2, "labelLimit": 260},
     "axis": {"gridColor": "#e3e6ea", "domainColor": "#8a94a3", "tickColor": "#8a94a3"},
 }
-"""How files look."""
+"""Vega configuration of SVG and PNG files."""
 WIDTH = 560
 SCALE = 2
-"""Pixels of a PNG for each of an SVG."""
+"""Pixels of a PNG per pixel of an SVG."""
 
 
 @cache
 def vega_script() -> str:
-    """JavaScript that draws Vega-Lite: ``vegaEmbed``, without a network.
+    """Return the JavaScript that renders Vega-Lite offline, with ``vegaEmbed`` as entry point.
 
-    It is bundled by vl-convert, which takes a second or two, and then kept in the cache folder.
+    vl-convert bundles it, which takes a second or two; the result is stored in the cache folder.
     """
     name = f"vega-{version('vl-convert-python')}.js"
     path = cache_dir(None) / "scripts" / name
@@ -37,36 +37,36 @@ def vega_script() -> str:
     except OSError:
         import vl_convert
 
-        made: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+        script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     try:
-        write_atomic(path, made.encode(), durable=False)
+        write_atomic(path, script.encode(), durable=False)
     except OSError:
-        return made  # a cache that cannot be written is only slower
-    return made
+        return script  # without a writable cache, the next process bundles it again
+    return script
 
 
 def chart_svg(chart: Chart, marks: Sequence[str] = ()) -> bytes:
-    """The figure as an SVG file, `marks` under its title. It must have a specification.
+    """Return the figure as an SVG file with `marks` under its title. It must have a specification.
 
-    Vega leaves the description of a figure to the page around it; here it is a label of the whole.
+    Vega does not write the description of a figure into the SVG; it becomes its ``aria-label``.
     """
     import vl_convert
 
     spec = _complete(chart, marks)
-    drawn: str = vl_convert.vegalite_to_svg(spec)
+    svg: str = vl_convert.vegalite_to_svg(spec)
     label = quoteattr(spec.get("description", chart.title))
-    return drawn.replace("<svg ", f'<svg role="img" aria-label={label} ', 1).encode()
+    return svg.replace("<svg ", f'<svg role="img" aria-label={label} ', 1).encode()
 
 
 def chart_png(chart: Chart, marks: Sequence[str] = ()) -> bytes:
-    """The figure as a PNG file."""
+    """Return the figure as a PNG file with `marks` under its title."""
     import vl_convert
 
     return bytes(vl_convert.vegalite_to_png(_complete(chart, marks), scale=SCALE))
 
 
 def _complete(chart: Chart, marks: Sequence[str]) -> dict[str, Any]:
-    """The specification with a size, a title and colours."""
+    """Add size, title and colours to a specification."""
     spec = dict(chart.spec or {})
     if spec.get("width") == "container":
         spec["width"] = WIDTH

@@ -1,4 +1,4 @@
-"""The figure of ID against OOD: rows, their curves, checkpoints along training, and baselines."""
+"""The scatter plot of OOD against ID: rows, alpha curves, training checkpoints and baselines."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ from bench.report.tables.table import Table, TableCell
 from bench.report.tables.table import TableLine as TableLine
 
 LAST = 10**7
-"""The step of a training's end."""
+"""Step of the final model of a training run."""
 LOOKS = {
     ("points", "point"): ("color", "shape", "size", "opacity"),
     ("paths", "point"): ("color", "shape", "opacity"),
     ("paths", "line"): ("color", "opacity"),
 }
-"""What of rows' looks the marks of data have."""
+"""Encoding channels of `point_styles` that each data source and mark type use."""
 CROSS = "M-1,-1L1,1M-1,1L1,-1"
 SOURCES = 3
-"""Sources of baselines that a caption names."""
+"""Number of baseline sources that a caption names."""
 
 
 def id_ood(numbers: SuiteResults, baselines: Sequence[Baseline]) -> Chart | None:
-    """Rows, curves over alpha, checkpoints and baselines: the shifts' mean against ID.
+    """Return the scatter plot of the mean over the shifts against ID; None without shifts.
 
-    `baselines` are those given beside the shipped ones
+    `baselines` are supplied in addition to the shipped ones
     (`bench.leaderboard.published.baselines.usable_baselines`).
     """
     board = numbers.board
@@ -74,7 +74,7 @@ def id_ood(numbers: SuiteResults, baselines: Sequence[Baseline]) -> Chart | None
     x = logit_axis("x", f"ID, {board.scale.unit} (logit scale)", [p["x"] for p in everything])
     of_mean = f"{board.over_shifts}, {board.scale.unit} (logit scale)"
     y = logit_axis("y", of_mean, [p["y"] for p in everything])
-    layers = [*_drawn_baselines(others, line, x["scale"]["domain"]), *_drawn_paths(lines, trained)]
+    layers = [*_baseline_layers(others, line, x["scale"]["domain"]), *_path_layers(lines, trained)]
     tips = tooltip("row", "ID", board.over_shifts, "seeds")
     mark = {"type": "point", "filled": True}
     layers.append({"data": {"name": "points", "values": methods_last(points)}, "mark": mark,
@@ -82,24 +82,24 @@ def id_ood(numbers: SuiteResults, baselines: Sequence[Baseline]) -> Chart | None
     curved = (_row(board, curve) for curve in numbers.curves if _is_path(curve))
     look = point_styles(board, list(dict.fromkeys((*rows, *curved))))
     for layer in layers:
-        named_as, mark_type = layer["data"].get("name"), layer["mark"]["type"]
-        of_rows = LOOKS.get((named_as, mark_type), ())
+        data_name, mark_type = layer["data"].get("name"), layer["mark"]["type"]
+        of_rows = LOOKS.get((data_name, mark_type), ())
         shared = {"x": x, "y": y} | {channel: look[channel] for channel in of_rows}
         layer["encoding"] = shared | layer["encoding"]
     first = next(layer for layer in layers if "opacity" in layer["encoding"])
-    first["params"] = [PICKED]  # the legend is made from that layer's
+    first["params"] = [PICKED]  # Vega makes the legend from this layer
     spec = {"width": "container", "height": HEIGHT, "layer": layers}
     return Chart(
         "id-ood",
         title,
-        _scatter_caption(points, lines, trained, _said_of(board, baselines, others, line)),
+        _scatter_caption(points, lines, trained, _baselines_text(board, baselines, others, line)),
         spec,
         _scatter_table(board, points, others, line),
     )
 
 
 def _point(board: Board, row: BoardRow) -> Spec:
-    """A row's point; `shifts` holds its means on each shift, for means over others of them."""
+    """The point of a row; `shifts` holds its mean on each shift, for means over fewer shifts."""
     seeds = len(row.seeds) if not row.seed_free else 0
     shifts = {s: c.mean for s, c in zip(board.shifts, row.cells[1:], strict=False)}
     return (
@@ -128,29 +128,29 @@ def _is_path(curve: Curve) -> bool:
 
 
 def _row(board: Board, curve: Curve) -> BoardRow:
-    """The row of a curve, without cells where the board does not have it."""
+    """The row of a curve; without cells if the board does not have it."""
     bare = BoardRow(curve.method, curve.base, curve.title, (), ())
     name = curve.method, curve.base
     return next((row for row in board.rows if (row.method, row.base) == name), bare)
 
 
 def _path(board: Board, curve: Curve) -> list[Spec]:
-    """A curve's candidates in order."""
+    """The candidates of a curve in order."""
     row = mark_values(board, _row(board, curve))
     found = []
     for index, point in enumerate(curve.points):
         if point.id.mean is None or point.ood.mean is None:
             continue
         ((parameter, value),) = point.choice
-        said = row | {"step": index, "candidate": f"{parameter} {value:g}"}
-        said["chosen"] = "chosen" if point.chosen else "not chosen"
+        mark = row | {"step": index, "candidate": f"{parameter} {value:g}"}
+        mark["chosen"] = "chosen" if point.chosen else "not chosen"
         shifts = {"shifts": [cell.mean for cell in point.shifts]} if point.shifts else {}
-        found.append(said | shifts | _place(board, point.id.mean, point.ood.mean))
+        found.append(mark | shifts | _place(board, point.id.mean, point.ood.mean))
     return found
 
 
 def _checkpoints(board: Board, rows: Sequence[BoardRow]) -> list[Spec]:
-    """Rows ``METHOD@EPOCH`` and the row METHOD they lead to, by epoch."""
+    """Rows ``METHOD@EPOCH`` and the row METHOD of the final model, by epoch."""
     trainings: dict[Name, list[tuple[int, BoardRow]]] = defaultdict(list)
     for row in rows:
         if of := training_and_epoch(row.method):
@@ -165,7 +165,7 @@ def _checkpoints(board: Board, rows: Sequence[BoardRow]) -> list[Spec]:
     ]
 
 
-def _drawn_paths(lines: Sequence[Spec], trained: Sequence[Spec]) -> list[Spec]:
+def _path_layers(lines: Sequence[Spec], trained: Sequence[Spec]) -> list[Spec]:
     layers: list[Spec] = []
     if lines:
         path = {"data": {"name": "paths", "values": list(lines)}}
@@ -191,22 +191,22 @@ def _drawn_paths(lines: Sequence[Spec], trained: Sequence[Spec]) -> list[Spec]:
 
 
 def _mean_of(points: Sequence[Spec]) -> list[str]:
-    """What the mean over shifts is called in tooltips."""
+    """Name of the mean over the shifts in tooltips."""
     known = {"row", "step", "candidate", "chosen", "shifts", "id", "ood", "x", "y", "ID"}
     return [name for name in points[0] if name not in known | {"method", "base", "kind"}]
 
 
 def _baseline(found: Baseline, board: Board) -> Spec:
-    """A baseline's point; `shifts` as in `_point`."""
+    """The point of a baseline; `shifts` as in `_point`."""
     values = [found.values[shift] for shift in board.over]
     named = {"row": found.model, "source": found.source, "shifts": values}
     return named | _place(board, found.values[ID], fmean(values))
 
 
-def _drawn_baselines(
+def _baseline_layers(
     others: Sequence[Spec], line: BaselineLine | None, domain: Sequence[float]
 ) -> list[Spec]:
-    """Below all else; the names of the data tell the page's script what to fit again."""
+    """The bottom layers; the page's script finds the baselines and their line by data name."""
     if not others:
         return []
     grey = {"value": GREY}
@@ -216,9 +216,9 @@ def _drawn_baselines(
     layers = [{"data": {"name": "baselines", "values": list(others)}, "mark": cross,
                "encoding": {"tooltip": tips, "color": grey}}]  # fmt: skip
     if line is not None:
-        ends = [{"x": x, "y": round(line.at(x), 5)} for x in domain]
+        points = [{"x": x, "y": round(line.at(x), 5)} for x in domain]
         mark = {"type": "line", "strokeDash": [6, 4], "clip": True}
-        layers.append({"data": {"name": "line", "values": ends}, "mark": mark,
+        layers.append({"data": {"name": "line", "values": points}, "mark": mark,
                        "encoding": {"color": grey}})  # fmt: skip
     return layers
 
@@ -229,58 +229,63 @@ def _scatter_caption(
     parts = ["Means over seeds; up and to the right is better. Both axes are logit-scaled."]
     if lines:
         parts.append(
-            "Filled points are rows, with what each seed chose. Lines and hollow points are the "
-            "candidates on the test sets, the larger of them chosen by some seed."
+            "Filled points are rows with the parameters chosen for each seed. Lines and hollow "
+            "points are all candidates on the test sets; at least one seed chose the larger ones."
         )
     parts += grey_caption(points)
     if trained:
-        parts.append("Dashed lines join the checkpoints of a training with its end.")
+        parts.append("Dashed lines connect the checkpoints of a training run with its final model.")
     return " ".join([*parts, of_baselines])
 
 
-def _said_of(
-    board: Board, given: Sequence[Baseline], others: Sequence[Spec], line: BaselineLine | None
+def _baselines_text(
+    board: Board, supplied: Sequence[Baseline], others: Sequence[Spec], line: BaselineLine | None
 ) -> str:
-    """What a caption says of the baselines, or of why there are none."""
-    left = [baseline for baseline in given if not baseline.covers(board.over)]
-    lacking = [name for name in (ID, *board.over) if any(name not in b.values for b in left)]
-    verb = "lacks" if len(left) == 1 else "lack"
-    lack = f" {len(left)} of those given {verb} {', '.join(lacking)}: left out." if left else ""
+    """The part of the caption on the baselines, or on why there are none."""
+    unused = [baseline for baseline in supplied if not baseline.covers(board.over)]
+    lacking = [name for name in (ID, *board.over) if any(name not in b.values for b in unused)]
+    several = len(unused) != 1
+    left_out = (
+        f" {len(unused)} supplied baseline{'s' if several else ''} without {', '.join(lacking)} "
+        f"{'were' if several else 'was'} left out."
+        if unused
+        else ""
+    )
     if others:
         sources = sorted({p["source"] for p in others})
         more = f" and {len(sources) - SOURCES} more" if len(sources) > SOURCES else ""
-        said = f"Crosses are {len(others)} baselines ({'; '.join(sources[:SOURCES])}{more})"
+        text = f"Crosses are {len(others)} baselines ({'; '.join(sources[:SOURCES])}{more})"
         if line is None:
-            return f"{said}, too few for a line.{lack}"
-        found = [p["id"] for p in others]
-        ends = " to ".join(map(board.scale.text, (min(found), max(found))))
+            return f"{text}, too few for a line.{left_out}"
+        values = [p["id"] for p in others]
+        span = " to ".join(map(board.scale.text, (min(values), max(values))))
         return (
-            f"{said} with {ends} on ID; the straight dashed line is fitted to them by least "
-            "squares and goes on beyond them. Effective robustness is how far a row lies above it."
-            f"{lack}"
+            f"{text} with {span} on ID. The straight dashed line is fitted to them by least "
+            "squares and extends beyond their range. Effective robustness is the height of a row "
+            f"above it.{left_out}"
         )
-    why = "no baseline models were given"
-    if given:
-        why = "none of the given baselines has ID and all of these shifts"
+    why = "no baseline models were supplied"
+    if supplied:
+        why = "no supplied baseline has values for ID and all of these shifts"
     elif shipped_baselines(board.suite):
         why = (
-            f"the baselines that come with bench are accuracies on all images of {board.suite}, "
-            "which the rows' are not"
+            f"the baselines shipped with bench are accuracies on all images of {board.suite}, "
+            "but these rows are not"
         )
-    return f"No line of effective robustness: {why}.{lack}"
+    return f"No line for effective robustness: {why}.{left_out}"
 
 
 def _scatter_table(
     board: Board, points: Sequence[Spec], others: Sequence[Spec], line: BaselineLine | None
 ) -> Table:
-    """All points; below the rows the baselines, if there are any."""
+    """A table of all points: the rows, then the baselines, if there are any."""
     columns = ["Row", "ID", board.over_shifts]
     caption = f"ID and {board.over_shifts} ({board.scale.unit})"
     note = ""
     if line is not None:
         columns.append("Above the baselines")
         note = (
-            f"The line of the baselines: logit({board.over_shifts}) = {line.slope:.2f} logit(ID) "
+            f"Fitted to the baselines: logit({board.over_shifts}) = {line.slope:.2f} logit(ID) "
             f"{line.offset:+.2f}, R² = {line.r2:.2f}."
         )
 

@@ -1,7 +1,7 @@
-"""Figures as values: Vega-Lite specifications, each with the table of what it shows.
+"""Figures as values: Vega-Lite specifications, each with a table of the numbers it shows.
 
-A specification is plain data without colours of text or ground: whoever draws it adds those
-(`bench.report.figures.rasterize` for files, the page's script for light and dark).
+A specification is plain data without text and background colours. The renderer adds those:
+`bench.report.figures.rasterize` for files, the page's script for light and dark pages.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 Spec = dict[str, Any]
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
-"""Between the labels of logit axes, in percent."""
+"""Possible distances between the labels of logit axes, in percent."""
 HEIGHT = 300
 THOUSAND = 1000
 ROOM, APART = 0.05, 0.13
-"""Of an axis of counts: at its ends, and between ticks."""
+"""Fractions of an axis of counts: free space at both ends, least distance between ticks."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure: what it shows, how it is drawn, and the same as a table.
+    """A figure: its title, caption and specification, and the same numbers as a table.
 
-    `spec` is None where it cannot be drawn; `reason` then says why. `caption` says how to read it.
+    `spec` is None if the figure cannot be made; `reason` then states why. `caption` explains how
+    to read the figure.
     """
 
     name: str
@@ -39,13 +40,13 @@ class Chart:
 
 
 def logit(p: float) -> float:
-    """log(p / (1 - p)), of 0 and 1 that of half a thousandth from them."""
+    """Return log(p / (1 - p)), with p clipped to [0.0005, 0.9995]."""
     q = min(max(p, 0.0005), 0.9995)
     return math.log(q / (1 - q))
 
 
 def logit_axis(field_name: str, title: str, values: Iterable[float]) -> Spec:
-    """A logit axis, labelled in percent."""
+    """Return a logit axis with labels in percent."""
     found = sorted(values)
     low, high = found[0] - 0.1, found[-1] + 0.1
     ticks = percent_ticks(low, high)
@@ -62,36 +63,37 @@ def logit_axis(field_name: str, title: str, values: Iterable[float]) -> Spec:
 
 
 def percent_ticks(low: float, high: float) -> list[float]:
-    """Round percentages between two logits, about six of them."""
-    ends = [100 / (1 + math.exp(-x)) for x in (low, high)]
-    step = next((s for s in STEPS if (ends[1] - ends[0]) / s <= 7), STEPS[-1])
-    return [round(i * step, 1) for i in range(math.ceil(ends[0] / step), int(ends[1] / step) + 1)]
+    """Return round percentages between two logits, about six of them."""
+    first, last = [100 / (1 + math.exp(-x)) for x in (low, high)]
+    step = next((s for s in STEPS if (last - first) / s <= 7), STEPS[-1])
+    return [round(i * step, 1) for i in range(math.ceil(first / step), int(last / step) + 1)]
 
 
 def tooltip(*names: str) -> list[Spec]:
-    """The fields that a mark shows when it is pointed at."""
-    return [{"field": name, "type": "nominal"} for name in names]
+    """Return the fields in the tooltip of a mark; the field ``on`` is shown as "set"."""
+    titles = {"on": {"title": "set"}}
+    return [{"field": name, "type": "nominal"} | titles.get(name, {}) for name in names]
 
 
 def percent(board: Board, value: float | None) -> str:
-    """A value as the leaderboard prints it."""
+    """Return a value as the leaderboard prints it; a dash for None."""
     return DASH if value is None else board.scale.text(value)
 
 
 def shown_rows(board: Board) -> list[BoardRow]:
-    """Rows with an ID value and a mean over the shifts."""
+    """Return the complete rows with a mean over the shifts."""
     return [r for r in board.rows if r.complete and r.cells[-1].mean is not None]
 
 
 def plain(name: str, columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> Table:
-    """A table of texts; the first `texts` columns stand to the left."""
+    """Return a table of texts; the first `texts` columns are left-aligned."""
     lines = tuple(TableLine(tuple(map(TableCell, row))) for row in rows)
     align = "l" * texts + "r" * (len(columns) - texts)
     return Table(name, tuple(columns), align, (lines,) if lines else ())
 
 
 def linear_axis(field_name: str, title: str, *, zero: bool = False) -> Spec:
-    """An axis of numbers, with room at its ends; with `zero` it begins there."""
+    """Return a linear axis with free space at its ends; with `zero` it starts at 0."""
     return {
         "field": field_name,
         "type": "quantitative",
@@ -102,7 +104,7 @@ def linear_axis(field_name: str, title: str, *, zero: bool = False) -> Spec:
 
 
 def count_axis(field_name: str, title: str, values: Iterable[int]) -> Spec:
-    """An axis of counts, 0 among them: symlog, ticks at 0 and at 1, 2, 5, 10, ... thousands."""
+    """Return a symlog axis of counts, with ticks at 0 and at 1, 2, 5, 10, ... thousands."""
     span = math.log1p(max(*values, THOUSAND) / THOUSAND)
     low, high = (THOUSAND * math.expm1(x) for x in (ROOM * span, (1 + ROOM) * span))
     ticks, last = [0], 0.0

@@ -1,6 +1,6 @@
-"""How figures tell rows apart: a method by its colour, its base by the shape of its points.
+"""Styles of rows in figures: the colour shows the method, the shape of points the base.
 
-Controls and what was chosen in hindsight are grey and small and in no legend; tooltips name them.
+Ablations and oracles are small and grey. Legends leave them out; tooltips name them.
 """
 
 from __future__ import annotations
@@ -36,59 +36,59 @@ COLOURS: Mapping[str, str] = {
     "ose-logits": "#6090d8",
     "lp-ft-sgd": "#9850a0",
 }
-"""The methods' colours, in every report the same.
+"""Colours of methods, the same in every report.
 
-The first four are of Okabe and Ito's colour-blind safe palette. The others were added one by one,
-each as far as can be from those before it, to eyes that lack one kind of cone, too. All have a
-contrast of 3 to white and to the ground of dark pages.
+The first four are from Okabe and Ito's palette for colour-blind readers. Each further colour is as
+different as possible from those before it, also for readers who lack one type of cone. All have a
+contrast of at least 3 to white and to the background of dark pages.
 """
 MAIN = 8
-"""The first colours, which other methods get last."""
+"""Number of the first colours, which methods not listed here get last."""
 SHAPES: Mapping[str | None, str] = {
     None: "circle",
     "e2e-ft": "square",
     "lp-ft": "triangle-up",
     "flyp": "diamond",
 }
-"""The shapes of the rows on a base, in every report the same."""
+"""Shapes of the rows on a base, the same in every report."""
 OTHER_SHAPES = ("triangle-down", "triangle-right", "triangle-left", "cross")
-GREYS = {"control": "controls", "oracle": "rows chosen in hindsight"}
+GREYS = {"control": "ablations", "oracle": "oracles (chosen on the test sets)"}
 ALONE = "not an ensemble"
 PICKED = {"name": "picked", "select": {"type": "point", "fields": ["method"]}, "bind": "legend"}
-"""What a click on a name in the legend picks; a parameter of one of a figure's layers."""
+"""Vega-Lite parameter set by a click on a name in the legend; one layer of a figure has it."""
 FADED: Spec = {"condition": {"param": "picked", "value": 1}, "value": 0.08}
 
 
 def mark_values(board: Board, row: BoardRow) -> Spec:
-    """What a value of a figure says of its row.
+    """Return the fields by which a value of a figure identifies its row.
 
-    ``row`` is the full name, ``method`` that in the legend, ``base`` what the shape stands for,
-    ``kind`` the role, or ``training_and_epoch`` of a row METHOD@EPOCH beside the row of METHOD.
+    ``row`` is the full name, ``method`` the name in the legend and ``base`` the meaning of the
+    shape. ``kind`` is the role, or ``checkpoint`` for a row METHOD@EPOCH if METHOD has a row, too.
     """
-    end = final_row(board, row)
+    final = final_row(board, row)
     return {
         "row": full_name(board, row),
-        "method": (end or row).title,
+        "method": (final or row).title,
         "base": _base(board, row),
-        "kind": "checkpoint" if end else row.role,
+        "kind": "checkpoint" if final else row.role,
     }
 
 
 def final_row(board: Board, row: BoardRow) -> BoardRow | None:
-    """The row of the training's end, if `row` is a checkpoint METHOD@EPOCH on the way there."""
+    """Return the row of the final model if `row` is a checkpoint METHOD@EPOCH of its training."""
     of = training_and_epoch(row.method)
     return next((r for r in board.rows if of and (r.method, r.base) == (of[0], row.base)), None)
 
 
 def training_and_epoch(method: str) -> tuple[str, int] | None:
-    """The training and the epoch of a checkpoint ``METHOD@EPOCH[+MODIFIER]``; of others None."""
+    """Return training and epoch of a checkpoint ``METHOD@EPOCH[+MODIFIER]``; None for others."""
     stem, at, rest = method.partition("@")
     epoch, plus, modifier = rest.partition("+")
     return (f"{stem}{plus}{modifier}", int(epoch)) if at and epoch.isdecimal() else None
 
 
 def method_colours(board: Board, rows: Sequence[BoardRow], *, legend: bool = True) -> Spec:
-    """The colours of methods, those of `rows` in the legend; grey for all that is no method."""
+    """Return the colours of methods, with those of `rows` in the legend; other rows are grey."""
     series = [row for row in rows if row.role == "method" and final_row(board, row) is None]
     others = tuple(COLOURS.values())[MAIN:]
     colours = _assigned((row.method for row in series), COLOURS, others)
@@ -104,7 +104,7 @@ def method_colours(board: Board, rows: Sequence[BoardRow], *, legend: bool = Tru
 
 
 def base_shapes(board: Board, rows: Sequence[BoardRow]) -> Spec:
-    """The shapes of bases; a legend where there are several."""
+    """Return the shapes of bases, with a legend if there are several."""
     shapes = _assigned((row.base for row in rows), SHAPES, OTHER_SHAPES)
     labels = {_base(board, row): shapes[row.base] for row in rows}
     scale = {"domain": list(labels), "range": list(labels.values())}
@@ -113,7 +113,7 @@ def base_shapes(board: Board, rows: Sequence[BoardRow]) -> Spec:
 
 
 def point_styles(board: Board, rows: Sequence[BoardRow], size: int = 80) -> Spec:
-    """How the points of `rows` look; a figure needs the parameter `PICKED` beside it."""
+    """Return the style of the points of `rows`; the figure also needs the parameter `PICKED`."""
     return {
         "color": method_colours(board, rows),
         "shape": base_shapes(board, rows),
@@ -123,25 +123,25 @@ def point_styles(board: Board, rows: Sequence[BoardRow], size: int = 80) -> Spec
 
 
 def emphasised_size(size: float, other: float) -> Spec:
-    """A size for methods, and another for all else."""
+    """Return one size for methods and another for all other rows."""
     return {"condition": {"test": "datum.kind === 'method'", "value": size}, "value": other}
 
 
 def filled_where(look: Spec, test: str) -> Spec:
-    """`look` with points filled where the expression `test` holds, hollow elsewhere."""
+    """Return `look` with points filled where the expression `test` holds, hollow elsewhere."""
     filled = {"condition": {"test": test, "value": 1}, "value": 0}
     return look | {"stroke": look["color"], "fillOpacity": filled}
 
 
 def grey_caption(values: Iterable[Spec]) -> list[str]:
-    """What a caption says of grey points, if there are any."""
+    """Return the sentence of a caption that explains grey points, if there are any."""
     kinds = {value["kind"] for value in values}
-    said = [text for kind, text in GREYS.items() if kind in kinds]
-    return [f"Small and grey: {' and '.join(said)}."] if said else []
+    names = [text for kind, text in GREYS.items() if kind in kinds]
+    return [f"Small and grey: {' and '.join(names)}."] if names else []
 
 
 def methods_last(values: Iterable[Spec]) -> list[Spec]:
-    """Values in the order in which they are drawn: methods over all else."""
+    """Return values in drawing order: methods last, on top of all other rows."""
     return sorted(values, key=lambda value: value["kind"] == "method")
 
 
@@ -155,7 +155,7 @@ def _base(board: Board, row: BoardRow) -> str:
 def _assigned(
     names: Iterable[str | None], known: Mapping[Any, str], others: Sequence[str]
 ) -> Mapping[str | None, str]:
-    """The looks of names: their own, or of `others` that of a checksum or the next one free."""
+    """Looks of names: their own in `known`, else one of `others`, picked by checksum if free."""
     distinct = set(names)
     found = {name: known[name] for name in distinct if name in known}
     for name in sorted((n for n in distinct if n not in known), key=str):

@@ -1,4 +1,4 @@
-"""Figures made of stored samples: paired differences to zero-shot, and reliability diagrams."""
+"""Figures from stored samples: paired differences to zero-shot and reliability diagrams."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from bench.report.tables.leaderboard import full_name
 from bench.report.tables.standings import interval_text
 from bench.report.tables.table import DASH, Table
 
-NO_SAMPLES = "no per-sample outcomes were kept with these records; the run's samples/ has them"
+NO_SAMPLES = "these records have no per-sample outcomes, which a run stores in samples/"
 ROW_HEIGHT = 9
 """Pixels for one row on one evaluation set."""
 SIDE = 130
-"""Of a reliability diagram, in pixels."""
+"""Side of a reliability diagram in pixels."""
 COLUMNS = 4
 
 
 def difference_chart(numbers: SuiteResults) -> Chart | None:
-    """Every row minus zero-shot on every evaluation set, with intervals."""
+    """Return the differences of all rows to zero-shot on every evaluation set, with intervals."""
     board, found = numbers.board, numbers.comparison
     title = "Differences to zero-shot"
     rows = [row for row in board.rows if (row.method, row.base) != ZERO_SHOT]
@@ -73,15 +73,15 @@ def difference_chart(numbers: SuiteResults) -> Chart | None:
     }  # fmt: skip
     table = plain(
         "Differences to zero-shot (points)",
-        ("Row", "On", "Difference", "95% interval", "McNemar's p"),
+        ("Row", "Set", "Difference", "95% interval", "McNemar's p"),
         [[p["row"], p["on"], p["Difference"], p["95% interval"], p["McNemar's p"]] for p in points],
         2,
     )
     caption = (
-        f"{board.scale.title} minus zero-shot's on the same samples, paired by sample, mean over "
-        "seeds, with 95% intervals that count samples and seeds. McNemar's exact p-values are of "
-        "one training each, in the order of seeds. An interval that leaves out 0 is one of many: "
-        "ranks in the standings are corrected for that, these intervals and p-values are not."
+        f"{board.scale.title} minus that of zero-shot, paired by sample and averaged over seeds. "
+        "The 95% intervals account for test samples and seeds. McNemar's exact p-values are given "
+        "per training run, in the order of seeds. These intervals and p-values are not corrected "
+        "for multiple comparisons; the ranks in the standings are."
     )
     return Chart("differences", title, " ".join((caption, *grey_caption(points))), spec, table)
 
@@ -114,35 +114,35 @@ def _p_text(p: float) -> str:
 
 
 def reliability_diagrams(numbers: SuiteResults) -> list[Chart]:
-    """Accuracy by confidence on ID and on the shifts, for each row."""
+    """Return the accuracy by confidence on ID and on the shifts, for each row."""
     board, found = numbers.board, numbers.comparison
     title = "Reliability"
     if found is None or not any(found.sets):
         return [Chart("reliability", title, "", None, reason=NO_SAMPLES)]
-    ends = [("ID", found.sets[0])]
+    places = [("ID", found.sets[0])]
     if board.averaged and found.sets[-1]:
-        ends.append((board.over_shifts, found.sets[-1]))
+        places.append((board.over_shifts, found.sets[-1]))
     points = [
         point
         for row in board.rows
-        for label, sets in ends
-        if sets and _is_whole(numbers, row, sets)
+        for label, sets in places
+        if sets and _has_samples(numbers, row, sets)
         for point in _bins(numbers, row, label, sets)
     ]
     if not points:
         return [Chart("reliability", title, "", None, reason=NO_SAMPLES)]
     caption = (
-        f"Accuracy by confidence in {BINS} bins, all seeds together, every shift counting the "
-        "same; the larger a point, the more samples in its bin. On the line confidence is "
-        "accuracy; below it a row is overconfident."
+        f"Accuracy by confidence in {BINS} bins, pooled over seeds, with equal weight for every "
+        "shift. Larger points are bins with more samples. On the diagonal, confidence equals "
+        "accuracy; below it, a row is overconfident."
     )
     drawn = [p for p in points if p["kind"] == "method"] or points
     if len(drawn) < len(points):
-        caption += " Controls and checkpoints are in the table alone."
+        caption += " Ablations and checkpoints are only in the table."
     return [Chart("reliability", title, caption, _facets(board, drawn), _table(points))]
 
 
-def _is_whole(numbers: SuiteResults, row: BoardRow, sets: Sequence[str]) -> bool:
+def _has_samples(numbers: SuiteResults, row: BoardRow, sets: Sequence[str]) -> bool:
     of_row = numbers.samples.get((row.method, row.base), {})
     return all(name in of_row for name in sets)
 
@@ -155,9 +155,9 @@ def _bins(numbers: SuiteResults, row: BoardRow, label: str, sets: Sequence[str])
             continue
         texts = {"Confidence": f"{confidence / n:.3f}", "Accuracy": f"{right / n:.3f}"}
         values = {"confidence": round(confidence / n, 5), "accuracy": round(right / n, 5)}
-        said = mark_values(numbers.board, row)
-        said |= {"on": label, "panel": f"{said['row']}: {label}", "share": round(n, 6)}
-        points.append(said | values | texts | {"Share of samples": f"{100 * n:.1f}%"})
+        mark = mark_values(numbers.board, row)
+        mark |= {"on": label, "panel": f"{mark['row']}: {label}", "share": round(n, 6)}
+        points.append(mark | values | texts | {"Fraction of samples": f"{100 * n:.1f}%"})
     return points
 
 
@@ -170,7 +170,7 @@ def _facets(board: Board, points: Sequence[Spec]) -> Spec:
         "size": {"field": "share", "type": "quantitative", "legend": None,
                  "scale": {"range": [6, 160]}},
         "color": method_colours(board, board.rows, legend=False),
-        "tooltip": tooltip("row", "on", "Confidence", "Accuracy", "Share of samples"),
+        "tooltip": tooltip("row", "on", "Confidence", "Accuracy", "Fraction of samples"),
     }  # fmt: skip
     line = {"mark": {"type": "line", "strokeWidth": 1},
             "encoding": {k: encoding[k] for k in ("x", "y", "color")}}  # fmt: skip
@@ -191,6 +191,6 @@ def _facets(board: Board, points: Sequence[Spec]) -> Spec:
 
 
 def _table(points: Sequence[Spec]) -> Table:
-    names = ("row", "on", "Confidence", "Accuracy", "Share of samples")
+    names = ("row", "on", "Confidence", "Accuracy", "Fraction of samples")
     rows = [[point[name] for name in names] for point in points]
-    return plain("Reliability", ("Row", "On", *names[2:]), rows, 2)
+    return plain("Reliability", ("Row", "Set", *names[2:]), rows, 2)

@@ -1,1 +1,1 @@
-"""The forms of a report: Markdown, LaTeX, CSV, JSON and the HTML page."""
+"""Output formats of a report: Markdown, LaTeX, CSV, JSON and the HTML page."""

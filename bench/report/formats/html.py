@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML page: no network, readable without its script."""
+"""A report as one self-contained HTML page that works offline and is readable without scripts."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
     "style-src 'unsafe-inline'; script-src {scripts}"
 )
-"""No request leaves the page, and no script runs but its own; Vega compiles expressions."""
+"""Content security policy: no requests, and only the page's own scripts.
+
+Vega compiles expressions, which needs ``unsafe-eval``.
+"""
 SCRIPTS = ("statistics", "shared", "records", "figures", "tables", "report")
-"""The page's own scripts, each after those it uses."""
+"""The page's own scripts, each after the scripts it uses."""
 SPARE = 10_000
-"""Bytes for the elements around samples."""
+"""Bytes reserved for the elements around samples."""
 TOO_LARGE = (
-    "Per-sample outcomes are not in this page, they would make it too large; averages over some of "
-    "the shifts have no intervals and ranks here."
+    "This page has no per-sample outcomes, as they would make it too large. Averages over a subset "
+    "of the shifts therefore have no intervals and ranks here."
 )
 TIED = "Underlined: no other row is significantly better in that column."
 NO_LEVELS = (
-    "Confidences of single samples are not in this page, they would make it too large; reliability "
-    "diagrams keep their 15 bins."
+    "This page has no per-sample confidences, as they would make it too large. Its reliability "
+    "diagrams therefore always have 15 bins."
 )
 
 
 def report_html(document: Document) -> str:
-    """The report as one self-contained HTML page."""
+    """Return the report as one self-contained HTML page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -54,8 +57,8 @@ def report_html(document: Document) -> str:
         keep_trailing_newline=True,
     )
     chapters = document.chapters
-    drawn = any(figure.spec for chapter in chapters for figure in chapter.figures)
-    scripts = [vega_script()] if drawn else []
+    has_figures = any(figure.spec for chapter in chapters for figure in chapter.figures)
+    scripts = [vega_script()] if has_figures else []
     scripts += [_file(f"{name}.js") for name in SCRIPTS] if chapters else []
     hashes = " ".join(map(_hash, map(_closed, scripts)))
     sources = f"{hashes} 'unsafe-eval'" if scripts else "'none'"
@@ -75,8 +78,8 @@ def report_html(document: Document) -> str:
             notes=[*legend, *notes],
         )  # fmt: skip
 
-    bare = _size([rendered([], [], [TOO_LARGE])])
-    return rendered(*_samples(chapters, LIMIT - bare - SPARE))
+    size = _size([rendered([], [], [TOO_LARGE])])
+    return rendered(*_samples(chapters, LIMIT - size - SPARE))
 
 
 def _file(name: str) -> str:
@@ -84,7 +87,7 @@ def _file(name: str) -> str:
 
 
 def _closed(script: str) -> str:
-    """A script whose text cannot end its own element."""
+    """A script with escapes, so that its text cannot end the script element."""
     return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
@@ -101,7 +104,7 @@ def _data(chapter: Chapter) -> Mapping[str, Any]:
 def _samples(
     chapters: Sequence[Chapter], room: int
 ) -> tuple[list[str], list[str], tuple[str, ...]]:
-    """Bits and confidences of each chapter as JSON, as far as `room` goes, and what is left out."""
+    """JSON of each chapter's bits and confidences within `room` bytes, and notes on omissions."""
     nothing = ["null"] * len(chapters)
     found = [chapter.numbers for chapter in chapters]
     if not any(numbers.samples for numbers in found):

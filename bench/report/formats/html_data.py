@@ -1,6 +1,7 @@
-"""What a page's script reads: values by seed, records, intervals, bits and confidences, as JSON.
+"""JSON data for a page's script: values by seed, records, intervals, bits and confidences.
 
-Bits are always there, as far as `LIMIT` goes; confidences where they fit beside the rest.
+Bits tell which samples are classified correctly. A page has them unless it would exceed `LIMIT`,
+and confidences if they fit, too.
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from bench.report.tables.table import format_value
 ALPHABET = np.frombuffer(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", dtype=np.uint8
 )
-"""Of base64: six bits a character."""
+"""Characters of base64, six bits each."""
 COARSE = 60
-"""Steps of confidences that take one character; whole bins of 15, 20 and 30, too."""
+"""Steps of confidences in one character; a multiple of 15, 20 and 30 bins."""
 LIMIT = 10_000_000
-"""Bytes that a page may have."""
+"""Largest size of a page in bytes."""
 
 
 @dataclass
 class SharedValues:
-    """Values that many records share, each once, found by their number."""
+    """Pool of values that records share; each value is stored once and has a number."""
 
     values: list[Any] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
 
     def add(self, value: Any) -> int:
-        """The number of a value."""
+        """Return the number of a value; add it to the pool if it is new."""
         text = json.dumps(value, sort_keys=True)
         if text not in self._places:
             self._places[text] = len(self.values)
@@ -49,7 +50,7 @@ class SharedValues:
 
 
 def chapter_data(numbers: SuiteResults) -> dict[str, Any]:
-    """All of a chapter but its samples. Rows and columns are those of the leaderboard."""
+    """Return the data of a chapter without samples; rows and columns are the leaderboard's."""
     board, found = numbers.board, numbers.comparison
     places = (ID, *board.shifts)
     return {
@@ -74,7 +75,7 @@ def chapter_data(numbers: SuiteResults) -> dict[str, Any]:
                 "scale": _scale(plain.scale),
                 "cell": _measured(numbers, dict.fromkeys(places, name), "cell"),
                 "scaled": _measured(numbers, dict.fromkeys(places, name), "scaled"),
-                "intervals": _ends_of_ece(board, found) if found and name == "ece" else {},
+                "intervals": _ece_intervals(board, found) if found and name == "ece" else {},
                 "over": [places.index(shift) for shift in plain.over] if plain.averaged else [],
                 "mean": plain.columns[-1] if plain.averaged else None,
             }
@@ -106,9 +107,9 @@ def _row(board: Board, row: BoardRow) -> dict[str, Any]:
 
 
 def _pairs(board: Board, found: BoardStatistics | None) -> list[dict[str, Any]]:
-    """The difference rows: of which rows, and McNemar's p-values [column][seed], as far as known.
+    """Difference rows: the rows they compare, and McNemar's p-values [column][seed].
 
-    Columns without any have an empty list.
+    A column without p-values has an empty list.
     """
     pairs = []
     for group in board.groups:
@@ -122,26 +123,26 @@ def _pairs(board: Board, found: BoardStatistics | None) -> list[dict[str, Any]]:
 
 
 def _minus_zero_shot(board: Board, found: BoardStatistics) -> dict[str, list[float] | None]:
-    """By row: the interval of the last column's difference to zero-shot."""
+    """Interval of the difference to zero-shot in the last column, by row."""
     between = found.last.differences if found.last else {}
     names = ((row_key(row), ((row.method, row.base), ZERO_SHOT)) for row in board.rows)
     return {key: _bounds(between[pair][1]) for key, pair in names if pair in between}
 
 
 def _measured(numbers: SuiteResults, metrics: Mapping[str, str], kind: str) -> dict[str, list[Any]]:
-    """Values and their records' keys, [row][place][seed], None where there is none."""
+    """Values and keys of records as [row][place][seed]; None where there is no record."""
     found = {
         (r.method, r.base, r.shift, r.seed): r
         for r in numbers.records
         if r.kind == kind and r.metric == metrics.get(r.shift)
     }
 
-    def each(what: Callable[[Record], Any]) -> list[Any]:
+    def each(field_of: Callable[[Record], Any]) -> list[Any]:
         return [
             [
                 [
                     None if (one := found.get((row.method, row.base, place, seed))) is None
-                    else what(one)
+                    else field_of(one)
                     for seed in row.seeds
                 ]
                 for place in metrics
@@ -156,7 +157,7 @@ def _measured(numbers: SuiteResults, metrics: Mapping[str, str], kind: str) -> d
 
 
 def _temperatures(numbers: SuiteResults) -> list[list[float | None]]:
-    """[row][seed]."""
+    """Temperatures as [row][seed]; None where there is none."""
     found = {
         (r.method, r.base, r.seed): r.temperature
         for r in numbers.records
@@ -166,7 +167,7 @@ def _temperatures(numbers: SuiteResults) -> list[list[float | None]]:
 
 
 def _intervals(board: Board, found: BoardStatistics) -> dict[str, list[Any]]:
-    """By row (or difference row): [low, high] for each column of the leaderboard, or None."""
+    """[low, high] or None for each column of the leaderboard, by row or difference row."""
     rows: dict[str, list[Any]] = {}
     for row in board.rows:
         name: Name = (row.method, row.base)
@@ -180,8 +181,8 @@ def _intervals(board: Board, found: BoardStatistics) -> dict[str, list[Any]]:
     return rows
 
 
-def _ends_of_ece(board: Board, found: BoardStatistics) -> dict[str, list[Any]]:
-    """By row: [low, high] of the ECE on ID and of its mean over the shifts, or None."""
+def _ece_intervals(board: Board, found: BoardStatistics) -> dict[str, list[Any]]:
+    """[low, high] or None for the ECE on ID and its mean over the shifts, by row."""
     rows = ((row_key(row), found.ece.get((row.method, row.base), ())) for row in board.rows)
     return {key: [_bounds(i) for i in id_and_mean(of_row)] for key, of_row in rows if any(of_row)}
 
@@ -191,7 +192,7 @@ def _bounds(interval: Any) -> list[float] | None:
 
 
 def _records(numbers: SuiteResults) -> dict[str, Any]:
-    """What is known of each cell of the leaderboard, by row and place; shared parts once."""
+    """Records of each cell of the leaderboard, by row and place; shared values are pooled."""
     pool = SharedValues()
     cells: dict[str, dict[str, list[Any]]] = {}
     for record in numbers.records:
@@ -207,26 +208,26 @@ def _key(method: str, base: str | None) -> str:
 
 
 def _record(record: Record, pool: SharedValues) -> dict[str, Any]:
-    """A record's own numbers, and the numbers in the pool of what it shares.
+    """A record's own numbers, and the pool numbers of its shared values.
 
-    The command is that of all seeds; whoever shows it says of which.
+    The command has no seeds; the page adds those of the records it shows.
     """
     seedless = record.model_copy(update={"seed": None})
-    told = {
+    values = {
         "chosen": format_value(record.choice),
         "chosen on": chosen_on(record.chosen_on or {}),
         "command": rerun_command(seedless),
         **{name: v for name, v in record.provenance.items() if name not in ("key", "inputs")},
     }
-    shared = {n: pool.add(v) for n, v in sorted(told.items()) if v not in (None, {}, [], "")}
+    shared = {n: pool.add(v) for n, v in sorted(values.items()) if v not in (None, {}, [], "")}
     return {"seed": record.seed, "n": record.n, "weight": record.weight, "shared": shared}
 
 
 def samples_data(numbers: SuiteResults) -> dict[str, Any] | None:
-    """Who is right on what in a chapter; None if the runs kept no samples.
+    """Return which samples each row classifies correctly; None if the runs stored no samples.
 
-    ``columns`` lists for each column of the leaderboard its evaluation sets, ``sets`` those;
-    ``bits`` [row][set][seed] are base64 of packed bits, the first sample the highest bit.
+    ``columns`` lists the evaluation sets of each column of the leaderboard, ``sets`` all sets.
+    ``bits`` [row][set][seed] are packed bits in base64; the first sample is the highest bit.
     """
     found = numbers.comparison
     if found is None:
@@ -241,10 +242,10 @@ def samples_data(numbers: SuiteResults) -> dict[str, Any] | None:
 
 
 def confidences_data(numbers: SuiteResults, steps: int) -> dict[str, Any] | None:
-    """Quantised confidences c of a chapter's samples, as ceil(steps c); None if there are none.
+    """Return the quantized confidences c of a chapter's samples, ceil(steps c); None without any.
 
-    ``levels`` [row][set][seed] are texts as in `samples_data`: base64 of one byte for each sample
-    for 240 steps, one character of base64's alphabet for each for 60.
+    ``levels`` [row][set][seed] are texts. With 240 steps they are base64 of one byte per sample,
+    with 60 steps one character of base64's alphabet per sample.
     """
     found = numbers.comparison
     if found is None:
@@ -278,7 +279,7 @@ def _each(numbers: SuiteResults, names: Sequence[str], what: Any) -> list[Any]:
 
 
 def script_json(data: Any) -> str:
-    """JSON that may stand in a script element: nothing in it can end that, or begin another."""
+    """Return JSON for a script element: nothing in it can end the element or begin another."""
     text = json.dumps(
         data, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
     )

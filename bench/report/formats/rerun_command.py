@@ -1,4 +1,4 @@
-"""The command that makes a record again, with every hyper-parameter said."""
+"""The command that reproduces a record, with every hyper-parameter as an option."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from bench.leaderboard.comparability import row_name
 
 
 def rerun_command(record: Record) -> str | None:
-    """``bench run`` with one row and one seed; None where the record does not say enough.
+    """Return ``bench run`` for one row and one seed; None if the record does not suffice for it.
 
-    That is so for outputs and classifiers made elsewhere, which no command trains, and for records
-    older than the provenance that is read here. All evaluation sets are run; ``--shifts`` would
-    leave out others.
+    That is the case for external outputs and classifiers, which no command trains, and for records
+    that are older than the provenance read here. The command runs all evaluation sets; add
+    ``--shifts`` for fewer.
     """
-    made = record.provenance
+    provenance = record.provenance
     suite, shots, few = record.suite.partition(", ")
     model, _, pretrained = record.model.rpartition("/")
-    given = any(_mentions(made.get(name), ("Imported", "External")) for name in ("method", "base"))
-    if given or "backbone" not in made or not model:
+    external = ("Imported", "External")
+    is_external = any(_mentions(provenance.get(name), external) for name in ("method", "base"))
+    if is_external or "backbone" not in provenance or not model:
         return None
     parts = ["bench", "run", "--suite", suite, "--model", model, "--pretrained", pretrained]
     parts += ["--methods", row_name(record)]
@@ -37,8 +38,8 @@ def rerun_command(record: Record) -> str | None:
             parts += ["--limit", limit[1]]
         elif note.startswith("incomplete data"):
             parts.append("--allow-incomplete")
-    if "precision" in made:
-        parts += ["--precision", str(made["precision"])]
+    if "precision" in provenance:
+        parts += ["--precision", str(provenance["precision"])]
     parts += _protocol(record)
     for name, value in _settings(record):
         parts += ["--set", f"{name}={value}"]
@@ -55,29 +56,29 @@ def _protocol(record: Record) -> list[str]:
     name = record.protocol.partition(",")[0]
     parts = ["--protocol", name]
     facts = record.provenance.get("protocol")
-    usual = canonical({"clean": CLEAN, "official": OFFICIAL}.get(name, CLEAN).facts())
+    defaults = canonical({"clean": CLEAN, "official": OFFICIAL}.get(name, CLEAN).facts())
     for field, value in sorted((facts or {}).items()):
-        if usual.get(field) != value:
-            parts += ["--set", f"protocol.{field}={_said(value)}"]
+        if defaults.get(field) != value:
+            parts += ["--set", f"protocol.{field}={_option_value(value)}"]
     return parts
 
 
 def _settings(record: Record) -> Iterator[tuple[str, str]]:
-    """``METHOD.PARAM`` and value of the row and its base; what the protocol fixes is left out."""
+    """``METHOD.PARAM`` and value for the row and its base, except those the protocol sets."""
     fixed = {"alphas", "a_grid", "b_grid", "k_rule", "squared", "p", "calibrate", "captions"}
     for name, facts in ((record.method, "method"), (record.base, "base")):
-        made = record.provenance.get(facts)
-        if name is None or not isinstance(made, Mapping):
+        described = record.provenance.get(facts)
+        if name is None or not isinstance(described, Mapping):
             continue
         method = re.split("[@+]", name)[0]
-        inner = made.get("method") if "@" in name else made
-        for field, value in _flat(inner if isinstance(inner, Mapping) else made):
+        inner = described.get("method") if "@" in name else described
+        for field, value in _flat(inner if isinstance(inner, Mapping) else described):
             if field not in fixed:
-                yield f"{method}.{field}", _said(value)
+                yield f"{method}.{field}", _option_value(value)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names as `bench.core.parameters.parameters` has them: those of ``trainer`` by themselves."""
+    """Names as in `bench.core.parameters.parameters`; those of ``trainer`` have no prefix."""
     for name, inner in sorted(value.items()):
         if name in ("type", "version"):
             continue
@@ -87,9 +88,9 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{name}", inner
 
 
-def _said(value: Any) -> str:
+def _option_value(value: Any) -> str:
     if isinstance(value, list):
-        return "[" + ",".join(map(_said, value)) + "]"
+        return "[" + ",".join(map(_option_value, value)) + "]"
     return (
         "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     )

@@ -1,4 +1,4 @@
-"""A report as text for other programs: Markdown, LaTeX (booktabs), CSV and JSON."""
+"""A report as Markdown, LaTeX (booktabs), CSV and JSON."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ CELL_FIELDS = (
     "role", "ranked", "set", "mean", "std", "seeds", "seeds_missing", "reason",
     "low", "high",
 )  # fmt: skip
-"""What is said of each cell: fractions (nats for NLL), not percent; `set` is OOD mean for means.
+"""Fields of each cell. Values are fractions (nats for NLL), not percent.
 
-`low` and `high` are the ends of the 95% interval of `mean`, where samples tell: in the metric that
-a set is judged by, differences of rows included, and of the ECE.
+`set` is ``OOD mean`` for means over the shifts. `low` and `high` bound the 95% interval of `mean`
+if samples are stored: for the primary metric of a set (also for differences) and for the ECE.
 """
 Intervals = Mapping[Name, Sequence[Interval | None]]
-"""By row, or the name of a difference row, for each column."""
+"""Intervals of each column, by row or by name of a difference row."""
 OWN = "own metric"
-"""What the metric is called where each set's own is meant."""
+"""Name of the metric in exports where each set has its primary metric."""
 
 
 def report_markdown(document: Document) -> str:
-    """The report as Markdown (GitHub's tables). Names from the records are escaped."""
+    """Return the report as Markdown (GitHub's tables). Names from the records are escaped."""
     parts = [f"# {escape(document.title)}"]
     for chapter in document.chapters:
         parts.append(f"## {escape(chapter.title)}")
@@ -43,19 +43,22 @@ def report_markdown(document: Document) -> str:
         for table in (*chapter.tables, *chapter.curves):
             parts += [f"### {escape(table.caption)}", markdown_table(table)]
             parts += [escape(table.note)] if table.note else []
-    parts += ["## How to read this", "\n".join(f"- {escape(note)}" for note in document.notes)]
+    parts += [
+        "## How to read this report",
+        "\n".join(f"- {escape(note)}" for note in document.notes),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:
-    """`text` on one line, with all that Markdown or HTML would interpret made inert."""
+    """Return `text` on one line, with all Markdown and HTML syntax escaped."""
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;")):
         text = text.replace(character, entity)
     return re.sub(r"([\\`*_\[\]~])", r"\\\1", printable(text))
 
 
 def markdown_table(table: Table) -> str:
-    """A table as Markdown; nothing in its texts is interpreted."""
+    """Return a table as Markdown, with all its texts escaped."""
     from tabulate import tabulate
 
     width = len(table.columns)
@@ -70,7 +73,7 @@ def markdown_table(table: Table) -> str:
 def _markdown_item(item: TableCell) -> str:
     text = escape(item.text)
     if text.startswith("+ "):
-        text = f"\\{text}"  # a line that starts with a plus is a list item to some readers
+        text = f"\\{text}"  # some parsers read a leading plus as a list item
     strong = f"**{text}**" if item.strong else text
     return f"{strong} {escape(item.small)}" if item.small else strong
 
@@ -88,11 +91,11 @@ TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "–": "--",
     "−": "$-$",
 }
-"""What TeX would interpret, or does not have in the fonts of text."""
+"""Replacements for characters that TeX interprets or that text fonts lack."""
 
 
 def report_latex(document: Document) -> str:
-    """The tables as LaTeX, for ``\\usepackage{booktabs}``; watermarks stand in each caption."""
+    """Return the tables as LaTeX with ``booktabs``; each caption has the watermarks."""
     parts = ["% Needs \\usepackage{booktabs}, \\usepackage[T1]{fontenc} and UTF-8."]
     for chapter in document.chapters:
         parts.append(f"% {printable(chapter.title)}")
@@ -136,7 +139,7 @@ def _tex(text: str) -> str:
 
 
 def report_csv(document: Document) -> str:
-    """Every cell of every leaderboard, one a line, with the fields `CELL_FIELDS`."""
+    """Return all cells of all leaderboards as CSV, one per line, with the fields `CELL_FIELDS`."""
     file = io.StringIO()
     writer = csv.DictWriter(file, CELL_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -147,13 +150,13 @@ def report_csv(document: Document) -> str:
 
 
 def _inert(value: Any) -> Any:
-    """A text that no spreadsheet takes for a formula."""
+    """A value that no spreadsheet interprets as a formula."""
     is_formula = isinstance(value, str) and value[:1] in tuple("=+-@\t\r")
     return f"'{value}" if is_formula else value
 
 
 def report_json(document: Document) -> str:
-    """The whole report as JSON: texts, tables as printed, and all cells unrounded."""
+    """Return the complete report as JSON: texts, printed tables, and all cells unrounded."""
     data = {
         "title": document.title,
         "notes": document.notes,
@@ -189,7 +192,7 @@ def _item_data(item: TableCell) -> dict[str, Any]:
 
 
 def board_cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
-    """The cells of a chapter's leaderboards, difference rows included, unrounded."""
+    """Yield the unrounded cells of a chapter's leaderboards, including difference rows."""
     numbers = chapter.numbers
     known = _intervals(numbers)
     found = {board.scale.metric: board for board in (*numbers.common.values(), *numbers.besides)}
@@ -202,17 +205,17 @@ def board_cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
 
 
 def _intervals(numbers: SuiteResults) -> Mapping[str, Intervals]:
-    """What is known of each metric's cells without temperature scaling."""
+    """Known intervals of each metric without temperature scaling."""
     known = numbers.comparison
     if known is None:
         return {}
     is_own = numbers.board.metrics != numbers.common[ACCURACY.name].metrics
-    judged = {
+    primary = {
         (row.method, row.base): tuple(_interval(column, row) for column in known.columns)
         for group in numbers.board.groups
         for row in (*group.rows, *group.differences)
     }
-    return {OWN if is_own else ACCURACY.name: judged, "ece": known.ece}
+    return {OWN if is_own else ACCURACY.name: primary, "ece": known.ece}
 
 
 def _interval(column: ColumnStatistics | None, row: BoardRow) -> Interval | None:
@@ -241,10 +244,10 @@ def _board_cells(
             for name, cell, interval in zip(names, row.cells, known, strict=True):
                 missing = " ".join(str(seed) for seed, _ in cell.absent)
                 reasons = "; ".join(sorted({reason for _, reason in cell.absent}))
-                ends = interval or (None, None)
-                values = (cell.mean, cell.std, cell.seeds, missing, reasons, *ends)
-                said = (row.method, row.base, _role(row), is_ranked, name)
-                yield dict(zip(CELL_FIELDS, (*place, *said, *values), strict=True))
+                bounds = interval or (None, None)
+                values = (cell.mean, cell.std, cell.seeds, missing, reasons, *bounds)
+                names_of_row = (row.method, row.base, _role(row), is_ranked, name)
+                yield dict(zip(CELL_FIELDS, (*place, *names_of_row, *values), strict=True))
 
 
 def _role(row: BoardRow) -> str:

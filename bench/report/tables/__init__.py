@@ -1,1 +1,1 @@
-"""The tables of a report, as values and on a terminal."""
+"""Tables of a report, as values and printed in a terminal."""

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Tables of chosen parameters and of the candidates of a method."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from bench.report.tables.table import (
     Table,
     TableCell,
     TableLine,
-    _aligned,
-    _group,
-    _seed,
+    _align,
+    _one_group,
+    _seed_text,
     format_value,
 )
 
 MOST_POINTS = 25
-"""A curve with more candidates is shown by the chosen ones and the best two."""
+"""For a curve with more candidates, only the chosen ones and the best two are shown."""
 
 
 def choices_table(board: Board, records: Sequence[Record]) -> Table:
-    """What was chosen for each row and seed, on what, and the weights it led to."""
+    """Choice of each row and seed, the data it was made on, and the resulting weights."""
     found: dict[tuple[str, str | None, Seed], list[Record]] = defaultdict(list)
     for record in records:
         if record.choice or record.chosen_on:
@@ -45,33 +45,34 @@ def choices_table(board: Board, records: Sequence[Record]) -> Table:
         for seed in row.seeds:
             if same := found.get((row.method, row.base, seed)):
                 on = chosen_on(same[0].chosen_on or {})
-                texts = (full_name(board, row), _seed(seed), _chosen(same), on)
+                texts = (full_name(board, row), _seed_text(seed), _choice_text(same), on)
                 items = (*texts, *_weights(same, board.over))
                 lines.append(TableLine(tuple(TableCell(text or DASH) for text in items)))
     columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.over_shifts}")
-    caption = "Chosen parameters, and the mean weight on the fine-tuned model they led to"
-    return Table(caption, columns, _aligned(columns, texts=4), _group(lines), name="choices")
+    caption = "Chosen parameters and the resulting mean weight on the fine-tuned model"
+    return Table(caption, columns, _align(columns, texts=4), _one_group(lines), name="choices")
 
 
 def candidates_table(curve: Curve, board: Board) -> Table:
-    """ID and OOD mean of a method's candidates, and which of them was chosen."""
-    shown = _shown(curve.points)
+    """ID and OOD mean of a method's candidates, with the chosen ones marked."""
+    shown = _points_to_show(curve.points)
     names = ", ".join(name for name, _ in shown[0].choice) or "candidate"
     lines = []
     for point in shown:
         values = (TableCell(_value(curve, point.id)), TableCell(_value(curve, point.ood)))
         choice = ", ".join(f"{value:g}" for _, value in point.choice)
-        lines.append(TableLine((TableCell(choice), *values, TableCell(_takers(point)))))
+        lines.append(TableLine((TableCell(choice), *values, TableCell(_chosen_by(point)))))
     row = next((r for r in board.rows if (r.method, r.base) == (curve.method, curve.base)), None)
     title = curve.title if row is None else full_name(board, row)
-    some = "" if shown == curve.points else f"; chosen and best of {len(curve.points)} candidates"
+    count = len(curve.points)
+    some = "" if shown == curve.points else f"; the chosen and the best of {count} candidates"
     columns = (names, "ID", board.over_shifts, "Chosen")
     caption = f"{title} over {names} ({curve.scale.title}, {curve.scale.unit}{some})"
-    return Table(caption, columns, "rrrl", _group(lines))
+    return Table(caption, columns, "rrrl", _one_group(lines))
 
 
 def chosen_on(facts: Mapping[str, Any]) -> str:
-    """On what a choice was made, and the accuracy there (in percent), or what stood in for it."""
+    """The data a choice was made on and the accuracy there (percent), or its replacement."""
     percent = SCALES["top1"]
     scores = {name: scale.title for name, scale in OWN_SCALES.items()}
     scores |= dict.fromkeys(("accuracy", percent.metric), "accuracy")
@@ -84,8 +85,8 @@ def chosen_on(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _chosen(records: Sequence[Record]) -> str:
-    """A row's choice; of oracles that choose for each evaluation set, each of them."""
+def _choice_text(records: Sequence[Record]) -> str:
+    """A row's choice; for oracles that choose for each evaluation set, all their choices."""
     ordered = sorted(records, key=lambda record: record.order)
     choices = {record.shift: format_value(record.choice) for record in ordered}
     if len(set(choices.values())) == 1:
@@ -94,7 +95,7 @@ def _chosen(records: Sequence[Record]) -> str:
 
 
 def _weights(records: Sequence[Record], shifts: Sequence[str]) -> tuple[str, str]:
-    """The mean weight on the fine-tuned model on ID and over all shifts; empty if not known."""
+    """Mean weight on the fine-tuned model on ID and over all shifts; empty if unknown."""
     weights = {record.shift: record.weight for record in records if record.weight is not None}
     ood = [weights[shift] for shift in shifts if shift in weights]
     return (
@@ -103,8 +104,8 @@ def _weights(records: Sequence[Record], shifts: Sequence[str]) -> tuple[str, str
     )
 
 
-def _shown(points: tuple[Point, ...]) -> tuple[Point, ...]:
-    """All points; of very many the chosen ones and those with the best ID and OOD mean."""
+def _points_to_show(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    """All points, or the chosen and the best ones (ID, OOD mean) above `MOST_POINTS`."""
     if len(points) <= MOST_POINTS:
         return points
     best_id = max(points, key=lambda point: point.id.mean or 0)
@@ -112,8 +113,8 @@ def _shown(points: tuple[Point, ...]) -> tuple[Point, ...]:
     return tuple(p for p in points if p.chosen or p in (best_id, best_ood))
 
 
-def _takers(point: Point) -> str:
-    """Which seeds chose a candidate."""
+def _chosen_by(point: Point) -> str:
+    """How many seeds chose a candidate; empty if none did."""
     count, seeds = len(point.chosen), point.id.seeds + len(point.id.absent)
     if count in (0, seeds):
         return "chosen" if count else ""

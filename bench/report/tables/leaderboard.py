@@ -1,6 +1,6 @@
-"""Tables: what is shown of leaderboards, in words and printed numbers, but not yet dressed.
+"""Tables of leaderboards, as texts and printed numbers before formatting.
 
-Texts are plain here: whoever prints them escapes them.
+Their texts are plain; the output formats escape them.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from bench.report.tables.table import (
     Table,
     TableCell,
     TableLine,
-    _aligned,
-    _group,
-    _said,
+    _align,
+    _one_group,
+    _value_or_dash,
     seeds_text,
 )
 
 T = TypeVar("T")
 UNRANKED: Mapping[Role, str] = {
-    "control": "not ranked: controls",
-    "oracle": "not ranked: hindsight",
+    "control": "not ranked: ablations",
+    "oracle": "not ranked: oracles",
 }
-"""What stands above the rows of a group that are no methods."""
+"""Header above the rows of a group that are not methods, by role."""
 
 
 def leaderboard_table(board: Board) -> Table:
-    """Methods x (ID, shifts, OOD mean), grouped by base, with difference rows.
+    """Return methods x (ID, shifts, OOD mean), grouped by base, with difference rows.
 
-    Controls and what was chosen in hindsight come last in their group, under a head of their own.
+    Ablations and oracles come last in their group, each under a header of their own.
     """
 
     def line(row: BoardRow, kind: Kind) -> TableLine:
@@ -65,27 +65,27 @@ def leaderboard_table(board: Board) -> Table:
         groups.append(tuple(lines))
     columns = ("Method", *board.columns, *(("Seeds",) if board.seeds_differ else ()))
     caption = f"{board.title} ({board.scale.unit})"
-    whole, name = tuple(groups), "leaderboard"
-    return Table(caption, columns, _aligned(columns, texts=1), whole, prompts_sentence(board), name)
+    align, note = _align(columns, texts=1), prompts_sentence(board)
+    return Table(caption, columns, align, tuple(groups), note, name="leaderboard")
 
 
 def row_key(row: BoardRow) -> str:
-    """``METHOD`` or ``METHOD:BASE``; of a difference row ``METHOD - METHOD:BASE``."""
+    """Key of a row: ``METHOD`` or ``METHOD:BASE``; ``METHOD - METHOD:BASE`` for differences."""
     return row.method if row.base is None else f"{row.method}:{row.base}"
 
 
 def prompts_sentence(board: Board) -> str:
-    """The line that says where class names and templates came from; empty if nothing does."""
+    """The source of class names and templates as a sentence; empty if it is unknown."""
     return f"Prompts: {board.prompts}" if board.prompts else ""
 
 
 def calibration_table(
     plain: Board, scaled: Board, temperatures: Mapping[tuple[str, str | None], float]
 ) -> Table:
-    """ID and OOD mean in a metric, without and (where any row has it) with temperature scaling.
+    """Return ID and OOD mean in a metric, without and (if any row has it) with temperature scaling.
 
-    `plain` and `scaled` are the same leaderboard without and with it; `temperatures` the rows'
-    own, by method and base, for one more column; none if it is empty.
+    `plain` and `scaled` are the same leaderboard without and with temperature scaling.
+    `temperatures`, by method and base, fill a last column, which is left out if they are empty.
     """
     with_scaled = any(cell.mean is not None for row in scaled.rows for cell in row.cells)
     shown = (plain, scaled) if with_scaled else (plain,)
@@ -106,21 +106,20 @@ def calibration_table(
     scaled_labels = [f"{label} w/ TS" for label in labels] if with_scaled else []
     columns = ("Method", *labels, *scaled_labels, *(("T",) if temperatures else ()))
     caption, name = f"{plain.scale.title} ({plain.scale.unit})", f"calibration {plain.scale.metric}"
-    return Table(
-        caption, columns, _aligned(columns, texts=1), _side_by_side(shown, line), name=name
-    )
+    groups = _side_by_side(shown, line)
+    return Table(caption, columns, _align(columns, texts=1), groups, name=name)
 
 
 def extra_metrics_table(board: Board, others: Sequence[Board]) -> Table:
-    """What sets are measured in besides: a column for each set and metric of its own.
+    """Return further metrics of evaluation sets, with one column per set and metric.
 
-    `others` are the leaderboards in such metrics, `board` that in what each set is judged by.
+    `others` are the leaderboards in such metrics, `board` the one in each set's primary metric.
     """
     picked = [
         (number, index)
         for number, other in enumerate(others)
-        for index, judge in enumerate(board.metrics)
-        if judge != other.scale.metric and any(r.cells[index].seeds for r in other.rows)
+        for index, primary in enumerate(board.metrics)
+        if primary != other.scale.metric and any(r.cells[index].seeds for r in other.rows)
     ]
 
     def line(rows: tuple[BoardRow, ...]) -> TableLine:
@@ -130,13 +129,13 @@ def extra_metrics_table(board: Board, others: Sequence[Board]) -> Table:
     labels = [f"{('ID', *board.shifts)[i]} ({others[n].scale.title})" for n, i in picked]
     caption = f"Further metrics ({board.scale.unit})"
     groups = _side_by_side(others, line) if picked else ()
-    return Table(caption, ("Method", *labels), _aligned(("Method", *labels), texts=1), groups)
+    return Table(caption, ("Method", *labels), _align(("Method", *labels), texts=1), groups)
 
 
 def _side_by_side(
     boards: Sequence[Board], line: Callable[[tuple[BoardRow, ...]], TableLine]
 ) -> tuple[tuple[TableLine, ...], ...]:
-    """Groups of lines, each made of the same row of several leaderboards."""
+    """Groups of lines; each line combines the same row of several leaderboards."""
     groups = []
     for same in zip(*(board.groups for board in boards), strict=True):
         lines = list(_head(same[0]))
@@ -148,20 +147,20 @@ def _side_by_side(
 
 
 def protocol_differences(facts: Mapping[str, Any]) -> Table:
-    """The fields of a protocol in which it differs from ``clean``, and what is known of them."""
+    """Return the fields of a protocol that differ from ``clean``, with their sources."""
     clean = canonical(CLEAN.facts())
     lines = []
     for field in (field for field in fields(CLEAN) if field.name in clean):
-        name, about = field.name, field.metadata.get("source", "")
+        name, source = field.name, field.metadata.get("source", "")
         if name in facts and facts[name] != clean[name]:
-            texts = (name, _said(clean[name]), _said(facts[name]), about)
+            texts = (name, _value_or_dash(clean[name]), _value_or_dash(facts[name]), source)
             lines.append(TableLine(tuple(map(TableCell, texts))))
-    columns = ("Field", "Clean", "Here", "About")
-    return Table("Where the protocol is not clean", columns, "llll", _group(lines))
+    columns = ("Field", "Clean", "This run", "Source")
+    return Table("Differences from the clean protocol", columns, "llll", _one_group(lines))
 
 
 def missing_cells_table(board: Board) -> Table:
-    """Cells without a value, by row and reason."""
+    """Return the cells without a value, by row and reason."""
     found: dict[tuple[str, str], dict[str, set[Seed]]] = defaultdict(lambda: defaultdict(set))
     for row in board.rows:
         for label, cell in zip(("ID", *board.shifts), row.cells, strict=False):
@@ -176,13 +175,13 @@ def missing_cells_table(board: Board) -> Table:
             )
         )
     columns = ("Row", "Missing on", "Seeds", "Reason")
-    return Table("Missing cells", columns, _aligned(columns, texts=4), _group(lines))
+    return Table("Missing cells", columns, _align(columns, texts=4), _one_group(lines))
 
 
 def board_table_cell(board: Board, row: BoardRow, cell: Cell, *, signed: bool = False) -> TableCell:
-    """A cell as printed: value, deviation, and the number of seeds if some are absent.
+    """Return a printed cell: value, deviation, and the number of seeds if some are missing.
 
-    A seed-free row shows a dash for the deviation where other rows have one.
+    A seed-free row has a dash for the deviation where other rows have a deviation.
     """
     if cell.mean is None:
         return TableCell(DASH, reasons=_reasons(board, row, cell))
@@ -198,7 +197,7 @@ def board_table_cell(board: Board, row: BoardRow, cell: Cell, *, signed: bool = 
 
 
 def _reasons(board: Board, row: BoardRow, cell: Cell) -> tuple[str, ...]:
-    """Why a cell lacks seeds; the OOD mean is absent because any other cell is."""
+    """Reasons for missing seeds of a cell; the OOD mean has the reasons of all cells of its row."""
     is_mean = board.averaged and cell is row.cells[-1]
     cells = row.cells if is_mean and cell.absent else (cell,)
     found = {reason for c in cells for _, reason in c.absent}
@@ -206,12 +205,12 @@ def _reasons(board: Board, row: BoardRow, cell: Cell) -> tuple[str, ...]:
 
 
 def _head(group: Group) -> tuple[TableLine, ...]:
-    """The header of a group whose base was not run."""
+    """Header of a group whose base was not run."""
     return (TableLine((TableCell(f"{group.base} (not run)"),), "head"),) if group.lacks_base else ()
 
 
 def _role_head(group: Group, role: Role) -> tuple[TableLine, ...]:
-    """The header of a group's rows of a role that is not ranked."""
+    """Header above the rows of a role that is not ranked."""
     return (
         (TableLine((TableCell(UNRANKED[role]),), "head"),)
         if role in UNRANKED and group.of(role)
@@ -229,12 +228,12 @@ def _name(row: BoardRow, kind: Kind) -> TableCell:
 
 
 def full_name(board: Board, row: BoardRow) -> str:
-    """A row's name where its group is not in sight: ``VRF on LP-FT``."""
+    """Name of a row outside of its group: ``VRF on LP-FT``."""
     titles = {r.method: r.title for r in board.rows if r.base is None}
     on = "" if row.base is None else f" on {titles.get(row.base, row.base)}"
     return f"{row.title}{on} {MARKS[row.role]}".rstrip()
 
 
 def id_and_mean(values: Sequence[T]) -> Sequence[T]:
-    """The first and the last: ID and the OOD mean (ID alone where there are no shifts)."""
+    """Return the first and the last value: ID and OOD mean, or ID alone without shifts."""
     return values if len(values) < 2 else (values[0], values[-1])

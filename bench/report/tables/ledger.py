@@ -1,4 +1,4 @@
-"""The reproduction ledger as a table: of a check, of a report, of results/."""
+"""The reproduction ledger as a table, for ``bench check``, reports and the results pages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bench.leaderboard.published.tables import (
 from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 MARK = "*"
-"""Follows a cell that a remark singles out."""
+"""Mark after a cell that a remark is about."""
 
 
 def ledger_table(published: PublishedTable, entries: Iterable[LedgerEntry]) -> Table:
-    """The reproduction ledger: claim, ours, difference, tolerance and verdict.
+    """Return the reproduction ledger: claim, ours, difference, tolerance and verdict per cell.
 
-    A row of which no cell was attempted for one and the same reason is one line.
+    A row is a single line if none of its cells was attempted and all have the same reason.
     """
     several = len(published.backbones) > 1
     groups: list[tuple[TableLine, ...]] = []
@@ -34,16 +34,16 @@ def ledger_table(published: PublishedTable, entries: Iterable[LedgerEntry]) -> T
         title = TableCell(f"{name}, {backbone}" if several else name)
         reasons = {(entry.verdict, entry.reason) for entry in same}
         if len(same) > 1 and same[0].verdict == "not attempted" and len(reasons) == 1:
-            whole = (
+            summary = (
                 TableCell(f"all {len(same)}"),
                 *[TableCell(DASH)] * 4,
                 TableCell(_verdict(same[0])),
             )
-            groups.append((TableLine((title, *whole)),))
+            groups.append((TableLine((title, *summary)),))
         else:
             groups.append(tuple(TableLine((title, *_compared(entry))) for entry in same))
-    columns = ("Row", "On", "Claim", "Ours", "Difference", "Tolerance", "Verdict")
-    return Table(f"Against {published.title}", columns, "llrrrrl", tuple(groups))
+    columns = ("Row", "Set", "Claim", "Ours", "Difference", "Tolerance", "Verdict")
+    return Table(f"Compared with {published.title}", columns, "llrrrrl", tuple(groups))
 
 
 def run_ledger_tables(
@@ -52,10 +52,10 @@ def run_ledger_tables(
     missing: Sequence[MissingCell],
     backing: Container[Record] = (),
 ) -> Iterator[Table]:
-    """The ledger of every published table of the board's suite and model; often none.
+    """Yield the ledger of every published table of the board's suite and model; often none.
 
-    `records` and `missing` are the board's own; `backing` is as of
-    `bench.leaderboard.published.ledger.ledger`.
+    `records` and `missing` are those of the board. `backing` holds the records that stored samples
+    support (see `bench.leaderboard.published.ledger.ledger`).
     """
     for published in published_tables().values():
         places = (PLACES.get(column.dataset) for column in published.columns)
@@ -65,22 +65,22 @@ def run_ledger_tables(
             for model in models
         ):
             entries = ledger(published, records, missing, backing=backing)
-            found = ledger_table(published, entries)
-            sums = ", ".join(
+            table = ledger_table(published, entries)
+            counts = ", ".join(
                 f"{number} {verdict}" for verdict, number in count_verdicts(entries).items()
             )
-            yield replace(found, note=f"Cells: {sums}.", name="published")
+            yield replace(table, note=f"Cells: {counts}.", name="published")
 
 
 def describe_entry(entry: LedgerEntry) -> str:
-    """An attempted cell in a few words: ``vrf:lp-ft on avg5 46.23, claimed 51.8 ± 0.95``."""
+    """Describe an attempted cell: ``vrf:lp-ft on avg5 46.23, claimed 51.8 ± 0.95``."""
     _, claim, ours, _, tolerance, _ = _compared(entry)
     where = f"{entry.claim.row.name} on {entry.claim.column.name}"
     return f"{where} {ours.text}, claimed {claim.text} ± {tolerance.text}"
 
 
 def _compared(entry: LedgerEntry) -> tuple[TableCell, ...]:
-    """All but the first of a ledger line's items, numbers in the claim's unit, a digit more."""
+    """Cells of a ledger line after its title; numbers in the claim's unit with one more digit."""
     claim = entry.claim
     digits = len(claim.text.partition(".")[2]) + 1
 
@@ -103,8 +103,8 @@ def _verdict(entry: LedgerEntry) -> str:
 
 
 def claim_item(claim: Claim | None) -> TableCell:
-    """A claim as printed, marked where a remark singles it out; a dash for none."""
+    """Return a claim as printed, marked if a remark is about it; a dash if there is none."""
     if claim is None:
         return TableCell(DASH)
-    singled_out = any(remark.rows and remark.columns for remark in claim.remarks)
-    return TableCell(claim.text, MARK if singled_out else "")
+    has_remark = any(remark.rows and remark.columns for remark in claim.remarks)
+    return TableCell(claim.text, MARK if has_remark else "")

@@ -1,4 +1,4 @@
-"""Leaderboards in the layouts of papers' tables (`bench.leaderboard.published.layouts`)."""
+"""Leaderboards in the layout of papers' tables (`bench.leaderboard.published.layouts`)."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from bench.report.tables.table import DASH, Kind, Table, TableCell, TableLine
 ACCURACY, ECE = (
     replace(SCALES[name], unit="fraction", factor=1, decimals=4) for name in ("top1", "ece")
 )
-"""As CaRot's slides print them."""
+"""Scales as CaRot's slides print them."""
 NOT_RUN = "not run"
-"""The reason of a line for which there is no row at all."""
+"""Reason for the dashes of a line that has no row."""
 
 
 def paper_table(
     preset: Preset, records: Iterable[Record], missing: Iterable[MissingCell] = ()
 ) -> Mapping[BoardKey, Table]:
-    """The preset's table for each leaderboard that has any of its rows, by the leaderboard's key.
+    """Return the preset's table for each leaderboard with any of its rows, by leaderboard key.
 
-    A line whose row was not run has dashes. Best are marked among the table's own rows.
+    A line whose row was not run has dashes. The best values are marked among the table's own rows.
     """
     names = set(preset.methods)
     own = [record for record in records if row_name(record) in names]
-    lacking = [place for place in missing if row_name(place) in names]
+    absent = [place for place in missing if row_name(place) in names]
     if preset.form == "shifts":
-        return {board.key: _by_shift(preset, board) for board in build_boards(own, lacking)}
-    accuracy, plain = build_boards(own, lacking, ACCURACY), build_boards(own, lacking, ECE)
-    scaled = build_boards(own, lacking, ECE, "scaled")
+        return {board.key: _by_shift(preset, board) for board in build_boards(own, absent)}
+    accuracy, plain = build_boards(own, absent, ACCURACY), build_boards(own, absent, ECE)
+    scaled = build_boards(own, absent, ECE, "scaled")
     same = zip(accuracy, plain, scaled, strict=True)
     return {found[0].key: _calibration(preset, found) for found in same}
 
@@ -54,9 +54,9 @@ def _by_shift(preset: Preset, board: Board) -> Table:
 def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
     """ID and OOD accuracy, and ID and OOD ECE without and with temperature scaling."""
     columns = [
-        f"{end} {what}"
-        for what in ("Acc.", "ECE w/o TS", "ECE w/ TS")
-        for end in id_and_mean(("ID", *(("OOD",) if found[0].over else ())))
+        f"{place} {metric}"
+        for metric in ("Acc.", "ECE w/o TS", "ECE w/ TS")
+        for place in id_and_mean(("ID", *(("OOD",) if found[0].over else ())))
     ]
     groups = tuple(
         tuple(
@@ -69,9 +69,9 @@ def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
 
 
 def _table(
-    preset: Preset, what: str, columns: Sequence[str], groups: tuple[tuple[TableLine, ...], ...]
+    preset: Preset, content: str, columns: Sequence[str], groups: tuple[tuple[TableLine, ...], ...]
 ) -> Table:
-    caption = f"In the form of {preset.title}: {what}"
+    caption = f"In the layout of {preset.title}: {content}"
     return Table(caption, ("Method", *columns), "l" + "r" * len(columns), groups)
 
 
@@ -81,7 +81,7 @@ def _line(wanted: Wanted, cells: Sequence[TableCell]) -> TableLine:
 
 
 def _cells(board: Board, wanted: Wanted) -> list[TableCell]:
-    """A line's cells on a leaderboard, for all of its columns."""
+    """Cells of a line for all columns of a leaderboard."""
     differences = [row for group in board.groups for row in group.differences]
     rows = {(row.method, row.base): row for row in (*board.rows, *differences)}
     row: BoardRow | None = rows.get(_address(wanted))
@@ -93,7 +93,7 @@ def _cells(board: Board, wanted: Wanted) -> list[TableCell]:
 
 
 def _address(wanted: Wanted) -> tuple[str, str | None]:
-    """Method and base of the row, or difference row, that a line asks for."""
+    """Method and base of the row or difference row that a line shows."""
     method, _, base = wanted.name.partition(":")
     if wanted.minus is not None:
         method = f"{method} - {wanted.minus.partition(':')[0]}"

@@ -1,6 +1,6 @@
 """The table of standings: means with intervals, differences to zero-shot, and ranks.
 
-It answers whether what is best in the leaderboard is better by more than noise.
+It shows whether the lead of the best row exceeds noise.
 """
 
 from __future__ import annotations
@@ -13,38 +13,40 @@ from bench.leaderboard.stats.significance import ZERO_SHOT, BoardStatistics, Col
 from bench.report.tables.leaderboard import full_name, row_key
 from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
-LEVEL = "5%, all pairs at once"
-"""What "significantly" means here: the probability of any false win is at most this."""
+LEVEL = "family-wise error rate 5%"
+"""What "significantly" means: the upper bound on the probability of any false win."""
 
 
 def standings_summary(board: Board, found: BoardStatistics | None) -> str:
-    """In a sentence or two: what was compared, what is best, and of which others."""
+    """Summarize in a few sentences what was compared, and how the best row compares to others."""
     rows = [row for row in board.rows if row.role == "method" and row.complete]
-    label, places = board.columns[-1], f"{len(board.over)} shifts" if board.over else "ID alone"
-    said = f"{len(rows)} complete rows on {places}, protocol {board.protocol.partition(',')[0]}."
+    label, places = board.columns[-1], f"{len(board.over)} shifts" if board.over else "ID only"
+    protocol = board.protocol.partition(",")[0]
+    text = f"Compared: {len(rows)} complete rows on {places}, protocol {protocol}."
     if not board.ranked or not rows:
-        return f"{said} Nothing is ranked."
+        return f"{text} Nothing is ranked."
     choose = max if board.scale.higher_is_better else min
     top = choose(rows, key=lambda row: row.cells[-1].mean or 0)
     best = [row for row in rows if row.cells[-1].best] or [top]
     names = ", ".join(full_name(board, row) for row in best)
-    said += f" Best {label}: {names}, {board.scale.text(top.cells[-1].mean or 0)}."
+    text += f" Best {label}: {names}, {board.scale.text(top.cells[-1].mean or 0)}."
     column = None if found is None else found.last
     if column is None or not column.ranks:
-        why = found.reason if found and found.reason else "no per-sample outcomes were kept"
-        return f"{said} Whether that is more than noise is not known: {why}."
+        why = found.reason.removeprefix("not ranked: ") if found else ""
+        why = why or "no per-sample outcomes were stored"
+        return f"{text} It is unknown whether the lead exceeds noise: {why}."
     others = len(column.ranks) - len(best)
     worse = len(column.ranks) - column.ranks[top.method, top.base][1]
     if not others:
-        return said
+        return text
     if not worse:
-        return f"{said} None of the others is significantly worse ({LEVEL})."
-    verb = "is" if worse == 1 else "are"
-    return f"{said} Of the {others} others {worse} {verb} significantly worse ({LEVEL})."
+        return f"{text} No other row is significantly worse ({LEVEL})."
+    rest, verb = f"{worse} of the {others} other rows", "is" if worse == 1 else "are"
+    return f"{text} {rest} {verb} significantly worse ({LEVEL})."
 
 
 def standings_table(board: Board, found: BoardStatistics) -> Table | None:
-    """The rows by their mean over the shifts, the best first; unranked ones after the others."""
+    """Return the rows by their mean over the shifts, best first; unranked rows come last."""
     column = found.last
     if column is None:
         return None
@@ -62,9 +64,9 @@ def standings_table(board: Board, found: BoardStatistics) -> Table | None:
     )
     label = board.columns[-1]
     columns = ("Row", label, "95% interval", "Minus zero-shot", "95% interval", "Rank")
-    whole = tuple(group for group in (*groups, subtracted) if group)
+    filled = tuple(group for group in (*groups, subtracted) if group)
     return Table(
-        f"Standings by {label} ({board.scale.unit})", columns, "lrrrrr", whole, name="standings"
+        f"Standings by {label} ({board.scale.unit})", columns, "lrrrrr", filled, name="standings"
     )
 
 
@@ -75,13 +77,13 @@ def _line(board: Board, row: BoardRow, column: ColumnStatistics) -> TableLine:
     ranks = DASH if rank is None else ranks_text(*rank)
     between = _difference(scale, column.differences.get((name, ZERO_SHOT)))
     items = (value, interval_text(scale, column.intervals.get(name)), *between, ranks)
-    found = tuple(map(TableCell, (full_name(board, row), *items)))
+    cells = tuple(map(TableCell, (full_name(board, row), *items)))
     is_best = rank is not None and rank[0] == 1
-    return TableLine((*found[:-1], replace(found[-1], strong=is_best)), "row", row_key(row))
+    return TableLine((*cells[:-1], replace(cells[-1], strong=is_best)), "row", row_key(row))
 
 
 def _between(board: Board, row: BoardRow, column: ColumnStatistics) -> TableLine:
-    """A difference row: the paired difference of two rows of one base."""
+    """A difference row: the paired difference of two rows on the same base."""
     one, other = row.method.split(" - ")
     pair = column.differences.get(((one, row.base), (other, row.base)))
     title = f"Δ {full_name(board, row)}"
@@ -98,19 +100,19 @@ def _difference(scale: Scale, found: tuple[float, Interval] | None) -> tuple[str
 
 
 def interval_text(scale: Scale, interval: Interval | None, *, signed: bool = False) -> str:
-    """``54.1 to 55.6``; a dash if there is none."""
+    """Return ``54.1 to 55.6``; a dash if there is no interval."""
     if interval is None:
         return DASH
     return " to ".join(scale.text(bound, signed=signed) for bound in interval)
 
 
 def ranks_text(first: int, last: int) -> str:
-    """``2``, or ``1 to 3`` where the data cannot tell."""
+    """Return ``2``, or ``1 to 3`` if the data do not separate the rows."""
     return str(first) if first == last else f"{first} to {last}"
 
 
 def mark_ties(table: Table, board: Board, found: BoardStatistics) -> Table:
-    """The leaderboard with what is tied for the best marked in each column."""
+    """Return the leaderboard with the values tied for the best marked in each column."""
     rows = {row_key(row): (row.method, row.base) for row in board.rows}
 
     def line(one: TableLine) -> TableLine:

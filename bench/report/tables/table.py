@@ -1,4 +1,4 @@
-"""TODO"""
+"""Tables as values, and texts for values in them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench.leaderboard.board import (
-    Seed,
-)
+from bench.leaderboard.board import Seed
 
 Kind = Literal["head", "row", "member", "difference"]
 
@@ -19,9 +17,10 @@ DASH = "–"
 
 @dataclass(frozen=True)
 class TableCell:
-    """A table cell: text, what follows it in small print, and the reasons of an absent value.
+    """A table cell: its text, small print after it, and the reasons if the value is missing.
 
-    `tied` marks what no other row is significantly better than.
+    `strong` marks the best value. `tied` marks a value for which no other row is significantly
+    better.
     """
 
     text: str
@@ -33,9 +32,9 @@ class TableCell:
 
 @dataclass(frozen=True)
 class TableLine:
-    """A table line: the head of a group, a row, a member of a group, or a difference.
+    """A table line: the header of a group, a row, a member of a group, or a difference.
 
-    `row` names the leaderboard's row (``METHOD:BASE``) that it shows, if it shows one.
+    `row` is the key (``METHOD:BASE``) of the leaderboard row that it shows, if any.
     """
 
     items: tuple[TableCell, ...]
@@ -45,10 +44,10 @@ class TableLine:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `align` has ``l`` or ``r`` per column, `groups` are set apart by a rule.
+    """A table; `align` has ``l`` or ``r`` per column, `groups` are separated by a rule.
 
-    `note` is a line below it; `name` says what it is to programs: ``leaderboard``,
-    ``calibration`` of a metric.
+    `note` is a line below the table. `name` identifies it to programs, such as ``leaderboard`` or
+    ``calibration METRIC``.
     """
 
     caption: str
@@ -60,12 +59,12 @@ class Table:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, without control and direction characters (terminal escapes)."""
+    """Return `text` on one line, without control and direction characters (terminal escapes)."""
     return re.sub(r"[\s\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+", " ", text)
 
 
 def format_value(value: Any) -> str:
-    """JSON data in words: ``a 1.5, b 0.6``; keys sorted, floats to four digits."""
+    """Return JSON data as text: ``a 1.5, b 0.6``; sorted keys, floats to four digits."""
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {format_value(v)}" for k, v in sorted(value.items()))
     if isinstance(value, list | tuple):
@@ -74,23 +73,23 @@ def format_value(value: Any) -> str:
 
 
 def seeds_text(seeds: Iterable[Seed]) -> str:
-    """Number and list of seeds, ``3 (0, 1, 2)``; a dash if there are none."""
+    """Return the number and list of seeds, ``3 (0, 1, 2)``; a dash if there are none."""
     numbers = sorted(seed for seed in seeds if seed is not None)
     return f"{len(numbers)} ({', '.join(map(str, numbers))})" if numbers else DASH
 
 
-def _said(value: Any) -> str:
+def _value_or_dash(value: Any) -> str:
     return DASH if value is None else format_value(value)
 
 
-def _group(lines: Sequence[TableLine]) -> tuple[tuple[TableLine, ...], ...]:
+def _one_group(lines: Sequence[TableLine]) -> tuple[tuple[TableLine, ...], ...]:
     return (tuple(lines),) if lines else ()
 
 
-def _aligned(columns: Sequence[str], texts: int) -> str:
-    """`texts` columns of text to the left, the rest numbers to the right."""
+def _align(columns: Sequence[str], texts: int) -> str:
+    """Alignment of columns: the first `texts` to the left, the numbers after them to the right."""
     return "l" * texts + "r" * (len(columns) - texts)
 
 
-def _seed(seed: Seed) -> str:
+def _seed_text(seed: Seed) -> str:
     return DASH if seed is None else str(seed)

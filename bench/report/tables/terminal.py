@@ -1,4 +1,4 @@
-"""The leaderboard in the terminal, while a run goes on and at its end."""
+"""The leaderboard in the terminal, during a run and at its end."""
 
 from __future__ import annotations
 
@@ -17,58 +17,55 @@ from bench.report.tables.table import DASH, Table, TableCell, printable
 
 T = TypeVar("T")
 DOT = "·"
-"""A cell that is not computed yet; one that failed shows a dash."""
+"""Text of a cell that is not computed yet; a failed cell has a dash."""
 NARROW = 80
 LONGEST_NAME = 24
 SHORTEST_HEADER = 4
 WIDEST_ANYWHERE = 12
-"""Tables of so many columns are shown whole in any terminal."""
+"""Tables with up to this many columns keep all their columns in any terminal."""
 
 
 def terminal_table(board: Board, width: int = NARROW) -> Group:
-    """The leaderboard for a terminal `width` columns wide.
+    """Return the leaderboard for a terminal `width` columns wide.
 
-    Where it does not fit, deviations are left out first and long headers cut then; where even that
-    is not enough, the shifts.
+    If it does not fit, deviations are dropped first and long headers are cut next. If that is not
+    enough, the columns of the shifts are dropped.
     """
     content = leaderboard_table(board)
-    return _dressed(content, _title(board), lambda small: _caption(board, small), width)
+    return _render(content, _title(board), lambda small: _caption(board, small), width)
 
 
 def terminal_paper_table(content: Table, width: int = NARROW) -> Group:
-    """A table in the form of a paper's, likewise."""
-    return _dressed(content, Text(printable(content.caption)), lambda _: "", width)
+    """Return a table in the layout of a paper, fitted like `terminal_table`."""
+    return _render(content, Text(printable(content.caption)), lambda _: "", width)
 
 
-def _dressed(content: Table, title: Text, caption: Callable[[bool], str], width: int) -> Group:
-    """Title, table and caption, each as wide as it likes: a rich title is cut to its table."""
-    whole, content = content, _fitting(content, width)
-    left_out = len(whole.columns) - len(content.columns)
+def _render(content: Table, title: Text, caption: Callable[[bool], str], width: int) -> Group:
+    """Title, table and caption as separate lines, as rich cuts a table's title to its width."""
+    full, content = content, _fit(content, width)
+    left_out = len(full.columns) - len(content.columns)
     lines = [line for group in content.groups for line in group]
     width -= len(content.columns) - 1  # one space between columns
     small = sum(_body(content, small=True)) <= width
-    parts = (caption(small), f"{left_out} columns need more room: see the report" * bool(left_out))
-    made = RichTable(
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        show_edge=False,
-    )
+    hidden = f"{left_out} columns do not fit; the report shows them" if left_out else ""
+    parts = (caption(small), hidden)
+    table = RichTable(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for name, side, space in zip(
         content.columns, content.align, _widths(content, small, width), strict=True
     ):
         header = Text(printable(name), overflow="ellipsis")
         justify: Literal["left", "right"] = "left" if side == "l" else "right"
-        made.add_column(header, justify=justify, width=space, overflow="ellipsis")
+        table.add_column(header, justify=justify, width=space, overflow="ellipsis")
     for line in lines:
         last = any(line is group[-1] for group in content.groups)
         texts = [_text(item, small and index > 0) for index, item in enumerate(line.items)]
-        made.add_row(*texts, style=_STYLES[line.kind], end_section=last)
+        table.add_row(*texts, style=_STYLES[line.kind], end_section=last)
     title.stylize("bold")
-    return Group(title, made, Text("\n".join(filter(None, parts)), style="dim italic"))
+    return Group(title, table, Text("\n".join(filter(None, parts)), style="dim italic"))
 
 
-def _fitting(content: Table, width: int) -> Table:
-    """The table, or its names, first and last numbers where the headers would be cut too short."""
+def _fit(content: Table, width: int) -> Table:
+    """The table, or only its names, first and last numbers if headers would be cut too short."""
     heads = [min(Text(name).cell_len, SHORTEST_HEADER) for name in content.columns]
     body = _body(content, small=False)
     needed = sum(map(max, zip(body, heads, strict=True))) + len(body) - 1
@@ -90,12 +87,12 @@ _STYLES = {"difference": "italic cyan", "head": "italic dim", "row": "", "member
 
 
 def _text(item: TableCell, small: bool) -> Text:
-    """A cell (never parsed for markup), its deviation close by: ``44.6±0.3``.
+    """A cell (never parsed for markup) and its deviation without a space: ``44.6±0.3``.
 
-    Names are shown without their small print: a line above tells what is no method.
+    Names have no small print here, as the header above them states which rows are not methods.
     """
-    waiting = bool(item.reasons) and set(item.reasons) <= {PENDING, UNRECORDED}
-    value = DOT if waiting and item.text == DASH else printable(item.text)
+    is_pending = bool(item.reasons) and set(item.reasons) <= {PENDING, UNRECORDED}
+    value = DOT if is_pending and item.text == DASH else printable(item.text)
     text = Text(overflow="ellipsis", no_wrap=True).append(
         value, "bold green" if item.strong else ""
     )
@@ -105,7 +102,7 @@ def _text(item: TableCell, small: bool) -> Text:
 
 
 def _body(content: Table, small: bool) -> list[int]:
-    """The columns' widths by their bodies alone."""
+    """Widths of the columns without their headers."""
     columns: list[list[int]] = [[1] for _ in content.columns]
     for line in (line for group in content.groups for line in group):
         for index, item in enumerate(line.items):
@@ -115,7 +112,7 @@ def _body(content: Table, small: bool) -> list[int]:
 
 
 def _widths(content: Table, small: bool, width: int) -> list[int]:
-    """The columns' widths, headers shown as far as they fit, and then the whole of long names."""
+    """Widths of the columns: headers as far as they fit, then room for long names."""
     body = _body(content, small)
     lines = [line for group in content.groups for line in group]
     names = max([body[0], *(_text(line.items[0], small=False).cell_len for line in lines)])
@@ -139,7 +136,7 @@ def _title(board: Board) -> Text:
 
 
 def _caption(board: Board, small: bool) -> str:
-    """What the numbers are."""
+    """Metric, unit and aggregation of the numbers."""
     parts = [f"{board.title} in {board.scale.unit}"]
     if board.has_deviations:
         parts.append("mean ± standard deviation over seeds" if small else "mean over seeds")

@@ -230,7 +230,7 @@ def test_a_narrow_terminal_shows_the_ends_and_says_so() -> None:
     (board,) = build_boards(merge_severities(whole())[0])
     _, table, caption = terminal_table(board, 60).renderables
     assert [str(c.header) for c in table.columns] == ["Method", "ID", "OOD mean"]
-    assert "15 columns need more room" in str(caption)
+    assert "15 columns do not fit" in str(caption)
     assert len(terminal_table(board, 160).renderables[1].columns) == 18
 
 

@@ -1,6 +1,5 @@
 "use strict";
-// Drawing the report's Vega-Lite specifications, and some of them again on some of the shifts or
-// for some of the rows.
+// Renders the report's Vega-Lite specifications, and updates them for a subset of rows or shifts.
 
 const figures = (() => {
   const { between, box, element, mean, option, text } = shared;
@@ -20,12 +19,12 @@ const figures = (() => {
 
   const tip = element("div", { id: "tip", role: "status", hidden: true });
 
-  // What a mark stands for, beside it and inside the window.
+  // The tooltip next to a mark, kept inside the window.
   function tooltip(handler, event, item, value) {
     tip.hidden = !value;
     if (!value) return;
-    tip.replaceChildren(...Object.entries(value).map(([name, said]) =>
-      element("div", {}, element("span", {}, name), ` ${said}`)));
+    tip.replaceChildren(...Object.entries(value).map(([name, shown]) =>
+      element("div", {}, element("span", {}, name), ` ${shown}`)));
     const { width, height } = tip.getBoundingClientRect();
     const x = Math.min(event.clientX + 12, document.documentElement.clientWidth - width - 4);
     const above = event.clientY + 14 + height > innerHeight;
@@ -43,7 +42,7 @@ const figures = (() => {
     draw() {
       if (this.drawn) return;
       this.drawn = true;
-      if (this.spec.columns) { // panels in pairs, as many as there is room for
+      if (this.spec.columns) { // an even number of panels per line, as many as fit
         const side = this.spec.spec.width + 60;
         this.spec = { ...this.spec, columns: 2 * Math.max(1, Math.floor(this.holder.clientWidth / (2 * side))) };
       }
@@ -53,11 +52,11 @@ const figures = (() => {
       if (!spec) return;
       const options = { actions: false, renderer: "svg", config: { ...THEME, legend: this.legend(spec) }, tooltip };
       this.view = vegaEmbed(this.holder, spec, options).then(({ view }) => view).catch((error) => {
-        this.holder.replaceChildren(element("p", { class: "reason" }, `Not drawn: ${error.message}`));
+        this.holder.replaceChildren(element("p", { class: "reason" }, `This figure cannot be rendered: ${error.message}`));
       });
     }
 
-    // Names in as many columns as there is room for.
+    // A legend with as many columns as fit.
     legend(spec) {
       const names = units(spec).flatMap(({ encoding = {} }) => [encoding.color, encoding.shape])
         .flatMap((channel) => channel?.scale?.domain ?? []);
@@ -67,34 +66,34 @@ const figures = (() => {
       return { ...THEME.legend, columns, labelLimit: room / columns - 20 };
     }
 
-    // Of some rows, by their names; of all, if null.
+    // Shows the rows with these names; all rows if null.
     of(names) {
       this.names = names;
       if (!this.drawn || this.chapter.section.hidden || String(names) === String(this.shown)) return;
-      this.figure.hidden = this.drawn = false; // what is hidden has no width
+      this.figure.hidden = this.drawn = false; // a hidden element has no width
       this.draw();
     }
 
-    // The same on some of the shifts (all of them, if null): of the scatter plot the means of the
-    // points' own values on each, of reliability diagrams and differences the samples'.
+    // Shows the figure for some of the shifts (all of them if null). The scatter plot averages the
+    // values of its points per shift; reliability diagrams and differences use the samples.
     over(places) {
       const make = { "id-ood": rescaled, reliability: rebinned, differences: paired }[this.figure.dataset.figure];
       if (!make) return;
       this.full ??= this.spec;
       this.places = places;
-      const asked = { places: places ?? this.chapter.data.over, bins: this.bins ?? BINS, bare: this.bare ?? false };
-      const same = !places && asked.bins === BINS && !asked.bare;
-      this.spec = same ? this.full : make(this.full, this.chapter, asked);
+      const settings = { places: places ?? this.chapter.data.over, bins: this.bins ?? BINS, bare: this.bare ?? false };
+      const same = !places && settings.bins === BINS && !settings.bare;
+      this.spec = same ? this.full : make(this.full, this.chapter, settings);
       if (places) this.spec.description = this.full.description.replaceAll(this.chapter.data.mean, `mean of ${places.length}`);
       this.drawn = false;
       this.draw();
     }
 
-    // Other bins than the report's, where the page has confidences; a scatter plot of rows alone.
-    choosing() {
+    // Adds inputs: the number of bins if the page has confidences, and baselines on or off.
+    addInputs() {
       const name = this.figure.dataset.figure;
       if (units(this.spec).some(({ params }) => params)) {
-        this.figure.querySelector("figcaption").append(" A click on a method in the legend lets the others fade.");
+        this.figure.querySelector("figcaption").append(" Click a method in the legend to highlight it.");
       }
       if (name === "id-ood" && layer(this.spec, "baselines")) {
         this.holder.before(box("Baselines", true, (on) => { this.bare = !on; this.over(this.places ?? null); }));
@@ -107,10 +106,10 @@ const figures = (() => {
     }
   }
 
-  // The parts of a specification that have marks of their own.
+  // The parts of a specification that can have a mark.
   const units = (spec) => [spec, ...(spec.layer ?? []).flatMap(units), ...(spec.spec ? units(spec.spec) : [])];
 
-  // A specification without the values of rows that are not named; null if no row is left.
+  // A specification with only the values of the named rows; null if no row remains.
   function only(full, list) {
     const names = new Set(list), spec = structuredClone(full), methods = new Set(), bases = new Set();
     let rows = spec.usermeta?.row ? Number(names.has(spec.usermeta.row)) : null, before = 0;
@@ -127,14 +126,14 @@ const figures = (() => {
         if (!scale?.domain) continue;
         const places = scale.domain.flatMap((name, i) => (kept.has(name) ? [i] : []));
         [scale.domain, scale.range] = [scale.domain, scale.range].map((all) => places.map((i) => all[i]));
-        if (!places.length) encoding[channel].legend = null; // an empty one cannot be drawn
+        if (!places.length) encoding[channel].legend = null; // Vega cannot render an empty legend
       }
     }
     if (units(spec).some(({ encoding }) => encoding?.yOffset)) spec.height = Math.max(120, spec.height * rows / before);
     return rows === 0 ? null : spec;
   }
 
-  // The page's filters: figures show the rows that tables show.
+  // Applies the page's filters: figures show the same rows as tables.
   function filter(chapter, matches) {
     const { rows } = chapter.data, found = rows.filter(matches);
     const names = found.length < rows.length ? found.map(({ name }) => name) : null;
@@ -143,7 +142,7 @@ const figures = (() => {
 
   const BINS = 15;
 
-  // Differences to zero-shot, the mean over other shifts.
+  // Differences to zero-shot with the mean over the selected shifts.
   function paired(full, chapter, { places }) {
     const spec = structuredClone(full), { data } = chapter, label = `mean of ${places.length}`;
     const columns = chapter.columns(), samples = chapter.samples(), zero = chapter.rows.get("zero-shot")?.index;
@@ -170,15 +169,15 @@ const figures = (() => {
     const held = chapter.confidences(), samples = chapter.samples(), columns = chapter.columns();
     const spec = structuredClone(full), { data } = chapter;
     const label = places.length < data.over.length ? `mean of ${places.length}` : data.mean;
-    if (!held) { // what is not known is not shown
+    if (!held) { // the new mean is unknown without confidences
       spec.data.values = spec.data.values.filter(({ on }) => on !== data.mean || on === label);
       return spec;
     }
-    const ends = [[data.labels[0], columns[0]]];
-    if (data.mean) ends.push([label, places.flatMap((place) => columns[place])]);
+    const columnsShown = [[data.labels[0], columns[0]]];
+    if (data.mean) columnsShown.push([label, places.flatMap((place) => columns[place])]);
     const known = new Map(full.data.values.map(({ row, method, base, kind }) => [row, { row, method, base, kind }]));
     const panels = [];
-    spec.data.values = data.rows.flatMap((row, r) => ends.flatMap(([on, sets]) => {
+    spec.data.values = data.rows.flatMap((row, r) => columnsShown.flatMap(([on, sets]) => {
       if (!known.has(row.name) || !samples.has(r, sets)) return [];
       const panel = `${row.name}: ${on}`;
       panels.push(panel);
@@ -191,7 +190,7 @@ const figures = (() => {
         const [confidence, accuracy] = [bin.confidence / bin.n, bin.right / bin.n];
         return { ...known.get(row.name), on, panel, share: bin.n, confidence, accuracy,
           Confidence: confidence.toFixed(3), Accuracy: accuracy.toFixed(3),
-          "Share of samples": `${(100 * bin.n).toFixed(1)}%` };
+          "Fraction of samples": `${(100 * bin.n).toFixed(1)}%` };
       });
     }));
     spec.facet.sort = panels;
@@ -209,7 +208,7 @@ const figures = (() => {
 
   const layer = (spec, name) => spec.layer.find(({ data }) => data.name === name);
 
-  // The line of least squares through points, as bench.leaderboard.published.baselines has it.
+  // The least-squares line through points, as in bench.leaderboard.published.baselines.
   function fitted(points) {
     const [x, y] = [mean(points.map((p) => p.x)), mean(points.map((p) => p.y))];
     const sum = (of) => points.reduce((found, p) => found + of(p.x - x, p.y - y), 0);
@@ -223,7 +222,7 @@ const figures = (() => {
     const positions = places.map((place) => data.over.indexOf(place));
     const points = ({ data: { name, values } }) => values.every((v) => v.shifts) && !(bare && name === "baselines");
     const line = bare ? undefined : layer(spec, "line");
-    const { params } = spec.layer.find((one) => one.params); // of the first layer of rows
+    const { params } = spec.layer.find((one) => one.params); // those of the first layer of rows
     spec.layer = spec.layer.filter((one) => one === line || points(one));
     spec.layer.find(({ encoding }) => encoding.opacity).params = params;
     const shown = spec.layer.filter(points).flatMap((one) => one.data.values);

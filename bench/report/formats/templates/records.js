@@ -1,5 +1,5 @@
 "use strict";
-// What made a number: the records of a cell, or of a difference's two rows, opened in a dialog.
+// The dialog with the records of a cell, or of both rows of a difference.
 
 const records = (() => {
   const { DASH, averaged, between, capital, deviation, distinct, element, mean, text } = shared;
@@ -7,13 +7,13 @@ const records = (() => {
   const dialog = element("dialog", { "aria-labelledby": "record-title" });
   const FIRST = ["chosen", "chosen on", "command", "method", "base"];
   const TITLES = {
-    method: "Recipe", base: "Recipe of its base",
-    command: "Command that makes it again (all sets of the suite)",
+    method: "Recipe", base: "Recipe of the base",
+    command: "Command to reproduce it (on all sets of the suite)",
   };
   const WORDS = { ece: "ECE", flyp: "FLYP", ft: "FT", lp: "LP", lr: "learning rate", nll: "NLL", vrf: "VRF" };
 
   const readable = (name) => name.split("_").map((word) => WORDS[word] ?? word).join(" ");
-  const paragraph = (said, more = {}) => element("p", more, said);
+  const paragraph = (content, more = {}) => element("p", more, content);
   const measured = ({ title, scale: { unit } }) => (unit ? `${title} (${unit})` : title);
   const titleOf = (name, { label, mean: isMean, measure }) =>
     (measure ? `${name}${isMean ? "," : " on"} ${label}: ${measure.title}` : `${name}: temperature`);
@@ -29,35 +29,35 @@ const records = (() => {
     dialog.scrollTop = 0;
   }
 
-  // A cell: `places` are the sets it is made of, `measure` has scale, values and keys.
+  // Shows a cell; `places` are its sets, `measure` has scale, values and keys.
   function showRow(chapter, key, cell) {
     const row = chapter.rows.get(key), body = [];
     if (cell.reason) body.push(paragraph(`Missing: ${cell.reason}`, { class: "warning" }));
-    if (!row.complete) body.push(paragraph("This row lacks cells: it has no mean and is not ranked.", { class: "warning" }));
-    body.push(...made(chapter, row, cell, 3));
+    if (!row.complete) body.push(paragraph("Cells of this row are missing, so it has no mean and is not ranked.", { class: "warning" }));
+    body.push(...details(chapter, row, cell, 3));
     open(chapter, titleOf(row.name, cell), body);
   }
 
-  // A difference of two rows: by seed, its interval, McNemar's p-values, then either row.
+  // Shows a difference of two rows: values by seed, interval and McNemar's p-values, then each row.
   function showDifference(chapter, [one, other], cell) {
     const { scale, values } = cell.measure, name = `${one.name} minus ${other.name}`;
     const [a, b] = [one, other].map((row) => bySeed(row, values[row.index], cell));
     const { seeds, pairs } = paired(a, b);
-    const apart = pairs.map(([x, y]) => x - y);
+    const differences = pairs.map(([x, y]) => x - y);
     const texts = (of, signed) => [...(of.length > 1 ? [mean(of)] : []), ...of].map((v) => text(scale, v, signed));
     const body = [];
     if (seeds.length) {
       const rows = [
         [one.name, ...texts(pairs.map(([x]) => x))], [other.name, ...texts(pairs.map(([, y]) => y))],
-        ["Difference", ...texts(apart, true)],
+        ["Difference", ...texts(differences, true)],
       ];
       if (cell.p?.length === seeds.length) rows.push(["McNemar’s exact p", ...(seeds.length > 1 ? [""] : []), ...cell.p.map(pText)]);
       body.push(table(measured(cell.measure), ["Row", ...(seeds.length > 1 ? ["Mean"] : []), ...seeds.map(seedName)], rows));
-    } else body.push(paragraph("No seed has both.", { class: "warning" }));
+    } else body.push(paragraph("No seed has values for both rows.", { class: "warning" }));
     if (cell.interval) body.push(paragraph(`95% interval of the difference, paired by sample: ${between(scale, cell.interval, true)}.`));
     for (const row of [one, other]) {
       body.push(element("section", { class: "row" }, element("h3", {}, row.name),
-        ...made(chapter, row, { ...cell, interval: null }, 4)));
+        ...details(chapter, row, { ...cell, interval: null }, 4)));
     }
     open(chapter, titleOf(name, cell), body);
   }
@@ -65,13 +65,13 @@ const records = (() => {
   const pText = (p) => (p < 0.001 ? "<0.001" : p.toFixed(3));
   const seedName = (seed) => (seed === null ? "Value" : `Seed ${seed}`);
 
-  // Seed -> value of a row, without those that have none.
+  // Map from seed to value of a row, without missing values.
   function bySeed(row, values, { places, mean: isMean }) {
     const found = isMean ? averaged(values, places) ?? [] : values[places[0]];
     return new Map(row.seeds.map((seed, s) => [seed, found[s] ?? null]).filter(([, v]) => v !== null));
   }
 
-  // The seeds of both; a row without seeds is the same for all.
+  // The seeds that both rows have; a row without seeds is paired with every seed.
   function paired(a, b) {
     const seeds = [...(a.has(null) ? b : a).keys()].filter((seed) => a.has(null) || b.has(null) || b.has(seed));
     const of = (map, seed) => (map.has(null) ? map.get(null) : map.get(seed));
@@ -79,8 +79,8 @@ const records = (() => {
     return { seeds: both, pairs: both.map((seed) => [of(a, seed), of(b, seed)]) };
   }
 
-  // A row's numbers by set and seed, what was chosen, and what made them.
-  function made(chapter, row, cell, level) {
+  // A row's numbers by set and seed, its choices and its provenance.
+  function details(chapter, row, cell, level) {
     const { data } = chapter, body = [];
     const found = data.records.cells[row.key] ?? {};
     const shown = cell.places.flatMap((place) => (found[data.places[place]] ?? []).map((one) => ({ ...one, place })));
@@ -88,7 +88,7 @@ const records = (() => {
     if (cell.interval) body.push(paragraph(`95% interval: ${between(cell.measure.scale, cell.interval)}.`));
     if (cell.scaled) body.push(temperatures(data, row));
     if (shown.some(({ weight }) => weight !== null)) body.push(weightsTable(data, row, cell, shown));
-    if (!shown.length) return [...body, ...(cell.reason ? [] : [paragraph("No record.")])];
+    if (!shown.length) return [...body, ...(cell.reason ? [] : [paragraph("There is no record.")])];
     const names = distinct(shown.flatMap(({ shared: known }) => Object.keys(known)));
     const section = (name) => fact(data, name, shown, level);
     const rest = names.filter((name) => !FIRST.includes(name)).sort();
@@ -129,29 +129,29 @@ const records = (() => {
     return table("Temperature", row.seeds.map(seedName), [found], 0);
   }
 
-  // The first `texts` columns stand to the left.
+  // A table; the first `texts` columns are left-aligned.
   function table(caption, head, rows, texts = 1) {
-    const line = (of, tag) => element("tr", {}, ...of.map((said, i) => element(tag(i),
-      { class: i < texts ? null : "n", scope: { th: tag === all ? "col" : "row" }[tag(i)] ?? null }, said)));
+    const line = (of, tag) => element("tr", {}, ...of.map((content, i) => element(tag(i),
+      { class: i < texts ? null : "n", scope: { th: tag === all ? "col" : "row" }[tag(i)] ?? null }, content)));
     const all = () => "th", first = (i) => (i || !texts ? "td" : "th");
     const grid = element("table", {}, element("caption", {}, caption),
       element("thead", {}, line(head, all)), element("tbody", {}, ...rows.map((row) => line(row, first))));
     return element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": caption }, grid);
   }
 
-  // What the records share is said once; what differs, with the sets and seeds it is of.
+  // A fact about records: once if they share it, else each value with its sets and seeds.
   function fact(data, name, shown, level) {
-    const told = shown.filter(({ shared: known }) => name in known);
-    const numbers = distinct(told.map(({ shared: known }) => known[name]));
+    const stating = shown.filter(({ shared: known }) => name in known);
+    const numbers = distinct(stating.map(({ shared: known }) => known[name]));
     const parts = numbers.flatMap((number) => {
-      const having = told.filter(({ shared: known }) => known[name] === number);
+      const having = stating.filter(({ shared: known }) => known[name] === number);
       const who = having.length < shown.length ? [paragraph(owners(data, having, shown), { class: "who" })] : [];
-      return [...who, said(name, data.records.pool[number], having)];
+      return [...who, factValue(name, data.records.pool[number], having)];
     });
     return element("section", {}, element(`h${level}`, {}, TITLES[name] ?? capital(readable(name))), ...parts);
   }
 
-  function said(name, value, having) {
+  function factValue(name, value, having) {
     if (name === "command") {
       const seeds = distinct(having.map(({ seed }) => seed)).filter((seed) => seed !== null);
       return element("pre", {}, seeds.length ? `${value} --seeds ${seeds.join(",")}` : value);
@@ -159,7 +159,7 @@ const records = (() => {
     return typeof value === "object" ? listed(value, readable) : paragraph(String(value));
   }
 
-  // Some of the records in words: their sets, if these are not all, and their seeds.
+  // Sets and seeds of some of the records, as text; a set or seed list that is complete is left out.
   function owners(data, having, shown) {
     const places = distinct(having.map(({ place }) => place)), seeds = distinct(having.map(({ seed }) => seed));
     const all = (what) => distinct(shown.map((one) => one[what])).length;
@@ -173,7 +173,7 @@ const records = (() => {
     return some ? `${some}; ${seedsText(seeds)}` : capital(seedsText(seeds));
   }
 
-  // Packages keep their names.
+  // A value as a list; names of packages stay as they are.
   function listed(value, naming) {
     const one = (name, inner) => {
       if (Array.isArray(inner)) return inner.map((v) => (typeof v === "object" ? JSON.stringify(v) : v)).join(", ");

@@ -1,6 +1,6 @@
 "use strict";
-// What the page can do beyond being read: sort, filter, hide, open records, and repeat averages,
-// intervals and ranks on any of the shifts. It is written after the other scripts, and uses them.
+// Interaction of the page: sort, filter and hide rows and columns, open records, and recompute
+// averages, intervals and ranks for a subset of the shifts. This script uses all other scripts.
 
 (() => {
   const { averaged, box, deviation, distinct, element, mean, option, text } = shared;
@@ -21,7 +21,7 @@
       this.ticked = new Set(data.over);
       this.found = null;
       this.summary = section.querySelector(".summary");
-      this.summary.said = this.summary.textContent;
+      this.summary.written = this.summary.textContent;
       this.intervals = false;
       const sortable = 'table[data-table]:not([data-table="choices"], [data-table="published"])';
       this.tables = [...section.querySelectorAll(sortable)].map(
@@ -33,7 +33,7 @@
     get subset() { return this.ticked.size < this.data.over.length; }
     get over() { return this.data.over.filter((place) => this.ticked.has(place)); }
 
-    // The last column: the sets that count in its mean, or the last set, if there is no mean.
+    // The last column: the sets in its mean, or the last set if there is no mean.
     last(over, label) {
       const { data } = this;
       if (!label) return { places: [data.places.length - 1], label: data.labels.at(-1) };
@@ -68,7 +68,7 @@
       for (const tr of this.section.querySelectorAll("tr.difference")) tr.hidden = !on;
     }
 
-    // A box over every shift of the mean: which of them count.
+    // A checkbox above each shift of the mean, to include it in the mean.
     ticks(board) {
       this.boxes = this.data.over.map((place) => {
         const label = this.data.labels[place];
@@ -81,7 +81,7 @@
     }
 
     tick(places) {
-      if (!places.length) { this.status.textContent = "At least one shift has to count."; places = [...this.ticked]; }
+      if (!places.length) { this.status.textContent = "Select at least one shift."; places = [...this.ticked]; }
       this.ticked = new Set(places);
       this.boxes.forEach((input, i) => { input.checked = this.ticked.has(this.data.over[i]); });
       this.render();
@@ -93,45 +93,45 @@
       const names = this.over.map((place) => this.data.labels[place]).join(", ");
       this.status.textContent = found === null ? "" :
         `Mean over ${this.over.length} of ${this.data.over.length} shifts: ${names}. ` +
-        "Computed in this page; not the suite's OOD mean." +
-        (found.sure ? "" : " No intervals and ranks: samples are not in this page.");
-      this.summary.textContent = found ? this.summarised(found) : this.summary.said;
+        "Computed in this page; this is not the suite's OOD mean." +
+        (found.sure ? "" : " There are no intervals and ranks, as this page has no samples.");
+      this.summary.textContent = found ? this.summarized(found) : this.summary.written;
       for (const drawing of figures.drawings.filter(({ chapter }) => chapter === this)) {
         drawing.over(found && this.over);
-        this.reminder(drawing, found);
+        this.markFigure(drawing, found);
       }
     }
 
-    // What is best on the shifts that count, as bench.report.tables.standings says it of all of them.
-    summarised({ label, rows, ranks, over }) {
+    // The summary for the selected shifts; bench.report.tables.standings writes it for all shifts.
+    summarized({ label, rows, ranks, over }) {
       const { scale, labels } = this.data, sign = scale.higher_is_better ? -1 : 1;
       const ranked = rows.filter((one) => one.row.ranked && one.mean !== null).sort((a, b) => sign * (a.mean - b.mean));
-      const places = `On ${over.map((place) => labels[place]).join(", ")} alone.`;
+      const places = `On ${over.map((place) => labels[place]).join(", ")} only.`;
       if (!ranked.length) return `${places} Nothing is ranked.`;
       const top = text(scale, ranked[0].mean);
       const best = ranked.filter((one) => text(scale, one.mean) === top);
-      const said = `${places} Best ${label}: ${best.map((one) => one.row.name).join(", ")}, ${top}.`;
-      if (!ranks.size) return said;
+      const lead = `${places} Best ${label}: ${best.map((one) => one.row.name).join(", ")}, ${top}.`;
+      if (!ranks.size) return lead;
       const others = ranks.size - best.length, worse = ranks.size - ranks.get(ranked[0].row.index)[1];
-      if (!others) return said;
-      const level = "(5%, all pairs at once)";
-      return worse ? `${said} Of the ${others} others ${worse} ${worse > 1 ? "are" : "is"} significantly worse ${level}.`
-        : `${said} None of the others is significantly worse ${level}.`;
+      if (!others) return lead;
+      const level = "(family-wise error rate 5%)";
+      return worse ? `${lead} ${worse} of the ${others} other rows ${worse > 1 ? "are" : "is"} significantly worse ${level}.`
+        : `${lead} No other row is significantly worse ${level}.`;
     }
 
-    // Says of a figure, or of the table of one that is drawn again, that its mean is of all shifts.
-    reminder({ figure, spec, places }, found) {
+    // Marks a figure, or the table of a figure that was updated, if its mean is over all shifts.
+    markFigure({ figure, spec, places }, found) {
       const { mean: label } = this.data, isLive = places !== undefined;
-      const title = figure.querySelector("figcaption b"), [said] = title.childNodes;
-      said.said ??= said.data;
-      said.data = found && isLive ? said.said.replace(label, found.label) : said.said;
+      const title = figure.querySelector("figcaption b"), [words] = title.childNodes;
+      words.written ??= words.data;
+      words.data = found && isLive ? words.written.replace(label, found.label) : words.written;
       figure.querySelector(".mark.all")?.remove();
       if (!found || !(isLive || JSON.stringify(spec).includes(label))) return;
       const holder = isLive ? figure.querySelector("summary") : title;
-      holder?.append(element("span", { class: "mark all" }, `${label}: of all shifts`));
+      holder?.append(element("span", { class: "mark all" }, `${label}: over all shifts`));
     }
 
-    // All that depends on which shifts count.
+    // All values that depend on the selected shifts.
     computed() {
       const { data } = this;
       const label = `mean of ${this.over.length}`;
@@ -220,7 +220,7 @@
         if (spec) figures.drawings.push(new figures.Drawing(chapter, figure, spec));
       }
     }
-    figures.drawings.forEach((drawing) => drawing.choosing());
+    figures.drawings.forEach((drawing) => drawing.addInputs());
     figures.watch();
     globalThis.benchReport = { chapters, drawings: figures.drawings };
   }

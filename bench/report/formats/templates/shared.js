@@ -1,5 +1,5 @@
 "use strict";
-// Values as the report prints them, and elements. Names from records are only ever set as text.
+// Values in the format of the report, and DOM elements. Names from records are always set as text.
 
 const shared = (() => {
   const DASH = "–";
@@ -14,7 +14,7 @@ const shared = (() => {
     return Math.sqrt(values.reduce((a, b) => a + (b - middle) ** 2, 0) / (values.length - 1));
   }
 
-  // A value as Python prints it: halves to even, no negative zero.
+  // A value as Python prints it: rounded half to even, without negative zero.
   function text({ factor, decimals }, value, signed = false) {
     const x = value * factor;
     let shown = x.toFixed(decimals);
@@ -31,7 +31,7 @@ const shared = (() => {
 
   const ranksText = ([first, last]) => (first === last ? `${first}` : `${first} to ${last}`);
 
-  // The mean over places, per seed; null if a seed lacks any.
+  // The mean over places for each seed; null if any value is missing.
   function averaged(places, over) {
     const bySeed = places[0].map((_, s) => over.map((place) => places[place][s]));
     return bySeed.flat().some((v) => v === null) ? null : bySeed.map(mean);

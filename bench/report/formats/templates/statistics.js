@@ -1,12 +1,13 @@
 "use strict";
-// The closed forms of bench/leaderboard/stats/estimates.py and bench/leaderboard/stats/ranking.py, under the same names, for the page to
-// repeat on any of the shifts. docs/statistics.md has the formulae. Nothing here touches the page.
+// The closed forms of bench/leaderboard/stats/estimates.py and bench/leaderboard/stats/ranking.py,
+// under the same names, so that the page can compute them for a subset of the shifts.
+// docs/statistics.md has the formulae. Nothing here accesses the DOM.
 
 const stats = (() => {
   const LEVEL = 0.95, FALSE_WINS = 0.05;
-  const LARGEST = 8; // of z: P(|Z| > 8) is about 1e-15
+  const LARGEST = 8; // largest z searched: P(|Z| > 8) is about 1e-15
 
-  // log Gamma(x), x > 0 (Lanczos, g = 7, n = 9): to 15 digits.
+  // log Gamma(x) for x > 0 (Lanczos, g = 7, n = 9), accurate to 15 digits.
   function logGamma(x) {
     const c = [0.99999999999980993, 676.5203681218851, -1259.1392167224028, 771.32342877765313,
       -176.61502916214059, 12.507343278686905, -0.13857109526572012, 9.9843695780195716e-6,
@@ -45,7 +46,7 @@ const stats = (() => {
     return front * h;
   }
 
-  // Where an increasing function reaches a value, by bisection.
+  // The argument at which an increasing function reaches a value, by bisection.
   function inverse(f, value, low, high) {
     for (let i = 0; i < 200 && high - low > 1e-15 * Math.max(1, Math.abs(high)); i++) {
       const middle = (low + high) / 2;
@@ -59,7 +60,7 @@ const stats = (() => {
   // P(T > t) for t >= 0, Student's t with `df` degrees of freedom.
   const tTail = (t, df) => 0.5 * betaInc(df / (df + t * t), df / 2, 0.5);
 
-  // t with P(T > t) = tail, for tail < 1/2; the search is in log t, as tails may be tiny.
+  // t with P(T > t) = tail, for tail < 1/2; searches in log t, as tails may be tiny.
   function tQuantile(tail, df) {
     const key = `${tail} ${df}`;
     if (!tQuantile.known.has(key)) {
@@ -138,7 +139,7 @@ const stats = (() => {
     return [value - half, value + half];
   }
 
-  // Two-sided; below 1e-15 it does not matter by how much. The search is for the z of the tail.
+  // Two-sided p-value, not smaller than about 1e-15. Searches for the z of its tail.
   function pValue({ value, samples, seeds, count }) {
     let low = 0, high = LARGEST;
     for (let i = 0; i < 40; i++) {
@@ -150,7 +151,7 @@ const stats = (() => {
     return 2 * normalTail(low);
   }
 
-  // Which hypotheses are rejected.
+  // Whether each hypothesis is rejected.
   function holm(pValues, level) {
     const order = pValues.map((_, i) => i).sort((a, b) => pValues[a] - pValues[b]);
     const rejected = new Array(pValues.length).fill(false);
@@ -200,8 +201,8 @@ const stats = (() => {
     return found;
   }
 
-  // Bins of confidence, ((b - 1) / bins, b / bins], over sets and seeds, each set counting the
-  // same: shares of samples, with sums of confidence and of right ones that are shares, too.
+  // Bins of confidence, ((b - 1) / bins, b / bins], over sets and seeds with equal weight per set:
+  // fractions of samples, and weighted sums of confidences and of correct predictions.
   function reliability(parts, steps, bins) {
     const sums = Array.from({ length: bins }, () => ({ n: 0, confidence: 0, right: 0 }));
     for (const { bits, levels: of, share } of parts) {
@@ -215,7 +216,7 @@ const stats = (() => {
     return sums;
   }
 
-  // Sums over samples, and of products of all pairs, of series [m][n].
+  // Sums over samples of series [m][n], and of the products of all pairs of series.
   function gram(series) {
     const totals = series.map((a) => a.reduce((x, y) => x + y, 0));
     const products = series.map(() => new Float64Array(series.length));
@@ -230,15 +231,15 @@ const stats = (() => {
     return { totals, products };
   }
 
-  // All rows' sums on some of the evaluation sets; sets of the same ids are averaged sample by
-  // sample first, being no independent draws (bench.leaderboard.stats.estimates.stack_rows).
+  // Sums of all rows on some of the evaluation sets. Sets with the same ids are averaged sample by
+  // sample first, as they are not independent (bench.leaderboard.stats.estimates.stack_rows).
   class Samples {
-    // `seeds` [row] names each row's seeds, null where it has none.
+    // `seeds` [row] lists the seeds of each row, [null] if it has none.
     constructor({ sets, bits }, seeds) {
       Object.assign(this, { sets, bits, seeds, known: new Map() });
     }
 
-    // Places of the seeds that two rows have in common; a row without seeds goes with all.
+    // Positions of the seeds that two rows share; a row without seeds is paired with every seed.
     paired(row, other) {
       const [a, b] = [this.seeds[row], this.seeds[other]];
       if (a[0] === null) return b.map((_, j) => [0, j]);
@@ -268,11 +269,11 @@ const stats = (() => {
 
     block(sets) {
       const key = sets.join();
-      if (!this.known.has(key)) this.known.set(key, this.made(sets));
+      if (!this.known.has(key)) this.known.set(key, this.computeBlock(sets));
       return this.known.get(key);
     }
 
-    made(sets) {
+    computeBlock(sets) {
       const { n } = this.sets[sets[0]];
       const series = [], first = [], counts = [];
       this.bits.forEach((row, r) => {
@@ -324,7 +325,7 @@ const stats = (() => {
       return [Math.max(0, low), Math.min(1, high)];
     }
 
-    // Null of rows that have no seed in common.
+    // Null for rows without a common seed.
     difference(row, other, sets) {
       if (!this.paired(row, other).length) return null;
       const found = this.estimate(row, other, sets);

@@ -1,5 +1,5 @@
 "use strict";
-// A table that sorts, filters, opens records, and shows other averages than those written.
+// A table with sorting, filters, records on click, and averages over a subset of the shifts.
 
 const tables = (() => {
   const { DASH, averaged, between, deviation, element, mean, ranksText, text } = shared;
@@ -14,9 +14,9 @@ const tables = (() => {
       this.sorted = null;
       this.heads.forEach((head, i) => this.sortable(head, i));
       this.remember();
-      this.opening();
+      this.addButtons();
       this.caption = table.caption.firstChild;
-      this.caption.said = this.caption.data;
+      this.caption.written = this.caption.data;
       if (this.lines.length > 14) table.parentElement.classList.add("tall");
     }
 
@@ -26,7 +26,7 @@ const tables = (() => {
       head.replaceChildren(button);
     }
 
-    // What the cells say as the page was written, to come back to.
+    // Stores the original contents of the cells, to restore them later.
     remember() {
       this.written = new Map();
       for (const tr of this.lines) {
@@ -49,8 +49,8 @@ const tables = (() => {
       cell.append(...note);
     }
 
-    // Every number opens what made it; arrows go from cell to cell.
-    opening() {
+    // Each number opens its records; arrow keys move between cells.
+    addButtons() {
       this.lines.filter((tr) => this.rowsOf(tr)).forEach((tr, r) => {
         [...tr.cells].slice(1).forEach((cell, c) => {
           const button = element("button", { type: "button", tabindex: r || c ? "-1" : "0",
@@ -65,7 +65,7 @@ const tables = (() => {
       this.table.addEventListener("keydown", (event) => this.move(event));
     }
 
-    // The row, or the two rows of a difference; null of neither.
+    // The row, or both rows of a difference; null for other lines.
     rowsOf(tr) {
       const { rows, pairs } = this.chapter, key = tr.dataset.row;
       return rows.has(key) ? [rows.get(key)] : pairs.get(key)?.of.map((of) => rows.get(of)) ?? null;
@@ -84,7 +84,7 @@ const tables = (() => {
       }
     }
 
-    // What stands in a column (from 0, without the name): sets, measure, interval and p-values.
+    // The content of a column (from 0, without the name): sets, measure, interval and p-values.
     cell(key, column) {
       if (this.name.startsWith("calibration")) return this.calibrationCell(key, column);
       const { chapter } = this, { data, found } = chapter, row = chapter.rows.get(key);
@@ -101,13 +101,13 @@ const tables = (() => {
     calibrationCell(key, column) {
       const { chapter } = this, { data } = chapter;
       const { scale, cell, scaled, intervals, over, mean: label } = data.calibration[this.name.split(" ")[1]];
-      const id = { places: [0], label: data.labels[0] }, ends = data.places.length > 1 ? 2 : 1;
+      const id = { places: [0], label: data.labels[0] }, width = data.places.length > 1 ? 2 : 1;
       if (this.heads[column + 1].dataset.label === "T") return { ...id, scaled: true };
-      const place = column % ends ? chapter.last(over, label) : id, isScaled = column >= ends;
+      const place = column % width ? chapter.last(over, label) : id, isScaled = column >= width;
       const title = scale.title + (isScaled ? " w/ TS" : "");
       return {
         ...place, scaled: isScaled, measure: { ...(isScaled ? scaled : cell), scale, title },
-        interval: isScaled || (place.mean && chapter.subset) ? null : intervals[key]?.[column % ends],
+        interval: isScaled || (place.mean && chapter.subset) ? null : intervals[key]?.[column % width],
       };
     }
 
@@ -129,7 +129,8 @@ const tables = (() => {
       for (const tr of this.table.rows) if (tr.cells.length > 1 && tr.cells[index]) tr.cells[index].hidden = on;
     }
 
-    // Names from A on, numbers from the best on; then the other way round, then as written.
+    // Sort directions of the first two clicks: names from A, numbers from the best. A third click
+    // restores the original order.
     first(index) {
       const { data } = this.chapter, { label } = this.heads[index].dataset;
       const scale = data.calibration[this.name.split(" ")[1]]?.scale ?? data.scale;
@@ -137,7 +138,7 @@ const tables = (() => {
       return descends ? ["descending", "ascending"] : ["ascending", "descending"];
     }
 
-    // What is not ranked stays apart.
+    // Unranked rows stay in groups of their own.
     sort(index) {
       const [first, second] = this.first(index);
       const direction = this.sorted?.index !== index ? first : this.sorted.direction === first ? second : null;
@@ -184,7 +185,7 @@ const tables = (() => {
       }
     }
 
-    // A row's name: with its base where its group is not in sight.
+    // Sets a row's name, with its base if rows are not grouped by base.
     title(tr, full) {
       const row = this.chapter.rows.get(tr.dataset.row), head = tr.cells[0];
       if (!row || this.name === "standings") return;
@@ -205,10 +206,10 @@ const tables = (() => {
       this.heads[index].querySelector("button.sort").textContent = label;
     }
 
-    // The caption names the mean that is shown.
+    // Updates the caption to the mean that is shown.
     recaption(found) {
-      const said = this.caption.said, { mean: label } = this.chapter.data;
-      this.caption.data = found ? said.replace(label, found.label) : said;
+      const { written } = this.caption, { mean: label } = this.chapter.data;
+      this.caption.data = found ? written.replace(label, found.label) : written;
       this.table.parentElement.setAttribute("aria-label", this.caption.data.trim());
     }
 
@@ -235,7 +236,7 @@ const tables = (() => {
       }
     }
 
-    // The best printed value among rows that may be ranked.
+    // The best printed value among ranked rows.
     best(scale, rows) {
       const values = rows.filter((one) => one.row.ranked && one.mean !== null).map((one) => one.mean);
       if (!values.length) return null;
@@ -295,7 +296,7 @@ const tables = (() => {
       }
     }
 
-    // Heads of groups and difference rows stay where they are.
+    // Sorts rows by mean; group headers and difference rows keep their positions.
     byMean(rows, found, scale) {
       const value = (tr) => found.rows[this.chapter.rows.get(tr.dataset.row).index].mean ?? -Infinity;
       const sign = scale.higher_is_better ? -1 : 1;
@@ -331,7 +332,7 @@ const tables = (() => {
       });
     }
 
-    // Shows the rows that match; a table without any is not shown.
+    // Shows the rows that match, and hides the table if none does.
     filter(matches) {
       for (const tr of this.lines) {
         const row = this.chapter.rows.get(tr.dataset.row);
