@@ -111,7 +111,7 @@ class Run:
 
 
 def runs() -> tuple[Run, ...]:
-    """Return every run in a folder of results/; runs in the form of papers' tables come last."""
+    """Return every run in a folder of results/; runs in the layout of papers' tables come last."""
     found = []
     for path in RESULTS.glob("*/records.jsonl"):
         folder = path.parent
@@ -197,7 +197,7 @@ def _overview(found: Sequence[Run]) -> str:
 
 
 def _heading(run: Run) -> str:
-    form = f", in the form of {run.presets[0].title}" if run.presets else ""
+    form = f", in the layout of {run.presets[0].title}" if run.presets else ""
     return f"Measured: {run.name}{form}"
 
 
