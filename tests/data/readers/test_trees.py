@@ -47,7 +47,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 def listed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The roots of all trees that are listed as a whole from now on."""
     roots: list[Path] = []
-    original = trees._listed
+    original = trees._list_tree
 
     def spy(root: Path, folders: list[str]) -> object:
         time.sleep(0.02)  # more than a tick of the clock of folders
@@ -56,7 +56,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         roots.append(root)
         return found
 
-    monkeypatch.setattr(trees, "_listed", spy)
+    monkeypatch.setattr(trees, "_list_tree", spy)
     return roots
 
 
@@ -161,7 +161,7 @@ def test_the_sample_moves_over_all_files(
     row = before.load().manifest.ids.index("dog/2.png")
     for now in range(13):
         monkeypatch.setattr(trees.time, "time_ns", lambda now=now: now)
-        kept = trees._kept(tree, next((cache / "index").glob("*.tree.npz")))
+        kept = trees._load(tree, next((cache / "index").glob("*.tree.npz")))
         assert kept is not None
         seen.append(trees._unchanged(kept))
     assert [i for i, same in enumerate(seen) if not same] == [row]

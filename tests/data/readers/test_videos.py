@@ -76,7 +76,7 @@ def test_missing_frames_are_a_fault_and_a_set_without_its_anchor_does_not_count(
     assert split.fault == "x/vid lacks 1 of 4 images: a/1.jpg"
     right = np.log(np.tile([[0.9, 0.1]], (3, 1)))
     assert OWN["pm-10"](right, split.load().manifest) == 1
-    with pytest.raises(InputError, match="has none of 4 images"):
+    with pytest.raises(InputError, match="has none of the 4 expected images"):
         frame_split("x/vid", tmp_path, frames, tmp_path / "cache")
 
 
@@ -89,7 +89,7 @@ def test_classes_out_of_reach_never_win_and_their_frames_are_always_wrong(
 ) -> None:
     """The map and labels that are kept say what the maximum over all columns would say."""
     if not any(columns):
-        with pytest.raises(InputError, match="no class of the videos"):
+        with pytest.raises(InputError, match="no video class matches"):
             reachable([], [sorted(c) for c in columns])
         return
     rng = np.random.default_rng(seed)
@@ -140,14 +140,14 @@ def test_vid_robust_by_hand(tmp_path: Path) -> None:
     [
         ("labels__json", "{", "labels.json: "),
         ("labels__json", [1], "labels.json: expected {frame: class indices}"),
-        ("labels__json", {}, "labels.json has no label of val/v_1/000010.JPEG"),
+        ("labels__json", {}, "labels.json has no label for val/v_1/000010.JPEG"),
         ("pmsets__json", {"val/v_1/x.JPEG": 1}, "pmsets.json: expected {anchor: its neighbours}"),
         ("imagenet_vid_class_index__json", {"1": ["v_cat", "cat"]}, "class_index.json: expected"),
         ("rev_wnid_map__json", {"v_dog": ["n9"], "v_cat": []}, "rev_wnid_map.json: expected"),
         (
             "imagenet_vid_class_index__json",
             {"0": ["v_dog", "dog"]},
-            "label 1 of 1 classes",
+            "the highest label is 1: expected labels from 0 to 0",
         ),
     ],
 )
@@ -161,7 +161,7 @@ def test_vid_robust_files_with_a_fault(file: str, content: Any, what: str, tmp_p
 @pytest.mark.parametrize("other", ["val/v_1/000040.JPEG", "val/v_2/000009.JPEG"])
 def test_neighbours_are_near_and_no_anchors_themselves(other: str, tmp_path: Path) -> None:
     labels = {"val/v_1/000009.JPEG": [0], other: [0]}
-    with pytest.raises(InputError, match="is no neighbour of"):
+    with pytest.raises(InputError, match="is not a neighbour of"):
         vid(tmp_path, labels__json=labels, pmsets__json={"val/v_1/000009.JPEG": [other]})
 
 
@@ -244,13 +244,25 @@ def test_two_indices_of_the_first_labels_are_swapped(tmp_path: Path) -> None:
     [
         ("ytbb_class_index__json", {"1": "x"}, "ytbb_class_index.json: expected {index: name}"),
         ("rev_class_idx_map__json", {"4": [1]}, "rev_class_idx_map.json: expected"),
-        ("rev_class_idx_map__json", {}, "no class of the videos is reached"),
+        ("rev_class_idx_map__json", {}, "no video class matches a class of the task"),
         ("anchor_labels__json", {}, "anchor_labels.json: expected"),
-        ("anchor_labels__json", annotations(["bad"]), "anchor_labels.json has no label 'good'"),
-        ("anchor_labels__json", annotations(REVIEW), "has no reviewed anchor"),
-        ("anchor_labels__json", annotations(REVIEW, ("a_b_100/30.jpg", ["good"])), "is no frame"),
-        ("anchor_labels__json", annotations(REVIEW, ("z_1/frame-1.jpg", ["good"])), "label of z_1"),
-        ("pmk_labels__json", annotations(["similar"]), "pmk_labels.json has no label"),
+        (
+            "anchor_labels__json",
+            annotations(["bad"]),
+            "anchor_labels.json does not define the label 'good'",
+        ),
+        ("anchor_labels__json", annotations(REVIEW), "has no usable anchor"),
+        (
+            "anchor_labels__json",
+            annotations(REVIEW, ("a_b_100/30.jpg", ["good"])),
+            "anchor_labels.json: frame 'a_b_100/30.jpg': expected",
+        ),
+        (
+            "anchor_labels__json",
+            annotations(REVIEW, ("z_1/frame-1.jpg", ["good"])),
+            "label for z_1",
+        ),
+        ("pmk_labels__json", annotations(["similar"]), "pmk_labels.json does not define"),
         ("ytbb_robustness_test_anchors_full__csv", "a,b\n1,2\n", "ytid,time_ms,label"),
     ],
 )

@@ -23,7 +23,7 @@ from bench.data.suites.distortions import DISTORTIONS
 from bench.leaderboard.build import build_boards
 from bench.leaderboard.severities import merge_severities
 from bench.report import document
-from bench.report import write as report
+from bench.report.formats.text import report_markdown
 from bench.report.tables.terminal import terminal_table
 from bench.runs.study.resolve import find_suites
 
@@ -220,10 +220,10 @@ def test_candidates_of_curves_are_merged_one_by_one() -> None:
 
 
 def test_reports_say_what_the_columns_are() -> None:
-    text = report.markdown(report.document(whole()))
+    text = report_markdown(document.document(whole()))
     assert document.MERGED in text
     assert "fog-3" not in text
-    assert document.MERGED not in report.markdown(report.document(whole(suite="mini")))
+    assert document.MERGED not in report_markdown(document.document(whole(suite="mini")))
 
 
 def test_a_narrow_terminal_shows_the_ends_and_says_so() -> None:

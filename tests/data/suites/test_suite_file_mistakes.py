@@ -49,7 +49,7 @@ from bench.data.suites.from_yaml import load_suite_file, suite_file_defaults
         ({"model": 3}, ["model", "string", "got 3"]),
         ({"classes": "imagnet"}, ["classes", "imagenet", "'imagnet'"]),
         ({"classes": ["cat"]}, ["classes", "at least two classes, got 1"]),
-        ({"classes": ["cat", "dog", "cat"]}, ["classes", "class 'cat' is given 2 times"]),
+        ({"classes": ["cat", "dog", "cat"]}, ["classes", "class 'cat' is listed 2 times"]),
         ({"classes": ["cat", True]}, ["classes", "True is no name", "quotes"]),
         ({"classes": {"cat": None, "dog": "dog"}}, ["classes", "None is no name"]),
         ({"classes": ["cat", ""]}, ["classes", "'' is no name"]),
@@ -76,7 +76,7 @@ def test_mistakes_are_one_line(pets: Path, changes: dict[str, Any], parts: list[
     ("classes", "parts"),
     [
         (["cat", "dig"], ["unknown class 'dig'", "did you mean 'dog'"]),
-        (["cat", "cat"], ["'cat' is given 2 times"]),
+        (["cat", "cat"], ["'cat' is listed 2 times"]),
         ({"pet": ["cat", "dog"], "wild": ["fox", "cat"]}, ["'cat' is named more than once"]),
         ({"pet": []}, ["every shift class needs at least one"]),
         ({"pet": [True]}, ["True is no name"]),
@@ -135,7 +135,7 @@ def test_defaults_need_no_data(tmp_path: Path) -> None:
 def test_a_class_that_is_empty_is_named(pets: Path) -> None:
     for path in (pets / "test/dog").iterdir():
         path.unlink()
-    refused(pets, "test: empty class folder", pets / "test/dog")
+    refused(pets, "test: class folder", pets / "test/dog", "has no images")
 
 
 def test_a_holdout_of_nothing_is_an_error(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_a_shift_shares_no_image_with_other_splits(tmp_path: Path, kind: str) ->
         ({"arrays": "x.npy", "image": "a"}, ["'image' does not go with 'arrays'"]),
         ({"arrays": "x.npy", "folder": "train"}, ["got folder and arrays"]),
         ({"shards": "none/*.tar"}, ["none/*.tar not found: looked for"]),
-        ({"shards": "x.npy"}, ["x.npy", "no tar file"]),
+        ({"shards": "x.npy"}, ["x.npy", "not a tar file"]),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, source: Form, parts: list[str]) -> None:
