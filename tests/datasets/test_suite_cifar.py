@@ -103,7 +103,7 @@ def test_names_of_labels_are_those_of_the_file(data: Path) -> None:
     assert contents(shift_of(data, "stl10")) == [(x, swapped.get(y, y)) for x, y in before]
     path.write_text("\n".join([*names[:-1], "frog"]))
     (fault,) = suite_of(data).faults
-    assert "class_names.txt: expected the classes airplane, bird" in fault
+    assert "class_names.txt: expected the class names airplane, bird" in fault
 
 
 @pytest.mark.parametrize("second", ["car", "automobile"])

@@ -244,8 +244,8 @@ def test_a_mapping_by_hand(tmp_path: Path) -> None:
         (LABELS, "[]", f"{LABELS}: expected {{folder: label}}"),
         (LABELS, "{}", "no folder for 'Tie'"),
         (NAMES, "3", f"{NAMES}: expected {{label: names}}"),
-        (NAMES, '{"Tie": "cravat"}', "'Tie' is 'cravat', which are no lines of"),
-        (NAMES, '{"Tie": "crane"}', "'Tie' is 'crane', which are no lines of"),  # two lines
+        (NAMES, '{"Tie": "cravat"}', "'Tie' is mapped to 'cravat': expected"),
+        (NAMES, '{"Tie": "crane"}', "'Tie' is mapped to 'crane': expected"),  # two lines
         (LINES, "a\n" * 6, "no class for line 6"),
         (IDS, '{"a": 0}', f"{IDS}: expected {{class index: line}}"),
         (IDS, "{", f"{IDS}: "),

@@ -87,7 +87,7 @@ def test_a_flat_val_says_how_to_sort_it(linked: Path, synthetic: Path) -> None:
     with pytest.raises(NotFound) as error:
         suite_of(linked)
     assert f"{flat} (images without class folders" in str(error.value)
-    assert "'bench data prepare imagenet' sorts them" in str(error.value)
+    assert "run 'bench data prepare imagenet' to sort them" in str(error.value)
     assert not find_dataset("imagenet")().found(linked)
     (linked / "imagenet" / "val_in_folder").symlink_to(synthetic / "imagenet/val")
     assert suite_of(linked).test.size == 1000

@@ -133,7 +133,7 @@ def test_names(name: str, found: tuple[str, tuple[int, ...]]) -> None:
 
 @pytest.mark.parametrize("severity", ["6", "0", "", "3,4", "-1", "x", "03"])
 def test_severities_there_are_not(severity: str) -> None:
-    with pytest.raises(InputError, match=r"severity '.*' must be 1, 2, 3, 4 or 5"):
+    with pytest.raises(InputError, match=r"severity must be 1, 2, 3, 4 or 5, got '.*'"):
         parse_corruptions(f"mini+corruptions={severity}")
 
 

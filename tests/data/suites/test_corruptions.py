@@ -176,9 +176,9 @@ def test_blurs_leave_flat_images_alone() -> None:
     ("make", "words"),
     [
         (lambda: corrupt(scene(), "gausian_noise", 3, 0, "a"), "did you mean 'gaussian_noise'"),
-        (lambda: corrupt(scene(), "fog", 0, 0, "a"), "severity 0 must be 1, 2, 3, 4 or 5"),
+        (lambda: corrupt(scene(), "fog", 0, 0, "a"), "severity must be 1, 2, 3, 4 or 5, got 0"),
         (lambda: corrupted_split(split(), "smog", 3, 0, "x"), "unknown corruption 'smog'"),
-        (lambda: corrupted_split(split(), "fog", 6, 0, "x"), "severity 6"),
+        (lambda: corrupted_split(split(), "fog", 6, 0, "x"), "1, 2, 3, 4 or 5, got 6"),
     ],
 )
 def test_unknown_kinds_and_severities_are_input_errors(

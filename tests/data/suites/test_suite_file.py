@@ -127,7 +127,9 @@ def test_metrics_that_cannot_be_taken_are_refused_before_a_run(pets: Path) -> No
         ({"groups": ["regoin"]}, "did you mean 'region'"),
     ):
         refused(pets, "shifts.s", words, shifts={"s": frames | more})
-    refused(pets, "'groups' does not go with 'folder'", test={"folder": "test", "groups": ["a"]})
+    refused(
+        pets, "'groups' cannot be combined with 'folder'", test={"folder": "test", "groups": ["a"]}
+    )
 
 
 def test_shifts(pets: Path) -> None:
@@ -199,7 +201,7 @@ def test_the_card(pets: Path) -> None:
     assert (card.title, card.licence) == ("pets", "not stated")
     assert card.shifts == {
         "a": "fog of the test images, severity 3, seed 0",
-        "b": "images of x",
+        "b": "images from x",
     }
 
 

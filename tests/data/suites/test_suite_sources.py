@@ -179,9 +179,9 @@ def refused(root: Path, sources: Form, *parts: object, **changes: Any) -> None:
 
 
 SHARED = {
-    "arrays": "more.npz (member tx, channels-first), row 0 is in test and in same",
-    "shards": "0.tar: 00000 is in test and in same",
-    "hub": "data-00000-of-00001.arrow (image): row 0 is in test and in same",
+    "arrays": "more.npz (member tx, channels-first), row 0 is in both test and same",
+    "shards": "0.tar: 00000 is in both test and same",
+    "hub": "data-00000-of-00001.arrow (image): row 0 is in both test and same",
 }
 
 
@@ -205,7 +205,7 @@ def test_a_shift_shares_no_image_with_other_splits(tmp_path: Path, kind: str) ->
         ({"arrays": "z.npy", "labels": "y.txt"}, ["z.npy not found: looked for"]),
         ({"arrays": "x.npy", "labels": "z.txt"}, ["z.txt not found: looked for"]),
         ({"arrays": "x.npy", "labels": "y.txt", "layout": "hwc"}, ["layout", "channels-last"]),
-        ({"arrays": "x.npy", "image": "a"}, ["'image' does not go with 'arrays'"]),
+        ({"arrays": "x.npy", "image": "a"}, ["'image' cannot be combined with 'arrays'"]),
         ({"arrays": "x.npy", "folder": "train"}, ["got folder and arrays"]),
         ({"shards": "none/*.tar"}, ["none/*.tar not found: looked for"]),
         ({"shards": "x.npy"}, ["x.npy", "not a tar file"]),
@@ -305,7 +305,7 @@ def test_what_is_no_such_data_set_is_refused(tmp_path: Path) -> None:
     wrong(["unknown column of one 'labels'", "did you mean 'label'"], "one", root, label="labels")
     wrong(["'label' holds ClassLabel", "images"], "one", root, image="label")
     wrong(["class names or indices"], "one", root, label="image")
-    wrong(["does not go with parquet"], "a.parquet", root, split="train")
+    wrong(["parquet files have no split"], "a.parquet", root, split="train")
     wrong(["folder", "no folder of save_to_disk"], "folder", root)
     wrong(["bad.parquet cannot be read"], "bad.parquet", root)
     wrong(["no folder, no parquet file and no name"], "none/*.parquet", root)
@@ -340,7 +340,7 @@ def test_parquet_files_in_two_patterns_share_rows(tmp_path: Path) -> None:
     load(root, sources, **changes)
     names = ["fox", "cat"]
     refused(
-        root, sources | {"test": part}, "part-0.parquet (img): row 0 is in train and in b",
+        root, sources | {"test": part}, "part-0.parquet (img): row 0 is in both train and b",
         "found 3", classes=names, train=part | {"hub": "part-0.parquet"}, selection=None,
         shifts={"b": sources["part"]},
     )  # fmt: skip
