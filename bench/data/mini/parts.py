@@ -1,7 +1,7 @@
 """Parts of drawings: polygons and strokes.
 
-A drawing is a tuple of parts in a frame from -1 to 1 (x to the right, y down). Filled parts form the
-body. Cuts are removed from the body. Marks are drawn on top in a second colour.
+A drawing is a tuple of parts in a frame from -1 to 1 (x to the right, y down). Filled parts form
+the body. Cuts are removed from the body. Marks are drawn on top in a second colour.
 """
 
 from __future__ import annotations
