@@ -1,4 +1,4 @@
-"""The transfer suites: lists, partitions, prompts, what is missing, and a run."""
+"""The transfer suites: lists, partitions, prompts, missing data, and a run."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ def test_damaged_annotations_are_refused(data: Path) -> None:
 
 
 def test_cars_in_class_folders(data: Path) -> None:
-    """FLYP's folders: slashes are hyphens, and a fifth of the training images is held out."""
+    """FLYP's folders: hyphens replace slashes, a fifth of the training images is held out."""
     base, flyp = data / "stanford_cars", data / "StanfordCars"
     before = suite_of(data, "cars")
     for role, sizes in (("train", {"train": 14, "val": 4}), ("test", {"test": 9})):
@@ -284,7 +284,7 @@ def test_cars_in_class_folders(data: Path) -> None:
                 name = before.task.classnames[label].replace(" ", "_").replace("/", "-")
                 (flyp / folder / name).mkdir(parents=True, exist_ok=True)
                 shutil.copy(base / image, flyp / folder / name)
-    assert suite_of(data, "cars") == before  # annotations count first
+    assert suite_of(data, "cars") == before  # annotations take precedence
     shutil.rmtree(base)
     suite = suite_of(data, "cars")
     assert suite.task.classnames[2] == "Ram C-V Cargo Van Minivan 2012"

@@ -1,4 +1,4 @@
-"""WILDS-FMoW and WILDS-iWildCam: what is said of data that are not as they should be."""
+"""WILDS-FMoW and WILDS-iWildCam: messages about missing and malformed data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in arrays: .npy and .npz."""
+"""Images in .npy and .npz files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The binary files of CIFAR and STL, and that pickles run nothing."""
+"""Binary files of CIFAR and STL are read correctly, and pickles run no code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", 
 
 
 def python2(value: Any) -> bytes:
-    """A pickle in which texts and arrays look as Python 2 wrote them: byte strings, old names."""
+    """Return a pickle as Python 2 wrote it: byte strings and old names of NumPy's functions."""
     raw = pickle.dumps(value, protocol=0)
     return raw.replace(b"numpy._core.", b"numpy.core.")
 
@@ -96,7 +96,7 @@ def test_both_forms_of_cifar102(tmp_path: Path, cache: Path, suffix: str, names:
 
 
 class Evil:
-    """Runs a program where it is unpickled freely."""
+    """An object that runs a program if it is unpickled without restrictions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

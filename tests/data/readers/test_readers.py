@@ -40,7 +40,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of all files whose bytes are read from now on."""
+    """Record the names of all files that are read from now on."""
     names: list[str] = []
     original = index._file_sha256
 

@@ -1,4 +1,4 @@
-"""Webdataset shards: samples, order, labels, the index of members, and what is refused."""
+"""WebDataset shards: samples, order, labels, the index of members, and invalid shards."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_places_tell_shared_samples(pair: list[Path], tmp_path: Path, cache: Pat
 
 
 def test_other_processes_read_the_same(pair: list[Path], cache: Path) -> None:
-    """Workers that decode get a copy, and open the files for themselves."""
+    """Processes that decode images get a copy and open the files themselves."""
     images = shards_split("t", pair, PETS, cache).load().images
     images[0]
     assert isinstance(images, shards.ShardImages)

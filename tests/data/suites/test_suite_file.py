@@ -1,4 +1,4 @@
-"""Suite files: what they mean, and the documented examples."""
+"""Suite files: their meaning, and the documented examples."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ FRAMES = (
 
 
 def framed(data: Path, text: str = FRAMES) -> dict[str, str]:
-    """A list of three images that have groups."""
+    """Write a list of three images with groups."""
     for index, name in enumerate("abc"):
         draw(data / f"{name}.png", index)
     (data / "frames.csv").write_text(text)
@@ -241,7 +241,7 @@ def test_importing_is_light() -> None:
 
 
 def prepare(form: Mapping[str, Any], data: Path) -> None:
-    """Make the images and texts that a documented example speaks of."""
+    """Create the images and text files of a documented example."""
     if "file" in form["templates"]:
         (data / form["templates"]["file"]).write_text("a {}\n")
     classes = form["classes"]

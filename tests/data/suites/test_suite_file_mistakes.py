@@ -1,4 +1,4 @@
-"""Suite files: every way to get one wrong is one line."""
+"""Suite files: every mistake is reported in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suite files of arrays, webdataset shards and Hugging Face data sets, run by the tiny CLIP."""
+"""Suite files of arrays, WebDataset shards and Hugging Face data sets, run with the tiny CLIP."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def load(root: Path, sources: Form, **changes: Any) -> Suite:
 
 
 def content(suite: Suite, role: str) -> list[tuple[bytes, int]]:
-    """Pixels and labels of a split, in no order."""
+    """Return pixels and labels of a split, without their order."""
     splits = {"train": suite.task.train, "val": suite.task.selection, "test": suite.test}
     loaded = (splits | {"part": suite.shifts[0].split})[role].load()
     images = [loaded.images[i].convert("RGB").tobytes() for i in range(len(loaded.images))]
@@ -143,7 +143,7 @@ def test_ids_do_not_meet_and_fingerprints_stay(tmp_path: Path, kind: str) -> Non
 
 
 def metrics(run: Path) -> dict[tuple[str, str], float]:
-    """{(shift, metric): value} of the zero-shot row."""
+    """Return {(shift, metric): value} of the zero-shot row."""
     lines = (run / "records.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     found = [r for r in records if r["method"] == "zero-shot" and r["value"] is not None]
@@ -190,7 +190,7 @@ def test_a_shift_shares_no_image_with_other_splits(tmp_path: Path, kind: str) ->
     root = place(tmp_path, "one")
     sources = READERS[kind](root)
     same = sources["test"] | {"classes": NAMES}
-    if kind == "shards":  # another name, so that the fingerprint is another too
+    if kind == "shards":  # another name changes the fingerprint too
         (root / "link").symlink_to(root / "test")
         (root / "test/more.tar").write_bytes((root / "part/0.tar").read_bytes())
         same = {"shards": "link/[0-9].tar"}
@@ -300,23 +300,24 @@ def test_what_is_no_such_data_set_is_refused(tmp_path: Path) -> None:
     (root / "bad.parquet").write_bytes(b"PAR1")
     wrong(["unknown split", "'None'", "train"], "dict", root)
     wrong(["unknown split", "did you mean 'train'"], "dict", root, split="trian")
-    wrong(["has no splits", "'train'"], "one", root, split="train")
+    wrong(["has no named splits", "'train'"], "one", root, split="train")
     wrong(["unknown column of one 'img'", "image"], "one", root, image="img")
     wrong(["unknown column of one 'labels'", "did you mean 'label'"], "one", root, label="labels")
     wrong(["'label' holds ClassLabel", "images"], "one", root, image="label")
     wrong(["class names or indices"], "one", root, label="image")
     wrong(["parquet files have no split"], "a.parquet", root, split="train")
-    wrong(["folder", "no folder of save_to_disk"], "folder", root)
-    wrong(["bad.parquet cannot be read"], "bad.parquet", root)
-    wrong(["no folder, no parquet file and no name"], "none/*.parquet", root)
-    wrong(["expected a split by its name, got None"], "owner/name", root)
-    wrong(["expected a split by its name, got 'train[:5]'"], "owner/name", root, split="train[:5]")
+    wrong(["folder", "was not written by save_to_disk"], "folder", root)
+    wrong(["cannot read bad.parquet"], "bad.parquet", root)
+    wrong(["none/*.parquet not found: looked for"], "none/*.parquet", root)
+    wrong(["expected 'split' to be the name of a split, got None"], "owner/name", root)
+    part = "expected 'split' to be the name of a split, got 'train[:5]'"
+    wrong([part], "owner/name", root, split="train[:5]")
     swapped = Classes(("dog", "cat", "fox"), ("dog", "cat", "fox"))
     odd = as_rows(DATA["train"], ["cat", "dog", "wolf"], "image", "label")
     odd.save_to_disk(root / "odd")
-    wrong(["3 classes are not the 3", "cat, dog"], "odd", root, classes=swapped)
+    wrong(["3 classes do not match the 3", "cat, dog"], "odd", root, classes=swapped)
     few = Classes(("cat", "dog"), ("cat", "dog"))
-    wrong(["3 classes are not the 2", "wolf"], "odd", root, classes=few)
+    wrong(["3 classes do not match the 2", "wolf"], "odd", root, classes=few)
     none = odd.remove_columns("label").add_column("label", [-1] * 24)
     none.save_to_disk(root / "none")
     wrong(["label -1 in row 0"], "none", root)
@@ -327,7 +328,7 @@ def test_a_name_that_cannot_be_reached_is_one_line(
 ) -> None:
     hub()
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    parts = [f"neither {tmp_path / 'nobody/nothing'} nor, on the hub, nobody/nothing"]
+    parts = [f"looked for {tmp_path / 'nobody/nothing'}, then on the hub: "]
     wrong(parts, "nobody/nothing", tmp_path, split="train")
 
 
@@ -356,4 +357,4 @@ def test_images_outside_of_the_files_are_refused(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(table, tmp_path / "out.parquet")
-    wrong(["24 images are files elsewhere"], "out.parquet", tmp_path)
+    wrong(["24 images are only references"], "out.parquet", tmp_path)
