@@ -1,6 +1,7 @@
-"""CIFAR-10 with the shifts of WiSE-FT and VRF: CIFAR-10.1 v6, CIFAR-10.2 and STL-10.
+"""The suite `cifar10`: CIFAR-10 with the shifts CIFAR-10.1 v6, CIFAR-10.2 and STL-10.
 
-Read from the sets' own files; CIFAR-10 and STL-10 may also lie in class folders.
+WiSE-FT and VRF use these shifts. Images are read from the official files of each data set; CIFAR-10
+and STL-10 are also read from class folders.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from bench.data.suites.common import official_templates, real_suite, split_or_ab
 
 FILES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 IN_STL = {name: "car" if name == "automobile" else name for name in CLASSES if name != "frog"}
-"""{class of CIFAR-10: the same of STL-10} in CIFAR-10's order: without frog or monkey."""
+"""{class of CIFAR-10: same class of STL-10} in CIFAR-10's order, without frog and monkey."""
 STL_MAP = LabelMap(tuple((CLASSES.index(name),) for name in IN_STL))
-"""VRF scores the nine columns that are left (``src/datasets/cifar10.py``), LP-FT's code all ten."""
+"""VRF predicts among these nine classes (``src/datasets/cifar10.py``), LP-FT's code among ten."""
 OFFICIAL: Mapping[str, Any] = {"vrf_a": (0.3,), "vrf_b": (0.3,)}
-"""VRF's a and b for CIFAR-10: its Table 7."""
+"""VRF's a and b for CIFAR-10 (its Table 7)."""
 
 
 @registry.dataset
 class Cifar10:
-    """CIFAR-10 with three shifts."""
+    """CIFAR-10 with the shifts CIFAR-10.1, CIFAR-10.2 and STL-10."""
 
     name: ClassVar[str] = "cifar10"
     card: ClassVar[Card] = suite_card(
@@ -41,13 +42,13 @@ class Cifar10:
     )
 
     def found(self, data: Path | None) -> bool:
-        """Whether the test set is there."""
+        """Return whether the test set is in the data folder."""
         return DataFolder(data, Path()).has("cifar-10", "test", _holds("test"))
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite. Methods have their defaults, with which WiSE-FT and VRF trained here too."""
+        """Return the suite. Methods keep their defaults, which WiSE-FT and VRF also used here."""
         folder = DataFolder(data, cache)
-        templates, said = official_templates(folder, "cifar-10", self.name)
+        templates, origin = official_templates(folder, "cifar-10", self.name)
         test = _id_split(folder, "test")
         train = split_or_absent("cifar10/train", lambda: _id_split(folder, "train"))
         return real_suite(
@@ -55,12 +56,12 @@ class Cifar10:
             Task(self.name, CLASSES, templates, train, train),
             test,
             self.shifts(data, cache),
-            prompts=f"class names of CIFAR-10; templates: {said}",
+            prompts=f"class names of CIFAR-10; templates: {origin}",
             official=OFFICIAL,
         )
 
     def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]:
-        """What opens each shift; none needs CIFAR-10 itself."""
+        """Return {shift: function that opens it}; shifts can be opened without CIFAR-10 itself."""
         folder = DataFolder(data, cache)
         return {
             "10.1": lambda: Shift("10.1", _cifar101(folder)),
@@ -69,7 +70,7 @@ class Cifar10:
         }
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
-        """Of CIFAR-10 and STL-10 where they lie in class folders."""
+        """Return {folder: class names} of CIFAR-10 and STL-10 if they are in class folders."""
         folder = DataFolder(data, Path())
         own = folder.those("cifar-10", FILES)
         stl = folder.those("stl-10", ("test",))
@@ -80,7 +81,7 @@ class Cifar10:
 
 
 def _holds(role: str) -> Any:
-    """The check for batches, or else class folders, of a split of CIFAR-10."""
+    """Return a check that a folder holds a split of CIFAR-10, as batches or class folders."""
     batches = holds_entries("batches.meta", *FILES[role])
 
     def fits(path: Path) -> Reason:
@@ -120,13 +121,13 @@ def _cifar102(folder: DataFolder) -> Split:
 
 
 def _form102(path: Path) -> str:
-    """The file that holds CIFAR-10.2's test set, in today's form or in the first; "" if none."""
+    """Return the name of CIFAR-10.2's test file, current or first version; "" if there is none."""
     forms = ("cifar102_test.npz", "cifar102_test.npy")
     return next((name for name in forms if (path / name).is_file()), "")
 
 
 def _stl10(folder: DataFolder) -> Split:
-    """STL-10's test images without monkeys, labelled in the order of `IN_STL`."""
+    """Return STL-10's test images without monkeys, labelled in the order of `IN_STL`."""
 
     def fits(path: Path) -> Reason:
         binary = holds_entries("test_X.bin", "test_y.bin")
@@ -137,8 +138,8 @@ def _stl10(folder: DataFolder) -> Split:
         arrays = replace(stl10(place, "test"), classes=_stl_names(place / "class_names.txt"))
         split = array_split("cifar10/stl10", arrays.only(tuple(IN_STL.values())), folder.cache)
     else:
-        # VRF's class folders: its loader numbers them by their sorted names, so that the second
-        # must be called automobile, which "car" is not; here a class is known by its name.
+        # VRF's class folders. Its loader numbers them by sorted name, so the folder of cars must be
+        # called automobile there. Here both names are accepted.
         known = {
             own if (place / own).is_dir() else theirs: index
             for index, (own, theirs) in enumerate(IN_STL.items())
@@ -148,8 +149,8 @@ def _stl10(folder: DataFolder) -> Split:
 
 
 def _stl_names(path: Path) -> tuple[str, ...]:
-    """The names of the labels 1 to 10: those of the data's own file if it is there."""
+    """Return the names of the labels 1 to 10, from the data's own file if it exists."""
     names = tuple(text_of(path).split()) if path.is_file() else STL_CLASSES
     if sorted(names) != sorted(STL_CLASSES):
-        raise InputError(f"{path}: expected the classes {', '.join(STL_CLASSES)}")
+        raise InputError(f"{path}: expected the class names {', '.join(STL_CLASSES)}")
     return names

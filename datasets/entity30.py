@@ -1,7 +1,7 @@
-"""Entity-30: 30 super-classes of ImageNet, tested on sub-classes that training has not seen.
+"""The suite `entity30`: 30 superclasses of ImageNet, tested on subclasses unseen in training.
 
-Santurkar et al., BREEDS, ICLR 2021, split rand. The sub-classes are in ``entity30.toml``, with
-their source; the images are ImageNet's own.
+Santurkar et al., BREEDS, ICLR 2021, split rand. The subclasses are listed in ``entity30.toml`` with
+their source. The images are ImageNet's.
 """
 
 from __future__ import annotations
@@ -29,22 +29,24 @@ PROMPTS = (
     "published, so this is not the official prompt"
 )
 OFFICIAL: Mapping[str, Any] = {"vrf_a": (1.1,), "vrf_b": (0.6,)}
-"""VRF's a and b, on squared distances, for both of its backbones (its Table 7)."""
+"""VRF's a and b on squared distances, for both of its backbones (its Table 7)."""
 
 
 @cache
 def superclasses() -> tuple[Mapping[str, Any], ...]:
-    """The 30 super-classes: ``name``, ``node``, and ImageNet's ``source`` and ``target`` ids."""
+    """Return the 30 superclasses: ``name``, ``node``, ``source`` and ``target`` class indices."""
     text = files("bench.datasets").joinpath("entity30.toml").read_text(encoding="utf-8")
     return tuple(tomllib.loads(text)["classes"])
 
 
 @dataclass(frozen=True)
 class _Opener:
+    """Opens the splits of the suite."""
+
     folder: DataFolder
 
     def split(self, name: str, of: str, subclasses: str, part: str) -> Split:
-        """The images of the ``source`` or ``target`` sub-classes in a part of ImageNet."""
+        """Return the images of the ``source`` or ``target`` subclasses in a part of ImageNet."""
         wnids = wordnet_ids()
         folders = {
             wnids[index]: position
@@ -56,23 +58,23 @@ class _Opener:
         return self.folder.counted(found, SET, part)
 
     def target(self) -> Shift:
-        """The images of ImageNet's val in the other sub-classes."""
+        """Return the shift: ImageNet's validation images of the target subclasses."""
         return Shift("target", self.split("target", "val", "target", "target_val"))
 
 
 @registry.dataset
 class Entity30:
-    """BREEDS Entity-30 (split rand): new sub-classes of known super-classes."""
+    """BREEDS Entity-30 (split rand): new subclasses of known superclasses."""
 
     name: ClassVar[str] = "entity30"
     card: ClassVar[Card] = suite_card(SET, {"target": SET})
 
     def found(self, data: Path | None) -> bool:
-        """Whether images of ImageNet's validation set lie in class folders."""
+        """Return whether ImageNet's validation images are in class folders."""
         return DataFolder(data, Path()).has("imagenet", "val", sorted_images)
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite; its ID test set, ImageNet's validation images of source classes, must be."""
+        """Return the suite. It needs ImageNet's validation images, but not its training images."""
         opener = _Opener(DataFolder(data, cache))
         test = opener.split("test", "val", "source", "source_val")
         make = partial(opener.split, "train", "train", "source", "source_train")
@@ -83,5 +85,5 @@ class Entity30:
         return real_suite(opener.folder, task, test, shifts, prompts=PROMPTS, official=OFFICIAL)
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
-        """Those of ImageNet."""
+        """Return {folder: class folders} of ImageNet."""
         return whole_folders(DataFolder(data, Path()))

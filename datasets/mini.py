@@ -1,7 +1,7 @@
-"""The embedded suite: rendered images that mirror the ImageNet family shift by shift.
+"""The embedded suite `mini`: rendered images that mirror ImageNet and its shifts one by one.
 
-`mini` is the suite; `micro` is the same at a tenth of its size, for tests and for trying things.
-See docs/mini.md for how it was made and what its numbers mean.
+`micro` is the same suite at a tenth of its size, for tests and experiments. docs/mini.md explains
+how it was made and what its numbers mean.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHIFTS = {
 _STEPS = {"epochs": 8, "batch_size": 128, "warmup": 0.1}
 _PROBE = {"lr": 3e-2, "epochs": 80, "batch_size": 128, "warmup": 0.1}
 _PROBED = {f"probe.{name}": value for name, value in _PROBE.items()}
-_TEACHER = {"period": 4}  # 48 updates of the teacher, as the published 51
+_TEACHER = {"period": 4}  # 48 updates of the teacher, close to the published 51
 DEFAULTS: dict[str, dict[str, Any]] = {
     "e2e-ft": {"lr": 1e-3, **_STEPS},
     "ema": {"lr": 1e-3, "decay": 0.99, **_STEPS},
@@ -48,7 +48,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "carot": {"lr": 2e-3, **_STEPS, **_TEACHER},
     "carot-slides": {"lr": 1e-3, **_STEPS, **_TEACHER},
 }
-"""Frozen on development seeds (docs/mini.md)."""
+"""Hyper-parameters chosen and frozen on development seeds (docs/mini.md)."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _split(suite: str, name: str, size: int, seed: int, cache: Path) -> Split:
 def _rendered(
     name: str, size: int, seed: int, mark: str, cache: Path
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The split's pixels and labels: rendered once, then read from the cache."""
+    """Return the pixels and labels of a split: rendered once, then read from the cache."""
     store = Store(cache)
     with store.lock("renders", mark):
         arrays = store.read_arrays("renders", mark)
@@ -93,7 +93,7 @@ def _rendered(
 
 @registry.dataset
 class Mini:
-    """The embedded suite: 20 classes, five shifts, with its own tiny CLIP."""
+    """The embedded suite: 20 classes, five shifts and its own tiny CLIP."""
 
     name: ClassVar[str] = "mini"
     scale: ClassVar[int] = 1
@@ -104,24 +104,24 @@ class Mini:
         source="bench's own generator, bench/data/mini/render.py; nothing is downloaded",
         licence="Apache-2.0",
         shifts={
-            "v2": "the ID recipe drawn again from new templates, slightly harder",
+            "v2": "same recipe as ID, rendered from new templates; slightly harder",
             "sketch": "line drawings of all classes",
-            "rendition": "art styles, a subset of the classes",
-            "adversarial": "cluttered images that a fixed reference gets wrong, a subset",
+            "rendition": "art styles; some classes only",
+            "adversarial": "cluttered images that a fixed reference gets wrong; some classes only",
             "objectnet": "unusual poses without colour and scene cues; many-to-one labels",
         },
         citation="docs/mini.md of bench",
     )
 
     def found(self, data: Path | None) -> bool:
-        """Always: the suite is rendered, not downloaded."""
+        """Return True: the suite is rendered and needs no data."""
         return True
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite; splits are rendered into `cache` when first opened."""
+        """Return the suite; its splits are rendered into `cache` when they are first opened."""
         sizes = {name: count // self.scale for name, count in render.SPLITS.items()}
         if missing := {"train", "val", "test", *SHIFTS} - sizes.keys():
-            raise InputError(f"the generator renders no {', '.join(sorted(missing))}")
+            raise InputError(f"the generator cannot render the splits {', '.join(sorted(missing))}")
         splits = {
             name: _split(self.name, name, size, self.seeds[name], cache)
             for name, size in sizes.items()
@@ -143,7 +143,7 @@ class Mini:
 
 @registry.dataset
 class Micro(Mini):
-    """A tenth of `mini`, on the development seeds of the generator."""
+    """A tenth of `mini`, rendered from the development seeds of the generator."""
 
     name: ClassVar[str] = "micro"
     scale: ClassVar[int] = 10

@@ -1,6 +1,6 @@
-"""Transfer sets, without shifts: CIFAR-100, DTD, Food-101, SUN397 and Stanford Cars.
+"""Suites of transfer sets without shifts: CIFAR-100, DTD, Food-101, SUN397 and Stanford Cars.
 
-Splits, class names and their order are those of the sets' own files, as torchvision reads them.
+Splits, class names and their order come from the sets' own files, as in torchvision.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def _without_cache(data: Path | None) -> DataFolder:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a list that are not blank. Raises NotFound if it is not there."""
+    """Return the lines of a file that are not blank. Raises NotFound if the file is missing."""
     if not path.is_file():
-        raise NotFound(f"no {path}: unpack the archive again")
+        raise NotFound(f"{path} does not exist: unpack the archive again")
     return [line.strip() for line in text_of(path).splitlines() if line.strip()]
 
 
 def _folders(images: Iterable[str]) -> dict[str, int]:
-    """{class: index} of images ``<class>/<file>``."""
+    """Return {class: index} of images ``<class>/<file>``."""
     return _indexed(sorted({image.partition("/")[0] for image in images}))
 
 
@@ -48,18 +48,21 @@ def _indexed(names: Iterable[str]) -> dict[str, int]:
 def _listed(
     name: str, root: Path, images: Sequence[str], classes: Mapping[str, int], cache: Path
 ) -> Split:
-    """The split of images ``<class>/<file>`` relative to `root`; a class may contain slashes."""
+    """Return the split of images ``<class>/<file>`` in `root`; class names may contain slashes."""
     labels = []
     for image in images:
         label = classes.get(image.rpartition("/")[0])
         if label is None:
-            raise InputError(f"{name}: its list names {image!r:.100}, which is of no class")
+            raise InputError(
+                f"{name}: its list has {image!r:.100}, which is in no class folder: "
+                "unpack the archive again"
+            )
         labels.append(label)
     return named_split(name, root, images, labels, cache)
 
 
 def _spaced(name: str) -> str:
-    """A class name as OpenAI's prompts for CLIP have it."""
+    """Return a class name as in OpenAI's prompts for CLIP: with spaces."""
     return name.replace("_", " ").replace("/", " ")
 
 
@@ -72,15 +75,15 @@ def _suite(
     names: str,
     defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Suite:
-    """The suite `name` of the data set `of`, with a train, a test and maybe a selection split.
+    """Return the suite `name` of the data set `of`.
 
-    `names` says where the names of its `classes` are from.
+    `splits` are train, test and optionally selection. `names` is the origin of the class names.
     """
-    templates, said = official_templates(folder, of, name.partition("=")[0])
+    templates, origin = official_templates(folder, of, name.partition("=")[0])
     train = splits["train"]
     task = Task(name, tuple(classes), templates, train, splits.get("selection", train))
-    said = f"class names {names}; templates: {said}"
-    return real_suite(folder, task, splits["test"], prompts=said, defaults=defaults or {})
+    prompts = f"class names {names}; templates: {origin}"
+    return real_suite(folder, task, splits["test"], prompts=prompts, defaults=defaults or {})
 
 
 @registry.dataset
@@ -91,11 +94,11 @@ class Cifar100:
     card: ClassVar[Card] = suite_card("cifar-100")
 
     def found(self, data: Path | None) -> bool:
-        """Whether the test set is there."""
+        """Return whether the test set is in the data folder."""
         return _without_cache(data).has("cifar-100", "all", holds_entries("test", "meta"))
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite; a file `train` that is not there leaves it without training data."""
+        """Return the suite; without a file ``train`` it has no training data."""
         folder = DataFolder(data, cache)
 
         def images(role: str) -> Arrays:
@@ -116,7 +119,7 @@ class Cifar100:
 @registry.dataset
 @dataclass(frozen=True)
 class DescribableTextures:
-    """DTD in one of its ten partitions: trained on train, chosen on val, measured on test."""
+    """DTD in one of its ten partitions, with its own train, validation and test splits."""
 
     name: ClassVar[str] = "dtd"
     card: ClassVar[Card] = suite_card("dtd")
@@ -128,11 +131,11 @@ class DescribableTextures:
         return holds_entries("images", f"labels/test{self.partition}.txt")
 
     def found(self, data: Path | None) -> bool:
-        """Whether images and the list of test images are there."""
+        """Return whether images and the list of test images are in the data folder."""
         return _without_cache(data).has("dtd", "all", self._fits())
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite, named ``dtd`` for partition 1 and ``dtd=3`` for the third."""
+        """Return the suite, named ``dtd`` for partition 1 and ``dtd=3`` for partition 3."""
         folder = DataFolder(data, cache)
         root = folder.place("dtd", "all", self._fits())
         name = self.name if self.partition == 1 else f"{self.name}={self.partition}"
@@ -154,7 +157,7 @@ class DescribableTextures:
         return _suite(folder, name, "dtd", map(_spaced, classes), splits, "of the folders")
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
-        """The classes of all lists."""
+        """Return {folder: classes in any list}."""
         root = _without_cache(data).place("dtd", "all", self._fits())
         lists = sorted((root / "labels").glob("*[0-9].txt"))
         return {root / "images": _folders(image for path in lists for image in _lines(path))}
@@ -168,11 +171,11 @@ class Food101:
     card: ClassVar[Card] = suite_card("food-101")
 
     def found(self, data: Path | None) -> bool:
-        """Whether images and the list of test images are there."""
+        """Return whether images and the list of test images are in the data folder."""
         return _without_cache(data).has("food-101", "all", _food_list("test"))
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite; a list of training images that is not there leaves it without them."""
+        """Return the suite; without a list of training images it has no training data."""
         folder = DataFolder(data, cache)
         root = folder.place("food-101", "all", _food_list("test"))
         classes = _folders(_food_images(root / "meta", "test"))
@@ -191,7 +194,7 @@ class Food101:
         )
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
-        """The classes of the list of test images."""
+        """Return {folder: classes in the list of test images}."""
         root = _without_cache(data).place("food-101", "all", _food_list("test"))
         return {root / "images": _folders(_food_images(root / "meta", "test"))}
 
@@ -207,7 +210,7 @@ def _food_list(role: str) -> Any:
 
 
 def _food_images(meta: Path, role: str) -> list[str]:
-    """The images ``<class>/<number>.jpg`` of a split. Raises NotFound if it has no list."""
+    """Return the images ``<class>/<number>.jpg`` of a split. NotFound if its list is missing."""
     path = meta / f"{role}.json"
     if not path.is_file():
         return [f"{image}.jpg" for image in _lines(meta / f"{role}.txt")]
@@ -221,7 +224,7 @@ def _food_images(meta: Path, role: str) -> list[str]:
 @registry.dataset
 @dataclass(frozen=True)
 class Sun397:
-    """SUN397 in one of its ten partitions, of 50 + 50 images of each class."""
+    """SUN397 in one of its ten partitions, each with 50 + 50 images per class."""
 
     name: ClassVar[str] = "sun397"
     card: ClassVar[Card] = suite_card("sun397")
@@ -233,13 +236,13 @@ class Sun397:
         return f"{kind}_{self.partition:02}.txt"
 
     def found(self, data: Path | None) -> bool:
-        """Whether images, class names and the list of test images are there."""
+        """Return whether images, class names and the list of test images are in the data folder."""
         folder = _without_cache(data)
         lists = folder.has("sun397", "partitions", holds_entries(self._list("Testing")))
         return lists and folder.has("sun397", "all", holds_entries("ClassName.txt"))
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite, named ``sun397`` for partition 1 and ``sun397=3`` for the third."""
+        """Return the suite, named ``sun397`` for partition 1 and ``sun397=3`` for partition 3."""
         folder = DataFolder(data, cache)
         root = folder.place("sun397", "all", holds_entries("ClassName.txt"))
         name = self.name if self.partition == 1 else f"{self.name}={self.partition}"
@@ -260,14 +263,14 @@ class Sun397:
         return _suite(folder, name, "sun397", names, splits, "of ClassName.txt")
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
-        """The classes of ClassName.txt, such as ``a/abbey``."""
+        """Return {folder: classes in ClassName.txt, such as ``a/abbey``}."""
         root = _without_cache(data).place("sun397", "all", holds_entries("ClassName.txt"))
         return {root: [line.lstrip("/") for line in _lines(root / "ClassName.txt")]}
 
 
 @registry.dataset
 class StanfordCars:
-    """Stanford Cars, with the annotations of its devkit or as class folders."""
+    """Stanford Cars, with labels from the annotations of its devkit or from class folders."""
 
     name: ClassVar[str] = "cars"
     card: ClassVar[Card] = suite_card("stanford-cars")
@@ -276,10 +279,10 @@ class StanfordCars:
             "lr": 1e-5, "weight_decay": 0.0, "batch_size": 256, "epochs": 100, "warmup": 500,
         }
     }  # fmt: skip
-    """FLYP's command for Stanford Cars (locuslab/FLYP, README); of other methods none is known."""
+    """FLYP's command for Stanford Cars (locuslab/FLYP, README); no other method published one."""
 
     def found(self, data: Path | None) -> bool:
-        """Whether the test images are there, with annotations or in class folders."""
+        """Return whether the test images are there, with annotations or in class folders."""
         folder = _without_cache(data)
         return self._annotated(folder) or self._sorted(folder)
 
@@ -290,7 +293,7 @@ class StanfordCars:
         return folder.has("stanford-cars", "test by class", holds_folders)
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite; annotations count first, class folders where there are none."""
+        """Return the suite: from the annotations if they exist, otherwise from class folders."""
         folder = DataFolder(data, cache)
         if self._annotated(folder) or not self._sorted(folder):
             return self._of_devkit(folder)
@@ -329,7 +332,7 @@ class StanfordCars:
         splits = {"test": test, "train": train}
         whole = train.size
         if folder.has("stanford-cars", "val by class", holds_folders):
-            # A fifth of the training images, drawn at random: a class may be left without any.
+            # A random fifth of the training images: some classes may have none.
             splits["selection"] = replace(split("selection", "val"), fault="")
             whole += splits["selection"].size
         if not train.absent:
@@ -341,7 +344,7 @@ class StanfordCars:
         )  # fmt: skip
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
-        """Of class folders: those of the test images."""
+        """Return {folder: class folders of the test images}, if there are class folders."""
         parts = [f"{part} by class" for part in ("test", "train", "val")]
         places = _without_cache(data).those("stanford-cars", parts, holds_folders)
         test = places.get(parts[0])
@@ -364,7 +367,7 @@ def _annotated(role: str) -> Any:
 
 
 def _annotations(base: Path, role: str) -> Path:
-    """The file with the labels of a split, in `base` or in its devkit. Raises NotFound."""
+    """Return the file with the labels of a split, in `base` or its devkit. Raises NotFound."""
     file = "cars_train_annos.mat" if role == "train" else "cars_test_annos_withlabels.mat"
     for path in (base / "devkit" / file, base / file):
         if path.is_file():
@@ -377,7 +380,7 @@ def _matlab(path: Path, name: str) -> Any:
 
     try:
         return loadmat(path, squeeze_me=True, variable_names=[name])[name]
-    except Exception as error:  # a damaged file may raise anything
+    except Exception as error:  # damaged files raise many types of errors
         raise InputError(f"{path}: expected a MATLAB file with {name}: {error!r:.100}") from error
 
 
@@ -386,12 +389,12 @@ def _car_names(path: Path) -> list[str]:
 
 
 def _car_labels(path: Path, classes: int) -> tuple[list[str], list[int]]:
-    """(files, class indices from 0) of annotations. Raises InputError."""
+    """Return (files, class indices from 0) of an annotation file. Raises InputError."""
     rows = np.atleast_1d(_matlab(path, "annotations"))
     try:
         files, labels = [str(f) for f in rows["fname"]], [int(c) - 1 for c in rows["class"]]
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: expected annotations with fname and class") from error
     if wrong := [label + 1 for label in labels if not 0 <= label < classes]:
-        raise InputError(f"{path}: class {wrong[0]} of {classes}")
+        raise InputError(f"{path}: class {wrong[0]}: expected 1 to {classes}")
     return files, labels

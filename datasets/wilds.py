@@ -1,8 +1,8 @@
-"""WILDS: satellite images over years and regions (`fmow`), camera traps (`iwildcam`).
+"""The WILDS suites `fmow` (satellite images, later years) and `iwildcam` (camera traps).
 
 Koh et al., ICML 2021. Splits, labels and groups are read from the archives' own CSV files by the
 rules of the ``wilds`` package, which is not needed (docs/decisions/2026-11-22-wilds.md). These
-files say what must be there: an image that is not makes its split faulty.
+files list all images: a missing image is reported as a fault of its split.
 """
 
 from __future__ import annotations
@@ -33,20 +33,21 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "flyp": {"lr": 1e-5, "weight_decay": 0.2, "batch_size": 256, "epochs": 20},
     "lp-ft-raw": {"probe.epochs": 10},
 }
-"""What published work changes here of its settings on ImageNet: FLYP's commands for both sets, and
-the probe that CaRot's LP-FT starts from (docs/methods.md section 3 and section 12)."""
+"""Published settings that differ from those on ImageNet: FLYP's commands for both sets, and the
+probe that CaRot's LP-FT starts from (docs/methods.md section 3 and section 12)."""
 
 
 @dataclass(frozen=True)
 class _Images:
-    """What a set's metadata say of its images, row by row.
+    """The N images of a data set, one per row of its metadata.
 
     Attributes
     ----------
-    root, files : the images are ``root/files[i]``.
-    parts : the split of each as the set's card names it; images of others are not used.
+    root, files : image i is ``root/files[i]``.
+    parts : the split of each image, by its name on the data set's card; images of splits that are
+        not on the card are not used.
     labels : int64 [N].
-    group, members : the group's name, and of each image its code or its name.
+    group, members : name of the group, and the code or name of each image's group member.
     """
 
     root: Path
@@ -59,7 +60,7 @@ class _Images:
 
 @dataclass(frozen=True)
 class _Opener:
-    """Makes a suite of the images of one set."""
+    """Builds a suite from the images of one data set."""
 
     suite: str
     card: SetCard
@@ -67,25 +68,25 @@ class _Opener:
     images: _Images
 
     def split(self, name: str, part: str) -> Split:
-        """The images of a part. Raises NotFound if none is there."""
+        """Return the split of a part. Raises NotFound if all its images are missing."""
         found = self.images
         rows = np.flatnonzero(found.parts == part)
         if not len(rows):
-            raise NotFound(f"{self.suite}/{name}: the metadata have no image of split {part}")
-        every, used = found.members, rows.tolist()
-        members = every[rows] if isinstance(every, np.ndarray) else [every[i] for i in used]
+            raise NotFound(f"{self.suite}/{name}: the metadata list no images of the split {part}")
+        every, indices = found.members, rows.tolist()
+        members = every[rows] if isinstance(every, np.ndarray) else [every[i] for i in indices]
         try:
             split = named_split(
                 f"{self.suite}/{name}",
                 found.root,
-                [found.files[row] for row in used],
+                [found.files[row] for row in indices],
                 found.labels[rows],
                 self.folder.cache,
                 {found.group: members},
             )
         except InputError as error:
             raise NotFound(str(error)) from error
-        # Where no source confirmed the card's number the metadata are the truth.
+        # If no source confirms the number on the card, the metadata decide.
         if self.folder.synthetic is None and part in self.card.unverified:
             return replace(split, of=(self.card.name, part))
         return self.folder.counted(split, self.card.name, part)
@@ -98,7 +99,7 @@ class _Opener:
         metrics: tuple[str, ...] = (),
         shift_metrics: tuple[str, ...] = (),
     ) -> Suite:
-        """The suite. Raises NotFound if no image of its ID test set is there."""
+        """Return the suite. Raises NotFound if all images of its ID test set are missing."""
         train = split_or_absent(f"{self.suite}/train", lambda: self.split("train", "train"))
         held = split_or_absent(f"{self.suite}/selection", lambda: self.split("selection", "id_val"))
         return real_suite(
@@ -119,7 +120,7 @@ def _prompt_file(folder: DataFolder, card: SetCard, file: str) -> Path:
 def _templates(
     folder: DataFolder, card: SetCard, suite: str, plain: tuple[str, ...]
 ) -> tuple[tuple[str, ...], str]:
-    """The official templates, or else `plain`; and what they are, in words."""
+    """Return the official templates, or `plain` if they are missing, and their description."""
     path = _prompt_file(folder, card, f"{suite}_template.py")
     if path.is_file():
         found = read_templates(path, suite)
@@ -129,6 +130,7 @@ def _templates(
 
 
 def _getting(card: SetCard) -> str:
+    """Return how to get a prompt file. The text is part of the stored prompt description."""
     return f"'bench data prepare {card.name}' gets"
 
 
@@ -144,49 +146,51 @@ TIMED: Mapping[tuple[str, int], str] = {
     ("val", 1): "ood_val",
     ("test", 2): "ood_test",
 }
-"""(split of the metadata, number of the period) -> split as the card names it. All others, and what
-is sequestered (``seq``), are in none."""
+"""{(split in the metadata, number of the period): split on the card}. All other images, and
+sequestered ones (``seq``), are not used."""
 
 
 @registry.dataset
 class FMoW:
-    """62 kinds of places from above; the shift is to later years, judged by the worst region."""
+    """Satellite images of 62 categories, shifted to later years; metric: worst-region accuracy."""
 
     name: ClassVar[str] = "fmow"
     card: ClassVar[Card] = suite_card(FMOW.name, {"ood": FMOW.name})
 
     def found(self, data: Path | None) -> bool:
-        """Whether the folder with its two CSV files is there."""
+        """Return whether the folder with its two CSV files is in the data folder."""
         return DataFolder(data, Path()).has(FMOW.name, "all", _fmow)
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite. InputError if the folder or all ID test images are missing."""
+        """Return the suite. InputError if the folder or all ID test images are missing."""
         folder = DataFolder(data, cache)
         names, images = _fmow_images(folder.place(FMOW.name, "all", _fmow))
-        # The official templates take the names as they are; this one says "an airport hangar".
-        templates, said = _templates(folder, FMOW, self.name, ("a photo of {a}.",))
-        said = f"class names are the categories of rgb_metadata.csv; {said}"
-        made = _Opener(self.name, FMOW, folder, images)
-        return made.make(names, templates, said, shift_metrics=("worst-region",))
+        # The official templates use the names as they are; {a} adds an article: "an airport".
+        templates, origin = _templates(folder, FMOW, self.name, ("a photo of {a}.",))
+        prompts = f"class names are the categories of rgb_metadata.csv; {origin}"
+        opener = _Opener(self.name, FMOW, folder, images)
+        return opener.make(names, templates, prompts, shift_metrics=("worst-region",))
 
 
 _fmow = holds_entries("rgb_metadata.csv", "country_code_mapping.csv", "images")
 
 
 def _fmow_images(root: Path) -> tuple[tuple[str, ...], _Images]:
-    """(class names, images). The sorted categories are the list of the package."""
+    """Return (class names, images). Classes are the sorted categories, as in ``wilds``."""
     path, mapping = root / "rgb_metadata.csv", root / "country_code_mapping.csv"
     columns = ("split", "category", "country_code", "timestamp")
     splits, categories, countries, times = _columns(path, columns)
     names = tuple(sorted(set(categories)))
     if len(names) != FMOW.classes:
-        raise InputError(f"{path}: {len(names)} categories, expected {FMOW.classes}")
+        raise InputError(
+            f"{path} has {len(names)} categories: expected {FMOW.classes}; get the file again"
+        )
     index = {name: number for number, name in enumerate(names)}
     regions = dict(zip(*_columns(mapping, ("alpha-3", "region")), strict=True))
     parts = [TIMED.get((s, _period(path, t)), "") for s, t in zip(splits, times, strict=True)]
     images = _Images(
         root,
-        # Numbered by the rows of the whole table, what is sequestered included.
+        # Numbered by the rows of the whole table, including sequestered images.
         files=[f"images/rgb_img_{row}.png" for row in range(len(splits))],
         parts=np.array(parts),
         labels=np.array([index[category] for category in categories], dtype=np.int64),
@@ -197,11 +201,11 @@ def _fmow_images(root: Path) -> tuple[tuple[str, ...], _Images]:
 
 
 def _period(path: Path, time: str) -> int:
-    """The number of the period, 0 to 2, that a time such as 2011-02-07T02:48:56.643Z is in."""
+    """Return the period, 0 to 2, of a time such as 2011-02-07T02:48:56.643Z."""
     try:
         return bisect(PERIODS, datetime.fromisoformat(time))
     except (ValueError, TypeError) as error:
-        expected = "one with its zone, such as 2013-10-05T02:27:17Z"
+        expected = "a time with its zone, such as 2013-10-05T02:27:17Z"
         raise InputError(f"{path}: timestamp {time!r}: expected {expected}") from error
 
 
@@ -209,31 +213,31 @@ def _period(path: Path, time: str) -> int:
 
 IWILDCAM = cards()["wilds-iwildcam"]
 PARTS = {"val": "ood_val", "test": "ood_test"}
-"""Splits of the metadata as the card names them, where that is another name."""
+"""{split in the metadata: split on the card}, where the names differ."""
 UNUSED = 99999
-"""The class of those species in a list of names that no image shows."""
+"""The class number, in lists of names, of species that no image shows."""
 
 
 @registry.dataset
 class IWildCam:
-    """182 species before camera traps; the shift is to other cameras. Judged by macro-F1."""
+    """Camera trap images of 182 species, shifted to other cameras; primary metric: macro-F1."""
 
     name: ClassVar[str] = "iwildcam"
     card: ClassVar[Card] = suite_card(IWILDCAM.name, {"ood": IWILDCAM.name})
 
     def found(self, data: Path | None) -> bool:
-        """Whether the folder and a list of the species' names are there."""
+        """Return whether the folder and a list of species names are in the data folder."""
         folder = DataFolder(data, Path())
         return folder.has(IWILDCAM.name, "all", partial(_iwildcam, folder=folder))
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
-        """The suite. InputError if the folder, all ID test images or the names are missing."""
+        """Return the suite. InputError if folder, names or all ID test images are missing."""
         folder = DataFolder(data, cache)
         root = folder.place(IWILDCAM.name, "all", partial(_iwildcam, folder=folder))
-        names, named = _species(folder, root)
-        templates, said = _templates(folder, IWILDCAM, self.name, PLAIN)
-        made = _Opener(self.name, IWILDCAM, folder, _iwildcam_images(root))
-        return made.make(names, templates, f"{named}; {said}", metrics=("macro-f1",))
+        names, names_origin = _species(folder, root)
+        templates, origin = _templates(folder, IWILDCAM, self.name, PLAIN)
+        opener = _Opener(self.name, IWILDCAM, folder, _iwildcam_images(root))
+        return opener.make(names, templates, f"{names_origin}; {origin}", metrics=("macro-f1",))
 
 
 def _english(folder: DataFolder) -> Path:
@@ -241,12 +245,18 @@ def _english(folder: DataFolder) -> Path:
 
 
 def _iwildcam(path: Path, folder: DataFolder) -> Reason:
-    """Whether a folder is iWildCam's and something names its species, as a reason why not."""
+    """Return why a folder cannot be used as iWildCam; empty if it can.
+
+    It must hold the images and metadata, and a list of species names must exist.
+    """
     reason = holds_entries("metadata.csv", "train")(path)
     english, scientific = _english(folder), path / "categories.csv"
     if reason or english.is_file() or scientific.is_file():
         return reason
-    return f"no species names: no {scientific.name} in it, and {_getting(IWILDCAM)} {english}"
+    return (
+        f"no species names: no {scientific.name} in it and no {english}, which 'bench data prepare "
+        f"{IWILDCAM.name}' downloads"
+    )
 
 
 def _iwildcam_images(root: Path) -> _Images:
@@ -255,9 +265,12 @@ def _iwildcam_images(root: Path) -> _Images:
     splits, files, labels, locations = _columns(path, columns)
     classes, last = _integers(path, labels), IWILDCAM.classes - 1
     if len(classes) and not 0 <= classes.min() <= classes.max() <= last:
-        raise InputError(f"{path}: y {classes.min()} to {classes.max()}, expected 0 to {last}")
+        raise InputError(
+            f"{path}: y is from {classes.min()} to {classes.max()}: expected 0 to {last}; get the "
+            "file again"
+        )
     return _Images(
-        root / "train",  # those of all splits
+        root / "train",  # the folder of all splits
         files=files,
         parts=np.array([PARTS.get(split, split) for split in splits]),
         labels=classes,
@@ -267,26 +280,30 @@ def _iwildcam_images(root: Path) -> _Images:
 
 
 def _species(folder: DataFolder, root: Path) -> tuple[tuple[str, ...], str]:
-    """The names of the species in lower case, as in wise-ft's head; and what they are, in words.
+    """Return the species names in lower case, as in wise-ft's head, and their description.
 
-    English ones from wise-ft's list, else the scientific ones of the archive.
+    These are the English names of wise-ft's list, or the scientific names of the archive if that
+    list is missing.
     """
     english = _english(folder)
     if english.is_file():
-        return _named(english, "english"), f"class names are those of wise-ft's {english.name}"
+        return _class_names(
+            english, "english"
+        ), f"class names are those of wise-ft's {english.name}"
     scientific = root / "categories.csv"
-    return _named(scientific, "name"), (
+    return _class_names(scientific, "name"), (
         f"class names are the scientific ones of {scientific.name}, not the official English ones: "
         f"{_getting(IWILDCAM)} {english.name} of wise-ft"
     )
 
 
-def _named(path: Path, column: str) -> tuple[str, ...]:
-    """The names of all classes, from the column of a file that lists them in order."""
+def _class_names(path: Path, column: str) -> tuple[str, ...]:
+    """Return the names of all classes from a column of a file that lists them in order."""
     numbers, names = _columns(path, ("y", column))
     used = [(y, n) for y, n in zip(_integers(path, numbers), names, strict=True) if y < UNUSED]
     if [y for y, _ in used] != list(range(IWILDCAM.classes)):
-        raise InputError(f"{path}: y: expected 0 to {IWILDCAM.classes - 1} in order, then {UNUSED}")
+        last = IWILDCAM.classes - 1
+        raise InputError(f"{path}: expected y from 0 to {last} in order, then only {UNUSED}")
     return tuple(name.lower() for _, name in used)
 
 
@@ -294,7 +311,7 @@ def _named(path: Path, column: str) -> tuple[str, ...]:
 
 
 def _columns(path: Path, names: Sequence[str]) -> list[list[str]]:
-    """Columns of a CSV file. Raises InputError, naming the line, if one is not there."""
+    """Return columns of a CSV file. InputError names a missing column or a short line."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -318,4 +335,4 @@ def _integers(path: Path, texts: Sequence[str]) -> NDArray[np.int64]:
     try:
         return np.array(texts, dtype=np.str_).astype(np.int64)
     except ValueError as error:
-        raise InputError(f"{path}: expected whole numbers: {error}") from error
+        raise InputError(f"{path}: expected integers: {error}") from error

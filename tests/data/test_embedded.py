@@ -1,4 +1,4 @@
-"""The embedded suite: its images repeat, its words never fail, its model is what the card says."""
+"""The embedded suite: deterministic images, a tokenizer for any text, the documented model."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_tokenizer_accepts_any_text(texts: list[str]) -> None:
     assert tokens.shape == (len(texts), words.CONTEXT)
     assert ((tokens >= 0) & (tokens < words.VOCABULARY)).all()
     assert (tokens == words.END).sum(1).eq(1).all()
-    for row in tokens:  # nothing but padding follows the end
+    for row in tokens:  # only padding follows the end token
         assert (row[int(row.argmax()) + 1 :] == words.PAD).all()
 
 

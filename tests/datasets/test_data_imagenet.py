@@ -1,4 +1,4 @@
-"""`bench data download` and `prepare` for what a person has to fetch, such as ImageNet."""
+"""`bench data download` and `prepare` for data that users must get themselves: ImageNet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_set_that_is_nowhere_says_where_a_copy_goes(world: World) -> None:
 
 
 def imagenet(world: World, *put: str) -> dict[str, bytes]:
-    """ImageNet's card with the sums of a miniature, of which the files in `put` are there."""
+    """Return ImageNet's card with the checksums of a miniature; only files in `put` exist."""
     folder = world.data / "bench-downloads" / "imagenet"
     folder.mkdir(parents=True, exist_ok=True)
     made = {

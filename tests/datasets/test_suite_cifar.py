@@ -1,4 +1,4 @@
-"""The suite cifar10: its label maps, its places, what is missing of it, and a run."""
+"""The suite cifar10: its label maps, its folders, missing data, and a run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_car_and_bird_change_places_and_frog_is_left_out(stl: Any) -> None:
 
 
 def test_every_stl_image_counts_as_its_class_in_cifar(stl: Any, copies: Path) -> None:
-    """A classifier that sees what is in the file is always right, though their orders differ."""
+    """A perfect classifier is always right, although the class orders of the files differ."""
     own = np.fromfile(copies / "stl10_binary" / "test_y.bin", dtype=np.uint8)
     names = [STL_CLASSES[number - 1] for number in own if STL_CLASSES[number - 1] != "monkey"]
     meant = [CIFAR10_CLASSES.index("automobile" if n == "car" else n) for n in names]
@@ -103,12 +103,12 @@ def test_names_of_labels_are_those_of_the_file(data: Path) -> None:
     assert contents(shift_of(data, "stl10")) == [(x, swapped.get(y, y)) for x, y in before]
     path.write_text("\n".join([*names[:-1], "frog"]))
     (fault,) = suite_of(data).faults
-    assert "class_names.txt: expected the classes airplane, bird" in fault
+    assert "class_names.txt: expected the class names airplane, bird" in fault
 
 
 @pytest.mark.parametrize("second", ["car", "automobile"])
 def test_stl10_in_class_folders(second: str, data: Path) -> None:
-    """As VRF has it, with its second class under either name."""
+    """STL-10 in VRF's class folders, with its second class under either name."""
     shutil.rmtree(data / "stl10_binary")
     for number, name in enumerate(STL_CLASSES):
         folder = data / "stl10" / "test" / (second if name == "car" else name)
@@ -148,7 +148,7 @@ def test_labels_of_cifar102_count_by_their_names(data: Path) -> None:
 
 
 def folders(data: Path) -> None:
-    """CIFAR-10 in class folders beside its batches."""
+    """CIFAR-10 in class folders next to its batches."""
     for role in ("train", "test"):
         for number, name in enumerate(CIFAR10_CLASSES):
             folder = data / "cifar10" / role / name

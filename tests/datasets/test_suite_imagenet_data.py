@@ -1,4 +1,4 @@
-"""The suites imagenet and entity30: where data are found, what is missing, and photographs."""
+"""The suites imagenet and entity30: data folders, missing data, and photographs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PHOTOS = DATA / "imagenet_sample_100.zip"
 
 
 def test_ilsvrc2012_and_class_folders_elsewhere_are_found(linked: Path, synthetic: Path) -> None:
-    """As FLYP and CaRot, and as wise-ft name them, through links."""
+    """Folders named as in FLYP and CaRot and in wise-ft, through links."""
     same = suite_of(linked)
     (linked / "imagenet").unlink()
     source = synthetic / "imagenet"
@@ -87,7 +87,7 @@ def test_a_flat_val_says_how_to_sort_it(linked: Path, synthetic: Path) -> None:
     with pytest.raises(NotFound) as error:
         suite_of(linked)
     assert f"{flat} (images without class folders" in str(error.value)
-    assert "'bench data prepare imagenet' sorts them" in str(error.value)
+    assert "run 'bench data prepare imagenet' to sort them" in str(error.value)
     assert not find_dataset("imagenet")().found(linked)
     (linked / "imagenet" / "val_in_folder").symlink_to(synthetic / "imagenet/val")
     assert suite_of(linked).test.size == 1000
@@ -141,7 +141,7 @@ def test_missing_images_and_folders_are_faults(linked: Path, synthetic: Path) ->
     assert "imagenet/sketch lacks 1 of 1000 class folders: n01443537" in faults
     assert "imagenet-sketch test: 999 of 1,000 images" in faults
     assert "imagenet/vid-robust lacks 1 of 30 images: ILSVRC2015_val_00004000/000021" in faults
-    assert "imagenet-vid-robust frames: 31 of 33 images" in faults  # it is in two sets
+    assert "imagenet-vid-robust frames: 31 of 33 images" in faults  # the frame is in two sets
 
 
 def test_real_data_are_counted_against_the_cards(linked: Path) -> None:
@@ -150,7 +150,7 @@ def test_real_data_are_counted_against_the_cards(linked: Path) -> None:
     assert (found.notes, found.model, found.pretrained) == ((), "ViT-B-32", "openai")
     assert "imagenet val: 1,000 of 50,000 images" in found.faults
     assert "objectnet test: 113 of 18,574 images" in found.faults
-    assert len(found.faults) == 8  # nobody knows how many frames YTBB-Robust has
+    assert len(found.faults) == 8  # the number of YTBB-Robust's frames is not known
     assert suite_of(linked, "entity30").faults == (
         "entity-30 source_val: 120 of 6,000 images",
         "entity-30 target_val: 120 of 6,000 images",
@@ -162,7 +162,7 @@ def test_real_data_are_counted_against_the_cards(linked: Path) -> None:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder in which val is the 100 photographs, in class folders."""
+    """Return a data folder with 100 photographs in class folders as its val."""
     if not PHOTOS.is_file():
         pytest.skip(f"needs {PHOTOS} (or $BENCH_TEST_DATA)")
     root = tmp_path_factory.mktemp("photos") / "data"
@@ -177,7 +177,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_photographs_get_the_class_of_their_wordnet_id(photos: Path) -> None:
-    """Their files are named ``n01440764_tench.JPEG``: held against timm's descriptions too."""
+    """The photographs' names, such as ``n01440764_tench.JPEG``, also match timm's descriptions."""
     info = ImageNetInfo()
     manifest = suite_of(photos).test.load().manifest
     assert len(manifest) == 100

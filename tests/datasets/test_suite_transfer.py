@@ -1,4 +1,4 @@
-"""The transfer suites: lists, partitions, prompts, what is missing, and a run."""
+"""The transfer suites: lists, partitions, prompts, missing data, and a run."""
 
 from __future__ import annotations
 
@@ -171,7 +171,9 @@ def test_partition_lists_may_lie_apart(data: Path) -> None:
 def test_an_image_of_no_class_is_named(data: Path) -> None:
     path = data / "SUN397" / "Testing_01.txt"
     path.write_text(path.read_text() + "/a/abbey1/sun_aqswjsnjlrfzzhiz.jpg\n")
-    with pytest.raises(InputError, match=r"'a/abbey1/sun_aqswjsnjlrfzzhiz.jpg', which is of no"):
+    with pytest.raises(
+        InputError, match=r"'a/abbey1/sun_aqswjsnjlrfzzhiz.jpg', which is in no class folder"
+    ):
         suite_of(data, "sun397")
 
 
@@ -265,12 +267,12 @@ def test_damaged_annotations_are_refused(data: Path) -> None:
     found = loadmat(path)["annotations"]
     found["class"][0, 2] = np.array([[4]], dtype=np.uint8)
     savemat(path, {"annotations": found})
-    with pytest.raises(InputError, match="class 4 of 3"):
+    with pytest.raises(InputError, match="class 4: expected 1 to 3"):
         suite_of(data, "cars")
 
 
 def test_cars_in_class_folders(data: Path) -> None:
-    """FLYP's folders: slashes are hyphens, and a fifth of the training images is held out."""
+    """FLYP's folders: hyphens replace slashes, a fifth of the training images is held out."""
     base, flyp = data / "stanford_cars", data / "StanfordCars"
     before = suite_of(data, "cars")
     for role, sizes in (("train", {"train": 14, "val": 4}), ("test", {"test": 9})):
@@ -282,7 +284,7 @@ def test_cars_in_class_folders(data: Path) -> None:
                 name = before.task.classnames[label].replace(" ", "_").replace("/", "-")
                 (flyp / folder / name).mkdir(parents=True, exist_ok=True)
                 shutil.copy(base / image, flyp / folder / name)
-    assert suite_of(data, "cars") == before  # annotations count first
+    assert suite_of(data, "cars") == before  # annotations take precedence
     shutil.rmtree(base)
     suite = suite_of(data, "cars")
     assert suite.task.classnames[2] == "Ram C-V Cargo Van Minivan 2012"

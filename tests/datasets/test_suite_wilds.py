@@ -135,7 +135,7 @@ def test_fmow_regions_are_those_of_the_mapping(own_wilds: Path, tmp_path: Path) 
 
 
 def worst_by_definition(log_probs: Any, manifest: Manifest) -> float:
-    """Pure Python: the lowest share of right answers of a region that is there and not Other."""
+    """Return the lowest accuracy of a region other than Other, in pure Python."""
     right: dict[str, list[bool]] = {}
     for row, region in enumerate(names(manifest, "region")):
         ranked = sorted(range(log_probs.shape[1]), key=lambda c: (-log_probs[row, c], c))
@@ -157,7 +157,7 @@ def test_worst_region_is_as_defined(wilds: Path, tmp_path: Path, seed: int) -> N
         log_probs[hit & ~is_other, manifest.first[hit & ~is_other]] = 0  # Other is the worst
         value = OWN["worst-region"](log_probs, manifest)
         assert value == pytest.approx(worst_by_definition(log_probs, manifest), abs=1e-12)
-        log_probs[is_other, manifest.first[is_other]] = 0  # and now the best
+        log_probs[is_other, manifest.first[is_other]] = 0  # now the highest score
         assert OWN["worst-region"](log_probs, manifest) == value
     assert value > 0
 

@@ -1,4 +1,4 @@
-"""WILDS-FMoW and WILDS-iWildCam: what is said of data that are not as they should be."""
+"""WILDS-FMoW and WILDS-iWildCam: messages about missing and malformed data."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def test_a_part_without_images_leaves_the_others_usable(own_wilds: Path, tmp_pat
     assert suite.test == whole.test
     assert suite.task.train.absent and suite.task.selection.absent
     assert suite.shifts == () and suite.all_shifts == ("ood",)
-    assert "has none of 20 images" in suite.lacking["ood"]
-    with pytest.raises(InputError, match="has none of 99 images"):
+    assert "has none of the 20 expected images" in suite.lacking["ood"]
+    with pytest.raises(InputError, match="has none of the 99 expected images"):
         suite.task.train.load()
     for file in whole.test.load().manifest.ids:
         (own_wilds / "fmow_v1.1" / file).unlink()
-    with pytest.raises(InputError, match="has none of 32 images"):
+    with pytest.raises(InputError, match="has none of the 32 expected images"):
         FMOW().suite(own_wilds, tmp_path)
 
 
@@ -77,12 +77,12 @@ def test_a_part_without_images_leaves_the_others_usable(own_wilds: Path, tmp_pat
     [
         ("rgb_metadata.csv", first(timestamp="2013-10-05T02:27:17"), "2013-10-05T02:27:17Z"),
         ("rgb_metadata.csv", first(timestamp="yesterday"), "timestamp 'yesterday'"),
-        ("rgb_metadata.csv", first(category="castle"), "63 categories, expected 62"),
-        ("metadata.csv", first(y="182"), "y 0 to 182, expected 0 to 181"),
-        ("metadata.csv", first(y="-1"), "y -1 to 181"),
-        ("metadata.csv", first(y="fox"), "expected whole numbers"),
-        ("labels.csv", first(y="1"), "y: expected 0 to 181 in order"),
-        ("labels.csv", lambda rows: rows.pop(5) and None, "y: expected 0 to 181 in order"),
+        ("rgb_metadata.csv", first(category="castle"), "63 categories: expected 62"),
+        ("metadata.csv", first(y="182"), "y is from 0 to 182: expected 0 to 181"),
+        ("metadata.csv", first(y="-1"), "y is from -1 to 181"),
+        ("metadata.csv", first(y="fox"), "expected integers"),
+        ("labels.csv", first(y="1"), "expected y from 0 to 181 in order"),
+        ("labels.csv", lambda rows: rows.pop(5) and None, "expected y from 0 to 181 in order"),
     ],
 )
 def test_tables_that_say_something_else_are_refused(

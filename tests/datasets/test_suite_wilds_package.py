@@ -1,4 +1,4 @@
-"""WILDS-FMoW and WILDS-iWildCam on synthetic copies, against the package.
+"""WILDS-FMoW and WILDS-iWildCam on synthetic copies, compared with the package.
 
 The comparisons with the package ``wilds`` run where it is installed (``pip install wilds``).
 """
@@ -19,7 +19,7 @@ from bench.testing.synthetic.wilds import CATEGORIES
 
 
 def _mean(src: Any, index: Any, dim_size: int, reduce: str) -> Any:
-    """What ``torch_scatter.scatter`` computes, which the package needs and which is not had."""
+    """Replace ``torch_scatter.scatter``, which the package needs and which is not installed."""
     import torch
 
     assert reduce == "mean"
@@ -29,7 +29,7 @@ def _mean(src: Any, index: Any, dim_size: int, reduce: str) -> Any:
 
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The data sets of the package, made to take the copies and today's pandas."""
+    """Return the package's data sets, patched for the copies and for current pandas."""
     # Without this the package asks the network for its newest version when it is imported.
     monkeypatch.setitem(sys.modules, "outdated", None)
     why = "wilds is not installed: with it (pip install wilds) the splits are compared"
@@ -37,7 +37,7 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Any:
     iwildcam = pytest.importorskip("wilds.datasets.iwildcam_dataset", reason=why)
     import pandas
 
-    # pandas 2 takes the form of all times from the first (p-lambda/wilds issue 146).
+    # pandas 2 infers the format of all times from the first (p-lambda/wilds issue 146).
     times = SimpleNamespace(
         read_csv=pandas.read_csv,
         to_datetime=lambda values: pandas.to_datetime(values, format="ISO8601"),

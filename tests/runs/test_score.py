@@ -305,7 +305,7 @@ def cell(record: Record) -> bool:
         ({"models": {"zero-shot": "clip", "e2e-ft": "b"}}, ["'tuned.features'", "b.features"]),
         ({"classes": 1}, ["classes: expected at least two"]),
         ({"classes": 4}, ["clip.logits has shape [60, 3], expected [60, 4]"]),
-        ({"classes": ["a", "b", "a"]}, ["classes: class 'a' is given 2 times"]),
+        ({"classes": ["a", "b", "a"]}, ["classes: class 'a' is listed 2 times"]),
         ({"classes": True}, ["classes: expected a list of names"]),
         ({"shifts": {"all": {"file": "sketch.safetensors"}}}, ["'all' is reserved"]),
         (

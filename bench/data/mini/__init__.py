@@ -1,1 +1,1 @@
-"""The embedded suite `mini`: synthetic images with five shifts, and a tiny CLIP shipped with it."""
+"""The embedded suite `mini`: rendered images with five shifts, and a tiny pretrained CLIP."""

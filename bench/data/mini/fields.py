@@ -1,6 +1,6 @@
-"""Signed distance fields of drawings: as in vector fonts, edges are sharp at any scale.
+"""Signed distance fields of drawings, whose edges stay sharp at any scale, as in vector fonts.
 
-A variant is a design bent by a smooth random warp; an atlas holds the variants of many classes.
+A variant is a design bent by a smooth random warp. An atlas holds the variants of many classes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FAR = 1.0  # distance reported where a drawing has no marks
 
 
 def _to_segments(points: Array, a: Array, b: Array) -> Array:
-    """Distance of `points` [n, 2] to the nearest of the segments `a`-`b` [s, 2]: [n]."""
+    """Return the distance [n] of `points` [n, 2] to the nearest of the segments `a`-`b` [s, 2]."""
     along = b - a
     length = np.maximum((along**2).sum(1), np.float32(1e-9))
     dx = points[:, :1] - a[:, 0]
@@ -32,7 +32,7 @@ def _to_segments(points: Array, a: Array, b: Array) -> Array:
 
 
 def _inside(points: Array, a: Array, b: Array) -> NDArray[np.bool_]:
-    """Even-odd rule: which `points` [n, 2] lie inside the closed polygon with edges `a`-`b`."""
+    """Return which `points` [n, 2] lie inside the polygon with edges `a`-`b` (even-odd rule)."""
     y = points[:, 1:]
     rise = np.where(b[:, 1] == a[:, 1], np.float32(1), b[:, 1] - a[:, 1])
     x = a[:, 0] + (y - a[:, 1]) * (b[:, 0] - a[:, 0]) / rise
@@ -41,7 +41,7 @@ def _inside(points: Array, a: Array, b: Array) -> NDArray[np.bool_]:
 
 
 def signed_distance(part: Part, points: Array) -> Array:
-    """Distance of `points` [n, 2] to the part's edge, negative inside: [n]."""
+    """Return the distance [n] of `points` [n, 2] to the edge of the part, negative inside."""
     if part.width > 0:
         return _to_segments(points, part.points[:-1], part.points[1:]) - np.float32(part.width)
     a, b = part.points, np.roll(part.points, -1, axis=0)
@@ -50,7 +50,7 @@ def signed_distance(part: Part, points: Array) -> Array:
 
 
 def fields(drawing: Drawing, bend: Callable[[Array], Array]) -> Array:
-    """Signed distances of the drawing's body and marks, [GRID, GRID, 2], after `bend`ing it."""
+    """Return signed distances [GRID, GRID, 2] of the bent drawing's body and marks."""
     axis = np.linspace(-EXTENT, EXTENT, GRID, dtype=np.float32)
     points = np.stack(np.meshgrid(axis, axis), 2).reshape(-1, 2)
     body = np.full(len(points), FAR, np.float32)
@@ -65,7 +65,7 @@ def fields(drawing: Drawing, bend: Callable[[Array], Array]) -> Array:
 
 
 def _bend(rng: np.random.Generator, strength: float) -> Callable[[Array], Array]:
-    """A smooth random warp: stretch, shear and one slow wave along each axis."""
+    """Return a smooth random warp: stretch, shear and one slow wave along each axis."""
     stretch = np.eye(2) + rng.normal(0, strength, (2, 2)) * [[1.2, 0.8], [0.8, 1.2]]
     wave = rng.uniform(1.5, 4.0, (2, 2)) * rng.choice([-1, 1], (2, 2))
     phase = rng.uniform(0, 2 * np.pi, 2)
@@ -87,7 +87,7 @@ def _bend(rng: np.random.Generator, strength: float) -> Callable[[Array], Array]
 
 @lru_cache(maxsize=8)
 def atlas(names: tuple[str, ...], variants: int, strength: float, seed: int) -> Array:
-    """Fields of `variants` bent drawings of each class: [len(names), variants, GRID, GRID, 2]."""
+    """Return fields of bent drawings of each class: [len(names), variants, GRID, GRID, 2]."""
     out = np.empty((len(names), variants, GRID, GRID, 2), np.float32)
     for c, name in enumerate(names):
         for v in range(variants):

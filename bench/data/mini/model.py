@@ -1,4 +1,4 @@
-"""The tiny CLIP of `mini`: open_clip's own class with a small ConvNeXt and a small transformer."""
+"""The tiny CLIP of `mini`: open_clip's CLIP with a small ConvNeXt and a small transformer."""
 
 from __future__ import annotations
 
@@ -35,19 +35,22 @@ ARCHITECTURE: dict[str, Any] = {
 
 @register_model
 def bench_mini_convnext(pretrained: bool = False, **_: Any) -> ConvNeXt:
-    """A ConvNeXt for 32 px, without layer scale: a prototype with its usual 1e-6 did not train.
+    """Build a ConvNeXt for images of 32 pixels.
 
-    timm's other arguments say where weights come from, which does not arise.
+    It has no layer scale: a prototype with the usual 1e-6 did not train. timm's other arguments
+    select pretrained weights and are ignored.
     """
     if pretrained:
-        raise ValueError("bench_mini_convnext has no weights of its own: use bench's load()")
+        raise ValueError(
+            "bench_mini_convnext has no pretrained weights in timm: use bench's load()"
+        )
     trunk = ConvNeXt(ls_init_value=None, **ARCHITECTURE["vision"])
     setattr(trunk, "default_cfg", {"pool_size": (2, 2)})  # noqa: B010  (open_clip reads it)
     return trunk
 
 
 def build_tiny() -> open_clip.CLIP:
-    """The architecture with random weights, drawn from torch's global generator."""
+    """Return the architecture with random weights from torch's global generator."""
     vision = CLIPVisionCfg(
         timm_model_name="bench_mini_convnext",
         timm_pool="avg",
@@ -65,7 +68,7 @@ def _shipped() -> dict[str, torch.Tensor]:
 
 
 def load_tiny() -> open_clip.CLIP:
-    """The pretrained model in float32 and eval mode; every call returns a fresh copy."""
+    """Return a new copy of the pretrained model, in float32 and eval mode."""
     model = build_tiny()
     model.load_state_dict(_shipped())
     model.eval()
@@ -73,5 +76,5 @@ def load_tiny() -> open_clip.CLIP:
 
 
 def tiny_tokenizer() -> WordTokenizer:
-    """The tokenizer that belongs to the text tower."""
+    """Return the tokenizer of the text tower."""
     return WordTokenizer()

@@ -1,8 +1,8 @@
-"""Paints batches of objects in three styles: photo, sketch and art. NumPy, one thread, seeded.
+"""Painting of batches of objects in three styles: photo, sketch and art (NumPy, seeded).
 
-Everything here works on a batch of N images at once, as float32 arrays [N, SIZE, SIZE(, 3)] with
-colours in 0..1; frame coordinates run from -1 to 1. No matrix products: their last bits may depend
-on the number of BLAS threads.
+All functions work on a batch of N images at once, as float32 arrays [N, SIZE, SIZE(, 3)] with
+colours in 0..1. Frame coordinates run from -1 to 1. No matrix products are used because their last
+bits may depend on the number of BLAS threads.
 """
 
 from __future__ import annotations
@@ -47,10 +47,11 @@ _PIXEL = 2 / SIZE
 
 @dataclass(frozen=True)
 class Look:
-    """How the images of a split look; ranges are uniform, angles in radians, sizes in half frames.
+    """Appearance of the images of a split.
 
-    `bias` is the probability that an object has one of its class's two preferred colours, and
-    likewise scenes: the spurious cue that fine-tuning picks up.
+    Values are uniform in their ranges; angles are in radians, sizes in half frames. `bias` is the
+    probability that an object has one of the two preferred colours of its class, and the same for
+    scenes: this is the spurious cue that fine-tuning picks up.
     """
 
     style: Literal["photo", "sketch", "art"] = "photo"
@@ -74,7 +75,7 @@ class Batch:
 
 
 def _u(rng: Rng, n: int, low: float, high: float, *shape: int) -> Array:
-    """Uniform numbers [N, *shape], or [N, 1, 1] when no shape is given."""
+    """Return uniform numbers [N, *shape], or [N, 1, 1] without a shape."""
     out = rng.random((n, *(shape or (1, 1))), dtype=np.float32)
     return out * np.float32(high - low) + np.float32(low)
 
@@ -84,17 +85,17 @@ def _normal(rng: Rng, n: int, scale: float, *shape: int) -> Array:
 
 
 def _chance(rng: Rng, n: int, probability: float) -> Array:
-    """1 with the given probability, else 0: [N, 1, 1]."""
+    """Return 1 with this probability, otherwise 0: [N, 1, 1]."""
     return (rng.random((n, 1, 1)) < probability).astype(np.float32)
 
 
 def _mix(a: Array, b: Array, weight: Array) -> Array:
-    """a + (b - a) weight for images [N, S, S, 3] or colours [N, 1, 1, 3] and weight [N, S, S]."""
+    """Blend images [N, S, S, 3] or colours [N, 1, 1, 3]: a + (b - a) * weight [N, S, S]."""
     return a + (b - a) * weight[..., None]
 
 
 def _waves(rng: Rng, n: int, low: float, high: float, count: int = 2) -> Array:
-    """A smooth random field in about -1..1: the mean of `count` plane waves (cycles per frame)."""
+    """Return a smooth random field in -1..1: the mean of plane waves (cycles per frame)."""
     total = np.zeros((n, SIZE, SIZE), np.float32)
     for _ in range(count):
         angle = _u(rng, n, 0, 2 * np.pi)
@@ -104,12 +105,12 @@ def _waves(rng: Rng, n: int, low: float, high: float, count: int = 2) -> Array:
 
 
 def _cover(distance: Array, softness: Array) -> Array:
-    """Share of a pixel on the inner side of an edge at a signed distance, both in frame units."""
+    """Return the fraction of a pixel inside an edge at a signed distance (frame units)."""
     return np.clip(np.float32(0.5) - distance / (softness * np.float32(_PIXEL)), 0, 1)
 
 
 def _blob(rng: Rng, n: int, low: float, high: float) -> Array:
-    """Coverage of a random box or ellipse of half-size low..high anywhere in the frame."""
+    """Return the coverage of a random box or ellipse of half-size low..high in the frame."""
     angle = _u(rng, n, 0, np.pi)
     c, s = np.cos(angle), np.sin(angle)
     x, y = _X - _u(rng, n, -1, 1), _Y - _u(rng, n, -1, 1)
@@ -121,7 +122,7 @@ def _blob(rng: Rng, n: int, low: float, high: float) -> Array:
 
 
 def _stroke(rng: Rng, n: int, width: float, reach: float) -> Array:
-    """Coverage of a random straight stroke of half-length up to `reach`."""
+    """Return the coverage of a random straight stroke of half-length up to `reach`."""
     angle = _u(rng, n, 0, np.pi)
     c, s = np.cos(angle), np.sin(angle)
     x, y = _X - _u(rng, n, -1, 1), _Y - _u(rng, n, -1, 1)
@@ -132,7 +133,7 @@ def _stroke(rng: Rng, n: int, width: float, reach: float) -> Array:
 
 
 def _place(rng: Rng, fields: Array, look: Look) -> tuple[Array, Array, Array]:
-    """Signed distances of body and marks in the frame, [N, S, S] each, and the scale [N, 1, 1]."""
+    """Return signed distances of body and marks, [N, S, S] each, and the scale [N, 1, 1]."""
     n = len(fields)
     scale = _u(rng, n, *look.scale)
     angle = _u(rng, n, -look.rotation, look.rotation)
@@ -153,7 +154,7 @@ def _place(rng: Rng, fields: Array, look: Look) -> tuple[Array, Array, Array]:
 
 
 def _sample(fields: Array, u: Array, v: Array) -> Array:
-    """Bilinear look-up of fields [N, GRID, GRID, 2] at u, v [N, S, S]: [N, S, S, 2]."""
+    """Sample fields [N, GRID, GRID, 2] bilinearly at u, v [N, S, S]: [N, S, S, 2]."""
     half = np.float32((GRID - 1) / (2 * EXTENT))
     gu = np.clip((u + np.float32(EXTENT)) * half, 0, GRID - 1.001)
     gv = np.clip((v + np.float32(EXTENT)) * half, 0, GRID - 1.001)
@@ -168,7 +169,7 @@ def _sample(fields: Array, u: Array, v: Array) -> Array:
 
 
 def _colour(rng: Rng, index: Index, jitter: float = 0.06) -> Array:
-    """Named colours with jitter: [N, 1, 1, 3]."""
+    """Return named colours with jitter: [N, 1, 1, 3]."""
     n = len(index)
     shade = _COLOURS[index][:, None, None] + _normal(rng, n, jitter, 1, 1, 3)
     return np.asarray(np.clip(shade, 0, 1), np.float32)
@@ -179,14 +180,14 @@ def _any_colour(rng: Rng, n: int) -> Array:
 
 
 def _preferred(rng: Rng, identity: Index, kinds: int, bias: float, step: int) -> Index:
-    """With probability `bias` one of two kinds tied to the class, else any: [N]."""
+    """Return [N] kinds: one of two tied to the class with probability `bias`, otherwise any."""
     n = len(identity)
     tied = (identity * step + rng.integers(0, 2, n) * (kinds // 2 - 1)) % kinds
     return np.where(rng.random(n) < bias, tied, rng.integers(0, kinds, n))
 
 
 def _backdrop(rng: Rng, scene: Index) -> Array:
-    """The scene's gradient, waves and grain: [N, S, S, 3]."""
+    """Return the gradient, waves and grain of scenes: [N, S, S, 3]."""
     n = len(scene)
     row = _SCENES[scene][:, None, None]
     blend = np.clip((_Y + 1) / 2 + _normal(rng, n, 0.2) + _normal(rng, n, 0.3) * _X, 0, 1)
@@ -200,7 +201,7 @@ def _backdrop(rng: Rng, scene: Index) -> Array:
 
 
 def _scatter(rng: Rng, image: Array, count: Range, low: float, high: float) -> Array:
-    """Lays a random number of coloured blobs over the image, in place."""
+    """Paint a random number of coloured blobs over the image, in place."""
     wanted = np.floor(_u(rng, len(image), *count) + _u(rng, len(image), 0, 1))[:, 0, 0]
     for k in range(int(np.ceil(count[1]))):
         some = np.flatnonzero(wanted > k)
@@ -259,7 +260,7 @@ def _sketch(rng: Rng, fields: Array, look: Look) -> Batch:
 
 
 def _pattern(rng: Rng, n: int) -> Array:
-    """Stripes, checks or dots, or nothing: 0..1, [N, S, S]."""
+    """Return stripes, checks, dots or nothing: [N, S, S] in 0..1."""
     angle = _u(rng, n, 0, np.pi)
     k = _u(rng, n, 1.5, 5) * np.float32(np.pi)
     c, s = np.cos(angle), np.sin(angle)
@@ -293,7 +294,7 @@ def _art(rng: Rng, fields: Array, look: Look) -> Batch:
 
 
 def paint(rng: Rng, fields: Array, identity: Index, look: Look) -> Batch:
-    """Paints one object an image: fields [N, GRID, GRID, 2], class identities [N]."""
+    """Paint one object per image from fields [N, GRID, GRID, 2] and class indices [N]."""
     if look.style == "sketch":
         return _sketch(rng, fields, look)
     if look.style == "art":

@@ -1,7 +1,7 @@
 """Parts of drawings: polygons and strokes.
 
-A drawing is a tuple of parts in a frame from -1 to 1 (x to the right, y down). Filled parts make up
-the body, cuts are taken out of it, marks are drawn on top in a second colour.
+A drawing is a tuple of parts in a frame from -1 to 1 (x to the right, y down). Filled parts form
+the body. Cuts are removed from the body. Marks are drawn on top in a second colour.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Drawing = tuple[Part, ...]
 
 
 def poly(*points: Point) -> Part:
-    """Filled polygon."""
+    """Return a filled polygon."""
     return Part(np.asarray(points, np.float32))
 
 
 def line(width: float, *points: Point) -> Part:
-    """Stroke along `points`."""
+    """Return a stroke along `points`."""
     return Part(np.asarray(points, np.float32), width / 2)
 
 
@@ -44,25 +44,25 @@ def _curve(x: float, y: float, rx: float, ry: float, start: float, end: float, n
 
 
 def disc(x: float, y: float, rx: float, ry: float | None = None) -> Part:
-    """Filled ellipse."""
+    """Return a filled ellipse."""
     return Part(_curve(x, y, rx, rx if ry is None else ry, 0, 340, 18))
 
 
 def sector(x: float, y: float, rx: float, ry: float, start: float, end: float) -> Part:
-    """Filled piece of an ellipse between two angles in degrees (clockwise, 0 = right)."""
+    """Return a filled sector of an ellipse between two angles in degrees (clockwise, 0 = right)."""
     return Part(_curve(x, y, rx, ry, start, end, 14))
 
 
 def arc(width: float, x: float, y: float, rx: float, ry: float, start: float, end: float) -> Part:
-    """Stroke along an ellipse between two angles in degrees."""
+    """Return a stroke along an ellipse between two angles in degrees."""
     return Part(_curve(x, y, rx, ry, start, end, 14), width / 2)
 
 
 def cut(part: Part) -> Part:
-    """The same part, taken out of the body."""
+    """Return the same part, to be removed from the body."""
     return replace(part, role="cut")
 
 
 def mark(part: Part) -> Part:
-    """The same part, drawn on top in the second colour."""
+    """Return the same part, to be drawn on top in the second colour."""
     return replace(part, role="mark")

@@ -1,7 +1,7 @@
-"""The fixed reference of the `adversarial` filter: ridge regression on random patch features.
+"""The fixed reference classifier of the `adversarial` filter: ridge regression on random patches.
 
-The features are whole numbers small enough for exact sums, so that no number of threads changes
-them; only the ridge solution has rounding errors, which are cut off.
+The features are integers small enough for exact sums, so they do not depend on the number of
+threads. Only the ridge solution has rounding errors, and it is rounded to remove them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CHUNK = 100
 
 
 def _features(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Rectified random patch responses, pooled over 2 x 2 cells: whole numbers [N, F]."""
+    """Return rectified random patch responses, pooled over 2 x 2 cells: integers [N, F]."""
     rng = np.random.default_rng(_SEED)
     filters = rng.integers(-8, 9, (_PATCH * _PATCH * 3, _FILTERS)).astype(np.float32)
     parts = [_pooled(images[i : i + _CHUNK], filters) for i in range(0, len(images), _CHUNK)]
@@ -36,7 +36,7 @@ def _pooled(images: NDArray[np.uint8], filters: NDArray[np.float32]) -> NDArray[
 
 
 def fit(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Ridge weights [F + 1, C] from images [N, 32, 32, 3] and labels [N] in 0 .. C-1."""
+    """Fit ridge weights [F + 1, C] to images [N, 32, 32, 3] and labels [N] in 0 .. C-1."""
     x = _with_bias(_features(images))
     targets = np.eye(int(labels.max()) + 1)[labels]
     gram = x.T @ x
@@ -45,7 +45,7 @@ def fit(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.floa
 
 
 def predict(weights: NDArray[np.float64], images: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The label with the highest score for every image: [N]."""
+    """Return the label [N] with the highest score for each image."""
     return np.asarray((_with_bias(_features(images)) @ weights).argmax(1))
 
 

@@ -1,7 +1,7 @@
-"""The splits of `mini`, rendered from seeds: 20 classes at 32 px, with five shifts.
+"""Renderer of the splits of `mini` from seeds: 20 classes at 32 pixels, with five shifts.
 
-Importing this module needs NumPy only. The same (split, size, seed) gives the same bits on one
-machine, whatever the number of threads and whatever was rendered before.
+Importing this module needs only NumPy. On one machine, the same (split, size, seed) gives the same
+bits for any number of threads and whatever was rendered before.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.data.mini.words import OBJECTS
 __all__ = ["ADVERSARIAL", "CLASSES", "DEV_SEEDS", "OBJECTNET", "RENDITION", "SEEDS", "SIZE",
            "SPLITS", "TEMPLATES", "VERSION", "render"]  # fmt: skip
 
-VERSION = 1  # raised whenever any pixel may change
+VERSION = 1  # increase this number whenever any pixel may change
 CLASSES: tuple[str, ...] = OBJECTS[:20]
 TEMPLATES: tuple[str, ...] = (
     "a photo of a {}.",
@@ -81,19 +81,19 @@ _LOOKS: dict[str, Look] = {
                         clutter=(2, 5), occluders=(0.5, 1.8), noise=(0.03, 0.1)),
     "objectnet": Look(rotation=0.9, scale=(0.6, 0.95), perspective=0.2, noise=(0.02, 0.06)),
 }  # fmt: skip
-_FAMILIAR, _FRESH = 5, 6  # seeds of the drawings of train, val and test; of every shift
+_FAMILIAR, _FRESH = 5, 6  # seeds of the drawings: of train, val and test; of all shifts
 _VARIANTS = 16
 _BEND = 0.07
-_POOL = 8 / 3  # adversarial images are drawn from a pool this much larger
+_POOL = 8 / 3  # adversarial images are selected from a pool this many times larger
 _REFERENCE_SEED, _REFERENCE_SIZE = 40_961, 2000
 _CHUNK = 250  # images painted at once: small enough for the caches
 
 
 def draw(names: tuple[str, ...], identity: Index, look: Look, drawings: int, seed: int) -> Batch:
-    """Images of classes `names[identity[i]]` with drawings of a random variant.
+    """Render images of the classes `names[identity[i]]`, each with a random variant of a drawing.
 
-    `drawings` seeds the variants of the drawings, `seed` all the rest; the class's place in
-    `names` decides its preferred colours and scenes.
+    `drawings` is the seed of the variants, `seed` that of everything else. The position of a class
+    in `names` determines its preferred colours and scenes.
     """
     sheet = atlas(names, _VARIANTS, _BEND, drawings)
     parts = []
@@ -110,13 +110,13 @@ def draw(names: tuple[str, ...], identity: Index, look: Look, drawings: int, see
 
 
 def _shuffled(n: int, classes: int, seed: int) -> Index:
-    """Labels 0 .. classes-1 in random order, balanced up to rounding: [n]."""
+    """Return labels [n] in 0 .. classes-1 in random order, balanced up to rounding."""
     return np.random.default_rng([seed, n, classes]).permutation(np.arange(n) % classes)
 
 
 @lru_cache(maxsize=1)
 def _reference() -> NDArray[np.float64]:
-    """The fixed reference, fitted on images like those of `train` from a seed of its own."""
+    """Return the fixed reference, fitted on images like those of `train` with another seed."""
     labels = _shuffled(_REFERENCE_SIZE, len(ADVERSARIAL), _REFERENCE_SEED)
     identity = np.array(ADVERSARIAL)[labels]
     batch = draw(CLASSES, identity, _LOOKS["train"], _FAMILIAR, _REFERENCE_SEED)
@@ -124,7 +124,7 @@ def _reference() -> NDArray[np.float64]:
 
 
 def _adversarial(size: int, seed: int) -> tuple[NDArray[np.uint8], Index]:
-    """A balanced choice from a pool, first of all images that the fixed reference gets wrong."""
+    """Return a balanced choice from a pool, preferring images that the reference gets wrong."""
     classes = np.array(ADVERSARIAL)
     labels = _shuffled(ceil(size * _POOL), len(classes), seed)
     pool = draw(CLASSES, classes[labels], _LOOKS["adversarial"], _FRESH, seed).images
@@ -141,10 +141,11 @@ def _adversarial(size: int, seed: int) -> tuple[NDArray[np.uint8], Index]:
 def render(
     split: str, *, size: int | None = None, seed: int | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images uint8 [N, 32, 32, 3] RGB and labels int64 [N] of a split.
+    """Render a split: RGB images uint8 [N, 32, 32, 3] and labels int64 [N].
 
-    Labels are in the split's own space: task classes, positions in RENDITION or ADVERSARIAL, or
-    indices into OBJECTNET. `size` and `seed` default to SPLITS and SEEDS.
+    Labels are in the label space of the split: task classes, positions in RENDITION or ADVERSARIAL,
+    or indices into OBJECTNET. `size` and `seed` default to SPLITS and SEEDS. Raises ValueError for
+    an unknown split or a size below 1.
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; mini has {', '.join(SPLITS)}")
@@ -164,7 +165,7 @@ def render(
 
 
 def members(split: str) -> tuple[tuple[int, ...], ...]:
-    """Task classes behind each label of a split."""
+    """Return the task classes of each label of a split."""
     if split == "objectnet":
         return tuple(members for _, members in OBJECTNET)
     subsets = {"rendition": RENDITION, "adversarial": ADVERSARIAL}

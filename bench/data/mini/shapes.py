@@ -1,4 +1,4 @@
-"""Line art of the classes of `mini`: one or two designs a class, see `parts` for the frame."""
+"""Line art of the classes of `mini`: one or two designs per class, in the frame of `parts`."""
 
 from __future__ import annotations
 

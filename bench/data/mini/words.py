@@ -1,4 +1,4 @@
-"""A word tokenizer that accepts any text: known words have ids of their own, others are hashed."""
+"""A word tokenizer for any text: known words have their own ids, other words are hashed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-CONTEXT = 16  # tokens a text, the end token included; longer texts lose their last words
-BUCKETS = 64  # ids shared by all words that are not known
+CONTEXT = 16  # tokens per text, including the end token; longer texts lose their last words
+BUCKETS = 64  # ids shared by all unknown words
 
 COLOURS = (
     "red", "orange", "yellow", "green", "teal", "blue",
@@ -41,7 +41,7 @@ _WORD = re.compile(r"\w+")
 
 
 def word_id(word: str) -> int:
-    """Id of one lower-case word, in 1 .. END-1; CRC-32, unlike `hash`, is stable over processes."""
+    """Return the id of a lower-case word in 1 .. END-1; CRC-32 is stable across processes."""
     known = _IDS.get(word)
     if known is not None:
         return known
@@ -49,19 +49,19 @@ def word_id(word: str) -> int:
 
 
 def encode(text: str) -> list[int]:
-    """Ids of the text's words, the end token and padding: CONTEXT numbers, for any string."""
+    """Return CONTEXT ids for any string: those of its words, the end token and padding."""
     ids = [word_id(word) for word in _WORD.findall(text.lower())[: CONTEXT - 1]] + [END]
     return ids + [PAD] * (CONTEXT - len(ids))
 
 
 class WordTokenizer:
-    """Called like an open_clip tokenizer; it has no state."""
+    """A tokenizer without state that is called like those of open_clip."""
 
     context_length = CONTEXT
     vocab_size = VOCABULARY
 
     def __call__(self, texts: str | list[str]) -> torch.LongTensor:
-        """Texts -> LongTensor [n, CONTEXT]; one text counts as a list of one."""
+        """Return token ids, LongTensor [n, CONTEXT]; a single text is a list of one."""
         import torch
 
         batch = [texts] if isinstance(texts, str) else texts

@@ -1,4 +1,4 @@
-"""Readers of images: class folders, lists, arrays, binary files, archives, videos, hubs.
+"""Readers of images from class folders, lists, arrays, binary files, shards, videos and hubs.
 
-Each makes a `Split` whose fingerprint is a hash of what was read.
+Each reader returns a `Split` whose fingerprint is a hash of the content that was read.
 """

@@ -1,13 +1,13 @@
-"""Images in arrays as splits: what `.npy`, `.npz` and binary files hold.
+"""Splits of images stored in arrays: `.npy`, `.npz` and binary files.
 
-A sample's id is a prefix, mostly the split's role, and the image's row in its file: ``test-00017``.
-Images stay in the order of their files. A fingerprint is a hash of (ids, labels, how bytes become
-pixels, the files' bytes); bytes are hashed whole, whatever their size, since arrays of one shape
-are of one size, and just once (see `bench.data.readers.fingerprints`). Where the files lie does not
-enter it.
+A sample id is a prefix, usually the role of the split, followed by the row of the image in its
+file: ``test-00017``. Images keep the order of their files. The fingerprint is a hash of the ids,
+the labels, the rule that turns bytes into pixels, and the bytes of the files. It does not depend on
+the location of the files. All bytes are hashed, however large the file, because arrays of the same
+shape have the same size. They are hashed once (see `bench.data.readers.fingerprints`).
 
-Files are read without pickle. An `.npy` file is mapped; a member of an `.npz` file is read into the
-memory of every process that decodes images, so that `.npy` suits large data better.
+Files are read without pickle. An `.npy` file is memory-mapped. A member of an `.npz` file is read
+into the memory of every process that decodes images, so prefer `.npy` for large data.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ from bench.data.readers.folders import Classes
 from bench.data.readers.pickles import unpickled
 
 LAYOUTS = ("channels-last", "channels-first")
-"""[N, H, W, 3] and [N, 3, H, W]; flat rows [N, 3 S S] are square images in the same order."""
+"""[N, H, W, 3] and [N, 3, H, W]; flat rows [N, 3*S*S] are square images in the same order."""
 
 VERSION = 1
-"""Raised whenever the same files would get other pixels or labels."""
+"""Increase this number whenever the same files would yield other pixels or labels."""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Labelled images in arrays, the pixels not yet opened.
+    """Labelled images in arrays; the pixels are not opened yet.
 
     Attributes
     ----------
-    pixels : opens all images of the files, uint8 [M, H, W, 3]; to be picklable, since processes
-        that decode open the files themselves.
+    pixels : function that opens all images of the files, uint8 [M, H, W, 3]. It must be picklable
+        because every process that decodes images opens the files itself.
     labels : int64 [N], indices into `classes`.
     classes : C names.
     files : the files that hold images and labels, in a fixed order.
-    form : how the files' bytes become pixels; enters the fingerprint.
-    rows : int64 [N], the images' rows among the M; all of them if left out.
+    form : how the bytes of the files become pixels; part of the fingerprint.
+    rows : int64 [N], rows of these images among the M; None means all rows.
     """
 
     pixels: Callable[[], Pixels]
@@ -65,29 +65,32 @@ class Arrays:
     rows: NDArray[np.int64] | None = None
 
     def only(self, names: Sequence[str]) -> Arrays:
-        """The images of the classes `names`, labelled in that order; rows and so ids are kept.
+        """Return the images of the classes `names`, labelled in that order.
 
-        Raises InputError for a name that is no class.
+        Rows, and therefore sample ids, do not change. Raises InputError for an unknown class name.
         """
         for name in names:
             if name not in self.classes:
-                raise unknown_name(f"class of {self.files[0]}", name, self.classes)
+                raise unknown_name(f"class in {self.files[0]}", name, self.classes)
         new = np.full(len(self.classes), -1, dtype=np.int64)
         new[[self.classes.index(name) for name in names]] = np.arange(len(names))
         labels = new[self.labels]
-        kept = np.flatnonzero(labels >= 0)
-        rows = kept if self.rows is None else self.rows[kept]
-        return replace(self, labels=labels[kept], classes=tuple(names), rows=rows)
+        selected = np.flatnonzero(labels >= 0)
+        rows = selected if self.rows is None else self.rows[selected]
+        return replace(self, labels=labels[selected], classes=tuple(names), rows=rows)
 
 
 def array_split(name: str, arrays: Arrays, cache: Path, prefix: str = "test") -> Split:
-    """The split `name` of images in arrays; ids begin with `prefix`.
+    """Return the split `name` of images in arrays; sample ids begin with `prefix`.
 
-    Raises InputError if there is no image or a file cannot be read.
+    Raises InputError if there are no images or a file cannot be read.
     """
     rows = np.arange(len(arrays.labels)) if arrays.rows is None else arrays.rows
     if not len(rows):
-        raise InputError(f"no image in {arrays.files[0]}: expected some")
+        raise InputError(
+            f"{arrays.files[0]} has no images of the {len(arrays.classes)} classes: expected at "
+            "least one; check the path and the class names"
+        )
     manifest = single_label([f"{prefix}-{row:05d}" for row in rows], arrays.labels)
     images = ArrayImages(arrays.pixels, rows, arrays.files[0], arrays.form)
     mark = key_of(
@@ -103,7 +106,7 @@ def array_split(name: str, arrays: Arrays, cache: Path, prefix: str = "test") ->
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """The images ``pixels()[rows]``, opened when the first is asked for, in every process anew."""
+    """The images ``pixels()[rows]``; each process opens them when it first reads an image."""
 
     pixels: Callable[[], Pixels]
     rows: NDArray[np.int64]
@@ -124,7 +127,7 @@ class ArrayImages:
         return {name: value for name, value in self.__dict__.items() if name != "_opened"}
 
     def places(self) -> Mapping[str, Sequence[int]]:
-        """{the file, and how it is read: rows}."""
+        """Return {file and how it is read: rows}."""
         return {f"{os.path.realpath(self.file)} ({self.form}), row ": self.rows.tolist()}
 
 
@@ -139,64 +142,70 @@ def images_of_file(
     layout: str = "channels-last",
     members: tuple[str, str] = ("images", "labels"),
 ) -> Arrays:
-    """Images of an `.npy` or `.npz` file with the labels of another, or of the same `.npz`.
+    """Return the labelled images of an `.npy` or `.npz` file.
 
-    Images are uint8, laid out as in `LAYOUTS`. Labels are whole numbers [N] or names [N] in an
-    `.npy` or `.npz` file, or a text file with a name or index per line. `members` are the names
-    of images and labels inside `.npz` files. Raises InputError that names the file and says what
-    was expected.
+    Images are uint8 in one of the `LAYOUTS`. Labels are integers [N] or class names [N] in an
+    `.npy` or `.npz` file, or lines of a text file with a name or an index each. If `labels` is
+    None, they are read from the `.npz` file of the images. `members` are the names of images and
+    labels inside `.npz` files. Raises InputError that names the file and what was expected.
     """
     if layout not in LAYOUTS:
         raise unknown_name("layout of images", layout, LAYOUTS)
-    of_labels = images if labels is None else labels
+    labels_file = images if labels is None else labels
     if labels is None and not _is_zip(images):
-        raise InputError(f"no labels for {images}: name a file of them, or give both in an .npz")
+        raise InputError(
+            f"no labels for {images}: set 'labels' to a file of labels, or store images and labels "
+            "together in one .npz file"
+        )
     shape = _pixel_shape(images, members[0], layout)
-    found = _labels(of_labels, members[1], classes)
+    found = _labels(labels_file, members[1], classes)
     if len(found) != shape[0]:
         raise InputError(
-            f"{of_labels} has {len(found):,} labels for {shape[0]:,} images of {images}: "
-            "expected one each"
+            f"{labels_file} has {len(found):,} labels for the {shape[0]:,} images of {images}: "
+            "expected one label per image; check that both files belong together"
         )
     where = f"member {members[0]}, " if _is_zip(images) else ""
     return Arrays(
         partial(_stored_pixels, images, members[0], layout),
         found,
         classes.keys,
-        tuple(dict.fromkeys([images, of_labels])),
+        tuple(dict.fromkeys([images, labels_file])),
         f"{where}{layout}",
     )
 
 
 def _pixel_shape(path: Path, member: str, layout: str) -> tuple[int, ...]:
-    """The shape [N, H, W, 3] of the images of a file. Raises InputError if they are none."""
+    """Return the shape [N, H, W, 3] of the images in a file. InputError if it holds no images."""
     shape, dtype = array_header(path, member)
     if dtype != np.uint8:
-        raise InputError(f"{member_name(path, member)} is {dtype}: expected images as uint8")
+        raise InputError(
+            f"{member_name(path, member)} has the dtype {dtype}: expected uint8 images; save the "
+            "pixels as uint8 with values from 0 to 255"
+        )
     try:
         return _laid_out(np.broadcast_to(np.uint8(0), shape), layout).shape
     except ValueError as error:
         form = "[N, H, W, 3]" if layout == LAYOUTS[0] else "[N, 3, H, W]"
         raise InputError(
             f"{member_name(path, member)} has the shape {list(shape)}: expected {form} ({layout}) "
-            "or flat rows [N, 3 S S] of square images"
+            "or flat rows [N, 3*S*S] of square images; reshape the array or change 'layout'"
         ) from error
 
 
 def _laid_out(pixels: Pixels, layout: str) -> Pixels:
-    """[N, H, W, 3] without a copy of what is stored in a layout; ValueError if it cannot be."""
+    """Return a view [N, H, W, 3] of stored pixels. ValueError if the shape does not fit."""
     if pixels.ndim == 2:
         side = round((pixels.shape[1] / 3) ** 0.5)
         square = (3, side, side) if layout == "channels-first" else (side, side, 3)
         if not side:
-            raise ValueError("no pixel")
+            raise ValueError("no pixels")
         pixels = pixels.reshape(len(pixels), *square)
     if pixels.ndim != 4 or not all(pixels.shape[1:]):
         raise ValueError("no images")
     if layout == "channels-first":
         pixels = pixels.transpose(0, 2, 3, 1)
     if pixels.shape[3] != 3:
-        raise ValueError("no colours")
+        raise ValueError("not three colour channels")
     return pixels
 
 
@@ -205,7 +214,7 @@ def _stored_pixels(path: Path, member: str, layout: str) -> Pixels:
 
 
 def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
-    """int64 [N]: the class of each label of a file."""
+    """Return int64 [N]: the class index of each label in a file."""
     if path.suffix in (".npy", ".npz"):
         found = read_array(path, member)
         if found.ndim == 2 and found.shape[1] == 1:
@@ -213,7 +222,7 @@ def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
         if found.ndim != 1 or found.dtype.kind not in "iuU":
             raise InputError(
                 f"{member_name(path, member)} is {found.dtype} {list(found.shape)}: expected "
-                "labels as whole numbers [N], or as names [N]"
+                "labels as integers [N] or as class names [N]; save one label per image"
             )
         if found.dtype.kind != "U":
             return check_labels(found, len(classes), member_name(path, member))
@@ -222,7 +231,10 @@ def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
         try:
             texts = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot read labels {path}: {error}") from error
+            raise InputError(
+                f"cannot read labels from {path}: {error}; expected UTF-8 text with a class name "
+                "or index per line"
+            ) from error
     spellings = classes.spellings()
     try:
         return np.array([classes.index(text.strip(), spellings) for text in texts], np.int64)
@@ -231,51 +243,52 @@ def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
 
 
 def check_labels(labels: Any, classes: int, where: object) -> NDArray[np.int64]:
-    """Labels as int64 [N]. Raises InputError, naming `where`, if one is no class's index."""
+    """Return labels as int64 [N]. InputError names `where` and the first index out of range."""
     found = np.asarray(labels)
     if found.ndim != 1 or found.dtype.kind not in "iu":
-        raise InputError(f"{where} has no list of labels: expected whole numbers [N]")
+        raise InputError(f"{where} has no list of labels: expected integers [N]; check the file")
     wrong = np.flatnonzero((found < 0) | (found >= classes))
     if len(wrong):
         raise InputError(
-            f"{where}: label {found[wrong[0]]} of image {wrong[0]}: expected 0 to {classes - 1}"
+            f"{where}: image {wrong[0]} has the label {found[wrong[0]]}: expected 0 to "
+            f"{classes - 1}; check the labels and the list of classes"
         )
     return found.astype(np.int64)
 
 
 def member_name(path: Path, member: str) -> str:
-    """A file, or a member of an `.npz` file, in words."""
+    """Return the name of a file, or of a member of an `.npz` file, for messages."""
     return f"{path} ({member})" if _is_zip(path) else str(path)
 
 
 def array_header(path: Path, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """(shape, dtype) of an array, of which no more is read. Raises InputError as `read_array`."""
+    """Return (shape, dtype) of an array without reading its data. InputError as `read_array`."""
     if not _is_zip(path):
         array = read_array(path, member)
         return array.shape, array.dtype
     shape, _, dtype = _in_zip(path, member, npy_header)
     if dtype.hasobject:
-        raise _pickled(path, member)
+        raise _pickle_error(path, member)
     return shape, dtype
 
 
 def read_array(path: Path, member: str) -> NDArray[Any]:
-    """The array of an `.npy` file, mapped, or the member of an `.npz` file, read.
+    """Return the array of an `.npy` file, memory-mapped, or a member of an `.npz` file, loaded.
 
-    Raises InputError if it is absent, cut short, damaged or a pickle.
+    Raises InputError if it is missing, truncated, damaged or a pickle.
     """
-    found = read_objects(path, member) if _is_zip(path) else _mapped(path)
+    found = read_objects(path, member) if _is_zip(path) else _memory_map(path)
     if not isinstance(found, np.ndarray):
-        raise _pickled(path, member)
+        raise _pickle_error(path, member)
     return found
 
 
 def read_objects(path: Path, member: str) -> Any:
-    """What an `.npy` file or the member of an `.npz` file holds: an array, read into memory.
+    """Load the array of an `.npy` file or of a member of an `.npz` file into memory.
 
-    An array of objects, which is a pickle, becomes a list (see `bench.data.readers.pickles`).
-    Raises InputError if it is absent, cut short or damaged, or holds anything but numbers, texts
-    and dictionaries.
+    An array of objects, which is stored as a pickle, is returned as a list (see
+    `bench.data.readers.pickles`). Raises InputError if it is missing, truncated or damaged, or if
+    it holds anything but numbers, strings and dictionaries.
     """
 
     def read(file: IO[bytes]) -> Any:
@@ -286,21 +299,21 @@ def read_objects(path: Path, member: str) -> Any:
 
     if _is_zip(path):
         return _in_zip(path, member, read)
-    with _reading(path, path), path.open("rb") as file:
+    with _explain_errors(path, path), path.open("rb") as file:
         return read(file)
 
 
 def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """(shape, whether in Fortran's order, dtype) of an open `.npy` file, which stands after it."""
+    """Read the header of an open `.npy` file: (shape, whether in Fortran order, dtype)."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file)
     return np.lib.format.read_array_header_2_0(file)
 
 
-def _mapped(path: Path) -> NDArray[Any] | None:
-    """The array of an `.npy` file; None if it is a pickle."""
-    with _reading(path, path), path.open("rb") as file:
+def _memory_map(path: Path) -> NDArray[Any] | None:
+    """Return the memory-mapped array of an `.npy` file; None if it is a pickle."""
+    with _explain_errors(path, path), path.open("rb") as file:
         if npy_header(file)[2].hasobject:
             return None
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -308,7 +321,7 @@ def _mapped(path: Path) -> NDArray[Any] | None:
 
 
 def _in_zip(path: Path, member: str, read: Callable[[IO[bytes]], Any]) -> Any:
-    with _reading(path, member_name(path, member)), zipfile.ZipFile(path) as archive:
+    with _explain_errors(path, member_name(path, member)), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if member not in names:
             raise unknown_name(f"array in {path}", member, names)
@@ -317,20 +330,24 @@ def _in_zip(path: Path, member: str, read: Callable[[IO[bytes]], Any]) -> Any:
 
 
 @contextmanager
-def _reading(path: Path, where: object) -> Iterator[None]:
+def _explain_errors(path: Path, where: object) -> Iterator[None]:
+    """Turn errors from reading `path` into an InputError that names `where`."""
     try:
         yield
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        kind = "an .npz file" if _is_zip(path) else "an .npy file"
-        raise InputError(f"{where} is cut short, damaged or not from {kind}") from error
+        kind, save = ("npz", "numpy.savez") if _is_zip(path) else ("npy", "numpy.save")
+        raise InputError(
+            f"{where} is truncated, damaged or not in the .{kind} format: get the file again or "
+            f"save it with {save}"
+        ) from error
 
 
-def _pickled(path: Path, member: str) -> InputError:
+def _pickle_error(path: Path, member: str) -> InputError:
     return InputError(
-        f"{member_name(path, member)} holds pickled objects, which are not read since a pickle may "
-        "run anything: store plain numbers or texts with numpy.save or numpy.savez"
+        f"{member_name(path, member)} holds pickled objects, which are not loaded because a pickle "
+        "can run any code: save plain numbers or strings with numpy.save or numpy.savez"
     )
 
 

@@ -1,8 +1,8 @@
-"""The binary files of CIFAR-10, CIFAR-100, CIFAR-10.2 and STL-10, read as torchvision reads them.
+"""Readers of the binary files of CIFAR-10, CIFAR-100, CIFAR-10.2 and STL-10.
 
-CIFAR's batches are pickles, for which `bench.data.readers.pickles` is a safe reader. Checked are
-what the files hold, not their checksums. Every function raises InputError that names the file and
-what was expected of it.
+They return the same images and labels as torchvision. CIFAR's batches are pickles, which are read
+safely by `bench.data.readers.pickles`. Shapes, dtypes and labels are checked here; checksums are
+not. Every function raises InputError that names the file and what was expected in it.
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ STL_SIDE = 96
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 )
-"""In the order of the labels 0 to 9, as `batches.meta` has them."""
+"""In the order of the labels 0 to 9, as in `batches.meta`."""
 STL_CLASSES = (
     *("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
 )
-"""In the order of the labels 1 to 10, as `class_names.txt` has them."""
+"""In the order of the labels 1 to 10, as in `class_names.txt`."""
 
 
 # CIFAR-10 and CIFAR-100
 
 
 def cifar_batches(folder: Path, files: Sequence[str]) -> Arrays:
-    """Images of CIFAR-10: the batches `files` of ``cifar-10-batches-py``, one after another."""
+    """Return CIFAR-10 images: the batches `files` of ``cifar-10-batches-py``, concatenated."""
     names = _names(folder / "batches.meta", "label_names", 10)
     return _batches([folder / file for file in files], "labels", names)
 
 
 def cifar100(folder: Path, file: str) -> Arrays:
-    """Images of CIFAR-100 with their fine labels: `file` is train or test of ``cifar-100-python``.
+    """Return CIFAR-100 images with fine labels.
 
-    The names of its 100 classes are written with underscores, as in the file `meta`.
+    `file` is ``train`` or ``test`` of ``cifar-100-python``. The 100 class names are written with
+    underscores, as in the file ``meta``.
     """
     names = _names(folder / "meta", "fine_label_names", 100)
     return _batches([folder / file], "fine_labels", names)
@@ -51,7 +52,9 @@ def cifar100(folder: Path, file: str) -> Arrays:
 def _names(path: Path, key: str, count: int) -> tuple[str, ...]:
     names = _dictionary(path).get(key)
     if not isinstance(names, list) or len(set(map(str, names))) != count:
-        raise InputError(f"{path} has no {key!r}: expected {count} class names")
+        raise InputError(
+            f"{path} has no valid {key!r}: expected {count} class names; unpack the archive again"
+        )
     return tuple(map(str, names))
 
 
@@ -63,7 +66,8 @@ def _batches(paths: Sequence[Path], key: str, names: tuple[str, ...]) -> Arrays:
         labels.append(check_labels(batch.get(key), len(names), path))
         if len(labels[-1]) != count:
             raise InputError(
-                f"{path} has {len(labels[-1]):,} labels for {count:,} images: expected one each"
+                f"{path} has {len(labels[-1]):,} labels for {count:,} images: expected one label "
+                "per image; unpack the archive again"
             )
     pixels = partial(_batch_pixels, tuple(paths))
     return Arrays(pixels, np.concatenate(labels), names, tuple(paths), "cifar batches")
@@ -77,7 +81,10 @@ def _batch_pixels(paths: Sequence[Path]) -> Pixels:
 def _dictionary(path: Path) -> dict[str, Any]:
     found = read_pickle(path)
     if not isinstance(found, dict):
-        raise InputError(f"{path} holds {type(found).__name__}: expected a dictionary of CIFAR")
+        raise InputError(
+            f"{path} holds a {type(found).__name__}: expected the dictionary of a CIFAR file; "
+            "unpack the archive again"
+        )
     return found
 
 
@@ -85,7 +92,10 @@ def _rows(path: Path, batch: dict[str, Any]) -> Pixels:
     rows = batch.get("data")
     width = 3 * CIFAR_SIDE**2
     if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.shape[1:] != (width,):
-        raise InputError(f"{path} has no 'data' of CIFAR: expected uint8 [N, {width}]")
+        raise InputError(
+            f"{path} has no valid 'data': expected CIFAR images as uint8 [N, {width}]; unpack the "
+            "archive again"
+        )
     return rows
 
 
@@ -93,14 +103,17 @@ def _rows(path: Path, batch: dict[str, Any]) -> Pixels:
 
 
 def cifar102(path: Path) -> Arrays:
-    """Images of CIFAR-10.2: ``cifar102_test.npz``, or the older ``cifar102_test.npy``, a pickle."""
+    """Return CIFAR-10.2 images from ``cifar102_test.npz`` or the older ``.npy`` file, a pickle."""
     found = _cifar102(path)
     names = tuple(map(str, np.asarray(found["label_names"])))
     labels = check_labels(found["labels"], len(names), path)
     images = found["images"]
     wanted = (len(labels), CIFAR_SIDE, CIFAR_SIDE, 3)
     if not isinstance(images, np.ndarray) or (images.dtype, images.shape) != (np.uint8, wanted):
-        raise InputError(f"{path} has no images of CIFAR-10.2: expected uint8 {list(wanted)}")
+        raise InputError(
+            f"{path} has no valid 'images': expected uint8 {list(wanted)}, as in CIFAR-10.2; get "
+            "the file again"
+        )
     return Arrays(partial(_cifar102_pixels, path), labels, names, (path,), "cifar-10.2")
 
 
@@ -118,32 +131,36 @@ def _cifar102(path: Path) -> dict[str, Any]:
         inside: dict[str, Any] = found[0]
         if set(keys) <= set(inside):
             return inside
-    raise InputError(f"{path} is no CIFAR-10.2: expected a dictionary with {', '.join(keys)}")
+    raise InputError(
+        f"{path} is not a CIFAR-10.2 file: expected a dictionary with {', '.join(keys)}; get the "
+        "file again"
+    )
 
 
 # STL-10
 
 
 def stl10(folder: Path, split: str) -> Arrays:
-    """Images of STL-10: ``train`` or ``test`` of ``stl10_binary``, the labels counted from 0."""
+    """Return STL-10 images: ``train`` or ``test`` of ``stl10_binary``, with labels from 0."""
     images, labels = folder / f"{split}_X.bin", folder / f"{split}_y.bin"
     try:
         size = images.stat().st_size
-        given = np.fromfile(labels, dtype=np.uint8)
+        stored_labels = np.fromfile(labels, dtype=np.uint8)
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
-    expected = len(given) * 3 * STL_SIDE**2
+    expected = len(stored_labels) * 3 * STL_SIDE**2
     if size != expected or not size:
         raise InputError(
-            f"{images} has {size:,} bytes: expected {expected:,} for the {len(given):,} labels of "
-            f"{labels.name}"
+            f"{images} has {size:,} bytes: expected {expected:,} for the {len(stored_labels):,} "
+            f"labels of {labels.name}; unpack the archive again"
         )
-    found = check_labels(given.astype(np.int64) - 1, len(STL_CLASSES), f"{labels} (minus 1)")
+    from_zero = stored_labels.astype(np.int64) - 1
+    found = check_labels(from_zero, len(STL_CLASSES), f"{labels} (labels minus 1)")
     return Arrays(partial(_stl_pixels, images), found, STL_CLASSES, (images, labels), "stl-10")
 
 
 def _stl_pixels(path: Path) -> Pixels:
-    """Columns, not rows, of pixels stand one after another in the file."""
+    """Return the images uint8 [N, 96, 96, 3]; the file stores each channel column by column."""
     try:
         flat: Pixels = np.memmap(path, np.uint8, mode="r")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Image files decoded, and what is said of one that cannot be."""
+"""Decoding of image files, with one error message for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from bench.core.errors import DataError
 
 
 def decode_image(file: Path | IO[bytes], where: object) -> Image.Image:
-    """The image of a file, of an animation the first; EXIF orientation is not applied.
+    """Return the image in a file; for an animation, its first frame.
 
-    Raises DataError, naming `where`, if it cannot be read.
+    EXIF orientation is not applied. Raises DataError, naming `where`, if the file cannot be read.
     """
     try:
         with Image.open(file) as image:
             return image.copy()
-    except Exception as error:  # a decoder may raise anything on a broken file
+    except Exception as error:  # decoders raise many types of errors on broken files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"cannot read image {where}: {reason}; replace or remove it ('bench data verify' lists "
-            "all such images of a data set)"
+            "all unreadable images of a data set)"
         ) from error

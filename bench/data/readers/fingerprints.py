@@ -1,8 +1,9 @@
-"""What the bytes of a split's files are, read once: the index behind fingerprints.
+"""Digests of file contents, stored in an index so that each file is read only once.
 
-The digest of the bytes is kept under ``<cache>/index/``, under a key made of the folder and of
-every file's name, size and times (of content and of status, since unpacking an archive sets the
-former back). A later start only asks for those; changed files have another key and are read again.
+The digest of a set of files is stored in ``<cache>/index/``. Its key is made from the folder and
+from the name, size, mtime and ctime of every file; ctime is included because unpacking an archive
+sets mtime back. A later run only looks up sizes and times. Changed files have another key and are
+read again.
 """
 
 from __future__ import annotations
@@ -27,17 +28,18 @@ from bench.core.paths import write_atomic
 from bench.core.streams import print_line
 
 MANY = 5000
-"""So many files take a while to hash: it is said when they are."""
+"""From this number of files on, a line is printed before they are hashed."""
 
 VERSION = 2
-"""Raised whenever what the index keeps of the same files would change."""
+"""Increase this number whenever the index would store something else for the same files."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """N files below `root`, and stamps int64 [N, 3]: bytes, mtime and ctime in nanoseconds.
+    """N files below `root` and their stamps.
 
-    `linked` is whether one of them may be a symbolic link.
+    `stamps` is int64 [N, 3]: size in bytes, mtime and ctime in nanoseconds. `linked` is False if
+    none of the files is a symbolic link.
     """
 
     root: Path
@@ -47,18 +49,18 @@ class Files:
 
     @staticmethod
     def below(root: Path, found: Iterable[tuple[str, os.stat_result]]) -> Files:
-        """The files found with their status, sorted by name."""
+        """Return files from (name, status) pairs, sorted by name."""
         rows = sorted((name, *_stamp(status)) for name, status in found)
         stamps = np.array([row[1:] for row in rows], dtype="<i8").reshape(-1, 3)
         return Files(root, tuple(row[0] for row in rows), stamps)
 
     @staticmethod
     def at(paths: Sequence[Path]) -> Files:
-        """The files `paths`, in that order. Raises InputError if one of them is none."""
+        """Return the files `paths`, in that order. InputError if one of them does not exist."""
         stamps = []
         for path in paths:
             if not path.is_file():
-                raise InputError(f"no file {path}: expected one to read")
+                raise InputError(f"file {path} does not exist: check the path")
             stamps.append(_stamp(path.stat()))
         places = tuple(str(path.resolve()) for path in paths)
         return Files(Path(os.sep), places, np.array(stamps, dtype="<i8").reshape(-1, 3))
@@ -70,7 +72,7 @@ class Files:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Total size in bytes."""
         return int(self.stamps[:, 0].sum())
 
 
@@ -79,48 +81,49 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def content_digest(files: Files, cache: Path) -> str:
-    """One digest of the bytes of all files, in order: from the index, else computed and kept.
+    """Return one digest of the contents of all files, in order.
 
-    Raises InputError if a file cannot be read or the index not be written.
+    It is looked up in the index; if it is not there, it is computed and stored. Raises InputError
+    if a file cannot be read or the index cannot be written.
     """
     stamps = sha256(files.stamps.tobytes())
     key = key_of("index", VERSION, str(files.root.resolve()), files.named, stamps)
     path = cache / "index" / f"{key}.json"
     try:
-        known = _known(path)
-        if known is not None:
-            return known
+        stored = _stored_digest(path)
+        if stored is not None:
+            return stored
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / ".lock"):
-            known = _known(path)
-            if known is not None:
-                return known
-            digest = sha256("\0".join(_hashed(files)))
+            stored = _stored_digest(path)
+            if stored is not None:
+                return stored
+            digest = sha256("\0".join(_file_digests(files)))
             entry = {"contents": digest, "files": len(files.names), "root": str(files.root)}
             write_atomic(path, json.dumps(entry, sort_keys=True).encode(), durable=False)
             return digest
     except OSError as error:
-        raise InputError(f"index of {files.root}: {error}") from error
+        raise InputError(f"cannot index the files of {files.root}: {error}") from error
 
 
 def sha256(data: str | bytes) -> str:
-    """SHA-256 of bytes or text; file names that are no valid Unicode keep their bytes."""
+    """Return the SHA-256 of bytes or text; names that are not valid Unicode keep their bytes."""
     raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     return hashlib.sha256(raw).hexdigest()
 
 
 def join_texts(texts: Iterable[str]) -> bytes:
-    """Texts without a zero character as bytes, to be kept; file names keep theirs."""
+    """Join texts without zero characters into bytes for storage; see `split_texts`."""
     return "\0".join(texts).encode("utf-8", "surrogateescape")
 
 
 def split_texts(data: NDArray[np.uint8]) -> tuple[str, ...]:
-    """The texts that were `join_texts`. Raises ValueError if there is none such."""
+    """Return the texts that `join_texts` joined. Raises ValueError for invalid bytes."""
     return tuple(data.tobytes().decode("utf-8", "surrogateescape").split("\0"))
 
 
-def _known(path: Path) -> str | None:
-    """The digest kept at `path`; None if there is none or it is no longer readable."""
+def _stored_digest(path: Path) -> str | None:
+    """Return the digest stored at `path`; None if there is none or it cannot be read."""
     try:
         digest = json.loads(path.read_bytes())["contents"]
     except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -128,10 +131,10 @@ def _known(path: Path) -> str | None:
     return digest if isinstance(digest, str) and len(digest) == 64 else None
 
 
-def _hashed(files: Files) -> list[str]:
-    """SHA-256 of every file's bytes, in order."""
+def _file_digests(files: Files) -> list[str]:
+    """Return the SHA-256 of every file's contents, in order."""
     if len(files.names) >= MANY:
-        print_line(f"indexing {len(files.names):,} files of {files.root} (once)", sys.stderr)
+        print_line(f"indexing {len(files.names):,} files of {files.root} (only once)", sys.stderr)
     blocks = [files.names[i : i + 256] for i in range(0, len(files.names), 256)]
 
     def block(names: Sequence[str]) -> list[str]:

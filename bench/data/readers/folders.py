@@ -1,13 +1,13 @@
-"""Images on disk as splits: class folders and image lists, fingerprinted through an index.
+"""Splits of image files on disk: class folders and image lists.
 
-A sample's id is its path relative to the folder (or to the list file), with forward slashes;
-samples are sorted by id, so that the order is the same on every system and for every line order
-of a list. A fingerprint is a hash of (ids, label sets, groups if there are any, contents). Contents
-are the SHA-256 of every file's bytes for up to `HASHED_BYTES` in all, and the files' sizes above
-that. Where the files lie does not enter it: moved data keep their fingerprint.
+A sample id is the path of the image relative to the folder (or to the list file), with forward
+slashes. Samples are sorted by id, which makes the order the same on every system and for every
+order of lines in a list. The fingerprint is a hash of ids, label sets, groups (if any) and file
+contents. Contents are the SHA-256 of every file for up to `HASHED_BYTES` in total, and the file
+sizes above that. The location of the files is not part of it: moved data keep their fingerprint.
 
-Bytes are read once (see `bench.data.readers.fingerprints`), and folders of very many images are
-listed once (see `bench.data.readers.listing`).
+Each file is read once (see `bench.data.readers.fingerprints`), and folders with very many images
+are listed once (see `bench.data.readers.listing`).
 """
 
 from __future__ import annotations
@@ -40,14 +40,13 @@ HASHED_BYTES = 4 * 2**30
 """Contents up to this size are fingerprinted by their bytes, larger ones by file sizes."""
 
 VERSION = 1
-"""Raised whenever the same files would get another digest, order or label."""
-
+"""Increase this number whenever the same files would get another digest, order or label."""
 
 AFTER = chr(ord("/") + 1)
-"""Sorts right behind whatever a folder's slash is followed by."""
+"""The character after the slash: a folder name plus this sorts right after all its files."""
 
 _Group = tuple[NDArray[np.int64], tuple[str, ...] | None]
-"""Codes [N], and what the codes 0, 1, ... stand for if they have names."""
+"""Codes [N], and the names of the codes 0, 1, ..., or None if they have no names."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Classes:
 
     Attributes
     ----------
-    keys : C unique names, those of class folders and of labels in lists.
-    prompts : C names as the text tower reads them; they may repeat (ImageNet has two "missile").
+    keys : C unique names, used for class folders and for labels in lists.
+    prompts : C names for the text tower. Names may repeat (ImageNet has "missile" twice).
     """
 
     keys: tuple[str, ...]
@@ -66,16 +65,16 @@ class Classes:
     def __post_init__(self) -> None:
         for key, count in Counter(self.keys).items():
             if count > 1:
-                raise InputError(f"class {key!r} is given {count} times")
+                raise InputError(f"class {key!r} is listed {count} times: list each class once")
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def spellings(self) -> dict[str, int]:
-        """Every accepted spelling of a class -> index.
+        """Return {accepted spelling of a class: index}.
 
-        Keys, prompts that are unique, and, unless keys or prompts are numbers themselves, the
-        index as a decimal number (ImageNet-V2's folders).
+        Accepted are keys and unique prompts. The index as a decimal number (as in ImageNet-V2's
+        folders) is accepted unless a key or prompt is a number itself.
         """
         count = Counter(self.prompts)
         keys = {key: index for index, key in enumerate(self.keys)}
@@ -85,7 +84,7 @@ class Classes:
         return numbers | prompts | keys
 
     def index(self, name: str, spellings: dict[str, int]) -> int:
-        """The class that `name` spells. InputError lists the nearest keys first."""
+        """Return the index of the class `name`. InputError lists the nearest keys first."""
         if name not in spellings:
             near = difflib.get_close_matches(name, self.keys, n=3, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
@@ -96,9 +95,9 @@ class Classes:
 
 @dataclass(frozen=True)
 class FileImages:
-    """The images ``root/names[i]``, opened when asked for (see `bench.data.readers.decoding`).
+    """The images ``root/names[i]``, each decoded when it is read.
 
-    `linked` is whether one of the files may be a symbolic link.
+    `linked` is False if none of the files is a symbolic link.
     """
 
     root: Path
@@ -113,7 +112,7 @@ class FileImages:
         return decode_image(path, path)
 
     def places(self) -> Mapping[str, Sequence[str]]:
-        """{real folder, with a slash: the names of files in it}; each folder is resolved once."""
+        """Return {real folder, with a slash: names of files in it}. Links are resolved."""
         named: dict[str, list[str]] = {}
         for name in self.names:
             folder, _, file = name.rpartition("/")
@@ -133,20 +132,20 @@ class FileImages:
 
 
 def locate_file(path: str, bases: Sequence[Path]) -> Path:
-    """The first of ``base/path`` that exists (`path` itself if absolute).
+    """Return the first of ``base/path`` that exists (`path` itself if it is absolute).
 
-    Raises InputError that lists what was looked for.
+    Raises InputError that lists the paths that were tried.
     """
     tried = list(dict.fromkeys(base / Path(path).expanduser() for base in bases))
     for candidate in tried:
         if candidate.exists():
             return candidate
-    looked = " and ".join(map(str, tried))
-    raise InputError(f"{path} not found: looked for {looked}; set --data DIR or $BENCH_DATA")
+    places = " and ".join(map(str, tried))
+    raise InputError(f"{path} not found: looked for {places}; set --data DIR or $BENCH_DATA")
 
 
 def shorten_list(names: Iterable[str], count: int) -> str:
-    """At most `count` names, comma separated, and how many more there are."""
+    """Join at most `count` names with commas and add how many more there are."""
     every = list(names)
     more = f" and {len(every) - count} more" if len(every) > count else ""
     return ", ".join(every[:count]) + more
@@ -156,13 +155,13 @@ def shorten_list(names: Iterable[str], count: int) -> str:
 
 
 def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
-    """The split `name` of the images ``root/<class>/**``; hidden files and folders are ignored.
+    """Return the split `name` of the images ``root/<class>/**``, ignoring hidden files and folders.
 
-    Raises InputError if `root` is no folder, if its sub-folders are not just the classes, or if
-    one of them holds no image.
+    Raises InputError if `root` is not a folder, if its sub-folders are not exactly the classes, or
+    if one of them has no images.
     """
     if not root.is_dir():
-        raise InputError(f"{root} is not a folder: expected one that holds a folder per class")
+        raise InputError(f"{root} is not a folder: expected a folder with one sub-folder per class")
     try:
         with os.scandir(root) as entries:
             folders = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
@@ -173,19 +172,21 @@ def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
     labels, empty = _labels(files.names, index)
     if empty:
         kinds = ", ".join(SUFFIXES)
-        raise InputError(f"empty class folder {root / empty[0]}: expected images ({kinds})")
+        raise InputError(f"class folder {root / empty[0]} has no images: expected {kinds}")
     return _split(name, files, labels, cache, {})
 
 
 def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -> Split:
-    """The split `name` of the images in some folders of `root`: {folder: class index}.
+    """Return the split `name` of the images in `folders` of `root`: {folder: class index}.
 
-    Other folders are ignored, so that several may be one class, and not all of them need be used.
-    What is missing is in the split's `fault`. Raises InputError if no image is found.
+    Several folders may belong to one class. Other folders are ignored. The split's `fault` lists
+    missing folders. Raises InputError if no image is found.
     """
     files = images_below(root, [f for f in sorted(folders) if (root / f).is_dir()], cache)
     if not files.names:
-        raise InputError(f"{root} has no images in the {len(folders)} class folders expected")
+        raise InputError(
+            f"{root} has no images in the {len(folders)} expected class folders: check the path"
+        )
     labels, missing = _labels(files.names, folders)
     split = _split(name, files, labels, cache, {})
     lost = f"{len(missing)} of {len(folders)} class folders: {shorten_list(missing, 3)}"
@@ -200,11 +201,11 @@ def named_split(
     cache: Path,
     groups: Mapping[str, Sequence[str] | NDArray[np.int64]] | None = None,
 ) -> Split:
-    """The split `name` of images named one by one, relative to `root`, none of them twice.
+    """Return the split `name` of the listed `images`: unique paths relative to `root`.
 
-    `labels` are class indices, one for each image or several; `groups` codes, or texts of which
-    codes are made. Images that are not there are left out, and in the split's `fault`. Raises
-    InputError if none is there.
+    `labels` are class indices, one or several per image. `groups` are codes, or texts that are
+    turned into codes. Missing images are left out and counted in the split's `fault`. Raises
+    InputError if all images are missing.
     """
     found: dict[str, os.stat_result] = {}
     missing = []
@@ -214,18 +215,19 @@ def named_split(
         except OSError:
             missing.append(image)
     if not found:
-        raise InputError(f"{root} has none of {len(images):,} images: {shorten_list(images, 1)}")
+        some = shorten_list(images, 1)
+        raise InputError(f"{root} has none of the {len(images):,} expected images: {some}")
     files = Files.below(root, found.items())
     row_of = {image: row for row, image in enumerate(images)}
     rows = np.array([row_of[image] for image in files.names], dtype=np.int64)
-    coded = {group: _taken(values, rows) for group, values in (groups or {}).items()}
+    coded = {group: _group_rows(values, rows) for group, values in (groups or {}).items()}
     split = _split(name, files, _label_table(labels)[rows], cache, coded)
     lost = f"{len(missing):,} of {len(images):,} images: {shorten_list(missing, 3)}"
     return replace(split, fault=f"{name} lacks {lost}") if missing else split
 
 
 def _label_table(labels: Any) -> NDArray[np.int64]:
-    """int64 [N, L] of one or several class indices for each image, filled up with -1."""
+    """Return int64 [N, L]: the class indices of each image, padded with -1."""
     rows = [[one] if np.ndim(one) == 0 else list(one) for one in labels]
     table = np.full((len(rows), max(map(len, rows))), -1, dtype=np.int64)
     for row, several in enumerate(rows):
@@ -233,16 +235,16 @@ def _label_table(labels: Any) -> NDArray[np.int64]:
     return table
 
 
-def _taken(values: Sequence[str] | NDArray[np.int64], rows: NDArray[np.int64]) -> _Group:
+def _group_rows(values: Sequence[str] | NDArray[np.int64], rows: NDArray[np.int64]) -> _Group:
     if isinstance(values, np.ndarray):
         return values[rows], None
-    return _named([values[row] for row in rows])
+    return _encode([values[row] for row in rows])
 
 
 def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dict[str, int]:
-    """Folder name -> class index; InputError says which are missing and which are too many."""
+    """Return {folder name: class index}. InputError lists missing and unexpected folders."""
     if not folders:
-        raise InputError(f"no class folders in {root}: expected one per class")
+        raise InputError(f"{root} has no class folders: expected one sub-folder per class")
     spellings = classes.spellings()
     index = {folder: spellings[folder] for folder in folders if folder in spellings}
     found = set(index.values())
@@ -261,9 +263,9 @@ def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dic
 def _labels(
     images: Sequence[str], folders: Mapping[str, int]
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """(int64 [N, 1]: the class of each image's folder, the folders that have no image).
+    """Return (class of each image's folder as int64 [N, 1], folders without images).
 
-    `images` are sorted, so that those of a folder stand together: a million names is a lot.
+    `images` must be sorted: a binary search finds the images of a folder among a million names.
     """
     labels = np.full((len(images), 1), -1, dtype=np.int64)
     empty = []
@@ -280,53 +282,53 @@ def _labels(
 def list_split(
     name: str, path: Path, classes: Classes, cache: Path, groups: Sequence[str] = ()
 ) -> Split:
-    """The split `name` of the images in a CSV or TSV file with the columns ``path,label``.
+    """Return the split `name` of the images in a CSV or TSV file with the columns ``path,label``.
 
-    Paths are relative to the file's folder; a label is a class's name or index, several are
-    separated by ``|``. The columns `groups` become the manifest's groups (see `_coded`), others
-    are ignored. Raises InputError, naming file and line, for a missing image, an unknown label or
-    an image listed twice.
+    Paths are relative to the folder of the file. A label is a class name or index; several labels
+    are separated by ``|``. The columns `groups` become groups of the manifest (see `_parse_group`).
+    Other columns are ignored. Raises InputError, naming file and line, for a missing image, an
+    unknown label or a duplicate image.
     """
     spellings = classes.spellings()
     found: dict[str, tuple[os.stat_result, list[int]]] = {}
     texts: dict[str, tuple[str, ...]] = {}
-    for line, (image, text, *others) in _rows(path, groups):
+    for line, (image, text, *others) in _read_rows(path, groups):
         try:
             if image in found:
-                raise InputError(f"image {image} is listed twice")
+                raise InputError(f"image {image} is listed twice: remove one of the lines")
             labels = dict.fromkeys(classes.index(t.strip(), spellings) for t in text.split("|"))
             found[image] = (_status(path.parent, image), list(labels))
             texts[image] = tuple(others)
         except InputError as error:
             raise InputError(f"{path}:{line}: {error}") from error
     if not found:
-        raise InputError(f"image list {path} is empty: expected a line 'path,label' per image")
+        raise InputError(f"image list {path} is empty: expected one line 'path,label' per image")
     files = Files.below(path.parent, ((image, status) for image, (status, _) in found.items()))
     width = max(len(labels) for _, labels in found.values())
     table = np.full((len(files.names), width), -1, dtype=np.int64)
     for row, image in enumerate(files.names):
-        labels_of = found[image][1]
-        table[row, : len(labels_of)] = labels_of
+        own_labels = found[image][1]
+        table[row, : len(own_labels)] = own_labels
     columns = zip(*(texts[image] for image in files.names), strict=True)
-    coded = {group: _coded(column) for group, column in zip(groups, columns, strict=True)}
+    coded = {group: _parse_group(column) for group, column in zip(groups, columns, strict=True)}
     return _split(name, files, table, cache, coded)
 
 
-def _coded(column: Sequence[str]) -> _Group:
-    """A column of a list as a group: whole numbers are codes, other texts names of codes."""
+def _parse_group(column: Sequence[str]) -> _Group:
+    """Turn a column into a group: integers are codes, other texts become names of codes."""
     if all(re.fullmatch(r"[+-]?[0-9]{1,18}", text) for text in column):
         return np.array(list(map(int, column)), dtype=np.int64), None
-    return _named(column)
+    return _encode(column)
 
 
-def _named(column: Sequence[str]) -> _Group:
-    """Texts as codes, and the sorted texts that these stand for."""
+def _encode(column: Sequence[str]) -> _Group:
+    """Return texts as codes, and the sorted names of the codes."""
     names, codes = np.unique(np.array(column), return_inverse=True)
     return codes.astype(np.int64), tuple(map(str, names))
 
 
-def _rows(path: Path, groups: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """(line number, [image path with forward slashes, label text, its groups]) of a list."""
+def _read_rows(path: Path, groups: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, [image path with forward slashes, label text, *groups]) of a list."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             header = file.readline()
@@ -344,7 +346,7 @@ def _rows(path: Path, groups: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
                 if not row:
                     continue
                 if len(row) != len(columns) or not all(row[i].strip() for i in at):
-                    raise InputError(f"{path}:{line}: expected {len(columns)} filled fields")
+                    raise InputError(f"{path}:{line}: expected {len(columns)} non-empty fields")
                 image, *others = (row[i].strip() for i in at)
                 yield line, [PurePosixPath(image.replace("\\", "/")).as_posix(), *others]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -355,9 +357,11 @@ def _status(root: Path, image: str) -> os.stat_result:
     try:
         status = (root / image).stat()
     except OSError as error:
-        raise InputError(f"no image {root / image}: paths are relative to the list") from error
+        raise InputError(
+            f"image {root / image} does not exist: paths are relative to the folder of the list"
+        ) from error
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{root / image} is not a file: expected an image")
+        raise InputError(f"{root / image} is not a file: expected an image file")
     return status
 
 
@@ -386,7 +390,7 @@ def _integers(values: NDArray[np.int64]) -> str:
 
 
 def _digest(files: Files, cache: Path) -> str:
-    """The digest of names and contents."""
+    """Return the digest of names and contents."""
     names = files.named
     if files.size > HASHED_BYTES:
         return key_of("sizes", VERSION, names, sha256(files.stamps[:, 0].tobytes()))

@@ -1,10 +1,10 @@
-"""Hugging Face data sets as splits: folders of ``save_to_disk``, parquet files, names on the hub.
+"""Splits of Hugging Face data sets: ``save_to_disk`` folders, parquet files, names on the hub.
 
-The package ``datasets`` is an optional extra. A sample's id is a prefix, mostly the split's role,
-and its row: ``test-00017``. A fingerprint is a hash of (ids, labels, the bytes of the files that
-hold the rows): of a parquet file itself, else of the Arrow files that are read. The package's own
-fingerprints are not used, since they change with paths and times. Images have to be inside the
-files; Arrow copies of parquet files are made under ``<cache>/datasets``.
+The package ``datasets`` is an optional extra. A sample id is a prefix, usually the role of the
+split, followed by the row: ``test-00017``. The fingerprint is a hash of the ids, the labels and the
+bytes of the files with the rows: the parquet files themselves, otherwise the Arrow files. The
+package's own fingerprints are not used because they change with paths and times. Images must be
+stored inside the files. Arrow copies of parquet files are written to ``<cache>/datasets``.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ from bench.data.readers.fingerprints import Files, content_digest, sha256
 from bench.data.readers.folders import Classes, shorten_list
 
 VERSION = 1
-"""Raised whenever the same files would get other labels or images."""
+"""Increase this number whenever the same files would yield other labels or images."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows of images and labels, and the files whose bytes they are, in a fixed order.
+    """Rows of images and labels, and the files that hold them, in a fixed order.
 
-    `counts` are the rows of each file; of Arrow files, which belong together, the first has all.
+    `counts` is the number of rows per file. Arrow files belong together: all their rows are counted
+    for the first one.
     """
 
     rows: Any
@@ -50,7 +51,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class HubImages:
-    """The images of a column, decoded when asked for; `files` and `counts` as of a `_Table`."""
+    """The images of a column, each decoded when it is read; `files`, `counts` as in `_Table`."""
 
     rows: Any
     column: str
@@ -65,7 +66,7 @@ class HubImages:
         return decode_image(io.BytesIO(content), f"in row {index} of {self.files[0]}")
 
     def places(self) -> Mapping[str, Sequence[int]]:
-        """{a file and the column: rows of it}."""
+        """Return {file and column: its rows}."""
         real = [f"{os.path.realpath(file)} ({self.column}): row " for file in self.files]
         return {place: range(count) for place, count in zip(real, self.counts, strict=True)}
 
@@ -82,13 +83,13 @@ def hub_split(
     label: str = "label",
     prefix: str = "test",
 ) -> Split:
-    """The split `name` of a Hugging Face data set; ids begin with `prefix`.
+    """Return the split `name` of a Hugging Face data set; sample ids begin with `prefix`.
 
-    `source` is, looked for below `bases`, a folder of ``save_to_disk``, or a pattern that parquet
-    files match; else a name on the hub. `split` is one of several that the source has; `image`
-    and `label` are columns. Labels are class names or indices; see `_labels` for labels that have
-    names of their own. Raises InputError if the package or the source is not there, or if a
-    column is not what it should be.
+    `source` is a ``save_to_disk`` folder or a pattern of parquet files, relative to one of `bases`;
+    if neither is found, it is a name on the hub. `split` selects a split if the source has several.
+    `image` and `label` are columns. Labels are class names or indices; `_labels` explains columns
+    with class names of their own. Raises InputError if the package or the source is missing, or if
+    a column is missing or has another type.
     """
     library = _library()
     try:
@@ -101,9 +102,9 @@ def hub_split(
         rows = _images(library, rows, image, source)
     except InputError:
         raise
-    except Exception as error:  # the package raises errors of many others
+    except Exception as error:  # errors of other packages also surface here
         reason = one_line(error)
-        raise InputError(f"{source} cannot be read by the package datasets: {reason}") from error
+        raise InputError(f"the package datasets cannot read {source}: {reason}") from error
     manifest = single_label([f"{prefix}-{row:05d}" for row in range(len(labels))], labels)
     mark = key_of(
         "hub",
@@ -119,7 +120,7 @@ def hub_split(
 
 def _library() -> Any:
     found = importlib.util.find_spec("datasets")
-    if found is None or found.origin is None:  # a folder of that name is no package
+    if found is None or found.origin is None:  # no origin: a folder of that name
         raise InputError("the package datasets is not installed: pip install 'robust-ft-bench[hf]'")
     library = importlib.import_module("datasets")
     library.disable_progress_bars()
@@ -139,18 +140,29 @@ def _table(
     found = matching_files(source, bases)
     if found:
         if split is not None:
-            raise InputError(f"split {split!r} does not go with parquet files: name its files")
+            raise InputError(
+                f"{source}: parquet files have no split {split!r}: remove 'split' and name its "
+                "files"
+            )
         return _parquet(library, found, cache)
-    looked = " and ".join(str(base / source) for base in bases)
+    places = " and ".join(str(base / source) for base in bases)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source):
-        raise InputError(f"{source}: no folder, no parquet file and no name: looked for {looked}")
+        raise InputError(
+            f"{source} not found: looked for {places}; expected a folder of save_to_disk, parquet "
+            "files or a name on the hub"
+        )
     if split is None or not re.fullmatch(r"\w+(\.\w+)*", split):
-        raise InputError(f"{source} on the hub: expected a split by its name, got {split!r}")
+        raise InputError(
+            f"{source} is looked up on the hub: expected 'split' to be the name of a split, got "
+            f"{split!r}"
+        )
     try:
-        return _whole(library.load_dataset(source, split=split))
-    except Exception as error:  # of the network, of the hub, of the data
+        return _file_backed(library.load_dataset(source, split=split))
+    except Exception as error:  # from the network, the hub or the data
         reason = one_line(error)
-        raise InputError(f"neither {looked} nor, on the hub, {source}: {reason}") from error
+        raise InputError(
+            f"{source} not found: looked for {places}, then on the hub: {reason}"
+        ) from error
 
 
 def _saved(library: Any, folder: Path, split: str | None) -> _Table:
@@ -160,31 +172,35 @@ def _saved(library: Any, folder: Path, split: str | None) -> _Table:
             raise unknown_name(f"split of {folder}", str(split), names)
         folder = folder / split
     elif split is not None:
-        raise InputError(f"{folder} has no splits: expected none to be named, got {split!r}")
+        raise InputError(f"{folder} has no named splits: remove 'split', got {split!r}")
     if not (folder / "state.json").is_file():
         raise InputError(
-            f"{folder} is no folder of save_to_disk; name parquet files by a pattern: DIR/*.parquet"
+            f"{folder} was not written by save_to_disk: name such a folder, or parquet files by a "
+            "pattern such as DIR/*.parquet"
         )
-    return _whole(library.load_from_disk(str(folder)))
+    return _file_backed(library.load_from_disk(str(folder)))
 
 
 def _parquet(library: Any, files: Sequence[Path], cache: Path) -> _Table:
     for file in files:
         if file.suffix != ".parquet":
-            raise InputError(f"{file}: expected parquet files or a folder of save_to_disk")
+            raise InputError(f"{file}: expected a parquet file or a folder of save_to_disk")
     names = [str(file) for file in files]
-    place = str(cache / "datasets")
-    rows = library.load_dataset("parquet", data_files=names, split="train", cache_dir=place)
+    copies = str(cache / "datasets")
+    rows = library.load_dataset("parquet", data_files=names, split="train", cache_dir=copies)
     footers = importlib.import_module("pyarrow.parquet")
     counts = tuple(int(footers.read_metadata(file).num_rows) for file in files)
     return _Table(rows, tuple(files), counts)
 
 
-def _whole(rows: Any) -> _Table:
-    """Rows with the Arrow files that hold them, in which nothing else may be."""
+def _file_backed(rows: Any) -> _Table:
+    """Return rows with their Arrow files. InputError unless they are all rows of the files."""
     files = tuple(Path(file["filename"]) for file in rows.cache_files)
     if not files or rows._indices is not None:
-        raise InputError("rows are not just those of files: save the data set with save_to_disk")
+        raise InputError(
+            "the data set is filtered, reordered or held in memory: expected all rows of its "
+            "files; save it again with save_to_disk"
+        )
     return _Table(rows, files, (len(rows), *[0] * (len(files) - 1)))
 
 
@@ -192,47 +208,56 @@ def _whole(rows: Any) -> _Table:
 
 
 def _labels(rows: Any, column: str, classes: Classes, source: str) -> NDArray[np.int64]:
-    """int64 [N]: the classes of a column's labels.
+    """Return int64 [N]: the class index of each label in a column.
 
-    Where the column has class names of its own, they decide, not the order of the classes. If
-    some of them name no class, labels are taken as indices, provided that there are as many
-    classes and that none of the names stands for another one.
+    If the column has class names of its own and all are known, labels are matched by name. If some
+    are unknown, labels are used as indices. This requires as many names as classes, and no name
+    that is known as a class with another index.
     """
     values = list(rows[column][:])
     names = getattr(rows.features[column], "names", None)
     count = len(classes) if names is None else len(names)
     for row, value in enumerate(values):
         if not isinstance(value, int | str):
-            raise InputError(f"{source}: column {column!r}: expected class names or indices")
+            raise InputError(
+                f"{source}: column {column!r} holds {type(value).__name__} in row {row}: expected "
+                "class names or indices; set 'label' to the right column"
+            )
         if isinstance(value, int) and not 0 <= value < count:
-            raise InputError(f"{source}: label {value} in row {row}: expected 0 to {count - 1}")
+            raise InputError(
+                f"{source}: label {value} in row {row}: expected 0 to {count - 1}; check the "
+                f"column {column!r} and the list of classes"
+            )
     if not values:
-        raise InputError(f"{source} has no rows")
+        raise InputError(f"{source} has no rows: expected at least one image")
     spellings = classes.spellings()
     if names is not None and all(name in spellings for name in names):
         values = [names[value] for value in values]
     elif names is not None:
-        other = [name for i, name in enumerate(names) if spellings.get(name, i) != i]
-        if len(names) != len(classes) or other:
-            strange = other or [name for name in names if name not in spellings]
+        moved = [name for i, name in enumerate(names) if spellings.get(name, i) != i]
+        if len(names) != len(classes) or moved:
+            unmatched = moved or [name for name in names if name not in spellings]
             raise InputError(
-                f"{source}: its {len(names)} classes are not the {len(classes)} that are expected: "
-                f"{shorten_list(strange or names, 5)}"
+                f"{source}: its {len(names)} classes do not match the {len(classes)} expected "
+                f"ones: {shorten_list(unmatched or names, 5)}; use the class names of the data"
             )
     known = {v: v if isinstance(v, int) else classes.index(v, spellings) for v in set(values)}
     return np.array([known[value] for value in values], dtype=np.int64)
 
 
 def _images(library: Any, rows: Any, column: str, source: str) -> Any:
-    """The rows with the bytes of the images alone. InputError if these are not in the files."""
+    """Return rows with encoded images only. InputError if images are not stored in the files."""
     if not isinstance(rows.features[column], library.Image):
         kind = type(rows.features[column]).__name__
-        raise InputError(f"{source}: column {column!r} holds {kind}: expected images")
-    rows = rows.select_columns([column]).cast_column(column, library.Image(decode=False))
-    lacking = sum(chunk.field("bytes").null_count for chunk in rows.data.column(column).chunks)
-    if lacking:
         raise InputError(
-            f"{source}: {lacking:,} images are files elsewhere: expected all of them inside, as "
-            "save_to_disk and to_parquet put them"
+            f"{source}: column {column!r} holds {kind}: expected images; set 'image' to the column "
+            "with the images"
+        )
+    rows = rows.select_columns([column]).cast_column(column, library.Image(decode=False))
+    external = sum(chunk.field("bytes").null_count for chunk in rows.data.column(column).chunks)
+    if external:
+        raise InputError(
+            f"{source}: {external:,} images are only references to other files: expected images "
+            "stored inside the data set; write it again with save_to_disk or to_parquet"
         )
     return rows

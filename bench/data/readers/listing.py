@@ -1,18 +1,17 @@
-"""The images below class folders: listed at every start, large trees just once.
+"""Listings of the images below class folders; listings of large trees are cached.
 
-To ask 1.28 million files for their sizes takes many seconds. From `LARGE` images on, what was found
-is therefore kept under ``<cache>/index/``, and a later start asks only
+Reading the sizes of 1.28 million files takes many seconds. From `LARGE` images on, the listing is
+therefore stored in ``<cache>/index/``, and a later run only checks
 
-- every folder that was listed, and every folder to which a linked file leads, for its identity and
-  times, which change whenever an entry is added, removed, renamed or replaced in it;
-- `SAMPLE` files, evenly spaced from a place that is another at each start, for their sizes and
-  times.
+- the identity and times of every listed folder, and of every folder that a linked file leads to:
+  the times change whenever an entry is added, removed, renamed or replaced in the folder;
+- the sizes and times of `SAMPLE` evenly spaced files, starting at another file in each run.
 
-If anything is different, the whole tree is listed anew. So what may go unnoticed is a file that was
-rewritten in place, its folder left as it was: a share of SAMPLE / N of such files is seen at each
-start. `forget_listings` has the next start look at every file. Folders that changed within
-`SETTLED` seconds before they were listed are not trusted, since a clock may tick slowly: the next
-start lists the tree again.
+If anything differs, the whole tree is listed again. The one change that may go unnoticed is a file
+rewritten in place, because its folder does not change: each run detects a fraction SAMPLE / N of
+such files. `forget_listings` makes the next run check every file. Clocks of file systems may be
+coarse. Folders that changed within `SETTLED` seconds before they were listed are therefore not
+trusted, and the next run lists the tree again.
 """
 
 from __future__ import annotations
@@ -34,29 +33,29 @@ from bench.core.paths import write_atomic
 from bench.data.readers.fingerprints import Files, join_texts, split_texts
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""What counts as an image in a class folder, in upper or lower case."""
+"""Suffixes of image files in class folders, in upper or lower case."""
 
 LARGE = 100_000
-"""Trees of so many images are listed once; smaller ones at every start."""
+"""Listings of trees with at least this many images are cached."""
 
 SAMPLE = 2000
-"""So many files of a large tree are asked for size and times at each start."""
+"""Number of files of a large tree whose size and times are checked in each run."""
 
 SETTLED = 2.0
-"""Seconds in which a change of a folder may not show in its times: the coarsest clock of a disk."""
+"""Resolution of the coarsest file system clock, in seconds: shorter changes may not show."""
 
 VERSION = 1
-"""Raised whenever the same tree would be listed differently, or be kept in another form."""
+"""Increase this number whenever the same tree would be listed or stored differently."""
 
 Stamps = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class _Listing:
-    """What is kept of a tree.
+    """A stored listing of a tree.
 
-    `folders` are paths, relative to the root where they are below it; `stamps` int64 [D, 4] are
-    their devices, inodes and times.
+    `folders` are D paths, relative to the root if they are below it. `stamps` int64 [D, 4] holds
+    their devices, inodes, mtimes and ctimes.
     """
 
     files: Files
@@ -65,46 +64,48 @@ class _Listing:
 
 
 def images_below(root: Path, folders: Sequence[str], cache: Path) -> Files:
-    """The images ``root/<folder>/**``, sorted by name; hidden files and folders are ignored.
+    """Return the images ``root/<folder>/**``, sorted by name.
 
-    Names are relative to `root`; links are followed. Raises InputError for what cannot be read.
+    Names are relative to `root`. Hidden files and folders are ignored, links are followed. Raises
+    InputError for a file or folder that cannot be read.
     """
-    kept = cache / "index" / f"{_name(root, folders)}.tree.npz"
+    path = cache / "index" / f"{_key(root, folders)}.tree.npz"
     try:
-        listing = _kept(root, kept)
+        listing = _load(root, path)
         if listing is not None and _unchanged(listing):
             return listing.files
-        new = _listed(root, folders)
+        new = _list_tree(root, folders)
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
     try:
         if len(new.files.names) >= LARGE:
-            write_atomic(kept, _packed(new), durable=False)
+            write_atomic(path, _serialise(new), durable=False)
         elif listing is not None:
-            kept.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"index of {root}: {error}") from error
+        raise InputError(f"cannot store the list of files of {root}: {error}") from error
     return new.files
 
 
 def forget_listings(cache: Path) -> None:
-    """Forget all listings: the next start lists every tree and looks at every file."""
-    for kept in (cache / "index").glob("*.tree.npz"):
-        kept.unlink(missing_ok=True)
+    """Delete all stored listings: the next run lists every tree and checks every file."""
+    for path in (cache / "index").glob("*.tree.npz"):
+        path.unlink(missing_ok=True)
 
 
-def _name(root: Path, folders: Sequence[str]) -> str:
+def _key(root: Path, folders: Sequence[str]) -> str:
     parts = [str(VERSION), *SUFFIXES, str(root.resolve()), *sorted(folders)]
     return hashlib.sha256(join_texts(parts)).hexdigest()[:32]
 
 
-def _listed(root: Path, folders: Iterable[str]) -> _Listing:
+def _list_tree(root: Path, folders: Iterable[str]) -> _Listing:
+    """List the images and folders below some folders of `root`."""
     found: list[tuple[str, int, int, int]] = []
     watched: dict[str, tuple[int, int, int, int]] = {}
     linked = False
-    left = list(folders)
-    while left:
-        folder = left.pop()
+    pending = list(folders)
+    while pending:
+        folder = pending.pop()
         path = os.path.join(root, folder)  # noqa: PTH118 a Path for each is slow
         watched[folder] = _identity(path)
         with os.scandir(path) as entries:
@@ -113,7 +114,7 @@ def _listed(root: Path, folders: Iterable[str]) -> _Listing:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_dir():
-                    left.append(name)
+                    pending.append(name)
                 elif name.lower().endswith(SUFFIXES):
                     status = entry.stat()
                     found.append((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
@@ -127,7 +128,7 @@ def _listed(root: Path, folders: Iterable[str]) -> _Listing:
 
 
 def _watch_targets(path: str, watched: dict[str, tuple[int, int, int, int]]) -> None:
-    """Add the folders to which a link leads, over other links too."""
+    """Add the folders that a link leads to, through further links if there are any."""
     while os.path.islink(path):  # noqa: PTH114
         path = os.path.join(os.path.dirname(path), os.readlink(path))  # noqa: PTH115 PTH118 PTH120
         folder = os.path.dirname(os.path.abspath(path))  # noqa: PTH100 PTH120
@@ -136,7 +137,7 @@ def _watch_targets(path: str, watched: dict[str, tuple[int, int, int, int]]) -> 
 
 
 def _identity(folder: str) -> tuple[int, int, int, int]:
-    """A folder's device, inode and times, the latter as -1 if it changed just now."""
+    """Return a folder's device, inode, mtime and ctime; times are -1 if it changed just now."""
     now = time.time_ns()
     status = os.stat(folder)  # noqa: PTH116
     times = status.st_mtime_ns, status.st_ctime_ns
@@ -145,7 +146,7 @@ def _identity(folder: str) -> tuple[int, int, int, int]:
 
 
 def _unchanged(listing: _Listing) -> bool:
-    """Whether the folders, and some of the files, are as they were."""
+    """Return whether the folders and the sampled files are unchanged."""
     root, files = listing.files.root, listing.files
     try:
         for folder, stamp in zip(listing.folders, listing.stamps.tolist(), strict=True):
@@ -164,12 +165,12 @@ def _unchanged(listing: _Listing) -> bool:
 
 
 def _sample(files: int) -> range:
-    """The rows of the files that are looked at in this start."""
+    """Return the rows of the files to check in this run."""
     step = max(files // SAMPLE, 1)
     return range(time.time_ns() % step, files, step)
 
 
-def _packed(listing: _Listing) -> bytes:
+def _serialise(listing: _Listing) -> bytes:
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -182,13 +183,13 @@ def _packed(listing: _Listing) -> bytes:
     return buffer.getvalue()
 
 
-def _kept(root: Path, path: Path) -> _Listing | None:
-    """The listing kept at `path`; None if there is none or it is no longer readable."""
+def _load(root: Path, path: Path) -> _Listing | None:
+    """Return the listing stored at `path`; None if there is none or it cannot be read."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            names, folders = split_texts(kept["names"]), split_texts(kept["folders"])
-            files = Files(root, names, kept["files"], bool(kept["linked"]))
-            listing = _Listing(files, folders, kept["stamps"])
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            names, folders = split_texts(stored["names"]), split_texts(stored["folders"])
+            files = Files(root, names, stored["files"], bool(stored["linked"]))
+            listing = _Listing(files, folders, stored["stamps"])
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -1,8 +1,8 @@
-"""Dictionaries of arrays that old data sets keep in pickles, read without running anything.
+"""Safe reader of the pickled dictionaries of arrays in old data sets.
 
-CIFAR's batches and the first form of CIFAR-10.2 are pickles, and a pickle may run any program.
-This reader imports nothing that a file names: it knows arrays, dtypes and scalars of NumPy and the
-bytes of Python 2 by name, rebuilds them itself, and ends at any other name.
+CIFAR's batches and the first version of CIFAR-10.2 are pickles, and loading a pickle can run any
+code. This reader imports nothing that a file names. It recognises NumPy's arrays, dtypes and
+scalars and Python 2's bytes by name, rebuilds them itself, and rejects every other name.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from bench.core.errors import InputError
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle holds: texts, numbers, lists, dictionaries, arrays of numbers or texts.
+    """Load a pickle of strings, numbers, lists, dictionaries and arrays of numbers or strings.
 
-    Bytes of Python 2 become text, and NumPy's arrays of objects become lists. Raises InputError
-    if the file is cut short or damaged, or if it names anything else.
+    Python 2's bytes become text, and NumPy's arrays of objects become lists. Raises InputError if
+    the file is truncated or damaged, or if it contains anything else.
     """
     try:
         with path.open("rb") as file:
@@ -31,17 +31,19 @@ def read_pickle(path: Path) -> Any:
 
 
 def unpickled(file: IO[bytes], path: Path) -> Any:
-    """`read_pickle` of an open file, from where it stands; `path` is for errors."""
+    """Load a pickle from the current position of an open file; `path` is for error messages."""
     try:
         return _plain(_Reader(file, path).load())
     except InputError:
         raise
-    except Exception as error:  # damaged pickles raise almost anything
-        raise InputError(f"{path} is cut short, damaged or no pickle: get it again") from error
+    except Exception as error:  # damaged pickles raise many types of errors
+        raise InputError(
+            f"{path} is truncated, damaged or not a pickle: get the file again"
+        ) from error
 
 
 class _Dtype:
-    """A dtype of NumPy as pickles build it: its code, and its byte order as state."""
+    """A NumPy dtype as a pickle builds it: from its code, then its byte order as state."""
 
     def __init__(self, code: str) -> None:
         self.code = code
@@ -52,17 +54,17 @@ class _Dtype:
 
     @property
     def plain(self) -> np.dtype[Any] | None:
-        """The dtype if it is one of numbers or texts, None if it is one of objects."""
+        """The dtype of numbers or strings; None for objects."""
         found = np.dtype(self.code)
         if found.kind == "O":
             return None
         if found.kind not in "biufSU":
-            raise ValueError(f"no dtype of numbers or texts: {self.code}")
+            raise ValueError(f"not a dtype of numbers or strings: {self.code}")
         return found.newbyteorder(">") if self.order == ">" else found
 
 
 class _Array:
-    """An array as pickles build it: empty at first, then with everything as state."""
+    """An array as a pickle builds it: first empty, then filled from its state."""
 
     value: Any = None
 
@@ -75,9 +77,10 @@ class _Array:
 
 
 class _Reader(pickle.Unpickler):
-    """An unpickler that calls only functions that are made anew for every file.
+    """An unpickler that calls only functions created for this one file.
 
-    A pickle may set attributes of what it names, so that nothing of it may outlive the file.
+    A pickle can set attributes of the objects it names, so these objects must not be reused for
+    another file.
     """
 
     def __init__(self, file: IO[bytes], source: Path) -> None:
@@ -86,7 +89,7 @@ class _Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         path = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
-        admitted = {
+        allowed = {
             "__builtin__.bytes": lambda: b"",
             "_codecs.encode": lambda text, _: text.encode("latin1"),
             "numpy.core.multiarray._reconstruct": lambda *_: _Array(),
@@ -94,11 +97,11 @@ class _Reader(pickle.Unpickler):
             "numpy.dtype": lambda code, *_: _Dtype(str(code)),
             "numpy.ndarray": None,
         }
-        if path in admitted:
-            return admitted[path]
+        if path in allowed:
+            return allowed[path]
         raise InputError(
-            f"{self.source} is a pickle that names {path!r:.100}: expected only arrays, and "
-            "not read further, since a pickle may run anything"
+            f"{self.source} is a pickle that refers to {path!r:.100}: expected only arrays; it was "
+            "not loaded because a pickle can run any code. Get the file from its official source"
         )
 
 
@@ -107,7 +110,7 @@ def _numbers(dtype: _Dtype, data: str | bytes) -> NDArray[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with the arrays in place of what built them."""
+    """Return `value` with the built arrays in place of the helper objects."""
     if isinstance(value, _Array):
         return _plain(value.value)
     if isinstance(value, list | tuple):
@@ -116,4 +119,4 @@ def _plain(value: Any) -> Any:
         return {_plain(key): _plain(item) for key, item in value.items()}
     if value is None or isinstance(value, bool | int | float | str | bytes | np.ndarray):
         return value
-    raise ValueError(f"no value: {type(value).__name__}")
+    raise ValueError(f"not a plain value: {type(value).__name__}")

@@ -1,8 +1,9 @@
-"""Frames of videos as splits: ImageNet-Vid-Robust and YTBB-Robust, from their own label files.
+"""Splits of video frames: ImageNet-Vid-Robust and YTBB-Robust, read from their own label files.
 
-A set of frames is an anchor, which people looked at, and its neighbours up to `REACH` frames away.
-`bench.api.splits.Manifest` says how sets are told, `bench.api.metrics.pm` how they are judged.
-Classes that none of the task's reaches are left out of the label map and of the labels:
+A set of frames consists of an anchor, which was labelled by people, and its neighbours up to
+`REACH` frames away. `bench.api.splits.Manifest` describes how sets are encoded, and
+`bench.api.metrics.pm` how they are scored. Video classes without a matching class of the task are
+removed from the label map and from the labels:
 docs/decisions/2026-11-22-classes-the-task-lacks.md.
 """
 
@@ -28,7 +29,7 @@ from bench.core.paths import read_json, reading_form, text_of
 from bench.data.readers.folders import Classes, named_split
 
 REACH = 10
-"""Neighbours are at most so many frames away from their anchor."""
+"""The largest distance, in frames, of a neighbour from its anchor."""
 
 VID_LABELS, VID_SETS = "labels.json", "pmsets.json"
 VID_WNIDS, VID_CLASSES = "rev_wnid_map.json", "imagenet_vid_class_index.json"
@@ -37,18 +38,18 @@ YTBB_ANCHORS, YTBB_PAIRS = "anchor_labels.json", "pmk_labels.json"
 YTBB_FIRST = "ytbb_robustness_test_anchors_full.csv"
 YTBB_FILES = (YTBB_MAP, YTBB_CLASSES, YTBB_ANCHORS, YTBB_PAIRS, YTBB_FIRST)
 SWAPPED = {22: 23, 23: 22}
-"""`YTBB_FIRST` has the indices of "none" and "car" the wrong way round."""
+"""`YTBB_FIRST` swaps the indices of "none" and "car"; this swaps them back."""
 _DOUBTED = frozenset({"bad", "unsure"})
 DIFFERENT = frozenset(
     {"dissimilar", "problematic", "incorrect", "dont know", "deformation", "background-change",
      "occlusion-increased", "blur-increase", "bad-anchor"}
 )  # fmt: skip
-"""What reviewers say of a neighbour that does not belong to its anchor."""
+"""Labels that reviewers gave to neighbours that do not match their anchor."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame in a set: its path, its anchor's, how many frames lie between, its right classes."""
+    """A frame in a set: its path, its anchor, its offset in frames and its correct classes."""
 
     path: str
     anchor: str
@@ -58,39 +59,42 @@ class Frame:
 
 @dataclass(frozen=True)
 class Videos:
-    """All frames of all sets, and the map from the task's classes to theirs."""
+    """All frames of all sets, and the map from the task's classes to the video classes."""
 
     frames: tuple[Frame, ...]
     label_map: LabelMap
 
     @property
     def anchors(self) -> int:
-        """How many sets there are."""
+        """The number of sets."""
         return sum(frame.offset == 0 for frame in self.frames)
 
 
 def reachable(frames: Sequence[Frame], columns: Sequence[Sequence[int]]) -> Videos:
-    """The frames with only those classes that `columns` reaches: task classes by class.
+    """Return the frames labelled with only those video classes that the task can predict.
 
-    Raises InputError if none is reached.
+    `columns` lists the matching task classes of each video class. Raises InputError if there are
+    none at all.
     """
-    kept = [i for i, column in enumerate(columns) if column]
-    if not kept:
-        raise InputError("no class of the videos is reached from the task's classes")
-    new = {old: position for position, old in enumerate(kept)}
+    matched = [i for i, column in enumerate(columns) if column]
+    if not matched:
+        raise InputError(
+            "no video class matches a class of the task: check the files that map their classes"
+        )
+    new = {old: position for position, old in enumerate(matched)}
     mapped = (
         replace(frame, labels=tuple(sorted(new[label] for label in frame.labels if label in new)))
         for frame in frames
     )
-    return Videos(tuple(mapped), LabelMap(tuple(tuple(sorted(columns[i])) for i in kept)))
+    return Videos(tuple(mapped), LabelMap(tuple(tuple(sorted(columns[i])) for i in matched)))
 
 
 def frame_split(name: str, root: Path, frames: Collection[Frame], cache: Path) -> Split:
-    """The split `name` of frames whose paths are relative to `root`.
+    """Return the split `name` of frames whose paths are relative to `root`.
 
-    A frame in several sets is a sample of each; the id of a sample is the frame's path, with
-    ``#2`` and so on from its second set. What is missing is in the split's `fault`. Raises
-    InputError if no frame is there.
+    A frame in several sets is one sample in each of them. The id of a sample is the path of the
+    frame, with the suffix ``#2`` and so on from the second set on. Missing frames are counted in
+    the split's `fault`. Raises InputError if all frames are missing.
     """
     paths = sorted({frame.path for frame in frames})
     base = named_split(name, root, paths, [0] * len(paths), cache)
@@ -127,10 +131,10 @@ def _ids(frames: Sequence[Frame]) -> Iterator[str]:
 
 
 def vid_robust(metadata: Path, misc: Path, classes: Classes) -> Videos:
-    """ImageNet-Vid-Robust's frames, relative to its folder ``val``; each has labels of its own.
+    """Return ImageNet-Vid-Robust's frames, each with its own labels.
 
-    `metadata` and `misc` are folders of its archive, `classes` ImageNet's. Raises InputError that
-    names the file that is missing or not of its form.
+    Paths are relative to its folder ``val``. `metadata` and `misc` are folders of its archive;
+    `classes` are ImageNet's. Raises InputError that names the missing or malformed file.
     """
     labels_file, sets_file = metadata / VID_LABELS, metadata / VID_SETS
     with reading_form(labels_file, "{frame: class indices}"):
@@ -140,28 +144,39 @@ def vid_robust(metadata: Path, misc: Path, classes: Classes) -> Videos:
         for anchor, neighbours in read_json(sets_file).items():
             for path in (anchor, *dict.fromkeys(neighbours)):
                 if not labels.get(path):
-                    raise InputError(f"{labels_file} has no label of {path}")
+                    raise InputError(
+                        f"{labels_file} has no label for {path}, a frame in {sets_file.name}: "
+                        "unpack the archive again"
+                    )
                 offset = _frame_number(path) - _frame_number(anchor)
                 is_anchor = path == anchor
                 if is_anchor != (offset == 0) or abs(offset) > REACH:
-                    raise InputError(f"{sets_file}: {path} is no neighbour of {anchor}")
-                names = (_within("val", path), _within("val", anchor))
+                    raise InputError(
+                        f"{sets_file}: {path} is not a neighbour of {anchor}: expected a distance "
+                        f"of 1 to {REACH} frames; unpack the archive again"
+                    )
+                names = (_below_val(sets_file, path), _below_val(sets_file, anchor))
                 frames.append(Frame(*names, offset, labels[path]))
     columns = _vid_columns(misc, classes)
     highest = max((label for frame in frames for label in frame.labels), default=-1)
     if not frames or highest >= len(columns):
-        raise InputError(f"{metadata}: label {highest} of {len(columns)} classes")
+        raise InputError(
+            f"{metadata}: the highest label is {highest}: expected labels from 0 to "
+            f"{len(columns) - 1}; unpack the archive again"
+        )
     return reachable(frames, columns)
 
 
 def _vid_columns(misc: Path, classes: Classes) -> list[list[int]]:
-    """ImageNet's classes of each of the video classes, in the order of their indices."""
+    """Return the ImageNet classes of each video class, in the order of the video classes."""
     names_file, map_file = misc / VID_CLASSES, misc / VID_WNIDS
     index_of = {wnid: index for index, wnid in enumerate(classes.keys)}
     with reading_form(names_file, "{index: [WordNet id, name]}"):
         wnids = {int(index): str(wnid) for index, (wnid, _) in read_json(names_file).items()}
         order = [wnids[index] for index in range(len(wnids))]
-    with reading_form(map_file, "{WordNet id of a video class: those of ImageNet's classes}"):
+    with reading_form(
+        map_file, "{WordNet id of a video class: WordNet ids of its ImageNet classes}"
+    ):
         members = read_json(map_file)
         return [[index_of[wnid] for wnid in members[video]] for video in order]
 
@@ -170,23 +185,24 @@ def _frame_number(path: str) -> int:
     return int(path.rpartition("/")[2].partition(".")[0])
 
 
-def _within(folder: str, path: str) -> str:
-    if not path.startswith(f"{folder}/"):
-        raise InputError(f"frame {path!r} is not in {folder}/")
-    return path.removeprefix(f"{folder}/")
+def _below_val(file: Path, frame: str) -> str:
+    """Return a path below ``val``. InputError names the `file` that lists the frame."""
+    if not frame.startswith("val/"):
+        raise InputError(f"{file}: frame {frame!r}: expected a path in val/")
+    return frame.removeprefix("val/")
 
 
 # YTBB-Robust
 
 
 def ytbb_robust(metadata: Path) -> Videos:
-    """YTBB-Robust's reviewed frames, relative to its folder ``ytbb_videos``.
+    """Return YTBB-Robust's reviewed frames, with paths relative to its folder ``ytbb_videos``.
 
-    `metadata` holds `YTBB_FILES`. An anchor counts if reviewers call it good, neither bad nor
-    unsure, and no pair calls it a bad anchor. A neighbour belongs to it if the pair of both was
-    reviewed as similar, with nothing wrong. The labels of all frames of a set are the anchor's:
-    those that reviewers added, and its first one. Raises InputError that names the file that is
-    missing or not of its form.
+    `metadata` holds `YTBB_FILES`. An anchor is used if reviewers marked it as good and not as bad
+    or unsure, and no pair marks it as a bad anchor. A neighbour is used if reviewers marked the
+    pair as similar and reported none of `DIFFERENT`. All frames of a set have the labels of the
+    anchor: its first label and those that reviewers added. Raises InputError that names the missing
+    or malformed file.
     """
     names = _ytbb_names(metadata / YTBB_CLASSES)
     first = _first_labels(metadata / YTBB_FIRST)
@@ -196,9 +212,11 @@ def ytbb_robust(metadata: Path) -> Videos:
     for anchor in sorted(good - bad):
         video = anchor.partition("/")[0]
         if video not in first:
-            raise InputError(f"{metadata / YTBB_FIRST} has no label of {video}")
+            raise InputError(
+                f"{metadata / YTBB_FIRST} has no label for {video}: get the file again"
+            )
         labels = tuple(sorted(added[anchor] | {first[video]}))
-        number = _ytbb_number(anchor)
+        number = _ytbb_number(metadata / YTBB_ANCHORS, anchor)
         for offset in range(-REACH, REACH + 1):
             path = f"{video}/frame-{number + offset}.jpg"
             if offset == 0:
@@ -206,7 +224,10 @@ def ytbb_robust(metadata: Path) -> Videos:
             elif f"{anchor},{path}" in similar:
                 frames.append(Frame(path, anchor, offset, labels))
     if not frames:
-        raise InputError(f"{metadata / YTBB_ANCHORS} has no reviewed anchor")
+        raise InputError(
+            f"{metadata / YTBB_ANCHORS} has no usable anchor: expected anchors reviewed as good; "
+            "get the file again"
+        )
     return reachable(frames, _ytbb_columns(metadata / YTBB_MAP, len(names)))
 
 
@@ -220,12 +241,12 @@ def _ytbb_columns(path: Path, count: int) -> list[list[int]]:
     with reading_form(path, "{index: ImageNet's class indices}"):
         members = {int(index): list(map(int, own)) for index, own in read_json(path).items()}
         if members and not 0 <= min(members) <= max(members) < count:
-            raise ValueError(f"index {max(members)} of {count}")
+            raise ValueError(f"index {max(members)}, but there are {count} classes")
         return [members.get(index, []) for index in range(count)]
 
 
 def _first_labels(path: Path) -> dict[str, int]:
-    """{video and time of an anchor: its first label}, with the two swapped indices set right."""
+    """Return {video and time of an anchor: its first label}, with `SWAPPED` indices corrected."""
     with reading_form(path, "the columns ytid,time_ms,label"):
         rows = csv.DictReader(io.StringIO(text_of(path), newline=""))
         labels = {f"{row['ytid']}_{row['time_ms']}": int(row["label"]) for row in rows}
@@ -233,12 +254,15 @@ def _first_labels(path: Path) -> dict[str, int]:
 
 
 def _annotations(path: Path, words: Collection[str]) -> dict[str, frozenset[str]]:
-    """{key: what reviewers said}, among it `words`; of a key given several times, the last."""
+    """Return {key: reviewers' labels}; the last entry counts for a repeated key.
+
+    Raises InputError if the file does not define all labels in `words`.
+    """
     with reading_form(path, '{"labels": names, "annotations": [{"key": ..., "labels": indices}]}'):
         found = read_json(path)
         names: list[Any] = found["labels"]
-        if lacking := sorted(set(words) - set(names)):
-            raise InputError(f"{path} has no label {lacking[0]!r}")
+        if missing := sorted(set(words) - set(names)):
+            raise InputError(f"{path} does not define the label {missing[0]!r}: get the file again")
         return {
             str(one["key"]): frozenset(str(names[index]) for index in one["labels"])
             for one in found["annotations"]
@@ -248,29 +272,30 @@ def _annotations(path: Path, words: Collection[str]) -> dict[str, frozenset[str]
 def _reviewed_anchors(
     path: Path, names: Sequence[str]
 ) -> tuple[set[str], Mapping[str, frozenset[int]]]:
-    """Anchors that were found good, and for each the classes that reviewers added."""
+    """Return the anchors reviewed as good, and the classes that reviewers added to each."""
     index_of = {name: index for index, name in enumerate(names)}
-    said = {_key(key): words for key, words in _annotations(path, {"good", *_DOUBTED}).items()}
-    good = {k for k, words in said.items() if "good" in words and not words & _DOUBTED}
-    return good, {k: frozenset(index_of[w] for w in said[k] if w in index_of) for k in good}
+    found = {_key(key): words for key, words in _annotations(path, {"good", *_DOUBTED}).items()}
+    good = {k for k, words in found.items() if "good" in words and not words & _DOUBTED}
+    return good, {k: frozenset(index_of[w] for w in found[k] if w in index_of) for k in good}
 
 
 def _reviewed_pairs(path: Path) -> tuple[set[str], set[str]]:
-    """Pairs ``ANCHOR,NEIGHBOUR`` of frames that are similar, and anchors that were found bad."""
-    said = _annotations(path, {"similar", *DIFFERENT})
-    similar = {pair for pair, w in said.items() if "similar" in w and not w & DIFFERENT}
+    """Return the similar pairs ``ANCHOR,NEIGHBOUR``, and the anchors reviewed as bad."""
+    found = _annotations(path, {"similar", *DIFFERENT})
+    similar = {pair for pair, w in found.items() if "similar" in w and not w & DIFFERENT}
     with reading_form(path, "keys ANCHOR,NEIGHBOUR"):
-        bad = {_key(pair.split(",")[0]) for pair, words in said.items() if "bad-anchor" in words}
+        bad = {_key(pair.split(",")[0]) for pair, words in found.items() if "bad-anchor" in words}
     return similar, bad
 
 
 def _key(path: str) -> str:
-    """``VIDEO_MILLISECONDS/frame-NUMBER.jpg`` of a path, however long."""
+    """Return the last two parts of a path: ``VIDEO_MILLISECONDS/frame-NUMBER.jpg``."""
     return "/".join(path.split("/")[-2:])
 
 
-def _ytbb_number(path: str) -> int:
-    found = re.fullmatch(r"[^/]+/frame-(\d+)\.\w+", path)
+def _ytbb_number(file: Path, frame: str) -> int:
+    """Return the number of a frame. InputError names the `file` that lists it."""
+    found = re.fullmatch(r"[^/]+/frame-(\d+)\.\w+", frame)
     if found is None:
-        raise InputError(f"{path!r} is no frame: expected VIDEO_MILLISECONDS/frame-NUMBER.jpg")
+        raise InputError(f"{file}: frame {frame!r}: expected VIDEO_MILLISECONDS/frame-NUMBER.jpg")
     return int(found[1])

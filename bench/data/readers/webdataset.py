@@ -1,14 +1,14 @@
-"""Webdataset shards as splits: tar files of samples ``KEY.jpg`` with ``KEY.cls`` or ``KEY.json``.
+"""Splits of WebDataset shards: tar files of ``KEY.jpg`` with ``KEY.cls`` or ``KEY.json``.
 
-A key is a member's name up to the first dot behind its folder; what follows says what the member
-is. Images are `IMAGES`; a label is the class's index or name in ``.cls``, or under the key
-``label`` of ``.json``; other members are ignored. A sample's id is the shard's name without
-``.tar``, and its key: ``train-0003/000017``. Samples are sorted by shard and key. A fingerprint is
-a hash of (ids, labels, contents), where contents are the bytes of the shards, for up to
-`HASHED_BYTES` in all, and the sizes of the images above that.
+The key of a sample is the member's name up to the first dot after its folder; the rest of the name
+is the type of the member. Image types are `IMAGES`. The label is a class index or name, in ``.cls``
+or under the key ``label`` of ``.json``. Other members are ignored. A sample id is the name of the
+shard without ``.tar``, followed by the key: ``train-0003/000017``. Samples are sorted by shard and
+key. The fingerprint is a hash of ids, labels and contents. Contents are the bytes of the shards for
+up to `HASHED_BYTES` in total, and the sizes of the images above that.
 
-Where each member lies in its shard is found once and kept under ``<cache>/index/``, under a key
-made of the shard's path, size and times. Images are then read from their place alone; nothing is
+The position of each image in its shard is determined once and stored in ``<cache>/index/``, with a
+key made from the shard's path, size and times. Images are then read from that position; nothing is
 unpacked.
 """
 
@@ -39,18 +39,18 @@ from bench.data.readers.fingerprints import Files, content_digest, join_texts, s
 from bench.data.readers.folders import HASHED_BYTES, Classes
 
 IMAGES = ("jpeg", "jpg", "png", "webp")
-"""The endings of images; the case does not matter."""
+"""Suffixes of images, in upper or lower case."""
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
-"""How compressed files begin, in which no image can be read from its place alone."""
+"""First bytes of compressed files: single images cannot be read from their position there."""
 
 VERSION = 1
-"""Raised whenever the same shards would get other samples, or be kept in another form."""
+"""Increase this number whenever the same shards would yield or store other samples."""
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """The samples of a shard, sorted by key; `spans` int64 [n, 2]: where images begin, bytes."""
+    """The samples of a shard, sorted by key; `spans` int64 [n, 2]: offset and size of images."""
 
     keys: tuple[str, ...]
     labels: tuple[str, ...]
@@ -59,9 +59,10 @@ class _Shard:
 
 @dataclass(frozen=True)
 class ShardImages:
-    """Images in shards, each read from its place when asked for; the file is opened anew.
+    """Images in shards; each read opens the shard and decodes one image from its position.
 
-    `shards` int64 [N] are positions in `paths`, `spans` int64 [N, 2]: where each begins, its bytes.
+    `shards` int64 [N] are positions in `paths`. `spans` int64 [N, 2] are the offset and the size of
+    each image in bytes.
     """
 
     paths: tuple[Path, ...]
@@ -83,28 +84,31 @@ class ShardImages:
             raise DataError(f"cannot read image {where}: {error.strerror}") from error
 
     def places(self) -> Mapping[str, Sequence[str]]:
-        """{real shard: the keys of samples in it}."""
-        ends = np.searchsorted(self.shards, np.arange(len(self.paths) + 1)).tolist()
+        """Return {real shard: keys of its samples}."""
+        starts = np.searchsorted(self.shards, np.arange(len(self.paths) + 1)).tolist()
         return {
-            f"{os.path.realpath(path)}: ": self.keys[ends[i] : ends[i + 1]]
+            f"{os.path.realpath(path)}: ": self.keys[starts[i] : starts[i + 1]]
             for i, path in enumerate(self.paths)
         }
 
 
 def shards_split(name: str, paths: Sequence[Path], classes: Classes, cache: Path) -> Split:
-    """The split `name` of the samples in the tar files `paths`.
+    """Return the split `name` of the samples in the tar files `paths`.
 
-    Raises InputError, naming shard and member, for a shard that is compressed or damaged, holds
-    links or nothing, for a sample without image or label, an unknown label, and a key or shard
-    that is there twice.
+    Raises InputError, naming shard and member, for a shard that is compressed, damaged or empty or
+    contains links, for a sample without image or label, an unknown label, and a duplicate key or
+    shard name.
     """
     found = sorted(paths, key=lambda path: path.name)
     for one, other in pairwise(sorted(found, key=lambda path: path.stem)):
         if one.stem == other.stem:
-            raise InputError(f"{one} and {other} have the same name: rename one, as ids are of it")
+            raise InputError(
+                f"{one} and {other} have the same name, which is part of the sample ids: rename "
+                "one of them"
+            )
     files = Files.at(found)
     stamps = files.stamps.tolist()
-    shards = [_indexed(path, stamp, cache) for path, stamp in zip(found, stamps, strict=True)]
+    shards = [_load_index(path, stamp, cache) for path, stamp in zip(found, stamps, strict=True)]
     spans = np.concatenate([shard.spans for shard in shards])
     keys = tuple(key for shard in shards for key in shard.keys)
     numbers = np.repeat(np.arange(len(shards)), [len(shard.keys) for shard in shards])
@@ -124,7 +128,7 @@ def shards_split(name: str, paths: Sequence[Path], classes: Classes, cache: Path
 
 
 def _labels(path: Path, shard: _Shard, classes: Classes) -> NDArray[np.int64]:
-    """int64 [n]: the classes of a shard's samples."""
+    """Return int64 [n]: the class indices of a shard's samples."""
     spellings = classes.spellings()
     known: dict[str, int] = {}
     for key, text in zip(shard.keys, shard.labels, strict=True):
@@ -139,31 +143,34 @@ def _labels(path: Path, shard: _Shard, classes: Classes) -> NDArray[np.int64]:
 # The index of a shard
 
 
-def _indexed(path: Path, stamp: list[int], cache: Path) -> _Shard:
-    """A shard's samples: from the index, else found and kept there."""
-    kept = cache / "index" / f"{key_of('shard', VERSION, str(path.resolve()), stamp)}.shard.npz"
-    shard = _kept(kept)
+def _load_index(path: Path, stamp: list[int], cache: Path) -> _Shard:
+    """Return a shard's samples from the index; if they are not there, find and store them."""
+    stored = cache / "index" / f"{key_of('shard', VERSION, str(path.resolve()), stamp)}.shard.npz"
+    shard = _stored_samples(stored)
     if shard is not None:
         return shard
     try:
-        shard = _found(path)
+        shard = _find_samples(path)
     except (OSError, tarfile.TarError, EOFError) as error:
-        raise InputError(f"{path} is cut short, damaged or no tar file: {error}") from error
+        raise InputError(
+            f"{path} is truncated, damaged or not a tar file: {error}; get the file again"
+        ) from error
     buffer = io.BytesIO()
     keys, labels = (np.frombuffer(join_texts(t), np.uint8) for t in (shard.keys, shard.labels))
     np.savez(buffer, keys=keys, labels=labels, spans=shard.spans)
     try:
-        write_atomic(kept, buffer.getvalue(), durable=False)
+        write_atomic(stored, buffer.getvalue(), durable=False)
     except OSError as error:
-        raise InputError(f"index of {path}: {error}") from error
+        raise InputError(f"cannot store the index of {path}: {error}") from error
     return shard
 
 
-def _kept(path: Path) -> _Shard | None:
-    """The samples kept at `path`; None if there are none or they are no longer readable."""
+def _stored_samples(path: Path) -> _Shard | None:
+    """Return the samples stored at `path`; None if there are none or they cannot be read."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            shard = _Shard(split_texts(kept["keys"]), split_texts(kept["labels"]), kept["spans"])
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            keys, labels = split_texts(stored["keys"]), split_texts(stored["labels"])
+            shard = _Shard(keys, labels, stored["spans"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     fits = len(shard.labels) == len(shard.keys) and shard.spans.shape == (len(shard.keys), 2)
@@ -172,43 +179,49 @@ def _kept(path: Path) -> _Shard | None:
 
 @dataclass
 class _Sample:
-    """What is found of a sample: where its image begins, its size, its label."""
+    """The members of a sample found so far: offset and size of its image, and its label."""
 
     image: tuple[int, int] | None = None
     label: str | None = None
     seen: set[str] = field(default_factory=set)
 
 
-def _found(path: Path) -> _Shard:
+def _find_samples(path: Path) -> _Shard:
+    """Read the table of contents of a shard, and its labels."""
     samples: dict[str, _Sample] = {}
     with path.open("rb") as file:
         begin = file.read(6)
         for magic, kind in COMPRESSED.items():
             if begin.startswith(magic):
-                raise InputError(f"{path} is compressed ({kind}): unpack it to a plain tar file")
+                raise InputError(
+                    f"{path} is compressed ({kind}): decompress it to a plain tar file"
+                )
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                _see(path, archive, member, samples)
+                _add_member(path, archive, member, samples)
     for key, sample in samples.items():
         if sample.image is None:
             kinds = ", ".join(f".{kind}" for kind in IMAGES)
-            raise InputError(f"{path}: {key} has no image: expected one of {kinds}")
+            raise InputError(
+                f"{path}: sample {key} has no image: expected {key} with one of {kinds}"
+            )
         if sample.label is None:
             raise InputError(
-                f"{path}: {key} has no label: expected {key}.cls, or {key}.json with the key label"
+                f"{path}: sample {key} has no label: expected {key}.cls, or {key}.json with the "
+                "key 'label'"
             )
     if not samples:
-        raise InputError(f"{path} has no samples: expected images with labels (KEY.jpg, KEY.cls)")
+        raise InputError(f"{path} has no samples: expected pairs of KEY.jpg and KEY.cls")
     keys = tuple(sorted(samples))
     spans = np.array([samples[key].image for key in keys], dtype=np.int64)
     return _Shard(keys, tuple(str(samples[key].label) for key in keys), spans)
 
 
-def _see(
+def _add_member(
     path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, samples: dict[str, _Sample]
 ) -> None:
-    """Take a member of a shard into its sample, if it is part of one."""
+    """Add a member of a shard to its sample; ignore members that belong to none."""
     split = re.fullmatch(r"((?:.*/)?[^./][^./]*)\.([^/]*)", member.name, re.DOTALL)
     if split is None or member.isdir():
         return
@@ -216,11 +229,14 @@ def _see(
     if kind not in (*IMAGES, "cls", "json"):
         return
     if not member.isreg() or member.sparse is not None:
-        raise InputError(f"{path}: {member.name} is a link or no plain file: store it as a file")
+        raise InputError(
+            f"{path}: {member.name} is a link or a special file: expected a regular file; pack the "
+            "shard again"
+        )
     sample = samples.setdefault(key, _Sample())
     role = "image" if kind in IMAGES else kind
     if role in sample.seen:
-        raise InputError(f"{path}: {key} has two members of the kind {role}: expected one")
+        raise InputError(f"{path}: sample {key} has two {role} members: expected one; remove one")
     sample.seen.add(role)
     if role == "image":
         sample.image = (member.offset_data, member.size)
@@ -232,17 +248,18 @@ def _see(
 
 
 def _label(kind: str, content: bytes, where: str) -> str | None:
-    """The label that a member states; None if it is a `.json` without one."""
+    """Return the label in a member; None if it is a `.json` without a label."""
     try:
         text = content.decode("utf-8").strip()
         if kind == "cls":
             return text
         found: Any = json.loads(text)
     except ValueError as error:
-        raise InputError(f"{where} cannot be read as {kind}: {error}") from error
+        expected = "UTF-8 text" if kind == "cls" else "JSON in UTF-8"
+        raise InputError(f"{where} cannot be read: expected {expected}: {error}") from error
     label = found.get("label") if isinstance(found, dict) else None
     if label is None:
         return None
     if isinstance(label, bool) or not isinstance(label, int | str):
-        raise InputError(f"{where}: label {label!r:.50}: expected a class's index or name")
+        raise InputError(f"{where}: label {label!r:.50}: expected a class index or a class name")
     return str(label).strip()

@@ -1,1 +1,1 @@
-"""What suites are made of: suites of real data and of YAML files, corruptions of any suite."""
+"""Builders of suites: from real data sets, from YAML files, and corruptions of any suite."""

@@ -1,4 +1,4 @@
-"""What suites of real data have in common: their cards, prompts, backbones, and what is missing."""
+"""Shared code of suites of real data: cards, prompts, default backbones and missing shifts."""
 
 from __future__ import annotations
 
@@ -24,34 +24,35 @@ SMOKE: Mapping[str, Mapping[str, Any]] = {
     "linear": _PROBE,
     "linear-lbfgs": {"max_iter": 20},
 }
-"""Hyper-parameters for synthetic copies of data: just to see that everything runs."""
+"""Hyper-parameters for synthetic copies of data, which only show that everything runs."""
 
 TEMPLATES = "en_zeroshot_classification_templates.json"
-"""CLIP_benchmark's file of templates by data set: those of OpenAI's CLIP."""
+"""CLIP_benchmark's file of OpenAI's CLIP templates for each data set."""
 PROMPTS = "bench-prompts"
-"""Where in the data folder official prompt files lie that no package ships: by set."""
+"""Folder in the data folder with one sub-folder of official prompt files per data set."""
 
 
 def suite_card(name: str, shifts: Mapping[str, str] = MappingProxyType({})) -> Card:
-    """A suite's card, made of those of its ID set `name` and of its shifts: {shift: set}."""
+    """Return a suite's card, made from those of its ID set and of its `shifts`: {shift: set}."""
     own = cards()[name]
-    described = {shift: _described(cards()[of]) for shift, of in shifts.items()}
+    described = {shift: _description(cards()[of]) for shift, of in shifts.items()}
     return Card(own.title, own.source, own.terms.licence, described, own.citation)
 
 
-def _described(card: SetCard) -> str:
+def _description(card: SetCard) -> str:
     return f"{card.title}: {card.labels}"
 
 
 def official_templates(folder: DataFolder, name: str, key: str) -> tuple[tuple[str, ...], str]:
-    """(templates, where they are from): CLIP_benchmark's list `key` if it is there, else our own.
+    """Return (templates, their origin): CLIP_benchmark's list `key`, or bench's own if missing.
 
-    It is looked for beside the data, in ``bench-prompts/<set>/``. Raises InputError if it cannot
-    be read.
+    CLIP_benchmark's file is looked up in ``bench-prompts/<set>/`` of the data folder. Raises
+    InputError if it cannot be read. The origin is stored in records and compared when runs are
+    merged.
     """
-    place = None if folder.root is None else folder.root / PROMPTS / name / TEMPLATES
-    if place is not None and place.is_file():
-        found = prompts.read_templates(place, key)
+    path = None if folder.root is None else folder.root / PROMPTS / name / TEMPLATES
+    if path is not None and path.is_file():
+        found = prompts.read_templates(path, key)
         return found, f"the {len(found)} templates {key} of CLIP_benchmark"
     plain = prompts.PLAIN[0]
     return prompts.PLAIN, (
@@ -61,7 +62,7 @@ def official_templates(folder: DataFolder, name: str, key: str) -> tuple[tuple[s
 
 
 def split_or_absent(name: str, make: Callable[[], Split]) -> Split:
-    """The split of `make`; one that is absent, with the reason, where its data is not found."""
+    """Return the split that `make` opens; if its data is missing, an absent one with the reason."""
     try:
         return make()
     except NotFound as error:
@@ -71,21 +72,21 @@ def split_or_absent(name: str, make: Callable[[], Split]) -> Split:
 def available_shifts(
     suite: str, shifts: Mapping[str, Callable[[], Shift]]
 ) -> tuple[tuple[Shift, ...], dict[str, str]]:
-    """The shifts of a suite that are there; of the others {shift: why its data is not found}.
+    """Return (available shifts, {missing shift: why its data was not found}).
 
-    One whose data cannot be opened is there with that as its fault, so that a run on it is refused
-    and one on the others is not.
+    A shift whose data cannot be opened counts as available, with the error as its fault: only runs
+    on this shift are refused.
     """
-    found, lacking = [], {}
+    found, missing = [], {}
     for name, make in shifts.items():
         try:
             found.append(make())
         except NotFound as error:
-            lacking[name] = str(error)
+            missing[name] = str(error)
         except InputError as error:
-            nothing = absent_split(f"{suite}/{name}", str(error))
-            found.append(Shift(name, replace(nothing, fault=str(error))))
-    return tuple(found), lacking
+            absent = absent_split(f"{suite}/{name}", str(error))
+            found.append(Shift(name, replace(absent, fault=str(error))))
+    return tuple(found), missing
 
 
 def real_suite(
@@ -100,12 +101,12 @@ def real_suite(
     metrics: Sequence[str] = (),
     outside_mean: Sequence[str] = (),
 ) -> Suite:
-    """The suite of a task, named like it.
+    """Return the suite of a task, with the task's name and the `available_shifts`.
 
-    Its shifts are those of `available_shifts`. From synthetic copies it has the tiny backbone and
-    `SMOKE` in place of `defaults`, and their watermark.
+    On synthetic copies of the data, the suite has the tiny backbone, `SMOKE` in place of
+    `defaults`, and a watermark.
     """
-    found, lacking = available_shifts(task.name, shifts)
+    found, missing = available_shifts(task.name, shifts)
     synthetic = folder.synthetic is not None
     return Suite(
         name=task.name,
@@ -119,7 +120,7 @@ def real_suite(
         all_shifts=tuple(shifts),
         metrics=tuple(metrics),
         official=dict(official),
-        lacking=lacking,
+        lacking=missing,
         outside_mean=tuple(outside_mean),
         prompts=prompts,
     )

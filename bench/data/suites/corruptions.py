@@ -1,11 +1,12 @@
-"""Shifts made from clean test images: the 15 common corruptions, of five severities each.
+"""Shifts made from clean test images: 15 common corruptions at five severities.
 
-What each of them does to pixels is in `bench.data.suites.distortions`; here they are applied to
-images, splits and suites. See docs/corruptions.md.
+This module applies the pixel functions of `bench.data.suites.distortions` to images, splits and
+suites. See docs/corruptions.md.
 
-A larger image is corrupted at a shorter side of `WORKING_SIDE` pixels, near that of ImageNet-C,
-and enlarged again. Randomness belongs to the image: its generator is seeded by (kind, severity,
-seed, sample id), so that no order, block, worker or subset changes the result.
+Larger images are reduced to a shorter side of `WORKING_SIDE` pixels, similar to ImageNet-C's, then
+corrupted and enlarged to their old size. The random generator of each image is seeded by (kind,
+severity, seed, sample id). The result therefore does not depend on order, batching, workers or
+subsets.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from bench.core.hashing import key_of
 from bench.data.suites.distortions import DISTORTIONS, to_image, to_pixels
 
 VERSION = 2
-"""Raised whenever the same arguments would give other pixels; enters every fingerprint."""
+"""Increase this number whenever the same arguments would give other pixels. It enters every
+fingerprint."""
 
 SEVERITIES = (1, 2, 3, 4, 5)
 WORKING_SIDE = 256
@@ -34,10 +36,10 @@ SEED = 0
 
 
 def corrupt(image: Image.Image, kind: str, severity: int, seed: int, sample_id: str) -> Image.Image:
-    """A corrupted copy of `image`, RGB and of the same size; equal arguments give equal pixels.
+    """Return a corrupted RGB copy of `image` with the same size.
 
-    An image of another mode is converted first, without its alpha. Raises InputError for an
-    unknown `kind` or a `severity` outside 1 to 5.
+    Equal arguments give equal pixels. An image of another mode is converted to RGB first; alpha is
+    dropped. Raises InputError for an unknown `kind` or a `severity` outside 1 to 5.
     """
     check_corruption(kind, severity)
     pixels = to_pixels(_reduced(image.convert("RGB")))
@@ -47,7 +49,7 @@ def corrupt(image: Image.Image, kind: str, severity: int, seed: int, sample_id: 
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """`image`, its shorter side at most WORKING_SIDE pixels."""
+    """Return `image` with a shorter side of at most WORKING_SIDE pixels."""
     scale = WORKING_SIDE / min(image.size)
     if scale >= 1:
         return image
@@ -56,16 +58,16 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 def check_corruption(kind: str, severity: int) -> None:
-    """Raise InputError for an unknown `kind` (nearest valid names first) or severity."""
+    """Raise InputError for an unknown `kind` or severity; it lists the nearest kinds first."""
     if kind not in DISTORTIONS:
         raise unknown_name("corruption", kind, DISTORTIONS)
     if severity not in SEVERITIES:
-        raise InputError(f"corruption {kind}: severity {severity} must be 1, 2, 3, 4 or 5")
+        raise InputError(f"corruption {kind}: severity must be 1, 2, 3, 4 or 5, got {severity}")
 
 
 @dataclass(frozen=True)
 class CorruptedImages:
-    """`images`, corrupted as they are read; `ids` are their sample ids, in the same order."""
+    """Images that are corrupted when they are read; `ids` are their sample ids, in order."""
 
     images: Images
     ids: tuple[str, ...]
@@ -82,7 +84,7 @@ class CorruptedImages:
 
 
 def corrupted_split(split: Split, kind: str, severity: int, seed: int, name: str) -> Split:
-    """The split `name`: the images of `split` corrupted, with its manifest.
+    """Return the split `name`: the corrupted images of `split` with its manifest.
 
     Raises InputError as `check_corruption` does.
     """
@@ -101,24 +103,24 @@ def corrupted_split(split: Split, kind: str, severity: int, seed: int, name: str
 
 
 def parse_corruptions(name: str) -> tuple[str, tuple[int, ...]]:
-    """(suite, severities) of the name ``SUITE+corruptions[=SEVERITY]``; of others none.
+    """Split the name ``SUITE+corruptions[=SEVERITY]`` into (suite, severities).
 
-    Raises InputError for a severity that there is not.
+    Other names have no severities. Raises InputError for a severity outside 1 to 5.
     """
     found = re.fullmatch(r"(.+)\+corruptions(?:=(.*))?", name)
     if found is None:
         return name, ()
     suite, severity = found.groups()
     if severity is not None and severity not in map(str, SEVERITIES):
-        raise InputError(f"suite {name}: severity {severity!r} must be 1, 2, 3, 4 or 5")
+        raise InputError(f"suite {name}: severity must be 1, 2, 3, 4 or 5, got {severity!r}")
     return suite, SEVERITIES if severity is None else (int(severity),)
 
 
 def with_corruptions(suite: Suite, severities: Sequence[int]) -> Suite:
-    """The suite ``NAME+corruptions``: every corruption of the ID test images in place of shifts.
+    """Return the suite ``NAME+corruptions``: its shifts are corruptions of the ID test images.
 
-    Its shifts are named ``fog-3``. There are no curves by default: every alpha on every one of
-    them is a lot of work.
+    Shifts have names such as ``fog-3``. Alpha curves are off by default because evaluating every
+    alpha on so many shifts is expensive.
     """
     suffix = "" if tuple(severities) == SEVERITIES else f"={','.join(map(str, severities))}"
     shifts = []
@@ -132,7 +134,7 @@ def with_corruptions(suite: Suite, severities: Sequence[int]) -> Suite:
 
 
 def describe_corruptions(severities: Sequence[int]) -> dict[str, str]:
-    """{shift: what it is} for the shifts of `with_corruptions`, by corruption."""
+    """Return {shifts of a corruption: its description} for the shifts of `with_corruptions`."""
     numbers = f"{severities[0]}..{severities[-1]}" if len(severities) > 1 else f"{severities[0]}"
     return {
         f"{kind}-{numbers}": (function.__doc__ or "").splitlines()[0].partition(";")[0]

@@ -1,11 +1,12 @@
-"""The 15 common corruptions as pure functions of pixels, each of five severities.
+"""The 15 common corruptions as pure functions of pixels, at five severities each.
 
 Kinds, constants and formulas follow Hendrycks & Dietterich, "Benchmarking Neural Network
-Robustness to Common Corruptions and Perturbations", ICLR 2019; the code is our own, and
-docs/corruptions.md says where the two differ. Every table of constants is copied from the
-authors' repository, hendrycks/robustness at commit 8190fe3: `small` from
-ImageNet-C/create_c/make_cifar_c.py, made for images of 32 pixels, `large` from make_imagenet_c.py
-beside it, made for 224.
+Robustness to Common Corruptions and Perturbations", ICLR 2019. The code is our own;
+docs/corruptions.md lists the differences. The tables of constants are copied from the authors'
+repository, hendrycks/robustness at commit 8190fe3: `small` from
+ImageNet-C/create_c/make_cifar_c.py, for images of 32 pixels, and `large` from make_imagenet_c.py in
+the same folder, for 224 pixels. The first line of each docstring, up to a semicolon, is shown to
+users.
 """
 
 from __future__ import annotations
@@ -21,52 +22,53 @@ from PIL import Image
 from PIL.Image import Resampling
 
 SMALL, LARGE = 32, 224
-"""The sides in pixels for which the two tables of constants were made."""
+"""The image sides, in pixels, that the two tables of constants were made for."""
 
 Pixels = NDArray[np.float32]
-"""float32 [H, W, 3] in [0, 1]; a field is [H, W]."""
+"""float32 [H, W, 3] in [0, 1], or a field [H, W]."""
 
 Distortion = Callable[[Pixels, int, np.random.Generator], Pixels]
-"""(pixels, severity 1 to 5, randomness) -> pixels of the same shape, not clipped yet."""
+"""(pixels, severity 1 to 5, random generator) -> pixels of the same shape, not yet clipped."""
 
 Table = Sequence[Sequence[float]]
-"""For each severity, the constants of a corruption."""
+"""The constants of a corruption for each severity."""
 
 
 # Pixels, fields and constants
 
 
 def to_pixels(image: Image.Image) -> Pixels:
-    """An RGB image as pixels."""
+    """Convert an RGB image to pixels."""
     return np.asarray(image, dtype=np.float32) / np.float32(255)
 
 
 def to_image(pixels: Pixels) -> Image.Image:
-    """Pixels, clipped to [0, 1] and rounded, as an RGB image."""
+    """Convert pixels to an RGB image, clipping to [0, 1] and rounding."""
     return Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
 
 def constants(x: Pixels, severity: int, small: Table, large: Table) -> list[float]:
-    """The constants for this image by its shorter side: `small` up to 32 pixels, `large` from 224.
+    """Return the constants for an image, which depend on its shorter side.
 
-    In between each is interpolated geometrically over the logarithm of the side, as a radius in
-    pixels or a number of photons should be; linearly where one of the two is 0.
+    These are `small` up to 32 pixels and `large` from 224 pixels on. In between, each constant is
+    interpolated over the logarithm of the side: geometrically, as suits a radius in pixels or a
+    number of photons, but linearly if one of the two values is 0.
     """
     position = math.log(min(x.shape[:2]) / SMALL) / math.log(LARGE / SMALL)
-    share = min(max(position, 0.0), 1.0)
+    fraction = min(max(position, 0.0), 1.0)
     return [
-        float(low * (high / low) ** share if low and high else low + (high - low) * share)
+        float(low * (high / low) ** fraction if low and high else low + (high - low) * fraction)
         for low, high in zip(small[severity - 1], large[severity - 1], strict=True)
     ]
 
 
 def _column(*values: float) -> Table:
-    """The table of a corruption with one constant."""
+    """Return the table of a corruption with a single constant."""
     return [(value,) for value in values]
 
 
 def _convolved(x: Pixels, kernel: Pixels) -> Pixels:
-    """`x` convolved with an odd-sized square `kernel` [K, K] (normalised here), edges mirrored."""
+    """Convolve `x` with a square `kernel` [K, K] of odd size; normalise it, mirror the edges."""
     half = kernel.shape[0] // 2
     padded = np.pad(x, ((half, half), (half, half), (0, 0)), mode="symmetric")
     rows, columns = padded.shape[:2]
@@ -77,17 +79,18 @@ def _convolved(x: Pixels, kernel: Pixels) -> Pixels:
 
 
 def _blurred(x: Pixels, sigma: float) -> Pixels:
-    """Each channel of `x` under a Gaussian of `sigma` pixels."""
+    """Blur each channel of `x` with a Gaussian of `sigma` pixels."""
     from scipy.ndimage import gaussian_filter
 
     blurred: Pixels = gaussian_filter(x, (sigma, sigma, 0), mode="nearest")
     return blurred
 
 
-def _dragged(x: Pixels, radius: float, sigma: float, angle: float) -> Pixels:
-    """`x` with every point drawn out to one side: half a Gaussian along a line.
+def _smear(x: Pixels, radius: float, sigma: float, angle: float) -> Pixels:
+    """Smear every point of `x` to one side with half a Gaussian along a line.
 
-    The line has 2 `radius` pixels, the Gaussian `sigma`; `angle` is in radians, 0 to the right.
+    The line is 2 `radius` pixels long, and the Gaussian has a standard deviation of `sigma` pixels.
+    `angle` is in radians, with 0 to the right.
     """
     length = 2 * math.ceil(radius)
     steps = np.arange(length + 1)
@@ -104,14 +107,14 @@ def _dragged(x: Pixels, radius: float, sigma: float, angle: float) -> Pixels:
 
 
 def _frequencies(height: int, width: int) -> NDArray[np.float64]:
-    """The frequency of every coefficient of a real Fourier transform, in cycles per pixel."""
+    """Return the frequency of each coefficient of a real FFT, in cycles per pixel."""
     rows, columns = np.fft.fftfreq(height), np.fft.rfftfreq(width)
     frequencies: NDArray[np.float64] = np.hypot(rows[:, None], columns[None, :])
     return frequencies
 
 
 def _power_noise(height: int, width: int, power: float, rng: np.random.Generator) -> Pixels:
-    """A field of 1 / f^`power` noise with mean 0 and standard deviation 1."""
+    """Return a field of 1 / f^`power` noise with mean 0 and standard deviation 1."""
     frequency = np.maximum(_frequencies(height, width), 1 / max(height, width))
     white = np.fft.rfft2(rng.standard_normal((height, width)))
     noise = np.fft.irfft2(white / frequency**power, s=(height, width))
@@ -124,7 +127,7 @@ def _power_noise(height: int, width: int, power: float, rng: np.random.Generator
 
 
 def gaussian_noise(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Sensor noise in dim light: independent normal noise of the given standard deviation."""
+    """Sensor noise in dim light: independent normal noise with the given standard deviation."""
     small = _column(0.04, 0.06, 0.08, 0.09, 0.10)
     large = _column(0.08, 0.12, 0.18, 0.26, 0.38)
     (sd,) = constants(x, severity, small, large)
@@ -132,27 +135,30 @@ def gaussian_noise(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels
 
 
 def shot_noise(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Photon counting: a Poisson number of photons, of which white has the given mean."""
+    """Photon noise: Poisson photon counts, where white has the given mean count."""
     small, large = _column(500, 250, 100, 75, 50), _column(60, 25, 12, 5, 3)
     (photons,) = constants(x, severity, small, large)
     return (rng.poisson(x * photons) / photons).astype(np.float32)
 
 
 def impulse_noise(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Bit errors: the given share of values becomes 0 or 1, each half the time."""
+    """Bit errors: the given fraction of values is set to 0 or 1 with equal probability."""
     small = _column(0.01, 0.02, 0.03, 0.05, 0.07)
     large = _column(0.03, 0.06, 0.09, 0.17, 0.27)
-    (share,) = constants(x, severity, small, large)
+    (fraction,) = constants(x, severity, small, large)
     draw = rng.random(x.shape, dtype=np.float32)
-    ones = (draw < share / 2).astype(np.float32)
-    return np.where(draw < share, ones, x)
+    ones = (draw < fraction / 2).astype(np.float32)
+    return np.where(draw < fraction, ones, x)
 
 
 # Blur
 
 
 def defocus_blur(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """A lens out of focus: every point becomes a disc; (radius, its edge's Gaussian) in pixels."""
+    """A lens out of focus: every point becomes a disc.
+
+    Constants: (radius of the disc, sigma of the Gaussian at its edge) in pixels.
+    """
     from scipy.ndimage import gaussian_filter
 
     small = [(0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)]
@@ -166,12 +172,13 @@ def defocus_blur(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 
 
 def glass_blur(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Frosted glass: pixels change places nearby, between two Gaussian blurs.
+    """Frosted glass: nearby pixels are swapped between two Gaussian blurs.
 
-    Constants: (the blurs' sigma, how far a pixel is swapped, how often). Where the original swaps
-    pixels one after the other, here each takes the value of one at a normal distance of the same
-    variance: in a round it is swapped once in its turn and once in another's, each time by
-    -d, ..., d - 1 pixels in both directions.
+    Constants: (sigma of the blurs, largest distance d of a swap, number of rounds). The original
+    swaps pixels one after the other. In each of its rounds a pixel is swapped twice, once in its
+    own turn and once in that of another pixel, each time by -d, ..., d - 1 pixels in both
+    directions. Here each pixel takes the value of a pixel at a normal distance of the same
+    variance.
     """
     small = [(0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)]
     large = [(0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2)]
@@ -185,20 +192,20 @@ def glass_blur(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 
 
 def motion_blur(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """A moving camera: every point is drawn out within 45 degrees of the horizontal.
+    """A moving camera: every point is smeared within 45 degrees of the horizontal.
 
-    Constants: (radius, sigma) in pixels, as `_dragged` has them.
+    Constants: (radius, sigma) of `_smear`, in pixels.
     """
     small = [(6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)]
     large = [(10, 3), (15, 5), (15, 8), (15, 12), (20, 15)]
     radius, sigma = constants(x, severity, small, large)
-    return _dragged(x, radius, sigma, rng.uniform(-math.pi / 4, math.pi / 4))
+    return _smear(x, radius, sigma, rng.uniform(-math.pi / 4, math.pi / 4))
 
 
 def zoom_blur(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """A camera that nears: the mean of the image and its enlargements.
+    """An approaching camera: the mean of the image and enlarged copies.
 
-    Constants: (where the enlargements end, their step), from 1 on, as `numpy.arange` takes them.
+    Constants: (end, step) of the scales, as in ``numpy.arange(1, end, step)``.
     """
     small = [(1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)]
     large = [(1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)]
@@ -220,9 +227,9 @@ def zoom_blur(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 def snow(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """Falling flakes in front of a whitened image.
 
-    Constants: (mean and standard deviation of the noise that flakes are made of, how much it is
-    enlarged, the value from which on it is a flake; radius and sigma of their motion, in pixels;
-    the image's weight against its whitened self).
+    Constants: (mean and standard deviation of the noise that becomes flakes, its enlargement, the
+    threshold of a flake, radius and sigma of the motion blur in pixels, weight of the image against
+    its whitened version).
     """
     small = [
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
@@ -245,7 +252,7 @@ def snow(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     layer = np.asarray(Image.fromarray(noise).resize((width, height), Resampling.BILINEAR))
     flakes = np.where(layer < least, 0, np.clip(layer, 0, 1))[..., None].astype(np.float32)
     angle = rng.uniform(-3 * math.pi / 4, -math.pi / 4)
-    flakes = _dragged(flakes, radius, sigma, angle)
+    flakes = _smear(flakes, radius, sigma, angle)
     grey = x @ np.array([[0.299], [0.587], [0.114]], dtype=np.float32)
     white = np.maximum(x, 1.5 * grey + np.float32(0.5))
     snowy: Pixels = weight * x + (1 - weight) * white + flakes + flakes[::-1, ::-1]
@@ -253,10 +260,11 @@ def snow(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 
 
 def frost(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """A frozen pane in front of the image: (the image's weight, the pane's).
+    """A frozen window pane in front of the image.
 
-    The original takes pieces of five photographs; here the pane is drawn: bluish 1 / f noise whose
-    ridges are bright, of the brightness and contrast those photographs have.
+    Constants: (weight of the image, weight of the pane). The original uses crops of five
+    photographs. Here the pane is bluish 1 / f noise with bright ridges, with the brightness and
+    contrast of those photographs.
     """
     small = [(1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)]
     large = [(1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)]
@@ -272,10 +280,11 @@ def frost(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 
 
 def fog(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """White mist of uneven density: (weight of the mist, decay of its detail with each octave).
+    """White mist of uneven density.
 
-    The original's mist is a plasma fractal of 256 pixels, of which the image gets a corner; here
-    it is noise with the spectrum that such a fractal has.
+    Constants: (weight of the mist, decay of its detail with each octave). The original uses a
+    corner of a plasma fractal of 256 pixels. Here the mist is noise with the spectrum of such a
+    fractal.
     """
     small: Table = [(0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)]
     large: Table = [(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)]
@@ -289,7 +298,7 @@ def fog(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 
 
 def brightness(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Overexposure: the value of HSV rises by the given amount, hue and saturation stay."""
+    """Overexposure: the HSV value increases by the given amount at equal hue and saturation."""
     small, large = _column(0.05, 0.1, 0.15, 0.2, 0.3), _column(0.1, 0.2, 0.3, 0.4, 0.5)
     (amount,) = constants(x, severity, small, large)
     value = x.max(axis=2, keepdims=True)
@@ -302,7 +311,7 @@ def brightness(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 
 
 def contrast(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Low contrast: the distance to each channel's mean shrinks by the given factor."""
+    """Low contrast: the distance to each channel's mean is multiplied by the given factor."""
     small, large = _column(0.75, 0.5, 0.4, 0.3, 0.15), _column(0.4, 0.3, 0.2, 0.1, 0.05)
     (factor,) = constants(x, severity, small, large)
     mean: Pixels = x.mean(axis=(0, 1), keepdims=True)
@@ -310,16 +319,16 @@ def contrast(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 
 
 def elastic_transform(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """A stretched sheet: a random affine map, then local moves. Constants: shares of the side.
+    """A stretched sheet: a random affine map, then local displacements.
 
-    They are (factor of the moves, sigma of the Gaussian that smooths them, how far each of the
-    affine map's three points is moved at most).
+    Constants, as fractions of the side: (factor of the displacements, sigma of the Gaussian that
+    smooths them, largest displacement of the three points that define the affine map).
     """
     from scipy.ndimage import map_coordinates
 
     small = [(0, 0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05),
              (0.1, 0.03, 0.03)]  # fmt: skip
-    # For images of 224 pixels the authors multiply their shares by 244.
+    # For images of 224 pixels the authors multiply these fractions by 244.
     large = [(2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02),
              (0.12, 0.01, 0.02)]  # fmt: skip
     height, width = x.shape[:2]
@@ -342,7 +351,7 @@ def elastic_transform(x: Pixels, severity: int, rng: np.random.Generator) -> Pix
 
 
 def pixelate(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Enlargement of too small an image: reduced to the given factor of its size and back."""
+    """Low resolution: the image is reduced by the given factor and enlarged again."""
     small, large = _column(0.95, 0.9, 0.85, 0.75, 0.65), _column(0.6, 0.5, 0.4, 0.3, 0.25)
     (factor,) = constants(x, severity, small, large)
     image = to_image(x)
@@ -352,7 +361,7 @@ def pixelate(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
 
 
 def jpeg_compression(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Lossy storage: JPEG of the given quality."""
+    """Lossy compression: JPEG with the given quality."""
     small, large = _column(80, 65, 58, 50, 40), _column(25, 18, 15, 10, 7)
     (quality,) = constants(x, severity, small, large)
     file = io.BytesIO()
@@ -383,4 +392,4 @@ DISTORTIONS: Mapping[str, Distortion] = MappingProxyType(
         )
     }
 )
-"""Every corruption by name, in the paper's order."""
+"""All corruptions by name, in the paper's order."""

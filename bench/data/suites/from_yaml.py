@@ -1,7 +1,7 @@
-"""A suite of the user's own data, described by a YAML file (reference: docs/suite-file.md).
+"""Suites of the user's own data, described by a YAML file (reference: docs/suite-file.md).
 
-The file is checked as a whole before an image is looked for; every error is one line that names
-the file, the field and what was expected.
+The whole file is checked before any image is looked up. Every error is one line that names the
+file, the field and what was expected.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from bench.data.suites.yaml_schema import ImageSource, ShiftForm, SuiteFile, rea
 Places = Mapping[str, Collection[Hashable]]
 
 ROLES = ("train", "selection", "test")
-"""The splits that are no shifts; ids of images without names begin with their role."""
+"""Roles of the splits that are not shifts; ids of unnamed images start with the role."""
 
 OPENAI_TEMPLATES = "openai-imagenet"
 IMAGENET_CLASSES = "imagenet"
 
 
-# Reading it
+# Loading
 
 
 def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
-    """The suite that the file `path` describes.
+    """Return the suite that the file `path` describes.
 
-    Relative paths are looked for under `data`, if given, then beside the file. Image files are
-    listed and fingerprinted (see `bench.data.readers.folders`; `cache` keeps the result), none is
-    opened. Raises InputError, one line, for whatever is wrong with the file or with the data's
-    layout.
+    Relative paths are looked up in `data`, if it is not None, then in the folder of the file. Image
+    files are listed and fingerprinted, but not decoded (see `bench.data.readers.folders`); `cache`
+    stores the result. Raises InputError, one line, for any mistake in the file or in the layout of
+    the data.
     """
     form = read_suite_file(path)
     bases = (path.parent,) if data is None else (data, path.parent)
@@ -58,13 +58,13 @@ def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
         labelled = opener.split("train", form.train, classes)
     with naming_field(path, "selection"):
         train, selection = _selection(form, opener, classes, labelled)
-        apart = _Apart()
-        apart.add("train", labelled)
+        overlap = _OverlapCheck()
+        overlap.add("train", labelled)
         if form.selection is not None and form.selection.holdout is None:
-            apart.add("selection", selection)
+            overlap.add("selection", selection)
     with naming_field(path, "test"):
         test = opener.split("test", form.test, classes)
-        apart.add("test", test)
+        overlap.add("test", test)
     with naming_field(path, "metrics"):
         for split, metrics in ((test, form.metrics), (selection, form.metrics[:1])):
             _check_metrics(split, metrics, len(classes))
@@ -75,7 +75,7 @@ def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
             own = len(shifts[-1].labels.columns or classes)
             _check_metrics(shifts[-1].split, shift.metrics or form.metrics, own)
             if shift.corrupt is None:
-                apart.check(name, shifts[-1].split)
+                overlap.check(name, shifts[-1].split)
     task = Task(form.name, classes.prompts, templates, train, selection)
     return Suite(
         name=form.name,
@@ -91,13 +91,13 @@ def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
 
 
 def _check_metrics(split: Split, metrics: Sequence[str], classes: int) -> None:
-    """Raise InputError if a metric cannot be taken of a split: for want of a group, say."""
+    """Raise InputError if a metric cannot be computed on a split, e.g. if a group is missing."""
     if metrics:
         check_metrics(metrics, split.load().manifest, classes)
 
 
 def suite_file_card(path: Path) -> Card:
-    """The suite's card, from the file alone; errors as in `load_suite_file`."""
+    """Return the card of a suite without opening its data; errors as in `load_suite_file`."""
     form = read_suite_file(path)
     return Card(
         title=form.title or form.name,
@@ -109,19 +109,19 @@ def suite_file_card(path: Path) -> Card:
 
 
 def suite_file_defaults(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """{method: {parameter: value}} of the file alone; errors as in `load_suite_file`."""
+    """Return {method: {parameter: value}} of a suite file; errors as in `load_suite_file`."""
     return read_suite_file(path).defaults
 
 
 def _describe(shift: ShiftForm) -> str:
     if shift.corrupt is not None:
         return f"{shift.corrupt} of the test images, severity {shift.severity}, seed {shift.seed}"
-    return f"images of {shift.place}"
+    return f"images from {shift.place}"
 
 
 @contextmanager
 def naming_field(path: Path, where: str) -> Iterator[None]:
-    """Put the suite file and the field before the text of an InputError."""
+    """Prefix the text of an InputError with the suite file and the field."""
     try:
         yield
     except InputError as error:
@@ -130,33 +130,33 @@ def naming_field(path: Path, where: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Opener:
-    """Finds and opens the splits of one suite file."""
+    """Opens the splits of one suite file."""
 
     suite: str
     bases: Sequence[Path]
     cache: Path
 
     def split(self, role: str, source: ImageSource, classes: Classes) -> Split:
-        """The split of a source: a shift's, where `role` is none of train, selection and test."""
+        """Return the split of a source; a `role` that is not in `ROLES` is the name of a shift."""
         name, cache = f"{self.suite}/{role}", self.cache
         prefix = role if role in ROLES else "shift"
         if source.shards is not None:
             paths = matching_files(source.shards, self.bases)
-            return shards_split(name, paths or [self._found(source.shards)], classes, cache)
+            return shards_split(name, paths or [self._locate(source.shards)], classes, cache)
         if source.hub is not None:
             columns: Any = {"split": source.split, "image": source.image, "label": source.label}
             place = source.hub
             return hub_split(name, place, self.bases, classes, cache, prefix=prefix, **columns)
-        found = self._found(source.place)
+        found = self._locate(source.place)
         if source.arrays is not None:
-            labels = None if source.labels is None else self._found(source.labels)
+            labels = None if source.labels is None else self._locate(source.labels)
             how: Any = {"layout": source.layout, "members": source.keys}
             return array_split(name, images_of_file(found, labels, classes, **how), cache, prefix)
         if source.folder is not None:
             return folder_split(name, found, classes, cache)
         return list_split(name, found, classes, cache, source.groups)
 
-    def _found(self, place: str) -> Path:
+    def _locate(self, place: str) -> Path:
         return locate_file(place, self.bases)
 
 
@@ -164,7 +164,7 @@ class _Opener:
 
 
 def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
-    """The classes under the key ``classes``; a file of names is looked for in `bases`."""
+    """Return the classes under the key ``classes``; a file of names is looked up in `bases`."""
     if raw == IMAGENET_CLASSES:
         return imagenet_classes()
     if isinstance(raw, dict) and set(raw) == {"file"}:
@@ -176,7 +176,7 @@ def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
         raw = _pairs(raw.items())
     else:
         raise InputError(
-            f"expected a list of names, a mapping of folder names to prompt names, "
+            f"expected a list of names, a mapping from folder names to prompt names, "
             f"{{file: names.txt}} or {IMAGENET_CLASSES}; got {raw!r}"
         )
     if len(raw) < 2:
@@ -189,16 +189,16 @@ def _pairs(pairs: Any) -> list[tuple[str, str]]:
 
 
 def _text(value: Any) -> str:
-    """`value` as text. YAML reads some words as booleans or nothing: InputError says to quote."""
+    """Return `value` as text. InputError for words that YAML reads as booleans or null."""
     if isinstance(value, bool) or value is None:
-        raise InputError(f"{value!r} is no name: put words such as yes, no, on, off in quotes")
+        raise InputError(f"{value!r} is not a name: quote words such as yes, no, on, off, null")
     if not isinstance(value, str | int) or not str(value).strip():
-        raise InputError(f"{value!r} is no name: expected text")
+        raise InputError(f"{value!r} is not a name: expected text")
     return str(value).strip()
 
 
 def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, ...], str]:
-    """The templates, and where they are from if the suite file names a file of them."""
+    """Return the templates, and their origin if the suite file names a file of templates."""
     if raw == OPENAI_TEMPLATES:
         return openai_templates(), ""
     if isinstance(raw, dict) and set(raw) == {"file"}:
@@ -207,11 +207,10 @@ def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, 
         return found, f"{len(found)} templates of {path.name}"
     templates = [raw] if isinstance(raw, str) and "{" in raw else raw
     if not isinstance(templates, list) or not templates:
-        valid = (
-            f"a list of templates such as 'a photo of a {{}}.', {{file: prompts.txt}} or "
-            f"{OPENAI_TEMPLATES}"
+        raise InputError(
+            "expected a list of templates such as 'a photo of a {}.', {file: prompts.txt} or "
+            f"{OPENAI_TEMPLATES}; got {raw!r}"
         )
-        raise InputError(f"expected {valid}; got {raw!r}")
     return check_templates(templates), ""
 
 
@@ -221,10 +220,10 @@ def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, 
 def _selection(
     form: SuiteFile, opener: _Opener, classes: Classes, train: Split
 ) -> tuple[Split, Split]:
-    """(training split, selection split), both the whole where the file says nothing of it."""
+    """Return (training split, selection split): both `train` if the file has no selection."""
     chosen = form.selection
     if chosen is None:
-        return train, train  # the protocol says how much is held out
+        return train, train  # the protocol decides how much is held out
     if chosen.holdout is None:
         return train, opener.split("selection", chosen, classes)
     return train.held_out(chosen.holdout, chosen.seed)
@@ -240,7 +239,7 @@ def _shift(name: str, form: ShiftForm, opener: _Opener, classes: Classes, test: 
 
 
 def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
-    """(the shift's own classes, map from the task's); `raw` as under ``classes`` of a shift."""
+    """Return (classes of a shift, map from the task's classes); `raw` is the key ``classes``."""
     if raw is None:
         return classes, LabelMap()
     spellings = classes.spellings()
@@ -263,30 +262,33 @@ def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
     members = [index for column in columns for index in column]
     for index in members:
         if members.count(index) > 1:
-            raise InputError(f"classes: {classes.keys[index]!r} is named more than once")
+            raise InputError(
+                f"classes: {classes.keys[index]!r} is listed more than once: list it once"
+            )
     return own, LabelMap(columns)
 
 
-class _Apart:
-    """Sees to it that no image is trained on, chosen on and measured on under several names."""
+class _OverlapCheck:
+    """Checks that training, selection and evaluation splits have no image in common."""
 
     def __init__(self) -> None:
         self._fingerprints: dict[str, str] = {}
         self._places: dict[str, Places] = {}
 
     def add(self, role: str, split: Split) -> None:
-        """Check a split, and hold all that come after it against it too."""
+        """Check a split against those added before, and add it."""
         self._places[role] = self.check(role, split)
         self._fingerprints[role] = split.fingerprint
 
     def check(self, role: str, split: Split) -> Places:
-        """Where the split's images lie. InputError if one added before has its content or a file.
+        """Check a split against those added before, and return the places of its images.
 
-        Of a million files only those in folders that both have are compared one by one.
+        Raises InputError if an earlier split has the same content or shares a file. Only files in
+        folders that both splits use are compared one by one.
         """
         for other, mark in self._fingerprints.items():
             if mark == split.fingerprint:
-                raise InputError(f"the same images as {other}: expected others")
+                raise InputError(f"the same images as {other}: expected different images")
         images = split.load().images
         places = images.places() if isinstance(images, LocatedImages) else {}
         for other, known in self._places.items():
@@ -294,7 +296,8 @@ class _Apart:
             if any(both.values()):
                 place = min(place for place, shared in both.items() if shared)
                 raise InputError(
-                    f"{place}{min(both[place], key=str)} is in {other} and in {role}: expected no "
-                    f"image in both, found {sum(map(len, both.values())):,}"
+                    f"{place}{min(both[place], key=str)} is in both {other} and {role}: expected "
+                    f"no common images, found {sum(map(len, both.values())):,}; remove them from "
+                    "one of the two"
                 )
         return places

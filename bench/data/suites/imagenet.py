@@ -1,6 +1,6 @@
-"""ImageNet's classes, as installed packages have them, and how other label spaces lie in them.
+"""ImageNet's classes, read from installed packages, and maps to the label spaces of its shifts.
 
-Class indices are positions in the sorted WordNet ids, as everywhere.
+Class indices are positions in the sorted WordNet ids, as is usual.
 """
 
 from __future__ import annotations
@@ -23,43 +23,44 @@ OBJECTNET_FILES = (
     "imagenet_to_label_2012_v2",
     "pytorch_to_imagenet_2012_id.json",
 )
-"""The files of ObjectNet's folder ``mappings`` that its label map is made of."""
+"""The files in ObjectNet's folder ``mappings`` that define its label map."""
 
 
 def imagenet_classes() -> Classes:
-    """ImageNet's 1,000 classes: WordNet ids as keys (timm), open_clip's curated names as prompts.
+    """Return ImageNet's 1,000 classes.
 
-    Raises InputError if either package is not installed.
+    Keys are WordNet ids from timm; prompts are open_clip's curated names. Raises InputError if one
+    of the packages is not installed.
     """
     return Classes(wordnet_ids(), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
 
 
 @cache
 def wordnet_ids() -> tuple[str, ...]:
-    """The WordNet ids of ImageNet's classes, in order (timm). InputError if it is not installed."""
+    """Return the WordNet ids of ImageNet's classes in order. InputError if timm is missing."""
     path = _package_file("timm", "data/_info/imagenet_synsets.txt")
     return tuple(text_of(path).split())
 
 
 def openai_templates() -> tuple[str, ...]:
-    """OpenAI's 80 templates for ImageNet, from open_clip. InputError if it is not installed."""
+    """Return OpenAI's 80 templates for ImageNet. InputError if open_clip is not installed."""
     return tuple(function("{}") for function in _zero_shot("OPENAI_IMAGENET_TEMPLATES"))
 
 
 def imagenet_subset(name: Literal["a", "r"]) -> tuple[int, ...]:
-    """The 200 classes of ImageNet-A or ImageNet-R, ascending, from timm's index files."""
+    """Return the 200 class indices of ImageNet-A or ImageNet-R, ascending, from timm."""
     path = _package_file("timm", f"data/_info/imagenet_{name}_indices.txt")
     return tuple(sorted(map(int, text_of(path).split())))
 
 
 def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
-    """{image folder: its ImageNet classes}, sorted by folder, from ObjectNet's own `mappings`.
+    """Return {image folder: its ImageNet classes}, sorted by folder, from ObjectNet's `mappings`.
 
-    Only of the folders that ImageNet has a class for, 113 of 313. `OBJECTNET_FILES` go from a
-    folder to ObjectNet's label, from that to the names of ImageNet classes (separated by ``; ``),
-    from a name to its line in the ILSVRC2012 development kit, and from that line (counted from 0)
-    to the class index. Raises InputError that names the file that is missing or not of this form,
-    or the name that stands for no class or for two.
+    It contains the 113 of 313 folders with a matching ImageNet class. The `OBJECTNET_FILES` map a
+    folder to ObjectNet's label, the label to the names of ImageNet classes (separated by ``; ``), a
+    name to its line in the ILSVRC2012 development kit, and the line (counted from 0) to the class
+    index. Raises InputError that names the missing or malformed file, or the name that matches no
+    class or two.
     """
     labels, names, lines, ids = (mappings / file for file in OBJECTNET_FILES)
     with reading_form(ids, "{class index: line}"):
@@ -68,45 +69,50 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
     for line, name in enumerate(text_of(lines).splitlines()):
         if name.strip():
             if line not in index_of_line:
-                raise InputError(f"{ids} has no class for line {line + 1} of {lines.name}")
+                raise InputError(
+                    f"{ids} has no class for line {line + 1} of {lines.name}: get both files again"
+                )
             index_of.setdefault(name.strip(), set()).add(index_of_line[line])
     folder_of = {label: folder for folder, label in objectnet_folders(mappings).items()}
     found = {}
     with reading_form(names, "{label: names}"):
         for label, joined in read_json(names).items():
             if label not in folder_of:
-                raise InputError(f"{labels} has no folder for {label!r}")
+                raise InputError(f"{labels} has no folder for {label!r}: get the file again")
             columns = [index_of.get(name, set()) for name in joined.split("; ")]
             if not all(len(indices) == 1 for indices in columns):
-                raise InputError(f"{names}: {label!r} is {joined!r}, which are no lines of {lines}")
+                raise InputError(
+                    f"{names}: {label!r} is mapped to {joined!r}: expected names that each match "
+                    f"one line of {lines}"
+                )
             found[folder_of[label]] = tuple(sorted(min(indices) for indices in columns))
     return dict(sorted(found.items()))
 
 
 def objectnet_folders(mappings: Path) -> dict[str, str]:
-    """{image folder: ObjectNet's label} of all folders. Raises InputError."""
+    """Return {image folder: ObjectNet's label}. InputError if the file is missing or malformed."""
     path = mappings / OBJECTNET_FILES[0]
     with reading_form(path, "{folder: label}"):
         return {str(folder): str(label) for folder, label in read_json(path).items()}
 
 
 def whole_folders(folder: DataFolder) -> dict[Path, Collection[str]]:
-    """{folder of a part of ImageNet: its class folders}, of the parts that are sorted by class."""
+    """Return {folder: class folders} for the parts of ImageNet that are sorted by class."""
     parts = folder.those("imagenet", ("train", "val"), sorted_images)
     return dict.fromkeys(parts.values(), wordnet_ids())
 
 
 def sorted_images(path: Path) -> Reason:
-    """Whether a folder of ImageNet has its images in class folders, as a reason why not."""
+    """Return why a folder does not hold ImageNet's images in class folders; empty if it does."""
     reason = holds_class_folders(wordnet_ids())(path)
     if holds_folders(path) and path.is_dir() and any(path.glob("*.JPEG")):
-        return "images without class folders: 'bench data prepare imagenet' sorts them"
+        return "images without class folders: run 'bench data prepare imagenet' to sort them"
     return reason
 
 
 @cache
 def _zero_shot_metadata() -> Mapping[str, Any]:
-    """What open_clip's file of names and templates defines, run alone: open_clip imports torch."""
+    """Run only open_clip's file of names and templates: importing open_clip imports torch."""
     return runpy.run_path(str(_package_file("open_clip", "zero_shot_metadata.py")))
 
 
@@ -120,4 +126,4 @@ def _package_file(package: str, name: str) -> Path:
     for place in places or ():
         if (Path(place) / name).is_file():
             return Path(place) / name
-    raise InputError(f"{package} with its {name} is not installed: pip install {package}")
+    raise InputError(f"{package} with the file {name} is not installed: pip install {package}")

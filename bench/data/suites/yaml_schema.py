@@ -1,7 +1,7 @@
-"""The form of a suite file: its keys and their types, checked as a whole (docs/suite-file.md).
+"""Schema of suite files: their keys and types (reference: docs/suite-file.md).
 
-No image is looked for here; every error is one line that names the file, the field and what was
-expected.
+The whole file is checked without looking up any images. Every error is one line that names the
+file, the field and what was expected.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from bench.core.errors import InputError, unknown_name
 from bench.core.paths import text_of
 
 RESERVED = ("all", "available", "id", "ood")
-"""Words of the command line and of reports, which name no suite and no shift."""
+"""Words of the command line and of reports, which cannot be names of suites or shifts."""
 
 
 def _safe(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        message = f"name {name!r} must be letters, digits, '.', '_' and '-', the first no sign"
-        raise invalid(message)
+        allowed = "letters, digits, '.', '_' and '-', starting with a letter or a digit"
+        raise invalid(f"name {name!r}: expected {allowed}")
     if name in RESERVED:
         raise invalid(f"name {name!r} is reserved: choose another one")
     return name
 
 
 def invalid(message: str) -> PydanticCustomError:
-    """The error of a validator, its message as it is."""
+    """Return a validation error whose text is `message`."""
     return PydanticCustomError("suite_file", "{message}", {"message": message})
 
 
@@ -51,7 +51,7 @@ MetricName = Annotated[str, pydantic.AfterValidator(_metric)]
 
 
 class StrictForm(pydantic.BaseModel):
-    """A mapping whose unknown keys are refused, the nearest valid ones first."""
+    """A mapping that rejects unknown keys; its errors list the nearest valid keys first."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +60,7 @@ class StrictForm(pydantic.BaseModel):
     def _known_keys(cls, raw: Any) -> Any:
         valid = [f.alias or name for name, f in cls.model_fields.items()]
         if not isinstance(raw, Mapping):
-            raise invalid(f"expected a mapping with keys of: {', '.join(valid)}; got {raw!r}")
+            raise invalid(f"expected a mapping with keys among {', '.join(valid)}; got {raw!r}")
         for key in raw:
             if key not in valid:
                 raise invalid(str(unknown_name("key", str(key), valid)))
@@ -72,7 +72,7 @@ class StrictForm(pydantic.BaseModel):
 
 
 class ImageSource(StrictForm):
-    """Where images come from: just one of the keys in `kinds`, with the options it takes."""
+    """Source of images: exactly one of the keys in `kinds`, with its options."""
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
         "folder": frozenset(),
@@ -100,10 +100,10 @@ class ImageSource(StrictForm):
         given = [kind for kind in cls.kinds if raw.get(kind) is not None]
         if len(given) != 1:
             got = f"got {' and '.join(given)}" if given else "got none"
-            raise invalid(f"expected just one of {', '.join(cls.kinds)}; {got}")
+            raise invalid(f"expected exactly one of {', '.join(cls.kinds)}; {got}")
         for key in raw:
             if key != given[0] and key not in cls.kinds[given[0]]:
-                raise invalid(f"{key!r} does not go with {given[0]!r}")
+                raise invalid(f"{key!r} cannot be combined with {given[0]!r}: remove one of them")
         return raw
 
     @property
@@ -113,7 +113,7 @@ class ImageSource(StrictForm):
 
 
 class SelectionForm(ImageSource):
-    """Where the images to choose on come from: a part of `train`, or images of their own."""
+    """Source of the selection split: a held-out part of `train`, or separate images."""
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
         "holdout": frozenset({"seed"}),
@@ -125,7 +125,7 @@ class SelectionForm(ImageSource):
 
 
 class ShiftForm(ImageSource):
-    """Where a shift comes from: images of its own, or the test images corrupted."""
+    """Source of a shift: separate images, or corrupted test images."""
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
         **{kind: options | {"classes", "metrics"} for kind, options in ImageSource.kinds.items()},
@@ -140,7 +140,7 @@ class ShiftForm(ImageSource):
 
 
 class SuiteFile(StrictForm):
-    """The whole file."""
+    """Schema of a whole suite file."""
 
     name: Name
     title: str | None = None
@@ -163,12 +163,12 @@ F = TypeVar("F", bound=StrictForm)
 
 
 def read_suite_file(path: Path) -> SuiteFile:
-    """The checked form of the suite file `path`. Raises InputError."""
+    """Return the checked content of the suite file `path`. InputError if it is not valid."""
     return parse_form(path, SuiteFile)
 
 
 def parse_form(path: Path, form: type[F]) -> F:
-    """The file `path` checked against a form. Raises InputError."""
+    """Return the content of the YAML file `path`, checked against `form`. Raises InputError."""
     try:
         raw = yaml.load(text_of(path), Loader=_Loader)
         return form.model_validate(raw)
@@ -181,20 +181,20 @@ def parse_form(path: Path, form: type[F]) -> F:
         raise InputError(f"{path}: {where + ': ' if where else ''}{reason}") from error
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
-        raise InputError(f"{path}{line}: no valid YAML: {error.problem}") from error
+        raise InputError(f"{path}{line}: invalid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: no valid YAML: {reason}") from error
+        raise InputError(f"{path}: invalid YAML: {reason}") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would silently keep the last."""
+    """A YAML loader that rejects duplicate keys, where PyYAML silently keeps the last one."""
 
     def mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"key {key.value!r} is given twice"
+                problem = f"key {key.value!r} appears twice: remove one"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
             seen.add(str(key.value))
         return self.construct_mapping(node, deep=True)

@@ -1,4 +1,4 @@
-"""Images in arrays: .npy and .npz."""
+"""Images in .npy and .npz files."""
 
 from __future__ import annotations
 
@@ -137,8 +137,8 @@ WRONG_IMAGES: list[tuple[Any, list[str]]] = [
     (noise(4, 74), ["[4, 74]", "flat rows"]),
     (noise(4, 6, 8, 4), ["[4, 6, 8, 4]"]),
     (np.array([{"a": 1}], dtype=object), ["pickled objects", "numpy.save"]),
-    (IMAGES[:3], ["4 labels for 3 images"]),
-    (IMAGES[:0], ["4 labels for 0 images"]),
+    (IMAGES[:3], ["4 labels for the 3 images"]),
+    (IMAGES[:0], ["4 labels for the 0 images"]),
 ]
 
 
@@ -155,10 +155,10 @@ def test_wrong_images_are_refused(
 @pytest.mark.parametrize(
     ("array", "parts"),
     [
-        (np.array([1, 0, 2, 1]), ["label 2 of image 2", "0 to 1"]),
-        (np.array([1, 0, -1, 1]), ["label -1 of image 2"]),
-        (np.array([1.0, 0, 1, 1]), ["float64", "whole numbers"]),
-        (np.eye(4, dtype=int), ["[4, 4]", "whole numbers [N]"]),
+        (np.array([1, 0, 2, 1]), ["image 2 has the label 2", "0 to 1"]),
+        (np.array([1, 0, -1, 1]), ["image 2 has the label -1"]),
+        (np.array([1.0, 0, 1, 1]), ["float64", "integers"]),
+        (np.eye(4, dtype=int), ["[4, 4]", "integers [N]"]),
         (np.array(["dog", "cat", "fox", "dog"]), ["unknown class 'fox'"]),
         (np.array([None]), ["pickled objects"]),
     ],

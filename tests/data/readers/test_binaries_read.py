@@ -1,4 +1,4 @@
-"""The binary files of CIFAR and STL, and that pickles run nothing."""
+"""Binary files of CIFAR and STL are read correctly, and pickles run no code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEN = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", 
 
 
 def python2(value: Any) -> bytes:
-    """A pickle in which texts and arrays look as Python 2 wrote them: byte strings, old names."""
+    """Return a pickle as Python 2 wrote it: byte strings and old names of NumPy's functions."""
     raw = pickle.dumps(value, protocol=0)
     return raw.replace(b"numpy._core.", b"numpy.core.")
 
@@ -96,7 +96,7 @@ def test_both_forms_of_cifar102(tmp_path: Path, cache: Path, suffix: str, names:
 
 
 class Evil:
-    """Runs a program where it is unpickled freely."""
+    """An object that runs a program if it is unpickled without restrictions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -166,7 +166,7 @@ def test_a_pickle_cut_short_is_refused(tmp_path: Path, size: int) -> None:
     folder = cifar(tmp_path / "cifar", {"test_batch": (noise(1, 32, 32, 3), [0])})
     path = folder / "test_batch"
     path.write_bytes(path.read_bytes()[:size])
-    refused(lambda: cifar_batches(folder, ["test_batch"]), path, "cut short")
+    refused(lambda: cifar_batches(folder, ["test_batch"]), path, "truncated")
 
 
 def test_batches_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -177,19 +177,22 @@ def test_batches_that_do_not_fit_are_refused(tmp_path: Path) -> None:
          "big": (noise(1, 33, 32, 3), [0])},
     )  # fmt: skip
     for name, part in {
-        "few": "1 labels for 2 images", "high": "label 10 of image 1", "none": "whole numbers",
+        "few": "1 labels for 2 images", "high": "image 1 has the label 10", "none": "integers",
         "big": "uint8 [N, 3072]", "gone": "No such file",
     }.items():  # fmt: skip
         refused(lambda name=name: cifar_batches(folder, [name]), folder / name, part)  # type: ignore[misc]
     (folder / "few").write_bytes(pickle.dumps([1]))
-    refused(lambda: cifar_batches(folder, ["few"]), "holds list", "dictionary")
+    refused(lambda: cifar_batches(folder, ["few"]), "holds a list", "dictionary")
     (folder / "batches.meta").write_bytes(pickle.dumps({}))
     refused(lambda: cifar_batches(folder, ["high"]), "batches.meta", "label_names")
 
 
 def test_stl_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     noise(2 * 3 * 96 * 96).tofile(tmp_path / "test_X.bin")
-    for labels, part in (([1], "55,296 bytes: expected 27,648"), ([0, 11], "label -1 of image 0")):
+    for labels, part in (
+        ([1], "55,296 bytes: expected 27,648"),
+        ([0, 11], "image 0 has the label -1"),
+    ):
         np.array(labels, np.uint8).tofile(tmp_path / "test_y.bin")
         refused(lambda: stl10(tmp_path, "test"), part)
     refused(lambda: stl10(tmp_path, "train"), "train_X.bin")

@@ -40,7 +40,7 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of all files whose bytes are read from now on."""
+    """Record the names of all files that are read from now on."""
     names: list[str] = []
     original = index._file_sha256
 
@@ -125,7 +125,7 @@ def test_a_missing_folder_is_an_error(tmp_path: Path, cache: Path) -> None:
 
 def test_a_folder_without_class_folders_is_an_error(tmp_path: Path, cache: Path) -> None:
     draw(tmp_path / "data/a.png")
-    with pytest.raises(InputError, match="no class folders in"):
+    with pytest.raises(InputError, match="has no class folders"):
         folder_split("t", tmp_path / "data", PETS, cache)
 
 
@@ -134,7 +134,7 @@ def test_an_empty_class_folder_is_named(tree: Path, cache: Path) -> None:
         path.unlink()
     with pytest.raises(InputError) as error:
         folder_split("t", tree, PETS, cache)
-    one_line(error, "empty class folder", tree / "cat", ".png")
+    one_line(error, f"class folder {tree / 'cat'} has no images", ".png")
 
 
 def test_other_classes_than_folders_are_listed(tree: Path, cache: Path) -> None:
@@ -146,7 +146,7 @@ def test_other_classes_than_folders_are_listed(tree: Path, cache: Path) -> None:
 
 
 def test_a_class_given_twice_is_an_error() -> None:
-    with pytest.raises(InputError, match="class 'cat' is given 2 times"):
+    with pytest.raises(InputError, match="class 'cat' is listed 2 times"):
         Classes(("cat", "dog", "cat"), ("a", "b", "c"))
 
 
@@ -187,7 +187,7 @@ def test_hashing_many_files_is_said_once(
     folder_split("t", tree, PETS, cache)
     assert capsys.readouterr() == ("", "")
     folder_split("t", tree, PETS, cache.with_name("other"))
-    assert capsys.readouterr() == ("", f"indexing 4 files of {tree} (once)\n")
+    assert capsys.readouterr() == ("", f"indexing 4 files of {tree} (only once)\n")
 
 
 def test_a_change_is_noticed_though_size_and_time_are_kept(
@@ -270,8 +270,8 @@ def test_a_list_may_be_tabbed_marked_and_in_any_order(tree: Path, cache: Path) -
         (["path,label"], ["is empty"]),
         ([], ["expected a header path,label"]),
         (["file,class", "a,b"], ["expected a header path,label", "file,class"]),
-        (["path,label", "cat/z.jpg"], ["list.csv:2", "2 filled fields"]),
-        (["path,label", "cat/z.jpg,"], ["list.csv:2", "2 filled fields"]),
+        (["path,label", "cat/z.jpg"], ["list.csv:2", "2 non-empty fields"]),
+        (["path,label", "cat/z.jpg,"], ["list.csv:2", "2 non-empty fields"]),
         (["path,label", "", "cat/z.jpg,dig"], ["list.csv:3", "'dig'", "did you mean 'dog'"]),
         (["path,label", "cat/z.jpg,2"], ["list.csv:2", "unknown class '2'", "cat, dog"]),
         (["path,label", "cat/none.jpg,cat"], ["list.csv:2", "cat/none.jpg", "relative"]),

@@ -1,4 +1,4 @@
-"""Webdataset shards: samples, order, labels, the index of members, and what is refused."""
+"""WebDataset shards: samples, order, labels, the index of members, and invalid shards."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_members_are_looked_for_once(
     pair: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = shards_split("t", pair, PETS, cache)
-    monkeypatch.setattr(shards, "_found", None)
+    monkeypatch.setattr(shards, "_find_samples", None)
     second = shards_split("t", pair, PETS, cache)
     assert first.fingerprint == second.fingerprint
     assert reds(second) == reds(first)
@@ -168,7 +168,7 @@ def test_places_tell_shared_samples(pair: list[Path], tmp_path: Path, cache: Pat
 
 
 def test_other_processes_read_the_same(pair: list[Path], cache: Path) -> None:
-    """Workers that decode get a copy, and open the files for themselves."""
+    """Processes that decode images get a copy and open the files themselves."""
     images = shards_split("t", pair, PETS, cache).load().images
     images[0]
     assert isinstance(images, shards.ShardImages)
@@ -198,16 +198,19 @@ GOOD = sample("0", 0, 0)
 REFUSED: dict[str, tuple[list[Member | tarfile.TarInfo], list[str]]] = {
     "symlink": ([*GOOD, link("1.png", tarfile.SYMTYPE)], ["1.png", "link"]),
     "hard link": ([*GOOD, link("1.cls", tarfile.LNKTYPE)], ["1.cls", "link"]),
-    "device": ([*GOOD, link("1.png", tarfile.CHRTYPE)], ["1.png", "no plain file"]),
+    "device": ([*GOOD, link("1.png", tarfile.CHRTYPE)], ["1.png", "special file"]),
     "no image": ([*GOOD, ("1.cls", b"0")], ["1 has no image", ".jpg"]),
     "no label": ([*GOOD, ("1.png", b"")], ["1 has no label", "1.cls"]),
     "json without": ([*GOOD, ("1.png", b""), ("1.json", b"{}")], ["1 has no label"]),
-    "two images": ([*GOOD, ("0.jpg", b"")], ["0 has two members of the kind image"]),
-    "two labels": ([*GOOD, ("0.cls", b"1")], ["0 has two members of the kind cls"]),
+    "two images": ([*GOOD, ("0.jpg", b"")], ["sample 0 has two image members"]),
+    "two labels": ([*GOOD, ("0.cls", b"1")], ["sample 0 has two cls members"]),
     "unknown class": (sample("0", 0, "dig"), ["0: unknown class 'dig'", "did you mean 'dog'"]),
     "high index": (sample("0", 0, 2), ["unknown class '2'"]),
-    "no text": ([("0.png", b""), ("0.cls", b"\xff")], ["0.cls cannot be read as cls"]),
-    "no json": ([("0.png", b""), ("0.json", b"{")], ["0.json cannot be read as json"]),
+    "no text": (
+        [("0.png", b""), ("0.cls", b"\xff")],
+        ["0.cls cannot be read: expected UTF-8 text"],
+    ),
+    "no json": ([("0.png", b""), ("0.json", b"{")], ["0.json cannot be read: expected JSON"]),
     "odd label": ([("0.png", b""), ("0.json", b'{"label": [1]}')], ["label [1]"]),
     "true": ([("0.png", b""), ("0.json", json.dumps({"label": True}).encode())], ["label True"]),
     "nothing": ([("readme", b"hello")], ["has no samples"]),
@@ -225,7 +228,7 @@ def test_what_is_no_set_of_samples_is_refused(tmp_path: Path, cache: Path, case:
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
 def test_compressed_shards_are_refused(tmp_path: Path, cache: Path, kind: str) -> None:
     path = pack(tmp_path / "a.tar", *GOOD, mode=f"w:{kind}")
-    refused(lambda: shards_split("t", [path], PETS, cache), path, "compressed", "unpack")
+    refused(lambda: shards_split("t", [path], PETS, cache), path, "compressed", "decompress it")
 
 
 @pytest.mark.parametrize("size", [0, 100, 700, 1700])
@@ -242,4 +245,4 @@ def test_shards_are_files_of_different_names(pair: list[Path], tmp_path: Path, c
     refused(lambda: shards_split("t", [tmp_path / "none.tar"], PETS, cache), "none.tar")
     path = tmp_path / "page.tar"
     path.write_text("<html>" * 200)
-    refused(lambda: shards_split("t", [path], PETS, cache), path, "no tar file")
+    refused(lambda: shards_split("t", [path], PETS, cache), path, "not a tar file")

@@ -1,4 +1,4 @@
-"""Suites of real data read the same images, labels and class names as torchvision does."""
+"""Suites of real data read the same images, labels and class names as torchvision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Found = list[tuple[bytes, Any]]
 
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torchvision refuses files whose checksums are not those of the real data."""
+    """Disable torchvision's checksums, which only fit the real data."""
     for module in ("cifar", "stl10"):
         monkeypatch.setattr(f"torchvision.datasets.{module}.check_integrity", lambda *_: True)
 
@@ -39,7 +39,7 @@ def rgb(image: Image.Image) -> bytes:
 
 
 def ours(split: Split) -> Found:
-    """[(pixels, label)] in order."""
+    """Return [(pixels, label)] in order."""
     loaded = split.load()
     assert len(loaded.images) == split.size
     labels = loaded.manifest.first.tolist()
@@ -93,7 +93,7 @@ def test_stl10_without_monkeys_and_in_the_classes_of_cifar10(suite: Suite, copie
 
 @suites("cifar10")
 def test_numpy_files(suite: Suite, copies: Path) -> None:
-    """As the codes of wise-ft and VRF open them."""
+    """CIFAR-10.1 and CIFAR-10.2, opened as in the codes of wise-ft and VRF."""
     old = [copies / "CIFAR-10.1" / f"cifar10.1_v6_{part}.npy" for part in ("data", "labels")]
     images, labels = (np.load(path) for path in old)
     assert labels.dtype == np.int32

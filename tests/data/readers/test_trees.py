@@ -1,4 +1,4 @@
-"""Large trees of class folders: listed once, and what is noticed at a later start."""
+"""Large trees of class folders are listed once, and later changes are detected."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thirteen images are a large tree, and a folder may be trusted at once."""
+    """Count 13 images as a large tree, and trust folders immediately."""
     monkeypatch.setattr(trees, "LARGE", 12)
     monkeypatch.setattr(trees, "SETTLED", 0.0)
 
 
 @pytest.fixture
 def listed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The roots of all trees that are listed as a whole from now on."""
+    """Record the roots of all trees that are listed from now on."""
     roots: list[Path] = []
-    original = trees._listed
+    original = trees._list_tree
 
     def spy(root: Path, folders: list[str]) -> object:
         time.sleep(0.02)  # more than a tick of the clock of folders
@@ -56,7 +56,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         roots.append(root)
         return found
 
-    monkeypatch.setattr(trees, "_listed", spy)
+    monkeypatch.setattr(trees, "_list_tree", spy)
     return roots
 
 
@@ -94,7 +94,7 @@ def rename(tree: Path) -> None:
 
 
 def swap(tree: Path) -> None:
-    """Another file of the same size and the same time under the name of one."""
+    """Replace a file by another one of the same size and mtime."""
     path = tree / "dog/3.png"
     status = path.stat()
     draw(tree / "new.png", 24)
@@ -161,7 +161,7 @@ def test_the_sample_moves_over_all_files(
     row = before.load().manifest.ids.index("dog/2.png")
     for now in range(13):
         monkeypatch.setattr(trees.time, "time_ns", lambda now=now: now)
-        kept = trees._kept(tree, next((cache / "index").glob("*.tree.npz")))
+        kept = trees._load(tree, next((cache / "index").glob("*.tree.npz")))
         assert kept is not None
         seen.append(trees._unchanged(kept))
     assert [i for i, same in enumerate(seen) if not same] == [row]
@@ -236,7 +236,7 @@ def test_a_listing_that_cannot_be_kept_is_an_input_error(
 
 @pytest.fixture
 def linked(tree: Path) -> Path:
-    """A tree of a linked class folder, linked files and a link to a link."""
+    """Make a tree with a linked class folder, linked files and a link to a link."""
     root = tree.with_name("linked")
     for name in ("cat", "cat-big"):
         (root / name).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Frames of videos: which of them count, in which sets, with which labels."""
+"""Video frames: which frames are used, in which sets, with which labels."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_missing_frames_are_a_fault_and_a_set_without_its_anchor_does_not_count(
     assert split.fault == "x/vid lacks 1 of 4 images: a/1.jpg"
     right = np.log(np.tile([[0.9, 0.1]], (3, 1)))
     assert OWN["pm-10"](right, split.load().manifest) == 1
-    with pytest.raises(InputError, match="has none of 4 images"):
+    with pytest.raises(InputError, match="has none of the 4 expected images"):
         frame_split("x/vid", tmp_path, frames, tmp_path / "cache")
 
 
@@ -87,9 +87,9 @@ def test_missing_frames_are_a_fault_and_a_set_without_its_anchor_does_not_count(
 def test_classes_out_of_reach_never_win_and_their_frames_are_always_wrong(
     columns: list[set[int]], seed: int
 ) -> None:
-    """The map and labels that are kept say what the maximum over all columns would say."""
+    """The reduced label map and labels give the same result as the maximum over all columns."""
     if not any(columns):
-        with pytest.raises(InputError, match="no class of the videos"):
+        with pytest.raises(InputError, match="no video class matches"):
             reachable([], [sorted(c) for c in columns])
         return
     rng = np.random.default_rng(seed)
@@ -109,7 +109,7 @@ def test_classes_out_of_reach_never_win_and_their_frames_are_always_wrong(
 
 
 def vid(folder: Path, **changes: Any) -> videos.Videos:
-    """Two sets over two classes; the files changed as given."""
+    """Write the files of two sets with two classes, with the given changes."""
     files: dict[str, Any] = {
         "labels__json": {
             "val/v_1/000009.JPEG": [0], "val/v_1/000010.JPEG": [0, 1], "val/v_2/000001.JPEG": [1],
@@ -140,14 +140,14 @@ def test_vid_robust_by_hand(tmp_path: Path) -> None:
     [
         ("labels__json", "{", "labels.json: "),
         ("labels__json", [1], "labels.json: expected {frame: class indices}"),
-        ("labels__json", {}, "labels.json has no label of val/v_1/000010.JPEG"),
+        ("labels__json", {}, "labels.json has no label for val/v_1/000010.JPEG"),
         ("pmsets__json", {"val/v_1/x.JPEG": 1}, "pmsets.json: expected {anchor: its neighbours}"),
         ("imagenet_vid_class_index__json", {"1": ["v_cat", "cat"]}, "class_index.json: expected"),
         ("rev_wnid_map__json", {"v_dog": ["n9"], "v_cat": []}, "rev_wnid_map.json: expected"),
         (
             "imagenet_vid_class_index__json",
             {"0": ["v_dog", "dog"]},
-            "label 1 of 1 classes",
+            "the highest label is 1: expected labels from 0 to 0",
         ),
     ],
 )
@@ -161,7 +161,7 @@ def test_vid_robust_files_with_a_fault(file: str, content: Any, what: str, tmp_p
 @pytest.mark.parametrize("other", ["val/v_1/000040.JPEG", "val/v_2/000009.JPEG"])
 def test_neighbours_are_near_and_no_anchors_themselves(other: str, tmp_path: Path) -> None:
     labels = {"val/v_1/000009.JPEG": [0], other: [0]}
-    with pytest.raises(InputError, match="is no neighbour of"):
+    with pytest.raises(InputError, match="is not a neighbour of"):
         vid(tmp_path, labels__json=labels, pmsets__json={"val/v_1/000009.JPEG": [other]})
 
 
@@ -197,7 +197,7 @@ def ytbb(folder: Path, **changes: Any) -> videos.Videos:
             ("a_b_100/frame-30.jpg,a_b_100/frame-41.jpg", ["similar"]),  # 11 away
             ("a_b_100/frame-30.jpg,a_b_100/frame-33.jpg", []),
             ("a_b_100/frame-30.jpg,a_b_100/frame-34.jpg", ["dissimilar"]),
-            ("a_b_100/frame-30.jpg,a_b_100/frame-34.jpg", ["similar"]),  # said later
+            ("a_b_100/frame-30.jpg,a_b_100/frame-34.jpg", ["similar"]),  # a later entry
             ("c_200/frame-60.jpg,c_200/frame-61.jpg", ["similar"]),
             ("f_500/frame-2.jpg,f_500/frame-3.jpg", ["bad-anchor"]),
             ("f_500/frame-2.jpg,f_500/frame-4.jpg", ["similar"]),
@@ -244,13 +244,25 @@ def test_two_indices_of_the_first_labels_are_swapped(tmp_path: Path) -> None:
     [
         ("ytbb_class_index__json", {"1": "x"}, "ytbb_class_index.json: expected {index: name}"),
         ("rev_class_idx_map__json", {"4": [1]}, "rev_class_idx_map.json: expected"),
-        ("rev_class_idx_map__json", {}, "no class of the videos is reached"),
+        ("rev_class_idx_map__json", {}, "no video class matches a class of the task"),
         ("anchor_labels__json", {}, "anchor_labels.json: expected"),
-        ("anchor_labels__json", annotations(["bad"]), "anchor_labels.json has no label 'good'"),
-        ("anchor_labels__json", annotations(REVIEW), "has no reviewed anchor"),
-        ("anchor_labels__json", annotations(REVIEW, ("a_b_100/30.jpg", ["good"])), "is no frame"),
-        ("anchor_labels__json", annotations(REVIEW, ("z_1/frame-1.jpg", ["good"])), "label of z_1"),
-        ("pmk_labels__json", annotations(["similar"]), "pmk_labels.json has no label"),
+        (
+            "anchor_labels__json",
+            annotations(["bad"]),
+            "anchor_labels.json does not define the label 'good'",
+        ),
+        ("anchor_labels__json", annotations(REVIEW), "has no usable anchor"),
+        (
+            "anchor_labels__json",
+            annotations(REVIEW, ("a_b_100/30.jpg", ["good"])),
+            "anchor_labels.json: frame 'a_b_100/30.jpg': expected",
+        ),
+        (
+            "anchor_labels__json",
+            annotations(REVIEW, ("z_1/frame-1.jpg", ["good"])),
+            "label for z_1",
+        ),
+        ("pmk_labels__json", annotations(["similar"]), "pmk_labels.json does not define"),
         ("ytbb_robustness_test_anchors_full__csv", "a,b\n1,2\n", "ytid,time_ms,label"),
     ],
 )
@@ -265,7 +277,7 @@ def test_ytbb_files_with_a_fault(file: str, content: Any, what: str, tmp_path: P
 
 
 def by_definition(sets: dict[str, dict[str, set[int]]], predicted: dict[str, int]) -> list[float]:
-    """pm-0 and pm-10 from {anchor: {frame: its right classes}}, as the paper words them."""
+    """Compute pm-0 and pm-10 from {anchor: {frame: correct classes}} as defined in the paper."""
     anchors = [predicted[a] in frames[a] for a, frames in sets.items()]
     whole = [all(predicted[f] in own for f, own in frames.items()) for frames in sets.values()]
     return [sum(anchors) / len(sets), sum(whole) / len(sets)]
@@ -278,7 +290,7 @@ def shift(synthetic: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 
 def scored(shift: Shift, scores: np.ndarray[Any, Any]) -> tuple[list[float], dict[str, int]]:
-    """(pm-0 and pm-10, {frame: predicted class of the shift}); equal frames are scored equally."""
+    """Return (pm-0 and pm-10, {frame: predicted class}); equal frames have equal scores."""
     manifest = shift.split.load().manifest
     first = {name.partition("#")[0]: row for row, name in reversed([*enumerate(manifest.ids)])}
     rows = [first[name.partition("#")[0]] for name in manifest.ids]
@@ -288,7 +300,7 @@ def scored(shift: Shift, scores: np.ndarray[Any, Any]) -> tuple[list[float], dic
 
 
 def guesses(shift: Shift, seed: int) -> np.ndarray[Any, Any]:
-    """Scores over ImageNet's classes that are right for about nine frames in ten."""
+    """Return scores over ImageNet's classes that are correct for about nine frames in ten."""
     rng = np.random.default_rng(seed)
     manifest = shift.split.load().manifest
     scores = rng.normal(size=(len(manifest), 1000)).astype(np.float32)
@@ -315,7 +327,7 @@ def test_pm_of_vid_robust_is_that_of_its_own_files(
 def test_pm_of_ytbb_is_that_of_its_own_files(
     seed: int, synthetic: Path, shift: Callable[[str], Shift]
 ) -> None:
-    """Written out again from what the files say, with all 24 classes."""
+    """Compare with an independent computation from the files, with all 24 classes."""
     metadata = synthetic / "bench-metadata/ytbb-robust"
     anchors, pairs = (
         json.loads((metadata / name).read_text())
@@ -361,7 +373,7 @@ def digest(columns: Any) -> str:
 
 
 def test_the_maps_are_the_published_ones() -> None:
-    """The digests were found from the files of wise-ft 58b7a4b and imagenet-testbed 0170eec."""
+    """The digests come from the files of wise-ft 58b7a4b and imagenet-testbed 0170eec."""
     classes = imagenet_classes()
     base = DATA / "imagenet_vid_ytbb_robust" / "imagenet-vid-robust"
     metadata = DATA / "bench-metadata" / "ytbb-robust"
@@ -378,7 +390,7 @@ def test_the_maps_are_the_published_ones() -> None:
 
 
 def test_the_copies_map_parts_of_what_is_real() -> None:
-    """No class of ImageNet is in two classes of a video set."""
+    """No ImageNet class belongs to two classes of a video set."""
     for columns in ([own for _, own in VID.values()], list(YTBB.values())):
         members = [index for own in columns for index in own]
         assert len(set(members)) == len(members)

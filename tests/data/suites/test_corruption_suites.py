@@ -49,12 +49,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Image.Image]:
 UNGRADED = {
     "glass_blur": {32, 96},  # more blur hides the moved pixels
     "frost": {32, 96, 224},  # the image fades as the pane thickens
-    "fog": {96, 224},  # alike from severity 2 on, and uneven from image to image
-    "elastic_transform": {32, 96, 224},  # from moving the whole to moving details
+    "fog": {96, 224},  # similar from severity 2 on, with differences between images
+    "elastic_transform": {32, 96, 224},  # from moving the whole image to moving details
 }
-"""Sides at which the authors' own constants give a distance that does not grow each time."""
+"""Image sides where the authors' constants do not increase the distance at each severity."""
 ALIKE = 0.98
-"""motion_blur-3 and -4 have one kernel at 32 pixels but for its angle."""
+"""motion_blur-3 and -4 have the same kernel at 32 pixels, except for its angle."""
 
 
 @pytest.mark.parametrize(("side", "count"), [(32, 120), (96, 16), (224, 8)])
@@ -133,7 +133,7 @@ def test_names(name: str, found: tuple[str, tuple[int, ...]]) -> None:
 
 @pytest.mark.parametrize("severity", ["6", "0", "", "3,4", "-1", "x", "03"])
 def test_severities_there_are_not(severity: str) -> None:
-    with pytest.raises(InputError, match=r"severity '.*' must be 1, 2, 3, 4 or 5"):
+    with pytest.raises(InputError, match=r"severity must be 1, 2, 3, 4 or 5, got '.*'"):
         parse_corruptions(f"mini+corruptions={severity}")
 
 
@@ -161,7 +161,7 @@ def cell(shift: str, order: int, value: float, **more: object) -> Record:
 
 
 def whole(**more: object) -> list[Record]:
-    """A row on all 75 shifts: corruption k at severity s has the value (k + s / 10) / 100."""
+    """Return a row on all 75 shifts; corruption k at severity s has (k + s / 10) / 100."""
     cells = [cell("id", 0, 0.9, **more)]
     for k, kind in enumerate(PAPER):
         for s in SEVERITIES:

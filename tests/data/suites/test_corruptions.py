@@ -1,4 +1,4 @@
-"""Corruptions: pure, deterministic per sample, graded, and recorded in fingerprints."""
+"""Corruptions are pure, deterministic per sample, graded, and part of fingerprints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ modes = st.sampled_from(["L", "RGB", "RGBA"])
 
 
 def scene(width: int = 32, height: int = 32, mode: str = "RGB", seed: int = 0) -> Image.Image:
-    """Smooth gradients with an edge and a little texture: something like a photograph."""
+    """Return smooth gradients with an edge and some texture, similar to a photograph."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     base = np.stack([0.2 + 0.5 * x, 0.3 + 0.4 * y, 0.6 - 0.3 * x * y, 0.5 + 0 * x], axis=2)
@@ -40,7 +40,7 @@ def scene(width: int = 32, height: int = 32, mode: str = "RGB", seed: int = 0) -
 
 
 def error_of(kind: str, severity: int, image: Image.Image, sample_id: str) -> float:
-    """Mean squared error against the clean image, in grey levels."""
+    """Return the mean squared error against the clean image, in grey levels."""
     clean = np.asarray(image, dtype=float)
     return float(np.mean((np.asarray(corrupt(image, kind, severity, 0, sample_id)) - clean) ** 2))
 
@@ -156,7 +156,7 @@ GOLDEN = {
     "snow": 1532.3,
     "zoom_blur": 67.5,
 }
-"""Mean squared errors of version 2 at severity 3, which JPEG libraries may shift a bit."""
+"""Mean squared errors of version 2 at severity 3; JPEG libraries may differ slightly."""
 
 
 @pytest.mark.parametrize("kind", sorted(DISTORTIONS))
@@ -176,9 +176,9 @@ def test_blurs_leave_flat_images_alone() -> None:
     ("make", "words"),
     [
         (lambda: corrupt(scene(), "gausian_noise", 3, 0, "a"), "did you mean 'gaussian_noise'"),
-        (lambda: corrupt(scene(), "fog", 0, 0, "a"), "severity 0 must be 1, 2, 3, 4 or 5"),
+        (lambda: corrupt(scene(), "fog", 0, 0, "a"), "severity must be 1, 2, 3, 4 or 5, got 0"),
         (lambda: corrupted_split(split(), "smog", 3, 0, "x"), "unknown corruption 'smog'"),
-        (lambda: corrupted_split(split(), "fog", 6, 0, "x"), "severity 6"),
+        (lambda: corrupted_split(split(), "fog", 6, 0, "x"), "1, 2, 3, 4 or 5, got 6"),
     ],
 )
 def test_unknown_kinds_and_severities_are_input_errors(

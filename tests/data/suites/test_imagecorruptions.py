@@ -1,4 +1,4 @@
-"""Our corruptions against the package of the same functions, where it can be imported.
+"""bench's corruptions compared with the package imagecorruptions, if it is installed.
 
 imagecorruptions 1.1.2 (Michaelis et al., 2019) holds the authors' code for ImageNet-C. It needs
 NumPy 1 and a SciPy and scikit-image of that time.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.data.suites.distortions import DISTORTIONS, LARGE, to_image, to_pixels
 
 KINDS = sorted(set(DISTORTIONS) - {"elastic_transform"})
-"""The package's elastic_transform is another one than ImageNet-C's."""
+"""The package's elastic_transform differs from ImageNet-C's."""
 SAME = {
     "brightness": 1.0,
     "contrast": 1.0,
@@ -25,9 +25,9 @@ SAME = {
     "pixelate": 0.5,
     "zoom_blur": 4.0,
 }
-"""Where no randomness enters: the largest mean difference in grey levels. They round down."""
+"""Largest mean difference, in grey levels, without randomness; the package rounds down."""
 ALIKE = {"frost": 0.35, "fog": 0.25, "glass_blur": 0.3}
-"""The largest relative difference of the damage (mean distance from the clean image); else 0.12."""
+"""Largest relative difference of the mean distance from the clean image; 0.12 if not listed."""
 IMAGES = 3
 
 
@@ -43,7 +43,7 @@ def package() -> Any:
     plain = corruptions.gaussian
 
     def gaussian(*given: Any, multichannel: bool = False, **more: Any) -> Any:
-        """scikit-image has renamed the option."""
+        """Accept the option that scikit-image has renamed."""
         return plain(*given, channel_axis=-1 if multichannel else None, **more)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -52,7 +52,7 @@ def package() -> Any:
 
 
 def picture(seed: int) -> NDArray[np.uint8]:
-    """A coloured image with the spectrum of photographs, and an edge."""
+    """Return a coloured image with the spectrum of photographs and an edge."""
     rng = np.random.default_rng(seed)
     rows, columns = np.fft.fftfreq(LARGE), np.fft.rfftfreq(LARGE)
     frequency = np.maximum(np.hypot(rows[:, None], columns[None, :]), 1 / LARGE)[..., None]

@@ -1,4 +1,4 @@
-"""Suite files: what they mean, and the documented examples."""
+"""Suite files: their meaning, and the documented examples."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ FRAMES = (
 
 
 def framed(data: Path, text: str = FRAMES) -> dict[str, str]:
-    """A list of three images that have groups."""
+    """Write a list of three images with groups."""
     for index, name in enumerate("abc"):
         draw(data / f"{name}.png", index)
     (data / "frames.csv").write_text(text)
@@ -127,7 +127,9 @@ def test_metrics_that_cannot_be_taken_are_refused_before_a_run(pets: Path) -> No
         ({"groups": ["regoin"]}, "did you mean 'region'"),
     ):
         refused(pets, "shifts.s", words, shifts={"s": frames | more})
-    refused(pets, "'groups' does not go with 'folder'", test={"folder": "test", "groups": ["a"]})
+    refused(
+        pets, "'groups' cannot be combined with 'folder'", test={"folder": "test", "groups": ["a"]}
+    )
 
 
 def test_shifts(pets: Path) -> None:
@@ -199,7 +201,7 @@ def test_the_card(pets: Path) -> None:
     assert (card.title, card.licence) == ("pets", "not stated")
     assert card.shifts == {
         "a": "fog of the test images, severity 3, seed 0",
-        "b": "images of x",
+        "b": "images from x",
     }
 
 
@@ -239,7 +241,7 @@ def test_importing_is_light() -> None:
 
 
 def prepare(form: Mapping[str, Any], data: Path) -> None:
-    """Make the images and texts that a documented example speaks of."""
+    """Create the images and text files of a documented example."""
     if "file" in form["templates"]:
         (data / form["templates"]["file"]).write_text("a {}\n")
     classes = form["classes"]

@@ -1,4 +1,4 @@
-"""Suite files: every way to get one wrong is one line."""
+"""Suite files: every mistake is reported in one line."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from bench.data.suites.from_yaml import load_suite_file, suite_file_defaults
         ({"name": "all"}, ["'all' is reserved"]),
         ({"train": "train"}, ["train", "expected a mapping", "folder", "'train'"]),
         ({"train": {"foldr": "train"}}, ["train", "'foldr'", "did you mean 'folder'"]),
-        ({"train": {}}, ["train", "just one of folder, list", "got none"]),
+        ({"train": {}}, ["train", "exactly one of folder, list", "got none"]),
         ({"train": {"folder": "a", "list": "b"}}, ["train", "got folder and list"]),
         ({"train": {"folder": 3}}, ["train.folder", "string", "got 3"]),
         ({"train": {"folder": "trian"}}, ["train", "data/trian", "--data", "BENCH_DATA"]),
         ({"train": {"list": "none.csv"}}, ["train", "none.csv not found"]),
         ({"selection": {"holdout": 1.0}}, ["selection.holdout", "less than 1", "got 1.0"]),
         ({"selection": {"holdout": "x"}}, ["selection.holdout", "number", "'x'"]),
-        ({"selection": {"folder": "v", "seed": 1}}, ["selection", "'seed' does not go with"]),
+        (
+            {"selection": {"folder": "v", "seed": 1}},
+            ["selection", "'seed' cannot be combined with"],
+        ),
         (
             {"selection": {"folder": "train"}, "test": {"folder": "train"}},
             ["selection: the same images"],
@@ -42,18 +45,21 @@ from bench.data.suites.from_yaml import load_suite_file, suite_file_defaults
         ({"shifts": {"a": {"corrupt": "smog"}}}, ["shifts.a", "unknown corruption 'smog'"]),
         ({"shifts": {"a": {"corrupt": "fog", "severity": 6}}}, ["shifts.a.severity", "got 6"]),
         ({"shifts": {"a": {"corrupt": "fog", "sevrity": 3}}}, ["did you mean 'severity'"]),
-        ({"shifts": {"a": {"corrupt": "fog", "classes": []}}}, ["'classes' does not go with"]),
+        (
+            {"shifts": {"a": {"corrupt": "fog", "classes": []}}},
+            ["'classes' cannot be combined with"],
+        ),
         ({"shifts": {"a": {"folder": "x"}}}, ["shifts.a: x not found"]),
         ({"shifts": ["fog"]}, ["shifts", "dictionary"]),
         ({"defaults": {"e2e-ft": 3}}, ["defaults.e2e-ft", "dictionary", "got 3"]),
         ({"model": 3}, ["model", "string", "got 3"]),
         ({"classes": "imagnet"}, ["classes", "imagenet", "'imagnet'"]),
         ({"classes": ["cat"]}, ["classes", "at least two classes, got 1"]),
-        ({"classes": ["cat", "dog", "cat"]}, ["classes", "class 'cat' is given 2 times"]),
-        ({"classes": ["cat", True]}, ["classes", "True is no name", "quotes"]),
-        ({"classes": {"cat": None, "dog": "dog"}}, ["classes", "None is no name"]),
-        ({"classes": ["cat", ""]}, ["classes", "'' is no name"]),
-        ({"classes": ["cat", 1.5]}, ["classes", "1.5 is no name"]),
+        ({"classes": ["cat", "dog", "cat"]}, ["classes", "class 'cat' is listed 2 times"]),
+        ({"classes": ["cat", True]}, ["classes", "True is not a name", "quote words"]),
+        ({"classes": {"cat": None, "dog": "dog"}}, ["classes", "None is not a name"]),
+        ({"classes": ["cat", ""]}, ["classes", "'' is not a name"]),
+        ({"classes": ["cat", 1.5]}, ["classes", "1.5 is not a name"]),
         ({"classes": {"file": "none.txt"}}, ["classes", "none.txt not found"]),
         ({"classes": {"file": "."}}, ["classes", "cannot read"]),
         ({"classes": ["cat", "dog"]}, ["train", "3 class folders", "2 classes", "fox"]),
@@ -76,10 +82,10 @@ def test_mistakes_are_one_line(pets: Path, changes: dict[str, Any], parts: list[
     ("classes", "parts"),
     [
         (["cat", "dig"], ["unknown class 'dig'", "did you mean 'dog'"]),
-        (["cat", "cat"], ["'cat' is given 2 times"]),
-        ({"pet": ["cat", "dog"], "wild": ["fox", "cat"]}, ["'cat' is named more than once"]),
+        (["cat", "cat"], ["'cat' is listed 2 times"]),
+        ({"pet": ["cat", "dog"], "wild": ["fox", "cat"]}, ["'cat' is listed more than once"]),
         ({"pet": []}, ["every shift class needs at least one"]),
-        ({"pet": [True]}, ["True is no name"]),
+        ({"pet": [True]}, ["True is not a name"]),
         ([], ["expected a list or a mapping"]),
         ("cat", ["expected a list or a mapping"]),
         (["cat", "dog"], ["2 classes are expected", "unexpected: fox"]),
@@ -100,13 +106,13 @@ def test_splits_share_no_file_under_any_path(pets: Path) -> None:
         found = pets / role / f"fox/{role}0.png"
         link.symlink_to(found)
         other = "selection" if role == "val" else role
-        refused(pets, f"shifts.s: {found} is in {other} and in s", "found 1", **shift)
+        refused(pets, f"shifts.s: {found} is in both {other} and s", "found 1", **shift)
         link.unlink()
     (pets / "linked").symlink_to(pets / "train")
     (pets / "t.csv").write_text("path,label\nlinked/cat/train0.png,0\ntest/cat/test0.png,0\n")
     found = pets / "train/cat/train0.png"
-    refused(pets, f"test: {found} is in train and in test", test={"list": "t.csv"})
-    refused(pets, f"selection: {found} is in train and in", selection={"list": "t.csv"})
+    refused(pets, f"test: {found} is in both train and test", test={"list": "t.csv"})
+    refused(pets, f"selection: {found} is in both train and", selection={"list": "t.csv"})
     refused(pets, "selection: the same images as train", selection={"folder": "train"})
 
 
@@ -135,7 +141,7 @@ def test_defaults_need_no_data(tmp_path: Path) -> None:
 def test_a_class_that_is_empty_is_named(pets: Path) -> None:
     for path in (pets / "test/dog").iterdir():
         path.unlink()
-    refused(pets, "test: empty class folder", pets / "test/dog")
+    refused(pets, "test: class folder", pets / "test/dog", "has no images")
 
 
 def test_a_holdout_of_nothing_is_an_error(tmp_path: Path) -> None:
@@ -149,14 +155,14 @@ def test_a_holdout_of_nothing_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("name: a\nname: b\n", [":2", "'name' is given twice"]),
-        ("shifts:\n  a: {corrupt: fog}\n  a: {corrupt: fog}\n", [":3", "'a' is given twice"]),
-        ("name: [a\n", ["no valid YAML"]),
+        ("name: a\nname: b\n", [":2", "'name' appears twice"]),
+        ("shifts:\n  a: {corrupt: fog}\n  a: {corrupt: fog}\n", [":3", "'a' appears twice"]),
+        ("name: [a\n", ["invalid YAML"]),
         ("", ["expected a mapping", "None"]),
         ("- a\n", ["expected a mapping"]),
-        ("name: \x01\n", ["no valid YAML"]),
-        ("? [a]\n: b\n", ["no valid YAML"]),
-        ("!!python/object:os.system {}\n", ["no valid YAML"]),
+        ("name: \x01\n", ["invalid YAML"]),
+        ("? [a]\n: b\n", ["invalid YAML"]),
+        ("!!python/object:os.system {}\n", ["invalid YAML"]),
     ],
 )
 def test_what_is_no_suite_file_is_an_input_error(

@@ -1,4 +1,4 @@
-"""Suite files of arrays, webdataset shards and Hugging Face data sets, run by the tiny CLIP."""
+"""Suite files of arrays, WebDataset shards and Hugging Face data sets, run with the tiny CLIP."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def load(root: Path, sources: Form, **changes: Any) -> Suite:
 
 
 def content(suite: Suite, role: str) -> list[tuple[bytes, int]]:
-    """Pixels and labels of a split, in no order."""
+    """Return pixels and labels of a split, without their order."""
     splits = {"train": suite.task.train, "val": suite.task.selection, "test": suite.test}
     loaded = (splits | {"part": suite.shifts[0].split})[role].load()
     images = [loaded.images[i].convert("RGB").tobytes() for i in range(len(loaded.images))]
@@ -143,7 +143,7 @@ def test_ids_do_not_meet_and_fingerprints_stay(tmp_path: Path, kind: str) -> Non
 
 
 def metrics(run: Path) -> dict[tuple[str, str], float]:
-    """{(shift, metric): value} of the zero-shot row."""
+    """Return {(shift, metric): value} of the zero-shot row."""
     lines = (run / "records.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     found = [r for r in records if r["method"] == "zero-shot" and r["value"] is not None]
@@ -179,9 +179,9 @@ def refused(root: Path, sources: Form, *parts: object, **changes: Any) -> None:
 
 
 SHARED = {
-    "arrays": "more.npz (member tx, channels-first), row 0 is in test and in same",
-    "shards": "0.tar: 00000 is in test and in same",
-    "hub": "data-00000-of-00001.arrow (image): row 0 is in test and in same",
+    "arrays": "more.npz (member tx, channels-first), row 0 is in both test and same",
+    "shards": "0.tar: 00000 is in both test and same",
+    "hub": "data-00000-of-00001.arrow (image): row 0 is in both test and same",
 }
 
 
@@ -190,7 +190,7 @@ def test_a_shift_shares_no_image_with_other_splits(tmp_path: Path, kind: str) ->
     root = place(tmp_path, "one")
     sources = READERS[kind](root)
     same = sources["test"] | {"classes": NAMES}
-    if kind == "shards":  # another name, so that the fingerprint is another too
+    if kind == "shards":  # another name changes the fingerprint too
         (root / "link").symlink_to(root / "test")
         (root / "test/more.tar").write_bytes((root / "part/0.tar").read_bytes())
         same = {"shards": "link/[0-9].tar"}
@@ -205,10 +205,10 @@ def test_a_shift_shares_no_image_with_other_splits(tmp_path: Path, kind: str) ->
         ({"arrays": "z.npy", "labels": "y.txt"}, ["z.npy not found: looked for"]),
         ({"arrays": "x.npy", "labels": "z.txt"}, ["z.txt not found: looked for"]),
         ({"arrays": "x.npy", "labels": "y.txt", "layout": "hwc"}, ["layout", "channels-last"]),
-        ({"arrays": "x.npy", "image": "a"}, ["'image' does not go with 'arrays'"]),
+        ({"arrays": "x.npy", "image": "a"}, ["'image' cannot be combined with 'arrays'"]),
         ({"arrays": "x.npy", "folder": "train"}, ["got folder and arrays"]),
         ({"shards": "none/*.tar"}, ["none/*.tar not found: looked for"]),
-        ({"shards": "x.npy"}, ["x.npy", "no tar file"]),
+        ({"shards": "x.npy"}, ["x.npy", "not a tar file"]),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, source: Form, parts: list[str]) -> None:
@@ -300,23 +300,24 @@ def test_what_is_no_such_data_set_is_refused(tmp_path: Path) -> None:
     (root / "bad.parquet").write_bytes(b"PAR1")
     wrong(["unknown split", "'None'", "train"], "dict", root)
     wrong(["unknown split", "did you mean 'train'"], "dict", root, split="trian")
-    wrong(["has no splits", "'train'"], "one", root, split="train")
+    wrong(["has no named splits", "'train'"], "one", root, split="train")
     wrong(["unknown column of one 'img'", "image"], "one", root, image="img")
     wrong(["unknown column of one 'labels'", "did you mean 'label'"], "one", root, label="labels")
     wrong(["'label' holds ClassLabel", "images"], "one", root, image="label")
     wrong(["class names or indices"], "one", root, label="image")
-    wrong(["does not go with parquet"], "a.parquet", root, split="train")
-    wrong(["folder", "no folder of save_to_disk"], "folder", root)
-    wrong(["bad.parquet cannot be read"], "bad.parquet", root)
-    wrong(["no folder, no parquet file and no name"], "none/*.parquet", root)
-    wrong(["expected a split by its name, got None"], "owner/name", root)
-    wrong(["expected a split by its name, got 'train[:5]'"], "owner/name", root, split="train[:5]")
+    wrong(["parquet files have no split"], "a.parquet", root, split="train")
+    wrong(["folder", "was not written by save_to_disk"], "folder", root)
+    wrong(["cannot read bad.parquet"], "bad.parquet", root)
+    wrong(["none/*.parquet not found: looked for"], "none/*.parquet", root)
+    wrong(["expected 'split' to be the name of a split, got None"], "owner/name", root)
+    part = "expected 'split' to be the name of a split, got 'train[:5]'"
+    wrong([part], "owner/name", root, split="train[:5]")
     swapped = Classes(("dog", "cat", "fox"), ("dog", "cat", "fox"))
     odd = as_rows(DATA["train"], ["cat", "dog", "wolf"], "image", "label")
     odd.save_to_disk(root / "odd")
-    wrong(["3 classes are not the 3", "cat, dog"], "odd", root, classes=swapped)
+    wrong(["3 classes do not match the 3", "cat, dog"], "odd", root, classes=swapped)
     few = Classes(("cat", "dog"), ("cat", "dog"))
-    wrong(["3 classes are not the 2", "wolf"], "odd", root, classes=few)
+    wrong(["3 classes do not match the 2", "wolf"], "odd", root, classes=few)
     none = odd.remove_columns("label").add_column("label", [-1] * 24)
     none.save_to_disk(root / "none")
     wrong(["label -1 in row 0"], "none", root)
@@ -327,7 +328,7 @@ def test_a_name_that_cannot_be_reached_is_one_line(
 ) -> None:
     hub()
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    parts = [f"neither {tmp_path / 'nobody/nothing'} nor, on the hub, nobody/nothing"]
+    parts = [f"looked for {tmp_path / 'nobody/nothing'}, then on the hub: "]
     wrong(parts, "nobody/nothing", tmp_path, split="train")
 
 
@@ -340,7 +341,7 @@ def test_parquet_files_in_two_patterns_share_rows(tmp_path: Path) -> None:
     load(root, sources, **changes)
     names = ["fox", "cat"]
     refused(
-        root, sources | {"test": part}, "part-0.parquet (img): row 0 is in train and in b",
+        root, sources | {"test": part}, "part-0.parquet (img): row 0 is in both train and b",
         "found 3", classes=names, train=part | {"hub": "part-0.parquet"}, selection=None,
         shifts={"b": sources["part"]},
     )  # fmt: skip
@@ -356,4 +357,4 @@ def test_images_outside_of_the_files_are_refused(tmp_path: Path) -> None:
     import pyarrow.parquet
 
     pyarrow.parquet.write_table(table, tmp_path / "out.parquet")
-    wrong(["24 images are files elsewhere"], "out.parquet", tmp_path)
+    wrong(["24 images are only references"], "out.parquet", tmp_path)
