@@ -18,7 +18,7 @@ from bench.leaderboard.board import (
     board_key,
 )
 from bench.leaderboard.build import build_boards, build_curves
-from bench.leaderboard.stats.significance import BoardStatistics, Kept, comparison
+from bench.leaderboard.stats.significance import BoardStatistics, SamplesByRow, comparison
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SuiteResults:
     board : the leaderboard with every set in its primary metric.
     common, scaled : leaderboards by metric, for metrics of all sets, without and with temperature
         scaling.
-    besides : leaderboards in further metrics that only some sets have.
+    extra_boards : leaderboards in further metrics that only some sets have.
     curves : the candidates of each row.
     records : the cells without and with temperature scaling.
     figures : the records of VRF's figures.
@@ -41,11 +41,11 @@ class SuiteResults:
     board: Board
     common: Mapping[str, Board]
     scaled: Mapping[str, Board]
-    besides: tuple[Board, ...]
+    extra_boards: tuple[Board, ...]
     curves: tuple[Curve, ...]
     records: tuple[Record, ...]
     figures: tuple[Record, ...]
-    samples: Kept
+    samples: SamplesByRow
     comparison: BoardStatistics | None
 
     @property
@@ -57,7 +57,7 @@ class SuiteResults:
 def measured(
     records: Iterable[Record],
     missing: Iterable[MissingCell] = (),
-    samples: Mapping[BoardKey, Kept] | None = None,
+    samples: Mapping[BoardKey, SamplesByRow] | None = None,
 ) -> tuple[SuiteResults, ...]:
     """Return the results of each leaderboard, in the order of `build_boards`.
 
@@ -73,7 +73,7 @@ def measured(
     primary = boards_in(None)
     common = {name: boards_in(name) for name in SCALES}
     scaled = {name: boards_in(name, "scaled") for name in SCALES}
-    besides = [boards_in(name) for name in own]
+    extra = [boards_in(name) for name in own]
     curves: dict[BoardKey, list[Curve]] = defaultdict(list)
     for curve in build_curves(ordered):
         curves[curve.key].append(curve)
@@ -87,7 +87,7 @@ def measured(
             board=board,
             common={name: found[key] for name, found in common.items()},
             scaled={name: found[key] for name, found in scaled.items()},
-            besides=tuple(found[key] for found in besides),
+            extra_boards=tuple(found[key] for found in extra),
             curves=tuple(curves[key]),
             records=tuple(by_kind[key, False]),
             figures=tuple(by_kind[key, True]),

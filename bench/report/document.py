@@ -240,7 +240,7 @@ def _chapter(
             if accuracy.metrics != board.metrics
             else ()
         ),
-        extra_metrics_table(board, numbers.besides),
+        extra_metrics_table(board, numbers.extra_boards),
         *calibrations,
         choices_table(board, cells),
         protocol_differences(_protocol_of(numbers.records)),

@@ -24,7 +24,7 @@ from bench.runs.engine import pick_device
 from bench.runs.study.imported import ImportedFile, ImportedPair, check_import_name, write_import
 from bench.runs.study.resolve import find_suites
 
-ALIKE = 1e-3
+EQUAL_WITHIN = 1e-3
 """Tolerance of the class-order check: cosines that differ by less than this count as equal."""
 
 log = logging.getLogger("bench")
@@ -208,8 +208,8 @@ def misplaced_rows(head: NDArray[np.float32], own: NDArray[np.float32]) -> list[
     cosines = mine @ theirs.T
     nearest = cosines.argmax(axis=1)
     rows = np.arange(len(head))
-    is_worse = cosines[rows, rows] < cosines[rows, nearest] - ALIKE
-    is_double = (mine * mine[nearest]).sum(axis=1) > 1 - ALIKE
+    is_worse = cosines[rows, rows] < cosines[rows, nearest] - EQUAL_WITHIN
+    is_double = (mine * mine[nearest]).sum(axis=1) > 1 - EQUAL_WITHIN
     return [(int(i), int(nearest[i])) for i in np.flatnonzero(is_worse & ~is_double)]
 
 

@@ -131,6 +131,6 @@ def test_a_set_named_like_a_suite_says_so(world: World) -> None:
     imagenet(world, *ARCHIVES)
     world.card("imagenet-a", world.archive("a.tar.gz", packed(), into="imagenet-a"))
     result = world.run("prepare", "imagenet")
-    assert "imagenet is a suite, too: --suite also gets imagenet-a" in result.err
+    assert "imagenet is also a suite: --suite adds imagenet-a" in result.err
     result = world.run("prepare", "--suite", "imagenet")
     assert "imagenet-a: nothing to prepare" in result.out

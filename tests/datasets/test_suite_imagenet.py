@@ -90,7 +90,7 @@ def test_subsets_and_orders_only_pick_columns(order: list[int], size: int, seed:
 
 
 def test_a_map_beyond_the_task_is_refused() -> None:
-    with pytest.raises(InputError, match="class 5 of 3"):
+    with pytest.raises(InputError, match="class 5, but the scores have 3 classes"):
         LabelMap(((0,), (5,))).project(np.zeros((1, 3), np.float32))
 
 

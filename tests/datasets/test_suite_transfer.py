@@ -77,7 +77,7 @@ def test_flyp_trains_on_cars_as_it_was_published(data: Path) -> None:
     tiny = ("--model", "tiny", "--pretrained", "embedded", "--cache-dir", data / "cache")
     planned = bench(*command, *tiny)
     assert planned.code == 0, planned.err
-    assert "trainings: 1 " in planned.out
+    assert "training runs: 1 " in planned.out
 
 
 # Prompts
@@ -303,7 +303,7 @@ def test_cars_in_class_folders(data: Path) -> None:
 
 def test_transfer_is_all_of_them(copies: Path, data: Path, tmp_path: Path) -> None:
     listed = json.loads(bench("list", "suites", "--data", copies, "--json").out)["suites"]
-    assert listed["transfer"] == "all of cifar100, dtd, food101, sun397, cars"
+    assert listed["transfer"] == "all of: cifar100, dtd, food101, sun397, cars"
     shutil.rmtree(data / "dtd")
     refused = bench("plan", "--suite", "transfer", "--data", data, "--cache-dir", tmp_path)
     assert_refused(refused, "Describable Textures", str(data / "dtd"))

@@ -92,5 +92,5 @@ def test_pictures_of_one_camera_are_drawn_together(monkeypatch: pytest.MonkeyPat
     found = judged.bootstrap_values(one, chosen)
     expected = [OWN["macro-f1"](log_probs[r], manifest.take(r)) for r in rows]
     assert found is not None and found == pytest.approx(expected)
-    monkeypatch.setattr(judged, "MOST", 3 * 50)
+    monkeypatch.setattr(judged, "BUDGET", 3 * 50)
     assert judged.resample_counts(one.on).shape == (3, 1 + judged.LEAST)

@@ -158,7 +158,7 @@ def test_the_report_shows_the_table_first(preset: Preset) -> None:
     assert chapter.tables[0] == table
     assert not any(t.caption.startswith("In the form") for t in chapter.tables[1:])
     text = report_markdown(document(records, presets=(preset,)))
-    assert text.index(f"In the form of {preset.title}") < text.index("### Accuracy (percent)")
+    assert text.index(f"In the layout of {preset.title}") < text.index("### Accuracy (percent)")
     assert preset.source in text
     assert "In the form" not in report_markdown(document(records))
 
@@ -214,7 +214,7 @@ def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: P
     assert result.out.startswith("In the layout of VRF's Table 1")
     before = contents(out)
     text = before["report.md"].decode()
-    assert "In the form of VRF's Table 1" in text
+    assert "In the layout of VRF's Table 1" in text
     assert "WiSE-FT, best alpha (oracle)" in text
     assert "VRF, w shuffled (ablation)" in text
     assert "Δ VRF - OSE, calibrated" in text

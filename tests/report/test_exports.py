@@ -199,8 +199,8 @@ def test_a_line_is_that_of_logits() -> None:
     [
         ("model,id\na,1\n", "source"),
         ("model,source,id\na,,1\n", "needs a model and a source"),
-        ("model,source,id\na,b,101\n", "no accuracy in percent"),
-        ("model,source,id\na,b,x\n", "no accuracy in percent"),
+        ("model,source,id\na,b,101\n", "not an accuracy in percent"),
+        ("model,source,id\na,b,x\n", "not an accuracy in percent"),
         ("model,source,id\na,b,1,2\n", "more values than columns"),
     ],
 )

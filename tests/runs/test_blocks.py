@@ -86,8 +86,8 @@ def test_controls_and_oracles_come_last_and_are_marked() -> None:
     assert names(leaderboard_table(board)) == [
         *("ZERO-SHOT", "E2E-FT", "+ OSE", "+ OSE-CALIBRATED", "+ VRF"),
         *("Δ VRF - OSE", "Δ VRF - OSE-CALIBRATED"),
-        *("not ranked: controls", "+ VRF-SHUFFLED (ablation)"),
-        *("not ranked: hindsight", "+ OSE-ORACLE-MEAN (oracle)"),
+        *("not ranked: ablations", "+ VRF-SHUFFLED (ablation)"),
+        *("not ranked: oracles", "+ OSE-ORACLE-MEAN (oracle)"),
     ]
 
 
@@ -175,7 +175,7 @@ def test_reports_say_how_and_where_temperatures_were_found() -> None:
         return dict(chapter.facts)["Temperature scaling"]
 
     assert fact(CLEAN) == "T with the smallest NLL, on the selection split"
-    assert fact(OFFICIAL) == "T at which the mean confidence is the accuracy, on the ID test set"
+    assert fact(OFFICIAL) == "T at which mean confidence equals accuracy, on the ID test set"
     assert "order of classes" in report_markdown(document(rows(*METHODS)))
 
 
@@ -185,10 +185,10 @@ def test_what_was_chosen_on_the_test_set_is_said_aloud() -> None:
     assert CHOSEN in clean.notes
     leaky = document(rows(*METHODS, protocol=OFFICIAL))
     (warning,) = leaky.chapters[0].warnings
-    assert warning.startswith("Chosen on the ID test set, as the official codes do")
+    assert warning.startswith("Chosen on the ID test set, as in the official code")
     assert CHOSEN not in leaky.notes
     for text in (report_markdown(leaky), report_html(leaky)):
-        assert "Chosen on the ID test set, as the official codes do" in text
+        assert "Chosen on the ID test set, as in the official code" in text
     careful = replace(OFFICIAL, name="official, selects selection", selects="selection")
     assert document(rows(*METHODS, protocol=careful)).chapters[0].warnings == ()
 

@@ -17,11 +17,11 @@ from bench.leaderboard.samples import EvaluationSet, SampleOutputs
 
 DRAWS = 1000
 """The number of resamples of a set with up to 30,000 units."""
-MOST = 30_000_000
+BUDGET = 30_000_000
 """The most counts (units times resamples) per set: larger sets have fewer resamples."""
 LEAST = 200
 """The least number of resamples, for the largest sets."""
-ALIKE = "location"
+LOCATION = "location"
 """The grouping whose groups are resampled as units, if a set has it: pictures of one camera."""
 
 Draws = NDArray[np.float32]
@@ -49,17 +49,17 @@ def outcomes_of(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
 
 
 def resampling_units(on: EvaluationSet) -> NDArray[np.int64]:
-    """Return the unit [N] that each sample is resampled with: itself, or its group of `ALIKE`."""
-    if ALIKE not in on.groups:
+    """Return the unit [N] each sample is resampled with: itself, or its group of `LOCATION`."""
+    if LOCATION not in on.groups:
         return np.arange(len(on.labels))
-    return np.unique(on.groups[ALIKE], return_inverse=True)[1].astype(np.int64)
+    return np.unique(on.groups[LOCATION], return_inverse=True)[1].astype(np.int64)
 
 
 def resample_counts(on: EvaluationSet) -> Draws:
     """Return how often each unit occurs in each resample; deterministic for a given set."""
     units = int(resampling_units(on).max()) + 1
     rng = np.random.Generator(np.random.PCG64(int(key_of("resamples", on.digest)[:12], 16)))
-    found = np.ones((units, 1 + int(np.clip(MOST // units, LEAST, DRAWS))), dtype=np.float32)
+    found = np.ones((units, 1 + int(np.clip(BUDGET // units, LEAST, DRAWS))), dtype=np.float32)
     for of_draw in found.T[1:]:
         of_draw[:] = np.bincount(rng.integers(units, size=units), minlength=units)
     return found

@@ -88,11 +88,11 @@ class RowSamples:
         return np.unpackbits(packed, count=self.n).astype(bool)
 
 
-Kept = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
+SamplesByRow = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
 """The stored samples by row, evaluation set and seed."""
 
 
-def samples_by_board(outputs: Iterable[SampleOutputs]) -> Mapping[BoardKey, Kept]:
+def samples_by_board(outputs: Iterable[SampleOutputs]) -> Mapping[BoardKey, SamplesByRow]:
     """Return the samples of each leaderboard in compact form."""
     found: dict[BoardKey, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
     draws: dict[str, Draws] = {}
@@ -169,7 +169,9 @@ class BoardStatistics:
         return self.columns[-1]
 
 
-def comparison(board: Board, samples: Kept, ece: Board | None = None) -> BoardStatistics | None:
+def comparison(
+    board: Board, samples: SamplesByRow, ece: Board | None = None
+) -> BoardStatistics | None:
     """Return the statistics of a leaderboard; None if none of its samples were stored.
 
     `ece` is the same leaderboard in the ECE, for the intervals of the ECE.
@@ -190,7 +192,7 @@ def comparison(board: Board, samples: Kept, ece: Board | None = None) -> BoardSt
     return BoardStatistics(columns, accuracy_sets, reason, intervals)
 
 
-def _columns(board: Board, samples: Kept) -> list[tuple[str, ...]]:
+def _columns(board: Board, samples: SamplesByRow) -> list[tuple[str, ...]]:
     """Return the evaluation sets of each column; empty if samples of any of them are missing."""
     sets = [_sets(label, samples) for label in (ID, *board.shifts)]
     if board.averaged:
@@ -210,7 +212,7 @@ def pairs(board: Board) -> list[tuple[Name, Name]]:
     return found
 
 
-def _sets(label: str, samples: Kept) -> tuple[str, ...]:
+def _sets(label: str, samples: SamplesByRow) -> tuple[str, ...]:
     """Return the evaluation sets of a column; a merged corruption has one per severity."""
     names = list(dict.fromkeys(shift for row in samples.values() for shift in row))
     if label in names:
@@ -233,7 +235,7 @@ def _ranked(board: Board) -> tuple[tuple[BoardRow, ...], str]:
 
 
 def _column(
-    board: Board, sets: Sequence[str], samples: Kept, ranked: Sequence[BoardRow]
+    board: Board, sets: Sequence[str], samples: SamplesByRow, ranked: Sequence[BoardRow]
 ) -> ColumnStatistics | None:
     """Return the statistics of a column; None without sets, or if no row has samples of all."""
     by_name = {(row.method, row.base): row for row in board.rows}
@@ -276,7 +278,9 @@ def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[fl
     )
 
 
-def _outcomes(row: BoardRow, sets: Sequence[str], samples: Kept) -> list[Outcomes | Resampled]:
+def _outcomes(
+    row: BoardRow, sets: Sequence[str], samples: SamplesByRow
+) -> list[Outcomes | Resampled]:
     """Return a row's outcomes on each set.
 
     Empty if a seed has no samples on a set, or if a set has a single sample.
@@ -287,7 +291,7 @@ def _outcomes(row: BoardRow, sets: Sequence[str], samples: Kept) -> list[Outcome
 
 
 def _on_common_seeds(
-    one: BoardRow, other: BoardRow, sets: Sequence[str], samples: Kept
+    one: BoardRow, other: BoardRow, sets: Sequence[str], samples: SamplesByRow
 ) -> tuple[list[Outcomes | Resampled], list[Outcomes | Resampled]] | None:
     """Return two rows' outcomes on their common seeds, to be paired; None if they share none.
 
@@ -301,7 +305,7 @@ def _on_common_seeds(
     return _outcomes(one, sets, samples), _outcomes(other, sets, samples)
 
 
-def _by_seed(row: BoardRow, sets: Sequence[str], samples: Kept) -> list[list[RowSamples]]:
+def _by_seed(row: BoardRow, sets: Sequence[str], samples: SamplesByRow) -> list[list[RowSamples]]:
     """Return the stored samples of a row by set and seed; empty if any are missing."""
     of_row = samples.get((row.method, row.base), {})
     if not all(of_row.get(name, {}).keys() >= set(row.seeds) for name in sets):
@@ -344,7 +348,7 @@ def _interval(row: Sequence[Outcomes | Resampled]) -> Interval | None:
 
 
 def _ece_intervals(
-    board: Board, sets: Sequence[tuple[str, ...]], samples: Kept
+    board: Board, sets: Sequence[tuple[str, ...]], samples: SamplesByRow
 ) -> dict[Name, tuple[Interval | None, ...]]:
     """Return the ECE intervals of each row, one per column.
 

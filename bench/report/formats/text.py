@@ -195,7 +195,9 @@ def board_cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
     """Yield the unrounded cells of a chapter's leaderboards, including difference rows."""
     numbers = chapter.numbers
     known = _intervals(numbers)
-    found = {board.scale.metric: board for board in (*numbers.common.values(), *numbers.besides)}
+    found = {
+        board.scale.metric: board for board in (*numbers.common.values(), *numbers.extra_boards)
+    }
     if numbers.board.metrics != numbers.common["top1"].metrics:
         yield from _board_cells(numbers.board, OWN, known.get(OWN, {}))
     for name, board in found.items():
