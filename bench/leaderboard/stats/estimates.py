@@ -83,7 +83,8 @@ class Outcomes:
 
     Attributes
     ----------
-    ids : a digest of the manifest's ids and labels; outcomes with equal `ids` may be paired.
+    ids : a digest of the manifest's ids; outcomes with equal `ids` are of the same samples and may
+        be paired.
     values : [S, n], by seed and sample: whether the row is right, or any number whose mean is the
         metric. S is 1 for rows without seeds.
     """
