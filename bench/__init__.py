@@ -1,19 +1,49 @@
-"""bench: robust fine-tuning of CLIP-like zero-shot models, on one footing."""
+"""bench: robust fine-tuning of CLIP-like zero-shot models, compared on equal terms.
 
+``bench.run(suite="mini", methods=["wise-ft", "vrf"])`` trains, evaluates and returns a `Run`;
+``bench.plan``, ``bench.score`` and ``bench.load`` are its companions. `VRF`, `OSE` and
+`TemperatureScaling` work on your own arrays.
+"""
+
+import importlib
 from typing import TYPE_CHECKING
 
 from bench.core.version import __version__
 
-__all__ = ["OSE", "VRF", "TemperatureScaling", "__version__"]
+__all__ = [
+    "OSE",
+    "VRF",
+    "Run",
+    "RunPlan",
+    "TemperatureScaling",
+    "__version__",
+    "load",
+    "plan",
+    "run",
+    "score",
+]
+
+_HOMES = {
+    "OSE": "bench.posthoc.estimators",
+    "VRF": "bench.posthoc.estimators",
+    "TemperatureScaling": "bench.posthoc.estimators",
+    "Run": "bench.front.run",
+    "RunPlan": "bench.front.plan",
+    "load": "bench.front.functions",
+    "plan": "bench.front.functions",
+    "run": "bench.front.functions",
+    "score": "bench.front.functions",
+}
 
 if TYPE_CHECKING:
+    from bench.front.functions import load, plan, run, score
+    from bench.front.plan import RunPlan
+    from bench.front.run import Run
     from bench.posthoc.estimators import OSE, VRF, TemperatureScaling
 else:
 
     def __getattr__(name):
-        """The estimators, imported when first asked for: ``import bench`` loads nothing."""
-        if name not in __all__:
+        """Public names, imported when first asked for: ``import bench`` loads nothing."""
+        if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from bench.posthoc import estimators
-
-        return getattr(estimators, name)
+        return getattr(importlib.import_module(_HOMES[name]), name)

@@ -141,6 +141,8 @@ class Method:
 
     Class attributes
     ----------------
+    kind : its name in keys, which stays if the class is renamed; needed in `methods/`, and optional
+        in a package of your own.
     name : the row's name on the command line.
     title : the row's title in leaderboards.
     summary : the idea in one or two lines.

@@ -9,7 +9,6 @@ the numbers it gives. No model is run; to verify the features, run the suite aga
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import tempfile
 from collections import Counter
@@ -25,7 +24,6 @@ from bench.core.paths import write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import CellAddress, Record, records_text, sort_key
 from bench.core.store import Store
-from bench.data.prompts import templates_digest
 from bench.leaderboard import samples
 from bench.leaderboard.board import KINDS
 from bench.leaderboard.comparability import row_name
@@ -44,14 +42,13 @@ from bench.report.run_folder import (
 )
 from bench.runs.execute import execute_plan
 from bench.runs.plan import FeaturesItem, Plan, WeightsItem
-from bench.runs.session import Session, prepare_session, resolved_config
-from bench.runs.study.config import RunConfig, load_config
+from bench.runs.session import Session, session_of
 
 if TYPE_CHECKING:
     from bench.runs.engine import Engine
 
 FORMATS = report.FORMATS.keys() | report.PICTURES
-REPEAT = "run the same command again with the same --cache-dir, which computes it again"
+REPEAT = "name the cache of the run with --cache-dir, or run the same command again to compute it"
 CLOSE = 1e-6
 """The relative difference up to which values count as equal: another version of NumPy may sum in
 another order. Printed digits are compared exactly."""
@@ -182,7 +179,7 @@ def _recompute_one(
     run: Path, prefix: str, options: Mapping[str, Any], progress: Progress
 ) -> RecomputedRun:
     """Return the differences of a run's records and samples; `prefix` precedes file names."""
-    session = _session(run, options)
+    session = session_of(run, options)
     records, _ = read_run(run)
     with tempfile.TemporaryDirectory() as scratch:
         recomputed = _recomputed(session, Path(scratch), progress)
@@ -197,40 +194,6 @@ def _recompute_one(
         tuple(prefix + file for file in files),
         tuple(replace(one, file=prefix + one.file) for one in found),
     )
-
-
-def _session(folder: Path, options: Mapping[str, Any]) -> Session:
-    """Return the session that repeats a finished run.
-
-    Raises InputError if its configuration cannot be read, or now resolves to other rows or models.
-    Raises DataError if its templates have changed.
-    """
-    path = folder / CONFIG
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        known = {k: v for k, v in raw.items() if k in RunConfig.model_fields and v is not None}
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: cannot read the configuration of a run: {error}") from error
-    if known.get("table"):
-        known = {k: v for k, v in known.items() if k not in ("methods", "shifts")}
-    changes = known.pop("set", {})
-    config = load_config(None, {**known, **{k: v for k, v in options.items() if v is not None}})
-    if config.templates is not None and templates_digest(config.templates) != raw.get(
-        "templates_sha256"
-    ):
-        raise DataError(
-            f"{config.templates} has changed since the run: restore the templates of the run"
-        )
-    session = prepare_session(config.model_copy(update={"set": changes}))
-    now = resolved_config(session.config, session.studies)
-    for name in ("backbones", "rows"):
-        if now[name] != raw.get(name):
-            raise InputError(
-                f"{path}: the {name} of the run were {_cut(str(raw.get(name)))}, but its "
-                f"configuration now gives {_cut(str(now[name]))}: only runs of bench run can be "
-                "checked, with the same suites and plugins"
-            )
-    return session
 
 
 def _recomputed(session: Session, scratch: Path, progress: Progress) -> list[Record]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from bench.api.metrics import METRICS, OWN
+from bench.api.metrics import METRICS, OWN, Metric
 from bench.api.protocol import PROTOCOLS, Protocol
 from bench.api.registry import ALIASES, datasets, find_dataset, find_method, methods
 from bench.core.errors import unknown_name
@@ -28,9 +27,6 @@ from bench.leaderboard.published.tables import (
 )
 from bench.posthoc.selection import RULES
 from bench.report.tables.table import format_value
-from bench.runs.cost import Counts
-from bench.runs.plan import Plan
-from bench.runs.session import TimeEstimate
 from bench.runs.study.resolve import find_suites, is_suite_file
 
 KINDS = (
@@ -118,7 +114,7 @@ def published_table(name: str) -> PublishedTable | None:
 
 
 def describe_name(name: str, suite_name: str) -> dict[str, Any]:
-    """The card of a method, a suite, a suite file, a data set, a protocol or a published table.
+    """The card of a method, suite (file), data set, metric, rule, protocol or published table.
 
     Where names collide, ``set:NAME`` is the data set and ``published:NAME`` the published table.
     Raises InputError for an unknown name.
@@ -142,9 +138,17 @@ def describe_name(name: str, suite_name: str) -> dict[str, Any]:
         return _protocol_card(PROTOCOLS[name])
     if name in cards():
         return _set_card(cards()[name])
+    if name in RULES:
+        return {"selection rule": name, "idea": inspect.getdoc(RULES[name]) or ""}
+    if metric := {**METRICS, **OWN}.get(name):
+        return _metric_card(metric)
     if name not in methods():
-        valid = [*methods(), *datasets(), *PROTOCOLS, *cards(), *published_tables()]
-        raise unknown_name("method, suite, data set, protocol or published table", name, valid)
+        valid = [
+            *(*methods(), *datasets(), *PROTOCOLS, *METRICS, *OWN, *RULES),
+            *(*cards(), *published_tables()),
+        ]
+        kinds = "method, suite, data set, metric, rule, protocol or published table"
+        raise unknown_name(kinds, name, valid)
     method = find_method(name)
     own = parameters(method())
     return {
@@ -171,6 +175,19 @@ def describe_name(name: str, suite_name: str) -> dict[str, Any]:
             if name in published_tables()
             else {}
         ),
+    }
+
+
+def _metric_card(metric: Metric) -> dict[str, Any]:
+    fields = PROTOCOLS["clean"].facts()
+    names = [f"{metric.name}_{parameter}" for parameter in metric.params]
+    settings = {f"--set protocol.{n}=VALUE": f"clean: {fields[n]}" for n in names if n in fields}
+    return {
+        "metric": metric.name,
+        "title": metric.title,
+        "definition": inspect.getdoc(metric.function) or "",
+        "better": "higher" if metric.higher_is_better else "lower",
+        **({"change with": settings} if settings else {}),
     }
 
 
@@ -269,70 +286,6 @@ def as_text(value: Mapping[str, Any], indent: int = 0) -> str:
     return "\n".join(lines)
 
 
-def cost_summary(left: Sequence[Counts], time: TimeEstimate | None) -> str:
-    """One line: the work that is left, and the time it takes by earlier measurements."""
-    trainings = sum(c.trainings for c in left)
-    forwards, decodes = sum(c.forwards for c in left), sum(c.decodes for c in left)
-    cells = sum(c.cells for c in left)
-    if not cells:
-        return "to do: nothing; every cell is in the cache"
-    return (
-        f"to do: {_number(trainings, 'training run')}, {forwards:,} forward passes of "
-        f"{decodes:,} decoded images, {_number(cells, 'cell')}; {_time(time)}"
-    )
-
-
-def counts_text(plans: Sequence[Plan], left: Sequence[Counts], time: TimeEstimate | None) -> str:
-    """The plan of a run in a few lines per suite."""
-    lines = []
-    for plan, count in zip(plans, left, strict=True):
-        study, total = plan.study, count.total
-        lines += [
-            f"{study.suite.name} with {study.model}: "
-            f"{len(study.rows)} rows, seeds {', '.join(map(str, study.seeds))}",
-            f"  text heads to build: {count.text_heads}",
-            *([f"  Fisher informations to compute: {count.fishers}"] if count.fishers else []),
-            f"  training runs: {count.trainings} ({count.training_images:,} images)",
-        ]
-        lines += [
-            f"  forward passes on {f.split}: {f.forwards:,} by {_number(f.encoders, 'encoder')} "
-            f"({f.merges} merged), {f.decodes:,} images decoded"
-            for f in count.splits
-        ]
-        lines += [
-            f"  forward passes in total: {count.forwards:,}; images decoded: {count.decodes:,}",
-            f"  fits: {count.fits} of {total['fits']}; cells: {count.cells} of {total['cells']}",
-        ]
-        if plan.undecided:
-            names = dict.fromkeys(fit.row.name for fit in plan.undecided)
-            lines.append(f"  to be chosen on the selection split: {', '.join(names)}")
-    return "\n".join([*lines, cost_summary(left, time)])
-
-
-def plan_data(
-    out: Path, plans: Sequence[Plan], left: Sequence[Counts], time: TimeEstimate | None
-) -> dict[str, Any]:
-    """The data of ``bench plan --json``: for each study the numbers of `counts_text`."""
-    studies = [
-        {
-            "suite": p.study.suite.name,
-            "model": p.study.model,
-            "rows": [row.name for row in p.study.rows],
-            "seeds": list(p.study.seeds),
-            "undecided": sorted({fit.row.name for fit in p.undecided}),
-            **dataclasses.asdict(c),
-            "forwards": c.forwards,
-            "decodes": c.decodes,
-        }
-        for p, c in zip(plans, left, strict=True)
-    ]
-    return {
-        "out": str(out),
-        "estimate": None if time is None else dataclasses.asdict(time),
-        "studies": studies,
-    }
-
-
 def result_data(
     out: Path, records: Sequence[Record], missing: Sequence[MissingCell]
 ) -> dict[str, Any]:
@@ -342,15 +295,3 @@ def result_data(
         for name, kind in (("cells", "cell"), ("scaled", "scaled"))
     }
     return {"out": str(out), **shown, "missing": [m.model_dump() for m in missing]}
-
-
-def _number(count: int, thing: str) -> str:
-    return f"{count} {thing}{'' if count == 1 else 's'}"
-
-
-def _time(time: TimeEstimate | None) -> str:
-    if time is None:
-        return "no timing on this machine yet"
-    minutes = time.seconds / 60
-    much = f"{minutes:.0f} min" if minutes >= 2 else f"{math.ceil(time.seconds)} s"
-    return f"about {much}{' by rates of another machine' if time.elsewhere else ''}"

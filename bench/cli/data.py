@@ -177,7 +177,7 @@ def _each(
 
 
 def _display(quiet: bool) -> AbstractContextManager[Any]:
-    from bench.cli.display import make_display
+    from bench.front.display import make_display
 
     return make_display((), quiet)
 
@@ -225,7 +225,7 @@ def verify_command(
     all that are found]
     """
     from bench.checks.verify_data import sets_named
-    from bench.cli.display import make_display
+    from bench.front.display import make_display
 
     inspector, findings = _inspector(data, cache_dir), []
     for name in sets_named(names):

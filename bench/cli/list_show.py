@@ -57,7 +57,7 @@ def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
 def show_command(name: str, suite: str, as_json: bool) -> None:
     """Show the card of a method, suite, data set or table.
 
-    NAME may also be a suite file or a protocol.
+    NAME may also be a suite file, a metric, a selection rule or a protocol.
     """
     from bench.cli.catalogue import describe_name, published_table
     from bench.report.published_tables import published_text

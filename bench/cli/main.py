@@ -64,6 +64,10 @@ def _set_up_logging(debug: bool) -> None:
     """Our warnings on standard error; those of other packages, and more of ours, to debug only."""
     import logging
 
+    progress = logging.getLogger("bench.progress")
+    progress.setLevel(logging.INFO)
+    progress.propagate = False
+    progress.addHandler(logging.StreamHandler())
     if debug:
         logging.basicConfig(level=logging.INFO)
         logging.getLogger("bench").setLevel(logging.DEBUG)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import cloup
@@ -15,7 +14,7 @@ from bench.core.errors import CellError
 from bench.core.streams import print_line
 
 if TYPE_CHECKING:
-    from bench.runs.execute import Outcome
+    from bench.front.run import Run
     from bench.runs.session import Session
 
 
@@ -39,16 +38,15 @@ def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
     if dry_run:
         _show_plan(session, as_json)
         return
-    from bench.cli.catalogue import cost_summary
-    from bench.runs.session import estimate_time, follow_session
+    from bench.front.plan import RunPlan
+    from bench.runs.session import follow_session
 
     if not is_first_process():
         follow_session(session)
         return
     if not as_json:
-        left = session.left()
-        print_line(cost_summary(left, estimate_time(session, left)), sys.stderr)
-    carry_out(session, as_json)
+        print_line(RunPlan.of(session).summary(), sys.stderr)
+    run_and_show(session, as_json)
 
 
 @cloup.command(
@@ -67,16 +65,16 @@ def plan_command(as_json: bool, **options: Any) -> None:
     _show_plan(_session(options), as_json)
 
 
-def carry_out(session: Session, as_json: bool) -> None:
+def run_and_show(session: Session, as_json: bool) -> None:
     """Run a session with a live display and print its leaderboards.
 
     Raises CellError, for exit code 1, if a cell is missing.
     """
-    from bench.cli.display import make_display
-    from bench.runs.session import run_session
+    from bench.front.display import make_display
+    from bench.front.functions import carry_out
 
-    outcomes = run_session(session, lambda: make_display(session.asked(), as_json))
-    _show_result(session, outcomes, as_json)
+    run = carry_out(session, lambda: make_display(session.expected(), as_json))
+    _show_result(run, session, as_json)
 
 
 def _session(options: dict[str, Any]) -> Session:
@@ -92,29 +90,23 @@ def _session(options: dict[str, Any]) -> Session:
 
 
 def _show_plan(session: Session, as_json: bool) -> None:
-    from bench.cli.catalogue import counts_text, plan_data
-    from bench.runs.session import estimate_time
+    from bench.front.plan import RunPlan
 
-    plans, left = session.plans, session.left()
-    time = estimate_time(session, left)
-    if as_json:
-        print_line(json.dumps(plan_data(session.out, plans, left, time), indent=1), sys.stdout)
-    else:
-        print_line(counts_text(plans, left, time), sys.stdout)
+    plan = RunPlan.of(session)
+    print_line(json.dumps(plan.to_dict(), indent=1) if as_json else str(plan), sys.stdout)
 
 
-def _show_result(session: Session, outcomes: Sequence[Outcome], as_json: bool) -> None:
-    records = [r for outcome in outcomes for r in outcome.records]
-    missing = [m for outcome in outcomes for m in outcome.missing]
+def _show_result(run: Run, session: Session, as_json: bool) -> None:
+    missing = run.missing
     if as_json:
         from bench.cli.catalogue import result_data
 
-        print_line(json.dumps(result_data(session.out, records, missing)), sys.stdout)
+        print_line(json.dumps(result_data(run.path, run.records, missing)), sys.stdout)
     else:
-        from bench.cli.display import leaderboards_text
+        from bench.front.display import leaderboards_text
 
-        print_line(leaderboards_text(records, missing, session.presets), sys.stdout)
-        print_line(f"report: {session.out / 'report.html'} and report.md", sys.stdout)
+        print_line(leaderboards_text(run.records, missing, session.presets), sys.stdout)
+        print_line(f"report: {run.path / 'report.html'} and report.md", sys.stdout)
     if missing:
         reasons = [f"{m.method} on {m.shift}: {m.reason}" for m in missing]
         more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""

@@ -21,7 +21,7 @@ from bench.cli.options import (
     examples,
     option,
 )
-from bench.cli.run import carry_out
+from bench.cli.run import run_and_show
 from bench.core.errors import InputError
 
 
@@ -63,4 +63,4 @@ def score_command(folder: Path, seeds: str | None, as_json: bool, **options: Any
         raise InputError("--seeds: bench score trains nothing, so there are no seeds; leave it out")
     options["set"] = options.pop("assignments")
     config, study = score_study(folder, options)
-    carry_out(prepare_session(config, (study,)), as_json)
+    run_and_show(prepare_session(config, (study,)), as_json)

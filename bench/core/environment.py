@@ -67,9 +67,13 @@ def _commit() -> str | None:
             [*git, "status", "--porcelain", "--untracked-files=no"],
             capture_output=True, text=True, check=True, timeout=10,
         ).stdout.strip()  # fmt: skip
+        new = subprocess.run(
+            [*git, "ls-files", "--others", "--exclude-standard", "bench", "methods", "datasets"],
+            capture_output=True, text=True, check=True, timeout=10,
+        ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None
-    return f"{head}-modified" if changed else head
+    return f"{head}-modified" if changed or new else head
 
 
 def process_count() -> int:

@@ -41,13 +41,25 @@ class DataError(BenchError):
     exit_code = 4
 
 
+LISTED = 300
+"""The most characters of valid names in an error."""
+
+
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
-    """Return the error for an unknown name; it lists the valid names, the closest ones first."""
+    """Return the error for an unknown name; it lists the valid names, the closest ones first.
+
+    As many as `LISTED` characters take are listed, and the number of the others.
+    """
     names = list(valid)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     ordered = near + sorted(set(names) - set(near))
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return InputError(f"unknown {kind} {name!r}: {hint}valid: {', '.join(ordered) or 'none'}")
+    shown = ordered
+    while len(", ".join(shown)) > LISTED:
+        shown = shown[: len(shown) * 3 // 4]
+    others = f" and {len(ordered) - len(shown)} more" if len(shown) < len(ordered) else ""
+    listed = f"{', '.join(shown) or 'none'}{others}"
+    return InputError(f"unknown {kind} {name[:60]!r}: {hint}valid: {listed}")
 
 
 def escape_control(text: str) -> str:

@@ -13,6 +13,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bench.core.errors import InputError
+
 NOT_KEYED = {"keyed": False}
 
 
@@ -49,13 +51,16 @@ def kind_of(cls: type) -> str:
 
     For a class of a plugin, the plugin's top-level module is prepended, because two plugins may
     use the same kind. A plugin class without a `kind` is named by its module and class name. Raises
-    TypeError for a class of bench itself without a `kind`.
+    InputError for a class of bench itself without a `kind`.
     """
     kind = cls.__dict__.get("kind")
     package = cls.__module__.partition(".")[0]
     if package == "bench":
         if not isinstance(kind, str):
-            raise TypeError(f"{cls.__qualname__} is part of keys: give it `kind: ClassVar[str]`")
+            raise InputError(
+                f"class {cls.__qualname__} of {cls.__module__} enters keys: give it a name that "
+                f"stays when it is renamed, such as kind: ClassVar[str] = {cls.__name__!r}"
+            )
         return kind
     return f"{cls.__module__}.{cls.__qualname__}" if kind is None else f"{package}.{kind}"
 

@@ -80,4 +80,6 @@ def _checked(hint: Any, raw: Any, what: str) -> Any:
         return pydantic.TypeAdapter(hint).validate_python(loaded)
     except (pydantic.ValidationError, yaml.YAMLError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else error
+        if "valid tuple" in str(reason):
+            reason = "expected a list, such as [0.1, 0.2]"
         raise InputError(f"{what}={raw}: {reason}") from error

@@ -325,4 +325,4 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
         return device
-    raise InputError(f"--device {name}: not available on this machine; use auto, cpu, cuda or mps")
+    raise InputError(f"--device {name}: not available on this machine; use another, or auto")

@@ -29,8 +29,8 @@ from bench.runs.plan import (
     WeightsItem,
     WorkItem,
     is_stored,
+    make_plan,
     pending,
-    plan,
 )
 from bench.runs.study.study import Study
 
@@ -71,9 +71,9 @@ def execute_plan(study: Study, store: Store, engine: EngineMaker, progress: Prog
     """
     runner = _Runner(study, store, engine, progress)
     known = choice_lookup(store)
-    first = plan(study, known)
+    first = make_plan(study, known)
     runner.work(first, lambda: pending(first, store, first.first))
-    final = plan(study, known)
+    final = make_plan(study, known)
     for cell in final.cells:
         if cell.keeps_samples:  # read only when the run is over: too late to recompute
             samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)
@@ -87,7 +87,7 @@ def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progr
     """Do this process's part of the items that the first process announces, until it ends."""
     runner = _Runner(study, store, engine, progress)
     while (keys := runner.engine.heard()) is not None:
-        items = plan(study, choice_lookup(store)).items
+        items = make_plan(study, choice_lookup(store)).items
         try:
             runner.carry_out([items[key] for key in keys])
         except Exception:

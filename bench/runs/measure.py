@@ -87,14 +87,15 @@ class Measurement:
         task, criterion = self.study.suite.task, self.study.protocol.scaling
         selection = self._labelled(task.selection)
         with self.progress.task(f"find temperature of {item.row.name}", 1), _cell_errors():
-            (prediction,) = self._predicted(item.row, item.fit, selection, [item.choice])
+            (prediction,) = self.predicted(item.row, item.fit, selection, [item.choice])
             found = TEMPERATURES[criterion](prediction.log_probs, selection.labels)
         note = {"temperature": found, "criterion": criterion, "split": task.selection.name}
         self.store.write_arrays("fits", item.key, {}, note)
 
-    def _predicted(
+    def predicted(
         self, row: Row, fit: FitItem, outputs: StoredOutputs, choices: Sequence[Choice]
     ) -> Iterator[Prediction]:
+        """Return one prediction per choice on a split, from stored outputs and the row's fit."""
         fitted = (self.store.read_arrays("fits", fit.key) or {}) if fit.inputs else {}
         train = self._labelled(self.study.suite.task.train)
         return row.method.predict(fit.models, fitted, outputs, train, choices)
@@ -114,7 +115,7 @@ class Measurement:
         choices = [group[0].choice for group in by_choice.values()]
         label = f"measure {row.name} on {shift.name}"
         with self.progress.task(label, len(choices)) as progress, _cell_errors():
-            predictions = self._predicted(row, fit, outputs, choices)
+            predictions = self.predicted(row, fit, outputs, choices)
             for group, prediction in zip(by_choice.values(), predictions, strict=True):
                 for cell in group:
                     attempt(cell, partial(self._write, cell, prediction, manifest))

@@ -4,8 +4,9 @@ Five kinds of item are stored: **weights** (a text head or a trained recipe), **
 encoder on a split), **fit** (the candidate chosen on the selection split), **scale** (the
 temperature of a row's predictions, found on the selection split) and **cell** (one metric of one
 row on one evaluation set). Merged weights are not stored: they are computed in memory for the
-forward passes that need them. `plan` is pure: it opens no image and loads no model. What stage 2
-needs is known only after the fits of stage 1; until then a row's middle candidate is a placeholder.
+forward passes that need them. `make_plan` is pure: it opens no image and loads no model. What stage
+2 needs is known only after the fits of stage 1; until then a row's middle candidate is a
+placeholder.
 """
 
 from __future__ import annotations
@@ -141,7 +142,7 @@ class Plan:
         return [item for item in self.items.values() if isinstance(item, kinds)]
 
 
-def plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
+def make_plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
     """Return the plan of a study.
 
     `known` returns the choice stored under a fit's key, or None. Raises InputError, prefixed with

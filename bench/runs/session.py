@@ -15,24 +15,26 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.core.errors import DataError, InputError, escape_control
 from bench.core.hashing import key_of
 from bench.core.paths import cache_dir, check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import MissingCell, records_text
 from bench.core.store import Store
+from bench.data.prompts import templates_digest
 from bench.leaderboard import samples
 from bench.leaderboard.board import PENDING
 from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.leaderboard.published.layouts import Preset, find_preset
 from bench.models.clip import EMBEDDED
-from bench.report.run_folder import kept_baselines, read_samples
+from bench.report.run_folder import CONFIG, kept_baselines, read_samples
 from bench.report.write import write_report
 from bench.runs.cost import Counts, pending_counts
 from bench.runs.execute import Outcome, choice_lookup, execute_plan
 from bench.runs.execute import follow_plan as follow_study
 from bench.runs.measure import address_of
-from bench.runs.plan import CellItem, Plan, describe_plan, plan
-from bench.runs.study.config import RunConfig
+from bench.runs.plan import CellItem, Plan, describe_plan, make_plan
+from bench.runs.study.config import RunConfig, load_config
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.study import Study
 
@@ -57,13 +59,13 @@ class Session:
     @property
     def plans(self) -> tuple[Plan, ...]:
         """The plan of each study, with placeholders for choices that are not made yet."""
-        return tuple(plan(study, choice_lookup(self.store)) for study in self.studies)
+        return tuple(make_plan(study, choice_lookup(self.store)) for study in self.studies)
 
     def left(self) -> tuple[Counts, ...]:
         """Count the pending work of each study."""
         return tuple(pending_counts(plan, self.store) for plan in self.plans)
 
-    def asked(self) -> list[MissingCell]:
+    def expected(self) -> list[MissingCell]:
         """Return every leaderboard cell of the run as a pending one."""
         cells = [(p.study, cell) for p in self.plans for cell in p.cells if cell.chosen]
         return [
@@ -89,6 +91,46 @@ def prepare_session(config: RunConfig, found: tuple[Study, ...] | None = None) -
     name = "+".join(study.suite.name for study in found)
     default = Path("results") / "runs" / f"{name}-{key_of(resolved_config(config, found))[:8]}"
     return Session(config, found, store, check_writable(config.out or default, "output folder"))
+
+
+def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
+    """Return the session that repeats a finished run.
+
+    Raises InputError if its configuration cannot be read, or now resolves to other rows or models.
+    Raises DataError if its templates have changed.
+    """
+    path = folder / CONFIG
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        known = {k: v for k, v in raw.items() if k in RunConfig.model_fields and v is not None}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: cannot read the configuration of a run: {error}") from error
+    if known.get("table"):
+        known = {k: v for k, v in known.items() if k not in ("methods", "shifts")}
+    changes = known.pop("set", {})
+    config = load_config(None, {**known, **{k: v for k, v in options.items() if v is not None}})
+    if config.templates is not None and templates_digest(config.templates) != raw.get(
+        "templates_sha256"
+    ):
+        raise DataError(
+            f"{config.templates} has changed since the run: restore the templates of the run"
+        )
+    session = prepare_session(config.model_copy(update={"set": changes}))
+    now = resolved_config(session.config, session.studies)
+    for name in ("backbones", "rows"):
+        if now[name] != raw.get(name):
+            raise InputError(
+                f"{path}: the {name} of the run were {_short(raw.get(name))}, but its "
+                f"configuration now gives {_short(now[name])}: only runs of bench run can be "
+                "repeated, with the same suites and plugins"
+            )
+    return session
+
+
+def _short(value: object) -> str:
+    """The first 100 characters of a value, harmless in a terminal."""
+    text = escape_control(str(value))
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def resolved_config(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:

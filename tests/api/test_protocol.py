@@ -25,7 +25,7 @@ from bench.runs.plan import (
     ScaleItem,
     WeightsItem,
     WorkItem,
-    plan,
+    make_plan,
 )
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
@@ -58,7 +58,7 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             given | {"set": {"protocol": changes}, "cache_dir": tmp_path}
         )
         # Every fit has a known result: its middle candidate.
-        return plan(resolve_studies(config)[0], lambda key: None)
+        return make_plan(resolve_studies(config)[0], lambda key: None)
 
     return make
 
@@ -200,7 +200,7 @@ def test_names_share_all_they_agree_on(tmp_path: Path) -> None:
     def keys(**options: Any) -> set[str]:
         config = {"suite": "micro", "methods": "e2e-ft", "cache_dir": tmp_path, **options}
         study = resolve_studies(RunConfig.model_validate(config))[0]
-        return {item.key for item in plan(study, lambda key: None).items.values()}
+        return {item.key for item in make_plan(study, lambda key: None).items.values()}
 
     as_clean = {f.name: getattr(CLEAN, f.name) for f in fields(Protocol) if f.name != "name"}
     assert keys() == keys(protocol="official", set={"protocol": as_clean})

@@ -32,6 +32,7 @@ from bench.api.recipes import (
 from bench.api.registry import find_method, methods
 from bench.api.splits import single_label
 from bench.api.trainer import AtEpoch, Average, GradientTrainer
+from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.core.store import Store
 from bench.data.readers.arrays import Arrays, array_split
@@ -39,7 +40,7 @@ from bench.data.readers.folders import Classes, folder_split
 from bench.leaderboard.samples import SETS, store_samples
 from bench.runs.execute import choice_lookup
 from bench.runs.figure_data import FIGURES
-from bench.runs.plan import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, plan
+from bench.runs.plan import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, make_plan
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import GivenClassifier
 from bench.runs.study.resolve import resolve_studies
@@ -64,6 +65,16 @@ RECIPES: Mapping[str, Any] = {
 }
 
 
+BASES = ("carot", "e2e-ft", "flyp", "linear", "lp-ft")
+ENSEMBLES = ("ose", "ose-calibrated", "ose-logits", "vrf", "wise-ft")
+ROWS = (
+    *(*BASES, "carot-slides", "ema", "l2-sp", "linear-lbfgs", "zero-shot", "fisher:e2e-ft"),
+    *(f"{ensemble}:{base}" for ensemble in ENSEMBLES for base in BASES),
+)
+MEASURES = ("top1", "ece", "nll", "brier")
+"""The rows and metrics that were recorded: those that come later have keys of their own."""
+
+
 def digest(keys: Any) -> str:
     """Return 32 hex digits that identify a list of keys in its order."""
     return hashlib.sha256("".join(keys).encode()).hexdigest()[:32]
@@ -81,14 +92,24 @@ def of_values() -> dict[str, str]:
 
 
 def of_plan(cache: Path) -> dict[str, str]:
-    """Return, for each kind of item, all keys in the plan of all methods on micro."""
+    """Return, for each kind of item, all keys in the plan of the recorded rows on micro."""
     config = RunConfig.model_validate(
-        {"suite": "micro", "methods": "all", "shifts": "all", "controls": True, "cache_dir": cache}
+        {"suite": "micro", "methods": ROWS, "shifts": "all", "controls": True, "cache_dir": cache}
     )
     (study,) = resolve_studies(config)
-    made = plan(study, choice_lookup(Store(cache)))
+    made = make_plan(study, choice_lookup(Store(cache)))
     kinds = (WeightsItem, FeaturesItem, FitItem, ScaleItem, CellItem)
-    return {kind.__name__: digest(sorted(i.key for i in made.of(kind))) for kind in kinds}
+    known = {*MEASURES, *(figure.name for figure in FIGURES)}
+    return {
+        kind.__name__: digest(
+            sorted(
+                item.key
+                for item in made.of(kind)
+                if not isinstance(item, CellItem) or item.metric.name in known
+            )
+        )
+        for kind in kinds
+    }
 
 
 def of_data(place: Path) -> dict[str, str]:
@@ -175,7 +196,7 @@ def test_what_earlier_caches_hold_is_found(of: Any, name: str, tmp_path: Path) -
 
 
 def test_values_have_the_keys_they_had() -> None:
-    assert of_values() == RECORDED["values"]
+    assert RECORDED["values"].items() <= of_values().items()
 
 
 @dataclass(frozen=True)
@@ -200,5 +221,5 @@ def test_a_kind_is_not_inherited() -> None:
     heir = dataclass(frozen=True)(type("Heir", (Backbone,), {"__module__": "plugin"}))
     assert key_of(heir("m", "p", "d")) != key_of(Backbone("m", "p", "d"))
     own = dataclass(frozen=True)(type("Own", (Backbone,), {"__module__": "bench.somewhere"}))
-    with pytest.raises(TypeError, match=r"Own is part of keys: give it `kind"):
+    with pytest.raises(InputError, match=r"class Own of bench\.somewhere enters keys"):
         key_of(own("m", "p", "d"))

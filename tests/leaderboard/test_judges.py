@@ -24,7 +24,7 @@ from bench.report.document import JUDGED, document
 from bench.report.formats.text import escape, report_markdown
 from bench.report.tables.table import DASH
 from bench.runs.execute import Outcome, execute_plan
-from bench.runs.plan import CellItem, FitItem, plan
+from bench.runs.plan import CellItem, FitItem, make_plan
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.study import Study
@@ -55,7 +55,7 @@ def unplanned(_: str) -> None:
 def measured(study: Study) -> dict[str, set[str]]:
     """Return the metrics that the plan computes for chosen candidates on each set."""
     found: dict[str, set[str]] = {}
-    for cell in plan(study, unplanned).cells:
+    for cell in make_plan(study, unplanned).cells:
         if cell.chosen and cell.scale is None:
             found.setdefault(cell.shift.name, set()).add(cell.metric.name)
     return found
@@ -75,14 +75,14 @@ def test_a_set_is_measured_in_its_own_metrics_too() -> None:
 
 
 def test_temperature_scaling_changes_no_metric_of_a_sets_own() -> None:
-    cells = plan(small_study({"id": ("macro-f1",)}, methods="wise-ft"), unplanned).cells
+    cells = make_plan(small_study({"id": ("macro-f1",)}, methods="wise-ft"), unplanned).cells
     assert {c.metric.name for c in cells if c.scale is not None} == set(METRICS)
     assert {c.metric.name for c in cells if not c.chosen} == {*METRICS, "macro-f1"}
 
 
 def test_a_shifts_metric_adds_cells_alone_and_that_of_id_new_choices() -> None:
     def keys(judges: Judges, kind: type) -> set[str]:
-        items = plan(small_study(judges, methods="wise-ft,vrf"), unplanned).items
+        items = make_plan(small_study(judges, methods="wise-ft,vrf"), unplanned).items
         return {key for key, item in items.items() if isinstance(item, kind)}
 
     cells, fits = keys({}, CellItem), keys({}, FitItem)
@@ -97,7 +97,7 @@ def test_a_set_names_accuracy_or_a_metric_of_some_sets() -> None:
     with pytest.raises(InputError, match=r"'ece'.*macro-f1"):
         extra_metrics(("ece",))
     with pytest.raises(InputError, match=r"'f1'.*macro-f1"):
-        plan(small_study({"v2": ("f1",)}), unplanned)
+        make_plan(small_study({"v2": ("f1",)}), unplanned)
     assert Shift("s", small_study({}).suite.test).primary_metric == "top1"
 
 

@@ -18,7 +18,7 @@ from bench.leaderboard.samples import store_samples
 from bench.runs.cost import Counts, pending_counts
 from bench.runs.execute import choice_lookup
 from bench.runs.figure_data import FIGURES
-from bench.runs.plan import CellItem, FeaturesItem, FitItem, Plan, WeightsItem, pending, plan
+from bench.runs.plan import CellItem, FeaturesItem, FitItem, Plan, WeightsItem, make_plan, pending
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.study import Study
@@ -52,7 +52,7 @@ def study(store: Store, methods: str = "wise-ft", shifts: str = "v2", **options:
 
 
 def planned(study: Study, store: Store) -> Plan:
-    return plan(study, choice_lookup(store))
+    return make_plan(study, choice_lookup(store))
 
 
 def left(study: Study, store: Store) -> Counts:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
-from bench.core.streams import print_line
+
+log = logging.getLogger("bench.progress")
+"""What is said of long work: shown by the command line, silent in Python."""
 
 MANY = 5000
 """From this number of files on, a line is printed before they are hashed."""
@@ -134,7 +136,7 @@ def _stored_digest(path: Path) -> str | None:
 def _file_digests(files: Files) -> list[str]:
     """Return the SHA-256 of every file's contents, in order."""
     if len(files.names) >= MANY:
-        print_line(f"indexing {len(files.names):,} files of {files.root} (only once)", sys.stderr)
+        log.info("indexing %s files of %s (only once)", f"{len(files.names):,}", files.root)
     blocks = [files.names[i : i + 256] for i in range(0, len(files.names), 256)]
 
     def block(names: Sequence[str]) -> list[str]:

@@ -109,7 +109,10 @@ class ImageSource(StrictForm):
     @property
     def place(self) -> str:
         """The folder, file, pattern or name that the images come from."""
-        return next(filter(None, (self.folder, self.listing, self.arrays, self.shards, self.hub)))
+        fields = {field.alias or name: name for name, field in type(self).model_fields.items()}
+        given = (getattr(self, fields[kind]) for kind in ImageSource.kinds)
+        place: str = next(place for place in given if place is not None)
+        return place
 
 
 class SelectionForm(ImageSource):

@@ -150,7 +150,10 @@ def parse_assignments(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         name, equals, value = text.partition("=")
         method, dot, parameter = name.partition(".")
         if not (equals and dot and method and parameter):
-            raise InputError(f"--set {text}: expected METHOD.PARAM=VALUE, such as e2e-ft.lr=1e-5")
+            raise InputError(
+                f"--set {text}: expected METHOD.PARAM=VALUE, such as "
+                "e2e-ft.lr=1e-5, or protocol.FIELD=VALUE, such as protocol.ece_bins=20"
+            )
         parsed.setdefault(method, {})[parameter] = value
     return parsed
 

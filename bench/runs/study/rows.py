@@ -11,7 +11,7 @@ from bench.api.method import Method, Models
 from bench.api.recipes import Recipe, Tuned
 from bench.api.registry import find_method, methods
 from bench.api.trainer import AtEpoch
-from bench.core.errors import InputError
+from bench.core.errors import InputError, unknown_name
 from bench.core.parameters import parameters, with_parameters
 
 SMOOTHING = 0.1
@@ -113,7 +113,8 @@ def parse_rows(
         rows.setdefault(row.name, row)
     used = {re.split("[@+]", row.label)[0] for row in rows.values()}
     for owner in settings.overrides:
-        find_method(owner)
+        if owner not in methods():
+            raise unknown_name("method", owner, [*methods(), "protocol"])
         if owner not in used:
             raise InputError(
                 f"--set {owner}: {owner} is not part of this run, whose methods are "

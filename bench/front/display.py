@@ -5,23 +5,23 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
-    Progress,
     ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.progress import Progress as Bars
 from rich.progress import Task as Bar
 from rich.text import Text
 
-from bench.core.progress import ProgressTask
+from bench.core.progress import Progress, ProgressTask, SilentProgress
 from bench.core.records import MissingCell, Record
 from bench.core.streams import print_line
 from bench.leaderboard.build import build_boards
@@ -49,7 +49,7 @@ class _LeftColumn(ProgressColumn):
 
 @dataclass(frozen=True)
 class _BarTask:
-    bars: Progress
+    bars: Bars
     number: TaskID
 
     def advance(self, count: int) -> None:
@@ -65,7 +65,7 @@ class TerminalDisplay:
     records: list[Record] = field(default_factory=list)
 
     def __enter__(self) -> TerminalDisplay:
-        self.bars = Progress(
+        self.bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             TimeElapsedColumn(),
@@ -150,6 +150,15 @@ def make_display(expected: Sequence[MissingCell], quiet: bool) -> AbstractContex
     if output.is_terminal and not quiet:
         return TerminalDisplay(output, expected)
     return LineDisplay()
+
+
+def live_display(
+    expected: Sequence[MissingCell], progress: bool | None
+) -> AbstractContextManager[Progress]:
+    """A live display for Python, or silence; None shows it in terminals and notebooks only."""
+    output = Console(stderr=True)
+    is_shown = output.is_terminal or output.is_jupyter if progress is None else progress
+    return TerminalDisplay(output, expected) if is_shown else nullcontext(SilentProgress())
 
 
 def leaderboards_text(

@@ -1,0 +1,111 @@
+"""`run`, `plan`, `score` and `load`: what `import bench` offers for whole runs."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Unpack
+
+from bench.core.errors import InputError
+from bench.core.progress import Progress
+from bench.core.records import sort_key
+from bench.front.display import live_display
+from bench.front.options import Names, RunOptions, config_of
+from bench.front.plan import RunPlan
+from bench.front.run import Run
+from bench.runs.session import Session, prepare_session, run_session
+from bench.runs.study.score import score_study
+
+
+def run(*, progress: bool | None = None, **options: Unpack[RunOptions]) -> Run:
+    """Train, evaluate and write a leaderboard: ``bench run`` in Python.
+
+    `options` are those of the command line with underscores (`RunOptions`). Calling it again with
+    the same options resumes a stopped run, and computes nothing if the run is finished. `progress`
+    shows a live leaderboard: by default in a terminal or a notebook, and nothing elsewhere.
+
+    Cells that fail do not stop the others: they are in `Run.missing`, and a RuntimeWarning names
+    them. Raises InputError for bad options and `bench.core.errors.BenchError` for the rest.
+
+    Examples
+    --------
+    >>> import bench
+    >>> run = bench.run(suite="micro", limit=20, shifts="v2", methods="ose", curves=False,
+    ...                 set={"e2e-ft": {"epochs": 1}})
+    >>> run.path.name.startswith("micro-")
+    True
+    """
+    return _shown(prepare_session(config_of(options)), progress)
+
+
+def plan(**options: Unpack[RunOptions]) -> RunPlan:
+    """Return what `run` would do with the same options, and its cost: ``bench plan`` in Python.
+
+    Raises InputError for bad options. See `RunPlan` for an example.
+    """
+    return RunPlan.of(prepare_session(config_of(options)))
+
+
+def score(
+    outputs: str | Path,
+    *,
+    progress: bool | None = None,
+    methods: Names | None = None,
+    **options: Any,
+) -> Run:
+    """Make leaderboards of a folder of outputs computed elsewhere: ``bench score`` in Python.
+
+    `outputs` holds ``outputs.yaml`` and the arrays it names (docs/outputs.md); `methods` are
+    post-hoc methods. Of the other options of `run` those apply that concern neither models nor
+    training: shifts, protocol, select, controls, curves, set, out, cache_dir. Raises InputError for
+    bad options or outputs.
+    """
+    allowed = {"shifts", "protocol", "select", "controls", "curves", "set", "out", "cache_dir"}
+    if foreign := sorted(options.keys() - allowed):
+        raise InputError(f"{foreign[0]}: not an option of score: expected {sorted(allowed)}")
+    given = config_of({**options, "methods": methods}).model_dump(exclude_unset=True)
+    changes = given.pop("set", {})
+    texts = tuple(f"{m}.{p}={v}" for m, own in changes.items() for p, v in own.items())
+    config, study = score_study(Path(outputs), {**given, "set": texts})
+    return _shown(prepare_session(config, (study,)), progress)
+
+
+def load(
+    path: str | Path, *, data: str | Path | None = None, cache_dir: str | Path | None = None
+) -> Run:
+    """Read a finished run from its folder. Raises InputError if there is none.
+
+    `data` and `cache_dir` are needed for `Run.outputs` alone, if they are not the default folders.
+
+    Examples
+    --------
+    >>> import bench
+    >>> bench.load("nowhere")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: no records at nowhere/records.jsonl: ...
+    """
+    places = {"data": data, "cache_dir": cache_dir}
+    return Run.load(Path(path), {k: Path(v) for k, v in places.items() if v is not None})
+
+
+def carry_out(session: Session, shown: Callable[[], AbstractContextManager[Progress]]) -> Run:
+    """Carry out a session, its progress shown in the context that `shown` makes."""
+    outcomes = run_session(session, shown)
+    records = sorted((r for outcome in outcomes for r in outcome.records), key=sort_key)
+    missing = tuple(cell for outcome in outcomes for cell in outcome.missing)
+    return Run(session.out, tuple(records), missing, session)
+
+
+def _shown(session: Session, progress: bool | None) -> Run:
+    """Carry out a session with a live display; a RuntimeWarning names the first failed cell."""
+    # Before torch is imported: waiting threads must not spin for long beside other work.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    run = carry_out(session, lambda: live_display(session.expected(), progress))
+    if run.missing:
+        first = f"{run.missing[0].method} on {run.missing[0].shift}: {run.missing[0].reason}"
+        warnings.warn(f"{len(run.missing)} cells failed; the first: {first}", RuntimeWarning, 3)
+    return run

@@ -1,0 +1,69 @@
+"""The options of a run as keyword arguments: those of ``bench run``, by the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from bench.core.errors import unknown_name
+from bench.runs.study.config import RunConfig, load_config
+
+Names = str | Sequence[str]
+"""One name, several separated by commas, or a list of names."""
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of `bench.run` and `bench.plan`; ``bench run --help`` explains each.
+
+    What is left out, or None, has the command line's default. `config` is a YAML file with options,
+    over which keyword arguments take precedence; `set` maps methods to hyper-parameters:
+    ``{"vrf": {"p": 0.01}}``.
+    """
+
+    config: str | Path | None
+    suite: Names | None
+    table: str | None
+    methods: Names | None
+    shifts: Names | None
+    model: str | None
+    pretrained: str | None
+    imported: str | None
+    seeds: int | Sequence[int] | str | None
+    data: str | Path | None
+    device: str | None
+    precision: Literal["fp32", "bf16"] | None
+    train_batch_size: int | None
+    eval_batch_size: int | None
+    workers: int | None
+    allow_incomplete: bool | None
+    limit: int | None
+    shots: int | None
+    templates: str | Path | None
+    protocol: str | None
+    select: str | None
+    controls: bool | None
+    curves: bool | None
+    set: Mapping[str, Mapping[str, Any]] | None
+    out: str | Path | None
+    cache_dir: str | Path | None
+
+
+def config_of(options: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration of a run. Raises InputError for unknown options and bad values."""
+    known = RunOptions.__annotations__
+    for name in options:
+        if name not in known:
+            raise unknown_name("option", name, known)
+    given = {name: value for name, value in options.items() if value is not None}
+    path, changes = given.pop("config", None), given.pop("set", {})
+    texts = tuple(f"{m}.{p}={_text(v)}" for m, own in changes.items() for p, v in own.items())
+    lists = {k: list(v) if isinstance(v, tuple | set) else v for k, v in given.items()}
+    return load_config(None if path is None else Path(path), {**lists, "set": texts})
+
+
+def _text(value: Any) -> str:
+    """A hyper-parameter's value as the command line takes it."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,122 @@
+"""What a run would do and cost: the plan as a value, as text and as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.runs.cost import Counts
+from bench.runs.plan import Plan
+from bench.runs.session import Session, TimeEstimate, estimate_time
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The work that a run consists of and what is left of it; ``str`` gives it as text.
+
+    Attributes
+    ----------
+    out : the run's output folder.
+    plans : the plan of each suite; left : the pending work of each, in counts.
+    time : the estimated duration; None if a rate is not known on this machine yet.
+
+    Examples
+    --------
+    >>> import bench
+    >>> plan = bench.plan(suite="micro", methods=["wise-ft"], shifts="v2", curves=False)
+    >>> [row["rows"] for row in plan.to_dict()["studies"]]
+    [['zero-shot', 'e2e-ft', 'wise-ft:e2e-ft']]
+    """
+
+    out: Path
+    plans: tuple[Plan, ...]
+    left: tuple[Counts, ...]
+    time: TimeEstimate | None
+
+    @classmethod
+    def of(cls, session: Session) -> RunPlan:
+        """The plan of a session as it stands: what is in the store is not counted as left."""
+        left = session.left()
+        return cls(session.out, session.plans, left, estimate_time(session, left))
+
+    def summary(self) -> str:
+        """One line: the work that is left, and the time it takes by earlier measurements."""
+        return cost_summary(self.left, self.time)
+
+    def __str__(self) -> str:
+        """The plan in a few lines per suite."""
+        lines = []
+        for plan, count in zip(self.plans, self.left, strict=True):
+            study, total = plan.study, count.total
+            lines += [
+                f"{study.suite.name} with {study.model}: "
+                f"{len(study.rows)} rows, seeds {', '.join(map(str, study.seeds))}",
+                f"  text heads to build: {count.text_heads}",
+                *([f"  Fisher informations to compute: {count.fishers}"] if count.fishers else []),
+                f"  training runs: {count.trainings} ({count.training_images:,} images)",
+            ]
+            lines += [
+                f"  forward passes on {f.split}: {f.forwards:,} by "
+                f"{_number(f.encoders, 'encoder')} ({f.merges} merged), "
+                f"{f.decodes:,} images decoded"
+                for f in count.splits
+            ]
+            lines += [
+                f"  forward passes in total: {count.forwards:,}; images decoded: {count.decodes:,}",
+                f"  fits: {count.fits} of {total['fits']}; "
+                f"cells: {count.cells} of {total['cells']}",
+            ]
+            if plan.undecided:
+                names = dict.fromkeys(fit.row.name for fit in plan.undecided)
+                lines.append(f"  to be chosen on the selection split: {', '.join(names)}")
+        return "\n".join([*lines, self.summary()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, as ``bench plan --json`` prints them."""
+        studies = [
+            {
+                "suite": p.study.suite.name,
+                "model": p.study.model,
+                "rows": [row.name for row in p.study.rows],
+                "seeds": list(p.study.seeds),
+                "undecided": sorted({fit.row.name for fit in p.undecided}),
+                **dataclasses.asdict(c),
+                "forwards": c.forwards,
+                "decodes": c.decodes,
+            }
+            for p, c in zip(self.plans, self.left, strict=True)
+        ]
+        return {
+            "out": str(self.out),
+            "estimate": None if self.time is None else dataclasses.asdict(self.time),
+            "studies": studies,
+        }
+
+
+def cost_summary(left: Sequence[Counts], time: TimeEstimate | None) -> str:
+    """One line: the work that is left, and the time it takes by earlier measurements."""
+    trainings = sum(c.trainings for c in left)
+    forwards, decodes = sum(c.forwards for c in left), sum(c.decodes for c in left)
+    cells = sum(c.cells for c in left)
+    if not cells:
+        return "to do: nothing; every cell is in the cache"
+    return (
+        f"to do: {_number(trainings, 'training run')}, {forwards:,} forward passes of "
+        f"{decodes:,} decoded images, {_number(cells, 'cell')}; {_time(time)}"
+    )
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _time(time: TimeEstimate | None) -> str:
+    if time is None:
+        return "no timing on this machine yet"
+    minutes = time.seconds / 60
+    much = f"{minutes:.0f} min" if minutes >= 2 else f"{math.ceil(time.seconds)} s"
+    return f"about {much}{' by rates of another machine' if time.elsewhere else ''}"

@@ -1,0 +1,268 @@
+"""A finished run as a value: its records, tables, reports and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.api.dataset import Shift
+from bench.api.metrics import ACCURACY
+from bench.api.recipes import Recipe
+from bench.core.errors import InputError, unknown_name
+from bench.core.progress import SilentProgress
+from bench.core.records import MissingCell, Record
+from bench.core.store import MissingOutput
+from bench.leaderboard.board import ID, Board
+from bench.leaderboard.build import build_boards
+from bench.leaderboard.comparability import row_name
+from bench.leaderboard.severities import merge_severities
+from bench.leaderboard.stats.estimates import exact_interval
+from bench.report.run_folder import read_presets, read_run, rewrite_reports
+from bench.report.tables.leaderboard import leaderboard_table
+from bench.report.tables.table import Table
+from bench.report.write import parse_formats
+from bench.runs.execute import choice_lookup
+from bench.runs.measure import Measurement
+from bench.runs.outputs import StoredOutputs
+from bench.runs.plan import CellItem, make_plan
+from bench.runs.session import Session, session_of
+
+if TYPE_CHECKING:
+    import pandas
+
+Status = Literal["complete", "incomplete"]
+SELECTION = "selection"
+"""The name of the selection split for `Run.outputs`."""
+
+
+@dataclass(frozen=True)
+class RowOutputs:
+    """What a row of the leaderboard is computed from on one split of N samples.
+
+    Attributes
+    ----------
+    features : raw image embeddings, float32 [N, D], of each classifier that the row reads, by the
+        name of its row: ``zero-shot``, the base's name, or the row's own.
+    logits : float32 [N, C] of each over the task's C classes.
+    log_probs : the row's log-probabilities [N, C'] in nats over the split's C' classes.
+    weight : weight on the fine-tuned endpoint in [0, 1], one for all samples or [N].
+    labels : int64 [N, L], the acceptable labels of each sample, filled up with -1.
+    ids : the samples' ids.
+    """
+
+    features: Mapping[str, NDArray[np.float32]]
+    logits: Mapping[str, NDArray[np.float32]]
+    log_probs: NDArray[np.floating]
+    weight: float | NDArray[np.floating]
+    labels: NDArray[np.int64]
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Leaderboards:
+    """The leaderboards of a run, one per suite and model; notebooks show them as tables.
+
+    ``str`` gives the tables of the terminal.
+    """
+
+    boards: tuple[Board, ...]
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        """The tables as text."""
+        return self.text
+
+    def _repr_html_(self) -> str:
+        """The tables as HTML, for notebooks."""
+        return "".join(_html(leaderboard_table(board)) for board in self.boards)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; made by `bench.run`, `bench.score` and `bench.load`.
+
+    Attributes
+    ----------
+    path : the run's folder, with ``records.jsonl``, ``report.html`` and more.
+    records : one per measured cell, with everything that determined it.
+    missing : cells that could not be computed, with the reasons.
+    session : what it was computed by; None if it was loaded.
+    places : the folders data and cache_dir of a loaded run, where they are not the default ones.
+
+    Examples
+    --------
+    >>> import bench
+    >>> run = bench.run(suite="micro", limit=20, shifts="v2", methods="ose", curves=False,
+    ...                 set={"e2e-ft": {"epochs": 1}})
+    >>> run.status, len(run.missing)
+    ('complete', 0)
+    >>> sorted({record.method for record in run.records})
+    ['e2e-ft', 'ose', 'zero-shot']
+    >>> run.outputs("ose", "v2").log_probs.shape
+    (20, 20)
+    """
+
+    path: Path
+    records: tuple[Record, ...] = field(repr=False)
+    missing: tuple[MissingCell, ...] = field(default=(), repr=False)
+    session: Session | None = field(default=None, repr=False, compare=False)
+    places: Mapping[str, Path] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def load(cls, path: Path, places: Mapping[str, Path]) -> Run:
+        """Read a run's folder. Raises InputError if it is none."""
+        records, missing = read_run(path)
+        return cls(path, tuple(records), tuple(missing), None, places)
+
+    @property
+    def status(self) -> Status:
+        """``complete``, or ``incomplete`` if cells are missing."""
+        return "incomplete" if self.missing else "complete"
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return one row per measured cell of the leaderboards.
+
+        Columns: suite, model, protocol, row (METHOD:BASE), method, base, seed, shift, metric,
+        scaled (by a temperature), value (fraction or nats), low and high (exact 95% interval of an
+        accuracy over the set's samples, NaN for other metrics), n, weight, role, notes and chosen
+        (the chosen parameters). Raises InputError if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("to_pandas needs pandas: pip install pandas") from error
+        rows = [_cell(r) for r in self.records if r.kind in ("cell", "scaled")]
+        return pandas.DataFrame(rows)
+
+    def leaderboard(self) -> Leaderboards:
+        """Return the leaderboards, with a paper's layout first if the run has one."""
+        from bench.front.display import leaderboards_text
+
+        boards = build_boards(*merge_severities(self.records, self.missing))
+        text = leaderboards_text(self.records, self.missing, read_presets(self.path))
+        return Leaderboards(tuple(boards), text)
+
+    def report(self, format: str = "html") -> Path:
+        """Write the report in a format (md, html, tex, csv, json, svg or png) and return its path.
+
+        For svg and png that is the folder of figures. Raises InputError for an unknown format.
+        """
+        written = rewrite_reports(self.path, [self.path], None, parse_formats(format))
+        return written[0] if len(written) == 1 else written[0].parent
+
+    def outputs(
+        self, row: str, split: str, *, seed: int | None = None, suite: str | None = None
+    ) -> RowOutputs:
+        """Return what a row was computed from on a split; nothing is computed by a model.
+
+        `row` is ``METHOD`` or ``METHOD:BASE``, `split` is ``id``, a shift's name or ``selection``.
+        `seed` and `suite` are needed only where the run has several. Raises InputError for unknown
+        names, and if the outputs are no longer in the cache.
+        """
+        cell = self._cell_item(row, seed, suite)
+        study = next(s for s in self._session.studies if cell.shift in s.suite.evaluations())
+        shifts = {shift.name: shift for shift in study.suite.evaluations()}
+        shifts[SELECTION] = Shift(SELECTION, study.suite.task.selection)
+        if split not in shifts:
+            raise unknown_name(f"split of {study.suite.name}", split, shifts)
+        at, store = shifts[split], self._session.store
+        measurement = Measurement(study, store, lambda opened: opened.load(), SilentProgress())
+        stored = StoredOutputs(store, measurement.arrays, at.split, study.precision, at.labels)
+        models, method = cell.fit.models, cell.row.method
+        names: dict[Recipe, str] = {models.zero_shot: "zero-shot"}
+        if cell.row.base is not None:
+            names.setdefault(models.base, cell.row.base.name)
+        reads = method.needs(models, cell.choice)
+        try:
+            if cell.fit.inputs and not store.has("fits", cell.fit.key):
+                raise MissingOutput(f"fit {cell.fit.key}")
+            (prediction,) = measurement.predicted(cell.row, cell.fit, stored, [cell.choice])
+            named = {names.get(recipe, cell.row.name): recipe for recipe in reads}
+            features = {name: stored.features(recipe) for name, recipe in named.items()}
+            logits = {name: stored.logits(recipe) for name, recipe in named.items()}
+        except MissingOutput as error:
+            raise InputError(
+                f"{row} on {split}: its outputs are not in the cache {store.root}: name the run's "
+                "cache (cache_dir), or run it again"
+            ) from error
+        manifest = at.split.load().manifest
+        labels, log_probs = manifest.labels, prediction.log_probs
+        return RowOutputs(features, logits, log_probs, prediction.weight, labels, manifest.ids)
+
+    @cached_property
+    def _session(self) -> Session:
+        return session_of(self.path, self.places) if self.session is None else self.session
+
+    def _cell_item(self, row: str, seed: int | None, suite: str | None) -> CellItem:
+        """Return the row's chosen cell of accuracy on the ID test set."""
+        cells = [
+            (study.suite.name, cell)
+            for study in self._session.studies
+            for cell in make_plan(study, choice_lookup(self._session.store)).cells
+            if cell.chosen and cell.scale is None and cell.metric == ACCURACY
+            if cell.shift.name == ID
+        ]
+        suites = {name for name, _ in cells}
+        if suite is None and len(suites) > 1:
+            raise InputError(f"outputs: the run has {', '.join(sorted(suites))}: choose a suite")
+        if suite is not None and suite not in suites:
+            raise unknown_name("suite of the run", suite, suites)
+        cells = [(name, cell) for name, cell in cells if suite in (None, name)]
+        rows = {cell.row.name for _, cell in cells}
+        of_row = [c for _, c in cells if row in (c.row.name, c.row.method.name)]
+        if not of_row:
+            raise unknown_name("row of the run", row, rows)
+        if len({cell.row.name for cell in of_row}) > 1:
+            of_row = [cell for cell in of_row if cell.row.name == row]
+        of_seed = [c for c in of_row if seed is None or c.fit.seed in (None, seed)]
+        if len(of_seed) != 1:
+            names = sorted({c.row.name for c in of_row} or {n for n in rows if n.startswith(row)})
+            seeds = sorted({c.fit.seed for c in of_row if c.fit.seed is not None})
+            raise InputError(
+                f"outputs: {row!r} with seed {seed} is {len(of_seed)} rows: expected one of "
+                f"{', '.join(names)} with a seed of {seeds}"
+            )
+        return of_seed[0]
+
+
+def _cell(record: Record) -> dict[str, Any]:
+    """A cell as a row of a data frame."""
+    low = high = float("nan")
+    if record.metric == ACCURACY.name:
+        interval = exact_interval(round(record.value * record.n), record.n)
+        low, high = float(interval.low), float(interval.high)
+    return {
+        **{name: getattr(record, name) for name in ("suite", "model", "protocol")},
+        "row": row_name(record),
+        **{name: getattr(record, name) for name in ("method", "base", "seed", "shift", "metric")},
+        "scaled": record.kind == "scaled",
+        "value": record.value,
+        "low": low,
+        "high": high,
+        "n": record.n,
+        "weight": record.weight,
+        "role": record.role,
+        "notes": ", ".join(record.notes),
+        "chosen": dict(record.choice),
+    }
+
+
+def _html(table: Table) -> str:
+    """A table as HTML; names from records are escaped."""
+    from html import escape
+
+    from tabulate import tabulate
+
+    lines: Iterable[list[str]] = (
+        [f"{cell.text} {cell.small}".strip() for cell in line.items]
+        for group in table.groups
+        for line in group
+    )
+    body = str(tabulate(list(lines), table.columns, tablefmt="html", disable_numparse=True))
+    return f"<p>{escape(table.caption)}</p>{body}"
