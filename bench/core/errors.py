@@ -59,7 +59,8 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
         shown = shown[: len(shown) * 3 // 4]
     others = f" and {len(ordered) - len(shown)} more" if len(shown) < len(ordered) else ""
     listed = f"{', '.join(shown) or 'none'}{others}"
-    return InputError(f"unknown {kind} {name[:60]!r}: {hint}valid: {listed}")
+    quoted = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:77]}..."
+    return InputError(f"unknown {kind} {quoted}: {hint}valid: {listed}")
 
 
 def escape_control(text: str) -> str:

@@ -66,6 +66,9 @@ def refused(*arguments: object, words: tuple[str, ...] = (), code: int = 2) -> N
         (["--data", "nowhere"], ["data folder nowhere does not exist", "--data"]),
         (["--config", "nowhere.yaml"], ["--config nowhere.yaml", "No such file"]),
         (["--set", "e2e-ft.lr"], ["--set e2e-ft.lr", "METHOD.PARAM=VALUE"]),
+        (["--set", "ece_bins=20"], ["--set ece_bins=20", "protocol.ece_bins=20"]),
+        (["--set", "protocl.ece_bins=20"], ["did you mean 'protocol'?"]),
+        (["--set", "vrf.a_grid=0.5"], ["vrf.a_grid=0.5", "a list, such as [0.1, 0.2]"]),
         (["--set", "e2e-ft.rl=1"], ["unknown hyper-parameter of e2e-ft 'rl'", "'lr'", "epochs"]),
         (["--set", "e2e-ft.lr=fast"], ["e2e-ft.lr=fast", "number"]),
         (["--set", "e2e-ft.lr=-1"], ["e2e-ft.lr=-1", "greater than 0"]),
@@ -369,3 +372,9 @@ def test_nobody_reads_on() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_metrics_and_rules_have_cards() -> None:
+    ece = bench("show", "ece").out
+    assert "metric: ece" in ece and "--set protocol.ece_bins=VALUE: clean: 15" in ece
+    assert "selection rule: within-1pt" in bench("show", "within-1pt").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,20 @@ def test_a_machine_without_a_name_has_none(monkeypatch: pytest.MonkeyPatch) -> N
         hardware[name] = provenance.environment.__wrapped__()["hardware"]
     assert hardware["Some CPU"] == {**hardware[""], "cpu": "Some CPU"}
     assert set(hardware[""]) == {"machine", "cpus"}
+
+
+def test_an_untracked_plugin_marks_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "bench" / "core"
+    package.mkdir(parents=True)
+    (tmp_path / ".gitignore").write_text("__pycache__/\n")
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for arguments in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "first")):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "__file__", str(package / "environment.py"))
+    clean = provenance._commit()
+    assert clean is not None and len(clean) == 40
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "mine.py").write_text("")
+    assert provenance._commit() == f"{clean}-modified"

@@ -1,0 +1,33 @@
+"""Errors: one line that names the thing, what was expected and what to do."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.core.errors import unknown_name
+
+NAMES = st.lists(st.text(min_size=1, max_size=40), max_size=200, unique=True)
+
+
+@given(name=st.text(max_size=1000), valid=NAMES)
+def test_an_unknown_name_is_said_in_under_500_characters(name: str, valid: list[str]) -> None:
+    said = str(unknown_name("kind of thing", name, valid))
+    assert len(said) < 500
+    shown = said.partition("valid: ")[2]
+    assert not valid or shown != "none"
+
+
+def test_the_nearest_names_come_first_and_the_rest_are_counted() -> None:
+    many = [f"method-{i:03d}" for i in range(200)]
+    said = str(unknown_name("method", "method-017x", many))
+    assert "did you mean 'method-017'? valid: method-017, " in said
+    listed = said.partition("valid: ")[2]
+    names, _, rest = listed.rpartition(" and ")
+    assert rest == f"{200 - len(names.split(', '))} more"
+
+
+def test_a_short_list_is_whole() -> None:
+    assert str(unknown_name("rule", "best", ["max-val", "within-1pt"])) == (
+        "unknown rule 'best': valid: max-val, within-1pt"
+    )
