@@ -141,8 +141,7 @@ class Method:
 
     Class attributes
     ----------------
-    kind : its name in keys, which stays if the class is renamed; needed in `methods/`, and optional
-        in a package of your own.
+    kind : optional; its name in keys, so that renaming the class keeps caches valid.
     name : the row's name on the command line.
     title : the row's title in leaderboards.
     summary : the idea in one or two lines.

@@ -33,7 +33,7 @@ new machine one may do so for the first time."""
 COUNTED = ACCURACIES | {"ece", "macro-f1"}
 """Metrics that change in steps of whole samples."""
 
-Group = Literal["untrained", "trained"]
+GoldenGroup = Literal["untrained", "trained"]
 
 
 class GoldenCell(pydantic.BaseModel):
@@ -54,7 +54,7 @@ class GoldenCell(pydantic.BaseModel):
     n: int
 
     @property
-    def group(self) -> Group:
+    def group(self) -> GoldenGroup:
         """Whether the row of the cell needs training."""
         return "untrained" if self.seed is None else "trained"
 
@@ -94,7 +94,7 @@ class Golden(pydantic.BaseModel):
     protocol: str
     notes: tuple[str, ...]
     runs: tuple[str, ...]
-    deviations: Mapping[Group, Mapping[str, float]]
+    deviations: Mapping[GoldenGroup, Mapping[str, float]]
     cells: tuple[GoldenCell, ...]
 
     def tolerance(self, cell: GoldenCell) -> float:
@@ -208,7 +208,7 @@ def golden_cells(records: Iterable[Record]) -> tuple[GoldenCell, ...]:
     )
 
 
-def deviations(runs: Sequence[Sequence[GoldenCell]]) -> dict[Group, dict[str, float]]:
+def deviations(runs: Sequence[Sequence[GoldenCell]]) -> dict[GoldenGroup, dict[str, float]]:
     """Return, by group and metric, the largest difference of a cell between any two runs.
 
     Raises InputError unless all runs have the same cells.
@@ -217,7 +217,7 @@ def deviations(runs: Sequence[Sequence[GoldenCell]]) -> dict[Group, dict[str, fl
     values = [{cell.place: cell.value for cell in run} for run in runs]
     if any(found.keys() != first.keys() for found in values):
         raise InputError("these are not runs of the same command: they have different cells")
-    largest: dict[Group, dict[str, float]] = {"untrained": {}, "trained": {}}
+    largest: dict[GoldenGroup, dict[str, float]] = {"untrained": {}, "trained": {}}
     for place, cell in first.items():
         by_run = [found[place] for found in values]
         of_group = largest[cell.group]

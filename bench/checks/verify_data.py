@@ -204,7 +204,8 @@ class Inspector:
         recorded = read_manifest(path)
         if recorded is not None:
             problems += _differences(recorded, hashes)
-        note = f"{len(hashes):,} files match the hashes in {path}"
+        count = "1 file matches" if len(hashes) == 1 else f"{len(hashes):,} files match"
+        note = f"{count} the hashes in {path}"
         if recorded is None and found.state != "complete":
             note = f"no hashes were recorded because the set is {found.state}"
         elif recorded is None and hashes and not problems:

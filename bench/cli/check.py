@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bench.leaderboard.published.ledger import LedgerEntry
 
 PUBLISHED, GOLDEN = "published:", "golden:"
+OTHER_VERSION = "if another version of bench wrote the report, bench report RUN rebuilds it"
 LINES = 30
 """Maximal number of differences that are printed."""
 
@@ -31,8 +32,8 @@ LINES = 30
 @cloup.command(
     "check",
     epilog=examples(
-        "bench check results/runs/RUN                        # recompute from stored outputs",
-        "bench check results/runs/RUN/report.md              # are the digits of a report right?",
+        "bench check results/runs/RUN                 # recompute stored outputs",
+        "bench check results/runs/RUN/report.md       # is each digit right?",
         "bench check results/runs/RUN --against golden:mini",
         "bench check results/runs/RUN --against published:vrf-table1",
     ),
@@ -133,14 +134,20 @@ def _against_outputs(
         more = [f"and {len(differences) - LINES} more"] if len(differences) > LINES else []
         print_line("\n".join(differences[:LINES] + more), sys.stdout)
     if differences:
+        only_reports = all(d.file != "records.jsonl" for one in results for d in one.differences)
+        hint = f"; {OTHER_VERSION}" if only_reports else ""
         raise RegressionError(
-            f"{len(differences)} differences from what the stored outputs give; the first: "
-            f"{differences[0]}"
+            f"{_differences(len(differences))} from what the stored outputs give; the first: "
+            f"{differences[0]}{hint}"
         )
     if not as_json:
         print_line(
             f"{cells} cells recomputed from stored outputs; no difference in {files}", sys.stdout
         )
+
+
+def _differences(count: int) -> str:
+    return "1 difference" if count == 1 else f"{count} differences"
 
 
 def _by_file(run: Path, found: RecomputedRun) -> list[Verdict]:

@@ -35,9 +35,9 @@ SECTIONS = (
     context_settings={"help_option_names": ["-h", "--help"]},
     sections=SECTIONS,
     epilog=examples(
-        "bench run                                     # the embedded suite: no data, no GPU",
+        "bench run                      # the embedded suite: no data, no GPU",
         "bench run --suite cifar10 --data DIR --methods vrf,wise-ft --shifts all",
-        "bench COMMAND --help                          # options and examples of a command",
+        "bench COMMAND --help           # options and examples of a command",
     ),
 )
 @cloup.version_option(__version__, prog_name="bench")

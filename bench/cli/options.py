@@ -12,8 +12,8 @@ import cloup
 HELP = {
     "suite": "Suites, comma separated: names ('transfer' for the five transfer sets, dtd=3 for the "
     "third official partition), a suite file (my.yaml), or 'available' for all whose data are "
-    "found. NAME+corruptions takes the ID test images, corrupted, as shifts; NAME+corruptions=3 "
-    "those of severity 3. [default: mini]",
+    "found (mini if there are none). NAME+corruptions takes the ID test images, corrupted, as "
+    "shifts; NAME+corruptions=3 those of severity 3. [default: mini]",
     "table": "Reproduce the rows and layout of a paper's table: vrf-table1 or carot-slides. "
     "Replaces --methods.",
     "methods": "Methods, comma separated, such as vrf,wise-ft or vrf:lp-ft, or 'all'. Their bases "

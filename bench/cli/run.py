@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @cloup.command(
     "run",
     epilog=examples(
-        "bench run                                     # the embedded suite, about a minute",
-        "bench run --methods all --seeds 0,1,2         # every method, three seeds",
+        "bench run                                 # the embedded suite: a minute",
+        "bench run --methods all --seeds 0,1,2     # every method, three seeds",
         "bench run --suite imagenet --data DIR --model ViT-B-32 --pretrained openai",
         "bench run --suite my.yaml --data DIR --set vrf.p=0.01 --dry-run",
     ),
@@ -53,7 +53,7 @@ def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
     "plan",
     epilog=examples(
         "bench plan --methods all --shifts all",
-        "bench plan --suite imagenet --data DIR --model ViT-B-16 --pretrained openai --json",
+        "bench plan --suite imagenet --data DIR --model ViT-B-16 --pretrained openai",
     ),
 )
 @run_options

@@ -13,8 +13,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from bench.core.errors import InputError
-
 NOT_KEYED = {"keyed": False}
 
 
@@ -50,19 +48,13 @@ def kind_of(cls: type) -> str:
     """Return the name of a class in keys: its own ``kind: ClassVar[str]``, which is not inherited.
 
     For a class of a plugin, the plugin's top-level module is prepended, because two plugins may
-    use the same kind. A plugin class without a `kind` is named by its module and class name. Raises
-    InputError for a class of bench itself without a `kind`.
+    use the same kind. A class without a `kind` is named by its module and class name, so that
+    renaming it computes its outputs again; bench's own classes all have one, which a test checks.
     """
-    kind = cls.__dict__.get("kind")
-    package = cls.__module__.partition(".")[0]
-    if package == "bench":
-        if not isinstance(kind, str):
-            raise InputError(
-                f"class {cls.__qualname__} of {cls.__module__} enters keys: give it a name that "
-                f"stays when it is renamed, such as kind: ClassVar[str] = {cls.__name__!r}"
-            )
-        return kind
-    return f"{cls.__module__}.{cls.__qualname__}" if kind is None else f"{package}.{kind}"
+    kind, package = cls.__dict__.get("kind"), cls.__module__.partition(".")[0]
+    if kind is None:
+        return f"{cls.__module__}.{cls.__qualname__}"
+    return str(kind) if package == "bench" else f"{package}.{kind}"
 
 
 def canonical_json(value: Any) -> str:

@@ -66,7 +66,7 @@ SCALED = (
     "show the mean over seeds. Accuracy has no such columns, as T does not change the order of "
     "classes."
 )
-JUDGED = (
+PRIMARY_METRICS = (
     "Some evaluation sets have a primary metric of their own. The column header names it where it "
     "differs from the metric in the caption. Parameters were chosen by the primary metric of ID. "
     "The OOD mean averages the columns shown; there is none over a mix of macro-F1 and accuracy."
@@ -184,7 +184,7 @@ def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str
     leaks = any(_protocol_of([record]).get("selects") == "test" for record in records)
     yield CHOSEN_MOSTLY if leaks or "oracle" in roles else CHOSEN
     if any(record.primary_metric != "top1" for record in records):
-        yield JUDGED
+        yield PRIMARY_METRICS
     if "scaled" in kinds:
         yield SCALED
     if "control" in roles:

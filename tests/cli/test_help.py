@@ -54,6 +54,11 @@ def test_every_command_has_examples_that_parse(name: str) -> None:
             command.make_context(first, rest, resilient_parsing=False)
 
 
+@pytest.mark.parametrize("name", ["", *sorted(COMMANDS)])
+def test_help_fits_a_terminal(name: str) -> None:
+    assert max(map(len, bench(*name.split(), "--help").out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("name", sorted(SEVERAL))
 def test_long_lists_of_options_stand_in_groups(name: str) -> None:
     command = COMMANDS[name]

@@ -32,7 +32,7 @@ from bench.api.recipes import (
 from bench.api.registry import find_method, methods
 from bench.api.splits import single_label
 from bench.api.trainer import AtEpoch, Average, GradientTrainer
-from bench.core.errors import InputError
+from bench.core import hashing
 from bench.core.hashing import key_of
 from bench.core.store import Store
 from bench.data.readers.arrays import Arrays, array_split
@@ -220,6 +220,16 @@ def test_a_kind_stays_when_its_class_is_renamed() -> None:
 def test_a_kind_is_not_inherited() -> None:
     heir = dataclass(frozen=True)(type("Heir", (Backbone,), {"__module__": "plugin"}))
     assert key_of(heir("m", "p", "d")) != key_of(Backbone("m", "p", "d"))
-    own = dataclass(frozen=True)(type("Own", (Backbone,), {"__module__": "bench.somewhere"}))
-    with pytest.raises(InputError, match=r"class Own of bench\.somewhere enters keys"):
-        key_of(own("m", "p", "d"))
+
+
+def test_every_class_of_ours_has_a_kind_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[type] = set()
+    real = hashing.kind_of
+    monkeypatch.setattr(hashing, "kind_of", lambda cls: seen.add(cls) or real(cls))
+    of_values(), of_plan(tmp_path)
+    ours = {cls for cls in seen if cls.__module__.startswith("bench.")}
+    assert len(ours) > 40
+    assert {cls.__name__ for cls in ours if not isinstance(cls.__dict__.get("kind"), str)} == set()
+    assert len({real(cls) for cls in ours}) == len(ours)

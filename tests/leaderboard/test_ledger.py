@@ -99,7 +99,7 @@ def test_records_alone_reproduce_nothing() -> None:
 def test_one_record_without_samples_leaves_its_cell_and_its_averages_unverified() -> None:
     records = records_of(TABLE)
     lost = next(r for r in records if (r.method, r.shift) == ("e2e-ft", "v2"))
-    entries = judged(TABLE, records, backing=[r for r in records if r is not lost])
+    entries = judged(TABLE, records, evidence=[r for r in records if r is not lost])
     odd = [(e.claim.row.name, e.claim.column.name) for e in entries if e.verdict != "reproduced"]
     assert odd == [("e2e-ft", "imagenet-v2"), ("e2e-ft", "avg5")]
     missed = judged(TABLE, [r.model_copy(update={"value": r.value - 0.2}) for r in records])

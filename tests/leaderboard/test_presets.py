@@ -156,11 +156,11 @@ def test_the_report_shows_the_table_first(preset: Preset) -> None:
     (chapter,) = document(shuffled, presets=(preset,)).chapters
     ((_, table),) = paper_table(preset, records).items()
     assert chapter.tables[0] == table
-    assert not any(t.caption.startswith("In the form") for t in chapter.tables[1:])
+    assert not any(t.caption.startswith("In the layout") for t in chapter.tables[1:])
     text = report_markdown(document(records, presets=(preset,)))
     assert text.index(f"In the layout of {preset.title}") < text.index("### Accuracy (percent)")
     assert preset.source in text
-    assert "In the form" not in report_markdown(document(records))
+    assert "In the layout" not in report_markdown(document(records))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

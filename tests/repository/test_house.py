@@ -119,6 +119,15 @@ def test_a_public_name_means_one_thing() -> None:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name[0] != "_":
                     homes[node.name].append(module)
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+    aliases = {
+        target.id
+        for module, tree in trees()
+        for node in tree.body
+        if isinstance(node, ast.Assign) and room(module) not in {"methods", "datasets"}
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    assert aliases & homes.keys() == set(), "a type alias has the name of a class"
 
 
 def test_every_package_says_what_lives_there() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Point = tuple[float, float]
+XY = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Part:
 Drawing = tuple[Part, ...]
 
 
-def poly(*points: Point) -> Part:
+def poly(*points: XY) -> Part:
     """Return a filled polygon."""
     return Part(np.asarray(points, np.float32))
 
 
-def line(width: float, *points: Point) -> Part:
+def line(width: float, *points: XY) -> Part:
     """Return a stroke along `points`."""
     return Part(np.asarray(points, np.float32), width / 2)
 

@@ -30,7 +30,7 @@ Pixels = NDArray[np.float32]
 Distortion = Callable[[Pixels, int, np.random.Generator], Pixels]
 """(pixels, severity 1 to 5, random generator) -> pixels of the same shape, not yet clipped."""
 
-Table = Sequence[Sequence[float]]
+Constants = Sequence[Sequence[float]]
 """The constants of a corruption for each severity."""
 
 
@@ -47,7 +47,7 @@ def to_image(pixels: Pixels) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
 
-def constants(x: Pixels, severity: int, small: Table, large: Table) -> list[float]:
+def constants(x: Pixels, severity: int, small: Constants, large: Constants) -> list[float]:
     """Return the constants for an image, which depend on its shorter side.
 
     These are `small` up to 32 pixels and `large` from 224 pixels on. In between, each constant is
@@ -62,7 +62,7 @@ def constants(x: Pixels, severity: int, small: Table, large: Table) -> list[floa
     ]
 
 
-def _column(*values: float) -> Table:
+def _column(*values: float) -> Constants:
     """Return the table of a corruption with a single constant."""
     return [(value,) for value in values]
 
@@ -286,8 +286,8 @@ def fog(x: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     corner of a plasma fractal of 256 pixels. Here the mist is noise with the spectrum of such a
     fractal.
     """
-    small: Table = [(0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)]
-    large: Table = [(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)]
+    small: Constants = [(0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)]
+    large: Constants = [(1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4)]
     weight, decay = constants(x, severity, small, large)
     height, width = x.shape[:2]
     mist = _power_noise(max(height, 256), max(width, 256), 1 + math.log2(decay), rng)

@@ -59,7 +59,7 @@ from bench.leaderboard.published.tables import (
     PublishedTable,
 )
 
-Verdict = Literal["reproduced", "not reproduced", "not attempted", "not verified"]
+LedgerVerdict = Literal["reproduced", "not reproduced", "not attempted", "not verified"]
 UNBACKED = (
     "the records meet the claim, but no stored samples support them: check the folder of a run "
     "that has samples/ next to its records.jsonl"
@@ -87,7 +87,7 @@ class LedgerEntry:
     """
 
     claim: Claim
-    verdict: Verdict
+    verdict: LedgerVerdict
     reason: str = ""
     ours: float | None = None
     model: str = ""
@@ -116,11 +116,11 @@ def ledger(
     records: Iterable[Record],
     missing: Iterable[MissingCell] = (),
     tolerance: float | None = None,
-    backing: Container[Record] = (),
+    evidence: Container[Record] = (),
 ) -> tuple[LedgerEntry, ...]:
     """Return an entry for each claim of `table`, in printed order.
 
-    `tolerance`, a fraction, replaces the tolerance described above. `backing` holds the records
+    `tolerance`, a fraction, replaces the tolerance described above. `evidence` holds the records
     that stored samples support. Raises InputError for records that contradict each other.
     """
     absent = list(missing)
@@ -134,15 +134,15 @@ def ledger(
         check_comparable(of_board)
     protocol = table.conditions.ours
     return tuple(
-        _entry(claim, protocol, found, absent, tolerance, backing) for claim in table.claims
+        _entry(claim, protocol, found, absent, tolerance, evidence) for claim in table.claims
     )
 
 
-def count_verdicts(entries: Iterable[LedgerEntry]) -> Mapping[Verdict, int]:
+def count_verdicts(entries: Iterable[LedgerEntry]) -> Mapping[LedgerVerdict, int]:
     """Count the cells with each verdict; "not verified" is left out if there are none."""
     found = Counter(entry.verdict for entry in entries)
-    verdicts: tuple[Verdict, ...] = ("reproduced", "not reproduced", "not attempted")
-    unverified: tuple[Verdict, ...] = ("not verified",) if found["not verified"] else ()
+    verdicts: tuple[LedgerVerdict, ...] = ("reproduced", "not reproduced", "not attempted")
+    unverified: tuple[LedgerVerdict, ...] = ("not verified",) if found["not verified"] else ()
     return {verdict: found[verdict] for verdict in (*verdicts, *unverified)}
 
 
@@ -168,7 +168,7 @@ def _entry(
     records: Sequence[Record],
     missing: Sequence[MissingCell],
     tolerance: float | None,
-    backing: Container[Record],
+    evidence: Container[Record],
 ) -> LedgerEntry:
     measured = _measured(claim, protocol, records, missing)
     if isinstance(measured, str):
@@ -182,9 +182,9 @@ def _entry(
     assert allowed is not None, "either supplied, or computed with a seed error"
     gap = abs(ours - claimed_fraction(claim))
     holds = gap <= allowed or isclose(gap, allowed, abs_tol=1e-9)
-    verdict: Verdict = "reproduced" if holds else "not reproduced"
+    verdict: LedgerVerdict = "reproduced" if holds else "not reproduced"
     reason = ""
-    if holds and any(record not in backing for record in measured.records):
+    if holds and any(record not in evidence for record in measured.records):
         verdict, reason = "not verified", UNBACKED
     return LedgerEntry(claim, verdict, reason, ours, measured.model, seeds, allowed, seed_error)
 

@@ -152,7 +152,7 @@ class Resampled:
         return Interval(float(2 * value - low), float(2 * value - high))
 
 
-Row = Sequence[Outcomes | Resampled]
+RowData = Sequence[Outcomes | Resampled]
 """A row's outcomes by evaluation set."""
 
 
@@ -311,7 +311,7 @@ def _between_seeds(c: Floats) -> Floats:
     return np.asarray((c.sum(axis=(-2, -1)) - own) / (count * (count - 1)))
 
 
-def mean_estimate(row: Row) -> Estimate:
+def mean_estimate(row: RowData) -> Estimate:
     """Return the plain mean of a row over evaluation sets and seeds.
 
     For one seed on one set, prefer the intervals of `exact_interval` and `Resampled.basic`.
@@ -319,7 +319,7 @@ def mean_estimate(row: Row) -> Estimate:
     return _combined(_parts([row]))
 
 
-def paired_difference(one: Row, other: Row) -> Estimate:
+def paired_difference(one: RowData, other: RowData) -> Estimate:
     """Return `one` minus `other` on the same samples, as the plain mean over evaluation sets.
 
     Rows with seeds are paired by seed; a row without seeds is paired with every seed of the other.
@@ -335,7 +335,7 @@ def paired_difference(one: Row, other: Row) -> Estimate:
     return _combined(_parts([one, other]))
 
 
-def _parts(rows: Sequence[Row]) -> list[_Part]:
+def _parts(rows: Sequence[RowData]) -> list[_Part]:
     """Return the parts of the only row, or of the first row minus the second."""
     sets = len(rows[0])
     if not sets or any(len(row) != sets for row in rows):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Model = ImageClassifier | DualEncoder
 CHECKPOINT_SECONDS = 60.0
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 Emit = Callable[[Keep, dict[str, Tensor]], None]
@@ -72,7 +72,7 @@ class Training:
     store: Store
     device: torch.device
     workers: int
-    progress: Progress
+    progress: OnProgress
     keeps: tuple[Keep | None, ...] = (None,)
     emit: Emit = lambda keep, weights: None
 

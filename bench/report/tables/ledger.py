@@ -50,11 +50,11 @@ def run_ledger_tables(
     board: Board,
     records: Sequence[Record],
     missing: Sequence[MissingCell],
-    backing: Container[Record] = (),
+    evidence: Container[Record] = (),
 ) -> Iterator[Table]:
     """Yield the ledger of every published table of the board's suite and model; often none.
 
-    `records` and `missing` are those of the board. `backing` holds the records that stored samples
+    `records` and `missing` are those of the board. `evidence` holds the records that stored samples
     support (see `bench.leaderboard.published.ledger.ledger`).
     """
     for published in published_tables().values():
@@ -64,7 +64,7 @@ def run_ledger_tables(
             board.model == model or board.model.startswith(f"{model}, imported ")
             for model in models
         ):
-            entries = ledger(published, records, missing, backing=backing)
+            entries = ledger(published, records, missing, evidence=evidence)
             table = ledger_table(published, entries)
             counts = ", ".join(
                 f"{number} {verdict}" for verdict, number in count_verdicts(entries).items()

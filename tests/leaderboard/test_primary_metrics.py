@@ -20,7 +20,7 @@ from bench.core.store import Store
 from bench.leaderboard.board import MEAN
 from bench.leaderboard.build import build_boards, build_curves
 from bench.leaderboard.derived import oracle_records
-from bench.report.document import JUDGED, document
+from bench.report.document import PRIMARY_METRICS, document
 from bench.report.formats.text import escape, report_markdown
 from bench.report.tables.table import DASH
 from bench.runs.execute import Outcome, execute_plan
@@ -225,8 +225,8 @@ def test_reports_say_which_metric_a_set_is_judged_by() -> None:
         return report_markdown(document(rows(judges)))
 
     plain, own_ones = text("top1", "top1", "top1"), text("top1", "worst-region", "top1")
-    assert JUDGED not in plain and plain.count("### Accuracy (percent)") == 1
-    assert escape(JUDGED) in own_ones
+    assert PRIMARY_METRICS not in plain and plain.count("### Accuracy (percent)") == 1
+    assert escape(PRIMARY_METRICS) in own_ones
     assert own_ones.count("### Accuracy (percent)") == 1
     assert own_ones.count("### Accuracy or a set's own metric (percent)") == 1
 
