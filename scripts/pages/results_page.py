@@ -166,7 +166,7 @@ def entries(found: Sequence[Run]) -> Mapping[str, tuple[LedgerEntry, ...]]:
     for run in found:
         evidence.of(read_samples(RESULTS / run.name))
     ledgers = {
-        name: ledger(table, records, missing, backing=evidence)
+        name: ledger(table, records, missing, evidence=evidence)
         for name, table in published_tables().items()
     }
     if unverified := [e for same in ledgers.values() for e in same if e.verdict == "not verified"]:

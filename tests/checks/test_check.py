@@ -141,7 +141,7 @@ def test_json_has_every_cell(backed: Path) -> None:
     assert data["against"] == "vrf-table1"
     assert data["counts"] == {"reproduced": 69, "not reproduced": 1, "not attempted": 0}
     records = read_records(backed / "records.jsonl")
-    entries = ledger(TABLE, records, tolerance=0.001, backing=records)
+    entries = ledger(TABLE, records, tolerance=0.001, evidence=records)
     assert [cell["verdict"] for cell in data["cells"]] == [e.verdict for e in entries]
     (miss,) = [cell for cell in data["cells"] if cell["verdict"] == "not reproduced"]
     assert (miss["row"], miss["column"], miss["printed"]) == ("vrf:lp-ft", "avg5", "51.8")
