@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError, unknown_name
 from bench.posthoc import functional as posthoc
 from bench.posthoc.arrays import A, like, to_numpy
+from bench.posthoc.configuration import Configurable
 from bench.posthoc.functional import Floats, KRule
 from bench.posthoc.neighbors import kth_distance
 from bench.posthoc.selection import ALPHAS, choose
@@ -31,11 +32,9 @@ from bench.posthoc.selection import ALPHAS, choose
 Space = Literal["probabilities", "logits"]
 Criterion = Literal["nll", "confidence"]
 
-"""The grid of the weight on the fine-tuned model (VRF section 5.1)."""
-
 
 @dataclass(eq=False)
-class TemperatureScaling:
+class TemperatureScaling(Configurable):
     """Temperature scaling: softmax(logits / T), with T fitted on held-out data.
 
     Parameters
@@ -47,6 +46,15 @@ class TemperatureScaling:
     Attributes
     ----------
     temperature_ : the fitted T, > 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench import TemperatureScaling
+    >>> logits = np.array([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0], [0.0, 9.0]])  # 1 of 4 is wrong
+    >>> scaled = TemperatureScaling().fit(logits, np.array([0, 0, 1, 1]))
+    >>> scaled.predict_proba(logits).round(2)[0]
+    array([0.75, 0.25])
     """
 
     criterion: Criterion = "nll"
@@ -68,7 +76,7 @@ class TemperatureScaling:
 
 
 @dataclass(eq=False)
-class OSE:
+class OSE(Configurable):
     """Output-space ensemble with one weight for all samples.
 
     Averages probabilities (Zhu et al., NeurIPS 2024, equation 1) or logits (Wortsman et al., CVPR
@@ -82,6 +90,14 @@ class OSE:
     Attributes
     ----------
     alpha_ : the alpha that `fit` chose.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench import OSE
+    >>> zs, ft = np.log([[0.8, 0.2]]), np.log([[0.4, 0.6]])
+    >>> OSE(alpha=0.5).predict_proba(zs, ft)
+    array([[0.6, 0.4]])
     """
 
     alpha: float = 0.5
@@ -131,7 +147,7 @@ class OSE:
 
 
 @dataclass(eq=False)
-class VRF:
+class VRF(Configurable):
     """Output-space ensemble with one weight per sample (variance reduction fine-tuning).
 
     Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3. The weight on the fine-tuned model
@@ -160,6 +176,21 @@ class VRF:
     k_ : the k in use; 0 if V is empty.
     temperature_zs_, temperature_ft_ : the temperatures; 1 without `calibrate`.
     a_, b_ : the values that `choose` chose. Without it, `a` and `b` are used.
+
+    Examples
+    --------
+    Fine-tuning repaired the second training sample; a test sample like it trusts the fine-tuned
+    model, one unlike it the zero-shot model.
+
+    >>> import numpy as np
+    >>> from bench import VRF
+    >>> features, labels = np.eye(2), np.array([0, 1])
+    >>> zs, ft = np.log([[0.9, 0.1], [0.9, 0.1]]), np.log([[0.9, 0.1], [0.1, 0.9]])
+    >>> vrf = VRF(a=0.7, b=0.1).fit(features, zs, ft, labels)
+    >>> vrf.weights(features).round(3)
+    array([0.001, 0.999])
+    >>> vrf.predict(features, zs, ft)
+    array([0, 1])
     """
 
     k: int | None = None
