@@ -1,8 +1,8 @@
 """bench: robust fine-tuning of CLIP-like zero-shot models, compared on equal terms.
 
 ``bench.run(suite="mini", methods=["wise-ft", "vrf"])`` trains, evaluates and returns a `Run`;
-``bench.plan``, ``bench.score`` and ``bench.load`` are its companions. `VRF`, `OSE` and
-`TemperatureScaling` work on your own arrays.
+``bench.plan``, ``bench.score``, ``bench.load`` and ``bench.check`` are its companions. `VRF`, `OSE`
+and `TemperatureScaling` work on your own arrays.
 """
 
 import importlib
@@ -17,6 +17,7 @@ __all__ = [
     "RunPlan",
     "TemperatureScaling",
     "__version__",
+    "check",
     "load",
     "plan",
     "run",
@@ -29,6 +30,7 @@ _HOMES = {
     "TemperatureScaling": "bench.posthoc.estimators",
     "Run": "bench.front.run",
     "RunPlan": "bench.front.plan",
+    "check": "bench.front.check",
     "load": "bench.front.functions",
     "plan": "bench.front.functions",
     "run": "bench.front.functions",
@@ -36,6 +38,7 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
+    from bench.front.check import check
     from bench.front.functions import load, plan, run, score
     from bench.front.plan import RunPlan
     from bench.front.run import Run
