@@ -27,6 +27,7 @@ class EndToEnd(Method):
     summary: ClassVar[str] = "Image encoder and head trained together with cross-entropy."
     equation: ClassVar[str] = "min over (encoder, head) of mean -log softmax_y(head(encoder(x)))"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, appendix D.2"
+    position: ClassVar[int] = 30
     is_common_base: ClassVar[bool] = True
 
     trainer: GradientTrainer = field(default=GradientTrainer())

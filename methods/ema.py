@@ -31,6 +31,7 @@ class MovingAverage(Method):
     summary: ClassVar[str] = "A moving average of the weights during end-to-end fine-tuning."
     equation: ClassVar[str] = "theta = decay theta + (1 - decay) theta_t after every step t"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, comparison with EMA"
+    position: ClassVar[int] = 40
 
     decay: Fraction = 0.9999
     trainer: GradientTrainer = field(default=GradientTrainer())

@@ -28,6 +28,7 @@ class FinetuneLikePretrain(Method):
     summary: ClassVar[str] = "Both towers trained with the contrastive loss on images and captions."
     equation: ClassVar[str] = "min of (CE(s U V^T, I) + CE(s V U^T, I)) / 2 over the batch"
     source: ClassVar[str] = "Goyal et al., CVPR 2023; locuslab/FLYP src/models/flyp_loss.py"
+    position: ClassVar[int] = 90
     is_common_base: ClassVar[bool] = True
 
     trainer: ContrastiveTrainer = field(default=ContrastiveTrainer())

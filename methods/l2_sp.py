@@ -59,6 +59,7 @@ class StartingPoint(Method):
     )
     equation: ClassVar[str] = "CE + pull/2 |theta - theta_zs|^2"
     source: ClassVar[str] = "Li et al., ICML 2018, section 3; Wortsman et al., CVPR 2022"
+    position: ClassVar[int] = 50
 
     trainer: PulledBack = field(default=PulledBack())
 

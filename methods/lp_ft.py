@@ -29,6 +29,7 @@ class ProbeThenTune(Method):
     summary: ClassVar[str] = "A linear probe, then end-to-end fine-tuning from it."
     equation: ClassVar[str] = "E2E-FT, started from (f_zs, argmin over head of CE(head(f_zs)))"
     source: ClassVar[str] = "Kumar et al., ICLR 2022; settings of Zhu et al., NeurIPS 2024, 5.1"
+    position: ClassVar[int] = 60
     is_common_base: ClassVar[bool] = True
 
     probe: HeadTrainer = field(default=HeadTrainer())
@@ -49,6 +50,7 @@ class ProbeThenTuneBySgd(ProbeThenTune):
     title: ClassVar[str] = "LP-FT (SGD)"
     summary: ClassVar[str] = "LP-FT with SGD with momentum in the second phase."
     source: ClassVar[str] = "Kumar et al., ICLR 2022; AnanyaKumar/transfer_learning"
+    position: ClassVar[int] = 70
     in_all: ClassVar[bool] = False
     is_common_base: ClassVar[bool] = False
 
@@ -67,6 +69,7 @@ class ProbeThenTuneRaw(ProbeThenTune):
     title: ClassVar[str] = "LP-FT (raw features)"
     summary: ClassVar[str] = "LP-FT with a head on unnormalised features."
     source: ClassVar[str] = "MLAI-Yonsei/CaRot; AnanyaKumar/transfer_learning"
+    position: ClassVar[int] = 80
     in_all: ClassVar[bool] = False
     is_common_base: ClassVar[bool] = False
 

@@ -39,6 +39,7 @@ class OutputSpaceEnsemble(AlphaEnsemble):
     summary: ClassVar[str] = "Weighted average of zero-shot and fine-tuned probabilities."
     equation: ClassVar[str] = "p = alpha softmax(f_ft) + (1 - alpha) softmax(f_zs)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 1"
+    position: ClassVar[int] = 160
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """Return both endpoints."""
@@ -82,6 +83,7 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
     summary: ClassVar[str] = "OSE of endpoints that are calibrated first."
     equation: ClassVar[str] = "p = alpha softmax(f_ft / T_ft) + (1 - alpha) softmax(f_zs / T_zs)"
     source: ClassVar[str] = "a control of bench"
+    position: ClassVar[int] = 180
 
     calibrate: Literal["nll", "confidence"] = "nll"
 
@@ -116,6 +118,7 @@ class LogitSpaceEnsemble(OutputSpaceEnsemble):
     summary: ClassVar[str] = "Weighted average of zero-shot and fine-tuned logits."
     equation: ClassVar[str] = "p = softmax(alpha f_ft + (1 - alpha) f_zs)"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
+    position: ClassVar[int] = 170
 
     def predict(
         self,

@@ -36,6 +36,7 @@ class UniformSoup(Method):
     summary: ClassVar[str] = "The mean of the weights of training runs with several seeds."
     equation: ClassVar[str] = "theta = mean over seeds s of theta_s"
     source: ClassVar[str] = "Wortsman et al., ICML 2022, section 2"
+    position: ClassVar[int] = 140
     default_base: ClassVar[str | None] = "e2e-ft"
     in_all: ClassVar[bool] = False
 
@@ -63,6 +64,7 @@ class GreedySoup(UniformSoup):
     title: ClassVar[str] = "Greedy soup"
     summary: ClassVar[str] = "A mean of weights; runs are added unless the accuracy decreases."
     source: ClassVar[str] = "Wortsman et al., ICML 2022, recipe 1"
+    position: ClassVar[int] = 150
     own_rule: ClassVar[str | None] = "greedy"
 
     def candidates(self) -> tuple[Choice, ...]:

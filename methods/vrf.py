@@ -73,6 +73,8 @@ class VarianceReduction(Method):
     summary: ClassVar[str] = "Average of probabilities, weighted by distance to corrected mistakes."
     equation: ClassVar[str] = "p = w softmax(f_ft) + (1 - w) softmax(f_zs), w = sigmoid(-(d - a)/b)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3"
+    position: ClassVar[int] = 190
+    compared_with: ClassVar[tuple[str, ...]] = ("ose", "ose-calibrated", "wise-ft")
     default_base: ClassVar[str | None] = "e2e-ft"
     on_all_bases: ClassVar[bool] = True
     has_figures: ClassVar[bool] = True
@@ -182,6 +184,7 @@ class Shuffled(_Reweighted):
     summary: ClassVar[str] = "Ablation: VRF's weights, shuffled within each data set."
     equation: ClassVar[str] = "as VRF, with w of another sample of the same data set"
     source: ClassVar[str] = "a control of bench"
+    position: ClassVar[int] = 200
 
     def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the weights in a fixed random order."""
@@ -199,6 +202,7 @@ class Constant(_Reweighted):
     summary: ClassVar[str] = "Ablation: one weight per data set, the mean of VRF's weights on it."
     equation: ClassVar[str] = "as VRF, with the mean of w over the data set"
     source: ClassVar[str] = "a control of bench"
+    position: ClassVar[int] = 210
 
     def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return the mean weight for every sample."""
@@ -216,6 +220,7 @@ class AllCorrect(_Control):
     summary: ClassVar[str] = "Ablation: distances to all correctly classified training samples."
     equation: ClassVar[str] = "as VRF, with V = {i : argmax f_ft(x_i) = y_i}"
     source: ClassVar[str] = "a control of bench; cf. Zhu et al., NeurIPS 2024, ablation of V"
+    position: ClassVar[int] = 220
 
     def reference(
         self, correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]

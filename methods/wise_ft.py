@@ -26,6 +26,7 @@ class WeightSpaceEnsemble(AlphaEnsemble):
     summary: ClassVar[str] = "Linear interpolation between zero-shot and fine-tuned weights."
     equation: ClassVar[str] = "theta = (1 - alpha) theta_zs + alpha theta_ft"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
+    position: ClassVar[int] = 120
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """Return the interpolated classifier."""

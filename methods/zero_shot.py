@@ -26,6 +26,7 @@ class ZeroShot(Method):
     summary: ClassVar[str] = "The pretrained model, with a head made from the class names."
     equation: ClassVar[str] = "p(y|x) = softmax_y(s cos(f(x), mean of the prompts of y))"
     source: ClassVar[str] = "Radford et al., ICML 2021, section 3.1"
+    position: ClassVar[int] = 0
 
     def recipe(self, models: Models) -> Recipe:
         """Return the zero-shot classifier."""

@@ -157,6 +157,10 @@ class Method:
         marked and never ranked.
     has_figures : whether its predictions contain the data that figures show.
     mixes_samples : whether the prediction for a sample depends on the other samples of its split.
+    position : where the row stands within its group of a leaderboard; smaller numbers come first,
+        equal ones by name.
+    compared_with : names of methods whose rows a leaderboard subtracts from this one's, where both
+        are built on the same base.
     version : must be raised whenever the same fields would give other predictions.
     """
 
@@ -173,6 +177,8 @@ class Method:
     is_control: ClassVar[bool] = False
     has_figures: ClassVar[bool] = False
     mixes_samples: ClassVar[bool] = False
+    position: ClassVar[int] = 1000
+    compared_with: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
 
     def recipe(self, models: Models) -> Recipe:

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
+from bench.api.method import Method
 from bench.api.metrics import ACCURACY, averageable
+from bench.api.registry import methods
 from bench.core.errors import InputError
 from bench.core.records import MissingCell, Record, Role
 from bench.leaderboard.board import (
@@ -37,17 +39,6 @@ from bench.leaderboard.board import (
     scale_of,
 )
 from bench.leaderboard.comparability import check_comparable, describe_conflict
-
-ORDER = (
-    "zero-shot", "linear", "linear-lbfgs",
-    "e2e-ft", "ema", "l2-sp", "lp-ft", "lp-ft-sgd", "lp-ft-raw", "flyp", "carot-slides", "carot",
-    "wise-ft", "fisher", "soup", "greedy-soup", "ose", "ose-logits", "ose-calibrated", "vrf",
-    "vrf-shuffled", "vrf-constant", "vrf-all-correct",
-)  # fmt: skip
-"""The order of rows within a group; other names follow alphabetically. The group without a base
-comes first."""
-DIFFERENCES = (("vrf", "ose"), ("vrf", "ose-calibrated"), ("vrf", "wise-ft"))
-"""Pairs of rows that are subtracted where both are methods of one group."""
 
 
 @dataclass(frozen=True)
@@ -222,8 +213,8 @@ def _groups(entries: Mapping[Name, _Entry], board: Board) -> tuple[Group, ...]:
     for base in sorted(bases, key=_order):
         members = sorted((m for m, b in entries if b == base), key=_order)
         names = [(base, None), *((m, base) for m in members)]
-        methods = [m for m in members if entries[m, base].role == "method"]
-        pairs = ((a, b) for a, b in DIFFERENCES if a in methods and b in methods)
+        ranked = [m for m in members if entries[m, base].role == "method"]
+        pairs = ((a, b) for a in members for b in _compared_with(a) if {a, b} <= {*ranked})
         found = [_difference(entries[a, base], entries[b, base]) for a, b in pairs]
         differences = tuple(entry.row(columns) for entry in found if entry.values)
         found_rows = _by_role(rows[name] for name in names if name in rows)
@@ -282,6 +273,13 @@ def _curve(
 
 
 def _order(method: str) -> tuple[int, str]:
-    """Return the sort key of a row; ``lp-ft+ls`` and ``lp-ft@3`` come next to ``lp-ft``."""
-    family = re.split(r"[@+]|-oracle-", method)[0]
-    return (ORDER.index(family) if family in ORDER else len(ORDER), method)
+    """Return the sort key of a row; ``lp-ft+ls`` and ``lp-ft@3`` come next to ``lp-ft``.
+
+    A method whose plugin is not installed comes last, and is compared with none.
+    """
+    found = methods().get(re.split(r"[@+]|-oracle-", method)[0], Method)
+    return (found.position, method)
+
+
+def _compared_with(method: str) -> tuple[str, ...]:
+    return methods().get(method, Method).compared_with

@@ -34,6 +34,8 @@ class SurerCounts(Method):
     equation: ClassVar[str] = "p = w p_ft + (1 - w) p_zs, w = sigmoid((log m_ft - log m_zs) / s)"
     source: ClassVar[str] = "an example of bench's documents"
     default_base: ClassVar[str | None] = "e2e-ft"
+    position: ClassVar[int] = 165  # behind OSE
+    compared_with: ClassVar[tuple[str, ...]] = ("ose",)
 
     s_grid: Grid[Positive] = (0.25, 0.5, 1.0, 2.0, 4.0)
 

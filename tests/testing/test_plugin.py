@@ -89,6 +89,16 @@ def test_a_row_over_a_finished_run_takes_no_training_and_no_forward(
     assert {c["base"] for c in row} == {"e2e-ft"}
 
 
+def test_it_has_a_place_and_a_difference_on_the_board(
+    installed: Path, small: Finished, tmp_path: Path
+) -> None:
+    options = ("--methods", "ose,surer,vrf", "--cache-dir", small.cache, "--out", tmp_path)
+    lines = bench(installed, *SMALL, *options).out.splitlines()
+    rows = [re.split(r"\s+[-+]?\d", line)[0] for line in lines if line[:1] in ("+", "Δ")]
+    assert rows[:3] == ["+ OSE", "+ OSE, surer counts", "+ VRF"]
+    assert rows[3:] == ["Δ OSE, surer counts - OSE", "Δ VRF - OSE"]
+
+
 def test_its_training_can_be_the_base_of_its_ensemble(
     installed: Path, small: Finished, tmp_path: Path
 ) -> None:
