@@ -46,9 +46,9 @@ def samples() -> SampleOutputs:
 
 
 def is_backed(one: Record, by: SampleOutputs | None = None) -> bool:
-    backing = Evidence([one])
-    backing.of([by or samples()])
-    return one in backing
+    evidence = Evidence([one])
+    evidence.of([by or samples()])
+    return one in evidence
 
 
 @pytest.mark.parametrize("metric", ["top1", "ece", *OWN])
@@ -104,10 +104,10 @@ def test_a_watermarked_run_backs_nothing(small: Finished) -> None:
     outputs = list(read_samples(small.out))
     given = [r for r in records if r.kind == "cell" and r.metric in ("top1", "ece")
              and r.role != "oracle"]  # fmt: skip
-    backing = Evidence(given)
-    backing.of(outputs)
-    assert not any(r in backing for r in given)
+    evidence = Evidence(given)
+    evidence.of(outputs)
+    assert not any(r in evidence for r in given)
     bare = [r.model_copy(update={"notes": ()}) for r in given]
-    backing = Evidence(bare)
-    backing.of(replace(o, record=o.record.model_copy(update={"notes": ()})) for o in outputs)
-    assert bare and all(r in backing for r in bare)
+    evidence = Evidence(bare)
+    evidence.of(replace(o, record=o.record.model_copy(update={"notes": ()})) for o in outputs)
+    assert bare and all(r in evidence for r in bare)

@@ -48,7 +48,7 @@ def ledger(
 ) -> tuple[LedgerEntry, ...]:
     """Return the ledger of records that samples support."""
     found = list(records)
-    return judged(table, found, *more, **({"backing": found} | options))
+    return judged(table, found, *more, **({"evidence": found} | options))
 
 
 def entry(entries: tuple[LedgerEntry, ...], row: str, column: str) -> LedgerEntry:

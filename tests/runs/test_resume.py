@@ -126,7 +126,7 @@ def test_interrupted(number: int, small: Finished, tmp_path: Path) -> None:
     stdout, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert stdout == ""
-    assert errors.splitlines()[-1].startswith("bench: interrupted; the same command goes on")
+    assert errors.splitlines()[-1].startswith("bench: interrupted; run the same command again")
     assert "Traceback" not in errors
     assert not out.exists()
     again(Finished(cache, out))
