@@ -27,7 +27,7 @@ from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 
 log = logging.getLogger("bench.progress")
-"""What is said of long work: shown by the command line, silent in Python."""
+"""Messages about long work: shown by the command line, silent in Python."""
 
 MANY = 5000
 """From this number of files on, a line is printed before they are hashed."""
