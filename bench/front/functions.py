@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Unpack
 
+from bench.core.environment import process_count
 from bench.core.errors import InputError
 from bench.core.progress import Progress
 from bench.core.records import sort_key
@@ -28,7 +29,9 @@ def run(*, progress: bool | None = None, **options: Unpack[RunOptions]) -> Run:
     shows a live leaderboard: by default in a terminal or a notebook, and nothing elsewhere.
 
     Cells that fail do not stop the others: they are in `Run.missing`, and a RuntimeWarning names
-    them. Raises InputError for bad options and `bench.core.errors.BenchError` for the rest.
+    the first. Shifts whose data are not found are left out, with a RuntimeWarning each. Raises
+    InputError for bad options and where several processes run it: start these with the command
+    line. Raises `bench.core.errors.BenchError` for the rest.
 
     Examples
     --------
@@ -65,7 +68,8 @@ def score(
     """
     allowed = {"shifts", "protocol", "select", "controls", "curves", "set", "out", "cache_dir"}
     if foreign := sorted(options.keys() - allowed):
-        raise InputError(f"{foreign[0]}: not an option of score: expected {sorted(allowed)}")
+        expected = ", ".join(sorted(allowed))
+        raise InputError(f"{foreign[0]}: not an option of score: expected {expected}")
     given = config_of({**options, "methods": methods}).model_dump(exclude_unset=True)
     changes = given.pop("set", {})
     texts = tuple(f"{m}.{p}={v}" for m, own in changes.items() for p, v in own.items())
@@ -102,6 +106,11 @@ def carry_out(session: Session, shown: Callable[[], AbstractContextManager[Progr
 
 def _shown(session: Session, progress: bool | None) -> Run:
     """Carry out a session with a live display; a RuntimeWarning names the first failed cell."""
+    if process_count() > 1:
+        raise InputError("bench.run is for one process: start several with python -m bench run")
+    for study in session.studies:
+        for shift, reason in study.suite.lacking.items():
+            warnings.warn(f"{study.suite.name} without {shift}: {reason}", RuntimeWarning, 3)
     # Before torch is imported: waiting threads must not spin for long beside other work.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     run = carry_out(session, lambda: live_display(session.expected(), progress))

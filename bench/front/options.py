@@ -66,4 +66,6 @@ def _text(value: Any) -> str:
     """A hyper-parameter's value as the command line takes it."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
+    if value is None:
+        return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

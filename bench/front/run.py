@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bench.api.dataset import Shift
 from bench.api.metrics import ACCURACY
-from bench.api.recipes import Recipe
-from bench.core.errors import InputError, unknown_name
+from bench.api.recipes import Recipe, needs_outputs
+from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.progress import SilentProgress
 from bench.core.records import MissingCell, Record
 from bench.core.store import MissingOutput
@@ -25,13 +25,14 @@ from bench.leaderboard.severities import merge_severities
 from bench.leaderboard.stats.estimates import exact_interval
 from bench.report.run_folder import read_presets, read_run, rewrite_reports
 from bench.report.tables.leaderboard import leaderboard_table
-from bench.report.tables.table import Table
+from bench.report.tables.terminal import board_title
 from bench.report.write import parse_formats
 from bench.runs.execute import choice_lookup
 from bench.runs.measure import Measurement
 from bench.runs.outputs import StoredOutputs
 from bench.runs.plan import CellItem, make_plan
 from bench.runs.session import Session, session_of
+from bench.runs.study.study import Study
 
 if TYPE_CHECKING:
     import pandas
@@ -48,7 +49,8 @@ class RowOutputs:
     Attributes
     ----------
     features : raw image embeddings, float32 [N, D], of each classifier that the row reads, by the
-        name of its row: ``zero-shot``, the base's name, or the row's own.
+        name of its row: ``zero-shot``, the base's name, or the row's own. Without those that
+        outputs computed elsewhere lack.
     logits : float32 [N, C] of each over the task's C classes.
     log_probs : the row's log-probabilities [N, C'] in nats over the split's C' classes.
     weight : weight on the fine-tuned endpoint in [0, 1], one for all samples or [N].
@@ -80,7 +82,7 @@ class Leaderboards:
 
     def _repr_html_(self) -> str:
         """The tables as HTML, for notebooks."""
-        return "".join(_html(leaderboard_table(board)) for board in self.boards)
+        return "".join(map(_html, self.boards))
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,7 @@ class Run:
         `seed` and `suite` are needed only where the run has several. Raises InputError for unknown
         names, and if the outputs are no longer in the cache.
         """
-        cell = self._cell_item(row, seed, suite)
-        study = next(s for s in self._session.studies if cell.shift in s.suite.evaluations())
+        study, cell = self._cell_item(row, seed, suite)
         shifts = {shift.name: shift for shift in study.suite.evaluations()}
         shifts[SELECTION] = Shift(SELECTION, study.suite.task.selection)
         if split not in shifts:
@@ -180,11 +181,9 @@ class Run:
             names.setdefault(models.base, cell.row.base.name)
         reads = method.needs(models, cell.choice)
         try:
-            if cell.fit.inputs and not store.has("fits", cell.fit.key):
-                raise MissingOutput(f"fit {cell.fit.key}")
             (prediction,) = measurement.predicted(cell.row, cell.fit, stored, [cell.choice])
             named = {names.get(recipe, cell.row.name): recipe for recipe in reads}
-            features = {name: stored.features(recipe) for name, recipe in named.items()}
+            features = dict(_features(stored, named))
             logits = {name: stored.logits(recipe) for name, recipe in named.items()}
         except MissingOutput as error:
             raise InputError(
@@ -199,36 +198,49 @@ class Run:
     def _session(self) -> Session:
         return session_of(self.path, self.places) if self.session is None else self.session
 
-    def _cell_item(self, row: str, seed: int | None, suite: str | None) -> CellItem:
-        """Return the row's chosen cell of accuracy on the ID test set."""
+    def _cell_item(self, row: str, seed: int | None, suite: str | None) -> tuple[Study, CellItem]:
+        """Return the row's chosen cell of accuracy on the ID test set, and its study."""
         cells = [
-            (study.suite.name, cell)
+            (study, cell)
             for study in self._session.studies
             for cell in make_plan(study, choice_lookup(self._session.store)).cells
             if cell.chosen and cell.scale is None and cell.metric == ACCURACY
             if cell.shift.name == ID
         ]
-        suites = {name for name, _ in cells}
+        suites = {study.suite.name for study, _ in cells}
         if suite is None and len(suites) > 1:
             raise InputError(f"outputs: the run has {', '.join(sorted(suites))}: choose a suite")
         if suite is not None and suite not in suites:
             raise unknown_name("suite of the run", suite, suites)
-        cells = [(name, cell) for name, cell in cells if suite in (None, name)]
+        cells = [(study, cell) for study, cell in cells if suite in (None, study.suite.name)]
         rows = {cell.row.name for _, cell in cells}
-        of_row = [c for _, c in cells if row in (c.row.name, c.row.method.name)]
+        of_row = [(s, c) for s, c in cells if row in (c.row.name, c.row.method.name)]
         if not of_row:
             raise unknown_name("row of the run", row, rows)
-        if len({cell.row.name for cell in of_row}) > 1:
-            of_row = [cell for cell in of_row if cell.row.name == row]
-        of_seed = [c for c in of_row if seed is None or c.fit.seed in (None, seed)]
+        found = {cell.row.name for _, cell in of_row}
+        if len(found) > 1:
+            of_row = [(s, c) for s, c in of_row if c.row.name == row]
+        of_seed = [(s, c) for s, c in of_row if seed is None or c.fit.seed in (None, seed)]
         if len(of_seed) != 1:
-            names = sorted({c.row.name for c in of_row} or {n for n in rows if n.startswith(row)})
-            seeds = sorted({c.fit.seed for c in of_row if c.fit.seed is not None})
+            names = sorted(found)
+            seeds = sorted({c.fit.seed for _, c in cells if c.fit.seed is not None})
             raise InputError(
                 f"outputs: {row!r} with seed {seed} is {len(of_seed)} rows: expected one of "
                 f"{', '.join(names)} with a seed of {seeds}"
             )
         return of_seed[0]
+
+
+def _features(
+    stored: StoredOutputs, named: Mapping[str, Recipe]
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Yield features by name; outputs computed elsewhere may have none."""
+    for name, recipe in named.items():
+        try:
+            yield name, stored.features(recipe)
+        except CellError:
+            if not needs_outputs(recipe):
+                raise
 
 
 def _cell(record: Record) -> dict[str, Any]:
@@ -253,16 +265,18 @@ def _cell(record: Record) -> dict[str, Any]:
     }
 
 
-def _html(table: Table) -> str:
-    """A table as HTML; names from records are escaped."""
+def _html(board: Board) -> str:
+    """A leaderboard as HTML, with its watermarks; names from records are escaped."""
     from html import escape
 
     from tabulate import tabulate
 
+    table = leaderboard_table(board)
+    title = "<br>".join(map(escape, board_title(board).plain.splitlines()))
     lines: Iterable[list[str]] = (
         [f"{cell.text} {cell.small}".strip() for cell in line.items]
         for group in table.groups
         for line in group
     )
     body = str(tabulate(list(lines), table.columns, tablefmt="html", disable_numparse=True))
-    return f"<p>{escape(table.caption)}</p>{body}"
+    return f"<p>{title}<br>{escape(table.caption)}</p>{body}"

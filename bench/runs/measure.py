@@ -95,8 +95,13 @@ class Measurement:
     def predicted(
         self, row: Row, fit: FitItem, outputs: StoredOutputs, choices: Sequence[Choice]
     ) -> Iterator[Prediction]:
-        """Return one prediction per choice on a split, from stored outputs and the row's fit."""
-        fitted = (self.store.read_arrays("fits", fit.key) or {}) if fit.inputs else {}
+        """Return one prediction per choice on a split, from stored outputs and the row's fit.
+
+        Raises MissingOutput if the fit is absent or damaged.
+        """
+        fitted = self.store.read_arrays("fits", fit.key) if fit.inputs else {}
+        if fitted is None:
+            raise MissingOutput(f"fit {fit.key} of {row.name}")
         train = self._labelled(self.study.suite.task.train)
         return row.method.predict(fit.models, fitted, outputs, train, choices)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from commands import SAME_BENCH, SMALL, Finished, contents
 from commands import bench as command
+from outputs_folders import folder
 
 import bench
 from bench.cli.run import run_command
@@ -182,6 +184,65 @@ def test_failed_cells_are_warned_of_and_listed(
         run = bench.run(**OPTIONS, protocol="official", cache_dir=small.cache, out=tmp_path / "o")
     assert run.status == "incomplete" and {m.method for m in run.missing} == {"vrf"}
     assert any(r.method == "ose" for r in run.records)
+
+
+def test_a_board_keeps_its_watermarks_in_a_notebook(run: bench.Run) -> None:
+    page = run.leaderboard()._repr_html_()
+    assert "not reportable: limit=40" in page and "partial: 2 of 5 shifts" in page
+
+
+def test_a_damaged_fit_is_one_line(own: Finished) -> None:
+    run = bench.load(own.out, cache_dir=own.cache)
+    assert run.outputs("vrf", "v2").ids
+    for fit in (own.cache / "fits").rglob("*.safetensors"):
+        fit.write_bytes(fit.read_bytes()[:-1])
+    with pytest.raises(InputError, match="not in the cache"):
+        run.outputs("vrf", "v2")
+
+
+def test_shifts_without_data_are_warned_of(copies: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(copies, tmp_path / "data"))
+    shutil.rmtree(data / "CIFAR-10.1")
+    places = {"data": data, "cache_dir": tmp_path / "cache", "out": tmp_path / "out"}
+    with pytest.warns(RuntimeWarning, match=r"^cifar10 without "):
+        run = bench.run(suite="cifar10", methods="zero-shot", **places)
+    assert run.status == "complete"
+
+
+def test_several_processes_are_started_with_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, small: Finished
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="python -m bench run"):
+        bench.run(**OPTIONS, cache_dir=small.cache)
+
+
+def test_hyper_parameters_are_given_as_values(small: Finished) -> None:
+    from bench.front.options import config_of
+
+    changes = {"vrf": {"a_grid": (0.1, 0.5), "p": 1e-05, "squared": True}, "ose": {"alphas": [1]}}
+    assert config_of({"set": changes}).set == {
+        "vrf": {"a_grid": "[0.1, 0.5]", "p": "1e-05", "squared": "true"},
+        "ose": {"alphas": "[1]"},
+    }
+    plan = bench.plan(suite="micro", methods="vrf,ose", set=changes, cache_dir=small.cache)
+    methods = {row.name: row.method for row in plan.plans[0].study.rows}
+    assert (methods["vrf:e2e-ft"].a_grid, methods["vrf:e2e-ft"].p) == ((0.1, 0.5), 1e-05)
+
+
+def test_scores_are_those_of_the_command_line(tmp_path: Path) -> None:
+    outputs = folder(tmp_path / "outputs")
+    options = {"cache_dir": tmp_path / "cache", "set": {"vrf": {"p": 0.01}}}
+    run = bench.score(outputs, methods=["ose", "vrf"], out=tmp_path / "a", **options)
+    same = ("--methods", "ose,vrf", "--set", "vrf.p=0.01", "--cache-dir", tmp_path / "cache")
+    said = command("score", "--outputs", outputs, *same, "--out", tmp_path / "b")
+    assert said.code == 0, said.err
+    assert contents(run.path) == contents(tmp_path / "b")
+    assert {r.method for r in run.records} == {"zero-shot", "e2e-ft", "ose", "vrf"}
+    found = run.outputs("ose", "sketch")
+    assert found.log_probs.shape == (20, 3) and found.features.keys() == {"e2e-ft"}
+    with pytest.raises(InputError, match="seeds: not an option of score: expected cache_dir, "):
+        bench.score(outputs, seeds=[0])
 
 
 def test_importing_loads_nothing() -> None:

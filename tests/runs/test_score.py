@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import yaml
 from commands import SAME_BENCH, Finished, Result, assert_refused, bench
-from numpy.typing import NDArray
+from outputs_folders import Arrays, folder, save, write
 from places import ROOT
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from bench.api.recipes import Recipe
 from bench.api.splits import Split
@@ -26,12 +26,6 @@ from bench.runs.session import prepare_session
 from bench.runs.study.config import load_config
 
 ROLES = ("train", "selection", "test", "v2", "objectnet")
-Arrays = dict[str, NDArray[Any]]
-
-
-def save(arrays: Arrays, path: Path) -> None:
-    """Save contiguous copies: safetensors writes wrong numbers for other arrays."""
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
 @pytest.fixture(scope="module")
@@ -144,33 +138,6 @@ def is_top1(record: Record) -> bool:
 
 
 # A folder of random outputs
-
-
-def folder(path: Path, **changes: Any) -> Path:
-    """Write a folder of two models, one shift, three classes; `changes` are in outputs.yaml."""
-    rng = np.random.default_rng(0)
-    path.mkdir(exist_ok=True)
-    for role, size in (("train", 60), ("selection", 30), ("test", 30), ("sketch", 20)):
-        labels = rng.integers(3, size=size)
-        arrays: Arrays = {"labels": labels}
-        for model, strength in (("clip", 1.0), ("tuned", 2.0)):
-            logits = rng.normal(size=(size, 3)) + strength * np.eye(3)[labels]
-            arrays[f"{model}.logits"] = logits.astype(np.float32)
-        arrays["tuned.features"] = arrays["tuned.logits"] @ np.ones((3, 4), np.float32)
-        save(arrays, path / f"{role}.safetensors")
-    form: dict[str, Any] = {
-        "name": "mine",
-        "classes": 3,
-        "models": {"zero-shot": "clip", "e2e-ft": "tuned"},
-        **{role: {"file": f"{role}.safetensors"} for role in ("train", "selection", "test")},
-        "shifts": {"sketch": {"file": "sketch.safetensors"}},
-    } | changes
-    write(path, {key: value for key, value in form.items() if value is not None})
-    return path
-
-
-def write(path: Path, form: dict[str, Any]) -> None:
-    (path / "outputs.yaml").write_text(yaml.safe_dump(form, sort_keys=False))
 
 
 def alter(path: Path, role: str, change: Callable[[Arrays], object]) -> None:

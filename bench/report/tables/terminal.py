@@ -32,7 +32,7 @@ def terminal_table(board: Board, width: int = NARROW) -> Group:
     enough, the columns of the shifts are dropped.
     """
     content = leaderboard_table(board)
-    return _render(content, _title(board), lambda small: _caption(board, small), width)
+    return _render(content, board_title(board), lambda small: _caption(board, small), width)
 
 
 def terminal_paper_table(content: Table, width: int = NARROW) -> Group:
@@ -125,7 +125,8 @@ def _widths(content: Table, small: bool, width: int) -> list[int]:
     return body
 
 
-def _title(board: Board) -> Text:
+def board_title(board: Board) -> Text:
+    """Return what a board is of, and whether it is watermarked or partial, in up to three lines."""
     title = Text(printable(f"{board.suite}, {board.model}, {board.protocol}"))
     if board.notes:
         title.append(f"\nnot reportable: {printable(', '.join(board.notes))}", "red")

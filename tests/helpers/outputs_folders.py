@@ -1,0 +1,45 @@
+"""For tests: folders of outputs that were computed elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def save(arrays: Arrays, path: Path) -> None:
+    """Save contiguous copies: safetensors writes wrong numbers for other arrays."""
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def folder(path: Path, **changes: Any) -> Path:
+    """Write a folder of two models, one shift, three classes; `changes` are in outputs.yaml."""
+    rng = np.random.default_rng(0)
+    path.mkdir(exist_ok=True)
+    for role, size in (("train", 60), ("selection", 30), ("test", 30), ("sketch", 20)):
+        labels = rng.integers(3, size=size)
+        arrays: Arrays = {"labels": labels}
+        for model, strength in (("clip", 1.0), ("tuned", 2.0)):
+            logits = rng.normal(size=(size, 3)) + strength * np.eye(3)[labels]
+            arrays[f"{model}.logits"] = logits.astype(np.float32)
+        arrays["tuned.features"] = arrays["tuned.logits"] @ np.ones((3, 4), np.float32)
+        save(arrays, path / f"{role}.safetensors")
+    form: dict[str, Any] = {
+        "name": "mine",
+        "classes": 3,
+        "models": {"zero-shot": "clip", "e2e-ft": "tuned"},
+        **{role: {"file": f"{role}.safetensors"} for role in ("train", "selection", "test")},
+        "shifts": {"sketch": {"file": "sketch.safetensors"}},
+    } | changes
+    write(path, {key: value for key, value in form.items() if value is not None})
+    return path
+
+
+def write(path: Path, form: dict[str, Any]) -> None:
+    (path / "outputs.yaml").write_text(yaml.safe_dump(form, sort_keys=False))
