@@ -28,8 +28,6 @@ IN_STL = {name: "car" if name == "automobile" else name for name in CLASSES if n
 """{class of CIFAR-10: same class of STL-10} in CIFAR-10's order, without frog and monkey."""
 STL_MAP = LabelMap(tuple((CLASSES.index(name),) for name in IN_STL))
 """VRF predicts among these nine classes (``src/datasets/cifar10.py``), LP-FT's code among ten."""
-OFFICIAL: Mapping[str, Any] = {"vrf_a": (0.3,), "vrf_b": (0.3,)}
-"""VRF's a and b for CIFAR-10 (its Table 7)."""
 
 
 @registry.dataset
@@ -57,7 +55,6 @@ class Cifar10:
             test,
             self.shifts(data, cache),
             prompts=f"class names of CIFAR-10; templates: {origin}",
-            official=OFFICIAL,
         )
 
     def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]:

@@ -28,8 +28,6 @@ PROMPTS = (
     f"{PLAIN[0]!r} and the names of BREEDS' WordNet nodes; VRF's prompts for this suite are not "
     "published, so this is not the official prompt"
 )
-OFFICIAL: Mapping[str, Any] = {"vrf_a": (1.1,), "vrf_b": (0.6,)}
-"""VRF's a and b on squared distances, for both of its backbones (its Table 7)."""
 
 
 @cache
@@ -82,7 +80,7 @@ class Entity30:
         names = tuple(str(one["name"]) for one in superclasses())
         task = Task(self.name, names, PLAIN, train, train)
         shifts = {"target": opener.target}
-        return real_suite(opener.folder, task, test, shifts, prompts=PROMPTS, official=OFFICIAL)
+        return real_suite(opener.folder, task, test, shifts, prompts=PROMPTS)
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
         """Return {folder: class folders} of ImageNet."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
-from bench.core.parameters import Count, Fraction, NonNegative
+from bench.core.parameters import Count, Fraction, NonNegative, setting
 from bench.models.training.trainers import ContrastiveTrainer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_SCRIPT = "MLAI-Yonsei/CaRot, the ImageNet script"
 TEACHER = ("teacher_images", "teacher_texts", "teacher_scale")
 
 
@@ -32,12 +34,13 @@ class SelfDistillation(ContrastiveTrainer):
     kind: ClassVar[str] = "SelfDistillation"
     title: ClassVar[str] = "both towers, self-distilled"
     version: ClassVar[int] = 2
+    smoke: ClassVar[Mapping[str, Any]] = {**ContrastiveTrainer.smoke, "period": 2}
 
-    distill: NonNegative = 1.5
-    period: Count = 500
-    start: Fraction = 0.05
-    end: Fraction = 0.9
-    ramp: Fraction = 0.2
+    distill: NonNegative = setting(1.5, _SCRIPT)
+    period: Count = setting(500, _SCRIPT)
+    start: Fraction = setting(0.05, _SCRIPT)
+    end: Fraction = setting(0.9, _SCRIPT)
+    ramp: Fraction = setting(0.2, _SCRIPT)
 
     def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the teacher, which is initially a copy of the student."""
@@ -93,8 +96,8 @@ class CarotTrainer(SelfDistillation):
     title: ClassVar[str] = "both towers, CaRot"
     version: ClassVar[int] = 2
 
-    orthogonal: NonNegative = 0.2
-    cross: NonNegative = 0.05
+    orthogonal: NonNegative = setting(0.2, _SCRIPT)
+    cross: NonNegative = setting(0.05, _SCRIPT)
 
     def distance(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Return the distance in the published code's form: cross-entropies.
@@ -132,6 +135,7 @@ class Carot(Method):
     )
     source: ClassVar[str] = "Oh et al., NeurIPS 2024; MLAI-Yonsei/CaRot src/models/carot_loss.py"
     position: ClassVar[int] = 110
+    colour: ClassVar[str | None] = "#d010b8"
     is_common_base: ClassVar[bool] = True
 
     trainer: CarotTrainer = field(default=CarotTrainer())
@@ -157,6 +161,7 @@ class CarotSlides(Method):
     equation: ClassVar[str] = "L_con + 1.5 (KL_i2t(teacher, student) + KL_t2i(teacher, student))"
     source: ClassVar[str] = "CaRot's authors' slides; schedule from MLAI-Yonsei/CaRot"
     position: ClassVar[int] = 100
+    colour: ClassVar[str | None] = "#f840e0"
 
     trainer: SelfDistillation = field(default=SelfDistillation())
 

@@ -28,6 +28,8 @@ class EndToEnd(Method):
     equation: ClassVar[str] = "min over (encoder, head) of mean -log softmax_y(head(encoder(x)))"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, appendix D.2"
     position: ClassVar[int] = 30
+    colour: ClassVar[str | None] = "#d55e00"
+    shape: ClassVar[str | None] = "square"
     is_common_base: ClassVar[bool] = True
 
     trainer: GradientTrainer = field(default=GradientTrainer())

@@ -9,7 +9,7 @@ from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.api.trainer import Average, GradientTrainer
-from bench.core.parameters import Fraction
+from bench.core.parameters import Fraction, setting
 
 
 @method
@@ -32,8 +32,9 @@ class MovingAverage(Method):
     equation: ClassVar[str] = "theta = decay theta + (1 - decay) theta_t after every step t"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, comparison with EMA"
     position: ClassVar[int] = 40
+    colour: ClassVar[str | None] = "#609040"
 
-    decay: Fraction = 0.9999
+    decay: Fraction = setting(0.9999, "bench's choice; WiSE-FT's appendix tries several")
     trainer: GradientTrainer = field(default=GradientTrainer())
 
     def recipe(self, models: Models) -> Recipe:

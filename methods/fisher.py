@@ -8,7 +8,7 @@ from typing import ClassVar
 from bench.api.method import AlphaEnsemble, Choice, Models
 from bench.api.recipes import Fisher, Recipe, merge
 from bench.api.registry import method
-from bench.core.parameters import Count, Positive
+from bench.core.parameters import Count, Positive, setting
 
 
 @method
@@ -33,10 +33,11 @@ class FisherMerge(AlphaEnsemble):
     equation: ClassVar[str] = "theta = sum_i c_i F_i theta_i / sum_i c_i F_i, c = 1 - alpha, alpha"
     source: ClassVar[str] = "Matena & Raffel, NeurIPS 2022; mlfoundations/wise-ft src/wise_ft.py"
     position: ClassVar[int] = 130
+    colour: ClassVar[str | None] = "#a000d8"
     on_all_bases: ClassVar[bool] = False
 
-    samples: Count = 1000
-    floor: Positive = 1e-8
+    samples: Count = setting(1000, "mlfoundations/wise-ft src/models/fisher.py")
+    floor: Positive = setting(1e-8, "mlfoundations/wise-ft src/wise_ft.py")
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """Return the merged classifier."""

@@ -29,6 +29,8 @@ class FinetuneLikePretrain(Method):
     equation: ClassVar[str] = "min of (CE(s U V^T, I) + CE(s V U^T, I)) / 2 over the batch"
     source: ClassVar[str] = "Goyal et al., CVPR 2023; locuslab/FLYP src/models/flyp_loss.py"
     position: ClassVar[int] = 90
+    colour: ClassVar[str | None] = "#a83880"
+    shape: ClassVar[str | None] = "diamond"
     is_common_base: ClassVar[bool] = True
 
     trainer: ContrastiveTrainer = field(default=ContrastiveTrainer())

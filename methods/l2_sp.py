@@ -9,7 +9,7 @@ from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.api.trainer import GradientTrainer
-from bench.core.parameters import NonNegative
+from bench.core.parameters import NonNegative, setting
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +28,7 @@ class PulledBack(GradientTrainer):
     title: ClassVar[str] = "end to end, L2-SP"
     version: ClassVar[int] = 2
 
-    pull: NonNegative = 0.1
+    pull: NonNegative = setting(0.1, "bench's choice; the papers search it")
 
     def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
         """Return a copy of the start's weights."""
@@ -60,6 +60,7 @@ class StartingPoint(Method):
     equation: ClassVar[str] = "CE + pull/2 |theta - theta_zs|^2"
     source: ClassVar[str] = "Li et al., ICML 2018, section 3; Wortsman et al., CVPR 2022"
     position: ClassVar[int] = 50
+    colour: ClassVar[str | None] = "#d00000"
 
     trainer: PulledBack = field(default=PulledBack())
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.api.method import Grid, Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.api.trainer import TrainInputs
-from bench.core.parameters import Count, Fraction, Positive, Precision
+from bench.core.parameters import Count, Fraction, Positive, Precision, setting
 from bench.models.training.trainers import HeadTrainer
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Linear(Method):
     equation: ClassVar[str] = "min over head of mean -log softmax_y(head(f(x)))"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, appendix D.3; mlfoundations/wise-ft"
     position: ClassVar[int] = 10
+    colour: ClassVar[str | None] = "#4048f8"
     is_common_base: ClassVar[bool] = True
 
     trainer: HeadTrainer = field(default=HeadTrainer())
@@ -65,11 +67,15 @@ class LogisticRegression:
     tunes_text: ClassVar[bool] = False
     selects: ClassVar[bool] = True
     is_random: ClassVar[bool] = False
+    smoke: ClassVar[Mapping[str, Any]] = {"max_iter": 20}
 
-    cs: Grid[Positive] = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4)
-    max_iter: Count = 200
-    smoothing: Fraction = 0.0
-    precision: Precision = "fp32"
+    cs: Grid[Positive] = setting(
+        (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4),
+        "bench's choice; the codes of LP-FT and FLYP try 50 and 100 values",
+    )
+    max_iter: Count = setting(200, "the codes of LP-FT and FLYP")
+    smoothing: Fraction = setting(0.0, "none in the published codes")
+    precision: Precision = setting("fp32", "the published codes")
 
     @property
     def normalize(self) -> bool | None:
@@ -133,6 +139,7 @@ class LinearByLbfgs(Method):
     equation: ClassVar[str] = "min over W, b of mean -log softmax_y(W f + b) + |W|^2 / (2 C N)"
     source: ClassVar[str] = "Radford et al., ICML 2021, appendix A.3; Kumar et al., ICLR 2022"
     position: ClassVar[int] = 20
+    colour: ClassVar[str | None] = "#b048d8"
 
     trainer: LogisticRegression = field(default=LogisticRegression())
 

@@ -9,6 +9,7 @@ from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.api.trainer import GradientTrainer
+from bench.core.parameters import setting
 from bench.models.training.trainers import HeadTrainer
 
 
@@ -30,10 +31,12 @@ class ProbeThenTune(Method):
     equation: ClassVar[str] = "E2E-FT, started from (f_zs, argmin over head of CE(head(f_zs)))"
     source: ClassVar[str] = "Kumar et al., ICLR 2022; settings of Zhu et al., NeurIPS 2024, 5.1"
     position: ClassVar[int] = 60
+    colour: ClassVar[str | None] = "#a04840"
+    shape: ClassVar[str | None] = "triangle-up"
     is_common_base: ClassVar[bool] = True
 
     probe: HeadTrainer = field(default=HeadTrainer())
-    trainer: GradientTrainer = field(default=GradientTrainer(lr=1e-5))
+    trainer: GradientTrainer = setting(GradientTrainer(lr=1e-5), "VRF, section 5.1")
 
     def recipe(self, models: Models) -> Recipe:
         """Return the recipe: the linear probe, tuned end to end."""
@@ -51,11 +54,13 @@ class ProbeThenTuneBySgd(ProbeThenTune):
     summary: ClassVar[str] = "LP-FT with SGD with momentum in the second phase."
     source: ClassVar[str] = "Kumar et al., ICLR 2022; AnanyaKumar/transfer_learning"
     position: ClassVar[int] = 70
+    colour: ClassVar[str | None] = "#9850a0"
     in_all: ClassVar[bool] = False
     is_common_base: ClassVar[bool] = False
 
-    trainer: GradientTrainer = field(
-        default=GradientTrainer(optimizer="sgd", lr=3e-5, weight_decay=0.0, clip=0.0)
+    trainer: GradientTrainer = setting(
+        GradientTrainer(optimizer="sgd", lr=3e-5, weight_decay=0.0, clip=0.0),
+        "AnanyaKumar/transfer_learning, CLIP ViT-B/16 on ImageNet, the second of three rates",
     )
 
 
@@ -70,7 +75,10 @@ class ProbeThenTuneRaw(ProbeThenTune):
     summary: ClassVar[str] = "LP-FT with a head on unnormalised features."
     source: ClassVar[str] = "MLAI-Yonsei/CaRot; AnanyaKumar/transfer_learning"
     position: ClassVar[int] = 80
+    colour: ClassVar[str | None] = "#d01060"
     in_all: ClassVar[bool] = False
     is_common_base: ClassVar[bool] = False
 
-    probe: HeadTrainer = field(default=HeadTrainer(start="random", normalized=False, epochs=5))
+    probe: HeadTrainer = setting(
+        HeadTrainer(start="random", normalized=False, epochs=5), "MLAI-Yonsei/CaRot, on ImageNet"
+    )

@@ -20,6 +20,7 @@ from bench.api.method import (
 )
 from bench.api.recipes import Recipe
 from bench.api.registry import method
+from bench.core.parameters import setting
 from bench.posthoc.functional import TEMPERATURES, Floats, log_softmax, mix
 
 
@@ -40,6 +41,7 @@ class OutputSpaceEnsemble(AlphaEnsemble):
     equation: ClassVar[str] = "p = alpha softmax(f_ft) + (1 - alpha) softmax(f_zs)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 1"
     position: ClassVar[int] = 160
+    colour: ClassVar[str | None] = "#cc79a7"
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """Return both endpoints."""
@@ -74,7 +76,7 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
 
     Attributes
     ----------
-    calibrate : criterion of the temperatures: ``nll`` or ``confidence``.
+    calibrate : criterion of the temperatures: ``nll`` or ``confidence``; ``none`` makes it OSE.
     """
 
     kind: ClassVar[str] = "CalibratedOutputSpaceEnsemble"
@@ -84,8 +86,11 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
     equation: ClassVar[str] = "p = alpha softmax(f_ft / T_ft) + (1 - alpha) softmax(f_zs / T_zs)"
     source: ClassVar[str] = "a control of bench"
     position: ClassVar[int] = 180
+    colour: ClassVar[str | None] = "#f84868"
 
-    calibrate: Literal["nll", "confidence"] = "nll"
+    calibrate: Literal["nll", "confidence", "none"] = setting(
+        "nll", "as VRF's, of which it is a control", official="confidence"
+    )
 
     def fit(
         self, models: Models, selection: LabelledOutputs, train: LabelledOutputs
@@ -119,6 +124,7 @@ class LogitSpaceEnsemble(OutputSpaceEnsemble):
     equation: ClassVar[str] = "p = softmax(alpha f_ft + (1 - alpha) f_zs)"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
     position: ClassVar[int] = 170
+    colour: ClassVar[str | None] = "#6090d8"
 
     def predict(
         self,

@@ -12,6 +12,7 @@ from annotated_types import Ge, MaxLen, MinLen
 from bench.api.method import Choice, Method, Models, Rule
 from bench.api.recipes import Recipe, merge, reseeded
 from bench.api.registry import method
+from bench.core.parameters import setting
 
 Members = Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), MaxLen(6)]
 
@@ -37,10 +38,11 @@ class UniformSoup(Method):
     equation: ClassVar[str] = "theta = mean over seeds s of theta_s"
     source: ClassVar[str] = "Wortsman et al., ICML 2022, section 2"
     position: ClassVar[int] = 140
+    colour: ClassVar[str | None] = "#40a0b8"
     default_base: ClassVar[str | None] = "e2e-ft"
     in_all: ClassVar[bool] = False
 
-    members: Members = (0, 1, 2)
+    members: Members = setting((0, 1, 2), "bench's choice; the paper's soups have up to 72 members")
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """Return the merge of the members that `choice` includes; by default, of all members."""
@@ -65,6 +67,7 @@ class GreedySoup(UniformSoup):
     summary: ClassVar[str] = "A mean of weights; runs are added unless the accuracy decreases."
     source: ClassVar[str] = "Wortsman et al., ICML 2022, recipe 1"
     position: ClassVar[int] = 150
+    colour: ClassVar[str | None] = "#386888"
     own_rule: ClassVar[str | None] = "greedy"
 
     def candidates(self) -> tuple[Choice, ...]:

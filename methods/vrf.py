@@ -22,7 +22,7 @@ from bench.api.method import (
 )
 from bench.api.recipes import Recipe
 from bench.api.registry import method
-from bench.core.parameters import Fraction, NonNegative, Positive
+from bench.core.parameters import Fraction, NonNegative, Positive, setting
 from bench.posthoc.functional import (
     TEMPERATURES,
     KRule,
@@ -74,20 +74,47 @@ class VarianceReduction(Method):
     equation: ClassVar[str] = "p = w softmax(f_ft) + (1 - w) softmax(f_zs), w = sigmoid(-(d - a)/b)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3"
     position: ClassVar[int] = 190
+    colour: ClassVar[str | None] = "#0072b2"
     compared_with: ClassVar[tuple[str, ...]] = ("ose", "ose-calibrated", "wise-ft")
+    controls: ClassVar[tuple[str, ...]] = (
+        "vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated",
+    )  # fmt: skip
     default_base: ClassVar[str | None] = "e2e-ft"
     on_all_bases: ClassVar[bool] = True
     has_figures: ClassVar[bool] = True
 
-    p: Fraction = 0.001
-    k_rule: KRule = "round"
-    squared: bool = False
+    p: Fraction = setting(0.001, "step 2 of VRF's section 4; not used in its code")
+    k_rule: KRule = setting(
+        "round",
+        "floor(p |V|) in the paper, which can be 0, hence rounded here; round(1000 |V| / N) in the "
+        "code (docs/methods.md section 9, item 4)",
+        official="official-code",
+    )
+    squared: bool = setting(
+        False,
+        "plain L2 in the paper, squared in the code (docs/methods.md section 9, item 3)",
+        official=True,
+    )
     # The published (a, b), on squared distances, are (1.5, 0.6), (1.1, 0.6) and (0.3, 0.3). With
     # d = sqrt(d2) and slope dd = dd2 / 2d they become (1.2, 0.24), (1.0, 0.29) and (0.55, 0.27).
     # The grids also cover smaller distances, which occur for encoders with tight clusters.
-    a_grid: Grid[NonNegative] = (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5)
-    b_grid: Grid[Positive] = (0.05, 0.1, 0.2, 0.4)
-    calibrate: Literal["nll", "confidence", "none"] = "nll"
+    a_grid: Grid[NonNegative] = setting(
+        (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5),
+        "a grid search; 1.5, on squared distances, for every backbone in the code; Table 7",
+        official=(1.5,),
+        on={"cifar10": (0.3,), "entity30": (1.1,)},
+    )
+    b_grid: Grid[Positive] = setting(
+        (0.05, 0.1, 0.2, 0.4),
+        "a grid search; 0.6 in the code, 0.5 for ViT-B/16 in Table 7",
+        official=(0.6,),
+        on={"cifar10": (0.3,)},
+    )
+    calibrate: Literal["nll", "confidence", "none"] = setting(
+        "nll",
+        "none in the paper's method section; in the code, mean confidence equal to accuracy",
+        official="confidence",
+    )
 
     def candidates(self) -> tuple[Choice, ...]:
         """Return all pairs (a, b)."""
@@ -160,6 +187,7 @@ class _Control(VarianceReduction):
 
     in_all: ClassVar[bool] = False
     is_control: ClassVar[bool] = True
+    controls: ClassVar[tuple[str, ...]] = ()
     has_figures: ClassVar[bool] = False
 
 

@@ -27,6 +27,7 @@ class WeightSpaceEnsemble(AlphaEnsemble):
     equation: ClassVar[str] = "theta = (1 - alpha) theta_zs + alpha theta_ft"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
     position: ClassVar[int] = 120
+    colour: ClassVar[str | None] = "#009e73"
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """Return the interpolated classifier."""

@@ -27,6 +27,7 @@ class ZeroShot(Method):
     equation: ClassVar[str] = "p(y|x) = softmax_y(s cos(f(x), mean of the prompts of y))"
     source: ClassVar[str] = "Radford et al., ICML 2021, section 3.1"
     position: ClassVar[int] = 0
+    colour: ClassVar[str | None] = "#7888f8"
 
     def recipe(self, models: Models) -> Recipe:
         """Return the zero-shot classifier."""

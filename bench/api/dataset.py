@@ -126,8 +126,6 @@ class Suite:
     all_shifts : names of all shifts of the suite, in order; by default those of `shifts`.
     metrics : names of additional metrics of the ID test set and of shifts without own metrics (see
         `Shift`). The first is the primary metric, by which choices on the selection split are made.
-    official : values of fields of the ``official`` protocol that differ on this suite:
-        {field: value}, such as VRF's a and b.
     lacking : for each shift that was not found, what was looked for: {shift: description}. Such a
         shift is in `all_shifts`, but not in `shifts`.
     outside_mean : names of shifts that are shown, but are not part of the OOD mean. For example,
@@ -146,7 +144,6 @@ class Suite:
     notes: tuple[str, ...] = ()
     all_shifts: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
-    official: Mapping[str, Any] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
     outside_mean: tuple[str, ...] = ()
     prompts: str = ""

@@ -27,7 +27,7 @@ from bench.api.recipes import (
     normalizes,
 )
 from bench.core.errors import InputError
-from bench.core.parameters import Fraction
+from bench.core.parameters import Fraction, setting
 from bench.posthoc.functional import log_softmax
 from bench.posthoc.selection import ALPHAS
 
@@ -39,6 +39,12 @@ Fitted = Mapping[str, NDArray[Any]]
 
 Rule = Callable[[Sequence[float], Sequence[float]], int]
 """A selection rule: (accuracies, mean weights) of the candidates -> index of the chosen one."""
+
+ZERO_SHOT = "zero-shot"
+"""The name of the untouched model's row, which every run has."""
+
+DEFAULT_BASE = "e2e-ft"
+"""The name of the row that ensembles are built on if no base is named."""
 
 V = TypeVar("V")
 Grid = Annotated[tuple[V, ...], MinLen(1)]
@@ -161,6 +167,13 @@ class Method:
         equal ones by name.
     compared_with : names of methods whose rows a leaderboard subtracts from this one's, where both
         are built on the same base.
+    controls : names of the rows that ``--controls`` adds on the same base, to test a claim about
+        this method. Hyper-parameters that the run changes for this method are changed for them too.
+    colour : its colour in figures, ``#rrggbb``; None takes a free one. Not inherited.
+    shape : the shape of the points of ensembles built on it, such as ``square`` (one of
+        Vega-Lite's); None takes a free one. Not inherited.
+    defaults_on : hyper-parameters that suit single suites, {suite: {parameter: value}}. Those that
+        the suite itself names for the method take precedence.
     version : must be raised whenever the same fields would give other predictions.
     """
 
@@ -179,6 +192,10 @@ class Method:
     mixes_samples: ClassVar[bool] = False
     position: ClassVar[int] = 1000
     compared_with: ClassVar[tuple[str, ...]] = ()
+    controls: ClassVar[tuple[str, ...]] = ()
+    colour: ClassVar[str | None] = None
+    shape: ClassVar[str | None] = None
+    defaults_on: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     version: ClassVar[int] = 1
 
     def recipe(self, models: Models) -> Recipe:
@@ -246,10 +263,14 @@ class Method:
 class AlphaEnsemble(Method):
     """Base class of ensembles with one weight `alpha` on the fine-tuned model for all samples."""
 
-    default_base: ClassVar[str | None] = "e2e-ft"
+    default_base: ClassVar[str | None] = DEFAULT_BASE
     on_all_bases: ClassVar[bool] = True
 
-    alphas: Grid[Fraction] = ALPHAS
+    alphas: Grid[Fraction] = setting(
+        ALPHAS,
+        "0, 0.1, ..., 1 in VRF's paper, 0.1 to 0.9 in its code",
+        official=ALPHAS[1:-1],
+    )
 
     def candidates(self) -> tuple[Choice, ...]:
         """Return one candidate per alpha."""

@@ -1,31 +1,26 @@
 """Protocols: experimental choices on which papers, official codes and good practice differ.
 
-A protocol has one field per choice. Its name is not part of any key: before keys are made, it is
-resolved into a method's hyper-parameters, the splits and the metrics' parameters. Protocols
-therefore share all outputs on which they agree.
+A protocol has one field for each choice that concerns several methods. A choice within one method
+is a hyper-parameter of that method, whose field has both values (`bench.core.parameters.setting`).
+The name of a protocol is not part of any key: before keys are made, it is resolved into methods'
+hyper-parameters, the splits and the metrics' parameters. Protocols therefore share all outputs on
+which they agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
-from bench.api.method import Grid
+from bench.api.method import Method
 from bench.core.errors import unknown_name
-from bench.core.parameters import Count, Fraction, NonNegative, Positive, with_parameters
-from bench.posthoc.functional import KRule
-from bench.posthoc.selection import ALPHAS
+from bench.core.parameters import Count, setting, settings, with_parameters
 
 Share = Annotated[float, Interval(gt=0, lt=1)]
 Pixels = Annotated[int, Ge(0)]
-
-
-def _field(default: Any, official: Any, source: str) -> Any:
-    """Return a field with its values under ``clean`` (`default`) and ``official``, and a source."""
-    return field(default=default, metadata={"official": official, "source": source})
 
 
 @dataclass(frozen=True)
@@ -38,106 +33,56 @@ class Protocol:
 
     name: str = "clean"
 
-    selects: Literal["selection", "test"] = _field(
-        "selection", "test",
+    selects: Literal["selection", "test"] = setting(
+        "selection",
         "where alpha, a, b, C and temperatures are chosen: on held-out training data, or, as in "
         "VRF's code, on the reported ID test set (docs/methods.md section 7 and section 9, item 8)",
-    )  # fmt: skip
-    rule: Literal["within-1pt", "max-val"] = _field(
-        "within-1pt",
-        "max-val",
-        "selection rule; the papers choose the highest accuracy (VRF section 5.1)",
+        official="test",
     )
-    holdout: Share = _field(
-        0.1,
+    rule: Literal["within-1pt", "max-val"] = setting(
+        "within-1pt",
+        "selection rule; the papers choose the highest accuracy (VRF section 5.1)",
+        official="max-val",
+    )
+    holdout: Share = setting(
         0.1,
         "fraction of the training split held out if a suite has no selection split; bench's choice",
     )
-    alphas: Grid[Fraction] = _field(
-        ALPHAS, ALPHAS[1:-1],
-        "grid of the ensembles' alpha: 0, 0.1, ..., 1 in VRF's paper, 0.1 to 0.9 in its code",
-    )  # fmt: skip
-    vrf_k: KRule = _field(
-        "round", "official-code",
-        "rule for VRF's k: floor(p |V|) in its paper, which can be 0, hence rounded here; "
-        "round(1000 |V| / N) in its code (docs/methods.md section 9, item 4)",
-    )  # fmt: skip
-    vrf_p: Fraction = _field(
-        0.001, 0.001, "VRF's p (step 2 of its section 4); not used in its code"
+    settings: Literal["clean", "official"] = setting(
+        "clean",
+        "whether methods have their clean or their official hyper-parameters; `bench show METHOD` "
+        "lists both with their sources",
+        official="official",
     )
-    vrf_squared: bool = _field(
-        False, True,
-        "VRF's distance: plain L2 in its paper, squared in its code (docs/methods.md section 9, "
-        "item 3)",
-    )  # fmt: skip
-    vrf_a: Grid[NonNegative] = _field(
-        (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5), (1.5,),
-        "VRF's a: a grid search; 1.5, on squared distances, for every backbone in its code",
-    )  # fmt: skip
-    vrf_b: Grid[Positive] = _field(
-        (0.05, 0.1, 0.2, 0.4), (0.6,),
-        "VRF's b: a grid search; 0.6 in its code, 0.5 for ViT-B/16 in its Table 7",
-    )  # fmt: skip
-    vrf_calibrate: Literal["nll", "confidence", "none"] = _field(
-        "nll", "confidence",
-        "criterion of VRF's temperatures: none in its paper's method section; in its code, "
-        "mean confidence equal to accuracy",
-    )  # fmt: skip
-    scaling: Literal["nll", "confidence", "none"] = _field(
-        "nll", "confidence",
+    scaling: Literal["nll", "confidence", "none"] = setting(
+        "nll",
         "criterion for the results with temperature scaling; CaRot's evaluator takes a factor "
         "set by hand, and how its authors chose theirs is unknown (docs/methods.md section 11)",
-    )  # fmt: skip
-    ece_bins: Count = _field(15, 10, "number of ECE bins; 10 in CaRot's evaluator")
-    ece_batch: Count | None = _field(
+        official="confidence",
+    )
+    ece_bins: Count = setting(15, "number of ECE bins; 10 in CaRot's evaluator", official=10)
+    ece_batch: Count | None = setting(
         None,
-        512,
         "batch size of the ECE: over the whole set, or the mean over batches in file order as in "
         "CaRot's code",
+        official=512,
     )
-    lp_ft_normalized: bool = _field(
-        True, True,
-        "whether LP-FT's head takes normalised features: yes in VRF and the code it builds on, no "
-        "in CaRot",
-    )  # fmt: skip
-    lp_ft_optimizer: Literal["adamw", "sgd"] = _field(
-        "adamw",
-        "adamw",
-        "optimizer of LP-FT's second phase: AdamW in VRF and CaRot, SGD in LP-FT's code",
-    )
-    flyp_captions: Literal["each-image", "rows"] = _field(
-        "each-image", "rows",
-        "sampling of (image, caption) pairs: every image once per epoch, or FLYP's shuffled list "
-        "of all pairs (docs/methods.md section 6)",
-    )  # fmt: skip
-    objectnet_border: Pixels = _field(
-        2, 0,
+    objectnet_border: Pixels = setting(
+        2,
         "pixels cut from each side of images with a border (ObjectNet's is 2 wide); the codes of "
         "wise-ft, VRF and FLYP intend it but never do it (docs/methods.md section 14, item 1)",
-    )  # fmt: skip
+        official=0,
+    )
 
-    def parameters(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the hyper-parameters that the protocol sets: {method: {parameter: value}}."""
-        ensemble = {"alphas": self.alphas}
-        vrf = {
-            "k_rule": self.vrf_k,
-            "p": self.vrf_p,
-            "squared": self.vrf_squared,
-            "a_grid": self.vrf_a,
-            "b_grid": self.vrf_b,
-            "calibrate": self.vrf_calibrate,
-        }
-        captions = {"captions": self.flyp_captions}
-        probe = {} if self.lp_ft_normalized else {"probe.start": "random"}
-        lp_ft = {"optimizer": self.lp_ft_optimizer, "probe.normalized": self.lp_ft_normalized}
-        calibrated = {"calibrate": self.vrf_calibrate if self.vrf_calibrate != "none" else "nll"}
-        return {
-            **dict.fromkeys(("wise-ft", "ose", "ose-logits", "fisher"), ensemble),
-            "ose-calibrated": ensemble | calibrated,
-            **dict.fromkeys(("vrf", "vrf-shuffled", "vrf-constant", "vrf-all-correct"), vrf),
-            **dict.fromkeys(("flyp", "carot", "carot-slides"), captions),
-            "lp-ft": lp_ft | probe,
-        }
+    def changes(self, method: Method, task: str) -> dict[str, Any]:
+        """Return the hyper-parameters of `method` that the protocol sets on `task`, by name.
+
+        Under ``settings=official`` these are the official values that differ from its own.
+        """
+        if self.settings == "clean":
+            return {}
+        found = settings(method, task)
+        return {name: s.official for name, s in found.items() if s.official != s.clean}
 
     def facts(self) -> dict[str, Any]:
         """Return all fields except the name, for records."""
@@ -146,7 +91,7 @@ class Protocol:
 
 CLEAN = Protocol()
 OFFICIAL = Protocol(
-    "official", **{f.name: f.metadata["official"] for f in fields(Protocol) if f.metadata}
+    "official", **{name: s.official for name, s in settings(CLEAN).items() if name != "name"}
 )
 PROTOCOLS: Mapping[str, Protocol] = {p.name: p for p in (CLEAN, OFFICIAL)}
 """All protocols by name, the default first."""

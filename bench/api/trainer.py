@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.parameters import Area, Count, Fraction, NonNegative, Positive, Precision
+from bench.core.parameters import Area, Count, Fraction, NonNegative, Positive, Precision, setting
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +95,10 @@ class Trainer(Protocol):
         ...
 
 
+_SHARED = "WiSE-FT, appendix D.2; the same in the codes of wise-ft, FLYP and CaRot"
+_IMAGES = "the codes of wise-ft, VRF, FLYP and CaRot, which share their transforms"
+
+
 @dataclass(frozen=True)
 class GradientTrainer:
     """End-to-end fine-tuning by gradient descent, and the base class of gradient-based trainers.
@@ -103,7 +107,8 @@ class GradientTrainer:
     eps, weight decay on every trainable tensor, linear warm-up, cosine decay to zero, and gradient
     clipping at norm 1. The loop itself is in `bench.models.training.loop`; subclasses override its
     hooks. The hooks' argument `state` holds tensors that the trainer needs besides the model, such
-    as an EMA teacher.
+    as an EMA teacher. The class attribute `smoke` has the hyper-parameters with which it shows, on
+    synthetic images, that it runs.
 
     Attributes
     ----------
@@ -127,18 +132,19 @@ class GradientTrainer:
     tunes_text: ClassVar[bool] = False
     selects: ClassVar[bool] = False
     is_random: ClassVar[bool] = True
+    smoke: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "warmup": 0.1}
 
-    lr: Positive = 3e-5
-    weight_decay: NonNegative = 0.1
-    batch_size: Count = 512
-    epochs: Count = 10
-    warmup: NonNegative = 500
-    clip: NonNegative = 1.0
-    smoothing: Fraction = 0.0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    min_area: Area = 0.9
-    flip: bool = False
-    precision: Precision = "fp32"
+    lr: Positive = setting(3e-5, "WiSE-FT, appendix D.2")
+    weight_decay: NonNegative = setting(0.1, _SHARED)
+    batch_size: Count = setting(512, _SHARED)
+    epochs: Count = setting(10, _SHARED)
+    warmup: NonNegative = setting(500, _SHARED)
+    clip: NonNegative = setting(1.0, "WiSE-FT, appendix D.2")
+    smoothing: Fraction = setting(0.0, "none in the published recipes; the modifier +ls sets it")
+    optimizer: Literal["adamw", "sgd"] = setting("adamw", _SHARED)
+    min_area: Area = setting(0.9, _IMAGES)
+    flip: bool = setting(False, _IMAGES)
+    precision: Precision = setting("fp32", "codes of wise-ft and FLYP; CaRot's trains in fp16")
 
     @property
     def normalize(self) -> bool | None:

@@ -12,7 +12,7 @@ from bench.api.metrics import METRICS, OWN, Metric
 from bench.api.protocol import PROTOCOLS, Protocol
 from bench.api.registry import ALIASES, datasets, find_dataset, find_method, methods
 from bench.core.errors import unknown_name
-from bench.core.parameters import parameters, with_parameters
+from bench.core.parameters import parameters, settings, with_parameters
 from bench.core.paths import cache_dir, data_dir
 from bench.core.records import MissingCell, Record
 from bench.data.cards import UNKNOWN, Archive, SetCard, cards
@@ -150,7 +150,7 @@ def describe_name(name: str, suite_name: str) -> dict[str, Any]:
         kinds = "method, suite, data set, metric, rule, protocol or published table"
         raise unknown_name(kinds, name, valid)
     method = find_method(name)
-    own = parameters(method())
+    own, task = parameters(method()), corruptions.parse_corruptions(suite_name)[0]
     return {
         "method": name,
         "title": method.title,
@@ -159,14 +159,13 @@ def describe_name(name: str, suite_name: str) -> dict[str, Any]:
         "source": method.source,
         "base": method.default_base or "none",
         "parameters": {k: str(v) for k, v in own.items()},
+        "sources": {k: s.source for k, s in settings(method()).items() if s.source},
         **{
             f"defaults of {suite}": _changed(name, own, changes)
             for suite, changes in _defaults(name, suite_name).items()
         },
         **{
-            f"under protocol {protocol.name}": _changed(
-                name, own, protocol.parameters().get(name, {})
-            )
+            f"under protocol {protocol.name}": _changed(name, own, protocol.changes(method(), task))
             for protocol in PROTOCOLS.values()
         },
         "change with": f"--set {name}.PARAMETER=VALUE",

@@ -38,7 +38,7 @@ HELP = {
     "protocol": "clean, or official: what the papers' codes do, leaks included. Change single "
     "fields with --set protocol.FIELD=VALUE. [default: clean]",
     "select": "Rule that chooses alpha, a and b: within-1pt or max-val. [default: the protocol's]",
-    "controls": "Also run VRF's ablations and report the oracle alpha.",
+    "controls": "Also run the ablations that test each method and report the oracle alpha.",
     "curves": "Also evaluate every alpha on the shifts. [default: on for mini]",
     "set": "Set a hyper-parameter; `bench show METHOD` lists them. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",

@@ -1,4 +1,4 @@
-"""Hyper-parameters: types that define their ranges, and changes by ``--set METHOD.PARAM=VALUE``."""
+"""Hyper-parameters: types that define their ranges, their sources, and changes of their values."""
 
 from __future__ import annotations
 
@@ -21,6 +21,84 @@ Count = Annotated[int, Ge(1)]
 Precision = Literal["fp32", "bf16"]
 
 D = TypeVar("D")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is known of a hyper-parameter: its values under both protocols, and their source.
+
+    Attributes
+    ----------
+    clean, official : its value by default, and in the published code.
+    source : paper section or official file of the values; empty if the method does not state it.
+    """
+
+    clean: Any
+    official: Any
+    source: str = ""
+
+
+_SAME = object()
+
+
+def setting(
+    clean: Any, source: str, *, official: Any = _SAME, on: Mapping[str, Any] | None = None
+) -> Any:
+    """Return a dataclass field for a hyper-parameter with its default `clean` and their `source`.
+
+    Parameters
+    ----------
+    clean : the default.
+    source : paper section or official file of the values.
+    official : the value in the published code, for ``--protocol official``, if it is another one.
+    on : official values that differ on single tasks, {task: value}.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Scaled:
+    ...     bins: Count = setting(15, "bench's choice; 10 in the code", official=10)
+    >>> settings(Scaled())["bins"]
+    Setting(clean=15, official=10, source="bench's choice; 10 in the code")
+    """
+    facts = {"source": source, "official_on": dict(on or {})}
+    if official is not _SAME:
+        facts["official"] = official
+    return dataclasses.field(default=clean, metadata=facts)
+
+
+def settings(value: Any, task: str = "") -> dict[str, Setting]:
+    """Return all hyper-parameters of a method or trainer, as in `parameters`, with their sources.
+
+    `clean` is the value in `value`. Official values are those on `task`. Where a method gives its
+    trainer another value than the trainer's own default, the source is that of the method's field.
+    """
+    found: dict[str, Setting] = {}
+    for field in dataclasses.fields(value):
+        inner, facts = getattr(value, field.name), field.metadata
+        if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
+            cls: type[Any] = type(inner)
+            defaults = parameters(cls()) if "source" in facts else {}
+            for name, own in settings(inner, task).items():
+                changed = name in defaults and own.clean != defaults[name]
+                source = facts["source"] if changed else own.source
+                found[f"{_prefix(field.name)}{name}"] = dataclasses.replace(own, source=source)
+        else:
+            official = facts.get("official_on", {}).get(task, facts.get("official", inner))
+            found[field.name] = Setting(inner, official, facts.get("source", ""))
+    return found
+
+
+def smoke_settings(value: Any) -> dict[str, Any]:
+    """Return the `smoke` values of all trainers in a method, {name: value} as in `parameters`."""
+    found = dict(getattr(type(value), "smoke", {}))
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            own = smoke_settings(inner)
+            found |= {f"{_prefix(field.name)}{name}": one for name, one in own.items()}
+    return found
 
 
 def parameters(value: Any) -> dict[str, Any]:

@@ -24,12 +24,12 @@ from bench.leaderboard.suite_results import SuiteResults, measured
 from bench.report.figures.charts import charts
 from bench.report.figures.spec import Chart
 from bench.report.tables.choices import candidates_table, choices_table
+from bench.report.tables.differences import differences_table
 from bench.report.tables.leaderboard import (
     calibration_table,
     extra_metrics_table,
     leaderboard_table,
     missing_cells_table,
-    protocol_differences,
 )
 from bench.report.tables.ledger import run_ledger_tables
 from bench.report.tables.paper_layout import paper_table
@@ -243,7 +243,7 @@ def _chapter(
         extra_metrics_table(board, numbers.extra_boards),
         *calibrations,
         choices_table(board, cells),
-        protocol_differences(_protocol_of(numbers.records)),
+        differences_table(_protocol_of(numbers.records), numbers.records),
         missing_cells_table(board),
         *published,
     )

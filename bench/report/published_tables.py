@@ -10,6 +10,7 @@ from shutil import get_terminal_size
 
 from rich.console import Console
 
+from bench.api.method import ZERO_SHOT
 from bench.leaderboard.published.layouts import PRESETS
 from bench.leaderboard.published.tables import (
     MEANS,
@@ -101,8 +102,8 @@ def reproduction_commands(published: PublishedTable) -> tuple[str, ...]:
     commands = []
     for backbone in published.backbones:
         rows = [row for group, row in published.rows if group.backbone == backbone]
-        names = dict.fromkeys(row.ours for row in rows if row.ours not in (None, "zero-shot"))
-        methods = ",".join(filter(None, names)) or "zero-shot"
+        names = dict.fromkeys(row.ours for row in rows if row.ours not in (None, ZERO_SHOT))
+        methods = ",".join(filter(None, names)) or ZERO_SHOT
         is_preset = published.name in PRESETS
         what = f"--table {published.name}" if is_preset else f"--methods {methods}"
         curves = " --curves" if any(row.given for row in rows) else ""

@@ -13,9 +13,10 @@ from PIL import Image
 from bench.api.dataset import Shift, Suite
 from bench.api.protocol import CLEAN, OFFICIAL, PROTOCOLS, Protocol, protocol_with
 from bench.api.recipes import TextHead, Tuned
-from bench.api.registry import find_dataset
+from bench.api.registry import find_dataset, methods
 from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError
+from bench.core.parameters import parameters, settings, with_parameters
 from bench.posthoc.selection import RULES
 from bench.runs.plan import (
     CellItem,
@@ -52,11 +53,10 @@ def bordered(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     bordered(find_dataset("micro"), monkeypatch)
 
-    def make(**changes: Any) -> Plan:
+    def make(vrf: Any = None, **changes: Any) -> Plan:
         given = {"suite": "micro", "methods": METHODS, "shifts": "v2,objectnet", "curves": False}
-        config = RunConfig.model_validate(
-            given | {"set": {"protocol": changes}, "cache_dir": tmp_path}
-        )
+        own = {"vrf": vrf or {}, "protocol": changes}
+        config = RunConfig.model_validate(given | {"set": own, "cache_dir": tmp_path})
         # Every fit has a known result: its middle candidate.
         return make_plan(resolve_studies(config)[0], lambda key: None)
 
@@ -99,9 +99,7 @@ def rows(found: set[str], kind: str) -> set[str]:
 
 
 ALPHA = {"ose", "ose-calibrated", "ose-logits", "wise-ft", "fisher"}
-VRF = {
-    "vrf_k": "paper", "vrf_p": 0.01, "vrf_squared": True, "vrf_a": [0.5], "vrf_b": [0.1],
-}  # fmt: skip
+VRF = {"k_rule": "paper", "p": 0.01, "squared": True, "a_grid": [0.5], "b_grid": [0.1]}
 
 
 def test_ece_bins_and_batches_measure_ece_again_and_nothing_else(planned: Any) -> None:
@@ -112,22 +110,19 @@ def test_ece_bins_and_batches_measure_ece_again_and_nothing_else(planned: Any) -
 
 
 @pytest.mark.parametrize("field", VRF)
-def test_vrfs_fields_fit_vrf_again(planned: Any, field: str) -> None:
-    found = changed(planned, **{field: VRF[field]})
+def test_vrfs_hyper_parameters_fit_vrf_again(planned: Any, field: str) -> None:
+    found = changed(planned, vrf={field: VRF[field]})
     assert kinds(found) == {"fit", "scale", "cell"}
     assert rows(found, "fit") == rows(found, "cell") == {"vrf"}
 
 
-def test_vrfs_calibration_is_also_that_of_calibrated_ose(planned: Any) -> None:
-    found = changed(planned, vrf_calibrate="confidence")
-    assert kinds(found) == {"fit", "scale", "cell"}
-    assert rows(found, "fit") == {"vrf", "ose-calibrated"}
-
-
-def test_alphas_fit_the_ensembles_again(planned: Any) -> None:
-    found = changed(planned, alphas=[0.0, 0.5, 1.0])
-    assert kinds(found) == {"fit", "scale", "cell"}
-    assert rows(found, "fit") == ALPHA
+def test_official_settings_fit_the_ensembles_and_train_the_contrastive_methods_again(
+    planned: Any,
+) -> None:
+    found = changed(planned, settings="official")
+    assert rows(found, "fit") == ALPHA | {"vrf"}
+    assert rows(found, "train") == {"both"}
+    assert rows(found, "cell") == ALPHA | {"vrf", "flyp", "carot", "carot-slides"}
 
 
 def test_the_rule_chooses_again_and_trains_nothing(planned: Any) -> None:
@@ -165,21 +160,6 @@ def test_the_holdout_matters_where_no_selection_split_is_given(
     assert {"train", "features", "fit", "scale", "cell"} <= kinds(found)
 
 
-def test_lp_fts_fields_train_it_again(planned: Any) -> None:
-    found = changed(planned, lp_ft_optimizer="sgd")
-    assert {n for n in found if n.startswith("train")} == {"train end to end"}
-    assert rows(found, "cell") == {"lp-ft"}
-    found = changed(planned, lp_ft_normalized=False)
-    assert {n for n in found if n.startswith("train")} == {"train end to end", "train linear head"}
-    assert rows(found, "cell") == {"lp-ft"}
-
-
-def test_captions_train_the_contrastive_methods_again(planned: Any) -> None:
-    found = changed(planned, flyp_captions="rows")
-    assert rows(found, "train") == {"both"}
-    assert rows(found, "cell") == {"flyp", "carot", "carot-slides"}
-
-
 def test_the_border_concerns_the_shifts_that_have_one(planned: Any) -> None:
     found = changed(planned, objectnet_border=0)
     assert {n for n in found if n.startswith("features")} == {"features objectnet"}
@@ -192,6 +172,37 @@ def test_every_field_is_tested_and_has_a_source() -> None:
         if field.name != "name":
             assert field.metadata["source"].strip()
             assert field.name in source.partition("def test_every_field")[0], field.name
+
+
+def test_every_hyper_parameter_has_a_source_and_a_valid_official_value() -> None:
+    for name, cls in methods().items():
+        if not cls.__module__.startswith("bench."):
+            continue  # plugins may leave sources out
+        for parameter, own in settings(cls()).items():
+            assert own.source.strip(), f"{name}.{parameter}"
+            with_parameters(cls(), {parameter: own.official}, name)
+            assert own.clean == parameters(cls())[parameter]
+
+
+def test_official_values_are_those_of_the_codes() -> None:
+    """docs/methods.md sections 6, 7 and 9; VRF's Table 7 for a and b."""
+    found = {n: OFFICIAL.changes(cls(), "imagenet") for n, cls in methods().items()}
+    alphas = {"alphas": tuple(i / 10 for i in range(1, 10))}
+    vrf = {
+        "k_rule": "official-code", "squared": True, "a_grid": (1.5,), "b_grid": (0.6,),
+        "calibrate": "confidence",
+    }  # fmt: skip
+    expected = {
+        **dict.fromkeys(("wise-ft", "ose", "ose-logits", "fisher"), alphas),
+        "ose-calibrated": alphas | {"calibrate": "confidence"},
+        **dict.fromkeys(("vrf", "vrf-shuffled", "vrf-constant", "vrf-all-correct"), vrf),
+        **{key: {"captions": "rows"} for key in ("flyp", "carot", "carot-slides")},
+    }
+    assert {n: changes for n, changes in found.items() if changes} == expected
+    assert all(CLEAN.changes(cls(), "imagenet") == {} for cls in methods().values())
+    for task, a, b in (("cifar10", 0.3, 0.3), ("entity30", 1.1, 0.6)):
+        changes = OFFICIAL.changes(methods()["vrf"](), task)
+        assert (changes["a_grid"], changes["b_grid"]) == ((a,), (b,))
 
 
 def test_names_share_all_they_agree_on(tmp_path: Path) -> None:
@@ -210,8 +221,8 @@ def test_both_protocols_and_their_changes_are_named() -> None:
     assert list(PROTOCOLS) == ["clean", "official"]
     assert OFFICIAL.selects == "test" and CLEAN.selects == "selection"
     assert protocol_with("clean", {}) == CLEAN
-    found = protocol_with("official", {"ece_bins": "15", "vrf_b": "[0.5]"})
-    assert found.name == "official, vrf_b 0.5, ece_bins 15"
+    found = protocol_with("official", {"ece_bins": "15", "ece_batch": "null"})
+    assert found.name == "official, ece_bins 15, ece_batch None"
     assert protocol_with("clean", {"ece_bins": 15}) == CLEAN
     rule = get_type_hints(Protocol)["rule"]
     assert set(get_args(rule)) == set(RULES)

@@ -17,11 +17,13 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from bench.api.dataset import Suite
+from bench.api.protocol import OFFICIAL
 from bench.api.registry import find_dataset
 from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.data.folder import SYNTHETIC, NotFound
 from bench.data.readers.cifar_stl import CIFAR10_CLASSES, STL_CLASSES
+from bench.runs.study.rows import Settings
 from bench.testing.synthetic import cifar
 
 WITHOUT_FROG = (0, 1, 2, 3, 4, 5, 7, 8, 9)
@@ -185,7 +187,8 @@ def test_a_real_folder_has_the_real_backbone_and_published_choices(data: Path) -
     suite = suite_of(data)
     assert (suite.model, suite.pretrained, suite.notes) == ("ViT-B-32", "openai", ())
     assert suite.defaults == {}
-    assert suite.official == {"vrf_a": (0.3,), "vrf_b": (0.3,)}
+    vrf = Settings(OFFICIAL, suite.task.name, suite.defaults).method("vrf")
+    assert (vrf.a_grid, vrf.b_grid) == ((0.3,), (0.3,))
     assert suite.faults[0] == "cifar-10 train: 200 of 50,000 images"
     assert suite.faults[-1] == "stl-10 test_without_monkey: 18 of 7,200 images"
     assert len(suite.faults) == 5

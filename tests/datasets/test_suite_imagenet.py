@@ -34,6 +34,7 @@ from bench.data.suites.imagenet import (
     objectnet_classes,
     openai_templates,
 )
+from bench.runs.study.rows import Settings
 from bench.testing.contract import check_dataset
 from bench.testing.synthetic.objectnet import OTHERS, SEVERAL
 
@@ -117,8 +118,8 @@ def test_the_suite_is_that_of_the_papers(suite: Suite) -> None:
     assert all(shift.border == shift.test_only for shift in suite.shifts)
     metrics = {s.name: s.metrics for s in suite.shifts if s.metrics}
     assert metrics == {"vid-robust": ("pm-0", "pm-10"), "ytbb": ("pm-0", "pm-10")}
-    assert suite.official == {}  # VRF's code has ImageNet's a and b, and so has the protocol
-    assert (OFFICIAL.vrf_a, OFFICIAL.vrf_b) == ((1.5,), (0.6,))
+    vrf = Settings(OFFICIAL, suite.task.name).method("vrf")
+    assert (vrf.a_grid, vrf.b_grid) == ((1.5,), (0.6,))
 
 
 def truth(shift: Shift) -> dict[str, str]:
@@ -273,7 +274,8 @@ def test_entity30_has_four_source_and_four_target_classes_each(entity30: Suite) 
     assert not folders[0] & folders[1]
     train = entity30.task.train.load().manifest
     assert {name.partition("/")[0] for name in train.ids} == folders[0]
-    assert entity30.official == {"vrf_a": (1.1,), "vrf_b": (0.6,)}
+    vrf = Settings(OFFICIAL, entity30.task.name).method("vrf")
+    assert (vrf.a_grid, vrf.b_grid) == ((1.1,), (0.6,))
     assert "not the official prompt" in entity30.prompts
 
 

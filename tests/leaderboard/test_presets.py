@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from commands import Finished, assert_refused, bench, contents
 
-from bench.api.protocol import CLEAN
 from bench.api.registry import find_method
 from bench.core.errors import InputError
 from bench.core.records import MissingCell, Record
@@ -70,7 +69,7 @@ def texts(table: Table) -> list[list[str]]:
 
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_rows_are_those_of_a_run_in_order(preset: Preset) -> None:
-    rows = parse_rows(preset.methods, Settings(CLEAN.parameters()))
+    rows = parse_rows(preset.methods, Settings())
     assert {row.name for row in rows} == set(preset.methods)
     assert find_preset(preset.name) is preset
     lines = [line for group in preset.groups for line in group]

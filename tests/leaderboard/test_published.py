@@ -17,7 +17,7 @@ from printed import averages
 from published_digests import DIGESTS, contradictions, digest, lines
 
 from bench.api.metrics import METRICS, OWN
-from bench.api.protocol import CLEAN, PROTOCOLS
+from bench.api.protocol import PROTOCOLS
 from bench.api.registry import datasets
 from bench.core.errors import InputError
 from bench.data.cards import cards
@@ -65,7 +65,7 @@ def test_places_models_and_rows_are_those_of_bench(table: PublishedTable) -> Non
     assert (table.conditions.ece is None) == all(c.metric != "ece" for c in table.columns)
     assert all(c.metric in METRICS.keys() | OWN.keys() for c in table.columns)
     named = [row.ours for _, row in table.rows if row.ours is not None]
-    rows = parse_rows(tuple(dict.fromkeys(named)), Settings(CLEAN.parameters()))
+    rows = parse_rows(tuple(dict.fromkeys(named)), Settings())
     assert {row.name for row in rows} >= set(named)
     assert all((row.ours is None) == (row.minus is not None) for _, row in table.rows)
 

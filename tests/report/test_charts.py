@@ -19,7 +19,7 @@ from bench.core.records import Record
 from bench.leaderboard.samples import SampleOutputs
 from bench.report.figures.rasterize import chart_svg
 from bench.report.figures.spec import Chart, count_axis
-from bench.report.figures.style import COLOURS, GREY, MAIN
+from bench.report.figures.style import GREY, OTHER_COLOURS
 from bench.report.write import document
 
 More = tuple[str, str | None, str, float]
@@ -59,6 +59,9 @@ def encodings(spec: Any, channel: str) -> list[Any]:
     return [p["encoding"][channel] for p in parts if channel in p.get("encoding", {})]
 
 
+COLOURS = {n: c for n, cls in methods().items() if (c := vars(cls).get("colour")) is not None}
+
+
 def legend(spec: Any, channel: str = "color") -> dict[str, str]:
     """The colour or shape of each name in a legend."""
     (scale,) = {repr(e["scale"]): e["scale"] for e in encodings(spec, channel)}.values()
@@ -73,9 +76,9 @@ def luminance(colour: str) -> float:
 
 
 def test_every_method_has_a_colour_of_its_own() -> None:
-    own = {n for n, c in methods().items() if not getattr(c, "is_control", False)}
-    assert COLOURS.keys() <= own  # another method takes a colour by its name
+    assert COLOURS.keys() == {n for n, c in methods().items() if not c.is_control}
     assert len({*COLOURS.values(), GREY}) == len(COLOURS) + 1
+    assert set(OTHER_COLOURS) <= set(COLOURS.values())  # so that all colours are far apart
 
 
 @pytest.mark.parametrize("colour", [*COLOURS.values(), GREY])
@@ -101,7 +104,7 @@ def test_main_colours_differ_to_eyes_without_red_or_green_cones() -> None:
              [0.0883024619, 0.2817188376, 0.6299787005]]  # fmt: skip
     lab = [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
            [0.0259040371, 0.7827717662, -0.8086757660]]  # fmt: skip
-    main = list(COLOURS.values())[:MAIN]
+    main = [colour for colour in COLOURS.values() if colour not in OTHER_COLOURS]
     c = np.array([[int(x[i : i + 2], 16) for i in (1, 3, 5)] for x in main]) / 255
     linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
     for name, matrix in views.items():
@@ -121,7 +124,7 @@ def test_a_method_has_the_same_colour_in_every_report(name: str) -> None:
     assert one.items() < other.items()
     assert one["VRF"] == COLOURS["vrf"] and one["E2E-FT"] == COLOURS["e2e-ft"]
     assert len(set(other.values())) == len(other)
-    assert other["Mine"] in list(COLOURS.values())[MAIN:]
+    assert other["Mine"] in OTHER_COLOURS
 
 
 @pytest.mark.parametrize("name", FIGURES)

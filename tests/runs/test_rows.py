@@ -139,11 +139,12 @@ def test_a_head_starts_from_one_on_the_same_features() -> None:
 
 
 def test_vrfs_settings_are_those_of_its_controls() -> None:
-    found = control_parameters({"p": 0.01, "calibrate": "confidence"})
+    own = {"vrf": {"p": 0.01, "calibrate": "confidence"}, "ose": {"alphas": [0.5]}}
+    found = control_parameters(tuple(rows("vrf", "ose").values()), own)
     assert set(found) == {"vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated"}
     assert found["vrf-shuffled"] == {"p": 0.01, "calibrate": "confidence"}
     assert found["ose-calibrated"] == {"calibrate": "confidence"}
-    assert "ose-calibrated" not in control_parameters({"calibrate": "none"})
+    assert control_parameters(tuple(rows("ose").values()), own) == {}
 
 
 def test_few_shots_make_another_suite(tmp_path: Path) -> None:

@@ -8,23 +8,13 @@ from types import MappingProxyType
 from typing import Any
 
 from bench.api.dataset import Card, Shift, Suite, Task
+from bench.api.registry import methods
 from bench.api.splits import Split, absent_split
 from bench.core.errors import InputError
+from bench.core.parameters import smoke_settings
 from bench.data import prompts
 from bench.data.cards import SetCard, cards
 from bench.data.folder import DataFolder, NotFound
-
-_STEPS = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "warmup": 0.1}
-_PROBE = {"lr": 3e-2, "epochs": 5, "batch_size": 64, "warmup": 0.1}
-_PROBED = _STEPS | {f"probe.{name}": value for name, value in _PROBE.items()}
-SMOKE: Mapping[str, Mapping[str, Any]] = {
-    **dict.fromkeys(("e2e-ft", "ema", "l2-sp", "flyp"), _STEPS),
-    **dict.fromkeys(("carot", "carot-slides"), _STEPS | {"period": 2}),
-    **dict.fromkeys(("lp-ft", "lp-ft-raw", "lp-ft-sgd"), _PROBED),
-    "linear": _PROBE,
-    "linear-lbfgs": {"max_iter": 20},
-}
-"""Hyper-parameters for synthetic copies of data, which only show that everything runs."""
 
 TEMPLATES = "en_zeroshot_classification_templates.json"
 """CLIP_benchmark's file of OpenAI's CLIP templates for each data set."""
@@ -69,6 +59,14 @@ def split_or_absent(name: str, make: Callable[[], Split]) -> Split:
         return absent_split(name, str(error))
 
 
+def smoke_defaults() -> dict[str, dict[str, Any]]:
+    """Return the hyper-parameters for synthetic copies of data, which only show that all runs.
+
+    They are {method: {parameter: value}}, from the attribute `smoke` of each method's trainers.
+    """
+    return {name: found for name, cls in methods().items() if (found := smoke_settings(cls()))}
+
+
 def available_shifts(
     suite: str, shifts: Mapping[str, Callable[[], Shift]]
 ) -> tuple[tuple[Shift, ...], dict[str, str]]:
@@ -97,13 +95,12 @@ def real_suite(
     *,
     prompts: str,
     defaults: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-    official: Mapping[str, Any] = MappingProxyType({}),
     metrics: Sequence[str] = (),
     outside_mean: Sequence[str] = (),
 ) -> Suite:
     """Return the suite of a task, with the task's name and the `available_shifts`.
 
-    On synthetic copies of the data, the suite has the tiny backbone, `SMOKE` in place of
+    On synthetic copies of the data, the suite has the tiny backbone, `smoke_defaults` in place of
     `defaults`, and a watermark.
     """
     found, missing = available_shifts(task.name, shifts)
@@ -115,11 +112,10 @@ def real_suite(
         shifts=found,
         model="tiny" if synthetic else "ViT-B-32",
         pretrained="embedded" if synthetic else "openai",
-        defaults=SMOKE if synthetic else dict(defaults),
+        defaults=smoke_defaults() if synthetic else dict(defaults),
         notes=folder.notes,
         all_shifts=tuple(shifts),
         metrics=tuple(metrics),
-        official=dict(official),
         lacking=missing,
         outside_mean=tuple(outside_mean),
         prompts=prompts,

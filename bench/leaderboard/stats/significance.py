@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.api import method
 from bench.api.metrics import ACCURACY
 from bench.leaderboard.board import ID, Board, BoardKey, BoardRow, Name, Seed, board_key
 from bench.leaderboard.comparability import rankable_rows
@@ -39,7 +40,7 @@ from bench.leaderboard.stats.resampling import (
     resampling_units,
 )
 
-ZERO_SHOT: Name = ("zero-shot", None)
+ZERO_SHOT: Name = (method.ZERO_SHOT, None)
 BINS = 15
 """The number of bins of reliability diagrams and of the ECE in protocol clean."""
 LEVELS = 240

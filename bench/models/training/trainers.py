@@ -5,18 +5,22 @@ The trainer of E2E-FT is `bench.api.trainer.GradientTrainer`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.trainer import GradientTrainer
 from bench.core.errors import InputError
-from bench.core.parameters import NonNegative, Positive
+from bench.core.parameters import NonNegative, Positive, setting
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+_FREEZE = "mlfoundations/wise-ft with --freeze-encoder"
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,14 @@ class ContrastiveTrainer(GradientTrainer):
     version: ClassVar[int] = 2
     tunes_text: ClassVar[bool] = True
 
-    lr: Positive = 1e-5
-    clip: NonNegative = 0.0
-    captions: Literal["each-image", "rows"] = "each-image"
+    lr: Positive = setting(1e-5, "locuslab/FLYP, README; MLAI-Yonsei/CaRot's script")
+    clip: NonNegative = setting(0.0, "the codes of FLYP and CaRot do not clip")
+    captions: Literal["each-image", "rows"] = setting(
+        "each-image",
+        "every image once per epoch, or FLYP's shuffled list of all pairs (docs/methods.md section "
+        "6)",
+        official="rows",
+    )
 
     def draws(self, seed: int, epoch: int, size: int, templates: int) -> NDArray[np.int64]:
         """Return the (sample, template) pairs of an epoch, int64 [n, 2]."""
@@ -88,10 +97,11 @@ class HeadTrainer(GradientTrainer):
     title: ClassVar[str] = "linear head"
     version: ClassVar[int] = 2
     tunes_encoder: ClassVar[bool] = False
+    smoke: ClassVar[Mapping[str, Any]] = {"lr": 3e-2, "epochs": 5, "batch_size": 64, "warmup": 0.1}
 
-    lr: Positive = 1e-3
-    start: Literal["zero-shot", "random"] = "zero-shot"
-    normalized: bool = True
+    lr: Positive = setting(1e-3, _FREEZE)
+    start: Literal["zero-shot", "random"] = setting("zero-shot", _FREEZE)
+    normalized: bool = setting(True, f"{_FREEZE}; VRF. CaRot's heads take raw features")
 
     @property
     def normalize(self) -> bool | None:

@@ -9,48 +9,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
+from bench.api.registry import methods
 from bench.leaderboard.board import Board, BoardRow
 from bench.report.figures.spec import Spec
 from bench.report.tables.leaderboard import full_name
 
 GREY = "#808890"
-COLOURS: Mapping[str, str] = {
-    "vrf": "#0072b2",
-    "e2e-ft": "#d55e00",
-    "wise-ft": "#009e73",
-    "ose": "#cc79a7",
-    "zero-shot": "#7888f8",
-    "linear": "#4048f8",
-    "lp-ft": "#a04840",
-    "flyp": "#a83880",
-    "carot": "#d010b8",
-    "ose-calibrated": "#f84868",
-    "carot-slides": "#f840e0",
-    "l2-sp": "#d00000",
-    "ema": "#609040",
-    "fisher": "#a000d8",
-    "soup": "#40a0b8",
-    "greedy-soup": "#386888",
-    "linear-lbfgs": "#b048d8",
-    "lp-ft-raw": "#d01060",
-    "ose-logits": "#6090d8",
-    "lp-ft-sgd": "#9850a0",
-}
-"""Colours of methods, the same in every report.
+OTHER_COLOURS = (
+    "#d010b8", "#f84868", "#f840e0", "#d00000", "#609040", "#a000d8",
+    "#40a0b8", "#386888", "#b048d8", "#d01060", "#6090d8", "#9850a0",
+)  # fmt: skip
+"""Colours for methods that state none.
 
-The first four are from Okabe and Ito's palette for colour-blind readers. Each further colour is as
-different as possible from those before it, also for readers who lack one type of cone. All have a
-contrast of at least 3 to white and to the background of dark pages.
+Those of bench's methods and these are as different as possible from each other, also for readers
+who lack one type of cone. All have a contrast of at least 3 to white and to the background of dark
+pages.
 """
-MAIN = 8
-"""Number of the first colours, which methods not listed here get last."""
-SHAPES: Mapping[str | None, str] = {
-    None: "circle",
-    "e2e-ft": "square",
-    "lp-ft": "triangle-up",
-    "flyp": "diamond",
-}
-"""Shapes of the rows on a base, the same in every report."""
+ALONE_SHAPE = "circle"
 OTHER_SHAPES = ("triangle-down", "triangle-right", "triangle-left", "cross")
 GREYS = {"control": "ablations", "oracle": "oracles (chosen on the test sets)"}
 ALONE = "not an ensemble"
@@ -90,8 +65,7 @@ def training_and_epoch(method: str) -> tuple[str, int] | None:
 def method_colours(board: Board, rows: Sequence[BoardRow], *, legend: bool = True) -> Spec:
     """Return the colours of methods, with those of `rows` in the legend; other rows are grey."""
     series = [row for row in rows if row.role == "method" and final_row(board, row) is None]
-    others = tuple(COLOURS.values())[MAIN:]
-    colours = _assigned((row.method for row in series), COLOURS, others)
+    colours = _assigned((row.method for row in series), _own("colour"), OTHER_COLOURS)
     titles = {row.title: colours[row.method] for row in series}
     scale = {"domain": list(titles), "range": list(titles.values())}
     return {
@@ -105,7 +79,9 @@ def method_colours(board: Board, rows: Sequence[BoardRow], *, legend: bool = Tru
 
 def base_shapes(board: Board, rows: Sequence[BoardRow]) -> Spec:
     """Return the shapes of bases, with a legend if there are several."""
-    shapes = _assigned((row.base for row in rows), SHAPES, OTHER_SHAPES)
+    shapes = _assigned(
+        (row.base for row in rows), {None: ALONE_SHAPE, **_own("shape")}, OTHER_SHAPES
+    )
     labels = {_base(board, row): shapes[row.base] for row in rows}
     scale = {"domain": list(labels), "range": list(labels.values())}
     legend = {"title": None, "orient": "bottom"} if len(labels) > 1 else None
@@ -150,6 +126,12 @@ def _base(board: Board, row: BoardRow) -> str:
         return ALONE
     titles = {r.method: r.title for r in board.rows if r.base is None}
     return f"on {titles.get(row.base, row.base)}"
+
+
+def _own(attribute: str) -> dict[str | None, str]:
+    """Looks that methods state on their own class, {method: look}; subclasses do not inherit."""
+    found = ((name, vars(cls).get(attribute)) for name, cls in methods().items())
+    return {name: look for name, look in found if look is not None}
 
 
 def _assigned(

@@ -7,10 +7,15 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.api.protocol import CLEAN, OFFICIAL
+from bench.api.protocol import CLEAN, OFFICIAL, PROTOCOLS
+from bench.api.registry import methods
 from bench.core.hashing import canonical
+from bench.core.parameters import settings
 from bench.core.records import Record
 from bench.leaderboard.comparability import row_name
+from bench.report.tables.differences import method_name, own_parameters
+
+_UNSET = object()
 
 
 def rerun_command(record: Record) -> str | None:
@@ -56,36 +61,32 @@ def _protocol(record: Record) -> list[str]:
     name = record.protocol.partition(",")[0]
     parts = ["--protocol", name]
     facts = record.provenance.get("protocol")
-    defaults = canonical({"clean": CLEAN, "official": OFFICIAL}.get(name, CLEAN).facts())
+    defaults = canonical(PROTOCOLS.get(name, CLEAN).facts())
     for field, value in sorted((facts or {}).items()):
-        if defaults.get(field) != value:
+        # Records of older versions also list hyper-parameters of methods, which `_settings` gives.
+        if field in defaults and defaults[field] != value:
             parts += ["--set", f"protocol.{field}={_option_value(value)}"]
     return parts
 
 
 def _settings(record: Record) -> Iterator[tuple[str, str]]:
     """``METHOD.PARAM`` and value for the row and its base, except those the protocol sets."""
-    fixed = {"alphas", "a_grid", "b_grid", "k_rule", "squared", "p", "calibrate", "captions"}
-    for name, facts in ((record.method, "method"), (record.base, "base")):
-        described = record.provenance.get(facts)
-        if name is None or not isinstance(described, Mapping):
+    official = record.protocol.partition(",")[0] == OFFICIAL.name
+    task = re.split(r"[+,]", record.suite)[0]
+    for label, fact in ((record.method, "method"), (record.base, "base")):
+        described = record.provenance.get(fact)
+        if label is None or not isinstance(described, Mapping):
             continue
-        method = re.split("[@+]", name)[0]
-        inner = described.get("method") if "@" in name else described
-        for field, value in _flat(inner if isinstance(inner, Mapping) else described):
-            if field not in fixed:
-                yield f"{method}.{field}", _option_value(value)
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names as in `bench.core.parameters.parameters`; those of ``trainer`` have no prefix."""
-    for name, inner in sorted(value.items()):
-        if name in ("type", "version"):
-            continue
-        if isinstance(inner, Mapping):
-            yield from _flat(inner, prefix if name == "trainer" else f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", inner
+        name = method_name(label)
+        known = settings(methods()[name](), task) if name in methods() else {}
+        for field, value in own_parameters(label, described).items():
+            own = known.get(field)
+            if own is None or own.clean == own.official:
+                by_protocol = _UNSET
+            else:
+                by_protocol = canonical(own.official if official else own.clean)
+            if value != by_protocol:
+                yield f"{name}.{field}", _option_value(value)
 
 
 def _option_value(value: Any) -> str:

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from bench.api.protocol import CLEAN
-from bench.core.hashing import canonical
 from bench.core.records import Role
 from bench.leaderboard.board import (
     MARKS,
@@ -30,7 +27,6 @@ from bench.report.tables.table import (
     TableLine,
     _align,
     _one_group,
-    _value_or_dash,
     seeds_text,
 )
 
@@ -144,19 +140,6 @@ def _side_by_side(
             lines += map(line, zip(*(group.of(role) for group in same), strict=True))
         groups.append(tuple(lines))
     return tuple(groups)
-
-
-def protocol_differences(facts: Mapping[str, Any]) -> Table:
-    """Return the fields of a protocol that differ from ``clean``, with their sources."""
-    clean = canonical(CLEAN.facts())
-    lines = []
-    for field in (field for field in fields(CLEAN) if field.name in clean):
-        name, source = field.name, field.metadata.get("source", "")
-        if name in facts and facts[name] != clean[name]:
-            texts = (name, _value_or_dash(clean[name]), _value_or_dash(facts[name]), source)
-            lines.append(TableLine(tuple(map(TableCell, texts))))
-    columns = ("Field", "Clean", "This run", "Source")
-    return Table("Differences from the clean protocol", columns, "llll", _one_group(lines))
 
 
 def missing_cells_table(board: Board) -> Table:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pydantic
 
+from bench.api.method import DEFAULT_BASE
 from bench.api.recipes import Backbone, Classifier, Imported, Pretrained, weights_key
 from bench.core.errors import InputError, unknown_name
 from bench.core.paths import write_atomic
@@ -70,7 +71,7 @@ class ImportedPair(pydantic.BaseModel):
         encoder = Pretrained(backbone) if self.shares_encoder else head
         given = GivenClassifier(tuned, self.trained_on)
         model = f"{backbone}, imported {self.name}"
-        return Endpoints(model, Classifier(encoder, head), {"e2e-ft": given})
+        return Endpoints(model, Classifier(encoder, head), {DEFAULT_BASE: given})
 
 
 def read_import(cache: Path, name: str) -> ImportedPair:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from bench.api.dataset import Shift, Suite, Task
+from bench.api.method import ZERO_SHOT
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.hashing import key_of
@@ -268,9 +269,6 @@ class _File:
             top = self.given(model, "logits").argmax(axis=1)
             return np.asarray(top == self.array("labels"))
         return self.array(name).astype(np.float32, copy=False)
-
-
-ZERO_SHOT = "zero-shot"
 
 
 class ArraysForm(StrictForm):

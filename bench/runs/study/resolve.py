@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.api.dataset import Dataset, Suite
+from bench.api.method import ZERO_SHOT
 from bench.api.metrics import all_metrics
-from bench.api.protocol import OFFICIAL, Protocol, protocol_with
+from bench.api.protocol import Protocol, protocol_with
 from bench.api.recipes import backbone_of
 from bench.api.registry import ALIASES, datasets, find_dataset
 from bench.core.errors import DataError, InputError
@@ -116,7 +117,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
             Settings(suite=suite.defaults).method(method)
         except InputError as error:
             raise InputError(f"defaults of suite {suite.name}: {error}") from error
-    rules = protocol_of(config, suite)
+    rules = protocol_of(config)
     suite = with_shifts(suite, config)
     notes = [*suite.notes, *_incomplete_notes(suite, config.allow_incomplete)]
     suite = _without_absent_shifts(suite)
@@ -140,7 +141,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         identity = identify_backbone(model, pretrained, cache)
     else:
         identity = backbone_of(imported.zero_shot)
-    rows = requested_rows(config, Settings(rules.parameters(), suite.defaults))
+    rows = requested_rows(config, Settings(rules, suite.task.name, suite.defaults))
     _needs_data(suite, rows)
     return Study(
         suite=suite,
@@ -223,16 +224,15 @@ def _without_absent_shifts(suite: Suite) -> Suite:
 
 def _needs_data(suite: Suite, rows: Sequence[Row]) -> None:
     """Raise InputError, before any work, if rows need ID splits whose data is absent."""
-    if any(row.name != "zero-shot" for row in rows):
+    if any(row.name != ZERO_SHOT for row in rows):
         for split in (suite.task.train, suite.task.selection):
             if split.absent:
                 split.load()
 
 
-def protocol_of(config: RunConfig, suite: Suite) -> Protocol:
-    """Return the protocol for a suite, with ``--set protocol.FIELD`` and ``--select`` applied."""
-    changes = dict(suite.official) if config.protocol == OFFICIAL.name else {}
-    changes |= config.set.get("protocol", {})
+def protocol_of(config: RunConfig) -> Protocol:
+    """Return the protocol of a run, with ``--set protocol.FIELD`` and ``--select`` applied."""
+    changes = dict(config.set.get("protocol", {}))
     if config.select is not None:
         changes["rule"] = config.select
     return protocol_with(config.protocol, changes)
@@ -248,16 +248,16 @@ def with_shifts(suite: Suite, config: RunConfig) -> Suite:
 
 
 def requested_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
-    """Return the requested rows, and with ``--controls`` the ablations of VRF's rows.
+    """Return the requested rows, and with ``--controls`` the controls of their methods.
 
     Applies ``--set`` and, to every trained method, ``--precision`` and ``--train-batch-size``.
     """
     names = list(config.methods)
-    if config.controls:
-        names += control_names(parse_rows(names, settings))
     own = {m: dict(p) for m, p in config.set.items() if m != "protocol"}
-    if config.controls and "vrf" in own:
-        for name, changes in control_parameters(own["vrf"]).items():
+    if config.controls:
+        asked = parse_rows(names, settings)
+        names += control_names(asked)
+        for name, changes in control_parameters(asked, own).items():
             own[name] = changes | own.get(name, {})
     options = {"precision": config.precision, "batch_size": config.train_batch_size}
     general = {name: value for name, value in options.items() if value is not None}

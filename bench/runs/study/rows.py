@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from bench.api.method import Method, Models
+from bench.api.method import ZERO_SHOT, Method, Models
+from bench.api.protocol import CLEAN, Protocol
 from bench.api.recipes import Recipe, Tuned
 from bench.api.registry import find_method, methods
 from bench.api.trainer import AtEpoch
@@ -78,18 +79,25 @@ class Checkpoint(Method):
 class Settings:
     """The sources of hyper-parameters, each {method: {parameter: value}}.
 
-    In increasing priority: the defaults of the class, `protocol`, `suite` and `overrides`.
+    In increasing priority: the defaults of the method's class, what `protocol` sets on `task`, the
+    class's own for the suite named as the task, `suite`, and `overrides`.
     """
 
-    protocol: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    protocol: Protocol = CLEAN
+    task: str = ""
     suite: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def method(self, name: str) -> Method:
         """Return the configured method `name`. Raises InputError for unknown names or values."""
         method = find_method(name)()
-        for source in (self.protocol, self.suite, self.overrides):
-            method = with_parameters(method, source.get(name, {}), name)
+        for changes in (
+            self.protocol.changes(method, self.task),
+            method.defaults_on.get(self.task, {}),
+            self.suite.get(name, {}),
+            self.overrides.get(name, {}),
+        ):
+            method = with_parameters(method, changes, name)
         return method
 
 
@@ -106,7 +114,7 @@ def parse_rows(
     """
     wanted = [m for name in names for m in (all_row_names() if name == "all" else [name])]
     rows: dict[str, Row] = {}
-    for name in ["zero-shot", *wanted]:
+    for name in [ZERO_SHOT, *wanted]:
         row = _row(name, settings)
         if row.base is not None:
             rows.setdefault(row.base.name, row.base)
@@ -124,21 +132,30 @@ def parse_rows(
 
 
 def control_names(rows: Sequence[Row]) -> list[str]:
-    """Return the names of the ablations of every VRF row in `rows`, base by base."""
-    checks = [name for name, cls in methods().items() if cls.is_control]
-    bases = [row.base.name for row in rows if row.label == "vrf" and row.base is not None]
-    return [f"{check}:{base}" for base in bases for check in (*checks, "ose-calibrated")]
+    """Return the names of the controls of all `rows`, base by base, as their methods list them."""
+    return [
+        f"{control}:{row.base.name}" if row.base else control
+        for row in rows
+        for control in row.method.controls
+    ]
 
 
-def control_parameters(vrf: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return VRF's hyper-parameters for its ablations, {method: {parameter: value}}.
+def control_parameters(
+    rows: Sequence[Row], overrides: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the hyper-parameters of the controls of `rows`, {method: {parameter: value}}.
 
-    Each ablation must differ from VRF in one respect only.
+    A control must differ from the method that it checks in one respect only, so it takes over those
+    `overrides` of that method that it has a hyper-parameter for.
     """
-    found = {name: dict(vrf) for name, cls in methods().items() if cls.is_control}
-    if vrf.get("calibrate", "none") != "none":
-        found["ose-calibrated"] = {"calibrate": vrf["calibrate"]}
-    return found
+    found: dict[str, dict[str, Any]] = {}
+    for method in {row.method.name: row.method for row in rows}.values():
+        for control in method.controls:
+            known = parameters(find_method(control)())
+            own = overrides.get(method.name, {})
+            shared = {name: value for name, value in own.items() if name in known}
+            found[control] = found.get(control, {}) | shared
+    return {control: changes for control, changes in found.items() if changes}
 
 
 def all_row_names() -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.api.method import DEFAULT_BASE, ZERO_SHOT
 from bench.api.metrics import all_metrics
 from bench.api.recipes import Backbone, Classifier, External
 from bench.api.registry import find_method
@@ -14,7 +15,7 @@ from bench.core.errors import InputError
 from bench.core.paths import cache_dir
 from bench.runs.study.config import RunConfig, load_config
 from bench.runs.study.endpoints import Endpoints, GivenClassifier
-from bench.runs.study.outputs_folder import FILE, ZERO_SHOT, load_outputs_folder
+from bench.runs.study.outputs_folder import FILE, load_outputs_folder
 from bench.runs.study.resolve import protocol_of, requested_rows, with_shifts
 from bench.runs.study.rows import Settings, all_row_names, parse_rows
 from bench.runs.study.study import Study
@@ -31,7 +32,7 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
     """
     config = load_config(None, {**options, "methods": options.get("methods") or POST_HOC})
     outputs = load_outputs_folder(folder, cache_dir(config.cache_dir))
-    form, rules = outputs.form, protocol_of(config, outputs.suite)
+    form, rules = outputs.form, protocol_of(config)
     if form.selection is None and rules.selects == "selection":
         raise InputError(
             f"{folder / FILE}: selection: missing, but protocol {rules.name} chooses "
@@ -53,9 +54,7 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
     study = Study(
         suite=suite,
         backbone=Backbone(form.model, "", "tag:outputs"),
-        rows=tuple(
-            endpoints.applied(row) for row in requested_rows(config, Settings(rules.parameters()))
-        ),
+        rows=tuple(endpoints.applied(r) for r in requested_rows(config, Settings(rules))),
         seeds=config.seeds,
         protocol=rules,
         precision="fp32",
@@ -75,7 +74,7 @@ def _base_label(folder: Path, name: str) -> str:
     if row.base is not None or name == ZERO_SHOT:
         raise InputError(
             f"{folder / FILE}: models: {name!r} is not a fine-tuned model: expected a name such as "
-            "e2e-ft"
+            f"{DEFAULT_BASE}"
         )
     return row.label
 
