@@ -2,17 +2,22 @@
 
 A plugin file registers its classes, with the decorators below, when it is imported. `methods()`
 and `datasets()` import every module of `bench.methods` and `bench.datasets`, and the modules that
-installed packages declare as entry points ``bench.methods`` and ``bench.datasets``.
+installed packages declare as entry points ``bench.methods`` and ``bench.datasets``. `load_plugin`
+imports one loose file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from bench.api.dataset import Dataset
@@ -22,6 +27,7 @@ from bench.core.errors import BenchError, InputError, one_line, unknown_name
 M = TypeVar("M", bound=type[Any])
 _METHODS: dict[str, type[Method]] = {}
 _DATASETS: dict[str, type[Dataset]] = {}
+_PLUGINS: dict[Path, str] = {}
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "transfer": ("cifar100", "dtd", "food101", "sun397", "cars"),
@@ -113,3 +119,68 @@ def find_dataset(name: str) -> type[Dataset]:
     if name not in known:
         raise unknown_name("suite", name, known)
     return known[name]
+
+
+def load_plugin(path: Path | str) -> str:
+    """Import a Python file that registers methods or data sets; return its SHA-256.
+
+    The module is named ``STEM@DIGEST``, with the first 12 hex digits of the SHA-256. Keys contain
+    the module of a class, so whatever depends on the file is computed again once it is edited. In a
+    process that loaded it before, the edited classes replace the earlier ones; an unchanged file is
+    not imported again.
+
+    Raises InputError if the file cannot be read or imported, or registers nothing.
+
+    Examples
+    --------
+    >>> load_plugin("nowhere.py")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: --plugin nowhere.py: cannot read the file: ...
+    """
+    place = Path(path).resolve()
+    try:
+        source = place.read_bytes()
+    except OSError as error:
+        raise InputError(f"--plugin {path}: cannot read the file: {error.strerror}") from error
+    digest = hashlib.sha256(source).hexdigest()
+    if _PLUGINS.get(place) == digest:
+        return digest
+    methods(), datasets()  # first, so that a name which is taken is found while importing the file
+    tables: tuple[dict[str, Any], ...] = (_METHODS, _DATASETS)
+    before = [dict(table) for table in tables]
+    module = ModuleType(_module_name(place, digest))
+    module.__file__ = str(place)
+    sys.modules[module.__name__] = module  # where dataclasses look for it
+    try:
+        if place in _PLUGINS:
+            _forget(_module_name(place, _PLUGINS[place]))
+        exec(compile(source, str(place), "exec"), module.__dict__)
+        if all(cls.__module__ != module.__name__ for t in tables for cls in t.values()):
+            raise InputError(
+                "it registers nothing: write @registry.method (or @registry.dataset) above a class"
+            )
+    except Exception as error:
+        del sys.modules[module.__name__]
+        for table, earlier in zip(tables, before, strict=True):
+            table.clear()
+            table.update(earlier)
+        raise InputError(f"--plugin {path}: cannot be used: {one_line(error)}") from error
+    _PLUGINS[place] = digest
+    return digest
+
+
+def loaded_plugins() -> Mapping[Path, str]:
+    """Return the SHA-256 of each file that `load_plugin` has imported, {path: digest}."""
+    return dict(_PLUGINS)
+
+
+def _module_name(path: Path, digest: str) -> str:
+    return f"{path.stem}@{digest[:12]}"
+
+
+def _forget(module: str) -> None:
+    """Remove the classes of a module."""
+    for table in (_METHODS, _DATASETS):
+        for name in [name for name, cls in table.items() if cls.__module__ == module]:
+            del table[name]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cloup
 
-from bench.cli.options import CACHE, DATA, DEBUG, JSON, JUNIT, PATH, examples
+from bench.cli.options import CACHE, DATA, DEBUG, JSON, JUNIT, PATH, PLUGIN_ONLY_LOADED, examples
 from bench.core.errors import RegressionError
 from bench.core.streams import print_line
 
@@ -48,6 +48,7 @@ from bench.core.streams import print_line
 @CACHE
 @JUNIT
 @JSON
+@PLUGIN_ONLY_LOADED
 @DEBUG
 def check_command(
     runs: tuple[Path, ...],

@@ -9,7 +9,7 @@ from typing import Any
 
 import cloup
 
-from bench.cli.options import DATA, DEBUG, JSON, examples
+from bench.cli.options import DATA, DEBUG, JSON, PLUGIN_ONLY_LOADED, examples
 from bench.core.streams import print_line
 
 
@@ -28,6 +28,7 @@ from bench.core.streams import print_line
 )
 @DATA
 @JSON
+@PLUGIN_ONLY_LOADED
 @DEBUG
 def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
     """List methods, suites, data sets, metrics and more.
@@ -53,6 +54,7 @@ def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
     "--suite", default="mini", help="Suite whose hyper-parameters to show. [default: mini]"
 )
 @JSON
+@PLUGIN_ONLY_LOADED
 @DEBUG
 def show_command(name: str, suite: str, as_json: bool) -> None:
     """Show the card of a method, suite, data set or table.

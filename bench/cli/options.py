@@ -44,6 +44,7 @@ HELP = {
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
     "cache-dir": "Folder for computed outputs. [default: $BENCH_CACHE, or the user's cache folder]",
     "config": "YAML file with these options; the command line takes precedence.",
+    "plugin": "Python file with further methods or data sets (docs/new-method.md). Repeatable.",
     "format": "Comma separated: md, html, tex, csv, json; svg or png write every figure to a file.",
     "baselines": "Models that define the line of effective robustness: a CSV file with the columns "
     "model, source, id and the shifts' names; accuracies in percent. Stored as baselines.csv with "
@@ -62,6 +63,22 @@ def option(name: str, metavar: str | None = None, **kind: Any) -> Decorator:
     return cloup.option(f"--{name}", metavar=metavar, help=HELP[name], **kind)
 
 
+def _load_plugins(
+    context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...] | None:
+    """Import plugin files as soon as they are parsed, so that every command knows their methods."""
+    if paths:
+        from bench.api.registry import load_plugin
+
+        for path in paths:
+            load_plugin(path)
+    return paths or None
+
+
+PLUGIN, PLUGIN_ONLY_LOADED = (
+    option("plugin", "FILE.py", type=PATH, multiple=True, callback=_load_plugins, expose_value=kept)
+    for kept in (True, False)
+)
 DATA = option("data", type=PATH)
 CACHE = option("cache-dir", type=PATH)
 JUNIT = cloup.option(
@@ -102,7 +119,7 @@ RUN_OPTIONS = (
         option("limit", "N", type=int),
         option("allow-incomplete", is_flag=True, default=None),
     ),
-    cloup.option_group("Choices", PROTOCOL, SELECT, SET),
+    cloup.option_group("Choices", PROTOCOL, SELECT, SET, PLUGIN),
     cloup.option_group(
         "Computation",
         option("device", "NAME"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cloup
 
-from bench.cli.options import DEBUG, HELP, PATH, examples
+from bench.cli.options import DEBUG, HELP, PATH, PLUGIN_ONLY_LOADED, examples
 from bench.core.errors import InputError
 from bench.core.streams import print_line
 
@@ -28,6 +28,7 @@ from bench.core.streams import print_line
 @cloup.option("--out", type=PATH, help="Output folder. [default: the run's]")
 @cloup.option("--baselines", type=PATH, metavar="CSV", help=HELP["baselines"])
 @cloup.option("--open", "show", is_flag=True, help="Open report.html in the browser.")
+@PLUGIN_ONLY_LOADED
 @DEBUG
 def report_command(
     runs: tuple[Path, ...], formats: str, out: Path | None, baselines: Path | None, show: bool
@@ -37,12 +38,19 @@ def report_command(
     RUNS are folders; only their records and samples are read.
     """
     from bench.core.paths import check_writable
-    from bench.report.run_folder import rewrite_reports
+    from bench.report.run_folder import rewrite_reports, unloaded_plugins
     from bench.report.write import parse_formats
 
     if len(runs) > 1 and out is None:
         raise InputError("a report of several runs needs a folder of its own: add --out FOLDER")
     wanted = parse_formats(f"{formats},html" if show else formats)
+    for run in runs:
+        for plugin in unloaded_plugins(run):
+            print_line(
+                f"{run} used the plugin {plugin}: add --plugin {plugin}, or its rows stand "
+                "last and without differences",
+                sys.stderr,
+            )
     target = check_writable(out or runs[0], "output folder")
     written = rewrite_reports(target, runs, baselines, wanted)
     for path in written:

@@ -14,6 +14,7 @@ from bench.cli.options import (
     DEBUG,
     JSON,
     PATH,
+    PLUGIN,
     PROTOCOL,
     SELECT,
     SET,
@@ -47,7 +48,7 @@ from bench.core.errors import InputError
     CONTROLS,
     CURVES,
 )  # fmt: skip
-@cloup.option_group("Choices", PROTOCOL, SELECT, SET)
+@cloup.option_group("Choices", PROTOCOL, SELECT, SET, PLUGIN)
 @cloup.option_group("Files and output", option("out", type=PATH), CACHE, JSON, DEBUG)
 @cloup.option("--seeds", hidden=True)
 def score_command(folder: Path, seeds: str | None, as_json: bool, **options: Any) -> None:

@@ -20,6 +20,11 @@ from bench.front.run import Run
 from bench.runs.session import Session, prepare_session, run_session
 from bench.runs.study.score import score_study
 
+SCORE_OPTIONS = frozenset(
+    ("shifts", "protocol", "select", "controls", "curves", "set", "out", "cache_dir", "plugin")
+)
+"""The options of `run` that `score` takes, too."""
+
 
 def run(*, progress: bool | None = None, **options: Unpack[RunOptions]) -> Run:
     """Train, evaluate and write a leaderboard: ``bench run`` in Python.
@@ -63,12 +68,11 @@ def score(
 
     `outputs` holds ``outputs.yaml`` and the arrays it names (docs/outputs.md); `methods` are
     post-hoc methods. Of the other options of `run` those apply that concern neither models nor
-    training: shifts, protocol, select, controls, curves, set, out, cache_dir. Raises InputError for
-    bad options or outputs.
+    training: shifts, protocol, select, controls, curves, set, out, cache_dir and plugin. Raises
+    InputError for bad options or outputs.
     """
-    allowed = {"shifts", "protocol", "select", "controls", "curves", "set", "out", "cache_dir"}
-    if foreign := sorted(options.keys() - allowed):
-        expected = ", ".join(sorted(allowed))
+    if foreign := sorted(options.keys() - SCORE_OPTIONS):
+        expected = ", ".join(sorted(SCORE_OPTIONS))
         raise InputError(f"{foreign[0]}: not an option of score: expected {expected}")
     given = config_of({**options, "methods": methods}).model_dump(exclude_unset=True)
     changes = given.pop("set", {})

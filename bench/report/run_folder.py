@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.api.registry import loaded_plugins
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
 from bench.core.records import MissingCell, Record, read_records
@@ -139,6 +140,19 @@ def read_samples(folder: Path) -> Iterator[samples.SampleOutputs]:
     """Read the samples of a finished run, if it stored any. Raises DataError for damaged ones."""
     if (folder / samples.FOLDER / samples.SUMS).is_file():
         yield from samples.sample_outputs(folder)
+
+
+def unloaded_plugins(folder: Path) -> tuple[str, ...]:
+    """Return the plugin files that a finished run used, as given then, which are not loaded now.
+
+    They are not loaded from here: reading a report must not run code.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        pairs = zip(config.get("plugin", ()), config.get("plugin_sha256", ()), strict=False)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return ()
+    return tuple(str(path) for path, digest in pairs if digest not in loaded_plugins().values())
 
 
 def read_presets(folder: Path) -> tuple[Preset, ...]:

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.api.registry import loaded_plugins
 from bench.core.errors import DataError, InputError, escape_control
 from bench.core.hashing import key_of
 from bench.core.paths import cache_dir, check_writable, write_atomic
@@ -107,6 +108,13 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
         raise InputError(f"{path}: cannot read the configuration of a run: {error}") from error
     if known.get("table"):
         known = {k: v for k, v in known.items() if k not in ("methods", "shifts")}
+    loaded = {digest: path for path, digest in loaded_plugins().items()}
+    for plugin, digest in zip(known.pop("plugin", ()), raw.get("plugin_sha256", ()), strict=False):
+        if digest not in loaded:
+            raise InputError(
+                f"{path}: the run used {plugin} (SHA-256 {digest[:12]}...): give this file, "
+                "unchanged, with --plugin"
+            )
     changes = known.pop("set", {})
     config = load_config(None, {**known, **{k: v for k, v in options.items() if v is not None}})
     if config.templates is not None and templates_digest(config.templates) != raw.get(

@@ -15,6 +15,9 @@ from bench.core.records import Record
 from bench.leaderboard.comparability import row_name
 from bench.report.tables.differences import method_name, own_parameters
 
+LOOSE = re.compile(r"([^@]+)@[0-9a-f]{12}\.")
+"""The start of the kind of a class in a loose file: ``STEM@DIGEST.``."""
+
 _UNSET = object()
 
 
@@ -29,7 +32,7 @@ def rerun_command(record: Record) -> str | None:
     suite, shots, few = record.suite.partition(", ")
     model, _, pretrained = record.model.rpartition("/")
     external = ("Imported", "External")
-    is_external = any(_mentions(provenance.get(name), external) for name in ("method", "base"))
+    is_external = any(t in external for n in ("method", "base") for t in _types(provenance.get(n)))
     if is_external or "backbone" not in provenance or not model:
         return None
     parts = ["bench", "run", "--suite", suite, "--model", model, "--pretrained", pretrained]
@@ -46,15 +49,28 @@ def rerun_command(record: Record) -> str | None:
     if "precision" in provenance:
         parts += ["--precision", str(provenance["precision"])]
     parts += _protocol(record)
+    for plugin in _plugins(record):
+        parts += ["--plugin", plugin]
     for name, value in _settings(record):
         parts += ["--set", f"{name}={value}"]
     return shlex.join(parts)
 
 
-def _mentions(value: Any, types: tuple[str, ...]) -> bool:
+def _plugins(record: Record) -> list[str]:
+    """Names of the loose files (`bench.api.registry.load_plugin`) that define the record's row."""
+    found = (_types(record.provenance.get(name)) for name in ("method", "base"))
+    return sorted({m[1] + ".py" for kinds in found for kind in kinds if (m := LOOSE.match(kind))})
+
+
+def _types(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
-        return value.get("type") in types or any(_mentions(v, types) for v in value.values())
-    return isinstance(value, list) and any(_mentions(v, types) for v in value)
+        if "type" in value:
+            yield str(value["type"])
+        for inner in value.values():
+            yield from _types(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _types(inner)
 
 
 def _protocol(record: Record) -> list[str]:

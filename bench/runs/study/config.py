@@ -11,6 +11,7 @@ import pydantic
 import yaml
 from pydantic_core import PydanticCustomError
 
+from bench.api.registry import load_plugin
 from bench.core.errors import InputError, unknown_name
 from bench.data.prompts import templates_digest
 from bench.leaderboard.published.layouts import find_preset
@@ -28,6 +29,11 @@ def _listed(value: Any) -> Any:
     if value == []:
         raise _invalid("expected at least one value, separated by commas")
     return [value] if isinstance(value, int) else value
+
+
+def _several(value: Any) -> Any:
+    """Return one path as a list; file names may contain commas."""
+    return [value] if isinstance(value, str | Path) else value
 
 
 def _no_bool(value: Any) -> Any:
@@ -92,14 +98,19 @@ class RunConfig(pydantic.BaseModel):
     set: Mapping[str, Mapping[str, Any]] = {}
     out: Path | None = None
     cache_dir: Path | None = None
+    plugin: Annotated[tuple[Path, ...], pydantic.BeforeValidator(_several)] = ()
 
     def results(self) -> dict[str, Any]:
         """Return the options that can change a number, not those on where or how it is computed."""
-        how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir", "templates"}
+        how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir"}
+        how |= {"templates", "plugin"}
         options = self.model_dump(mode="json", exclude=how)
         if self.templates is not None:
             options["templates"] = str(self.templates)
             options["templates_sha256"] = templates_digest(self.templates)
+        if self.plugin:
+            options["plugin"] = [str(path) for path in self.plugin]
+            options["plugin_sha256"] = [load_plugin(path) for path in self.plugin]
         return options
 
 
