@@ -34,6 +34,12 @@ class Protocol:
 
     The protocol ``official`` follows the published codes, including their use of test data for
     choices. `name` is the name of the protocol, followed by the fields that were changed.
+
+    Examples
+    --------
+    >>> from bench.api.protocol import Protocol
+    >>> Protocol().rule, Protocol(ece_bins=20).ece_bins
+    ('within-1pt', 20)
     """
 
     name: str = "clean"
@@ -117,7 +123,14 @@ class Protocol:
     )  # fmt: skip
 
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the hyper-parameters that the protocol sets: {method: {parameter: value}}."""
+        """Return the hyper-parameters that the protocol sets: {method: {parameter: value}}.
+
+        Examples
+        --------
+        >>> from bench.api.protocol import Protocol
+        >>> Protocol().parameters()["ose"]
+        {'alphas': (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)}
+        """
         ensemble = {"alphas": self.alphas}
         vrf = {
             "k_rule": self.vrf_k,
@@ -156,6 +169,12 @@ def protocol_with(name: str, changes: Mapping[str, Any]) -> Protocol:
     """Return the protocol `name` with fields changed. Its new name lists the changes.
 
     Raises InputError for an unknown name or field, or an invalid value.
+
+    Examples
+    --------
+    >>> from bench.api.protocol import protocol_with
+    >>> protocol_with("official", {"ece_bins": 15}).name
+    'official, ece_bins 15'
     """
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)

@@ -43,6 +43,14 @@ class Forward:
     precision : ``fp32`` or ``bf16``.
     batch_size : affects speed only, not results.
     workers : number of decoding processes; 0 decodes in this process.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.features import Forward
+    >>> how = Forward(torch.device("cpu"), "cpu", "fp32", batch_size=256, workers=0)
+    >>> how.precision
+    'fp32'
     """
 
     device: torch.device

@@ -116,7 +116,22 @@ def sample_table(**columns: Any) -> NDArray[np.void]:
 
 
 def takes_table(method: F) -> F:
-    """Let a method take a `sample_table` in place of its arguments that are columns of one."""
+    """Let a method take a `sample_table` in place of its arguments that are columns of one.
+
+    Examples
+    --------
+    A method of an estimator that takes logits takes a table with a column ``logits_ft``, too.
+
+    >>> import numpy as np
+    >>> from bench.posthoc.configuration import sample_table, takes_table
+    >>> class Confidence:
+    ...     @takes_table
+    ...     def of(self, logits_ft):
+    ...         return logits_ft.max(axis=1)
+    ...
+    >>> Confidence().of(sample_table(logits_ft=np.array([[0.5, 2.0]])))
+    array([2.])
+    """
     columns = [name for name in inspect.signature(method).parameters if name in COLUMNS]
 
     @functools.wraps(method)

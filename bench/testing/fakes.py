@@ -44,7 +44,15 @@ MANY_TO_ONE = LabelMap(((4,), (0, 2), (5, 1, 3)))
 
 
 def fake_models(tuned: bool = True, seed: int = 0) -> Models:
-    """Return models over a fake backbone; pass ``tuned=False`` for methods that have no base."""
+    """Return models over a fake backbone; pass ``tuned=False`` for methods that have no base.
+
+    Examples
+    --------
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> models.base.start == models.zero_shot, models.base.seed
+    (True, 0)
+    """
     backbone = Backbone("fake", "none", "tag:fake")
     names = tuple(f"class {i}" for i in range(CLASSES))
     zero_shot = Classifier(Pretrained(backbone), TextHead(backbone, names, ("a {}",)))
@@ -65,6 +73,13 @@ class FakeOutputs:
     Attributes
     ----------
     asked : the recipes whose outputs were read.
+
+    Examples
+    --------
+    >>> from bench.testing.fakes import FakeOutputs, fake_models
+    >>> models, outputs = fake_models(), FakeOutputs(size=5)
+    >>> outputs.features(models.base).shape, outputs.scores(models.zero_shot).shape
+    ((5, 8), (5, 6))
     """
 
     def __init__(
@@ -121,7 +136,16 @@ class FakeOutputs:
 
 
 class FakeLabelledOutputs(FakeOutputs):
-    """Outputs on training or selection data, with labels."""
+    """Outputs on training or selection data, with labels.
+
+    Examples
+    --------
+    >>> from bench.testing.fakes import FakeLabelledOutputs, fake_models
+    >>> models, outputs = fake_models(), FakeLabelledOutputs(size=200)
+    >>> right = [outputs.correct(recipe).mean() for recipe in (models.zero_shot, models.base)]
+    >>> bool(right[0] < right[1])  # fine-tuning helps
+    True
+    """
 
     @property
     def labels(self) -> NDArray[np.int64]:
