@@ -261,14 +261,12 @@ def pm(log_probs: LogProbs, manifest: Manifest, *, k: int) -> float:
 
     Examples
     --------
-    Two anchors, each with one neighbour; the neighbour of the second is misclassified.
-
     >>> import numpy as np
     >>> from bench.api.metrics import pm
     >>> from bench.api.splits import Manifest
     >>> frames = {"anchor": np.array([0, 0, 1, 1]), "offset": np.array([0, 1, 0, 1])}
     >>> manifest = Manifest(tuple("abcd"), np.array([[0], [0], [0], [1]]), frames)
-    >>> [pm(np.log([[0.9, 0.1]] * 4), manifest, k=k) for k in (0, 10)]
+    >>> [pm(np.log([[0.9, 0.1]] * 4), manifest, k=k) for k in (0, 10)]  # one neighbour is wrong
     [1.0, 0.5]
     """
     anchors, offsets = manifest.group("anchor"), manifest.group("offset")

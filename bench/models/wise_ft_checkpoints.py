@@ -112,6 +112,17 @@ def check_fits(released: ReleasedClassifier, tower: Mapping[str, Tensor]) -> Non
     """Raise InputError unless the encoder has the names and shapes of a backbone's image tower.
 
     A state dict does not contain the activation function; these classifiers use QuickGELU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.wise_ft_checkpoints import ReleasedClassifier, check_fits
+    >>> encoder, head = {"proj": torch.zeros(4, 2)}, (torch.zeros(10, 2), torch.zeros(10))
+    >>> released = ReleasedClassifier(encoder, {}, *head, normalize=True, digest="1f" * 32)
+    >>> check_fits(released, {"proj": torch.zeros(4, 3)})
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: released proj is (4, 2), the model's is (4, 3); give ...
     """
     advice = "give the --model it was made with"
     encoder = released.encoder

@@ -141,6 +141,17 @@ class StepBatches:
     start : the first step; earlier ones are skipped.
     rank, ranks : this process's rank and the number of processes. Each gets its part of every
         batch; all parts have the same length.
+
+    Examples
+    --------
+    >>> from bench.api.trainer import GradientTrainer
+    >>> from bench.models.training.loop import StepBatches
+    >>> def draw(epoch):
+    ...     return GradientTrainer().draws(0, epoch, size=5, templates=1)
+    ...
+    >>> batches = StepBatches(draw, size=5, batch_size=2, epochs=2, start=0)
+    >>> len(batches), [len(batch) for batch in batches]
+    (6, [2, 2, 1, 2, 2, 1])
     """
 
     draw: Callable[[int], NDArray[np.int64]]

@@ -29,6 +29,14 @@ def contrastive_loss(
         (CaRot's ``ls``, 0 in its published command).
 
     Returns a scalar >= 0; it is log B if all pairs are equally similar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.losses import contrastive_loss
+    >>> pairs = torch.eye(2)
+    >>> [contrastive_loss(pairs, pairs, torch.tensor(scale)) for scale in (0.0, 9.0)]  # 0: log 2
+    [tensor(0.6931), tensor(0.0001)]
     """
     logits = scale * images @ texts.T
     target = torch.arange(len(logits), device=logits.device)
