@@ -21,6 +21,7 @@ __all__ = [
     "load",
     "plan",
     "run",
+    "sample_table",
     "score",
 ]
 
@@ -34,6 +35,7 @@ _HOMES = {
     "load": "bench.front.functions",
     "plan": "bench.front.functions",
     "run": "bench.front.functions",
+    "sample_table": "bench.posthoc.configuration",
     "score": "bench.front.functions",
 }
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from bench.front.functions import load, plan, run, score
     from bench.front.plan import RunPlan
     from bench.front.run import Run
+    from bench.posthoc.configuration import sample_table
     from bench.posthoc.estimators import OSE, VRF, TemperatureScaling
 else:
 

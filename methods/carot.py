@@ -29,6 +29,18 @@ class SelfDistillation(ContrastiveTrainer):
     period : steps between two updates of the teacher; the first update is after step 0.
     start, end, ramp : the teacher's momentum rises from `start` to `end` over the fraction `ramp`
         of all steps (see `bench.models.training.losses.ema_momentum`).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from bench.methods.carot import SelfDistillation
+    >>> trainer = SelfDistillation(period=1)
+    >>> model, state = nn.Linear(1, 1, bias=False), {"weight": torch.zeros(1, 1)}
+    >>> _ = nn.init.ones_(model.weight)
+    >>> trainer.after_step(model, state, step=0, steps=100)
+    >>> state  # the teacher is 0.05 of itself and 0.95 of the student
+    {'weight': tensor([[0.9500]])}
     """
 
     kind: ClassVar[str] = "SelfDistillation"
@@ -90,6 +102,12 @@ class CarotTrainer(SelfDistillation):
     ----------
     orthogonal : coefficient of ||W_v^T W_v - I||_F, where W_v is the visual projection.
     cross : coefficient of ||W_v W_t^T||_F, where W_t is the text projection.
+
+    Examples
+    --------
+    >>> from bench.methods.carot import CarotTrainer
+    >>> CarotTrainer().orthogonal, CarotTrainer(distill=0.0).distill
+    (0.2, 0.0)
     """
 
     kind: ClassVar[str] = "CarotTrainer"
@@ -124,6 +142,13 @@ class Carot(Method):
     Oh et al., "Towards Calibrated Robust Fine-Tuning of Vision-Language Models", NeurIPS 2024,
     and its official code (MLAI-Yonsei/CaRot ``src/models/carot_loss.py``). The student is
     evaluated, not the teacher. The official script trains in fp16; here, `precision` is an option.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> find_method("carot")().recipe(fake_models()).trainer.cross
+    0.05
     """
 
     kind: ClassVar[str] = "Carot"
@@ -152,6 +177,13 @@ class CarotSlides(Method):
 
     The authors' slides do not state the schedule of the teacher, so the published code's is used.
     The label smoothing that they tried is the modifier ``+ls``.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> find_method("carot-slides")().recipe(fake_models()).trainer.kind
+    'SelfDistillation'
     """
 
     kind: ClassVar[str] = "CarotSlides"

@@ -19,6 +19,14 @@ class EndToEnd(Method):
     The standard recipe: simple and accurate in distribution, but less robust. It is the default
     base of ensembles. Defaults are WiSE-FT's for ImageNet (Wortsman et al., CVPR 2022, appendix
     D.2): AdamW with learning rate 3e-5, 10 epochs, batches of 512.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> find_method("e2e-ft")().recipe(models) == models.base
+    True
     """
 
     kind: ClassVar[str] = "EndToEnd"

@@ -23,6 +23,14 @@ class MovingAverage(Method):
     Attributes
     ----------
     decay : average = decay average + (1 - decay) weights, after every step.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> recipe = find_method("ema")(decay=0.99).recipe(fake_models())
+    >>> recipe.keep, recipe.training == fake_models().base
+    (Average(decay=0.99), True)
     """
 
     kind: ClassVar[str] = "MovingAverage"

@@ -24,6 +24,15 @@ class FisherMerge(AlphaEnsemble):
     ----------
     samples : number of training samples for the Fisher information of each endpoint.
     floor : smallest Fisher value used; smaller ones are raised to it.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> (merged,) = find_method("fisher")(samples=100).needs(models, {"alpha": 0.5})
+    >>> merged.weights, [fisher.samples for fisher in merged.fishers]
+    ((0.5, 0.5), [100, 100])
     """
 
     kind: ClassVar[str] = "FisherMerge"

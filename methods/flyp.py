@@ -20,6 +20,13 @@ class FinetuneLikePretrain(Method):
     CVPR 2023, and its official code (locuslab/FLYP ``src/models/flyp_loss.py``). A caption is a
     template filled with the class name. The head is rebuilt from the tuned text tower, with all
     templates and the tuned logit scale.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> find_method("flyp")().recipe(fake_models()).trainer.tunes_text
+    True
     """
 
     kind: ClassVar[str] = "FinetuneLikePretrain"

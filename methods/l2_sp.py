@@ -22,6 +22,15 @@ class PulledBack(GradientTrainer):
     Attributes
     ----------
     pull : the penalty is pull / 2 times the squared distance.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from bench.methods.l2_sp import PulledBack
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> trainer, start = PulledBack(pull=0.1), {"weight": model.weight.detach() - 2}
+    >>> round(trainer.penalty(model, start).item(), 3)  # 0.1 / 2 times the square of 2
+    0.2
     """
 
     kind: ClassVar[str] = "PulledBack"
@@ -49,6 +58,14 @@ class StartingPoint(Method):
 
     Li et al., "Explicit inductive bias for transfer learning with convolutional networks", ICML
     2018; one of the alternatives that WiSE-FT is compared with.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.methods.l2_sp import PulledBack
+    >>> from bench.testing.fakes import fake_models
+    >>> find_method("l2-sp")(PulledBack(pull=0.01)).recipe(fake_models()).trainer.pull
+    0.01
     """
 
     kind: ClassVar[str] = "StartingPoint"

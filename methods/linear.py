@@ -25,6 +25,16 @@ class Linear(Method):
     It uses stored features with the evaluation transform, without augmentation, as
     mlfoundations/wise-ft does with ``--freeze-encoder``. It therefore needs no forward passes of
     its own. Defaults are that code's; the paper (appendix D.3) uses a random search instead.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import encoder_of
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> recipe = find_method("linear")().recipe(models)
+    >>> encoder_of(recipe) == encoder_of(models.zero_shot)
+    True
     """
 
     kind: ClassVar[str] = "Linear"
@@ -58,6 +68,12 @@ class LogisticRegression:
     max_iter : maximum number of L-BFGS iterations per C.
     smoothing : label smoothing, in [0, 1].
     precision : precision of the features, ``fp32`` or ``bf16``.
+
+    Examples
+    --------
+    >>> from bench.methods.linear import LogisticRegression
+    >>> LogisticRegression(cs=(0.1, 1.0)).selects
+    True
     """
 
     kind: ClassVar[str] = "LogisticRegression"
@@ -130,6 +146,13 @@ class LinearByLbfgs(Method):
 
     Radford et al., ICML 2021, appendix A.3; Kumar et al., ICLR 2022. It starts from zero instead of
     the zero-shot head, so it does not use class names.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> find_method("linear-lbfgs")().recipe(fake_models()).selection
+    'fake-selection'
     """
 
     kind: ClassVar[str] = "LinearByLbfgs"

@@ -22,6 +22,14 @@ class ProbeThenTune(Method):
     Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
     Out-of-Distribution", ICLR 2022. Settings are those of VRF (NeurIPS 2024, section 5.1): a head
     on normalised features, then AdamW with learning rate 1e-5.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> recipe = find_method("lp-ft")().recipe(fake_models())
+    >>> recipe.trainer.title, recipe.start.trainer.title
+    ('end to end', 'linear head')
     """
 
     kind: ClassVar[str] = "ProbeThenTune"
@@ -46,7 +54,14 @@ class ProbeThenTune(Method):
 @method
 @dataclass(frozen=True)
 class ProbeThenTuneBySgd(ProbeThenTune):
-    """LP-FT with its authors' optimiser: SGD with momentum 0.9, no weight decay, no clipping."""
+    """LP-FT with its authors' optimiser: SGD with momentum 0.9, no weight decay, no clipping.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> find_method("lp-ft-sgd")().trainer.optimizer
+    'sgd'
+    """
 
     kind: ClassVar[str] = "ProbeThenTuneBySgd"
     name: ClassVar[str] = "lp-ft-sgd"
@@ -67,7 +82,16 @@ class ProbeThenTuneBySgd(ProbeThenTune):
 @method
 @dataclass(frozen=True)
 class ProbeThenTuneRaw(ProbeThenTune):
-    """LP-FT with a random head on features that are not normalised, as in CaRot's comparison."""
+    """LP-FT with a random head on features that are not normalised, as in CaRot's comparison.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import normalizes
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> normalizes(find_method("lp-ft-raw")().recipe(fake_models()))
+    False
+    """
 
     kind: ClassVar[str] = "ProbeThenTuneRaw"
     name: ClassVar[str] = "lp-ft-raw"

@@ -32,6 +32,17 @@ class OutputSpaceEnsemble(AlphaEnsemble):
     Probabilities, not logits, are averaged. The softmax is computed after the label map and without
     temperatures (Zhu et al., "Robust Fine-tuning of Zero-shot Models via Variance Reduction",
     NeurIPS 2024, equation 1, and its official code).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.registry import find_method
+    >>> from bench.posthoc.functional import log_softmax
+    >>> from bench.testing.fakes import FakeOutputs, fake_models
+    >>> models, ose = fake_models(), find_method("ose")(alphas=(0.0, 1.0))
+    >>> zero_shot, tuned = ose.predict(models, {}, FakeOutputs(), None, ose.candidates())
+    >>> np.array_equal(zero_shot.log_probs, log_softmax(FakeOutputs().scores(models.zero_shot)))
+    True
     """
 
     kind: ClassVar[str] = "OutputSpaceEnsemble"
@@ -71,12 +82,21 @@ class OutputSpaceEnsemble(AlphaEnsemble):
 class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
     """OSE of calibrated endpoints, to separate the effects of VRF's weights and its temperatures.
 
-    As in VRF, each endpoint's logits are first divided by a temperature that is fitted on the
-    selection split.
+        As in VRF, each endpoint's logits are first divided by a temperature that is fitted on the
+        selection split.
 
-    Attributes
-    ----------
+        Attributes
+        ----------
     calibrate : criterion of the temperatures: ``nll`` or ``confidence``; ``none`` makes it OSE.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import FakeLabelledOutputs, fake_models
+    >>> models, ose = fake_models(), find_method("ose-calibrated")()
+    >>> fitted = ose.fit(models, FakeLabelledOutputs(), None)
+    >>> fitted["temperature"].shape
+    (2,)
     """
 
     kind: ClassVar[str] = "CalibratedOutputSpaceEnsemble"
@@ -115,6 +135,15 @@ class LogitSpaceEnsemble(OutputSpaceEnsemble):
 
     WiSE-FT's output-space ensemble (Wortsman et al., CVPR 2022, section 3 and figure 10). For a
     linear classifier it equals the weight-space ensemble.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import FakeOutputs, fake_models
+    >>> models, ose = fake_models(), find_method("ose-logits")(alphas=(0.5,))
+    >>> (prediction,) = ose.predict(models, {}, FakeOutputs(), None, ose.candidates())
+    >>> prediction.log_probs.shape
+    (40, 6)
     """
 
     kind: ClassVar[str] = "LogitSpaceEnsemble"

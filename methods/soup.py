@@ -29,6 +29,15 @@ class UniformSoup(Method):
     Attributes
     ----------
     members : the seeds of the training runs, one to six.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> soup = find_method("soup")(members=(0, 1))
+    >>> (merged,) = soup.needs(fake_models(), {})
+    >>> merged.weights, [part.seed for part in merged.parts]
+    ((0.5, 0.5), [0, 1])
     """
 
     kind: ClassVar[str] = "UniformSoup"
@@ -59,6 +68,15 @@ class GreedySoup(UniformSoup):
     Wortsman et al., ICML 2022, recipe 1: members are sorted by their accuracy on the selection
     split. Each is added to the soup if the soup's accuracy on that split does not decrease. All
     subsets of the members are evaluated on that split, so at most six members are allowed.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> soup = find_method("greedy-soup")(members=(0, 1))
+    >>> soup.candidates()
+    ({'seed 0': 1, 'seed 1': 1}, {'seed 0': 1, 'seed 1': 0}, {'seed 0': 0, 'seed 1': 1})
+    >>> soup.choose([0.79, 0.80, 0.78], [1, 1, 1], None)  # both, seed 0, seed 1
+    1
     """
 
     kind: ClassVar[str] = "GreedySoup"

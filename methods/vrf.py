@@ -65,6 +65,17 @@ class VarianceReduction(Method):
         They are fitted on the selection split, by ``nll``, or by ``confidence`` as in the official
         code (which uses the test set). ``none`` uses no temperatures, as in the paper's method
         section.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import FakeLabelledOutputs, FakeOutputs, fake_models
+    >>> models, vrf = fake_models(), find_method("vrf")(a_grid=(1.2,), b_grid=(0.24,))
+    >>> train = FakeLabelledOutputs(0, 200)
+    >>> fitted = vrf.fit(models, FakeLabelledOutputs(1), train)
+    >>> (prediction,) = vrf.predict(models, fitted, FakeOutputs(2), train, vrf.candidates())
+    >>> prediction.log_probs.shape, prediction.weight.shape
+    ((40, 6), (40,))
     """
 
     kind: ClassVar[str] = "VarianceReduction"
@@ -204,7 +215,16 @@ class _Reweighted(_Control):
 @method
 @dataclass(frozen=True)
 class Shuffled(_Reweighted):
-    """Ablation of the weight per sample: VRF's weights in random order within each data set."""
+    """Ablation of the weight per sample: VRF's weights in random order within each data set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.registry import find_method
+    >>> weight = np.linspace(0, 1, 5)
+    >>> sorted(find_method("vrf-shuffled")().weigh(weight)) == sorted(weight)
+    True
+    """
 
     kind: ClassVar[str] = "Shuffled"
     name: ClassVar[str] = "vrf-shuffled"
@@ -222,7 +242,15 @@ class Shuffled(_Reweighted):
 @method
 @dataclass(frozen=True)
 class Constant(_Reweighted):
-    """Ablation of the weight per sample: VRF's mean weight on each data set for all its samples."""
+    """Ablation of the weight per sample: VRF's mean weight on each data set for all its samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.registry import find_method
+    >>> find_method("vrf-constant")().weigh(np.array([0.0, 1.0]))
+    array([0.5, 0.5])
+    """
 
     kind: ClassVar[str] = "Constant"
     name: ClassVar[str] = "vrf-constant"
@@ -240,7 +268,16 @@ class Constant(_Reweighted):
 @method
 @dataclass(frozen=True)
 class AllCorrect(_Control):
-    """Ablation of the failure set: V has all training samples that f_ft classifies correctly."""
+    """Ablation of the failure set: V has all training samples that f_ft classifies correctly.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.registry import find_method
+    >>> zs, ft = np.array([True, False, False]), np.array([True, True, False])
+    >>> find_method("vrf-all-correct")().reference(zs, ft)
+    array([ True,  True, False])
+    """
 
     kind: ClassVar[str] = "AllCorrect"
     name: ClassVar[str] = "vrf-all-correct"

@@ -18,6 +18,15 @@ class WeightSpaceEnsemble(AlphaEnsemble):
     It adds no cost at inference. alpha = 0 is the zero-shot classifier, alpha = 1 the fine-tuned
     one. All tensors are interpolated, as in the official ``src/wise_ft.py`` (Wortsman et al.,
     "Robust fine-tuning of zero-shot models", CVPR 2022, section 3).
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> (merged,) = find_method("wise-ft")().needs(models, {"alpha": 0.25})
+    >>> merged.weights
+    (0.75, 0.25)
     """
 
     kind: ClassVar[str] = "WeightSpaceEnsemble"

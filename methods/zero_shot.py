@@ -18,6 +18,14 @@ class ZeroShot(Method):
     Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML
     2021, section 3.1. Nothing is trained and nothing is chosen. It is the zero-shot endpoint of
     every ensemble.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models(tuned=False)
+    >>> find_method("zero-shot")().recipe(models) == models.zero_shot
+    True
     """
 
     kind: ClassVar[str] = "ZeroShot"

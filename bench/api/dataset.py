@@ -30,6 +30,16 @@ class LabelMap:
         covers subsets, reorderings and many-to-one maps. None is the identity.
 
     Raises InputError if a shift class has no task class.
+
+    Examples
+    --------
+    A shift with the classes dog and cat, for a task with the classes cat, poodle and pug:
+
+    >>> import numpy as np
+    >>> from bench.api.dataset import LabelMap
+    >>> labels = LabelMap(((1, 2), (0,)))
+    >>> labels.project(np.array([[1.0, 5.0, 2.0]], dtype=np.float32)), labels.relation
+    (array([[5., 1.]], dtype=float32), 'many-to-one')
     """
 
     kind: ClassVar[str] = "LabelMap"
@@ -72,6 +82,15 @@ class Task:
 
     If the data has no selection split of its own, `selection` is `train` itself until
     `Suite.under` holds out a part of it.
+
+    Examples
+    --------
+    >>> from bench.api.dataset import Task
+    >>> from bench.api.splits import absent_split
+    >>> train = absent_split("pets/train", "no images in this example")
+    >>> task = Task("pets", ("cat", "dog"), ("a photo of a {}.",), train, selection=train)
+    >>> [task.templates[0].format(name) for name in task.classnames]
+    ['a photo of a cat.', 'a photo of a dog.']
     """
 
     name: str
@@ -95,6 +114,14 @@ class Shift:
     metrics : names of additional metrics (`bench.api.metrics.OWN`) that are measured on this shift.
         The first is its primary metric; without any, accuracy is.
     test_only : whether its terms forbid choosing anything on it, for oracle rows too.
+
+    Examples
+    --------
+    >>> from bench.api.dataset import IDENTITY, Shift
+    >>> from bench.api.splits import absent_split
+    >>> sketch = Shift("sketch", absent_split("pets/sketch", "no images in this example"))
+    >>> sketch.primary_metric, sketch.labels == IDENTITY
+    ('top1', True)
     """
 
     name: str
@@ -131,6 +158,14 @@ class Suite:
     outside_mean : names of shifts that are shown, but are not part of the OOD mean. For example,
         the papers' mean over ImageNet's shifts does not include the video sets.
     prompts : the source of the templates and class names.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.api.registry import find_dataset
+    >>> suite = find_dataset("mini")().suite(None, Path("cache"))
+    >>> suite.task.classnames[:3], suite.test.size, suite.averaged
+    (('star', 'heart', 'arrow'), 2000, 5)
     """
 
     name: str
@@ -163,6 +198,14 @@ class Suite:
         """Return the suite with only the shifts `names`, in the suite's order.
 
         Raises InputError for shifts that are unknown or were not found.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from bench.api.registry import find_dataset
+        >>> suite = find_dataset("mini")().suite(None, Path("cache"))
+        >>> [shift.name for shift in suite.only(["sketch", "v2"]).shifts]
+        ['v2', 'sketch']
         """
         valid = [shift.name for shift in self.shifts]
         for name in names:
@@ -183,7 +226,16 @@ class Suite:
         return 1 + self.all_shifts.index(shift) if shift in self.all_shifts else 0
 
     def evaluations(self) -> tuple[Shift, ...]:
-        """Return the ID test set, named ``id``, and the shifts, each with its metrics."""
+        """Return the ID test set, named ``id``, and the shifts, each with its metrics.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from bench.api.registry import find_dataset
+        >>> suite = find_dataset("mini")().suite(None, Path("cache"))
+        >>> [shift.name for shift in suite.evaluations()]
+        ['id', 'v2', 'sketch', 'rendition', 'adversarial', 'objectnet']
+        """
         test = Shift("id", self.test, metrics=self.metrics)
         return (test, *(replace(s, metrics=s.metrics or self.metrics) for s in self.shifts))
 
@@ -196,6 +248,14 @@ class Suite:
         share : the fraction of the training split, in (0, 1), that is held out if the data has no
             selection split.
         border : pixels to cut from each side of images with a border.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from bench.api.registry import find_dataset
+        >>> suite = find_dataset("mini")().suite(None, Path("cache"))
+        >>> suite.under(selects="test", share=0.1, border=0).task.selection == suite.test
+        True
         """
         train, selection = self.task.train, self.task.selection
         if selects == "test":
@@ -210,7 +270,16 @@ class Suite:
         )
 
     def limited(self, count: int | None) -> Suite:
-        """Return the suite with at most `count` samples per split (see `Split.limited`)."""
+        """Return the suite with at most `count` samples per split (see `Split.limited`).
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from bench.api.registry import find_dataset
+        >>> suite = find_dataset("mini")().suite(None, Path("cache")).limited(20)
+        >>> suite.test.size, [shift.split.size for shift in suite.shifts[:2]]
+        (20, [20, 20])
+        """
         task = replace(
             self.task,
             train=self.task.train.limited(count),
@@ -225,6 +294,12 @@ class Card:
     """Description of a suite: what a reader must know to interpret its numbers.
 
     No field may be blank. `shifts` maps each shift to its description.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_dataset
+    >>> find_dataset("mini").card.licence
+    'Apache-2.0'
     """
 
     title: str
@@ -235,7 +310,16 @@ class Card:
 
 
 class Dataset(Protocol):
-    """A registered provider of one suite."""
+    """A registered provider of one suite.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.api.registry import find_dataset
+    >>> mini = find_dataset("mini")()
+    >>> mini.found(None), mini.suite(None, Path("cache")).name
+    (True, 'mini')
+    """
 
     name: ClassVar[str]
     card: ClassVar[Card]

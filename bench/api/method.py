@@ -61,6 +61,14 @@ class Models:
     base : the fine-tuned classifier an ensemble is built on; `zero_shot` if there is none.
     train, selection : fingerprints of the training and the selection split.
     seed : the training seed.
+
+    Examples
+    --------
+    >>> from bench.api.trainer import GradientTrainer
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> models.tuned(models.zero_shot, GradientTrainer(epochs=3)).trainer.epochs
+    3
     """
 
     zero_shot: Classifier
@@ -132,6 +140,14 @@ class Prediction:
         model.
     distance : for figures only: each sample's distance [N], in [0, `reach`].
     reach : the largest possible distance.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.method import Prediction
+    >>> prediction = Prediction(np.log([[0.8, 0.2], [0.3, 0.7]]), weight=0.5)
+    >>> prediction.log_probs.argmax(axis=1)
+    array([0, 1])
     """
 
     log_probs: NDArray[np.floating]
@@ -175,6 +191,15 @@ class Method:
     defaults_on : hyper-parameters that suit single suites, {suite: {parameter: value}}. Those that
         the suite itself names for the method take precedence.
     version : must be raised whenever the same fields would give other predictions.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.fakes import FakeOutputs, fake_models
+    >>> models, ose = fake_models(), find_method("ose")(alphas=(0.5,))
+    >>> (prediction,) = ose.predict(models, {}, FakeOutputs(size=40), None, ose.candidates())
+    >>> prediction.log_probs.shape, prediction.weight
+    ((40, 6), 0.5)
     """
 
     name: ClassVar[str]
@@ -261,7 +286,14 @@ class Method:
 
 @dataclass(frozen=True)
 class AlphaEnsemble(Method):
-    """Base class of ensembles with one weight `alpha` on the fine-tuned model for all samples."""
+    """Base class of ensembles with one weight `alpha` on the fine-tuned model for all samples.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> find_method("ose")(alphas=(0.25, 0.75)).candidates()
+    ({'alpha': 0.25}, {'alpha': 0.75})
+    """
 
     default_base: ClassVar[str | None] = DEFAULT_BASE
     on_all_bases: ClassVar[bool] = True

@@ -43,6 +43,15 @@ class Metric:
     version : part of the key. Must be raised whenever the same arguments would give another number.
     unit, factor, decimals : how the value is printed: value times `factor`, in `unit`, with
         `decimals` decimal places. Not part of the key.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import all_metrics
+    >>> from bench.api.splits import single_label
+    >>> metric, manifest = all_metrics()["top1"], single_label("abcd", [0, 0, 0, 1])
+    >>> metric(np.log([[0.9, 0.1]] * 4), manifest), metric.title, metric.unit
+    (0.75, 'Accuracy', 'percent')
     """
 
     kind: ClassVar[str] = "Metric"
@@ -90,6 +99,14 @@ def top1(log_probs: LogProbs, manifest: Manifest) -> float:
     """Return the accuracy in [0, 1]: the fraction of samples whose top-1 class is acceptable.
 
     Ties go to the lowest class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import top1
+    >>> from bench.api.splits import single_label
+    >>> top1(np.log([[0.9, 0.1]] * 4), single_label("abcd", [0, 0, 0, 1]))
+    0.75
     """
     return float(correct(log_probs, manifest).mean())
 
@@ -105,6 +122,14 @@ def ece(log_probs: LogProbs, manifest: Manifest, *, bins: int, batch: int | None
     this with 10 bins and batches of 512 (MLAI-Yonsei/CaRot c3e8bdc, ``src/models/eval.py``). The
     result is never below the ECE of the whole set, and 0.02 to 0.05 even for a perfectly calibrated
     model (docs/methods.md section 11), so use it only for comparisons with CaRot's tables.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import ece
+    >>> from bench.api.splits import single_label
+    >>> round(ece(np.log([[0.9, 0.1]] * 4), single_label("abcd", [0, 0, 0, 1]), bins=15), 2)
+    0.15
     """
     confidence = np.exp(log_probs.max(axis=1).astype(np.float64))
     bin_of = np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
@@ -119,6 +144,14 @@ def nll(log_probs: LogProbs, manifest: Manifest) -> float:
     """Return the mean negative log-likelihood of the most probable acceptable label, in nats, >= 0.
 
     The mean is over the samples that have an acceptable label. Raises CellError if none has one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import nll
+    >>> from bench.api.splits import single_label
+    >>> round(nll(np.log([[0.5, 0.5]] * 2), single_label("ab", [0, 1])), 3)  # log 2
+    0.693
     """
     rows = np.flatnonzero(manifest.first >= 0)
     if not len(rows):
@@ -132,6 +165,14 @@ def brier(log_probs: LogProbs, manifest: Manifest) -> float:
 
     y is one-hot at the most probable acceptable label. For a sample without one, it is one-hot at
     an additional class of probability 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import brier
+    >>> from bench.api.splits import single_label
+    >>> round(brier(np.log([[0.8, 0.2]] * 2), single_label("ab", [0, 1])), 2)
+    0.68
     """
     error = np.exp(log_probs)
     is_known = manifest.first >= 0
@@ -147,6 +188,15 @@ def macro_f1(log_probs: LogProbs, manifest: Manifest) -> float:
     The mean is over the classes that occur as labels. Classes that are only predicted are not part
     of it, as in WILDS (Koh et al., ICML 2021) for iWildCam. Raises InputError if a sample has
     several labels or none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import macro_f1, top1
+    >>> from bench.api.splits import single_label
+    >>> always_0, manifest = np.log([[0.9, 0.1]] * 4), single_label("abcd", [0, 0, 0, 1])
+    >>> round(macro_f1(always_0, manifest), 2), top1(always_0, manifest)
+    (0.43, 0.75)
     """
     if manifest.labels.shape[1] > 1 or (manifest.first < 0).any():
         raise InputError("macro-F1: a sample has several labels or none, expected one each")
@@ -172,6 +222,16 @@ def worst_group(
 
     Raises InputError if the manifest has no such grouping, if `skip` is given and the groups have
     no names, or if no sample is left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import worst_group
+    >>> from bench.api.splits import Manifest
+    >>> regions = {"region": np.array([0, 0, 1, 1])}
+    >>> manifest = Manifest(tuple("abcd"), np.array([[0], [0], [0], [1]]), regions)
+    >>> worst_group(np.log([[0.9, 0.1]] * 4), manifest, group="region")
+    0.5
     """
     codes = manifest.group(group)
     if skip and group not in manifest.names:
@@ -198,6 +258,16 @@ def pm(log_probs: LogProbs, manifest: Manifest, *, k: int) -> float:
     own labels. `bench.api.splits.Manifest` defines the groups ``anchor`` and ``offset``, which
     describe the sets of frames. A set whose anchor is not among the samples of a limited split is
     ignored. Raises InputError if a set has several anchors, or if there is no anchor at all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import pm
+    >>> from bench.api.splits import Manifest
+    >>> frames = {"anchor": np.array([0, 0, 1, 1]), "offset": np.array([0, 1, 0, 1])}
+    >>> manifest = Manifest(tuple("abcd"), np.array([[0], [0], [0], [1]]), frames)
+    >>> [pm(np.log([[0.9, 0.1]] * 4), manifest, k=k) for k in (0, 10)]  # one neighbour is wrong
+    [1.0, 0.5]
     """
     anchors, offsets = manifest.group("anchor"), manifest.group("offset")
     codes, members = np.unique(anchors, return_inverse=True)
@@ -210,7 +280,16 @@ def pm(log_probs: LogProbs, manifest: Manifest, *, k: int) -> float:
 
 
 def correct(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.bool_]:
-    """Return whether each sample's top-1 class is acceptable: bool [N]. Ties go to the lowest."""
+    """Return whether each sample's top-1 class is acceptable: bool [N]. Ties go to the lowest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import correct
+    >>> from bench.api.splits import single_label
+    >>> correct(np.log([[0.9, 0.1]] * 2), single_label("ab", [0, 1]))
+    array([ True, False])
+    """
     predicted = log_probs.argmax(axis=1)[:, None]
     return np.asarray((manifest.labels == predicted).any(axis=1))
 
@@ -232,6 +311,12 @@ def all_metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str
     """Return the metrics of every evaluation set by name, in the order of reports.
 
     `ece_bins` and `ece_batch` are the parameters of `ece`. Raises InputError if one is below 1.
+
+    Examples
+    --------
+    >>> from bench.api.metrics import all_metrics
+    >>> list(all_metrics(ece_bins=10)), all_metrics(ece_bins=10)["ece"].params
+    (['top1', 'ece', 'nll', 'brier'], {'bins': 10})
     """
     if ece_bins < 1 or (ece_batch is not None and ece_batch < 1):
         raise InputError(f"ECE: {ece_bins} bins and batches of {ece_batch}, expected at least 1")
@@ -271,6 +356,12 @@ def extra_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
     """Return the metrics of an evaluation set by name, without accuracy, which all sets have.
 
     Raises InputError for a name that is neither accuracy's nor in `OWN`.
+
+    Examples
+    --------
+    >>> from bench.api.metrics import extra_metrics
+    >>> [metric.title for metric in extra_metrics(["pm-0", "top1", "macro-f1"])]
+    ['pm-0', 'Macro-F1']
     """
     found = dict.fromkeys(names)
     for name in found:
@@ -280,13 +371,30 @@ def extra_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
 
 
 def averageable(names: Iterable[str]) -> bool:
-    """Whether values of these metrics may be averaged: a single metric, or accuracies only."""
+    """Whether values of these metrics may be averaged: a single metric, or accuracies only.
+
+    Examples
+    --------
+    >>> from bench.api.metrics import averageable
+    >>> averageable(["top1", "worst-region"]), averageable(["top1", "macro-f1"])
+    (True, False)
+    """
     found = set(names)
     return len(found) <= 1 or found <= ACCURACIES
 
 
 def check_metrics(names: Iterable[str], manifest: Manifest, classes: int) -> None:
-    """Raise InputError if one of the metrics `names` cannot be computed for this manifest."""
+    """Raise InputError if one of the metrics `names` cannot be computed for this manifest.
+
+    Examples
+    --------
+    >>> from bench.api.metrics import check_metrics
+    >>> from bench.api.splits import single_label
+    >>> check_metrics(["worst-region"], single_label(["a", "b"], [0, 1]), classes=2)
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: unknown group of samples 'region': valid: none
+    """
     uniform = np.broadcast_to(np.float32(-np.log(classes)), (len(manifest), classes))
     for metric in extra_metrics(names):
         metric(uniform, manifest)

@@ -29,6 +29,12 @@ class Protocol:
 
     The protocol ``official`` follows the published codes, including their use of test data for
     choices. `name` is the name of the protocol, followed by the fields that were changed.
+
+    Examples
+    --------
+    >>> from bench.api.protocol import Protocol
+    >>> Protocol().rule, Protocol(ece_bins=20).ece_bins
+    ('within-1pt', 20)
     """
 
     name: str = "clean"
@@ -78,6 +84,13 @@ class Protocol:
         """Return the hyper-parameters of `method` that the protocol sets on `task`, by name.
 
         Under ``settings=official`` these are the official values that differ from its own.
+
+        Examples
+        --------
+        >>> from bench.api.protocol import OFFICIAL
+        >>> from bench.api.registry import find_method
+        >>> OFFICIAL.changes(find_method("ose")(), "imagenet")
+        {'alphas': (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)}
         """
         if self.settings == "clean":
             return {}
@@ -101,6 +114,12 @@ def protocol_with(name: str, changes: Mapping[str, Any]) -> Protocol:
     """Return the protocol `name` with fields changed. Its new name lists the changes.
 
     Raises InputError for an unknown name or field, or an invalid value.
+
+    Examples
+    --------
+    >>> from bench.api.protocol import protocol_with
+    >>> protocol_with("official", {"ece_bins": 15}).name
+    'official, ece_bins 15'
     """
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)

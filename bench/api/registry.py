@@ -39,6 +39,22 @@ def method(cls: M) -> M:
     """Register a `Method` under its `name` (class decorator).
 
     Raises InputError if another class has that name.
+
+    Examples
+    --------
+    The file of a method registers its class; here, one that is VRF with another grid.
+
+    >>> from dataclasses import dataclass
+    >>> from typing import ClassVar
+    >>> from bench.api.registry import find_method, method
+    >>> @method
+    ... @dataclass(frozen=True)
+    ... class WideGrid(find_method("vrf")):
+    ...     name: ClassVar[str] = "example-wide-grid"
+    ...     a_grid: tuple[float, ...] = (0.0, 1.0, 2.0)
+    ...
+    >>> find_method("example-wide-grid")().a_grid
+    (0.0, 1.0, 2.0)
     """
     return _register("method", _METHODS, cls)
 
@@ -47,6 +63,19 @@ def dataset(cls: M) -> M:
     """Register a `Dataset` under its `name` (class decorator).
 
     Raises InputError if another class has that name.
+
+    Examples
+    --------
+    The file of a data set registers its class.
+
+    >>> from typing import ClassVar
+    >>> from bench.api.registry import dataset, find_dataset
+    >>> @dataset
+    ... class Pets:
+    ...     name: ClassVar[str] = "example-pets"
+    ...
+    >>> find_dataset("example-pets") is Pets
+    True
     """
     return _register("dataset", _DATASETS, cls)
 
@@ -96,17 +125,42 @@ def _all(group: str, table: dict[str, Any]) -> Mapping[str, Any]:
 
 
 def methods() -> Mapping[str, type[Method]]:
-    """Return all method classes by name, sorted."""
+    """Return all method classes by name, sorted.
+
+    Examples
+    --------
+    >>> from bench.api.registry import methods
+    >>> [name for name in methods() if name.startswith("vrf")]
+    ['vrf', 'vrf-all-correct', 'vrf-constant', 'vrf-shuffled']
+    """
     return _all("bench.methods", _METHODS)
 
 
 def datasets() -> Mapping[str, type[Dataset]]:
-    """Return all dataset classes by name, sorted."""
+    """Return all dataset classes by name, sorted.
+
+    Examples
+    --------
+    >>> from bench.api.registry import datasets
+    >>> "mini" in datasets(), "imagenet" in datasets()
+    (True, True)
+    """
     return _all("bench.datasets", _DATASETS)
 
 
 def find_method(name: str) -> type[Method]:
-    """Return the method class `name`. Raises InputError for an unknown name."""
+    """Return the method class `name`. Raises InputError for an unknown name.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> find_method("wise-ft").title
+    'WiSE-FT'
+    >>> find_method("wiseft")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: unknown method 'wiseft': did you mean 'wise-ft'? ...
+    """
     known = methods()
     if name not in known:
         raise unknown_name("method", name, known)
@@ -114,7 +168,14 @@ def find_method(name: str) -> type[Method]:
 
 
 def find_dataset(name: str) -> type[Dataset]:
-    """Return the dataset class `name`. Raises InputError for an unknown name."""
+    """Return the dataset class `name`. Raises InputError for an unknown name.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_dataset
+    >>> find_dataset("mini").card.title
+    'mini: rendered objects and five shifts, with a tiny CLIP'
+    """
     known = datasets()
     if name not in known:
         raise unknown_name("suite", name, known)

@@ -42,6 +42,14 @@ class Manifest:
     names : group name -> names of the codes 0, 1, ...; some groups have none.
 
     Raises InputError if lengths, labels or codes do not match this description.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.splits import Manifest
+    >>> manifest = Manifest(("a", "b"), np.array([[0, 2], [1, -1]]))  # a has two correct classes
+    >>> len(manifest), manifest.first
+    (2, array([0, 1]))
     """
 
     ids: tuple[str, ...]
@@ -109,7 +117,15 @@ class Manifest:
 
 
 def single_label(ids: Sequence[str], labels: Sequence[int] | NDArray[np.int64]) -> Manifest:
-    """Return the manifest of a split with one label per sample."""
+    """Return the manifest of a split with one label per sample.
+
+    Examples
+    --------
+    >>> from bench.api.splits import single_label
+    >>> single_label(["a.png", "b.png"], [0, 1]).labels
+    array([[0],
+           [1]])
+    """
     return Manifest(tuple(ids), np.asarray(labels, dtype=np.int64).reshape(-1, 1))
 
 
@@ -123,6 +139,14 @@ def holdout(
     are held out, so adding a sample to a class moves at most one other sample of that class.
 
     Returns (rows for training, rows held out), each in ascending order.
+
+    Examples
+    --------
+    >>> from bench.api.splits import holdout, single_label
+    >>> manifest = single_label([f"{i}.png" for i in range(20)], [0] * 10 + [1] * 10)
+    >>> train, held_out = holdout(manifest, 0.2, seed=0)
+    >>> len(train), manifest.first[held_out]
+    (16, array([0, 0, 1, 1]))
     """
     count = np.bincount(manifest.first)
     quota = np.minimum(np.maximum(np.rint(count * fraction).astype(np.int64), 1), count - 1)
@@ -170,7 +194,16 @@ class LocatedImages(Protocol):
 
 @dataclass(frozen=True)
 class Loaded:
-    """An opened split: its images and their manifest."""
+    """An opened split: its images and their manifest.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from bench.api.splits import Loaded, single_label
+    >>> loaded = Loaded([Image.new("RGB", (8, 8))], single_label(["a.png"], [0]))
+    >>> loaded.images[0].size, loaded.manifest.ids
+    ((8, 8), ('a.png',))
+    """
 
     images: Images
     manifest: Manifest
@@ -193,6 +226,16 @@ class Split:
     fault : describes how the split differs from the data set it should be; empty if it does not. A
         run on a split with a fault is refused, or all its outputs are marked.
     of : (data set, split) as named in the data set's card; None if it has no card.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from bench.api.splits import Loaded, Split, single_label
+    >>> images = [Image.new("RGB", (8, 8))] * 4
+    >>> manifest = single_label(["a", "b", "c", "d"], [0, 0, 1, 1])
+    >>> split = Split("pets/train", "1f0c", 4, lambda: Loaded(images, manifest))
+    >>> split.limited(2).load().manifest.ids, [part.size for part in split.held_out(0.5)]
+    (('a', 'd'), [2, 2])
     """
 
     name: str = field(metadata=NOT_KEYED)
@@ -290,6 +333,12 @@ def absent_split(name: str, reason: str) -> Split:
 
     With it, a suite can still be used for rows that need no training data, such as zero-shot or
     imported classifiers.
+
+    Examples
+    --------
+    >>> from bench.api.splits import absent_split
+    >>> absent_split("pets/train", "no photographs: expected folder pets/train").absent
+    True
     """
 
     def load() -> Loaded:

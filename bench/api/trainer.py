@@ -123,6 +123,13 @@ class GradientTrainer:
     min_area : smallest area of the random crop, as a fraction of the image.
     flip : whether to mirror each image with probability 1/2; the published recipes do not.
     precision : ``fp32`` or ``bf16`` (autocast; weights stay fp32).
+
+    Examples
+    --------
+    >>> from bench.api.trainer import GradientTrainer
+    >>> trainer = GradientTrainer(lr=1e-4, epochs=2)
+    >>> trainer.draws(seed=0, epoch=0, size=3, templates=2).shape
+    (3, 2)
     """
 
     kind: ClassVar[str] = "GradientTrainer"
@@ -188,7 +195,16 @@ class GradientTrainer:
         return {"logits": model(batch["inputs"]), "labels": batch["labels"]}
 
     def loss(self, embeddings: dict[str, Tensor], step: int) -> Tensor:
-        """Return the scalar loss of a batch from its embeddings. Default: cross-entropy."""
+        """Return the scalar loss of a batch from its embeddings. Default: cross-entropy.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from bench.api.trainer import GradientTrainer
+        >>> logits, labels = torch.zeros(2, 4), torch.tensor([0, 3])
+        >>> GradientTrainer().loss({"logits": logits, "labels": labels}, step=0)  # log 4
+        tensor(1.3863)
+        """
         from torch.nn.functional import cross_entropy
 
         logits, labels = embeddings["logits"].float(), embeddings["labels"]
@@ -211,7 +227,15 @@ class GradientTrainer:
 
 
 def epochs_needed(trainer: Trainer, keeps: Sequence[Keep | None]) -> int:
-    """Return the number of epochs to train for all of `keeps`; 0 for trainers without epochs."""
+    """Return the number of epochs to train for all of `keeps`; 0 for trainers without epochs.
+
+    Examples
+    --------
+    >>> from bench.api.trainer import AtEpoch, GradientTrainer, epochs_needed
+    >>> trainer = GradientTrainer(epochs=10)
+    >>> epochs_needed(trainer, [AtEpoch(3), AtEpoch(5)]), epochs_needed(trainer, [AtEpoch(3), None])
+    (5, 10)
+    """
     needs_all = any(not isinstance(keep, AtEpoch) for keep in keeps)
     epochs = [keep.epoch for keep in keeps if isinstance(keep, AtEpoch)]
     return int(getattr(trainer, "epochs", 0)) if needs_all else max(epochs)
@@ -221,6 +245,14 @@ def random_generator(seed: int, *place: int) -> np.random.Generator:
     """Return a generator that depends only on `seed` and up to three numbers.
 
     Generators for different arguments are independent.
+
+    Examples
+    --------
+    >>> from bench.api.trainer import random_generator
+    >>> random_generator(0, 1, 2).random() == random_generator(0, 1, 2).random()
+    True
+    >>> random_generator(0, 1, 2).random() == random_generator(0, 1, 3).random()
+    False
     """
     # The first (lowest) word of Philox's counter increases as numbers are drawn. Two generators
     # that differed only there would share almost all of their numbers, so it is always 0.
@@ -232,6 +264,13 @@ def learning_rate(trainer: GradientTrainer, step: int, steps: int) -> float:
     """Return the learning rate of `step` (from 0) of `steps`: linear warm-up, cosine to zero.
 
     lr (s+1)/W for s < W, then lr (1 + cos(pi (s-W)/(S-W))) / 2 (wise-ft ``cosine_lr``).
+
+    Examples
+    --------
+    >>> from bench.api.trainer import GradientTrainer, learning_rate
+    >>> trainer = GradientTrainer(lr=1.0, warmup=0.1)
+    >>> [round(learning_rate(trainer, step, steps=100), 3) for step in (0, 9, 10, 55, 99)]
+    [0.1, 1.0, 1.0, 0.5, 0.0]
     """
     warmup = trainer.warmup if trainer.warmup >= 1 else trainer.warmup * steps
     if step < warmup:
@@ -241,7 +280,18 @@ def learning_rate(trainer: GradientTrainer, step: int, steps: int) -> float:
 
 @dataclass(frozen=True)
 class AtEpoch:
-    """Keep the weights after epoch `epoch` (from 1) of a training run."""
+    """Keep the weights after epoch `epoch` (from 1) of a training run.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from bench.api.trainer import AtEpoch
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> third = replace(models.base, keep=AtEpoch(3))
+    >>> third.training == models.base  # one training run gives both
+    True
+    """
 
     kind: ClassVar[str] = "AtEpoch"
 
@@ -254,6 +304,15 @@ class Average:
 
     It begins with the weights of the start. After every step,
     average = decay * average + (1 - decay) * weights.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from bench.api.trainer import Average
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> replace(models.base, keep=Average(0.999)).training == models.base
+    True
     """
 
     kind: ClassVar[str] = "Average"

@@ -184,7 +184,7 @@ def _metric_card(metric: Metric) -> dict[str, Any]:
     return {
         "metric": metric.name,
         "title": metric.title,
-        "definition": inspect.getdoc(metric.function) or "",
+        "definition": (inspect.getdoc(metric.function) or "").partition("\n\nExamples\n")[0],
         "better": "higher" if metric.higher_is_better else "lower",
         **({"change with": settings} if settings else {}),
     }

@@ -27,6 +27,13 @@ def environment() -> dict[str, object]:
     ``-modified`` appended if tracked files were changed; None without a checkout. The processor
     model is included because the choice of kernels, and with it the last bits of a result, depends
     on it.
+
+    Examples
+    --------
+    >>> import bench
+    >>> from bench.core.environment import environment
+    >>> sorted(environment()), environment()["versions"]["bench"] == bench.__version__
+    (['commit', 'hardware', 'versions'], True)
     """
     versions = {"bench": __version__, "python": platform.python_version()}
     for package in PACKAGES:
@@ -77,10 +84,24 @@ def _commit() -> str | None:
 
 
 def process_count() -> int:
-    """Return the number of processes that run this command together; 1 without a launcher."""
+    """Return the number of processes that run this command together; 1 without a launcher.
+
+    Examples
+    --------
+    >>> from bench.core.environment import process_count
+    >>> process_count()
+    1
+    """
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_first_process() -> bool:
-    """Whether this is the process (rank 0) that writes files and prints."""
+    """Whether this is the process (rank 0) that writes files and prints.
+
+    Examples
+    --------
+    >>> from bench.core.environment import is_first_process
+    >>> is_first_process()
+    True
+    """
     return os.environ.get("RANK", "0") == "0"

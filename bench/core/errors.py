@@ -12,31 +12,66 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """Base class of all errors that bench raises on purpose."""
+    """Base class of all errors that bench raises on purpose.
+
+    Examples
+    --------
+    >>> from bench.core.errors import CellError, DataError, InputError, RegressionError
+    >>> [error.exit_code for error in (CellError, InputError, RegressionError, DataError)]
+    [1, 2, 3, 4]
+    """
 
     exit_code = 1
 
 
 class CellError(BenchError):
-    """Some cells could not be computed; the other results remain valid."""
+    """Some cells could not be computed; the other results remain valid.
+
+    Examples
+    --------
+    >>> from bench.core.errors import CellError
+    >>> CellError("nll is inf: a true class has probability 0").exit_code
+    1
+    """
 
     exit_code = 1
 
 
 class InputError(BenchError):
-    """The command line, a configuration file or the user's data cannot be used."""
+    """The command line, a configuration file or the user's data cannot be used.
+
+    Examples
+    --------
+    >>> from bench.core.errors import InputError
+    >>> InputError("unknown method 'vfr': did you mean 'vrf'?").exit_code
+    2
+    """
 
     exit_code = 2
 
 
 class RegressionError(BenchError):
-    """Numbers differ from the published or recorded ones they were checked against."""
+    """Numbers differ from the published or recorded ones they were checked against.
+
+    Examples
+    --------
+    >>> from bench.core.errors import RegressionError
+    >>> RegressionError("2 of 40 cells missed").exit_code
+    3
+    """
 
     exit_code = 3
 
 
 class DataError(BenchError):
-    """Data files are missing, incomplete, altered or not in a readable format."""
+    """Data files are missing, incomplete, altered or not in a readable format.
+
+    Examples
+    --------
+    >>> from bench.core.errors import DataError
+    >>> DataError("sketch: 12 files are missing").exit_code
+    4
+    """
 
     exit_code = 4
 
@@ -49,6 +84,12 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
     """Return the error for an unknown name; it lists the valid names, the closest ones first.
 
     As many as `LISTED` characters take are listed, and the number of the others.
+
+    Examples
+    --------
+    >>> from bench.core.errors import unknown_name
+    >>> str(unknown_name("method", "vfr", ["ose", "vrf", "wise-ft"]))
+    "unknown method 'vfr': did you mean 'vrf'? valid: vrf, ose, wise-ft"
     """
     names = list(valid)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -64,16 +105,29 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
 
 
 def escape_control(text: str) -> str:
-    """Return `text` with control characters escaped, so that it is safe to print in a terminal."""
+    r"""Return `text` with control characters escaped, so that it is safe to print in a terminal.
+
+    Examples
+    --------
+    >>> from bench.core.errors import escape_control
+    >>> escape_control("red \033[31m")
+    'red \\x1b[31m'
+    """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of `error` as one line.
+    r"""Return the message of `error` as one line.
 
     The error's type is prepended unless bench raised it on purpose. Control characters, which may
     come from files of unknown origin, are escaped. An error from a worker process of a torch data
     loader holds the traceback of that process in its message; only its last line is returned.
+
+    Examples
+    --------
+    >>> from bench.core.errors import one_line
+    >>> one_line(ValueError("first\nsecond"))
+    'ValueError: first second'
     """
     text = str(error).strip()
     if "Original Traceback" in text:

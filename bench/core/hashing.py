@@ -21,6 +21,13 @@ def canonical(value: Any) -> Any:
 
     A dataclass becomes a mapping with the `kind_of` its class, the class's `version` (if it has
     one) and the keyed fields. Raises TypeError for any value without an obvious canonical form.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone
+    >>> from bench.core.hashing import canonical
+    >>> canonical(Backbone("ViT-B-32", "openai", "tag:openai"))
+    {'type': 'Backbone', 'model': 'ViT-B-32', 'digest': 'tag:openai'}
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -50,6 +57,13 @@ def kind_of(cls: type) -> str:
     For a class of a plugin, the plugin's top-level module is prepended, because two plugins may
     use the same kind. A class without a `kind` is named by its module and class name, so that
     renaming it computes its outputs again; bench's own classes all have one, which a test checks.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone
+    >>> from bench.core.hashing import kind_of
+    >>> kind_of(Backbone)
+    'Backbone'
     """
     kind, package = cls.__dict__.get("kind"), cls.__module__.partition(".")[0]
     if kind is None:
@@ -58,10 +72,24 @@ def kind_of(cls: type) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Return canonical JSON text: sorted keys, no spaces, no NaN."""
+    """Return canonical JSON text: sorted keys, no spaces, no NaN.
+
+    Examples
+    --------
+    >>> from bench.core.hashing import canonical_json
+    >>> canonical_json({"b": 1, "a": [1, 2]})
+    '{"a":[1,2],"b":1}'
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def key_of(*values: Any) -> str:
-    """Return the key of `values`: 32 hex digits, the first 128 bits of their SHA-256."""
+    """Return the key of `values`: 32 hex digits, the first 128 bits of their SHA-256.
+
+    Examples
+    --------
+    >>> from bench.core.hashing import key_of
+    >>> key_of("features", 1), key_of("features", 2)
+    ('b8578ccb379895d0cda4f37a218a667d', '258d743a0315819ebe31a8a98510f6c7')
+    """
     return hashlib.sha256(canonical_json(canonical(values)).encode()).hexdigest()[:32]

@@ -106,6 +106,13 @@ def parameters(value: Any) -> dict[str, Any]:
 
     Those of a nested dataclass are named ``FIELD.NAME``. The field ``trainer`` is an exception:
     its hyper-parameters go by ``NAME`` alone.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.core.parameters import parameters
+    >>> parameters(find_method("vrf")())["b_grid"], parameters(find_method("lp-ft")())["probe.lr"]
+    ((0.05, 0.1, 0.2, 0.4), 0.001)
     """
     found: dict[str, Any] = {}
     for field in dataclasses.fields(value):
@@ -128,6 +135,17 @@ def with_parameters(value: D, changes: Mapping[str, Any], owner: str) -> D:
     Values in `changes` may be text from the command line, which is parsed as YAML. Raises
     InputError for an unknown name (the message lists the valid ones) or a value outside the
     parameter's type or range. The message names `owner`.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.core.parameters import with_parameters
+    >>> with_parameters(find_method("ose")(), {"alphas": "[0.2, 0.8]"}, "ose").alphas
+    (0.2, 0.8)
+    >>> with_parameters(find_method("ose")(), {"alphas": "[1.2]"}, "ose")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: ose.alphas=[1.2]: Input should be less than or equal to 1
     """
     valid = parameters(value)
     for name in changes:

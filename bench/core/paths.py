@@ -18,7 +18,15 @@ from bench.core.errors import InputError
 
 
 def cache_dir(option: Path | None) -> Path:
-    """Return the cache folder: ``--cache-dir``, else ``$BENCH_CACHE``, else the platform's."""
+    """Return the cache folder: ``--cache-dir``, else ``$BENCH_CACHE``, else the platform's.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import cache_dir
+    >>> cache_dir(Path("here")).name
+    'here'
+    """
     if option is not None:
         return option
     env = os.environ.get("BENCH_CACHE")
@@ -29,6 +37,15 @@ def data_dir(option: Path | None) -> Path | None:
     """Return the data folder: ``--data``, else ``$BENCH_DATA``, else None.
 
     Raises InputError if the path does not exist or is not a folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import data_dir
+    >>> data_dir(Path("nowhere"))
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: data folder nowhere does not exist: set an existing ...
     """
     env = os.environ.get("BENCH_DATA")
     found = option if option is not None else (Path(env) if env else None)
@@ -45,6 +62,14 @@ def matching_files(pattern: str, bases: Sequence[Path]) -> list[Path]:
 
     The folders in `bases` are tried in order; the first one with a match is used. Empty if none
     has any.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import matching_files
+    >>> _ = [Path(name).touch() for name in ("1.tar", "0.tar", "readme.txt")]
+    >>> [path.name for path in matching_files("*.tar", [Path("nowhere"), Path()])]
+    ['0.tar', '1.tar']
     """
     where = str(Path(pattern).expanduser())
     for base in bases:
@@ -62,6 +87,13 @@ def check_writable(directory: Path, what: str) -> Path:
 
     Raises InputError unless files can be created in it or, if it does not exist, in its nearest
     existing parent. Leaves no files behind. `what` describes the folder in the message.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import check_writable
+    >>> check_writable(Path("results/run"), "output folder").exists()
+    False
     """
     try:
         nearest = next(p for p in (directory, *directory.absolute().parents) if p.exists())
@@ -74,7 +106,17 @@ def check_writable(directory: Path, what: str) -> Path:
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Raise InputError if the disk of `folder` has fewer than `needed` bytes free for `what`."""
+    """Raise InputError if the disk of `folder` has fewer than `needed` bytes free for `what`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import check_room
+    >>> check_room(Path(), 10**18, "ImageNet")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: ImageNet needs 1e+09 GB, but . has 71.6 GB free: free ...
+    """
     nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     free = shutil.disk_usage(nearest).free
     if free < needed:
@@ -85,7 +127,14 @@ def check_room(folder: Path, needed: int, what: str) -> None:
 
 
 def format_bytes(size: int) -> str:
-    """Return a number of bytes in readable form: ``1.26 GB``, ``8.13 kB``, ``12 bytes``."""
+    """Return a number of bytes in readable form: ``1.26 GB``, ``8.13 kB``, ``12 bytes``.
+
+    Examples
+    --------
+    >>> from bench.core.paths import format_bytes
+    >>> format_bytes(1_260_000_000), format_bytes(12)
+    ('1.26 GB', '12 bytes')
+    """
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if size >= unit:
             return f"{size / unit:.3g} {name}"
@@ -96,6 +145,14 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write `data` to `path` atomically: write a temporary file, fsync if `durable`, rename.
 
     If the process is killed, either the old or the new file is there, never a partial one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import write_atomic
+    >>> write_atomic(Path("results/board.txt"), b"vrf 78.6")
+    >>> Path("results/board.txt").read_text()
+    'vrf 78.6'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -113,7 +170,16 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def text_of(path: Path) -> str:
-    """Return the text of a UTF-8 file. Raises InputError if it cannot be read."""
+    r"""Return the text of a UTF-8 file. Raises InputError if it cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import text_of
+    >>> _ = Path("note.txt").write_text("one\ntwo")
+    >>> text_of(Path("note.txt")).splitlines()
+    ['one', 'two']
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -121,7 +187,16 @@ def text_of(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises InputError if it cannot be read."""
+    """Return the content of a JSON file. Raises InputError if it cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import read_json
+    >>> _ = Path("a.json").write_text('{"alpha": 0.5}')
+    >>> read_json(Path("a.json"))
+    {'alpha': 0.5}
+    """
     try:
         return json.loads(text_of(path))
     except (ValueError, RecursionError) as error:
@@ -133,6 +208,17 @@ def reading_form(path: Path, form: str) -> Iterator[None]:
     """Turn errors from unexpected content of file `path` into an InputError.
 
     The message names the file and `form`, the expected form of its content.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import reading_form
+    >>> with reading_form(Path("classes.json"), "a list of names"):
+    ...     names = {}["names"]
+    ...
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: classes.json: expected a list of names (KeyError 'names')
     """
     try:
         yield

@@ -38,7 +38,15 @@ class Progress(Protocol):
 
 
 class SilentProgress:
-    """A `Progress` that displays nothing."""
+    """A `Progress` that displays nothing.
+
+    Examples
+    --------
+    >>> from bench.core.progress import SilentProgress
+    >>> with SilentProgress().task("features of mini/test", total=2000) as task:
+    ...     task.advance(500)
+    ...
+    """
 
     @contextmanager
     def task(self, label: str, total: int) -> Iterator[SilentProgress]:
@@ -57,6 +65,13 @@ def byte_progress(progress: Progress, label: str, size: int | None) -> Iterator[
     """Run a task of `size` bytes that advances in MB.
 
     If `size` is unknown (None), the task's total is set to 1.
+
+    Examples
+    --------
+    >>> from bench.core.progress import SilentProgress, byte_progress
+    >>> with byte_progress(SilentProgress(), "downloading", size=3 * 10**6) as count:
+    ...     count(10**6)
+    ...
     """
     done = 0
     with progress.task(f"{label}, MB", 1 if size is None else max(1, size // 10**6)) as task:

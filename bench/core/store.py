@@ -36,12 +36,30 @@ log = logging.getLogger("bench")
 
 
 class MissingOutput(Exception):
-    """A stored output that a computation needs is absent or was damaged."""
+    """A stored output that a computation needs is absent or was damaged.
+
+    Examples
+    --------
+    >>> from bench.core.store import MissingOutput
+    >>> str(MissingOutput("weights 1f0c"))
+    'weights 1f0c'
+    """
 
 
 @dataclass(frozen=True)
 class Store:
-    """The store in folder `root`. Several processes may safely compute the same keys."""
+    """The store in folder `root`. Several processes may safely compute the same keys.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.core.store import Store
+    >>> store = Store(Path("store"))
+    >>> store.write_arrays("fits", "1f0c", {"temperature": np.array([1.5, 2.0])}, note={"rows": 40})
+    >>> store.read_arrays("fits", "1f0c"), store.read_note("fits", "1f0c")
+    ({'temperature': array([1.5, 2. ])}, {'rows': 40})
+    """
 
     root: Path
 
@@ -107,7 +125,18 @@ class Store:
         return None if data is None else _note(data)
 
     def blocks(self, key: str, size: int) -> list[int]:
-        """Return the missing blocks of the features `key` of a split of `size` rows."""
+        """Return the missing blocks of the features `key` of a split of `size` rows.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from bench.core.store import Store
+        >>> store = Store(Path("blocks"))
+        >>> store.write_block("1f0c", 0, np.zeros((1024, 2), dtype=np.float32), "cpu")
+        >>> store.blocks("1f0c", size=3000), store.read_features("1f0c", size=1024).shape
+        ([1, 2], (1024, 2))
+        """
         try:
             existing = {path.name for path in self._block(key, 0).parent.iterdir()}
         except FileNotFoundError:
@@ -162,6 +191,15 @@ class Store:
 
         Cells are small and cheap to recompute, so the checksum is in the file and there is no
         fsync.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from bench.core.store import Store
+        >>> store = Store(Path("cells"))
+        >>> store.write_cell("1f0c", {"top1": 0.786})
+        >>> store.read_cell("1f0c"), store.read_cell("2e1d")
+        ({'top1': 0.786}, None)
         """
         text = canonical_json(dict(cell)).encode()
         path = self.path("cells", key, ".json")
@@ -194,12 +232,25 @@ def rows_in(blocks: Iterable[int], size: int) -> int:
     """Return the number of rows in `blocks` of a split of `size` rows.
 
     The last block of a split may have fewer than `BLOCK` rows.
+
+    Examples
+    --------
+    >>> from bench.core.store import rows_in
+    >>> rows_in([0, 2], size=2500)
+    1476
     """
     return sum(min(BLOCK, size - b * BLOCK) for b in blocks)
 
 
 def block_count(size: int) -> int:
-    """Return the number of blocks of a split of `size` rows."""
+    """Return the number of blocks of a split of `size` rows.
+
+    Examples
+    --------
+    >>> from bench.core.store import block_count
+    >>> block_count(2500)
+    3
+    """
     return -(-size // BLOCK)
 
 
@@ -220,7 +271,18 @@ def _packed(arrays: Mapping[str, NDArray[np.generic]], note: Mapping[str, str]) 
 
 
 def unpacked(data: bytes) -> tuple[dict[str, NDArray[np.generic]], dict[str, Any]]:
-    """Return the arrays and the note of a file that `Store.write_arrays` wrote."""
+    """Return the arrays and the note of a file that `Store.write_arrays` wrote.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.core.store import Store, unpacked
+    >>> store = Store(Path("unpacked"))
+    >>> store.write_arrays("fits", "1f0c", {"k": np.array([4])})
+    >>> unpacked(store.path("fits", "1f0c").read_bytes())
+    ({'k': array([4])}, {})
+    """
     return _arrays(data), _note(data)
 
 

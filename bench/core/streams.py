@@ -11,6 +11,13 @@ def print_line(text: str, file: TextIO) -> None:
 
     If the reader closed the pipe (``| head -1``), this and later lines are discarded without an
     error.
+
+    Examples
+    --------
+    >>> import sys
+    >>> from bench.core.streams import print_line
+    >>> print_line("vrf 78.6", sys.stdout)
+    vrf 78.6
     """
     try:
         print(text, file=file, flush=True)

@@ -59,6 +59,13 @@ class Archive(_Strict):
         folder of the same name becomes that folder) or that any other file is put into; None for
         a file that is only used to prepare the set, or if nothing is known.
     note : required if the address, the size or a checksum is missing.
+
+    Examples
+    --------
+    >>> from bench.data.cards import cards
+    >>> archive = cards()["dtd"].archives[0]
+    >>> archive.file, archive.packed, archive.amount
+    ('dtd-r1.0.1.tar.gz', True, '625 MB')
     """
 
     file: Text
@@ -109,7 +116,15 @@ class Archive(_Strict):
 
 
 class Copy(_Strict):
-    """A web page that offers a copy of the set or of a part of it."""
+    """A web page that offers a copy of the set or of a part of it.
+
+    Examples
+    --------
+    >>> from bench.data.cards import cards
+    >>> copies = [copy for card in cards().values() for copy in card.copies]
+    >>> copies[0].url
+    'https://github.com/MadryLab/BREEDS-Benchmarks/tree/master/imagenet_class_hierarchy/modified'
+    """
 
     url: Url
     note: Text
@@ -124,6 +139,12 @@ class Terms(_Strict):
     gated : whether users must register or accept the terms before the download.
     accept : the clauses that a user agrees to.
     note : required if the licence is ``unknown``.
+
+    Examples
+    --------
+    >>> from bench.data.cards import cards
+    >>> cards()["imagenet"].terms.gated
+    True
     """
 
     licence: Text
@@ -141,7 +162,14 @@ class Terms(_Strict):
 
 
 class Location(_Strict):
-    """A folder, relative to the data folder, and the codes that look for the set in it."""
+    """A folder, relative to the data folder, and the codes that look for the set in it.
+
+    Examples
+    --------
+    >>> from bench.data.cards import cards
+    >>> cards()["imagenet-v2"].layout.folders["test"][0].path
+    'ImageNetV2-matched-frequency'
+    """
 
     path: Folder
     by: tuple[User, ...] = pydantic.Field(min_length=1)
@@ -155,6 +183,12 @@ class Layout(_Strict):
     folders : {part: its possible folders in order of preference}. A part is a split, ``all`` for
         all splits, or something else, such as ``metadata``.
     inside : how images and labels are arranged in such a folder.
+
+    Examples
+    --------
+    >>> from bench.data.cards import cards
+    >>> list(cards()["cifar-10"].layout.folders)
+    ['train', 'test']
     """
 
     folders: dict[Text, tuple[Location, ...]] = pydantic.Field(min_length=1)
@@ -192,6 +226,13 @@ class SetCard(_Strict):
     prompts : official files with templates or class names that no installed package has.
     metadata : other official files that are not in the archives.
     notes : pitfalls.
+
+    Examples
+    --------
+    >>> from bench.data.cards import cards
+    >>> card = cards()["imagenet-sketch"]
+    >>> card.role, card.counts
+    ('shift of imagenet', 'test 50,889')
     """
 
     name: Text
@@ -273,7 +314,14 @@ class SetCard(_Strict):
 
 @cache
 def cards() -> Mapping[str, SetCard]:
-    """Return all cards by name, sorted. Raises InputError, naming the file, for an invalid one."""
+    """Return all cards by name, sorted. Raises InputError, naming the file, for an invalid one.
+
+    Examples
+    --------
+    >>> from bench.data.cards import cards
+    >>> list(cards())[:3]
+    ['cifar-10', 'cifar-10.1', 'cifar-10.2']
+    """
     found = {}
     for file in files("bench.datasets").joinpath("cards").iterdir():
         if file.name.endswith(".toml"):
@@ -286,6 +334,14 @@ def parse_card(file: str, text: str) -> SetCard:
     """Parse the text of the card file `file`.
 
     Raises InputError if the card is invalid, or if the file is not called ``NAME.toml``.
+
+    Examples
+    --------
+    >>> from bench.data.cards import parse_card
+    >>> parse_card("pets.toml", 'name = "pets"')
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: card pets.toml: title: Field required
     """
     try:
         card = SetCard.model_validate(tomllib.loads(text))

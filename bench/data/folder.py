@@ -31,7 +31,17 @@ Reason = str
 
 
 class NotFound(InputError):
-    """A data set, or a part of it, is in none of its possible folders."""
+    """A data set, or a part of it, is in none of its possible folders.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.folder import DataFolder
+    >>> DataFolder(None, Path("cache")).place("dtd", "all")
+    Traceback (most recent call last):
+    ...
+    bench.data.folder.NotFound: Describable Textures: no data folder: set --data DIR or ...
+    """
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,16 @@ class DataFolder:
     ----------
     root : the folder; None if the user named none.
     cache : folder for indexes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.folder import DataFolder
+    >>> from bench.testing.synthetic.cifar import make_cifar
+    >>> _ = make_cifar(Path("data"))
+    >>> folder = DataFolder(Path("data"), Path("cache"))
+    >>> folder.place("cifar-10.1", "test").name, folder.has("dtd", "all")
+    ('CIFAR-10.1', False)
     """
 
     root: Path | None
@@ -153,7 +173,16 @@ class DataFolder:
 
 
 def holds_folders(path: Path) -> Reason:
-    """Return why a path is not a folder with folders in it; an empty string if it is."""
+    """Return why a path is not a folder with folders in it; an empty string if it is.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.folder import holds_folders
+    >>> Path("images/cat").mkdir(parents=True)
+    >>> holds_folders(Path("images")), holds_folders(Path("images/cat"))
+    ('', 'empty')
+    """
     if not path.is_dir():
         return "not a folder"
     files = 0
@@ -167,7 +196,17 @@ def holds_folders(path: Path) -> Reason:
 
 
 def holds_class_folders(names: Iterable[str]) -> Callable[[Path], Reason]:
-    """Return a check that a folder has class folders, at least one of them with a given name."""
+    """Return a check that a folder has class folders, at least one of them with a given name.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.folder import holds_class_folders
+    >>> Path("images/dog").mkdir(parents=True)
+    >>> fits = holds_class_folders(["dog", "cow"])
+    >>> fits(Path("images")), fits(Path("images/dog"))
+    ('', 'empty')
+    """
     known = tuple(names)
 
     def fits(path: Path) -> Reason:
@@ -181,7 +220,16 @@ def holds_class_folders(names: Iterable[str]) -> Callable[[Path], Reason]:
 
 
 def holds_entries(*names: str) -> Callable[[Path], Reason]:
-    """Return a check that a folder has files or folders with all of the given names."""
+    """Return a check that a folder has files or folders with all of the given names.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.folder import holds_entries
+    >>> Path("stl10").mkdir()
+    >>> holds_entries("test_X.bin")(Path("stl10"))
+    'has no test_X.bin'
+    """
 
     def fits(path: Path) -> Reason:
         missing = [name for name in names if not (path / name).exists()]

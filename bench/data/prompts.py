@@ -25,7 +25,14 @@ _ARTICLE = "append_proper_article"
 
 
 def fill_template(template: str, name: str) -> str:
-    """Return the prompt for a class name."""
+    """Return the prompt for a class name.
+
+    Examples
+    --------
+    >>> from bench.data.prompts import fill_template
+    >>> fill_template("a photo of {a}.", "airport_hangar"), fill_template("a {}.", "barn")
+    ('a photo of an airport hangar.', 'a barn.')
+    """
     article = "an" if name[:1] in tuple("aeiou") else "a"
     with_article = f"{article} {name.replace('_', ' ')}"
     return _PLACE.sub(lambda place: with_article if place[0] == "{a}" else name, template)
@@ -35,6 +42,16 @@ def check_templates(templates: Sequence[Any]) -> tuple[str, ...]:
     """Return the templates as a tuple.
 
     Raises InputError unless each one is a string with exactly one ``{}`` or ``{a}``.
+
+    Examples
+    --------
+    >>> from bench.data.prompts import check_templates
+    >>> check_templates(["a photo of {a}.", "the {}."])
+    ('a photo of {a}.', 'the {}.')
+    >>> check_templates(["a photo."])
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: template 'a photo.' must contain {} once, for the ...
     """
     for template in templates:
         if not isinstance(template, str) or _PLACE.findall(template) not in (["{}"], ["{a}"]):
@@ -46,12 +63,20 @@ def check_templates(templates: Sequence[Any]) -> tuple[str, ...]:
 
 
 def read_templates(path: Path, name: str) -> tuple[str, ...]:
-    """Read the templates from a file.
+    r"""Read the templates from a file.
 
     A ``.json`` file has one list, or a mapping from which the list `name` is taken. A ``.py`` file
     has lists of strings or of lambdas, as in the official codes; the list ``NAME_template`` is
     taken, or the only list. Any other file has one template per line. ``{c}`` is read as ``{}``.
     Raises InputError if the file cannot be read or has no valid templates.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.prompts import read_templates
+    >>> _ = Path("prompts.txt").write_text("a photo of a {}.\na drawing of a {c}.")
+    >>> read_templates(Path("prompts.txt"), "pets")
+    ('a photo of a {}.', 'a drawing of a {}.')
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -75,7 +100,16 @@ def read_templates(path: Path, name: str) -> tuple[str, ...]:
 
 
 def templates_digest(path: Path) -> str:
-    """Return the SHA-256 of a template file. Raises InputError if it cannot be read."""
+    """Return the SHA-256 of a template file. Raises InputError if it cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.prompts import templates_digest
+    >>> _ = Path("plain.txt").write_text("a photo of a {}.")
+    >>> templates_digest(Path("plain.txt"))[:8]
+    'e8e367e7'
+    """
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

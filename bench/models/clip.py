@@ -38,6 +38,17 @@ def identify_backbone(model: str, pretrained: str, cache_dir: Path) -> Backbone:
     Model ``tiny`` with weights ``embedded`` is the CLIP shipped with bench. Raises InputError for a
     model name that open_clip does not have, and for a missing file if `pretrained` looks like a
     path. Tags are checked when the model is loaded.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.models.clip import identify_backbone
+    >>> identify_backbone("ViT-B-32", "openai", Path("cache")).digest
+    'tag:openai'
+    >>> identify_backbone("ViT-B32", "openai", Path("cache"))
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: unknown model 'ViT-B32': did you mean 'ViT-B-32'? ...
     """
     if model == TINY:
         if pretrained != EMBEDDED and not Path(pretrained).is_file():
@@ -98,6 +109,14 @@ class Clip:
     model : the open_clip model, in float32 and evaluation mode.
     tokenizer : its tokenizer.
     preprocess : its preprocessing configuration (open_clip's ``PreprocessCfg``).
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.models.clip import identify_backbone, load_clip
+    >>> clip = load_clip(identify_backbone("tiny", "embedded", Path("cache")))
+    >>> clip.preprocess.size, clip.tokenizer(["a photo of a star."]).shape
+    (32, torch.Size([1, 16]))
     """
 
     model: Any
@@ -115,6 +134,14 @@ def load_clip(identity: Backbone) -> Clip:
 
     Raises InputError if the tag is unknown, the weights cannot be downloaded or a checkpoint does
     not fit the model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.models.clip import identify_backbone, load_clip
+    >>> clip = load_clip(identify_backbone("tiny", "embedded", Path("cache")))
+    >>> round(clip.scale, 1)
+    18.0
     """
     _go_offline_without_network()
     import open_clip
@@ -144,6 +171,12 @@ def wants_quick_gelu(model: str, tag: str) -> bool:
     """Whether the released weights of a tag were trained with QuickGELU, as OpenAI's were.
 
     If the model's configuration differs, open_clip only warns, and all outputs are wrong.
+
+    Examples
+    --------
+    >>> from bench.models.clip import wants_quick_gelu
+    >>> wants_quick_gelu("ViT-B-32", "openai"), wants_quick_gelu("ViT-B-32", "laion2b_s34b_b79k")
+    (True, False)
     """
     import open_clip
 
@@ -194,6 +227,18 @@ def text_head(
     """Return ``head.weight`` [C, D] and ``head.bias`` [C] of a zero-shot head.
 
     `progress` is called with 1 after each class.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from bench.api.recipes import TextHead
+    >>> from bench.models.clip import identify_backbone, load_clip, text_head
+    >>> backbone = identify_backbone("tiny", "embedded", Path("cache"))
+    >>> recipe = TextHead(backbone, ("star", "heart"), ("a photo of a {}.",))
+    >>> head = text_head(load_clip(backbone), recipe, torch.device("cpu"))
+    >>> head["head.weight"].shape, head["head.bias"]
+    (torch.Size([2, 96]), tensor([0., 0.]))
     """
     import torch
 
@@ -204,7 +249,18 @@ def text_head(
 
 
 def tokenized(clip: Clip, recipe: TextHead) -> Tensor:
-    """Return the tokenised prompts of a head: int64 [C, T, L], every class in every template."""
+    """Return the tokenised prompts of a head: int64 [C, T, L], every class in every template.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.api.recipes import TextHead
+    >>> from bench.models.clip import identify_backbone, load_clip, tokenized
+    >>> backbone = identify_backbone("tiny", "embedded", Path("cache"))
+    >>> recipe = TextHead(backbone, ("star", "heart"), ("a photo of a {}.", "the {}."))
+    >>> tokenized(load_clip(backbone), recipe).shape
+    torch.Size([2, 2, 16])
+    """
     import torch
 
     return torch.stack(
@@ -228,6 +284,18 @@ def prompt_head(
     model : the open_clip model.
     prompts : tokens, int64 [C, T, L].
     progress : called with 1 after each class.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from bench.api.recipes import TextHead
+    >>> from bench.models.clip import identify_backbone, load_clip, prompt_head, tokenized
+    >>> backbone = identify_backbone("tiny", "embedded", Path("cache"))
+    >>> clip, recipe = load_clip(backbone), TextHead(backbone, ("star", "heart"), ("a {}.",))
+    >>> rows = prompt_head(clip.model, tokenized(clip, recipe))["head.weight"].norm(dim=1)
+    >>> torch.allclose(rows, torch.tensor(clip.scale))
+    True
     """
     import torch
     from torch.nn.functional import normalize
@@ -249,6 +317,16 @@ def encode_text(model: Any, tokens: Tensor) -> Tensor:
     The context is therefore cut to the longest text, which is about five times faster for
     ImageNet's prompts and gives the same result up to rounding. Other towers use the full context.
     Gradients are those of the full model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from bench.models.clip import encode_text, identify_backbone, load_clip
+    >>> clip = load_clip(identify_backbone("tiny", "embedded", Path("cache")))
+    >>> tokens = clip.tokenizer(["a photo of a star."])
+    >>> torch.allclose(encode_text(clip.model, tokens), clip.model.encode_text(tokens), atol=1e-5)
+    True
     """
     mask = getattr(model, "attn_mask", None)
     if mask is None or getattr(model, "text_pool_type", None) != "argmax":

@@ -43,6 +43,14 @@ class Forward:
     precision : ``fp32`` or ``bf16``.
     batch_size : affects speed only, not results.
     workers : number of decoding processes; 0 decodes in this process.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.features import Forward
+    >>> how = Forward(torch.device("cpu"), "cpu", "fp32", batch_size=256, workers=0)
+    >>> how.precision
+    'fp32'
     """
 
     device: torch.device
@@ -79,6 +87,23 @@ def predict_split(
     progress : called with the number of images after each block and encoder.
 
     Raises CellError if a feature is not finite.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from PIL import Image
+    >>> from bench.core.store import Store
+    >>> from bench.models.clip import identify_backbone, load_clip
+    >>> from bench.models.features import Forward, predict_split
+    >>> from bench.models.transforms import evaluation_transform
+    >>> clip = load_clip(identify_backbone("tiny", "embedded", Path("cache")))
+    >>> how, store = Forward(torch.device("cpu"), "cpu", "fp32", 4, workers=0), Store(Path("store"))
+    >>> images, transform = [Image.new("RGB", (32, 32))] * 3, evaluation_transform(clip.preprocess)
+    >>> tower = clip.model.visual
+    >>> predict_split(images, transform, tower, {"1f0c": tower.state_dict}, store, how)
+    >>> store.read_features("1f0c", size=3).shape
+    (3, 96)
     """
     missing = {key: set(store.blocks(key, len(images))) for key in encoders}
     rank, ranks = share

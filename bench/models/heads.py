@@ -32,6 +32,14 @@ class LinearHead:
     ----------
     weight, bias : float32 [C, D] and float32 [C].
     normalize : whether features are L2-normalised first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.models.heads import LinearHead
+    >>> head = LinearHead(2 * np.eye(2, dtype=np.float32), np.zeros(2, np.float32), normalize=True)
+    >>> head.logits(np.array([[3.0, 4.0]], dtype=np.float32))
+    array([[1.2, 1.6]], dtype=float32)
     """
 
     weight: NDArray[np.float32]
@@ -71,6 +79,20 @@ def load_head(head: Head, store: Store) -> LinearHead:
     """Return the head of a recipe from stored weights. Merges are interpolated here.
 
     Raises MissingOutput if weights are not in the store, or InputError if they were imported.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.api.recipes import weights_key
+    >>> from bench.core.store import Store
+    >>> from bench.models.heads import load_head
+    >>> from bench.testing.fakes import fake_models
+    >>> models, store = fake_models(), Store(Path("store"))
+    >>> arrays = {"head.weight": np.ones((6, 8)), "head.bias": np.zeros(6)}
+    >>> store.write_arrays("weights", weights_key(models.base), arrays)
+    >>> load_head(models.base, store).weight.shape
+    (6, 8)
     """
     if isinstance(head, Merged):
         parts = [load_head(part, store) for part in head.parts]  # type: ignore[arg-type]
@@ -95,7 +117,16 @@ def _stored(
 
 
 def import_lost(recipe: Imported) -> InputError:
-    """Return the error for imported weights that are missing, as they cannot be recomputed."""
+    """Return the error for imported weights that are missing, as they cannot be recomputed.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone, Imported
+    >>> from bench.models.heads import import_lost
+    >>> released = Imported(Backbone("ViT-B-32", "openai", "tag:openai"), "1f" * 32, 1000, True)
+    >>> str(import_lost(released))[:50]
+    'the imported weights of the file with SHA-256 1f1f'
+    """
     return InputError(
         f"the imported weights of the file with SHA-256 {recipe.digest[:8]}... are no longer in "
         "the cache: run bench import again"

@@ -20,7 +20,17 @@ RATIO = (3 / 4, 4 / 3)
 
 @dataclass(frozen=True)
 class EvalImages:
-    """A dataset of images as tensors [3, H, W] after open_clip's evaluation transform."""
+    """A dataset of images as tensors [3, H, W] after open_clip's evaluation transform.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from PIL import Image
+    >>> from bench.models.transforms import EvalImages
+    >>> images = EvalImages([Image.new("L", (4, 2))], lambda image: torch.tensor(image.size))
+    >>> images[0]
+    tensor([4, 2])
+    """
 
     images: Images
     transform: Any
@@ -47,6 +57,16 @@ class TrainImages:
     seed : the training seed.
     min_area : smallest area of a crop, as a fraction of the image.
     flip : whether to mirror each crop with probability 1/2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from PIL import Image
+    >>> from bench.models.transforms import TrainImages
+    >>> pictures, finish = [Image.new("RGB", (40, 30))], lambda image: torch.tensor(image.size)
+    >>> images = TrainImages(pictures, labels=[3], size=32, finish=finish, seed=0)
+    >>> images[(0, 0, 5)]  # epoch 0, sample 0, template 5
+    (tensor([32, 32]), 3, 5)
     """
 
     images: Images
@@ -78,6 +98,14 @@ def crop_box(
 
     Makes up to ten attempts with an area in [min_area, 1] and a log-uniform aspect ratio in RATIO.
     If none fits into the image, returns the largest centre crop with an aspect ratio in RATIO.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.models.transforms import crop_box
+    >>> left, top, width, height = crop_box(400, 300, np.random.default_rng(0), min_area=0.9)
+    >>> 0.9 * 400 * 300 <= width * height <= 400 * 300 + 400
+    True
     """
     for _ in range(10):
         area = width * height * rng.uniform(min_area, 1.0)
@@ -92,20 +120,48 @@ def crop_box(
 
 
 def evaluation_transform(preprocess: Any) -> Any:
-    """Return open_clip's evaluation transform for a preprocessing configuration."""
+    """Return open_clip's evaluation transform for a preprocessing configuration.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from open_clip.transform import PreprocessCfg
+    >>> from bench.models.transforms import evaluation_transform
+    >>> transform = evaluation_transform(PreprocessCfg(size=32))
+    >>> transform(Image.new("RGB", (60, 40))).shape
+    torch.Size([3, 32, 32])
+    """
     from open_clip.transform import image_transform_v2
 
     return image_transform_v2(preprocess, is_train=False)
 
 
 def tensor_transform(preprocess: Any) -> Any:
-    """Return a transform from an RGB PIL image of the model's size to a normalised [3, H, W]."""
+    """Return a transform from an RGB PIL image of the model's size to a normalised [3, H, W].
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from open_clip.transform import PreprocessCfg
+    >>> from bench.models.transforms import tensor_transform
+    >>> transform = tensor_transform(PreprocessCfg(size=2, mean=(0.5,) * 3, std=(0.5,) * 3))
+    >>> transform(Image.new("RGB", (2, 2))).unique()
+    tensor([-1.])
+    """
     from torchvision.transforms import Compose, Normalize, ToTensor
 
     return Compose([ToTensor(), Normalize(preprocess.mean, preprocess.std)])
 
 
 def input_size(preprocess: Any) -> int:
-    """Return the side of the model's square input in pixels."""
+    """Return the side of the model's square input in pixels.
+
+    Examples
+    --------
+    >>> from open_clip.transform import PreprocessCfg
+    >>> from bench.models.transforms import input_size
+    >>> input_size(PreprocessCfg(size=224)), input_size(PreprocessCfg(size=(336, 336)))
+    (224, 336)
+    """
     size = preprocess.size
     return int(size if isinstance(size, int) else size[0])

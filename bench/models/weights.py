@@ -34,6 +34,14 @@ def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, 
 
     Entries that are not floating point (counters) must be equal and are copied. Raises InputError
     for missing keys, or for shapes or counters that differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.weights import interpolate
+    >>> zero_shot, tuned = {"w": torch.tensor([0.0, 2.0])}, {"w": torch.tensor([1.0, 4.0])}
+    >>> interpolate([zero_shot, tuned], [0.5, 0.5])
+    {'w': tensor([0.5000, 3.0000])}
     """
     _check(states)
     merged = {}
@@ -61,6 +69,15 @@ def fisher_interpolate(
 
     Raises InputError as `interpolate` does, for an entry that only some Fishers have or that has
     another shape there, and for a floor that is not positive.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.weights import fisher_interpolate
+    >>> states = [{"w": torch.tensor([0.0, 0.0])}, {"w": torch.tensor([1.0, 1.0])}]
+    >>> fishers = [{"w": torch.tensor([1.0, 0.0])}, {"w": torch.tensor([1.0, 3.0])}]
+    >>> fisher_interpolate(states, [0.5, 0.5], fishers, floor=1.0)
+    {'w': tensor([0.5000, 0.7500])}
     """
     import torch
 
@@ -121,6 +138,18 @@ def encoder_state(encoder: Encoder, known: Callable[[Unmerged], State]) -> State
     """Return the state dict of an image tower.
 
     `known` returns the state dicts of encoders that are not merges, and Fisher information.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.api.recipes import encoder_of, merge
+    >>> from bench.models.weights import encoder_state
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> parts = encoder_of(merge((models.zero_shot, models.base), (0.5, 0.5)))
+    >>> known = {models.zero_shot.encoder: torch.zeros(2), models.base: torch.ones(2)}
+    >>> encoder_state(parts, lambda part: {"w": known[part]})
+    {'w': tensor([0.5000, 0.5000])}
     """
     if isinstance(encoder, Merged):
         parts = [encoder_state(part, known) for part in encoder.parts]  # type: ignore[arg-type]
@@ -135,6 +164,20 @@ def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -
     """Return the image tower's part of stored weights, on the CPU.
 
     Raises MissingOutput if they are absent, or InputError if they were imported.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.api.recipes import weights_key
+    >>> from bench.core.store import Store
+    >>> from bench.models.weights import stored_encoder
+    >>> from bench.testing.fakes import fake_models
+    >>> models, store = fake_models(), Store(Path("store"))
+    >>> arrays = {"encoder.proj": np.ones((8, 4)), "head.bias": np.zeros(6)}
+    >>> store.write_arrays("weights", weights_key(models.base), arrays)
+    >>> {name: tuple(tensor.shape) for name, tensor in stored_encoder(models.base, store).items()}
+    {'proj': (8, 4)}
     """
     from safetensors.torch import load
 

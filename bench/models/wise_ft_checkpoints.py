@@ -58,6 +58,14 @@ class ReleasedClassifier:
     head_weight, head_bias : [C, D] and [C]; the weight includes the zero-shot scale.
     normalize : whether the head takes L2-normalised features.
     digest : SHA-256 of the file.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.wise_ft_checkpoints import ReleasedClassifier
+    >>> released = ReleasedClassifier({}, {}, torch.zeros(10, 4), torch.zeros(10), True, "1f" * 32)
+    >>> len(released.head_bias)
+    10
     """
 
     encoder: Mapping[str, Tensor]
@@ -73,6 +81,17 @@ def read_classifier(path: Path) -> ReleasedClassifier:
 
     Raises InputError if the file is absent, truncated or not such a file, if it contains a name
     that such a classifier does not have, or if tensors are missing or their shapes do not match.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from bench.models.wise_ft_checkpoints import read_classifier
+    >>> torch.save({"weight": torch.zeros(2)}, "state.pt")
+    >>> read_classifier(Path("state.pt"))
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: checkpoint state.pt contains dict, expected ...
     """
     try:
         with path.open("rb") as file:
@@ -93,6 +112,17 @@ def check_fits(released: ReleasedClassifier, tower: Mapping[str, Tensor]) -> Non
     """Raise InputError unless the encoder has the names and shapes of a backbone's image tower.
 
     A state dict does not contain the activation function; these classifiers use QuickGELU.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.wise_ft_checkpoints import ReleasedClassifier, check_fits
+    >>> encoder, head = {"proj": torch.zeros(4, 2)}, (torch.zeros(10, 2), torch.zeros(10))
+    >>> released = ReleasedClassifier(encoder, {}, *head, normalize=True, digest="1f" * 32)
+    >>> check_fits(released, {"proj": torch.zeros(4, 3)})
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: released proj is (4, 2), the model's is (4, 3); give ...
     """
     advice = "give the --model it was made with"
     encoder = released.encoder
@@ -108,7 +138,14 @@ def check_fits(released: ReleasedClassifier, tower: Mapping[str, Tensor]) -> Non
 
 
 class Inert:
-    """Placeholder for an accepted class or function, with its saved attributes but no methods."""
+    """Placeholder for an accepted class or function, with its saved attributes but no methods.
+
+    Examples
+    --------
+    >>> from bench.models.wise_ft_checkpoints import Inert
+    >>> Inert("whatever", "a pickle", "passes").path
+    ''
+    """
 
     path = ""
 

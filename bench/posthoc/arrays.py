@@ -20,6 +20,14 @@ def to_numpy(**arguments: Any) -> list[NDArray[Any]]:
     Floats with fewer than 32 bits, some of which NumPy lacks, become float32. Tensors are detached.
     Raises InputError if arrays and tensors are mixed or tensors are on different devices; the
     message names two such arguments.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.posthoc.arrays import to_numpy
+    >>> zs, ft = to_numpy(zs=torch.ones(2, dtype=torch.bfloat16), ft=torch.zeros(2))
+    >>> zs, ft.dtype
+    (array([1., 1.], dtype=float32), dtype('float32'))
     """
     first, *others = arguments
     for name in others:
@@ -36,6 +44,14 @@ def like(result: NDArray[Any], model: A) -> A:
 
     If both are floating point, the result also has the dtype of `model`; otherwise it keeps its
     own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from bench.posthoc.arrays import like
+    >>> like(np.array([0.25, 0.75]), torch.zeros(1))
+    tensor([0.2500, 0.7500])
     """
     if _is_tensor(model):
         import torch

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError, unknown_name
 from bench.posthoc import functional as posthoc
 from bench.posthoc.arrays import A, like, to_numpy
-from bench.posthoc.configuration import Configurable
+from bench.posthoc.configuration import Configurable, takes_table
 from bench.posthoc.functional import Floats, KRule
 from bench.posthoc.neighbors import kth_distance
 from bench.posthoc.selection import ALPHAS, choose
@@ -66,7 +66,12 @@ class TemperatureScaling(Configurable):
         scores, truth = to_numpy(logits=logits, labels=labels)
         scores = _matrix("logits", scores)
         self.temperature_ = _temperature(self.criterion)(scores, _labels(truth, scores))
+        self.classes_ = np.arange(scores.shape[1])
         return self
+
+    def predict(self, logits: A) -> A:
+        """Return the class with the highest logit, int64 [N]; T does not change it."""
+        return like(_matrix("logits", *to_numpy(logits=logits)).argmax(axis=1), logits)
 
     def predict_proba(self, logits: A) -> A:
         """Return calibrated probabilities [N, C] of logits [N, C]."""
@@ -84,12 +89,12 @@ class OSE(Configurable):
 
     Parameters
     ----------
-    alpha : the weight on the fine-tuned model, in [0, 1]. It is used unless `fit` chose another.
+    alpha : the weight on the fine-tuned model, in [0, 1]. None: `fit` chooses it; 0.5 before.
     space : ``probabilities`` or ``logits``: what is averaged.
 
     Attributes
     ----------
-    alpha_ : the alpha that `fit` chose.
+    alpha_ : the alpha in use.
 
     Examples
     --------
@@ -100,41 +105,47 @@ class OSE(Configurable):
     array([[0.6, 0.4]])
     """
 
-    alpha: float = 0.5
+    alpha: float | None = None
     space: Space = "probabilities"
 
     alpha_: float = field(init=False, repr=False)
 
+    @takes_table
     def fit(
         self,
         logits_zs: A,
         logits_ft: A,
         labels: A,
-        alphas: Iterable[float] = ALPHAS,
+        alphas: Iterable[float] | None = None,
         rule: str = "within-1pt",
     ) -> OSE:
         """Choose alpha from `alphas` on held-out logits [N, C] and labels [N].
 
-        `rule` is one of `bench.posthoc.selection.RULES`.
+        Without `alphas`, the constructor's alpha is kept; if that is None, alpha is chosen from 0,
+        0.1, ..., 1. `rule` is one of `bench.posthoc.selection.RULES`.
         """
         zs, ft, truth = to_numpy(logits_zs=logits_zs, logits_ft=logits_ft, labels=labels)
         zs, ft = _logit_pair(zs, ft)
-        truth, grid = _labels(truth, zs), list(alphas)
+        own = ALPHAS if self.alpha is None else (self.alpha,)
+        truth, grid = _labels(truth, zs), list(own if alphas is None else alphas)
         accuracies = [float((self._log_p(zs, ft, a).argmax(axis=1) == truth).mean()) for a in grid]
-        self.alpha_ = grid[choose(accuracies, grid, rule)]
+        self.alpha_, self.classes_ = grid[choose(accuracies, grid, rule)], np.arange(zs.shape[1])
         return self
 
+    @takes_table
     def predict_proba(self, logits_zs: A, logits_ft: A) -> A:
         """Return the ensemble's probabilities [N, C]."""
         return like(np.exp(self._predict(logits_zs, logits_ft)), logits_ft)
 
+    @takes_table
     def predict(self, logits_zs: A, logits_ft: A) -> A:
         """Return the most probable class of each sample, int64 [N]. Ties go to the lowest."""
         return like(self._predict(logits_zs, logits_ft).argmax(axis=1), logits_ft)
 
     def _predict(self, logits_zs: Any, logits_ft: Any) -> Floats:
         zs, ft = _logit_pair(*to_numpy(logits_zs=logits_zs, logits_ft=logits_ft))
-        return self._log_p(zs, ft, getattr(self, "alpha_", self.alpha))
+        unfitted = 0.5 if self.alpha is None else self.alpha
+        return self._log_p(zs, ft, getattr(self, "alpha_", unfitted))
 
     def _log_p(self, zs: Floats, ft: Floats, alpha: float) -> Floats:
         if self.space not in get_args(Space):
@@ -209,6 +220,7 @@ class VRF(Configurable):
     a_: float = field(init=False, repr=False)
     b_: float = field(init=False, repr=False)
 
+    @takes_table
     def fit(self, features_ft: A, logits_zs: A, logits_ft: A, labels: A) -> VRF:
         """Find V in training data. Discards results of earlier `calibrate` and `choose` calls.
 
@@ -224,13 +236,14 @@ class VRF(Configurable):
         zs, ft = _logit_pair(zs, ft)
         features, truth = self._features(features, len(zs)), _labels(truth, zs)
         failure = posthoc.failure_set(zs.argmax(axis=1) == truth, ft.argmax(axis=1) == truth)
-        self.k_ = self._k(int(failure.sum()), len(failure))
+        self.k_, self.classes_ = self._k(int(failure.sum()), len(failure)), np.arange(zs.shape[1])
         self.failure_, self.reference_ = failure, features[failure]
         self.temperature_zs_ = self.temperature_ft_ = 1.0
         for name in {"a_", "b_"} & vars(self).keys():
             delattr(self, name)
         return self
 
+    @takes_table
     def calibrate(self, logits_zs: A, logits_ft: A, labels: A) -> VRF:
         """Fit a temperature for each endpoint on held-out logits [N, C] and labels [N]."""
         _check_fitted(self, "k_")
@@ -240,6 +253,7 @@ class VRF(Configurable):
         self.temperature_zs_, self.temperature_ft_ = temperature(zs, truth), temperature(ft, truth)
         return self
 
+    @takes_table
     def choose(
         self,
         features_ft: A,
@@ -267,6 +281,7 @@ class VRF(Configurable):
         self.a_, self.b_ = pairs[choose(accuracies, mean_weights, rule)]
         return self
 
+    @takes_table
     def distances(self, features_ft: A) -> A:
         """Return the distance of features [N, D] to their k-th nearest neighbour in V: [N].
 
@@ -275,18 +290,18 @@ class VRF(Configurable):
         (features,) = to_numpy(features_ft=features_ft)
         return like(self._distances(features), features_ft)
 
+    @takes_table
     def weights(self, features_ft: A) -> A:
         """Return the weight on the fine-tuned model for each sample, [N] in [0, 1]."""
         (features,) = to_numpy(features_ft=features_ft)
         return like(self._weights(self._distances(features)), features_ft)
 
+    @takes_table
     def predict_proba(self, features_ft: A, logits_zs: A, logits_ft: A) -> A:
-        """Return the ensemble's probabilities [N, C] from features [N, D] and logits [N, C].
-
-        The result has the float type of `logits_ft`.
-        """
+        """Return the ensemble's probabilities [N, C], of the float type of `logits_ft`."""
         return like(np.exp(self._predict(features_ft, logits_zs, logits_ft)), logits_ft)
 
+    @takes_table
     def predict(self, features_ft: A, logits_zs: A, logits_ft: A) -> A:
         """Return the most probable class of each sample, int64 [N]. Ties go to the lowest."""
         return like(self._predict(features_ft, logits_zs, logits_ft).argmax(axis=1), logits_ft)

@@ -24,6 +24,14 @@ def log_softmax(scores: Floats) -> Floats:
     """Return log-probabilities [N, C] in nats of scores [N, C].
 
     A score of -inf gives probability 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.functional import log_softmax
+    >>> np.exp(log_softmax(np.array([[0.0, 0.0], [-np.inf, 1.0]])))
+    array([[0.5, 0.5],
+           [0. , 1. ]])
     """
     shifted = scores - scores.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
@@ -42,6 +50,14 @@ def mix(log_p_zs: Floats, log_p_ft: Floats, weight: ArrayLike) -> Floats:
     weight : w, the weight on the fine-tuned model, in [0, 1]: one number or [N].
 
     Raises InputError for a weight that is NaN or outside [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.functional import mix
+    >>> zs, ft = np.log([[0.8, 0.2]]), np.log([[0.4, 0.6]])
+    >>> np.exp(mix(zs, ft, 0.75)).round(2)
+    array([[0.5, 0.5]])
     """
     w = np.asarray(weight, dtype=np.float64)
     if not ((w >= 0) & (w <= 1)).all():
@@ -59,6 +75,13 @@ def failure_set(correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]) ->
 
     V contains the training samples that the fine-tuned model classifies correctly and the zero-shot
     model does not (VRF, NeurIPS 2024, equation 3, step 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.functional import failure_set
+    >>> failure_set(np.array([True, False, False]), np.array([True, True, False]))
+    array([False,  True, False])
     """
     return ~correct_zs & correct_ft
 
@@ -84,6 +107,12 @@ def kth(size: int, p: float = 0.001, rule: KRule = "round", n_train: int | None 
     n_train : size of the training set that V is a part of; only ``official-code`` needs it.
 
     Raises InputError for an unknown rule or a number outside these ranges.
+
+    Examples
+    --------
+    >>> from bench.posthoc.functional import kth
+    >>> kth(4600), kth(4600, rule="paper"), kth(4600, rule="official-code", n_train=50_000)
+    (5, 4, 92)
     """
     if rule not in get_args(KRule):
         raise unknown_name("rule for k", rule, get_args(KRule))
@@ -106,6 +135,13 @@ def sigmoid_weight(distance: Floats, a: float, b: float) -> Floats:
     The weight is 0.5 at distance `a` and larger at smaller distances; an infinite distance has
     weight 0. A larger `b` makes the transition more gradual. `a` and `b` are in the units of
     `distance`. Raises InputError unless b > 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.functional import sigmoid_weight
+    >>> sigmoid_weight(np.array([0.0, 1.2, np.inf]), a=1.2, b=0.24).round(3)
+    array([0.993, 0.5  , 0.   ])
     """
     if not b > 0:
         raise InputError(f"VRF's b must be positive, got {b}")
@@ -117,6 +153,14 @@ class DistanceBins(NamedTuple):
 
     `n`, `hits_zs` (zero-shot) and `hits_ft` (fine-tuned) are int64 [B]. They are counts rather than
     accuracies, so that several sets can be added.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.functional import DistanceBins
+    >>> first, second = DistanceBins(np.array([3]), np.array([1]), np.array([2])), [[5], [1], [4]]
+    >>> DistanceBins(*map(np.add, first, second))
+    DistanceBins(n=array([8]), hits_zs=array([2]), hits_ft=array([6]))
     """
 
     n: NDArray[np.int64]
@@ -142,6 +186,14 @@ def distance_bins(
         edge. Samples outside all bins, such as those at infinite distance, are not counted.
 
     Raises InputError for edges that do not increase, arrays of different lengths or NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.functional import distance_bins
+    >>> correct_zs, correct_ft = np.array([False, True]), np.array([True, True])
+    >>> distance_bins(np.array([0.1, 0.7]), correct_zs, correct_ft, edges=[0, 0.5, 1])
+    DistanceBins(n=array([1, 1]), hits_zs=array([0, 1]), hits_ft=array([1, 1]))
     """
     if not len(distance) == len(correct_zs) == len(correct_ft):
         lengths = f"{len(distance)}, {len(correct_zs)} and {len(correct_ft)}"
@@ -154,6 +206,13 @@ def weight_histogram(weight: Floats, edges: ArrayLike) -> NDArray[np.int64]:
     """Return the number of weights [N] on the fine-tuned model in each bin, int64 [B].
 
     `edges` are as in `distance_bins`. Raises InputError for edges that do not increase or NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.functional import weight_histogram
+    >>> weight_histogram(np.array([0.1, 0.2, 0.9]), edges=[0, 0.5, 1])
+    array([2, 1])
     """
     return _histogram(weight, edges, "weight")
 
@@ -187,6 +246,15 @@ def temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
     labels : int64 [N] in [0, C).
 
     Raises InputError if N is 0 or the lengths differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.functional import log_softmax, temperature
+    >>> logits = np.array([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0], [0.0, 9.0]])  # 1 of 4 is wrong
+    >>> fitted = temperature(logits, np.array([0, 0, 1, 1]))
+    >>> np.exp(log_softmax(logits / fitted)).max(axis=1).round(2)
+    array([0.75, 0.75, 0.75, 0.75])
     """
     from scipy.optimize import minimize_scalar
 
@@ -226,6 +294,15 @@ def confident_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
     labels : int64 [N] in [0, C).
 
     Raises InputError if N is 0 or the lengths differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.functional import confident_temperature, log_softmax
+    >>> logits = np.array([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0], [0.0, 9.0]])  # 1 of 4 is wrong
+    >>> fitted = confident_temperature(logits, np.array([0, 0, 1, 1]))
+    >>> np.exp(log_softmax(logits / fitted)).max(axis=1).round(2)
+    array([0.75, 0.75, 0.75, 0.75])
     """
     shifted = _shifted(logits, labels)
     accuracy = float((logits.argmax(axis=1) == labels).mean())

@@ -38,6 +38,14 @@ def kth_distance(
     Returns float32 [M]. On one machine, the same input gives the same bits. Raises InputError for
     an empty reference, vectors of different lengths, entries that are not finite, or k out of
     range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.neighbors import kth_distance
+    >>> reference = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> kth_distance(np.array([[3.0, 0.0], [1.0, 1.0]]), reference, k=2).round(3)
+    array([1.414, 0.765], dtype=float32)
     """
     if queries.ndim != 2 or reference.ndim != 2 or queries.shape[1] != reference.shape[1]:
         raise InputError(

@@ -37,6 +37,13 @@ def choose(accuracies: Sequence[float], weights: Sequence[float], rule: str = "w
     rule : a name in `RULES`.
 
     Raises InputError for an unknown rule, no candidates, lists of different lengths or NaN.
+
+    Examples
+    --------
+    >>> from bench.posthoc.selection import choose
+    >>> accuracies, weights = [0.900, 0.905, 0.908], [0.3, 0.5, 0.7]
+    >>> choose(accuracies, weights), choose(accuracies, weights, "max-val")
+    (0, 2)
     """
     if rule not in RULES:
         raise unknown_name("selection rule", rule, RULES)

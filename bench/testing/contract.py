@@ -52,7 +52,14 @@ from bench.testing.fakes import (
 
 
 def check_method(cls: type[Method]) -> None:
-    """Assert that a method class fulfils the contract of `bench.api.method`."""
+    """Assert that a method class fulfils the contract of `bench.api.method`.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.testing.contract import check_method
+    >>> check_method(find_method("vrf"))
+    """
     _check_attributes(cls)
     method = cls()
     _check_value(method)
@@ -209,6 +216,12 @@ def check_dataset(cls: type[Dataset], data: Path | None = None, cache: Path | No
 
     If `data` does not contain the dataset, only its card and its error message are checked.
     `cache` defaults to a temporary folder.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_dataset
+    >>> from bench.testing.contract import check_dataset
+    >>> check_dataset(find_dataset("mini"))
     """
     _check_card(cls)
     dataset = cls()

@@ -1,4 +1,4 @@
-"""Fake models and stored outputs, for the contract suite and for tests of methods.
+"""Fake models, stored outputs and records, for the contract suite and for tests of methods.
 
 `FakeOutputs` computes outputs from tiny linear encoders and heads. Their weights are generated from
 the recipe, so every recipe has weights, and a method runs in milliseconds without torch.
@@ -6,7 +6,8 @@ the recipe, so every recipe has weights, and a method runs in milliseconds witho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,10 @@ from bench.api.recipes import (
     head_of,
     normalizes,
 )
+from bench.api.registry import find_method
 from bench.api.trainer import GradientTrainer
 from bench.core.hashing import key_of
+from bench.core.records import Record
 
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -44,7 +47,15 @@ MANY_TO_ONE = LabelMap(((4,), (0, 2), (5, 1, 3)))
 
 
 def fake_models(tuned: bool = True, seed: int = 0) -> Models:
-    """Return models over a fake backbone; pass ``tuned=False`` for methods that have no base."""
+    """Return models over a fake backbone; pass ``tuned=False`` for methods that have no base.
+
+    Examples
+    --------
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> models.base.start == models.zero_shot, models.base.seed
+    (True, 0)
+    """
     backbone = Backbone("fake", "none", "tag:fake")
     names = tuple(f"class {i}" for i in range(CLASSES))
     zero_shot = Classifier(Pretrained(backbone), TextHead(backbone, names, ("a {}",)))
@@ -65,6 +76,13 @@ class FakeOutputs:
     Attributes
     ----------
     asked : the recipes whose outputs were read.
+
+    Examples
+    --------
+    >>> from bench.testing.fakes import FakeOutputs, fake_models
+    >>> models, outputs = fake_models(), FakeOutputs(size=5)
+    >>> outputs.features(models.base).shape, outputs.scores(models.zero_shot).shape
+    ((5, 8), (5, 6))
     """
 
     def __init__(
@@ -121,7 +139,16 @@ class FakeOutputs:
 
 
 class FakeLabelledOutputs(FakeOutputs):
-    """Outputs on training or selection data, with labels."""
+    """Outputs on training or selection data, with labels.
+
+    Examples
+    --------
+    >>> from bench.testing.fakes import FakeLabelledOutputs, fake_models
+    >>> models, outputs = fake_models(), FakeLabelledOutputs(size=200)
+    >>> right = [outputs.correct(recipe).mean() for recipe in (models.zero_shot, models.base)]
+    >>> bool(right[0] < right[1])  # fine-tuning helps
+    True
+    """
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -131,6 +158,44 @@ class FakeLabelledOutputs(FakeOutputs):
     def correct(self, recipe: Recipe) -> NDArray[np.bool_]:
         """Return [N]: whether the recipe's top-1 class is the label."""
         return np.asarray(self.logits(recipe).argmax(axis=1) == self._truth)
+
+
+FAKE_ROWS: Mapping[str, Sequence[float]] = MappingProxyType(
+    {"zero-shot": (0.6, 0.5, 0.4), "e2e-ft": (0.8, 0.5, 0.3), "vrf:e2e-ft": (0.78, 0.57, 0.45)}
+)
+"""Invented accuracies of three rows on ID and on two shifts."""
+
+
+def fake_records(
+    rows: Mapping[str, Sequence[float]] = FAKE_ROWS, shifts: Sequence[str] = ("v2", "sketch")
+) -> list[Record]:
+    """Return invented records of accuracies on 1,000 samples, to try leaderboards and reports.
+
+    `rows` has the accuracies on ID and on each of `shifts` by the name of the row, METHOD or
+    METHOD:BASE.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records({"zero-shot": (0.6, 0.4)}, shifts=["sketch"]))
+    >>> board.columns, board.rows[0].cells[0].mean
+    (('ID', 'sketch', 'OOD mean'), 0.6)
+    """
+    found = []
+    for row, values in rows.items():
+        method, _, base = row.partition(":")
+        cell: dict[str, Any] = {
+            "suite": "fake",
+            "model": "fake/none",
+            "method": method,
+            "base": base or None,
+        }
+        cell |= {"title": find_method(method).title, "shifts_in_suite": len(shifts)}
+        for order, (shift, value) in enumerate(zip(("id", *shifts), values, strict=True)):
+            place = {"seed": None if method == "zero-shot" else 0, "shift": shift, "order": order}
+            found.append(Record(**cell, **place, metric="top1", value=value, n=1000))
+    return found
 
 
 def _noise(value: Any, shape: tuple[int, int]) -> Matrix:

@@ -18,9 +18,9 @@ def test_the_example_of_a_package_is_the_one_that_is_tested(name: str) -> None:
     assert (ROOT / "tests" / "plugin" / name).read_text() in blocks
 
 
-def test_the_example_of_the_estimators_runs() -> None:
+def test_the_examples_of_the_estimators_run() -> None:
     text = (ROOT / "docs" / "estimators.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    code, with_sklearn = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(code, "docs/estimators.md", "exec"), names)
     labels = names["labels"]
@@ -28,6 +28,9 @@ def test_the_example_of_the_estimators_runs() -> None:
     ensembled = (names["probabilities"].argmax(axis=1) == labels).mean()
     assert max(right.values()) < ensembled <= 1
     assert names["scaled"].shape == names["probabilities"].shape == (1000, 5)
+    exec(compile(with_sklearn, "docs/estimators.md", "exec"), names)
+    assert names["search"].best_params_["alpha"] in {0.4, 0.6, 0.8}
+    assert names["search"].best_score_ > 0.9 and names["vrf"].k_ == 1
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")))

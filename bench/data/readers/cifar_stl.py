@@ -34,7 +34,18 @@ STL_CLASSES = (
 
 
 def cifar_batches(folder: Path, files: Sequence[str]) -> Arrays:
-    """Return CIFAR-10 images: the batches `files` of ``cifar-10-batches-py``, concatenated."""
+    """Return CIFAR-10 images: the batches `files` of ``cifar-10-batches-py``, concatenated.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.cifar_stl import cifar_batches
+    >>> from bench.testing.synthetic.cifar import make_cifar
+    >>> _ = make_cifar(Path("data"))
+    >>> arrays = cifar_batches(Path("data/cifar-10-batches-py"), ["test_batch"])
+    >>> arrays.pixels().shape, arrays.classes[:2]
+    ((50, 32, 32, 3), ('airplane', 'automobile'))
+    """
     names = _names(folder / "batches.meta", "label_names", 10)
     return _batches([folder / file for file in files], "labels", names)
 
@@ -44,6 +55,15 @@ def cifar100(folder: Path, file: str) -> Arrays:
 
     `file` is ``train`` or ``test`` of ``cifar-100-python``. The 100 class names are written with
     underscores, as in the file ``meta``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.cifar_stl import cifar100
+    >>> from bench.testing.synthetic.cifar import make_cifar
+    >>> _ = make_cifar(Path("data"))
+    >>> cifar100(Path("data/cifar-100-python"), "test").labels.shape
+    (200,)
     """
     names = _names(folder / "meta", "fine_label_names", 100)
     return _batches([folder / file], "fine_labels", names)
@@ -103,7 +123,17 @@ def _rows(path: Path, batch: dict[str, Any]) -> Pixels:
 
 
 def cifar102(path: Path) -> Arrays:
-    """Return CIFAR-10.2 images from ``cifar102_test.npz`` or the older ``.npy`` file, a pickle."""
+    """Return CIFAR-10.2 images from ``cifar102_test.npz`` or the older ``.npy`` file, a pickle.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.cifar_stl import cifar102
+    >>> from bench.testing.synthetic.cifar import make_cifar
+    >>> _ = make_cifar(Path("data"))
+    >>> cifar102(Path("data/CIFAR-10.2/cifar102_test.npz")).pixels().shape
+    (20, 32, 32, 3)
+    """
     found = _cifar102(path)
     names = tuple(map(str, np.asarray(found["label_names"])))
     labels = check_labels(found["labels"], len(names), path)
@@ -141,7 +171,17 @@ def _cifar102(path: Path) -> dict[str, Any]:
 
 
 def stl10(folder: Path, split: str) -> Arrays:
-    """Return STL-10 images: ``train`` or ``test`` of ``stl10_binary``, with labels from 0."""
+    """Return STL-10 images: ``train`` or ``test`` of ``stl10_binary``, with labels from 0.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.cifar_stl import stl10
+    >>> from bench.testing.synthetic.cifar import make_cifar
+    >>> _ = make_cifar(Path("data"))
+    >>> stl10(Path("data/stl10_binary"), "test").pixels().shape
+    (20, 96, 96, 3)
+    """
     images, labels = folder / f"{split}_X.bin", folder / f"{split}_y.bin"
     try:
         size = images.stat().st_size

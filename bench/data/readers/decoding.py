@@ -14,6 +14,15 @@ def decode_image(file: Path | IO[bytes], where: object) -> Image.Image:
     """Return the image in a file; for an animation, its first frame.
 
     EXIF orientation is not applied. Raises DataError, naming `where`, if the file cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bench.data.readers.decoding import decode_image
+    >>> Image.new("RGB", (8, 6)).save("a.png")
+    >>> decode_image(Path("a.png"), "a.png").size
+    (8, 6)
     """
     try:
         with Image.open(file) as image:

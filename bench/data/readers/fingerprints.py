@@ -42,6 +42,15 @@ class Files:
 
     `stamps` is int64 [N, 3]: size in bytes, mtime and ctime in nanoseconds. `linked` is False if
     none of the files is a symbolic link.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.fingerprints import Files
+    >>> _ = Path("a.txt").write_text("one"), Path("b.txt").write_text("two")
+    >>> files = Files.at([Path("b.txt"), Path("a.txt")])
+    >>> files.size, [Path(name).name for name in files.names]
+    (6, ['b.txt', 'a.txt'])
     """
 
     root: Path
@@ -87,6 +96,16 @@ def content_digest(files: Files, cache: Path) -> str:
 
     It is looked up in the index; if it is not there, it is computed and stored. Raises InputError
     if a file cannot be read or the index cannot be written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.fingerprints import Files, content_digest
+    >>> _ = Path("c.txt").write_text("one")
+    >>> first = content_digest(Files.at([Path("c.txt")]), Path("cache"))
+    >>> _ = Path("c.txt").write_text("other")
+    >>> content_digest(Files.at([Path("c.txt")]), Path("cache")) == first
+    False
     """
     stamps = sha256(files.stamps.tobytes())
     key = key_of("index", VERSION, str(files.root.resolve()), files.named, stamps)
@@ -109,18 +128,40 @@ def content_digest(files: Files, cache: Path) -> str:
 
 
 def sha256(data: str | bytes) -> str:
-    """Return the SHA-256 of bytes or text; names that are not valid Unicode keep their bytes."""
+    """Return the SHA-256 of bytes or text; names that are not valid Unicode keep their bytes.
+
+    Examples
+    --------
+    >>> from bench.data.readers.fingerprints import sha256
+    >>> sha256("bench")[:8]
+    '1b32c28c'
+    """
     raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     return hashlib.sha256(raw).hexdigest()
 
 
 def join_texts(texts: Iterable[str]) -> bytes:
-    """Join texts without zero characters into bytes for storage; see `split_texts`."""
+    """Join texts without zero characters into bytes for storage; see `split_texts`.
+
+    Examples
+    --------
+    >>> from bench.data.readers.fingerprints import join_texts
+    >>> join_texts(["a.png", "b.png"]).hex(" ", 6)
+    '612e706e67 00622e706e67'
+    """
     return "\0".join(texts).encode("utf-8", "surrogateescape")
 
 
 def split_texts(data: NDArray[np.uint8]) -> tuple[str, ...]:
-    """Return the texts that `join_texts` joined. Raises ValueError for invalid bytes."""
+    """Return the texts that `join_texts` joined. Raises ValueError for invalid bytes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.data.readers.fingerprints import join_texts, split_texts
+    >>> split_texts(np.frombuffer(join_texts(["a.png", "b.png"]), np.uint8))
+    ('a.png', 'b.png')
+    """
     return tuple(data.tobytes().decode("utf-8", "surrogateescape").split("\0"))
 
 

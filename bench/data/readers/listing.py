@@ -68,6 +68,15 @@ def images_below(root: Path, folders: Sequence[str], cache: Path) -> Files:
 
     Names are relative to `root`. Hidden files and folders are ignored, links are followed. Raises
     InputError for a file or folder that cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.listing import images_below
+    >>> Path("train/cat").mkdir(parents=True)
+    >>> _ = [Path("train/cat", name).touch() for name in ("2.png", "1.JPG", "note.txt")]
+    >>> images_below(Path("train"), ["cat"], Path("cache")).names
+    ('cat/1.JPG', 'cat/2.png')
     """
     path = cache / "index" / f"{_key(root, folders)}.tree.npz"
     try:
@@ -88,7 +97,14 @@ def images_below(root: Path, folders: Sequence[str], cache: Path) -> Files:
 
 
 def forget_listings(cache: Path) -> None:
-    """Delete all stored listings: the next run lists every tree and checks every file."""
+    """Delete all stored listings: the next run lists every tree and checks every file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.listing import forget_listings
+    >>> forget_listings(Path("cache"))
+    """
     for path in (cache / "index").glob("*.tree.npz"):
         path.unlink(missing_ok=True)
 

@@ -22,6 +22,20 @@ def read_pickle(path: Path) -> Any:
 
     Python 2's bytes become text, and NumPy's arrays of objects become lists. Raises InputError if
     the file is truncated or damaged, or if it contains anything else.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> from pathlib import Path
+    >>> from bench.data.readers.pickles import read_pickle
+    >>> _ = Path("batch").write_bytes(pickle.dumps({"labels": [3, 1]}))
+    >>> read_pickle(Path("batch"))
+    {'labels': [3, 1]}
+    >>> _ = Path("bad").write_bytes(pickle.dumps(Path("/")))
+    >>> read_pickle(Path("bad"))
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: bad is a pickle that refers to 'pathlib.PosixPath': ...
     """
     try:
         with path.open("rb") as file:
@@ -31,7 +45,18 @@ def read_pickle(path: Path) -> Any:
 
 
 def unpickled(file: IO[bytes], path: Path) -> Any:
-    """Load a pickle from the current position of an open file; `path` is for error messages."""
+    """Load a pickle from the current position of an open file; `path` is for error messages.
+
+    Examples
+    --------
+    >>> import io
+    >>> import pickle
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.data.readers.pickles import unpickled
+    >>> unpickled(io.BytesIO(pickle.dumps(np.arange(3))), Path("memory"))
+    array([0, 1, 2])
+    """
     try:
         return _plain(_Reader(file, path).load())
     except InputError:

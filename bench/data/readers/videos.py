@@ -49,7 +49,14 @@ DIFFERENT = frozenset(
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame in a set: its path, its anchor, its offset in frames and its correct classes."""
+    """A frame in a set: its path, its anchor, its offset in frames and its correct classes.
+
+    Examples
+    --------
+    >>> from bench.data.readers.videos import Frame
+    >>> Frame("val/video/000010.JPEG", anchor="000010", offset=0, labels=(3,)).offset
+    0
+    """
 
     path: str
     anchor: str
@@ -59,7 +66,15 @@ class Frame:
 
 @dataclass(frozen=True)
 class Videos:
-    """All frames of all sets, and the map from the task's classes to the video classes."""
+    """All frames of all sets, and the map from the task's classes to the video classes.
+
+    Examples
+    --------
+    >>> from bench.data.readers.videos import Frame, reachable
+    >>> frames = (Frame("a.jpg", "a", 0, (1,)), Frame("b.jpg", "a", 1, (1,)))
+    >>> reachable(frames, columns=[[], [7, 8]]).anchors
+    1
+    """
 
     frames: tuple[Frame, ...]
     label_map: LabelMap
@@ -75,6 +90,16 @@ def reachable(frames: Sequence[Frame], columns: Sequence[Sequence[int]]) -> Vide
 
     `columns` lists the matching task classes of each video class. Raises InputError if there are
     none at all.
+
+    Examples
+    --------
+    The task has classes for the second video class only.
+
+    >>> from bench.data.readers.videos import Frame, reachable
+    >>> frames = [Frame("a.jpg", "a", 0, (0,)), Frame("b.jpg", "b", 0, (1,))]
+    >>> videos = reachable(frames, columns=[[], [8, 7]])
+    >>> [frame.labels for frame in videos.frames], videos.label_map.columns
+    ([(), (0,)], ((7, 8),))
     """
     matched = [i for i, column in enumerate(columns) if column]
     if not matched:
@@ -95,6 +120,17 @@ def frame_split(name: str, root: Path, frames: Collection[Frame], cache: Path) -
     A frame in several sets is one sample in each of them. The id of a sample is the path of the
     frame, with the suffix ``#2`` and so on from the second set on. Missing frames are counted in
     the split's `fault`. Raises InputError if all frames are missing.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bench.data.readers.videos import Frame, frame_split
+    >>> Image.new("RGB", (8, 8)).save("a.png")
+    >>> frames = [Frame("a.png", "a", 0, (1,)), Frame("a.png", "b", -1, (0, 1))]
+    >>> frame_split("pets/video", Path(), frames, Path("cache")).load().manifest.labels
+    array([[ 1, -1],
+           [ 0,  1]])
     """
     paths = sorted({frame.path for frame in frames})
     base = named_split(name, root, paths, [0] * len(paths), cache)
@@ -135,6 +171,17 @@ def vid_robust(metadata: Path, misc: Path, classes: Classes) -> Videos:
 
     Paths are relative to its folder ``val``. `metadata` and `misc` are folders of its archive;
     `classes` are ImageNet's. Raises InputError that names the missing or malformed file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.videos import vid_robust
+    >>> from bench.data.suites.imagenet import imagenet_classes
+    >>> from bench.testing.synthetic.videos import make_videos
+    >>> _ = make_videos(Path("data"))
+    >>> root = Path("data/imagenet_vid_ytbb_robust/imagenet-vid-robust")
+    >>> vid_robust(root / "metadata", root / "misc", imagenet_classes()).anchors
+    5
     """
     labels_file, sets_file = metadata / VID_LABELS, metadata / VID_SETS
     with reading_form(labels_file, "{frame: class indices}"):
@@ -203,6 +250,16 @@ def ytbb_robust(metadata: Path) -> Videos:
     pair as similar and reported none of `DIFFERENT`. All frames of a set have the labels of the
     anchor: its first label and those that reviewers added. Raises InputError that names the missing
     or malformed file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.videos import ytbb_robust
+    >>> from bench.testing.synthetic.videos import make_videos
+    >>> _ = make_videos(Path("data"))
+    >>> videos = ytbb_robust(Path("data/bench-metadata/ytbb-robust"))
+    >>> videos.anchors, len(videos.frames)
+    (9, 38)
     """
     names = _ytbb_names(metadata / YTBB_CLASSES)
     first = _first_labels(metadata / YTBB_FIRST)

@@ -23,7 +23,14 @@ PROMPTS = "bench-prompts"
 
 
 def suite_card(name: str, shifts: Mapping[str, str] = MappingProxyType({})) -> Card:
-    """Return a suite's card, made from those of its ID set and of its `shifts`: {shift: set}."""
+    """Return a suite's card, made from those of its ID set and of its `shifts`: {shift: set}.
+
+    Examples
+    --------
+    >>> from bench.data.suites.common import suite_card
+    >>> suite_card("dtd").title
+    'Describable Textures'
+    """
     own = cards()[name]
     described = {shift: _description(cards()[of]) for shift, of in shifts.items()}
     return Card(own.title, own.source, own.terms.licence, described, own.citation)
@@ -39,6 +46,15 @@ def official_templates(folder: DataFolder, name: str, key: str) -> tuple[tuple[s
     CLIP_benchmark's file is looked up in ``bench-prompts/<set>/`` of the data folder. Raises
     InputError if it cannot be read. The origin is stored in records and compared when runs are
     merged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.folder import DataFolder
+    >>> from bench.data.suites.common import official_templates
+    >>> folder = DataFolder(None, Path("cache"))
+    >>> official_templates(folder, "dtd", "dtd")[0]
+    ('a photo of a {}.',)
     """
     path = None if folder.root is None else folder.root / PROMPTS / name / TEMPLATES
     if path is not None and path.is_file():
@@ -52,7 +68,17 @@ def official_templates(folder: DataFolder, name: str, key: str) -> tuple[tuple[s
 
 
 def split_or_absent(name: str, make: Callable[[], Split]) -> Split:
-    """Return the split that `make` opens; if its data is missing, an absent one with the reason."""
+    """Return the split that `make` opens; if its data is missing, an absent one with the reason.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.folder import DataFolder
+    >>> from bench.data.suites.common import split_or_absent
+    >>> folder = DataFolder(None, Path("cache"))
+    >>> split_or_absent("dtd/train", lambda: folder.place("dtd", "all")).absent
+    True
+    """
     try:
         return make()
     except NotFound as error:
@@ -74,6 +100,16 @@ def available_shifts(
 
     A shift whose data cannot be opened counts as available, with the error as its fault: only runs
     on this shift are refused.
+
+    Examples
+    --------
+    >>> from bench.data.folder import NotFound
+    >>> from bench.data.suites.common import available_shifts
+    >>> def sketch():
+    ...     raise NotFound("sketch: not found")
+    ...
+    >>> available_shifts("pets", {"sketch": sketch})
+    ((), {'sketch': 'sketch: not found'})
     """
     found, missing = [], {}
     for name, make in shifts.items():
@@ -102,6 +138,19 @@ def real_suite(
 
     On synthetic copies of the data, the suite has the tiny backbone, `smoke_defaults` in place of
     `defaults`, and a watermark.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.api.dataset import Task
+    >>> from bench.api.splits import absent_split
+    >>> from bench.data.folder import DataFolder
+    >>> from bench.data.suites.common import real_suite
+    >>> train = absent_split("pets/train", "no images in this example")
+    >>> task = Task("pets", ("cat", "dog"), ("a photo of a {}.",), train, train)
+    >>> suite = real_suite(DataFolder(None, Path("cache")), task, train, prompts="an example")
+    >>> suite.name, suite.model
+    ('pets', 'ViT-B-32')
     """
     found, missing = available_shifts(task.name, shifts)
     synthetic = folder.synthetic is not None

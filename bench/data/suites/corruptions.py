@@ -40,6 +40,15 @@ def corrupt(image: Image.Image, kind: str, severity: int, seed: int, sample_id: 
 
     Equal arguments give equal pixels. An image of another mode is converted to RGB first; alpha is
     dropped. Raises InputError for an unknown `kind` or a `severity` outside 1 to 5.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from bench.data.suites.corruptions import corrupt
+    >>> image = Image.new("RGB", (32, 32), "white")
+    >>> foggy = corrupt(image, "fog", severity=3, seed=0, sample_id="a.png")
+    >>> foggy.size, foggy == image
+    ((32, 32), False)
     """
     check_corruption(kind, severity)
     pixels = to_pixels(_reduced(image.convert("RGB")))
@@ -58,7 +67,16 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 def check_corruption(kind: str, severity: int) -> None:
-    """Raise InputError for an unknown `kind` or severity; it lists the nearest kinds first."""
+    """Raise InputError for an unknown `kind` or severity; it lists the nearest kinds first.
+
+    Examples
+    --------
+    >>> from bench.data.suites.corruptions import check_corruption
+    >>> check_corruption("fogg", 3)
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: unknown corruption 'fogg': did you mean 'fog'? valid: ...
+    """
     if kind not in DISTORTIONS:
         raise unknown_name("corruption", kind, DISTORTIONS)
     if severity not in SEVERITIES:
@@ -67,7 +85,16 @@ def check_corruption(kind: str, severity: int) -> None:
 
 @dataclass(frozen=True)
 class CorruptedImages:
-    """Images that are corrupted when they are read; `ids` are their sample ids, in order."""
+    """Images that are corrupted when they are read; `ids` are their sample ids, in order.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> from bench.data.suites.corruptions import CorruptedImages
+    >>> clean, ids = [Image.new("RGB", (32, 32))], ("a.png",)
+    >>> CorruptedImages(clean, ids, "snow", severity=1, seed=0)[0].size
+    (32, 32)
+    """
 
     images: Images
     ids: tuple[str, ...]
@@ -87,6 +114,15 @@ def corrupted_split(split: Split, kind: str, severity: int, seed: int, name: str
     """Return the split `name`: the corrupted images of `split` with its manifest.
 
     Raises InputError as `check_corruption` does.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.api.registry import find_dataset
+    >>> from bench.data.suites.corruptions import corrupted_split
+    >>> split = find_dataset("mini")().suite(None, Path("cache")).test
+    >>> corrupted_split(split, "fog", severity=3, seed=0, name="mini/fog-3").size
+    2000
     """
     check_corruption(kind, severity)
 
@@ -106,6 +142,12 @@ def parse_corruptions(name: str) -> tuple[str, tuple[int, ...]]:
     """Split the name ``SUITE+corruptions[=SEVERITY]`` into (suite, severities).
 
     Other names have no severities. Raises InputError for a severity outside 1 to 5.
+
+    Examples
+    --------
+    >>> from bench.data.suites.corruptions import parse_corruptions
+    >>> parse_corruptions("cifar10+corruptions"), parse_corruptions("mini+corruptions=3")
+    (('cifar10', (1, 2, 3, 4, 5)), ('mini', (3,)))
     """
     found = re.fullmatch(r"(.+)\+corruptions(?:=(.*))?", name)
     if found is None:
@@ -121,6 +163,15 @@ def with_corruptions(suite: Suite, severities: Sequence[int]) -> Suite:
 
     Shifts have names such as ``fog-3``. Alpha curves are off by default because evaluating every
     alpha on so many shifts is expensive.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.api.registry import find_dataset
+    >>> from bench.data.suites.corruptions import with_corruptions
+    >>> suite = with_corruptions(find_dataset("mini")().suite(None, Path("cache")), [3])
+    >>> suite.name, suite.shifts[0].name, len(suite.shifts)
+    ('mini+corruptions=3', 'gaussian_noise-3', 15)
     """
     suffix = "" if tuple(severities) == SEVERITIES else f"={','.join(map(str, severities))}"
     shifts = []
@@ -134,7 +185,14 @@ def with_corruptions(suite: Suite, severities: Sequence[int]) -> Suite:
 
 
 def describe_corruptions(severities: Sequence[int]) -> dict[str, str]:
-    """Return {shifts of a corruption: its description} for the shifts of `with_corruptions`."""
+    """Return {shifts of a corruption: its description} for the shifts of `with_corruptions`.
+
+    Examples
+    --------
+    >>> from bench.data.suites.corruptions import describe_corruptions
+    >>> describe_corruptions([3])["fog-3"]
+    'White mist of uneven density.'
+    """
     numbers = f"{severities[0]}..{severities[-1]}" if len(severities) > 1 else f"{severities[0]}"
     return {
         f"{kind}-{numbers}": (function.__doc__ or "").splitlines()[0].partition(";")[0]

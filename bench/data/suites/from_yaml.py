@@ -40,12 +40,27 @@ IMAGENET_CLASSES = "imagenet"
 
 
 def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
-    """Return the suite that the file `path` describes.
+    r"""Return the suite that the file `path` describes.
 
     Relative paths are looked up in `data`, if it is not None, then in the folder of the file. Image
     files are listed and fingerprinted, but not decoded (see `bench.data.readers.folders`); `cache`
     stores the result. Raises InputError, one line, for any mistake in the file or in the layout of
     the data.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bench.data.suites.from_yaml import load_suite_file
+    >>> for side, folder in enumerate(("train/cat", "train/dog", "test/cat", "test/dog"), start=8):
+    ...     Path(folder).mkdir(parents=True)
+    ...     Image.new("RGB", (side, side)).save(f"{folder}/1.png")
+    ...
+    >>> text = "name: pets\nclasses: [cat, dog]\ntemplates: a {}."
+    >>> _ = Path("pets.yaml").write_text(text + "\ntrain: {folder: train}\ntest: {folder: test}")
+    >>> suite = load_suite_file(Path("pets.yaml"), None, Path("cache"))
+    >>> suite.name, suite.test.size
+    ('pets', 2)
     """
     form = read_suite_file(path)
     bases = (path.parent,) if data is None else (data, path.parent)
@@ -97,7 +112,19 @@ def _check_metrics(split: Split, metrics: Sequence[str], classes: int) -> None:
 
 
 def suite_file_card(path: Path) -> Card:
-    """Return the card of a suite without opening its data; errors as in `load_suite_file`."""
+    r"""Return the card of a suite without opening its data; errors as in `load_suite_file`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.suites.from_yaml import suite_file_card
+    >>> _ = Path("card.yaml").write_text(
+    ...     "name: pets\nclasses: [cat, dog]\ntemplates: a {}.\n"
+    ...     "train: {folder: train}\ntest: {folder: test}"
+    ... )
+    >>> suite_file_card(Path("card.yaml")).licence
+    'not stated'
+    """
     form = read_suite_file(path)
     return Card(
         title=form.title or form.name,
@@ -109,7 +136,19 @@ def suite_file_card(path: Path) -> Card:
 
 
 def suite_file_defaults(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Return {method: {parameter: value}} of a suite file; errors as in `load_suite_file`."""
+    r"""Return {method: {parameter: value}} of a suite file; errors as in `load_suite_file`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.suites.from_yaml import suite_file_defaults
+    >>> _ = Path("fast.yaml").write_text(
+    ...     "name: pets\nclasses: [cat, dog]\ntemplates: a {}.\n"
+    ...     "train: {folder: train}\ntest: {folder: test}\ndefaults: {e2e-ft: {epochs: 1}}"
+    ... )
+    >>> suite_file_defaults(Path("fast.yaml"))
+    {'e2e-ft': {'epochs': 1}}
+    """
     return read_suite_file(path).defaults
 
 
@@ -121,7 +160,20 @@ def _describe(shift: ShiftForm) -> str:
 
 @contextmanager
 def naming_field(path: Path, where: str) -> Iterator[None]:
-    """Prefix the text of an InputError with the suite file and the field."""
+    """Prefix the text of an InputError with the suite file and the field.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.errors import InputError
+    >>> from bench.data.suites.from_yaml import naming_field
+    >>> with naming_field(Path("pets.yaml"), "test"):
+    ...     raise InputError("folder images not found")
+    ...
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: pets.yaml: test: folder images not found
+    """
     try:
         yield
     except InputError as error:
@@ -164,7 +216,14 @@ class _Opener:
 
 
 def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
-    """Return the classes under the key ``classes``; a file of names is looked up in `bases`."""
+    """Return the classes under the key ``classes``; a file of names is looked up in `bases`.
+
+    Examples
+    --------
+    >>> from bench.data.suites.from_yaml import class_names
+    >>> class_names({"n02123045": "tabby cat", "n02110958": "pug"}, bases=[]).prompts
+    ('tabby cat', 'pug')
+    """
     if raw == IMAGENET_CLASSES:
         return imagenet_classes()
     if isinstance(raw, dict) and set(raw) == {"file"}:
@@ -239,7 +298,15 @@ def _shift(name: str, form: ShiftForm, opener: _Opener, classes: Classes, test: 
 
 
 def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
-    """Return (classes of a shift, map from the task's classes); `raw` is the key ``classes``."""
+    """Return (classes of a shift, map from the task's classes); `raw` is the key ``classes``.
+
+    Examples
+    --------
+    >>> from bench.data.suites.from_yaml import class_names, label_map
+    >>> classes = class_names(["cat", "poodle", "pug"], bases=[])
+    >>> label_map({"dog": ["poodle", "pug"], "cat": "cat"}, classes)[1].columns
+    ((1, 2), (0,))
+    """
     if raw is None:
         return classes, LabelMap()
     spellings = classes.spellings()

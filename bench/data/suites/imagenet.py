@@ -31,24 +31,52 @@ def imagenet_classes() -> Classes:
 
     Keys are WordNet ids from timm; prompts are open_clip's curated names. Raises InputError if one
     of the packages is not installed.
+
+    Examples
+    --------
+    >>> from bench.data.suites.imagenet import imagenet_classes
+    >>> classes = imagenet_classes()
+    >>> classes.keys[0], classes.prompts[0]
+    ('n01440764', 'tench')
     """
     return Classes(wordnet_ids(), tuple(_zero_shot("IMAGENET_CLASSNAMES")))
 
 
 @cache
 def wordnet_ids() -> tuple[str, ...]:
-    """Return the WordNet ids of ImageNet's classes in order. InputError if timm is missing."""
+    """Return the WordNet ids of ImageNet's classes in order. InputError if timm is missing.
+
+    Examples
+    --------
+    >>> from bench.data.suites.imagenet import wordnet_ids
+    >>> len(wordnet_ids()), wordnet_ids()[0]
+    (1000, 'n01440764')
+    """
     path = _package_file("timm", "data/_info/imagenet_synsets.txt")
     return tuple(text_of(path).split())
 
 
 def openai_templates() -> tuple[str, ...]:
-    """Return OpenAI's 80 templates for ImageNet. InputError if open_clip is not installed."""
+    """Return OpenAI's 80 templates for ImageNet. InputError if open_clip is not installed.
+
+    Examples
+    --------
+    >>> from bench.data.suites.imagenet import openai_templates
+    >>> len(openai_templates()), openai_templates()[0]
+    (80, 'a bad photo of a {}.')
+    """
     return tuple(function("{}") for function in _zero_shot("OPENAI_IMAGENET_TEMPLATES"))
 
 
 def imagenet_subset(name: Literal["a", "r"]) -> tuple[int, ...]:
-    """Return the 200 class indices of ImageNet-A or ImageNet-R, ascending, from timm."""
+    """Return the 200 class indices of ImageNet-A or ImageNet-R, ascending, from timm.
+
+    Examples
+    --------
+    >>> from bench.data.suites.imagenet import imagenet_subset
+    >>> imagenet_subset("a")[:3], len(imagenet_subset("r"))
+    ((6, 11, 13), 200)
+    """
     path = _package_file("timm", f"data/_info/imagenet_{name}_indices.txt")
     return tuple(sorted(map(int, text_of(path).split())))
 
@@ -61,6 +89,16 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
     name to its line in the ILSVRC2012 development kit, and the line (counted from 0) to the class
     index. Raises InputError that names the missing or malformed file, or the name that matches no
     class or two.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.suites.imagenet import objectnet_classes
+    >>> from bench.testing.synthetic.objectnet import make_objectnet
+    >>> _ = make_objectnet(Path("data"))
+    >>> classes = objectnet_classes(Path("data/objectnet-1.0/mappings"))
+    >>> len(classes), classes["alarm_clock"]
+    (113, (409, 530))
     """
     labels, names, lines, ids = (mappings / file for file in OBJECTNET_FILES)
     with reading_form(ids, "{class index: line}"):
@@ -90,20 +128,48 @@ def objectnet_classes(mappings: Path) -> Mapping[str, tuple[int, ...]]:
 
 
 def objectnet_folders(mappings: Path) -> dict[str, str]:
-    """Return {image folder: ObjectNet's label}. InputError if the file is missing or malformed."""
+    """Return {image folder: ObjectNet's label}. InputError if the file is missing or malformed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.suites.imagenet import objectnet_folders
+    >>> from bench.testing.synthetic.objectnet import make_objectnet
+    >>> _ = make_objectnet(Path("other"))
+    >>> objectnet_folders(Path("other/objectnet-1.0/mappings"))["alarm_clock"]
+    'Alarm clock'
+    """
     path = mappings / OBJECTNET_FILES[0]
     with reading_form(path, "{folder: label}"):
         return {str(folder): str(label) for folder, label in read_json(path).items()}
 
 
 def whole_folders(folder: DataFolder) -> dict[Path, Collection[str]]:
-    """Return {folder: class folders} for the parts of ImageNet that are sorted by class."""
+    """Return {folder: class folders} for the parts of ImageNet that are sorted by class.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.folder import DataFolder
+    >>> from bench.data.suites.imagenet import whole_folders
+    >>> whole_folders(DataFolder(Path("data"), Path("cache")))
+    {}
+    """
     parts = folder.those("imagenet", ("train", "val"), sorted_images)
     return dict.fromkeys(parts.values(), wordnet_ids())
 
 
 def sorted_images(path: Path) -> Reason:
-    """Return why a folder does not hold ImageNet's images in class folders; empty if it does."""
+    """Return why a folder does not hold ImageNet's images in class folders; empty if it does.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.suites.imagenet import sorted_images
+    >>> Path("val").mkdir()
+    >>> sorted_images(Path("val"))
+    'empty'
+    """
     reason = holds_class_folders(wordnet_ids())(path)
     if holds_folders(path) and path.is_dir() and any(path.glob("*.JPEG")):
         return "images without class folders: run 'bench data prepare imagenet' to sort them"

@@ -34,7 +34,14 @@ def _safe(name: str) -> str:
 
 
 def invalid(message: str) -> PydanticCustomError:
-    """Return a validation error whose text is `message`."""
+    """Return a validation error whose text is `message`.
+
+    Examples
+    --------
+    >>> from bench.data.suites.yaml_schema import invalid
+    >>> str(invalid("expected exactly one of folder, list"))
+    'expected exactly one of folder, list'
+    """
     return PydanticCustomError("suite_file", "{message}", {"message": message})
 
 
@@ -51,7 +58,21 @@ MetricName = Annotated[str, pydantic.AfterValidator(_metric)]
 
 
 class StrictForm(pydantic.BaseModel):
-    """A mapping that rejects unknown keys; its errors list the nearest valid keys first."""
+    """A mapping that rejects unknown keys; its errors list the nearest valid keys first.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.suites.yaml_schema import StrictForm, parse_form
+    >>> class Form(StrictForm):
+    ...     holdout: float
+    ...
+    >>> _ = Path("form.yaml").write_text("hold: 0.1")
+    >>> parse_form(Path("form.yaml"), Form)
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: form.yaml: unknown key 'hold': did you mean ...
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -72,7 +93,14 @@ class StrictForm(pydantic.BaseModel):
 
 
 class ImageSource(StrictForm):
-    """Source of images: exactly one of the keys in `kinds`, with its options."""
+    """Source of images: exactly one of the keys in `kinds`, with its options.
+
+    Examples
+    --------
+    >>> from bench.data.suites.yaml_schema import ImageSource
+    >>> ImageSource(folder="images/train").place
+    'images/train'
+    """
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
         "folder": frozenset(),
@@ -116,7 +144,14 @@ class ImageSource(StrictForm):
 
 
 class SelectionForm(ImageSource):
-    """Source of the selection split: a held-out part of `train`, or separate images."""
+    """Source of the selection split: a held-out part of `train`, or separate images.
+
+    Examples
+    --------
+    >>> from bench.data.suites.yaml_schema import SelectionForm
+    >>> SelectionForm(holdout=0.1).seed
+    0
+    """
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
         "holdout": frozenset({"seed"}),
@@ -128,7 +163,14 @@ class SelectionForm(ImageSource):
 
 
 class ShiftForm(ImageSource):
-    """Source of a shift: separate images, or corrupted test images."""
+    """Source of a shift: separate images, or corrupted test images.
+
+    Examples
+    --------
+    >>> from bench.data.suites.yaml_schema import ShiftForm
+    >>> ShiftForm(corrupt="fog").severity
+    3
+    """
 
     kinds: ClassVar[Mapping[str, frozenset[str]]] = {
         **{kind: options | {"classes", "metrics"} for kind, options in ImageSource.kinds.items()},
@@ -143,7 +185,15 @@ class ShiftForm(ImageSource):
 
 
 class SuiteFile(StrictForm):
-    """Schema of a whole suite file."""
+    """Schema of a whole suite file.
+
+    Examples
+    --------
+    >>> from bench.data.suites.yaml_schema import SuiteFile
+    >>> images = {"train": {"folder": "train"}, "test": {"folder": "test"}}
+    >>> SuiteFile(name="pets", classes=["cat", "dog"], templates=["a {}."], **images).model
+    'ViT-B-32'
+    """
 
     name: Name
     title: str | None = None
@@ -166,12 +216,33 @@ F = TypeVar("F", bound=StrictForm)
 
 
 def read_suite_file(path: Path) -> SuiteFile:
-    """Return the checked content of the suite file `path`. InputError if it is not valid."""
+    r"""Return the checked content of the suite file `path`. InputError if it is not valid.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.suites.yaml_schema import read_suite_file
+    >>> _ = Path("pets.yaml").write_text(
+    ...     "name: pets\nclasses: [cat, dog]\ntemplates: a {}.\n"
+    ...     "train: {folder: train}\ntest: {folder: test}"
+    ... )
+    >>> read_suite_file(Path("pets.yaml")).pretrained
+    'openai'
+    """
     return parse_form(path, SuiteFile)
 
 
 def parse_form(path: Path, form: type[F]) -> F:
-    """Return the content of the YAML file `path`, checked against `form`. Raises InputError."""
+    """Return the content of the YAML file `path`, checked against `form`. Raises InputError.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.suites.yaml_schema import ImageSource, parse_form
+    >>> _ = Path("source.yaml").write_text("folder: images/train")
+    >>> parse_form(Path("source.yaml"), ImageSource).folder
+    'images/train'
+    """
     try:
         raw = yaml.load(text_of(path), Loader=_Loader)
         return form.model_validate(raw)

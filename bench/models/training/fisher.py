@@ -33,6 +33,15 @@ def fisher_information(
     transform : the evaluation transform.
     samples : number of images; the same random ones each time.
     progress : called with 1 after each image.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.fisher import fisher_information
+    >>> model, images = torch.nn.Linear(2, 3), [torch.ones(2), torch.zeros(2)]
+    >>> fisher = fisher_information(model, images, transform=lambda image: image, samples=2)
+    >>> {name: tuple(values.shape) for name, values in fisher.items()}
+    {'weight': (3, 2), 'bias': (3,)}
     """
     device = next(model.parameters()).device
     order = np.random.Generator(np.random.Philox(key=0)).permutation(len(images))[:samples]

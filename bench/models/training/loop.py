@@ -60,6 +60,28 @@ class Training:
     progress : called with (samples seen, samples in total).
     keeps : the weights to keep; None stands for the last ones. The loop stops when it has all.
     emit : called with each of `keeps`, except None, and its weights as soon as they are known.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from torch import nn
+    >>> from bench.core.store import Store
+    >>> from bench.models.training.loop import Training
+    >>> from bench.models.training.networks import ImageClassifier
+    >>> from bench.models.training.trainers import HeadTrainer
+    >>> def build(trainer):
+    ...     return ImageClassifier(nn.Identity(), torch.zeros(2, 2), torch.zeros(2), True)
+    ...
+    >>> features, labels = torch.eye(2), torch.tensor([0, 1])
+    >>> training = Training(
+    ...     build, images=None, stored=lambda split: (features, labels), size=2, classes=2, seed=0,
+    ...     key="1f0c", store=Store(Path("store")), device=torch.device("cpu"), workers=0,
+    ...     progress=lambda done, total: None,
+    ... )
+    >>> weight = training.descend(HeadTrainer(lr=0.1, epochs=20))["head.weight"]
+    >>> (features @ weight.T).argmax(dim=1)
+    tensor([0, 1])
     """
 
     build: Callable[[GradientTrainer], Model]
@@ -119,6 +141,17 @@ class StepBatches:
     start : the first step; earlier ones are skipped.
     rank, ranks : this process's rank and the number of processes. Each gets its part of every
         batch; all parts have the same length.
+
+    Examples
+    --------
+    >>> from bench.api.trainer import GradientTrainer
+    >>> from bench.models.training.loop import StepBatches
+    >>> def draw(epoch):
+    ...     return GradientTrainer().draws(0, epoch, size=5, templates=1)
+    ...
+    >>> batches = StepBatches(draw, size=5, batch_size=2, epochs=2, start=0)
+    >>> len(batches), [len(batch) for batch in batches]
+    (6, [2, 2, 1, 2, 2, 1])
     """
 
     draw: Callable[[int], NDArray[np.int64]]

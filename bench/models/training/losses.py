@@ -29,6 +29,14 @@ def contrastive_loss(
         (CaRot's ``ls``, 0 in its published command).
 
     Returns a scalar >= 0; it is log B if all pairs are equally similar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.losses import contrastive_loss
+    >>> pairs = torch.eye(2)
+    >>> [contrastive_loss(pairs, pairs, torch.tensor(scale)) for scale in (0.0, 9.0)]  # 0: log 2
+    [tensor(0.6931), tensor(0.0001)]
     """
     logits = scale * images @ texts.T
     target = torch.arange(len(logits), device=logits.device)
@@ -47,6 +55,13 @@ def cross_covariance(visual_projection: Tensor, text_projection: Tensor) -> Tens
         features @ W, so the common axis D is the last one.
 
     Returns a scalar >= 0. If it is 0, its gradient is 0 (torch's subgradient).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.losses import cross_covariance
+    >>> cross_covariance(torch.eye(2), torch.tensor([[3.0, 4.0]]))
+    tensor(5.)
     """
     norm: Tensor = torch.linalg.matrix_norm(visual_projection @ text_projection.T)
     return norm
@@ -62,6 +77,13 @@ def orthogonality(projection: Tensor) -> Tensor:
 
     Returns a scalar >= 0, at least sqrt(D - width) if D > width. If it is 0 (orthonormal columns),
     its gradient is 0; the official expression, a power of 1/2, has NaN gradients there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.losses import orthogonality
+    >>> orthogonality(torch.eye(3, 2)), orthogonality(2 * torch.eye(3, 2))
+    (tensor(0.), tensor(4.2426))
     """
     gram = projection.T @ projection
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
@@ -91,6 +113,14 @@ def distillation(
     Returns a scalar >= 0 in nats, at least the teacher's entropy summed over both directions. It is
     finite even if a probability underflows, unlike the official code, which takes the log of a
     softmax.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.losses import distillation
+    >>> student = teacher = (torch.eye(2), torch.eye(2), torch.tensor(0.0))
+    >>> distillation(*student, *teacher)  # 2 log 2, the teacher's entropy in both directions
+    tensor(1.3863)
     """
     student = scale * images @ texts.T
     teacher = _teacher(teacher_images, teacher_texts, teacher_scale)
@@ -112,6 +142,14 @@ def kl_distillation(
     This is the form of the slides (docs/methods.md section 10). It is `distillation` minus the
     teacher's entropy, so it has the same gradient, and it is 0 if student and teacher agree.
     Arguments are as in `distillation`. Returns a scalar >= 0 in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.losses import kl_distillation
+    >>> student = teacher = (torch.eye(2), torch.eye(2), torch.tensor(5.0))
+    >>> kl_distillation(*student, *teacher)
+    tensor(0.)
     """
     student = scale * images @ texts.T
     teacher = _teacher(teacher_images, teacher_texts, teacher_scale)
@@ -133,6 +171,12 @@ def ema_momentum(
     steps : number of steps of the training run, > 0.
     start, end : the first and the last momentum, in [0, 1].
     ramp : length of the rise as a fraction of all steps, in [0, 1]; 0 uses `end` from step 0.
+
+    Examples
+    --------
+    >>> from bench.models.training.losses import ema_momentum
+    >>> [round(ema_momentum(step, steps=100), 3) for step in (0, 10, 20, 99)]
+    [0.05, 0.475, 0.9, 0.9]
     """
     length = ramp * steps
     if step >= length:

@@ -17,6 +17,15 @@ class ImageClassifier(nn.Module):
     Inputs are images [B, 3, H, W], or features [B, D] if `encoder` is `nn.Identity`. `weight`
     [C, D] and `bias` [C] are the head's initial values; `normalize` is whether it takes
     L2-normalised features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from bench.models.training.networks import ImageClassifier
+    >>> model = ImageClassifier(nn.Identity(), torch.eye(2), torch.zeros(2), normalize=True)
+    >>> model(torch.tensor([[3.0, 4.0]])).detach()
+    tensor([[0.6000, 0.8000]])
     """
 
     def __init__(self, encoder: nn.Module, weight: Tensor, bias: Tensor, normalize: bool) -> None:
@@ -44,6 +53,18 @@ class DualEncoder(nn.Module):
 
     `clip` is an open_clip model. `prompts`, int64 [C, T, L], are the tokens of every class in every
     template.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.api.recipes import TextHead
+    >>> from bench.models.clip import identify_backbone, load_clip, tokenized
+    >>> from bench.models.training.networks import DualEncoder
+    >>> backbone = identify_backbone("tiny", "embedded", Path("cache"))
+    >>> clip, recipe = load_clip(backbone), TextHead(backbone, ("star", "heart"), ("a {}.",))
+    >>> model = DualEncoder(clip.model, tokenized(clip, recipe))
+    >>> model.weights()["head.weight"].shape
+    torch.Size([2, 96])
     """
 
     prompts: Tensor

@@ -39,6 +39,13 @@ class ContrastiveTrainer(GradientTrainer):
         epoch takes the next ceil(N / batch) full batches, so an image may occur several times in an
         epoch or not at all.
     smoothing : label smoothing over the captions of the batch (CaRot's ``ls``).
+
+    Examples
+    --------
+    >>> from bench.models.training.trainers import ContrastiveTrainer
+    >>> trainer = ContrastiveTrainer(captions="rows", batch_size=4)
+    >>> trainer.draws(seed=0, epoch=0, size=6, templates=3).shape  # two full batches
+    (8, 2)
     """
 
     kind: ClassVar[str] = "ContrastiveTrainer"
@@ -91,6 +98,12 @@ class HeadTrainer(GradientTrainer):
     start : the initial head: ``zero-shot`` (made from the class names) or ``random`` (torch's
         default initialisation).
     normalized : whether the head takes L2-normalised features. If not, `start` must be ``random``.
+
+    Examples
+    --------
+    >>> from bench.models.training.trainers import HeadTrainer
+    >>> HeadTrainer(lr=1e-3).tunes_encoder, HeadTrainer(start="random", normalized=False).normalize
+    (False, False)
     """
 
     kind: ClassVar[str] = "HeadTrainer"

@@ -28,6 +28,14 @@ def make_copies(root: Path) -> dict[str, dict[str, int]]:
     """Write copies of all sets below `root`; returns {set: {split: number of images}}.
 
     Repeated calls write identical files. Raises InputError unless `root` is a new or empty folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.testing.synthetic import make_copies
+    >>> counts = make_copies(Path("copies"))
+    >>> len(counts), counts["cifar-10.1"]
+    (20, {'test': 20})
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root}: expected a new or empty folder for the synthetic copies")

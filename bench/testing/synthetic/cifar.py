@@ -22,7 +22,15 @@ _TRAIN_100, _TEST_100 = 4, 2
 
 
 def make_cifar(root: Path) -> dict[str, dict[str, int]]:
-    """Write the sets below `root`; returns {set: {split: number of images}}."""
+    """Write the sets below `root`; returns {set: {split: number of images}}.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.testing.synthetic.cifar import make_cifar
+    >>> make_cifar(Path("data"))["cifar-10.1"]
+    {'test': 20}
+    """
     _cifar10(root / "cifar-10-batches-py")
     _cifar100(root / "cifar-100-python")
     size = _SHIFT * len(CLASSES)

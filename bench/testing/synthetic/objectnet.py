@@ -32,7 +32,15 @@ CLASSES = 113
 
 
 def make_objectnet(root: Path) -> dict[str, dict[str, int]]:
-    """Write the set; see `bench.testing.synthetic`."""
+    """Write the set; see `bench.testing.synthetic`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.testing.synthetic.objectnet import make_objectnet
+    >>> make_objectnet(Path("data"))
+    {'objectnet': {'test': 113}}
+    """
     names = imagenet_classes()
     # Names of the official kit: WordNet ids distinguish classes that share a name.
     kit = [f"{name}, {wnid}" for wnid, name in zip(names.keys, names.prompts, strict=True)]

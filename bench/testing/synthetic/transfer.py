@@ -21,7 +21,15 @@ _PARTITIONS = 10
 
 
 def make_transfer(root: Path) -> dict[str, dict[str, int]]:
-    """Write the sets below `root`; returns {set: {split: number of images}}."""
+    """Write the sets below `root`; returns {set: {split: number of images}}.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.testing.synthetic.transfer import make_transfer
+    >>> make_transfer(Path("data"))["dtd"]
+    {'train': 12, 'val': 12, 'test': 12}
+    """
     return {
         "dtd": _dtd(root / "dtd" / "dtd"),
         "food-101": _food(root / "food-101"),

@@ -49,7 +49,15 @@ OF_PAIRS = ("similar", "correct", *sorted(videos.DIFFERENT))
 
 
 def make_videos(root: Path) -> dict[str, dict[str, int]]:
-    """Write both sets; see `bench.testing.synthetic`."""
+    """Write both sets; see `bench.testing.synthetic`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.testing.synthetic.videos import make_videos
+    >>> make_videos(Path("data"))["imagenet-vid-robust"]
+    {'anchors': 5, 'frames': 33}
+    """
     vid = _vid(root / "imagenet_vid_ytbb_robust" / "imagenet-vid-robust")
     frames = root / "imagenet_vid_ytbb_robust" / "ytbb-robust" / "ytbb_videos"
     return vid | _ytbb(frames, root / "bench-metadata" / "ytbb-robust")

@@ -30,7 +30,15 @@ TWICE = ("Lowland paca", "Jaguarundi", "unknown bird", "central American red bro
 
 
 def make_wilds(root: Path) -> dict[str, dict[str, int]]:
-    """Write both sets, and made-up species names in place of the official list."""
+    """Write both sets, and made-up species names in place of the official list.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.testing.synthetic.wilds import make_wilds
+    >>> make_wilds(Path("data"))["wilds-iwildcam"]["id_test"]
+    70
+    """
     return {"wilds-fmow": _fmow(root / "fmow_v1.1"), "wilds-iwildcam": _iwildcam(root)}
 
 
