@@ -21,7 +21,8 @@ from bench.api.method import (
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.core.parameters import setting
-from bench.posthoc.functional import TEMPERATURES, Floats, log_softmax, mix
+from bench.posthoc.ensembles import LogProbPair, fit_temperatures
+from bench.posthoc.functional import log_softmax
 
 
 @method
@@ -67,14 +68,14 @@ class OutputSpaceEnsemble(AlphaEnsemble):
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
         """Yield the average of the endpoints' probabilities for each alpha."""
-        log_p_zs, log_p_ft = self.endpoints(models, fitted, outputs)
-        for choice in choices:
-            yield Prediction(mix(log_p_zs, log_p_ft, choice["alpha"]), choice["alpha"])
-
-    def endpoints(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
-        """Return log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
         zs, ft = (outputs.scores(recipe) for recipe in (models.zero_shot, models.base))
-        return log_softmax(zs), log_softmax(ft)
+        pair = LogProbPair.of(zs, ft, self.temperatures(fitted))
+        for choice in choices:
+            yield Prediction(pair.average(choice["alpha"]), choice["alpha"])
+
+    def temperatures(self, fitted: Fitted) -> tuple[float, float]:
+        """Return the temperatures of the zero-shot and the fine-tuned model: 1 for both."""
+        return 1.0, 1.0
 
 
 @method
@@ -116,16 +117,15 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
         self, models: Models, selection: LabelledOutputs, train: LabelledOutputs
     ) -> dict[str, NDArray[Any]]:
         """Return ``temperature``, float64 [2], of the zero-shot and the fine-tuned model."""
-        search = TEMPERATURES[self.calibrate]
-        endpoints = (models.zero_shot, models.base)
-        temperatures = [search(selection.logits(e), selection.labels) for e in endpoints]
-        return {"temperature": np.array(temperatures)}
+        logits = (selection.logits(recipe) for recipe in (models.zero_shot, models.base))
+        return {
+            "temperature": np.array(fit_temperatures(self.calibrate, selection.labels, *logits))
+        }
 
-    def endpoints(self, models: Models, fitted: Fitted, outputs: Outputs) -> tuple[Floats, Floats]:
-        """Return calibrated log-probabilities [N, C'] of the zero-shot and the fine-tuned model."""
+    def temperatures(self, fitted: Fitted) -> tuple[float, float]:
+        """Return the fitted temperatures of the zero-shot and the fine-tuned model."""
         t_zs, t_ft = fitted["temperature"].tolist()
-        zs, ft = (outputs.scores(recipe) for recipe in (models.zero_shot, models.base))
-        return log_softmax(zs / t_zs), log_softmax(ft / t_ft)
+        return t_zs, t_ft
 
 
 @method

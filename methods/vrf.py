@@ -23,16 +23,8 @@ from bench.api.method import (
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.core.parameters import Fraction, NonNegative, Positive, setting
-from bench.posthoc.functional import (
-    TEMPERATURES,
-    KRule,
-    failure_set,
-    kth,
-    log_softmax,
-    mix,
-    sigmoid_weight,
-)
-from bench.posthoc.neighbors import kth_distance
+from bench.posthoc.ensembles import FailureSet, LogProbPair, fit_temperatures
+from bench.posthoc.functional import KRule, failure_set, sigmoid_weight
 
 
 @method
@@ -149,8 +141,8 @@ class VarianceReduction(Method):
         """
         endpoints = (models.zero_shot, models.base)
         failure = self.reference(*(train.correct(endpoint) for endpoint in endpoints))
-        search = TEMPERATURES[self.calibrate]
-        temperatures = [search(selection.logits(e), selection.labels) for e in endpoints]
+        logits = (selection.logits(endpoint) for endpoint in endpoints)
+        temperatures = fit_temperatures(self.calibrate, selection.labels, *logits)
         return {"failure": failure, "temperature": np.array(temperatures)}
 
     def reference(
@@ -172,25 +164,22 @@ class VarianceReduction(Method):
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
         """Compute distances and the endpoints' probabilities once; yield an average per (a, b)."""
-        t_zs, t_ft = fitted["temperature"].tolist()
-        log_p_zs = log_softmax(outputs.scores(models.zero_shot) / t_zs)
-        log_p_ft = log_softmax(outputs.scores(models.base) / t_ft)
-        distance = self._distance(models, fitted, outputs, train)
-        endpoints, reach = (log_p_zs, log_p_ft), 4.0 if self.squared else 2.0
+        zs, ft = (outputs.scores(endpoint) for endpoint in (models.zero_shot, models.base))
+        pair = LogProbPair.of(zs, ft, fitted["temperature"].tolist())
+        failure = fitted["failure"]
+        failures = FailureSet.of(
+            train.features(models.base)[failure],
+            len(failure),
+            p=self.p,
+            k_rule=self.k_rule,
+            squared=self.squared,
+        )
+        distance = failures.distance(outputs.features(models.base))
         for choice in choices:
             weight = self.weigh(sigmoid_weight(distance, choice["a"], choice["b"]))
-            yield Prediction(mix(*endpoints, weight), weight, endpoints, distance, reach)
-
-    def _distance(
-        self, models: Models, fitted: Fitted, outputs: Outputs, train: LabelledOutputs
-    ) -> NDArray[np.floating]:
-        queries = outputs.features(models.base)
-        if not fitted["failure"].any():
-            return np.full(len(queries), np.inf)
-        failures = train.features(models.base)[fitted["failure"]]
-        k = kth(len(failures), self.p, self.k_rule, len(fitted["failure"]))
-        distance = kth_distance(queries, failures, k)
-        return np.square(distance) if self.squared else distance
+            yield Prediction(
+                pair.average(weight), weight, (pair.zs, pair.ft), distance, failures.reach
+            )
 
 
 class _Control(VarianceReduction):

@@ -13,7 +13,7 @@ is not fitted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, cast, get_args
@@ -25,8 +25,8 @@ from bench.core.errors import InputError, unknown_name
 from bench.posthoc import functional as posthoc
 from bench.posthoc.arrays import A, like, to_numpy
 from bench.posthoc.configuration import Configurable, takes_table
+from bench.posthoc.ensembles import FailureSet, LogProbPair, fit_temperatures
 from bench.posthoc.functional import Floats, KRule
-from bench.posthoc.neighbors import kth_distance
 from bench.posthoc.selection import ALPHAS, choose
 
 Space = Literal["probabilities", "logits"]
@@ -65,7 +65,7 @@ class TemperatureScaling(Configurable):
         """Fit T on held-out logits [N, C] and labels [N]."""
         scores, truth = to_numpy(logits=logits, labels=labels)
         scores = _matrix("logits", scores)
-        self.temperature_ = _temperature(self.criterion)(scores, _labels(truth, scores))
+        (self.temperature_,) = fit_temperatures(self.criterion, _labels(truth, scores), scores)
         self.classes_ = np.arange(scores.shape[1])
         return self
 
@@ -154,7 +154,7 @@ class OSE(Configurable):
             raise InputError(f"alpha must lie in [0, 1], got {alpha}")
         if self.space == "logits":
             return posthoc.log_softmax(alpha * ft + (1 - alpha) * zs)
-        return posthoc.mix(posthoc.log_softmax(zs), posthoc.log_softmax(ft), alpha)
+        return LogProbPair.of(zs, ft).average(alpha)
 
 
 @dataclass(eq=False)
@@ -236,8 +236,11 @@ class VRF(Configurable):
         zs, ft = _logit_pair(zs, ft)
         features, truth = self._features(features, len(zs)), _labels(truth, zs)
         failure = posthoc.failure_set(zs.argmax(axis=1) == truth, ft.argmax(axis=1) == truth)
-        self.k_, self.classes_ = self._k(int(failure.sum()), len(failure)), np.arange(zs.shape[1])
+        self.k_ = FailureSet.of(
+            features[failure], len(failure), k=self.k, p=self.p, k_rule=self.k_rule
+        ).k
         self.failure_, self.reference_ = failure, features[failure]
+        self.classes_ = np.arange(zs.shape[1])
         self.temperature_zs_ = self.temperature_ft_ = 1.0
         for name in {"a_", "b_"} & vars(self).keys():
             delattr(self, name)
@@ -249,8 +252,8 @@ class VRF(Configurable):
         _check_fitted(self, "k_")
         zs, ft, truth = to_numpy(logits_zs=logits_zs, logits_ft=logits_ft, labels=labels)
         zs, ft = _logit_pair(zs, ft)
-        truth, temperature = _labels(truth, zs), _temperature(self.criterion)
-        self.temperature_zs_, self.temperature_ft_ = temperature(zs, truth), temperature(ft, truth)
+        fitted = fit_temperatures(self.criterion, _labels(truth, zs), zs, ft)
+        self.temperature_zs_, self.temperature_ft_ = fitted
         return self
 
     @takes_table
@@ -270,12 +273,12 @@ class VRF(Configurable):
         `fit`; `rule` is one of `bench.posthoc.selection.RULES`.
         """
         truth = to_numpy(logits_zs=logits_zs, labels=labels)[1]
-        distance, log_p_zs, log_p_ft = self._parts(features_ft, logits_zs, logits_ft)
-        truth, pairs = _labels(truth, log_p_zs), list(product(a_grid, b_grid))
+        distance, endpoints = self._parts(features_ft, logits_zs, logits_ft)
+        truth, pairs = _labels(truth, endpoints.zs), list(product(a_grid, b_grid))
         accuracies, mean_weights = [], []
         for pair in pairs:
             weight = posthoc.sigmoid_weight(distance, *pair)
-            predicted = posthoc.mix(log_p_zs, log_p_ft, weight).argmax(axis=1)
+            predicted = endpoints.average(weight).argmax(axis=1)
             accuracies.append(float((predicted == truth).mean()))
             mean_weights.append(float(weight.mean()))
         self.a_, self.b_ = pairs[choose(accuracies, mean_weights, rule)]
@@ -307,20 +310,19 @@ class VRF(Configurable):
         return like(self._predict(features_ft, logits_zs, logits_ft).argmax(axis=1), logits_ft)
 
     def _predict(self, features_ft: Any, logits_zs: Any, logits_ft: Any) -> Floats:
-        distance, log_p_zs, log_p_ft = self._parts(features_ft, logits_zs, logits_ft)
-        return posthoc.mix(log_p_zs, log_p_ft, self._weights(distance))
+        distance, endpoints = self._parts(features_ft, logits_zs, logits_ft)
+        return endpoints.average(self._weights(distance))
 
     def _parts(
         self, features_ft: Any, logits_zs: Any, logits_ft: Any
-    ) -> tuple[Floats, Floats, Floats]:
+    ) -> tuple[Floats, LogProbPair]:
         """Return distances [N] and the calibrated log-probabilities [N, C] of both endpoints."""
         features, zs, ft = to_numpy(
             features_ft=features_ft, logits_zs=logits_zs, logits_ft=logits_ft
         )
         zs, ft = _logit_pair(zs, ft)
         distance = self._distances(features, len(zs))
-        log_p_zs = posthoc.log_softmax(zs / self.temperature_zs_)
-        return distance, log_p_zs, posthoc.log_softmax(ft / self.temperature_ft_)
+        return distance, LogProbPair.of(zs, ft, (self.temperature_zs_, self.temperature_ft_))
 
     def _distances(self, features: NDArray[Any], count: int | None = None) -> Floats:
         _check_fitted(self, "k_")
@@ -330,10 +332,7 @@ class VRF(Configurable):
                 f"features_ft: {queries.shape[1]} columns, expected "
                 f"{self.reference_.shape[1]} as in fit"
             )
-        if not len(self.reference_):
-            return np.full(len(queries), np.inf, dtype=np.float32)
-        distance = kth_distance(queries, self.reference_, self.k_)
-        return np.square(distance) if self.squared else distance
+        return FailureSet(self.reference_, self.k_, self.squared).distance(queries)
 
     def _weights(self, distance: Floats) -> Floats:
         a, b = getattr(self, "a_", self.a), getattr(self, "b_", self.b)
@@ -344,21 +343,6 @@ class VRF(Configurable):
         if count not in (None, len(found)):
             raise InputError(f"features_ft: {len(found)} samples, but the logits have {count}")
         return found
-
-    def _k(self, size: int, n_train: int) -> int:
-        if size == 0:
-            return 0
-        if self.k is None:
-            return posthoc.kth(size, self.p, self.k_rule, n_train)
-        if not 1 <= self.k <= size:
-            raise InputError(f"k = {self.k}, expected 1 to |V| = {size}")
-        return self.k
-
-
-def _temperature(criterion: Criterion) -> Callable[[Floats, NDArray[np.int64]], float]:
-    if criterion not in get_args(Criterion):
-        raise unknown_name("criterion", criterion, get_args(Criterion))
-    return posthoc.temperature if criterion == "nll" else posthoc.confident_temperature
 
 
 def _check_fitted(estimator: object, attribute: str) -> None:

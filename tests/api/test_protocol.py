@@ -185,7 +185,7 @@ def test_every_hyper_parameter_has_a_source_and_a_valid_official_value() -> None
 
 
 def test_official_values_are_those_of_the_codes() -> None:
-    """docs/methods.md sections 6, 7 and 9; VRF's Table 7 for a and b."""
+    """docs/methods.md section 6 and section 9; VRF's Table 7 for a and b."""
     found = {n: OFFICIAL.changes(cls(), "imagenet") for n, cls in methods().items()}
     alphas = {"alphas": tuple(i / 10 for i in range(1, 10))}
     vrf = {

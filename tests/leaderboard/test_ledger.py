@@ -122,7 +122,11 @@ NEVER = {
         {"protocol": "clean"},
         "protocol clean, but the claim is comparable with official",
     ),
-    "field": ({"protocol": "official, vrf_b 0.5"}, "under protocol official, vrf_b 0.5"),
+    "field": ({"protocol": "official, ece_bins 15"}, "under protocol official, ece_bins 15"),
+    "setting": (
+        {"provenance": {"method": {"type": "A", "alphas": [0.5], "b_grid": [0.5], "captions": "x"}}},
+        "than that of protocol official",
+    ),
     "part": ({"n": 4000}, "4000 samples, but the set has"),
     "candidate": ({"kind": "curve"}, "no record of top1 of"),
     "scaled": ({"kind": "scaled"}, "no record of top1 of"),

@@ -79,11 +79,11 @@ def test_vrf_without_failures_is_the_zero_shot_model():
 
 
 def test_vrf_computes_distances_once_for_all_candidates(monkeypatch):
-    import bench.methods.vrf as module
+    import bench.posthoc.ensembles as module
 
     calls = []
     real = module.kth_distance
     monkeypatch.setattr(module, "kth_distance", lambda *a: calls.append(a) or real(*a))
-    method = module.VarianceReduction()
+    method = find_method("vrf")()
     _, found = run(method, FakeOutputs(2), method.candidates())
     assert (len(found), len(calls)) == (len(method.a_grid) * len(method.b_grid), 1)

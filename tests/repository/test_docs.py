@@ -12,7 +12,9 @@ import pytest
 from places import ROOT
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "example_method.py", "example_training.py"])
+@pytest.mark.parametrize(
+    "name", ["pyproject.toml", "example_method.py", "example_distance.py", "example_training.py"]
+)
 def test_the_example_of_a_package_is_the_one_that_is_tested(name: str) -> None:
     blocks = re.findall(r"```\w+\n(.*?)```", (ROOT / "docs/new-method.md").read_text(), re.DOTALL)
     assert (ROOT / "tests" / "plugin" / name).read_text() in blocks

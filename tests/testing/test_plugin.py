@@ -15,8 +15,10 @@ import pytest
 from commands import SAME_BENCH, SMALL, Finished, Result, assert_refused
 from places import ROOT
 
+from bench.core.records import read_records
+
 SOURCE = ROOT / "tests" / "plugin"
-NAMES = ("surer", "unsure")
+NAMES = ("nearby", "surer", "unsure")
 
 pytestmark = pytest.mark.skipif(
     not (find_spec("pip") and find_spec("setuptools")),
@@ -109,6 +111,44 @@ def test_its_training_can_be_the_base_of_its_ensemble(
     cells = told(bench(installed, *SMALL[:-2], *options, *places))["cells"]
     rows = {(cell["method"], cell["base"]) for cell in cells}
     assert rows == {("zero-shot", None), ("unsure", None), ("surer", "unsure")}
+
+
+def test_its_settings_controls_and_colour_are_those_of_a_method_of_ours(
+    installed: Path, small: Finished, tmp_path: Path
+) -> None:
+    card = bench(installed, "show", "nearby").out
+    assert "k: the nearest in the paper, the fifth in its code" in card
+    assert "under protocol official:\n  k: 5\n  r_grid: (0.5,)\n" in card
+    options = ("--methods", "ose,vrf,nearby", "--controls", "--set", "nearby.k=2", "--no-curves")
+    done = bench(installed, *SMALL, *options, "--cache-dir", small.cache, "--out", tmp_path)
+    assert done.code == 0, done.err
+    records = read_records(tmp_path / "records.jsonl")
+    described = {r.method: r.provenance.get("method") for r in records if r.kind == "cell"}
+    assert described["nearby"]["k"] == described["nearby-any"]["k"] == 2
+    assert {r.role for r in records if r.method == "nearby-any"} == {"control"}
+    lines = [re.split(r"\s+[-+]?\d", line)[0] for line in done.out.splitlines()]
+    assert lines.index("+ VRF") < lines.index("+ Nearby") < lines.index("Δ Nearby - OSE")
+    assert "Δ Nearby - VRF" in lines
+    assert lines.index("+ Nearby, any correct (control)") > lines.index("+ Nearby")
+    assert "#8a6d00" in (tmp_path / "report.html").read_text()
+
+
+def test_its_official_settings_are_used_and_listed(
+    installed: Path, small: Finished, tmp_path: Path
+) -> None:
+    options = ("--methods", "nearby,ose", "--protocol", "official", "--no-curves")
+    done = bench(installed, *SMALL, *options, "--cache-dir", small.cache, "--out", tmp_path)
+    assert done.code == 0, done.err
+    chosen = {
+        r.method: r.choice for r in read_records(tmp_path / "records.jsonl") if r.kind == "cell"
+    }
+    assert chosen["nearby"] == {"r": 0.5} and 0.1 <= chosen["ose"]["alpha"] <= 0.9
+    report = (tmp_path / "report.md").read_text()
+    (line,) = (line for line in report.splitlines() if "k of nearby" in line)
+    assert [part.strip() for part in line.strip("|").split("|")] == [
+        "k of nearby", "1", "5", "the nearest in the paper, the fifth in its code",
+    ]  # fmt: skip
+    assert "alphas of ose" in report
 
 
 @pytest.mark.parametrize("taken", ["ose", "unsure"])

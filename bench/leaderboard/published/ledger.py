@@ -50,6 +50,7 @@ from bench.core.records import MissingCell, Record
 from bench.data.cards import UNKNOWN, cards
 from bench.leaderboard.board import KINDS, BoardKey, Seed, board_key
 from bench.leaderboard.comparability import check_comparable, describe_conflict
+from bench.leaderboard.hyper_parameters import deviations
 from bench.leaderboard.published.tables import (
     MEANS,
     MODELS,
@@ -298,6 +299,13 @@ def _steps(claim: Claim, protocol: str, place: Counterpart) -> tuple[Step, ...]:
             ),
         ),
         (
+            lambda r: not isinstance(r, Record) or not deviations(r, grids=not row.given),
+            lambda rs: (
+                f"measured with another {_all(d for r in rs for d in _deviations(r))} than that of "
+                f"protocol {protocol}"
+            ),
+        ),
+        (
             lambda r: r.role == "method",
             lambda rs: f"the role of the row is {_all(r.role for r in rs)}, not method",
         ),
@@ -312,6 +320,10 @@ def _steps(claim: Claim, protocol: str, place: Counterpart) -> tuple[Step, ...]:
             ),
         ),
     )
+
+
+def _deviations(found: Record | MissingCell) -> list[str]:
+    return deviations(found) if isinstance(found, Record) else []
 
 
 def _measures(record: Record, claim: Claim) -> bool:

@@ -7,18 +7,14 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.api.protocol import CLEAN, OFFICIAL, PROTOCOLS
-from bench.api.registry import methods
+from bench.api.protocol import CLEAN, PROTOCOLS
 from bench.core.hashing import canonical
-from bench.core.parameters import settings
 from bench.core.records import Record
 from bench.leaderboard.comparability import row_name
-from bench.report.tables.differences import method_name, own_parameters
+from bench.leaderboard.hyper_parameters import expected_parameters, method_name, own_parameters
 
 LOOSE = re.compile(r"([^@]+)@[0-9a-f]{12}\.")
 """The start of the kind of a class in a loose file: ``STEM@DIGEST.``."""
-
-_UNSET = object()
 
 
 def rerun_command(record: Record) -> str | None:
@@ -87,22 +83,11 @@ def _protocol(record: Record) -> list[str]:
 
 def _settings(record: Record) -> Iterator[tuple[str, str]]:
     """``METHOD.PARAM`` and value for the row and its base, except those the protocol sets."""
-    official = record.protocol.partition(",")[0] == OFFICIAL.name
-    task = re.split(r"[+,]", record.suite)[0]
-    for label, fact in ((record.method, "method"), (record.base, "base")):
-        described = record.provenance.get(fact)
-        if label is None or not isinstance(described, Mapping):
-            continue
-        name = method_name(label)
-        known = settings(methods()[name](), task) if name in methods() else {}
-        for field, value in own_parameters(label, described).items():
-            own = known.get(field)
-            if own is None or own.clean == own.official:
-                by_protocol = _UNSET
-            else:
-                by_protocol = canonical(own.official if official else own.clean)
-            if value != by_protocol:
-                yield f"{name}.{field}", _option_value(value)
+    for label, own in own_parameters(record).items():
+        by_protocol = expected_parameters(record, label)
+        for name, value in own.items():
+            if name not in by_protocol or by_protocol[name] != value:
+                yield f"{method_name(label)}.{name}", _option_value(value)
 
 
 def _option_value(value: Any) -> str:

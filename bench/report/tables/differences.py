@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bench.api.protocol import CLEAN
-from bench.api.registry import methods
 from bench.core.hashing import canonical
 from bench.core.parameters import settings
 from bench.core.records import Record
+from bench.leaderboard.hyper_parameters import fixed_by_protocols, method_name, own_parameters
 from bench.report.tables.table import Table, TableCell, TableLine, _one_group, _value_or_dash
-
-CAPTION = "Differences from the clean protocol"
-COLUMNS = ("Field", "Clean", "This run", "Source")
 
 
 def differences_table(protocol: Mapping[str, Any], records: Iterable[Record]) -> Table:
@@ -24,69 +20,25 @@ def differences_table(protocol: Mapping[str, Any], records: Iterable[Record]) ->
     Parameters
     ----------
     protocol : the fields of the run's protocol.
-    records : the run's records. Of a method, only hyper-parameters with an official value of their
-        own are compared; others suit the data and are no choice of the protocol.
+    records : the run's records. Of their methods, those hyper-parameters are compared that have an
+        official value of their own; others suit the data and are no choice of a protocol.
     """
     clean, known = canonical(CLEAN.facts()), settings(CLEAN)
-    texts = [
-        (name, clean[name], protocol[name], known[name].source)
-        for name in clean
-        if name in protocol and protocol[name] != clean[name]
+    lines = [
+        (name, _value_or_dash(value), _value_or_dash(protocol[name]), known[name].source)
+        for name, value in clean.items()
+        if protocol.get(name, value) != value
     ]
-    shared: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
-    for name, described in _described(records).items():
-        if (cls := methods().get(name)) is None:
-            continue
-        for field, setting in settings(cls()).items():
-            before = canonical(setting.clean)
-            if setting.official != setting.clean and described.get(field, before) != before:
-                after = described[field]
-                shared[field, _value_or_dash(before), _value_or_dash(after), setting.source].append(
-                    name
-                )
-    lines = [(name, _value_or_dash(a), _value_or_dash(b), source) for name, a, b, source in texts]
-    lines += [
-        (f"{field} of {', '.join(names)}", before, after, source)
-        for (field, before, after, source), names in shared.items()
-    ]
+    by_difference: dict[tuple[str, str, str, str], list[str]] = defaultdict(list)
+    own = {method_name(label): p for r in records for label, p in own_parameters(r).items()}
+    for method, found in sorted(own.items()):
+        for name, setting in fixed_by_protocols(method, task="").items():
+            expected = canonical(setting.clean)
+            if (value := found.get(name, expected)) != expected:
+                texts = (_value_or_dash(expected), _value_or_dash(value))
+                by_difference[(name, *texts, setting.source)].append(method)
+    for (name, before, after, source), of in by_difference.items():
+        lines.append((f"{name} of {', '.join(of)}", before, after, source))
     rows = [TableLine(tuple(map(TableCell, line))) for line in lines]
-    return Table(CAPTION, COLUMNS, "llll", _one_group(rows))
-
-
-def described_parameters(
-    described: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any]]:
-    """Yield the hyper-parameters of a method in a record's provenance, named as in ``--set``."""
-    for name, inner in sorted(described.items()):
-        if name in ("type", "version"):
-            continue
-        if isinstance(inner, Mapping):
-            yield from described_parameters(
-                inner, prefix if name == "trainer" else f"{prefix}{name}."
-            )
-        else:
-            yield f"{prefix}{name}", inner
-
-
-def own_parameters(label: str, described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the hyper-parameters of ``METHOD[@EPOCH]`` from its description in a record."""
-    inner = described.get("method") if "@" in label else described
-    return dict(described_parameters(inner if isinstance(inner, Mapping) else described))
-
-
-def method_name(label: str) -> str:
-    """Return METHOD of ``METHOD[@EPOCH][+MODIFIER]``."""
-    return re.split("[@+]", label)[0]
-
-
-def _described(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
-    """Hyper-parameters of the methods and bases of `records`, {method: {parameter: value}}."""
-    found: dict[str, dict[str, Any]] = {}
-    for record in records:
-        for label, fact in ((record.method, "method"), (record.base, "base")):
-            described = record.provenance.get(fact)
-            if label is not None and isinstance(described, Mapping):
-                name = method_name(label)
-                if name not in found:
-                    found[name] = own_parameters(label, described)
-    return dict(sorted(found.items()))
+    columns = ("Field", "Clean", "This run", "Source")
+    return Table("Differences from the clean protocol", columns, "llll", _one_group(rows))

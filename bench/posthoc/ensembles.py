@@ -1,0 +1,139 @@
+"""How OSE, VRF and temperature scaling are put together: for the estimators and for the methods.
+
+The single formulas are in `bench.posthoc.functional`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bench.core.errors import InputError, unknown_name
+from bench.posthoc.functional import TEMPERATURES, Floats, KRule, kth, log_softmax, mix
+from bench.posthoc.neighbors import kth_distance
+
+
+def fit_temperatures(
+    criterion: str, labels: NDArray[np.int64], *logits: Floats
+) -> tuple[float, ...]:
+    """Return a temperature > 0 for each of several models, fitted on held-out data.
+
+    Parameters
+    ----------
+    criterion : ``nll``, ``confidence`` or ``none`` (1 for all), see `TEMPERATURES`.
+    labels : [N], in [0, C).
+    logits : [N, C] of each model.
+
+    Raises InputError for another criterion.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.ensembles import fit_temperatures
+    >>> logits = np.array([[9.0, 0.0], [9.0, 0.0], [9.0, 0.0], [0.0, 9.0]])  # 1 of 4 is wrong
+    >>> [round(t, 1) for t in fit_temperatures("nll", np.array([0, 0, 1, 1]), logits, logits / 2)]
+    [8.2, 4.1]
+    """
+    if criterion not in TEMPERATURES:
+        raise unknown_name("criterion", criterion, TEMPERATURES)
+    return tuple(TEMPERATURES[criterion](one, labels) for one in logits)
+
+
+@dataclass(frozen=True)
+class LogProbPair:
+    """Log-probabilities [N, C] of the zero-shot and the fine-tuned model on the same samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.ensembles import LogProbPair
+    >>> zs, ft = np.log([[0.8, 0.2]]), np.log([[0.4, 0.6]])
+    >>> np.exp(LogProbPair.of(zs, ft).average(0.5)).round(2)
+    array([[0.6, 0.4]])
+    """
+
+    zs: Floats
+    ft: Floats
+
+    @classmethod
+    def of(
+        cls, logits_zs: Floats, logits_ft: Floats, temperatures: tuple[float, float] = (1.0, 1.0)
+    ) -> LogProbPair:
+        """Return the log-probabilities softmax(logits / T) of both models."""
+        scaled = zip((logits_zs, logits_ft), temperatures, strict=True)
+        return cls(*(log_softmax(logits if t == 1 else logits / t) for logits, t in scaled))
+
+    def average(self, weight: ArrayLike) -> Floats:
+        """Return the log of the averaged probabilities, [N, C].
+
+        `weight` is the weight on the fine-tuned model in [0, 1]: one number for all samples (OSE;
+        Zhu et al., NeurIPS 2024, equation 1), or [N] (VRF; step 3).
+        """
+        return mix(self.zs, self.ft, weight)
+
+
+@dataclass(frozen=True)
+class FailureSet:
+    """V, the training samples that fine-tuning corrected, and the distance to it.
+
+    Zhu et al., NeurIPS 2024, equation 3 and step 2.
+
+    Attributes
+    ----------
+    features : [|V|, D] image embeddings of the fine-tuned model; they are normalised here.
+    k : the distance is that to the k-th nearest neighbour, in [1, |V|]; 0 if V is empty.
+    squared : whether distances are squared, as in the official code.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.ensembles import FailureSet
+    >>> failures = FailureSet.of(np.eye(3)[:2], n_train=3)
+    >>> failures.k, failures.distance(np.eye(3)).round(2)
+    (1, array([0.  , 0.  , 1.41], dtype=float32))
+    """
+
+    features: Floats
+    k: int
+    squared: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        features: Floats,
+        n_train: int,
+        *,
+        k: int | None = None,
+        p: float = 0.001,
+        k_rule: KRule = "round",
+        squared: bool = False,
+    ) -> FailureSet:
+        """Return V with `k`, or with the k that `kth` computes from |V| if it is None.
+
+        `n_train` is the number of training samples. Raises InputError for a k outside [1, |V|].
+        """
+        size = len(features)
+        if not size:
+            return cls(features, 0, squared)
+        if k is not None and not 1 <= k <= size:
+            raise InputError(f"k = {k}, expected 1 to |V| = {size}")
+        return cls(features, kth(size, p, k_rule, n_train) if k is None else k, squared)
+
+    @property
+    def reach(self) -> float:
+        """The largest possible distance: 2, or 4 if squared."""
+        return 4.0 if self.squared else 2.0
+
+    def distance(self, queries: NDArray[Any]) -> Floats:
+        """Return the distance of features [N, D] to V, [N] in [0, `reach`]; inf if V is empty.
+
+        With an infinite distance the weight is 0: if fine-tuning corrected no training sample, the
+        zero-shot model is used.
+        """
+        if not len(self.features):
+            return np.full(len(queries), np.inf, dtype=np.float32)
+        found = kth_distance(queries, self.features, self.k)
+        return np.square(found) if self.squared else found
