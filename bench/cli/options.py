@@ -43,6 +43,8 @@ HELP = {
     "set": "Set a hyper-parameter; `bench show METHOD` lists them. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
     "cache-dir": "Folder for computed outputs. [default: $BENCH_CACHE, or the user's cache folder]",
+    "tracker": "Log trainings and leaderboard rows to tensorboard, wandb or mlflow, in "
+    "OUT/trackers. Repeatable.",
     "config": "YAML file with these options; the command line takes precedence.",
     "format": "Comma separated: md, html, tex, csv, json; svg or png write every figure to a file.",
     "baselines": "Models that define the line of effective robustness: a CSV file with the columns "
@@ -78,6 +80,9 @@ CONTROLS = option("controls", is_flag=True, default=None)
 CURVES = cloup.option("--curves/--no-curves", default=None, help=HELP["curves"])
 SET = cloup.option(
     "--set", "assignments", multiple=True, metavar="METHOD.PARAM=VALUE", help=HELP["set"]
+)
+TRACKER = option(
+    "tracker", "NAME", multiple=True, callback=lambda _, __, given: ",".join(given) or None
 )
 
 RUN_OPTIONS = (
@@ -116,6 +121,7 @@ RUN_OPTIONS = (
         option("config", "run.yaml", type=PATH),
         option("out", type=PATH),
         CACHE,
+        TRACKER,
         JSON,
         DEBUG,
     ),

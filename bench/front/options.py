@@ -47,6 +47,7 @@ class RunOptions(TypedDict, total=False):
     set: Mapping[str, Mapping[str, Any]] | None
     out: str | Path | None
     cache_dir: str | Path | None
+    tracker: Names | None
 
 
 def config_of(options: Mapping[str, Any]) -> RunConfig:

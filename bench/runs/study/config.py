@@ -59,6 +59,9 @@ Seeds = Annotated[
 ]
 Positive = Annotated[Number, pydantic.Field(ge=1)]
 Name = Annotated[str, pydantic.Field(min_length=1)]
+TrackerNames = Annotated[
+    tuple[Literal["tensorboard", "wandb", "mlflow"], ...], pydantic.BeforeValidator(_listed)
+]
 Device = Annotated[Name, pydantic.AfterValidator(_device)]
 
 
@@ -92,10 +95,12 @@ class RunConfig(pydantic.BaseModel):
     set: Mapping[str, Mapping[str, Any]] = {}
     out: Path | None = None
     cache_dir: Path | None = None
+    tracker: TrackerNames = ()
 
     def results(self) -> dict[str, Any]:
         """Return the options that can change a number, not those on where or how it is computed."""
         how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir", "templates"}
+        how |= {"tracker"}
         options = self.model_dump(mode="json", exclude=how)
         if self.templates is not None:
             options["templates"] = str(self.templates)
