@@ -43,6 +43,8 @@ HELP = {
     "set": "Set a hyper-parameter; `bench show METHOD` lists them. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
     "cache-dir": "Folder for computed outputs. [default: $BENCH_CACHE, or the user's cache folder]",
+    "tracker": "Log trainings and leaderboard rows to tensorboard, wandb or mlflow, in "
+    "OUT/trackers. Repeatable.",
     "config": "YAML file with these options; the command line takes precedence.",
     "plugin": "Python file with further methods or data sets (docs/new-method.md). Repeatable.",
     "format": "Comma separated: md, html, tex, csv, json; svg or png write every figure to a file.",
@@ -96,6 +98,9 @@ CURVES = cloup.option("--curves/--no-curves", default=None, help=HELP["curves"])
 SET = cloup.option(
     "--set", "assignments", multiple=True, metavar="METHOD.PARAM=VALUE", help=HELP["set"]
 )
+TRACKER = option(
+    "tracker", "NAME", multiple=True, callback=lambda _, __, given: ",".join(given) or None
+)
 
 RUN_OPTIONS = (
     cloup.option_group(
@@ -133,6 +138,7 @@ RUN_OPTIONS = (
         option("config", "run.yaml", type=PATH),
         option("out", type=PATH),
         CACHE,
+        TRACKER,
         JSON,
         DEBUG,
     ),

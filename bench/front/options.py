@@ -48,6 +48,7 @@ class RunOptions(TypedDict, total=False):
     out: str | Path | None
     cache_dir: str | Path | None
     plugin: str | Path | Sequence[str | Path] | None
+    tracker: Names | None
 
 
 def config_of(options: Mapping[str, Any]) -> RunConfig:

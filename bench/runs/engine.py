@@ -37,6 +37,7 @@ from bench.api.recipes import (
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import Keep, Trainer, epochs_needed
 from bench.core.errors import InputError
+from bench.core.hashing import canonical
 from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
 from bench.models.clip import load_clip, text_head, tokenized
@@ -47,6 +48,7 @@ from bench.models.training.loop import Training
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.transforms import TrainImages, evaluation_transform, input_size, tensor_transform
 from bench.models.weights import State, Unmerged, encoder_state, stored_encoder
+from bench.runs.trackers import Trackers
 
 HELD_ENCODERS = 4
 """Number of encoders kept on the device while merges of them are computed block by block."""
@@ -74,6 +76,7 @@ class Engine:
     workers: int | None
     progress: Progress
     opened: Callable[[Split], Loaded]
+    trackers: Trackers = field(default_factory=Trackers)
     times: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -142,7 +145,7 @@ class Engine:
             keys = {keep: k for keep, k in keys.items() if not self.store.has("weights", k)}
             if not keys:
                 return
-            started, seen, resumed = time.monotonic(), 0, 0
+            seen, resumed = 0, 0
 
             def report(done: int, _: int) -> None:
                 nonlocal seen, resumed
@@ -157,8 +160,11 @@ class Engine:
             training = replace(
                 self._training(recipe, train, selection, report), keeps=tuple(keys), emit=emit
             )
-            set_seed(recipe.seed)
-            weights = trainer.train(training)
+            settings = {**canonical(trainer), "seed": recipe.seed, "key": key}
+            with self.trackers.training(f"{label}, {key[:8]}", settings) as observe:
+                started = time.monotonic()
+                set_seed(recipe.seed)
+                weights = trainer.train(replace(training, observe=observe))
             if None in keys:
                 emit(None, weights)
             if self.is_main:

@@ -38,6 +38,7 @@ from bench.runs.plan import CellItem, Plan, describe_plan, make_plan
 from bench.runs.study.config import RunConfig, load_config
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.study import Study
+from bench.runs.trackers import Trackers, require_packages
 
 if TYPE_CHECKING:
     from bench.runs.engine import Engine
@@ -87,6 +88,7 @@ def prepare_session(config: RunConfig, found: tuple[Study, ...] | None = None) -
     Raises InputError for whatever is wrong with the configuration. Writes nothing, except the index
     of the user's own images to the cache.
     """
+    require_packages(config.tracker)
     store = Store(check_writable(cache_dir(config.cache_dir), "cache folder"))
     found = resolve_studies(config) if found is None else found
     name = "+".join(study.suite.name for study in found)
@@ -155,7 +157,7 @@ def follow_session(session: Session) -> None:
         follow_study(
             study,
             session.store,
-            _engine_maker(session, study, SilentProgress(), []),
+            _engine_maker(session, study, SilentProgress(), [], Trackers()),
             SilentProgress(),
         )
 
@@ -168,15 +170,20 @@ def run_session(
     `shown` makes the context in which progress is displayed.
     """
     outcomes, started = [], time.monotonic()
+    trackers = Trackers(session.config.tracker, session.out / "trackers")
     with shown() as progress:
         for study in session.studies:
             engines: list[Engine] = []
-            make = _engine_maker(session, study, progress, engines)
+            make = _engine_maker(session, study, progress, engines, trackers)
             outcome = execute_plan(study, session.store, make, progress)
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
                 remember_rates(session.store, study, engine.device, engine.rates)
     _write(session, outcomes, time.monotonic() - started)
+    trackers.boards(
+        [record for outcome in outcomes for record in outcome.records],
+        [cell for outcome in outcomes for cell in outcome.missing],
+    )
     return outcomes
 
 
@@ -188,7 +195,7 @@ def _completed(outcome: Outcome, with_oracles: bool) -> Outcome:
 
 
 def _engine_maker(
-    session: Session, study: Study, progress: Progress, made: list[Engine]
+    session: Session, study: Study, progress: Progress, made: list[Engine], trackers: Trackers
 ) -> Callable[..., Engine]:
     config = session.config
 
@@ -204,6 +211,7 @@ def _engine_maker(
             workers=config.workers,
             progress=progress,
             opened=opened,
+            trackers=trackers,
         )
         made.append(engine)
         return engine

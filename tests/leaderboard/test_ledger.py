@@ -124,7 +124,11 @@ NEVER = {
     ),
     "field": ({"protocol": "official, ece_bins 15"}, "under protocol official, ece_bins 15"),
     "setting": (
-        {"provenance": {"method": {"type": "A", "alphas": [0.5], "b_grid": [0.5], "captions": "x"}}},
+        {
+            "provenance": {
+                "method": {"type": "A", "alphas": [0.5], "b_grid": [0.5], "captions": "x"}
+            }
+        },
         "than that of protocol official",
     ),
     "part": ({"n": 4000}, "4000 samples, but the set has"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
+from statistics import correlation, linear_regression
 
 from bench.api.metrics import ACCURACY
 from bench.core.errors import InputError
@@ -65,15 +66,11 @@ def fit_line(pairs: Sequence[tuple[float, float]]) -> BaselineLine | None:
 
     None with fewer than `LEAST` pairs, or if all have the same ID accuracy.
     """
-    points = [(_logit(a), _logit(b)) for a, b in pairs]
-    if len(points) < LEAST or len({x for x, _ in points}) < 2:
+    x, y = [_logit(of_id) for of_id, _ in pairs], [_logit(ood) for _, ood in pairs]
+    if len(x) < LEAST or len(set(x)) < 2:
         return None
-    mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
-    s_xy = sum((x - mean_x) * (y - mean_y) for x, y in points)
-    slope = s_xy / sum((x - mean_x) ** 2 for x, _ in points)
-    s_yy = sum((y - mean_y) ** 2 for _, y in points)
-    r2 = slope * s_xy / s_yy if s_yy else 1.0
-    return BaselineLine(slope, mean_y - slope * mean_x, r2)
+    r2 = correlation(x, y) ** 2 if len(set(y)) > 1 else 1.0
+    return BaselineLine(*linear_regression(x, y), r2)
 
 
 def _logit(p: float) -> float:

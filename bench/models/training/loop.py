@@ -37,6 +37,7 @@ OnProgress = Callable[[int, int], None]
 
 
 Emit = Callable[[Keep, dict[str, Tensor]], None]
+Observe = Callable[[int, int, Tensor, float], None]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Training:
     progress : called with (samples seen, samples in total).
     keeps : the weights to keep; None stands for the last ones. The loop stops when it has all.
     emit : called with each of `keeps`, except None, and its weights as soon as they are known.
+    observe : called after each step with its number from 1, the number of steps of the schedule,
+        the loss on this process's part of the batch (a scalar tensor) and the learning rate.
 
     Examples
     --------
@@ -97,6 +100,7 @@ class Training:
     progress: OnProgress
     keeps: tuple[Keep | None, ...] = (None,)
     emit: Emit = lambda keep, weights: None
+    observe: Observe = lambda step, steps, loss, rate: None
 
     def features(self, split: Literal["train", "selection"]) -> tuple[Tensor, Tensor]:
         """Return stored features [N, D] and labels [N] of a split, on the device."""
@@ -284,6 +288,7 @@ class _Descent:
                 else:
                     average[name].copy_(tensor)
         self.step += 1
+        self.inputs.observe(self.step, steps, loss.detach(), self.optimizer.param_groups[0]["lr"])
 
     def _emit(self) -> None:
         """At the end of an epoch whose weights are to be kept, pass them to `Training.emit`."""

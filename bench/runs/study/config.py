@@ -65,6 +65,9 @@ Seeds = Annotated[
 ]
 Positive = Annotated[Number, pydantic.Field(ge=1)]
 Name = Annotated[str, pydantic.Field(min_length=1)]
+TrackerNames = Annotated[
+    tuple[Literal["tensorboard", "wandb", "mlflow"], ...], pydantic.BeforeValidator(_listed)
+]
 Device = Annotated[Name, pydantic.AfterValidator(_device)]
 
 
@@ -99,10 +102,11 @@ class RunConfig(pydantic.BaseModel):
     out: Path | None = None
     cache_dir: Path | None = None
     plugin: Annotated[tuple[Path, ...], pydantic.BeforeValidator(_several)] = ()
+    tracker: TrackerNames = ()
 
     def results(self) -> dict[str, Any]:
         """Return the options that can change a number, not those on where or how it is computed."""
-        how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir"}
+        how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir", "tracker"}
         how |= {"templates", "plugin"}
         options = self.model_dump(mode="json", exclude=how)
         if self.templates is not None:
