@@ -93,18 +93,18 @@ def expected_parameters(record: Record, label: str) -> dict[str, Any]:
     return {n: canonical(s.official if is_official else s.clean) for n, s in fixed.items()}
 
 
-def deviations(record: Record, *, grids: bool = True) -> list[str]:
+def off_protocol(record: Record, *, grids: bool = True) -> list[str]:
     """Return the hyper-parameters that are not those of the record's protocol: ``NAME of METHOD``.
 
     `grids` is whether values to choose from count; they do not if the choice is known.
 
     Examples
     --------
-    >>> from bench.leaderboard.hyper_parameters import deviations
+    >>> from bench.leaderboard.hyper_parameters import off_protocol
     >>> from bench.testing.fakes import fake_records
     >>> (record, *_) = fake_records({"ose:e2e-ft": (0.7, 0.5)}, shifts=["v2"])
     >>> described = {"type": "OutputSpaceEnsemble", "version": 1, "alphas": [0.5]}
-    >>> deviations(record.model_copy(update={"provenance": {"method": described}}))
+    >>> off_protocol(record.model_copy(update={"provenance": {"method": described}}))
     ['alphas of ose']
     """
     return [

@@ -50,7 +50,7 @@ from bench.core.records import MissingCell, Record
 from bench.data.cards import UNKNOWN, cards
 from bench.leaderboard.board import KINDS, BoardKey, Seed, board_key
 from bench.leaderboard.comparability import check_comparable, describe_conflict
-from bench.leaderboard.hyper_parameters import deviations
+from bench.leaderboard.hyper_parameters import off_protocol
 from bench.leaderboard.published.tables import (
     MEANS,
     MODELS,
@@ -299,10 +299,10 @@ def _steps(claim: Claim, protocol: str, place: Counterpart) -> tuple[Step, ...]:
             ),
         ),
         (
-            lambda r: not isinstance(r, Record) or not deviations(r, grids=not row.given),
+            lambda r: not isinstance(r, Record) or not off_protocol(r, grids=not row.given),
             lambda rs: (
-                f"measured with another {_all(d for r in rs for d in _deviations(r))} than that of "
-                f"protocol {protocol}"
+                f"measured with another {_all(d for r in rs for d in _off_protocol(r))} than "
+                f"that of protocol {protocol}"
             ),
         ),
         (
@@ -322,8 +322,8 @@ def _steps(claim: Claim, protocol: str, place: Counterpart) -> tuple[Step, ...]:
     )
 
 
-def _deviations(found: Record | MissingCell) -> list[str]:
-    return deviations(found) if isinstance(found, Record) else []
+def _off_protocol(found: Record | MissingCell) -> list[str]:
+    return off_protocol(found) if isinstance(found, Record) else []
 
 
 def _measures(record: Record, claim: Claim) -> bool:
