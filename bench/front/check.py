@@ -36,7 +36,14 @@ REPORTS = {".md", ".html", ".tex", ".csv", ".json", ".svg", ".png"}
 
 
 class DamagedRunError(DataError):
-    """Stored outputs of a run are missing or damaged; `verdicts` has what was found until then."""
+    """Stored outputs of a run are missing or damaged; `verdicts` has what was found until then.
+
+    Examples
+    --------
+    >>> from bench.front.check import DamagedRunError
+    >>> DamagedRunError("samples of cell 1f0c are missing", verdicts=()).exit_code
+    4
+    """
 
     def __init__(self, message: str, verdicts: tuple[Verdict, ...]) -> None:
         super().__init__(message)

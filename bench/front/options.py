@@ -50,7 +50,18 @@ class RunOptions(TypedDict, total=False):
 
 
 def config_of(options: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration of a run. Raises InputError for unknown options and bad values."""
+    """Return the configuration of a run. Raises InputError for unknown options and bad values.
+
+    Examples
+    --------
+    >>> from bench.front.options import config_of
+    >>> config_of({"methods": "ose", "seeds": 2}).methods
+    ('ose',)
+    >>> config_of({"method": "ose"})
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: unknown option 'method': did you mean 'methods'? ...
+    """
     known = RunOptions.__annotations__
     for name in options:
         if name not in known:

@@ -9,17 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.recipes import (
-    External,
-    Fisher,
-    Head,
-    Imported,
-    Merged,
-    TextHead,
-    Tuned,
-    normalizes,
-    weights_key,
-)
+from bench.api.recipe_parts import normalizes, weights_key
+from bench.api.recipes import External, Fisher, Head, Imported, Merged, TextHead, Tuned
 from bench.core.errors import InputError
 from bench.core.store import MissingOutput, Store
 

@@ -7,16 +7,8 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bench.api.recipes import (
-    Encoder,
-    External,
-    Fisher,
-    Imported,
-    Merged,
-    Pretrained,
-    Tuned,
-    weights_key,
-)
+from bench.api.recipe_parts import weights_key
+from bench.api.recipes import Encoder, External, Fisher, Imported, Merged, Pretrained, Tuned
 from bench.core.errors import InputError
 from bench.core.store import MissingOutput, Store
 from bench.models.heads import import_lost

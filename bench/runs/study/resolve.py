@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.api.dataset import Dataset, Suite
 from bench.api.metrics import all_metrics
 from bench.api.protocol import OFFICIAL, Protocol, protocol_with
-from bench.api.recipes import backbone_of
+from bench.api.recipe_parts import backbone_of
 from bench.api.registry import ALIASES, datasets, find_dataset
 from bench.core.errors import DataError, InputError
 from bench.core.parameters import parameters
