@@ -61,6 +61,13 @@ class CheckResult:
     failure : what does not hold, in one line; empty if all does.
     text : the result in lines, as ``bench check`` prints it.
     data : the result as plain data, as ``bench check --json`` prints it.
+
+    Examples
+    --------
+    >>> from bench.front.check import CheckResult
+    >>> found = CheckResult("Against golden:mini", (), "", "40 of 40 cells agree", {})
+    >>> found.passed, str(found)
+    (True, '40 of 40 cells agree')
     """
 
     title: str

@@ -19,6 +19,14 @@ class RunOptions(TypedDict, total=False):
     What is left out, or None, has the command line's default. `config` is a YAML file with options,
     over which keyword arguments take precedence; `set` maps methods to hyper-parameters:
     ``{"vrf": {"p": 0.01}}``.
+
+    Examples
+    --------
+    >>> import bench
+    >>> from bench.front.options import RunOptions
+    >>> options: RunOptions = {"suite": "micro", "methods": "ose", "set": {"ose": {"alphas": [0]}}}
+    >>> bench.plan(**options).to_dict()["studies"][0]["rows"]
+    ['zero-shot', 'e2e-ft', 'ose:e2e-ft']
     """
 
     config: str | Path | None

@@ -75,7 +75,7 @@ def load_head(head: Head, store: Store) -> LinearHead:
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from bench.api.recipes import weights_key
+    >>> from bench.api.recipe_parts import weights_key
     >>> from bench.core.store import Store
     >>> from bench.models.heads import load_head
     >>> from bench.testing.fakes import fake_models

@@ -134,7 +134,8 @@ def encoder_state(encoder: Encoder, known: Callable[[Unmerged], State]) -> State
     Examples
     --------
     >>> import torch
-    >>> from bench.api.recipes import encoder_of, merge
+    >>> from bench.api.recipe_parts import encoder_of
+    >>> from bench.api.recipes import merge
     >>> from bench.models.weights import encoder_state
     >>> from bench.testing.fakes import fake_models
     >>> models = fake_models()
@@ -161,7 +162,7 @@ def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from bench.api.recipes import weights_key
+    >>> from bench.api.recipe_parts import weights_key
     >>> from bench.core.store import Store
     >>> from bench.models.weights import stored_encoder
     >>> from bench.testing.fakes import fake_models
