@@ -28,7 +28,7 @@ class Linear(Method):
 
     Examples
     --------
-    >>> from bench.api.recipes import encoder_of
+    >>> from bench.api.recipe_parts import encoder_of
     >>> from bench.api.registry import find_method
     >>> from bench.testing.fakes import fake_models
     >>> models = fake_models()

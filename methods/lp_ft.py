@@ -86,7 +86,7 @@ class ProbeThenTuneRaw(ProbeThenTune):
 
     Examples
     --------
-    >>> from bench.api.recipes import normalizes
+    >>> from bench.api.recipe_parts import normalizes
     >>> from bench.api.registry import find_method
     >>> from bench.testing.fakes import fake_models
     >>> normalizes(find_method("lp-ft-raw")().recipe(fake_models()))

@@ -10,7 +10,8 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, MaxLen, MinLen
 
 from bench.api.method import Choice, Method, Models, Rule
-from bench.api.recipes import Recipe, merge, reseeded
+from bench.api.recipe_parts import reseeded
+from bench.api.recipes import Recipe, merge
 from bench.api.registry import method
 from bench.core.parameters import setting
 

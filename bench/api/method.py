@@ -17,15 +17,8 @@ import numpy as np
 from annotated_types import MinLen
 from numpy.typing import NDArray
 
-from bench.api.recipes import (
-    Classifier,
-    Imported,
-    Recipe,
-    Tuned,
-    head_of,
-    needs_outputs,
-    normalizes,
-)
+from bench.api.recipe_parts import head_of, needs_outputs, normalizes
+from bench.api.recipes import Classifier, Imported, Recipe, Tuned
 from bench.core.errors import InputError
 from bench.core.parameters import Fraction, setting
 from bench.posthoc.functional import log_softmax

@@ -1,7 +1,7 @@
 """Recipes: frozen, hashable values that describe how an encoder, head or classifier is made.
 
-A classifier is an (encoder, head) pair. `encoder_of` and `head_of` reduce a recipe to the weights
-it needs, so that recipes with the same encoder share its features. For example, zero-shot and a
+A classifier is an (encoder, head) pair. `bench.api.recipe_parts` reduces a recipe to the weights it
+needs, so that recipes with the same encoder share its features. For example, zero-shot and a
 linear probe have the same encoder, and a merge with weight 1 on one part is that part.
 """
 
@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from bench.api.trainer import Keep
 from bench.core.errors import InputError
-from bench.core.hashing import NOT_KEYED, key_of
+from bench.core.hashing import NOT_KEYED
 
 if TYPE_CHECKING:
     from bench.api.trainer import Trainer
@@ -32,6 +31,12 @@ class Backbone:
     pretrained : the pretrained tag or the path of a checkpoint file. It is not part of keys.
     digest : identifies the weights: SHA-256 of a file, or ``tag:NAME``. It enters keys instead of
         `pretrained`, so nothing is recomputed if a checkpoint file is moved.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone
+    >>> str(Backbone("ViT-B-32", "openai", "tag:openai"))
+    'ViT-B-32/openai'
     """
 
     kind: ClassVar[str] = "Backbone"
@@ -49,7 +54,14 @@ class Backbone:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """The pretrained image tower of a backbone."""
+    """The pretrained image tower of a backbone.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone, Pretrained
+    >>> Pretrained(Backbone("ViT-B-32", "openai", "tag:openai")).backbone.model
+    'ViT-B-32'
+    """
 
     kind: ClassVar[str] = "Pretrained"
 
@@ -69,6 +81,13 @@ class TextHead:
     classnames, templates : each class name is inserted into each template.
     normalize : whether the head takes L2-normalised features.
     precision : ``fp32`` or ``bf16``, of the text tower's forward pass.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone, TextHead
+    >>> backbone = Backbone("ViT-B-32", "openai", "tag:openai")
+    >>> TextHead(backbone, ("cat", "dog"), ("a photo of a {}.",)).normalize
+    True
     """
 
     kind: ClassVar[str] = "TextHead"
@@ -92,6 +111,15 @@ class Imported:
     normalize : whether its head takes L2-normalised features.
     trained_on : description of its fine-tuning data; empty if it was not fine-tuned.
     unseen : fingerprints of selection splits that are known not to be part of that data.
+
+    Examples
+    --------
+    >>> from bench.api.recipe_parts import encoder_of, head_of
+    >>> from bench.api.recipes import Backbone, Imported
+    >>> backbone = Backbone("ViT-B-32", "openai", "tag:openai")
+    >>> released = Imported(backbone, digest="0" * 64, classes=1000, normalize=True)
+    >>> encoder_of(released) == head_of(released) == released
+    True
     """
 
     kind: ClassVar[str] = "Imported"
@@ -115,6 +143,13 @@ class External:
     model : its name in the files that hold the outputs.
     seed : None for the supplied outputs. A seed stands for another training run of the model, for
         which no outputs exist.
+
+    Examples
+    --------
+    >>> from bench.api.recipe_parts import needs_outputs
+    >>> from bench.api.recipes import External
+    >>> External("e2e-ft"), needs_outputs(External("e2e-ft"))
+    (External(model='e2e-ft', seed=None), True)
     """
 
     kind: ClassVar[str] = "External"
@@ -125,7 +160,18 @@ class External:
 
 @dataclass(frozen=True)
 class Classifier:
-    """An untrained (encoder, head) pair; with a `TextHead` it is the zero-shot classifier."""
+    """An untrained (encoder, head) pair; with a `TextHead` it is the zero-shot classifier.
+
+    Examples
+    --------
+    >>> from bench.api.recipe_parts import is_tuned, normalizes
+    >>> from bench.api.recipes import Backbone, Classifier, Pretrained, TextHead
+    >>> backbone = Backbone("ViT-B-32", "openai", "tag:openai")
+    >>> head = TextHead(backbone, ("cat", "dog"), ("a photo of a {}.",))
+    >>> zero_shot = Classifier(Pretrained(backbone), head)
+    >>> is_tuned(zero_shot), normalizes(zero_shot)
+    (False, True)
+    """
 
     kind: ClassVar[str] = "Classifier"
 
@@ -146,6 +192,15 @@ class Tuned:
     selection : fingerprint of the selection split, for trainers that choose on it; else None.
     keep : which weights along the training run are meant; None for the last. Recipes that differ
         only in `keep` come from one training run.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Tuned
+    >>> from bench.api.trainer import GradientTrainer
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> Tuned(models.zero_shot, GradientTrainer(), "fake-train", seed=0) == models.base
+    True
     """
 
     kind: ClassVar[str] = "Tuned"
@@ -175,6 +230,13 @@ class Fisher:
     of : the classifier.
     train : fingerprint of the training split.
     samples : number of training samples, taken in a fixed random order.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Fisher
+    >>> from bench.testing.fakes import fake_models
+    >>> Fisher(fake_models().base, "fake-train", samples=1000).samples
+    1000
     """
 
     kind: ClassVar[str] = "Fisher"
@@ -195,6 +257,14 @@ class Merged:
     fishers : empty, or one per part: each entry of a part's weights is also weighted by its Fisher
         information.
     floor : the smallest Fisher value used; smaller ones are raised to it.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import merge
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> merge((models.zero_shot, models.base), (0.3, 0.7)).weights
+    (0.3, 0.7)
     """
 
     kind: ClassVar[str] = "Merged"
@@ -206,7 +276,6 @@ class Merged:
 
 
 T = TypeVar("T")
-R = TypeVar("R", "Recipe", "Encoder", "Head", "Recipe | Encoder | Head")
 Recipe = Classifier | Tuned | Merged | Imported | External
 Encoder = Pretrained | Tuned | Merged | Imported | External
 Head = TextHead | Tuned | Merged | Imported | External
@@ -223,6 +292,15 @@ def merge(
     Parts with weight 0 are dropped and equal parts are combined; a single remaining part is
     returned as it is. `fishers` and `floor` are those of `Merged`. Raises InputError unless there
     is one finite weight per part and the weights sum to 1.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Merged, merge
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> ends = (models.zero_shot, models.base)
+    >>> merge(ends, (0.5, 0.5)) == Merged(ends, (0.5, 0.5)), merge(ends, (0, 1)) == models.base
+    (True, True)
     """
     if len(parts) != len(weights) or not math.isclose(math.fsum(weights), 1.0, abs_tol=1e-9):
         raise InputError(f"merge weights {tuple(weights)} must be one per part and sum to 1")
@@ -239,149 +317,3 @@ def merge(
     if len(nonzero) == 1:
         return next(iter(nonzero))
     return Merged(tuple(nonzero), tuple(nonzero.values()))  # type: ignore[arg-type]
-
-
-def encoder_of(recipe: Recipe | Encoder) -> Encoder:
-    """Return the image tower that `recipe` needs, in its simplest form."""
-    match recipe:
-        case Classifier():
-            return recipe.encoder
-        case Tuned():
-            return recipe if recipe.trainer.tunes_encoder else encoder_of(recipe.start)
-        case Merged():
-            parts = [encoder_of(part) for part in recipe.parts]  # type: ignore[arg-type]
-            return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
-        case Pretrained() | Imported() | External():
-            return recipe
-
-
-def head_of(recipe: Recipe | Head) -> Head:
-    """Return the linear head that `recipe` needs, in its simplest form."""
-    match recipe:
-        case Classifier():
-            return recipe.head
-        case Merged():
-            parts = [head_of(part) for part in recipe.parts]  # type: ignore[arg-type]
-            return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
-        case Tuned() | TextHead() | Imported() | External():
-            return recipe
-
-
-def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
-    """Return the backbone that `recipe` starts from.
-
-    Raises InputError for a merge of different backbones and for external outputs.
-    """
-    match recipe:
-        case Pretrained() | TextHead() | Imported():
-            return recipe.backbone
-        case Classifier():
-            return backbone_of(recipe.encoder)
-        case Tuned():
-            return backbone_of(recipe.start)
-        case Merged():
-            roots = {backbone_of(part) for part in recipe.parts}
-            if len(roots) > 1:
-                names = ", ".join(sorted(map(str, roots)))
-                raise InputError(f"cannot merge weights of different backbones: {names}")
-            return roots.pop()
-        case External():
-            raise InputError(
-                f"{recipe.model!r} is known by its outputs only: its backbone is unknown"
-            )
-
-
-def normalizes(recipe: Recipe | Head) -> bool:
-    """Whether the head of `recipe` takes L2-normalised features.
-
-    Raises InputError for a merge of heads that differ in this, and for external outputs.
-    """
-    match recipe:
-        case TextHead() | Imported():
-            return recipe.normalize
-        case Classifier():
-            return normalizes(recipe.head)
-        case Tuned():
-            own = recipe.trainer.normalize
-            return normalizes(recipe.start) if own is None else own
-        case Merged():
-            kinds = {normalizes(part) for part in recipe.parts}  # type: ignore[arg-type]
-            if len(kinds) > 1:
-                raise InputError("cannot merge a head on normalised features with one on raw ones")
-            return kinds.pop()
-        case External():
-            raise InputError(
-                f"{recipe.model!r} is known by its outputs only: whether its head normalises "
-                "features is unknown"
-            )
-
-
-def is_tuned(recipe: Recipe) -> bool:
-    """Whether `recipe` was fine-tuned, here or elsewhere."""
-    return is_seeded(recipe) or isinstance(recipe, Imported | External)
-
-
-def needs_outputs(recipe: Recipe | Encoder | Head) -> bool:
-    """Whether any part of `recipe` is known by its outputs only."""
-    match recipe:
-        case External():
-            return True
-        case Classifier():
-            return needs_outputs(recipe.encoder)
-        case Tuned():
-            return needs_outputs(recipe.start)
-        case Merged():
-            return any(needs_outputs(part) for part in recipe.parts)
-        case _:
-            return False
-
-
-def is_seeded(recipe: Recipe | Encoder | Head) -> bool:
-    """Whether `recipe` includes a training run, and so depends on a seed."""
-    match recipe:
-        case Tuned():
-            return True
-        case Merged():
-            return any(is_seeded(part) for part in recipe.parts)
-        case _:
-            return False
-
-
-def reseeded(recipe: R, seed: int) -> R:
-    """Return the same recipe with another seed in every training run.
-
-    Raises InputError if it includes an imported classifier.
-    """
-    match recipe:
-        case Tuned():
-            own = seed if recipe.trainer.is_random else recipe.seed
-            return replace(recipe, start=reseeded(recipe.start, seed), seed=own)
-        case Merged():
-            parts = tuple(reseeded(part, seed) for part in recipe.parts)
-            return replace(recipe, parts=parts)
-        case Imported():
-            raise InputError("an imported classifier was trained once: there are no other seeds")
-        case External():
-            return replace(recipe, seed=seed)
-        case _:
-            return recipe
-
-
-PREPROCESS = 1
-"""Version of the image pipeline (decode, resize, crop, normalise).
-
-Must be raised when the resulting pixels change.
-"""
-
-
-@lru_cache(maxsize=100_000)
-def weights_key(recipe: TextHead | Tuned | Imported | External | Fisher) -> str:
-    """Return the store key of the weights of a head or classifier, or of a Fisher information."""
-    is_read = isinstance(recipe, TextHead | Imported)
-    return key_of("weights", recipe, 0 if is_read else PREPROCESS)
-
-
-@lru_cache(maxsize=100_000)
-def features_key(encoder: Encoder, fingerprint: str, precision: str) -> str:
-    """Return the store key of an encoder's features on the split with that fingerprint."""
-    return key_of("features", encoder, fingerprint, precision, PREPROCESS)

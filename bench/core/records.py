@@ -42,6 +42,14 @@ class CellAddress(pydantic.BaseModel):
         files it is left out if false.
     role : ``method``; ``control`` for ablations, which test a claim about a method; ``oracle`` for
         rows whose parameters were chosen on the test sets. Only methods are ranked.
+
+    Examples
+    --------
+    >>> from bench.core.records import CellAddress
+    >>> from bench.testing.fakes import fake_records
+    >>> record = fake_records()[0]
+    >>> isinstance(record, CellAddress), record.shift, record.primary_metric
+    (True, 'id', 'top1')
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -91,6 +99,13 @@ class Record(CellAddress):
     weight : mean weight on the fine-tuned model on this split; None for rows without two endpoints.
     provenance : everything else that determines the number: resolved hyper-parameters, keys,
         fingerprints, versions, commit, hardware. Only the key if `kind` is not ``cell``.
+
+    Examples
+    --------
+    >>> from bench.testing.fakes import fake_records
+    >>> record = fake_records({"vrf:e2e-ft": (0.78, 0.57, 0.45)})[0]
+    >>> record.method, record.base, record.value
+    ('vrf', 'e2e-ft', 0.78)
     """
 
     metric: str
@@ -106,13 +121,30 @@ class Record(CellAddress):
 
 
 class MissingCell(CellAddress):
-    """A requested cell that could not be computed, with the reason."""
+    """A requested cell that could not be computed, with the reason.
+
+    Examples
+    --------
+    >>> from bench.core.records import MissingCell
+    >>> address = {"suite": "mini", "model": "tiny/embedded", "method": "vrf", "base": "e2e-ft"}
+    >>> place = {"title": "VRF", "seed": 0, "shift": "v2", "order": 1, "shifts_in_suite": 5}
+    >>> MissingCell(**address, **place, reason="training diverged").reason
+    'training diverged'
+    """
 
     reason: str
 
 
 def sort_key(record: Record) -> tuple[Any, ...]:
-    """Return the key that sorts records into their canonical order in files."""
+    """Return the key that sorts records into their canonical order in files.
+
+    Examples
+    --------
+    >>> from bench.core.records import sort_key
+    >>> from bench.testing.fakes import fake_records
+    >>> [record.method for record in sorted(fake_records(), key=sort_key)][::3]
+    ['e2e-ft', 'zero-shot', 'vrf']
+    """
     seed = -1 if record.seed is None else record.seed
     choice = json.dumps(record.choice, sort_keys=True)
     row = (record.suite, record.model, record.kind, record.base or "", record.method, seed)
@@ -120,7 +152,15 @@ def sort_key(record: Record) -> tuple[Any, ...]:
 
 
 def records_text(records: Iterable[Record]) -> str:
-    """Return the text of a ``records.jsonl``: sorted, one JSON object per line."""
+    """Return the text of a ``records.jsonl``: sorted, one JSON object per line.
+
+    Examples
+    --------
+    >>> from bench.core.records import records_text
+    >>> from bench.testing.fakes import fake_records
+    >>> len(records_text(fake_records()).splitlines())
+    9
+    """
     ordered = sorted(records, key=sort_key)
     return "".join(
         json.dumps(r.model_dump(mode="json"), sort_keys=True, allow_nan=False) + "\n"
@@ -133,6 +173,15 @@ def read_records(path: Path) -> list[Record]:
 
     Raises InputError if there is no file, or if a line is not a record; the message names the file
     and the first such line.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import read_records, records_text, sort_key
+    >>> from bench.testing.fakes import fake_records
+    >>> _ = Path("records.jsonl").write_text(records_text(fake_records()))
+    >>> read_records(Path("records.jsonl")) == sorted(fake_records(), key=sort_key)
+    True
     """
     if not path.is_file():
         raise InputError(f"no records at {path}: expected the records.jsonl of a finished run")

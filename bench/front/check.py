@@ -36,7 +36,14 @@ REPORTS = {".md", ".html", ".tex", ".csv", ".json", ".svg", ".png"}
 
 
 class DamagedRunError(DataError):
-    """Stored outputs of a run are missing or damaged; `verdicts` has what was found until then."""
+    """Stored outputs of a run are missing or damaged; `verdicts` has what was found until then.
+
+    Examples
+    --------
+    >>> from bench.front.check import DamagedRunError
+    >>> DamagedRunError("samples of cell 1f0c are missing", verdicts=()).exit_code
+    4
+    """
 
     def __init__(self, message: str, verdicts: tuple[Verdict, ...]) -> None:
         super().__init__(message)
@@ -54,6 +61,13 @@ class CheckResult:
     failure : what does not hold, in one line; empty if all does.
     text : the result in lines, as ``bench check`` prints it.
     data : the result as plain data, as ``bench check --json`` prints it.
+
+    Examples
+    --------
+    >>> from bench.front.check import CheckResult
+    >>> found = CheckResult("Against golden:mini", (), "", "40 of 40 cells agree", {})
+    >>> found.passed, str(found)
+    (True, '40 of 40 cells agree')
     """
 
     title: str

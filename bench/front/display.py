@@ -58,7 +58,21 @@ class _BarTask:
 
 @dataclass
 class TerminalDisplay:
-    """A live display: the leaderboard so far, and a progress bar for the current work."""
+    """A live display: the leaderboard so far, and a progress bar for the current work.
+
+    Examples
+    --------
+    >>> import io
+    >>> from rich.console import Console
+    >>> from bench.front.display import TerminalDisplay
+    >>> from bench.testing.fakes import fake_records
+    >>> with TerminalDisplay(Console(file=io.StringIO()), expected=[]) as display:
+    ...     for record in fake_records():
+    ...         display.measured(record)
+    ...
+    >>> len(display.records)
+    9
+    """
 
     output: Console
     expected: Sequence[MissingCell]
@@ -120,7 +134,15 @@ class _LineTask:
 
 @dataclass
 class LineDisplay:
-    """Plain lines on standard error, for logs."""
+    """Plain lines on standard error, for logs.
+
+    Examples
+    --------
+    >>> from bench.front.display import LineDisplay
+    >>> with LineDisplay() as display, display.task("features of mini/test", total=2000) as task:
+    ...     task.advance(2000)
+    ...
+    """
 
     def __enter__(self) -> LineDisplay:
         return self
@@ -145,7 +167,14 @@ Display = TerminalDisplay | LineDisplay
 
 
 def make_display(expected: Sequence[MissingCell], quiet: bool) -> AbstractContextManager[Display]:
-    """The display that suits standard error; `expected` are the cells that the run will fill."""
+    """The display that suits standard error; `expected` are the cells that the run will fill.
+
+    Examples
+    --------
+    >>> from bench.front.display import make_display
+    >>> type(make_display(expected=[], quiet=True)).__name__
+    'LineDisplay'
+    """
     output = Console(stderr=True)
     if output.is_terminal and not quiet:
         return TerminalDisplay(output, expected)
@@ -155,7 +184,16 @@ def make_display(expected: Sequence[MissingCell], quiet: bool) -> AbstractContex
 def live_display(
     expected: Sequence[MissingCell], progress: bool | None
 ) -> AbstractContextManager[Progress]:
-    """A live display for Python, or silence; None shows it in terminals and notebooks only."""
+    """A live display for Python, or silence; None shows it in terminals and notebooks only.
+
+    Examples
+    --------
+    >>> from bench.front.display import live_display
+    >>> from bench.testing.fakes import fake_records
+    >>> with live_display(expected=[], progress=False) as progress:
+    ...     progress.measured(fake_records()[0])
+    ...
+    """
     output = Console(stderr=True)
     is_shown = output.is_terminal or output.is_jupyter if progress is None else progress
     return TerminalDisplay(output, expected) if is_shown else nullcontext(SilentProgress())
@@ -167,6 +205,14 @@ def leaderboards_text(
     """All leaderboards as text for standard output, coloured if that is a terminal.
 
     The tables of `presets` come before the leaderboards whose rows they show.
+
+    Examples
+    --------
+    >>> from bench.front.display import leaderboards_text
+    >>> from bench.testing.fakes import fake_records
+    >>> text = leaderboards_text(fake_records(), missing=[])
+    >>> "VRF" in text, "WiSE-FT" in text
+    (True, False)
     """
     output = Console()
     records, missing = merge_severities(records, missing)

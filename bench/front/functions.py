@@ -53,6 +53,13 @@ def plan(**options: Unpack[RunOptions]) -> RunPlan:
     """Return what `run` would do with the same options, and its cost: ``bench plan`` in Python.
 
     Raises InputError for bad options. See `RunPlan` for an example.
+
+    Examples
+    --------
+    >>> import bench
+    >>> plan = bench.plan(suite="micro", methods="zero-shot", shifts="v2")
+    >>> plan.summary()
+    'to do: 0 training runs, 450 forward passes of 450 decoded images, 16 cells; ...
     """
     return RunPlan.of(prepare_session(config_of(options)))
 
@@ -70,6 +77,14 @@ def score(
     post-hoc methods. Of the other options of `run` those apply that concern neither models nor
     training: shifts, protocol, select, controls, curves, set, out, cache_dir and plugin. Raises
     InputError for bad options or outputs.
+
+    Examples
+    --------
+    >>> import bench
+    >>> bench.score("nowhere")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: --outputs nowhere: the folder has no outputs.yaml ...
     """
     if foreign := sorted(options.keys() - SCORE_OPTIONS):
         expected = ", ".join(sorted(SCORE_OPTIONS))
@@ -101,7 +116,19 @@ def load(
 
 
 def carry_out(session: Session, shown: Callable[[], AbstractContextManager[Progress]]) -> Run:
-    """Carry out a session, its progress shown in the context that `shown` makes."""
+    """Carry out a session, its progress shown in the context that `shown` makes.
+
+    Examples
+    --------
+    >>> from bench.front.display import live_display
+    >>> from bench.front.functions import carry_out
+    >>> from bench.front.options import config_of
+    >>> from bench.runs.session import prepare_session
+    >>> config = config_of({"suite": "micro", "methods": "zero-shot", "shifts": "v2", "limit": 20})
+    >>> run = carry_out(prepare_session(config), lambda: live_display([], progress=False))
+    >>> run.status
+    'complete'
+    """
     outcomes = run_session(session, shown)
     records = sorted((r for outcome in outcomes for r in outcome.records), key=sort_key)
     missing = tuple(cell for outcome in outcomes for cell in outcome.missing)

@@ -19,6 +19,14 @@ class RunOptions(TypedDict, total=False):
     What is left out, or None, has the command line's default. `config` is a YAML file with options,
     over which keyword arguments take precedence; `set` maps methods to hyper-parameters:
     ``{"vrf": {"p": 0.01}}``.
+
+    Examples
+    --------
+    >>> import bench
+    >>> from bench.front.options import RunOptions
+    >>> options: RunOptions = {"suite": "micro", "methods": "ose", "set": {"ose": {"alphas": [0]}}}
+    >>> bench.plan(**options).to_dict()["studies"][0]["rows"]
+    ['zero-shot', 'e2e-ft', 'ose:e2e-ft']
     """
 
     config: str | Path | None
@@ -52,7 +60,18 @@ class RunOptions(TypedDict, total=False):
 
 
 def config_of(options: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration of a run. Raises InputError for unknown options and bad values."""
+    """Return the configuration of a run. Raises InputError for unknown options and bad values.
+
+    Examples
+    --------
+    >>> from bench.front.options import config_of
+    >>> config_of({"methods": "ose", "seeds": 2}).methods
+    ('ose',)
+    >>> config_of({"method": "ose"})
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: unknown option 'method': did you mean 'methods'? ...
+    """
     known = RunOptions.__annotations__
     for name in options:
         if name not in known:

@@ -98,7 +98,14 @@ class RunPlan:
 
 
 def cost_summary(left: Sequence[Counts], time: TimeEstimate | None) -> str:
-    """One line: the work that is left, and the time it takes by earlier measurements."""
+    """One line: the work that is left, and the time it takes by earlier measurements.
+
+    Examples
+    --------
+    >>> from bench.front.plan import cost_summary
+    >>> cost_summary(left=[], time=None)
+    'to do: nothing; every cell is in the cache'
+    """
     trainings = sum(c.trainings for c in left)
     forwards, decodes = sum(c.forwards for c in left), sum(c.decodes for c in left)
     cells = sum(c.cells for c in left)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bench.api.dataset import Shift
 from bench.api.method import ZERO_SHOT
 from bench.api.metrics import ACCURACY
-from bench.api.recipes import Recipe, needs_outputs
+from bench.api.recipe_parts import needs_outputs
+from bench.api.recipes import Recipe
 from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.progress import SilentProgress
 from bench.core.records import MissingCell, Record
@@ -57,6 +58,14 @@ class RowOutputs:
     weight : weight on the fine-tuned endpoint in [0, 1], one for all samples or [N].
     labels : int64 [N, L], the acceptable labels of each sample, filled up with -1.
     ids : the samples' ids.
+
+    Examples
+    --------
+    >>> import bench
+    >>> run = bench.run(suite="micro", methods="zero-shot", shifts="v2", limit=20)
+    >>> outputs = run.outputs("zero-shot", "v2")
+    >>> outputs.features["zero-shot"].shape, outputs.labels.shape
+    ((20, 96), (20, 1))
     """
 
     features: Mapping[str, NDArray[np.float32]]
@@ -72,6 +81,14 @@ class Leaderboards:
     """The leaderboards of a run, one per suite and model; notebooks show them as tables.
 
     ``str`` gives the tables of the terminal.
+
+    Examples
+    --------
+    >>> import bench
+    >>> run = bench.run(suite="micro", methods="zero-shot", shifts="v2", limit=20)
+    >>> boards = run.leaderboard()
+    >>> boards.boards[0].columns, "Zero-shot" in str(boards)
+    (('ID', 'v2', 'mean of 1'), True)
     """
 
     boards: tuple[Board, ...]
@@ -135,6 +152,14 @@ class Run:
         scaled (by a temperature), value (fraction or nats), low and high (exact 95% interval of an
         accuracy over the set's samples, NaN for other metrics), n, weight, role, notes and chosen
         (the chosen parameters). Raises InputError if pandas is not installed.
+
+        Examples
+        --------
+        >>> import bench
+        >>> run = bench.run(suite="micro", methods="zero-shot", shifts="v2", limit=20)
+        >>> cells = run.to_pandas()
+        >>> list(cells[(cells.metric == "top1") & ~cells.scaled]["shift"])
+        ['id', 'v2']
         """
         try:
             import pandas

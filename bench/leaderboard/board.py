@@ -39,7 +39,14 @@ Name = tuple[str, str | None]
 
 @dataclass(frozen=True)
 class Scale:
-    """How a metric is printed: the value times `factor`, in `unit`, with `decimals`."""
+    """How a metric is printed: the value times `factor`, in `unit`, with `decimals`.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.board import scale_of
+    >>> scale_of("top1").text(0.78649), scale_of("nll").text(-0.0001)
+    ('78.6', '0.000')
+    """
 
     metric: str
     title: str
@@ -78,6 +85,14 @@ class Cell:
     seeds : the number of seeds that have a value.
     absent : the seeds without a value, each with the reason.
     best : whether the mean is the column's best at the printed precision.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> board.rows[0].cells[0]
+    Cell(mean=0.6, std=None, seeds=1, absent=(), best=False)
     """
 
     mean: float | None = None
@@ -92,6 +107,14 @@ class BoardRow:
     """A method on its base, or a difference of two methods, with one cell per column.
 
     `seeds` is ``(None,)`` for rows that need no training.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> [(row.title, row.seeds, row.complete) for row in board.rows]
+    [('Zero-shot', (None,), True), ('E2E-FT', (0,), True), ('VRF', (0,), True)]
     """
 
     method: str
@@ -118,6 +141,14 @@ class Group:
 
     The base's own row comes first, if it was run. Methods come before controls, and controls
     before oracles.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> [(group.base, [row.method for row in group.rows]) for group in board.groups]
+    [(None, ['zero-shot']), ('e2e-ft', ['e2e-ft', 'vrf'])]
     """
 
     base: str | None
@@ -150,6 +181,14 @@ class Board:
     groups : its rows.
     outside_mean : the shifts that are not part of the OOD mean.
     prompts : where class names and templates came from, if the suite states it.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> board.columns, board.ranked
+    (('ID', 'v2', 'sketch', 'OOD mean'), True)
     """
 
     suite: str
@@ -246,6 +285,14 @@ class Point:
     id, ood : its cells on ID and for the OOD mean.
     chosen : the seeds that chose it.
     shifts : its cells on each shift that counts in the mean.
+
+    Examples
+    --------
+    A candidate with its cells on ID and for the OOD mean, and the seeds that chose it.
+
+    >>> from bench.leaderboard.board import Cell, Point
+    >>> Point((("alpha", 0.5),), id=Cell(0.8, seeds=1), ood=Cell(0.5, seeds=1), chosen=(0,)).choice
+    (('alpha', 0.5),)
     """
 
     choice: tuple[tuple[str, float], ...]
@@ -257,7 +304,18 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """ID value and OOD mean of every candidate of a method, chosen or not. Never ranked."""
+    """ID value and OOD mean of every candidate of a method, chosen or not. Never ranked.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_curves
+    >>> from bench.testing.fakes import fake_records
+    >>> (record,) = fake_records({"ose:e2e-ft": (0.8,)}, shifts=[])
+    >>> point = record.model_copy(update={"kind": "curve", "choice": {"alpha": 0.5}})
+    >>> (curve,) = build_curves([point])
+    >>> curve.title, curve.points[0].choice
+    ('OSE', (('alpha', 0.5),))
+    """
 
     key: BoardKey
     method: str
@@ -268,12 +326,27 @@ class Curve:
 
 
 def board_key(item: Record | MissingCell) -> BoardKey:
-    """Return the key of the leaderboard that a cell belongs to."""
+    """Return the key of the leaderboard that a cell belongs to.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.board import board_key
+    >>> from bench.testing.fakes import fake_records
+    >>> board_key(fake_records()[0])
+    ('fake', 'fake/none', 'clean', ())
+    """
     return (item.suite, item.model, item.protocol, tuple(sorted(item.notes)))
 
 
 def scale_of(metric: str | Scale) -> Scale:
-    """Return the scale on which a metric is printed. Raises InputError for an unknown name."""
+    """Return the scale on which a metric is printed. Raises InputError for an unknown name.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.board import scale_of
+    >>> scale_of("ece").unit, scale_of("pm-0").title
+    ('percent', 'pm-0')
+    """
     if isinstance(metric, Scale):
         return metric
     if metric not in SCALES | OWN_SCALES:

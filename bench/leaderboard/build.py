@@ -98,6 +98,14 @@ def build_boards(
     Raises InputError for an unknown metric, and for records that cannot share a leaderboard: two
     different values for one cell, or numbers that were computed under different settings
     (`bench.leaderboard.comparability.check_comparable`).
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> [(row.title, round(row.cells[-1].mean, 2)) for row in board.rows]  # the OOD means
+    [('Zero-shot', 0.45), ('E2E-FT', 0.4), ('VRF', 0.51)]
     """
     scale = None if metric is None else scale_of(metric)
     explained = sorted(missing, key=lambda m: (m.reason != PENDING, m.reason))
@@ -116,6 +124,18 @@ def build_curves(records: Iterable[Record]) -> tuple[Curve, ...]:
 
     Each set is shown in its primary metric. Values are means over seeds. A candidate with a missing
     cell has no OOD mean.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_curves
+    >>> from bench.testing.fakes import fake_records
+    >>> (record,) = fake_records({"ose:e2e-ft": (0.8,)}, shifts=[])
+    >>> points = [
+    ...     record.model_copy(update={"kind": "curve", "choice": {"alpha": alpha}, "value": value})
+    ...     for alpha, value in ((0.0, 0.6), (1.0, 0.8))
+    ... ]
+    >>> [point.id.mean for point in build_curves(points)[0].points]
+    [0.6, 0.8]
     """
     points: dict[tuple[BoardKey, Name], list[Record]] = defaultdict(list)
     chosen: dict[tuple[BoardKey, Name], dict[Seed, Mapping[str, float]]] = defaultdict(dict)

@@ -25,6 +25,18 @@ def check_comparable(records: Iterable[Record]) -> None:
     with its own row), the data, the backbone and the selection rule. Records of one board must
     share precision, prompts, and for each shift its images, its primary metric and whether it
     counts in the OOD mean.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.comparability import check_comparable
+    >>> from bench.testing.fakes import fake_records
+    >>> one, other = fake_records({"zero-shot": (0.6,), "e2e-ft": (0.8,)}, shifts=[])
+    >>> check_comparable([one, other])
+    >>> other = other.model_copy(update={"primary_metric": "macro-f1"})
+    >>> check_comparable([one, other])
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: fake: zero-shot (seed none) and e2e-ft (seed 0) ...
     """
     known: dict[tuple[object, ...], tuple[Any, Record]] = {}
     for record in records:
@@ -41,7 +53,15 @@ def check_comparable(records: Iterable[Record]) -> None:
 
 
 def describe_conflict(record: Record, other: float) -> str:
-    """Return the error message for a cell that has the value of `record` and also `other`."""
+    """Return the error message for a cell that has the value of `record` and also `other`.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.comparability import describe_conflict
+    >>> from bench.testing.fakes import fake_records
+    >>> describe_conflict(fake_records()[0], other=0.61)
+    'two values of top1 for zero-shot on fake/id, seed None: 0.61 and 0.6; ...
+    """
     return (
         f"two values of {record.metric} for {row_name(record)} on {record.suite}/{record.shift}, "
         f"seed {record.seed}: {other:g} and {record.value:g}; {ADVICE}"
@@ -49,7 +69,15 @@ def describe_conflict(record: Record, other: float) -> str:
 
 
 def row_name(place: CellAddress) -> str:
-    """Return ``METHOD`` or ``METHOD:BASE``, as on the command line."""
+    """Return ``METHOD`` or ``METHOD:BASE``, as on the command line.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.comparability import row_name
+    >>> from bench.testing.fakes import fake_records
+    >>> row_name(fake_records()[0]), row_name(fake_records()[-1])
+    ('zero-shot', 'vrf:e2e-ft')
+    """
     return f"{place.method}:{place.base}" if place.base else place.method
 
 
@@ -99,6 +127,15 @@ def rankable_rows(board: Board) -> tuple[BoardRow, ...]:
 
     Nothing is ranked on a partial or watermarked board, nor where the primary metric of a set is
     not accuracy. Rows with a missing cell, controls and oracles are left out.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.leaderboard.comparability import rankable_rows
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> [row.method for row in rankable_rows(board)]
+    ['zero-shot', 'e2e-ft', 'vrf']
     """
     if not board.ranked or set(board.metrics) != {ACCURACY.name}:
         return ()

@@ -27,6 +27,16 @@ def pool_figures(records: Iterable[Record]) -> list[Record]:
     Every sample counts the same, so large sets weigh more than small ones. A figure is not pooled
     if it is missing on a set that other rows of the run were measured on, if there is only one set,
     or if bins differ.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.derived import pool_figures
+    >>> from bench.testing.fakes import fake_records
+    >>> data = {"edges": [0, 1], "n": [10]}
+    >>> figure = {"kind": "figure", "metric": "distance", "data": data}
+    >>> figures = [record.model_copy(update=figure) for record in fake_records()[-3:]]
+    >>> pool_figures([*fake_records(), *figures])[0].data
+    {'edges': [0, 1], 'n': [30]}
     """
     measured: dict[tuple[object, ...], set[str]] = defaultdict(set)
     figures: dict[tuple[tuple[object, ...], ...], list[Record]] = defaultdict(list)
@@ -102,6 +112,19 @@ def oracle_records(records: Iterable[Record]) -> list[Record]:
 
     A curve is complete if every alpha has every metric on every evaluation set that any row of the
     run was measured on. A metric that only some sets have is required on those sets only.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.derived import oracle_records
+    >>> from bench.testing.fakes import fake_records
+    >>> rows = {"ose:e2e-ft": (0.8, 0.5)}
+    >>> points = [
+    ...     record.model_copy(update={"kind": "curve", "choice": {"alpha": alpha}})
+    ...     for alpha in (0.0, 1.0)
+    ...     for record in fake_records(rows, shifts=["v2"])
+    ... ]
+    >>> sorted({record.method for record in oracle_records(points)})
+    ['ose-oracle-each', 'ose-oracle-mean']
     """
     measured: dict[tuple[object, ...], dict[str, int]] = defaultdict(dict)
     curves: dict[tuple[tuple[object, ...], ...], list[Record]] = defaultdict(list)

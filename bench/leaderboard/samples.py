@@ -50,6 +50,14 @@ class EvaluationSet:
     ids, labels_digest : digests of the manifest's ids and of its labels, 32 hex digits each.
     labels : [N, L], padded with -1, as in the manifest.
     groups, names : as in the manifest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.samples import EvaluationSet
+    >>> labels = np.array([[0], [1]])
+    >>> EvaluationSet("1f" * 16, "2e" * 16, labels, groups={}, names={}).digest[:8]
+    '1f1f1f1f'
     """
 
     ids: str
@@ -75,6 +83,17 @@ class SampleOutputs:
     right : [N] whether the predicted class is acceptable (`bench.api.metrics.correct`).
     confidence : [N] the largest probability, off by at most 1/131,070.
     predicted : [N] the predicted class, in the set's own label space.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.samples import EvaluationSet, SampleOutputs
+    >>> from bench.testing.fakes import fake_records
+    >>> on = EvaluationSet("1f" * 16, "2e" * 16, np.array([[0], [1]]), {}, {})
+    >>> right, predicted = np.array([True, False]), np.array([0, 0])
+    >>> one = SampleOutputs(fake_records()[0], on, right, np.array([0.9, 0.6]), predicted)
+    >>> one.right.tolist()
+    [True, False]
     """
 
     record: Record
@@ -87,7 +106,20 @@ class SampleOutputs:
 def store_samples(
     store: Store, key: str, split: str, log_probs: LogProbs, manifest: Manifest
 ) -> None:
-    """Store the outputs per sample of a cell on `split`, from log-probabilities [N, C']."""
+    """Store the outputs per sample of a cell on `split`, from log-probabilities [N, C'].
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.api.splits import single_label
+    >>> from bench.core.store import Store
+    >>> from bench.leaderboard.samples import has_stored_samples, store_samples
+    >>> store, manifest = Store(Path("store")), single_label(["a", "b"], [0, 1])
+    >>> store_samples(store, "1f" * 16, "split", np.log([[0.9, 0.1], [0.8, 0.2]]), manifest)
+    >>> has_stored_samples(store, "1f" * 16, "split")
+    True
+    """
     set_key = _set_key(split)
     if not store.has(SETS, set_key):
         store.write_arrays(SETS, set_key, *_set_arrays(manifest))
@@ -104,12 +136,35 @@ def has_stored_samples(store: Store, key: str, split: str) -> bool:
     """Return whether the store has the samples of a cell and of its split.
 
     Their checksums are verified when they are read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store import Store
+    >>> from bench.leaderboard.samples import has_stored_samples
+    >>> has_stored_samples(Store(Path("empty")), "1f" * 16, "split")
+    False
     """
     return store.has(KIND, key) and store.has(SETS, _set_key(split))
 
 
 def drop_damaged_samples(store: Store, key: str, split: str) -> None:
-    """Remove the damaged files among a cell's samples, so that they are computed again."""
+    """Remove the damaged files among a cell's samples, so that they are computed again.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.api.splits import single_label
+    >>> from bench.core.store import Store
+    >>> from bench.leaderboard import samples
+    >>> store, manifest = Store(Path("damaged")), single_label(["a"], [0])
+    >>> samples.store_samples(store, "1f" * 16, "split", np.log([[0.9, 0.1]]), manifest)
+    >>> _ = store.path("samples", "1f" * 16).write_bytes(b"damaged")
+    >>> samples.drop_damaged_samples(store, "1f" * 16, "split")
+    >>> samples.has_stored_samples(store, "1f" * 16, "split")
+    False
+    """
     for path in (store.path(KIND, key), store.path(SETS, _set_key(split))):
         store.read(path)  # removes a damaged file
 
@@ -131,6 +186,21 @@ def write_samples(run: Path, store: Store, records: Iterable[Record]) -> None:
     """Copy the samples of a run's records from the store into ``samples/`` of the run's folder.
 
     Files of an earlier run there are removed. Raises DataError if samples are missing in the store.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.api.splits import single_label
+    >>> from bench.core.store import Store
+    >>> from bench.leaderboard.samples import store_samples, write_samples
+    >>> from bench.testing.fakes import fake_records
+    >>> store, manifest = Store(Path("cache")), single_label(["a", "b"], [0, 1])
+    >>> store_samples(store, "1f" * 16, "split", np.log([[0.9, 0.1], [0.8, 0.2]]), manifest)
+    >>> record = fake_records()[0].model_copy(update={"provenance": {"key": "1f" * 16}})
+    >>> write_samples(Path("run"), store, [record])
+    >>> len(Path("run/samples/SHA256SUMS").read_text().splitlines())  # the cell's and the set's
+    2
     """
     folder = run / FOLDER
     sums: dict[str, str] = {}
@@ -149,7 +219,15 @@ def write_samples(run: Path, store: Store, records: Iterable[Record]) -> None:
 
 
 def has_samples(record: Record) -> bool:
-    """Return whether a run stores samples for a record: for accuracy cells that are no oracles."""
+    """Return whether a run stores samples for a record: for accuracy cells that are no oracles.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.samples import has_samples
+    >>> from bench.testing.fakes import fake_records
+    >>> has_samples(fake_records()[0])
+    True
+    """
     return (record.kind, record.metric) == ("cell", ACCURACY.name) and record.role != "oracle"
 
 
@@ -174,6 +252,24 @@ def sample_outputs(run: Path) -> Iterator[SampleOutputs]:
 
     Raises InputError if the folder is not that of a run or has no samples. Raises DataError if a
     file is missing or was changed, or if it does not give the accuracy of its record.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.api.splits import single_label
+    >>> from bench.core.records import records_text
+    >>> from bench.core.store import Store
+    >>> from bench.leaderboard.samples import sample_outputs, store_samples, write_samples
+    >>> from bench.testing.fakes import fake_records
+    >>> store, manifest = Store(Path("cache")), single_label(["a", "b"], [0, 1])
+    >>> store_samples(store, "1f" * 16, "split", np.log([[0.9, 0.1], [0.8, 0.2]]), manifest)
+    >>> update = {"provenance": {"key": "1f" * 16}, "value": 0.5, "n": 2}
+    >>> record = fake_records()[0].model_copy(update=update)
+    >>> write_samples(Path("finished"), store, [record])
+    >>> _ = Path("finished/records.jsonl").write_text(records_text([record]))
+    >>> [outputs.right.tolist() for outputs in sample_outputs(Path("finished"))]
+    [[True, False]]
     """
     records = [record for record in read_records(run / "records.jsonl") if has_samples(record)]
     sums = _sums(run / FOLDER / SUMS)

@@ -29,6 +29,14 @@ def merge_severities(
     over severities. If a row has no value at one severity, it gets no cell for that corruption.
     Figures stay unchanged. Raises InputError, as `bench.leaderboard.build.build_boards` does, for
     records that contradict each other.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.severities import merge_severities
+    >>> from bench.testing.fakes import fake_records
+    >>> records, missing = merge_severities(fake_records())
+    >>> records == fake_records()  # the suite has no corruptions
+    True
     """
     found, absent = list(records), list(missing)
     to_merge = _with_all_severities((*(r for r in found if r.kind in KINDS), *absent))

@@ -36,6 +36,14 @@ class SuiteResults:
     figures : the records of VRF's figures.
     samples : the stored outputs per sample; empty if the runs stored none.
     comparison : the statistics of `board` from these samples; None if the runs stored none.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> results.board.title, len(results.records), results.comparison
+    ('Accuracy', 9, None)
     """
 
     board: Board
@@ -62,6 +70,14 @@ def measured(
     """Return the results of each leaderboard, in the order of `build_boards`.
 
     Raises InputError for records that contradict each other.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> results.common["top1"].rows[0].cells[0].mean
+    0.6
     """
     ordered, absent = list(records), list(missing)
     names = {r.metric for r in ordered if r.kind in KINDS and r.metric != r.primary_metric}

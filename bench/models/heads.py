@@ -9,17 +9,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.recipes import (
-    External,
-    Fisher,
-    Head,
-    Imported,
-    Merged,
-    TextHead,
-    Tuned,
-    normalizes,
-    weights_key,
-)
+from bench.api.recipe_parts import normalizes, weights_key
+from bench.api.recipes import External, Fisher, Head, Imported, Merged, TextHead, Tuned
 from bench.core.errors import InputError
 from bench.core.store import MissingOutput, Store
 
@@ -84,7 +75,7 @@ def load_head(head: Head, store: Store) -> LinearHead:
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from bench.api.recipes import weights_key
+    >>> from bench.api.recipe_parts import weights_key
     >>> from bench.core.store import Store
     >>> from bench.models.heads import load_head
     >>> from bench.testing.fakes import fake_models

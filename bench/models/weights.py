@@ -7,16 +7,8 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from bench.api.recipes import (
-    Encoder,
-    External,
-    Fisher,
-    Imported,
-    Merged,
-    Pretrained,
-    Tuned,
-    weights_key,
-)
+from bench.api.recipe_parts import weights_key
+from bench.api.recipes import Encoder, External, Fisher, Imported, Merged, Pretrained, Tuned
 from bench.core.errors import InputError
 from bench.core.store import MissingOutput, Store
 from bench.models.heads import import_lost
@@ -142,7 +134,8 @@ def encoder_state(encoder: Encoder, known: Callable[[Unmerged], State]) -> State
     Examples
     --------
     >>> import torch
-    >>> from bench.api.recipes import encoder_of, merge
+    >>> from bench.api.recipe_parts import encoder_of
+    >>> from bench.api.recipes import merge
     >>> from bench.models.weights import encoder_state
     >>> from bench.testing.fakes import fake_models
     >>> models = fake_models()
@@ -169,7 +162,7 @@ def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from bench.api.recipes import weights_key
+    >>> from bench.api.recipe_parts import weights_key
     >>> from bench.core.store import Store
     >>> from bench.models.weights import stored_encoder
     >>> from bench.testing.fakes import fake_models

@@ -94,7 +94,7 @@ def sample_table(**columns: Any) -> NDArray[np.void]:
     Examples
     --------
     >>> import numpy as np
-    >>> from bench import OSE
+    >>> from bench import OSE, sample_table
     >>> zs, ft = np.log([[0.8, 0.2], [0.3, 0.7]]), np.log([[0.4, 0.6], [0.1, 0.9]])
     >>> X = sample_table(logits_zs=zs, logits_ft=ft)
     >>> X.shape, OSE(alpha=0.5).predict_proba(X[:1])

@@ -102,7 +102,16 @@ ON_TEST = (
 
 @dataclass(frozen=True)
 class Chapter:
-    """Content for one suite, model, protocol and set of watermarks."""
+    """Content for one suite, model, protocol and set of watermarks.
+
+    Examples
+    --------
+    >>> from bench.report.document import document
+    >>> from bench.testing.fakes import fake_records
+    >>> (chapter,) = document(fake_records()).chapters
+    >>> chapter.title, chapter.tables[0].name
+    ('fake, fake/none', 'leaderboard')
+    """
 
     title: str
     warnings: tuple[str, ...]
@@ -128,7 +137,16 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Document:
-    """A report before formatting. Its texts are plain; nothing is escaped yet."""
+    """A report before formatting. Its texts are plain; nothing is escaped yet.
+
+    Examples
+    --------
+    >>> from bench.report.document import document
+    >>> from bench.testing.fakes import fake_records
+    >>> content = document(fake_records())
+    >>> content.title, len(content.chapters)
+    ('Robust fine-tuning on fake', 1)
+    """
 
     title: str
     chapters: tuple[Chapter, ...]
@@ -146,6 +164,14 @@ def document(
 
     `samples` add intervals, ranks and reliability diagrams. `baselines` add the fitted line for
     effective robustness. Raises InputError for records that contradict each other.
+
+    Examples
+    --------
+    >>> from bench.report.document import document
+    >>> from bench.testing.fakes import fake_records
+    >>> (chapter,) = document(fake_records()).chapters
+    >>> [table.name for table in chapter.tables]
+    ['leaderboard']
     """
     all_records = list(records)
     shown, absent = merge_severities(all_records, missing)

@@ -12,10 +12,8 @@ from rich.console import Console
 
 from bench.api.method import ZERO_SHOT
 from bench.leaderboard.published.layouts import PRESETS
+from bench.leaderboard.published.places import MEANS, MODELS, PLACES
 from bench.leaderboard.published.tables import (
-    MEANS,
-    MODELS,
-    PLACES,
     Claim,
     PublishedGroup,
     PublishedRow,
@@ -35,6 +33,13 @@ def as_table(published: PublishedTable) -> Table:
     """Return the table with its printed digits and titles, including printed difference rows.
 
     If it has several backbones, each group has the name of its backbone as its header.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> from bench.report.published_tables import as_table
+    >>> as_table(find_published_table("vrf-table1")).columns[:3]
+    ('Method', 'IN', 'IN-V2')
     """
     claims = {
         (claim.backbone, claim.row.name, claim.column.name): claim
@@ -54,7 +59,15 @@ def as_table(published: PublishedTable) -> Table:
 
 
 def published_text(published: PublishedTable) -> str:
-    """Return the table, its source and its remarks for the terminal; wide tables are never cut."""
+    """Return the table, its source and its remarks for the terminal; wide tables are never cut.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> from bench.report.published_tables import published_text
+    >>> published_text(find_published_table("vrf-table1")).splitlines()[0]
+    "VRF's Table 1 (imagenet, ViT-B/32; percent)"
+    """
     content = as_table(published)
     wide = len(content.columns) > WIDEST_ANYWHERE
     facts = [f"{name}: {value}" for name, value in _facts(published)]
@@ -69,6 +82,18 @@ def render_table(content: Table, *, wide: bool) -> str:
     """Return a table as terminal text, coloured if the output is a terminal.
 
     A `wide` table keeps all its columns even if the terminal is narrower.
+
+    Examples
+    --------
+    >>> from bench.report.published_tables import render_table
+    >>> from bench.report.tables.table import Table, TableCell, TableLine
+    >>> line = TableLine((TableCell("Zero-shot"), TableCell("60.0")))
+    >>> table = Table("Accuracy (percent)", ("Method", "ID"), "lr", ((line,),))
+    >>> print(render_table(table, wide=True))
+    Accuracy (percent)
+    Method      ID
+    ──────────────
+    Zero-shot 60.0
     """
     width = get_terminal_size().columns
     output = Console(width=max(width, WHOLE))
@@ -78,7 +103,15 @@ def render_table(content: Table, *, wide: bool) -> str:
 
 
 def published_markdown(published: PublishedTable) -> str:
-    """Return the table as Markdown, with its source, conditions and remarks."""
+    """Return the table as Markdown, with its source, conditions and remarks.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> from bench.report.published_tables import published_markdown
+    >>> published_markdown(find_published_table("vrf-table1")).splitlines()[0]
+    "### VRF's Table 1"
+    """
     facts = (f"- {escape(name)}: {escape(value)}" for name, value in _facts(published))
     remarks = (f"- {escape(_remark_text(remark))}" for remark in published.remarks)
     parts = (
@@ -93,6 +126,13 @@ def reproduction_commands(published: PublishedTable) -> tuple[str, ...]:
     """Return the commands that compute our rows for each backbone and compare them with the table.
 
     The result is empty if no cell can be compared with a bench run.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> from bench.report.published_tables import reproduction_commands
+    >>> reproduction_commands(find_published_table("vrf-table1"))[0]
+    'bench run --table vrf-table1 --suite imagenet --model ViT-B-32 --pretrained openai ...
     """
     places = [column.dataset for column in published.columns]
     sets = [part for name in places for part in MEANS.get(name, (name,))]

@@ -32,7 +32,18 @@ FIGURES = "figures"
 
 @dataclass(frozen=True)
 class ReportSources:
-    """Inputs of the reports in a folder; `runs` are folders of finished runs."""
+    """Inputs of the reports in a folder; `runs` are folders of finished runs.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import records_text
+    >>> from bench.report.run_folder import ReportSources
+    >>> from bench.testing.fakes import fake_records
+    >>> _ = Path("run").mkdir(), Path("run/records.jsonl").write_text(records_text(fake_records()))
+    >>> [path.name for path in ReportSources((Path("run"),)).write(Path("reports"), ["md"])]
+    ['report.md']
+    """
 
     runs: tuple[Path, ...]
     baselines: tuple[Baseline, ...] = ()
@@ -63,6 +74,17 @@ def report_sources(folder: Path) -> ReportSources:
     """Return the inputs of a folder's reports: its own run, or those that ``sources.json`` names.
 
     Raises InputError if the folder holds neither a run nor reports of runs.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import records_text
+    >>> from bench.report.run_folder import report_sources
+    >>> from bench.testing.fakes import fake_records
+    >>> Path("finished").mkdir()
+    >>> _ = Path("finished/records.jsonl").write_text(records_text(fake_records()))
+    >>> report_sources(Path("finished")).runs == (Path("finished"),)
+    True
     """
     path = folder / SOURCES
     if (folder / RECORDS).is_file():
@@ -82,7 +104,15 @@ def report_sources(folder: Path) -> ReportSources:
 
 
 def kept_baselines(folder: Path) -> tuple[Baseline, ...]:
-    """Return the baselines of a folder's reports. Raises InputError if they cannot be read."""
+    """Return the baselines of a folder's reports. Raises InputError if they cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.run_folder import kept_baselines
+    >>> kept_baselines(Path("nowhere"))
+    ()
+    """
     path = folder / BASELINES
     return read_baselines(path) if path.is_file() else ()
 
@@ -95,6 +125,17 @@ def rewrite_reports(
     Without `baselines`, the folder's own baselines stay. If the inputs changed, formats that the
     folder already has are written again, too. Raises InputError if the folder is that of a run and
     other runs are to be reported in it, DataError if samples are damaged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import records_text
+    >>> from bench.report.run_folder import rewrite_reports
+    >>> from bench.testing.fakes import fake_records
+    >>> Path("mine").mkdir()
+    >>> _ = Path("mine/records.jsonl").write_text(records_text(fake_records()))
+    >>> [path.name for path in rewrite_reports(Path("mine"), [Path("mine")], None, ["md"])]
+    ['report.md']
     """
     own = [folder.resolve()] == [run.resolve() for run in runs]
     if (folder / RECORDS).is_file() and not own:
@@ -119,14 +160,37 @@ def rewrite_reports(
 
 
 def report_files(folder: Path) -> list[Path]:
-    """Return the paths of the reports and figures in a folder."""
+    """Return the paths of the reports and figures in a folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.run_folder import report_files
+    >>> Path("old").mkdir()
+    >>> Path("old/report.md").touch()
+    >>> report_files(Path("old"))[0].name
+    'report.md'
+    """
     known = FORMATS.keys() | PICTURES
     found = sorted([*folder.glob("report.*"), *folder.glob(f"{FIGURES}/*")])
     return [path for path in found if path.suffix[1:] in known]
 
 
 def read_run(folder: Path) -> tuple[list[Record], list[MissingCell]]:
-    """Read records and missing cells of a finished run. Raises InputError for any other folder."""
+    """Read records and missing cells of a finished run. Raises InputError for any other folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import records_text
+    >>> from bench.report.run_folder import read_run
+    >>> from bench.testing.fakes import fake_records
+    >>> Path("done").mkdir()
+    >>> _ = Path("done/records.jsonl").write_text(records_text(fake_records()))
+    >>> records, missing = read_run(Path("done"))
+    >>> len(records), missing
+    (9, [])
+    """
     records = read_records(folder / RECORDS)
     path = folder / "missing.jsonl"
     try:
@@ -137,7 +201,15 @@ def read_run(folder: Path) -> tuple[list[Record], list[MissingCell]]:
 
 
 def read_samples(folder: Path) -> Iterator[samples.SampleOutputs]:
-    """Read the samples of a finished run, if it stored any. Raises DataError for damaged ones."""
+    """Read the samples of a finished run, if it stored any. Raises DataError for damaged ones.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.run_folder import read_samples
+    >>> list(read_samples(Path("nowhere")))
+    []
+    """
     if (folder / samples.FOLDER / samples.SUMS).is_file():
         yield from samples.sample_outputs(folder)
 
@@ -159,6 +231,13 @@ def read_presets(folder: Path) -> tuple[Preset, ...]:
     """Return the paper's table that the ``config.json`` of a finished run names; often none.
 
     Raises InputError if the file cannot be read or names an unknown table.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.run_folder import read_presets
+    >>> read_presets(Path("nowhere"))
+    ()
     """
     path = folder / CONFIG
     if not path.is_file():

@@ -37,7 +37,14 @@ USUAL = ("md", "html")
 
 
 def parse_formats(formats: str) -> tuple[str, ...]:
-    """Split a comma-separated list into distinct formats. Raises InputError for an unknown one."""
+    """Split a comma-separated list into distinct formats. Raises InputError for an unknown one.
+
+    Examples
+    --------
+    >>> from bench.report.write import parse_formats
+    >>> parse_formats("md, html,md")
+    ('md', 'html')
+    """
     names = dict.fromkeys(part.strip() for part in formats.split(",") if part.strip())
     for name in names:
         if name not in FORMATS | PICTURES:
@@ -60,6 +67,15 @@ def write_report(
 
     The formats in `PICTURES` give one file per figure, in the folder ``figures``. Raises InputError
     for records that contradict each other; nothing is written then.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.write import write_report
+    >>> from bench.testing.fakes import fake_records
+    >>> paths = write_report(Path("reports"), fake_records(), formats=["md", "csv"])
+    >>> [path.name for path in paths]
+    ['report.md', 'report.csv']
     """
     content = document(records, missing, presets, samples, baselines)
     files = {

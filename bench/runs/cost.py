@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.api.method import Choice, Method, Models
+from bench.api.recipe_parts import encoder_of
 from bench.api.recipes import (
     Classifier,
     Encoder,
@@ -21,7 +22,6 @@ from bench.api.recipes import (
     Recipe,
     TextHead,
     Tuned,
-    encoder_of,
 )
 from bench.api.trainer import epochs_needed
 from bench.core.store import Store, rows_in

@@ -21,19 +21,8 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import nn
 
-from bench.api.recipes import (
-    Backbone,
-    Encoder,
-    Fisher,
-    Pretrained,
-    TextHead,
-    Tuned,
-    encoder_of,
-    features_key,
-    head_of,
-    normalizes,
-    weights_key,
-)
+from bench.api.recipe_parts import encoder_of, features_key, head_of, normalizes, weights_key
+from bench.api.recipes import Backbone, Encoder, Fisher, Pretrained, TextHead, Tuned
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import Keep, Trainer, epochs_needed
 from bench.core.errors import InputError

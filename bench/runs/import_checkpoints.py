@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.api.dataset import Suite, Task
-from bench.api.recipes import Backbone, Imported, TextHead, weights_key
+from bench.api.recipe_parts import weights_key
+from bench.api.recipes import Backbone, Imported, TextHead
 from bench.core.errors import InputError
 from bench.core.paths import cache_dir, check_writable, data_dir
 from bench.core.store import Store

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from bench.api.method import Choice, Prediction
 from bench.api.metrics import Metric
-from bench.api.recipes import Tuned, weights_key
+from bench.api.recipe_parts import weights_key
+from bench.api.recipes import Tuned
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.environment import environment
 from bench.core.errors import CellError, InputError

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.dataset import IDENTITY, LabelMap
-from bench.api.recipes import External, Head, Recipe, encoder_of, features_key, head_of
+from bench.api.recipe_parts import encoder_of, features_key, head_of
+from bench.api.recipes import External, Head, Recipe
 from bench.api.splits import Split
 from bench.core.store import BLOCK, MissingOutput, Store
 from bench.models.heads import LinearHead, load_head

@@ -18,15 +18,7 @@ from dataclasses import dataclass
 from bench.api.dataset import Shift
 from bench.api.method import Choice, Method, Models
 from bench.api.metrics import ACCURACY, Metric, extra_metrics
-from bench.api.recipes import (
-    Encoder,
-    External,
-    Fisher,
-    Head,
-    Merged,
-    Recipe,
-    TextHead,
-    Tuned,
+from bench.api.recipe_parts import (
     backbone_of,
     encoder_of,
     features_key,
@@ -35,6 +27,7 @@ from bench.api.recipes import (
     normalizes,
     weights_key,
 )
+from bench.api.recipes import Encoder, External, Fisher, Head, Merged, Recipe, TextHead, Tuned
 from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.hashing import canonical, key_of

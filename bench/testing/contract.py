@@ -226,7 +226,7 @@ def check_dataset(cls: type[Dataset], data: Path | None = None, cache: Path | No
     --------
     >>> from bench.api.registry import find_dataset
     >>> from bench.testing.contract import check_dataset
-    >>> check_dataset(find_dataset("mini"))
+    >>> check_dataset(find_dataset("micro"))
     """
     _check_card(cls)
     dataset = cls()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench.api.dataset import LabelMap
 from bench.api.method import Models
+from bench.api.recipe_parts import encoder_of, head_of, normalizes
 from bench.api.recipes import (
     Backbone,
     Classifier,
@@ -27,9 +28,6 @@ from bench.api.recipes import (
     Recipe,
     TextHead,
     Tuned,
-    encoder_of,
-    head_of,
-    normalizes,
 )
 from bench.api.registry import find_method
 from bench.api.trainer import GradientTrainer
@@ -185,15 +183,11 @@ def fake_records(
     found = []
     for row, values in rows.items():
         method, _, base = row.partition(":")
-        cell: dict[str, Any] = {
-            "suite": "fake",
-            "model": "fake/none",
-            "method": method,
-            "base": base or None,
-        }
-        cell |= {"title": find_method(method).title, "shifts_in_suite": len(shifts)}
+        cell: dict[str, Any] = {"suite": "fake", "model": "fake/none", "method": method}
+        cell |= {"base": base or None, "title": find_method(method).title}
         for order, (shift, value) in enumerate(zip(("id", *shifts), values, strict=True)):
-            place = {"seed": None if method == "zero-shot" else 0, "shift": shift, "order": order}
+            cell |= {"seed": None if method == "zero-shot" else 0, "shifts_in_suite": len(shifts)}
+            place = {"shift": shift, "order": order}
             found.append(Record(**cell, **place, metric="top1", value=value, n=1000))
     return found
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.leaderboard.board import ID, MEAN, Board, BoardRow
-from bench.leaderboard.published.tables import MODELS, PLACES, PublishedColumn, PublishedTable
+from bench.leaderboard.published.places import MODELS, PLACES
+from bench.leaderboard.published.tables import PublishedColumn, PublishedTable
 from bench.leaderboard.published.tables import PublishedRow as PublishedRow
 from bench.report.document import Chapter
 from bench.report.tables.table import DASH, Kind, Table, TableCell, TableLine

@@ -9,20 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.api.recipes import (
-    Backbone,
-    Classifier,
-    Merged,
-    Pretrained,
-    TextHead,
-    Tuned,
-    backbone_of,
-    encoder_of,
-    head_of,
-    is_seeded,
-    merge,
-    normalizes,
-)
+from bench.api.recipe_parts import backbone_of, encoder_of, head_of, is_seeded, normalizes
+from bench.api.recipes import Backbone, Classifier, Merged, Pretrained, TextHead, Tuned, merge
 from bench.api.trainer import GradientTrainer
 from bench.core.errors import InputError
 from bench.core.hashing import key_of

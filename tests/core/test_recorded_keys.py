@@ -16,6 +16,7 @@ import pytest
 
 from bench.api.dataset import LabelMap
 from bench.api.metrics import METRICS
+from bench.api.recipe_parts import features_key, weights_key
 from bench.api.recipes import (
     Backbone,
     Classifier,
@@ -26,8 +27,6 @@ from bench.api.recipes import (
     Pretrained,
     TextHead,
     Tuned,
-    features_key,
-    weights_key,
 )
 from bench.api.registry import find_method, methods
 from bench.api.splits import single_label

@@ -13,7 +13,8 @@ from bench.core.records import Record, records_text
 from bench.core.store import Store
 from bench.data.cards import cards
 from bench.leaderboard.published.ledger import claimed_fraction, mean_weights
-from bench.leaderboard.published.tables import MODELS, PLACES, Claim, PublishedTable
+from bench.leaderboard.published.places import MODELS, PLACES
+from bench.leaderboard.published.tables import Claim, PublishedTable
 from bench.leaderboard.samples import store_samples, write_samples
 
 

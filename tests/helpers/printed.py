@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from bench.leaderboard.published.tables import MEANS, Claim, PublishedTable
+from bench.leaderboard.published.places import MEANS
+from bench.leaderboard.published.tables import Claim, PublishedTable
 
 
 def averages(table: PublishedTable) -> Iterator[tuple[Claim, Decimal, Decimal]]:

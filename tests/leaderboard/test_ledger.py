@@ -25,9 +25,8 @@ from bench.leaderboard.published.ledger import (
     mean_weights,
 )
 from bench.leaderboard.published.ledger import ledger as judged
+from bench.leaderboard.published.places import MEANS, PLACES
 from bench.leaderboard.published.tables import (
-    MEANS,
-    PLACES,
     PublishedTable,
     find_published_table,
     published_tables,

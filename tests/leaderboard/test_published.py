@@ -22,10 +22,8 @@ from bench.api.registry import datasets
 from bench.core.errors import InputError
 from bench.data.cards import cards
 from bench.leaderboard.published import tables as published
+from bench.leaderboard.published.places import MEANS, MODELS, PLACES
 from bench.leaderboard.published.tables import (
-    MEANS,
-    MODELS,
-    PLACES,
     Claim,
     PublishedTable,
     find_published_table,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.api.recipes import merge, normalizes
+from bench.api.recipe_parts import normalizes
+from bench.api.recipes import merge
 from bench.api.registry import find_method
 from bench.core.errors import InputError
 from bench.testing.fakes import fake_models

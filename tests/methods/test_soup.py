@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.api.recipes import Merged, reseeded
+from bench.api.recipe_parts import reseeded
+from bench.api.recipes import Merged
 from bench.api.registry import methods
 from bench.testing.fakes import fake_models
 

@@ -19,7 +19,8 @@ from commands import Result, assert_refused, bench
 from safetensors.torch import load_file, save_file
 
 from bench.api.dataset import Task
-from bench.api.recipes import Backbone, Classifier, Imported, Merged, Pretrained, weights_key
+from bench.api.recipe_parts import weights_key
+from bench.api.recipes import Backbone, Classifier, Imported, Merged, Pretrained
 from bench.api.splits import Split
 from bench.core.records import Record, read_records
 from bench.core.store import Store

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.api.recipes import Tuned, normalizes
+from bench.api.recipe_parts import normalizes
+from bench.api.recipes import Tuned
 from bench.api.registry import find_dataset, methods
 from bench.api.trainer import AtEpoch, Average
 from bench.core.errors import InputError

@@ -13,14 +13,11 @@ into the memory of every process that decodes images, so prefer `.npy` for large
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +28,7 @@ from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
 from bench.data.readers.fingerprints import Files, content_digest, sha256
 from bench.data.readers.folders import Classes
-from bench.data.readers.pickles import unpickled
+from bench.data.readers.npy import array_header, is_npz, member_name, read_array
 
 LAYOUTS = ("channels-last", "channels-first")
 """[N, H, W, 3] and [N, 3, H, W]; flat rows [N, 3*S*S] are square images in the same order."""
@@ -55,6 +52,16 @@ class Arrays:
     files : the files that hold images and labels, in a fixed order.
     form : how the bytes of the files become pixels; part of the fingerprint.
     rows : int64 [N], rows of these images among the M; None means all rows.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.data.readers.arrays import Arrays
+    >>> labels, pixels = np.array([0, 1, 1]), np.zeros((3, 8, 8, 3), np.uint8)
+    >>> arrays = Arrays(lambda: pixels, labels, ("cat", "dog"), (Path("a.npy"),), "npy")
+    >>> arrays.only(["dog"]).rows
+    array([1, 2])
     """
 
     pixels: Callable[[], Pixels]
@@ -84,6 +91,18 @@ def array_split(name: str, arrays: Arrays, cache: Path, prefix: str = "test") ->
     """Return the split `name` of images in arrays; sample ids begin with `prefix`.
 
     Raises InputError if there are no images or a file cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.data.readers.arrays import array_split, images_of_file
+    >>> from bench.data.readers.folders import Classes
+    >>> np.savez("pets.npz", images=np.zeros((3, 8, 8, 3), np.uint8), labels=np.array([0, 1, 1]))
+    >>> classes = Classes(("cat", "dog"), ("cat", "dog"))
+    >>> arrays = images_of_file(Path("pets.npz"), None, classes)
+    >>> array_split("pets/test", arrays, Path("cache")).load().manifest.ids
+    ('test-00000', 'test-00001', 'test-00002')
     """
     rows = np.arange(len(arrays.labels)) if arrays.rows is None else arrays.rows
     if not len(rows):
@@ -106,7 +125,20 @@ def array_split(name: str, arrays: Arrays, cache: Path, prefix: str = "test") ->
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """The images ``pixels()[rows]``; each process opens them when it first reads an image."""
+    """The images ``pixels()[rows]``; each process opens them when it first reads an image.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.data.readers.arrays import ArrayImages
+    >>> def pixels():
+    ...     return np.zeros((3, 8, 8, 3), np.uint8)
+    ...
+    >>> images = ArrayImages(pixels, np.array([0, 2]), Path("a.npy"), "npy")
+    >>> len(images), images[1].size
+    (2, (8, 8))
+    """
 
     pixels: Callable[[], Pixels]
     rows: NDArray[np.int64]
@@ -142,17 +174,29 @@ def images_of_file(
     layout: str = "channels-last",
     members: tuple[str, str] = ("images", "labels"),
 ) -> Arrays:
-    """Return the labelled images of an `.npy` or `.npz` file.
+    r"""Return the labelled images of an `.npy` or `.npz` file.
 
     Images are uint8 in one of the `LAYOUTS`. Labels are integers [N] or class names [N] in an
     `.npy` or `.npz` file, or lines of a text file with a name or an index each. If `labels` is
     None, they are read from the `.npz` file of the images. `members` are the names of images and
     labels inside `.npz` files. Raises InputError that names the file and what was expected.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.data.readers.arrays import images_of_file
+    >>> from bench.data.readers.folders import Classes
+    >>> np.save("images.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    >>> _ = Path("labels.txt").write_text("dog\ncat")
+    >>> classes = Classes(("cat", "dog"), ("cat", "dog"))
+    >>> images_of_file(Path("images.npy"), Path("labels.txt"), classes).labels
+    array([1, 0])
     """
     if layout not in LAYOUTS:
         raise unknown_name("layout of images", layout, LAYOUTS)
     labels_file = images if labels is None else labels
-    if labels is None and not _is_zip(images):
+    if labels is None and not is_npz(images):
         raise InputError(
             f"no labels for {images}: set 'labels' to a file of labels, or store images and labels "
             "together in one .npz file"
@@ -164,7 +208,7 @@ def images_of_file(
             f"{labels_file} has {len(found):,} labels for the {shape[0]:,} images of {images}: "
             "expected one label per image; check that both files belong together"
         )
-    where = f"member {members[0]}, " if _is_zip(images) else ""
+    where = f"member {members[0]}, " if is_npz(images) else ""
     return Arrays(
         partial(_stored_pixels, images, members[0], layout),
         found,
@@ -243,7 +287,16 @@ def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
 
 
 def check_labels(labels: Any, classes: int, where: object) -> NDArray[np.int64]:
-    """Return labels as int64 [N]. InputError names `where` and the first index out of range."""
+    """Return labels as int64 [N]. InputError names `where` and the first index out of range.
+
+    Examples
+    --------
+    >>> from bench.data.readers.arrays import check_labels
+    >>> check_labels([0, 2], classes=2, where="pets.npz")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: pets.npz: image 1 has the label 2: expected 0 to 1; ...
+    """
     found = np.asarray(labels)
     if found.ndim != 1 or found.dtype.kind not in "iu":
         raise InputError(f"{where} has no list of labels: expected integers [N]; check the file")
@@ -254,102 +307,3 @@ def check_labels(labels: Any, classes: int, where: object) -> NDArray[np.int64]:
             f"{classes - 1}; check the labels and the list of classes"
         )
     return found.astype(np.int64)
-
-
-def member_name(path: Path, member: str) -> str:
-    """Return the name of a file, or of a member of an `.npz` file, for messages."""
-    return f"{path} ({member})" if _is_zip(path) else str(path)
-
-
-def array_header(path: Path, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return (shape, dtype) of an array without reading its data. InputError as `read_array`."""
-    if not _is_zip(path):
-        array = read_array(path, member)
-        return array.shape, array.dtype
-    shape, _, dtype = _in_zip(path, member, npy_header)
-    if dtype.hasobject:
-        raise _pickle_error(path, member)
-    return shape, dtype
-
-
-def read_array(path: Path, member: str) -> NDArray[Any]:
-    """Return the array of an `.npy` file, memory-mapped, or a member of an `.npz` file, loaded.
-
-    Raises InputError if it is missing, truncated, damaged or a pickle.
-    """
-    found = read_objects(path, member) if _is_zip(path) else _memory_map(path)
-    if not isinstance(found, np.ndarray):
-        raise _pickle_error(path, member)
-    return found
-
-
-def read_objects(path: Path, member: str) -> Any:
-    """Load the array of an `.npy` file or of a member of an `.npz` file into memory.
-
-    An array of objects, which is stored as a pickle, is returned as a list (see
-    `bench.data.readers.pickles`). Raises InputError if it is missing, truncated or damaged, or if
-    it holds anything but numbers, strings and dictionaries.
-    """
-
-    def read(file: IO[bytes]) -> Any:
-        shape, fortran, dtype = npy_header(file)
-        if dtype.hasobject:
-            return unpickled(file, path)
-        return np.frombuffer(file.read(), dtype).reshape(shape, order="F" if fortran else "C")
-
-    if _is_zip(path):
-        return _in_zip(path, member, read)
-    with _explain_errors(path, path), path.open("rb") as file:
-        return read(file)
-
-
-def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Read the header of an open `.npy` file: (shape, whether in Fortran order, dtype)."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
-
-
-def _memory_map(path: Path) -> NDArray[Any] | None:
-    """Return the memory-mapped array of an `.npy` file; None if it is a pickle."""
-    with _explain_errors(path, path), path.open("rb") as file:
-        if npy_header(file)[2].hasobject:
-            return None
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        return array
-
-
-def _in_zip(path: Path, member: str, read: Callable[[IO[bytes]], Any]) -> Any:
-    with _explain_errors(path, member_name(path, member)), zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        if member not in names:
-            raise unknown_name(f"array in {path}", member, names)
-        with archive.open(f"{member}.npy") as file:
-            return read(file)
-
-
-@contextmanager
-def _explain_errors(path: Path, where: object) -> Iterator[None]:
-    """Turn errors from reading `path` into an InputError that names `where`."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        kind, save = ("npz", "numpy.savez") if _is_zip(path) else ("npy", "numpy.save")
-        raise InputError(
-            f"{where} is truncated, damaged or not in the .{kind} format: get the file again or "
-            f"save it with {save}"
-        ) from error
-
-
-def _pickle_error(path: Path, member: str) -> InputError:
-    return InputError(
-        f"{member_name(path, member)} holds pickled objects, which are not loaded because a pickle "
-        "can run any code: save plain numbers or strings with numpy.save or numpy.savez"
-    )
-
-
-def _is_zip(path: Path) -> bool:
-    return path.suffix == ".npz"

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from bench.core.errors import InputError
-from bench.data.readers.arrays import Arrays, Pixels, check_labels, read_objects
+from bench.data.readers.arrays import Arrays, Pixels, check_labels
+from bench.data.readers.npy import read_objects
 from bench.data.readers.pickles import read_pickle
 
 CIFAR_SIDE = 32

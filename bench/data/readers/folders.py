@@ -1,4 +1,4 @@
-"""Splits of image files on disk: class folders and image lists.
+"""Splits of image files on disk: class folders, and files that are named one by one.
 
 A sample id is the path of the image relative to the folder (or to the list file), with forward
 slashes. Samples are sorted by id, which makes the order the same on every system and for every
@@ -12,17 +12,14 @@ are listed once (see `bench.data.readers.listing`).
 
 from __future__ import annotations
 
-import csv
 import difflib
 import hashlib
 import os
-import re
-import stat
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.api.splits import Loaded, Manifest, Split
-from bench.core.errors import InputError, unknown_name
+from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.data.readers.decoding import decode_image
 from bench.data.readers.fingerprints import Files, content_digest, sha256
@@ -45,7 +42,7 @@ VERSION = 1
 AFTER = chr(ord("/") + 1)
 """The character after the slash: a folder name plus this sorts right after all its files."""
 
-_Group = tuple[NDArray[np.int64], tuple[str, ...] | None]
+GroupCodes = tuple[NDArray[np.int64], tuple[str, ...] | None]
 """Codes [N], and the names of the codes 0, 1, ..., or None if they have no names."""
 
 
@@ -57,6 +54,13 @@ class Classes:
     ----------
     keys : C unique names, used for class folders and for labels in lists.
     prompts : C names for the text tower. Names may repeat (ImageNet has "missile" twice).
+
+    Examples
+    --------
+    >>> from bench.data.readers.folders import Classes
+    >>> classes = Classes(("n02123045", "n02110958"), ("tabby cat", "pug"))
+    >>> classes.index("pug", classes.spellings()), classes.index("n02123045", classes.spellings())
+    (1, 0)
     """
 
     keys: tuple[str, ...]
@@ -98,6 +102,16 @@ class FileImages:
     """The images ``root/names[i]``, each decoded when it is read.
 
     `linked` is False if none of the files is a symbolic link.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bench.data.readers.folders import FileImages
+    >>> Image.new("RGB", (8, 6)).save("a.png")
+    >>> images = FileImages(Path(), ("a.png",))
+    >>> len(images), images[0].size
+    (1, (8, 6))
     """
 
     root: Path
@@ -135,6 +149,14 @@ def locate_file(path: str, bases: Sequence[Path]) -> Path:
     """Return the first of ``base/path`` that exists (`path` itself if it is absolute).
 
     Raises InputError that lists the paths that were tried.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.folders import locate_file
+    >>> _ = Path("classes.txt").touch()
+    >>> locate_file("classes.txt", [Path("nowhere"), Path()]).name
+    'classes.txt'
     """
     tried = list(dict.fromkeys(base / Path(path).expanduser() for base in bases))
     for candidate in tried:
@@ -145,7 +167,14 @@ def locate_file(path: str, bases: Sequence[Path]) -> Path:
 
 
 def shorten_list(names: Iterable[str], count: int) -> str:
-    """Join at most `count` names with commas and add how many more there are."""
+    """Join at most `count` names with commas and add how many more there are.
+
+    Examples
+    --------
+    >>> from bench.data.readers.folders import shorten_list
+    >>> shorten_list(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
     every = list(names)
     more = f" and {len(every) - count} more" if len(every) > count else ""
     return ", ".join(every[:count]) + more
@@ -159,6 +188,19 @@ def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
 
     Raises InputError if `root` is not a folder, if its sub-folders are not exactly the classes, or
     if one of them has no images.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bench.data.readers.folders import Classes, folder_split
+    >>> for number, name in enumerate(("cat", "dog"), start=1):
+    ...     Path("train", name).mkdir(parents=True)
+    ...     Image.new("RGB", (8, 8)).save(f"train/{name}/{number}.png")
+    ...
+    >>> classes = Classes(("cat", "dog"), ("cat", "dog"))
+    >>> folder_split("pets/train", Path("train"), classes, Path("cache")).load().manifest.ids
+    ('cat/1.png', 'dog/2.png')
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: expected a folder with one sub-folder per class")
@@ -173,7 +215,7 @@ def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
     if empty:
         kinds = ", ".join(SUFFIXES)
         raise InputError(f"class folder {root / empty[0]} has no images: expected {kinds}")
-    return _split(name, files, labels, cache, {})
+    return split_of_files(name, files, labels, cache, {})
 
 
 def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -> Split:
@@ -181,6 +223,17 @@ def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -
 
     Several folders may belong to one class. Other folders are ignored. The split's `fault` lists
     missing folders. Raises InputError if no image is found.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bench.data.readers.folders import tree_split
+    >>> Path("images/pug").mkdir(parents=True)
+    >>> Image.new("RGB", (8, 8)).save("images/pug/1.png")
+    >>> split = tree_split("pets/test", Path("images"), {"pug": 1, "poodle": 1}, Path("cache"))
+    >>> split.size, split.fault
+    (1, 'pets/test lacks 1 of 2 class folders: poodle')
     """
     files = images_below(root, [f for f in sorted(folders) if (root / f).is_dir()], cache)
     if not files.names:
@@ -188,7 +241,7 @@ def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -
             f"{root} has no images in the {len(folders)} expected class folders: check the path"
         )
     labels, missing = _labels(files.names, folders)
-    split = _split(name, files, labels, cache, {})
+    split = split_of_files(name, files, labels, cache, {})
     lost = f"{len(missing)} of {len(folders)} class folders: {shorten_list(missing, 3)}"
     return replace(split, fault=f"{name} lacks {lost}") if missing else split
 
@@ -206,6 +259,16 @@ def named_split(
     `labels` are class indices, one or several per image. `groups` are codes, or texts that are
     turned into codes. Missing images are left out and counted in the split's `fault`. Raises
     InputError if all images are missing.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bench.data.readers.folders import named_split
+    >>> Image.new("RGB", (8, 8)).save("1.png")
+    >>> split = named_split("pets/test", Path(), ["1.png", "2.png"], [0, 1], Path("cache"))
+    >>> split.load().manifest.ids, split.fault
+    (('1.png',), 'pets/test lacks 1 of 2 images: 2.png')
     """
     found: dict[str, os.stat_result] = {}
     missing = []
@@ -221,7 +284,7 @@ def named_split(
     row_of = {image: row for row, image in enumerate(images)}
     rows = np.array([row_of[image] for image in files.names], dtype=np.int64)
     coded = {group: _group_rows(values, rows) for group, values in (groups or {}).items()}
-    split = _split(name, files, _label_table(labels)[rows], cache, coded)
+    split = split_of_files(name, files, _label_table(labels)[rows], cache, coded)
     lost = f"{len(missing):,} of {len(images):,} images: {shorten_list(missing, 3)}"
     return replace(split, fault=f"{name} lacks {lost}") if missing else split
 
@@ -235,10 +298,10 @@ def _label_table(labels: Any) -> NDArray[np.int64]:
     return table
 
 
-def _group_rows(values: Sequence[str] | NDArray[np.int64], rows: NDArray[np.int64]) -> _Group:
+def _group_rows(values: Sequence[str] | NDArray[np.int64], rows: NDArray[np.int64]) -> GroupCodes:
     if isinstance(values, np.ndarray):
         return values[rows], None
-    return _encode([values[row] for row in rows])
+    return encode_group([values[row] for row in rows])
 
 
 def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dict[str, int]:
@@ -276,105 +339,43 @@ def _labels(
     return labels, empty
 
 
-# Image lists
+def encode_group(column: Sequence[str]) -> GroupCodes:
+    """Return texts as codes, and the sorted names of the codes.
 
-
-def list_split(
-    name: str, path: Path, classes: Classes, cache: Path, groups: Sequence[str] = ()
-) -> Split:
-    """Return the split `name` of the images in a CSV or TSV file with the columns ``path,label``.
-
-    Paths are relative to the folder of the file. A label is a class name or index; several labels
-    are separated by ``|``. The columns `groups` become groups of the manifest (see `_parse_group`).
-    Other columns are ignored. Raises InputError, naming file and line, for a missing image, an
-    unknown label or a duplicate image.
+    Examples
+    --------
+    >>> from bench.data.readers.folders import encode_group
+    >>> encode_group(["Asia", "Africa", "Asia"])
+    (array([1, 0, 1]), ('Africa', 'Asia'))
     """
-    spellings = classes.spellings()
-    found: dict[str, tuple[os.stat_result, list[int]]] = {}
-    texts: dict[str, tuple[str, ...]] = {}
-    for line, (image, text, *others) in _read_rows(path, groups):
-        try:
-            if image in found:
-                raise InputError(f"image {image} is listed twice: remove one of the lines")
-            labels = dict.fromkeys(classes.index(t.strip(), spellings) for t in text.split("|"))
-            found[image] = (_status(path.parent, image), list(labels))
-            texts[image] = tuple(others)
-        except InputError as error:
-            raise InputError(f"{path}:{line}: {error}") from error
-    if not found:
-        raise InputError(f"image list {path} is empty: expected one line 'path,label' per image")
-    files = Files.below(path.parent, ((image, status) for image, (status, _) in found.items()))
-    width = max(len(labels) for _, labels in found.values())
-    table = np.full((len(files.names), width), -1, dtype=np.int64)
-    for row, image in enumerate(files.names):
-        own_labels = found[image][1]
-        table[row, : len(own_labels)] = own_labels
-    columns = zip(*(texts[image] for image in files.names), strict=True)
-    coded = {group: _parse_group(column) for group, column in zip(groups, columns, strict=True)}
-    return _split(name, files, table, cache, coded)
-
-
-def _parse_group(column: Sequence[str]) -> _Group:
-    """Turn a column into a group: integers are codes, other texts become names of codes."""
-    if all(re.fullmatch(r"[+-]?[0-9]{1,18}", text) for text in column):
-        return np.array(list(map(int, column)), dtype=np.int64), None
-    return _encode(column)
-
-
-def _encode(column: Sequence[str]) -> _Group:
-    """Return texts as codes, and the sorted names of the codes."""
     names, codes = np.unique(np.array(column), return_inverse=True)
     return codes.astype(np.int64), tuple(map(str, names))
-
-
-def _read_rows(path: Path, groups: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, [image path with forward slashes, label text, *groups]) of a list."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            delimiter = "\t" if "\t" in header else ","
-            columns = [c.strip() for c in next(csv.reader([header], delimiter=delimiter), [])]
-            if not {"path", "label"} <= set(columns):
-                raise InputError(f"{path}:1: expected a header path,label, got {header.strip()!r}")
-            for group in groups:
-                if group not in columns:
-                    raise unknown_name(f"column in {path}", group, columns)
-            at = [columns.index(name) for name in ("path", "label", *groups)]
-            reader = csv.reader(file, delimiter=delimiter)
-            for row in reader:
-                line = reader.line_num + 1
-                if not row:
-                    continue
-                if len(row) != len(columns) or not all(row[i].strip() for i in at):
-                    raise InputError(f"{path}:{line}: expected {len(columns)} non-empty fields")
-                image, *others = (row[i].strip() for i in at)
-                yield line, [PurePosixPath(image.replace("\\", "/")).as_posix(), *others]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read image list {path}: {error}") from error
-
-
-def _status(root: Path, image: str) -> os.stat_result:
-    try:
-        status = (root / image).stat()
-    except OSError as error:
-        raise InputError(
-            f"image {root / image} does not exist: paths are relative to the folder of the list"
-        ) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{root / image} is not a file: expected an image file")
-    return status
 
 
 # Fingerprints
 
 
-def _split(
+def split_of_files(
     name: str,
     files: Files,
     labels: NDArray[np.int64],
     cache: Path,
-    groups: Mapping[str, _Group],
+    groups: Mapping[str, GroupCodes],
 ) -> Split:
+    """Return the split `name` of files with labels int64 [N, L] and groups, in the files' order.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> from bench.data.readers.fingerprints import Files
+    >>> from bench.data.readers.folders import split_of_files
+    >>> Image.new("RGB", (8, 8)).save("2.png")
+    >>> files = Files(Path(), ("2.png",), Files.at([Path("2.png")]).stamps)
+    >>> split_of_files("pets/test", files, np.array([[0]]), Path("cache"), {}).load().manifest.first
+    array([0])
+    """
     codes = {group: found for group, (found, _) in groups.items()}
     names = {group: found for group, (_, found) in groups.items() if found is not None}
     manifest = Manifest(files.names, labels, codes, names)

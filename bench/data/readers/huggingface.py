@@ -51,7 +51,18 @@ class _Table:
 
 @dataclass(frozen=True)
 class HubImages:
-    """The images of a column, each decoded when it is read; `files`, `counts` as in `_Table`."""
+    """The images of a column, each decoded when it is read; `files`, `counts` as in `_Table`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bench.data.readers.huggingface import HubImages
+    >>> Image.new("RGB", (8, 6)).save("a.png")
+    >>> rows = [{"image": {"bytes": Path("a.png").read_bytes()}}]
+    >>> HubImages(rows, "image", (Path("rows.arrow"),), (1,))[0].size
+    (8, 6)
+    """
 
     rows: Any
     column: str
@@ -90,6 +101,17 @@ def hub_split(
     `image` and `label` are columns. Labels are class names or indices; `_labels` explains columns
     with class names of their own. Raises InputError if the package or the source is missing, or if
     a column is missing or has another type.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.folders import Classes
+    >>> from bench.data.readers.huggingface import hub_split
+    >>> classes = Classes(("cat", "dog"), ("cat", "dog"))
+    >>> hub_split("pets/test", "nowhere/*.parquet", [Path()], classes, Path("cache"))
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: nowhere/*.parquet not found: looked for ...
     """
     library = _library()
     try:

@@ -63,6 +63,17 @@ class ShardImages:
 
     `shards` int64 [N] are positions in `paths`. `spans` int64 [N, 2] are the offset and the size of
     each image in bytes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> from bench.data.readers.webdataset import ShardImages
+    >>> Image.new("RGB", (8, 6)).save("a.png")
+    >>> span = np.array([[0, Path("a.png").stat().st_size]])
+    >>> ShardImages((Path("a.png"),), ("a",), np.array([0]), span)[0].size
+    (8, 6)
     """
 
     paths: tuple[Path, ...]
@@ -98,6 +109,22 @@ def shards_split(name: str, paths: Sequence[Path], classes: Classes, cache: Path
     Raises InputError, naming shard and member, for a shard that is compressed, damaged or empty or
     contains links, for a sample without image or label, an unknown label, and a duplicate key or
     shard name.
+
+    Examples
+    --------
+    >>> import tarfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from bench.data.readers.folders import Classes
+    >>> from bench.data.readers.webdataset import shards_split
+    >>> Image.new("RGB", (8, 8)).save("a.png")
+    >>> _ = Path("a.cls").write_text("1")
+    >>> with tarfile.open("shard.tar", "w") as shard:
+    ...     for name in ("a.png", "a.cls"):
+    ...         shard.add(name)
+    >>> classes = Classes(("cat", "dog"), ("cat", "dog"))
+    >>> shards_split("pets/test", [Path("shard.tar")], classes, Path("cache")).load().manifest.ids
+    ('shard/a',)
     """
     found = sorted(paths, key=lambda path: path.name)
     for one, other in pairwise(sorted(found, key=lambda path: path.stem)):

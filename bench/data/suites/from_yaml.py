@@ -20,8 +20,9 @@ from bench.core.paths import matching_files, text_of
 from bench.data.prompts import check_templates
 from bench.data.prompts import read_templates as read_templates
 from bench.data.readers.arrays import array_split, images_of_file
-from bench.data.readers.folders import Classes, folder_split, list_split, locate_file
+from bench.data.readers.folders import Classes, folder_split, locate_file
 from bench.data.readers.huggingface import hub_split
+from bench.data.readers.image_lists import list_split
 from bench.data.readers.webdataset import shards_split
 from bench.data.suites import corruptions
 from bench.data.suites.imagenet import imagenet_classes, openai_templates

@@ -21,7 +21,7 @@ from bench.core.errors import InputError
 from bench.data.cards import cards
 from bench.data.mini import render
 from bench.leaderboard.board import ID
-from bench.leaderboard.published.tables import PLACES
+from bench.leaderboard.published.places import PLACES
 from bench.leaderboard.suite_results import SuiteResults
 
 LEAST = 3
@@ -33,6 +33,12 @@ class Baseline:
     """A model not fine-tuned from a zero-shot model; `values` are accuracies by evaluation set.
 
     Accuracies are fractions. `source` states where they were published.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.baselines import Baseline
+    >>> Baseline("ResNet-50", "a paper", {"id": 0.76, "v2": 0.63}).covers(["v2"])
+    True
     """
 
     model: str
@@ -46,7 +52,15 @@ class Baseline:
 
 @dataclass(frozen=True)
 class BaselineLine:
-    """The line logit(OOD) = slope logit(ID) + offset, with the R^2 of its fit."""
+    """The line logit(OOD) = slope logit(ID) + offset, with the R^2 of its fit.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.baselines import BaselineLine
+    >>> line = BaselineLine(slope=1.0, offset=0.0, r2=1.0)
+    >>> line.expected(0.75)
+    0.75
+    """
 
     slope: float
     offset: float
@@ -65,6 +79,15 @@ def fit_line(pairs: Sequence[tuple[float, float]]) -> BaselineLine | None:
     """Fit a line to (ID, OOD) accuracies, fractions, by least squares on logits.
 
     None with fewer than `LEAST` pairs, or if all have the same ID accuracy.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.baselines import fit_line
+    >>> line = fit_line([(0.5, 0.3), (0.6, 0.4), (0.7, 0.5)])
+    >>> round(line.expected(0.6), 2)
+    0.39
+    >>> fit_line([(0.5, 0.3)]) is None
+    True
     """
     x, y = [_logit(of_id) for of_id, _ in pairs], [_logit(ood) for _, ood in pairs]
     if len(x) < LEAST or len(set(x)) < 2:
@@ -83,6 +106,16 @@ def usable_baselines(numbers: SuiteResults, given: Iterable[Baseline]) -> tuple[
 
     A given baseline replaces a shipped one of the same name. Baselines without a value on ID or on
     a shift of the mean are left out.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.baselines import Baseline, usable_baselines
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> given = [Baseline("ResNet-50", "a paper", {"id": 0.76, "v2": 0.63, "sketch": 0.24})]
+    >>> [baseline.model for baseline in usable_baselines(results, given)]
+    ['ResNet-50']
     """
     supplied = tuple(given)
     names = {baseline.model for baseline in supplied}
@@ -96,6 +129,15 @@ def same_data(numbers: SuiteResults) -> bool:
 
     The name alone does not prove it, because suite files and stored outputs may have any name.
     Synthetic, incomplete and limited data have a watermark and do not match.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.baselines import same_data
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> same_data(results)
+    False
     """
     board = numbers.board
     places, expected = (ID, *board.over), images_per_set(board.suite)
@@ -112,6 +154,12 @@ def images_per_set(suite: str) -> Mapping[str, int | str]:
     """Return the number of images of each evaluation set of a suite.
 
     It comes from the data set cards, for ``mini`` from the generator.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.baselines import images_per_set
+    >>> images_per_set("cifar10")["id"], images_per_set("mini")["v2"]
+    (10000, 1500)
     """
     if suite == "mini":
         return render.SPLITS | {ID: render.SPLITS["test"]}
@@ -124,7 +172,14 @@ def images_per_set(suite: str) -> Mapping[str, int | str]:
 
 @cache
 def shipped_baselines(suite: str) -> tuple[Baseline, ...]:
-    """Return the baselines that ship with bench for a suite; most suites have none."""
+    """Return the baselines that ship with bench for a suite; most suites have none.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.baselines import shipped_baselines
+    >>> len(shipped_baselines("mini")) > 2, shipped_baselines("fake")
+    (True, ())
+    """
     for file in files("bench.datasets").joinpath("baselines").iterdir():
         if file.name == f"{suite}.csv":
             with as_file(file) as path:
@@ -133,10 +188,18 @@ def shipped_baselines(suite: str) -> tuple[Baseline, ...]:
 
 
 def read_baselines(path: Path) -> tuple[Baseline, ...]:
-    """Read baselines from a CSV file with columns ``model``, ``source``, ``id`` and one per shift.
+    r"""Read baselines from a CSV file with columns ``model``, ``source``, ``id`` and one per shift.
 
     Values are accuracies in percent; an empty value means not measured. Raises InputError, naming
     the file and line, for any other value and for a baseline without a model or source.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.leaderboard.published.baselines import read_baselines
+    >>> _ = Path("baselines.csv").write_text("model,source,id,v2\nResNet-50,a paper,76,63")
+    >>> read_baselines(Path("baselines.csv"))[0].values
+    {'id': 0.76, 'v2': 0.63}
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

@@ -30,6 +30,14 @@ class Evidence:
     """The records that stored samples support: ``record in evidence``.
 
     It is empty at first; `passing` and `of` add records as samples are read.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.evidence import Evidence
+    >>> from bench.testing.fakes import fake_records
+    >>> records = fake_records()
+    >>> records[0] in Evidence(records)  # before any samples were read
+    False
     """
 
     def __init__(self, records: Iterable[Record]) -> None:

@@ -21,6 +21,12 @@ class PresetRow:
 
     `name` is the row's name, as on the command line. With `minus`, the line is the difference of
     `name` and `minus`.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.layouts import PresetRow
+    >>> PresetRow("Δ", "vrf:lp-ft", minus="ose:lp-ft").minus
+    'ose:lp-ft'
     """
 
     title: str
@@ -40,6 +46,12 @@ class Preset:
     form : ``shifts``: accuracy on ID, on every shift, and their mean; ``calibration``: ID and OOD
         accuracy, ID and OOD ECE without and with temperature scaling.
     groups : its lines in order, in groups separated by rules.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.layouts import find_preset
+    >>> find_preset("vrf-table1").methods[:4]
+    ('zero-shot', 'linear', 'e2e-ft', 'wise-ft:e2e-ft')
     """
 
     name: str
@@ -101,7 +113,14 @@ PRESETS: Mapping[str, Preset] = {p.name: p for p in (VRF_TABLE_1, CAROT_SLIDES)}
 
 
 def find_preset(name: str) -> Preset:
-    """Return the preset `name`. Raises InputError, listing the valid names, if there is none."""
+    """Return the preset `name`. Raises InputError, listing the valid names, if there is none.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.layouts import find_preset
+    >>> find_preset("carot-slides").form
+    'calibration'
+    """
     if name not in PRESETS:
         raise unknown_name("table", name, PRESETS)
     return PRESETS[name]

@@ -51,14 +51,8 @@ from bench.data.cards import UNKNOWN, cards
 from bench.leaderboard.board import KINDS, BoardKey, Seed, board_key
 from bench.leaderboard.comparability import check_comparable, describe_conflict
 from bench.leaderboard.hyper_parameters import off_protocol
-from bench.leaderboard.published.tables import (
-    MEANS,
-    MODELS,
-    PLACES,
-    Claim,
-    Counterpart,
-    PublishedTable,
-)
+from bench.leaderboard.published.places import MEANS, MODELS, PLACES, Counterpart
+from bench.leaderboard.published.tables import Claim, PublishedTable
 
 LedgerVerdict = Literal["reproduced", "not reproduced", "not attempted", "not verified"]
 UNBACKED = (
@@ -85,6 +79,15 @@ class LedgerEntry:
     model : the model it was measured with, as in records.
     tolerance : the allowed difference; None if not attempted.
     seed_error : the deviation over seeds in the tolerance; None if the tolerance was supplied.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.ledger import LedgerEntry
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> claim = find_published_table("vrf-table1").claims[0]
+    >>> entry = LedgerEntry(claim, "reproduced", ours=0.634, seeds=1, tolerance=0.01)
+    >>> claim.text, round(entry.difference, 4)
+    ('63.3', 0.001)
     """
 
     claim: Claim
@@ -123,6 +126,15 @@ def ledger(
 
     `tolerance`, a fraction, replaces the tolerance described above. `evidence` holds the records
     that stored samples support. Raises InputError for records that contradict each other.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.ledger import ledger
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> from bench.testing.fakes import fake_records
+    >>> entries = ledger(find_published_table("vrf-table1"), fake_records())
+    >>> entries[0].verdict, entries[0].reason
+    ('not attempted', 'measured on suite fake, but the claim is for imagenet')
     """
     absent = list(missing)
     metrics = {column.metric for column in table.columns}
@@ -140,7 +152,15 @@ def ledger(
 
 
 def count_verdicts(entries: Iterable[LedgerEntry]) -> Mapping[LedgerVerdict, int]:
-    """Count the cells with each verdict; "not verified" is left out if there are none."""
+    """Count the cells with each verdict; "not verified" is left out if there are none.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.ledger import count_verdicts, ledger
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> count_verdicts(ledger(find_published_table("vrf-table1"), []))["not attempted"]
+    70
+    """
     found = Counter(entry.verdict for entry in entries)
     verdicts: tuple[LedgerVerdict, ...] = ("reproduced", "not reproduced", "not attempted")
     unverified: tuple[LedgerVerdict, ...] = ("not verified",) if found["not verified"] else ()
@@ -148,12 +168,28 @@ def count_verdicts(entries: Iterable[LedgerEntry]) -> Mapping[LedgerVerdict, int
 
 
 def claimed_fraction(claim: Claim) -> float:
-    """Return the claimed number as a fraction."""
+    """Return the claimed number as a fraction.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.ledger import claimed_fraction
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> claim = find_published_table("vrf-table1").claims[0]
+    >>> claim.text, claimed_fraction(claim)
+    ('63.3', 0.633)
+    """
     return float(claim.value / claim.factor)
 
 
 def mean_weights(dataset: str) -> Mapping[str, Fraction]:
-    """Return the sets that a column averages, with their weights; 1 for a column of one set."""
+    """Return the sets that a column averages, with their weights; 1 for a column of one set.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.ledger import mean_weights
+    >>> mean_weights("imagenet"), mean_weights("avg5")["imagenet-a"]
+    ({'imagenet': Fraction(1, 1)}, Fraction(1, 5))
+    """
     if dataset not in MEANS:
         return {dataset: Fraction(1)}
     found: dict[str, Fraction] = {}

@@ -28,61 +28,6 @@ Kind = Literal["arithmetic", "doubt", "elsewhere", "note"]
 table has other numbers, or anything else."""
 
 
-@dataclass(frozen=True)
-class Counterpart:
-    """The suite and shift on which bench measures a published data set.
-
-    `card` and `split` identify the data set card (`bench.data.cards`) with its number of images;
-    `card` is None if records of the set do not count images.
-    """
-
-    suite: str
-    shift: str
-    card: str | None = None
-    split: str = "test"
-
-
-PLACES: Mapping[str, Counterpart] = {
-    "imagenet": Counterpart("imagenet", "id", "imagenet", "val"),
-    "imagenet-v2": Counterpart("imagenet", "v2", "imagenet-v2"),
-    "imagenet-sketch": Counterpart("imagenet", "sketch", "imagenet-sketch"),
-    "imagenet-a": Counterpart("imagenet", "a", "imagenet-a"),
-    "imagenet-r": Counterpart("imagenet", "r", "imagenet-r"),
-    "objectnet": Counterpart("imagenet", "objectnet", "objectnet"),
-    "imagenet-vid-robust": Counterpart("imagenet", "vid-robust"),
-    "ytbb-robust": Counterpart("imagenet", "ytbb"),
-    "cifar-10": Counterpart("cifar10", "id", "cifar-10"),
-    "cifar-10.1": Counterpart("cifar10", "10.1", "cifar-10.1"),
-    "cifar-10.2": Counterpart("cifar10", "10.2", "cifar-10.2"),
-    "stl-10 (monkey removed)": Counterpart("cifar10", "stl10", "stl-10", "test_without_monkey"),
-    "fmow-id-test": Counterpart("fmow", "id", "wilds-fmow", "id_test"),
-    "fmow-ood-test": Counterpart("fmow", "ood", "wilds-fmow", "ood_test"),
-    "iwildcam-id-test": Counterpart("iwildcam", "id", "wilds-iwildcam", "id_test"),
-    "iwildcam-ood-test": Counterpart("iwildcam", "ood", "wilds-iwildcam", "ood_test"),
-    "entity30-source": Counterpart("entity30", "id", "entity-30", "source_val"),
-    "entity30-target": Counterpart("entity30", "target", "entity-30", "target_val"),
-    "cifar-100": Counterpart("cifar100", "id", "cifar-100"),
-    "stanford-cars": Counterpart("cars", "id", "stanford-cars"),
-    "dtd": Counterpart("dtd", "id", "dtd"),
-    "sun397": Counterpart("sun397", "id", "sun397"),
-    "food-101": Counterpart("food101", "id", "food-101"),
-}
-"""The suite and shift of bench for each data set of the published tables."""
-MEANS: Mapping[str, tuple[str, ...]] = {
-    "avg5": ("imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r", "objectnet"),
-    "avg-ref-shifts": ("imagenet", "avg5"),
-}
-"""Columns that are plain means of other columns."""
-MODELS: Mapping[str, str] = {
-    "RN50": "RN50/openai",
-    "ViT-B/16": "ViT-B-16/openai",
-    "ViT-B/32": "ViT-B-32/openai",
-    "ViT-L/14": "ViT-L-14/openai",
-    "ViT-L/14@336": "ViT-L-14-336/openai",
-}
-"""The names of the backbones in records."""
-
-
 class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -92,6 +37,12 @@ class PublishedSource(_Strict):
 
     `seen_in` states which text of it was read; `secondary` is whether it reports numbers that
     others measured.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> find_published_table("vrf-table1").source.table
+    'Table 1'
     """
 
     paper: Text
@@ -111,6 +62,12 @@ class Conditions(_Strict):
     chosen : what was chosen, and on which data.
     training : how models were fine-tuned.
     ece : the definition of the ECE; None if the table has no ECE.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> find_published_table("vrf-table1").conditions.ours
+    'official'
     """
 
     ours: Literal["clean", "official"]
@@ -125,6 +82,12 @@ class PublishedColumn(_Strict):
     `suite` is that of the source. `dataset` is one of `PLACES`, one of `MEANS`, or a set that no
     suite of bench has. `scaled` is whether temperature scaling was applied; None if it makes no
     difference.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> [column.name for column in find_published_table("vrf-table1").columns]
+    ['imagenet', 'imagenet-v2', 'imagenet-sketch', 'imagenet-a', 'imagenet-r', 'objectnet', 'avg5']
     """
 
     label: Text
@@ -153,6 +116,13 @@ class PublishedRow(_Strict):
     minus : for a difference row, the method that is subtracted from `method`, on the same base.
     modifiers : what distinguishes it: a fixed alpha, a, b, label smoothing, how alpha was chosen...
     cells : the printed cells; None where the source has none.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> group, row = find_published_table("vrf-table1").rows[2]
+    >>> row.name, row.ours
+    ('e2e-ft', 'e2e-ft')
     """
 
     label: Text
@@ -186,7 +156,14 @@ class PublishedRow(_Strict):
 
 
 class PublishedGroup(_Strict):
-    """Rows of one backbone, separated from other rows by a rule."""
+    """Rows of one backbone, separated from other rows by a rule.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> find_published_table("vrf-table1").groups[0].backbone
+    'ViT-B/32'
+    """
 
     backbone: Text
     rows: tuple[PublishedRow, ...] = pydantic.Field(min_length=1)
@@ -196,6 +173,14 @@ class Remark(_Strict):
     """A remark on the cells of `rows` and `columns`; an empty tuple stands for all of them.
 
     `bars` is whether no run of bench can be compared with these cells; `text` gives the reason.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import Remark, find_published_table
+    >>> remark = Remark(text="a digit is missing", kind="doubt", rows=("vrf:lp-ft",))
+    >>> table = find_published_table("vrf-table1")
+    >>> [row.name for _, row in table.rows if remark.covers(row, table.columns[0])]
+    ['vrf:lp-ft']
     """
 
     text: Text
@@ -213,7 +198,15 @@ class Remark(_Strict):
 
 @dataclass(frozen=True)
 class Claim:
-    """A printed cell with its row and column, its printed `text` and the remarks on it."""
+    """A printed cell with its row and column, its printed `text` and the remarks on it.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> claim = find_published_table("vrf-table1").claims[0]
+    >>> claim.row.name, claim.column.name, claim.value, claim.half_unit
+    ('zero-shot', 'imagenet', Decimal('63.3'), Decimal('0.05'))
+    """
 
     backbone: str
     row: PublishedRow
@@ -249,6 +242,13 @@ class PublishedTable(_Strict):
 
     `labels` is whether titles of rows and columns are as printed, or ours because the available
     text does not show them.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> table = find_published_table("vrf-table1")
+    >>> len(table.rows), len(table.claims), table.suites
+    (12, 70, ('imagenet',))
     """
 
     name: Text
@@ -319,6 +319,12 @@ def published_tables() -> Mapping[str, PublishedTable]:
     """Return every published table by name, sorted.
 
     Raises InputError, naming the file, if a file is not a valid table.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import published_tables
+    >>> "vrf-table1" in published_tables()
+    True
     """
     found = {}
     for file in files("bench.leaderboard.published.papers").iterdir():
@@ -329,7 +335,18 @@ def published_tables() -> Mapping[str, PublishedTable]:
 
 
 def find_published_table(name: str) -> PublishedTable:
-    """Return the published table `name`. Raises InputError, listing valid names, if unknown."""
+    """Return the published table `name`. Raises InputError, listing valid names, if unknown.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> find_published_table("vrf-table2").title
+    "VRF's Table 2"
+    >>> find_published_table("vrf")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: unknown published table 'vrf': valid: carot-slides, ...
+    """
     if name not in published_tables():
         raise unknown_name("published table", name, published_tables())
     return published_tables()[name]
@@ -339,6 +356,14 @@ def parse_published_table(file: str, text: str) -> PublishedTable:
     """Parse the `text` of `file`.
 
     Raises InputError if it is not a valid table, or if the file is not named after the table.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import parse_published_table
+    >>> parse_published_table("mine.json", "{}")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: published table mine.json: name: Field required
     """
     try:
         table = PublishedTable.model_validate_json(text)

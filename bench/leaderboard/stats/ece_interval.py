@@ -50,6 +50,14 @@ class Confidences:
     ids : a digest of the samples, as in `bench.leaderboard.stats.estimates.Outcomes`.
     confidence : [S, N], in [0, 1].
     right : [S, N], whether the prediction is right.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.ece_interval import Confidences
+    >>> confidences, right = np.full((1, 100), 0.9), np.arange(100)[None] < 90
+    >>> Confidences("1f", confidences, right).right.mean(axis=1)
+    array([0.9])
     """
 
     ids: str
@@ -80,6 +88,15 @@ def ece_interval(row: Sequence[Confidences], bins: int, level: float = LEVEL) ->
 
     Bins are those of `bench.api.metrics.ece`. Raises InputError if sets differ in the number of
     seeds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
+    >>> confidences, right = np.full((1, 1000), 0.9), np.arange(1000)[None] < 500
+    >>> low, high = ece_interval([Confidences("1f", confidences, right)], bins=15)
+    >>> low < 0.4 < high  # confident at 0.9, right at 0.5
+    True
     """
     found = [[_noise(c, r, bins) for c, r in zip(s.confidence, s.right, strict=True)] for s in row]
     sets = zip(row, found, strict=True)

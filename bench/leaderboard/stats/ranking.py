@@ -30,7 +30,16 @@ FALSE_WINS = 0.05
 
 @dataclass(frozen=True)
 class Ranking:
-    """A ranking of m rows: `better[i, j]` is whether row i is significantly better than row j."""
+    """A ranking of m rows: `better[i, j]` is whether row i is significantly better than row j.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.ranking import Ranking
+    >>> better = np.array([[False, True, True], [False, False, False], [False, False, False]])
+    >>> Ranking(better).ranges, Ranking(better).best
+    ([(1, 1), (2, 3), (2, 3)], (0,))
+    """
 
     better: NDArray[np.bool_]
 
@@ -53,6 +62,16 @@ def rank(rows: Sequence[Sequence[Outcomes]], false_wins: float = FALSE_WINS) -> 
     All pairs are compared by the p-value of `bench.leaderboard.stats.estimates.paired_difference`.
     `holm` bounds the probability of any false win by `false_wins`. Raises InputError for rows that
     cannot be paired.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.estimates import Outcomes
+    >>> from bench.leaderboard.stats.ranking import rank
+    >>> good, poor = np.ones((1, 400)), np.zeros((1, 400))
+    >>> rows = [[Outcomes("1f", good)], [Outcomes("1f", poor)]]
+    >>> rank(rows).ranges
+    [(1, 1), (2, 2)]
     """
     if not rows:
         raise InputError("no rows to rank")
@@ -66,13 +85,29 @@ def gram(values: NDArray[np.floating], weight: float) -> Moments:
     """Return the moments of rows [..., m, S, n] as if they were m S seeds of one row.
 
     They contain all sums that the differences of pairs need.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.ranking import gram
+    >>> gram(np.ones((2, 1, 10)), weight=1.0).totals  # two rows, one seed, ten samples
+    array([10., 10.])
     """
     *lead, m, count, n = values.shape
     return moments(values.reshape(*lead, m * count, n), weight)
 
 
 def pairwise(sets: Sequence[Moments], m: int) -> Estimate:
-    """Return the differences [..., pairs] of m rows, first minus second, ordered as in `_pairs`."""
+    """Return the differences [..., pairs] of m rows, first minus second, ordered as in `_pairs`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.ranking import gram, pairwise
+    >>> right = np.stack([np.ones((1, 10)), np.zeros((1, 10))])
+    >>> pairwise([gram(right, weight=1.0)], m=2).value
+    array([1.])
+    """
     return estimate([_moments_of_pairs(of_set, m) for of_set in sets])
 
 
@@ -95,7 +130,17 @@ def _pairs(m: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def wins(found: Estimate, m: int, false_wins: float) -> NDArray[np.bool_]:
-    """Return `Ranking.better` [..., m, m] from the differences of all pairs of m rows."""
+    """Return `Ranking.better` [..., m, m] from the differences of all pairs of m rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.ranking import gram, pairwise, wins
+    >>> right = np.stack([np.ones((1, 400)), np.zeros((1, 400))])
+    >>> wins(pairwise([gram(right, weight=1.0)], m=2), m=2, false_wins=0.05)
+    array([[False,  True],
+           [False, False]])
+    """
     is_significant = holm(found.p_value(), false_wins)
     first, second = _pairs(m)
     better = np.zeros((*found.value.shape[:-1], m, m), dtype=bool)
@@ -110,6 +155,13 @@ def holm(p_values: Floats, level: float) -> NDArray[np.bool_]:
     The j-th smallest p-value, j from 1, is rejected if it and all smaller ones are at most
     level / (k - j + 1). This bounds the probability of any false rejection by `level`, however the
     p-values depend on each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.ranking import holm
+    >>> holm(np.array([0.01, 0.04, 0.03]), level=0.05)
+    array([ True, False, False])
     """
     order = np.argsort(p_values, axis=-1, kind="stable")
     limits = level / np.arange(p_values.shape[-1], 0, -1)

@@ -32,6 +32,17 @@ def outcomes_of(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
     """Return the outcomes [n'] of samples, or of sets of frames, in the set's primary metric.
 
     None if that metric is not a mean over them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.samples import EvaluationSet, SampleOutputs
+    >>> from bench.leaderboard.stats.resampling import outcomes_of
+    >>> from bench.testing.fakes import fake_records
+    >>> on = EvaluationSet("1f" * 16, "2e" * 16, np.array([[0], [1]]), {}, {})
+    >>> right, predicted = np.array([True, False]), np.array([0, 0])
+    >>> outcomes_of(SampleOutputs(fake_records()[0], on, right, np.array([0.9, 0.6]), predicted))
+    array([ True, False])
     """
     primary = outputs.record.primary_metric
     if primary == ACCURACY.name:
@@ -49,14 +60,33 @@ def outcomes_of(outputs: SampleOutputs) -> NDArray[np.bool_] | None:
 
 
 def resampling_units(on: EvaluationSet) -> NDArray[np.int64]:
-    """Return the unit [N] each sample is resampled with: itself, or its group of `LOCATION`."""
+    """Return the unit [N] each sample is resampled with: itself, or its group of `LOCATION`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.samples import EvaluationSet
+    >>> from bench.leaderboard.stats.resampling import resampling_units
+    >>> resampling_units(EvaluationSet("1f" * 16, "2e" * 16, np.array([[0], [1]]), {}, {}))
+    array([0, 1])
+    """
     if LOCATION not in on.groups:
         return np.arange(len(on.labels))
     return np.unique(on.groups[LOCATION], return_inverse=True)[1].astype(np.int64)
 
 
 def resample_counts(on: EvaluationSet) -> Draws:
-    """Return how often each unit occurs in each resample; deterministic for a given set."""
+    """Return how often each unit occurs in each resample; deterministic for a given set.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.samples import EvaluationSet
+    >>> from bench.leaderboard.stats.resampling import resample_counts
+    >>> counts = resample_counts(EvaluationSet("1f" * 16, "2e" * 16, np.array([[0], [1]]), {}, {}))
+    >>> counts[:, 0], set(counts.sum(axis=0).tolist())  # the sample itself comes first
+    (array([1., 1.], dtype=float32), {2.0})
+    """
     units = int(resampling_units(on).max()) + 1
     rng = np.random.Generator(np.random.PCG64(int(key_of("resamples", on.digest)[:12], 16)))
     found = np.ones((units, 1 + int(np.clip(BUDGET // units, LEAST, DRAWS))), dtype=np.float32)
@@ -69,6 +99,19 @@ def bootstrap_values(outputs: SampleOutputs, draws: Draws) -> NDArray[np.float64
     """Return [1 + B]: the value in the set's primary metric, and the values on B resamples.
 
     None if that metric is not resampled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.samples import EvaluationSet, SampleOutputs
+    >>> from bench.leaderboard.stats.resampling import bootstrap_values, resample_counts
+    >>> from bench.testing.fakes import fake_records
+    >>> on = EvaluationSet("1f" * 16, "2e" * 16, np.array([[0], [1]]), {}, {})
+    >>> right, predicted = np.array([True, False]), np.array([0, 0])
+    >>> record = fake_records()[0].model_copy(update={"primary_metric": "macro-f1"})
+    >>> one = SampleOutputs(record, on, right, np.array([0.9, 0.6]), predicted)
+    >>> round(float(bootstrap_values(one, resample_counts(on))[0]), 2)
+    0.33
     """
     metric, on = OWN.get(outputs.record.primary_metric), outputs.on
     if metric is not None and metric.function is macro_f1:

@@ -44,7 +44,16 @@ NO_LEVELS = (
 
 
 def report_html(document: Document) -> str:
-    """Return the report as one self-contained HTML page."""
+    """Return the report as one self-contained HTML page.
+
+    Examples
+    --------
+    >>> from bench.report.document import document
+    >>> from bench.report.formats.html import report_html
+    >>> from bench.testing.fakes import fake_records
+    >>> report_html(document(fake_records())).startswith("<!DOCTYPE html>")
+    True
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 

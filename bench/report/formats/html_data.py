@@ -35,7 +35,15 @@ LIMIT = 10_000_000
 
 @dataclass
 class SharedValues:
-    """Pool of values that records share; each value is stored once and has a number."""
+    """Pool of values that records share; each value is stored once and has a number.
+
+    Examples
+    --------
+    >>> from bench.report.formats.html_data import SharedValues
+    >>> pool = SharedValues()
+    >>> [pool.add(value) for value in ("clean", "fp32", "clean")], pool.values
+    ([0, 1, 0], ['clean', 'fp32'])
+    """
 
     values: list[Any] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
@@ -50,7 +58,17 @@ class SharedValues:
 
 
 def chapter_data(numbers: SuiteResults) -> dict[str, Any]:
-    """Return the data of a chapter without samples; rows and columns are the leaderboard's."""
+    """Return the data of a chapter without samples; rows and columns are the leaderboard's.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.report.formats.html_data import chapter_data
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> chapter_data(results)["labels"]
+    ('ID', 'v2', 'sketch')
+    """
     board, found = numbers.board, numbers.comparison
     places = (ID, *board.shifts)
     return {
@@ -228,6 +246,14 @@ def samples_data(numbers: SuiteResults) -> dict[str, Any] | None:
 
     ``columns`` lists the evaluation sets of each column of the leaderboard, ``sets`` all sets.
     ``bits`` [row][set][seed] are packed bits in base64; the first sample is the highest bit.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.report.formats.html_data import samples_data
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> samples_data(results)  # None: the records have no stored samples
     """
     found = numbers.comparison
     if found is None:
@@ -246,6 +272,14 @@ def confidences_data(numbers: SuiteResults, steps: int) -> dict[str, Any] | None
 
     ``levels`` [row][set][seed] are texts. With 240 steps they are base64 of one byte per sample,
     with 60 steps one character of base64's alphabet per sample.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.report.formats.html_data import confidences_data
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> confidences_data(results, steps=60)
     """
     found = numbers.comparison
     if found is None:
@@ -279,7 +313,14 @@ def _each(numbers: SuiteResults, names: Sequence[str], what: Any) -> list[Any]:
 
 
 def script_json(data: Any) -> str:
-    """Return JSON for a script element: nothing in it can end the element or begin another."""
+    r"""Return JSON for a script element: nothing in it can end the element or begin another.
+
+    Examples
+    --------
+    >>> from bench.report.formats.html_data import script_json
+    >>> script_json({"title": "a <script>"})
+    '{"title":"a \\u003cscript>"}'
+    """
     text = json.dumps(
         data, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
     )

@@ -23,6 +23,12 @@ def rerun_command(record: Record) -> str | None:
     That is the case for external outputs and classifiers, which no command trains, and for records
     that are older than the provenance read here. The command runs all evaluation sets; add
     ``--shifts`` for fewer.
+
+    Examples
+    --------
+    >>> from bench.report.formats.rerun_command import rerun_command
+    >>> from bench.testing.fakes import fake_records
+    >>> rerun_command(fake_records()[0])  # None: the record does not say how it was made
     """
     provenance = record.provenance
     suite, shots, few = record.suite.partition(", ")

@@ -34,7 +34,17 @@ OWN = "own metric"
 
 
 def report_markdown(document: Document) -> str:
-    """Return the report as Markdown (GitHub's tables). Names from the records are escaped."""
+    r"""Return the report as Markdown (GitHub's tables). Names from the records are escaped.
+
+    Examples
+    --------
+    >>> from bench.report.document import document
+    >>> from bench.report.formats.text import report_markdown
+    >>> from bench.testing.fakes import fake_records
+    >>> text = report_markdown(document(fake_records()))
+    >>> [line for line in text.splitlines() if "VRF" in line][0]
+    '| \\+ VRF    |     78.0 | **57.0** | **45.0** |   **51.0** |'
+    """
     parts = [f"# {escape(document.title)}"]
     for chapter in document.chapters:
         parts.append(f"## {escape(chapter.title)}")
@@ -51,14 +61,34 @@ def report_markdown(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Return `text` on one line, with all Markdown and HTML syntax escaped."""
+    r"""Return `text` on one line, with all Markdown and HTML syntax escaped.
+
+    Examples
+    --------
+    >>> from bench.report.formats.text import escape
+    >>> escape("a_b <c>")
+    'a\\_b &lt;c&gt;'
+    """
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;")):
         text = text.replace(character, entity)
     return re.sub(r"([\\`*_\[\]~])", r"\\\1", printable(text))
 
 
 def markdown_table(table: Table) -> str:
-    """Return a table as Markdown, with all its texts escaped."""
+    """Return a table as Markdown, with all its texts escaped.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.formats.text import markdown_table
+    >>> from bench.report.tables.leaderboard import leaderboard_table
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records({"zero-shot": (0.6, 0.4)}, shifts=["sketch"]))
+    >>> print(markdown_table(leaderboard_table(board)))
+    | Method    |       ID |   sketch |   OOD mean |
+    |:----------|---------:|---------:|-----------:|
+    | Zero-shot | **60.0** | **40.0** |   **40.0** |
+    """
     from tabulate import tabulate
 
     width = len(table.columns)
@@ -95,7 +125,16 @@ TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
 
 
 def report_latex(document: Document) -> str:
-    """Return the tables as LaTeX with ``booktabs``; each caption has the watermarks."""
+    r"""Return the tables as LaTeX with ``booktabs``; each caption has the watermarks.
+
+    Examples
+    --------
+    >>> from bench.report.document import document
+    >>> from bench.report.formats.text import report_latex
+    >>> from bench.testing.fakes import fake_records
+    >>> "\\toprule" in report_latex(document(fake_records()))
+    True
+    """
     parts = ["% Needs \\usepackage{booktabs}, \\usepackage[T1]{fontenc} and UTF-8."]
     for chapter in document.chapters:
         parts.append(f"% {printable(chapter.title)}")
@@ -139,7 +178,16 @@ def _tex(text: str) -> str:
 
 
 def report_csv(document: Document) -> str:
-    """Return all cells of all leaderboards as CSV, one per line, with the fields `CELL_FIELDS`."""
+    """Return all cells of all leaderboards as CSV, one per line, with the fields `CELL_FIELDS`.
+
+    Examples
+    --------
+    >>> from bench.report.document import document
+    >>> from bench.report.formats.text import report_csv
+    >>> from bench.testing.fakes import fake_records
+    >>> report_csv(document(fake_records())).splitlines()[0][:30]
+    'suite,model,protocol,watermark'
+    """
     file = io.StringIO()
     writer = csv.DictWriter(file, CELL_FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -156,7 +204,17 @@ def _inert(value: Any) -> Any:
 
 
 def report_json(document: Document) -> str:
-    """Return the complete report as JSON: texts, printed tables, and all cells unrounded."""
+    """Return the complete report as JSON: texts, printed tables, and all cells unrounded.
+
+    Examples
+    --------
+    >>> import json
+    >>> from bench.report.document import document
+    >>> from bench.report.formats.text import report_json
+    >>> from bench.testing.fakes import fake_records
+    >>> json.loads(report_json(document(fake_records())))["chapters"][0]["title"]
+    'fake, fake/none'
+    """
     data = {
         "title": document.title,
         "notes": document.notes,
@@ -192,7 +250,18 @@ def _item_data(item: TableCell) -> dict[str, Any]:
 
 
 def board_cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
-    """Yield the unrounded cells of a chapter's leaderboards, including difference rows."""
+    """Yield the unrounded cells of a chapter's leaderboards, including difference rows.
+
+    Examples
+    --------
+    >>> from bench.report.document import document
+    >>> from bench.report.formats.text import board_cells
+    >>> from bench.testing.fakes import fake_records
+    >>> (chapter,) = document(fake_records()).chapters
+    >>> cell = next(iter(board_cells(chapter)))
+    >>> cell["method"], cell["mean"]
+    ('zero-shot', 0.6)
+    """
     numbers = chapter.numbers
     known = _intervals(numbers)
     found = {

@@ -35,7 +35,18 @@ MOST_POINTS = 25
 
 
 def choices_table(board: Board, records: Sequence[Record]) -> Table:
-    """Choice of each row and seed, the data it was made on, and the resulting weights."""
+    """Choice of each row and seed, the data it was made on, and the resulting weights.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.choices import choices_table
+    >>> from bench.testing.fakes import fake_records
+    >>> record = fake_records()[-3].model_copy(update={"choice": {"a": 0.5}, "weight": 0.6})
+    >>> (board,) = build_boards(fake_records())
+    >>> [cell.text for cell in choices_table(board, [record]).groups[0][0].items]
+    ['VRF on E2E-FT', '0', 'a 0.5', '–', '0.60', '–']
+    """
     found: dict[tuple[str, str | None, Seed], list[Record]] = defaultdict(list)
     for record in records:
         if record.choice or record.chosen_on:
@@ -54,7 +65,19 @@ def choices_table(board: Board, records: Sequence[Record]) -> Table:
 
 
 def candidates_table(curve: Curve, board: Board) -> Table:
-    """ID and OOD mean of a method's candidates, with the chosen ones marked."""
+    """ID and OOD mean of a method's candidates, with the chosen ones marked.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards, build_curves
+    >>> from bench.report.tables.choices import candidates_table
+    >>> from bench.testing.fakes import fake_records
+    >>> (record,) = fake_records({"ose:e2e-ft": (0.8,)}, shifts=[])
+    >>> point = record.model_copy(update={"kind": "curve", "choice": {"alpha": 0.5}})
+    >>> (curve,), (board,) = build_curves([point]), build_boards([record])
+    >>> [cell.text for cell in candidates_table(curve, board).groups[0][0].items]
+    ['0.5', '80.0', '–', '']
+    """
     shown = _points_to_show(curve.points)
     names = ", ".join(name for name, _ in shown[0].choice) or "candidate"
     lines = []
@@ -72,7 +95,14 @@ def candidates_table(curve: Curve, board: Board) -> Table:
 
 
 def chosen_on(facts: Mapping[str, Any]) -> str:
-    """The data a choice was made on and the accuracy there (percent), or its replacement."""
+    """The data a choice was made on and the accuracy there (percent), or its replacement.
+
+    Examples
+    --------
+    >>> from bench.report.tables.choices import chosen_on
+    >>> chosen_on({"split": "selection", "n": 1000, "rule": "max-val", "accuracy": 0.786})
+    'split selection, n 1000, rule max-val, accuracy 78.6%'
+    """
     percent = SCALES["top1"]
     scores = {name: scale.title for name, scale in OWN_SCALES.items()}
     scores |= dict.fromkeys(("accuracy", percent.metric), "accuracy")

@@ -22,6 +22,15 @@ def differences_table(protocol: Mapping[str, Any], records: Iterable[Record]) ->
     protocol : the fields of the run's protocol.
     records : the run's records. Of their methods, those hyper-parameters are compared that have an
         official value of their own; others suit the data and are no choice of a protocol.
+
+    Examples
+    --------
+    >>> from bench.api.protocol import protocol_with
+    >>> from bench.core.hashing import canonical
+    >>> from bench.report.tables.differences import differences_table
+    >>> table = differences_table(canonical(protocol_with("clean", {"ece_bins": 20}).facts()), [])
+    >>> [cell.text for cell in table.groups[0][0].items[:3]]
+    ['ece_bins', '15', '20']
     """
     clean, known = canonical(CLEAN.facts()), settings(CLEAN)
     lines = [

@@ -42,6 +42,16 @@ def leaderboard_table(board: Board) -> Table:
     """Return methods x (ID, shifts, OOD mean), grouped by base, with difference rows.
 
     Ablations and oracles come last in their group, each under a header of their own.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.leaderboard import leaderboard_table
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> table = leaderboard_table(board)
+    >>> table.columns, [line.row for group in table.groups for line in group]
+    (('Method', 'ID', 'v2', 'sketch', 'OOD mean'), ['zero-shot', 'e2e-ft', 'vrf:e2e-ft'])
     """
 
     def line(row: BoardRow, kind: Kind) -> TableLine:
@@ -66,12 +76,33 @@ def leaderboard_table(board: Board) -> Table:
 
 
 def row_key(row: BoardRow) -> str:
-    """Key of a row: ``METHOD`` or ``METHOD:BASE``; ``METHOD - METHOD:BASE`` for differences."""
+    """Key of a row: ``METHOD`` or ``METHOD:BASE``; ``METHOD - METHOD:BASE`` for differences.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.leaderboard import row_key
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> [row_key(row) for row in board.rows]
+    ['zero-shot', 'e2e-ft', 'vrf:e2e-ft']
+    """
     return row.method if row.base is None else f"{row.method}:{row.base}"
 
 
 def prompts_sentence(board: Board) -> str:
-    """The source of class names and templates as a sentence; empty if it is unknown."""
+    """The source of class names and templates as a sentence; empty if it is unknown.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.leaderboard import prompts_sentence
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> prompts_sentence(replace(board, prompts="80 templates of OpenAI"))
+    'Prompts: 80 templates of OpenAI'
+    """
     return f"Prompts: {board.prompts}" if board.prompts else ""
 
 
@@ -82,6 +113,15 @@ def calibration_table(
 
     `plain` and `scaled` are the same leaderboard without and with temperature scaling.
     `temperatures`, by method and base, fill a last column, which is left out if they are empty.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.report.tables.leaderboard import calibration_table
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> calibration_table(results.common["ece"], results.scaled["ece"], {}).columns
+    ('Method', 'ID', 'OOD mean')
     """
     with_scaled = any(cell.mean is not None for row in scaled.rows for cell in row.cells)
     shown = (plain, scaled) if with_scaled else (plain,)
@@ -110,6 +150,16 @@ def extra_metrics_table(board: Board, others: Sequence[Board]) -> Table:
     """Return further metrics of evaluation sets, with one column per set and metric.
 
     `others` are the leaderboards in such metrics, `board` the one in each set's primary metric.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.leaderboard import extra_metrics_table
+    >>> from bench.testing.fakes import fake_records
+    >>> own = [record.model_copy(update={"metric": "pm-0"}) for record in fake_records()]
+    >>> (board,), others = build_boards(fake_records()), build_boards(own, metric="pm-0")
+    >>> extra_metrics_table(board, others).columns
+    ('Method', 'ID (pm-0)', 'v2 (pm-0)', 'sketch (pm-0)')
     """
     picked = [
         (number, index)
@@ -143,7 +193,17 @@ def _side_by_side(
 
 
 def missing_cells_table(board: Board) -> Table:
-    """Return the cells without a value, by row and reason."""
+    """Return the cells without a value, by row and reason.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.leaderboard import missing_cells_table
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records()[1:])  # without zero-shot on ID
+    >>> [cell.text for cell in missing_cells_table(board).groups[0][0].items]
+    ['Zero-shot', 'ID', '–', 'no record']
+    """
     found: dict[tuple[str, str], dict[str, set[Seed]]] = defaultdict(lambda: defaultdict(set))
     for row in board.rows:
         for label, cell in zip(("ID", *board.shifts), row.cells, strict=False):
@@ -165,6 +225,16 @@ def board_table_cell(board: Board, row: BoardRow, cell: Cell, *, signed: bool = 
     """Return a printed cell: value, deviation, and the number of seeds if some are missing.
 
     A seed-free row has a dash for the deviation where other rows have a deviation.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.leaderboard import board_table_cell
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> row = board.rows[-1]
+    >>> board_table_cell(board, row, row.cells[0])
+    TableCell(text='78.0', small='', strong=False, reasons=(), tied=False)
     """
     if cell.mean is None:
         return TableCell(DASH, reasons=_reasons(board, row, cell))
@@ -211,12 +281,29 @@ def _name(row: BoardRow, kind: Kind) -> TableCell:
 
 
 def full_name(board: Board, row: BoardRow) -> str:
-    """Name of a row outside of its group: ``VRF on LP-FT``."""
+    """Name of a row outside of its group: ``VRF on LP-FT``.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.leaderboard import full_name
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> full_name(board, board.rows[-1])
+    'VRF on E2E-FT'
+    """
     titles = {r.method: r.title for r in board.rows if r.base is None}
     on = "" if row.base is None else f" on {titles.get(row.base, row.base)}"
     return f"{row.title}{on} {MARKS[row.role]}".rstrip()
 
 
 def id_and_mean(values: Sequence[T]) -> Sequence[T]:
-    """Return the first and the last value: ID and OOD mean, or ID alone without shifts."""
+    """Return the first and the last value: ID and OOD mean, or ID alone without shifts.
+
+    Examples
+    --------
+    >>> from bench.report.tables.leaderboard import id_and_mean
+    >>> id_and_mean(["ID", "v2", "sketch", "OOD mean"])
+    ('ID', 'OOD mean')
+    """
     return values if len(values) < 2 else (values[0], values[-1])

@@ -9,13 +9,8 @@ from itertools import groupby
 from bench.core.records import MissingCell, Record
 from bench.leaderboard.board import Board
 from bench.leaderboard.published.ledger import LedgerEntry, count_verdicts, ledger
-from bench.leaderboard.published.tables import (
-    MODELS,
-    PLACES,
-    Claim,
-    PublishedTable,
-    published_tables,
-)
+from bench.leaderboard.published.places import MODELS, PLACES
+from bench.leaderboard.published.tables import Claim, PublishedTable, published_tables
 from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 MARK = "*"
@@ -26,6 +21,15 @@ def ledger_table(published: PublishedTable, entries: Iterable[LedgerEntry]) -> T
     """Return the reproduction ledger: claim, ours, difference, tolerance and verdict per cell.
 
     A row is a single line if none of its cells was attempted and all have the same reason.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.ledger import ledger
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> from bench.report.tables.ledger import ledger_table
+    >>> table = find_published_table("vrf-table1")
+    >>> [cell.text for cell in ledger_table(table, ledger(table, [])).groups[0][0].items][-1]
+    'not attempted: no record of top1'
     """
     several = len(published.backbones) > 1
     groups: list[tuple[TableLine, ...]] = []
@@ -56,6 +60,15 @@ def run_ledger_tables(
 
     `records` and `missing` are those of the board. `evidence` holds the records that stored samples
     support (see `bench.leaderboard.published.ledger.ledger`).
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.ledger import run_ledger_tables
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> list(run_ledger_tables(board, fake_records(), []))  # no published table is of this suite
+    []
     """
     for published in published_tables().values():
         places = (PLACES.get(column.dataset) for column in published.columns)
@@ -73,7 +86,17 @@ def run_ledger_tables(
 
 
 def describe_entry(entry: LedgerEntry) -> str:
-    """Describe an attempted cell: ``vrf:lp-ft on avg5 46.23, claimed 51.8 ± 0.95``."""
+    """Describe an attempted cell: ``vrf:lp-ft on avg5 46.23, claimed 51.8 ± 0.95``.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.ledger import LedgerEntry
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> from bench.report.tables.ledger import describe_entry
+    >>> claim = find_published_table("vrf-table1").claims[0]
+    >>> describe_entry(LedgerEntry(claim, "reproduced", ours=0.634, seeds=1, tolerance=0.01))
+    'zero-shot on imagenet 63.40, claimed 63.3 ± 1.00'
+    """
     _, claim, ours, _, tolerance, _ = _compared(entry)
     where = f"{entry.claim.row.name} on {entry.claim.column.name}"
     return f"{where} {ours.text}, claimed {claim.text} ± {tolerance.text}"
@@ -103,7 +126,15 @@ def _verdict(entry: LedgerEntry) -> str:
 
 
 def claim_item(claim: Claim | None) -> TableCell:
-    """Return a claim as printed, marked if a remark is about it; a dash if there is none."""
+    """Return a claim as printed, marked if a remark is about it; a dash if there is none.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.tables import find_published_table
+    >>> from bench.report.tables.ledger import claim_item
+    >>> claim_item(find_published_table("vrf-table1").claims[0]).text, claim_item(None).text
+    ('63.3', '–')
+    """
     if claim is None:
         return TableCell(DASH)
     has_remark = any(remark.rows and remark.columns for remark in claim.remarks)

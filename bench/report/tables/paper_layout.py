@@ -28,6 +28,15 @@ def paper_table(
     """Return the preset's table for each leaderboard with any of its rows, by leaderboard key.
 
     A line whose row was not run has dashes. The best values are marked among the table's own rows.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.layouts import find_preset
+    >>> from bench.report.tables.paper_layout import paper_table
+    >>> from bench.testing.fakes import fake_records
+    >>> (table,) = paper_table(find_preset("vrf-table1"), fake_records()).values()
+    >>> [line.items[0].text for line in table.groups[1]]
+    ['E2E-FT', '+ Weight-space ensemble', '+ Output-space ensemble', '+ VRF', 'Δ']
     """
     names = set(preset.methods)
     own = [record for record in records if row_name(record) in names]

@@ -18,7 +18,17 @@ LEVEL = "family-wise error rate 5%"
 
 
 def standings_summary(board: Board, found: BoardStatistics | None) -> str:
-    """Summarize in a few sentences what was compared, and how the best row compares to others."""
+    """Summarize in a few sentences what was compared, and how the best row compares to others.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.standings import standings_summary
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> standings_summary(board, None)
+    'Compared: 3 complete rows on 2 shifts, protocol clean. Best OOD mean: VRF on E2E-FT, 51.0. ...
+    """
     rows = [row for row in board.rows if row.role == "method" and row.complete]
     label, places = board.columns[-1], f"{len(board.over)} shifts" if board.over else "ID only"
     protocol = board.protocol.partition(",")[0]
@@ -46,7 +56,24 @@ def standings_summary(board: Board, found: BoardStatistics | None) -> str:
 
 
 def standings_table(board: Board, found: BoardStatistics) -> Table | None:
-    """Return the rows by their mean over the shifts, best first; unranked rows come last."""
+    """Return the rows by their mean over the shifts, best first; unranked rows come last.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.samples import EvaluationSet, SampleOutputs
+    >>> from bench.leaderboard.stats.significance import samples_by_board
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.report.tables.standings import standings_table
+    >>> from bench.testing.fakes import fake_records
+    >>> on = EvaluationSet("1f" * 16, "2e" * 16, np.zeros((1000, 1), int), {}, {})
+    >>> sure, zeros, order = np.full(1000, 0.9), np.zeros(1000, int), np.arange(1000)
+    >>> found = [SampleOutputs(r, on, order < 1000 * r.value, sure, zeros) for r in fake_records()]
+    >>> (results,) = measured(fake_records(), (), samples_by_board(found))
+    >>> table = standings_table(results.board, results.comparison)
+    >>> [line.items[0].text for line in table.groups[0]]
+    ['VRF on E2E-FT', 'Zero-shot', 'E2E-FT']
+    """
     column = found.last
     if column is None:
         return None
@@ -100,19 +127,53 @@ def _difference(scale: Scale, found: tuple[float, Interval] | None) -> tuple[str
 
 
 def interval_text(scale: Scale, interval: Interval | None, *, signed: bool = False) -> str:
-    """Return ``54.1 to 55.6``; a dash if there is no interval."""
+    """Return ``54.1 to 55.6``; a dash if there is no interval.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.board import scale_of
+    >>> from bench.leaderboard.stats.estimates import Interval
+    >>> from bench.report.tables.standings import interval_text
+    >>> interval_text(scale_of("top1"), Interval(0.541, 0.556))
+    '54.1 to 55.6'
+    """
     if interval is None:
         return DASH
     return " to ".join(scale.text(bound, signed=signed) for bound in interval)
 
 
 def ranks_text(first: int, last: int) -> str:
-    """Return ``2``, or ``1 to 3`` if the data do not separate the rows."""
+    """Return ``2``, or ``1 to 3`` if the data do not separate the rows.
+
+    Examples
+    --------
+    >>> from bench.report.tables.standings import ranks_text
+    >>> ranks_text(2, 2), ranks_text(1, 3)
+    ('2', '1 to 3')
+    """
     return str(first) if first == last else f"{first} to {last}"
 
 
 def mark_ties(table: Table, board: Board, found: BoardStatistics) -> Table:
-    """Return the leaderboard with the values tied for the best marked in each column."""
+    """Return the leaderboard with the values tied for the best marked in each column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.samples import EvaluationSet, SampleOutputs
+    >>> from bench.leaderboard.stats.significance import samples_by_board
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.report.tables.leaderboard import leaderboard_table
+    >>> from bench.report.tables.standings import mark_ties
+    >>> from bench.testing.fakes import fake_records
+    >>> on = EvaluationSet("1f" * 16, "2e" * 16, np.zeros((1000, 1), int), {}, {})
+    >>> sure, zeros, order = np.full(1000, 0.9), np.zeros(1000, int), np.arange(1000)
+    >>> found = [SampleOutputs(r, on, order < 1000 * r.value, sure, zeros) for r in fake_records()]
+    >>> (results,) = measured(fake_records(), (), samples_by_board(found))
+    >>> table = mark_ties(leaderboard_table(results.board), results.board, results.comparison)
+    >>> [cell.tied for cell in table.groups[1][1].items]  # VRF: everywhere but on ID
+    [False, False, True, True, True]
+    """
     rows = {row_key(row): (row.method, row.base) for row in board.rows}
 
     def line(one: TableLine) -> TableLine:

@@ -21,6 +21,12 @@ class TableCell:
 
     `strong` marks the best value. `tied` marks a value for which no other row is significantly
     better.
+
+    Examples
+    --------
+    >>> from bench.report.tables.table import TableCell
+    >>> TableCell("78.6", small="±0.2", strong=True).text
+    '78.6'
     """
 
     text: str
@@ -35,6 +41,12 @@ class TableLine:
     """A table line: the header of a group, a row, a member of a group, or a difference.
 
     `row` is the key (``METHOD:BASE``) of the leaderboard row that it shows, if any.
+
+    Examples
+    --------
+    >>> from bench.report.tables.table import TableCell, TableLine
+    >>> TableLine((TableCell("+ VRF"), TableCell("78.6")), "member", row="vrf:e2e-ft").row
+    'vrf:e2e-ft'
     """
 
     items: tuple[TableCell, ...]
@@ -48,6 +60,17 @@ class Table:
 
     `note` is a line below the table. `name` identifies it to programs, such as ``leaderboard`` or
     ``calibration METRIC``.
+
+    Examples
+    --------
+    >>> from bench.report.formats.text import markdown_table
+    >>> from bench.report.tables.table import Table, TableCell, TableLine
+    >>> line = TableLine((TableCell("VRF"), TableCell("78.6")))
+    >>> table = Table("Accuracy (percent)", ("Method", "ID"), "lr", ((line,),))
+    >>> print(markdown_table(table))
+    | Method   |   ID |
+    |:---------|-----:|
+    | VRF      | 78.6 |
     """
 
     caption: str
@@ -59,12 +82,26 @@ class Table:
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line, without control and direction characters (terminal escapes)."""
+    r"""Return `text` on one line, without control and direction characters (terminal escapes).
+
+    Examples
+    --------
+    >>> from bench.report.tables.table import printable
+    >>> printable("red \033[31m text")
+    'red [31m text'
+    """
     return re.sub(r"[\s\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+", " ", text)
 
 
 def format_value(value: Any) -> str:
-    """Return JSON data as text: ``a 1.5, b 0.6``; sorted keys, floats to four digits."""
+    """Return JSON data as text: ``a 1.5, b 0.6``; sorted keys, floats to four digits.
+
+    Examples
+    --------
+    >>> from bench.report.tables.table import format_value
+    >>> format_value({"b": 0.6, "a": 1.5})
+    'a 1.5, b 0.6'
+    """
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {format_value(v)}" for k, v in sorted(value.items()))
     if isinstance(value, list | tuple):
@@ -73,7 +110,14 @@ def format_value(value: Any) -> str:
 
 
 def seeds_text(seeds: Iterable[Seed]) -> str:
-    """Return the number and list of seeds, ``3 (0, 1, 2)``; a dash if there are none."""
+    """Return the number and list of seeds, ``3 (0, 1, 2)``; a dash if there are none.
+
+    Examples
+    --------
+    >>> from bench.report.tables.table import seeds_text
+    >>> seeds_text([0, 1, 2]), seeds_text([None])
+    ('3 (0, 1, 2)', '–')
+    """
     numbers = sorted(seed for seed in seeds if seed is not None)
     return f"{len(numbers)} ({', '.join(map(str, numbers))})" if numbers else DASH
 

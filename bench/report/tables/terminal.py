@@ -30,13 +30,41 @@ def terminal_table(board: Board, width: int = NARROW) -> Group:
 
     If it does not fit, deviations are dropped first and long headers are cut next. If that is not
     enough, the columns of the shifts are dropped.
+
+    Examples
+    --------
+    >>> from rich.console import Console
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.terminal import terminal_table
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records({"zero-shot": (0.6, 0.4)}, shifts=["sketch"]))
+    >>> Console(width=60, force_terminal=False).print(terminal_table(board, 60))
+    fake, fake/none, clean
+    Method      ID sketch OOD mean
+    ──────────────────────────────
+    Zero-shot 60.0   40.0     40.0
+    Accuracy in percent; best in bold
     """
     content = leaderboard_table(board)
     return _render(content, board_title(board), lambda small: _caption(board, small), width)
 
 
 def terminal_paper_table(content: Table, width: int = NARROW) -> Group:
-    """Return a table in the layout of a paper, fitted like `terminal_table`."""
+    """Return a table in the layout of a paper, fitted like `terminal_table`.
+
+    Examples
+    --------
+    >>> from rich.console import Console
+    >>> from bench.report.tables.table import Table, TableCell, TableLine
+    >>> from bench.report.tables.terminal import terminal_paper_table
+    >>> line = TableLine((TableCell("Zero-shot"), TableCell("60.0")))
+    >>> table = Table("Accuracy (percent)", ("Method", "ID"), "lr", ((line,),))
+    >>> Console(width=60, force_terminal=False).print(terminal_paper_table(table, 60))
+    Accuracy (percent)
+    Method      ID
+    ──────────────
+    Zero-shot 60.0
+    """
     return _render(content, Text(printable(content.caption)), lambda _: "", width)
 
 
@@ -126,7 +154,17 @@ def _widths(content: Table, small: bool, width: int) -> list[int]:
 
 
 def board_title(board: Board) -> Text:
-    """Return what a board is of, and whether it is watermarked or partial, in up to three lines."""
+    """Return what a board is of, and whether it is watermarked or partial, in up to three lines.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.terminal import board_title
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> str(board_title(board))
+    'fake, fake/none, clean'
+    """
     title = Text(printable(f"{board.suite}, {board.model}, {board.protocol}"))
     if board.notes:
         title.append(f"\nnot reportable: {printable(', '.join(board.notes))}", "red")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pydantic
 
 from bench.api.method import DEFAULT_BASE
-from bench.api.recipes import Backbone, Classifier, Imported, Pretrained, weights_key
+from bench.api.recipe_parts import weights_key
+from bench.api.recipes import Backbone, Classifier, Imported, Pretrained
 from bench.core.errors import InputError, unknown_name
 from bench.core.paths import write_atomic
 from bench.core.store import Store

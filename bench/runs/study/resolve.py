@@ -11,7 +11,7 @@ from bench.api.dataset import Dataset, Suite
 from bench.api.method import ZERO_SHOT
 from bench.api.metrics import all_metrics
 from bench.api.protocol import Protocol, protocol_with
-from bench.api.recipes import backbone_of
+from bench.api.recipe_parts import backbone_of
 from bench.api.registry import ALIASES, datasets, find_dataset, load_plugin
 from bench.core.errors import DataError, InputError
 from bench.core.parameters import parameters

@@ -9,7 +9,8 @@ from bench.api.dataset import Suite
 from bench.api.method import Method, Models
 from bench.api.metrics import ACCURACY, Metric, extra_metrics
 from bench.api.protocol import Protocol
-from bench.api.recipes import Backbone, Classifier, Pretrained, Recipe, TextHead, is_tuned
+from bench.api.recipe_parts import is_tuned
+from bench.api.recipes import Backbone, Classifier, Pretrained, Recipe, TextHead
 from bench.core.errors import InputError
 from bench.runs.study.endpoints import Endpoints
 from bench.runs.study.rows import Row

@@ -33,9 +33,11 @@ def make_copies(root: Path) -> dict[str, dict[str, int]]:
     --------
     >>> from pathlib import Path
     >>> from bench.testing.synthetic import make_copies
-    >>> counts = make_copies(Path("copies"))
-    >>> len(counts), counts["cifar-10.1"]
-    (20, {'test': 20})
+    >>> Path("data/mine").mkdir(parents=True)
+    >>> make_copies(Path("data"))  # otherwise this takes seconds and gives 9,000 small images
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: data: expected a new or empty folder for the synthetic copies
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise InputError(f"{root}: expected a new or empty folder for the synthetic copies")

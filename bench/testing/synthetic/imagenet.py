@@ -16,15 +16,7 @@ ENTITY30 = {"source_val": 120, "target_val": 120}
 
 
 def make_imagenet(root: Path) -> dict[str, dict[str, int]]:
-    """Write the five sets; see `bench.testing.synthetic`.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from bench.testing.synthetic.imagenet import make_imagenet
-    >>> make_imagenet(Path("data"))["imagenet-a"]
-    {'test': 200}
-    """
+    """Write the five sets; see `bench.testing.synthetic`."""
     names = imagenet_classes()
     wnids, prompts = names.keys, names.prompts
     every, a, r = range(len(wnids)), imagenet_subset("a"), imagenet_subset("r")

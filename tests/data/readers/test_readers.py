@@ -17,7 +17,8 @@ from bench.api.splits import holdout, single_label
 from bench.core.errors import BenchError, DataError, InputError
 from bench.data.readers import fingerprints as index
 from bench.data.readers import folders as readers
-from bench.data.readers.folders import Classes, folder_split, list_split, locate_file
+from bench.data.readers.folders import Classes, folder_split, locate_file
+from bench.data.readers.image_lists import list_split
 
 PETS = Classes(("cat", "dog"), ("tabby cat", "golden retriever"))
 
