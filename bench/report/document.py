@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
@@ -21,7 +22,6 @@ from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.severities import merge_severities
 from bench.leaderboard.stats.significance import samples_by_board
 from bench.leaderboard.suite_results import SuiteResults, measured
-from bench.report.figures.charts import charts
 from bench.report.figures.spec import Chart
 from bench.report.tables.choices import candidates_table, choices_table
 from bench.report.tables.differences import differences_table
@@ -119,8 +119,15 @@ class Chapter:
     tables: tuple[Table, ...]
     curves: tuple[Table, ...]
     numbers: SuiteResults
-    figures: tuple[Chart, ...]
+    baselines: tuple[Baseline, ...]
     summary: str
+
+    @cached_property
+    def figures(self) -> tuple[Chart, ...]:
+        """The figures, drawn by altair when a format needs them."""
+        from bench.report.figures.charts import charts
+
+        return charts(self.numbers, self.baselines)
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -280,7 +287,7 @@ def _chapter(
         tables=tuple(table for table in shown if table.groups),
         curves=tuple(candidates_table(curve, board) for curve in numbers.curves),
         numbers=numbers,
-        figures=charts(numbers, baselines),
+        baselines=tuple(baselines),
         summary=standings_summary(board, known),
     )
 

@@ -47,8 +47,8 @@ def scatter(records: Sequence[Record], given: Sequence[Baseline] = ()) -> Chart:
 
 def crosses(figure: Chart) -> list[dict[str, Any]]:
     assert figure.spec is not None
-    layers = [layer["data"] for layer in figure.spec["layer"]]
-    return [v for data in layers if data["name"] == "baselines" for v in data["values"]]
+    drawn = any(layer.get("name") == "baselines" for layer in figure.spec["layer"])
+    return figure.spec["datasets"]["baselines"] if drawn else []
 
 
 def test_those_of_imagenet_are_the_testbeds_models_of_standard_training() -> None:
@@ -143,7 +143,8 @@ def test_a_suites_own_baselines_are_drawn_with_their_line_and_source(
     line = baselines.fit_line(pairs)
     assert line is not None and figure.table is not None and figure.spec is not None
     assert f"{line.slope:.2f} logit(ID) {line.offset:+.2f}, R² = {line.r2:.2f}" in figure.table.note
-    (drawn,) = (d["data"]["values"] for d in figure.spec["layer"] if d["data"]["name"] == "line")
+    drawn = figure.spec["datasets"]["line"]
+    assert any(layer["name"] == "line" for layer in figure.spec["layer"])
     assert [end["y"] for end in drawn] == pytest.approx(
         [line.at(end["x"]) for end in drawn], abs=1e-4
     )
@@ -242,8 +243,10 @@ def test_on_some_of_the_shifts_the_page_moves_baselines_and_fits_them_again(
 ) -> None:
     write_report(tmp_path, rows("mini", MINI), formats=("html",))
     kept = ("v2", "rendition")
-    layers_of = """() => benchReport.drawings.find((d) => d.figure.dataset.figure === "id-ood")
-      .spec.layer.map((l) => [l.data.name, l.data.values, l.encoding.tooltip])"""
+    layers_of = """() => {
+      const { spec } = benchReport.drawings.find((d) => d.figure.dataset.figure === "id-ood");
+      return spec.layer.map((l) => [l.name, spec.datasets[l.name], l.encoding?.tooltip]);
+    }"""
     with opened(tmp_path / "report.html") as page:
         for shift in MINI.keys() - {"id", *kept}:
             page.get_by_label(f"{shift} counts in the mean").uncheck()

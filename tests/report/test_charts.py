@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 from xml.etree import ElementTree
 
+import altair as alt
 import numpy as np
 import pytest
+import vl_convert
 from browser import METHODS, curve, run_of_chance
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import ROOT
 
 from bench.api.registry import methods
 from bench.core.records import Record
 from bench.leaderboard.samples import SampleOutputs
+from bench.report.figures.drawing import count_axis
 from bench.report.figures.rasterize import chart_svg
-from bench.report.figures.spec import Chart, count_axis
+from bench.report.figures.spec import Chart
 from bench.report.figures.style import GREY, OTHER_COLOURS
+from bench.report.run_folder import read_run, read_samples
 from bench.report.write import document
 
 More = tuple[str, str | None, str, float]
@@ -152,14 +158,15 @@ def test_controls_are_grey_and_in_no_legend_but_in_tooltips(name: str) -> None:
 def test_reliability_has_methods_alone_and_the_table_all() -> None:
     figure = drawn(*run(CONTROL))["reliability"]
     assert figure.spec is not None and figure.table is not None
-    assert not any("shuffled" in v["row"] for v in figure.spec["data"]["values"])
+    assert not any("shuffled" in v["row"] for v in figure.spec["datasets"]["points"])
     assert any("shuffled" in line.items[0].text for line in figure.table.groups[0])
     assert "Ablations and checkpoints are only in the table" in figure.caption
 
 
+@settings(deadline=None)  # altair reads its schema at the first call
 @given(st.lists(st.integers(0, 2_000_000_000), min_size=1, max_size=9))
 def test_an_axis_of_counts_begins_at_nothing_and_its_ticks_are_apart(counts: list[int]) -> None:
-    axis = count_axis("n", "Images", [0, *counts])
+    axis = count_axis([0, *counts])
     low, high = axis["scale"]["domain"]
     ticks = axis["axis"]["values"]
     assert ticks[0] == 0 and low < 0 and high > max(counts)
@@ -178,15 +185,13 @@ def test_a_rows_point_stands_out_from_its_candidates() -> None:
     records, samples = run()
     figure = drawn([*records, *curve(records)], samples)["id-ood"]
     assert figure.spec is not None
-    points = {
-        layer["data"]["name"]: layer
-        for layer in figure.spec["layer"]
-        if layer["mark"]["type"] == "point"
-    }
-    assert points["points"]["mark"]["filled"] and not points["paths"]["mark"]["filled"]
-    small, large = (points[name]["encoding"]["size"] for name in ("paths", "points"))
+    layers = {layer["name"]: layer for layer in figure.spec["layer"]}
+    rows, candidates = layers["points"], layers["candidates"]
+    assert rows["mark"]["type"] == candidates["mark"]["type"] == "point"
+    assert rows["mark"]["filled"] and not candidates["mark"]["filled"]
+    small, large = (layer["encoding"]["size"] for layer in (candidates, rows))
     assert small["value"] < small["condition"]["value"] < large["condition"]["value"] / 2
-    chosen = {v["candidate"]: v["chosen"] for v in points["paths"]["data"]["values"]}
+    chosen = {v["candidate"]: v["chosen"] for v in figure.spec["datasets"]["paths"]}
     assert chosen == {
         "alpha 0.3": "not chosen",
         "alpha 0.5": "chosen",
@@ -201,12 +206,12 @@ def test_a_rows_point_stands_out_from_its_candidates() -> None:
 def test_checkpoints_are_joined_with_the_end_of_their_training() -> None:
     figure = drawn(*run(*EPOCHS))["id-ood"]
     assert figure.spec is not None
-    layers = {layer["data"].get("name"): layer for layer in figure.spec["layer"]}
-    trained = layers["trained"]["data"]["values"]
+    assert {"trained", "points"} <= {layer["name"] for layer in figure.spec["layer"]}
+    trained = figure.spec["datasets"]["trained"]
     in_order = [p["row"] for p in sorted(trained, key=lambda p: p["step"])]
     assert in_order == ["E2E-FT, epoch 2", "E2E-FT, epoch 10", "E2E-FT"]
     assert len({p["training"] for p in trained}) == 1
-    points = {p["row"]: p for p in layers["points"]["data"]["values"]}
+    points = {p["row"]: p for p in figure.spec["datasets"]["points"]}
     ends = [(points[p["row"]]["x"], points[p["row"]]["y"]) for p in trained]
     assert ends == [(p["x"], p["y"]) for p in trained]
     assert points["E2E-FT, epoch 2"]["kind"] == "checkpoint"
@@ -222,6 +227,38 @@ def test_checkpoints_without_their_end_are_rows() -> None:
     spec = figure["id-ood"].spec
     assert spec is not None
     assert {"E2E-FT, epoch 2", "E2E-FT, epoch 10"} < legend(spec).keys()
+
+
+def everything() -> dict[str, Chart]:
+    """Every kind of figure, with every kind of layer."""
+    records, samples = run(LINEAR, LP_FT, ON_LP_FT, OTHER, CONTROL, *EPOCHS)
+    found = drawn([*records, *curve(records)], samples)
+    mini = ROOT / "results" / "mini"
+    (chapter,) = document(*read_run(mini), samples=read_samples(mini)).chapters
+    return found | {f"mini {figure.name}": figure for figure in chapter.figures}
+
+
+def test_specifications_are_valid_in_a_vega_lite_of_the_renderer() -> None:
+    version = alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+    assert version in vl_convert.get_vegalite_versions()
+    layers = set()
+    for figure in everything().values():
+        assert figure.spec is not None
+        alt.Chart.from_dict(figure.spec)
+        layers |= {layer.get("name") for layer in figure.spec.get("layer", ())}
+    assert {"baselines", "line", "paths", "candidates", "trained", "points"} < layers
+
+
+def test_figures_do_not_depend_on_what_altair_drew_and_was_told_before() -> None:
+    before = everything()
+    picked = alt.selection_point(fields=["method"], bind="legend")
+    other = alt.Chart(alt.NamedData("other")).mark_point().add_params(picked)
+    (other + alt.Chart().mark_rule().encode(x=alt.datum(0))).to_dict()
+    with alt.theme.enable("dark"), alt.data_transformers.enable("default", max_rows=1):
+        after = everything()
+    assert [json.dumps(c.spec) for c in after.values()] == [
+        json.dumps(c.spec) for c in before.values()
+    ]
 
 
 def test_every_figure_says_what_it_is_to_those_who_cannot_see_it() -> None:

@@ -143,6 +143,18 @@ def test_the_output_layer_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_formats_without_figures_do_not_load_altair(tmp_path: Path) -> None:
+    code = (
+        "import sys; from bench.cli.main import exit_code; code = exit_code(sys.argv[1:]); "
+        "sys.exit(code or 'altair' in sys.modules)"
+    )
+    mini = ROOT / "results" / "mini"
+    command = ["report", mini, "--format", "md,tex,csv,json", "--out", tmp_path]
+    done = [sys.executable, "-c", code, *map(str, command)]
+    assert subprocess.run(done, check=False).returncode == 0
+    assert (tmp_path / "report.md").read_bytes() == (mini / "report.md").read_bytes()
+
+
 @pytest.fixture(scope="module")
 def picture() -> ModuleType:
     path = ROOT / "scripts" / "pages" / "leaderboard_picture.py"

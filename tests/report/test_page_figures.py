@@ -56,7 +56,8 @@ def test_reliability_in_other_bins_and_on_some_of_the_shifts(
             """() => {
               const [chapter] = benchReport.chapters;
               const drawing = benchReport.drawings.find((d) => d.spec.facet);
-              return drawing.spec.data.values.filter((v) => v.panel === "VRF on E2E-FT: mean of 1");
+              const { points } = drawing.spec.datasets;
+              return points.filter((v) => v.panel === "VRF on E2E-FT: mean of 1");
             }"""
         )
     assert sum(p["share"] for p in points) == pytest.approx(1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
+
+import altair as alt
 
 from bench.leaderboard.board import ID, Board, BoardRow, Curve, Name
 from bench.leaderboard.published.baselines import (
@@ -16,17 +18,10 @@ from bench.leaderboard.published.baselines import (
     usable_baselines,
 )
 from bench.leaderboard.suite_results import SuiteResults
-from bench.report.figures.spec import (
-    HEIGHT,
-    Chart,
-    Spec,
-    logit,
-    logit_axis,
-    plain,
-    shown_rows,
-    tooltip,
-)
+from bench.report.figures.drawing import SIZE, drawn, logit, logit_axis, tooltip
+from bench.report.figures.spec import Chart, Spec, numbers_table, shown_rows
 from bench.report.figures.style import (
+    FADED,
     GREY,
     PICKED,
     grey_caption,
@@ -35,17 +30,10 @@ from bench.report.figures.style import (
     point_styles,
     training_and_epoch,
 )
-from bench.report.tables.table import Table, TableCell
-from bench.report.tables.table import TableLine as TableLine
+from bench.report.tables.table import Table, TableCell, TableLine
 
 LAST = 10**7
 """Step of the final model of a training run."""
-LOOKS = {
-    ("points", "point"): ("color", "shape", "size", "opacity"),
-    ("paths", "point"): ("color", "shape", "opacity"),
-    ("paths", "line"): ("color", "opacity"),
-}
-"""Encoding channels of `point_styles` that each data source and mark type use."""
 CROSS = "M-1,-1L1,1M-1,1L1,-1"
 SOURCES = 3
 """Number of baseline sources that a caption names."""
@@ -66,50 +54,67 @@ def id_ood(numbers: SuiteResults, baselines: Sequence[Baseline]) -> Chart | None
         why = "the shifts have no common mean" if not board.averaged else "no row is complete"
         return Chart("id-ood", title, "", None, reason=why)
     points = [_point(board, row) for row in rows]
-    lines = [p for curve in numbers.curves if _is_path(curve) for p in _path(board, curve)]
+    curves = [curve for curve in numbers.curves if _is_path(curve)]
+    paths = [p for curve in curves for p in _path(board, curve)]
     trained = _checkpoints(board, rows)
     others = [_baseline(b, board) for b in usable_baselines(numbers, baselines)]
     line = fit_line([(b["id"], b["ood"]) for b in others])
-    everything = [*points, *lines, *others]
-    x = logit_axis("x", f"ID, {board.scale.unit} (logit scale)", [p["x"] for p in everything])
-    of_mean = f"{board.over_shifts}, {board.scale.unit} (logit scale)"
-    y = logit_axis("y", of_mean, [p["y"] for p in everything])
-    layers = [*_baseline_layers(others, line, x["scale"]["domain"]), *_path_layers(lines, trained)]
-    tips = tooltip("row", "ID", board.over_shifts, "seeds")
-    mark = {"type": "point", "filled": True}
-    layers.append({"data": {"name": "points", "values": methods_last(points)}, "mark": mark,
-                   "encoding": {"tooltip": tips}})  # fmt: skip
-    curved = (_row(board, curve) for curve in numbers.curves if _is_path(curve))
-    look = point_styles(board, list(dict.fromkeys((*rows, *curved))))
-    for layer in layers:
-        data_name, mark_type = layer["data"].get("name"), layer["mark"]["type"]
-        of_rows = LOOKS.get((data_name, mark_type), ())
-        shared = {"x": x, "y": y} | {channel: look[channel] for channel in of_rows}
-        layer["encoding"] = shared | layer["encoding"]
-    first = next(layer for layer in layers if "opacity" in layer["encoding"])
-    first["params"] = [PICKED]  # Vega makes the legend from this layer
-    spec = {"width": "container", "height": HEIGHT, "layer": layers}
-    return Chart(
-        "id-ood",
-        title,
-        _scatter_caption(points, lines, trained, _baselines_text(board, baselines, others, line)),
-        spec,
-        _scatter_table(board, points, others, line),
+    of_baselines = _baselines_text(board, baselines, others, line)
+    x, y = (logit_axis(p[axis] for p in (*points, *paths, *others)) for axis in "xy")
+    ends = [{"x": at, "y": round(line.at(at), 5)} for at in x["scale"]["domain"]] if line else []
+    data = {"baselines": others, "line": ends, "paths": paths, "trained": trained,
+            "points": methods_last(points)}  # fmt: skip
+    known = list(dict.fromkeys((*rows, *(_row(board, curve) for curve in curves))))
+    drawing = alt.layer(*_layers(board, known, data), **SIZE).encode(
+        x=alt.X("x:Q", title=f"ID, {board.scale.unit} (logit scale)", **x),
+        y=alt.Y("y:Q", title=f"{board.over_shifts}, {board.scale.unit} (logit scale)", **y),
     )
+    caption = _scatter_caption(points, paths, trained, of_baselines)
+    table = _scatter_table(board, points, others, line)
+    return drawn("id-ood", title, caption, drawing, table, **data)
+
+
+def _layers(
+    board: Board, rows: Sequence[BoardRow], data: Mapping[str, Sequence[Spec]]
+) -> list[alt.Chart]:
+    """The layers that have data, from the lowest up. The page's script finds them by name."""
+
+    def chart(values: str, name: str = "") -> alt.Chart:
+        return alt.Chart(alt.NamedData(values), name=name or values)
+
+    look, means = point_styles(board, rows), ("ID", board.over_shifts)
+    chosen = alt.condition(alt.datum.chosen == "chosen", alt.value(30), alt.value(12))
+    small = look | {"size": alt.SizeValue(**chosen)}
+    crosses = chart("baselines").mark_point(
+        shape=CROSS, filled=False, size=25, opacity=1, color=GREY
+    )
+    paths = chart("paths").mark_line(strokeWidth=1).encode(color=look["color"], opacity=FADED)
+    candidates = chart("paths", "candidates").mark_point(filled=False, strokeWidth=0.8)
+    trained = chart("trained").mark_line(strokeDash=[4, 3], strokeWidth=1.2, color=GREY)
+    points = chart("points").mark_point(filled=True)
+    layers = (
+        crosses.encode(tooltip=tooltip("row", "source", *means, row="baseline")),
+        chart("line").mark_line(strokeDash=[6, 4], clip=True, color=GREY),
+        paths.encode(alt.Order("step:Q"), alt.Detail("row:N")),
+        candidates.encode(tooltip=tooltip("row", "candidate", "chosen", *means), **small),
+        trained.encode(alt.Order("step:Q"), alt.Detail("training:N")),
+        points.encode(tooltip=tooltip("row", *means, "seeds"), **look),
+    )
+    legend = "paths" if data["paths"] else "points"  # Vega makes it from the lowest layer of rows
+    return [
+        layer.add_params(PICKED) if layer.name == legend else layer
+        for layer in layers
+        if data[layer.data.name]
+    ]
 
 
 def _point(board: Board, row: BoardRow) -> Spec:
     """The point of a row; `shifts` holds its mean on each shift, for means over fewer shifts."""
     seeds = len(row.seeds) if not row.seed_free else 0
-    shifts = {s: c.mean for s, c in zip(board.shifts, row.cells[1:], strict=False)}
-    return (
-        mark_values(board, row)
-        | {
-            "seeds": str(seeds or "none"),
-            "shifts": [shifts[s] for s in board.over],
-        }
-        | _place(board, row.cells[0].mean or 0, row.cells[-1].mean or 0)
-    )
+    cells = dict(zip(board.shifts, row.cells[1:], strict=False))
+    mark = mark_values(board, row) | {"seeds": str(seeds or "none")}
+    mark["shifts"] = [cells[shift].mean for shift in board.over]
+    return mark | _place(board, row.cells[0].mean or 0, row.cells[-1].mean or 0)
 
 
 def _place(board: Board, of_id: float, ood: float) -> Spec:
@@ -165,62 +170,11 @@ def _checkpoints(board: Board, rows: Sequence[BoardRow]) -> list[Spec]:
     ]
 
 
-def _path_layers(lines: Sequence[Spec], trained: Sequence[Spec]) -> list[Spec]:
-    layers: list[Spec] = []
-    if lines:
-        path = {"data": {"name": "paths", "values": list(lines)}}
-        order = {"field": "step", "type": "quantitative"}
-        detail = {"field": "row", "type": "nominal"}
-        layers.append(path | {"mark": {"type": "line", "strokeWidth": 1},
-                              "encoding": {"order": order, "detail": detail}})  # fmt: skip
-        tips = tooltip("row", "candidate", "chosen", "ID", *_mean_of(lines))
-        size = {"condition": {"test": "datum.chosen === 'chosen'", "value": 30}, "value": 12}
-        layers.append(path | {"mark": {"type": "point", "filled": False, "strokeWidth": 0.8},
-                              "encoding": {"tooltip": tips, "size": size}})  # fmt: skip
-    if trained:
-        dashes = {"type": "line", "strokeDash": [4, 3], "strokeWidth": 1.2, "color": GREY}
-        layers.append({
-            "data": {"name": "trained", "values": list(trained)},
-            "mark": dashes,
-            "encoding": {
-                "order": {"field": "step", "type": "quantitative"},
-                "detail": {"field": "training", "type": "nominal"},
-            },
-        })  # fmt: skip
-    return layers
-
-
-def _mean_of(points: Sequence[Spec]) -> list[str]:
-    """Name of the mean over the shifts in tooltips."""
-    known = {"row", "step", "candidate", "chosen", "shifts", "id", "ood", "x", "y", "ID"}
-    return [name for name in points[0] if name not in known | {"method", "base", "kind"}]
-
-
 def _baseline(found: Baseline, board: Board) -> Spec:
     """The point of a baseline; `shifts` as in `_point`."""
     values = [found.values[shift] for shift in board.over]
     named = {"row": found.model, "source": found.source, "shifts": values}
     return named | _place(board, found.values[ID], fmean(values))
-
-
-def _baseline_layers(
-    others: Sequence[Spec], line: BaselineLine | None, domain: Sequence[float]
-) -> list[Spec]:
-    """The bottom layers; the page's script finds the baselines and their line by data name."""
-    if not others:
-        return []
-    grey = {"value": GREY}
-    tips = tooltip("row", "source", "ID", *[n for n in _mean_of(others) if n != "source"])
-    tips[0]["title"] = "baseline"
-    cross = {"type": "point", "shape": CROSS, "filled": False, "size": 25, "opacity": 1}
-    layers = [{"data": {"name": "baselines", "values": list(others)}, "mark": cross,
-               "encoding": {"tooltip": tips, "color": grey}}]  # fmt: skip
-    if line is not None:
-        points = [{"x": x, "y": round(line.at(x), 5)} for x in domain]
-        mark = {"type": "line", "strokeDash": [6, 4], "clip": True}
-        layers.append({"data": {"name": "line", "values": points}, "mark": mark,
-                       "encoding": {"color": grey}})  # fmt: skip
-    return layers
 
 
 def _scatter_caption(
@@ -279,26 +233,23 @@ def _scatter_table(
     board: Board, points: Sequence[Spec], others: Sequence[Spec], line: BaselineLine | None
 ) -> Table:
     """A table of all points: the rows, then the baselines, if there are any."""
-    columns = ["Row", "ID", board.over_shifts]
-    caption = f"ID and {board.over_shifts} ({board.scale.unit})"
-    note = ""
+    fields, note = ["row", "ID", board.over_shifts], ""
     if line is not None:
-        columns.append("Above the baselines")
+        fields.append("Above the baselines")
         note = (
             f"Fitted to the baselines: logit({board.over_shifts}) = {line.slope:.2f} logit(ID) "
             f"{line.offset:+.2f}, R² = {line.r2:.2f}."
         )
 
-    def texts(point: Spec) -> list[str]:
-        found = [point["row"], point["ID"], point[board.over_shifts]]
-        if line is not None:
-            above = point["ood"] - line.expected(point["id"])
-            found.append(board.scale.text(above, signed=True))
-        return found
+    def above(point: Spec) -> Spec:
+        if line is None:
+            return point
+        height = point["ood"] - line.expected(point["id"])
+        return point | {"Above the baselines": board.scale.text(height, signed=True)}
 
-    table = plain(caption, columns, [texts(p) for p in points], 1)
+    caption = f"ID and {board.over_shifts} ({board.scale.unit})"
+    table, more = (numbers_table(caption, [*map(above, p)], fields, 1) for p in (points, others))
     if others:
         head = TableLine((TableCell("Baselines"),), "head")
-        lines = (head, *(TableLine(tuple(map(TableCell, texts(p)))) for p in others))
-        table = replace(table, groups=(*table.groups, lines), note=note)
+        table = replace(table, groups=(*table.groups, (head, *more.groups[0])), note=note)
     return table

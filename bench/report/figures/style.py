@@ -9,8 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
+import altair as alt
+
 from bench.api.registry import methods
 from bench.leaderboard.board import Board, BoardRow
+from bench.report.figures.drawing import SIZE
 from bench.report.figures.spec import Spec
 from bench.report.tables.leaderboard import full_name
 
@@ -29,9 +32,10 @@ ALONE_SHAPE = "circle"
 OTHER_SHAPES = ("triangle-down", "triangle-right", "triangle-left", "cross")
 GREYS = {"control": "ablations", "oracle": "oracles (chosen on the test sets)"}
 ALONE = "not an ensemble"
-PICKED = {"name": "picked", "select": {"type": "point", "fields": ["method"]}, "bind": "legend"}
-"""Vega-Lite parameter set by a click on a name in the legend; one layer of a figure has it."""
-FADED: Spec = {"condition": {"param": "picked", "value": 1}, "value": 0.08}
+PICKED = alt.selection_point(name="picked", fields=["method"], bind="legend")
+"""Set by a click on a name in the legend; one layer of a figure has it."""
+FADED = alt.OpacityValue(**alt.condition(PICKED, alt.value(1), alt.value(0.08)))
+LEGEND = alt.Legend(title=None, orient="bottom")
 
 
 def mark_values(board: Board, row: BoardRow) -> Spec:
@@ -62,51 +66,56 @@ def training_and_epoch(method: str) -> tuple[str, int] | None:
     return (f"{stem}{plus}{modifier}", int(epoch)) if at and epoch.isdecimal() else None
 
 
-def method_colours(board: Board, rows: Sequence[BoardRow], *, legend: bool = True) -> Spec:
+def method_colours(board: Board, rows: Sequence[BoardRow]) -> alt.Color:
     """Return the colours of methods, with those of `rows` in the legend; other rows are grey."""
     series = [row for row in rows if row.role == "method" and final_row(board, row) is None]
     colours = _assigned((row.method for row in series), _own("colour"), OTHER_COLOURS)
     titles = {row.title: colours[row.method] for row in series}
-    scale = {"domain": list(titles), "range": list(titles.values())}
-    return {
-        "condition": {"test": f"indexof({list(GREYS)}, datum.kind) >= 0", "value": GREY},
-        "field": "method",
-        "type": "nominal",
-        "scale": scale,
-        "legend": {"title": None, "orient": "bottom"} if legend and titles else None,
-    }
+    colour = alt.Color("method:N", scale=looks(titles), legend=LEGEND if titles else None)
+    is_grey = alt.FieldOneOfPredicate("kind", list(GREYS))
+    return alt.condition(is_grey, alt.value(GREY), colour)
 
 
-def base_shapes(board: Board, rows: Sequence[BoardRow]) -> Spec:
+def base_shapes(board: Board, rows: Sequence[BoardRow]) -> alt.Shape:
     """Return the shapes of bases, with a legend if there are several."""
     shapes = _assigned(
         (row.base for row in rows), {None: ALONE_SHAPE, **_own("shape")}, OTHER_SHAPES
     )
     labels = {_base(board, row): shapes[row.base] for row in rows}
-    scale = {"domain": list(labels), "range": list(labels.values())}
-    legend = {"title": None, "orient": "bottom"} if len(labels) > 1 else None
-    return {"field": "base", "type": "nominal", "scale": scale, "legend": legend}
+    return alt.Shape("base:N", scale=looks(labels), legend=LEGEND if len(labels) > 1 else None)
 
 
-def point_styles(board: Board, rows: Sequence[BoardRow], size: int = 80) -> Spec:
+def looks(of: Mapping[str, str]) -> alt.Scale:
+    """Return the scale that gives each name its colour or shape."""
+    return alt.Scale(domain=list(of), range=list(of.values()))
+
+
+def point_styles(board: Board, rows: Sequence[BoardRow]) -> dict[str, Any]:
     """Return the style of the points of `rows`; the figure also needs the parameter `PICKED`."""
     return {
         "color": method_colours(board, rows),
         "shape": base_shapes(board, rows),
-        "size": emphasised_size(size, size // 3),
+        "size": emphasised(alt.SizeValue, 80, 26),
         "opacity": FADED,
     }
 
 
-def emphasised_size(size: float, other: float) -> Spec:
-    """Return one size for methods and another for all other rows."""
-    return {"condition": {"test": "datum.kind === 'method'", "value": size}, "value": other}
+def emphasised(channel: type[Any], size: float, other: float) -> Any:
+    """Return one size or width for methods and another for all other rows."""
+    is_method = alt.datum.kind == "method"
+    return channel(**alt.condition(is_method, alt.value(size), alt.value(other)))
 
 
-def filled_where(look: Spec, test: str) -> Spec:
-    """Return `look` with points filled where the expression `test` holds, hollow elsewhere."""
-    filled = {"condition": {"test": test, "value": 1}, "value": 0}
-    return look | {"stroke": look["color"], "fillOpacity": filled}
+def filled_points(board: Board, rows: Sequence[BoardRow], test: alt.Expression) -> alt.Chart:
+    """Return a scatter plot of the values ``points``: filled where `test` holds, hollow elsewhere.
+
+    Its axes and tooltips are missing.
+    """
+    look = point_styles(board, rows)
+    filled = alt.FillOpacityValue(**alt.condition(test, alt.value(1), alt.value(0)))
+    chart = alt.Chart(alt.NamedData("points"), **SIZE).mark_point(filled=True).add_params(PICKED)
+    points: alt.Chart = chart.encode(**look, stroke=look["color"], fillOpacity=filled)
+    return points
 
 
 def grey_caption(values: Iterable[Spec]) -> list[str]:

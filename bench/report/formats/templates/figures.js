@@ -113,12 +113,12 @@ const figures = (() => {
   function only(full, list) {
     const names = new Set(list), spec = structuredClone(full), methods = new Set(), bases = new Set();
     let rows = spec.usermeta?.row ? Number(names.has(spec.usermeta.row)) : null, before = 0;
-    for (const { data } of units(spec)) {
-      if (!data?.values.some((value) => value.kind)) continue;
-      before += data.values.length;
-      data.values = data.values.filter((value) => !value.kind || names.has(value.row));
-      rows += data.values.length;
-      data.values.forEach((value) => { methods.add(value.method); bases.add(value.base); });
+    for (const [name, values] of Object.entries(spec.datasets)) {
+      if (!values.some((value) => value.kind)) continue;
+      const kept = spec.datasets[name] = values.filter((value) => !value.kind || names.has(value.row));
+      before += values.length;
+      rows += kept.length;
+      kept.forEach((value) => { methods.add(value.method); bases.add(value.base); });
     }
     for (const { encoding = {} } of units(spec)) {
       for (const [channel, kept] of [["color", methods], ["stroke", methods], ["shape", bases]]) {
@@ -149,7 +149,7 @@ const figures = (() => {
     const sets = columns && places.flatMap((place) => columns[place]);
     const rows = new Map(data.rows.map(({ name }, index) => [name, index]));
     const has = (row) => sets && places.every((place) => columns[place].length) && samples.has(row, sets);
-    spec.data.values = spec.data.values.flatMap((value) => {
+    spec.datasets.points = spec.datasets.points.flatMap((value) => {
       const row = rows.get(value.row);
       if (value.on !== data.mean) return [value];
       if (!has(row) || !has(zero)) return [];
@@ -170,14 +170,14 @@ const figures = (() => {
     const spec = structuredClone(full), { data } = chapter;
     const label = places.length < data.over.length ? `mean of ${places.length}` : data.mean;
     if (!held) { // the new mean is unknown without confidences
-      spec.data.values = spec.data.values.filter(({ on }) => on !== data.mean || on === label);
+      spec.datasets.points = spec.datasets.points.filter(({ on }) => on !== data.mean || on === label);
       return spec;
     }
     const columnsShown = [[data.labels[0], columns[0]]];
     if (data.mean) columnsShown.push([label, places.flatMap((place) => columns[place])]);
-    const known = new Map(full.data.values.map(({ row, method, base, kind }) => [row, { row, method, base, kind }]));
+    const known = new Map(full.datasets.points.map(({ row, method, base, kind }) => [row, { row, method, base, kind }]));
     const panels = [];
-    spec.data.values = data.rows.flatMap((row, r) => columnsShown.flatMap(([on, sets]) => {
+    spec.datasets.points = data.rows.flatMap((row, r) => columnsShown.flatMap(([on, sets]) => {
       if (!known.has(row.name) || !samples.has(r, sets)) return [];
       const panel = `${row.name}: ${on}`;
       panels.push(panel);
@@ -206,7 +206,7 @@ const figures = (() => {
     return ticks.filter((t) => t > 0 && t < 1);
   }
 
-  const layer = (spec, name) => spec.layer.find(({ data }) => data.name === name);
+  const layer = (spec, name) => spec.layer.find((one) => one.name === name);
 
   // The least-squares line through points, as in bench.leaderboard.published.baselines.
   function fitted(points) {
@@ -220,12 +220,13 @@ const figures = (() => {
     const { data } = chapter, spec = structuredClone(full);
     const label = places.length < data.over.length ? `mean of ${places.length}` : data.mean;
     const positions = places.map((place) => data.over.indexOf(place));
-    const points = ({ data: { name, values } }) => values.every((v) => v.shifts) && !(bare && name === "baselines");
+    const { datasets, encoding } = spec, source = (one) => (one.data ?? spec.data).name;
+    const points = (one) => datasets[source(one)].every((v) => v.shifts) && !(bare && one.name === "baselines");
     const line = bare ? undefined : layer(spec, "line");
-    const { params } = spec.layer.find((one) => one.params); // those of the first layer of rows
     spec.layer = spec.layer.filter((one) => one === line || points(one));
-    spec.layer.find(({ encoding }) => encoding.opacity).params = params;
-    const shown = spec.layer.filter(points).flatMap((one) => one.data.values);
+    // Vega makes the legend from the first layer of rows
+    spec.params[0].views = [spec.layer.find((one) => one.encoding?.opacity).name];
+    const shown = [...new Set(spec.layer.filter(points).map(source))].flatMap((name) => datasets[name]);
     for (const value of shown) {
       value.ood = mean(positions.map((p) => value.shifts[p]));
       value.y = logit(value.ood);
@@ -234,19 +235,16 @@ const figures = (() => {
     for (const axis of ["x", "y"]) {
       const found = shown.map((value) => value[axis]);
       const domain = [Math.min(...found) - 0.1, Math.max(...found) + 0.1];
-      const values = percentTicks(...domain).map(logit);
-      for (const { encoding } of spec.layer) {
-        Object.assign(encoding[axis].scale, { domain });
-        Object.assign(encoding[axis].axis, { values });
-      }
+      encoding[axis].scale.domain = domain;
+      encoding[axis].axis.values = percentTicks(...domain).map(logit);
     }
     if (line) {
-      const at = fitted(layer(spec, "baselines").data.values);
-      line.data.values = line.encoding.x.scale.domain.map((x) => ({ x, y: at(x) }));
+      const at = fitted(datasets.baselines);
+      datasets.line = encoding.x.scale.domain.map((x) => ({ x, y: at(x) }));
     }
-    for (const { encoding } of spec.layer) {
-      encoding.y.title = encoding.y.title.replace(data.mean, label);
-      for (const tip of encoding.tooltip ?? []) if (tip.field === data.mean) tip.title = label;
+    encoding.y.title = encoding.y.title.replace(data.mean, label);
+    for (const one of spec.layer) {
+      for (const tip of one.encoding?.tooltip ?? []) if (tip.field === data.mean) tip.title = label;
     }
     return spec;
   }
