@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
-from bench.core.records import MissingCell, Record, read_records
+from bench.core.records import MissingCell, Record, read_missing, read_records
 from bench.leaderboard import samples
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
@@ -126,13 +126,7 @@ def report_files(folder: Path) -> list[Path]:
 
 def read_run(folder: Path) -> tuple[list[Record], list[MissingCell]]:
     """Read records and missing cells of a finished run. Raises InputError for any other folder."""
-    records = read_records(folder / RECORDS)
-    path = folder / "missing.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return records, [MissingCell.model_validate_json(line) for line in lines]
-    except ValueError as error:
-        raise InputError(f"{path} is not a list of missing cells: run the suite again") from error
+    return read_records(folder / RECORDS), read_missing(folder / "missing.jsonl")
 
 
 def read_samples(folder: Path) -> Iterator[samples.SampleOutputs]:
