@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from bench.core.record_lines.kinds import FORMAT, HOMES, KINDS, VERSION, Facts
 
@@ -13,6 +14,8 @@ _RUN = ("suite", "model", "protocol", "notes", "shifts_in_suite")
 _ROW = ("method", "base", "title", "role")
 _SET = ("shift", "order", "n", "primary_metric", "outside_mean", "test_only")
 _OWN = ("seed", "kind", "choice", "value", "weight", "temperature", "data")
+_LEFT_OUT: Facts = {"kind": "cell", "choice": {}, "provenance": {}}
+"""The values of a cell's fields that are left out, besides None."""
 
 
 def write_lines(records: Iterable[Facts]) -> Iterator[str]:
@@ -73,7 +76,7 @@ class _Definitions:
         if isinstance(own.get("key"), str):
             line["key"] = own.pop("key")
         line["provenance"] = own
-        return {n: v for n, v in line.items() if v is not None and v != {} and (n, v) != _CELL}
+        return {name: value for name, value in line.items() if value != _LEFT_OUT.get(name)}
 
     def refer(self, kind: str, name: str, content: Facts, provenance: Facts | None) -> str:
         """Return the id of a definition, after adding it if it is new.
@@ -97,9 +100,6 @@ class _Definitions:
         return found
 
 
-_CELL = ("kind", "cell")
-
-
 def _divided(provenance: Facts) -> dict[str, Facts]:
     """Return the parts of a provenance by the kind of definition; ``cell`` for the others."""
     parts: dict[str, Facts] = defaultdict(dict)
@@ -113,5 +113,13 @@ def _divided(provenance: Facts) -> dict[str, Facts]:
     return parts
 
 
-def _dumps(value: Facts) -> str:
-    return json.dumps(value, allow_nan=False) + "\n"
+def _dumps(line: Facts) -> str:
+    """Return a line with its fields in the order of its class, and those inside them sorted."""
+    fields = {name: _sorted(value) for name, value in line.items()}
+    return json.dumps(fields, allow_nan=False) + "\n"
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _sorted(value[name]) for name in sorted(value)}
+    return [_sorted(one) for one in value] if isinstance(value, list) else value
