@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
@@ -40,6 +40,13 @@ class TrainInputs(Protocol):
 
         The features are computed with the evaluation transform. Only for trainers that train a
         head alone; ``selection`` only for trainers that choose on it (`Trainer.selects`).
+        """
+        ...
+
+    def log(self, entry: Mapping[str, float]) -> None:
+        """Add an entry to the training's history, such as the loss of an epoch; results ignore it.
+
+        The SGD loop does it for every epoch, with ``epoch``, ``loss`` and ``lr``.
         """
         ...
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
 from bench.core.records import MissingCell, Record, read_missing, read_records
+from bench.core.trainings import TrainingRecord, read_trainings
 from bench.leaderboard import samples
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
@@ -55,7 +56,20 @@ class ReportSources:
             formats,
             (outputs for run in self.runs for outputs in read_samples(run)),
             self.baselines,
+            _distinct_trainings(self.runs),
         )
+
+
+def _distinct_trainings(runs: Sequence[Path]) -> list[TrainingRecord]:
+    """Return the trainings of runs; one that several runs used is there once."""
+    found: dict[tuple[str, ...], TrainingRecord] = {}
+    for training in (training for run in runs for training in read_trainings(run)):
+        place = (training.suite, training.model, training.protocol, *training.notes, training.key)
+        known = found.setdefault(place, training)
+        rows = tuple(sorted({*known.rows, *training.rows}))
+        history = max(known.history or (), training.history or (), key=len) or None
+        found[place] = known.model_copy(update={"rows": rows, "history": history})
+    return list(found.values())
 
 
 def report_sources(folder: Path) -> ReportSources:

@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.core.errors import InputError, unknown_name
 from bench.core.paths import write_atomic
 from bench.core.records import MissingCell, Record
+from bench.core.trainings import TrainingRecord
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.samples import SampleOutputs
@@ -55,13 +56,14 @@ def write_report(
     formats: Sequence[str] = USUAL,
     samples: Iterable[SampleOutputs] = (),
     baselines: Sequence[Baseline] = (),
+    trainings: Iterable[TrainingRecord] = (),
 ) -> tuple[Path, ...]:
     """Write ``report.FORMAT`` into `directory` for each format, atomically; return the paths.
 
     The formats in `PICTURES` give one file per figure, in the folder ``figures``. Raises InputError
     for records that contradict each other; nothing is written then.
     """
-    content = document(records, missing, presets, samples, baselines)
+    content = document(records, missing, presets, samples, baselines, trainings)
     files = {
         directory / f"report.{name}": FORMATS[name](content).encode()
         for name in formats

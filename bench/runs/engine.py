@@ -39,6 +39,7 @@ from bench.api.trainer import Keep, Trainer, epochs_needed
 from bench.core.errors import InputError
 from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
+from bench.core.trainings import Entry, store_history
 from bench.models.clip import load_clip, text_head, tokenized
 from bench.models.features import Forward, predict_split
 from bench.models.heads import load_head
@@ -150,12 +151,18 @@ class Engine:
                 task.advance(done - seen)
                 seen = done
 
+            history: list[Entry] = []
+
             def emit(keep: Keep | None, weights: State) -> None:
                 if self.is_main:
+                    store_history(self.store, key, history)
                     self._write_weights(keys[keep], weights)
 
             training = replace(
-                self._training(recipe, train, selection, report), keeps=tuple(keys), emit=emit
+                self._training(recipe, train, selection, report),
+                keeps=tuple(keys),
+                emit=emit,
+                logged=lambda entry: history.append(dict(entry)),
             )
             set_seed(recipe.seed)
             weights = trainer.train(training)

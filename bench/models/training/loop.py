@@ -9,6 +9,7 @@ step, and checkpoints contain everything else.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,6 +61,10 @@ class Training:
     progress : called with (samples seen, samples in total).
     keeps : the weights to keep; None stands for the last ones. The loop stops when it has all.
     emit : called with each of `keeps`, except None, and its weights as soon as they are known.
+    logged : called with each entry of the training's history, in order: also, at the start, with
+        those that a checkpoint holds.
+    accuracy : returns the accuracy of a model on the selection split, in [0, 1], without changing
+        it; called after each epoch. None to evaluate nothing.
     """
 
     build: Callable[[GradientTrainer], Model]
@@ -75,10 +80,16 @@ class Training:
     progress: OnProgress
     keeps: tuple[Keep | None, ...] = (None,)
     emit: Emit = lambda keep, weights: None
+    logged: Callable[[Mapping[str, float]], None] = lambda entry: None
+    accuracy: Callable[[Model], float] | None = None
 
     def features(self, split: Literal["train", "selection"]) -> tuple[Tensor, Tensor]:
         """Return stored features [N, D] and labels [N] of a split, on the device."""
         return self.stored(split)
+
+    def log(self, entry: Mapping[str, float]) -> None:
+        """Add an entry to the training's history."""
+        self.logged(entry)
 
     def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
         """Train from the start, or resume from the last checkpoint; return the tuned weights."""
@@ -169,7 +180,11 @@ class _Descent:
         self.optimizer = _optimizer(trainer, self.tuned, inputs.device)
         self.per_epoch = -(-inputs.size // trainer.batch_size)
         self.saved = 0
+        self.history: list[dict[str, float]] | None = []
+        self.summed_loss, self.summed_samples = 0.0, 0  # of this epoch so far
         self.step = self._resume()
+        for entry in self.history or ():
+            inputs.log(entry)
         self.parallel = self.accelerator.prepare_model(self.model, device_placement=False)
 
     def run(self) -> dict[str, Tensor]:
@@ -189,6 +204,8 @@ class _Descent:
             self._step(batch, steps)
             done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
             inputs.progress(done, batches.epochs * inputs.size)
+            if self.step % self.per_epoch == 0:
+                self._log(steps)
             self._emit()
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self._save()
@@ -234,10 +251,14 @@ class _Descent:
         loss = self.trainer.loss(embeddings, self.step)
         penalty = self.trainer.penalty(self.model, self.state)
         loss = loss if penalty is None else loss + penalty
-        if not self.accelerator.gather(torch.isfinite(loss.detach()).reshape(1)).all():
+        losses = self.accelerator.gather(loss.detach().reshape(1))
+        if not torch.isfinite(losses).all():
             raise CellError(
                 f"training diverged: loss is {loss.item()} at step {self.step}; use a smaller lr"
             )
+        count = len(batch["labels"])  # on every process the same
+        self.summed_loss += losses.double().mean().item() * count
+        self.summed_samples += count
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         if self.trainer.clip:
@@ -251,6 +272,18 @@ class _Descent:
                 else:
                     average[name].copy_(tensor)
         self.step += 1
+
+    def _log(self, steps: int) -> None:
+        """At the end of an epoch, add it to the history."""
+        rate = learning_rate(self.trainer, self.step - 1, steps)
+        loss = self.summed_loss / self.summed_samples
+        self.summed_loss, self.summed_samples = 0.0, 0
+        entry = {"epoch": self.step // self.per_epoch, "loss": loss, "lr": rate}
+        if self.inputs.accuracy is not None:
+            entry["selection"] = self.inputs.accuracy(self.model)
+        if self.history is not None:
+            self.history.append(entry)
+            self.inputs.log(entry)
 
     def _emit(self) -> None:
         """At the end of an epoch whose weights are to be kept, pass them to `Training.emit`."""
@@ -272,6 +305,11 @@ class _Descent:
             moments = self.optimizer.state[parameter]
             tensors |= {f"optimizer.{i}.{n}": torch.as_tensor(t) for n, t in moments.items()}
         tensors["step"] = torch.tensor(self.step)
+        if self.history is not None:
+            sums = (self.summed_loss, self.summed_samples)
+            tensors["sums"] = torch.tensor(sums, dtype=torch.float64)
+            text = json.dumps(self.history).encode()
+            tensors["history"] = torch.tensor(list(text), dtype=torch.uint8)
         data = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
         self.inputs.store.write(self._slots()[self.saved % 2], data)
         self.saved += 1
@@ -311,6 +349,11 @@ class _Descent:
             moments = _below(f"optimizer.{i}.", tensors)
             # A fused AdamW has its step counter on the device, too.
             self.optimizer.state[parameter] = {n: t.to(device) for n, t in moments.items()}
+        self.history = None  # unknown, if an older version wrote the checkpoint
+        if "history" in tensors:
+            self.history = json.loads(bytes(tensors["history"].tolist()))
+            loss, samples = tensors["sums"].tolist()
+            self.summed_loss, self.summed_samples = loss, int(samples)
         return int(tensors["step"])
 
 
