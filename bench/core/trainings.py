@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pydantic
 
@@ -91,10 +90,3 @@ def read_trainings(run: Path) -> list[TrainingRecord]:
         why = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else error
         raise InputError(f"{path}:{len(found) + 1} is not a training: {why}") from error
     return found
-
-
-def trainings_schema() -> dict[str, Any]:
-    """Return the JSON schema of one line of ``trainings.jsonl``."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | (
-        TrainingRecord.model_json_schema()
-    )

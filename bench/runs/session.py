@@ -197,6 +197,7 @@ def _engine_maker(
             workers=config.workers,
             progress=progress,
             opened=opened,
+            epoch_accuracy=config.epoch_accuracy,
         )
         made.append(engine)
         return engine

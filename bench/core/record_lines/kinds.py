@@ -171,8 +171,4 @@ KINDS: Mapping[str, type[DefinitionLine]] = {
 def records_schema() -> dict[str, Any]:
     """Return the JSON schema of one line of ``records.jsonl``."""
     schema = pydantic.TypeAdapter[Any](RecordLine).json_schema()
-    about = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"A line of records.jsonl, {FORMAT} version {VERSION}",
-    }
-    return about | schema
+    return {"title": f"A line of records.jsonl, {FORMAT} version {VERSION}"} | schema

@@ -64,6 +64,9 @@ def read_lines(lines: Iterable[str], record: type[R]) -> Iterator[R]:
             cell: Facts = _CELL.validate_json(line)
         except pydantic.ValidationError as error:  # not a cell, as most lines are
             fields = _parsed(number, line)
+            if "format" in fields:
+                reason = "a second header: give a command several files instead of joining them"
+                raise LineError(number, reason) from error
             if "define" not in fields:
                 raise _line_error(number, error) from error
             definitions.add(number, fields)

@@ -34,7 +34,7 @@ def write_lines(records: Iterable[Facts]) -> Iterator[str]:
 class _Definitions:
     """The definitions of a file that is written, in the order of their first use.
 
-    `has_suites` : whether there are several suites; names of rows and sets then begin with theirs.
+    With `has_suites`, for several suites, the ids of rows and sets begin with their suite's name.
     """
 
     def __init__(self, has_suites: bool) -> None:
@@ -71,7 +71,7 @@ class _Definitions:
         if is_whole:
             place = parts.get("environment")
             environment = place and self.refer("environment", "environment", {}, place)
-            name = f"{row}{seed} {on}"
+            name = f"{row}{seed} {record['shift']}"
             line["computation"] = refer("computation", name, {"environment": environment or None})
         if isinstance(own.get("key"), str):
             line["key"] = own.pop("key")

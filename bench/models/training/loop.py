@@ -279,7 +279,7 @@ class _Descent:
         loss = self.summed_loss / self.summed_samples
         self.summed_loss, self.summed_samples = 0.0, 0
         entry = {"epoch": self.step // self.per_epoch, "loss": loss, "lr": rate}
-        if self.inputs.accuracy is not None:
+        if self.inputs.accuracy is not None and self.accelerator.is_main_process:
             entry["selection"] = self.inputs.accuracy(self.model)
         if self.history is not None:
             self.history.append(entry)
