@@ -155,6 +155,8 @@ def read_missing(path: Path) -> list[MissingCell]:
 def _complete(kind: type[A], number: int, line: str) -> A:
     """Return a cell from a line with all its fields, under the names of now or of version 1."""
     try:
+        if not any(f'"{name}"' in line for name in OLD_NAMES):
+            return kind.model_validate_json(line)
         fields = json.loads(line)
         if isinstance(fields, dict):
             fields = {OLD_NAMES.get(name, name): value for name, value in fields.items()}
