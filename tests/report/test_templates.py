@@ -49,7 +49,7 @@ def test_templates_are_used_and_said(tmp_path: Path, file: Path) -> None:
     assert said.startswith("2 templates of my prompts.txt (SHA-256 ")
     assert said.endswith("...)")
     assert found.keys() == own.keys()
-    assert found["id", "nll"]["value"] != own["id", "nll"]["value"]
+    assert found["id", "nll"].value != own["id", "nll"].value
     assert f"Prompts: {said}" in " ".join(result.out.split())
     for report in ("report.md", "report.html"):
         text = (tmp_path / "run" / report).read_text()
@@ -73,8 +73,8 @@ def test_the_suites_own_templates_in_a_file_give_the_same_numbers(
     own.write_text("\n".join(TEMPLATES))
     options = ("--cache-dir", small.cache, "--out", tmp_path / "run", "--templates", own)
     assert bench(*small.command, *options).code == 0
-    values = {place: record["value"] for place, record in cells(small.out).items()}
-    assert {place: r["value"] for place, r in cells(tmp_path / "run").items()} == values
+    values = {place: record.value for place, record in cells(small.out).items()}
+    assert {place: r.value for place, r in cells(tmp_path / "run").items()} == values
 
 
 def test_other_prompts_are_another_leaderboard(tmp_path: Path, file: Path) -> None:
