@@ -130,6 +130,7 @@ class LogisticRegression:
             w = torch.from_numpy(flat).reshape(shape)
             logits = held @ w[:, :-1].T + w[:, -1]
             accuracy = (logits.argmax(dim=1) == truth).double().mean().item()
+            inputs.log({"C": c, "selection": accuracy})
             best = max(best, (accuracy, w, c), key=lambda candidate: candidate[0])
         _, w, c = best
         return {

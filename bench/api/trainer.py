@@ -43,6 +43,13 @@ class TrainInputs(Protocol):
         """
         ...
 
+    def log(self, entry: Mapping[str, float]) -> None:
+        """Add an entry to the training's history, such as the loss of an epoch; results ignore it.
+
+        The SGD loop does it for every epoch, with ``epoch``, ``loss`` and ``lr``.
+        """
+        ...
+
     def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
         """Run the SGD loop (`bench.models.training.loop`) with `trainer`; return tuned weights."""
         ...

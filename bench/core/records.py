@@ -1,7 +1,7 @@
-"""Records: one JSON line per (suite, model, method, base, seed, shift, metric), with provenance.
+"""Records: one per (suite, model, method, base, seed, shift, metric), with provenance.
 
 Reports are made from ``records.jsonl`` alone. Its lines are sorted and hold no dates or durations,
-so the same work gives the same bytes.
+so the same work gives the same bytes. `bench.core.record_lines` has their form.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import pydantic
 
 from bench.core.errors import InputError
+from bench.core.record_lines.reading import LineError, has_header, read_lines
+from bench.core.record_lines.writing import write_lines
 
+OLD_NAMES = {"judged_by": "primary_metric", "beside": "outside_mean"}
+"""Names of fields in files of version 1, which have no header, and their names now."""
 Role = Literal["method", "control", "oracle"]
 
 
@@ -34,12 +38,9 @@ class CellAddress(pydantic.BaseModel):
         shifts is partial.
     notes : watermarks (``limit=200``). A cell with notes is not reportable.
     protocol : the name of the protocol, followed by the fields that were changed.
-    primary_metric : the metric that leaderboards show for the evaluation set. In files it is called
-        ``judged_by`` and left out if it is ``top1``.
-    outside_mean : whether the shift is shown, but is not part of the OOD mean. In files it is
-        called ``beside`` and left out if false.
-    test_only : whether the shift's terms forbid choosing anything on it, for oracle rows too. In
-        files it is left out if false.
+    primary_metric : the metric that leaderboards show for the evaluation set.
+    outside_mean : whether the shift is shown, but is not part of the OOD mean.
+    test_only : whether the shift's terms forbid choosing anything on it, for oracle rows too.
     role : ``method``; ``control`` for ablations, which test a claim about a method; ``oracle`` for
         rows whose parameters were chosen on the test sets. Only methods are ranked.
 
@@ -52,7 +53,7 @@ class CellAddress(pydantic.BaseModel):
     (True, 'id', 'top1')
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     suite: str
     model: str
@@ -66,17 +67,9 @@ class CellAddress(pydantic.BaseModel):
     notes: tuple[str, ...] = ()
     protocol: str = "clean"
     role: Role = "method"
-    primary_metric: str = pydantic.Field("top1", alias="judged_by")
-    outside_mean: bool = pydantic.Field(False, alias="beside")
+    primary_metric: str = "top1"
+    outside_mean: bool = False
     test_only: bool = False
-
-    @pydantic.model_serializer(mode="wrap")
-    def _without_defaults(self, handler: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = handler(self)
-        defaults = {"primary_metric": "top1", "outside_mean": False, "test_only": False}
-        written = {k: v for k, v in data.items() if k not in defaults or v != defaults[k]}
-        file_names = {"primary_metric": "judged_by", "outside_mean": "beside"}
-        return {file_names.get(k, k): v for k, v in written.items()}
 
 
 class Record(CellAddress):
@@ -135,6 +128,9 @@ class MissingCell(CellAddress):
     reason: str
 
 
+A = TypeVar("A", bound=CellAddress)
+
+
 def sort_key(record: Record) -> tuple[Any, ...]:
     """Return the key that sorts records into their canonical order in files.
 
@@ -152,27 +148,24 @@ def sort_key(record: Record) -> tuple[Any, ...]:
 
 
 def records_text(records: Iterable[Record]) -> str:
-    """Return the text of a ``records.jsonl``: sorted, one JSON object per line.
+    """Return the text of a ``records.jsonl`` with these records in their canonical order.
 
     Examples
     --------
     >>> from bench.core.records import records_text
     >>> from bench.testing.fakes import fake_records
     >>> len(records_text(fake_records()).splitlines())
-    9
+    18
     """
     ordered = sorted(records, key=sort_key)
-    return "".join(
-        json.dumps(r.model_dump(mode="json"), sort_keys=True, allow_nan=False) + "\n"
-        for r in ordered
-    )
+    return "".join(write_lines(record.model_dump(mode="json") for record in ordered))
 
 
 def read_records(path: Path) -> list[Record]:
-    """Return the records of a file.
+    """Return the records of a file, with or without a schema version.
 
-    Raises InputError if there is no file, or if a line is not a record; the message names the file
-    and the first such line.
+    Raises InputError if there is no file, or if a line does not belong there; the message names the
+    file and the first such line.
 
     Examples
     --------
@@ -185,11 +178,39 @@ def read_records(path: Path) -> list[Record]:
     """
     if not path.is_file():
         raise InputError(f"no records at {path}: expected the records.jsonl of a finished run")
-    records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            records.append(Record.model_validate_json(line))
-        except pydantic.ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise InputError(f"{path}:{number} is not a record: {reason}") from error
-    return records
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if lines and has_header(lines[0]):
+            return list(read_lines(lines, Record))
+        return [_complete(Record, number, line) for number, line in enumerate(lines, start=1)]
+    except LineError as error:
+        raise InputError(f"{path}:{error.number}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8: it is damaged; copy it again") from error
+
+
+def read_missing(path: Path) -> list[MissingCell]:
+    """Return the missing cells of a run's ``missing.jsonl``; there are none if there is no file.
+
+    Raises InputError if a line is not a missing cell.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [_complete(MissingCell, number, line) for number, line in enumerate(lines, start=1)]
+    except ValueError as error:
+        raise InputError(f"{path} is not a list of missing cells: run the suite again") from error
+
+
+def _complete(kind: type[A], number: int, line: str) -> A:
+    """Return a cell from a line with all its fields, under the names of now or of version 1."""
+    try:
+        if not any(f'"{name}"' in line for name in OLD_NAMES):
+            return kind.model_validate_json(line)
+        fields = json.loads(line)
+        if isinstance(fields, dict):
+            fields = {OLD_NAMES.get(name, name): value for name, value in fields.items()}
+        return kind.model_validate(fields)
+    except pydantic.ValidationError as error:
+        raise LineError(number, f"not a record: {error.errors()[0]['msg']}") from error
+    except (ValueError, RecursionError) as error:
+        raise LineError(number, f"not a record: Invalid JSON: {error}") from error

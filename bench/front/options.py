@@ -44,6 +44,7 @@ class RunOptions(TypedDict, total=False):
     train_batch_size: int | None
     eval_batch_size: int | None
     workers: int | None
+    epoch_accuracy: bool | None
     allow_incomplete: bool | None
     limit: int | None
     shots: int | None

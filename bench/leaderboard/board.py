@@ -14,6 +14,7 @@ from typing import Literal
 from bench.api.metrics import METRICS, OWN, Metric, averageable
 from bench.core.errors import unknown_name
 from bench.core.records import MissingCell, Record, Role
+from bench.core.trainings import TrainingRecord
 
 ID = "id"
 MEAN = "OOD mean"
@@ -325,8 +326,8 @@ class Curve:
     points: tuple[Point, ...]
 
 
-def board_key(item: Record | MissingCell) -> BoardKey:
-    """Return the key of the leaderboard that a cell belongs to.
+def board_key(item: Record | MissingCell | TrainingRecord) -> BoardKey:
+    """Return the key of the leaderboard that a cell or a training belongs to.
 
     Examples
     --------

@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.api.metrics import ACCURACY
 from bench.core.records import MissingCell, Record, sort_key
+from bench.core.trainings import TrainingRecord
 from bench.leaderboard.board import ID, Board, Seed, board_key
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.evidence import Evidence
@@ -35,6 +36,7 @@ from bench.report.tables.ledger import run_ledger_tables
 from bench.report.tables.paper_layout import paper_table
 from bench.report.tables.standings import mark_ties, standings_summary, standings_table
 from bench.report.tables.table import DASH, Table, format_value, seeds_text
+from bench.report.tables.trainings import trainings_table
 
 CRITERIA = {
     "nll": "T with the smallest NLL",
@@ -166,11 +168,13 @@ def document(
     presets: Sequence[Preset] = (),
     samples: Iterable[SampleOutputs] = (),
     baselines: Sequence[Baseline] = (),
+    trainings: Iterable[TrainingRecord] = (),
 ) -> Document:
     """Return the content of a report; the tables of `presets` come first in each chapter.
 
     `samples` add intervals, ranks and reliability diagrams. `baselines` add the fitted line for
-    effective robustness. Raises InputError for records that contradict each other.
+    effective robustness, `trainings` the losses by epoch. Raises InputError for records that
+    contradict each other.
 
     Examples
     --------
@@ -185,6 +189,7 @@ def document(
     ordered = sorted(shown, key=sort_key)
     evidence = Evidence(ordered)
     found = measured(ordered, absent, samples_by_board(evidence.passing(samples)))
+    histories = list(trainings)
     preset_tables = [paper_table(preset, ordered, absent) for preset in presets]
     chapters = [
         _chapter(
@@ -197,6 +202,7 @@ def document(
                 evidence,
             ),
             baselines,
+            trainings_table(m.board, [t for t in histories if board_key(t) == m.key]),
         )
         for m in found
     ]
@@ -245,6 +251,7 @@ def _chapter(
     first: Sequence[Table],
     published: Iterable[Table],
     baselines: Sequence[Baseline],
+    trainings: Table,
 ) -> Chapter:
     """Return a chapter.
 
@@ -277,6 +284,7 @@ def _chapter(
         *calibrations,
         choices_table(board, cells),
         differences_table(_protocol_of(numbers.records), numbers.records),
+        trainings,
         missing_cells_table(board),
         *published,
     )

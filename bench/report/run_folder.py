@@ -16,7 +16,8 @@ from pathlib import Path
 from bench.api.registry import loaded_plugins
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
-from bench.core.records import MissingCell, Record, read_records
+from bench.core.records import MissingCell, Record, read_missing, read_records
+from bench.core.trainings import TrainingRecord, read_trainings
 from bench.leaderboard import samples
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
@@ -67,7 +68,20 @@ class ReportSources:
             formats,
             (outputs for run in self.runs for outputs in read_samples(run)),
             self.baselines,
+            _distinct_trainings(self.runs),
         )
+
+
+def _distinct_trainings(runs: Sequence[Path]) -> list[TrainingRecord]:
+    """Return the trainings of runs; one that several runs used is there once."""
+    found: dict[tuple[str, ...], TrainingRecord] = {}
+    for training in (training for run in runs for training in read_trainings(run)):
+        place = (training.suite, training.model, training.protocol, *training.notes, training.key)
+        known = found.setdefault(place, training)
+        rows = tuple(sorted({*known.rows, *training.rows}))
+        history = max(known.history or (), training.history or (), key=len) or None
+        found[place] = known.model_copy(update={"rows": rows, "history": history})
+    return list(found.values())
 
 
 def report_sources(folder: Path) -> ReportSources:
@@ -191,13 +205,7 @@ def read_run(folder: Path) -> tuple[list[Record], list[MissingCell]]:
     >>> len(records), missing
     (9, [])
     """
-    records = read_records(folder / RECORDS)
-    path = folder / "missing.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        return records, [MissingCell.model_validate_json(line) for line in lines]
-    except ValueError as error:
-        raise InputError(f"{path} is not a list of missing cells: run the suite again") from error
+    return read_records(folder / RECORDS), read_missing(folder / "missing.jsonl")
 
 
 def read_samples(folder: Path) -> Iterator[samples.SampleOutputs]:

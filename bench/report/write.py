@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.core.errors import InputError, unknown_name
 from bench.core.paths import write_atomic
 from bench.core.records import MissingCell, Record
+from bench.core.trainings import TrainingRecord
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.samples import SampleOutputs
@@ -62,6 +63,7 @@ def write_report(
     formats: Sequence[str] = USUAL,
     samples: Iterable[SampleOutputs] = (),
     baselines: Sequence[Baseline] = (),
+    trainings: Iterable[TrainingRecord] = (),
 ) -> tuple[Path, ...]:
     """Write ``report.FORMAT`` into `directory` for each format, atomically; return the paths.
 
@@ -77,7 +79,7 @@ def write_report(
     >>> [path.name for path in paths]
     ['report.md', 'report.csv']
     """
-    content = document(records, missing, presets, samples, baselines)
+    content = document(records, missing, presets, samples, baselines, trainings)
     files = {
         directory / f"report.{name}": FORMATS[name](content).encode()
         for name in formats

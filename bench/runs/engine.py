@@ -10,16 +10,18 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache, partial
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from bench.api.recipe_parts import encoder_of, features_key, head_of, normalizes, weights_key
 from bench.api.recipes import Backbone, Encoder, Fisher, Pretrained, TextHead, Tuned
@@ -29,13 +31,21 @@ from bench.core.errors import InputError
 from bench.core.hashing import canonical
 from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
+from bench.core.trainings import Entry, store_history
 from bench.models.clip import load_clip, text_head, tokenized
 from bench.models.features import Forward, predict_split
 from bench.models.heads import load_head
+from bench.models.training.accuracy import accuracy_in_training
 from bench.models.training.fisher import fisher_information
-from bench.models.training.loop import Training
+from bench.models.training.loop import Model, Training
 from bench.models.training.networks import DualEncoder, ImageClassifier
-from bench.models.transforms import TrainImages, evaluation_transform, input_size, tensor_transform
+from bench.models.transforms import (
+    EvalImages,
+    TrainImages,
+    evaluation_transform,
+    input_size,
+    tensor_transform,
+)
 from bench.models.weights import State, Unmerged, encoder_state, stored_encoder
 from bench.runs.trackers import Trackers
 
@@ -53,7 +63,8 @@ RATED_IMAGES = 500
 class Engine:
     """A loaded backbone that can be trained and run.
 
-    `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``. `times` collects (images, seconds) of
+    `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``. With `epoch_accuracy`, every training run
+    is evaluated on the selection split after each epoch. `times` collects (images, seconds) of
     ``train``, ``train both`` and ``forward`` for later estimates.
     """
 
@@ -66,6 +77,7 @@ class Engine:
     progress: Progress
     opened: Callable[[Split], Loaded]
     trackers: Trackers = field(default_factory=Trackers)
+    epoch_accuracy: bool = False
     times: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -142,12 +154,18 @@ class Engine:
                 task.advance(done - seen)
                 seen = done
 
+            history: list[Entry] = []
+
             def emit(keep: Keep | None, weights: State) -> None:
                 if self.is_main:
+                    store_history(self.store, key, history)
                     self._write_weights(keys[keep], weights)
 
             training = replace(
-                self._training(recipe, train, selection, report), keeps=tuple(keys), emit=emit
+                self._training(recipe, train, selection, report),
+                keeps=tuple(keys),
+                emit=emit,
+                logged=lambda entry: history.append(dict(entry)),
             )
             settings = {**canonical(trainer), "seed": recipe.seed, "key": key}
             with self.trackers.training(f"{label}, {key[:8]}", settings) as observe:
@@ -213,7 +231,36 @@ class Engine:
             device=self.where,
             workers=self._workers(),
             progress=report,
+            accuracy=self._accuracy(recipe, selection) if self.epoch_accuracy else None,
         )
+
+    def _accuracy(self, recipe: Tuned, selection: Split) -> Callable[[Model], float] | None:
+        """Return what measures the accuracy on the selection split; None if that has no data."""
+        if selection.absent:
+            return None
+        loaded, trainer = self.opened(selection), recipe.trainer
+        batches: Iterable[Tensor]
+        if trainer.tunes_encoder:
+            size, step = selection.size, self.batch_size
+            batches = DataLoader(
+                cast(Any, EvalImages(loaded.images, evaluation_transform(self.clip.preprocess))),
+                batch_sampler=cast(
+                    Any, [range(i, min(i + step, size)) for i in range(0, size, step)]
+                ),
+                num_workers=self._workers(),
+                generator=torch.Generator(),  # the global one is that of the training
+            )
+        else:
+            start = encoder_of(recipe.start)
+            key = features_key(start, selection.fingerprint, trainer.precision)
+            self.predict(selection, {key: start})
+            self.processes.wait_for_everyone()
+            features = self.store.read_features(key, selection.size)
+            if features is None:
+                raise MissingOutput(f"features {key} of {selection.name}")
+            batches = [torch.from_numpy(features)]
+        labels = torch.from_numpy(loaded.manifest.labels)
+        return partial(accuracy_in_training, batches=batches, labels=labels)
 
     def _train_images(self, train: Split, seed: int) -> TrainImages:
         loaded = self.opened(train)

@@ -17,6 +17,7 @@ from bench.core.errors import CellError, DataError, InputError, one_line
 from bench.core.progress import Progress
 from bench.core.records import MissingCell, Record
 from bench.core.store import MissingOutput, Store
+from bench.core.trainings import TrainingRecord
 from bench.leaderboard import samples
 from bench.runs.measure import Measurement, address_of
 from bench.runs.plan import (
@@ -33,6 +34,7 @@ from bench.runs.plan import (
     pending,
 )
 from bench.runs.study.study import Study
+from bench.runs.trainings import plan_trainings
 
 if TYPE_CHECKING:
     from bench.runs.engine import Engine
@@ -45,11 +47,14 @@ EngineMaker = Callable[[Callable[[Split], Loaded]], "Engine"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: the final plan, its records, and the cells that could not be computed."""
+    """A finished run: the final plan, its records, the cells that could not be computed, and the
+    training runs with their histories.
+    """
 
     plan: Plan
     records: tuple[Record, ...]
     missing: tuple[MissingCell, ...]
+    trainings: tuple[TrainingRecord, ...] = ()
 
 
 def choice_lookup(store: Store) -> Callable[[str], Choice | None]:
@@ -291,7 +296,8 @@ class _Runner:
                 missing[row] = MissingCell.model_validate(
                     address_of(self.study, cell) | {"reason": reason}
                 )
-        return Outcome(plan, tuple(records), tuple(missing.values()))
+        trainings = tuple(plan_trainings(plan, self.store))
+        return Outcome(plan, tuple(records), tuple(missing.values()), trainings)
 
 
 def _by_split(items: Iterable[WorkItem]) -> list[list[FeaturesItem]]:

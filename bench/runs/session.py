@@ -22,6 +22,7 @@ from bench.core.paths import cache_dir, check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import MissingCell, records_text
 from bench.core.store import Store
+from bench.core.trainings import write_trainings
 from bench.data.prompts import templates_digest
 from bench.leaderboard import samples
 from bench.leaderboard.board import PENDING
@@ -212,6 +213,7 @@ def _engine_maker(
             progress=progress,
             opened=opened,
             trackers=trackers,
+            epoch_accuracy=config.epoch_accuracy,
         )
         made.append(engine)
         return engine
@@ -227,6 +229,8 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     _write_json(out / "plan.json", [i for o in outcomes for i in describe_plan(o.plan)])
     write_atomic(out / "records.jsonl", records_text(records).encode())
     write_missing(out / "missing.jsonl", missing)
+    trainings = [t for outcome in outcomes for t in outcome.trainings]
+    write_trainings(out, trainings)
     samples.write_samples(out, session.store, records)
     write_report(
         out,
@@ -235,6 +239,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
         session.presets,
         samples=read_samples(out),
         baselines=kept_baselines(out),
+        trainings=trainings,
     )
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     with (out / "timings.jsonl").open("a") as file:

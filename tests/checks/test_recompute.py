@@ -15,6 +15,7 @@ from safetensors.numpy import save
 
 from bench.checks.recompute import Difference, recompute_run
 from bench.core.errors import DataError, InputError
+from bench.core.records import read_records, records_text
 from bench.core.store import unpacked
 from bench.leaderboard.samples import sample_outputs
 
@@ -31,8 +32,8 @@ def test_a_run_as_it_was_made_has_no_difference(small: Finished) -> None:
     found = recompute_run(small.out, options(small))
     assert not found.differences
     assert found.files == ("records.jsonl", "samples", "report.html", "report.md")
-    records = [json.loads(x) for x in (small.out / "records.jsonl").read_text().splitlines()]
-    assert found.cells == sum(record["kind"] in ("cell", "scaled") for record in records)
+    records = read_records(small.out / "records.jsonl")
+    assert found.cells == sum(record.kind in ("cell", "scaled") for record in records)
     assert recompute_run(small.out / "report.md", options(small)).files[2:] == ("report.md",)
 
 
@@ -48,12 +49,11 @@ def test_nothing_is_left_in_the_cache(small: Finished, own: Finished) -> None:
 
 def test_an_edited_record_is_found_with_what_it_should_be(own: Finished) -> None:
     path = own.out / "records.jsonl"
-    lines = path.read_text().splitlines()
-    row = next(i for i, line in enumerate(lines) if '"top1"' in line and '"cell"' in line)
-    record = json.loads(lines[row])
-    right = record["value"]
-    lines[row] = json.dumps(record | {"value": right + 0.01}, sort_keys=True)
-    path.write_text("\n".join(lines) + "\n")
+    records = read_records(path)
+    row = next(i for i, r in enumerate(records) if (r.metric, r.kind) == ("top1", "cell"))
+    right = records[row].value
+    records[row] = records[row].model_copy(update={"value": right + 0.01})
+    path.write_text(records_text(records))
     found = differences(own.out, options(own))
     assert str(found[0]).startswith("records.jsonl: top1 (cell)")
     assert found[0].expected == repr(right)

@@ -12,6 +12,8 @@ from commands import Finished, Result, assert_refused, bench
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from bench.core.records import read_records, records_text
+
 ALTERED = settings(
     max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -25,8 +27,8 @@ def test_a_run_as_it_was_made_ends_in_0(small: Finished, tmp_path: Path) -> None
     junit = tmp_path / "junit.xml"
     result = check(small, "--junit", junit)
     assert (result.code, result.err) == (0, "")
-    records = [json.loads(x) for x in (small.out / "records.jsonl").read_text().splitlines()]
-    count = sum(record["kind"] in ("cell", "scaled") for record in records)
+    records = read_records(small.out / "records.jsonl")
+    count = sum(record.kind in ("cell", "scaled") for record in records)
     (line,) = result.out.splitlines()
     assert line.startswith(f"{count} cells recomputed from stored outputs; no difference in ")
     names = [case.get("name") for case in ElementTree.parse(junit).iter("testcase")]
@@ -91,24 +93,24 @@ def test_any_byte_of_a_stored_output(own: Finished, data: st.DataObject) -> None
 @example(None)
 def test_any_value_of_the_records(own: Finished, data: st.DataObject | None) -> None:
     path = own.out / "records.jsonl"
-    lines = path.read_text().splitlines()
-    row = data.draw(st.integers(0, len(lines) - 1)) if data else 0
+    text, records = path.read_text(), read_records(path)
+    row = data.draw(st.integers(0, len(records) - 1)) if data else 0
     fields = ["value", "n", "title", "notes"]
     field = data.draw(st.sampled_from(fields)) if data else "notes"
-    record = json.loads(lines[row])
-    record[field] = {"title": "Ours", "notes": []}.get(field, record["n"] + 1)
+    value = {"title": "Ours", "notes": ()}.get(field, records[row].n + 1)
+    records[row] = records[row].model_copy(update={field: value})
     try:
-        path.write_text("\n".join((*lines[:row], json.dumps(record), *lines[row + 1 :])) + "\n")
+        path.write_text(records_text(records))
         assert check(own).code in (3, 4), (row, field)
     finally:
-        path.write_text("\n".join(lines) + "\n")
+        path.write_text(text)
 
 
 def test_differences_are_listed_and_counted(own: Finished, tmp_path: Path) -> None:
     path = own.out / "records.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()]
-    altered = [r | {"value": r["value"] / 2 + 0.3} for r in records]
-    path.write_text("".join(json.dumps(record) + "\n" for record in altered))
+    records = read_records(path)
+    altered = [r.model_copy(update={"value": r.value / 2 + 0.3}) for r in records]
+    path.write_text(records_text(altered))
     junit = tmp_path / "junit.xml"
     result = check(own, "--junit", junit)
     assert result.code == 3
@@ -154,10 +156,10 @@ def test_a_forged_protocol_is_found(own: Finished) -> None:
 
 def test_a_second_value_of_a_cell_is_found(own: Finished) -> None:
     path = own.out / "records.jsonl"
-    text = path.read_text()
-    first = json.loads(text.splitlines()[0])
-    for value in (first["value"], 0.123):
-        path.write_text(json.dumps(first | {"value": value}) + "\n" + text)
+    records = read_records(path)
+    for value in (records[0].value, 0.123):
+        second = records[0].model_copy(update={"value": value})
+        path.write_text(records_text([second, *records]))
         result = check(own)
         assert result.code == 3 and "more than once" in result.err
 

@@ -11,6 +11,7 @@ import pytest
 from commands import bench
 
 from bench.api.registry import datasets
+from bench.core.records import read_records
 from bench.data.cards import cards
 from bench.runs.study.resolve import EMBEDDED
 
@@ -46,15 +47,14 @@ def test_all_suites_in_one_command(synthetic: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"^## (\S+), ", report, re.MULTILINE)
     assert blocks == sorted(REAL)
     assert report.count("Not reportable: synthetic data") == len(REAL)
-    lines = (tmp_path / "out" / "records.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    assert all(record["notes"] == ["synthetic data"] for record in records)
-    shifts = {(r["suite"], r["shift"]) for r in records if r["kind"] == "cell"}
+    records = read_records(tmp_path / "out" / "records.jsonl")
+    assert all(record.notes == ("synthetic data",) for record in records)
+    shifts = {(r.suite, r.shift) for r in records if r.kind == "cell"}
     named = {(s.name, name) for s in suites(synthetic, tmp_path) for name in ("id", *s.all_shifts)}
     assert shifts == named
-    methods = {(r["suite"], r["method"]) for r in records}
+    methods = {(r.suite, r.method) for r in records}
     assert methods >= {(name, m) for name in REAL for m in ("zero-shot", "vrf", "wise-ft")}
-    judged = {(r["suite"], r["shift"]): r.get("judged_by", "top1") for r in records}
+    judged = {(r.suite, r.shift): r.primary_metric for r in records}
     assert judged["fmow", "ood"] == "worst-region"
     assert judged["iwildcam", "id"] == judged["iwildcam", "ood"] == "macro-f1"
     assert judged["imagenet", "vid-robust"] == judged["imagenet", "ytbb"] == "pm-0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.api.protocol import OFFICIAL
 from bench.api.registry import find_dataset
 from bench.api.splits import Split
 from bench.core.errors import InputError
+from bench.core.records import read_records
 from bench.data.folder import SYNTHETIC, NotFound
 from bench.data.readers.cifar_stl import CIFAR10_CLASSES, STL_CLASSES
 from bench.runs.study.rows import Settings
@@ -268,8 +268,8 @@ def test_a_run_on_the_copies(copies: Path, tmp_path: Path) -> None:
     command = ("run", "--suite", "cifar10", "--data", copies, "--methods", "zero-shot,vrf")
     result = bench(*command, "--cache-dir", tmp_path / "cache", "--out", out)
     assert result.code == 0, result.err
-    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
-    assert {record["shift"] for record in records} >= {"id", "10.1", "10.2", "stl10"}
+    records = read_records(out / "records.jsonl")
+    assert {record.shift for record in records} >= {"id", "10.1", "10.2", "stl10"}
     assert "synthetic data" in (out / "report.md").read_text()
     assert "synthetic data" in result.out
 
@@ -280,9 +280,7 @@ def test_zero_shot_needs_no_training_data(data: Path, tmp_path: Path) -> None:
     command = ("run", "--suite", "cifar100", "--data", data, "--cache-dir", tmp_path / "cache")
     run = bench(*command, "--methods", "zero-shot", "--out", tmp_path / "out")
     assert run.code == 0, run.err
-    kinds = {
-        json.loads(x)["kind"] for x in (tmp_path / "out/records.jsonl").read_text().split("\n") if x
-    }
+    kinds = {record.kind for record in read_records(tmp_path / "out" / "records.jsonl")}
     assert kinds == {"cell"}
     refused = bench(*command, "--methods", "vrf", "--out", tmp_path / "out2")
     assert refused.code == 2

@@ -15,6 +15,7 @@ from scipy.io import loadmat, savemat
 from bench.api.dataset import Suite
 from bench.api.registry import ALIASES, find_dataset
 from bench.core.errors import InputError
+from bench.core.records import read_records
 from bench.data.folder import SYNTHETIC, NotFound
 from bench.testing.contract import check_dataset
 from bench.testing.synthetic import cifar, transfer
@@ -325,7 +326,7 @@ def test_a_run_on_the_copies(copies: Path, tmp_path: Path) -> None:
     command = ("run", "--suite", "transfer", "--data", copies, "--methods", "zero-shot,vrf")
     result = bench(*command, "--cache-dir", tmp_path / "cache", "--out", out)
     assert result.code == 0, result.err
-    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
-    assert {record["suite"] for record in records} == set(ALIASES["transfer"])
-    assert {record["shift"] for record in records} == {"id"}
+    records = read_records(out / "records.jsonl")
+    assert {record.suite for record in records} == set(ALIASES["transfer"])
+    assert {record.shift for record in records} == {"id"}
     assert result.out.count("synthetic data") >= 5

@@ -269,21 +269,17 @@ def test_a_run(suite: str, wilds: Path, tmp_path: Path) -> None:
         *("--cache-dir", tmp_path / "cache", "--out", tmp_path / "run"),
     )
     assert result.code == 0, result.err
-    lines = (tmp_path / "run" / "records.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    assert all(record["notes"] == [WATERMARK] for record in records)
-    cells = [record for record in records if record["kind"] == "cell"]
-    assert {record["method"] for record in cells} == {"zero-shot", "e2e-ft", "vrf"}
-    assert {record["shift"] for record in cells} == {"id", "ood"}
-    judged = {record["shift"]: record.get("judged_by", "top1") for record in cells}
+    records = read_records(tmp_path / "run" / "records.jsonl")
+    assert all(record.notes == (WATERMARK,) for record in records)
+    cells = [record for record in records if record.kind == "cell"]
+    assert {record.method for record in cells} == {"zero-shot", "e2e-ft", "vrf"}
+    assert {record.shift for record in cells} == {"id", "ood"}
+    judged = {record.shift: record.primary_metric for record in cells}
     expected = {"fmow": ("top1", "worst-region"), "iwildcam": ("macro-f1", "macro-f1")}
     assert (judged["id"], judged["ood"]) == expected[suite]
-    chosen = next(record["chosen_on"] for record in cells if record["method"] == "vrf")
+    chosen = next(record.chosen_on or {} for record in cells if record.method == "vrf")
     assert chosen["split"] == f"{suite}/selection" and judged["id"] in chosen
-    (numbers,) = measured(
-        read_records(tmp_path / "run" / "records.jsonl"),
-        samples=samples_by_board(outputs(tmp_path)),
-    )
+    (numbers,) = measured(records, samples=samples_by_board(outputs(tmp_path)))
     assert numbers.comparison is not None and numbers.comparison.last is not None
     last, board = numbers.comparison.last, numbers.board
     for row in board.rows:

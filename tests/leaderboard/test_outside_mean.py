@@ -61,11 +61,10 @@ def test_records_of_one_set_agree_whether_it_stands_beside() -> None:
         board(*CELLS, record("id", 0.8, method="ose", title="OSE"), other)
 
 
-def test_files_hold_what_is_unusual_only() -> None:
+def test_files_say_once_that_a_set_is_outside_the_mean() -> None:
     lines = records_text(CELLS).splitlines()
-    assert sum('"beside": true' in line for line in lines) == 1
+    assert sum('"outside_mean": true' in line for line in lines) == 1
     assert sum('"test_only": true' in line for line in lines) == 1
-    assert not any("false" in line for line in lines)
 
 
 def curve(values: dict[str, tuple[float, ...]]) -> list[Record]:

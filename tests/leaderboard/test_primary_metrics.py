@@ -161,7 +161,7 @@ def record(place: int, metric: str, value: float, judge: str, **more: Any) -> Re
     fields: dict[str, Any] = {
         "suite": "s", "model": "m", "method": "zero-shot", "base": None, "title": "Zero-shot",
         "seed": None, "shift": ("id", "ood", "vid")[place], "order": place, "metric": metric,
-        "value": value, "n": 10, "shifts_in_suite": 2, "judged_by": judge,
+        "value": value, "n": 10, "shifts_in_suite": 2, "primary_metric": judge,
     }  # fmt: skip
     return Record(**(fields | more))
 
@@ -206,7 +206,7 @@ def test_a_reason_stays_with_its_cell_where_there_is_no_mean() -> None:
     found = rows(("top1", "macro-f1", "top1"))
     lost = [r for r in found if (r.shift, r.metric) != ("ood", "macro-f1")]
     place = lost[0].model_dump(include=MissingCell.model_fields.keys() - {"reason"})
-    place |= {"shift": "ood", "order": 1, "judged_by": "macro-f1"}
+    place |= {"shift": "ood", "order": 1, "primary_metric": "macro-f1"}
     missing = MissingCell(**place, reason="no region")
     text = report_markdown(document(lost, [missing]))
     assert "no region" in text
@@ -277,9 +277,10 @@ def test_curves_and_hindsight_follow_the_judge() -> None:
     assert [point.ood.mean for point in build_curves(mixed)[0].points] == [None, None]
 
 
-def test_records_name_their_judge_only_where_it_is_not_accuracy(tmp_path: Path) -> None:
+def test_files_name_the_primary_metric_of_each_set_once(tmp_path: Path) -> None:
     found = rows(("top1", "worst-region", "top1"))
     lines = records_text(found)
-    assert lines.count('"judged_by": "worst-region"') == 2 and '"judged_by": "top1"' not in lines
+    assert lines.count('"primary_metric": "worst-region"') == 1
+    assert lines.count('"primary_metric": "top1"') == 2
     (tmp_path / "records.jsonl").write_text(lines)
     assert sorted(map(str, read_records(tmp_path / "records.jsonl"))) == sorted(map(str, found))

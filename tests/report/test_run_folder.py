@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from commands import SAME_BENCH, Finished, assert_refused, bench, contents, start
 
+from bench.core.records import read_records, records_text
+
 MODELS = """model,source,id,v2,objectnet
 small,a test,40,30,20
 middle,a test,50,38,29
@@ -46,9 +48,9 @@ def test_an_edited_record_of_one_run_is_found(own: Finished, other: Path, tmp_pa
     both = tmp_path / "both"
     assert bench("report", own.out, other, "--out", both).code == 0
     path = other / "records.jsonl"
-    lines = path.read_text().splitlines()
-    first = json.loads(lines[0])
-    path.write_text("\n".join([json.dumps(first | {"value": first["value"] / 2}), *lines[1:]]))
+    first, *others = read_records(path)
+    edited = first.model_copy(update={"value": first.value / 2})
+    path.write_text(records_text([edited, *others]))
     result = bench("check", both, "--cache-dir", own.cache)
     assert result.code == 3
     assert "other/records.jsonl" in result.err

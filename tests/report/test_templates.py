@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import pytest
 from commands import Finished, Result, assert_refused, bench
 
 from bench.checks.recompute import recompute_run
 from bench.core.errors import DataError
+from bench.core.records import Record, read_records
 
 ZERO_SHOT = ("--suite", "micro", "--limit", "20", "--shifts", "v2", "--methods", "zero-shot")
 
@@ -22,11 +22,10 @@ def run(folder: Path, *options: object) -> Result:
     return bench("run", *ZERO_SHOT, *where, *options)
 
 
-def cells(folder: Path) -> Mapping[tuple[str, str], Any]:
+def cells(folder: Path) -> Mapping[tuple[str, str], Record]:
     """The records of a run's cells by shift and metric."""
-    lines = (folder / "records.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    return {(r["shift"], r["metric"]): r for r in records if r["kind"] == "cell"}
+    records = read_records(folder / "records.jsonl")
+    return {(r.shift, r.metric): r for r in records if r.kind == "cell"}
 
 
 @pytest.fixture
@@ -40,17 +39,17 @@ def test_templates_are_used_and_said(tmp_path: Path, file: Path) -> None:
     with_own = run(tmp_path)
     assert with_own.code == 0 and "Prompts" not in with_own.out
     own = cells(tmp_path / "run")
-    assert not any("prompts" in record["provenance"] for record in own.values())
+    assert not any("prompts" in record.provenance for record in own.values())
     assert "Prompts" not in (tmp_path / "run" / "report.md").read_text()
 
     result = run(tmp_path, "--templates", file)
     assert result.code == 0, result.err
     found = cells(tmp_path / "run")
-    (said,) = {record["provenance"]["prompts"] for record in found.values()}
+    (said,) = {record.provenance["prompts"] for record in found.values()}
     assert said.startswith("2 templates of my prompts.txt (SHA-256 ")
     assert said.endswith("...)")
     assert found.keys() == own.keys()
-    assert found["id", "nll"]["value"] != own["id", "nll"]["value"]
+    assert found["id", "nll"].value != own["id", "nll"].value
     assert f"Prompts: {said}" in " ".join(result.out.split())
     for report in ("report.md", "report.html"):
         text = (tmp_path / "run" / report).read_text()
@@ -74,8 +73,8 @@ def test_the_suites_own_templates_in_a_file_give_the_same_numbers(
     own.write_text("\n".join(TEMPLATES))
     options = ("--cache-dir", small.cache, "--out", tmp_path / "run", "--templates", own)
     assert bench(*small.command, *options).code == 0
-    values = {place: record["value"] for place, record in cells(small.out).items()}
-    assert {place: r["value"] for place, r in cells(tmp_path / "run").items()} == values
+    values = {place: record.value for place, record in cells(small.out).items()}
+    assert {place: r.value for place, r in cells(tmp_path / "run").items()} == values
 
 
 def test_other_prompts_are_another_leaderboard(tmp_path: Path, file: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 import shlex
 from pathlib import Path
@@ -18,7 +17,7 @@ from results_beside import side_by_side
 from results_findings import FINDINGS, findings
 
 from bench.cli.main import cli
-from bench.core.records import Record
+from bench.core.records import Record, read_records
 from bench.leaderboard.published.ledger import count_verdicts
 from bench.leaderboard.published.tables import find_published_table, published_tables
 from bench.leaderboard.suite_results import measured
@@ -71,14 +70,13 @@ def test_measured_numbers_stand_beside_the_published_ones() -> None:
     (chapter,) = run.document.chapters
     found = side_by_side(find_published_table("vrf-table1"), chapter, other_data=True)
     assert found is not None
-    lines = (ROOT / "results" / "vrf-table1" / "records.jsonl").read_text().splitlines()
     cells = [
         r
-        for r in map(json.loads, lines)
-        if (r["method"], r["base"], r["metric"], r["kind"]) == ("vrf", "lp-ft", "top1", "cell")
+        for r in read_records(ROOT / "results" / "vrf-table1" / "records.jsonl")
+        if (r.method, r.base, r.metric, r.kind) == ("vrf", "lp-ft", "top1", "cell")
     ]
-    in_distribution = fmean(r["value"] for r in cells if r["shift"] == "id")
-    out_of_it = fmean(r["value"] for r in cells if r["shift"] != "id")
+    in_distribution = fmean(r.value for r in cells if r.shift == "id")
+    out_of_it = fmean(r.value for r in cells if r.shift != "id")
     (published,) = [
         row for _, row in find_published_table("vrf-table1").rows if row.name == "vrf:lp-ft"
     ]

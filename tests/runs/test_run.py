@@ -25,7 +25,9 @@ from bench.core.errors import InputError
 from bench.core.records import read_records
 from bench.runs.figure_data import FIGURES
 
-FILES = {"config.json", "plan.json", "records.jsonl", "report.html", "report.md"}
+FILES = {
+    *("config.json", "plan.json", "records.jsonl", "trainings.jsonl", "report.html", "report.md")
+}
 
 
 def again(run: Finished, *more: object, out: Path | None = None) -> Any:
@@ -125,9 +127,9 @@ def test_json(small: Finished, tmp_path: Path) -> None:
     assert len(cells) == 5 * 3 * len(METRICS)
 
 
-def test_a_report_is_made_again_from_records_alone(own: Finished) -> None:
+def test_a_report_is_made_again_from_records_and_trainings(own: Finished) -> None:
     before = contents(own.out)
-    for name in FILES - {"records.jsonl"}:
+    for name in FILES - {"records.jsonl", "trainings.jsonl"}:
         (own.out / name).unlink()
     result = bench("report", own.out)
     assert result.code == 0

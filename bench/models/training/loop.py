@@ -9,22 +9,22 @@ step, and checkpoints contain everything else.
 from __future__ import annotations
 
 import copy
+import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bench.api.trainer import AtEpoch, Average, GradientTrainer, Keep, epochs_needed, learning_rate
 from bench.core.errors import CellError
 from bench.core.store import Store
+from bench.models.training.batches import StepBatches
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.transforms import TrainImages
 
@@ -63,6 +63,10 @@ class Training:
     emit : called with each of `keeps`, except None, and its weights as soon as they are known.
     observe : called after each step with its number from 1, the number of steps of the schedule,
         the loss on this process's part of the batch (a scalar tensor) and the learning rate.
+    logged : called with each entry of the training's history, in order: also, at the start, with
+        those that a checkpoint holds.
+    accuracy : returns the accuracy of a model on the selection split, in [0, 1], without changing
+        it; called after each epoch. None to evaluate nothing.
 
     Examples
     --------
@@ -101,10 +105,16 @@ class Training:
     keeps: tuple[Keep | None, ...] = (None,)
     emit: Emit = lambda keep, weights: None
     observe: Observe = lambda step, steps, loss, rate: None
+    logged: Callable[[Mapping[str, float]], None] = lambda entry: None
+    accuracy: Callable[[Model], float] | None = None
 
     def features(self, split: Literal["train", "selection"]) -> tuple[Tensor, Tensor]:
         """Return stored features [N, D] and labels [N] of a split, on the device."""
         return self.stored(split)
+
+    def log(self, entry: Mapping[str, float]) -> None:
+        """Add an entry to the training's history."""
+        self.logged(entry)
 
     def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
         """Train from the start, or resume from the last checkpoint; return the tuned weights."""
@@ -132,59 +142,6 @@ class Training:
             yield {name: part.to(self.device) for name, part in zip(names, parts, strict=True)}
 
 
-@dataclass(frozen=True)
-class StepBatches:
-    """A batch sampler that yields (epoch, sample, template) indices for one process.
-
-    Attributes
-    ----------
-    draw : returns the (sample, template) pairs of an epoch, int64 [n, 2], n >= `size`.
-    size : number of training samples.
-    batch_size : samples per step, over all processes.
-    epochs : number of epochs.
-    start : the first step; earlier ones are skipped.
-    rank, ranks : this process's rank and the number of processes. Each gets its part of every
-        batch; all parts have the same length.
-
-    Examples
-    --------
-    >>> from bench.api.trainer import GradientTrainer
-    >>> from bench.models.training.loop import StepBatches
-    >>> def draw(epoch):
-    ...     return GradientTrainer().draws(0, epoch, size=5, templates=1)
-    ...
-    >>> batches = StepBatches(draw, size=5, batch_size=2, epochs=2, start=0)
-    >>> len(batches), [len(batch) for batch in batches]
-    (6, [2, 2, 1, 2, 2, 1])
-    """
-
-    draw: Callable[[int], NDArray[np.int64]]
-    size: int
-    batch_size: int
-    epochs: int
-    start: int
-    rank: int = 0
-    ranks: int = 1
-
-    def __len__(self) -> int:
-        return self.epochs * self.per_epoch - self.start
-
-    @property
-    def per_epoch(self) -> int:
-        """Steps per epoch; the last batch may be smaller."""
-        return -(-self.size // self.batch_size)
-
-    def __iter__(self) -> Iterator[Sequence[tuple[int, int, int]]]:
-        for epoch in range(self.start // self.per_epoch, self.epochs):
-            order = self.draw(epoch).tolist()
-            first = max(0, self.start - epoch * self.per_epoch)
-            for step in range(first, self.per_epoch):
-                batch = order[step * self.batch_size : (step + 1) * self.batch_size]
-                per_rank = -(-len(batch) // self.ranks)  # the same number for every rank
-                own = range(self.rank, per_rank * self.ranks, self.ranks)
-                yield [(epoch, *batch[i % len(batch)]) for i in own]
-
-
 class _Descent:
     """One training run: model, optimiser, the trainer's own state and the running averages."""
 
@@ -206,7 +163,11 @@ class _Descent:
         self.optimizer = _optimizer(trainer, self.tuned, inputs.device)
         self.per_epoch = -(-inputs.size // trainer.batch_size)
         self.saved = 0
+        self.history: list[dict[str, float]] | None = []
+        self.summed_loss, self.summed_samples = 0.0, 0  # of this epoch so far
         self.step = self._resume()
+        for entry in self.history or ():
+            inputs.log(entry)
         self.parallel = self.accelerator.prepare_model(self.model, device_placement=False)
 
     def run(self) -> dict[str, Tensor]:
@@ -226,6 +187,8 @@ class _Descent:
             self._step(batch, steps)
             done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
             inputs.progress(done, batches.epochs * inputs.size)
+            if self.step % self.per_epoch == 0:
+                self._log(steps)
             self._emit()
             if time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self._save()
@@ -271,10 +234,14 @@ class _Descent:
         loss = self.trainer.loss(embeddings, self.step)
         penalty = self.trainer.penalty(self.model, self.state)
         loss = loss if penalty is None else loss + penalty
-        if not self.accelerator.gather(torch.isfinite(loss.detach()).reshape(1)).all():
+        losses = self.accelerator.gather(loss.detach().reshape(1))
+        if not torch.isfinite(losses).all():
             raise CellError(
                 f"training diverged: loss is {loss.item()} at step {self.step}; use a smaller lr"
             )
+        count = len(batch["labels"])  # on every process the same
+        self.summed_loss += losses.double().mean().item() * count
+        self.summed_samples += count
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         if self.trainer.clip:
@@ -289,6 +256,18 @@ class _Descent:
                     average[name].copy_(tensor)
         self.step += 1
         self.inputs.observe(self.step, steps, loss.detach(), self.optimizer.param_groups[0]["lr"])
+
+    def _log(self, steps: int) -> None:
+        """At the end of an epoch, add it to the history."""
+        rate = learning_rate(self.trainer, self.step - 1, steps)
+        loss = self.summed_loss / self.summed_samples
+        self.summed_loss, self.summed_samples = 0.0, 0
+        entry = {"epoch": self.step // self.per_epoch, "loss": loss, "lr": rate}
+        if self.inputs.accuracy is not None and self.accelerator.is_main_process:
+            entry["selection"] = self.inputs.accuracy(self.model)
+        if self.history is not None:
+            self.history.append(entry)
+            self.inputs.log(entry)
 
     def _emit(self) -> None:
         """At the end of an epoch whose weights are to be kept, pass them to `Training.emit`."""
@@ -310,6 +289,11 @@ class _Descent:
             moments = self.optimizer.state[parameter]
             tensors |= {f"optimizer.{i}.{n}": torch.as_tensor(t) for n, t in moments.items()}
         tensors["step"] = torch.tensor(self.step)
+        if self.history is not None:
+            sums = (self.summed_loss, self.summed_samples)
+            tensors["sums"] = torch.tensor(sums, dtype=torch.float64)
+            text = json.dumps(self.history).encode()
+            tensors["history"] = torch.tensor(list(text), dtype=torch.uint8)
         data = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
         self.inputs.store.write(self._slots()[self.saved % 2], data)
         self.saved += 1
@@ -349,6 +333,11 @@ class _Descent:
             moments = _below(f"optimizer.{i}.", tensors)
             # A fused AdamW has its step counter on the device, too.
             self.optimizer.state[parameter] = {n: t.to(device) for n, t in moments.items()}
+        self.history = None  # unknown, if an older version wrote the checkpoint
+        if "history" in tensors:
+            self.history = json.loads(bytes(tensors["history"].tolist()))
+            loss, samples = tensors["sums"].tolist()
+            self.summed_loss, self.summed_samples = loss, int(samples)
         return int(tensors["step"])
 
 

@@ -90,6 +90,7 @@ class RunConfig(pydantic.BaseModel):
     train_batch_size: Positive | None = None
     eval_batch_size: Positive = 256
     workers: Annotated[Number, pydantic.Field(ge=0)] | None = None
+    epoch_accuracy: bool = False
     allow_incomplete: bool = False
     limit: Positive | None = None
     shots: Positive | None = None
@@ -107,7 +108,7 @@ class RunConfig(pydantic.BaseModel):
     def results(self) -> dict[str, Any]:
         """Return the options that can change a number, not those on where or how it is computed."""
         how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir", "tracker"}
-        how |= {"templates", "plugin"}
+        how |= {"epoch_accuracy", "templates", "plugin"}
         options = self.model_dump(mode="json", exclude=how)
         if self.templates is not None:
             options["templates"] = str(self.templates)

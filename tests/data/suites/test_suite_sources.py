@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from sources import Labelled, as_arrays, as_folder, as_rows, as_shards, hub, lab
 
 from bench.api.dataset import Suite
 from bench.core.errors import InputError
+from bench.core.records import read_records
 from bench.data.readers import huggingface as hub_reader
 from bench.data.readers.folders import Classes
 from bench.data.suites.from_yaml import load_suite_file
@@ -144,10 +144,8 @@ def test_ids_do_not_meet_and_fingerprints_stay(tmp_path: Path, kind: str) -> Non
 
 def metrics(run: Path) -> dict[tuple[str, str], float]:
     """Return {(shift, metric): value} of the zero-shot row."""
-    lines = (run / "records.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    found = [r for r in records if r["method"] == "zero-shot" and r["value"] is not None]
-    return {(r["shift"], r["metric"]): r["value"] for r in found}
+    found = [r for r in read_records(run / "records.jsonl") if r.method == "zero-shot"]
+    return {(r.shift, r.metric): r.value for r in found}
 
 
 @pytest.mark.parametrize("kind", READERS)

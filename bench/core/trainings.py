@@ -1,0 +1,92 @@
+"""Histories of training runs: what a run's ``trainings.jsonl`` holds, one line per training.
+
+The store keeps a history beside the weights, in ``trainings/KEY.json``. It is part of no key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pydantic
+
+from bench.core.errors import InputError
+from bench.core.paths import write_atomic
+from bench.core.store import Store
+
+KIND = "trainings"
+TRAININGS = "trainings.jsonl"
+Entry = dict[str, int | float]
+"""The numbers of one epoch, or of one candidate of a trainer without epochs, by name."""
+
+
+class TrainingRecord(pydantic.BaseModel):
+    """One training run of a study.
+
+    Attributes
+    ----------
+    suite, model, protocol, notes : as in records.
+    rows : the rows of the leaderboard that use it: those that are not ensembles, if there are any.
+    trainer : what is trained, such as ``end to end``.
+    seed : the training seed.
+    key : the key of its weights.
+    history : the numbers of each epoch in order: ``epoch`` (from 1), ``loss`` (mean over the
+        samples of the epoch), ``lr`` (of its last step) and, if it was evaluated, ``selection``
+        (accuracy on the selection split, a fraction). For logistic regression, ``C`` and
+        ``selection`` of each value tried. None if nothing was kept, as by older versions.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    suite: str
+    model: str
+    protocol: str
+    notes: tuple[str, ...]
+    rows: tuple[str, ...]
+    trainer: str
+    seed: int
+    key: str
+    history: tuple[Entry, ...] | None
+
+
+def store_history(store: Store, key: str, history: Sequence[Entry]) -> None:
+    """Store the history of training `key`, unless the store has one with as many entries."""
+    known = stored_history(store, key)
+    if history and (known is None or len(known) < len(history)):
+        store.write(store.path(KIND, key, ".json"), json.dumps(list(history)).encode())
+
+
+def stored_history(store: Store, key: str) -> tuple[Entry, ...] | None:
+    """Return the history of training `key`; None if the store has none."""
+    data = store.read(store.path(KIND, key, ".json"))
+    return None if data is None else tuple(json.loads(data))
+
+
+def write_trainings(run: Path, trainings: Iterable[TrainingRecord]) -> None:
+    """Write the trainings of a run, sorted, or remove an old file if there are none."""
+    dumped = [training.model_dump(mode="json") for training in trainings]
+    places = ("suite", "model", "protocol", "rows", "seed", "key")
+    ordered = sorted(dumped, key=lambda fields: [fields[name] for name in places])
+    if ordered:
+        text = "".join(json.dumps(fields, allow_nan=False) + "\n" for fields in ordered)
+        write_atomic(run / TRAININGS, text.encode())
+    else:
+        (run / TRAININGS).unlink(missing_ok=True)
+
+
+def read_trainings(run: Path) -> list[TrainingRecord]:
+    """Return the trainings of a run; none if it was made by an older version, or trained nothing.
+
+    Raises InputError that names the file and the first line that is not a training.
+    """
+    path, found = run / TRAININGS, list[TrainingRecord]()
+    if not path.is_file():
+        return found
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found.append(TrainingRecord.model_validate_json(line))
+    except ValueError as error:
+        why = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else error
+        raise InputError(f"{path}:{len(found) + 1} is not a training: {why}") from error
+    return found

@@ -1,0 +1,68 @@
+"""The table of training runs: loss, learning rate and selection accuracy by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bench.core.trainings import Entry, TrainingRecord
+from bench.leaderboard.board import Board
+from bench.report.tables.leaderboard import full_name
+from bench.report.tables.table import (
+    DASH,
+    Table,
+    TableCell,
+    TableLine,
+    _align,
+    _one_group,
+    _seed_text,
+)
+
+MOST_EPOCHS = 10
+"""Of a longer training, this many epochs are shown, evenly spaced from the first to the last."""
+UNKNOWN = "not kept, as by older versions"
+
+
+def trainings_table(board: Board, trainings: Sequence[TrainingRecord]) -> Table:
+    """Return one line per training run of a leaderboard's rows; empty if none is known."""
+    names = {
+        f"{r.method}:{r.base}" if r.base else r.method: full_name(board, r) for r in board.rows
+    }
+    lines = []
+    for training in sorted(trainings, key=lambda t: (t.rows, t.trainer, t.seed, t.key)):
+        rows = ", ".join(dict.fromkeys(names.get(row, row) for row in training.rows))
+        texts = [rows or DASH, training.trainer, _seed_text(training.seed), *_texts(training)]
+        lines.append(TableLine(tuple(map(TableCell, texts))))
+    columns = ("Row", "Training", "Seed", "Epochs", "Loss", "Learning rate", "Selection accuracy")
+    caption = "Training runs: mean loss, last learning rate and selection accuracy by epoch"
+    note = "" if not lines else "All epochs are in trainings.jsonl."
+    return Table(caption, columns, _align(columns, texts=7), _one_group(lines), note, "trainings")
+
+
+def _texts(training: TrainingRecord) -> tuple[str, str, str, str]:
+    """Return the epochs, losses, rates and accuracies (percent) as texts."""
+    if training.history is None:
+        return DASH, UNKNOWN, DASH, DASH
+    shown = _some(training.history)
+    epochs = [entry["epoch"] for entry in shown if "epoch" in entry]
+    is_partial = len(shown) < len(training.history)
+    numbers = ", ".join(f"{epoch:g}" for epoch in epochs) if is_partial else str(len(epochs))
+    losses = _joined(shown, "loss", lambda value: f"{value:.3g}")
+    rates = _joined(shown, "lr", lambda value: f"{value:.2g}")
+    cs = [f"C {entry['C']:g} " if "C" in entry else "" for entry in shown]
+    accuracies = [
+        f"{c}{100 * entry['selection']:.1f}%" if "selection" in entry else ""
+        for c, entry in zip(cs, shown, strict=True)
+    ]
+    return (numbers if epochs else DASH, losses, rates, ", ".join(filter(None, accuracies)) or DASH)
+
+
+def _joined(entries: Sequence[Entry], name: str, text: Callable[[float], str]) -> str:
+    return ", ".join(text(entry[name]) for entry in entries if name in entry) or DASH
+
+
+def _some(history: Sequence[Entry]) -> Sequence[Entry]:
+    """Return all entries, or `MOST_EPOCHS` of them."""
+    last = len(history) - 1
+    if last < MOST_EPOCHS:
+        return history
+    return [history[round(i * last / (MOST_EPOCHS - 1))] for i in range(MOST_EPOCHS)]

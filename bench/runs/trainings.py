@@ -1,0 +1,63 @@
+"""The training runs of a plan, with their histories from the store."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from bench.api.recipe_parts import weights_key
+from bench.api.recipes import Tuned
+from bench.api.trainer import epochs_needed
+from bench.core.store import Store
+from bench.core.trainings import TrainingRecord, stored_history
+from bench.runs.plan import CellItem, Plan, WeightsItem
+from bench.runs.study.rows import Row
+
+
+def plan_trainings(plan: Plan, store: Store) -> Iterator[TrainingRecord]:
+    """Yield each training run that the plan's rows need; a failed one is left out."""
+    study, using = plan.study, _rows_by_weights(plan)
+    keys: dict[Tuned, list[str]] = defaultdict(list)
+    keeps: dict[Tuned, list[Tuned]] = defaultdict(list)
+    for item in plan.of(WeightsItem):
+        if isinstance(item, WeightsItem) and isinstance(item.recipe, Tuned):
+            keys[item.recipe.training].append(item.key)
+            keeps[item.recipe.training].append(item.recipe)
+    for training, own in keys.items():
+        if not any(store.has("weights", key) for key in own):
+            continue
+        rows = {row.name: row for key in own for row in using[key]}
+        alone = [name for name, row in rows.items() if row.base is None]
+        history = stored_history(store, weights_key(training))
+        # Another run may have trained for longer, for weights of a later epoch.
+        if history and (
+            epochs := epochs_needed(training.trainer, [r.keep for r in keeps[training]])
+        ):
+            history = history[:epochs]
+        yield TrainingRecord(
+            suite=study.suite.name,
+            model=study.model,
+            protocol=study.protocol.name,
+            notes=study.notes,
+            rows=tuple(sorted(alone or rows)),
+            trainer=training.trainer.title,
+            seed=training.seed,
+            key=weights_key(training),
+            history=history,
+        )
+
+
+def _rows_by_weights(plan: Plan) -> dict[str, list[Row]]:
+    """Return the rows whose cells need an item, directly or through others, by the item's key."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    done: set[tuple[str, str]] = set()
+    for cell in plan.of(CellItem):
+        queue = [cell.key]
+        assert isinstance(cell, CellItem)
+        while queue:
+            key = queue.pop()
+            if (cell.row.name, key) not in done:
+                done.add((cell.row.name, key))
+                found[key].append(cell.row)
+                queue += plan.items[key].inputs
+    return found

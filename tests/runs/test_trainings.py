@@ -1,0 +1,78 @@
+"""trainings.jsonl: written by runs, read by reports, valid by its schema."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import Finished, bench
+from jsonschema.validators import Draft202012Validator
+from write_schemas import schemas
+
+from bench.core.errors import InputError
+from bench.core.trainings import TRAININGS, TrainingRecord, read_trainings, write_trainings
+
+TITLE = "Training runs"
+
+
+def test_a_run_has_the_history_of_each_training(small: Finished) -> None:
+    found = read_trainings(small.out)
+    assert [(t.rows, t.trainer, t.seed) for t in found] == [(("e2e-ft",), "end to end", 0)]
+    (training,) = found
+    assert training.history is not None
+    (epoch,) = training.history  # the run has one epoch
+    assert epoch.keys() == {"epoch", "loss", "lr"} and 0 < epoch["loss"] < 5
+    valid = Draft202012Validator(schemas()["trainings"])
+    for line in (small.out / TRAININGS).read_text().splitlines():
+        valid.validate(json.loads(line))
+    for name in ("report.md", "report.html"):
+        text = (small.out / name).read_text()
+        assert TITLE in text and f"{epoch['loss']:.3g}" in text
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_a_cache_of_an_older_version_has_none_and_the_report_says_so(
+    own: Finished, tmp_path: Path
+) -> None:
+    shutil.rmtree(own.cache / "trainings")
+    command = (*own.command, "--cache-dir", own.cache, "--out", tmp_path / "out")
+    assert bench(*command).code == 0
+    (training,) = read_trainings(tmp_path / "out")
+    assert training.history is None
+    assert "not kept, as by older versions" in (tmp_path / "out" / "report.md").read_text()
+    records = [(folder / "records.jsonl").read_bytes() for folder in (own.out, tmp_path / "out")]
+    assert records[0] == records[1]
+
+
+def test_a_run_of_an_older_version_is_reported_without(own: Finished) -> None:
+    (own.out / TRAININGS).unlink()
+    assert bench("report", own.out).code == 0
+    assert TITLE not in (own.out / "report.md").read_text()
+    assert bench("check", own.out, "--cache-dir", own.cache).code == 0
+
+
+def test_two_runs_on_one_training_show_it_once(own: Finished, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(own.out, tmp_path / "other"))
+    (training,) = read_trainings(other)
+    longer = (*(training.history or ()), {"epoch": 2, "loss": 0.25})
+    write_trainings(other, [training.model_copy(update={"history": longer})])
+    assert bench("report", own.out, other, "--out", tmp_path / "both").code == 0
+    text = (tmp_path / "both" / "report.md").read_text()
+    assert text.count("end to end") == 1 and ", 0.25" in text
+
+
+def test_what_is_no_training_is_refused(tmp_path: Path) -> None:
+    good = TrainingRecord(
+        suite="s", model="m", protocol="clean", notes=(), rows=("a",), trainer="t", seed=0,
+        key="k", history=None,
+    )  # fmt: skip
+    write_trainings(tmp_path, [good])
+    assert read_trainings(tmp_path) == [good]
+    for bad in ("{}", "[", '{"suite": 1}'):
+        (tmp_path / TRAININGS).write_text(good.model_dump_json() + f"\n{bad}\n")
+        with pytest.raises(InputError, match=r"trainings\.jsonl:2 is not a training"):
+            read_trainings(tmp_path)
+    write_trainings(tmp_path, [])
+    assert read_trainings(tmp_path) == [] and not (tmp_path / TRAININGS).exists()
