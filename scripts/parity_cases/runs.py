@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from bench.api import registry
 from bench.api.trainer import GradientTrainer
 from bench.core.store import Store
-from bench.models.training.loop import Model, StepBatches, Training
+from bench.models.training.batches import StepBatches
+from bench.models.training.loop import Model, Training
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from parity_cases.case import Arrays, Case
 from parity_cases.losses import clip_loss_class
