@@ -194,6 +194,7 @@ def load_plugin(path: Path | str) -> str:
 
     Examples
     --------
+    >>> from bench.api.registry import load_plugin
     >>> load_plugin("nowhere.py")
     Traceback (most recent call last):
     ...
@@ -232,7 +233,14 @@ def load_plugin(path: Path | str) -> str:
 
 
 def loaded_plugins() -> Mapping[Path, str]:
-    """Return the SHA-256 of each file that `load_plugin` has imported, {path: digest}."""
+    """Return the SHA-256 of each file that `load_plugin` has imported, {path: digest}.
+
+    Examples
+    --------
+    >>> from bench.api.registry import loaded_plugins
+    >>> loaded_plugins()
+    {}
+    """
     return dict(_PLUGINS)
 
 

@@ -31,6 +31,12 @@ class Setting:
     ----------
     clean, official : its value by default, and in the published code.
     source : paper section or official file of the values; empty if the method does not state it.
+
+    Examples
+    --------
+    >>> from bench.core.parameters import Setting
+    >>> Setting(clean=15, official=10, source="CaRot's evaluator").official
+    10
     """
 
     clean: Any
@@ -56,9 +62,11 @@ def setting(
     Examples
     --------
     >>> from dataclasses import dataclass
+    >>> from bench.core.parameters import Count, setting, settings
     >>> @dataclass(frozen=True)
     ... class Scaled:
     ...     bins: Count = setting(15, "bench's choice; 10 in the code", official=10)
+    ...
     >>> settings(Scaled())["bins"]
     Setting(clean=15, official=10, source="bench's choice; 10 in the code")
     """
@@ -73,6 +81,13 @@ def settings(value: Any, task: str = "") -> dict[str, Setting]:
 
     `clean` is the value in `value`. Official values are those on `task`. Where a method gives its
     trainer another value than the trainer's own default, the source is that of the method's field.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.core.parameters import settings
+    >>> settings(find_method("vrf")())["squared"].official
+    True
     """
     found: dict[str, Setting] = {}
     for field in dataclasses.fields(value):
@@ -91,7 +106,15 @@ def settings(value: Any, task: str = "") -> dict[str, Setting]:
 
 
 def smoke_settings(value: Any) -> dict[str, Any]:
-    """Return the `smoke` values of all trainers in a method, {name: value} as in `parameters`."""
+    """Return the `smoke` values of all trainers in a method, {name: value} as in `parameters`.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.core.parameters import smoke_settings
+    >>> smoke_settings(find_method("linear-lbfgs")())
+    {'max_iter': 20}
+    """
     found = dict(getattr(type(value), "smoke", {}))
     for field in dataclasses.fields(value):
         inner = getattr(value, field.name)

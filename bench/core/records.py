@@ -193,6 +193,13 @@ def read_missing(path: Path) -> list[MissingCell]:
     """Return the missing cells of a run's ``missing.jsonl``; there are none if there is no file.
 
     Raises InputError if a line is not a missing cell.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import read_missing
+    >>> read_missing(Path("missing.jsonl"))
+    []
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

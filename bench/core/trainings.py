@@ -35,6 +35,17 @@ class TrainingRecord(pydantic.BaseModel):
         samples of the epoch), ``lr`` (of its last step) and, if it was evaluated, ``selection``
         (accuracy on the selection split, a fraction). For logistic regression, ``C`` and
         ``selection`` of each value tried. None if nothing was kept, as by older versions.
+
+    Examples
+    --------
+    >>> from bench.core.trainings import TrainingRecord
+    >>> run = TrainingRecord(
+    ...     suite="mini", model="tiny/embedded", protocol="clean", notes=(), rows=("e2e-ft",),
+    ...     trainer="end to end", seed=0, key="1f0c",
+    ...     history=({"epoch": 1, "loss": 0.7, "lr": 1e-3},),
+    ... )
+    >>> run.history[0]["loss"]
+    0.7
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -51,20 +62,53 @@ class TrainingRecord(pydantic.BaseModel):
 
 
 def store_history(store: Store, key: str, history: Sequence[Entry]) -> None:
-    """Store the history of training `key`, unless the store has one with as many entries."""
+    """Store the history of training `key`, unless the store has one with as many entries.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store import Store
+    >>> from bench.core.trainings import store_history, stored_history
+    >>> store_history(Store(Path("store")), "1f0c", [{"epoch": 1, "loss": 0.7, "lr": 1e-3}])
+    >>> stored_history(Store(Path("store")), "1f0c")
+    ({'epoch': 1, 'loss': 0.7, 'lr': 0.001},)
+    """
     known = stored_history(store, key)
     if history and (known is None or len(known) < len(history)):
         store.write(store.path(KIND, key, ".json"), json.dumps(list(history)).encode())
 
 
 def stored_history(store: Store, key: str) -> tuple[Entry, ...] | None:
-    """Return the history of training `key`; None if the store has none."""
+    """Return the history of training `key`; None if the store has none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store import Store
+    >>> from bench.core.trainings import stored_history
+    >>> stored_history(Store(Path("store")), "an older key") is None
+    True
+    """
     data = store.read(store.path(KIND, key, ".json"))
     return None if data is None else tuple(json.loads(data))
 
 
 def write_trainings(run: Path, trainings: Iterable[TrainingRecord]) -> None:
-    """Write the trainings of a run, sorted, or remove an old file if there are none."""
+    """Write the trainings of a run, sorted, or remove an old file if there are none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.trainings import TrainingRecord, read_trainings, write_trainings
+    >>> run = TrainingRecord(
+    ...     suite="mini", model="tiny/embedded", protocol="clean", notes=(), rows=("e2e-ft",),
+    ...     trainer="end to end", seed=0, key="1f0c",
+    ...     history=({"epoch": 1, "loss": 0.7, "lr": 1e-3},),
+    ... )
+    >>> write_trainings(Path("."), [run])
+    >>> read_trainings(Path(".")) == [run]
+    True
+    """
     dumped = [training.model_dump(mode="json") for training in trainings]
     places = ("suite", "model", "protocol", "rows", "seed", "key")
     ordered = sorted(dumped, key=lambda fields: [fields[name] for name in places])
@@ -79,6 +123,13 @@ def read_trainings(run: Path) -> list[TrainingRecord]:
     """Return the trainings of a run; none if it was made by an older version, or trained nothing.
 
     Raises InputError that names the file and the first line that is not a training.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.trainings import read_trainings
+    >>> read_trainings(Path("a run of an older version"))
+    []
     """
     path, found = run / TRAININGS, list[TrainingRecord]()
     if not path.is_file():

@@ -226,6 +226,15 @@ def unloaded_plugins(folder: Path) -> tuple[str, ...]:
     """Return the plugin files that a finished run used, as given then, which are not loaded now.
 
     They are not loaded from here: reading a report must not run code.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.run_folder import unloaded_plugins
+    >>> config = '{"plugin": ["my_method.py"], "plugin_sha256": ["1a56"]}'
+    >>> _ = Path("config.json").write_text(config)
+    >>> unloaded_plugins(Path("."))
+    ('my_method.py',)
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

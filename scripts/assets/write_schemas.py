@@ -31,7 +31,21 @@ def schemas() -> dict[str, dict[str, Any]]:
 
 def schema_text(schema: dict[str, Any]) -> str:
     """Return the content of a schema's file."""
-    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+    return json.dumps(_described(schema), indent=1, sort_keys=True) + "\n"
+
+
+def _described(schema: Any) -> Any:
+    """Return the schema with descriptions that end before their examples in Python."""
+    if isinstance(schema, list):
+        return [_described(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: inner.partition("\n\nExamples\n---")[0]
+        if name == "description" and isinstance(inner, str)
+        else _described(inner)
+        for name, inner in schema.items()
+    }
 
 
 if __name__ == "__main__":

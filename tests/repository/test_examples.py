@@ -24,6 +24,7 @@ PUBLIC = (
 )
 """The packages that users and plugins import from: what their modules define has an example."""
 WITHOUT: Mapping[str, str] = {
+    "bench.core.record_lines.kinds": "lines of records; docs/records.md has a valid one of each",
     "bench.data.download": "what the commands bench data download and prepare do",
     "bench.data.mini": "the drawings of the suite mini; find_dataset has an example",
     "bench.data.suites.distortions": "functions of one form, by name; corrupt has an example",

@@ -169,6 +169,13 @@ KINDS: Mapping[str, type[DefinitionLine]] = {
 
 
 def records_schema() -> dict[str, Any]:
-    """Return the JSON schema of one line of ``records.jsonl``."""
+    """Return the JSON schema of one line of ``records.jsonl``.
+
+    Examples
+    --------
+    >>> from bench.core.record_lines.kinds import records_schema
+    >>> records_schema()["title"]
+    'A line of records.jsonl, bench-records version 2'
+    """
     schema = pydantic.TypeAdapter[Any](RecordLine).json_schema()
     return {"title": f"A line of records.jsonl, {FORMAT} version {VERSION}"} | schema

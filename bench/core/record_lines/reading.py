@@ -34,7 +34,15 @@ COPY = "copy it again or run the suite again"
 
 
 class LineError(ValueError):
-    """A line that does not belong in a file of records: its number and what is wrong with it."""
+    """A line that does not belong in a file of records: its number and what is wrong with it.
+
+    Examples
+    --------
+    >>> from bench.core.record_lines.reading import LineError
+    >>> error = LineError(3, "no JSON object")
+    >>> error.number, str(error)
+    (3, 'no JSON object')
+    """
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(reason)
@@ -42,7 +50,14 @@ class LineError(ValueError):
 
 
 def has_header(first: str) -> bool:
-    """Return whether a file's first line is a header, of any version."""
+    """Return whether a file's first line is a header, of any version.
+
+    Examples
+    --------
+    >>> from bench.core.record_lines.reading import has_header
+    >>> has_header('{"format": "bench-records", "version": 2, "records": 0}'), has_header("{}")
+    (True, False)
+    """
     try:
         return "format" in _parsed(1, first)
     except LineError:
@@ -55,6 +70,15 @@ def read_lines(lines: Iterable[str], record: type[R]) -> Iterator[R]:
     Equal parts of provenance are the same objects. Raises LineError for another version, for the
     first line that is damaged, that defines something twice or that refers to what no earlier line
     defines, and if the number of records is not that of the header.
+
+    Examples
+    --------
+    >>> from bench.core.record_lines.reading import read_lines
+    >>> from bench.core.records import Record, records_text
+    >>> from bench.testing.fakes import fake_records
+    >>> lines = records_text(fake_records()).splitlines()
+    >>> [record.value for record in read_lines(lines, Record)][:2]
+    [0.8, 0.5]
     """
     numbered = enumerate(lines, start=1)
     header = _header(next(numbered, (1, ""))[1])

@@ -19,7 +19,16 @@ _LEFT_OUT: Facts = {"kind": "cell", "choice": {}, "provenance": {}}
 
 
 def write_lines(records: Iterable[Facts]) -> Iterator[str]:
-    """Yield the lines of a file of records, given with all their fields, in order."""
+    """Yield the lines of a file of records, given with all their fields, in order.
+
+    Examples
+    --------
+    >>> from bench.core.record_lines.writing import write_lines
+    >>> from bench.testing.fakes import fake_records
+    >>> lines = list(write_lines(record.model_dump(mode="json") for record in fake_records()[:1]))
+    >>> lines[0].strip()
+    '{"format": "bench-records", "version": 2, "records": 1}'
+    """
     flat = list(records)
     book = _Definitions(len({record["suite"] for record in flat}) > 1)
     # Curves and scaled cells have no provenance of their own: they refer to what cells defined.

@@ -89,6 +89,12 @@ def smoke_defaults() -> dict[str, dict[str, Any]]:
     """Return the hyper-parameters for synthetic copies of data, which only show that all runs.
 
     They are {method: {parameter: value}}, from the attribute `smoke` of each method's trainers.
+
+    Examples
+    --------
+    >>> from bench.data.suites.common import smoke_defaults
+    >>> smoke_defaults()["linear"]["epochs"]
+    5
     """
     return {name: found for name, cls in methods().items() if (found := smoke_settings(cls()))}
 

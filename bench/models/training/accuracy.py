@@ -20,6 +20,16 @@ def accuracy_in_training(
     `batches` are its inputs, images [B, 3, H, W] or features [B, D], N in all; `labels` [N, L] are
     the correct classes of each, padded with -1. Weights, modes and random state stay as they were,
     so that training goes on to the same bits.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from bench.models.training.accuracy import accuracy_in_training
+    >>> from bench.models.training.networks import ImageClassifier
+    >>> model = ImageClassifier(nn.Identity(), torch.eye(2), torch.zeros(2), True)
+    >>> accuracy_in_training(model, [torch.eye(2)], torch.tensor([[0], [0]]))
+    0.5
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()

@@ -1,4 +1,4 @@
-"""Accuracy of both endpoints and the weight w by the distance to the failure set, one figure a row."""
+"""Accuracy of both endpoints and the weight w by distance to the failure set, for each row."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _chart(board: Board, row: BoardRow, records: Sequence[Record]) -> Chart | No
     caption = (
         "Accuracy of the fine-tuned model divided by that of the zero-shot model, by distance to "
         "the failure set. Counts are pooled over seeds; bins with fewer than "
-        f"{LEAST} samples per seed are left out. A weight by distance assumes that this ratio falls "
-        "with it. Dashed: the weight w on the fine-tuned model, mean over seeds."
+        f"{LEAST} samples per seed are left out. A weight by distance assumes that this ratio "
+        "falls with it. Dashed: the weight w on the fine-tuned model, mean over seeds."
     )
     name = "-".join(part for part in ("distance", row.method, row.base) if part)
     table = numbers_table("Accuracy by distance", bins, FIELDS, 1)

@@ -23,7 +23,23 @@ UNKNOWN = "not kept, as by older versions"
 
 
 def trainings_table(board: Board, trainings: Sequence[TrainingRecord]) -> Table:
-    """Return one line per training run of a leaderboard's rows; empty if none is known."""
+    """Return one line per training run of a leaderboard's rows; empty if none is known.
+
+    Examples
+    --------
+    >>> from bench.core.trainings import TrainingRecord
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.trainings import trainings_table
+    >>> from bench.testing.fakes import fake_records
+    >>> run = TrainingRecord(
+    ...     suite="mini", model="tiny/embedded", protocol="clean", notes=(), rows=("e2e-ft",),
+    ...     trainer="end to end", seed=0, key="1f0c",
+    ...     history=({"epoch": 1, "loss": 0.7, "lr": 1e-3},),
+    ... )
+    >>> (board,) = build_boards(fake_records())
+    >>> [cell.text for cell in trainings_table(board, [run]).groups[0][0].items[:5]]
+    ['E2E-FT', 'end to end', '0', '1', '0.7']
+    """
     names = {
         f"{r.method}:{r.base}" if r.base else r.method: full_name(board, r) for r in board.rows
     }
