@@ -40,8 +40,8 @@ from bench.report.run_folder import (
     report_files,
     report_sources,
 )
-from bench.runs.execute import execute_plan
-from bench.runs.plan import FeaturesItem, Plan, WeightsItem
+from bench.runs.execute import choice_lookup, execute_plan
+from bench.runs.plan import FeaturesItem, Plan, WeightsItem, make_plan
 from bench.runs.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -203,7 +203,8 @@ def _recomputed(session: Session, scratch: Path, progress: Progress) -> list[Rec
     for plan in session.plans:  # before anything is read, because reading removes damaged files
         _check_stored(plan, store)
     for study in session.studies:
-        outcome = execute_plan(study, store, _no_engine, progress)
+        plan = make_plan(study, choice_lookup(store))  # whose choices are made again
+        outcome = execute_plan(plan, store, _no_engine, progress)
         _check_stored(outcome.plan, store)
         found += [*outcome.records, *pool_figures(outcome.records)]
         if session.config.controls:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Hashable, Mapping
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import pydantic
 import yaml
@@ -170,6 +171,8 @@ def with_parameters(value: D, changes: Mapping[str, Any], owner: str) -> D:
     ...
     bench.core.errors.InputError: ose.alphas=[1.2]: Input should be less than or equal to 1
     """
+    if not changes:
+        return value
     valid = parameters(value)
     for name in changes:
         if name not in valid:
@@ -178,7 +181,7 @@ def with_parameters(value: D, changes: Mapping[str, Any], owner: str) -> D:
 
 
 def _changed(value: D, changes: Mapping[str, Any], owner: str) -> D:
-    hints = typing.get_type_hints(type(value), include_extras=True)
+    hints = _hints(cast(Hashable, type(value)))
     new: dict[str, Any] = {}
     for field in dataclasses.fields(value):  # type: ignore[arg-type]
         inner = getattr(value, field.name)
@@ -191,6 +194,11 @@ def _changed(value: D, changes: Mapping[str, Any], owner: str) -> D:
                 hints[field.name], changes[field.name], f"{owner}.{field.name}"
             )
     return dataclasses.replace(value, **new)  # type: ignore[type-var]
+
+
+@functools.cache
+def _hints(cls: Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def _checked(hint: Any, raw: Any, what: str) -> Any:

@@ -67,18 +67,19 @@ def choice_lookup(store: Store) -> Callable[[str], Choice | None]:
     return known
 
 
-def execute_plan(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> Outcome:
-    """Compute what the store lacks and return all records of the study.
+def execute_plan(first: Plan, store: Store, engine: EngineMaker, progress: Progress) -> Outcome:
+    """Compute what the store lacks and return all records of the plan's study.
+
+    The plan is made again once all choices are known.
 
     `engine` is called at most once, and only when a model is needed. If an item fails, the items
     that depend on it fail too, and all others are still computed. Raises InputError for bad input
     and DataError for an image that cannot be read. What was computed before stays in the store.
     """
+    study = first.study
     runner = _Runner(study, store, engine, progress)
-    known = choice_lookup(store)
-    first = make_plan(study, known)
     runner.work(first, lambda: pending(first, store, first.first))
-    final = make_plan(study, known)
+    final = make_plan(study, choice_lookup(store)) if first.undecided else first
     for cell in final.cells:
         if cell.keeps_samples:  # read only when the run is over: too late to recompute
             samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,9 +60,9 @@ class Session:
         """The table of ``--table``, if one was requested."""
         return () if self.config.table is None else (find_preset(self.config.table),)
 
-    @property
+    @cached_property
     def plans(self) -> tuple[Plan, ...]:
-        """The plan of each study, with placeholders for choices that are not made yet."""
+        """The plan of each study, with placeholders for choices that were not made when asked."""
         return tuple(make_plan(study, choice_lookup(self.store)) for study in self.studies)
 
     def left(self) -> tuple[Counts, ...]:
@@ -173,13 +174,13 @@ def run_session(
     outcomes, started = [], time.monotonic()
     trackers = Trackers(session.config.tracker, session.out / "trackers")
     with shown() as progress:
-        for study in session.studies:
+        for plan in session.plans:
             engines: list[Engine] = []
-            make = _engine_maker(session, study, progress, engines, trackers)
-            outcome = execute_plan(study, session.store, make, progress)
+            make = _engine_maker(session, plan.study, progress, engines, trackers)
+            outcome = execute_plan(plan, session.store, make, progress)
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
-                remember_rates(session.store, study, engine.device, engine.rates)
+                remember_rates(session.store, plan.study, engine.device, engine.rates)
     _write(session, outcomes, time.monotonic() - started)
     trackers.boards(
         [record for outcome in outcomes for record in outcome.records],

@@ -23,7 +23,7 @@ from bench.leaderboard.derived import oracle_records
 from bench.report.document import PRIMARY_METRICS, document
 from bench.report.formats.text import escape, report_markdown
 from bench.report.tables.table import DASH
-from bench.runs.execute import Outcome, execute_plan
+from bench.runs.execute import Outcome, choice_lookup, execute_plan
 from bench.runs.plan import CellItem, FitItem, make_plan
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
@@ -108,7 +108,8 @@ def rerun(small: Finished, judges: Judges, **options: Any) -> Outcome:
         raise KeyboardInterrupt("a model was asked for")
 
     study = small_study(judges, **options)
-    return execute_plan(study, Store(small.cache), refuse, SilentProgress())
+    store = Store(small.cache)
+    return execute_plan(make_plan(study, choice_lookup(store)), store, refuse, SilentProgress())
 
 
 def test_a_run_judged_by_macro_f1(small: Finished) -> None:
