@@ -21,7 +21,7 @@ from bench.api.method import (
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.core.parameters import setting
-from bench.posthoc.ensembles import LogProbPair, fit_temperatures
+from bench.posthoc.ensembles import LogProbPair, average_logits, fit_temperatures
 from bench.posthoc.functional import log_softmax
 
 
@@ -166,6 +166,5 @@ class LogitSpaceEnsemble(OutputSpaceEnsemble):
         """Yield, for each alpha, the softmax of the averaged and then projected logits."""
         zs, ft = (outputs.logits(recipe) for recipe in (models.zero_shot, models.base))
         for choice in choices:
-            alpha = np.float32(choice["alpha"])
-            scores = outputs.project((1 - alpha) * zs + alpha * ft)
+            scores = outputs.project(average_logits(zs, ft, choice["alpha"]))
             yield Prediction(log_softmax(scores), choice["alpha"])

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 
 from bench.api.method import Method
-from bench.core.errors import unknown_name
+from bench.core.errors import InputError, unknown_name
 from bench.core.parameters import Count, setting, settings, with_parameters
 
 Share = Annotated[float, Interval(gt=0, lt=1)]
@@ -123,8 +123,10 @@ def protocol_with(name: str, changes: Mapping[str, Any]) -> Protocol:
     """
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
-    if "name" in changes:
-        raise unknown_name("field of a protocol", "name", CLEAN.facts())
+    for field in changes:
+        if field not in CLEAN.facts():
+            unknown = unknown_name("field of a protocol", field, CLEAN.facts())
+            raise InputError(f"{unknown}; for one method: --set METHOD.PARAM=VALUE")
     changed = with_parameters(PROTOCOLS[name], changes, "protocol")
     before, after = PROTOCOLS[name].facts(), changed.facts()
     differing = [f"{k} {_text(v)}" for k, v in after.items() if v != before[k]]

@@ -42,6 +42,37 @@ def fit_temperatures(
     return tuple(TEMPERATURES[criterion](one, labels) for one in logits)
 
 
+def scaled_log_probs(scores: Floats, temperature: float) -> Floats:
+    """Return log softmax(scores / T), [N, C]: temperature scaling of logits or log-probabilities.
+
+    Guo et al., ICML 2017, section 4.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.ensembles import scaled_log_probs
+    >>> np.exp(scaled_log_probs(np.log([[0.8, 0.2]]), 2.0)).round(2)
+    array([[0.67, 0.33]])
+    """
+    return log_softmax(scores if temperature == 1 else scores / temperature)
+
+
+def average_logits(logits_zs: Floats, logits_ft: Floats, alpha: float) -> Floats:
+    """Return (1 - alpha) f_zs + alpha f_ft, [N, C], in the precision of the zero-shot logits.
+
+    WiSE-FT's output-space ensemble (Wortsman et al., CVPR 2022, section 3 and figure 10).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.ensembles import average_logits
+    >>> average_logits(np.array([[4.0, 0.0]]), np.array([[0.0, 2.0]]), 0.25)
+    array([[3. , 0.5]])
+    """
+    weight = logits_zs.dtype.type(alpha)
+    return (1 - weight) * logits_zs + weight * logits_ft
+
+
 @dataclass(frozen=True)
 class LogProbPair:
     """Log-probabilities [N, C] of the zero-shot and the fine-tuned model on the same samples.
@@ -63,8 +94,7 @@ class LogProbPair:
         cls, logits_zs: Floats, logits_ft: Floats, temperatures: tuple[float, float] = (1.0, 1.0)
     ) -> LogProbPair:
         """Return the log-probabilities softmax(logits / T) of both models."""
-        scaled = zip((logits_zs, logits_ft), temperatures, strict=True)
-        return cls(*(log_softmax(logits if t == 1 else logits / t) for logits, t in scaled))
+        return cls(*map(scaled_log_probs, (logits_zs, logits_ft), temperatures))
 
     def average(self, weight: ArrayLike) -> Floats:
         """Return the log of the averaged probabilities, [N, C].

@@ -25,7 +25,13 @@ from bench.core.errors import InputError, unknown_name
 from bench.posthoc import functional as posthoc
 from bench.posthoc.arrays import A, like, to_numpy
 from bench.posthoc.configuration import Configurable, takes_table
-from bench.posthoc.ensembles import FailureSet, LogProbPair, fit_temperatures
+from bench.posthoc.ensembles import (
+    FailureSet,
+    LogProbPair,
+    average_logits,
+    fit_temperatures,
+    scaled_log_probs,
+)
 from bench.posthoc.functional import Floats, KRule
 from bench.posthoc.selection import ALPHAS, choose
 
@@ -77,7 +83,7 @@ class TemperatureScaling(Configurable):
         """Return calibrated probabilities [N, C] of logits [N, C]."""
         _check_fitted(self, "temperature_")
         scores = _matrix("logits", *to_numpy(logits=logits))
-        return like(np.exp(posthoc.log_softmax(scores / self.temperature_)), logits)
+        return like(np.exp(scaled_log_probs(scores, self.temperature_)), logits)
 
 
 @dataclass(eq=False)
@@ -153,7 +159,7 @@ class OSE(Configurable):
         if not 0 <= alpha <= 1:
             raise InputError(f"alpha must lie in [0, 1], got {alpha}")
         if self.space == "logits":
-            return posthoc.log_softmax(alpha * ft + (1 - alpha) * zs)
+            return posthoc.log_softmax(average_logits(zs, ft, alpha))
         return LogProbPair.of(zs, ft).average(alpha)
 
 

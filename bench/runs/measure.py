@@ -26,7 +26,7 @@ from bench.core.progress import Progress
 from bench.core.records import Record
 from bench.core.store import MissingOutput, Store
 from bench.leaderboard import samples
-from bench.posthoc.functional import TEMPERATURES, log_softmax
+from bench.posthoc.ensembles import fit_temperatures, scaled_log_probs
 from bench.posthoc.selection import choose
 from bench.runs.cost import row_cost
 from bench.runs.figure_data import Figure
@@ -89,7 +89,7 @@ class Measurement:
         selection = self._labelled(task.selection)
         with self.progress.task(f"find temperature of {item.row.name}", 1), _cell_errors():
             (prediction,) = self.predicted(item.row, item.fit, selection, [item.choice])
-            found = TEMPERATURES[criterion](prediction.log_probs, selection.labels)
+            (found,) = fit_temperatures(criterion, selection.labels, prediction.log_probs)
         note = {"temperature": found, "criterion": criterion, "split": task.selection.name}
         self.store.write_arrays("fits", item.key, {}, note)
 
@@ -136,7 +136,7 @@ class Measurement:
                 if note is None:
                     raise MissingOutput(f"temperature {cell.scale.key}")
                 temperature = note["temperature"]
-                log_probs = log_softmax(log_probs / temperature)
+                log_probs = scaled_log_probs(log_probs, temperature)
             if isinstance(cell.metric, Figure):
                 measured, data = cell.metric.function(prediction, manifest)
             else:
