@@ -14,6 +14,7 @@ import inspect
 import pkgutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -21,13 +22,35 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from bench.api.dataset import Dataset
+from bench.api.declarations import check_declarations
 from bench.api.method import Method
 from bench.core.errors import BenchError, InputError, one_line, unknown_name
 
 M = TypeVar("M", bound=type[Any])
 _METHODS: dict[str, type[Method]] = {}
 _DATASETS: dict[str, type[Dataset]] = {}
-_PLUGINS: dict[Path, str] = {}
+_PLUGINS: dict[Path, PluginFile] = {}
+
+
+@dataclass(frozen=True)
+class PluginFile:
+    """A loose file as it was imported: its SHA-256, and the name of its module.
+
+    Examples
+    --------
+    >>> from bench.api.registry import PluginFile
+    >>> PluginFile("1a56c277251ad694", "my_method").module
+    'my_method@1a56c277251a'
+    """
+
+    digest: str
+    stem: str
+
+    @property
+    def module(self) -> str:
+        """``STEM@DIGEST``, with the first 12 hex digits."""
+        return f"{self.stem}@{self.digest[:12]}"
+
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "transfer": ("cifar100", "dtd", "food101", "sun397", "cars"),
@@ -205,35 +228,41 @@ def load_plugin(path: Path | str) -> str:
         source = place.read_bytes()
     except OSError as error:
         raise InputError(f"--plugin {path}: cannot read the file: {error.strerror}") from error
-    digest = hashlib.sha256(source).hexdigest()
-    if _PLUGINS.get(place) == digest:
-        return digest
+    file = PluginFile(hashlib.sha256(source).hexdigest(), place.stem)
+    if _PLUGINS.get(place) == file:
+        return file.digest
     methods(), datasets()  # first, so that a name which is taken is found while importing the file
     tables: tuple[dict[str, Any], ...] = (_METHODS, _DATASETS)
     before = [dict(table) for table in tables]
-    module = ModuleType(_module_name(place, digest))
+    module = ModuleType(file.module)
     module.__file__ = str(place)
     sys.modules[module.__name__] = module  # where dataclasses look for it
     try:
         if place in _PLUGINS:
-            _forget(_module_name(place, _PLUGINS[place]))
-        exec(compile(source, str(place), "exec"), module.__dict__)
-        if all(cls.__module__ != module.__name__ for t in tables for cls in t.values()):
+            _forget(_PLUGINS[place].module)
+        exec(compile(source, str(place), "exec", dont_inherit=True), module.__dict__)
+        own = [c for table in tables for c in table.values() if c.__module__ == module.__name__]
+        if not own:
             raise InputError(
                 "it registers nothing: write @registry.method (or @registry.dataset) above a class"
             )
-    except Exception as error:
+        for cls in own:
+            if issubclass(cls, Method):
+                check_declarations(cls, _METHODS)
+    except (Exception, SystemExit) as error:
         del sys.modules[module.__name__]
         for table, earlier in zip(tables, before, strict=True):
             table.clear()
             table.update(earlier)
-        raise InputError(f"--plugin {path}: cannot be used: {one_line(error)}") from error
-    _PLUGINS[place] = digest
-    return digest
+        reason = one_line(error)
+        reason = reason if len(reason) <= 300 else f"{reason[:300]}..."
+        raise InputError(f"--plugin {path}: cannot be used: {reason}") from error
+    _PLUGINS[place] = file
+    return file.digest
 
 
-def loaded_plugins() -> Mapping[Path, str]:
-    """Return the SHA-256 of each file that `load_plugin` has imported, {path: digest}.
+def loaded_plugins() -> Mapping[Path, PluginFile]:
+    """Return the files that `load_plugin` has imported, by path.
 
     Examples
     --------
@@ -242,10 +271,6 @@ def loaded_plugins() -> Mapping[Path, str]:
     {}
     """
     return dict(_PLUGINS)
-
-
-def _module_name(path: Path, digest: str) -> str:
-    return f"{path.stem}@{digest[:12]}"
 
 
 def _forget(module: str) -> None:

@@ -24,6 +24,7 @@ from bench.core.paths import write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import CellAddress, Record, records_text, sort_key
 from bench.core.store import Store
+from bench.core.trainings import TRAININGS, TrainingRecord, write_trainings
 from bench.leaderboard import samples
 from bench.leaderboard.board import KINDS
 from bench.leaderboard.comparability import row_name
@@ -182,13 +183,17 @@ def _recompute_one(
     session = session_of(run, options)
     records, _ = read_run(run)
     with tempfile.TemporaryDirectory() as scratch:
-        recomputed = _recomputed(session, Path(scratch), progress)
+        recomputed, trainings = _recomputed(session, Path(scratch), progress)
         files, found = [RECORDS], tuple(_record_differences(records, recomputed))
         if not found and (run / samples.FOLDER).exists():
             recomputed_run = Path(scratch) / "run"
             samples.write_samples(recomputed_run, Store(Path(scratch)), recomputed)
             found = tuple(_sample_differences(run, recomputed_run, records))
             files.append(samples.FOLDER)
+        if not found and (run / TRAININGS).is_file():  # older versions wrote none
+            write_trainings(Path(scratch), trainings)
+            found = tuple(_text_differences(run / TRAININGS, Path(scratch) / TRAININGS))
+            files.append(TRAININGS)
     return RecomputedRun(
         sum(record.kind in KINDS for record in recomputed),
         tuple(prefix + file for file in files),
@@ -196,10 +201,12 @@ def _recompute_one(
     )
 
 
-def _recomputed(session: Session, scratch: Path, progress: Progress) -> list[Record]:
-    """Return the run's records, recomputed from features and weights."""
+def _recomputed(
+    session: Session, scratch: Path, progress: Progress
+) -> tuple[list[Record], list[TrainingRecord]]:
+    """Return the run's records, recomputed from features and weights, and its stored trainings."""
     store = _RecomputingStore(session.store.root, scratch)
-    found: list[Record] = []
+    found, trainings = list[Record](), list[TrainingRecord]()
     for plan in session.plans:  # before anything is read, because reading removes damaged files
         _check_stored(plan, store)
     for study in session.studies:
@@ -207,12 +214,13 @@ def _recomputed(session: Session, scratch: Path, progress: Progress) -> list[Rec
         outcome = execute_plan(plan, store, _no_engine, progress)
         _check_stored(outcome.plan, store)
         found += [*outcome.records, *pool_figures(outcome.records)]
+        trainings += outcome.trainings
         if session.config.controls:
             found += oracle_records(outcome.records)
         if outcome.missing:
             first = outcome.missing[0]
             raise DataError(f"{first.method} on {first.shift}: {first.reason}")
-    return found
+    return found, trainings
 
 
 def _check_stored(plan: Plan, store: Store) -> None:

@@ -270,7 +270,8 @@ def _defaults(method: str, suite: str) -> dict[str, Mapping[str, Any]]:
         return {suite: suite_file_defaults(Path(plain)).get(method, {})}
     data, cache = data_dir(None), cache_dir(None)
     found = [*find_suites(suite, data, cache), *find_suites("available", data, cache)]
-    return {one.name: one.defaults.get(method, {}) for one in found}
+    own = find_method(method).defaults_on
+    return {s.name: {**own.get(s.task.name, {}), **s.defaults.get(method, {})} for s in found}
 
 
 def as_text(value: Mapping[str, Any], indent: int = 0) -> str:

@@ -73,9 +73,11 @@ def check_command(
     from bench.checks.junit import publish_verdicts
     from bench.front.check import RECOMPUTED, DamagedRunError, check
 
-    places: dict[str, Path | None] = {"data": data, "cache_dir": cache_dir}
     try:
-        result = check(*runs, against=against, tolerance=tolerance, made_of=made_of, **places)
+        result = check(
+            *runs, against=against, tolerance=tolerance, made_of=made_of, data=data,
+            cache_dir=cache_dir,
+        )  # fmt: skip
     except DamagedRunError as error:
         publish_verdicts(RECOMPUTED, error.verdicts, junit)
         raise

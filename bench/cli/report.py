@@ -47,8 +47,8 @@ def report_command(
     for run in runs:
         for plugin in unloaded_plugins(run):
             print_line(
-                f"{run} used the plugin {plugin}: add --plugin {plugin}, or its rows stand "
-                "last and without differences",
+                f"{run} used the plugin {plugin}, which is not loaded as it was then: without "
+                f"--plugin {plugin}, unchanged, its rows stand last and without differences",
                 sys.stderr,
             )
     target = check_writable(out or runs[0], "output folder")

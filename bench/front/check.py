@@ -15,6 +15,7 @@ from bench.checks.junit import State, Verdict
 from bench.checks.recompute import RecomputedRun, recompute_run
 from bench.core.errors import DataError, InputError, one_line
 from bench.core.records import MissingCell, Record, read_records
+from bench.front.options import load_plugins
 from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.published.ledger import (
     LedgerEntry,
@@ -93,13 +94,15 @@ def check(
     made_of: Sequence[str | Path] = (),
     data: str | Path | None = None,
     cache_dir: str | Path | None = None,
+    plugin: str | Path | Sequence[str | Path] = (),
 ) -> CheckResult:
     """Check runs, or one of their reports, number by number: ``bench check`` in Python.
 
     Without `against` every number is recomputed from the runs' stored outputs and the reports are
     rebuilt; `made_of` names the runs of a report that lies elsewhere, `data` and `cache_dir` the
-    folders of the inputs. ``against="golden:mini"`` compares with recorded numbers,
-    ``"published:vrf-table1"`` with a published table, within `tolerance` in percentage points.
+    folders of the inputs, `plugin` the plugin files that the runs used.
+    ``against="golden:mini"`` compares with recorded numbers, ``"published:vrf-table1"`` with a
+    published table, within `tolerance` in percentage points.
 
     Raises InputError for bad arguments and if nothing is comparable, DataError if a stored output
     is missing or damaged. A difference is no error: see `CheckResult.passed`.
@@ -118,6 +121,7 @@ def check(
         raise InputError(f"--tolerance {tolerance}: only with --against {PUBLISHED}NAME")
     if made_of and against is not None:
         raise InputError(f"--run {made_of[0]}: only without --against")
+    load_plugins(plugin)
     paths = [Path(run) for run in runs]
     if against is None:
         places = {"data": data, "cache_dir": cache_dir}

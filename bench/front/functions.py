@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Unpack
@@ -14,9 +14,10 @@ from bench.core.errors import InputError
 from bench.core.progress import Progress
 from bench.core.records import sort_key
 from bench.front.display import live_display
-from bench.front.options import Names, RunOptions, config_of
+from bench.front.options import Names, RunOptions, config_of, load_plugins
 from bench.front.plan import RunPlan
 from bench.front.run import Run
+from bench.report.run_folder import unloaded_plugins
 from bench.runs.session import Session, prepare_session, run_session
 from bench.runs.study.score import score_study
 
@@ -97,11 +98,17 @@ def score(
 
 
 def load(
-    path: str | Path, *, data: str | Path | None = None, cache_dir: str | Path | None = None
+    path: str | Path,
+    *,
+    data: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    plugin: str | Path | Sequence[str | Path] = (),
 ) -> Run:
     """Read a finished run from its folder. Raises InputError if there is none.
 
     `data` and `cache_dir` are needed for `Run.outputs` alone, if they are not the default folders.
+    `plugin` are the plugin files that the run used; without them, a RuntimeWarning says what its
+    leaderboard lacks.
 
     Examples
     --------
@@ -111,6 +118,14 @@ def load(
     ...
     bench.core.errors.InputError: no records at nowhere/records.jsonl: ...
     """
+    load_plugins(plugin)
+    for name in unloaded_plugins(Path(path)):
+        warnings.warn(
+            f"{path} used the plugin {name}: without plugin={name!r}, unchanged, its rows stand "
+            "last and without differences",
+            RuntimeWarning,
+            2,
+        )
     places = {"data": data, "cache_dir": cache_dir}
     return Run.load(Path(path), {k: Path(v) for k, v in places.items() if v is not None})
 

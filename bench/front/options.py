@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from bench.api.registry import load_plugin
 from bench.core.errors import unknown_name
 from bench.runs.study.config import RunConfig, load_config
 
@@ -82,6 +83,18 @@ def config_of(options: Mapping[str, Any]) -> RunConfig:
     texts = tuple(f"{m}.{p}={_text(v)}" for m, own in changes.items() for p, v in own.items())
     lists = {k: list(v) if isinstance(v, tuple | set) else v for k, v in given.items()}
     return load_config(None if path is None else Path(path), {**lists, "set": texts})
+
+
+def load_plugins(files: str | Path | Sequence[str | Path]) -> None:
+    """Import one plugin file or several. Raises InputError for one that cannot be used.
+
+    Examples
+    --------
+    >>> from bench.front.options import load_plugins
+    >>> load_plugins([])
+    """
+    for file in [files] if isinstance(files, str | Path) else files:
+        load_plugin(file)
 
 
 def _text(value: Any) -> str:

@@ -241,7 +241,8 @@ def unloaded_plugins(folder: Path) -> tuple[str, ...]:
         pairs = zip(config.get("plugin", ()), config.get("plugin_sha256", ()), strict=False)
     except (OSError, ValueError, AttributeError, TypeError):
         return ()
-    return tuple(str(path) for path, digest in pairs if digest not in loaded_plugins().values())
+    loaded = {file.digest for file in loaded_plugins().values()}
+    return tuple(str(path) for path, digest in pairs if digest not in loaded)
 
 
 def read_presets(folder: Path) -> tuple[Preset, ...]:

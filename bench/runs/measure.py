@@ -35,6 +35,9 @@ from bench.runs.plan import CellItem, FitItem, ScaleItem
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 
+PROBED = 64
+"""The number of samples of a prediction whose probabilities are checked to sum to 1."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -64,7 +67,8 @@ class Measurement:
         label = f"fit {item.row.name}"
         with self.progress.task(label, len(candidates)) as progress, _cell_errors():
             fitted = method.fit(item.models, selection, train)
-            for p in method.predict(item.models, fitted, selection, train, candidates):
+            predictions = method.predict(item.models, fitted, selection, train, candidates)
+            for p in _checked(predictions, method.name, len(candidates)):
                 scores.append(metric(p.log_probs, manifest))
                 weights.append(float(np.mean(p.weight)))
                 progress.advance(1)
@@ -104,7 +108,8 @@ class Measurement:
         if fitted is None:
             raise MissingOutput(f"fit {fit.key} of {row.name}")
         train = self._labelled(self.study.suite.task.train)
-        return row.method.predict(fit.models, fitted, outputs, train, choices)
+        predictions = row.method.predict(fit.models, fitted, outputs, train, choices)
+        return _checked(predictions, row.name, len(choices))
 
     def score(
         self, cells: Sequence[CellItem], attempt: Callable[[CellItem, Callable[[], None]], None]
@@ -264,3 +269,22 @@ def _kind(cell: CellItem) -> str:
     if not cell.chosen:
         return "curve"
     return "cell" if cell.scale is None else "scaled"
+
+
+def _checked(predictions: Iterator[Prediction], row: str, count: int) -> Iterator[Prediction]:
+    """Yield `count` predictions. Raise CellError for another number or wrong probabilities.
+
+    Of each prediction, the first samples are looked at, which costs nothing.
+    """
+    seen = 0
+    for prediction in predictions:
+        seen += 1
+        total = np.exp(prediction.log_probs[:PROBED].astype(np.float64)).sum(axis=1)
+        if not np.allclose(total, 1, atol=1e-3):
+            raise CellError(
+                f"{row} predicted probabilities that sum to {total.min():.3g} to {total.max():.3g} "
+                "over the classes, not to 1: log_probs must be log-probabilities"
+            )
+        yield prediction
+    if seen != count:
+        raise CellError(f"{row} yielded {seen} predictions for {count} choices")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -39,6 +39,7 @@ from bench.runs.measure import address_of
 from bench.runs.plan import CellItem, Plan, describe_plan, make_plan
 from bench.runs.study.config import RunConfig, load_config
 from bench.runs.study.resolve import resolve_studies
+from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 from bench.runs.trackers import Trackers, require_packages
 
@@ -112,7 +113,7 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
         raise InputError(f"{path}: cannot read the configuration of a run: {error}") from error
     if known.get("table"):
         known = {k: v for k, v in known.items() if k not in ("methods", "shifts")}
-    loaded = {digest: path for path, digest in loaded_plugins().items()}
+    loaded = {own.digest for own in loaded_plugins().values()}
     for plugin, digest in zip(known.pop("plugin", ()), raw.get("plugin_sha256", ()), strict=False):
         if digest not in loaded:
             raise InputError(
@@ -150,7 +151,18 @@ def resolved_config(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]
     backbones = [f"{s.suite.name}: {s.model}" for s in found]
     rows = {s.suite.name: [row.name for row in s.rows] for s in found}
     filled = {"backbones": backbones, "rows": rows, "precision": config.precision or "fp32"}
+    modules = {type(getattr(row.method, "method", row.method)).__module__ for row in _rows(found)}
+    given = {path.resolve() for path in config.plugin}
+    # Of a file that was loaded earlier in this process, methods can be used without naming it.
+    earlier = tuple(path for path, own in loaded_plugins().items()
+                    if own.module in modules and path not in given)  # fmt: skip
+    config = config.model_copy(update={"plugin": (*config.plugin, *earlier)})
     return config.results() | filled
+
+
+def _rows(studies: Sequence[Study]) -> Iterator[Row]:
+    for study in studies:
+        yield from study.rows
 
 
 def follow_session(session: Session) -> None:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from bench.api import metrics
 from bench.api.dataset import Card, Dataset, LabelMap, Suite
+from bench.api.declarations import check_declarations
 from bench.api.method import Choice, Fitted, Method, Models, Prediction
 from bench.api.recipes import (
     Classifier,
@@ -37,7 +38,7 @@ from bench.api.recipes import (
 from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
-from bench.core.parameters import parameters, settings, with_parameters
+from bench.core.parameters import parameters, with_parameters
 from bench.testing.fakes import (
     CLASSES,
     IDENTITY,
@@ -81,10 +82,10 @@ def _check_attributes(cls: type[Method]) -> None:
     )
     assert cls.default_base is None or cls.default_base != cls.name, f"{cls.name} is its own base"
     assert isinstance(cls.version, int) and cls.version >= 1, f"{cls.name}.version must be >= 1"
-    for attribute in ("compared_with", "controls"):
-        named = getattr(cls, attribute)
-        assert isinstance(named, tuple), f"{cls.name}.{attribute} must be a tuple of names"
-        assert cls.name not in named, f"{cls.name}.{attribute} names the method itself"
+    try:
+        check_declarations(cls)
+    except InputError as error:
+        raise AssertionError(str(error)) from error
 
 
 def _check_value(method: Method) -> None:
@@ -97,7 +98,6 @@ def _check_value(method: Method) -> None:
     again = with_parameters(method, texts, name)
     assert again == method, f"{name}: setting its own parameters as text gives {again}"
     assert key_of(again) == key_of(method), f"{name}: setting its own parameters changes its key"
-    with_parameters(method, {key: s.official for key, s in settings(method).items()}, name)
 
 
 def _check_candidates(method: Method) -> tuple[Choice, ...]:

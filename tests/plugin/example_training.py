@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -40,6 +41,10 @@ class Unsure(Method):
     summary: ClassVar[str] = "End-to-end fine-tuning with a penalty on confident predictions."
     equation: ClassVar[str] = "CE - reward H(p)"
     source: ClassVar[str] = "Pereyra et al., ICLR workshop 2017, section 3"
+
+    defaults_on: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "mini": {"lr": 1e-3, "epochs": 8, "batch_size": 128, "warmup": 0.1}
+    }
 
     trainer: RewardedEntropy = RewardedEntropy()
 

@@ -23,6 +23,7 @@ from browser import (
 )
 
 from bench.core.records import Record
+from bench.core.trainings import TrainingRecord
 from bench.leaderboard.board import SCALES
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.stats.estimates import mean_estimate, paired_difference
@@ -169,6 +170,35 @@ def test_sorting_filtering_and_hiding(
         assert not any(name.startswith("Δ") for name in column(page, "leaderboard", 0))
         page.get_by_role("checkbox", name="Intervals").check()
         assert re.search(r"\[\d+\.\d to \d+\.\d\]", board.inner_text())
+
+
+def test_the_page_of_a_run_with_trainings_recomputes_as_any_other(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    first = made[0][0]
+    place = {name: getattr(first, name) for name in ("suite", "model", "protocol", "notes")}
+    history = ({"epoch": 1, "loss": 0.7, "lr": 1e-3},)
+    trainings = [
+        TrainingRecord(
+            **place, rows=("e2e-ft",), trainer="end to end", seed=seed, key="k", history=history
+        )
+        for seed in (0, 1, 2)
+    ]
+    (tmp_path / "without").mkdir()
+    with opened(written(tmp_path / "without", made)) as page:
+        page.get_by_label("v2 counts in the mean").uncheck()
+        expected = page.locator("main").inner_text()
+    with opened(written(tmp_path, made, trainings=trainings)) as page:
+        page.get_by_label("v2 counts in the mean").uncheck()
+        page.locator("details").evaluate_all("all => all.forEach((one) => { one.open = true; })")
+        table = page.locator("table[data-table=trainings]")
+        table.locator("th").first.click()
+        assert table.locator("tbody tr").count() == 3
+        table.evaluate("table => table.remove()")
+        shown = page.locator("main").inner_text()
+        page.get_by_role("checkbox", name="Intervals").check()
+    summary = [line for line in expected.splitlines() if "not the suite's OOD mean" in line]
+    assert summary and all(line in shown for line in summary)
 
 
 def test_nothing_contradicts_a_subset_of_the_shifts(

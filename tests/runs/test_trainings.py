@@ -76,3 +76,14 @@ def test_what_is_no_training_is_refused(tmp_path: Path) -> None:
             read_trainings(tmp_path)
     write_trainings(tmp_path, [])
     assert read_trainings(tmp_path) == [] and not (tmp_path / TRAININGS).exists()
+
+
+@pytest.mark.parametrize("change", ["loss", "empty"])
+def test_an_edited_history_is_found(own: Finished, change: str) -> None:
+    path = own.out / TRAININGS
+    text = path.read_text()
+    path.write_text("" if change == "empty" else text.replace('"loss": ', '"loss": 1'))
+    assert path.read_text() != text
+    assert bench("report", own.out).code == 0
+    result = bench("check", own.out, "--cache-dir", own.cache)
+    assert result.code == 3 and "trainings.jsonl:1" in result.out

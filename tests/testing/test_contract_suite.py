@@ -120,7 +120,7 @@ class Melted(Good):
         (Forgets, "1 predictions for 2 choices"),
         (Stateful, "depends on the order of choices"),
         (Heavy, "weight is outside"),
-        (Melted, "lacks its own @dataclass"),
+        (Melted, "write @dataclass"),
     ],
 )
 def test_the_contract_suite_finds(cls, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -29,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def unloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test begins and ends without plugins."""
-    methods()
+    methods(), registry.datasets()
     for name in ("_METHODS", "_DATASETS", "_PLUGINS"):
         monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
 
@@ -101,6 +102,81 @@ def test_in_python_an_edited_file_replaces_the_earlier_one(
     assert kind_of(methods()["surer"]) != kind_of(before)
 
 
+def test_in_python_a_run_with_a_plugin_is_read_and_checked(
+    small: Finished, file: Path, tmp_path: Path
+) -> None:
+    options = {"suite": "micro", "limit": 40, "shifts": "v2,objectnet", "curves": False}
+    run = front.run(
+        **options, methods="ose,surer", set={"e2e-ft": {"epochs": 1}}, plugin=file,
+        cache_dir=small.cache, out=tmp_path / "a",
+    )  # fmt: skip
+    later = front.run(  # the file is loaded, and not named again
+        **options, methods="surer", set={"e2e-ft": {"epochs": 1}},
+        cache_dir=small.cache, out=tmp_path / "b",
+    )  # fmt: skip
+    assert json.loads((later.path / "config.json").read_text())["plugin"] == [str(file)]
+    board = str(run.leaderboard())
+    forget()
+    with pytest.warns(RuntimeWarning, match="used the plugin"):
+        assert str(front.load(run.path).leaderboard()) != board
+    with pytest.raises(InputError, match="the run used"):
+        front.check(later.path, cache_dir=small.cache)
+    assert front.check(run.path, later.path, cache_dir=small.cache, plugin=file).passed
+    assert str(front.load(run.path, plugin=[file]).leaderboard()) == board
+
+
+SOURCE = EXAMPLE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("yield Prediction(mix", "return; yield Prediction(mix", "yielded 0 predictions for 5"),
+        ("mix(zs, ft, weight), weight", "1 + mix(zs, ft, weight), weight", "sum to 2.72"),
+    ],
+)
+def test_wrong_predictions_are_no_results(
+    small: Finished, file: Path, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    assert SOURCE.count(old) == 1
+    file.write_text(SOURCE.replace(old, new))
+    places = ("--cache-dir", small.cache, "--out", tmp_path / "out", "--plugin", file)
+    done = bench(*SMALL, "--methods", "surer", *places)
+    assert done.code == 1 and said in done.err
+    assert row_of(tmp_path / "out") == []
+
+
+NAME = '    name: ClassVar[str] = "surer"'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (NAME, f'{NAME}\n    colour: ClassVar[str] = "blue"', "SurerCounts.colour = 'blue'"),
+        (NAME, f'{NAME}\n    shape: ClassVar[str] = "star"', "SurerCounts.shape = 'star'"),
+        ("= 165", '= "behind OSE"', "SurerCounts.position"),
+        ('("ose",)', '"ose"', "SurerCounts.compared_with = 'ose'"),
+        ('("ose",)', '("osse",)', "did you mean 'ose'"),
+        ('("ose",)', '("surer",)', "names of other methods"),
+        (NAME, f"{NAME}\n    controls: ClassVar[tuple[str, ...]] = ('x',)", "unknown method 'x'"),
+        (NAME, f"{NAME}\n    defaults_on = {{'mini': {{'lr': 1}}}}", "defaults_on"),
+        ("(0.25, 0.5", "(-0.25, 0.5", "greater than 0"),
+        ("Grid[Positive] = (0.25, 0.5, 1.0, 2.0, 4.0)", "Grid[Positive]", "needs a default"),
+        ("@dataclass(frozen=True)\n", "", "write @dataclass"),
+        ("Grid[Positive]", "Gird[Positive]", "Gird"),
+    ],
+)
+def test_a_declaration_that_cannot_be_meant_is_refused(
+    file: Path, old: str, new: str, said: str
+) -> None:
+    assert old in SOURCE
+    file.write_text(SOURCE.replace(old, new))
+    with pytest.raises(InputError) as error:
+        load_plugin(file)
+    assert said in str(error.value) and "my_method.py" in str(error.value)
+    assert len(str(error.value)) < 500 and "surer" not in methods()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -109,6 +185,8 @@ def test_in_python_an_edited_file_replaces_the_earlier_one(
         ("x = 1\n", "registers nothing"),
         (EXAMPLE.read_text().replace('"surer"', '"ose"'), "registered twice"),
         (EXAMPLE.read_text() + "raise SystemError('late')\n", "late"),
+        ("import sys\nsys.exit(0)\n", "SystemExit"),
+        ("raise ValueError('x' * 2000)\n", "xxx"),
     ],
 )
 def test_a_bad_file_is_refused_and_leaves_nothing(file: Path, text: str, said: str) -> None:

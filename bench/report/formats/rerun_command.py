@@ -13,7 +13,7 @@ from bench.core.records import Record
 from bench.leaderboard.comparability import row_name
 from bench.leaderboard.hyper_parameters import expected_parameters, method_name, own_parameters
 
-LOOSE = re.compile(r"([^@]+)@[0-9a-f]{12}\.")
+LOOSE = re.compile(r"(.+)@[0-9a-f]{12}\.")
 """The start of the kind of a class in a loose file: ``STEM@DIGEST.``."""
 
 
