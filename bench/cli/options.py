@@ -31,7 +31,7 @@ HELP = {
     "eval-batch-size": "Images per forward pass; does not change results. [default: 256]",
     "workers": "Processes that decode images. [default: 0 on a CPU, up to 8 on a GPU]",
     "epoch-accuracy": "Also evaluate the selection split after each epoch of trainings still to "
-    "do, for the report; changes no result. On mini they take about 8% longer.",
+    "do, for the report; changes no result. Costs a forward pass of that split per epoch.",
     "allow-incomplete": "Run on incomplete data sets too; mark every number.",
     "limit": "Use at most N samples of every split; mark the result as not reportable.",
     "shots": "Train on N samples of each class.",

@@ -31,7 +31,13 @@ def options(run: Finished) -> dict[str, Path]:
 def test_a_run_as_it_was_made_has_no_difference(small: Finished) -> None:
     found = recompute_run(small.out, options(small))
     assert not found.differences
-    assert found.files == ("records.jsonl", "samples", "trainings.jsonl", "report.html", "report.md")
+    assert found.files == (
+        "records.jsonl",
+        "samples",
+        "trainings.jsonl",
+        "report.html",
+        "report.md",
+    )
     records = read_records(small.out / "records.jsonl")
     assert found.cells == sum(record.kind in ("cell", "scaled") for record in records)
     assert recompute_run(small.out / "report.md", options(small)).files[2:] == ("report.md",)
