@@ -40,7 +40,7 @@ def test_a_run_as_it_was_made_has_no_difference(small: Finished) -> None:
     )
     records = read_records(small.out / "records.jsonl")
     assert found.cells == sum(record.kind in ("cell", "scaled") for record in records)
-    assert recompute_run(small.out / "report.md", options(small)).files[2:] == ("report.md",)
+    assert recompute_run(small.out / "report.md", options(small)).files[3:] == ("report.md",)
 
 
 def test_nothing_is_left_in_the_cache(small: Finished, own: Finished) -> None:
