@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 import pydantic
 
 from bench.core.errors import InputError
-from bench.core.record_lines.reading import LineError, has_header, read_lines
+from bench.core.record_lines.reading import LineError, is_versioned, read_lines
 from bench.core.record_lines.writing import write_lines
 
 OLD_NAMES = {"judged_by": "primary_metric", "beside": "outside_mean"}
@@ -180,7 +180,7 @@ def read_records(path: Path) -> list[Record]:
         raise InputError(f"no records at {path}: expected the records.jsonl of a finished run")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        if lines and has_header(lines[0]):
+        if lines and is_versioned(lines[0]):
             return list(read_lines(lines, Record))
         return [_complete(Record, number, line) for number, line in enumerate(lines, start=1)]
     except LineError as error:

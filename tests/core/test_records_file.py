@@ -164,6 +164,8 @@ def lines_without(start: str) -> str:
 DAMAGE: dict[str, tuple[Callable[[], str], str]] = {
     "cut between lines": (lambda: "".join(GOOD.splitlines(True)[:-1]), "after 1 records"),
     "cut in a line": (lambda: GOOD[:-20], "not JSON"),
+    "no header": (lambda: "".join(GOOD.splitlines(True)[1:]), "1: the header is missing"),
+    "cells alone": (lambda: GOOD.splitlines(True)[-1], "1: the header is missing"),
     "cut after the header": (lambda: GOOD.splitlines()[0], "after 0 records"),
     "a line twice": (lambda: GOOD + GOOD.splitlines(True)[-1], "after 3 records"),
     "joined": (lambda: GOOD + GOOD, "a second header"),

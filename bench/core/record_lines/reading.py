@@ -49,17 +49,18 @@ class LineError(ValueError):
         self.number = number
 
 
-def has_header(first: str) -> bool:
-    """Return whether a file's first line is a header, of any version.
+def is_versioned(first: str) -> bool:
+    """Return whether a file's first line belongs to a form with a header, of any version.
 
     Examples
     --------
-    >>> from bench.core.record_lines.reading import has_header
-    >>> has_header('{"format": "bench-records", "version": 2, "records": 0}'), has_header("{}")
-    (True, False)
+    >>> from bench.core.record_lines.reading import is_versioned
+    >>> first = '{"format": "bench-records", "version": 2, "records": 0}'
+    >>> is_versioned(first), is_versioned('{"define": "run", "id": "mini"}'), is_versioned("{}")
+    (True, True, False)
     """
     try:
-        return "format" in _parsed(1, first)
+        return not {"format", "define", "row"}.isdisjoint(_parsed(1, first))
     except LineError:
         return False
 
@@ -104,6 +105,8 @@ def read_lines(lines: Iterable[str], record: type[R]) -> Iterator[R]:
 
 def _header(line: str) -> Header:
     fields = _parsed(1, line)
+    if "format" not in fields:
+        raise LineError(1, f"the header is missing: the file was cut or edited; {COPY}")
     version = fields.get("version")
     if fields.get("format") == FORMAT and isinstance(version, int) and version > VERSION:
         raise LineError(
