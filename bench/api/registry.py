@@ -229,19 +229,21 @@ def load_plugin(path: Path | str) -> str:
     except OSError as error:
         raise InputError(f"--plugin {path}: cannot read the file: {error.strerror}") from error
     file = PluginFile(hashlib.sha256(source).hexdigest(), place.stem)
-    if _PLUGINS.get(place) == file:
+    if file in _PLUGINS.values():  # a copy elsewhere would define the same classes
+        _PLUGINS[place] = file
         return file.digest
     methods(), datasets()  # first, so that a name which is taken is found while importing the file
-    tables: tuple[dict[str, Any], ...] = (_METHODS, _DATASETS)
+    tables: tuple[dict[Any, Any], ...] = (_METHODS, _DATASETS, _PLUGINS)
     before = [dict(table) for table in tables]
     module = ModuleType(file.module)
     module.__file__ = str(place)
     sys.modules[module.__name__] = module  # where dataclasses look for it
     try:
         if place in _PLUGINS:
-            _forget(_PLUGINS[place].module)
+            _forget(_PLUGINS[place])
         exec(compile(source, str(place), "exec", dont_inherit=True), module.__dict__)
-        own = [c for table in tables for c in table.values() if c.__module__ == module.__name__]
+        known = [*_METHODS.values(), *_DATASETS.values()]
+        own = [cls for cls in known if cls.__module__ == module.__name__]
         if not own:
             raise InputError(
                 "it registers nothing: write @registry.method (or @registry.dataset) above a class"
@@ -273,8 +275,10 @@ def loaded_plugins() -> Mapping[Path, PluginFile]:
     return dict(_PLUGINS)
 
 
-def _forget(module: str) -> None:
-    """Remove the classes of a module."""
+def _forget(file: PluginFile) -> None:
+    """Remove the classes of a plugin file, and the file from wherever it was loaded."""
     for table in (_METHODS, _DATASETS):
-        for name in [name for name, cls in table.items() if cls.__module__ == module]:
+        for name in [name for name, cls in table.items() if cls.__module__ == file.module]:
             del table[name]
+    for path in [path for path, other in _PLUGINS.items() if other == file]:
+        del _PLUGINS[path]

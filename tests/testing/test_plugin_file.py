@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ from bench.core.errors import InputError
 from bench.core.hashing import kind_of
 from bench.core.records import Record, read_records
 from bench.report.formats.rerun_command import rerun_command
+from bench.runs.study.config import load_config
 
 EXAMPLE = ROOT / "tests" / "plugin" / "example_method.py"
+SOURCE = EXAMPLE.read_text()
 
 
 @pytest.fixture
@@ -102,6 +105,29 @@ def test_in_python_an_edited_file_replaces_the_earlier_one(
     assert kind_of(methods()["surer"]) != kind_of(before)
 
 
+def test_a_copy_is_the_same_plugin_until_one_of_them_is_edited(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    copy = Path(shutil.copy(file, tmp_path / "elsewhere" / file.name))
+    assert load_plugin(file) == load_plugin(copy)
+    before = methods()["surer"]
+    file.write_text("import absent_package\n")
+    with pytest.raises(InputError):
+        load_plugin(file)
+    assert methods()["surer"] is before and before.__module__ in sys.modules
+    file.write_text(SOURCE + "\n")
+    load_plugin(file)
+    with pytest.raises(InputError, match="registered twice"):  # the copy defines the earlier class
+        load_plugin(copy)
+
+
+def test_a_file_edited_during_a_run_is_recorded_as_it_was_used(file: Path) -> None:
+    config = load_config(None, {"plugin": str(file)})
+    digest = loaded_plugins()[file.resolve()].digest
+    file.write_text(SOURCE + "\n")
+    assert config.results()["plugin_sha256"] == [digest]
+    assert loaded_plugins()[file.resolve()].digest == digest
+
+
 def test_in_python_a_run_with_a_plugin_is_read_and_checked(
     small: Finished, file: Path, tmp_path: Path
 ) -> None:
@@ -123,9 +149,6 @@ def test_in_python_a_run_with_a_plugin_is_read_and_checked(
         front.check(later.path, cache_dir=small.cache)
     assert front.check(run.path, later.path, cache_dir=small.cache, plugin=file).passed
     assert str(front.load(run.path, plugin=[file]).leaderboard()) == board
-
-
-SOURCE = EXAMPLE.read_text()
 
 
 @pytest.mark.parametrize(
@@ -183,8 +206,8 @@ def test_a_declaration_that_cannot_be_meant_is_refused(
         ("def f(:\n", "SyntaxError"),
         ("import absent_package\n", "absent_package"),
         ("x = 1\n", "registers nothing"),
-        (EXAMPLE.read_text().replace('"surer"', '"ose"'), "registered twice"),
-        (EXAMPLE.read_text() + "raise SystemError('late')\n", "late"),
+        (SOURCE.replace('"surer"', '"ose"'), "registered twice"),
+        (SOURCE + "raise SystemError('late')\n", "late"),
         ("import sys\nsys.exit(0)\n", "SystemExit"),
         ("raise ValueError('x' * 2000)\n", "xxx"),
     ],

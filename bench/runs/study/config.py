@@ -11,7 +11,7 @@ import pydantic
 import yaml
 from pydantic_core import PydanticCustomError
 
-from bench.api.registry import load_plugin
+from bench.api.registry import load_plugin, loaded_plugins
 from bench.core.errors import InputError, unknown_name
 from bench.data.prompts import templates_digest
 from bench.leaderboard.published.layouts import find_preset
@@ -34,6 +34,13 @@ def _listed(value: Any) -> Any:
 def _several(value: Any) -> Any:
     """Return one path as a list; file names may contain commas."""
     return [value] if isinstance(value, str | Path) else value
+
+
+def _imported(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Import plugin files, so that whoever has the configuration knows their methods."""
+    for path in paths:
+        load_plugin(path)
+    return paths
 
 
 def _no_bool(value: Any) -> Any:
@@ -67,6 +74,9 @@ Positive = Annotated[Number, pydantic.Field(ge=1)]
 Name = Annotated[str, pydantic.Field(min_length=1)]
 TrackerNames = Annotated[
     tuple[Literal["tensorboard", "wandb", "mlflow"], ...], pydantic.BeforeValidator(_listed)
+]
+PluginFiles = Annotated[
+    tuple[Path, ...], pydantic.BeforeValidator(_several), pydantic.AfterValidator(_imported)
 ]
 Device = Annotated[Name, pydantic.AfterValidator(_device)]
 
@@ -102,7 +112,7 @@ class RunConfig(pydantic.BaseModel):
     set: Mapping[str, Mapping[str, Any]] = {}
     out: Path | None = None
     cache_dir: Path | None = None
-    plugin: Annotated[tuple[Path, ...], pydantic.BeforeValidator(_several)] = ()
+    plugin: PluginFiles = ()
     tracker: TrackerNames = ()
 
     def results(self) -> dict[str, Any]:
@@ -115,7 +125,9 @@ class RunConfig(pydantic.BaseModel):
             options["templates_sha256"] = templates_digest(self.templates)
         if self.plugin:
             options["plugin"] = [str(path) for path in self.plugin]
-            options["plugin_sha256"] = [load_plugin(path) for path in self.plugin]
+            # As they were imported: a file may have been edited since, while the run went on.
+            loaded = loaded_plugins()
+            options["plugin_sha256"] = [loaded[path.resolve()].digest for path in self.plugin]
         return options
 
 

@@ -12,7 +12,7 @@ from bench.api.method import ZERO_SHOT
 from bench.api.metrics import all_metrics
 from bench.api.protocol import Protocol, protocol_with
 from bench.api.recipe_parts import backbone_of
-from bench.api.registry import ALIASES, datasets, find_dataset, load_plugin
+from bench.api.registry import ALIASES, datasets, find_dataset
 from bench.core.errors import DataError, InputError
 from bench.core.parameters import parameters
 from bench.core.paths import cache_dir, data_dir
@@ -32,8 +32,6 @@ EMBEDDED = frozenset({"mini", "micro"})
 
 def resolve_studies(config: RunConfig) -> tuple[Study, ...]:
     """Return one study per suite; repeated names count once. Raises InputError for wrong names."""
-    for path in config.plugin:
-        load_plugin(path)
     cache, data = cache_dir(config.cache_dir), data_dir(config.data)
     suites: dict[str, Suite] = {}
     for suite in (s for name in config.suite for s in find_suites(name, data, cache)):

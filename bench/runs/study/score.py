@@ -10,7 +10,7 @@ from typing import Any
 from bench.api.method import DEFAULT_BASE, ZERO_SHOT
 from bench.api.metrics import all_metrics
 from bench.api.recipes import Backbone, Classifier, External
-from bench.api.registry import find_method, load_plugin
+from bench.api.registry import find_method
 from bench.core.errors import InputError
 from bench.core.paths import cache_dir
 from bench.runs.study.config import RunConfig, load_config
@@ -31,8 +31,6 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
     outputs.
     """
     config = load_config(None, {**options, "methods": options.get("methods") or POST_HOC})
-    for path in config.plugin:
-        load_plugin(path)
     outputs = load_outputs_folder(folder, cache_dir(config.cache_dir))
     form, rules = outputs.form, protocol_of(config)
     if form.selection is None and rules.selects == "selection":
