@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bench.api.dataset import Shift
 from bench.api.method import Choice, Method, Models
@@ -47,6 +48,9 @@ class WorkItem:
 
     key: str
     inputs: tuple[str, ...]
+
+
+W = TypeVar("W", bound=WorkItem)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ class Plan:
     undecided: tuple[FitItem, ...]
     first: tuple[WorkItem, ...]
 
-    def of(self, *kinds: type[WorkItem]) -> list[WorkItem]:
+    def of(self, *kinds: type[W]) -> list[W]:
         """Return the items of these classes, in order."""
         return [item for item in self.items.values() if isinstance(item, kinds)]
 

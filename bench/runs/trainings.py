@@ -20,7 +20,7 @@ def plan_trainings(plan: Plan, store: Store) -> Iterator[TrainingRecord]:
     keys: dict[Tuned, list[str]] = defaultdict(list)
     keeps: dict[Tuned, list[Tuned]] = defaultdict(list)
     for item in plan.of(WeightsItem):
-        if isinstance(item, WeightsItem) and isinstance(item.recipe, Tuned):
+        if isinstance(item.recipe, Tuned):
             keys[item.recipe.training].append(item.key)
             keeps[item.recipe.training].append(item.recipe)
     for training, own in keys.items():
@@ -53,7 +53,6 @@ def _rows_by_weights(plan: Plan) -> dict[str, list[Row]]:
     done: set[tuple[str, str]] = set()
     for cell in plan.of(CellItem):
         queue = [cell.key]
-        assert isinstance(cell, CellItem)
         while queue:
             key = queue.pop()
             if (cell.row.name, key) not in done:

@@ -214,11 +214,11 @@ def test_all_is_every_method_and_names_bring_what_they_need(store: Store) -> Non
 def test_all_trains_each_trainer_once(store: Store) -> None:
     """e2e-ft and its average share a training run; so do linear and the probe of lp-ft."""
     plan = planned(study(store, "all", "all"), store)
-    tuned = [i.recipe for i in plan.of(WeightsItem) if isinstance(i.recipe, Tuned)]  # type: ignore[attr-defined]
+    tuned = [i.recipe for i in plan.of(WeightsItem) if isinstance(i.recipe, Tuned)]
     assert pending_counts(plan, store).trainings == len({recipe.training for recipe in tuned}) == 8
     titles = {recipe.trainer.title for recipe in tuned}
     assert len(titles) == 7  # both phases of lp-ft are among them
-    read = {i.split.name for i in plan.of(FeaturesItem)}  # type: ignore[attr-defined]
+    read = {i.split.name for i in plan.of(FeaturesItem)}
     assert len(read) == 8
 
 
@@ -282,7 +282,7 @@ def test_a_suites_precision_stands_unless_another_is_asked_for(
 
     def trained(**options: Any) -> set[str]:
         items = planned(study(store, **options), store).of(WeightsItem)
-        return {i.recipe.trainer.precision for i in items if hasattr(i.recipe, "trainer")}  # type: ignore[attr-defined]
+        return {i.recipe.trainer.precision for i in items if hasattr(i.recipe, "trainer")}
 
     assert trained() == {"bf16"}
     assert trained(precision="fp32") == {"fp32"}
