@@ -226,6 +226,9 @@ class Split:
     fault : describes how the split differs from the data set it should be; empty if it does not. A
         run on a split with a fault is refused, or all its outputs are marked.
     of : (data set, split) as named in the data set's card; None if it has no card.
+    caveats : what a reader should know of how the samples were read, each in one sentence under 300
+        characters, such as how many files were passed over. They stand in plans, records and
+        reports.
 
     Examples
     --------
@@ -247,6 +250,7 @@ class Split:
     )
     fault: str = field(default="", metadata=NOT_KEYED)
     of: tuple[str, str] | None = field(default=None, metadata=NOT_KEYED)
+    caveats: tuple[str, ...] = field(default=(), metadata=NOT_KEYED)
 
     @property
     def absent(self) -> bool:

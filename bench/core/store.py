@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +123,27 @@ class Store:
         """Return the JSON note of an output, or None if it is absent."""
         data = self.read(self.path(kind, key))
         return None if data is None else _note(data)
+
+    def write_caveats(self, key: str, caveats: Sequence[str]) -> None:
+        """Store what a reader should know of the output `key`: sentences, or none.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from bench.core.store import Store
+        >>> store = Store(Path("caveats"))
+        >>> store.write_caveats("1f0c", ["2 prompts were cut."])
+        >>> store.caveats("1f0c"), store.caveats("2e1d")
+        (('2 prompts were cut.',), ())
+        """
+        if caveats:
+            self.write_arrays("caveats", key, {}, {"caveats": list(caveats)})
+        else:
+            self.discard("caveats", key)
+
+    def caveats(self, key: str) -> tuple[str, ...]:
+        """Return the sentences stored with the output `key`."""
+        return tuple((self.read_note("caveats", key) or {}).get("caveats", ()))
 
     def blocks(self, key: str, size: int) -> list[int]:
         """Return the missing blocks of the features `key` of a split of `size` rows.
