@@ -1,0 +1,92 @@
+"""What a reader should know of a plan's inputs and results, by what it concerns.
+
+Sentences about data stand on the splits, those about the model in the note that the engine stores
+with it, those about prompts, trainings and choices beside the stored outputs
+(`bench.core.store.Store.write_caveats`). Records hold them in their provenance, so a report needs
+nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from bench.api.recipes import TextHead
+from bench.core.store import Store
+from bench.models.facts import model_note
+from bench.runs.plan import CellItem, GivenItem, Plan, WeightsItem
+
+Caveats = dict[str, list[str]]
+"""Sentences by what they concern: model, prompts, train, selection, evaluation, row."""
+
+
+@dataclass(frozen=True)
+class PlanCaveats:
+    """The caveats of a plan that are known: on data at once, others once things are computed."""
+
+    plan: Plan
+    store: Store
+
+    def of(self, cell: CellItem) -> Caveats:
+        """Return the caveats of one cell; nothing under what has none."""
+        found = {**self._shared, "evaluation": cell.shift.split.caveats}
+        keys = self._inputs(cell)
+        found["prompts"] = self._sentences(k for k in keys if self._is_prompt(k))
+        found["row"] = self._sentences(k for k in keys if not self._is_prompt(k))
+        return {name: list(dict.fromkeys(texts)) for name, texts in found.items() if texts}
+
+    def known(self) -> list[str]:
+        """Return every sentence of the plan once."""
+        shared = [text for texts in self._shared.values() for text in texts]
+        splits = [text for s in self.plan.study.suite.evaluations() for text in s.split.caveats]
+        of_items = self._sentences(self.plan.items)
+        return list(dict.fromkeys([*shared, *splits, *of_items]))
+
+    @cached_property
+    def _shared(self) -> dict[str, tuple[str, ...]]:
+        study = self.plan.study
+        note = model_note(self.store, study.backbone) if study.endpoints is None else None
+        task = study.suite.task
+        return {
+            "model": () if note is None else note.caveats,
+            "train": task.train.caveats,
+            "selection": task.selection.caveats,
+        }
+
+    @cached_property
+    def _temperatures(self) -> dict[tuple[str, str], set[str]]:
+        """The temperatures of each row and fit: its plain cells say when one ended at a bound."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for cell in self.plan.cells:
+            if cell.scale is not None:
+                found.setdefault((cell.row.name, cell.fit.key), set()).add(cell.scale.key)
+        return found
+
+    def _inputs(self, cell: CellItem) -> list[str]:
+        """Return the keys of all that a cell, and the temperature of its row, depend on."""
+        queue = [cell.key, *sorted(self._temperatures.get((cell.row.name, cell.fit.key), ()))]
+        seen: dict[str, None] = {}
+        while queue:
+            key = queue.pop()
+            if key not in seen and key in self.plan.items:
+                seen[key] = None
+                queue += self.plan.items[key].inputs
+        return list(seen)
+
+    def _is_prompt(self, key: str) -> bool:
+        item = self.plan.items[key]
+        return isinstance(item, WeightsItem) and isinstance(item.recipe, TextHead)
+
+    def _sentences(self, keys: Iterable[str]) -> tuple[str, ...]:
+        return tuple(text for key in keys for text in self._stored.get(key, ()))
+
+    @cached_property
+    def _stored(self) -> dict[str, tuple[str, ...]]:
+        """The sentences stored with the plan's items; most items have none."""
+        return {key: found for key in self._keyed() if (found := self.store.caveats(key))}
+
+    def _keyed(self) -> Iterator[str]:
+        for key, item in self.plan.items.items():
+            if not isinstance(item, CellItem | GivenItem):
+                yield key
