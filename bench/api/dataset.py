@@ -158,6 +158,8 @@ class Suite:
     outside_mean : names of shifts that are shown, but are not part of the OOD mean. For example,
         the papers' mean over ImageNet's shifts does not include the video sets.
     prompts : the source of the templates and class names.
+    fits_recipes : whether training recipes follow from the size of the training split, for suites
+        that no paper has settings for; `defaults` come before them.
 
     Examples
     --------
@@ -182,6 +184,7 @@ class Suite:
     lacking: Mapping[str, str] = field(default_factory=dict)
     outside_mean: tuple[str, ...] = ()
     prompts: str = ""
+    fits_recipes: bool = False
 
     def __post_init__(self) -> None:
         if not self.all_shifts:

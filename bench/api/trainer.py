@@ -115,7 +115,7 @@ class GradientTrainer:
     clipping at norm 1. The loop itself is in `bench.models.training.loop`; subclasses override its
     hooks. The hooks' argument `state` holds tensors that the trainer needs besides the model, such
     as an EMA teacher. The class attribute `smoke` has the hyper-parameters with which it shows, on
-    synthetic images, that it runs.
+    synthetic images, that it runs; `least_steps` and `most_epochs` bound `suited_to`.
 
     Attributes
     ----------
@@ -147,6 +147,8 @@ class GradientTrainer:
     selects: ClassVar[bool] = False
     is_random: ClassVar[bool] = True
     smoke: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "warmup": 0.1}
+    least_steps: ClassVar[int] = 200
+    most_epochs: ClassVar[int] = 20
 
     lr: Positive = setting(3e-5, "WiSE-FT, appendix D.2")
     weight_decay: NonNegative = setting(0.1, _SHARED)
@@ -167,6 +169,30 @@ class GradientTrainer:
 
     def check(self, starts_normalized: bool) -> None:
         """Accept any start."""
+
+    def suited_to(self, images: int, *, small: bool) -> dict[str, float]:
+        """Return the hyper-parameters that follow from the number of training images.
+
+        For data without settings of its own, where those for ImageNet would leave a few steps of
+        warm-up. docs/recipes.md explains the rules: about eight batches per epoch between 16 and
+        512 images each, 10 epochs or as many as `least_steps` take, up to `most_epochs`, and a
+        warm-up of a tenth of the steps, at most 500. `small` is whether the tower is a small one,
+        such as the embedded ``tiny``, for which learning rates are 30 times those of a ViT.
+
+        Examples
+        --------
+        >>> from bench.api.trainer import GradientTrainer
+        >>> GradientTrainer().suited_to(1080, small=False)
+        {'lr': 3e-05, 'batch_size': 128, 'epochs': 20, 'warmup': 0.1}
+        >>> GradientTrainer().suited_to(1_281_167, small=False)
+        {'lr': 3e-05, 'batch_size': 512, 'epochs': 10, 'warmup': 500}
+        """
+        batch = 2 ** max(4, min(9, int(math.log2(max(1, images / 8)))))
+        per_epoch = -(-images // batch)
+        epochs = max(10, min(self.most_epochs, -(-self.least_steps // per_epoch)))
+        warmup = 0.1 if epochs * per_epoch <= 5000 else 500
+        rate = self.lr * 30 if small else self.lr
+        return {"lr": rate, "batch_size": batch, "epochs": epochs, "warmup": warmup}
 
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
         """Run the SGD loop from the start and return the tuned weights."""

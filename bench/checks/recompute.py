@@ -57,7 +57,7 @@ FACTS = (*CellAddress.model_fields, "n", "data", "choice", "chosen_on", "weight"
 """The fields of a record, besides its value, that follow from stored outputs and may be printed."""
 WINDOW = 200
 """The most characters shown of each side of a difference."""
-COMPUTED = frozenset({"cells", "fits", samples.KIND, samples.SETS})
+COMPUTED = frozenset({"cells", "fits", "caveats", samples.KIND, samples.SETS})
 """The kinds of outputs that are recomputed."""
 
 
@@ -71,6 +71,10 @@ class _RecomputingStore(Store):
         """Return the path of an output; that of a recomputed one is in the scratch folder."""
         root = self.scratch if kind in COMPUTED else self.root
         return root / kind / key[:2] / f"{key}{suffix}"
+
+    def caveats(self, key: str) -> tuple[str, ...]:
+        """Return the sentences of an output, also of one that is not recomputed."""
+        return super().caveats(key) or Store(self.root).caveats(key)
 
 
 @dataclass(frozen=True)

@@ -287,11 +287,12 @@ def as_text(value: Mapping[str, Any], indent: int = 0) -> str:
 
 
 def result_data(
-    out: Path, records: Sequence[Record], missing: Sequence[MissingCell]
+    out: Path, records: Sequence[Record], missing: Sequence[MissingCell], caveats: Sequence[str]
 ) -> dict[str, Any]:
     """The data of ``bench run --json``."""
     shown = {
         name: [r.model_dump(mode="json", exclude={"provenance"}) for r in records if r.kind == kind]
         for name, kind in (("cells", "cell"), ("scaled", "scaled"))
     }
-    return {"out": str(out), **shown, "missing": [m.model_dump() for m in missing]}
+    lacking = [m.model_dump() for m in missing]
+    return {"out": str(out), **shown, "missing": lacking, "caveats": list(caveats)}

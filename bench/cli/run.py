@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import cloup
@@ -44,9 +45,12 @@ def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
     if not is_first_process():
         follow_session(session)
         return
+    plan = RunPlan.of(session)
     if not as_json:
-        print_line(RunPlan.of(session).summary(), sys.stderr)
-    run_and_show(session, as_json)
+        print_line(plan.summary(), sys.stderr)
+    known = [caveat for caveats in plan.caveats.values() for caveat in caveats]
+    _say_caveats(known)
+    run_and_show(session, as_json, known)
 
 
 @cloup.command(
@@ -65,16 +69,23 @@ def plan_command(as_json: bool, **options: Any) -> None:
     _show_plan(_session(options), as_json)
 
 
-def run_and_show(session: Session, as_json: bool) -> None:
+def run_and_show(session: Session, as_json: bool, said: Collection[str] = ()) -> None:
     """Run a session with a live display and print its leaderboards.
 
-    Raises CellError, for exit code 1, if a cell is missing.
+    Caveats that were not `said` before go to standard error. Raises CellError, for exit code 1, if
+    a cell is missing.
     """
     from bench.front.display import make_display
     from bench.front.functions import carry_out
 
     run = carry_out(session, lambda: make_display(session.expected(), as_json))
+    _say_caveats([caveat for caveat in run.caveats if caveat not in said])
     _show_result(run, session, as_json)
+
+
+def _say_caveats(caveats: Iterable[str]) -> None:
+    for caveat in caveats:
+        print_line(f"caveat: {caveat}", sys.stderr)
 
 
 def _session(options: dict[str, Any]) -> Session:
@@ -101,7 +112,7 @@ def _show_result(run: Run, session: Session, as_json: bool) -> None:
     if as_json:
         from bench.cli.catalogue import result_data
 
-        print_line(json.dumps(result_data(run.path, run.records, missing)), sys.stdout)
+        print_line(json.dumps(result_data(run.path, run.records, missing, run.caveats)), sys.stdout)
     else:
         from bench.front.display import leaderboards_text
 

@@ -125,6 +125,29 @@ def smoke_settings(value: Any) -> dict[str, Any]:
     return found
 
 
+def suited_settings(value: Any, images: int, *, small: bool) -> dict[str, Any]:
+    """Return what follows from the size of the training split for all trainers in a method.
+
+    {name: value} as in `parameters`; the values are those of the trainers' own ``suited_to``.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.core.parameters import suited_settings
+    >>> found = suited_settings(find_method("lp-ft")(), 10_000, small=False)
+    >>> found["lr"], found["epochs"], found["probe.epochs"]
+    (1e-05, 10, 50)
+    """
+    suited = getattr(value, "suited_to", None)
+    found = {} if suited is None else dict(suited(images, small=small))
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            own = suited_settings(inner, images, small=small)
+            found |= {f"{_prefix(field.name)}{name}": one for name, one in own.items()}
+    return found
+
+
 def parameters(value: Any) -> dict[str, Any]:
     """Return all hyper-parameters of a method or trainer as {name: value}.
 

@@ -160,6 +160,8 @@ def _shown(session: Session, progress: bool | None) -> Run:
     # Before torch is imported: waiting threads must not spin for long beside other work.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     run = carry_out(session, lambda: live_display(session.expected(), progress))
+    for caveat in run.caveats:
+        warnings.warn(caveat, RuntimeWarning, 3)
     if run.missing:
         first = f"{run.missing[0].method} on {run.missing[0].shift}: {run.missing[0].reason}"
         warnings.warn(f"{len(run.missing)} cells failed; the first: {first}", RuntimeWarning, 3)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.runs.cost import Counts
 from bench.runs.plan import Plan
+from bench.runs.results.caveats import PlanCaveats
 from bench.runs.session import Session, TimeEstimate, estimate_time
 
 
@@ -23,6 +24,7 @@ class RunPlan:
     out : the run's output folder.
     plans : the plan of each suite; left : the pending work of each, in counts.
     time : the estimated duration; None if a rate is not known on this machine yet.
+    caveats : what is known of the data, the model and the prompts of each suite, in sentences.
 
     Examples
     --------
@@ -36,12 +38,15 @@ class RunPlan:
     plans: tuple[Plan, ...]
     left: tuple[Counts, ...]
     time: TimeEstimate | None
+    caveats: Mapping[str, Sequence[str]]
 
     @classmethod
     def of(cls, session: Session) -> RunPlan:
         """The plan of a session as it stands: what is in the store is not counted as left."""
         left = session.left()
-        return cls(session.out, session.plans, left, estimate_time(session, left))
+        about = {p.study.suite.name: PlanCaveats(p, session.store) for p in session.plans}
+        known = {suite: caveats.of_inputs() for suite, caveats in about.items()}
+        return cls(session.out, session.plans, left, estimate_time(session, left), known)
 
     def summary(self) -> str:
         """One line: the work that is left, and the time it takes by earlier measurements."""
@@ -73,6 +78,7 @@ class RunPlan:
             if plan.undecided:
                 names = dict.fromkeys(fit.row.name for fit in plan.undecided)
                 lines.append(f"  to be chosen on the selection split: {', '.join(names)}")
+            lines += [f"  caveat: {caveat}" for caveat in self.caveats[plan.study.suite.name]]
         return "\n".join([*lines, self.summary()])
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,6 +90,7 @@ class RunPlan:
                 "rows": [row.name for row in p.study.rows],
                 "seeds": list(p.study.seeds),
                 "undecided": sorted({fit.row.name for fit in p.undecided}),
+                "caveats": list(self.caveats[p.study.suite.name]),
                 **dataclasses.asdict(c),
                 "forwards": c.forwards,
                 "decodes": c.decodes,

@@ -25,6 +25,7 @@ from bench.leaderboard.build import build_boards
 from bench.leaderboard.comparability import row_name
 from bench.leaderboard.severities import merge_severities
 from bench.leaderboard.stats.estimates import exact_interval
+from bench.report.caveats import caveat_sentences
 from bench.report.run_folder import read_presets, read_run, rewrite_reports
 from bench.report.tables.leaderboard import leaderboard_table
 from bench.report.tables.terminal import board_title
@@ -175,6 +176,12 @@ class Run:
         boards = build_boards(*merge_severities(self.records, self.missing))
         text = leaderboards_text(self.records, self.missing, read_presets(self.path))
         return Leaderboards(tuple(boards), text)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What a reader should know of the run's data, model and rows, each in a sentence."""
+        found = [caveat_sentences(b, self.records) for b in build_boards(self.records)]
+        return tuple(dict.fromkeys(text for texts in found for text in texts))
 
     def report(self, format: str = "html") -> Path:
         """Write the report in a format (md, html, tex, csv, json, svg or png) and return its path.

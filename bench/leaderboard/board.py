@@ -107,7 +107,8 @@ class Cell:
 class BoardRow:
     """A method on its base, or a difference of two methods, with one cell per column.
 
-    `seeds` is ``(None,)`` for rows that need no training.
+    `seeds` is ``(None,)`` for rows that need no training. `has_caveats` says whether a record of
+    the row has a caveat that concerns this row, such as a training that changed nothing.
 
     Examples
     --------
@@ -124,6 +125,7 @@ class BoardRow:
     seeds: tuple[Seed, ...]
     cells: tuple[Cell, ...]
     role: Role = "method"
+    has_caveats: bool = False
 
     @property
     def complete(self) -> bool:

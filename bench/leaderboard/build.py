@@ -51,6 +51,7 @@ class _Entry:
     role: Role = "method"
     values: Mapping[tuple[str, Seed], float] = field(default_factory=dict)
     reasons: Mapping[tuple[str, Seed], str] = field(default_factory=dict)
+    has_caveats: bool = False
 
     @property
     def seeds(self) -> tuple[Seed, ...]:
@@ -69,7 +70,8 @@ class _Entry:
     def row(self, columns: Sequence[str]) -> BoardRow:
         """Return the entry as a row of the board."""
         cells = tuple(self._cell(column) for column in columns)
-        return BoardRow(self.method, self.base, self.title, self.seeds, cells, self.role)
+        names = self.method, self.base, self.title
+        return BoardRow(*names, self.seeds, cells, self.role, self.has_caveats)
 
     def _cell(self, column: str) -> Cell:
         found = [self.values[column, s] for s in self.seeds if (column, s) in self.values]
@@ -201,6 +203,7 @@ def _entries(
     reasons: dict[Name, dict[tuple[str, Seed], str]] = defaultdict(dict)
     titles: dict[Name, str] = {}
     roles: dict[Name, Role] = {}
+    doubtful: set[Name] = set()
     for item in items:
         row, place = (item.method, item.base), (item.shift, item.seed)
         titles[row] = min(titles.get(row, item.title), item.title)
@@ -209,13 +212,17 @@ def _entries(
             reasons[row][place] = item.reason
             continue
         reasons[row].setdefault(place, UNRECORDED)
+        if item.provenance.get("caveats", {}).get("row"):
+            doubtful.add(row)
         if (item.metric, item.kind) != (metrics[item.shift], kind):
             continue
         if values[row].setdefault(place, item.value) != item.value:
             raise InputError(describe_conflict(item, values[row][place]))
     averaged = shifts if averageable(metrics[shift] for shift in shifts) else ()
     return {
-        row: _Entry(*row, title, roles[row], values[row], reasons[row]).with_mean(averaged)
+        row: _Entry(*row, title, roles[row], values[row], reasons[row], row in doubtful).with_mean(
+            averaged
+        )
         for row, title in titles.items()
     }
 

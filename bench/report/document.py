@@ -23,6 +23,7 @@ from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.severities import merge_severities
 from bench.leaderboard.stats.significance import samples_by_board
 from bench.leaderboard.suite_results import SuiteResults, measured
+from bench.report.caveats import caveat_sentences
 from bench.report.figures.spec import Chart
 from bench.report.tables.choices import candidates_table, choices_table
 from bench.report.tables.differences import differences_table
@@ -43,7 +44,7 @@ CRITERIA = {
     "confidence": "T at which mean confidence equals accuracy",
 }
 """Descriptions of the criteria of temperature scaling."""
-PROVENANCE = ("precision", "versions", "commit", "hardware")
+PROVENANCE = ("preprocess", "precision", "versions", "commit", "hardware")
 """Provenance and environment fields that a report lists if the records have them."""
 
 READING = (
@@ -117,6 +118,7 @@ class Chapter:
 
     title: str
     warnings: tuple[str, ...]
+    caveats: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...]
     curves: tuple[Table, ...]
@@ -291,6 +293,7 @@ def _chapter(
     return Chapter(
         title=_title(board),
         warnings=tuple(_warnings(board, numbers.records)),
+        caveats=caveat_sentences(board, numbers.records),
         facts=tuple(_facts(board, numbers.records)),
         tables=tuple(table for table in shown if table.groups),
         curves=tuple(candidates_table(curve, board) for curve in numbers.curves),

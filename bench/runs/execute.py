@@ -33,8 +33,9 @@ from bench.runs.plan import (
     make_plan,
     pending,
 )
+from bench.runs.results.caveats import PlanCaveats
+from bench.runs.results.trainings import plan_trainings
 from bench.runs.study.study import Study
-from bench.runs.trainings import plan_trainings
 
 if TYPE_CHECKING:
     from bench.runs.engine import Engine
@@ -285,11 +286,12 @@ class _Runner:
     def outcome(self, plan: Plan) -> Outcome:
         """Return the records of the stored cells, and the missing cells with their reasons."""
         records: list[Record] = []
+        known = PlanCaveats(plan, self.store)
         missing: dict[tuple[object, ...], MissingCell] = {}
         for cell in plan.cells:
             value = self.store.read_cell(cell.key)
             if value is not None:
-                records.append(self.measuring.record(cell, value))
+                records.append(self.measuring.record(cell, value, known))
             elif cell.chosen:
                 self._blocked(cell, plan)
                 reason = self.failed.get(cell.key, "not computed")

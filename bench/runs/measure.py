@@ -29,9 +29,10 @@ from bench.leaderboard import samples
 from bench.posthoc.ensembles import fit_temperatures, scaled_log_probs
 from bench.posthoc.selection import choose
 from bench.runs.cost import row_cost
-from bench.runs.figure_data import Figure
 from bench.runs.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
 from bench.runs.plan import CellItem, FitItem, ScaleItem
+from bench.runs.results.caveats import PlanCaveats
+from bench.runs.results.figure_data import Figure
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 
@@ -174,10 +175,15 @@ class Measurement:
                 chosen |= {n.removeprefix("chosen."): float(a[0]) for n, a in named.items()}
         return chosen
 
-    def record(self, cell: CellItem, value: Measured) -> Record:
-        """Return the record of a cell with its stored value."""
+    def record(self, cell: CellItem, value: Measured, known: PlanCaveats | None = None) -> Record:
+        """Return the record of a cell with its stored value and what is `known` of its inputs."""
         note = self.store.read_note("fits", cell.fit.key) if cell.fit.inputs else None
-        return record_of(self.study, cell, value, note)
+        record = record_of(self.study, cell, value, note)
+        if known is None or "inputs" not in record.provenance:
+            return record
+        more = {"preprocess": known.preprocess, "caveats": known.of(cell)}
+        provenance = record.provenance | {name: fact for name, fact in more.items() if fact}
+        return record.model_copy(update={"provenance": provenance})
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from bench.core.errors import InputError
 from bench.core.hashing import canonical, key_of
 from bench.core.store import Store
 from bench.leaderboard import samples
-from bench.runs.figure_data import FIGURES, Figure
+from bench.runs.results.figure_data import FIGURES, Figure
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 

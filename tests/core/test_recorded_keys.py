@@ -38,8 +38,8 @@ from bench.data.readers.arrays import Arrays, array_split
 from bench.data.readers.folders import Classes, folder_split
 from bench.leaderboard.samples import SETS, store_samples
 from bench.runs.execute import choice_lookup
-from bench.runs.figure_data import FIGURES
 from bench.runs.plan import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, make_plan
+from bench.runs.results.figure_data import FIGURES
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import GivenClassifier
 from bench.runs.study.resolve import resolve_studies

@@ -17,8 +17,8 @@ from bench.core.store import Store, block_count
 from bench.leaderboard.samples import store_samples
 from bench.runs.cost import Counts, pending_counts
 from bench.runs.execute import choice_lookup
-from bench.runs.figure_data import FIGURES
 from bench.runs.plan import CellItem, FeaturesItem, FitItem, Plan, WeightsItem, make_plan, pending
+from bench.runs.results.figure_data import FIGURES
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.study import Study

@@ -23,7 +23,7 @@ from bench.api.metrics import METRICS
 from bench.api.recipes import Recipe
 from bench.core.errors import InputError
 from bench.core.records import read_records
-from bench.runs.figure_data import FIGURES
+from bench.runs.results.figure_data import FIGURES
 
 FILES = {
     *("config.json", "plan.json", "records.jsonl", "trainings.jsonl", "report.html", "report.md")

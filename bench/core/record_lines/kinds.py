@@ -20,14 +20,19 @@ FORMAT, VERSION = "bench-records", 2
 """The name of the form and its version. A file of version 1 has no header: every line is a complete
 record."""
 HOMES: Mapping[str, tuple[str, ...]] = {
-    "run": ("backbone", "precision", "protocol", "prompts", "data.train", "data.selection"),
+    "run": (
+        *("backbone", "preprocess", "precision", "protocol", "prompts"),
+        *("data.train", "data.selection"),
+        *("caveats.model", "caveats.prompts", "caveats.train", "caveats.selection"),
+    ),
     "environment": ("environment", "devices"),
     "row": ("method", "base", "cost"),
-    "set": ("label_map", "data.evaluation"),
+    "set": ("label_map", "data.evaluation", "caveats.evaluation"),
     "metric": ("metric",),
-    "computation": ("inputs",),
+    "computation": ("inputs", "caveats.row"),
 }
-"""The fields of provenance that each kind of definition holds, if a record has ``inputs``."""
+"""The fields of provenance that each kind of definition holds, if a record has ``inputs``. A dot
+divides the name of a mapping and of an entry in it."""
 
 Facts = dict[str, Any]
 

@@ -10,6 +10,7 @@ from typing import Any
 from bench.core.record_lines.kinds import FORMAT, HOMES, KINDS, VERSION, Facts
 
 _HOME = {name: kind for kind, names in HOMES.items() for name in names}
+_DIVIDED = {name.partition(".")[0] for name in _HOME if "." in name}
 _RUN = ("suite", "model", "protocol", "notes", "shifts_in_suite")
 _ROW = ("method", "base", "title", "role")
 _SET = ("shift", "order", "n", "primary_metric", "outside_mean", "test_only")
@@ -113,10 +114,10 @@ def _divided(provenance: Facts) -> dict[str, Facts]:
     """Return the parts of a provenance by the kind of definition; ``cell`` for the others."""
     parts: dict[str, Facts] = defaultdict(dict)
     for name, value in provenance.items():
-        if name == "data" and isinstance(value, dict) and value:
-            for split, fingerprint in value.items():
-                part = parts[_HOME.get(f"data.{split}", "cell")]
-                part.setdefault("data", {})[split] = fingerprint
+        if name in _DIVIDED and isinstance(value, dict) and value:
+            for entry, content in value.items():
+                part = parts[_HOME.get(f"{name}.{entry}", "cell")]
+                part.setdefault(name, {})[entry] = content
         else:
             parts[_HOME.get(name, "cell")][name] = value
     return parts

@@ -103,6 +103,7 @@ def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
         defaults=form.defaults,
         metrics=form.metrics,
         prompts=prompts,
+        fits_recipes=True,
     )
 
 

@@ -110,6 +110,8 @@ class HeadTrainer(GradientTrainer):
     title: ClassVar[str] = "linear head"
     version: ClassVar[int] = 2
     tunes_encoder: ClassVar[bool] = False
+    least_steps: ClassVar[int] = 1000
+    most_epochs: ClassVar[int] = 100
     smoke: ClassVar[Mapping[str, Any]] = {"lr": 3e-2, "epochs": 5, "batch_size": 64, "warmup": 0.1}
 
     lr: Positive = setting(1e-3, _FREEZE)

@@ -49,6 +49,8 @@ def report_markdown(document: Document) -> str:
     for chapter in document.chapters:
         parts.append(f"## {escape(chapter.title)}")
         parts += [f"> **{escape(warning)}**" for warning in chapter.warnings]
+        if chapter.caveats:
+            parts.append("\n".join(["Caveats:", "", *(f"- {escape(c)}" for c in chapter.caveats)]))
         parts.append("\n".join(f"- {escape(k)}: {escape(v)}" for k, v in chapter.facts))
         for table in (*chapter.tables, *chapter.curves):
             parts += [f"### {escape(table.caption)}", markdown_table(table)]
@@ -138,6 +140,7 @@ def report_latex(document: Document) -> str:
     parts = ["% Needs \\usepackage{booktabs}, \\usepackage[T1]{fontenc} and UTF-8."]
     for chapter in document.chapters:
         parts.append(f"% {printable(chapter.title)}")
+        parts += [f"% Caveat: {printable(caveat)}" for caveat in chapter.caveats]
         parts += [_tex_table(chapter, table) for table in (*chapter.tables, *chapter.curves)]
     return "\n\n".join(parts) + "\n"
 
@@ -222,6 +225,7 @@ def report_json(document: Document) -> str:
             {
                 "title": chapter.title,
                 "warnings": chapter.warnings,
+                "caveats": chapter.caveats,
                 "facts": dict(chapter.facts),
                 "tables": [_table_data(t) for t in (*chapter.tables, *chapter.curves)],
                 "cells": list(board_cells(chapter)),

@@ -36,6 +36,9 @@ UNRANKED: Mapping[Role, str] = {
     "oracle": "not ranked: oracles",
 }
 """Header above the rows of a group that are not methods, by role."""
+CAVEAT = "†"
+"""Follows the title of a row that a caveat concerns."""
+CAVEATS_ABOVE = f"{CAVEAT} A caveat listed with this suite concerns the row."
 
 
 def leaderboard_table(board: Board) -> Table:
@@ -71,7 +74,9 @@ def leaderboard_table(board: Board) -> Table:
         groups.append(tuple(lines))
     columns = ("Method", *board.columns, *(("Seeds",) if board.seeds_differ else ()))
     caption = f"{board.title} ({board.scale.unit})"
-    align, note = _align(columns, texts=1), prompts_sentence(board)
+    align = _align(columns, texts=1)
+    doubted = CAVEATS_ABOVE if any(row.has_caveats for row in board.rows) else ""
+    note = ". ".join(filter(None, (prompts_sentence(board), doubted)))
     return Table(caption, columns, align, tuple(groups), note, name="leaderboard")
 
 
@@ -277,7 +282,8 @@ def _kind(row: BoardRow) -> Kind:
 
 def _name(row: BoardRow, kind: Kind) -> TableCell:
     sign = {"member": "+ ", "difference": "Δ "}.get(kind, "")
-    return TableCell(sign + row.title, MARKS[row.role])
+    marks = (MARKS[row.role], CAVEAT if row.has_caveats else "")
+    return TableCell(sign + row.title, " ".join(filter(None, marks)))
 
 
 def full_name(board: Board, row: BoardRow) -> str:

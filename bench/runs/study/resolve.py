@@ -12,6 +12,7 @@ from bench.api.method import ZERO_SHOT
 from bench.api.metrics import all_metrics
 from bench.api.protocol import Protocol, protocol_with
 from bench.api.recipe_parts import backbone_of
+from bench.api.recipes import Backbone
 from bench.api.registry import ALIASES, datasets, find_dataset
 from bench.core.errors import DataError, InputError
 from bench.core.parameters import parameters
@@ -19,11 +20,11 @@ from bench.core.paths import cache_dir, data_dir
 from bench.data import prompts
 from bench.data.suites import corruptions
 from bench.data.suites.from_yaml import load_suite_file
-from bench.models.clip import identify_backbone
+from bench.models.clip import TINY, identify_backbone
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import Endpoints, leak_reason
 from bench.runs.study.imported import read_import
-from bench.runs.study.rows import Row, Settings, control_names, control_parameters, parse_rows
+from bench.runs.study.rows import Fitted, Row, Settings, control_names, control_parameters, parse_rows
 from bench.runs.study.study import Study
 
 EMBEDDED = frozenset({"mini", "micro"})
@@ -141,7 +142,8 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         identity = identify_backbone(model, pretrained, cache)
     else:
         identity = backbone_of(imported.zero_shot)
-    rows = requested_rows(config, Settings(rules, suite.task.name, suite.defaults))
+    fitted = _fitted(suite, rules, identity)
+    rows = requested_rows(config, Settings(rules, suite.task.name, suite.defaults, fitted))
     _needs_data(suite, rows)
     return Study(
         suite=suite,
@@ -155,6 +157,14 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         notes=tuple(notes),
         endpoints=imported,
     )
+
+
+def _fitted(suite: Suite, rules: Protocol, backbone: Backbone) -> Fitted | None:
+    """Return what recipes are fitted to; None for suites and protocols that settle them."""
+    images = suite.task.train.size
+    if not suite.fits_recipes or rules.settings == "official" or not images:
+        return None
+    return Fitted(images, small=backbone.model == TINY)
 
 
 def _with_templates(suite: Suite, path: Path) -> Suite:

@@ -13,7 +13,7 @@ from bench.api.recipes import Recipe, Tuned
 from bench.api.registry import find_method, methods
 from bench.api.trainer import AtEpoch
 from bench.core.errors import InputError, unknown_name
-from bench.core.parameters import parameters, with_parameters
+from bench.core.parameters import parameters, suited_settings, with_parameters
 
 SMOOTHING = 0.1
 """The label smoothing of ``+ls``. The papers do not state the value of their rows."""
@@ -76,16 +76,33 @@ class Checkpoint(Method):
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """The data that recipes are fitted to: `images` for training, and whether the tower is small.
+
+    Suites without settings of their own are trained so, except by ``--protocol official``.
+    """
+
+    images: int
+    small: bool
+
+    def changes(self, method: Method) -> dict[str, Any]:
+        """Return the hyper-parameters of a method that follow from the data."""
+        return suited_settings(method, self.images, small=self.small)
+
+
+@dataclass(frozen=True)
 class Settings:
     """The sources of hyper-parameters, each {method: {parameter: value}}.
 
-    In increasing priority: the defaults of the method's class, what `protocol` sets on `task`, the
-    class's own for the suite named as the task, `suite`, and `overrides`.
+    In increasing priority: the defaults of the method's class, what `protocol` sets on `task`, what
+    follows from the size of the training split if that is `fitted`, the class's own for the suite
+    named as the task, `suite`, and `overrides`.
     """
 
     protocol: Protocol = CLEAN
     task: str = ""
     suite: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    fitted: Fitted | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def method(self, name: str) -> Method:
@@ -93,6 +110,7 @@ class Settings:
         method = find_method(name)()
         for changes in (
             self.protocol.changes(method, self.task),
+            {} if self.fitted is None else self.fitted.changes(method),
             method.defaults_on.get(self.task, {}),
             self.suite.get(name, {}),
             self.overrides.get(name, {}),

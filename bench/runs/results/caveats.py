@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from bench.api.recipes import TextHead
 from bench.core.store import Store
-from bench.models.facts import model_note
+from bench.models.facts import ModelNote, model_note
 from bench.runs.plan import CellItem, GivenItem, Plan, WeightsItem
 
 Caveats = dict[str, list[str]]
@@ -36,18 +37,25 @@ class PlanCaveats:
         found["row"] = self._sentences(k for k in keys if not self._is_prompt(k))
         return {name: list(dict.fromkeys(texts)) for name, texts in found.items() if texts}
 
-    def known(self) -> list[str]:
-        """Return every sentence of the plan once."""
+    def of_inputs(self) -> list[str]:
+        """Return every known sentence on the model, the prompts and the data once."""
         shared = [text for texts in self._shared.values() for text in texts]
+        prompts = self._sentences(key for key in self._keyed() if self._is_prompt(key))
         splits = [text for s in self.plan.study.suite.evaluations() for text in s.split.caveats]
-        of_items = self._sentences(self.plan.items)
-        return list(dict.fromkeys([*shared, *splits, *of_items]))
+        return list(dict.fromkeys([*shared, *prompts, *splits]))
+
+    @cached_property
+    def preprocess(self) -> dict[str, Any]:
+        """Activation, image size and preprocessing of the model, if it was loaded."""
+        return {} if self._model is None else dict(self._model.facts)
+
+    @cached_property
+    def _model(self) -> ModelNote | None:
+        return model_note(self.store, self.plan.study.backbone)
 
     @cached_property
     def _shared(self) -> dict[str, tuple[str, ...]]:
-        study = self.plan.study
-        note = model_note(self.store, study.backbone) if study.endpoints is None else None
-        task = study.suite.task
+        note, task = self._model, self.plan.study.suite.task
         return {
             "model": () if note is None else note.caveats,
             "train": task.train.caveats,
