@@ -283,25 +283,26 @@ class Split:
         selection = self.take(held_rows, f"selection: {how}")
         return self.take(train_rows, f"train: {how}"), replace(selection, name=f"{suite}/selection")
 
-    def few(self, shots: int | None) -> Split:
+    def few(self, shots: int, *, at_most: bool = False) -> Split:
         """Return `shots` samples of each class: the first ones in a fixed random order.
 
-        Returns the split itself if `shots` is None; otherwise opens it. Raises InputError if a
-        class has fewer samples.
+        Opens the split. If a class has fewer samples, all of them are taken with `at_most`;
+        otherwise InputError is raised.
         """
-        if shots is None:
-            return self
         labels = self.load().manifest.first
         order = np.random.Generator(np.random.Philox(key=0)).permutation(self.size)
         ranked = order[np.argsort(labels[order], kind="stable")]
         classes, starts, counts = np.unique(labels[ranked], return_index=True, return_counts=True)
-        if counts.min() < shots:
+        if counts.min() < shots and not at_most:
             fewest = classes[counts.argmin()]
             raise InputError(
                 f"{self.name}: class {fewest} has {counts.min()} samples, not {shots} shots: use "
                 "fewer shots"
             )
-        rows = np.concatenate([ranked[start : start + shots] for start in starts])
+        taken = np.minimum(counts, shots)
+        rows = np.concatenate(
+            [ranked[a : a + n] for a, n in zip(starts, taken, strict=True)] or [order]
+        )
         return self.take(np.sort(rows), f"{shots} shots")
 
     def cut(self, border: int) -> Split:

@@ -28,8 +28,14 @@ class ByteCounter(Protocol):
 class Progress(Protocol):
     """Receiver of the progress events of a run."""
 
-    def task(self, label: str, total: int) -> AbstractContextManager[ProgressTask]:
-        """Return a context manager around a piece of work of `total` units."""
+    def task(
+        self, label: str, total: int, work: float = 0.0
+    ) -> AbstractContextManager[ProgressTask]:
+        """Return a context manager around a piece of work of `total` units.
+
+        `work` is the share of each unit in the work of the whole run, in forward passes of an
+        image.
+        """
         ...
 
     def measured(self, record: Record) -> None:
@@ -49,7 +55,7 @@ class SilentProgress:
     """
 
     @contextmanager
-    def task(self, label: str, total: int) -> Iterator[SilentProgress]:
+    def task(self, label: str, total: int, work: float = 0.0) -> Iterator[SilentProgress]:
         """Do nothing around the work."""
         yield self
 

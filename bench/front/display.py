@@ -51,14 +51,20 @@ class _LeftColumn(ProgressColumn):
 class _BarTask:
     bars: Bars
     number: TaskID
+    whole: TaskID | None
+    work: float
 
     def advance(self, count: int) -> None:
         self.bars.advance(self.number, count)
+        if self.whole is not None:
+            self.bars.advance(self.whole, count * self.work)
 
 
 @dataclass
 class TerminalDisplay:
-    """A live display: the leaderboard so far, and a progress bar for the current work.
+    """A live display: the leaderboard so far, and progress bars for the current work and for all.
+
+    `work` is that of the whole run, in forward passes of an image.
 
     Examples
     --------
@@ -76,6 +82,7 @@ class TerminalDisplay:
 
     output: Console
     expected: Sequence[MissingCell]
+    work: float = 0.0
     records: list[Record] = field(default_factory=list)
 
     def __enter__(self) -> TerminalDisplay:
@@ -86,6 +93,8 @@ class TerminalDisplay:
             _LeftColumn(),
             console=self.output,
         )
+        whole = self.bars.add_task("all work", total=self.work) if self.work else None
+        self.whole: TaskID | None = whole
         self.live = Live(self._shown(), console=self.output, transient=True, refresh_per_second=4)
         self.live.__enter__()
         return self
@@ -94,11 +103,11 @@ class TerminalDisplay:
         self.live.__exit__(None, None, None)
 
     @contextmanager
-    def task(self, label: str, total: int) -> Iterator[ProgressTask]:
+    def task(self, label: str, total: int, work: float = 0.0) -> Iterator[ProgressTask]:
         """A bar while the work lasts; a pulsing one for work of one step."""
         number = self.bars.add_task(label, total=total if total > 1 else None)
         try:
-            yield _BarTask(self.bars, number)
+            yield _BarTask(self.bars, number, self.whole, work)
         finally:
             self.bars.remove_task(number)
 
@@ -115,26 +124,48 @@ class TerminalDisplay:
 
 
 @dataclass
+class _Whole:
+    """All work of a run, and how much of it is done, in forward passes of an image."""
+
+    total: float
+    done: float = 0.0
+    seconds: float = 0.0
+
+    def left(self) -> str:
+        """How long the rest takes, at the pace so far; empty if that is not known."""
+        if not 0 < self.done < self.total:
+            return ""
+        return f"; about {self.seconds * (self.total - self.done) / self.done:.0f} s left in all"
+
+
+@dataclass
 class _LineTask:
     label: str
     total: int
+    whole: _Whole
+    work: float
     started: float = field(default_factory=time.monotonic)
     reported: float = field(default_factory=time.monotonic)
+    advanced: float = field(default_factory=time.monotonic)
     done: int = 0
 
     def advance(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
+        self.whole.done += count * self.work
+        self.whole.seconds += (now - self.advanced) if self.work else 0.0
+        self.advanced = now
         if now - self.reported > 5 * QUIET_SECONDS and 0 < self.done < self.total:
             left = (now - self.started) * (self.total - self.done) / self.done
             text = f"{self.label}: {self.done}/{self.total}, about {left:.0f} s left"
+            text += self.whole.left()
             print_line(text, sys.stderr)
             self.reported = now
 
 
 @dataclass
 class LineDisplay:
-    """Plain lines on standard error, for logs.
+    """Plain lines on standard error, for logs. `work` is as in `TerminalDisplay`.
 
     Examples
     --------
@@ -144,16 +175,19 @@ class LineDisplay:
     ...
     """
 
+    work: float = 0.0
+
     def __enter__(self) -> LineDisplay:
+        self.whole = _Whole(self.work)
         return self
 
     def __exit__(self, *error: object) -> None:
         pass
 
     @contextmanager
-    def task(self, label: str, total: int) -> Iterator[ProgressTask]:
+    def task(self, label: str, total: int, work: float = 0.0) -> Iterator[ProgressTask]:
         """A line now and then during long work, and one at its end."""
-        task = _LineTask(label, total)
+        task = _LineTask(label, total, self.whole, work)
         yield task
         seconds = time.monotonic() - task.started
         if seconds > QUIET_SECONDS:
@@ -166,8 +200,12 @@ class LineDisplay:
 Display = TerminalDisplay | LineDisplay
 
 
-def make_display(expected: Sequence[MissingCell], quiet: bool) -> AbstractContextManager[Display]:
+def make_display(
+    expected: Sequence[MissingCell], quiet: bool, work: float = 0.0
+) -> AbstractContextManager[Display]:
     """The display that suits standard error; `expected` are the cells that the run will fill.
+
+    `work` is that of the whole run, in forward passes of an image.
 
     Examples
     --------
@@ -177,12 +215,12 @@ def make_display(expected: Sequence[MissingCell], quiet: bool) -> AbstractContex
     """
     output = Console(stderr=True)
     if output.is_terminal and not quiet:
-        return TerminalDisplay(output, expected)
-    return LineDisplay()
+        return TerminalDisplay(output, expected, work)
+    return LineDisplay(work)
 
 
 def live_display(
-    expected: Sequence[MissingCell], progress: bool | None
+    expected: Sequence[MissingCell], progress: bool | None, work: float = 0.0
 ) -> AbstractContextManager[Progress]:
     """A live display for Python, or silence; None shows it in terminals and notebooks only.
 
@@ -196,7 +234,7 @@ def live_display(
     """
     output = Console(stderr=True)
     is_shown = output.is_terminal or output.is_jupyter if progress is None else progress
-    return TerminalDisplay(output, expected) if is_shown else nullcontext(SilentProgress())
+    return TerminalDisplay(output, expected, work) if is_shown else nullcontext(SilentProgress())
 
 
 def leaderboards_text(

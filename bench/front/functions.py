@@ -159,7 +159,7 @@ def _shown(session: Session, progress: bool | None) -> Run:
             warnings.warn(f"{study.suite.name} without {shift}: {reason}", RuntimeWarning, 3)
     # Before torch is imported: waiting threads must not spin for long beside other work.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    run = carry_out(session, lambda: live_display(session.expected(), progress))
+    run = carry_out(session, lambda: live_display(session.expected(), progress, session.work()))
     for caveat in run.caveats:
         warnings.warn(caveat, RuntimeWarning, 3)
     if run.missing:

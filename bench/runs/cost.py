@@ -36,6 +36,10 @@ from bench.runs.plan import (
     pending,
 )
 
+TUNING, TUNING_BOTH = 3.0, 5.0
+"""Roughly the forward passes that take as long as a training step of an image, with its backward
+pass and update: for the image tower alone, and for both towers."""
+
 
 @dataclass(frozen=True)
 class Forwards:
@@ -79,6 +83,11 @@ class Counts:
     def decodes(self) -> int:
         """Number of images to decode on all splits; encoders share decoded images."""
         return sum(f.decodes for f in self.splits)
+
+    @property
+    def work(self) -> float:
+        """All pending work that takes long, in forward passes of an image."""
+        return self.forwards + TUNING * self.training_images + TUNING_BOTH * self.paired_images
 
 
 def pending_counts(plan: Plan, store: Store) -> Counts:

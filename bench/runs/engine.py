@@ -11,7 +11,7 @@ import copy
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache, partial
@@ -26,16 +26,18 @@ from torch.utils.data import DataLoader
 from bench.api.recipe_parts import encoder_of, features_key, head_of, normalizes, weights_key
 from bench.api.recipes import Backbone, Encoder, Fisher, Pretrained, TextHead, Tuned
 from bench.api.splits import Loaded, Split
-from bench.api.trainer import Keep, Trainer, epochs_needed
+from bench.api.trainer import GradientTrainer, Keep, Trainer, epochs_needed
 from bench.core.errors import InputError
 from bench.core.hashing import canonical
 from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
 from bench.core.trainings import Entry, store_history
 from bench.models.clip import load_clip, text_head, tokenized
+from bench.models.devices import pick_device
 from bench.models.features import Forward, predict_split
 from bench.models.heads import load_head
 from bench.models.training.accuracy import accuracy_in_training
+from bench.models.training.effect import LOOKED_AT, effect_caveats
 from bench.models.training.fisher import fisher_information
 from bench.models.training.loop import Model, Training
 from bench.models.training.networks import DualEncoder, ImageClassifier
@@ -47,6 +49,7 @@ from bench.models.transforms import (
     tensor_transform,
 )
 from bench.models.weights import State, Unmerged, encoder_state, stored_encoder
+from bench.runs.cost import TUNING, TUNING_BOTH
 from bench.runs.trackers import Trackers
 
 HELD_ENCODERS = 4
@@ -130,16 +133,20 @@ class Engine:
                 head = text_head(self.clip, recipe, self.where, task.advance)
                 self._write_weights(weights_key(recipe), head)
 
-    def train(self, recipes: Sequence[Tuned], train: Split, selection: Split) -> None:
+    def train(
+        self, recipes: Sequence[Tuned], train: Split, selection: Split, label: str = "train"
+    ) -> None:
         """Train, or resume from a checkpoint, and store the weights of `recipes`.
 
         All recipes share one training run: they differ only in which of its weights they `keep`.
+        `label` names it in the progress.
         """
         recipe = recipes[0].training
         key, trainer = weights_key(recipe), recipe.trainer
-        label = f"train {trainer.title}, seed {recipe.seed}"
+        label = f"{label}: {trainer.title}, seed {recipe.seed}"
         total = train.size * epochs_needed(trainer, [r.keep for r in recipes])
-        with self._training_lock(key), self.progress.task(label, total) as task:
+        work = (TUNING_BOTH if trainer.tunes_text else TUNING) if trainer.tunes_encoder else 0.0
+        with self._training_lock(key), self.progress.task(label, total, work) as task:
             self.processes.wait_for_everyone()
             keys = {r.keep: weights_key(r) for r in recipes}
             # Another run may have stored some of them while this one waited for the lock.
@@ -155,8 +162,10 @@ class Engine:
                 seen = done
 
             history: list[Entry] = []
+            last: dict[str, torch.Tensor] = {}
 
             def emit(keep: Keep | None, weights: State) -> None:
+                last.update(weights)
                 if self.is_main:
                     store_history(self.store, key, history)
                     self._write_weights(keys[keep], weights)
@@ -175,6 +184,9 @@ class Engine:
             if None in keys:
                 emit(None, weights)
             if self.is_main:
+                caveats = self._effect(recipe, train, training, history, last)
+                for own in keys.values():
+                    self.store.write_caveats(own, caveats)
                 for slot in range(2):
                     self.store.discard("progress", f"{key}-{slot}")
                 if trainer.tunes_encoder:
@@ -234,6 +246,41 @@ class Engine:
             accuracy=self._accuracy(recipe, selection) if self.epoch_accuracy else None,
         )
 
+    def _effect(
+        self, recipe: Tuned, train: Split, training: Training, history: list[Entry], tuned: State
+    ) -> list[str]:
+        """Return the signs that a training run changed nothing, also on some training images."""
+        trainer, part = recipe.trainer, train.limited(LOOKED_AT)
+        labels = torch.from_numpy(self.opened(part).manifest.labels)
+        start = training.build(trainer)
+        if isinstance(trainer, GradientTrainer):
+            trainer.prepare(start)
+        tower = copy.deepcopy(self.tower) if trainer.tunes_encoder else nn.Identity()
+        head = tuned["head.weight"], tuned["head.bias"]
+        end = ImageClassifier(tower, *head, normalizes(recipe))
+        end.load_state_dict({n: t for n, t in tuned.items() if n in end.state_dict()})
+        batches: Iterable[Tensor]
+        if trainer.tunes_encoder:
+            batches = self._evaluated(part)
+        else:
+            features, first = training.stored("train")
+            batches, labels = [features], first.reshape(-1, 1).cpu()
+        accuracies = [
+            accuracy_in_training(model.to(self.where), batches, labels) for model in (start, end)
+        ]
+        return effect_caveats(trainer, train.size, history, accuracies)
+
+    def _evaluated(self, split: Split) -> DataLoader[Any]:
+        """Return the images of a split in batches, after the evaluation transform."""
+        size, step = split.size, self.batch_size
+        images = EvalImages(self.opened(split).images, evaluation_transform(self.clip.preprocess))
+        return DataLoader(
+            cast(Any, images),
+            batch_sampler=cast(Any, [range(i, min(i + step, size)) for i in range(0, size, step)]),
+            num_workers=self._workers(),
+            generator=torch.Generator(),  # the global one is that of the training
+        )
+
     def _accuracy(self, recipe: Tuned, selection: Split) -> Callable[[Model], float] | None:
         """Return what measures the accuracy on the selection split; None if that has no data."""
         if selection.absent:
@@ -241,15 +288,7 @@ class Engine:
         loaded, trainer = self.opened(selection), recipe.trainer
         batches: Iterable[Tensor]
         if trainer.tunes_encoder:
-            size, step = selection.size, self.batch_size
-            batches = DataLoader(
-                cast(Any, EvalImages(loaded.images, evaluation_transform(self.clip.preprocess))),
-                batch_sampler=cast(
-                    Any, [range(i, min(i + step, size)) for i in range(0, size, step)]
-                ),
-                num_workers=self._workers(),
-                generator=torch.Generator(),  # the global one is that of the training
-            )
+            batches = self._evaluated(selection)
         else:
             start = encoder_of(recipe.start)
             key = features_key(start, selection.fingerprint, trainer.precision)
@@ -298,7 +337,7 @@ class Engine:
         mine = [b for blocks in missing.values() for b in blocks if b % ranks == rank]
         total = rows_in(mine, split.size)
         label = f"compute features of {split.name} (encoders: {len(encoders)})"
-        with self.progress.task(label, total) as task:
+        with self.progress.task(label, total, 1.0) as task:
             started = time.monotonic()
             predict_split(
                 loaded.images,
@@ -352,19 +391,3 @@ class Engine:
 def _rate_name(trainer: Trainer) -> str:
     """Return the kind of training for rates: training both towers takes longer than one."""
     return "train both" if trainer.tunes_text else "train"
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the torch device for ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
-
-    Raises InputError if this machine does not have it.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device(PartialState().device)
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    with suppress(RuntimeError, AssertionError):
-        device = torch.device(name)
-        torch.empty(1, device=device)
-        return device
-    raise InputError(f"--device {name}: not available on this machine; use another, or auto")

@@ -34,7 +34,7 @@ from bench.runs.plan import (
     pending,
 )
 from bench.runs.results.caveats import PlanCaveats
-from bench.runs.results.trainings import plan_trainings
+from bench.runs.results.trainings import plan_trainings, training_labels
 from bench.runs.study.study import Study
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progr
 
 @dataclass
 class _Runner:
-    """The state of one execution; `failed` has the reason for each failed item, by key."""
+    """The state of one execution.
+
+    `failed` has the reason for each failed item, `labels` the name of each training, by key.
+    """
 
     study: Study
     store: Store
@@ -112,6 +115,7 @@ class _Runner:
     failed: dict[str, str] = field(default_factory=dict)
     splits: dict[str, Loaded] = field(default_factory=dict)
     made_engine: Engine | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
     @property
     def engine(self) -> Engine:
@@ -136,6 +140,7 @@ class _Runner:
 
         An input that turns out to be damaged when it is read is recomputed in the next round.
         """
+        self.labels = training_labels(plan, left())
         for _ in plan.items:
             items = [i for i in left().values() if not self._blocked(i, plan)]
             if not items:
@@ -269,7 +274,7 @@ class _Runner:
             case WeightsItem(recipe=Tuned(), train=train, selection=selection):
                 weights = [item.recipe for item in items if isinstance(item, WeightsItem)]
                 tuned = [recipe for recipe in weights if isinstance(recipe, Tuned)]
-                self.engine.train(tuned, train, selection)
+                self.engine.train(tuned, train, selection, self.labels.get(items[0].key, "train"))
             case FeaturesItem(split=split):
                 features = [item for item in items if isinstance(item, FeaturesItem)]
                 self.engine.predict(split, {item.key: item.encoder for item in features})

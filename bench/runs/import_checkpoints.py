@@ -19,9 +19,9 @@ from bench.core.errors import InputError
 from bench.core.paths import cache_dir, check_writable, data_dir
 from bench.core.store import Store
 from bench.models.clip import Clip, identify_backbone, load_clip, text_head
+from bench.models.devices import pick_device
 from bench.models.heads import load_head
 from bench.models.wise_ft_checkpoints import ReleasedClassifier, check_fits, read_classifier
-from bench.runs.engine import pick_device
 from bench.runs.study.imported import ImportedFile, ImportedPair, check_import_name, write_import
 from bench.runs.study.resolve import find_suites
 

@@ -70,6 +70,10 @@ class Session:
         """Count the pending work of each study."""
         return tuple(pending_counts(plan, self.store) for plan in self.plans)
 
+    def work(self) -> float:
+        """All pending work that takes long, in forward passes of an image."""
+        return sum(count.work for count in self.left())
+
     def expected(self) -> list[MissingCell]:
         """Return every leaderboard cell of the run as a pending one."""
         cells = [(p.study, cell) for p in self.plans for cell in p.cells if cell.chosen]

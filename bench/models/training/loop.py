@@ -21,8 +21,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bench.api.trainer import AtEpoch, Average, GradientTrainer, Keep, epochs_needed, learning_rate
+from bench.api.trainer import (
+    AtEpoch,
+    Average,
+    GradientTrainer,
+    Keep,
+    Trainer,
+    epochs_needed,
+    learning_rate,
+)
 from bench.core.errors import CellError
+from bench.core.interrupts import held_interrupts
 from bench.core.store import Store
 from bench.models.training.batches import StepBatches
 from bench.models.training.networks import DualEncoder, ImageClassifier
@@ -32,7 +41,11 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Model = ImageClassifier | DualEncoder
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SECONDS = 5.0
+"""The least time between two checkpoints."""
+CHECKPOINT_SHARE = 0.05
+"""The most of a training's time that checkpoints may take, which makes those of large models rarer.
+"""
 OnProgress = Callable[[int, int], None]
 
 
@@ -91,7 +104,7 @@ class Training:
     tensor([0, 1])
     """
 
-    build: Callable[[GradientTrainer], Model]
+    build: Callable[[Trainer], Model]
     images: TrainImages | None
     stored: Callable[[str], tuple[Tensor, Tensor]]
     size: int
@@ -173,6 +186,7 @@ class _Descent:
     def run(self) -> dict[str, Tensor]:
         trainer, inputs = self.trainer, self.inputs
         steps, saved = trainer.epochs * self.per_epoch, time.monotonic()
+        pause = CHECKPOINT_SECONDS
         templates = self.model.prompts.shape[1] if isinstance(self.model, DualEncoder) else 1
         batches = StepBatches(
             lambda epoch: trainer.draws(inputs.seed, epoch, inputs.size, templates),
@@ -183,16 +197,21 @@ class _Descent:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        for batch in self._loaded(inputs.batches(batches)):
-            self._step(batch, steps)
-            done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
-            inputs.progress(done, batches.epochs * inputs.size)
-            if self.step % self.per_epoch == 0:
-                self._log(steps)
-            self._emit()
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                self._save()
-                saved = time.monotonic()
+        with held_interrupts() as interrupted:
+            for batch in self._loaded(inputs.batches(batches)):
+                self._step(batch, steps)
+                done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
+                inputs.progress(done, batches.epochs * inputs.size)
+                if self.step % self.per_epoch == 0:
+                    self._log(steps)
+                self._emit()
+                if interrupted() or time.monotonic() - saved > pause:
+                    began = time.monotonic()
+                    self._save()
+                    saved = time.monotonic()
+                    pause = max(CHECKPOINT_SECONDS, (saved - began) / CHECKPOINT_SHARE)
+                if interrupted():
+                    raise KeyboardInterrupt
         for decay, average in self.averages.items():
             averaged = copy.deepcopy(self.model)
             averaged.load_state_dict(average)

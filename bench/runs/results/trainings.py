@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bench.api.recipe_parts import weights_key
 from bench.api.recipes import Tuned
@@ -45,6 +45,27 @@ def plan_trainings(plan: Plan, store: Store) -> Iterator[TrainingRecord]:
             key=weights_key(training),
             history=history,
         )
+
+
+def training_labels(plan: Plan, pending: Iterable[str]) -> dict[str, str]:
+    """Return a name for each pending training run, by the keys of its weights, for the progress.
+
+    It has the number of the training among them, and the rows that use it: those that are not
+    ensembles, if there are any.
+    """
+    using, keys = _rows_by_weights(plan), dict[Tuned, list[str]]()
+    for key in pending:
+        item = plan.items[key]
+        if isinstance(item, WeightsItem) and isinstance(item.recipe, Tuned):
+            keys.setdefault(item.recipe.training, []).append(key)
+    found: dict[str, str] = {}
+    for number, own in enumerate(keys.values(), start=1):
+        rows = {row.name: row for key in own for row in using[key]}
+        names = [name for name, row in rows.items() if row.base is None] or [*rows]
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        label = f"train {number} of {len(keys)}, for {', '.join(names[:2])}{more}"
+        found |= dict.fromkeys(own, label)
+    return found
 
 
 def _rows_by_weights(plan: Plan) -> dict[str, list[Row]]:

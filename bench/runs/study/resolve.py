@@ -24,7 +24,14 @@ from bench.models.clip import TINY, identify_backbone
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import Endpoints, leak_reason
 from bench.runs.study.imported import read_import
-from bench.runs.study.rows import Fitted, Row, Settings, control_names, control_parameters, parse_rows
+from bench.runs.study.rows import (
+    Fitted,
+    Row,
+    Settings,
+    control_names,
+    control_parameters,
+    parse_rows,
+)
 from bench.runs.study.study import Study
 
 EMBEDDED = frozenset({"mini", "micro"})
@@ -127,8 +134,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     if config.templates is not None:
         suite = _with_templates(suite, config.templates)
     if config.shots is not None:
-        task = replace(suite.task, train=suite.task.train.few(config.shots))
-        suite = replace(suite, name=f"{suite.name}, {config.shots} shots", task=task)
+        suite = _with_shots(suite, config.shots)
     if config.limit is not None:
         suite = suite.limited(config.limit)
         notes.append(f"limit={config.limit}")
@@ -165,6 +171,24 @@ def _fitted(suite: Suite, rules: Protocol, backbone: Backbone) -> Fitted | None:
     if not suite.fits_recipes or rules.settings == "official" or not images:
         return None
     return Fitted(images, small=backbone.model == TINY)
+
+
+def _with_shots(suite: Suite, shots: int) -> Suite:
+    """Return the suite with `shots` training images per class, and no more of the selection split.
+
+    With more, choices would use data that the few-shot task does not have. A selection split that
+    is the test set stays whole.
+    """
+    train, selection = suite.task.train.few(shots), suite.task.selection
+    if not selection.absent and selection != suite.test:
+        said = (
+            f"--shots {shots} bounds the selection split, too: at most {shots} images of each "
+            f"class, out of {selection.size:,} images in all."
+        )
+        few = selection.few(shots, at_most=True)
+        selection = replace(few, caveats=(*few.caveats, said))
+    task = replace(suite.task, train=train, selection=selection)
+    return replace(suite, name=f"{suite.name}, {shots} shots", task=task)
 
 
 def _with_templates(suite: Suite, path: Path) -> Suite:
