@@ -186,6 +186,7 @@ def _recompute_one(
     """Return the differences of a run's records and samples; `prefix` precedes file names."""
     session = session_of(run, options)
     records, _ = read_run(run)
+    _check_same_data(run, session, records)
     with tempfile.TemporaryDirectory() as scratch:
         recomputed, trainings = _recomputed(session, Path(scratch), progress)
         files, found = [RECORDS], tuple(_record_differences(records, recomputed))
@@ -203,6 +204,25 @@ def _recompute_one(
         tuple(prefix + file for file in files),
         tuple(replace(one, file=prefix + one.file) for one in found),
     )
+
+
+def _check_same_data(run: Path, session: Session, records: Sequence[Record]) -> None:
+    """Raise DataError if a split has other images or labels now than in the run."""
+    then = {
+        (record.suite, part, record.shift if part == "evaluation" else ""): fingerprint
+        for record in records
+        for part, fingerprint in record.provenance.get("data", {}).items()
+    }
+    for study in session.studies:
+        suite = study.suite
+        parts = {("train", ""): suite.task.train, ("selection", ""): suite.task.selection}
+        parts |= {("evaluation", shift.name): shift.split for shift in suite.evaluations()}
+        for part, split in parts.items():
+            if then.get((suite.name, *part), split.fingerprint) != split.fingerprint:
+                raise DataError(
+                    f"{run}: the images or labels of {split.name} have changed since the run, so "
+                    "its numbers cannot be checked: restore the data, or run the suite again"
+                )
 
 
 def _recomputed(

@@ -18,7 +18,7 @@ from bench.core.records import MissingCell, Record
 from bench.data.cards import UNKNOWN, Archive, SetCard, cards
 from bench.data.folder import DataFolder
 from bench.data.suites import corruptions
-from bench.data.suites.from_yaml import suite_file_card, suite_file_defaults
+from bench.data.suites.from_yaml import is_suite_file, suite_file_card, suite_file_defaults
 from bench.leaderboard.published.layouts import PRESETS
 from bench.leaderboard.published.tables import (
     PublishedTable,
@@ -27,7 +27,7 @@ from bench.leaderboard.published.tables import (
 )
 from bench.posthoc.selection import RULES
 from bench.report.tables.table import format_value
-from bench.runs.study.resolve import find_suites, is_suite_file
+from bench.runs.study.resolve import find_suites
 
 KINDS = (
     "methods", "suites", "shifts", "sets", "tables", "published", "metrics", "rules", "protocols",

@@ -30,7 +30,19 @@ def cache_dir(option: Path | None) -> Path:
     if option is not None:
         return option
     env = os.environ.get("BENCH_CACHE")
-    return Path(env) if env else Path(platformdirs.user_cache_dir("bench"))
+    return Path(env) if env else default_cache_dir()
+
+
+def default_cache_dir() -> Path:
+    """Return the platform's cache folder for bench.
+
+    Examples
+    --------
+    >>> from bench.core.paths import default_cache_dir
+    >>> default_cache_dir().name
+    'bench'
+    """
+    return Path(platformdirs.user_cache_dir("bench"))
 
 
 def data_dir(option: Path | None) -> Path | None:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from bench.core.records import Record
 from bench.leaderboard.board import Board, BoardRow, Seed
 from bench.report.tables.leaderboard import full_name
-from bench.report.tables.table import seeds_text
 
 SHARED = ("model", "prompts", "train", "selection", "evaluation")
 """What caveats concern that hold for every row, in the order of reports."""
@@ -57,4 +56,5 @@ def _names(board: Board, concerned: dict[BoardRow, set[Seed]]) -> str:
     more = f" and {len(ordered) - NAMED} more" if len(ordered) > NAMED else ""
     seeds = {seed for row in ordered for seed in concerned[row] if seed is not None}
     plural = "" if len(seeds) == 1 else "s"
-    return f"{names}{more}" + (f", seed{plural} {seeds_text(seeds)}" if seeds else "")
+    listed = ", ".join(map(str, sorted(seeds)))
+    return f"{names}{more}" + (f", seed{plural} {listed}" if seeds else "")

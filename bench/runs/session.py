@@ -38,6 +38,7 @@ from bench.runs.execute import follow_plan as follow_study
 from bench.runs.measure import address_of
 from bench.runs.plan import CellItem, Plan, describe_plan, make_plan
 from bench.runs.study.config import RunConfig, load_config
+from bench.runs.study.kept import keep_inputs, kept_inputs
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
@@ -125,14 +126,17 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
                 "unchanged, with --plugin"
             )
     changes = known.pop("set", {})
-    config = load_config(None, {**known, **{k: v for k, v in options.items() if v is not None}})
+    kept = kept_inputs(folder, known)
+    given = {k: v for k, v in options.items() if v is not None}
+    config = load_config(None, {**known, **kept.options, **given})
     if config.templates is not None and templates_digest(config.templates) != raw.get(
         "templates_sha256"
     ):
         raise DataError(
             f"{config.templates} has changed since the run: restore the templates of the run"
         )
-    session = prepare_session(config.model_copy(update={"set": changes}))
+    config = config.model_copy(update={"set": changes})
+    session = prepare_session(config, resolve_studies(config, kept.origins))
     now = resolved_config(session.config, session.studies)
     for name in ("backbones", "rows"):
         if now[name] != raw.get(name):
@@ -243,6 +247,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     missing = [m for outcome in outcomes for m in outcome.missing]
     out = session.out
     _write_json(out / "config.json", resolved_config(session.config, session.studies))
+    keep_inputs(out, session.config)
     _write_json(out / "plan.json", [i for o in outcomes for i in describe_plan(o.plan)])
     write_atomic(out / "records.jsonl", records_text(records).encode())
     write_missing(out / "missing.jsonl", missing)

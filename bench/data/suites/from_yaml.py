@@ -40,11 +40,25 @@ IMAGENET_CLASSES = "imagenet"
 # Loading
 
 
-def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
+def is_suite_file(name: str) -> bool:
+    """Return whether `name` is the path of a suite file.
+
+    Examples
+    --------
+    >>> from bench.data.suites.from_yaml import is_suite_file
+    >>> is_suite_file("pets.yaml"), is_suite_file("imagenet")
+    (True, False)
+    """
+    return name.endswith((".yaml", ".yml"))
+
+
+def load_suite_file(
+    path: Path, data: Path | None, cache: Path, origin: Path | None = None
+) -> Suite:
     r"""Return the suite that the file `path` describes.
 
-    Relative paths are looked up in `data`, if it is not None, then in the folder of the file. Image
-    files are listed and fingerprinted, but not decoded (see `bench.data.readers.folders`); `cache`
+    Relative paths are looked up in `data`, if it is not None, then in the folder of the file, and
+    for a copy in `origin`, the folder that it comes from. Image files are listed and fingerprinted, but not decoded (see `bench.data.readers.folders`); `cache`
     stores the result. Raises InputError, one line, for any mistake in the file or in the layout of
     the data.
 
@@ -64,7 +78,8 @@ def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
     ('pets', 2)
     """
     form = read_suite_file(path)
-    bases = (path.parent,) if data is None else (data, path.parent)
+    given = (data, path.parent, origin)
+    bases = tuple(base for base in given if base is not None)
     opener = _Opener(form.name, bases, cache)
     with naming_field(path, "classes"):
         classes = class_names(form.classes, opener.bases)

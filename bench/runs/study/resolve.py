@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.api.dataset import Dataset, Suite
 from bench.api.method import ZERO_SHOT
@@ -19,7 +20,7 @@ from bench.core.parameters import parameters
 from bench.core.paths import cache_dir, data_dir
 from bench.data import prompts
 from bench.data.suites import corruptions
-from bench.data.suites.from_yaml import load_suite_file
+from bench.data.suites.from_yaml import is_suite_file, load_suite_file
 from bench.models.clip import TINY, identify_backbone
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import Endpoints, leak_reason
@@ -38,11 +39,16 @@ EMBEDDED = frozenset({"mini", "micro"})
 """Suites that need no data; ``--suite available`` takes them only if no other is available."""
 
 
-def resolve_studies(config: RunConfig) -> tuple[Study, ...]:
-    """Return one study per suite; repeated names count once. Raises InputError for wrong names."""
+def resolve_studies(
+    config: RunConfig, origins: Mapping[str, Path] = MappingProxyType({})
+) -> tuple[Study, ...]:
+    """Return one study per suite; repeated names count once. Raises InputError for wrong names.
+
+    `origins` has the folders that copies of suite files come from, by the paths of the copies.
+    """
     cache, data = cache_dir(config.cache_dir), data_dir(config.data)
     suites: dict[str, Suite] = {}
-    for suite in (s for name in config.suite for s in find_suites(name, data, cache)):
+    for suite in (s for name in config.suite for s in find_suites(name, data, cache, origins)):
         if suites.setdefault(suite.name, suite) != suite:
             raise InputError(
                 f"--suite: two different suites are named {suite.name!r}: rename one of them"
@@ -50,12 +56,12 @@ def resolve_studies(config: RunConfig) -> tuple[Study, ...]:
     return tuple(_study(suite, config, cache) for suite in suites.values())
 
 
-def is_suite_file(name: str) -> bool:
-    """Return whether `name` is the path of a suite file."""
-    return name.endswith((".yaml", ".yml"))
-
-
-def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
+def find_suites(
+    name: str,
+    data: Path | None,
+    cache: Path,
+    origins: Mapping[str, Path] = MappingProxyType({}),
+) -> list[Suite]:
     """Return the suites that `name` stands for.
 
     `name` is a suite, the path of a suite file, an alias of several suites, or ``available`` for
@@ -63,27 +69,29 @@ def find_suites(name: str, data: Path | None, cache: Path) -> list[Suite]:
     unknown, the file is invalid or the data is not found.
     """
     plain, severities = corruptions.parse_corruptions(name)
-    found = _find_plain(plain, data, cache)
+    found = _find_plain(plain, data, cache, origins)
     if not severities:
         return found
     return [corruptions.with_corruptions(suite, severities) for suite in found]
 
 
-def _find_plain(name: str, data: Path | None, cache: Path) -> list[Suite]:
+def _find_plain(
+    name: str, data: Path | None, cache: Path, origins: Mapping[str, Path]
+) -> list[Suite]:
     """Return the suites of a name without ``+corruptions``."""
     if name == "available":
         known = [d() for d in datasets().values() if d.name not in EMBEDDED]
         found = [_usable(d, data, cache) for d in known if d.found(data)]
         return found or [find_dataset("mini")().suite(data, cache)]
     if is_suite_file(name):
-        suite = load_suite_file(Path(name), data, cache)
+        suite = load_suite_file(Path(name), data, cache, origins.get(name))
         if suite.name in datasets() or suite.name in ALIASES:
             raise InputError(
                 f"{name}: {suite.name!r} is the name of a built-in suite: choose another name"
             )
         return [suite]
     if name in ALIASES:
-        return [suite for own in ALIASES[name] for suite in _find_plain(own, data, cache)]
+        return [suite for own in ALIASES[name] for suite in _find_plain(own, data, cache, origins)]
     return [dataset_of(name).suite(data, cache)]
 
 

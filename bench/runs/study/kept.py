@@ -1,0 +1,124 @@
+"""The inputs that a run's folder keeps, so that the run can be checked and repeated from anywhere.
+
+``inputs/`` holds copies of the suite files, of the class names and templates that they read, and of
+the file of ``--templates``. ``places.json`` says where data and cache were on the machine of the
+run; it is no result and may be deleted, or left out when a run is published.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.core.paths import cache_dir, data_dir, default_cache_dir, read_json, write_atomic
+from bench.data.suites.corruptions import parse_corruptions
+from bench.data.suites.from_yaml import is_suite_file
+from bench.data.suites.yaml_schema import read_suite_file
+from bench.runs.study.config import RunConfig
+
+log = logging.getLogger("bench")
+FOLDER = "inputs"
+PLACES = "places.json"
+
+
+@dataclass(frozen=True)
+class KeptInputs:
+    """What a run's folder knows of the inputs.
+
+    `options` replace those of the run's configuration. `origins` has, for each kept suite file, the
+    folder that its relative paths start from.
+    """
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, Path] = field(default_factory=dict)
+
+
+def keep_inputs(run: Path, config: RunConfig) -> None:
+    """Write copies of a run's suite files, class names and templates, and the places of the rest.
+
+    A run on a built-in suite with the default folders keeps nothing.
+    """
+    places: dict[str, Any] = {}
+    data, cache = data_dir(config.data), cache_dir(config.cache_dir)
+    if data is not None:
+        places["data"] = str(data.resolve())
+    if cache.resolve() != default_cache_dir().resolve():
+        places["cache_dir"] = str(cache.resolve())
+    if config.pretrained is not None and Path(config.pretrained).expanduser().is_file():
+        places["pretrained"] = str(Path(config.pretrained).expanduser().resolve())
+    suites: dict[str, Any] = {}
+    for name in config.suite:
+        plain, _ = parse_corruptions(name)
+        if is_suite_file(plain):
+            path = Path(plain)
+            kept = PurePath(FOLDER) / read_suite_file(path).name
+            for inner, source in _named_files(path, (() if data is None else (data,))):
+                write_atomic(run / kept / inner, source.read_bytes())
+            suites[plain] = {"folder": str(path.resolve().parent), "kept": f"{kept}/{path.name}"}
+    if suites:
+        places["suites"] = suites
+    if config.templates is not None:
+        places["templates"] = f"{FOLDER}/{config.templates.name}"
+        write_atomic(run / places["templates"], config.templates.read_bytes())
+    if places:
+        text = json.dumps(places, indent=1, sort_keys=True) + "\n"
+        write_atomic(run / PLACES, text.encode())
+    else:
+        (run / PLACES).unlink(missing_ok=True)
+
+
+def _named_files(path: Path, data: tuple[Path, ...]) -> Iterator[tuple[PurePath, Path]]:
+    """Yield a suite file and the files of names that it reads: (place in the copy, file)."""
+    yield PurePath(path.name), path
+    form = read_suite_file(path)
+    for raw in (form.classes, form.templates):
+        inner = PurePath(raw["file"]) if isinstance(raw, dict) and set(raw) == {"file"} else None
+        if inner is not None and not inner.is_absolute() and ".." not in inner.parts:
+            found = [base / inner for base in (*data, path.parent) if (base / inner).is_file()]
+            yield from ((inner, file) for file in found[:1])
+
+
+def kept_inputs(run: Path, config: Mapping[str, Any]) -> KeptInputs:
+    """Return what the folder of a run knows of the inputs of its `config`; nothing if it is old.
+
+    A suite file or templates that have changed since are said to have, in a warning; the kept
+    copies are used. Raises InputError if ``places.json`` cannot be read.
+    """
+    path = run / PLACES
+    if not path.is_file():
+        return KeptInputs()
+    try:
+        places = dict(read_json(path))
+        suites = {str(n): (Path(s["folder"]), run / s["kept"])
+                  for n, s in places.get("suites", {}).items()}  # fmt: skip
+        outside = ("data", "cache_dir", "pretrained")
+        options = {n: places[n] for n in outside if n in places and Path(places[n]).exists()}
+        templates = Path(run / places["templates"]) if "templates" in places else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} does not say where inputs are: delete it, and name them"
+        ) from error
+    names, origins = [], {}
+    for name in config.get("suite", ()):
+        plain, _ = parse_corruptions(name)
+        folder, copy = suites.get(plain, (Path(), Path()))
+        if plain in suites and copy.is_file():
+            _say_if_changed(folder / Path(plain).name, copy)
+            origins[str(copy)] = folder
+            name = str(copy) + name.removeprefix(plain)
+        names.append(name)
+    found: dict[str, Any] = {**options, **({"suite": names} if origins else {})}
+    if templates is not None and templates.is_file():
+        _say_if_changed(Path(config["templates"]), templates)
+        found["templates"] = templates
+    return KeptInputs(found, origins)
+
+
+def _say_if_changed(file: Path, copy: Path) -> None:
+    if file.is_file() and file.read_bytes() != copy.read_bytes():
+        log.warning("%s has changed since the run: its copy of then, %s, is used", file, copy)
