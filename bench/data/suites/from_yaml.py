@@ -57,10 +57,10 @@ def load_suite_file(
 ) -> Suite:
     r"""Return the suite that the file `path` describes.
 
-    Relative paths are looked up in `data`, if it is not None, then in the folder of the file, and
-    for a copy in `origin`, the folder that it comes from. Image files are listed and fingerprinted, but not decoded (see `bench.data.readers.folders`); `cache`
-    stores the result. Raises InputError, one line, for any mistake in the file or in the layout of
-    the data.
+    Relative paths are looked up in `data`, if it is not None, then in the folder of the file and,
+    for a copy, in `origin`, the folder that it comes from. Image files are listed and
+    fingerprinted, but not decoded (see `bench.data.readers.folders`); `cache` stores the result.
+    Raises InputError, one line, for any mistake in the file or in the layout of the data.
 
     Examples
     --------

@@ -100,9 +100,7 @@ def kept_inputs(run: Path, config: Mapping[str, Any]) -> KeptInputs:
         options = {n: places[n] for n in outside if n in places and Path(places[n]).exists()}
         templates = Path(run / places["templates"]) if "templates" in places else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{path} does not say where inputs are: delete it, and name them"
-        ) from error
+        raise InputError(f"{path}: not the places of a run's inputs: delete it") from error
     names, origins = [], {}
     for name in config.get("suite", ()):
         plain, _ = parse_corruptions(name)
