@@ -48,7 +48,7 @@ class SelfDistillation(ContrastiveTrainer):
     version: ClassVar[int] = 2
     smoke: ClassVar[Mapping[str, Any]] = {**ContrastiveTrainer.smoke, "period": 2}
 
-    distill: NonNegative = setting(1.5, _SCRIPT)
+    distill: NonNegative = setting(1.5, _SCRIPT, span=10)
     period: Count = setting(500, _SCRIPT)
     start: Fraction = setting(0.05, _SCRIPT)
     end: Fraction = setting(0.9, _SCRIPT)

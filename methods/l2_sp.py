@@ -37,7 +37,7 @@ class PulledBack(GradientTrainer):
     title: ClassVar[str] = "end to end, L2-SP"
     version: ClassVar[int] = 2
 
-    pull: NonNegative = setting(0.1, "bench's choice; the papers search it")
+    pull: NonNegative = setting(0.1, "bench's choice; the papers search it", span=10)
 
     def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
         """Return a copy of the start's weights."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+DIVERGED = "training diverged"
+"""How the reason of a training run begins whose loss is no longer finite."""
+
+
 class TrainInputs(Protocol):
     """What the harness passes to a trainer: the start, the data and the SGD loop."""
 
@@ -150,10 +154,10 @@ class GradientTrainer:
     least_steps: ClassVar[int] = 200
     most_epochs: ClassVar[int] = 20
 
-    lr: Positive = setting(3e-5, "WiSE-FT, appendix D.2")
-    weight_decay: NonNegative = setting(0.1, _SHARED)
+    lr: Positive = setting(3e-5, "WiSE-FT, appendix D.2", span=10)
+    weight_decay: NonNegative = setting(0.1, _SHARED, span=10)
     batch_size: Count = setting(512, _SHARED)
-    epochs: Count = setting(10, _SHARED)
+    epochs: Count = setting(10, _SHARED, span=2)
     warmup: NonNegative = setting(500, _SHARED)
     clip: NonNegative = setting(1.0, "WiSE-FT, appendix D.2")
     smoothing: Fraction = setting(0.0, "none in the published recipes; the modifier +ls sets it")

@@ -34,12 +34,15 @@ HELP = {
     "do, for the report; changes no result. Costs a forward pass of that split per epoch.",
     "allow-incomplete": "Run on incomplete data sets too; mark every number.",
     "limit": "Use at most N samples of every split; mark the result as not reportable.",
-    "shots": "Train on N samples of each class.",
+    "shots": "Train on N samples of each class; at most N of each in the selection split.",
     "templates": "Prompt templates to use in place of the suite's: a text file with one per line "
     "and {} for the class name, or a .json or .py file in the official codes' form.",
     "protocol": "clean, or official: what the papers' codes do, leaks included. Change single "
     "fields with --set protocol.FIELD=VALUE. [default: clean]",
     "select": "Rule that chooses alpha, a and b: within-1pt or max-val. [default: the protocol's]",
+    "tune": "Methods, comma separated, whose training is searched: --trials settings of rate, "
+    "epochs, decay and the method's own, judged on the selection split.",
+    "trials": "Settings to try for each method of --tune; the first one is the default.",
     "controls": "Also run the ablations that test each method and report the oracle alpha.",
     "curves": "Also evaluate every alpha on the shifts. [default: on for mini]",
     "set": "Set a hyper-parameter; `bench show METHOD` lists them. Repeatable.",
@@ -126,7 +129,15 @@ RUN_OPTIONS = (
         option("limit", "N", type=int),
         option("allow-incomplete", is_flag=True, default=None),
     ),
-    cloup.option_group("Choices", PROTOCOL, SELECT, SET, PLUGIN),
+    cloup.option_group(
+        "Choices",
+        PROTOCOL,
+        SELECT,
+        SET,
+        option("tune", "METHODS"),
+        option("trials", "N", type=int),
+        PLUGIN,
+    ),
     cloup.option_group(
         "Computation",
         option("device", "NAME"),

@@ -49,7 +49,12 @@ _SAME = object()
 
 
 def setting(
-    clean: Any, source: str, *, official: Any = _SAME, on: Mapping[str, Any] | None = None
+    clean: Any,
+    source: str,
+    *,
+    official: Any = _SAME,
+    on: Mapping[str, Any] | None = None,
+    span: float | None = None,
 ) -> Any:
     """Return a dataclass field for a hyper-parameter with its default `clean` and their `source`.
 
@@ -59,6 +64,7 @@ def setting(
     source : paper section or official file of the values.
     official : the value in the published code, for ``--protocol official``, if it is another one.
     on : official values that differ on single tasks, {task: value}.
+    span : for ``--tune``: the value is searched between value / span and value x span.
 
     Examples
     --------
@@ -71,7 +77,7 @@ def setting(
     >>> settings(Scaled())["bins"]
     Setting(clean=15, official=10, source="bench's choice; 10 in the code")
     """
-    facts = {"source": source, "official_on": dict(on or {})}
+    facts = {"source": source, "official_on": dict(on or {}), "span": span}
     if official is not _SAME:
         facts["official"] = official
     return dataclasses.field(default=clean, metadata=facts)
@@ -122,6 +128,26 @@ def smoke_settings(value: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(inner):
             own = smoke_settings(inner)
             found |= {f"{_prefix(field.name)}{name}": one for name, one in own.items()}
+    return found
+
+
+def search_spans(value: Any) -> dict[str, float]:
+    """Return the spans of a method's hyper-parameters, and of its ``trainer``'s, by name.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.core.parameters import search_spans
+    >>> search_spans(find_method("e2e-ft")())
+    {'lr': 10, 'weight_decay': 10, 'epochs': 2}
+    """
+    found: dict[str, float] = {}
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if field.name == "trainer" and dataclasses.is_dataclass(inner):
+            found |= search_spans(inner)
+        elif field.metadata.get("span") is not None:
+            found[field.name] = field.metadata["span"]
     return found
 
 

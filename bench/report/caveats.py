@@ -9,7 +9,7 @@ from bench.core.records import Record
 from bench.leaderboard.board import Board, BoardRow, Seed
 from bench.report.tables.leaderboard import full_name
 
-SHARED = ("model", "prompts", "train", "selection", "evaluation")
+SHARED = ("run", "model", "prompts", "train", "selection", "evaluation")
 """What caveats concern that hold for every row, in the order of reports."""
 NAMED = 3
 """The most rows that are named with a caveat; the others are counted."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench.api.method import Choice
 from bench.api.recipes import Fisher, TextHead, Tuned
 from bench.api.splits import Loaded, Split
+from bench.api.trainer import DIVERGED
 from bench.core.environment import process_count
 from bench.core.errors import CellError, DataError, InputError, one_line
 from bench.core.progress import Progress
@@ -36,6 +37,7 @@ from bench.runs.plan import (
 from bench.runs.results.caveats import PlanCaveats
 from bench.runs.results.trainings import plan_trainings, training_labels
 from bench.runs.study.study import Study
+from bench.runs.study.tuning import Searched
 
 if TYPE_CHECKING:
     from bench.runs.engine import Engine
@@ -79,8 +81,12 @@ def execute_plan(first: Plan, store: Store, engine: EngineMaker, progress: Progr
     """
     study = first.study
     runner = _Runner(study, store, engine, progress)
+    final, before = first, set[str]()
     runner.work(first, lambda: pending(first, store, first.first))
-    final = make_plan(study, choice_lookup(store)) if first.undecided else first
+    while final.undecided and (now := {fit.key for fit in final.undecided}) != before:
+        # Once the settings of a base are chosen, the ensembles on it choose theirs.
+        final, before = make_plan(study, choice_lookup(store)), now
+        runner.work(final, partial(pending, final, store, final.first))
     for cell in final.cells:
         if cell.keeps_samples:  # read only when the run is over: too late to recompute
             samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)
@@ -162,7 +168,7 @@ class _Runner:
                 self._measure([c for c in here if self._ready(c, plan)])
             for item in items:
                 if isinstance(item, FitItem) and self._ready(item, plan):
-                    self._try([item], partial(self.measuring.fit, item))
+                    self._try([item], partial(self.measuring.fit, item, self.failed))
             for item in items:
                 if isinstance(item, ScaleItem) and self._ready(item, plan):
                     self._try([item], partial(self.measuring.scale, item))
@@ -187,6 +193,8 @@ class _Runner:
             return False
         for key in item.inputs:
             if key in self.failed or self._blocked(plan.items[key], plan):
+                if _is_lost_trial(item, self.failed[key]):
+                    continue
                 self.failed[item.key] = self.failed[key]
                 return True
         return False
@@ -198,7 +206,11 @@ class _Runner:
     def _ready(self, item: WorkItem, plan: Plan) -> bool:
         """Whether the item is not done yet and all its inputs are stored."""
         unfinished = not is_stored(item, self.store) and not self._blocked(item, plan)
-        return unfinished and all(is_stored(plan.items[k], self.store) for k in item.inputs)
+        return unfinished and all(
+            is_stored(plan.items[key], self.store)
+            or (key in self.failed and _is_lost_trial(item, self.failed[key]))
+            for key in item.inputs
+        )
 
     def _same_training(self, item: WeightsItem, plan: Plan) -> list[WorkItem]:
         """Return the weights items, `item` included, that the same training run will produce."""
@@ -306,6 +318,12 @@ class _Runner:
                 )
         trainings = tuple(plan_trainings(plan, self.store))
         return Outcome(plan, tuple(records), tuple(missing.values()), trainings)
+
+
+def _is_lost_trial(item: WorkItem, reason: str) -> bool:
+    """Whether an input that failed is a trial that diverged: a search goes on without it."""
+    searches = isinstance(item, FitItem) and isinstance(item.row.method, Searched)
+    return searches and reason.startswith(DIVERGED)
 
 
 def _by_split(items: Iterable[WorkItem]) -> list[list[FeaturesItem]]:

@@ -5,7 +5,8 @@ Fits and temperatures are found on the selection split. A record holds its full 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.api.method import Choice, Prediction
 from bench.api.metrics import Metric
-from bench.api.recipe_parts import weights_key
+from bench.api.recipe_parts import encoder_of, features_key, weights_key
 from bench.api.recipes import Tuned
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.environment import environment
@@ -35,6 +36,7 @@ from bench.runs.results.caveats import PlanCaveats
 from bench.runs.results.figure_data import Figure
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
+from bench.runs.study.tuning import Searched, trials_of
 
 PROBED = 64
 """The number of samples of a prediction whose probabilities are checked to sum to 1."""
@@ -58,8 +60,11 @@ class Measurement:
             self.store, self.arrays, split, self.study.precision, read_labels=labels
         )
 
-    def fit(self, item: FitItem) -> None:
-        """Fit a row and choose among its candidates on the selection split."""
+    def fit(self, item: FitItem, failed: Container[str] = ()) -> None:
+        """Fit a row and choose among its candidates on the selection split.
+
+        Trials of a search whose outputs have `failed`, by key, cannot be chosen.
+        """
         task, method = self.study.suite.task, item.row.method
         selection, train = self._labelled(task.selection), self._labelled(task.train)
         manifest, metric = self.opened(task.selection).manifest, self.study.primary_metric
@@ -68,14 +73,24 @@ class Measurement:
         label = f"fit {item.row.name}"
         with self.progress.task(label, len(candidates)) as progress, _cell_errors():
             fitted = method.fit(item.models, selection, train)
-            predictions = method.predict(item.models, fitted, selection, train, candidates)
-            for p in _checked(predictions, method.name, len(candidates)):
+            left = [c for c in candidates if not self._lost(item, c, failed)]
+            if not left:
+                raise CellError("all trials diverged: use a smaller lr as the default")
+            predictions = method.predict(item.models, fitted, selection, train, left)
+            found = _checked(predictions, method.name, len(left))
+            for candidate in candidates:
+                if candidate not in left:
+                    scores.append(-math.inf)
+                    weights.append(0.0)
+                    continue
+                p = next(found)
                 scores.append(metric(p.log_probs, manifest))
                 weights.append(float(np.mean(p.weight)))
                 progress.advance(1)
+            next(found, None)  # which checks that there are no more
         rule = self.study.protocol.rule
         best = method.choose(scores, weights, partial(choose, rule=rule))
-        note = {
+        note: dict[str, Any] = {
             "choice": dict(candidates[best]),
             "chosen_on": {
                 "split": task.selection.name,
@@ -86,7 +101,18 @@ class Measurement:
                 "candidates": len(candidates),
             },
         }
+        if isinstance(method, Searched):
+            costs = [row_cost(method, item.models, c, task.train.size) for c in candidates]
+            note["chosen_on"] |= {"trials": trials_of(method, scores, costs)}
         self.store.write_arrays("fits", item.key, fitted, note)
+
+    def _lost(self, item: FitItem, candidate: Choice, failed: Container[str]) -> bool:
+        """Whether a trial of a search has no outputs on the selection split, as it diverged."""
+        if not isinstance(item.row.method, Searched):
+            return False
+        (recipe,) = item.row.method.needs(item.models, candidate)
+        split, precision = self.study.suite.task.selection, self.study.precision
+        return features_key(encoder_of(recipe), split.fingerprint, precision) in failed
 
     def scale(self, item: ScaleItem) -> None:
         """Find the temperature of a row's predictions on the selection split."""

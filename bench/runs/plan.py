@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from bench.api.dataset import Shift
@@ -31,7 +31,7 @@ from bench.api.recipe_parts import (
 from bench.api.recipes import Encoder, External, Fisher, Head, Merged, Recipe, TextHead, Tuned
 from bench.api.splits import Split
 from bench.core.errors import InputError
-from bench.core.hashing import canonical, key_of
+from bench.core.hashing import key_of
 from bench.core.store import Store
 from bench.leaderboard import samples
 from bench.runs.results.figure_data import FIGURES, Figure
@@ -124,8 +124,8 @@ class Plan:
 
     `cells` has one cell per record; a point of a curve and the chosen cell may be the same item.
     `undecided` are the fits without a stored choice: the cells that depend on them are
-    placeholders. `first` are the goals of stage 1: the undecided fits and all temperatures whose
-    choice is known.
+    placeholders. `first` are the next goals: the undecided fits, without those of ensembles whose
+    base is undecided itself, and all temperatures whose choice is known.
     """
 
     study: Study
@@ -147,16 +147,22 @@ def make_plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
     """
     builder = _Builder(study)
     undecided: dict[str, FitItem] = {}
+    waiting: set[str] = set()
     for row, seed, models in study.entries():
         with _row_named_in_errors(row):
+            base = builder.base(row, seed, models, known)
+            models = models if base is None else replace(models, base=base)
             fit = builder.fit(row.chooser, seed, models)
         choice = known(fit.key) if fit.inputs else fit.row.method.candidates()[0]
-        if choice is None:
+        if choice is None or base is None:
             undecided[fit.key] = fit
+        if base is None:
+            waiting.add(fit.key)
         with _row_named_in_errors(row):
             builder.cells(row, fit, choice)
     decided = [item for item in builder.scales if item.fit.key not in undecided]
-    first = (*undecided.values(), *decided)
+    ready = [fit for key, fit in undecided.items() if key not in waiting]
+    first = (*ready, *decided)
     return Plan(study, builder.items, tuple(builder.records), tuple(undecided.values()), first)
 
 
@@ -235,6 +241,16 @@ class _Builder:
             return self.add(GivenItem(key_of("given", encoder, split.fingerprint), ()))
         reason = "not computable: the method needs model weights, but only outputs were supplied"
         return self.add(GivenItem(key_of("not given"), (), reason))
+
+    def base(
+        self, row: Row, seed: int | None, models: Models, known: Callable[[str], Choice | None]
+    ) -> Recipe | None:
+        """Return the base that a row is built on; None if its settings are still to be chosen."""
+        if row.base is None or not needs_fit(row.base.method):
+            return models.base
+        ground = replace(models, base=models.zero_shot)
+        choice = known(self.fit(row.base, models.seed if seed is None else seed, ground).key)
+        return None if choice is None else row.base.method.needs(ground, choice)[0]
 
     def fit(self, row: Row, seed: int | None, models: Models) -> FitItem:
         """Return the row's fit; it has no inputs and is not added if there is nothing to fit."""
@@ -365,32 +381,3 @@ def pending(
         wanted.add(item.key)
         queue += [i for k in item.inputs if not is_stored(i := plan.items[k], store)]
     return {key: item for key, item in plan.items.items() if key in wanted}
-
-
-def describe_plan(plan: Plan) -> list[dict[str, object]]:
-    """Return the plan's items as plain data, for ``plan.json``."""
-    return [_describe_item(item) for item in plan.items.values()]
-
-
-def _describe_item(item: WorkItem) -> dict[str, object]:
-    base: dict[str, object] = {"key": item.key, "inputs": list(item.inputs)}
-    match item:
-        case WeightsItem():
-            kinds = {Tuned: "train", TextHead: "head", Fisher: "fisher"}
-            kind = kinds[type(item.recipe)]
-            return base | {"kind": kind, "recipe": canonical(item.recipe)}
-        case FeaturesItem():
-            return base | {"kind": "predict", "split": item.split.name, "rows": item.split.size}
-        case FitItem():
-            return base | {"kind": "fit", "row": item.row.name, "seed": item.seed}
-        case ScaleItem():
-            row = {"row": item.row.name, "seed": item.fit.seed}
-            return base | {"kind": "scale"} | row | {"choice": dict(item.choice)}
-        case CellItem():
-            where = {"shift": item.shift.name, "metric": item.metric.name}
-            row = {"row": item.row.name, "seed": item.fit.seed, "scaled": item.scale is not None}
-            return base | {"kind": "score"} | row | where | {"choice": dict(item.choice)}
-        case GivenItem():
-            return base | {"kind": "given"}
-        case _:
-            return base

@@ -36,7 +36,8 @@ from bench.runs.cost import Counts, pending_counts
 from bench.runs.execute import Outcome, choice_lookup, execute_plan
 from bench.runs.execute import follow_plan as follow_study
 from bench.runs.measure import address_of
-from bench.runs.plan import CellItem, Plan, describe_plan, make_plan
+from bench.runs.plan import CellItem, Plan, make_plan
+from bench.runs.results.plan_lines import describe_plan
 from bench.runs.study.config import RunConfig, load_config
 from bench.runs.study.kept import keep_inputs, kept_inputs
 from bench.runs.study.resolve import resolve_studies

@@ -23,7 +23,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "run": (
         *("backbone", "preprocess", "precision", "protocol", "prompts"),
         *("data.train", "data.selection"),
-        *("caveats.model", "caveats.prompts", "caveats.train", "caveats.selection"),
+        *("caveats.run", "caveats.model", "caveats.prompts"),
+        *("caveats.train", "caveats.selection"),
     ),
     "environment": ("environment", "devices"),
     "row": ("method", "base", "cost"),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bench.api.trainer import (
+    DIVERGED,
     AtEpoch,
     Average,
     GradientTrainer,
@@ -256,7 +257,7 @@ class _Descent:
         losses = self.accelerator.gather(loss.detach().reshape(1))
         if not torch.isfinite(losses).all():
             raise CellError(
-                f"training diverged: loss is {loss.item()} at step {self.step}; use a smaller lr"
+                f"{DIVERGED}: loss is {loss.item()} at step {self.step}; use a smaller lr"
             )
         count = len(batch["labels"])  # on every process the same
         self.summed_loss += losses.double().mean().item() * count

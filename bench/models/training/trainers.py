@@ -53,7 +53,7 @@ class ContrastiveTrainer(GradientTrainer):
     version: ClassVar[int] = 2
     tunes_text: ClassVar[bool] = True
 
-    lr: Positive = setting(1e-5, "locuslab/FLYP, README; MLAI-Yonsei/CaRot's script")
+    lr: Positive = setting(1e-5, "locuslab/FLYP, README; MLAI-Yonsei/CaRot's script", span=10)
     clip: NonNegative = setting(0.0, "the codes of FLYP and CaRot do not clip")
     captions: Literal["each-image", "rows"] = setting(
         "each-image",
@@ -114,7 +114,7 @@ class HeadTrainer(GradientTrainer):
     most_epochs: ClassVar[int] = 100
     smoke: ClassVar[Mapping[str, Any]] = {"lr": 3e-2, "epochs": 5, "batch_size": 64, "warmup": 0.1}
 
-    lr: Positive = setting(1e-3, _FREEZE)
+    lr: Positive = setting(1e-3, _FREEZE, span=10)
     start: Literal["zero-shot", "random"] = setting("zero-shot", _FREEZE)
     normalized: bool = setting(True, f"{_FREEZE}; VRF. CaRot's heads take raw features")
 

@@ -19,7 +19,7 @@ from bench.models.facts import ModelNote, model_note
 from bench.runs.plan import CellItem, GivenItem, Plan, WeightsItem
 
 Caveats = dict[str, list[str]]
-"""Sentences by what they concern: model, prompts, train, selection, evaluation, row."""
+"""Sentences by what they concern: run, model, prompts, train, selection, evaluation, row."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class PlanCaveats:
     def _shared(self) -> dict[str, tuple[str, ...]]:
         note, task = self._model, self.plan.study.suite.task
         return {
+            "run": self.plan.study.caveats,
             "model": () if note is None else note.caveats,
             "train": task.train.caveats,
             "selection": task.selection.caveats,

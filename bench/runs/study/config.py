@@ -107,6 +107,8 @@ class RunConfig(pydantic.BaseModel):
     templates: Path | None = None
     protocol: Name = "clean"
     select: str | None = None
+    tune: Names = ()
+    trials: Positive | None = None
     controls: bool = False
     curves: bool | None = None
     set: Mapping[str, Mapping[str, Any]] = {}
@@ -119,6 +121,7 @@ class RunConfig(pydantic.BaseModel):
         """Return the options that can change a number, not those on where or how it is computed."""
         how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir", "tracker"}
         how |= {"epoch_accuracy", "templates", "plugin"}
+        how |= set() if self.tune else {"tune", "trials"}
         options = self.model_dump(mode="json", exclude=how)
         if self.templates is not None:
             options["templates"] = str(self.templates)

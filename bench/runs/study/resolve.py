@@ -14,9 +14,9 @@ from bench.api.metrics import all_metrics
 from bench.api.protocol import Protocol, protocol_with
 from bench.api.recipe_parts import backbone_of
 from bench.api.recipes import Backbone
-from bench.api.registry import ALIASES, datasets, find_dataset
+from bench.api.registry import ALIASES, datasets, find_dataset, find_method
 from bench.core.errors import DataError, InputError
-from bench.core.parameters import parameters
+from bench.core.parameters import parameters, search_spans
 from bench.core.paths import cache_dir, data_dir
 from bench.data import prompts
 from bench.data.suites import corruptions
@@ -34,6 +34,7 @@ from bench.runs.study.rows import (
     parse_rows,
 )
 from bench.runs.study.study import Study
+from bench.runs.study.tuning import Searched, Tuning
 
 EMBEDDED = frozenset({"mini", "micro"})
 """Suites that need no data; ``--suite available`` takes them only if no other is available."""
@@ -157,7 +158,9 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     else:
         identity = backbone_of(imported.zero_shot)
     fitted = _fitted(suite, rules, identity)
-    rows = requested_rows(config, Settings(rules, suite.task.name, suite.defaults, fitted))
+    tuning = _tuning(config)
+    asked = Settings(rules, suite.task.name, suite.defaults, fitted, tuning=tuning)
+    rows = requested_rows(config, asked)
     _needs_data(suite, rows)
     return Study(
         suite=suite,
@@ -170,7 +173,32 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         curves=config.controls or (suite.curves if config.curves is None else config.curves),
         notes=tuple(notes),
         endpoints=imported,
+        caveats=_uneven_tuning(rows),
     )
+
+
+def _uneven_tuning(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Return what is to be said of a run in which only some of the trained rows are tuned."""
+    alone = [row for row in rows if row.base is None and search_spans(row.method)]
+    tuned = [row.label for row in rows if isinstance(row.method, Searched)]
+    others = [row.label for row in alone if row.label not in tuned]
+    if not tuned or not others:
+        return ()
+    return (
+        f"Only {', '.join(tuned)} had hyper-parameters searched; {', '.join(others)} did not, so "
+        "the comparison favours the former.",
+    )
+
+
+def _tuning(config: RunConfig) -> Tuning:
+    """Return what ``--tune`` and ``--trials`` ask for. Raises InputError if one is missing."""
+    if config.tune and config.trials is None:
+        raise InputError("--tune needs --trials N: the same number for every method, such as 16")
+    if config.trials is not None and not config.tune:
+        raise InputError("--trials needs --tune METHOD: the methods to tune, such as e2e-ft")
+    for name in config.tune:
+        find_method(name)
+    return Tuning(config.tune, config.trials or 0)
 
 
 def _fitted(suite: Suite, rules: Protocol, backbone: Backbone) -> Fitted | None:

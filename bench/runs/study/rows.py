@@ -14,6 +14,7 @@ from bench.api.registry import find_method, methods
 from bench.api.trainer import AtEpoch
 from bench.core.errors import InputError, unknown_name
 from bench.core.parameters import parameters, suited_settings, with_parameters
+from bench.runs.study.tuning import Tuning, searched
 
 SMOOTHING = 0.1
 """The label smoothing of ``+ls``. The papers do not state the value of their rows."""
@@ -92,7 +93,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Settings:
-    """The sources of hyper-parameters, each {method: {parameter: value}}.
+    """The sources of hyper-parameters, each {method: {parameter: value}}, and what is searched.
 
     In increasing priority: the defaults of the method's class, what `protocol` sets on `task`, what
     follows from the size of the training split if that is `fitted`, the class's own for the suite
@@ -104,6 +105,7 @@ class Settings:
     suite: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fitted: Fitted | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tuning: Tuning = field(default_factory=Tuning)
 
     def method(self, name: str) -> Method:
         """Return the configured method `name`. Raises InputError for unknown names or values."""
@@ -138,6 +140,9 @@ def parse_rows(
             rows.setdefault(row.base.name, row.base)
         rows.setdefault(row.name, row)
     used = {re.split("[@+]", row.label)[0] for row in rows.values()}
+    for name in settings.tuning.methods:
+        if name not in used:
+            raise InputError(f"--tune {name}: {name} is not part of this run: add it to --methods")
     for owner in settings.overrides:
         if owner not in methods():
             raise unknown_name("method", owner, [*methods(), "protocol"])
@@ -236,6 +241,14 @@ def _single_row(name: str, settings: Settings) -> Row:
         else:
             raise InputError(f"method {name!r}: expected @EPOCH, +ls or +ls=0.2, got {modifier!r}")
         label += modifier
+    if method_name in settings.tuning.methods:
+        if isinstance(method, Checkpoint):
+            raise InputError(f"--tune {method_name}: {name!r} names an epoch: leave @EPOCH out")
+        method, label, title = (
+            searched(method, settings.tuning.trials),
+            f"{label}+tuned",
+            f"{title}, tuned",
+        )
     return Row(label, title, method)
 
 

@@ -22,7 +22,8 @@ class Study:
 
     `suite` has the splits that `protocol` requires. `precision` is that of forward passes for
     evaluation. `curves` states whether every candidate of a row is evaluated on the shifts. `notes`
-    are the watermarks of every record. `endpoints` are the external classifiers, if any.
+    are the watermarks of every record. `endpoints` are the external classifiers, if any. `caveats`
+    concern the run as a whole.
     """
 
     suite: Suite
@@ -35,6 +36,7 @@ class Study:
     curves: bool
     notes: tuple[str, ...] = ()
     endpoints: Endpoints | None = None
+    caveats: tuple[str, ...] = ()
 
     @property
     def model(self) -> str:

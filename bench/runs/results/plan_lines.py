@@ -1,0 +1,45 @@
+"""The plan of a run as plain data, for ``plan.json``."""
+
+from __future__ import annotations
+
+from bench.api.recipes import Fisher, TextHead, Tuned
+from bench.core.hashing import canonical
+from bench.runs.plan import (
+    CellItem,
+    FeaturesItem,
+    FitItem,
+    GivenItem,
+    Plan,
+    ScaleItem,
+    WeightsItem,
+    WorkItem,
+)
+
+
+def describe_plan(plan: Plan) -> list[dict[str, object]]:
+    """Return the plan's items as plain data, for ``plan.json``."""
+    return [_describe_item(item) for item in plan.items.values()]
+
+
+def _describe_item(item: WorkItem) -> dict[str, object]:
+    base: dict[str, object] = {"key": item.key, "inputs": list(item.inputs)}
+    match item:
+        case WeightsItem():
+            kinds = {Tuned: "train", TextHead: "head", Fisher: "fisher"}
+            kind = kinds[type(item.recipe)]
+            return base | {"kind": kind, "recipe": canonical(item.recipe)}
+        case FeaturesItem():
+            return base | {"kind": "predict", "split": item.split.name, "rows": item.split.size}
+        case FitItem():
+            return base | {"kind": "fit", "row": item.row.name, "seed": item.seed}
+        case ScaleItem():
+            row = {"row": item.row.name, "seed": item.fit.seed}
+            return base | {"kind": "scale"} | row | {"choice": dict(item.choice)}
+        case CellItem():
+            where = {"shift": item.shift.name, "metric": item.metric.name}
+            row = {"row": item.row.name, "seed": item.fit.seed, "scaled": item.scale is not None}
+            return base | {"kind": "score"} | row | where | {"choice": dict(item.choice)}
+        case GivenItem():
+            return base | {"kind": "given"}
+        case _:
+            return base
