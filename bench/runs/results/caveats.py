@@ -16,7 +16,7 @@ from typing import Any
 from bench.api.recipes import TextHead
 from bench.core.store import Store
 from bench.models.facts import ModelNote, model_note
-from bench.runs.plan import CellItem, GivenItem, Plan, WeightsItem
+from bench.runs.plan import CellItem, FitItem, GivenItem, Plan, WeightsItem
 
 Caveats = dict[str, list[str]]
 """Sentences by what they concern: run, model, prompts, train, selection, evaluation, row."""
@@ -73,14 +73,19 @@ class PlanCaveats:
         return found
 
     def _inputs(self, cell: CellItem) -> list[str]:
-        """Return the keys of all that a cell, and the temperature of its row, depend on."""
+        """Return the keys of what a cell, and the temperature of its row, are made of.
+
+        What a choice was made among is left out: the candidates that were not chosen, such as other
+        trials of a search.
+        """
         queue = [cell.key, *sorted(self._temperatures.get((cell.row.name, cell.fit.key), ()))]
         seen: dict[str, None] = {}
         while queue:
             key = queue.pop()
             if key not in seen and key in self.plan.items:
                 seen[key] = None
-                queue += self.plan.items[key].inputs
+                item = self.plan.items[key]
+                queue += () if isinstance(item, FitItem) else item.inputs
         return list(seen)
 
     def _is_prompt(self, key: str) -> bool:
