@@ -14,6 +14,9 @@ from typing import Any
 
 from bench.core.errors import InputError
 
+TINY = "tiny"
+"""The model that is shipped with bench; the others are open_clip's."""
+
 HEAVY = ("safetensors.torch", "huggingface_hub")
 """What open_clip's table of tags imports for its downloads alone; it can do without."""
 
