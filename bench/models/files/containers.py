@@ -132,8 +132,9 @@ def _content(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        safe = torch.serialization.safe_globals([argparse.Namespace])
+        with safe, path.open("rb") as file:  # by its path, torch would go by its name
+            return torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:  # damaged files raise almost anything
