@@ -145,7 +145,7 @@ def _scripted(path: Path) -> State:
     """Return the tensors of a TorchScript archive; nothing in it is called."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch announces the end of TorchScript
-        module = torch.jit.load(str(path), map_location="cpu")
+        module = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
     state: State = dict(module.state_dict())
     return state
 

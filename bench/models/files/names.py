@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,12 @@ _TEXT = ("text_projection", "positional_embedding", "token_embedding", "transfor
 
 
 def _moved_text(
-    found: dict[str, Tensor], known: Collection[str], ours: str, theirs: str
+    found: dict[str, Tensor], known: Set[str], ours: str, theirs: str
 ) -> dict[str, Tensor]:
     """Move the text tower from names with `theirs` in front to names with `ours`, if that fits."""
     text = {n for n in found if n.startswith(tuple(f"{theirs}{part}" for part in _TEXT))}
     moved = {n: f"{ours}{n.removeprefix(theirs)}" for n in text}
-    if not text or text & known or not set(moved.values()) & known:
+    if not text or known & text or not known & set(moved.values()):
         return found
     return {moved.get(n, n): t for n, t in found.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,8 @@ def assumed(model: str, config_quick: bool, reading: Reading, is_openai: bool) -
     else:
         released = dict(released_tags(model))
     quick, activation = _activation(model, released, config_quick, reading)
+    is_known = reading.like is not None or is_openai
+    activation = "" if is_known else activation
     preprocess, images = _preprocess(model, released, reading)
     return Assumed(quick, preprocess, tuple(text for text in (activation, images) if text))
 
@@ -96,7 +98,10 @@ def _activation(
     if config_quick or not quick:
         return config_quick, ""
     if len(quick) == len(released):
-        return True, ""
+        return True, (
+            f"The file does not say its activation: QuickGELU was taken, as all released weights "
+            f"of {model} have it; say otherwise with --set model.quick_gelu=false"
+        )
     named = ", ".join(quick[:3]) + (", ..." if len(quick) > 3 else "")
     return False, (
         f"The file does not say its activation: GELU was taken, the model's own, but released "
@@ -121,23 +126,36 @@ def _preprocess(
             found[field] = values.pop()
         else:
             found[field] = getattr(default, field)
-            guessed.append(f"{name} {_text(found[field])}")
+            guessed.append(name)
     if not guessed:
-        return found, ""
-    if not released and "quick_gelu" not in said:
-        guessed.append("quick_gelu as the model has it")
+        unusual = [
+            n for n, f in FIELDS.items() if n not in said and found[f] != getattr(default, f)
+        ]
+        return found, _unusual(model, found, unusual) if reading.like is None else ""
     reason = "differ in it" if released else "do not exist"
     like = "TAG" if released else "MODEL/TAG"
+    own = "" if released or "quick_gelu" in said else ", and the activation of the model"
     return found, (
         f"The file does not say its preprocessing, and released weights of {model} {reason}: "
-        f"{', '.join(guessed)} was taken, as most models have it; say otherwise with --set "
-        f"model.like={like} or --set model.{guessed[0].split()[0]}=..."
+        f"OpenAI's {', '.join(guessed)} were taken{own}; say otherwise with --set "
+        f"model.like={like} or --set model.{guessed[0]}=..."
     )
 
 
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else value
+def _unusual(model: str, found: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Return the sentence on preprocessing that is not OpenAI's, but the model's own."""
+    if not names:
+        return ""
+    values = ", ".join(f"{name} {_text(found[FIELDS[name]])}" for name in names)
+    return (
+        f"The file does not say its preprocessing: that of the released weights of {model} was "
+        f"taken ({values}); say otherwise with --set model.{names[0]}=..."
+    )
 
 
 def _text(value: Any) -> str:
     return " ".join(f"{v:.3g}" for v in value) if isinstance(value, tuple) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench.api.reading import Reading
 from bench.core.errors import InputError
-from bench.models.files.fit import load_strictly
+from bench.models.files.fit import load_strictly, widened
 from bench.models.files.names import adapted
 from bench.models.files.preprocessing import assumed
 from bench.models.released_tags import model_names, released_tags
@@ -90,20 +90,25 @@ def test_other_models_of_transformers_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [16, 40, 64])
-@pytest.mark.parametrize("layers", [2, (1, 1, 1, 1)])
-def test_positions_are_not_resampled(size: int, layers: int | tuple[int, ...]) -> None:
-    if layers != 2:
-        size *= 2  # a ResNet sees 32 times smaller pictures
-    theirs, model = small(size, layers=layers), small(64 if layers != 2 else 32, layers=layers)
-    if size == model.visual.image_size:
-        pytest.skip("the same size")
+def test_positions_are_not_resampled(size: int) -> None:
     with pytest.raises(InputError) as caught:
-        load_strictly(model, theirs.state_dict(), "checkpoint w.pt", "small")
+        load_strictly(small(), small(size).state_dict(), "checkpoint w.pt", "small")
     message = str(caught.value)
-    if layers == 2:
-        assert f"for images of {size} pixels, the model's for 32" in message
-        assert f"--set model.image_size={size}" in message
-    assert "positional_embedding" in message and len(message) < 500
+    assert f"for images of {size} pixels, the model's for 32" in message
+    assert f"--set model.image_size={size}" in message and len(message) < 500
+
+
+@pytest.mark.parametrize("size", [32, 96, 128])
+def test_positions_of_a_resnet_are_not_resampled(size: int) -> None:
+    blocks = (1, 1, 1, 1)
+    theirs, model = (small(one, layers=blocks) for one in (size, 64))
+    with pytest.raises(InputError, match=f"attnpool.*images of {size} pixels, the model's for 64"):
+        load_strictly(model, theirs.state_dict(), "checkpoint w.pt", "small")
+
+
+def test_sparse_weights_are_refused() -> None:
+    with pytest.raises(InputError, match=r"checkpoint w\.pt: w is torch\.sparse_coo"):
+        widened({"w": torch.eye(3).to_sparse()}, "checkpoint w.pt")
 
 
 def test_positions_of_text_are_not_resampled() -> None:
@@ -129,7 +134,8 @@ def test_a_file_gets_the_preprocessing_of_the_released_weights(
     assert found.preprocess["mean"] == mean
     assert found.preprocess["interpolation"] == interpolation
     assert found.preprocess["resize_mode"] == resize
-    assert not any("preprocessing" in caveat for caveat in found.caveats)
+    unusual = model != "RN50"
+    assert any(f"weights of {model} was taken" in one for one in found.caveats) == unusual
 
 
 def test_every_assumption_is_said() -> None:
@@ -139,11 +145,13 @@ def test_every_assumption_is_said() -> None:
         found = assumed(model, False, Reading(), is_openai=False)
         text = " ".join(found.caveats)
         assert all(len(caveat) < 300 for caveat in found.caveats), model
+        guessed = text.partition("OpenAI's ")[2].partition(" were taken")[0].split(", ")
         for field in ("mean", "std", "interpolation", "resize_mode"):
             name = field.partition("_")[0]
-            assert (len({str(t[field]) for t in tags}) == 1) == (f"{name} " not in text), model
+            assert (len({str(t[field]) for t in tags}) != 1) == (name in guessed), model
         flags = {bool(t.get("quick_gelu")) for t in tags}
-        assert ("quick_gelu" in text) == (len(flags) != 1), model
+        assert ("quick_gelu" in text) == (True in flags), model
+        assert ("activation of the model" in text) == (not flags), model
         assert found.quick_gelu == (flags == {True})
 
 
