@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from bench.api.reading import Reading
 from bench.api.trainer import Keep
 from bench.core.errors import InputError
-from bench.core.hashing import NOT_KEYED
+from bench.core.hashing import KEYED_IF_SET, NOT_KEYED
 
 if TYPE_CHECKING:
     from bench.api.trainer import Trainer
@@ -31,6 +32,7 @@ class Backbone:
     pretrained : the pretrained tag or the path of a checkpoint file. It is not part of keys.
     digest : identifies the weights: SHA-256 of a file, or ``tag:NAME``. It enters keys instead of
         `pretrained`, so nothing is recomputed if a checkpoint file is moved.
+    reading : how a checkpoint file is read; None for a tag and for the embedded weights.
 
     Examples
     --------
@@ -44,12 +46,18 @@ class Backbone:
     model: str
     pretrained: str = field(metadata=NOT_KEYED)
     digest: str
+    reading: Reading | None = field(default=None, metadata=KEYED_IF_SET)
 
     def __str__(self) -> str:
-        """The name in reports. A file appears by its name and digest, without its folder."""
+        """The name in reports. A file appears by its name and digest, without its folder.
+
+        What the user said of the file follows.
+        """
         if self.digest.startswith("tag:") or self.pretrained == "embedded":
             return f"{self.model}/{self.pretrained}"
-        return f"{self.model}/{PurePath(self.pretrained).name}@{self.digest[:8]}"
+        name = f"{self.model}/{PurePath(self.pretrained).name}@{self.digest[:8]}"
+        said = str(self.reading or "")
+        return f"{name} ({said})" if said else name
 
 
 @dataclass(frozen=True)

@@ -25,17 +25,20 @@ from bench.leaderboard.published.tables import (
     find_published_table,
     published_tables,
 )
+from bench.models.clip import EMBEDDED
+from bench.models.released_tags import TINY, model_names, released_tags
 from bench.posthoc.selection import RULES
 from bench.report.tables.table import format_value
 from bench.runs.study.resolve import find_suites
 
 KINDS = (
     "methods", "suites", "shifts", "sets", "tables", "published", "metrics", "rules", "protocols",
+    "models",
 )  # fmt: skip
 
 
 def listing(what: str | None, data: Path | None) -> dict[str, Any]:
-    """All names of one kind, or of every kind, each with a line about it.
+    """All names of one kind, or of every kind except models, each with a line about it.
 
     Raises InputError for an unknown kind.
     """
@@ -50,9 +53,17 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
         "published": lambda: {n: _published_line(t) for n, t in published_tables().items()},
         "metrics": lambda: {n: m.title for n, m in {**METRICS, **OWN}.items()},
         "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
+        "models": _models,
         "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
     }
-    return {kind: makers[kind]() for kind in KINDS if what in (None, kind)}
+    whole = [kind for kind in KINDS if kind != "models"]  # 140 lines would bury the others
+    return {kind: makers[kind]() for kind in (whole if what is None else [what])}
+
+
+def _models() -> dict[str, str]:
+    """The tags of every model, as --pretrained takes them."""
+    tags = {name: ", ".join(released_tags(name)) for name in model_names()}
+    return {TINY: EMBEDDED} | {name: own or "checkpoint files only" for name, own in tags.items()}
 
 
 def _chosen_on(protocol: Protocol) -> str:

@@ -18,13 +18,14 @@ from bench.core.streams import print_line
     epilog=examples(
         "bench list                          # everything",
         "bench list methods",
+        "bench list models                   # and their tags for --pretrained",
         "bench list suites --data DIR        # and whether their data are found",
     ),
 )
 @cloup.argument(
     "what",
     required=False,
-    metavar="[methods|suites|shifts|sets|tables|published|metrics|rules|protocols]",
+    metavar="[methods|suites|shifts|sets|tables|published|metrics|rules|protocols|models]",
 )
 @DATA
 @JSON
@@ -33,6 +34,7 @@ from bench.core.streams import print_line
 def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
     """List methods, suites, data sets, metrics and more.
 
+    `models` are open_clip's, with the tags of their released weights; they are listed alone.
     `tables` are layouts for `bench run --table`, `published` are papers' tables with their numbers.
     """
     from bench.cli.catalogue import listing

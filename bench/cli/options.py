@@ -45,7 +45,8 @@ HELP = {
     "trials": "Settings to try for each method of --tune; the first one is the default.",
     "controls": "Also run the ablations that test each method and report the oracle alpha.",
     "curves": "Also evaluate every alpha on the shifts. [default: on for mini]",
-    "set": "Set a hyper-parameter; `bench show METHOD` lists them. Repeatable.",
+    "set": "Set a hyper-parameter; `bench show METHOD` lists them. model.FIELD=VALUE says what a "
+    "checkpoint file does not. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
     "cache-dir": "Folder for computed outputs. [default: $BENCH_CACHE, or the user's cache folder]",
     "tracker": "Log trainings and leaderboard rows to tensorboard, wandb or mlflow, in "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class BenchError(Exception):
@@ -79,29 +79,44 @@ class DataError(BenchError):
 LISTED = 300
 """The most characters of valid names in an error."""
 
+NEAREST = 3
+"""The number of names that stand for a list that is longer than `LISTED`."""
 
-def unknown_name(kind: str, name: str, valid: Iterable[str]) -> InputError:
+
+def unknown_name(kind: str, name: str, valid: Iterable[str], listing: str = "") -> InputError:
     """Return the error for an unknown name; it lists the valid names, the closest ones first.
 
-    As many as `LISTED` characters take are listed, and the number of the others.
+    Of more names than `LISTED` characters can hold, only the `NEAREST` are listed and the others
+    counted. `listing` is the command that lists them all, if there is one.
 
     Examples
     --------
     >>> from bench.core.errors import unknown_name
     >>> str(unknown_name("method", "vfr", ["ose", "vrf", "wise-ft"]))
     "unknown method 'vfr': did you mean 'vrf'? valid: vrf, ose, wise-ft"
+    >>> names = [f"method-{number}" for number in range(100)]
+    >>> str(unknown_name("method", "metod-7", names, listing="bench list methods"))
+    "unknown method 'metod-7': did you mean 'method-7'? valid: method-7, ... and 97 more (all: ...)"
     """
-    names = list(valid)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    ordered = near + sorted(set(names) - set(near))
+    names = sorted(set(valid))
+    near = _nearest(name, names)
+    ordered = near + [other for other in names if other not in near]
     hint = f"did you mean {near[0]!r}? " if near else ""
-    shown = ordered
+    shown = ordered if len(", ".join(ordered)) <= LISTED else ordered[:NEAREST]
     while len(", ".join(shown)) > LISTED:
-        shown = shown[: len(shown) * 3 // 4]
+        shown = shown[:-1]
     others = f" and {len(ordered) - len(shown)} more" if len(shown) < len(ordered) else ""
-    listed = f"{', '.join(shown) or 'none'}{others}"
+    where = f" (all: {listing})" if others and listing else ""
+    listed = f"{', '.join(shown) or 'none'}{others}{where}"
     quoted = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:77]}..."
     return InputError(f"unknown {kind} {quoted}: {hint}valid: {listed}")
+
+
+def _nearest(name: str, names: Sequence[str]) -> list[str]:
+    """Return the names that are most like `name`, whose case may differ."""
+    folded = {other.casefold(): other for other in reversed(names)}
+    found = difflib.get_close_matches(name.casefold(), folded, n=NEAREST, cutoff=0.5)
+    return [folded[other] for other in found]
 
 
 def escape_control(text: str) -> str:

@@ -15,6 +15,9 @@ from typing import Any
 
 NOT_KEYED = {"keyed": False}
 
+KEYED_IF_SET = {"keyed": "if set"}
+"""Metadata of a field that enters keys unless it is None, so that older keys stay valid."""
+
 
 def canonical(value: Any) -> Any:
     """Return `value` as plain JSON data; equal values give equal data.
@@ -43,7 +46,8 @@ def canonical(value: Any) -> Any:
         keyed = {
             f.name: canonical(getattr(value, f.name))
             for f in dataclasses.fields(value)
-            if f.metadata.get("keyed", True)
+            if (keyed := f.metadata.get("keyed", True))
+            and not (keyed == "if set" and getattr(value, f.name) is None)
         }
         version = getattr(type(value), "version", None)
         head = {"type": kind_of(type(value))} | ({} if version is None else {"version": version})

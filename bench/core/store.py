@@ -3,7 +3,8 @@
 Layout under the cache folder: ``weights/KEY.safetensors``, ``features/KEY/BLOCK.safetensors``,
 ``fits/KEY.safetensors``, ``cells/KEY.json``, ``progress/KEY.safetensors`` (checkpoints of
 unfinished training runs), ``samples/KEY.safetensors`` and ``sets/KEY.safetensors``
-(`bench.leaderboard.samples`). Below each kind, files are grouped in folders named by the first two
+(`bench.leaderboard.samples`), ``models/KEY.safetensors`` (facts of loaded models) and
+``caveats/KEY.safetensors``. Below each kind, files are grouped in folders named by the first two
 digits of the key.
 
 The SHA-256 of each file is stored in a ``.sha256`` file next to it; that of a cell is its first

@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from safetensors import SafetensorError
-
+from bench.api.reading import Reading
 from bench.api.recipes import Backbone, TextHead
 from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.data.prompts import fill_template
+from bench.models.released_tags import TINY, model_names, released_tags
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-TINY = "tiny"
 EMBEDDED = "embedded"
+SUFFIXES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".npz", ".safetensors"})
+"""Endings of checkpoint files."""
+TAGS_SHOWN = 8
+"""The most tags of a model in an error."""
 
 
-def identify_backbone(model: str, pretrained: str, cache_dir: Path) -> Backbone:
+def identify_backbone(
+    model: str, pretrained: str, cache_dir: Path, reading: Reading | None = None
+) -> Backbone:
     """Return the backbone of an open_clip model name and a pretrained tag or checkpoint file.
 
-    Model ``tiny`` with weights ``embedded`` is the CLIP shipped with bench. Raises InputError for a
-    model name that open_clip does not have, and for a missing file if `pretrained` looks like a
-    path. Tags are checked when the model is loaded.
+    Model ``tiny`` with weights ``embedded`` is the CLIP shipped with bench. `reading` is what the
+    user says of a checkpoint file. Raises InputError for a model name that open_clip does not have,
+    for a missing file if `pretrained` looks like a path, and for a `reading` of anything but a
+    file. Tags are checked when the model is loaded.
 
     Examples
     --------
@@ -50,41 +53,72 @@ def identify_backbone(model: str, pretrained: str, cache_dir: Path) -> Backbone:
     ...
     bench.core.errors.InputError: unknown model 'ViT-B32': did you mean 'ViT-B-32'? ...
     """
-    if model == TINY:
-        if pretrained != EMBEDDED and not Path(pretrained).is_file():
-            raise InputError(f"--pretrained {pretrained}: model 'tiny' has only 'embedded' weights")
-        if pretrained == EMBEDDED:
-            return Backbone(TINY, EMBEDDED, _embedded_digest())
-    elif model not in (names := _model_names()):
-        raise unknown_name("model", model, [TINY, *names])
     path = Path(pretrained).expanduser()
-    if path.is_file():
-        return Backbone(model, str(path), _file_digest(path.resolve(), cache_dir))
-    if os.sep in pretrained or path.suffix in {".pt", ".pth", ".bin", ".safetensors"}:
+    is_file = path.is_file()
+    if model == TINY:
+        if pretrained != EMBEDDED and not is_file:
+            raise InputError(
+                f"--pretrained {pretrained}: model 'tiny' has only 'embedded' weights, and no such "
+                "file exists: leave --pretrained out, or give an existing file"
+            )
+    else:
+        _check_model(model)
+    if is_file and pretrained != EMBEDDED:
+        digest = _file_digest(path.resolve(), cache_dir)
+        return Backbone(model, str(path), digest, reading or Reading())
+    if os.sep in pretrained or path.suffix in SUFFIXES or path.is_dir():
+        what = "is a folder" if path.is_dir() else "no such checkpoint file"
         raise InputError(
-            f"--pretrained {pretrained}: no such checkpoint file; give an existing file, or a "
-            f"pretrained tag of {model}"
+            f"--pretrained {pretrained}: {what}; give an existing file, or a pretrained tag of "
+            f"{model}"
         )
+    if reading is not None and reading.said():
+        raise InputError(
+            f"--set model.{next(iter(reading.said()))} says how a checkpoint file is read, but "
+            f"--pretrained {pretrained} is none; its preprocessing and activation are known: leave "
+            "the option out"
+        )
+    if model == TINY:
+        return Backbone(TINY, EMBEDDED, _embedded_digest())
     return Backbone(model, pretrained, f"tag:{pretrained}")
+
+
+def _check_model(name: str) -> None:
+    """Raise InputError, which names the three nearest, unless open_clip has the model."""
+    if name not in model_names():
+        raise unknown_name("model", name, [TINY, *model_names()], "bench list models")
+
+
+def default_weights(model: str) -> str:
+    """Return the weights of a model that is given alone: those of ``tiny``.
+
+    Raises InputError, which names the model's tags, for any other.
+
+    Examples
+    --------
+    >>> from bench.models.clip import default_weights
+    >>> default_weights("tiny")
+    'embedded'
+    >>> default_weights("ViT-B-16-SigLIP")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: --model ViT-B-16-SigLIP needs --pretrained as well: webli, or ...
+    """
+    if model == TINY:
+        return EMBEDDED
+    _check_model(model)
+    tags = list(released_tags(model))
+    shown = ", ".join(tags[:TAGS_SHOWN])
+    if len(tags) > TAGS_SHOWN:
+        shown += f" or one of {len(tags) - TAGS_SHOWN} more (bench list models)"
+    where = f"{shown}, or a" if tags else "it has no released weights; give a"
+    raise InputError(f"--model {model} needs --pretrained as well: {where} checkpoint file")
 
 
 def _embedded_digest() -> str:
     card = files("bench.data.mini") / "tiny.json"
     digest: str = json.loads(card.read_text())["sha256"]
     return digest
-
-
-@cache
-def _model_names() -> tuple[str, ...]:
-    """Return open_clip's model names from its configuration files.
-
-    This avoids importing open_clip, which takes 5 s.
-    """
-    spec = importlib.util.find_spec("open_clip")
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError("open_clip is not installed: pip install open_clip_torch")
-    folder = Path(spec.submodule_search_locations[0]) / "model_configs"
-    return tuple(sorted(p.stem for p in folder.glob("*.json")))
 
 
 def _file_digest(path: Path, cache_dir: Path) -> str:
@@ -109,6 +143,7 @@ class Clip:
     model : the open_clip model, in float32 and evaluation mode.
     tokenizer : its tokenizer.
     preprocess : its preprocessing configuration (open_clip's ``PreprocessCfg``).
+    caveats : sentences on what was assumed of its file, and how to say otherwise.
 
     Examples
     --------
@@ -122,6 +157,7 @@ class Clip:
     model: Any
     tokenizer: Any
     preprocess: Any
+    caveats: tuple[str, ...] = ()
 
     @property
     def scale(self) -> float:
@@ -147,24 +183,44 @@ def load_clip(identity: Backbone) -> Clip:
     import open_clip
     from open_clip.transform import PreprocessCfg
 
-    if identity.model == TINY and identity.pretrained == EMBEDDED:
-        from bench.data.mini.model import PREPROCESS, load_tiny, tiny_tokenizer
+    if identity.model == TINY and identity.reading is None:
+        from bench.data.mini.model import PREPROCESS, load_tiny
 
-        return Clip(load_tiny(), tiny_tokenizer(), PreprocessCfg(**PREPROCESS))
-    is_file = Path(identity.pretrained).is_file()
+        return Clip(load_tiny(), _tokenizer(identity), PreprocessCfg(**PREPROCESS))
+    if identity.reading is not None:
+        from bench.models.files.backbone import load_file
+
+        model, preprocess, caveats = load_file(identity)
+        return Clip(model, _tokenizer(identity), preprocess, caveats)
     tags = open_clip.list_pretrained_tags_by_model(identity.model)
-    if not is_file and identity.pretrained not in tags:
-        raise unknown_name(f"pretrained tag of {identity.model}", identity.pretrained, tags)
+    if identity.pretrained not in tags:
+        raise unknown_name(
+            f"pretrained tag of {identity.model}", identity.pretrained, tags, "bench list models"
+        )
     try:
         model = open_clip.create_model(
             identity.model,
             pretrained=identity.pretrained,
-            force_quick_gelu=not is_file and wants_quick_gelu(identity.model, identity.pretrained),
+            force_quick_gelu=wants_quick_gelu(identity.model, identity.pretrained),
         )
     except Exception as error:
-        raise InputError(_load_failure(identity, is_file, error)) from error
-    tokenizer = open_clip.get_tokenizer(identity.model)
-    return Clip(model.eval(), tokenizer, PreprocessCfg(**model.visual.preprocess_cfg))
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            f"weights {identity} could not be downloaded ({first}); connect to the network, or "
+            "give a local checkpoint file with --pretrained"
+        ) from error
+    preprocess = PreprocessCfg(**model.visual.preprocess_cfg)
+    return Clip(model.eval(), _tokenizer(identity), preprocess)
+
+
+def _tokenizer(identity: Backbone) -> Any:
+    import open_clip
+
+    if identity.model == TINY:
+        from bench.data.mini.model import tiny_tokenizer
+
+        return tiny_tokenizer()
+    return open_clip.get_tokenizer(identity.model)
 
 
 def wants_quick_gelu(model: str, tag: str) -> bool:
@@ -197,36 +253,16 @@ def _go_offline_without_network() -> None:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
-def _load_failure(identity: Backbone, is_file: bool, error: Exception) -> str:
-    """Return the message for an error that was raised while loading weights."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    mismatches = ("size mismatch", "Missing key", "Unexpected key")
-    first = next((x.strip() for x in lines if any(m in x for m in mismatches)), lines[0])[:200]
-    if is_file and isinstance(error, UnpicklingError | EOFError | SafetensorError):
-        return (
-            f"checkpoint {identity.pretrained} has no weights that torch or safetensors can read: "
-            "check that the file is complete and is a checkpoint"
-        )
-    if is_file:
-        return (
-            f"checkpoint {identity.pretrained} does not fit model {identity.model}: {first}; "
-            "give the --model it was made with"
-        )
-    return (
-        f"weights {identity} could not be downloaded ({first}); connect to the network, "
-        "or give a local checkpoint file with --pretrained"
-    )
-
-
 def text_head(
     clip: Clip,
     recipe: TextHead,
     device: torch.device,
     progress: Callable[[int], None] = lambda count: None,
+    tokens: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return ``head.weight`` [C, D] and ``head.bias`` [C] of a zero-shot head.
 
-    `progress` is called with 1 after each class.
+    `progress` is called with 1 after each class; `tokens` are those of `tokenized`, if known.
 
     Examples
     --------
@@ -242,7 +278,7 @@ def text_head(
     """
     import torch
 
-    prompts = tokenized(clip, recipe)
+    prompts = tokenized(clip, recipe) if tokens is None else tokens
     bf16 = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
     with bf16:
         return prompt_head(clip.model.to(device), prompts.to(device), progress)

@@ -1,60 +1,108 @@
-"""What is known of a loaded model: its activation, image size, preprocessing, and caveats.
-
-The engine stores it once per backbone, because a run whose outputs are all stored loads no model.
-"""
+"""Facts of a loaded model, kept in the store for runs that do not load it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from bench.api.recipes import Backbone
 from bench.core.hashing import key_of
 from bench.core.store import Store
 
-KIND = "models"
+if TYPE_CHECKING:
+    from bench.models.clip import Clip
 
 
 @dataclass(frozen=True)
-class ModelNote:
-    """The facts of a model, such as ``activation`` and ``image_size``, and what was assumed."""
+class ModelFacts:
+    """What determines a model's outputs besides its weights.
 
-    facts: Mapping[str, Any]
-    caveats: tuple[str, ...] = ()
+    Attributes
+    ----------
+    activation : ``gelu`` or ``quick_gelu``, of the towers that have a choice.
+    image_size : side of its images in pixels.
+    mean, std : normalisation of the three channels.
+    interpolation : the filter by which images are resized.
+    resize : ``shortest`` side then centre crop, ``longest`` side then padding, or ``squash``.
+
+    Examples
+    --------
+    >>> from bench.models.facts import ModelFacts
+    >>> half = (0.5, 0.5, 0.5)
+    >>> ModelFacts("gelu", 224, half, half, "bicubic", "squash").resize
+    'squash'
+    """
+
+    activation: str
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    resize: str
 
 
-def model_note(store: Store, backbone: Backbone) -> ModelNote | None:
-    """Return what the store knows of a model; None if it was never loaded with this store.
+def facts_of(clip: Clip) -> ModelFacts:
+    """Return the facts of a loaded model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.models.clip import identify_backbone, load_clip
+    >>> from bench.models.facts import facts_of
+    >>> facts = facts_of(load_clip(identify_backbone("tiny", "embedded", Path("cache"))))
+    >>> facts.activation, facts.image_size, facts.std
+    ('gelu', 32, (0.25, 0.25, 0.25))
+    """
+    from open_clip.transformer import QuickGELU
+
+    from bench.models.transforms import input_size
+
+    use = clip.preprocess
+    is_quick = any(isinstance(module, QuickGELU) for module in clip.model.modules())
+    return ModelFacts(
+        activation="quick_gelu" if is_quick else "gelu",
+        image_size=input_size(use),
+        mean=tuple(map(float, use.mean)),
+        std=tuple(map(float, use.std)),
+        interpolation=use.interpolation,
+        resize=use.resize_mode,
+    )
+
+
+def write_model_note(
+    store: Store, backbone: Backbone, facts: ModelFacts, caveats: Sequence[str]
+) -> None:
+    """Store the facts of a backbone, and what was assumed when it was loaded.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> from bench.api.recipes import Backbone
     >>> from bench.core.store import Store
-    >>> from bench.models.facts import ModelNote, model_note, store_model_note
-    >>> backbone, store = Backbone("ViT-B-32", "openai", "tag:openai"), Store(Path("store"))
-    >>> store_model_note(store, backbone, ModelNote({"image_size": 224}))
-    >>> model_note(store, backbone).facts
-    {'image_size': 224}
+    >>> from bench.models.facts import ModelFacts, read_model_note, write_model_note
+    >>> store, backbone = Store(Path("store")), Backbone("ViT-B-32", "openai", "tag:openai")
+    >>> facts = ModelFacts("quick_gelu", 224, (0.5,) * 3, (0.5,) * 3, "bicubic", "shortest")
+    >>> write_model_note(store, backbone, facts, ["Something was assumed."])
+    >>> read_model_note(store, backbone)["caveats"]
+    ['Something was assumed.']
     """
-    note = store.read_note(KIND, key_of(backbone))
-    return None if note is None else ModelNote(note["facts"], tuple(note["caveats"]))
+    note = {"facts": asdict(facts), "caveats": list(caveats)}
+    store.write_arrays("models", key_of(backbone), {}, note=note)
 
 
-def store_model_note(store: Store, backbone: Backbone, note: ModelNote) -> None:
-    """Store what is known of a model.
+def read_model_note(store: Store, backbone: Backbone) -> dict[str, Any] | None:
+    """Return {"facts": the fields of `ModelFacts`, "caveats": sentences} of a backbone.
+
+    None if no run has loaded it since bench stores them.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> from bench.api.recipes import Backbone
     >>> from bench.core.store import Store
-    >>> from bench.models.facts import ModelNote, model_note, store_model_note
-    >>> backbone, store = Backbone("ViT-B-32", "openai", "tag:openai"), Store(Path("store"))
-    >>> store_model_note(store, backbone, ModelNote({}, ("OpenAI's mean was assumed.",)))
-    >>> model_note(store, backbone).caveats
-    ("OpenAI's mean was assumed.",)
+    >>> from bench.models.facts import read_model_note
+    >>> read_model_note(Store(Path("empty")), Backbone("ViT-B-32", "openai", "tag:openai")) is None
+    True
     """
-    stored = {"facts": dict(note.facts), "caveats": list(note.caveats)}
-    store.write_arrays(KIND, key_of(backbone), {}, stored)
+    return store.read_note("models", key_of(backbone))

@@ -24,8 +24,10 @@ Unmerged = Pretrained | Tuned | Imported | External | Fisher
 def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, Tensor]:
     """Return the weighted sum of state dicts, over all entries (WiSE-FT section 3).
 
-    Entries that are not floating point (counters) must be equal and are copied. Raises InputError
-    for missing keys, or for shapes or counters that differ.
+    Entries of integers and booleans (counters of batch normalisation, position ids) have no mean
+    and no effect on features: those of the last state with a weight, the fine-tuned one, are
+    taken. Raises InputError for missing keys, for shapes that differ, and for other kinds of
+    numbers, such as complex ones.
 
     Examples
     --------
@@ -36,9 +38,10 @@ def interpolate(states: Sequence[State], weights: Sequence[float]) -> dict[str, 
     {'w': tensor([0.5000, 3.0000])}
     """
     _check(states)
+    counted = _last(states, weights)
     merged = {}
     for name, tensor in states[0].items():
-        merged[name] = tensor
+        merged[name] = counted[name]
         if tensor.is_floating_point():
             merged[name] = _sum([w * s[name] for w, s in zip(weights, states, strict=True)])
     return merged
@@ -76,6 +79,7 @@ def fisher_interpolate(
     _check(states)
     if not floor > 0:
         raise InputError(f"cannot merge weights: the Fisher floor must be positive, got {floor}")
+    counted = _last(states, weights)
     merged = {}
     for name, tensor in states[0].items():
         known = [fisher[name] for fisher in fishers if name in fisher]
@@ -89,7 +93,7 @@ def fisher_interpolate(
                 f"cannot merge weights: a Fisher of {name} has another shape than the weights, "
                 f"expected {tuple(tensor.shape)}"
             )
-        merged[name] = tensor
+        merged[name] = counted[name]
         if tensor.is_floating_point():
             ones = [torch.ones_like(tensor)] * len(states)
             factors = [w * f.clamp(min=floor) for w, f in zip(weights, known or ones, strict=True)]
@@ -103,8 +107,13 @@ def _sum(parts: Sequence[Tensor]) -> Tensor:
     return functools.reduce(operator.add, parts)
 
 
+def _last(states: Sequence[State], weights: Sequence[float]) -> State:
+    """Return the last state whose weight is not 0: that of the fine-tuned model."""
+    return [s for s, weight in zip(states, weights, strict=True) if weight != 0.0][-1]
+
+
 def _check(states: Sequence[State]) -> None:
-    """Raise InputError unless all states have the same names, shapes and counters."""
+    """Raise InputError unless all states have the same names, shapes and kinds of numbers."""
     first = states[0]
     for other in states[1:]:
         if odd := sorted(first.keys() ^ other.keys()):
@@ -119,11 +128,24 @@ def _check(states: Sequence[State]) -> None:
                     f"cannot merge weights: {name} is {shapes}; merge models of the same "
                     "architecture"
                 )
-            if not (tensor.is_floating_point() or tensor.equal(other[name])):
+            kinds = _kind(tensor, name), _kind(other[name], name)
+            if kinds[0] != kinds[1]:
                 raise InputError(
-                    f"cannot merge weights: {name} differs, and values that are not floating point "
-                    "cannot be averaged"
+                    f"cannot merge weights: {name} has {kinds[0]} on one side and {kinds[1]} on "
+                    "the other; merge models of the same architecture"
                 )
+
+
+def _kind(tensor: Tensor, name: str) -> str:
+    """Return what a tensor holds. Raises InputError for what can be neither averaged nor taken."""
+    if tensor.is_floating_point():
+        return "floating-point numbers"
+    if tensor.is_complex() or tensor.is_quantized:
+        raise InputError(
+            f"cannot merge weights: {name} is {tensor.dtype}, expected floating-point numbers, "
+            "integers or booleans; convert it to float32"
+        )
+    return "integers or booleans"
 
 
 def encoder_state(encoder: Encoder, known: Callable[[Unmerged], State]) -> State:

@@ -25,6 +25,9 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import InputError
+from bench.models.files.containers import refuse_text
+from bench.models.files.fit import widened
+from bench.models.files.names import unwrapped
 
 CLASSIFIER = "src.models.modeling.ImageClassifier"
 
@@ -220,10 +223,8 @@ class _Reader(pickle.Unpickler):
 def _unpickled(file: IO[bytes], path: Path) -> object:
     head = file.read(64)
     file.seek(0)
-    if head.lstrip().startswith(b"<"):
-        raise InputError(
-            f"checkpoint {path} is a web page, not a checkpoint: the download failed, try it again"
-        )
+    if head:
+        refuse_text(path, head)
     if not head.startswith(b"PK"):
         return _Reader(file, path).load()
     with zipfile.ZipFile(file) as archive:
@@ -243,7 +244,7 @@ def _classifier(root: object, path: Path, digest: str) -> ReleasedClassifier:
             " (a state dict does not show how the head is used)" if isinstance(root, dict) else ""
         )
         raise InputError(f"checkpoint {path} contains {kind}, expected {CLASSIFIER}{hint}")
-    tensors = _tensors(root)
+    tensors = widened(unwrapped(_tensors(root), path, ()), f"checkpoint {path}")
     clip = _below("image_encoder.model.", tensors)
     encoder = _below("visual.", clip)
     head = _below("classification_head.", tensors)
@@ -276,8 +277,7 @@ def _tensors(module: object) -> dict[str, Tensor]:
     found = {}
     for name, tensor in (slots["_parameters"] | slots["_buffers"]).items():
         if tensor is not None:
-            plain = tensor.float() if tensor.is_floating_point() else tensor
-            found[name] = plain.contiguous()
+            found[name] = tensor
     for name, child in slots["_modules"].items():
         if child is not None:
             found |= {f"{name}.{below}": tensor for below, tensor in _tensors(child).items()}

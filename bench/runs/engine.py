@@ -34,6 +34,8 @@ from bench.core.store import MissingOutput, Store, rows_in
 from bench.core.trainings import Entry, store_history
 from bench.models.clip import load_clip, text_head, tokenized
 from bench.models.devices import pick_device
+from bench.models.distinct_classes import prompt_caveats
+from bench.models.facts import facts_of, write_model_note
 from bench.models.features import Forward, predict_split
 from bench.models.heads import load_head
 from bench.models.training.accuracy import accuracy_in_training
@@ -90,6 +92,8 @@ class Engine:
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
         self.clip = load_clip(self.backbone)
+        if self.is_main:
+            write_model_note(self.store, self.backbone, facts_of(self.clip), self.clip.caveats)
         self.tower = copy.deepcopy(self.clip.model.visual)
         released = self.clip.model.visual.state_dict()
         self.released = {name: t.detach().clone().to(self.where) for name, t in released.items()}
@@ -129,9 +133,12 @@ class Engine:
     def build_head(self, recipe: TextHead) -> None:
         """Build and store a zero-shot head."""
         if self.is_main:
+            key, tokens = weights_key(recipe), tokenized(self.clip, recipe)
+            caveats = prompt_caveats(self.clip.tokenizer, recipe, tokens)
             with self.progress.task("build zero-shot head", len(recipe.classnames)) as task:
-                head = text_head(self.clip, recipe, self.where, task.advance)
-                self._write_weights(weights_key(recipe), head)
+                head = text_head(self.clip, recipe, self.where, task.advance, tokens)
+                self._write_weights(key, head)
+            self.store.write_caveats(key, caveats)
 
     def train(
         self, recipes: Sequence[Tuned], train: Split, selection: Split, label: str = "train"

@@ -12,18 +12,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.api.dataset import Suite, Task
+from bench.api.dataset import Task
 from bench.api.recipe_parts import weights_key
 from bench.api.recipes import Backbone, Imported, TextHead
 from bench.core.errors import InputError
 from bench.core.paths import cache_dir, check_writable, data_dir
 from bench.core.store import Store
-from bench.models.clip import Clip, identify_backbone, load_clip, text_head
+from bench.models.clip import Clip, load_clip, text_head, tokenized
 from bench.models.devices import pick_device
+from bench.models.distinct_classes import prompt_caveats
+from bench.models.facts import facts_of, write_model_note
 from bench.models.heads import load_head
 from bench.models.wise_ft_checkpoints import ReleasedClassifier, check_fits, read_classifier
 from bench.runs.study.imported import ImportedFile, ImportedPair, check_import_name, write_import
-from bench.runs.study.resolve import find_suites
+from bench.runs.study.resolve import backbone_for, find_suites
 
 EQUAL_WITHIN = 1e-3
 """Tolerance of the class-order check: cosines that differ by less than this count as equal."""
@@ -61,8 +63,11 @@ def import_wise_ft(
     torch_device, task = pick_device(device), suites[0].task
     pair = read_classifier(zero_shot), read_classifier(tuned)
     _check_pair(zero_shot, tuned, pair, task)
-    backbone = _backbone(suites[0], model, pretrained, store.root)
+    backbone = backbone_for(suites[0], model, pretrained, store.root)
     clip = load_clip(backbone)
+    write_model_note(store, backbone, facts_of(clip), clip.caveats)
+    for caveat in clip.caveats:
+        log.warning("%s", caveat)
     tower = clip.model.visual.state_dict()
     for released in pair:
         check_fits(released, tower)
@@ -131,14 +136,6 @@ def _check_pair(zero_shot: Path, tuned: Path, pair: Pair, task: Task) -> None:
             )
 
 
-def _backbone(suite: Suite, model: str | None, pretrained: str | None, cache: Path) -> Backbone:
-    if model is not None and pretrained is None and model != suite.model:
-        raise InputError(
-            f"--model {model} needs --pretrained as well: an open_clip tag or a checkpoint file"
-        )
-    return identify_backbone(model or suite.model, pretrained or suite.pretrained, cache)
-
-
 def _check_activation(backbone: Backbone, clip: Clip) -> None:
     """Raise InputError unless the image tower uses QuickGELU, as the released classifiers do."""
     from open_clip.transformer import QuickGELU
@@ -172,8 +169,11 @@ def _backbone_head(
 
     key = weights_key(recipe)
     if not store.has("weights", key):
-        head = text_head(clip, recipe, device)
+        tokens = tokenized(clip, recipe)
+        caveats = prompt_caveats(clip.tokenizer, recipe, tokens)
+        head = text_head(clip, recipe, device, tokens=tokens)
         store.write(store.path("weights", key), save(head, metadata={"device": device.type}))
+        store.write_caveats(key, caveats)
     return load_head(recipe, store).weight
 
 

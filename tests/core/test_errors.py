@@ -18,13 +18,19 @@ def test_an_unknown_name_is_said_in_under_500_characters(name: str, valid: list[
     assert not valid or shown != "none"
 
 
-def test_the_nearest_names_come_first_and_the_rest_are_counted() -> None:
+def test_of_many_names_the_three_nearest_are_shown_and_the_rest_counted() -> None:
     many = [f"method-{i:03d}" for i in range(200)]
-    said = str(unknown_name("method", "method-017x", many))
+    said = str(unknown_name("method", "method-017x", many, listing="bench list methods"))
     assert "did you mean 'method-017'? valid: method-017, " in said
     listed = said.partition("valid: ")[2]
     names, _, rest = listed.rpartition(" and ")
-    assert rest == f"{200 - len(names.split(', '))} more"
+    assert len(names.split(", ")) == 3
+    assert rest == "197 more (all: bench list methods)"
+
+
+def test_another_case_is_no_other_name() -> None:
+    names = ["ViT-B-32", "RN50", "vit_medium"]
+    assert "did you mean 'ViT-B-32'?" in str(unknown_name("model", "vit-b-32", names))
 
 
 def test_a_short_list_is_whole() -> None:

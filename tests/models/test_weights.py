@@ -67,7 +67,8 @@ def test_three_models_are_averaged():
     [
         ({"extra": torch.zeros(1)}, "only one side has extra"),
         ({"bias": torch.zeros(5)}, r"bias is \(4,\) and \(5,\)"),
-        ({"counter": torch.tensor(8)}, "counter differs"),
+        ({"counter": torch.tensor(8.0)}, "counter has integers or booleans on one side and float"),
+        ({"matrix": torch.zeros(3, 2, dtype=torch.complex64)}, "matrix is torch.complex64"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
@@ -76,6 +77,40 @@ def test_what_does_not_fit_is_refused(change, message):
         interpolate(states, (0.5, 0.5))
     with pytest.raises(InputError, match=message):
         fisher_interpolate(states, (0.5, 0.5), ({}, {}), 1e-8)
+
+
+COUNTED = {
+    "steps": (torch.tensor(0), torch.tensor(5)),
+    "small": (torch.tensor([0], dtype=torch.uint8), torch.tensor([9], dtype=torch.uint8)),
+    "position_ids": (torch.arange(3)[None], torch.arange(3)[None] + 1),
+    "mask": (torch.tensor([True, False]), torch.tensor([True, True])),
+}
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("name", COUNTED)
+def test_counters_are_those_of_the_fine_tuned_model(name, alpha):
+    """As timm and torch's averaged models do; wise-ft's code averages even these."""
+    zs, ft = ({**state(seed), name: COUNTED[name][seed]} for seed in range(2))
+    weights = (1 - alpha, alpha)
+    for merged in (
+        interpolate((zs, ft), weights),
+        fisher_interpolate((zs, ft), weights, ({}, {}), 1e-8),
+        interpolate((zs, zs, ft), (1 - alpha, 0.0, alpha)),
+    ):
+        assert torch.equal(merged[name], ft[name]) and merged[name].dtype == ft[name].dtype
+    assert torch.equal(interpolate((zs, ft), (1.0, 0.0))[name], zs[name])
+
+
+def test_running_statistics_are_averaged_as_wise_ft_does():
+    one, two = torch.nn.BatchNorm2d(3), torch.nn.BatchNorm2d(3)
+    two(torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 3 + 1)
+    states = one.state_dict(), two.state_dict()
+    merged = interpolate(states, (0.25, 0.75))
+    for name in ("running_mean", "running_var"):
+        assert torch.allclose(merged[name], 0.25 * states[0][name] + 0.75 * states[1][name])
+    assert merged["num_batches_tracked"] == 1
+    one.load_state_dict(merged)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, changes in ((MODEL, {}), (f"{MODEL}-gelu", {"quick_gelu": False})):
             (folder / f"{name}.json").write_text(json.dumps(CONFIG | changes))
         open_clip.add_model_config(folder)
-        patch.setattr(models, "_model_names", lambda: (MODEL, f"{MODEL}-gelu"))
+        patch.setattr(models, "model_names", lambda: (MODEL, f"{MODEL}-gelu"))
         torch.manual_seed(0)
         state = open_clip.create_model(MODEL).state_dict()
         save_file({n: t.contiguous() for n, t in state.items()}, folder / "vit.safetensors")

@@ -48,10 +48,10 @@ def word_id(word: str) -> int:
     return 1 + len(KNOWN) + zlib.crc32(word.encode("utf-8", "surrogatepass")) % BUCKETS
 
 
-def encode(text: str) -> list[int]:
-    """Return CONTEXT ids for any string: those of its words, the end token and padding."""
-    ids = [word_id(word) for word in _WORD.findall(text.lower())[: CONTEXT - 1]] + [END]
-    return ids + [PAD] * (CONTEXT - len(ids))
+def encode(text: str, context: int = CONTEXT) -> list[int]:
+    """Return `context` ids for any string: those of its words, the end token and padding."""
+    ids = [word_id(word) for word in _WORD.findall(text.lower())[: context - 1]] + [END]
+    return ids + [PAD] * (context - len(ids))
 
 
 class WordTokenizer:
@@ -60,10 +60,10 @@ class WordTokenizer:
     context_length = CONTEXT
     vocab_size = VOCABULARY
 
-    def __call__(self, texts: str | list[str]) -> torch.LongTensor:
-        """Return token ids, LongTensor [n, CONTEXT]; a single text is a list of one."""
+    def __call__(self, texts: str | list[str], context_length: int = CONTEXT) -> torch.LongTensor:
+        """Return token ids, LongTensor [n, context_length]; a single text is a list of one."""
         import torch
 
         batch = [texts] if isinstance(texts, str) else texts
-        ids = torch.tensor([encode(text) for text in batch], dtype=torch.int64)
-        return torch.LongTensor(ids.reshape(len(batch), CONTEXT))
+        ids = torch.tensor([encode(text, context_length) for text in batch], dtype=torch.int64)
+        return torch.LongTensor(ids.reshape(len(batch), context_length))

@@ -32,12 +32,15 @@ def rerun_command(record: Record) -> str | None:
     """
     provenance = record.provenance
     suite, shots, few = record.suite.partition(", ")
-    model, _, pretrained = record.model.rpartition("/")
+    said = _reading(record)
+    plain = record.model.rpartition(" (")[0] if said else record.model
+    model, _, pretrained = plain.rpartition("/")
     external = ("Imported", "External")
     is_external = any(t in external for n in ("method", "base") for t in _types(provenance.get(n)))
     if is_external or "backbone" not in provenance or not model:
         return None
     parts = ["bench", "run", "--suite", suite, "--model", model, "--pretrained", pretrained]
+    parts += said
     parts += ["--methods", row_name(record)]
     if record.seed is not None:
         parts += ["--seeds", str(record.seed)]
@@ -73,6 +76,13 @@ def _types(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _types(inner)
+
+
+def _reading(record: Record) -> list[str]:
+    """What the user said of a checkpoint file (`bench.api.reading`), which its name ends with."""
+    reading = (record.provenance.get("backbone") or {}).get("reading") or {}
+    fields = {k: v for k, v in reading.items() if k not in ("type", "version") and v is not None}
+    return [t for k, v in fields.items() for t in ("--set", f"model.{k}={_option_value(v)}")]
 
 
 def _protocol(record: Record) -> list[str]:

@@ -8,14 +8,14 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from bench.api.recipes import TextHead
 from bench.core.store import Store
-from bench.models.facts import ModelNote, model_note
+from bench.models.facts import read_model_note
 from bench.runs.plan import CellItem, FitItem, GivenItem, Plan, WeightsItem
 
 Caveats = dict[str, list[str]]
@@ -47,18 +47,19 @@ class PlanCaveats:
     @cached_property
     def preprocess(self) -> dict[str, Any]:
         """Activation, image size and preprocessing of the model, if it was loaded."""
-        return {} if self._model is None else dict(self._model.facts)
+        return dict(self._model["facts"])
 
     @cached_property
-    def _model(self) -> ModelNote | None:
-        return model_note(self.store, self.plan.study.backbone)
+    def _model(self) -> Mapping[str, Any]:
+        nothing: dict[str, Any] = {"facts": {}, "caveats": ()}
+        return read_model_note(self.store, self.plan.study.backbone) or nothing
 
     @cached_property
     def _shared(self) -> dict[str, tuple[str, ...]]:
-        note, task = self._model, self.plan.study.suite.task
+        task = self.plan.study.suite.task
         return {
             "run": self.plan.study.caveats,
-            "model": () if note is None else note.caveats,
+            "model": tuple(self._model["caveats"]),
             "train": task.train.caveats,
             "selection": task.selection.caveats,
         }

@@ -183,7 +183,8 @@ def parse_assignments(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         if not (equals and dot and method and parameter):
             raise InputError(
                 f"--set {text}: expected METHOD.PARAM=VALUE, such as "
-                "e2e-ft.lr=1e-5, or protocol.FIELD=VALUE, such as protocol.ece_bins=20"
+                "e2e-ft.lr=1e-5, protocol.FIELD=VALUE, such as protocol.ece_bins=20, or "
+                "model.FIELD=VALUE, such as model.quick_gelu=true"
             )
         parsed.setdefault(method, {})[parameter] = value
     return parsed

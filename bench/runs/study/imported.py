@@ -7,12 +7,14 @@ from pathlib import Path
 import pydantic
 
 from bench.api.method import DEFAULT_BASE
+from bench.api.reading import Reading
 from bench.api.recipe_parts import weights_key
 from bench.api.recipes import Backbone, Classifier, Imported, Pretrained
 from bench.core.errors import InputError, unknown_name
 from bench.core.paths import write_atomic
 from bench.core.store import Store
 from bench.data.suites.yaml_schema import Name
+from bench.models.clip import EMBEDDED
 from bench.runs.study.endpoints import Endpoints, GivenClassifier
 
 
@@ -55,7 +57,9 @@ class ImportedPair(pydantic.BaseModel):
     @property
     def backbone(self) -> Backbone:
         """The backbone, with the location it had at the import."""
-        return Backbone(self.model, self.pretrained, self.backbone_digest)
+        is_file = not self.backbone_digest.startswith("tag:") and self.pretrained != EMBEDDED
+        reading = Reading() if is_file else None
+        return Backbone(self.model, self.pretrained, self.backbone_digest, reading)
 
     def untouched(self, backbone: Backbone) -> Imported:
         """Return the zero-shot classifier's recipe, with the backbone at its present location."""

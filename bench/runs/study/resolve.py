@@ -12,6 +12,7 @@ from bench.api.dataset import Dataset, Suite
 from bench.api.method import ZERO_SHOT
 from bench.api.metrics import all_metrics
 from bench.api.protocol import Protocol, protocol_with
+from bench.api.reading import Reading, parse_reading
 from bench.api.recipe_parts import backbone_of
 from bench.api.recipes import Backbone
 from bench.api.registry import ALIASES, datasets, find_dataset, find_method
@@ -21,7 +22,8 @@ from bench.core.paths import cache_dir, data_dir
 from bench.data import prompts
 from bench.data.suites import corruptions
 from bench.data.suites.from_yaml import is_suite_file, load_suite_file
-from bench.models.clip import TINY, identify_backbone
+from bench.models.clip import default_weights, identify_backbone
+from bench.models.released_tags import TINY
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import Endpoints, leak_reason
 from bench.runs.study.imported import read_import
@@ -35,6 +37,9 @@ from bench.runs.study.rows import (
 )
 from bench.runs.study.study import Study
 from bench.runs.study.tuning import Searched, Tuning
+
+RESERVED = frozenset({"protocol", "model"})
+"""What ``--set`` takes besides methods."""
 
 EMBEDDED = frozenset({"mini", "micro"})
 """Suites that need no data; ``--suite available`` takes them only if no other is available."""
@@ -147,14 +152,9 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     if config.limit is not None:
         suite = suite.limited(config.limit)
         notes.append(f"limit={config.limit}")
-    if config.model is not None and config.pretrained is None and config.model != suite.model:
-        raise InputError(
-            f"--model {config.model} needs --pretrained as well: an open_clip tag or a checkpoint "
-            "file"
-        )
     if imported is None:
-        model, pretrained = config.model or suite.model, config.pretrained or suite.pretrained
-        identity = identify_backbone(model, pretrained, cache)
+        reading = parse_reading(config.set.get("model", {}))
+        identity = backbone_for(suite, config.model, config.pretrained, cache, reading)
     else:
         identity = backbone_of(imported.zero_shot)
     fitted = _fitted(suite, rules, identity)
@@ -227,6 +227,24 @@ def _with_shots(suite: Suite, shots: int) -> Suite:
     return replace(suite, name=f"{suite.name}, {shots} shots", task=task)
 
 
+def backbone_for(
+    suite: Suite,
+    model: str | None,
+    pretrained: str | None,
+    cache: Path,
+    reading: Reading | None = None,
+) -> Backbone:
+    """Return the backbone of ``--model`` and ``--pretrained``, or else that of the suite.
+
+    Raises InputError if a model is given alone, except ``tiny``, which has its own weights.
+    """
+    if model is None or model == suite.model:
+        model, own = suite.model, suite.pretrained
+    else:
+        own = pretrained or default_weights(model)
+    return identify_backbone(model, pretrained or own, cache, reading)
+
+
 def _with_templates(suite: Suite, path: Path) -> Suite:
     """Return the suite with the templates of a file. Raises InputError if the file is invalid."""
     name = suite.task.name.partition("=")[0]  # "dtd" for the partition dtd=3
@@ -254,6 +272,11 @@ def _imported_endpoints(config: RunConfig, suite: Suite, rules: Protocol, cache:
             f"--imported {found.name}: its {len(found.classes)} classes differ from the "
             f"{len(suite.task.classnames)} of suite {suite.name}: run bench import with --suite "
             f"{suite.name}"
+        )
+    if config.set.get("model"):
+        raise InputError(
+            f"--set model.FIELD: the model of --imported {found.name} was read at the import: "
+            "leave the option out"
         )
     model = config.model or found.model
     identity = identify_backbone(model, config.pretrained or found.pretrained, cache)
@@ -323,7 +346,7 @@ def requested_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
     Applies ``--set`` and, to every trained method, ``--precision`` and ``--train-batch-size``.
     """
     names = list(config.methods)
-    own = {m: dict(p) for m, p in config.set.items() if m != "protocol"}
+    own = {m: dict(p) for m, p in config.set.items() if m not in RESERVED}
     if config.controls:
         asked = parse_rows(names, settings)
         names += control_names(asked)

@@ -145,7 +145,7 @@ def parse_rows(
             raise InputError(f"--tune {name}: {name} is not part of this run: add it to --methods")
     for owner in settings.overrides:
         if owner not in methods():
-            raise unknown_name("method", owner, [*methods(), "protocol"])
+            raise unknown_name("method", owner, [*methods(), "protocol", "model"])
         if owner not in used:
             raise InputError(
                 f"--set {owner}: {owner} is not part of this run, whose methods are "
