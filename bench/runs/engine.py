@@ -23,6 +23,7 @@ from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from bench.api.declarations import chosen_edges
 from bench.api.recipe_parts import encoder_of, features_key, head_of, normalizes, weights_key
 from bench.api.recipes import Backbone, Encoder, Fisher, Pretrained, TextHead, Tuned
 from bench.api.splits import Loaded, Split
@@ -175,6 +176,9 @@ class Engine:
             if None in keys:
                 emit(None, weights)
             if self.is_main:
+                names = [name for name in weights if name.startswith("chosen.")]
+                chosen = {n.removeprefix("chosen."): weights[n].item() for n in names}
+                self.store.write_caveats(key, chosen_edges(trainer, chosen))
                 for slot in range(2):
                     self.store.discard("progress", f"{key}-{slot}")
                 if trainer.tunes_encoder:

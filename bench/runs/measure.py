@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.api.declarations import chosen_edges
 from bench.api.method import Choice, Prediction
 from bench.api.metrics import Metric
 from bench.api.recipe_parts import weights_key
@@ -27,6 +28,7 @@ from bench.core.records import Record
 from bench.core.store import MissingOutput, Store
 from bench.leaderboard import samples
 from bench.posthoc.ensembles import fit_temperatures, scaled_log_probs
+from bench.posthoc.remarks import collected
 from bench.posthoc.selection import choose
 from bench.runs.cost import row_cost
 from bench.runs.figure_data import Figure
@@ -66,7 +68,8 @@ class Measurement:
         scores, weights = [], []
         label = f"fit {item.row.name}"
         with self.progress.task(label, len(candidates)) as progress, _cell_errors():
-            fitted = method.fit(item.models, selection, train)
+            with collected() as caveats:
+                fitted = method.fit(item.models, selection, train)
             predictions = method.predict(item.models, fitted, selection, train, candidates)
             for p in _checked(predictions, method.name, len(candidates)):
                 scores.append(metric(p.log_probs, manifest))
@@ -85,6 +88,8 @@ class Measurement:
                 "candidates": len(candidates),
             },
         }
+        edges = chosen_edges(method, candidates[best])
+        self.store.write_caveats(item.key, [*caveats, *edges])
         self.store.write_arrays("fits", item.key, fitted, note)
 
     def scale(self, item: ScaleItem) -> None:
@@ -93,8 +98,10 @@ class Measurement:
         selection = self._labelled(task.selection)
         with self.progress.task(f"find temperature of {item.row.name}", 1), _cell_errors():
             (prediction,) = self.predicted(item.row, item.fit, selection, [item.choice])
-            (found,) = fit_temperatures(criterion, selection.labels, prediction.log_probs)
+            with collected() as caveats:
+                (found,) = fit_temperatures(criterion, selection.labels, prediction.log_probs)
         note = {"temperature": found, "criterion": criterion, "split": task.selection.name}
+        self.store.write_caveats(item.key, caveats)
         self.store.write_arrays("fits", item.key, {}, note)
 
     def predicted(
