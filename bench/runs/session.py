@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.api.registry import loaded_plugins
+from bench.api.registry import datasets, loaded_plugins
 from bench.core.errors import DataError, InputError, escape_control
 from bench.core.hashing import key_of
 from bench.core.paths import cache_dir, check_writable, write_atomic
@@ -38,8 +38,10 @@ from bench.runs.execute import follow_plan as follow_study
 from bench.runs.measure import address_of
 from bench.runs.plan import CellItem, Plan, describe_plan, make_plan
 from bench.runs.study.config import RunConfig, load_config
-from bench.runs.study.resolve import resolve_studies
-from bench.runs.study.rows import Row
+from bench.runs.study.outputs_folder import FILE
+from bench.runs.study.resolve import is_suite_file, resolve_studies
+from bench.runs.study.rows import Row, methods_of
+from bench.runs.study.score import GIVEN_DIGEST, score_study
 from bench.runs.study.study import Study
 from bench.runs.trackers import Trackers, require_packages
 
@@ -49,12 +51,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """A resolved run: its configuration, studies, store and output folder."""
+    """A resolved run: its configuration, studies, store and output folder.
+
+    `outputs` is the folder of outputs that it scores; None for a run that computes its own.
+    """
 
     config: RunConfig
     studies: tuple[Study, ...]
     store: Store
     out: Path
+    outputs: Path | None = None
 
     @property
     def presets(self) -> tuple[Preset, ...]:
@@ -69,6 +75,19 @@ class Session:
     def left(self) -> tuple[Counts, ...]:
         """Count the pending work of each study."""
         return tuple(pending_counts(plan, self.store) for plan in self.plans)
+
+    def unused_settings(self) -> str:
+        """Say in one line which methods were given settings but are not run; empty if none."""
+        run = {name for study in self.studies for name in methods_of(study.rows)}
+        unused = [owner for owner in self.config.set if owner not in {*run, "protocol"}]
+        if not unused:
+            return ""
+        names, listed = ", ".join(unused), ", ".join(sorted(run))
+        listed = listed if len(listed) <= 200 else f"{listed[:200]}..."
+        return (
+            f"--set {names}: changes nothing, because the methods of this run are {listed}: add "
+            "it to --methods or leave the option out"
+        )
 
     def expected(self) -> list[MissingCell]:
         """Return every leaderboard cell of the run as a pending one."""
@@ -85,8 +104,12 @@ def _pending_cell(study: Study, cell: CellItem) -> MissingCell:
     return MissingCell.model_validate(address_of(study, cell) | {"reason": PENDING})
 
 
-def prepare_session(config: RunConfig, found: tuple[Study, ...] | None = None) -> Session:
+def prepare_session(
+    config: RunConfig, found: tuple[Study, ...] | None = None, outputs: Path | None = None
+) -> Session:
     """Resolve a configuration to a session; `found` are its studies, if already resolved.
+
+    `outputs` is the folder of outputs that they score, if they do.
 
     Raises InputError for whatever is wrong with the configuration. Writes nothing, except the index
     of the user's own images to the cache.
@@ -96,13 +119,16 @@ def prepare_session(config: RunConfig, found: tuple[Study, ...] | None = None) -
     found = resolve_studies(config) if found is None else found
     name = "+".join(study.suite.name for study in found)
     default = Path("results") / "runs" / f"{name}-{key_of(resolved_config(config, found))[:8]}"
-    return Session(config, found, store, check_writable(config.out or default, "output folder"))
+    out = check_writable(config.out or default, "output folder")
+    return Session(config, found, store, out, outputs)
 
 
 def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
     """Return the session that repeats a finished run.
 
-    Raises InputError if its configuration cannot be read, or now resolves to other rows or models.
+    `options` are places of its inputs: data, cache_dir. For a run of `bench score`, data is the
+    folder of outputs, if it is no longer where it was. Raises InputError if its configuration
+    cannot be read, or now resolves to other rows or models, and if those outputs are not there.
     Raises DataError if its templates have changed.
     """
     path = folder / CONFIG
@@ -120,6 +146,9 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
                 f"{path}: the run used {plugin} (SHA-256 {digest[:12]}...): give this file, "
                 "unchanged, with --plugin"
             )
+    if raw.get("outputs") or _is_scored(folder, known):
+        session = _scored_session(path, raw.get("outputs"), known, options)
+        return _same_rows(session, path, raw)
     changes = known.pop("set", {})
     config = load_config(None, {**known, **{k: v for k, v in options.items() if v is not None}})
     if config.templates is not None and templates_digest(config.templates) != raw.get(
@@ -128,14 +157,47 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
         raise DataError(
             f"{config.templates} has changed since the run: restore the templates of the run"
         )
-    session = prepare_session(config.model_copy(update={"set": changes}))
+    return _same_rows(prepare_session(config.model_copy(update={"set": changes})), path, raw)
+
+
+def _is_scored(folder: Path, known: Mapping[str, Any]) -> bool:
+    """Whether a run of an earlier version, which did not keep the folder, scored outputs."""
+    names = known.get("suite", ())
+    if any(name.partition("=")[0] in datasets() or is_suite_file(name) for name in names):
+        return False
+    try:
+        return f'"{GIVEN_DIGEST}"' in (folder / "records.jsonl").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _scored_session(
+    path: Path, kept: str | None, known: Mapping[str, Any], options: Mapping[str, Any]
+) -> Session:
+    """Return the session of a run of `bench score`. Raises InputError without its outputs."""
+    given = options.get("data") or kept
+    if given is None or not (Path(given) / FILE).is_file():
+        was = f"the outputs in {kept}" if kept else "outputs computed elsewhere"
+        place = f", and there is none in {given}" if given and given != kept else ""
+        raise InputError(
+            f"{path}: the run scored {was}{place}: name the folder that has their {FILE} with "
+            "--data DIR"
+        )
+    named = {k: v for k, v in known.items() if k not in ("suite", "data", "outputs")}
+    cache = {"cache_dir": options["cache_dir"]} if options.get("cache_dir") else {}
+    config, study = score_study(Path(given), {**named, **cache})
+    return prepare_session(config, (study,), Path(given))
+
+
+def _same_rows(session: Session, path: Path, raw: Mapping[str, Any]) -> Session:
+    """Return the session. Raises InputError if its rows or models are not those of the run."""
     now = resolved_config(session.config, session.studies)
     for name in ("backbones", "rows"):
         if now[name] != raw.get(name):
             raise InputError(
                 f"{path}: the {name} of the run were {_short(raw.get(name))}, but its "
-                f"configuration now gives {_short(now[name])}: only runs of bench run can be "
-                "repeated, with the same suites and plugins"
+                f"configuration now gives {_short(now[name])}: a run can only be repeated "
+                "with the same suites, plugins and outputs"
             )
     return session
 
@@ -238,7 +300,8 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     records = [r for outcome in outcomes for r in outcome.records]
     missing = [m for outcome in outcomes for m in outcome.missing]
     out = session.out
-    _write_json(out / "config.json", resolved_config(session.config, session.studies))
+    kept = {} if session.outputs is None else {"outputs": str(session.outputs.resolve())}
+    _write_json(out / "config.json", resolved_config(session.config, session.studies) | kept)
     _write_json(out / "plan.json", [i for o in outcomes for i in describe_plan(o.plan)])
     write_atomic(out / "records.jsonl", records_text(records).encode())
     write_missing(out / "missing.jsonl", missing)

@@ -109,8 +109,8 @@ def parse_rows(
 
     A name is ``METHOD[@EPOCH][+ls[=VALUE]]`` or, for ensembles, ``METHOD[:BASE]`` with a base of
     the first form. Modifiers of an ensemble apply to its base. The zero-shot row is always
-    included. Raises InputError for unknown names, parameters or values, for an override of a method
-    that is not part of the run, and for a base of a method that takes none.
+    included. Raises InputError for unknown names, parameters or values, also in an override of a
+    method that is not part of the run, and for a base of a method that takes none.
     """
     wanted = [m for name in names for m in (all_row_names() if name == "all" else [name])]
     rows: dict[str, Row] = {}
@@ -119,16 +119,16 @@ def parse_rows(
         if row.base is not None:
             rows.setdefault(row.base.name, row.base)
         rows.setdefault(row.name, row)
-    used = {re.split("[@+]", row.label)[0] for row in rows.values()}
     for owner in settings.overrides:
         if owner not in methods():
             raise unknown_name("method", owner, [*methods(), "protocol"])
-        if owner not in used:
-            raise InputError(
-                f"--set {owner}: {owner} is not part of this run, whose methods are "
-                f"{', '.join(rows)}: add it to --methods or leave the option out"
-            )
+        settings.method(owner)
     return tuple(rows.values())
+
+
+def methods_of(rows: Sequence[Row]) -> set[str]:
+    """Return the names of the methods of rows, without modifiers and bases."""
+    return {re.split("[@+]", row.label)[0] for row in rows}
 
 
 def control_names(rows: Sequence[Row]) -> list[str]:
