@@ -88,6 +88,7 @@ class LogisticRegression:
     cs: Grid[Positive] = setting(
         (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4),
         "bench's choice; the codes of LP-FT and FLYP try 50 and 100 values",
+        grid_of="C",
     )
     max_iter: Count = setting(200, "the codes of LP-FT and FLYP")
     smoothing: Fraction = setting(0.0, "none in the published codes")

@@ -107,6 +107,7 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
     equation: ClassVar[str] = "p = alpha softmax(f_ft / T_ft) + (1 - alpha) softmax(f_zs / T_zs)"
     source: ClassVar[str] = "a control of bench"
     position: ClassVar[int] = 180
+    version: ClassVar[int] = 2  # 2: temperatures by NLL are searched beyond 0.1 to 10
     colour: ClassVar[str | None] = "#f84868"
 
     calibrate: Literal["nll", "confidence", "none"] = setting(

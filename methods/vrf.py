@@ -76,6 +76,7 @@ class VarianceReduction(Method):
     summary: ClassVar[str] = "Average of probabilities, weighted by distance to corrected mistakes."
     equation: ClassVar[str] = "p = w softmax(f_ft) + (1 - w) softmax(f_zs), w = sigmoid(-(d - a)/b)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3"
+    version: ClassVar[int] = 2  # 2: temperatures by NLL are searched beyond 0.1 to 10
     position: ClassVar[int] = 190
     colour: ClassVar[str | None] = "#0072b2"
     compared_with: ClassVar[tuple[str, ...]] = ("ose", "ose-calibrated", "wise-ft")
@@ -106,12 +107,14 @@ class VarianceReduction(Method):
         "a grid search; 1.5, on squared distances, for every backbone in the code; Table 7",
         official=(1.5,),
         on={"cifar10": (0.3,), "entity30": (1.1,)},
+        grid_of="a",
     )
     b_grid: Grid[Positive] = setting(
         (0.05, 0.1, 0.2, 0.4),
         "a grid search; 0.6 in the code, 0.5 for ViT-B/16 in Table 7",
         official=(0.6,),
         on={"cifar10": (0.3,)},
+        grid_of="b",
     )
     calibrate: Literal["nll", "confidence", "none"] = setting(
         "nll",

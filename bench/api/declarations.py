@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from bench.api.method import Method
 from bench.core.errors import InputError, unknown_name
-from bench.core.parameters import parameters, settings, with_parameters
+from bench.core.parameters import open_grids, parameters, settings, with_parameters
+from bench.posthoc.selection import edge_sentence
 
 SHAPES = (
     "circle", "square", "cross", "diamond", "triangle-up", "triangle-down", "triangle-right",
@@ -61,3 +63,24 @@ def check_declarations(cls: type[Method], known: Collection[str] | None = None) 
 
 def _expected(cls: type[Method], attribute: str, what: str) -> InputError:
     return InputError(f"{cls.__name__}.{attribute} = {getattr(cls, attribute)!r}: expected {what}")
+
+
+def chosen_edges(value: Any, choice: Mapping[str, float]) -> list[str]:
+    """Return a sentence for each parameter that `choice` has at an edge of its candidates.
+
+    `value` is a method or a trainer; its fields say which parameter they list candidates of, with
+    ``setting(..., grid_of=NAME)``.
+
+    Examples
+    --------
+    >>> from bench.api.declarations import chosen_edges
+    >>> from bench.api.registry import find_method
+    >>> chosen_edges(find_method("vrf")(), {"a": 0.5, "b": 0.4})
+    ['b = 0.4 is the largest of its candidates (0.05 to 0.4): a better one may lie beyond.']
+    """
+    found = [
+        edge_sentence(name, choice[name], *grid)
+        for name, grid in open_grids(value).items()
+        if name in choice
+    ]
+    return [sentence for sentence in found if sentence]

@@ -295,6 +295,7 @@ class AlphaEnsemble(Method):
         ALPHAS,
         "0, 0.1, ..., 1 in VRF's paper, 0.1 to 0.9 in its code",
         official=ALPHAS[1:-1],
+        grid_of="alpha",
     )
 
     def candidates(self) -> tuple[Choice, ...]:

@@ -22,7 +22,7 @@ import numpy as np
 from bench.core.errors import DataError, InputError, escape_control
 from bench.core.paths import write_atomic
 from bench.core.progress import Progress, SilentProgress
-from bench.core.records import CellAddress, Record, records_text, sort_key
+from bench.core.records import CellAddress, MissingCell, Record, records_text, sort_key
 from bench.core.store import Store
 from bench.core.trainings import TRAININGS, TrainingRecord, write_trainings
 from bench.leaderboard import samples
@@ -55,9 +55,9 @@ CLOSE = 1e-6
 another order. Printed digits are compared exactly."""
 FACTS = (*CellAddress.model_fields, "n", "data", "choice", "chosen_on", "weight", "temperature")
 """The fields of a record, besides its value, that follow from stored outputs and may be printed."""
-WINDOW = 200
+WINDOW = 90
 """The most characters shown of each side of a difference."""
-COMPUTED = frozenset({"cells", "fits", "caveats", samples.KIND, samples.SETS})
+COMPUTED = frozenset({"cells", "fits", samples.KIND, samples.SETS})
 """The kinds of outputs that are recomputed."""
 
 
@@ -71,10 +71,6 @@ class _RecomputingStore(Store):
         """Return the path of an output; that of a recomputed one is in the scratch folder."""
         root = self.scratch if kind in COMPUTED else self.root
         return root / kind / key[:2] / f"{key}{suffix}"
-
-    def caveats(self, key: str) -> tuple[str, ...]:
-        """Return the sentences of an output, also of one that is not recomputed."""
-        return super().caveats(key) or Store(self.root).caveats(key)
 
 
 @dataclass(frozen=True)
@@ -185,10 +181,10 @@ def _recompute_one(
 ) -> RecomputedRun:
     """Return the differences of a run's records and samples; `prefix` precedes file names."""
     session = session_of(run, options)
-    records, _ = read_run(run)
+    records, missing = read_run(run)
     _check_same_data(run, session, records)
     with tempfile.TemporaryDirectory() as scratch:
-        recomputed, trainings = _recomputed(session, Path(scratch), progress)
+        recomputed, trainings = _recomputed(session, Path(scratch), progress, missing)
         files, found = [RECORDS], tuple(_record_differences(records, recomputed))
         if not found and (run / samples.FOLDER).exists():
             recomputed_run = Path(scratch) / "run"
@@ -226,9 +222,12 @@ def _check_same_data(run: Path, session: Session, records: Sequence[Record]) -> 
 
 
 def _recomputed(
-    session: Session, scratch: Path, progress: Progress
+    session: Session, scratch: Path, progress: Progress, lacking: Sequence[MissingCell]
 ) -> tuple[list[Record], list[TrainingRecord]]:
-    """Return the run's records, recomputed from features and weights, and its stored trainings."""
+    """Return the run's records, recomputed from features and weights, and its stored trainings.
+
+    Raises DataError if a cell is missing that is not among `lacking`, those of the run.
+    """
     store = _RecomputingStore(session.store.root, scratch)
     found, trainings = list[Record](), list[TrainingRecord]()
     for plan in session.plans:  # before anything is read, because reading removes damaged files
@@ -241,8 +240,8 @@ def _recomputed(
         trainings += outcome.trainings
         if session.config.controls:
             found += oracle_records(outcome.records)
-        if outcome.missing:
-            first = outcome.missing[0]
+        if new := [cell for cell in outcome.missing if cell not in lacking]:
+            first = new[0]
             raise DataError(f"{first.method} on {first.shift}: {first.reason}")
     return found, trainings
 
@@ -374,9 +373,6 @@ def _windows(one: str, other: str) -> tuple[str, str]:
 
 def _cut(text: str, start: int = 0) -> str:
     """Return at most `WINDOW` characters from `start` on, with control characters escaped."""
-    part = text[start : start + WINDOW]
-    return (
-        ("..." if start else "")
-        + escape_control(part)
-        + ("..." if start + WINDOW < len(text) else "")
-    )
+    part = escape_control(text[start : start + WINDOW])
+    is_cut = start + WINDOW < len(text) or len(part) > WINDOW
+    return ("..." if start else "") + part[:WINDOW] + ("..." if is_cut else "")

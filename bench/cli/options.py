@@ -51,9 +51,11 @@ HELP = {
     "cache-dir": "Folder for computed outputs. [default: $BENCH_CACHE, or the user's cache folder]",
     "tracker": "Log trainings and leaderboard rows to tensorboard, wandb or mlflow, in "
     "OUT/trackers. Repeatable.",
-    "config": "YAML file with these options; the command line takes precedence.",
+    "config": "YAML file with these options (docs/config-file.md), relative paths from its folder; "
+    "the command line takes precedence.",
     "plugin": "Python file with further methods or data sets (docs/new-method.md). Repeatable.",
-    "format": "Comma separated: md, html, tex, csv, json; svg or png write every figure to a file.",
+    "format": "Comma separated: md, html, tex (or latex), csv, json; svg or png write every figure "
+    "to a file.",
     "baselines": "Models that define the line of effective robustness: a CSV file with the columns "
     "model, source, id and the shifts' names; accuracies in percent. Stored as baselines.csv with "
     "the report. [default: the report's own baselines.csv, if any]",

@@ -97,6 +97,8 @@ def _session(options: dict[str, Any]) -> Session:
     for study in session.studies:
         for shift, reason in study.suite.lacking.items():
             print_line(f"{study.suite.name} without {shift}: {reason}", sys.stderr)
+    if unused := session.unused_settings():
+        print_line(unused, sys.stderr)
     return session
 
 

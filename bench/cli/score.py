@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from bench.cli.options import (
 )
 from bench.cli.run import run_and_show
 from bench.core.errors import InputError
+from bench.core.streams import print_line
 
 
 @cloup.command(
@@ -64,4 +66,7 @@ def score_command(folder: Path, seeds: str | None, as_json: bool, **options: Any
         raise InputError("--seeds: bench score trains nothing, so there are no seeds; leave it out")
     options["set"] = options.pop("assignments")
     config, study = score_study(folder, options)
-    run_and_show(prepare_session(config, (study,)), as_json)
+    session = prepare_session(config, (study,), folder)
+    if unused := session.unused_settings():
+        print_line(unused, sys.stderr)
+    run_and_show(session, as_json)

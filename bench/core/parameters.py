@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import typing
 from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -55,6 +56,7 @@ def setting(
     official: Any = _SAME,
     on: Mapping[str, Any] | None = None,
     span: float | None = None,
+    grid_of: str = "",
 ) -> Any:
     """Return a dataclass field for a hyper-parameter with its default `clean` and their `source`.
 
@@ -65,6 +67,9 @@ def setting(
     official : the value in the published code, for ``--protocol official``, if it is another one.
     on : official values that differ on single tasks, {task: value}.
     span : for ``--tune``: the value is searched between value / span and value x span.
+    grid_of : for a field that lists candidates: the name in a choice of the parameter they are
+        values of. If the first or last of them is chosen, it is said in the records
+        (`bench.api.declarations.chosen_edges`).
 
     Examples
     --------
@@ -77,7 +82,7 @@ def setting(
     >>> settings(Scaled())["bins"]
     Setting(clean=15, official=10, source="bench's choice; 10 in the code")
     """
-    facts = {"source": source, "official_on": dict(on or {}), "span": span}
+    facts = {"source": source, "official_on": dict(on or {}), "span": span, "grid_of": grid_of}
     if official is not _SAME:
         facts["official"] = official
     return dataclasses.field(default=clean, metadata=facts)
@@ -243,6 +248,44 @@ def _changed(value: D, changes: Mapping[str, Any], owner: str) -> D:
                 hints[field.name], changes[field.name], f"{owner}.{field.name}"
             )
     return dataclasses.replace(value, **new)  # type: ignore[type-var]
+
+
+def open_grids(value: Any) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return {parameter: (candidates, natural bounds among them)} of the grids of a dataclass.
+
+    These are the fields with a `grid_of`, also those of nested dataclasses. At a natural bound, the
+    type of the field allows no value beyond: 0 for numbers that are not negative.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.core.parameters import open_grids
+    >>> open_grids(find_method("ose")(alphas=(0.0, 0.5, 0.9)))
+    {'alpha': ((0.0, 0.5, 0.9), (0.0,))}
+    """
+    found: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {}
+    for field in dataclasses.fields(value):
+        inner, name = getattr(value, field.name), field.metadata.get("grid_of")
+        if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
+            found |= open_grids(inner)
+        elif name:
+            hint = _hints(cast(Hashable, type(value)))[field.name]
+            bounds = [
+                edge
+                for edge, beyond in ((min(inner), -math.inf), (max(inner), math.inf))
+                if not _allows(hint, math.nextafter(edge, beyond))
+            ]
+            found[name] = tuple(inner), tuple(bounds)
+    return found
+
+
+def _allows(grid: Any, value: float) -> bool:
+    """Whether a field of the type `grid` may list `value`."""
+    try:
+        pydantic.TypeAdapter(grid).validate_python((value,))
+    except pydantic.ValidationError:
+        return False
+    return True
 
 
 @functools.cache

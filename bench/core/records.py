@@ -102,14 +102,14 @@ class Record(CellAddress):
     """
 
     metric: str
-    value: float
+    value: pydantic.FiniteFloat
     n: int
     kind: Literal["cell", "scaled", "curve", "figure"] = "cell"
-    temperature: float | None = None
+    temperature: pydantic.FiniteFloat | None = None
     data: dict[str, Any] | None = None
     choice: dict[str, float] = {}
     chosen_on: dict[str, Any] | None = None
-    weight: float | None = None
+    weight: pydantic.FiniteFloat | None = None
     provenance: dict[str, Any] = {}
 
 
@@ -180,7 +180,9 @@ def read_records(path: Path) -> list[Record]:
         raise InputError(f"no records at {path}: expected the records.jsonl of a finished run")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        if lines and is_versioned(lines[0]):
+        if not lines:
+            raise InputError(f"{path} is empty, expected records: run the same command again")
+        if is_versioned(lines[0]):
             return list(read_lines(lines, Record))
         return [_complete(Record, number, line) for number, line in enumerate(lines, start=1)]
     except LineError as error:

@@ -3,9 +3,8 @@
 Layout under the cache folder: ``weights/KEY.safetensors``, ``features/KEY/BLOCK.safetensors``,
 ``fits/KEY.safetensors``, ``cells/KEY.json``, ``progress/KEY.safetensors`` (checkpoints of
 unfinished training runs), ``samples/KEY.safetensors`` and ``sets/KEY.safetensors``
-(`bench.leaderboard.samples`), ``models/KEY.safetensors`` (facts of loaded models) and
-``caveats/KEY.safetensors``. Below each kind, files are grouped in folders named by the first two
-digits of the key.
+(`bench.leaderboard.samples`), ``models/KEY.safetensors`` (facts of loaded models). Below each kind,
+files are grouped in folders named by the first two digits of the key.
 
 The SHA-256 of each file is stored in a ``.sha256`` file next to it; that of a cell is its first
 line. A file that does not match its checksum when read is removed, so that it is recomputed. Files
@@ -18,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +44,10 @@ class MissingOutput(Exception):
     >>> str(MissingOutput("weights 1f0c"))
     'weights 1f0c'
     """
+
+
+LONGEST_HEADER = 2**27
+"""The most bytes that are read as the header of a stored file."""
 
 
 @dataclass(frozen=True)
@@ -125,26 +128,23 @@ class Store:
         data = self.read(self.path(kind, key))
         return None if data is None else _note(data)
 
-    def write_caveats(self, key: str, caveats: Sequence[str]) -> None:
-        """Store what a reader should know of the output `key`: sentences, or none.
+    def caveats(self, key: str) -> tuple[str, ...]:
+        """Return what a reader should know of the weights or the fit `key`: sentences, often none.
+
+        They stand in the metadata of weights and in the notes of fits.
 
         Examples
         --------
         >>> from pathlib import Path
         >>> from bench.core.store import Store
         >>> store = Store(Path("caveats"))
-        >>> store.write_caveats("1f0c", ["2 prompts were cut."])
+        >>> store.write_arrays("fits", "1f0c", {}, {"caveats": ["b = 0.4 is its largest value."]})
         >>> store.caveats("1f0c"), store.caveats("2e1d")
-        (('2 prompts were cut.',), ())
+        (('b = 0.4 is its largest value.',), ())
         """
-        if caveats:
-            self.write_arrays("caveats", key, {}, {"caveats": list(caveats)})
-        else:
-            self.discard("caveats", key)
-
-    def caveats(self, key: str) -> tuple[str, ...]:
-        """Return the sentences stored with the output `key`."""
-        return tuple((self.read_note("caveats", key) or {}).get("caveats", ()))
+        if self.has("fits", key):
+            return tuple((self.read_note("fits", key) or {}).get("caveats", ()))
+        return tuple(json.loads(self._header(self.path("weights", key)).get("caveats", "[]")))
 
     def blocks(self, key: str, size: int) -> list[int]:
         """Return the missing blocks of the features `key` of a split of `size` rows.
@@ -173,10 +173,17 @@ class Store:
         """Return the device that computed the weights or features `key`; None for other outputs."""
         for path in (self.path("weights", key), self._block(key, 0)):
             if path.exists():
-                with path.open("rb") as file:
-                    length = int.from_bytes(file.read(8), "little")
-                    return str(_metadata(file.read(length)).get("device"))
+                return str(self._header(path).get("device"))
         return None
+
+    def _header(self, path: Path) -> dict[str, str]:
+        """Return the metadata of a file without reading its arrays; empty if absent or damaged."""
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                return _metadata(file.read(min(length, LONGEST_HEADER)))
+        except (FileNotFoundError, ValueError):
+            return {}
 
     def read_features(self, key: str, size: int) -> NDArray[np.float32] | None:
         """Return all features of a split, float32 [size, D].

@@ -29,6 +29,8 @@ from bench.report.run_folder import RECORDS, read_run, read_samples
 from bench.report.tables.ledger import describe_entry, ledger_table
 
 PUBLISHED, GOLDEN = "published:", "golden:"
+LONGEST = 480
+"""The most characters of a failure, which is one line of text."""
 LINES = 30
 """Maximal number of differences in the text of a result."""
 RECOMPUTED = "Recomputed from stored outputs"
@@ -158,9 +160,13 @@ def _recomputed(
     hint = f"; {OTHER_VERSION}" if all(Path(d.file).suffix in REPORTS for d in found) else ""
     failure = (
         f"{_differences(len(differences))} from what the stored outputs give; the first: "
-        f"{differences[0]}{hint}"
+        f"{_cut(differences[0], LONGEST - 80 - len(hint))}{hint}"
     )
     return CheckResult(RECOMPUTED, tuple(verdicts), failure, _lines(differences), data)
+
+
+def _cut(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def _lines(found: Sequence[str]) -> str:
@@ -193,10 +199,10 @@ def _against_golden(runs: Sequence[Path], name: str) -> CheckResult:
     lines = ([_lines(misses)] if misses else []) + [
         f"{held} of {len(compared)} cells agree with {GOLDEN}{name}"
     ]
-    failure = (
+    failure = _cut(
         f"{len(misses)} of {len(compared)} cells differ from {GOLDEN}{name}; the first: {misses[0]}"
         if misses
-        else ""
+        else "",
     )
     verdicts = tuple(one.verdict for one in compared)
     title, data = f"Against {GOLDEN}{name}", _golden_data(name, compared)
@@ -249,7 +255,7 @@ def _against_published(runs: Sequence[Path], against: str, tolerance: float | No
     shown = render_table(ledger_table(table, entries), wide=True)
     text = f"{shown}\n{_summary(entries)}"
     data = _data(table.name, entries)
-    return CheckResult(f"Against {against}", verdicts, "; ".join(failures), text, data)
+    return CheckResult(f"Against {against}", verdicts, _cut("; ".join(failures)), text, data)
 
 
 def _read(run: Path) -> tuple[list[Record], list[MissingCell]]:

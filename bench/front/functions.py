@@ -91,10 +91,8 @@ def score(
         expected = ", ".join(sorted(SCORE_OPTIONS))
         raise InputError(f"{foreign[0]}: not an option of score: expected {expected}")
     given = config_of({**options, "methods": methods}).model_dump(exclude_unset=True)
-    changes = given.pop("set", {})
-    texts = tuple(f"{m}.{p}={v}" for m, own in changes.items() for p, v in own.items())
-    config, study = score_study(Path(outputs), {**given, "set": texts})
-    return _shown(prepare_session(config, (study,)), progress)
+    config, study = score_study(Path(outputs), given)
+    return _shown(prepare_session(config, (study,), Path(outputs)), progress)
 
 
 def load(
@@ -157,6 +155,8 @@ def _shown(session: Session, progress: bool | None) -> Run:
     for study in session.studies:
         for shift, reason in study.suite.lacking.items():
             warnings.warn(f"{study.suite.name} without {shift}: {reason}", RuntimeWarning, 3)
+    if unused := session.unused_settings():
+        warnings.warn(unused.removeprefix("--"), RuntimeWarning, 3)
     # Before torch is imported: waiting threads must not spin for long beside other work.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     run = carry_out(session, lambda: live_display(session.expected(), progress, session.work()))

@@ -11,8 +11,9 @@ from typing import Any
 
 from bench.runs.cost import Counts
 from bench.runs.plan import Plan
+from bench.runs.rates import TimeEstimate, estimate_time
 from bench.runs.results.caveats import PlanCaveats
-from bench.runs.session import Session, TimeEstimate, estimate_time
+from bench.runs.session import Session
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class RunPlan:
         left = session.left()
         about = {p.study.suite.name: PlanCaveats(p, session.store) for p in session.plans}
         known = {suite: caveats.of_inputs() for suite, caveats in about.items()}
-        return cls(session.out, session.plans, left, estimate_time(session, left), known)
+        time = estimate_time(session.studies, left, session.store, session.config.device)
+        return cls(session.out, session.plans, left, time, known)
 
     def summary(self) -> str:
         """One line: the work that is left, and the time it takes by earlier measurements."""

@@ -19,7 +19,8 @@ def to_numpy(**arguments: Any) -> list[NDArray[Any]]:
 
     Floats with fewer than 32 bits, some of which NumPy lacks, become float32. Tensors are detached.
     Raises InputError if arrays and tensors are mixed or tensors are on different devices; the
-    message names two such arguments.
+    message names two such arguments, or one that is no array: rows of different lengths, masked or
+    sparse values.
 
     Examples
     --------
@@ -36,7 +37,7 @@ def to_numpy(**arguments: Any) -> list[NDArray[Any]]:
                 f"{first} is {_location(arguments[first])}, {name} is {_location(arguments[name])}:"
                 " pass only NumPy arrays, or only tensors on one device"
             )
-    return [_to_numpy(value) for value in arguments.values()]
+    return [_to_numpy(name, value) for name, value in arguments.items()]
 
 
 def like(result: NDArray[Any], model: A) -> A:
@@ -75,10 +76,17 @@ def _location(value: Any) -> str:
     return f"a torch tensor on {value.device}" if _is_tensor(value) else "a NumPy array"
 
 
-def _to_numpy(value: Any) -> NDArray[Any]:
+def _to_numpy(name: str, value: Any) -> NDArray[Any]:
     if _is_tensor(value):
         tensor = value.detach().cpu()
         small = tensor.is_floating_point() and tensor.element_size() < 4
         return np.asarray((tensor.float() if small else tensor).numpy())
-    array = np.asarray(value)
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InputError(f"{name}: some values are masked: leave out these samples first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name}: not an array, rows differ in length: {error}") from error
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    return array.astype(np.float64) if array.dtype == np.longdouble else array

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from bench.core.errors import InputError, unknown_name
 from bench.posthoc.arrays import to_numpy
+from bench.posthoc.remarks import collected
+from bench.posthoc.scores import checked_logits, checked_matrix
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,6 +76,21 @@ class Configurable:
         return tags
 
 
+class NotFittedError(InputError, ValueError, AttributeError):
+    """An estimator is used before `fit`; a ValueError and AttributeError as scikit-learn's.
+
+    Examples
+    --------
+    >>> from bench import VRF
+    >>> try:
+    ...     VRF().weights([[1.0]])
+    ... except ValueError as error:
+    ...     print(error)
+    ...
+    this VRF is not fitted; call fit first
+    """
+
+
 COLUMNS = ("features_ft", "logits_zs", "logits_ft")
 """The arrays that a table of samples can hold, by the names of the estimators' arguments."""
 
@@ -89,7 +106,8 @@ def sample_table(**columns: Any) -> NDArray[np.void]:
     ----------
     columns : some of `features_ft` [N, D], `logits_zs` and `logits_ft` [N, C], arrays or tensors.
 
-    Raises InputError for another name, or arrays that do not have one row for each sample.
+    Raises InputError for another name, arrays that do not have one row for each sample, and what
+    cannot be features or logits, such as NaN or probabilities.
 
     Examples
     --------
@@ -106,6 +124,9 @@ def sample_table(**columns: Any) -> NDArray[np.void]:
     shapes = {name: array.shape for name, array in arrays.items()}
     if {len(shape) for shape in shapes.values()} != {2} or len({n for n, _ in shapes.values()}) > 1:
         raise InputError(f"sample table: {shapes}, expected [N, D] or [N, C], with the same N")
+    with collected():  # remarks are those of the method that takes the table
+        for name, array in arrays.items():
+            (checked_logits if name.startswith("logits") else checked_matrix)(name, array)
     table = np.empty(
         len(next(iter(arrays.values()))),
         dtype=[(name, array.dtype, array.shape[1:]) for name, array in arrays.items()],

@@ -7,8 +7,10 @@ Logits are raw scores [N, C]. If a test set has a label map, project the logits 
 (docs/methods.md section 1).
 
 All methods raise InputError, with a message that names the argument, for shapes that do not match,
-NaN or infinity, labels that are not classes, a mixture of arrays and tensors, and an estimator that
-is not fitted.
+NaN or infinity, probabilities or one-hot predictions in place of logits, labels that are not
+classes, a mixture of arrays and tensors, and an estimator that is not fitted. Valid input that is
+probably not what was meant (cosines, rows without an order), and a search that ends at the edge of
+its candidates, give a `bench.posthoc.remarks.PosthocWarning`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError, unknown_name
 from bench.posthoc import functional as posthoc
 from bench.posthoc.arrays import A, like, to_numpy
-from bench.posthoc.configuration import Configurable, takes_table
+from bench.posthoc.configuration import Configurable, NotFittedError, takes_table
 from bench.posthoc.ensembles import (
     FailureSet,
     LogProbPair,
@@ -33,7 +35,8 @@ from bench.posthoc.ensembles import (
     scaled_log_probs,
 )
 from bench.posthoc.functional import Floats, KRule
-from bench.posthoc.selection import ALPHAS, choose
+from bench.posthoc.scores import checked_labels, checked_logits, checked_matrix
+from bench.posthoc.selection import ALPHAS, choose, edge_remarks
 
 Space = Literal["probabilities", "logits"]
 Criterion = Literal["nll", "confidence"]
@@ -70,20 +73,22 @@ class TemperatureScaling(Configurable):
     def fit(self, logits: A, labels: A) -> TemperatureScaling:
         """Fit T on held-out logits [N, C] and labels [N]."""
         scores, truth = to_numpy(logits=logits, labels=labels)
-        scores = _matrix("logits", scores)
+        scores = checked_logits("logits", scores, at_any_scale=True)
         (self.temperature_,) = fit_temperatures(self.criterion, _labels(truth, scores), scores)
         self.classes_ = np.arange(scores.shape[1])
         return self
 
     def predict(self, logits: A) -> A:
         """Return the class with the highest logit, int64 [N]; T does not change it."""
-        return like(_matrix("logits", *to_numpy(logits=logits)).argmax(axis=1), logits)
+        return like(self._scores(logits).argmax(axis=1), logits)
 
     def predict_proba(self, logits: A) -> A:
         """Return calibrated probabilities [N, C] of logits [N, C]."""
         _check_fitted(self, "temperature_")
-        scores = _matrix("logits", *to_numpy(logits=logits))
-        return like(np.exp(scaled_log_probs(scores, self.temperature_)), logits)
+        return like(np.exp(scaled_log_probs(self._scores(logits), self.temperature_)), logits)
+
+    def _scores(self, logits: Any) -> Floats:
+        return checked_logits("logits", *to_numpy(logits=logits), at_any_scale=True)
 
 
 @dataclass(eq=False)
@@ -136,6 +141,7 @@ class OSE(Configurable):
         truth, grid = _labels(truth, zs), list(own if alphas is None else alphas)
         accuracies = [float((self._log_p(zs, ft, a).argmax(axis=1) == truth).mean()) for a in grid]
         self.alpha_, self.classes_ = grid[choose(accuracies, grid, rule)], np.arange(zs.shape[1])
+        edge_remarks("alpha", self.alpha_, grid, natural=(0, 1))
         return self
 
     @takes_table
@@ -288,6 +294,8 @@ class VRF(Configurable):
             accuracies.append(float((predicted == truth).mean()))
             mean_weights.append(float(weight.mean()))
         self.a_, self.b_ = pairs[choose(accuracies, mean_weights, rule)]
+        edge_remarks("a", self.a_, a_grid, natural=(0,))
+        edge_remarks("b", self.b_, b_grid)
         return self
 
     @takes_table
@@ -345,7 +353,7 @@ class VRF(Configurable):
         return posthoc.sigmoid_weight(distance, a, b)
 
     def _features(self, features: NDArray[Any], count: int | None) -> Floats:
-        found = _matrix("features_ft", features)
+        found = checked_matrix("features_ft", features)
         if count not in (None, len(found)):
             raise InputError(f"features_ft: {len(found)} samples, but the logits have {count}")
         return found
@@ -353,17 +361,7 @@ class VRF(Configurable):
 
 def _check_fitted(estimator: object, attribute: str) -> None:
     if not hasattr(estimator, attribute):
-        raise InputError(f"this {type(estimator).__name__} is not fitted; call fit first")
-
-
-def _matrix(name: str, value: NDArray[Any]) -> Floats:
-    if value.ndim != 2 or value.shape[1] == 0 or value.dtype.kind not in "fiu":
-        raise InputError(
-            f"{name}: {value.dtype} of shape {value.shape}, expected numbers of shape [N, D]"
-        )
-    if not np.isfinite(value).all():
-        raise InputError(f"{name} contain NaN or infinity, expected finite numbers")
-    return value if value.dtype.kind == "f" else value.astype(np.float64)
+        raise NotFittedError(f"this {type(estimator).__name__} is not fitted; call fit first")
 
 
 def _logit_pair(zs: NDArray[Any], ft: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -371,20 +369,8 @@ def _logit_pair(zs: NDArray[Any], ft: NDArray[Any]) -> tuple[Floats, Floats]:
         raise InputError(
             f"logits_zs {zs.shape} and logits_ft {ft.shape} differ in shape, expected [N, C] each"
         )
-    return _matrix("logits_zs", zs), _matrix("logits_ft", ft)
+    return checked_logits("logits_zs", zs), checked_logits("logits_ft", ft)
 
 
 def _labels(labels: NDArray[Any], logits: Floats) -> NDArray[np.int64]:
-    """Return labels as int64 [N] after checking that they match logits [N, C], N >= 1."""
-    count, classes = logits.shape
-    if labels.shape != (count,) or labels.dtype.kind not in "iu" or not count:
-        raise InputError(
-            f"labels: {labels.dtype} of shape {labels.shape}, expected integers, one for each of "
-            f"{count} samples (at least one)"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise InputError(
-            f"labels {labels.min()} to {labels.max()} for {classes} classes, expected 0 to "
-            f"{classes - 1}"
-        )
-    return cast("NDArray[np.int64]", labels.astype(np.int64, copy=False))
+    return checked_labels(labels, *logits.shape)

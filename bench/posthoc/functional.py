@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.core.errors import InputError, unknown_name
+from bench.posthoc.remarks import remark
 
 Floats = NDArray[np.floating]
 KRule = Literal["round", "paper", "official-code"]
@@ -227,18 +228,26 @@ def _histogram(values: Floats, edges: ArrayLike, what: str) -> NDArray[np.int64]
 
 
 BOUNDS = (0.1, 10.0)
-"""Initial bounds of temperature searches, as in the official VRF code."""
+"""First bounds of temperature searches, as in the official VRF code; T is one if none is best."""
+
+LIMITS = (1e-7, 1e7)
+"""Bounds to which a search by NLL may widen. Cosines without the logit scale have a T near 0.01."""
 
 STEPS = 100
 """Maximum number of steps of `confident_temperature`. With sufficient samples, 60 are enough."""
 
 
 def temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
-    """Return the T in `BOUNDS` for which softmax(logits / T) has the smallest mean NLL.
+    """Return the T > 0 for which softmax(logits / T) has the smallest mean NLL.
 
     Guo et al., ICML 2017, section 4.2. The NLL is convex in 1 / T, so a bounded scalar search on
-    log T always finds the same, unique minimum. The bounds keep T finite if all samples, or none,
-    are classified correctly.
+    log T always finds the same, unique minimum. It looks in `BOUNDS` first, and beyond them, up to
+    `LIMITS`, if the slope there says that the minimum lies beyond.
+
+    There is no minimum if all samples are classified correctly (the NLL falls as T goes to 0), or
+    if labels have no larger logits than other classes on average (it falls as T grows). Then T is
+    the bound in that direction, and a remark says so (`bench.posthoc.remarks`). If all logits of
+    each row are equal, T is 1.
 
     Parameters
     ----------
@@ -260,14 +269,42 @@ def temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
 
     shifted = _shifted(logits, labels)
     of_label = shifted[np.arange(len(labels)), labels].mean()
+    if not shifted.any():
+        return 1.0
+    low, high = BOUNDS
+    if of_label == 0:
+        remark(
+            f"T = {low:g} is the bound of its search: all samples are classified correctly, so the "
+            "NLL falls without end as the temperature T goes to 0."
+        )
+        return low
+    if of_label <= shifted.mean():
+        remark(
+            f"T = {high:g} is the bound of its search: labels have no larger logits than other "
+            "classes, so the NLL falls without end as the temperature T grows."
+        )
+        return high
 
     def nll(log_t: float) -> float:
         inverse = np.exp(-log_t)
         return float(np.log(np.exp(shifted * inverse).sum(axis=1)).mean() - of_label * inverse)
 
-    limits = (np.log(BOUNDS[0]), np.log(BOUNDS[1]))
-    found = minimize_scalar(nll, bounds=limits, method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    def rises(t: float) -> bool:
+        """Whether the NLL rises with T at `t`: the minimum is at a smaller T."""
+        p = np.exp(shifted / t)
+        return bool(((p * shifted).sum(axis=1) / p.sum(axis=1)).mean() < of_label)
+
+    while low > 2 * LIMITS[0] and rises(low):
+        low, high = low / 100, low
+    while high < LIMITS[1] / 2 and not rises(high):
+        low, high = high, high * 100
+    found = minimize_scalar(
+        nll, bounds=(np.log(low), np.log(high)), method="bounded", options={"xatol": 1e-6}
+    )
+    t = float(np.exp(found.x))
+    if not 1.001 * LIMITS[0] < t < 0.999 * LIMITS[1]:
+        remark(f"T = {t:.3g} is the bound of its search: the NLL is smaller beyond it.")
+    return t
 
 
 def confident_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
@@ -286,7 +323,8 @@ def confident_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
     This search would not terminate if no T meets the criterion (accuracy below chance, or accuracy
     1 with ties). It can also run in a cycle if a T exists, because the bound that is replaced may
     be the wrong one. After `STEPS` steps, the T with the smallest gap so far is therefore returned.
-    In a cycle, its gap is a few thousandths; below chance, it is the upper bound, about 10^5.
+    In a cycle, its gap is a few thousandths; below chance, it is the upper bound, about 10^5. A
+    remark says so.
 
     Parameters
     ----------
@@ -331,6 +369,10 @@ def confident_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
             high = middle
         else:
             low = middle
+    remark(
+        "No temperature was found for which the mean confidence is within 0.001 of the accuracy: "
+        "the one that came closest is used."
+    )
     return min(excess, key=lambda t: abs(excess[t]))
 
 

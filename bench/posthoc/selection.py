@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from bench.core.errors import InputError, unknown_name
-
-if TYPE_CHECKING:
-    pass
+from bench.posthoc.remarks import remark
 
 MARGIN = 0.01
 """One percentage point of accuracy."""
@@ -77,6 +74,50 @@ RULES: Mapping[str, Callable[[Sequence[float], Sequence[float]], int]] = {
     "max-val": _max_val,
 }
 """All rules by name, the default first."""
+
+
+def edge_sentence(
+    name: str, value: float, candidates: Sequence[float], natural: Sequence[float] = ()
+) -> str:
+    """Return a sentence if `value` is the first or last of several candidates, else an empty text.
+
+    At a `natural` bound of the parameter, such as 0 and 1 of a probability, nothing lies beyond.
+
+    Examples
+    --------
+    >>> from bench.posthoc.selection import edge_sentence
+    >>> edge_sentence("b", 0.4, [0.05, 0.1, 0.2, 0.4])
+    'b = 0.4 is the largest of its candidates (0.05 to 0.4): a better one may lie beyond.'
+    >>> edge_sentence("alpha", 1.0, [0.0, 0.5, 1.0], natural=(0, 1))
+    ''
+    """
+    low, high = min(candidates), max(candidates)
+    if low == high or value in natural or low < value < high:
+        return ""
+    which = "smallest" if value == low else "largest"
+    return (
+        f"{name} = {value:g} is the {which} of its candidates ({low:g} to {high:g}): a better one "
+        "may lie beyond."
+    )
+
+
+def edge_remarks(
+    name: str, value: float, candidates: Sequence[float], natural: Sequence[float] = ()
+) -> None:
+    """Remark on a chosen value beyond which no candidate was tried (`edge_sentence`).
+
+    Examples
+    --------
+    >>> from bench.posthoc.remarks import collected
+    >>> from bench.posthoc.selection import edge_remarks
+    >>> with collected() as found:
+    ...     edge_remarks("a", 0.5, [0.1, 0.5, 0.9])
+    ...
+    >>> found
+    []
+    """
+    if text := edge_sentence(name, value, candidates, natural):
+        remark(text)
 
 
 ALPHAS: tuple[float, ...] = tuple(round(0.1 * i, 1) for i in range(11))

@@ -33,6 +33,8 @@ FORMATS: dict[str, Callable[[Document], str]] = {
 """Functions that render a document as the text of ``report.FORMAT``."""
 PICTURES: dict[str, Callable[[Chart, Sequence[str]], bytes]] = {"svg": chart_svg, "png": chart_png}
 """Functions that render a figure as a file, with watermarks under its title."""
+ALSO = {"latex": "tex", "markdown": "md"}
+"""Other names of formats."""
 USUAL = ("md", "html")
 """Default formats."""
 
@@ -45,8 +47,11 @@ def parse_formats(formats: str) -> tuple[str, ...]:
     >>> from bench.report.write import parse_formats
     >>> parse_formats("md, html,md")
     ('md', 'html')
+    >>> parse_formats("latex")
+    ('tex',)
     """
-    names = dict.fromkeys(part.strip() for part in formats.split(",") if part.strip())
+    parts = [part.strip() for part in formats.split(",") if part.strip()]
+    names = dict.fromkeys(ALSO.get(part, part) for part in parts)
     for name in names:
         if name not in FORMATS | PICTURES:
             raise unknown_name("format", name, FORMATS | PICTURES)

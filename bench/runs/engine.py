@@ -8,6 +8,7 @@ writes everything else.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,18 +16,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache, partial
-from typing import Any, cast
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
+from bench.api.declarations import chosen_edges
 from bench.api.recipe_parts import encoder_of, features_key, head_of, normalizes, weights_key
 from bench.api.recipes import Backbone, Encoder, Fisher, Pretrained, TextHead, Tuned
 from bench.api.splits import Loaded, Split
-from bench.api.trainer import GradientTrainer, Keep, Trainer, epochs_needed
+from bench.api.trainer import AtEpoch, GradientTrainer, Keep, Trainer, epochs_needed
 from bench.core.errors import InputError
 from bench.core.hashing import canonical
 from bench.core.progress import Progress
@@ -38,7 +38,7 @@ from bench.models.distinct_classes import prompt_caveats
 from bench.models.facts import facts_of, write_model_note
 from bench.models.features import Forward, predict_split
 from bench.models.heads import load_head
-from bench.models.training.accuracy import accuracy_in_training
+from bench.models.training.accuracy import accuracy_in_training, image_batches
 from bench.models.training.effect import LOOKED_AT, effect_caveats
 from bench.models.training.fisher import fisher_information
 from bench.models.training.loop import Model, Training
@@ -137,8 +137,7 @@ class Engine:
             caveats = prompt_caveats(self.clip.tokenizer, recipe, tokens)
             with self.progress.task("build zero-shot head", len(recipe.classnames)) as task:
                 head = text_head(self.clip, recipe, self.where, task.advance, tokens)
-                self._write_weights(key, head)
-            self.store.write_caveats(key, caveats)
+                self._write_weights(key, head, caveats)
 
     def train(
         self, recipes: Sequence[Tuned], train: Split, selection: Split, label: str = "train"
@@ -169,11 +168,12 @@ class Engine:
                 seen = done
 
             history: list[Entry] = []
-            last: dict[str, torch.Tensor] = {}
+            ends: dict[Keep | None, State] = {}
 
             def emit(keep: Keep | None, weights: State) -> None:
-                last.update(weights)
-                if self.is_main:
+                if not isinstance(keep, AtEpoch):
+                    ends[keep] = weights  # stored below, with what the training changed
+                elif self.is_main:
                     store_history(self.store, key, history)
                     self._write_weights(keys[keep], weights)
 
@@ -189,11 +189,12 @@ class Engine:
                 set_seed(recipe.seed)
                 weights = trainer.train(replace(training, observe=observe))
             if None in keys:
-                emit(None, weights)
+                ends[None] = weights
             if self.is_main:
-                caveats = self._effect(recipe, train, training, history, last)
-                for own in keys.values():
-                    self.store.write_caveats(own, caveats)
+                store_history(self.store, key, history)
+                for keep, end in ends.items():
+                    caveats = self._effect(recipe, train, training, history, end)
+                    self._write_weights(keys[keep], end, caveats)
                 for slot in range(2):
                     self.store.discard("progress", f"{key}-{slot}")
                 if trainer.tunes_encoder:
@@ -256,7 +257,7 @@ class Engine:
     def _effect(
         self, recipe: Tuned, train: Split, training: Training, history: list[Entry], tuned: State
     ) -> list[str]:
-        """Return the signs that a training run changed nothing, also on some training images."""
+        """Return the signs that a training changed nothing, and searches that ended at an edge."""
         trainer, part = recipe.trainer, train.limited(LOOKED_AT)
         labels = torch.from_numpy(self.opened(part).manifest.labels)
         start = training.build(trainer)
@@ -275,18 +276,14 @@ class Engine:
         accuracies = [
             accuracy_in_training(model.to(self.where), batches, labels) for model in (start, end)
         ]
-        return effect_caveats(trainer, train.size, history, accuracies)
+        names = [name for name in tuned if name.startswith("chosen.")]
+        edges = chosen_edges(trainer, {n.removeprefix("chosen."): tuned[n].item() for n in names})
+        return [*effect_caveats(trainer, train.size, history, accuracies), *edges]
 
-    def _evaluated(self, split: Split) -> DataLoader[Any]:
+    def _evaluated(self, split: Split) -> Iterable[Tensor]:
         """Return the images of a split in batches, after the evaluation transform."""
-        size, step = split.size, self.batch_size
         images = EvalImages(self.opened(split).images, evaluation_transform(self.clip.preprocess))
-        return DataLoader(
-            cast(Any, images),
-            batch_sampler=cast(Any, [range(i, min(i + step, size)) for i in range(0, size, step)]),
-            num_workers=self._workers(),
-            generator=torch.Generator(),  # the global one is that of the training
-        )
+        return image_batches(images, split.size, self.batch_size, self._workers())
 
     def _accuracy(self, recipe: Tuned, selection: Split) -> Callable[[Model], float] | None:
         """Return what measures the accuracy on the selection split; None if that has no data."""
@@ -379,12 +376,12 @@ class Engine:
         weights = stored_encoder(encoder, self.store)
         return {name: tensor.to(self.where) for name, tensor in weights.items()}
 
-    def _write_weights(self, key: str, tensors: State) -> None:
+    def _write_weights(self, key: str, tensors: State, caveats: Sequence[str] = ()) -> None:
         from safetensors.torch import save
 
         data = save(
             {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-            metadata={"device": self.hardware},
+            metadata={"device": self.hardware, "caveats": json.dumps(list(caveats))},
         )
         self.store.write(self.store.path("weights", key), data)
 

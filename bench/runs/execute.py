@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from bench.core.records import MissingCell, Record
 from bench.core.store import MissingOutput, Store
 from bench.core.trainings import TrainingRecord
 from bench.leaderboard import samples
+from bench.models.facts import read_model_note
 from bench.runs.measure import Measurement, address_of
 from bench.runs.plan import (
     CellItem,
@@ -91,6 +93,7 @@ def execute_plan(first: Plan, store: Store, engine: EngineMaker, progress: Progr
         if cell.keeps_samples:  # read only when the run is over: too late to recompute
             samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)
     runner.work(final, lambda: pending(final, store, runner.possible(final)))
+    runner.know_model(final)
     if process_count() > 1:
         runner.engine.announce(None)
     return runner.outcome(final)
@@ -299,6 +302,12 @@ class _Runner:
             groups.setdefault((row, cell.shift.name), []).append(cell)
         for group in groups.values():
             self._try(group, partial(self.measuring.score, group, self._try_cell))
+
+    def know_model(self, plan: Plan) -> None:
+        """Load the model if the store lacks what records say of it, as that of an older version."""
+        if plan.of(FeaturesItem) and read_model_note(self.store, self.study.backbone) is None:
+            with suppress(DataError):  # a check of a run loads none, and goes without
+                _ = self.engine
 
     def outcome(self, plan: Plan) -> Outcome:
         """Return the records of the stored cells, and the missing cells with their reasons."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -172,8 +173,8 @@ def _backbone_head(
         tokens = tokenized(clip, recipe)
         caveats = prompt_caveats(clip.tokenizer, recipe, tokens)
         head = text_head(clip, recipe, device, tokens=tokens)
-        store.write(store.path("weights", key), save(head, metadata={"device": device.type}))
-        store.write_caveats(key, caveats)
+        metadata = {"device": device.type, "caveats": json.dumps(list(caveats))}
+        store.write(store.path("weights", key), save(head, metadata=metadata))
     return load_head(recipe, store).weight
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.api.declarations import chosen_edges
 from bench.api.method import Choice, Prediction
 from bench.api.metrics import Metric
 from bench.api.recipe_parts import encoder_of, features_key, weights_key
@@ -28,6 +29,7 @@ from bench.core.records import Record
 from bench.core.store import MissingOutput, Store
 from bench.leaderboard import samples
 from bench.posthoc.ensembles import fit_temperatures, scaled_log_probs
+from bench.posthoc.remarks import collected
 from bench.posthoc.selection import choose
 from bench.runs.cost import row_cost
 from bench.runs.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
@@ -72,7 +74,8 @@ class Measurement:
         scores, weights = [], []
         label = f"fit {item.row.name}"
         with self.progress.task(label, len(candidates)) as progress, _cell_errors():
-            fitted = method.fit(item.models, selection, train)
+            with collected() as caveats:
+                fitted = method.fit(item.models, selection, train)
             left = [c for c in candidates if not self._lost(item, c, failed)]
             if not left:
                 raise CellError("all trials diverged: use a smaller lr as the default")
@@ -104,6 +107,7 @@ class Measurement:
         if isinstance(method, Searched):
             costs = [row_cost(method, item.models, c, task.train.size) for c in candidates]
             note["chosen_on"] |= {"trials": trials_of(method, scores, costs)}
+        note |= {"caveats": [*caveats, *chosen_edges(method, candidates[best])]}
         self.store.write_arrays("fits", item.key, fitted, note)
 
     def _lost(self, item: FitItem, candidate: Choice, failed: Container[str]) -> bool:
@@ -120,8 +124,10 @@ class Measurement:
         selection = self._labelled(task.selection)
         with self.progress.task(f"find temperature of {item.row.name}", 1), _cell_errors():
             (prediction,) = self.predicted(item.row, item.fit, selection, [item.choice])
-            (found,) = fit_temperatures(criterion, selection.labels, prediction.log_probs)
-        note = {"temperature": found, "criterion": criterion, "split": task.selection.name}
+            with collected() as caveats:
+                (found,) = fit_temperatures(criterion, selection.labels, prediction.log_probs)
+        facts = {"temperature": found, "criterion": criterion, "split": task.selection.name}
+        note = facts | {"caveats": caveats}
         self.store.write_arrays("fits", item.key, {}, note)
 
     def predicted(

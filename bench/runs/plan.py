@@ -41,6 +41,9 @@ from bench.runs.study.study import Study
 CELL = 2
 """Version of the stored form of a cell; raised when that form changes."""
 
+SCALE = 2
+"""Version of the search for a row's temperature; raised when it would find another one."""
+
 
 @dataclass(frozen=True)
 class WorkItem:
@@ -294,7 +297,7 @@ class _Builder:
         selection = self.study.suite.task.selection
         inputs = self.prediction_inputs(row, fit, choice, selection)
         how = (selection.fingerprint, self.study.protocol.scaling)
-        key = key_of("scale", _identity(row), fit.key, choice, inputs, how)
+        key = key_of("scale", SCALE, _identity(row), fit.key, choice, inputs, how)
         item = ScaleItem(key, inputs, row, fit, choice)
         self.scales.append(item)
         self.add(item)

@@ -12,11 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.api.registry import loaded_plugins
+from bench.api.registry import datasets, loaded_plugins
 from bench.core.errors import DataError, InputError, escape_control
 from bench.core.hashing import key_of
 from bench.core.paths import cache_dir, check_writable, write_atomic
@@ -25,11 +24,11 @@ from bench.core.records import MissingCell, records_text
 from bench.core.store import Store
 from bench.core.trainings import write_trainings
 from bench.data.prompts import templates_digest
+from bench.data.suites.from_yaml import is_suite_file
 from bench.leaderboard import samples
 from bench.leaderboard.board import PENDING
 from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.leaderboard.published.layouts import Preset, find_preset
-from bench.models.clip import EMBEDDED
 from bench.report.run_folder import CONFIG, kept_baselines, read_samples
 from bench.report.write import write_report
 from bench.runs.cost import Counts, pending_counts
@@ -37,11 +36,14 @@ from bench.runs.execute import Outcome, choice_lookup, execute_plan
 from bench.runs.execute import follow_plan as follow_study
 from bench.runs.measure import address_of
 from bench.runs.plan import CellItem, Plan, make_plan
+from bench.runs.rates import remember_rates
 from bench.runs.results.plan_lines import describe_plan
 from bench.runs.study.config import RunConfig, load_config
-from bench.runs.study.kept import keep_inputs, kept_inputs
+from bench.runs.study.kept import KeptInputs, keep_inputs, kept_inputs
+from bench.runs.study.outputs_folder import FILE
 from bench.runs.study.resolve import resolve_studies
-from bench.runs.study.rows import Row
+from bench.runs.study.rows import Row, methods_of
+from bench.runs.study.score import GIVEN_DIGEST, score_study
 from bench.runs.study.study import Study
 from bench.runs.trackers import Trackers, require_packages
 
@@ -51,12 +53,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """A resolved run: its configuration, studies, store and output folder."""
+    """A resolved run: its configuration, studies, store and output folder.
+
+    `outputs` is the folder of outputs that it scores; None for a run that computes its own.
+    """
 
     config: RunConfig
     studies: tuple[Study, ...]
     store: Store
     out: Path
+    outputs: Path | None = None
 
     @property
     def presets(self) -> tuple[Preset, ...]:
@@ -76,6 +82,19 @@ class Session:
         """All pending work that takes long, in forward passes of an image."""
         return sum(count.work for count in self.left())
 
+    def unused_settings(self) -> str:
+        """Say in one line which methods were given settings but are not run; empty if none."""
+        run = {name for study in self.studies for name in methods_of(study.rows)}
+        unused = [owner for owner in self.config.set if owner not in {*run, "protocol", "model"}]
+        if not unused:
+            return ""
+        names, listed = ", ".join(unused), ", ".join(sorted(run))
+        listed = listed if len(listed) <= 200 else f"{listed[:200]}..."
+        return (
+            f"--set {names}: changes nothing, because the methods of this run are {listed}: add "
+            "it to --methods or leave the option out"
+        )
+
     def expected(self) -> list[MissingCell]:
         """Return every leaderboard cell of the run as a pending one."""
         cells = [(p.study, cell) for p in self.plans for cell in p.cells if cell.chosen]
@@ -91,8 +110,12 @@ def _pending_cell(study: Study, cell: CellItem) -> MissingCell:
     return MissingCell.model_validate(address_of(study, cell) | {"reason": PENDING})
 
 
-def prepare_session(config: RunConfig, found: tuple[Study, ...] | None = None) -> Session:
+def prepare_session(
+    config: RunConfig, found: tuple[Study, ...] | None = None, outputs: Path | None = None
+) -> Session:
     """Resolve a configuration to a session; `found` are its studies, if already resolved.
+
+    `outputs` is the folder of outputs that they score, if they do.
 
     Raises InputError for whatever is wrong with the configuration. Writes nothing, except the index
     of the user's own images to the cache.
@@ -102,13 +125,16 @@ def prepare_session(config: RunConfig, found: tuple[Study, ...] | None = None) -
     found = resolve_studies(config) if found is None else found
     name = "+".join(study.suite.name for study in found)
     default = Path("results") / "runs" / f"{name}-{key_of(resolved_config(config, found))[:8]}"
-    return Session(config, found, store, check_writable(config.out or default, "output folder"))
+    out = check_writable(config.out or default, "output folder")
+    return Session(config, found, store, out, outputs)
 
 
 def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
     """Return the session that repeats a finished run.
 
-    Raises InputError if its configuration cannot be read, or now resolves to other rows or models.
+    `options` are places of its inputs: data, cache_dir. For a run of `bench score`, data is the
+    folder of outputs, if it is no longer where it was. Raises InputError if its configuration
+    cannot be read, or now resolves to other rows or models, and if those outputs are not there.
     Raises DataError if its templates have changed.
     """
     path = folder / CONFIG
@@ -126,8 +152,10 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
                 f"{path}: the run used {plugin} (SHA-256 {digest[:12]}...): give this file, "
                 "unchanged, with --plugin"
             )
-    changes = known.pop("set", {})
     kept = kept_inputs(folder, known)
+    if kept.outputs or _is_scored(folder, known):
+        return _same_rows(_scored_session(path, kept, known, options), path, raw)
+    changes = known.pop("set", {})
     given = {k: v for k, v in options.items() if v is not None}
     config = load_config(None, {**known, **kept.options, **given})
     if config.templates is not None and templates_digest(config.templates) != raw.get(
@@ -138,13 +166,49 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
         )
     config = config.model_copy(update={"set": changes})
     session = prepare_session(config, resolve_studies(config, kept.origins))
+    return _same_rows(session, path, raw)
+
+
+def _is_scored(folder: Path, known: Mapping[str, Any]) -> bool:
+    """Whether a run of an earlier version, which did not keep the folder, scored outputs."""
+    names = known.get("suite", ())
+    if any(name.partition("=")[0] in datasets() or is_suite_file(name) for name in names):
+        return False
+    try:
+        return f'"{GIVEN_DIGEST}"' in (folder / "records.jsonl").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _scored_session(
+    path: Path, kept: KeptInputs, known: Mapping[str, Any], options: Mapping[str, Any]
+) -> Session:
+    """Return the session of a run of `bench score`. Raises InputError without its outputs."""
+    was = kept.outputs
+    given = options.get("data") or was
+    if given is None or not (Path(given) / FILE).is_file():
+        scored = f"the outputs in {was}" if was else "outputs computed elsewhere"
+        place = f", and there is none in {given}" if given and given != was else ""
+        raise InputError(
+            f"{path}: the run scored {scored}{place}: name the folder that has their {FILE} with "
+            "--data DIR"
+        )
+    named = {k: v for k, v in known.items() if k not in ("suite", "data")}
+    folder = options.get("cache_dir") or kept.options.get("cache_dir")
+    cache = {"cache_dir": folder} if folder else {}
+    config, study = score_study(Path(given), {**named, **cache})
+    return prepare_session(config, (study,), Path(given))
+
+
+def _same_rows(session: Session, path: Path, raw: Mapping[str, Any]) -> Session:
+    """Return the session. Raises InputError if its rows or models are not those of the run."""
     now = resolved_config(session.config, session.studies)
     for name in ("backbones", "rows"):
         if now[name] != raw.get(name):
             raise InputError(
                 f"{path}: the {name} of the run were {_short(raw.get(name))}, but its "
-                f"configuration now gives {_short(now[name])}: only runs of bench run can be "
-                "repeated, with the same suites and plugins"
+                f"configuration now gives {_short(now[name])}: a run can only be repeated "
+                "with the same suites, plugins and outputs"
             )
     return session
 
@@ -248,7 +312,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     missing = [m for outcome in outcomes for m in outcome.missing]
     out = session.out
     _write_json(out / "config.json", resolved_config(session.config, session.studies))
-    keep_inputs(out, session.config)
+    keep_inputs(out, session.config, session.outputs)
     _write_json(out / "plan.json", [i for o in outcomes for i in describe_plan(o.plan)])
     write_atomic(out / "records.jsonl", records_text(records).encode())
     write_missing(out / "missing.jsonl", missing)
@@ -271,66 +335,6 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
 
 def _write_json(path: Path, value: object) -> None:
     write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
-
-
-@dataclass(frozen=True)
-class TimeEstimate:
-    """Estimated duration of pending work; `elsewhere` if a rate comes from another machine."""
-
-    seconds: float
-    elsewhere: bool
-
-
-def estimate_time(session: Session, left: Sequence[Counts]) -> TimeEstimate | None:
-    """Estimate the time for the pending work from the rates (images per second) of earlier runs.
-
-    Without an earlier run, the embedded model uses the rates of the machine it was made on. Returns
-    None if a rate is needed that is not known.
-    """
-    seconds, elsewhere = 0.0, False
-    for study, count in zip(session.studies, left, strict=True):
-        here = _rates(session.store, study, session.config.device)
-        rates = _shipped_rates(study, session.config.device) | here
-        for images, rate in (
-            (count.forwards, "forward"),
-            (count.training_images, "train"),
-            (count.paired_images, "train both"),
-        ):
-            if images and rate not in rates:
-                return None
-            if images:
-                seconds += images / rates[rate]
-                elsewhere |= rate not in here
-    return TimeEstimate(seconds, elsewhere)
-
-
-def _shipped_rates(study: Study, device: str) -> dict[str, float]:
-    """Return the rates measured when the embedded model was made, on a CPU in fp32."""
-    is_comparable = device in ("auto", "cpu") and study.precision == "fp32"
-    if not is_comparable or study.backbone.pretrained != EMBEDDED:
-        return {}
-    measured = json.loads((files("bench.data.mini") / "tiny.json").read_text())
-    rates = {name: measured[f"{name}_images_per_second"] for name in ("forward", "train")}
-    return rates | {"train both": rates["train"]}
-
-
-def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, float]) -> None:
-    """Store measured rates (images per second) for later estimates."""
-    if rates:
-        known = _rates(store, study, device) | dict(rates)
-        write_atomic(_rates_path(store, study, device), json.dumps(known).encode(), durable=False)
-
-
-def _rates(store: Store, study: Study, device: str) -> dict[str, float]:
-    try:
-        measured: dict[str, float] = json.loads(_rates_path(store, study, device).read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return measured
-
-
-def _rates_path(store: Store, study: Study, device: str) -> Path:
-    return store.root / "rates" / f"{key_of(study.backbone, device, study.precision)}.json"
 
 
 def write_missing(path: Path, missing: Sequence[MissingCell]) -> None:

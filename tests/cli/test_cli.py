@@ -14,6 +14,8 @@ import pytest
 from commands import Result, assert_refused, bench
 from PIL import Image
 
+from bench.core.records import records_text
+
 MICRO = ("run", "--suite", "micro")
 TINY_SUITE = """
 name: pets
@@ -79,7 +81,8 @@ def refused(*arguments: object, words: tuple[str, ...] = (), code: int = 2) -> N
         (["--set", "e2e-ft.lr=-1"], ["e2e-ft.lr=-1", "greater than 0"]),
         (["--set", "e2e-ft.epochs=0"], ["e2e-ft.epochs=0", "greater than or equal to 1"]),
         (["--set", "e2e_ft.lr=1"], ["unknown method 'e2e_ft'", "did you mean 'e2e-ft'?"]),
-        (["--methods", "vrf", "--set", "ose.alphas=[1]"], ["--set ose", "is not part of this run"]),
+        (["--methods", "vrf", "--set", "ose.alphas=[2]"], ["ose.alphas=[2]", "less than"]),
+        (["--methods", "vrf", "--set", "ose.alpha=1"], ["hyper-parameter of ose", "'alphas'"]),
         (["--cache-dir", "/proc/bench"], ["cache folder /proc/bench is not writable"]),
         (["--no-such-option"], ["No such option"]),
         (["surplus"], ["unexpected extra argument", "surplus"]),
@@ -89,6 +92,18 @@ def refused(*arguments: object, words: tuple[str, ...] = (), code: int = 2) -> N
 def test_wrong_names_and_values(arguments: list[str], words: list[str]) -> None:
     refused(*MICRO, *arguments, words=tuple(words))
     assert not Path("cache").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_settings_of_methods_that_are_not_run_are_said(command: str) -> None:
+    settings = ("--set", "linear.lr=1", "--set", "zero-shot.x=1"), ("--set", "linear.lr=1")
+    refused(command, *MICRO[1:], "--methods", "zero-shot", *settings[0], words=("zero-shot",))
+    asked = ("--methods", "zero-shot", "--shifts", "v2", "--limit", "8")
+    done = bench(command, *MICRO[1:], *asked, *settings[1], "--cache-dir", "cache")
+    assert done.code == 0, done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("--set")]
+    assert "--set linear: changes nothing" in line and "methods of this run are zero-shot" in line
+    assert "--set" not in bench(command, *MICRO[1:], *asked, "--cache-dir", "cache").err
 
 
 @pytest.mark.parametrize(
@@ -128,6 +143,8 @@ def test_damaged_records_are_named() -> None:
     Path("run/records.jsonl").write_text("{}\n")
     assert_refused(bench("report", "run"), "records.jsonl:1")
     Path("run/records.jsonl").write_text("")
+    assert_refused(bench("report", "run"), "records.jsonl is empty")
+    Path("run/records.jsonl").write_text(records_text([]))
     Path("run/missing.jsonl").write_text("[]\n")
     assert_refused(bench("report", "run"), "missing.jsonl")
 

@@ -92,7 +92,7 @@ def in_form_1(records: list[Record]) -> str:
 
 
 @settings(deadline=None)
-@given(st.lists(RECORDS, max_size=5))
+@given(st.lists(RECORDS, min_size=1, max_size=5))
 def test_both_forms_give_the_same_records_back(
     tmp_path_factory: pytest.TempPathFactory, records: list[Record]
 ) -> None:

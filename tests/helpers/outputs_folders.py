@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from commands import Result, bench
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
+
+from bench.core.records import Record, read_records
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -43,3 +47,19 @@ def folder(path: Path, **changes: Any) -> Path:
 
 def write(path: Path, form: dict[str, Any]) -> None:
     (path / "outputs.yaml").write_text(yaml.safe_dump(form, sort_keys=False))
+
+
+def alter(path: Path, role: str, change: Callable[[Arrays], object]) -> None:
+    """Rewrite a split's file with changed arrays."""
+    arrays = load_file(path / f"{role}.safetensors")
+    change(arrays)
+    save(arrays, path / f"{role}.safetensors")
+
+
+def score(path: Path, *options: object) -> Result:
+    where = ("--cache-dir", path / "cache", "--out", path / "out")
+    return bench("score", "--outputs", path, *where, *options)
+
+
+def found(path: Path) -> list[Record]:
+    return read_records(path / "out" / "records.jsonl")

@@ -39,7 +39,10 @@ class Nearby(Method):
 
     k: Count = setting(1, "the nearest in the paper, the fifth in its code", official=5)
     r_grid: Grid[NonNegative] = setting(
-        (0.2, 0.4, 0.6), "a search in the paper, one value in its code", official=(0.5,)
+        (0.2, 0.4, 0.6),
+        "a search in the paper, one value in its code",
+        official=(0.5,),
+        grid_of="r",  # records say if the smallest or the largest was chosen
     )
 
     def candidates(self) -> tuple[Choice, ...]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from scipy.special import log_softmax as scipy_log_softmax
 
@@ -25,6 +26,7 @@ from bench.posthoc.functional import (
     temperature,
     weight_histogram,
 )
+from bench.posthoc.remarks import PosthocWarning
 
 SCORES = npst.arrays(
     np.float64,
@@ -215,10 +217,34 @@ def test_temperature_minimises_nll_and_scales_with_the_logits():
     assert temperature(logits, labels) == t
 
 
-def test_temperature_stays_within_its_bounds():
+def test_temperature_says_where_the_nll_has_no_minimum():
     logits, right = np.eye(3), np.arange(3)
-    assert temperature(logits, right) == pytest.approx(0.1, rel=1e-3)
-    assert temperature(logits, (right + 1) % 3) == pytest.approx(10, rel=1e-3)
+    with pytest.warns(PosthocWarning, match="T = 0.1 is the bound .* classified correctly"):
+        assert temperature(logits, right) == 0.1
+    with pytest.warns(PosthocWarning, match="T = 10 is the bound .* no larger logits"):
+        assert temperature(logits, (right + 1) % 3) == 10
+    assert temperature(np.full((3, 3), 7.0), right) == 1  # all equal: any T is as good
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1 / 60, 0.3, 1, 40, 1e4])
+def test_temperature_finds_the_minimum_at_any_scale_of_the_logits(scale):
+    logits = 3 * np.random.default_rng(2).normal(size=(2000, 6))
+    labels = draw_labels(logits, 1.0)
+    t = temperature(logits, labels)
+    assert temperature(scale * logits, labels) == pytest.approx(scale * t, rel=1e-4)
+    reference = minimize_scalar(
+        lambda u: -log_softmax(scale * logits / np.exp(u))[np.arange(2000), labels].mean(),
+        bounds=(np.log(scale) - 4, np.log(scale) + 4),
+        method="bounded",
+    )
+    assert temperature(scale * logits, labels) == pytest.approx(np.exp(reference.x), rel=1e-3)
+
+
+@pytest.mark.parametrize(("scale", "t"), [(1e-10, 1e-7), (1e10, 1e7)])
+def test_temperature_beyond_its_limits_is_said(scale, t):
+    logits = 3 * np.random.default_rng(2).normal(size=(200, 6))
+    with pytest.warns(PosthocWarning, match="is the bound of its search: the NLL is smaller"):
+        assert temperature(scale * logits, draw_labels(logits, 1.0)) == pytest.approx(t, rel=1e-2)
 
 
 @pytest.mark.parametrize("fit", [temperature, confident_temperature])
@@ -269,6 +295,7 @@ def test_confident_temperature_is_not_the_one_of_nll():
     assert abs(excess(logits, labels, by_nll)) > 0.1
 
 
+@pytest.mark.filterwarnings("ignore::bench.posthoc.remarks.PosthocWarning")
 def test_confident_temperature_ends_where_the_official_search_would_not():
     # A T exists, but the search replaces the wrong bound and runs in a cycle.
     logits, labels = noisy(38, 4, 2, 100)
@@ -283,6 +310,7 @@ def test_confident_temperature_ends_where_the_official_search_would_not():
     assert confident_temperature(np.full((2, 2), 7.0), np.array([0, 1])) == 1
 
 
+@pytest.mark.filterwarnings("ignore::bench.posthoc.remarks.PosthocWarning")
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 4), st.floats(0.01, 100))
 def test_confident_temperature_is_always_positive_and_finite(seed, count, classes, scale):
     rng = np.random.default_rng(seed)

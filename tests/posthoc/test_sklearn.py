@@ -62,6 +62,7 @@ def test_temperature_scaling_ends_a_pipeline():
     assert pipeline.score(LOGITS, LABELS) == (LOGITS.argmax(axis=1) == LABELS).mean()
 
 
+@pytest.mark.filterwarnings("ignore::bench.posthoc.remarks.PosthocWarning")
 @pytest.mark.parametrize("made", [lambda a: a, torch.tensor])
 def test_a_table_takes_the_place_of_the_arrays_it_holds(made):
     features, zs, ft = made(FEATURES), made(ZS), made(LOGITS)

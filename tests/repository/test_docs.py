@@ -20,6 +20,7 @@ def test_the_example_of_a_package_is_the_one_that_is_tested(name: str) -> None:
     assert (ROOT / "tests" / "plugin" / name).read_text() in blocks
 
 
+@pytest.mark.filterwarnings("ignore:b = 0.1 is the largest")  # as the page says
 def test_the_examples_of_the_estimators_run() -> None:
     text = (ROOT / "docs" / "estimators.md").read_text()
     code, with_sklearn = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)

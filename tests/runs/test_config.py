@@ -102,7 +102,10 @@ def test_bad_options_are_named(options: dict[str, Any], words: list[str]) -> Non
         ("curves: 7\n", ["run.yaml: curves 7"]),
         ("suite: 5\n", ["run.yaml: suite 5", "valid string"]),
         ("methods: [[a]]\n", ["run.yaml: methods"]),
-        ("set: [e2e-ft.lr=1]\n", ["run.yaml: set ", "dictionary"]),
+        ("set: [e2e-ft.lr]\n", ["run.yaml: --set e2e-ft.lr: expected METHOD.PARAM=VALUE"]),
+        ("set: [3]\n", ["run.yaml: --set 3: expected METHOD.PARAM=VALUE"]),
+        ("set: e2e-ft\n", ["run.yaml: --set e2e-ft: expected METHOD.PARAM=VALUE"]),
+        ("set: 3\n", ["run.yaml: set 3", "dictionary"]),
         ("set: {e2e-ft: 3}\n", ["run.yaml: set.e2e-ft 3", "dictionary"]),
         ("set: {1: {lr: 3}}\n", ["run.yaml: set"]),
         ("out: 3\n", ["run.yaml: out 3"]),
@@ -117,6 +120,56 @@ def test_bad_files_are_named(text: str, words: list[str], tmp_path: Path) -> Non
     for word in [str(path), *words]:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "set:\n  e2e-ft: {lr: 1e-3}\n  vrf: {a_grid: '[1, 2]'}\n",
+        "set: [e2e-ft.lr=1e-3, 'vrf.a_grid=[1, 2]']\n",
+        "set:\n- e2e-ft.lr=1e-3\n- vrf.a_grid=[1, 2]\n",
+    ],
+)
+def test_settings_have_either_form_in_a_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    config = load_config(tmp_path / "run.yaml", {"set": ("ose.alphas=[1]",)})
+    assert config.set == {
+        "e2e-ft": {"lr": "1e-3"}, "vrf": {"a_grid": "[1, 2]"}, "ose": {"alphas": "[1]"}
+    }  # fmt: skip
+    (tmp_path / "run.yaml").write_text("set: e2e-ft.lr=2\n")
+    assert load_config(tmp_path / "run.yaml", {}).set == {"e2e-ft": {"lr": "2"}}
+
+
+def test_relative_paths_in_a_file_start_at_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "conf" / "weights.pt").touch()
+    loaded: list[Path] = []
+    monkeypatch.setattr("bench.runs.study.config.load_plugin", loaded.append)
+    path = tmp_path / "conf" / "run.yaml"
+    path.write_text(
+        "suite: [my.yaml, mini, ../other.yml+corruptions=3]\ndata: ../data\nout: results\n"
+        "templates: prompts.txt\ncache-dir: cache\nplugin: mine.py\n"
+        "pretrained: weights.pt\nmodel: ViT-B-32\n"
+    )
+    monkeypatch.chdir(tmp_path / "work")
+    where = Path("../conf/run.yaml")
+    config, folder = load_config(where, {}), where.parent
+    suites = (f"{folder}/my.yaml", "mini", f"{folder}/../other.yml+corruptions=3")
+    assert config.suite == suites
+    assert config.data == folder / "../data"
+    assert (config.out, config.cache_dir) == (folder / "results", folder / "cache")
+    assert config.templates == folder / "prompts.txt"
+    assert config.plugin == (folder / "mine.py",) and loaded == [folder / "mine.py"]
+    assert config.pretrained == str(folder / "weights.pt")
+    given = load_config(where, {"out": Path("mine"), "suite": "my.yaml"})
+    assert (given.out, given.suite) == (Path("mine"), ("my.yaml",))
+    path.write_text("suite: 'mini, my.yaml'\npretrained: openai\nout: /absolute\n")
+    config = load_config(where, {})
+    assert config.suite == ("mini", f"{folder}/my.yaml")
+    assert (config.pretrained, config.out) == ("openai", Path("/absolute"))
 
 
 def test_unreadable_files_are_named(tmp_path: Path) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from commands import SAME_BENCH, Finished, Result, assert_refused, bench
-from outputs_folders import Arrays, folder, save, write
+from commands import SAME_BENCH, Finished, assert_refused, bench
+from outputs_folders import Arrays, alter, folder, found, save, score, write
 from places import ROOT
-from safetensors.numpy import load_file
 
 from bench.api.recipes import Recipe
 from bench.api.splits import Split
@@ -138,22 +137,6 @@ def is_top1(record: Record) -> bool:
 
 
 # A folder of random outputs
-
-
-def alter(path: Path, role: str, change: Callable[[Arrays], object]) -> None:
-    """Rewrite a split's file with changed arrays."""
-    arrays = load_file(path / f"{role}.safetensors")
-    change(arrays)
-    save(arrays, path / f"{role}.safetensors")
-
-
-def score(path: Path, *options: object) -> Result:
-    where = ("--cache-dir", path / "cache", "--out", path / "out")
-    return bench("score", "--outputs", path, *where, *options)
-
-
-def found(path: Path) -> list[Record]:
-    return read_records(path / "out" / "records.jsonl")
 
 
 def test_methods_that_need_weights_are_missing_rows(tmp_path: Path) -> None:
@@ -302,10 +285,22 @@ def test_bad_forms(changes: dict[str, Any], words: list[str], tmp_path: Path) ->
         ("test", lambda a: a.update({"clip.logit": a["labels"]}), ["did you mean 'clip.logits'?"]),
         ("test", lambda a: a.update(labels=a["labels"][:-1]), ["clip.logits has shape [30, 3]"]),
         ("test", lambda a: a.update(labels=a["labels"][:, None]), ["labels has shape (30, 1)"]),
-        ("test", lambda a: a.update(labels=a["labels"] + 1), ["label 3 in row", "0 to 2"]),
-        ("test", lambda a: a.update(labels=a["labels"] - 1), ["label -1 in row"]),
-        ("test", lambda a: a.update(labels=a["labels"] * 1.0), ["labels is F64, expected I8"]),
-        ("test", lambda a: a.update({"clip.logits": a["labels"]}), ["is I64, expected F16"]),
+        (
+            "test",
+            lambda a: a.update(labels=a["labels"] + 1),
+            ["label 3 in row", "0 to 2", "count from 1: subtract 1"],
+        ),
+        (
+            "test",
+            lambda a: a.update(labels=a["labels"] - 1),
+            ["label -1 in row", "leave out the samples without a label"],
+        ),
+        (
+            "test",
+            lambda a: a.update(labels=a["labels"] * 1.0),
+            ["labels is F64, expected I8", "labels.astype(int)"],
+        ),
+        ("test", lambda a: a.update(labels=np.eye(3, dtype=int)[a["labels"]]), ["labels.argmax"]),
         ("test", lambda a: a.update({"groups.x": a["labels"][1:]}), ["groups.x has shape [29]"]),
         (
             "sketch",

@@ -142,7 +142,7 @@ class CellLine(TypedDict):
     metric: str
     kind: NotRequired[Literal["scaled", "curve", "figure"]]
     choice: NotRequired[dict[str, float]]
-    value: float
+    value: pydantic.FiniteFloat
     weight: NotRequired[float]
     temperature: NotRequired[float]
     data: NotRequired[Facts]

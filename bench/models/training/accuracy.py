@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.utils.data import DataLoader
 
 from bench.models.clip import prompt_head
 from bench.models.training.networks import DualEncoder, ImageClassifier
+from bench.models.transforms import EvalImages
 
 
 def accuracy_in_training(
@@ -46,6 +49,28 @@ def accuracy_in_training(
         for module, mode in modes.items():
             module.training = mode
     return right / seen
+
+
+def image_batches(images: EvalImages, size: int, batch_size: int, workers: int) -> Iterable[Tensor]:
+    """Return images as batches [B, 3, H, W], without drawing from the global random state.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from PIL import Image
+    >>> from bench.models.training.accuracy import image_batches
+    >>> from bench.models.transforms import EvalImages
+    >>> images = EvalImages([Image.new("RGB", (8, 8))] * 3, lambda image: torch.zeros(3, 8, 8))
+    >>> [len(batch) for batch in image_batches(images, size=3, batch_size=2, workers=0)]
+    [2, 1]
+    """
+    batches = [range(i, min(i + batch_size, size)) for i in range(0, size, batch_size)]
+    return DataLoader(
+        cast(Any, images),
+        batch_sampler=cast(Any, batches),
+        num_workers=workers,
+        generator=torch.Generator(),  # the global one is that of the training
+    )
 
 
 def _logits(

@@ -1,8 +1,8 @@
 """What a reader should know of a plan's inputs and results, by what it concerns.
 
 Sentences about data stand on the splits, those about the model in the note that the engine stores
-with it, those about prompts, trainings and choices beside the stored outputs
-(`bench.core.store.Store.write_caveats`). Records hold them in their provenance, so a report needs
+with it, those about prompts, trainings and choices in the stored outputs
+(`bench.core.store.Store.caveats`). Records hold them in their provenance, so a report needs
 nothing else.
 """
 

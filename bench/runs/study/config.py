@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -138,15 +138,20 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     """Return the configuration of a run file, if any, overridden by `options`.
 
     The names of `options` are the fields of `RunConfig`. The value None means that an option is not
-    set; ``set`` is a tuple of ``METHOD.PARAM=VALUE`` texts. Raises InputError that names the option
-    for unknown options and invalid values.
+    set; ``set`` is a list of ``METHOD.PARAM=VALUE`` texts or {method: {parameter: value}}, here as
+    in the file. Relative paths in the file start at its folder. Raises InputError that names the
+    option for unknown options and invalid values.
     """
     values = {} if path is None else _yaml(path)
     overrides = {name: value for name, value in options.items() if value is not None}
-    assigned = parse_assignments(overrides.pop("set", ()))
+    assigned = _assigned(overrides.pop("set", ()))
     for name in values:
         if name not in RunConfig.model_fields:
             raise unknown_name(f"option in {path}", name, RunConfig.model_fields)
+    if path is not None:
+        values = {name: _from_folder(path.parent, name, value) for name, value in values.items()}
+        if isinstance(values.get("set"), str | list):
+            values["set"] = _assigned_in(path, values["set"])
     try:
         config = RunConfig.model_validate(values | overrides)
     except pydantic.ValidationError as error:
@@ -174,7 +179,43 @@ def _with_table(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"methods": preset.methods})
 
 
-def parse_assignments(texts: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+PATHS = ("data", "templates", "out", "cache_dir", "plugin")
+"""The options that are always paths."""
+
+
+def _from_folder(folder: Path, name: str, value: Any) -> Any:
+    """Return the value of a run file's option with relative paths starting at the file's folder.
+
+    Suites are paths if they are suite files; a `pretrained` is one if there is such a file.
+    """
+    if isinstance(value, list):
+        return [_from_folder(folder, name, one) for one in value]
+    if not isinstance(value, str):
+        return value
+    if name in PATHS:
+        return str(folder / value)
+    if name == "pretrained" and (folder / value).is_file():
+        return str(folder / value)
+    if name == "suite":
+        parts = [part.strip() for part in value.split(",")]
+        is_file = re.compile(r".*\.ya?ml(\+.*)?")
+        return ",".join(str(folder / p) if is_file.fullmatch(p) else p for p in parts)
+    return value
+
+
+def _assigned_in(path: Path, value: str | list[Any]) -> dict[str, dict[str, Any]]:
+    """Return the settings of a run file that lists them as on the command line."""
+    try:
+        return parse_assignments([value] if isinstance(value, str) else list(map(str, value)))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _assigned(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    return value if isinstance(value, Mapping) else parse_assignments(value)
+
+
+def parse_assignments(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Parse ``METHOD.PARAM=VALUE`` texts to {method: {param: value text}}. Raises InputError."""
     parsed: dict[str, dict[str, Any]] = {}
     for text in texts:

@@ -31,14 +31,15 @@ class KeptInputs:
     """What a run's folder knows of the inputs.
 
     `options` replace those of the run's configuration. `origins` has, for each kept suite file, the
-    folder that its relative paths start from.
+    folder that its relative paths start from. `outputs` is the folder that `bench score` read.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, Path] = field(default_factory=dict)
+    outputs: str | None = None
 
 
-def keep_inputs(run: Path, config: RunConfig) -> None:
+def keep_inputs(run: Path, config: RunConfig, outputs: Path | None = None) -> None:
     """Write copies of a run's suite files, class names and templates, and the places of the rest.
 
     A run on a built-in suite with the default folders keeps nothing.
@@ -51,6 +52,8 @@ def keep_inputs(run: Path, config: RunConfig) -> None:
         places["cache_dir"] = str(cache.resolve())
     if config.pretrained is not None and Path(config.pretrained).expanduser().is_file():
         places["pretrained"] = str(Path(config.pretrained).expanduser().resolve())
+    if outputs is not None:
+        places["outputs"] = str(outputs.resolve())
     suites: dict[str, Any] = {}
     for name in config.suite:
         plain, _ = parse_corruptions(name)
@@ -114,7 +117,8 @@ def kept_inputs(run: Path, config: Mapping[str, Any]) -> KeptInputs:
     if templates is not None and templates.is_file():
         _say_if_changed(Path(config["templates"]), templates)
         found["templates"] = templates
-    return KeptInputs(found, origins)
+    scored = places.get("outputs")
+    return KeptInputs(found, origins, None if scored is None else str(scored))
 
 
 def _say_if_changed(file: Path, copy: Path) -> None:

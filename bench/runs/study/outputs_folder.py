@@ -1,12 +1,14 @@
 """A folder of external outputs with one safetensors file per split (docs/outputs.md).
 
-Each file is checked completely when it is first read, and its digest is stored in the cache. Arrays
-are read when they are needed. No torch, image or model is involved.
+Each file is checked completely when it is first read, and its digest is stored in the cache with
+what a reader should know of its arrays. Arrays are read when they are needed. No torch, image or
+model is involved.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +28,30 @@ from bench.core.paths import write_atomic
 from bench.data.readers.folders import Classes
 from bench.data.suites.from_yaml import class_names, label_map, naming_field
 from bench.data.suites.yaml_schema import Name, StrictForm, invalid, parse_form
+from bench.posthoc.scores import (
+    ScoreFacts,
+    checked_matrix,
+    label_hint,
+    log_of_probabilities,
+    shifted_logits,
+)
 
 FILE = "outputs.yaml"
 FLOATS = ("F16", "F32", "F64")
 INTEGERS = ("I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64")
-KINDS = {"logits": FLOATS, "features": FLOATS, "correct": ("BOOL",)}
+KINDS = {
+    "logits": (*FLOATS, *INTEGERS),
+    "probabilities": FLOATS,
+    "features": FLOATS,
+    "correct": ("BOOL",),
+}
 """The kinds of arrays of a model on a split, with their valid types."""
+
+PREDICTED = ("logits", "probabilities", "correct")
+"""The kinds of which a model has one on each split; the last only on the training split."""
+
+READ = 2
+"""Version of how files are read; raised when the same files would be checked or give otherwise."""
 
 ROWS = 65536
 """Number of rows that are checked at a time."""
@@ -125,11 +145,12 @@ class _Opener:
                 for name, (shape, dtype) in kinds.items():
                     self._check_array(f"{path}: {name}", name, shape, dtype, size)
                 _check_labels(path, _read(arrays["labels"]), labels)
-                digest = self._digest(path, arrays)
+                digest, caveats = self._checked_content(path, arrays)
         except SafetensorError as error:
             raise InputError(f"{path} is not a valid safetensors file: {error}") from error
         opened = _File(path, frozenset(kinds))
-        return Split(title, digest, size, opened.load, opened.given)
+        fingerprint = key_of("outputs", READ, digest)
+        return Split(title, fingerprint, size, opened.load, opened.given, caveats=caveats)
 
     def _check_names(self, path: Path, kinds: Mapping[str, Any], is_evaluation: bool) -> int:
         """Return the number of samples. Raises InputError for unknown and for missing arrays."""
@@ -140,10 +161,14 @@ class _Opener:
         if "labels" not in kinds:
             raise InputError(f"{path} has no labels: add an integer array labels [N]")
         for model in self.models:
-            present = [kind for kind in ("logits", "correct") if f"{model}.{kind}" in kinds]
-            if "logits" not in present and (is_evaluation or not present):
+            present = [kind for kind in PREDICTED if f"{model}.{kind}" in kinds]
+            if not present or (is_evaluation and present == ["correct"]):
                 alternative = "" if is_evaluation else f" and no {model}.correct"
                 raise InputError(f"{path} has no {model}.logits{alternative}: add the array")
+            if present[:2] == ["logits", "probabilities"]:
+                raise InputError(
+                    f"{path} has {model}.logits and {model}.probabilities: remove one of them"
+                )
             if "correct" in present and (is_evaluation or len(present) > 1):
                 raise InputError(
                     f"{path}: {model}.correct is only for the train file, instead of logits there: "
@@ -151,7 +176,10 @@ class _Opener:
                 )
         shape = kinds["labels"][0]
         if len(shape) != 1 or not shape[0]:
-            raise InputError(f"{path}: labels has shape {shape}, expected [N] with N >= 1")
+            hint = ""
+            if len(shape) == 2 and shape[1] == self.classes:
+                hint = "; for one-hot labels save labels.argmax(axis=1)"
+            raise InputError(f"{path}: labels has shape {shape}, expected [N] with N >= 1{hint}")
         return int(shape[0])
 
     def _check_array(
@@ -162,36 +190,44 @@ class _Opener:
         is_output = not name.startswith("groups.") and name != "labels"
         types = KINDS[kind] if is_output else INTEGERS
         if dtype not in types:
-            raise InputError(f"{where} is {dtype}, expected {', '.join(types)}")
+            hint = "; if they are class indices, save labels.astype(int)"
+            hint = hint if name == "labels" and dtype in FLOATS else ""
+            raise InputError(f"{where} is {dtype}, expected {', '.join(types)}{hint}")
         expected: tuple[int, ...] = (size,)
-        if is_output and kind == "logits":
+        if is_output and kind in ("logits", "probabilities"):
             expected = (size, self.classes)
+            if shape == (size,) and dtype in INTEGERS:
+                raise InputError(
+                    f"{where} has shape {list(shape)}, expected {list(expected)}: one integer per "
+                    "sample is a predicted class, not the scores of all classes"
+                )
         elif is_output and kind == "features":
             width = shape[1] if len(shape) == 2 and shape[1] else 1
             expected = (size, self.widths.setdefault(model, width))
         if shape != expected:
             raise InputError(f"{where} has shape {list(shape)}, expected {list(expected)}")
 
-    def _digest(self, path: Path, arrays: Mapping[str, Any]) -> str:
-        """Return the SHA-256 of a file, cached by its path, size and modification time.
+    def _checked_content(
+        self, path: Path, arrays: Mapping[str, Any]
+    ) -> tuple[str, tuple[str, ...]]:
+        """Return the SHA-256 of a file and what a reader should know of its arrays.
 
-        Raises InputError if an array has NaN or infinite values.
+        Both are cached by the file's path, size and modification time. Raises InputError if an
+        array has NaN or infinite values, or another kind of scores than its name says.
         """
         stat = path.stat()
-        mark = key_of("outputs", str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-        cached = self.cache / "index" / f"{mark}.digest"
+        mark = key_of("outputs", READ, str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+        cached = self.cache / "index" / f"{mark}.json"
         if cached.is_file():
-            return cached.read_text()
+            known = json.loads(cached.read_text())
+            return known["digest"], tuple(known["caveats"])
+        caveats: list[str] = []
         for name, array in arrays.items():
-            for start, block in _blocks(array):
-                is_bad = ~np.isfinite(block.reshape(len(block), -1)).all(axis=1)
-                if is_bad.any():
-                    row = start + int(is_bad.argmax())
-                    raise InputError(f"{path}: {name} is not finite in row {row} (counted from 0)")
+            caveats += _check_values(path, name, array)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        write_atomic(cached, digest.encode())
-        return digest
+        write_atomic(cached, json.dumps({"digest": digest, "caveats": caveats}).encode())
+        return digest, tuple(caveats)
 
 
 def _read(array: Any) -> NDArray[Any]:
@@ -200,18 +236,53 @@ def _read(array: Any) -> NDArray[Any]:
 
 
 def _blocks(array: Any) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (first row, rows) of an array in a file, floats as the float32 they are used as."""
+    """Yield (first row, rows) of an array in a file."""
     size = array.get_shape()[0]
     for start in range(0, size, ROWS):
-        rows = array[start : min(start + ROWS, size)]
-        yield start, rows.astype(np.float32) if rows.dtype.kind == "f" else rows
+        yield start, array[start : min(start + ROWS, size)]
+
+
+def _check_values(path: Path, name: str, array: Any) -> list[str]:
+    """Return what to know of the values of an array, one sentence each.
+
+    Raises InputError for values that are not finite as float32 (of scores: without the largest of
+    each row), and for scores of another kind.
+    """
+    where, kind = f"{path}: {name}", name.rpartition(".")[2]
+    is_scores = kind in ("logits", "probabilities") and not name.startswith("groups.")
+    facts = ScoreFacts()
+    for start, block in _blocks(array):
+        rows = block.reshape(len(block), -1)
+        is_bad = ~np.isfinite(rows).all(axis=1)
+        if not is_bad.any() and rows.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                used = shifted_logits(rows) if is_scores else rows.astype(np.float32)
+            is_bad = ~np.isfinite(used).all(axis=1)
+        if is_bad.any():
+            row = start + int(is_bad.argmax())
+            raise InputError(f"{where} is not finite in row {row} (counted from 0)")
+        if kind == "probabilities" and is_scores:
+            log_of_probabilities(where + (f", from row {start} on" if start else ""), rows)
+        elif is_scores:
+            facts = facts.and_of(ScoreFacts.of([checked_matrix(where, rows)]))
+    if facts.refusal:
+        mend = "save the scores before the softmax"
+        if not facts.one_hot:
+            model = name.rpartition(".")[0]
+            mend += f", or name the array {model}.probabilities"
+            mend += "" if facts.probabilities else " after dividing it by 100"
+        raise InputError(f"{where}: {facts.refusal}; {mend}")
+    return list(facts.remarks(name))
 
 
 def _check_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None:
     is_bad = (labels < 0) | (labels >= classes)
     if is_bad.any():
         row = int(is_bad.argmax())
-        raise InputError(f"{path}: label {labels[row]} in row {row}, expected 0 to {classes - 1}")
+        hint = label_hint(int(labels.min()), int(labels.max()), classes)
+        raise InputError(
+            f"{path}: label {labels[row]} in row {row}, expected 0 to {classes - 1}{hint}"
+        )
 
 
 def _absent(title: str, reason: str) -> Split:
@@ -261,14 +332,23 @@ class _File:
         return Loaded(_NoImages(len(labels)), Manifest(ids, labels[:, None], groups))
 
     def given(self, model: str, kind: str) -> NDArray[Any]:
-        """Return ``logits`` or ``features`` as float32, or ``correct``, if need be from logits."""
+        """Return ``features`` or ``logits`` as float32, or ``correct``, if need be from logits.
+
+        Of float64 logits the largest of each row is taken off before: float32 could not hold them
+        beside a large common offset. Those of probabilities are their logarithms.
+        """
         name = f"{model}.{kind}"
         if kind == "correct":
             if name in self.names:
                 return self.array(name)
             top = self.given(model, "logits").argmax(axis=1)
             return np.asarray(top == self.array("labels"))
-        return self.array(name).astype(np.float32, copy=False)
+        if kind != "logits":
+            return self.array(name).astype(np.float32, copy=False)
+        if name not in self.names and f"{model}.probabilities" in self.names:
+            name = f"{model}.probabilities"
+            return shifted_logits(log_of_probabilities(name, self.array(name)))
+        return shifted_logits(self.array(name))
 
 
 class ArraysForm(StrictForm):

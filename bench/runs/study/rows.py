@@ -129,8 +129,8 @@ def parse_rows(
 
     A name is ``METHOD[@EPOCH][+ls[=VALUE]]`` or, for ensembles, ``METHOD[:BASE]`` with a base of
     the first form. Modifiers of an ensemble apply to its base. The zero-shot row is always
-    included. Raises InputError for unknown names, parameters or values, for an override of a method
-    that is not part of the run, and for a base of a method that takes none.
+    included. Raises InputError for unknown names, parameters or values, also in an override of a
+    method that is not part of the run, and for a base of a method that takes none.
     """
     wanted = [m for name in names for m in (all_row_names() if name == "all" else [name])]
     rows: dict[str, Row] = {}
@@ -139,19 +139,20 @@ def parse_rows(
         if row.base is not None:
             rows.setdefault(row.base.name, row.base)
         rows.setdefault(row.name, row)
-    used = {re.split("[@+]", row.label)[0] for row in rows.values()}
+    used = set(methods_of(tuple(rows.values())))
     for name in settings.tuning.methods:
         if name not in used:
             raise InputError(f"--tune {name}: {name} is not part of this run: add it to --methods")
     for owner in settings.overrides:
         if owner not in methods():
             raise unknown_name("method", owner, [*methods(), "protocol", "model"])
-        if owner not in used:
-            raise InputError(
-                f"--set {owner}: {owner} is not part of this run, whose methods are "
-                f"{', '.join(rows)}: add it to --methods or leave the option out"
-            )
+        settings.method(owner)
     return tuple(rows.values())
+
+
+def methods_of(rows: Sequence[Row]) -> set[str]:
+    """Return the names of the methods of rows, without modifiers and bases."""
+    return {re.split("[@+]", row.label)[0] for row in rows}
 
 
 def control_names(rows: Sequence[Row]) -> list[str]:

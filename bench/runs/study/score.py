@@ -20,6 +20,9 @@ from bench.runs.study.resolve import protocol_of, requested_rows, with_shifts
 from bench.runs.study.rows import Settings, all_row_names, parse_rows
 from bench.runs.study.study import Study
 
+GIVEN_DIGEST = "tag:outputs"
+"""The digest of the backbone of outputs, which is not known."""
+
 POST_HOC = "ose,vrf"
 """The default of ``--methods``."""
 
@@ -53,7 +56,7 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
     suite = suite.under(selects=rules.selects, share=rules.holdout, border=rules.objectnet_border)
     study = Study(
         suite=suite,
-        backbone=Backbone(form.model, "", "tag:outputs"),
+        backbone=Backbone(form.model, "", GIVEN_DIGEST),
         rows=tuple(endpoints.applied(r) for r in requested_rows(config, Settings(rules))),
         seeds=config.seeds,
         protocol=rules,
