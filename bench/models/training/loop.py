@@ -32,9 +32,9 @@ from bench.api.trainer import (
     learning_rate,
 )
 from bench.core.errors import CellError
-from bench.core.interrupts import held_interrupts
 from bench.core.store import Store
 from bench.models.training.batches import StepBatches
+from bench.models.training.interrupts import held_interrupts
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.transforms import TrainImages
 

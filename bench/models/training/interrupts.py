@@ -22,7 +22,7 @@ def held_interrupts() -> Iterator[Callable[[], bool]]:
     Examples
     --------
     >>> import signal
-    >>> from bench.core.interrupts import held_interrupts
+    >>> from bench.models.training.interrupts import held_interrupts
     >>> try:
     ...     with held_interrupts() as interrupted:
     ...         signal.raise_signal(signal.SIGINT)
