@@ -122,7 +122,8 @@ def parse_rows(
     used = {re.split("[@+]", row.label)[0] for row in rows.values()}
     for owner in settings.overrides:
         if owner not in methods():
-            raise unknown_name("method", owner, [*methods(), "protocol", "model"])
+            valid = [*methods(), "protocol", "model"]
+            raise unknown_name("method", owner, valid, "bench list methods")
         if owner not in used:
             raise InputError(
                 f"--set {owner}: {owner} is not part of this run, whose methods are "
