@@ -186,7 +186,7 @@ def find_method(name: str) -> type[Method]:
     """
     known = methods()
     if name not in known:
-        raise unknown_name("method", name, known)
+        raise unknown_name("method", name, known, "bench list methods")
     return known[name]
 
 
@@ -201,7 +201,7 @@ def find_dataset(name: str) -> type[Dataset]:
     """
     known = datasets()
     if name not in known:
-        raise unknown_name("suite", name, known)
+        raise unknown_name("suite", name, known, "bench list suites")
     return known[name]
 
 

@@ -159,7 +159,7 @@ def describe_name(name: str, suite_name: str) -> dict[str, Any]:
             *(*cards(), *published_tables()),
         ]
         kinds = "method, suite, data set, metric, rule, protocol or published table"
-        raise unknown_name(kinds, name, valid)
+        raise unknown_name(kinds, name, valid, "bench list")
     method = find_method(name)
     own, task = parameters(method()), corruptions.parse_corruptions(suite_name)[0]
     return {

@@ -130,6 +130,29 @@ def test_half_precision_is_widened(save: released.Save, path: Path) -> None:
     assert torch.equal(read.encoder["proj"], made.image_encoder.model.visual.proj.float())
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(
+    value: float, save: released.Save, path: Path
+) -> None:
+    made = released.classifier(released.tower())
+    made.image_encoder.model.visual.proj.data[0, 0] = value
+    save(made, path)
+    assert "image_encoder.model.visual.proj has values that are not finite" in refusal(path)
+
+
+def test_the_doors_are_those_of_other_checkpoints(path: Path) -> None:
+    made = released.classifier(released.tower())
+    encoder = made.image_encoder
+    wrapped = torch.nn.Sequential()
+    wrapped.add_module("module", encoder.model)
+    encoder.model = wrapped
+    released.pickled(4)(made, path)
+    assert "visual.proj" not in read_classifier(path).encoder
+    assert "proj" in read_classifier(path).encoder
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    assert "git lfs pull" in refusal(path)
+
+
 class Payload:
     """Creates a file when it is unpickled with the pickle module."""
 

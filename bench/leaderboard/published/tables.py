@@ -348,7 +348,7 @@ def find_published_table(name: str) -> PublishedTable:
     bench.core.errors.InputError: unknown published table 'vrf': valid: carot-slides, ...
     """
     if name not in published_tables():
-        raise unknown_name("published table", name, published_tables())
+        raise unknown_name("published table", name, published_tables(), "bench list published")
     return published_tables()[name]
 
 

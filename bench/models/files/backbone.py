@@ -11,7 +11,7 @@ from typing import Any
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone
 from bench.core.errors import InputError
-from bench.models.files.containers import choose, read_candidates
+from bench.models.files.containers import choose_weights, read_candidates
 from bench.models.files.fit import load_strictly, widened
 from bench.models.files.names import OPENAI, adapted
 from bench.models.files.preprocessing import FIELDS, assumed
@@ -58,7 +58,7 @@ def load_file(identity: Backbone) -> tuple[Any, Any, tuple[str, ...]]:
             if len(found) == 1 or place == reading.weights:
                 raise
         fitting[place] = len(known & found[place].keys())
-    taken, others = choose(path, found, fitting, reading.weights)
+    taken, others = choose_weights(path, found, fitting, reading.weights)
     source = f"checkpoint {path}"
     load_strictly(model, widened(found[taken], source), source, name)
     return model.eval(), preprocess, tuple(text for text in (others, *caveats) if text)

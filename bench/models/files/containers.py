@@ -63,7 +63,7 @@ def _sets(value: object, place: str, depth: int = 0) -> Iterator[tuple[str, Stat
             yield from _sets(inner, f"{place}.{name}" if place else name, depth + 1)
 
 
-def choose(
+def choose_weights(
     path: Path, found: Mapping[str, State], fitting: Mapping[str, int], wanted: str | None
 ) -> tuple[str, str]:
     """Return the place of the weights to take, and a sentence on the others, or ``""``.
@@ -81,9 +81,9 @@ def choose(
     Examples
     --------
     >>> from pathlib import Path
-    >>> from bench.models.files.containers import choose
+    >>> from bench.models.files.containers import choose_weights
     >>> found = {"ema": {}, "model": {}}
-    >>> choose(Path("w.pt"), found, {"ema": 9, "model": 9}, None)
+    >>> choose_weights(Path("w.pt"), found, {"ema": 9, "model": 9}, None)
     ('model', '...w.pt has several weights: model was taken, not ema; ...model.weights=ema')
     """
     if wanted is not None:

@@ -145,7 +145,8 @@ def parse_rows(
             raise InputError(f"--tune {name}: {name} is not part of this run: add it to --methods")
     for owner in settings.overrides:
         if owner not in methods():
-            raise unknown_name("method", owner, [*methods(), "protocol", "model"])
+            valid = [*methods(), "protocol", "model"]
+            raise unknown_name("method", owner, valid, "bench list methods")
         settings.method(owner)
     return tuple(rows.values())
 
