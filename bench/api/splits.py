@@ -173,7 +173,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Image:
-        """Return image `index` as a PIL image of any mode.
+        """Return image `index` as a PIL image, best in RGB; any mode is made RGB before it is used.
 
         Raises DataError that names the image if it cannot be read.
         """

@@ -29,9 +29,9 @@ from PIL import Image
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
-from bench.data.readers.decoding import decode_image
+from bench.data.readers.decoding import SUFFIXES, decode_image
 from bench.data.readers.fingerprints import Files, content_digest, sha256
-from bench.data.readers.listing import SUFFIXES, images_below
+from bench.data.readers.listing import images_below
 
 HASHED_BYTES = 4 * 2**30
 """Contents up to this size are fingerprinted by their bytes, larger ones by file sizes."""

@@ -30,10 +30,8 @@ from numpy.typing import NDArray
 
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
+from bench.data.readers.decoding import SUFFIXES
 from bench.data.readers.fingerprints import Files, join_texts, split_texts
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Suffixes of image files in class folders, in upper or lower case."""
 
 LARGE = 100_000
 """Listings of trees with at least this many images are cached."""
