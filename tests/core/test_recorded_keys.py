@@ -34,8 +34,9 @@ from bench.api.trainer import AtEpoch, Average, GradientTrainer
 from bench.core import hashing
 from bench.core.hashing import key_of
 from bench.core.store import Store
+from bench.data.classes import Classes
 from bench.data.readers.arrays import Arrays, array_split
-from bench.data.readers.folders import Classes, folder_split
+from bench.data.readers.folders import folder_split
 from bench.leaderboard.samples import SETS, store_samples
 from bench.runs.execute import choice_lookup
 from bench.runs.figure_data import FIGURES

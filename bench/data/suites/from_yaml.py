@@ -16,11 +16,13 @@ from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
 from bench.api.metrics import check_metrics
 from bench.api.splits import LocatedImages, Split
 from bench.core.errors import InputError
-from bench.core.paths import matching_files, text_of
+from bench.core.paths import matching_files
+from bench.data.class_files import class_pairs, read_class_file, text_name
+from bench.data.classes import Classes
 from bench.data.prompts import check_templates
 from bench.data.prompts import read_templates as read_templates
 from bench.data.readers.arrays import array_split, images_of_file
-from bench.data.readers.folders import Classes, folder_split, locate_file
+from bench.data.readers.folders import folder_split, locate_file
 from bench.data.readers.huggingface import hub_split
 from bench.data.readers.image_lists import list_split
 from bench.data.readers.webdataset import shards_split
@@ -228,12 +230,9 @@ def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
     if raw == IMAGENET_CLASSES:
         return imagenet_classes()
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        lines = text_of(locate_file(_text(raw["file"]), bases)).splitlines()
-        raw = [line.strip() for line in lines if line.strip()]
-    if isinstance(raw, list):
-        raw = _pairs((name, name) for name in raw)
-    elif isinstance(raw, dict):
-        raw = _pairs(raw.items())
+        raw = read_class_file(locate_file(text_name(raw["file"]), bases))
+    elif isinstance(raw, list | dict):
+        raw = class_pairs(raw)
     else:
         raise InputError(
             f"expected a list of names, a mapping from folder names to prompt names, "
@@ -244,25 +243,12 @@ def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
     return Classes(tuple(key for key, _ in raw), tuple(prompt for _, prompt in raw))
 
 
-def _pairs(pairs: Any) -> list[tuple[str, str]]:
-    return [(_text(key), _text(prompt)) for key, prompt in pairs]
-
-
-def _text(value: Any) -> str:
-    """Return `value` as text. InputError for words that YAML reads as booleans or null."""
-    if isinstance(value, bool) or value is None:
-        raise InputError(f"{value!r} is not a name: quote words such as yes, no, on, off, null")
-    if not isinstance(value, str | int) or not str(value).strip():
-        raise InputError(f"{value!r} is not a name: expected text")
-    return str(value).strip()
-
-
 def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, ...], str]:
     """Return the templates, and their origin if the suite file names a file of templates."""
     if raw == OPENAI_TEMPLATES:
         return openai_templates(), ""
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        path = locate_file(_text(raw["file"]), bases)
+        path = locate_file(text_name(raw["file"]), bases)
         found = read_templates(path, suite)
         return found, f"{len(found)} templates of {path.name}"
     templates = [raw] if isinstance(raw, str) and "{" in raw else raw
@@ -314,17 +300,17 @@ def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
 
     def group(value: Any) -> tuple[int, ...]:
         names = value if isinstance(value, list) else [value]
-        return tuple(classes.index(_text(name), spellings) for name in names)
+        return tuple(classes.index(text_name(name), spellings) for name in names)
 
     if isinstance(raw, list) and raw:
-        columns = tuple(group(_text(name)) for name in raw)
+        columns = tuple(group(text_name(name)) for name in raw)
         own = Classes(
             tuple(classes.keys[i] for (i,) in columns),
             tuple(classes.prompts[i] for (i,) in columns),
         )
     elif isinstance(raw, dict) and raw:
         columns = tuple(group(value) for value in raw.values())
-        own = Classes(*(2 * [tuple(_text(key) for key in raw)]))
+        own = Classes(*(2 * [tuple(text_name(key) for key in raw)]))
     else:
         raise InputError(f"classes: expected a list or a mapping of class names, got {raw!r}")
     members = [index for column in columns for index in column]

@@ -116,7 +116,7 @@ class ImageSource(StrictForm):
     arrays: str | None = None
     labels: str | None = None
     keys: tuple[str, str] = ("images", "labels")
-    layout: str = "channels-last"
+    layout: str | None = None
     shards: str | None = None
     hub: str | None = None
     split: str | None = None
