@@ -13,7 +13,7 @@ into the memory of every process that decodes images, so prefer `.npy` for large
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
 from bench.data.classes import Classes
-from bench.data.readers.fingerprints import Files, content_digest, sha256
+from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, row_marks, sha256
 from bench.data.readers.npy import array_header, is_npz, member_name, read_array
 
 LAYOUTS = ("channels-last", "channels-first")
@@ -115,15 +115,21 @@ def array_split(name: str, arrays: Arrays, cache: Path, prefix: str = "test") ->
         )
     manifest = single_label([f"{prefix}-{row:05d}" for row in rows], arrays.labels)
     images = ArrayImages(arrays.pixels, rows, arrays.files[0], arrays.form)
+    files = Files.at(arrays.files)
     mark = key_of(
         "arrays",
         VERSION,
         arrays.form,
         sha256("\0".join(manifest.ids)),
         sha256(arrays.labels.astype("<i8").tobytes()),
-        content_digest(Files.at(arrays.files), cache),
+        content_digest(files, cache),
     )
-    return Split(name, mark, len(manifest), lambda: Loaded(images, manifest))
+
+    def contents() -> NDArray[np.uint64]:
+        return row_marks(mark, len(manifest), images.contents, cache)
+
+    marks = None if files.size > HASHED_BYTES else contents
+    return Split(name, mark, len(manifest), lambda: Loaded(images, manifest), contents=marks)
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,12 @@ class ArrayImages:
 
     def __getitem__(self, index: int) -> Image.Image:
         return Image.fromarray(np.ascontiguousarray(self._opened[self.rows[index]]))
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield the pixels of each image, with the shape before them."""
+        pixels = self.pixels()
+        shape = np.array(pixels.shape[1:]).tobytes()
+        return (shape + np.ascontiguousarray(pixels[row]).tobytes() for row in self.rows)
 
     @cached_property
     def _opened(self) -> Pixels:

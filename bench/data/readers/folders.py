@@ -29,11 +29,8 @@ from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.data.classes import Classes, respelled, shorten_list
 from bench.data.readers.decoding import SUFFIXES, decode_image
-from bench.data.readers.fingerprints import Files, content_digest, sha256
+from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, file_marks, sha256
 from bench.data.readers.listing import PassedOver, images_below, passed_over
-
-HASHED_BYTES = 4 * 2**30
-"""Contents up to this size are fingerprinted by their bytes, larger ones by file sizes."""
 
 VERSION = 1
 """Increase this number whenever the same files would get another digest, order or label."""
@@ -329,7 +326,8 @@ def split_of_files(
     sets = _integers(labels)
     marks = [{group: _integers(found) for group, found in codes.items()}, names] if groups else []
     mark = key_of("images", VERSION, _digest(files, cache), labels.shape[1], sets, *marks)
-    return Split(name, mark, len(manifest), lambda: loaded)
+    contents = None if files.size > HASHED_BYTES else lambda: file_marks(files, cache)
+    return Split(name, mark, len(manifest), lambda: loaded, contents=contents)
 
 
 def _integers(values: NDArray[np.int64]) -> str:

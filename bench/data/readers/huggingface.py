@@ -15,7 +15,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from bench.core.hashing import key_of
 from bench.core.paths import matching_files
 from bench.data.classes import Classes, respelled, shorten_list
 from bench.data.readers.decoding import decode_image
-from bench.data.readers.fingerprints import Files, content_digest, sha256
+from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, row_marks, sha256
 
 VERSION = 1
 """Increase this number whenever the same files would yield other labels or images."""
@@ -75,6 +75,10 @@ class HubImages:
     def __getitem__(self, index: int) -> Image.Image:
         content = self.rows[int(index)][self.column]["bytes"]
         return decode_image(io.BytesIO(content), f"in row {index} of {self.files[0]}")
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield the bytes of each image."""
+        return (row[self.column]["bytes"] for row in self.rows)
 
     def places(self) -> Mapping[str, Sequence[int]]:
         """Return {file and column: its rows}."""
@@ -128,17 +132,24 @@ def hub_split(
         reason = one_line(error)
         raise InputError(f"the package datasets cannot read {source}: {reason}") from error
     manifest = single_label([f"{prefix}-{row:05d}" for row in range(len(labels))], labels)
+    found = Files.at(files)
     mark = key_of(
         "hub",
         VERSION,
         image,
         sha256("\0".join(manifest.ids)),
         sha256(labels.astype("<i8").tobytes()),
-        content_digest(Files.at(files), cache),
+        content_digest(found, cache),
     )
-    loaded = Loaded(HubImages(rows, image, files, table.counts), manifest)
+    images = HubImages(rows, image, files, table.counts)
+    loaded = Loaded(images, manifest)
     caveats = tuple(f"{name}: {one}" for one in said)
-    return Split(name, mark, len(manifest), lambda: loaded, caveats=caveats)
+
+    def contents() -> NDArray[np.uint64]:
+        return row_marks(mark, len(manifest), images.contents, cache)
+
+    marks = None if found.size > HASHED_BYTES else contents
+    return Split(name, mark, len(manifest), lambda: loaded, caveats=caveats, contents=marks)
 
 
 def _library() -> Any:

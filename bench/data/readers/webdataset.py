@@ -22,7 +22,7 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -38,8 +38,15 @@ from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.data.classes import Classes
 from bench.data.readers.decoding import SUFFIXES, decode_image
-from bench.data.readers.fingerprints import Files, content_digest, join_texts, sha256, split_texts
-from bench.data.readers.folders import HASHED_BYTES
+from bench.data.readers.fingerprints import (
+    HASHED_BYTES,
+    Files,
+    content_digest,
+    join_texts,
+    row_marks,
+    sha256,
+    split_texts,
+)
 from bench.data.readers.listing import PassedOver, passed_over
 
 IMAGES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
@@ -96,13 +103,21 @@ class ShardImages:
         return len(self.keys)
 
     def __getitem__(self, index: int) -> Image.Image:
+        where = f"{self.keys[index]} of {self.paths[self.shards[index]]}"
+        return decode_image(io.BytesIO(self._bytes(index)), where)
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield the bytes of each image."""
+        return (self._bytes(index) for index in range(len(self)))
+
+    def _bytes(self, index: int) -> bytes:
         path, (start, size) = self.paths[self.shards[index]], self.spans[index].tolist()
-        where = f"{self.keys[index]} of {path}"
         try:
             with path.open("rb", buffering=0) as file:
                 file.seek(start)
-                return decode_image(io.BytesIO(file.read(size)), where)
+                return bytes(file.read(size))
         except OSError as error:
+            where = f"{self.keys[index]} of {path}"
             raise DataError(f"cannot read image {where}: {error.strerror}") from error
 
     def places(self) -> Mapping[str, Sequence[str]]:
@@ -166,7 +181,15 @@ def shards_split(name: str, paths: Sequence[Path], classes: Classes, cache: Path
     count = sum(shard.passed.files for shard in shards)
     what = ("member that no sample reads", "members that no sample reads")
     caveats = (passed_over(name, count, what, others[0]),) if count else ()
-    return Split(name, mark, len(manifest), lambda: Loaded(images, manifest), caveats=caveats)
+    marks = None if large else lambda: row_marks(mark, len(manifest), images.contents, cache)
+    return Split(
+        name,
+        mark,
+        len(manifest),
+        lambda: Loaded(images, manifest),
+        caveats=caveats,
+        contents=marks,
+    )
 
 
 def _labels(path: Path, shard: _Shard, classes: Classes) -> NDArray[np.int64]:

@@ -134,7 +134,7 @@ def corrupted_split(split: Split, kind: str, severity: int, seed: int, name: str
         return Loaded(CorruptedImages(clean.images, ids, kind, severity, seed), clean.manifest)
 
     mark = key_of("corrupted", VERSION, split.fingerprint, kind, severity, seed)
-    return Split(name, mark, split.size, load)
+    return Split(name, mark, split.size, load, caveats=split.caveats)
 
 
 # Whole suites

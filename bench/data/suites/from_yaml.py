@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
 from bench.api.metrics import check_metrics
+from bench.api.parts import divided
 from bench.api.splits import LocatedImages, Split
 from bench.core.errors import InputError
 from bench.core.paths import matching_files
@@ -28,12 +29,19 @@ from bench.data.readers.image_lists import list_split
 from bench.data.readers.webdataset import shards_split
 from bench.data.suites import corruptions
 from bench.data.suites.imagenet import imagenet_classes, openai_templates
-from bench.data.suites.yaml_schema import ImageSource, ShiftForm, SuiteFile, read_suite_file
+from bench.data.suites.yaml_schema import (
+    ROLES,
+    ImageSource,
+    PartsForm,
+    ShiftForm,
+    SuiteFile,
+    read_suite_file,
+)
 
 Places = Mapping[str, Collection[Hashable]]
 
-ROLES = ("train", "selection", "test")
-"""Roles of the splits that are not shifts; ids of unnamed images start with the role."""
+ALL = "all"
+"""The role of images that are divided into the others; no shift has this name."""
 
 OPENAI_TEMPLATES = "openai-imagenet"
 IMAGENET_CLASSES = "imagenet"
@@ -72,17 +80,12 @@ def load_suite_file(path: Path, data: Path | None, cache: Path) -> Suite:
         classes = class_names(form.classes, opener.bases)
     with naming_field(path, "templates"):
         templates, prompts = _templates(form.templates, bases, form.name)
-    with naming_field(path, "train"):
-        labelled = opener.split("train", form.train, classes)
-    with naming_field(path, "selection"):
-        train, selection = _selection(form, opener, classes, labelled)
-        overlap = _OverlapCheck()
-        overlap.add("train", labelled)
-        if form.selection is not None and form.selection.holdout is None:
-            overlap.add("selection", selection)
-    with naming_field(path, "test"):
-        test = opener.split("test", form.test, classes)
-        overlap.add("test", test)
+    overlap = _OverlapCheck()
+    if form.split is not None:
+        with naming_field(path, "split"):
+            train, selection, test = _parts(form.split, opener, classes, overlap)
+    else:
+        train, selection, test = _own_splits(path, form, opener, classes, overlap)
     with naming_field(path, "metrics"):
         for split, metrics in ((test, form.metrics), (selection, form.metrics[:1])):
             _check_metrics(split, metrics, len(classes))
@@ -192,9 +195,9 @@ class _Opener:
     cache: Path
 
     def split(self, role: str, source: ImageSource, classes: Classes) -> Split:
-        """Return the split of a source; a `role` that is not in `ROLES` is the name of a shift."""
+        """Return the split of a source; other roles than `ROLES` and `ALL` are names of shifts."""
         name, cache = f"{self.suite}/{role}", self.cache
-        prefix = role if role in ROLES else "shift"
+        prefix = role if role in (*ROLES, ALL) else "shift"
         if source.shards is not None:
             paths = matching_files(source.shards, self.bases)
             return shards_split(name, paths or [self._locate(source.shards)], classes, cache)
@@ -261,6 +264,40 @@ def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, 
 
 
 # Splits
+
+
+def _own_splits(
+    path: Path, form: SuiteFile, opener: _Opener, classes: Classes, overlap: _OverlapCheck
+) -> tuple[Split, Split, Split]:
+    """Return the training, selection and test splits, each from the source that the file names."""
+    with naming_field(path, "train"):
+        labelled = opener.split("train", form.sources["train"], classes)
+    with naming_field(path, "selection"):
+        train, selection = _selection(form, opener, classes, labelled)
+        overlap.add("train", labelled)
+        if form.selection is not None and form.selection.holdout is None:
+            overlap.add("selection", selection)
+    with naming_field(path, "test"):
+        test = opener.split("test", form.sources["test"], classes)
+        overlap.add("test", test)
+    return train, selection, test
+
+
+def _parts(
+    form: PartsForm, opener: _Opener, classes: Classes, overlap: _OverlapCheck
+) -> tuple[Split, Split, Split]:
+    """Return the training, selection and test splits, all from one source, by its shares."""
+    if form.group is not None and form.group not in form.groups:
+        form = form.model_copy(update={"groups": (*form.groups, form.group)})
+    every = opener.split(ALL, form, classes)
+    overlap.add(ALL, every)
+    manifest = every.load().manifest
+    rows = divided(manifest, form.shares, form.seed, form.group, classes.shown)
+    parts = {
+        role: replace(every.take(own, f"{role} of {ALL}"), name=f"{opener.suite}/{role}")
+        for role, own in rows.items()
+    }
+    return parts["train"], parts.get("selection", parts["train"]), parts["test"]
 
 
 def _selection(

@@ -17,6 +17,7 @@ from bench.core.errors import DataError, InputError
 from bench.core.parameters import parameters
 from bench.core.paths import cache_dir, data_dir
 from bench.data import prompts
+from bench.data.copies import naming_copies
 from bench.data.suites import corruptions
 from bench.data.suites.from_yaml import load_suite_file
 from bench.models.clip import identify_backbone
@@ -131,6 +132,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     if config.limit is not None:
         suite = suite.limited(config.limit)
         notes.append(f"limit={config.limit}")
+    suite = naming_copies(suite)
     if config.model is not None and config.pretrained is None and config.model != suite.model:
         raise InputError(
             f"--model {config.model} needs --pretrained as well: an open_clip tag or a checkpoint "
