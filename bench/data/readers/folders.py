@@ -27,6 +27,7 @@ from PIL import Image
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
+from bench.core.paths import local_path
 from bench.data.classes import Classes, respelled, shorten_list
 from bench.data.readers.decoding import SUFFIXES, decode_image
 from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, file_marks, sha256
@@ -103,6 +104,7 @@ def locate_file(path: str, bases: Sequence[Path]) -> Path:
     >>> locate_file("classes.txt", [Path("nowhere"), Path()]).name
     'classes.txt'
     """
+    local_path(path, "file or folder")
     tried = list(dict.fromkeys(base / Path(path).expanduser() for base in bases))
     for candidate in tried:
         if candidate.exists():

@@ -27,7 +27,7 @@ from PIL import Image
 from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError, one_line, unknown_name
 from bench.core.hashing import key_of
-from bench.core.paths import matching_files
+from bench.core.paths import local_path, matching_files
 from bench.data.classes import Classes, respelled, shorten_list
 from bench.data.readers.decoding import decode_image
 from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, row_marks, sha256
@@ -167,6 +167,7 @@ def _library() -> Any:
 def _table(
     library: Any, source: str, bases: Sequence[Path], split: str | None, cache: Path
 ) -> _Table:
+    local_path(source, "data set")
     for base in bases:
         folder = base / Path(source).expanduser()
         if folder.is_dir():

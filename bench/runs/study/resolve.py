@@ -15,7 +15,7 @@ from bench.api.recipe_parts import backbone_of
 from bench.api.registry import ALIASES, datasets, find_dataset
 from bench.core.errors import DataError, InputError
 from bench.core.parameters import parameters
-from bench.core.paths import cache_dir, data_dir
+from bench.core.paths import cache_dir, data_dir, local_path
 from bench.data import prompts
 from bench.data.copies import naming_copies
 from bench.data.suites import corruptions
@@ -140,6 +140,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         )
     if imported is None:
         model, pretrained = config.model or suite.model, config.pretrained or suite.pretrained
+        local_path(pretrained, f"pretrained weights of suite {suite.name}")
         identity = identify_backbone(model, pretrained, cache)
     else:
         identity = backbone_of(imported.zero_shot)
