@@ -23,7 +23,8 @@ FILES, FOLDERS = 1_281_167, 1000
 START = """
 import sys, time
 from pathlib import Path
-from bench.data.readers.folders import Classes, folder_split
+from bench.data.classes import Classes
+from bench.data.readers.folders import folder_split
 root, cache = map(Path, sys.argv[1:])
 names = tuple(sorted(path.name for path in root.iterdir()))
 classes = Classes(names, names)

@@ -16,11 +16,12 @@ from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
 from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.paths import text_of
+from bench.data.classes import Classes
 from bench.data.folder import DataFolder, Reason, holds_entries, holds_folders
 from bench.data.readers.arrays import array_split, images_of_file
 from bench.data.readers.cifar_stl import CIFAR10_CLASSES as CLASSES
 from bench.data.readers.cifar_stl import STL_CLASSES, cifar102, cifar_batches, stl10
-from bench.data.readers.folders import Classes, tree_split
+from bench.data.readers.folders import tree_split
 from bench.data.suites.common import official_templates, real_suite, split_or_absent, suite_card
 
 FILES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}

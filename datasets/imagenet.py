@@ -19,9 +19,10 @@ from bench.api.dataset import IDENTITY, Card, LabelMap, Shift, Suite, Task
 from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.data.cards import cards
+from bench.data.classes import Classes
 from bench.data.folder import DataFolder, holds_class_folders, holds_entries, holds_folders
 from bench.data.readers import videos
-from bench.data.readers.folders import Classes, tree_split
+from bench.data.readers.folders import tree_split
 from bench.data.suites.common import real_suite, split_or_absent, suite_card
 from bench.data.suites.imagenet import (
     OBJECTNET_FILES,

@@ -228,8 +228,8 @@ def reseeded(recipe: R, seed: int) -> R:
             return recipe
 
 
-PREPROCESS = 1
-"""Version of the image pipeline (decode, resize, crop, normalise).
+PREPROCESS = 2
+"""Version of the image pipeline (decode, make RGB, crop, resize, normalise).
 
 Must be raised when the resulting pixels change.
 """

@@ -150,7 +150,7 @@ def holdout(
     """
     count = np.bincount(manifest.first)
     quota = np.minimum(np.maximum(np.rint(count * fraction).astype(np.int64), 1), count - 1)
-    order = np.lexsort((_hashes(manifest.ids, seed), manifest.first))
+    order = np.lexsort((name_hashes(manifest.ids, seed), manifest.first))
     ordered = manifest.first[order]
     start = np.cumsum(count) - count
     rank = np.arange(len(order)) - start[ordered]
@@ -159,7 +159,15 @@ def holdout(
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _hashes(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:
+def name_hashes(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:
+    """Return a number for each id: a hash of it with `seed`, by which samples are drawn.
+
+    Examples
+    --------
+    >>> from bench.api.splits import name_hashes
+    >>> name_hashes(["a.png"], seed=0)
+    array([11289366447071838341], dtype=uint64)
+    """
     digests = (
         hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()[:8]
         for name in ids
@@ -173,7 +181,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Image:
-        """Return image `index` as a PIL image of any mode.
+        """Return image `index` as a PIL image, best in RGB; any mode is made RGB before it is used.
 
         Raises DataError that names the image if it cannot be read.
         """
@@ -229,6 +237,8 @@ class Split:
     caveats : what a reader should know of how the samples were read, each in one sentence under 300
         characters, such as how many files were passed over. They stand in plans, records and
         reports.
+    contents : returns uint64 [N], a hash of the stored bytes of each image, by which copies are
+        found; None if they are not hashed.
 
     Examples
     --------
@@ -251,6 +261,9 @@ class Split:
     fault: str = field(default="", metadata=NOT_KEYED)
     of: tuple[str, str] | None = field(default=None, metadata=NOT_KEYED)
     caveats: tuple[str, ...] = field(default=(), metadata=NOT_KEYED)
+    contents: Callable[[], NDArray[np.uint64]] | None = field(
+        default=None, metadata=NOT_KEYED, compare=False, repr=False
+    )
 
     @property
     def absent(self) -> bool:
@@ -330,7 +343,11 @@ class Split:
         fingerprint = key_of(self.fingerprint, how, order)
         outputs = self.given
         given = None if outputs is None else lambda model, kind: outputs(model, kind)[rows]
-        return replace(self, fingerprint=fingerprint, size=len(rows), load=load, given=given)
+        marks = self.contents
+        contents = None if marks is None else lambda: marks()[rows]
+        return replace(
+            self, fingerprint=fingerprint, size=len(rows), load=load, given=given, contents=contents
+        )
 
 
 def absent_split(name: str, reason: str) -> Split:

@@ -18,7 +18,8 @@ from bench.core.records import MissingCell, Record
 from bench.data.cards import UNKNOWN, Archive, SetCard, cards
 from bench.data.folder import DataFolder
 from bench.data.suites import corruptions
-from bench.data.suites.from_yaml import is_suite_file, suite_file_card, suite_file_defaults
+from bench.data.suites.from_yaml import suite_file_card, suite_file_defaults
+from bench.data.suites.yaml_schema import is_suite_file
 from bench.leaderboard.published.layouts import PRESETS
 from bench.leaderboard.published.tables import (
     PublishedTable,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import cloup
+
+from bench.core.paths import local_path
 
 HELP = {
     "suite": "Suites, comma separated: names ('transfer' for the five transfer sets, dtd=3 for the "
@@ -64,7 +67,26 @@ HELP = {
 }
 """Help of the options that several commands share."""
 
-PATH = click.Path(path_type=Path)
+
+class LocalPath(click.Path):
+    """A path of an option, refused if it is an address such as ``s3://bucket/folder``.
+
+    Examples
+    --------
+    >>> from bench.cli.options import LocalPath
+    >>> LocalPath(path_type=str).convert("results/run", None, None)
+    'results/run'
+    """
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        """Return the path of an option's text; errors name the option."""
+        name = "path" if param is None else max(param.opts, key=len)
+        return super().convert(local_path(value, name), param, ctx)
+
+
+PATH = LocalPath(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 

@@ -5,16 +5,44 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 
 from bench.core.errors import InputError
+
+P = TypeVar("P", str, Path)
+
+
+def local_path(path: P, what: str) -> P:
+    """Return a path. Raises InputError, naming `what` it is, if it is an address such as ``s3://``.
+
+    A path object has lost the second slash of an address; it is refused as well.
+
+    Examples
+    --------
+    >>> from bench.core.paths import local_path
+    >>> local_path("images/train", "folder")
+    'images/train'
+    >>> local_path("s3://bucket/train", "folder")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: folder s3://bucket/train is an address, not a path on ...
+    """
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", str(path))
+    if found is None or Path(path).exists():
+        return path
+    address = f"{found[1]}://{str(path)[found.end() :]}"
+    raise InputError(
+        f"{what} {address:.200} is an address, not a path on this machine: bench opens local files "
+        "only; download or mount it, and give its local path"
+    )
 
 
 def cache_dir(option: Path | None) -> Path:
@@ -28,8 +56,8 @@ def cache_dir(option: Path | None) -> Path:
     'here'
     """
     if option is not None:
-        return option
-    env = os.environ.get("BENCH_CACHE")
+        return local_path(option, "cache folder")
+    env = local_path(os.environ.get("BENCH_CACHE", ""), "cache folder $BENCH_CACHE")
     return Path(env) if env else default_cache_dir()
 
 
@@ -59,9 +87,9 @@ def data_dir(option: Path | None) -> Path | None:
     ...
     bench.core.errors.InputError: data folder nowhere does not exist: set an existing ...
     """
-    env = os.environ.get("BENCH_DATA")
+    env = local_path(os.environ.get("BENCH_DATA", ""), "data folder $BENCH_DATA")
     found = option if option is not None else (Path(env) if env else None)
-    if found is not None and not found.is_dir():
+    if found is not None and not local_path(found, "data folder").is_dir():
         problem = "is not a folder" if found.exists() else "does not exist"
         raise InputError(
             f"data folder {found} {problem}: set an existing folder with --data or $BENCH_DATA"
@@ -83,7 +111,7 @@ def matching_files(pattern: str, bases: Sequence[Path]) -> list[Path]:
     >>> [path.name for path in matching_files("*.tar", [Path("nowhere"), Path()])]
     ['0.tar', '1.tar']
     """
-    where = str(Path(pattern).expanduser())
+    where = str(Path(local_path(pattern, "pattern")).expanduser())
     for base in bases:
         if (base / where).is_file():
             return [base / where]
@@ -107,6 +135,7 @@ def check_writable(directory: Path, what: str) -> Path:
     >>> check_writable(Path("results/run"), "output folder").exists()
     False
     """
+    local_path(directory, what)
     try:
         nearest = next(p for p in (directory, *directory.absolute().parents) if p.exists())
         if not nearest.is_dir():

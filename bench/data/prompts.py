@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bench.core.errors import InputError, unknown_name
 
 PLAIN = ("a photo of a {}.",)
@@ -65,10 +67,10 @@ def check_templates(templates: Sequence[Any]) -> tuple[str, ...]:
 def read_templates(path: Path, name: str) -> tuple[str, ...]:
     r"""Read the templates from a file.
 
-    A ``.json`` file has one list, or a mapping from which the list `name` is taken. A ``.py`` file
-    has lists of strings or of lambdas, as in the official codes; the list ``NAME_template`` is
-    taken, or the only list. Any other file has one template per line. ``{c}`` is read as ``{}``.
-    Raises InputError if the file cannot be read or has no valid templates.
+    A ``.json`` or ``.yaml`` file has one list, or a mapping from which the list `name` is taken. A
+    ``.py`` file has lists of strings or of lambdas, as in the official codes; the list
+    ``NAME_template`` is taken, or the only list. Any other file has one template per line. ``{c}``
+    is read as ``{}``. Raises InputError if the file cannot be read or has no valid templates.
 
     Examples
     --------
@@ -87,14 +89,17 @@ def read_templates(path: Path, name: str) -> tuple[str, ...]:
             found = _parse_python(text, name)
         elif path.suffix == ".json":
             found = _select_list(json.loads(text), name)
+        elif path.suffix in (".yaml", ".yml"):
+            found = _select_list(yaml.safe_load(text), name)
         else:
             found = [line.strip() for line in text.splitlines() if line.strip()]
+            _check_lines(found)
         found = [t.replace("{c}", "{}") if isinstance(t, str) else t for t in found]
         if not found:
             raise InputError("no template: expected one per line, such as 'a photo of a {}.'")
         return check_templates(found)
-    except (InputError, SyntaxError, ValueError) as error:
-        raise InputError(f"templates {path}: {error}") from error
+    except (InputError, SyntaxError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"templates {path}: {' '.join(str(error).split())}") from error
     except (RecursionError, MemoryError) as error:
         raise InputError(f"templates {path}: nested too deeply to be parsed") from error
 
@@ -114,6 +119,19 @@ def templates_digest(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"cannot read templates {path}: {error}") from error
+
+
+_LISTED = re.compile(r"""[-*]\s.*|\d+[.:,]\s.*|\[?["'].*["'][],]*""")
+"""A line with a bullet or a number, or in quotes."""
+
+
+def _check_lines(lines: Sequence[str]) -> None:
+    """Raise InputError if all lines have the marks of a list, which would be read as text."""
+    if lines and all(_LISTED.fullmatch(line) for line in lines):
+        raise InputError(
+            f"{lines[0]:.80}: expected a template per line, without quotes, bullets or numbers; a "
+            "list in JSON or YAML needs a file name that ends in .json or .yaml"
+        )
 
 
 def _select_list(content: Any, name: str) -> list[Any]:

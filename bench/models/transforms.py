@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.api.splits import Images
 from bench.api.trainer import random_generator
+from bench.data.readers.decoding import as_rgb
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,8 @@ RATIO = (3 / 4, 4 / 3)
 @dataclass(frozen=True)
 class EvalImages:
     """A dataset of images as tensors [3, H, W] after open_clip's evaluation transform.
+
+    The images are made RGB first (see `bench.data.readers.decoding.as_rgb`).
 
     Examples
     --------
@@ -36,7 +39,8 @@ class EvalImages:
     transform: Any
 
     def __getitem__(self, index: int) -> Tensor:
-        tensor: Tensor = self.transform(self.images[index])
+        image = as_rgb(self.images[index], f"{index} of the split")
+        tensor: Tensor = self.transform(image)
         return tensor
 
 
@@ -46,7 +50,7 @@ class TrainImages:
 
     An item is (the sample's random crop in that epoch, its label, the template index unchanged).
     The crop depends only on (seed, epoch, sample), not on batches, workers or ranks, so training
-    does not depend on how it is distributed.
+    does not depend on how it is distributed. Images are made RGB before they are resized.
 
     Attributes
     ----------
@@ -81,14 +85,14 @@ class TrainImages:
         from PIL.Image import Resampling, Transpose
 
         epoch, sample, template = item
-        image = self.images[sample]
+        image = as_rgb(self.images[sample], f"{sample} of the split")
         rng = random_generator(self.seed, epoch, sample, 4)
         left, top, width, height = crop_box(image.width, image.height, rng, self.min_area)
         box = (left, top, left + width, top + height)
         cropped = image.crop(box).resize((self.size, self.size), Resampling.BICUBIC)
         if self.flip and rng.random() < 0.5:
             cropped = cropped.transpose(Transpose.FLIP_LEFT_RIGHT)
-        return self.finish(cropped.convert("RGB")), int(self.labels[sample]), template
+        return self.finish(cropped), int(self.labels[sample]), template
 
 
 def crop_box(

@@ -24,7 +24,7 @@ from bench.core.records import MissingCell, records_text
 from bench.core.store import Store
 from bench.core.trainings import write_trainings
 from bench.data.prompts import templates_digest
-from bench.data.suites.from_yaml import is_suite_file
+from bench.data.suites.yaml_schema import is_suite_file
 from bench.leaderboard import samples
 from bench.leaderboard.board import PENDING
 from bench.leaderboard.derived import oracle_records, pool_figures

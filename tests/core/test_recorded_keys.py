@@ -34,8 +34,9 @@ from bench.api.trainer import AtEpoch, Average, GradientTrainer
 from bench.core import hashing
 from bench.core.hashing import key_of
 from bench.core.store import Store
+from bench.data.classes import Classes
 from bench.data.readers.arrays import Arrays, array_split
-from bench.data.readers.folders import Classes, folder_split
+from bench.data.readers.folders import folder_split
 from bench.leaderboard.samples import SETS, store_samples
 from bench.runs.execute import choice_lookup
 from bench.runs.plan import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, make_plan
@@ -171,8 +172,8 @@ RECORDED: Mapping[str, Mapping[str, str]] = {
         "figure weight": "2d609a6de94e62367380f230e5d60f5c",
         "weights of imported": "1125a6f0b75ae11c1686d08879bb7523",
         "weights of text head": "9dcc837d64ca24b2f8c1936e4ab18ad7",
-        "weights of tuned": "61a17a238126915a451882ae145354f3",
-        "features": "78e33ca2bbc014ae9cb49a5d4a635087",
+        "weights of tuned": "80e80e68fb6a8dd375159eba7e81bf74",
+        "features": "1d29dc56370a77adac35563b715c3e1c",
     },
     "plan": {
         "WeightsItem": "eb224d328192129978c3ae69689b35ae",

@@ -88,6 +88,31 @@ pets_template = [
 """
 
 
+@pytest.mark.parametrize("name", ["p.yaml", "p.yml"])
+def test_yaml_has_a_list_or_lists_by_name(tmp_path: Path, name: str) -> None:
+    expected = ("a photo of a {}.", "{} in the wild")
+    one = written(tmp_path, name, "- a photo of a {}.\n- '{c} in the wild'\n")
+    assert read_templates(one, "pets") == expected
+    more = "pets:\n  - a photo of a {}.\n  - '{} in the wild'\ncars: ['a {}']\n"
+    assert read_templates(written(tmp_path, name, more), "pets") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- a photo of a {}.\n- a {}.",
+        "* a {}.",
+        "1. a {}.\n2. the {}.",
+        '["a {}.", "the {}."]',
+        '"a {}.",\n"the {}."',
+        "'a {}.'\n'the {}.'",
+    ],
+)
+def test_marks_of_another_form_are_not_read_as_text(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match="a template per line, without quotes, bullets"):
+        read_templates(written(tmp_path, "p.txt", text), "pets")
+
+
 def test_python_is_read_and_not_run(tmp_path: Path) -> None:
     path = written(tmp_path, "pets_template.py", OFFICIAL)
     found = ("satellite photo of a {}.", 'a "{a}" in asia', "a plain {} text", "another {}")

@@ -10,11 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
-from bench.core.errors import one_line
+from bench.core.errors import DataError, one_line
 from bench.data.download.archives import HEAD, HTML, archive_format
-from bench.data.readers.listing import SUFFIXES
+from bench.data.readers.decoding import SUFFIXES, decode_image
 
 _WNID = re.compile(r"n\d{8}")
 
@@ -132,8 +130,7 @@ def _read_file(path: Path) -> tuple[str, str]:
     if not path.name.lower().endswith(SUFFIXES):
         return digest, ""
     try:
-        with Image.open(path) as image:
-            image.load()
-    except Exception as error:  # a decoder may raise anything on a broken file
-        return digest, one_line(error)
+        decode_image(path, path)
+    except DataError as error:
+        return digest, one_line(error.__cause__ or error)
     return digest, ""

@@ -13,7 +13,7 @@ into the memory of every process that decodes images, so prefer `.npy` for large
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,12 +26,15 @@ from PIL import Image
 from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
-from bench.data.readers.fingerprints import Files, content_digest, sha256
-from bench.data.readers.folders import Classes
+from bench.data.classes import Classes
+from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, row_marks, sha256
 from bench.data.readers.npy import array_header, is_npz, member_name, read_array
 
 LAYOUTS = ("channels-last", "channels-first")
 """[N, H, W, 3] and [N, 3, H, W]; flat rows [N, 3*S*S] are square images in the same order."""
+
+SHORT = {"hwc": LAYOUTS[0], "chw": LAYOUTS[1]}
+"""Other names of the layouts."""
 
 VERSION = 1
 """Increase this number whenever the same files would yield other pixels or labels."""
@@ -97,7 +100,7 @@ def array_split(name: str, arrays: Arrays, cache: Path, prefix: str = "test") ->
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from bench.data.readers.arrays import array_split, images_of_file
-    >>> from bench.data.readers.folders import Classes
+    >>> from bench.data.classes import Classes
     >>> np.savez("pets.npz", images=np.zeros((3, 8, 8, 3), np.uint8), labels=np.array([0, 1, 1]))
     >>> classes = Classes(("cat", "dog"), ("cat", "dog"))
     >>> arrays = images_of_file(Path("pets.npz"), None, classes)
@@ -112,15 +115,21 @@ def array_split(name: str, arrays: Arrays, cache: Path, prefix: str = "test") ->
         )
     manifest = single_label([f"{prefix}-{row:05d}" for row in rows], arrays.labels)
     images = ArrayImages(arrays.pixels, rows, arrays.files[0], arrays.form)
+    files = Files.at(arrays.files)
     mark = key_of(
         "arrays",
         VERSION,
         arrays.form,
         sha256("\0".join(manifest.ids)),
         sha256(arrays.labels.astype("<i8").tobytes()),
-        content_digest(Files.at(arrays.files), cache),
+        content_digest(files, cache),
     )
-    return Split(name, mark, len(manifest), lambda: Loaded(images, manifest))
+
+    def contents() -> NDArray[np.uint64]:
+        return row_marks(mark, len(manifest), images.contents, cache)
+
+    marks = None if files.size > HASHED_BYTES else contents
+    return Split(name, mark, len(manifest), lambda: Loaded(images, manifest), contents=marks)
 
 
 @dataclass(frozen=True)
@@ -151,6 +160,12 @@ class ArrayImages:
     def __getitem__(self, index: int) -> Image.Image:
         return Image.fromarray(np.ascontiguousarray(self._opened[self.rows[index]]))
 
+    def contents(self) -> Iterator[bytes]:
+        """Yield the pixels of each image, with the shape before them."""
+        pixels = self.pixels()
+        shape = np.array(pixels.shape[1:]).tobytes()
+        return (shape + np.ascontiguousarray(pixels[row]).tobytes() for row in self.rows)
+
     @cached_property
     def _opened(self) -> Pixels:
         return self.pixels()
@@ -171,36 +186,40 @@ def images_of_file(
     labels: Path | None,
     classes: Classes,
     *,
-    layout: str = "channels-last",
+    layout: str | None = None,
     members: tuple[str, str] = ("images", "labels"),
 ) -> Arrays:
     r"""Return the labelled images of an `.npy` or `.npz` file.
 
-    Images are uint8 in one of the `LAYOUTS`. Labels are integers [N] or class names [N] in an
-    `.npy` or `.npz` file, or lines of a text file with a name or an index each. If `labels` is
-    None, they are read from the `.npz` file of the images. `members` are the names of images and
-    labels inside `.npz` files. Raises InputError that names the file and what was expected.
+    Images are uint8 in one of the `LAYOUTS`, by default [N, H, W, 3]. Where the shape cannot tell
+    the layout, as that of flat rows and of [N, 3, H, 3], it must be given. Labels are
+    integers [N] or class names [N] in an `.npy` or `.npz` file, or lines of a text file with a name
+    or an index each. If `labels` is None, they are read from the `.npz` file of the images.
+    `members` are the names of images and labels inside `.npz` files. Raises InputError
+    that names the file and what was expected.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from bench.data.readers.arrays import images_of_file
-    >>> from bench.data.readers.folders import Classes
+    >>> from bench.data.classes import Classes
     >>> np.save("images.npy", np.zeros((2, 8, 8, 3), np.uint8))
     >>> _ = Path("labels.txt").write_text("dog\ncat")
     >>> classes = Classes(("cat", "dog"), ("cat", "dog"))
     >>> images_of_file(Path("images.npy"), Path("labels.txt"), classes).labels
     array([1, 0])
     """
-    if layout not in LAYOUTS:
-        raise unknown_name("layout of images", layout, LAYOUTS)
+    layout = None if layout is None else SHORT.get(layout, layout)
+    if layout not in (None, *LAYOUTS):
+        raise unknown_name("layout of images", str(layout), (*LAYOUTS, *SHORT))
     labels_file = images if labels is None else labels
     if labels is None and not is_npz(images):
         raise InputError(
             f"no labels for {images}: set 'labels' to a file of labels, or store images and labels "
             "together in one .npz file"
         )
+    layout = layout or _default_layout(images, members[0])
     shape = _pixel_shape(images, members[0], layout)
     found = _labels(labels_file, members[1], classes)
     if len(found) != shape[0]:
@@ -216,6 +235,19 @@ def images_of_file(
         tuple(dict.fromkeys([images, labels_file])),
         f"{where}{layout}",
     )
+
+
+def _default_layout(path: Path, member: str) -> str:
+    """Return the layout of images whose shape tells it. InputError if it could be either."""
+    shape, _ = array_header(path, member)
+    is_flat = len(shape) == 2 and shape[1] > 0 and shape[1] == 3 * round((shape[1] / 3) ** 0.5) ** 2
+    if is_flat or (len(shape) == 4 and shape[1] == shape[3] == 3):
+        raise InputError(
+            f"{member_name(path, member)} has the shape {list(shape)}, which does not tell the "
+            "order of the colour channels: set 'layout' to channels-first (chw, as in CIFAR's own "
+            "rows) or channels-last (hwc)"
+        )
+    return LAYOUTS[0]
 
 
 def _pixel_shape(path: Path, member: str, layout: str) -> tuple[int, ...]:
@@ -269,7 +301,8 @@ def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
                 "labels as integers [N] or as class names [N]; save one label per image"
             )
         if found.dtype.kind != "U":
-            return check_labels(found, len(classes), member_name(path, member))
+            where = member_name(path, member)
+            return check_labels(classes.of_numbers(found, where), len(classes), where)
         texts = [str(text) for text in found]
     else:
         try:

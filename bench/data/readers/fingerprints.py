@@ -1,9 +1,9 @@
 """Digests of file contents, stored in an index so that each file is read only once.
 
-The digest of a set of files is stored in ``<cache>/index/``. Its key is made from the folder and
-from the name, size, mtime and ctime of every file; ctime is included because unpacking an archive
-sets mtime back. A later run only looks up sizes and times. Changed files have another key and are
-read again.
+The digest of a set of files is stored in ``<cache>/index/``, and beside it a mark of each file, by
+which copies are found. The key is made from the folder and from the name, size, mtime and ctime of
+every file; ctime is included because unpacking an archive sets mtime back. A later run only looks
+up sizes and times. Changed files have another key and are read again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +34,13 @@ MANY = 5000
 
 VERSION = 2
 """Increase this number whenever the index would store something else for the same files."""
+
+
+Marks = NDArray[np.uint64]
+"""A number for each image that is equal for equal contents."""
+
+HASHED_BYTES = 4 * 2**30
+"""Contents up to this size are fingerprinted by their bytes, larger ones by sizes."""
 
 
 @dataclass(frozen=True)
@@ -107,24 +114,95 @@ def content_digest(files: Files, cache: Path) -> str:
     >>> content_digest(Files.at([Path("c.txt")]), Path("cache")) == first
     False
     """
+    path = _entry(files, cache)
+    return _stored_digest(path) or _index(files, path, lambda: _stored_digest(path) is not None)
+
+
+def file_marks(files: Files, cache: Path) -> Marks:
+    """Return uint64 [N]: the first 64 bits of the SHA-256 of each file.
+
+    They are stored beside the digest of all files, and found like it. Errors as `content_digest`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.fingerprints import Files, file_marks
+    >>> paths = [Path("one.png"), Path("again.png")]
+    >>> _ = [path.write_bytes(b"same") for path in paths]
+    >>> one, again = file_marks(Files.at(paths), Path("cache")).tolist()
+    >>> one == again
+    True
+    """
+    path = _entry(files, cache)
+    count = len(files.names)
+    if _stored_marks(path, count) is None:
+        _index(files, path, lambda: _stored_marks(path, count) is not None)
+    found = _stored_marks(path, count)
+    if found is None:
+        raise InputError(f"cannot index the files of {files.root}: {path} cannot be read")
+    return found
+
+
+def row_marks(key: str, count: int, contents: Callable[[], Iterable[bytes]], cache: Path) -> Marks:
+    """Return uint64 [N]: the first 64 bits of the SHA-256 of the contents of each of N rows.
+
+    `key` identifies the rows and their contents; marks are stored in the index under it. Raises
+    InputError if the index cannot be written.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.fingerprints import row_marks
+    >>> row_marks("a fingerprint", 2, lambda: [b"one", b"one"], Path("cache")).tolist()
+    [8544106591765445504, 8544106591765445504]
+    """
+    path = cache / "index" / f"{key_of('rows', VERSION, key)}.json"
+    found = _stored_marks(path, count)
+    if found is None:
+        found = _marks([sha256(content) for content in contents()])
+        try:
+            write_atomic(path.with_suffix(".marks"), found.astype("<u8").tobytes(), durable=False)
+        except OSError as error:
+            raise InputError(f"cannot index images: {error}") from error
+    return found
+
+
+def _entry(files: Files, cache: Path) -> Path:
     stamps = sha256(files.stamps.tobytes())
     key = key_of("index", VERSION, str(files.root.resolve()), files.named, stamps)
-    path = cache / "index" / f"{key}.json"
+    return cache / "index" / f"{key}.json"
+
+
+def _index(files: Files, path: Path, is_stored: Callable[[], bool]) -> str:
+    """Hash all files, unless another process just did, store the hashes, and return the digest."""
     try:
-        stored = _stored_digest(path)
-        if stored is not None:
-            return stored
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.parent / ".lock"):
             stored = _stored_digest(path)
-            if stored is not None:
+            if stored is not None and is_stored():
                 return stored
-            digest = sha256("\0".join(_file_digests(files)))
+            digests = _file_digests(files)
+            digest = sha256("\0".join(digests))
+            marks = _marks(digests).astype("<u8").tobytes()
             entry = {"contents": digest, "files": len(files.names), "root": str(files.root)}
+            write_atomic(path.with_suffix(".marks"), marks, durable=False)
             write_atomic(path, json.dumps(entry, sort_keys=True).encode(), durable=False)
             return digest
     except OSError as error:
         raise InputError(f"cannot index the files of {files.root}: {error}") from error
+
+
+def _marks(digests: Sequence[str]) -> Marks:
+    return np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
+
+
+def _stored_marks(path: Path, count: int) -> Marks | None:
+    """Return the marks beside the index entry `path`; None if there are none for `count` files."""
+    try:
+        data = path.with_suffix(".marks").read_bytes()
+    except OSError:
+        return None
+    return np.frombuffer(data, "<u8").astype(np.uint64) if len(data) == 8 * count else None
 
 
 def sha256(data: str | bytes) -> str:
@@ -169,7 +247,7 @@ def _stored_digest(path: Path) -> str | None:
     """Return the digest stored at `path`; None if there is none or it cannot be read."""
     try:
         digest = json.loads(path.read_bytes())["contents"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     return digest if isinstance(digest, str) and len(digest) == 64 else None
 

@@ -12,12 +12,10 @@ are listed once (see `bench.data.readers.listing`).
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,12 +27,11 @@ from PIL import Image
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
-from bench.data.readers.decoding import decode_image
-from bench.data.readers.fingerprints import Files, content_digest, sha256
-from bench.data.readers.listing import SUFFIXES, images_below
-
-HASHED_BYTES = 4 * 2**30
-"""Contents up to this size are fingerprinted by their bytes, larger ones by file sizes."""
+from bench.core.paths import local_path
+from bench.data.classes import Classes, respelled, shorten_list
+from bench.data.readers.decoding import SUFFIXES, decode_image
+from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, file_marks, sha256
+from bench.data.readers.listing import PassedOver, images_below, passed_over
 
 VERSION = 1
 """Increase this number whenever the same files would get another digest, order or label."""
@@ -44,57 +41,6 @@ AFTER = chr(ord("/") + 1)
 
 GroupCodes = tuple[NDArray[np.int64], tuple[str, ...] | None]
 """Codes [N], and the names of the codes 0, 1, ..., or None if they have no names."""
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes of a label space, in index order.
-
-    Attributes
-    ----------
-    keys : C unique names, used for class folders and for labels in lists.
-    prompts : C names for the text tower. Names may repeat (ImageNet has "missile" twice).
-
-    Examples
-    --------
-    >>> from bench.data.readers.folders import Classes
-    >>> classes = Classes(("n02123045", "n02110958"), ("tabby cat", "pug"))
-    >>> classes.index("pug", classes.spellings()), classes.index("n02123045", classes.spellings())
-    (1, 0)
-    """
-
-    keys: tuple[str, ...]
-    prompts: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        for key, count in Counter(self.keys).items():
-            if count > 1:
-                raise InputError(f"class {key!r} is listed {count} times: list each class once")
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def spellings(self) -> dict[str, int]:
-        """Return {accepted spelling of a class: index}.
-
-        Accepted are keys and unique prompts. The index as a decimal number (as in ImageNet-V2's
-        folders) is accepted unless a key or prompt is a number itself.
-        """
-        count = Counter(self.prompts)
-        keys = {key: index for index, key in enumerate(self.keys)}
-        prompts = {p: index for index, p in enumerate(self.prompts) if count[p] == 1}
-        numbered = any(name.isdecimal() for name in (*self.keys, *self.prompts))
-        numbers = {} if numbered else {str(index): index for index in range(len(self))}
-        return numbers | prompts | keys
-
-    def index(self, name: str, spellings: dict[str, int]) -> int:
-        """Return the index of the class `name`. InputError lists the nearest keys first."""
-        if name not in spellings:
-            near = difflib.get_close_matches(name, self.keys, n=3, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            ordered = [*near, *(key for key in self.keys if key not in near)]
-            raise InputError(f"unknown class {name!r}: {hint}valid: {shorten_list(ordered, 20)}")
-        return spellings[name]
 
 
 @dataclass(frozen=True)
@@ -158,6 +104,7 @@ def locate_file(path: str, bases: Sequence[Path]) -> Path:
     >>> locate_file("classes.txt", [Path("nowhere"), Path()]).name
     'classes.txt'
     """
+    local_path(path, "file or folder")
     tried = list(dict.fromkeys(base / Path(path).expanduser() for base in bases))
     for candidate in tried:
         if candidate.exists():
@@ -166,26 +113,14 @@ def locate_file(path: str, bases: Sequence[Path]) -> Path:
     raise InputError(f"{path} not found: looked for {places}; set --data DIR or $BENCH_DATA")
 
 
-def shorten_list(names: Iterable[str], count: int) -> str:
-    """Join at most `count` names with commas and add how many more there are.
-
-    Examples
-    --------
-    >>> from bench.data.readers.folders import shorten_list
-    >>> shorten_list(["a", "b", "c", "d"], 2)
-    'a, b and 2 more'
-    """
-    every = list(names)
-    more = f" and {len(every) - count} more" if len(every) > count else ""
-    return ", ".join(every[:count]) + more
-
-
 # Class folders
 
 
 def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
-    """Return the split `name` of the images ``root/<class>/**``, ignoring hidden files and folders.
+    """Return the split `name` of the images ``root/<class>/**``.
 
+    Names of folders are matched as `Classes.matched` does. The split's `caveats` count what was
+    passed over: files that are no images, hidden folders, and images beside the class folders.
     Raises InputError if `root` is not a folder, if its sub-folders are not exactly the classes, or
     if one of them has no images.
 
@@ -193,7 +128,8 @@ def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
     --------
     >>> from pathlib import Path
     >>> from PIL import Image
-    >>> from bench.data.readers.folders import Classes, folder_split
+    >>> from bench.data.classes import Classes
+    >>> from bench.data.readers.folders import folder_split
     >>> for number, name in enumerate(("cat", "dog"), start=1):
     ...     Path("train", name).mkdir(parents=True)
     ...     Image.new("RGB", (8, 8)).save(f"train/{name}/{number}.png")
@@ -206,16 +142,25 @@ def folder_split(name: str, root: Path, classes: Classes, cache: Path) -> Split:
         raise InputError(f"{root} is not a folder: expected a folder with one sub-folder per class")
     try:
         with os.scandir(root) as entries:
-            folders = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+            found = {entry.name: entry.is_dir() for entry in entries}
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+    folders = sorted(n for n, is_folder in found.items() if is_folder and n[0] != ".")
+    hidden = [n for n, is_folder in found.items() if is_folder and n[0] == "."]
+    beside = [n for n in found.keys() - folders if n[0] != "." and n.lower().endswith(SUFFIXES)]
     index = _folder_classes(root, folders, classes)
-    files = images_below(root, folders, cache)
-    labels, empty = _labels(files.names, index)
+    tree = images_below(root, folders, cache)
+    labels, empty = _labels(tree.files.names, index)
     if empty:
         kinds = ", ".join(SUFFIXES)
         raise InputError(f"class folder {root / empty[0]} has no images: expected {kinds}")
-    return split_of_files(name, files, labels, cache, {})
+    split = split_of_files(name, tree.files, labels, cache, {})
+    caveats = [f"{name}: {one}" for one in respelled(index, classes)]
+    if beside:
+        what = ("image beside the class folders", "images beside the class folders")
+        caveats.append(passed_over(name, len(beside), what, min(beside)))
+    caveats += [*tree.passed.caveats(name), *PassedOver.of([], hidden).caveats(name)]
+    return replace(split, caveats=tuple(caveats))
 
 
 def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -> Split:
@@ -235,13 +180,14 @@ def tree_split(name: str, root: Path, folders: Mapping[str, int], cache: Path) -
     >>> split.size, split.fault
     (1, 'pets/test lacks 1 of 2 class folders: poodle')
     """
-    files = images_below(root, [f for f in sorted(folders) if (root / f).is_dir()], cache)
-    if not files.names:
+    tree = images_below(root, [f for f in sorted(folders) if (root / f).is_dir()], cache)
+    if not tree.files.names:
         raise InputError(
             f"{root} has no images in the {len(folders)} expected class folders: check the path"
         )
-    labels, missing = _labels(files.names, folders)
-    split = split_of_files(name, files, labels, cache, {})
+    labels, missing = _labels(tree.files.names, folders)
+    split = split_of_files(name, tree.files, labels, cache, {})
+    split = replace(split, caveats=tree.passed.caveats(name))
     lost = f"{len(missing)} of {len(folders)} class folders: {shorten_list(missing, 3)}"
     return replace(split, fault=f"{name} lacks {lost}") if missing else split
 
@@ -308,10 +254,9 @@ def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dic
     """Return {folder name: class index}. InputError lists missing and unexpected folders."""
     if not folders:
         raise InputError(f"{root} has no class folders: expected one sub-folder per class")
-    spellings = classes.spellings()
-    index = {folder: spellings[folder] for folder in folders if folder in spellings}
+    index = classes.matched(folders)
     found = set(index.values())
-    missing = [key for i, key in enumerate(classes.keys) if i not in found]
+    missing = [key for i, key in enumerate(classes.shown) if i not in found]
     extra = [folder for folder in folders if folder not in index]
     if missing or extra:
         parts = [f"missing: {shorten_list(missing, 5)}"] if missing else []
@@ -383,7 +328,8 @@ def split_of_files(
     sets = _integers(labels)
     marks = [{group: _integers(found) for group, found in codes.items()}, names] if groups else []
     mark = key_of("images", VERSION, _digest(files, cache), labels.shape[1], sets, *marks)
-    return Split(name, mark, len(manifest), lambda: loaded)
+    contents = None if files.size > HASHED_BYTES else lambda: file_marks(files, cache)
+    return Split(name, mark, len(manifest), lambda: loaded, contents=contents)
 
 
 def _integers(values: NDArray[np.int64]) -> str:

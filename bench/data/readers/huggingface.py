@@ -15,7 +15,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from PIL import Image
 from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError, one_line, unknown_name
 from bench.core.hashing import key_of
-from bench.core.paths import matching_files
+from bench.core.paths import local_path, matching_files
+from bench.data.classes import Classes, respelled, shorten_list
 from bench.data.readers.decoding import decode_image
-from bench.data.readers.fingerprints import Files, content_digest, sha256
-from bench.data.readers.folders import Classes, shorten_list
+from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, row_marks, sha256
 
 VERSION = 1
 """Increase this number whenever the same files would yield other labels or images."""
@@ -76,6 +76,10 @@ class HubImages:
         content = self.rows[int(index)][self.column]["bytes"]
         return decode_image(io.BytesIO(content), f"in row {index} of {self.files[0]}")
 
+    def contents(self) -> Iterator[bytes]:
+        """Yield the bytes of each image."""
+        return (row[self.column]["bytes"] for row in self.rows)
+
     def places(self) -> Mapping[str, Sequence[int]]:
         """Return {file and column: its rows}."""
         real = [f"{os.path.realpath(file)} ({self.column}): row " for file in self.files]
@@ -105,7 +109,7 @@ def hub_split(
     Examples
     --------
     >>> from pathlib import Path
-    >>> from bench.data.readers.folders import Classes
+    >>> from bench.data.classes import Classes
     >>> from bench.data.readers.huggingface import hub_split
     >>> classes = Classes(("cat", "dog"), ("cat", "dog"))
     >>> hub_split("pets/test", "nowhere/*.parquet", [Path()], classes, Path("cache"))
@@ -120,7 +124,7 @@ def hub_split(
         for column in (image, label):
             if column not in rows.column_names:
                 raise unknown_name(f"column of {source}", column, rows.column_names)
-        labels = _labels(rows, label, classes, source)
+        labels, said = _labels(rows, label, classes, source)
         rows = _images(library, rows, image, source)
     except InputError:
         raise
@@ -128,16 +132,24 @@ def hub_split(
         reason = one_line(error)
         raise InputError(f"the package datasets cannot read {source}: {reason}") from error
     manifest = single_label([f"{prefix}-{row:05d}" for row in range(len(labels))], labels)
+    found = Files.at(files)
     mark = key_of(
         "hub",
         VERSION,
         image,
         sha256("\0".join(manifest.ids)),
         sha256(labels.astype("<i8").tobytes()),
-        content_digest(Files.at(files), cache),
+        content_digest(found, cache),
     )
-    loaded = Loaded(HubImages(rows, image, files, table.counts), manifest)
-    return Split(name, mark, len(manifest), lambda: loaded)
+    images = HubImages(rows, image, files, table.counts)
+    loaded = Loaded(images, manifest)
+    caveats = tuple(f"{name}: {one}" for one in said)
+
+    def contents() -> NDArray[np.uint64]:
+        return row_marks(mark, len(manifest), images.contents, cache)
+
+    marks = None if found.size > HASHED_BYTES else contents
+    return Split(name, mark, len(manifest), lambda: loaded, caveats=caveats, contents=marks)
 
 
 def _library() -> Any:
@@ -155,6 +167,7 @@ def _library() -> Any:
 def _table(
     library: Any, source: str, bases: Sequence[Path], split: str | None, cache: Path
 ) -> _Table:
+    local_path(source, "data set")
     for base in bases:
         folder = base / Path(source).expanduser()
         if folder.is_dir():
@@ -229,16 +242,19 @@ def _file_backed(rows: Any) -> _Table:
 # Columns
 
 
-def _labels(rows: Any, column: str, classes: Classes, source: str) -> NDArray[np.int64]:
-    """Return int64 [N]: the class index of each label in a column.
+def _labels(
+    rows: Any, column: str, classes: Classes, source: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return int64 [N], the class index of each label in a column, and what to say of them.
 
-    If the column has class names of its own and all are known, labels are matched by name. If some
-    are unknown, labels are used as indices. This requires as many names as classes, and no name
-    that is known as a class with another index.
+    If the column has class names of its own, labels are matched by name (see `Classes.matched`).
+    Only if no name is known are labels used as indices, which requires as many names as classes.
     """
     values = list(rows[column][:])
     names = getattr(rows.features[column], "names", None)
     count = len(classes) if names is None else len(names)
+    if names is None and values and all(isinstance(value, int) for value in values):
+        values = classes.of_numbers(np.array(values, dtype=np.int64), source).tolist()
     for row, value in enumerate(values):
         if not isinstance(value, int | str):
             raise InputError(
@@ -253,18 +269,25 @@ def _labels(rows: Any, column: str, classes: Classes, source: str) -> NDArray[np
     if not values:
         raise InputError(f"{source} has no rows: expected at least one image")
     spellings = classes.spellings()
-    if names is not None and all(name in spellings for name in names):
-        values = [names[value] for value in values]
-    elif names is not None:
-        moved = [name for i, name in enumerate(names) if spellings.get(name, i) != i]
-        if len(names) != len(classes) or moved:
-            unmatched = moved or [name for name in names if name not in spellings]
+    if names is not None:
+        matched = classes.matched(names)
+        if matched and all(name in matched for name in names):
+            labels = np.array([matched[names[value]] for value in values], dtype=np.int64)
+            return labels, respelled(matched, classes)
+        if matched or len(names) != len(classes):
+            unmatched = [name for name in names if name not in matched]
+            others = [key for i, key in enumerate(classes.shown) if i not in matched.values()]
             raise InputError(
                 f"{source}: its {len(names)} classes do not match the {len(classes)} expected "
-                f"ones: {shorten_list(unmatched or names, 5)}; use the class names of the data"
+                f"ones: its {shorten_list(map(repr, unmatched or names), 3):.120}; expected "
+                f"{shorten_list(map(repr, others or classes.shown), 3):.120}; use the class names "
+                "of the data, such as classes: {their name: prompt}"
             )
+        first = f"{names[0]!r:.60} as {classes.shown[0]!r:.60}"
+        said = (f"took labels by their position, since none of their names is a class: {first}",)
+        return np.array(values, dtype=np.int64), said
     known = {v: v if isinstance(v, int) else classes.index(v, spellings) for v in set(values)}
-    return np.array([known[value] for value in values], dtype=np.int64)
+    return np.array([known[value] for value in values], dtype=np.int64), ()
 
 
 def _images(library: Any, rows: Any, column: str, source: str) -> Any:

@@ -13,8 +13,9 @@ import numpy as np
 
 from bench.api.splits import Split
 from bench.core.errors import InputError, unknown_name
+from bench.data.classes import Classes
 from bench.data.readers.fingerprints import Files
-from bench.data.readers.folders import Classes, GroupCodes, encode_group, split_of_files
+from bench.data.readers.folders import GroupCodes, encode_group, split_of_files
 
 
 def list_split(
@@ -31,7 +32,7 @@ def list_split(
     --------
     >>> from pathlib import Path
     >>> from PIL import Image
-    >>> from bench.data.readers.folders import Classes
+    >>> from bench.data.classes import Classes
     >>> from bench.data.readers.image_lists import list_split
     >>> Image.new("RGB", (8, 8)).save("a.png")
     >>> _ = Path("test.csv").write_text("path,label,region\na.png,dog,Asia")

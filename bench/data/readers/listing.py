@@ -17,6 +17,7 @@ trusted, and the next run lists the tree again.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import io
 import os
 import time
@@ -30,10 +31,8 @@ from numpy.typing import NDArray
 
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
+from bench.data.readers.decoding import SUFFIXES
 from bench.data.readers.fingerprints import Files, join_texts, split_texts
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Suffixes of image files in class folders, in upper or lower case."""
 
 LARGE = 100_000
 """Listings of trees with at least this many images are cached."""
@@ -44,10 +43,77 @@ SAMPLE = 2000
 SETTLED = 2.0
 """Resolution of the coarsest file system clock, in seconds: shorter changes may not show."""
 
-VERSION = 1
+VERSION = 2
 """Increase this number whenever the same tree would be listed or stored differently."""
 
+SYSTEM = frozenset({"thumbs.db", "desktop.ini", "icon\r"})
+"""Files of operating systems, in lower case; like hidden files, they are not mentioned."""
+
+NAMED = 3
+"""The most passed over files and folders whose names are kept."""
+
 Stamps = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """What a reader left out of a tree: numbers of files and hidden folders, and some names.
+
+    Examples
+    --------
+    >>> from bench.data.readers.listing import PassedOver
+    >>> PassedOver(2, ("cat/a.heic", "cat/b.psd")).caveats("pets/test")
+    ('pets/test: passed over 2 files that are no images bench reads, such as cat/a.heic',)
+    """
+
+    files: int = 0
+    some_files: tuple[str, ...] = ()
+    folders: int = 0
+    some_folders: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(files: Sequence[str], folders: Sequence[str]) -> PassedOver:
+        """Return the numbers of some files and folders, and the first `NAMED` names of each."""
+        some = (tuple(heapq.nsmallest(NAMED, names)) for names in (files, folders))
+        first, hidden = some
+        return PassedOver(len(files), first, len(folders), hidden)
+
+    def caveats(self, split: str) -> tuple[str, ...]:
+        """Return a sentence on the files and one on the folders, if there are any."""
+        files = ("file that is no image bench reads", "files that are no images bench reads")
+        folders = ("hidden folder", "hidden folders")
+        found = ((self.some_files, self.files, files), (self.some_folders, self.folders, folders))
+        return tuple(passed_over(split, n, what, names[0]) for names, n, what in found if n)
+
+
+def passed_over(split: str, count: int, what: tuple[str, str], name: str) -> str:
+    """Return the caveat that `count` things were passed over; `what` is their name and its plural.
+
+    Examples
+    --------
+    >>> from bench.data.readers.listing import passed_over
+    >>> passed_over("pets/test", 2, ("hidden folder", "hidden folders"), "cat/.old")
+    'pets/test: passed over 2 hidden folders, such as cat/.old'
+    """
+    such = f"1 {what[0]}: " if count == 1 else f"{count:,} {what[1]}, such as "
+    return f"{split}: passed over {such}{name if len(name) <= 120 else f'...{name[-117:]}'}"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The images of a tree, and what was passed over in it.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.fingerprints import Files
+    >>> from bench.data.readers.listing import PassedOver, Tree
+    >>> Tree(Files.below(Path(), []), PassedOver()).files.names
+    ()
+    """
+
+    files: Files
+    passed: PassedOver
 
 
 @dataclass(frozen=True)
@@ -61,13 +127,14 @@ class _Listing:
     files: Files
     folders: tuple[str, ...]
     stamps: Stamps
+    passed: PassedOver
 
 
-def images_below(root: Path, folders: Sequence[str], cache: Path) -> Files:
-    """Return the images ``root/<folder>/**``, sorted by name.
+def images_below(root: Path, folders: Sequence[str], cache: Path) -> Tree:
+    """Return the images ``root/<folder>/**``, sorted by name, and what was passed over.
 
-    Names are relative to `root`. Hidden files and folders are ignored, links are followed. Raises
-    InputError for a file or folder that cannot be read.
+    Names are relative to `root`, links are followed. Hidden folders and files that are no images
+    are counted, hidden files are not. Raises InputError for a file or folder that cannot be read.
 
     Examples
     --------
@@ -75,14 +142,15 @@ def images_below(root: Path, folders: Sequence[str], cache: Path) -> Files:
     >>> from bench.data.readers.listing import images_below
     >>> Path("train/cat").mkdir(parents=True)
     >>> _ = [Path("train/cat", name).touch() for name in ("2.png", "1.JPG", "note.txt")]
-    >>> images_below(Path("train"), ["cat"], Path("cache")).names
-    ('cat/1.JPG', 'cat/2.png')
+    >>> tree = images_below(Path("train"), ["cat"], Path("cache"))
+    >>> tree.files.names, tree.passed.some_files
+    (('cat/1.JPG', 'cat/2.png'), ('cat/note.txt',))
     """
     path = cache / "index" / f"{_key(root, folders)}.tree.npz"
     try:
         listing = _load(root, path)
         if listing is not None and _unchanged(listing):
-            return listing.files
+            return Tree(listing.files, listing.passed)
         new = _list_tree(root, folders)
     except OSError as error:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
@@ -93,7 +161,7 @@ def images_below(root: Path, folders: Sequence[str], cache: Path) -> Files:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"cannot store the list of files of {root}: {error}") from error
-    return new.files
+    return Tree(new.files, new.passed)
 
 
 def forget_listings(cache: Path) -> None:
@@ -118,6 +186,8 @@ def _list_tree(root: Path, folders: Iterable[str]) -> _Listing:
     """List the images and folders below some folders of `root`."""
     found: list[tuple[str, int, int, int]] = []
     watched: dict[str, tuple[int, int, int, int]] = {}
+    others: list[str] = []
+    hidden: list[str] = []
     linked = False
     pending = list(folders)
     while pending:
@@ -128,8 +198,8 @@ def _list_tree(root: Path, folders: Iterable[str]) -> _Listing:
             for entry in entries:
                 name = f"{folder}/{entry.name}"
                 if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
+                    hidden += [name] if entry.is_dir() else []
+                elif entry.is_dir():
                     pending.append(name)
                 elif name.lower().endswith(SUFFIXES):
                     status = entry.stat()
@@ -137,10 +207,13 @@ def _list_tree(root: Path, folders: Iterable[str]) -> _Listing:
                     if entry.is_symlink():
                         linked = True
                         _watch_targets(entry.path, watched)
+                elif entry.name.lower() not in SYSTEM:
+                    others.append(name)
     found.sort()
     stamps = np.array([row[1:] for row in found], dtype="<i8").reshape(-1, 3)
     files = Files(root, tuple(row[0] for row in found), stamps, linked)
-    return _Listing(files, tuple(watched), np.array([*watched.values()], "<i8").reshape(-1, 4))
+    seen = np.array([*watched.values()], "<i8").reshape(-1, 4)
+    return _Listing(files, tuple(watched), seen, PassedOver.of(others, hidden))
 
 
 def _watch_targets(path: str, watched: dict[str, tuple[int, int, int, int]]) -> None:
@@ -195,6 +268,9 @@ def _serialise(listing: _Listing) -> bytes:
         folders=np.frombuffer(join_texts(listing.folders), np.uint8),
         stamps=listing.stamps,
         linked=np.array(listing.files.linked),
+        passed=np.array([listing.passed.files, listing.passed.folders], "<i8"),
+        others=np.frombuffer(join_texts(listing.passed.some_files), np.uint8),
+        hidden=np.frombuffer(join_texts(listing.passed.some_folders), np.uint8),
     )
     return buffer.getvalue()
 
@@ -205,7 +281,11 @@ def _load(root: Path, path: Path) -> _Listing | None:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             names, folders = split_texts(stored["names"]), split_texts(stored["folders"])
             files = Files(root, names, stored["files"], bool(stored["linked"]))
-            listing = _Listing(files, folders, stored["stamps"])
+            number, hiding = map(int, stored["passed"])
+            others = split_texts(stored["others"]) if number else ()
+            hidden = split_texts(stored["hidden"]) if hiding else ()
+            passed = PassedOver(number, others, hiding, hidden)
+            listing = _Listing(files, folders, stored["stamps"], passed)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile):

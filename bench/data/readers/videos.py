@@ -26,7 +26,8 @@ from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.core.paths import read_json, reading_form, text_of
-from bench.data.readers.folders import Classes, named_split
+from bench.data.classes import Classes
+from bench.data.readers.folders import named_split
 
 REACH = 10
 """The largest distance, in frames, of a neighbour from its anchor."""

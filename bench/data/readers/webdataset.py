@@ -2,10 +2,12 @@
 
 The key of a sample is the member's name up to the first dot after its folder; the rest of the name
 is the type of the member. Image types are `IMAGES`. The label is a class index or name, in ``.cls``
-or under the key ``label`` of ``.json``. Other members are ignored. A sample id is the name of the
-shard without ``.tar``, followed by the key: ``train-0003/000017``. Samples are sorted by shard and
-key. The fingerprint is a hash of ids, labels and contents. Contents are the bytes of the shards for
-up to `HASHED_BYTES` in total, and the sizes of the images above that.
+or under the key ``label`` of ``.json``. Where no sample has that key, a name with several dots is
+split at the last one: ``a.b.jpg`` and ``a.b.cls`` are the sample ``a.b``. Other members are passed
+over; images among them, and members of no sample, are counted in the split's `caveats`. A sample
+id is the name of the shard without ``.tar``, followed by the key: ``train-0003/000017``. Samples
+are sorted by shard and key. The fingerprint is a hash of ids, labels and contents. Contents are the
+bytes of the shards for up to `HASHED_BYTES` in total, and the sizes of the images above that.
 
 The position of each image in its shard is determined once and stored in ``<cache>/index/``, with a
 key made from the shard's path, size and times. Images are then read from that position; nothing is
@@ -20,7 +22,7 @@ import os
 import re
 import tarfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -34,18 +36,33 @@ from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import DataError, InputError
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
-from bench.data.readers.decoding import decode_image
-from bench.data.readers.fingerprints import Files, content_digest, join_texts, sha256, split_texts
-from bench.data.readers.folders import HASHED_BYTES, Classes
+from bench.data.classes import Classes
+from bench.data.readers.decoding import SUFFIXES, decode_image
+from bench.data.readers.fingerprints import (
+    HASHED_BYTES,
+    Files,
+    content_digest,
+    join_texts,
+    row_marks,
+    sha256,
+    split_texts,
+)
+from bench.data.readers.listing import PassedOver, passed_over
 
-IMAGES = ("jpeg", "jpg", "png", "webp")
+IMAGES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 """Suffixes of images, in upper or lower case."""
+
+KINDS = (*IMAGES, "cls", "json")
+"""Suffixes of members that are read."""
 
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 """First bytes of compressed files: single images cannot be read from their position there."""
 
 VERSION = 1
-"""Increase this number whenever the same shards would yield or store other samples."""
+"""Increase this number whenever the same shards would yield other samples."""
+
+STORED = 2
+"""Increase this number whenever the index would store something else for the same shard."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,7 @@ class _Shard:
     keys: tuple[str, ...]
     labels: tuple[str, ...]
     spans: NDArray[np.int64]
+    passed: PassedOver
 
 
 @dataclass(frozen=True)
@@ -85,13 +103,21 @@ class ShardImages:
         return len(self.keys)
 
     def __getitem__(self, index: int) -> Image.Image:
+        where = f"{self.keys[index]} of {self.paths[self.shards[index]]}"
+        return decode_image(io.BytesIO(self._bytes(index)), where)
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield the bytes of each image."""
+        return (self._bytes(index) for index in range(len(self)))
+
+    def _bytes(self, index: int) -> bytes:
         path, (start, size) = self.paths[self.shards[index]], self.spans[index].tolist()
-        where = f"{self.keys[index]} of {path}"
         try:
             with path.open("rb", buffering=0) as file:
                 file.seek(start)
-                return decode_image(io.BytesIO(file.read(size)), where)
+                return bytes(file.read(size))
         except OSError as error:
+            where = f"{self.keys[index]} of {path}"
             raise DataError(f"cannot read image {where}: {error.strerror}") from error
 
     def places(self) -> Mapping[str, Sequence[str]]:
@@ -115,7 +141,7 @@ def shards_split(name: str, paths: Sequence[Path], classes: Classes, cache: Path
     >>> import tarfile
     >>> from pathlib import Path
     >>> from PIL import Image
-    >>> from bench.data.readers.folders import Classes
+    >>> from bench.data.classes import Classes
     >>> from bench.data.readers.webdataset import shards_split
     >>> Image.new("RGB", (8, 8)).save("a.png")
     >>> _ = Path("a.cls").write_text("1")
@@ -151,7 +177,19 @@ def shards_split(name: str, paths: Sequence[Path], classes: Classes, cache: Path
         sha256(labels.astype("<i8").tobytes()),
         sha256(spans[:, 1].astype("<i8").tobytes()) if large else content_digest(files, cache),
     )
-    return Split(name, mark, len(manifest), lambda: Loaded(images, manifest))
+    others = [one for shard in shards for one in shard.passed.some_files]
+    count = sum(shard.passed.files for shard in shards)
+    what = ("member that no sample reads", "members that no sample reads")
+    caveats = (passed_over(name, count, what, others[0]),) if count else ()
+    marks = None if large else lambda: row_marks(mark, len(manifest), images.contents, cache)
+    return Split(
+        name,
+        mark,
+        len(manifest),
+        lambda: Loaded(images, manifest),
+        caveats=caveats,
+        contents=marks,
+    )
 
 
 def _labels(path: Path, shard: _Shard, classes: Classes) -> NDArray[np.int64]:
@@ -172,7 +210,7 @@ def _labels(path: Path, shard: _Shard, classes: Classes) -> NDArray[np.int64]:
 
 def _load_index(path: Path, stamp: list[int], cache: Path) -> _Shard:
     """Return a shard's samples from the index; if they are not there, find and store them."""
-    stored = cache / "index" / f"{key_of('shard', VERSION, str(path.resolve()), stamp)}.shard.npz"
+    stored = cache / "index" / f"{key_of('shard', STORED, str(path.resolve()), stamp)}.shard.npz"
     shard = _stored_samples(stored)
     if shard is not None:
         return shard
@@ -184,7 +222,9 @@ def _load_index(path: Path, stamp: list[int], cache: Path) -> _Shard:
         ) from error
     buffer = io.BytesIO()
     keys, labels = (np.frombuffer(join_texts(t), np.uint8) for t in (shard.keys, shard.labels))
-    np.savez(buffer, keys=keys, labels=labels, spans=shard.spans)
+    passed = np.frombuffer(join_texts(shard.passed.some_files), np.uint8)
+    number = np.array(shard.passed.files)
+    np.savez(buffer, keys=keys, labels=labels, spans=shard.spans, passed=passed, number=number)
     try:
         write_atomic(stored, buffer.getvalue(), durable=False)
     except OSError as error:
@@ -197,7 +237,9 @@ def _stored_samples(path: Path) -> _Shard | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             keys, labels = split_texts(stored["keys"]), split_texts(stored["labels"])
-            shard = _Shard(keys, labels, stored["spans"])
+            number = int(stored["number"])
+            passed = PassedOver(number, split_texts(stored["passed"]) if number else ())
+            shard = _Shard(keys, labels, stored["spans"], passed)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     fits = len(shard.labels) == len(shard.keys) and shard.spans.shape == (len(shard.keys), 2)
@@ -216,6 +258,7 @@ class _Sample:
 def _find_samples(path: Path) -> _Shard:
     """Read the table of contents of a shard, and its labels."""
     samples: dict[str, _Sample] = {}
+    others: list[tuple[tarfile.TarInfo, str, str]] = []
     with path.open("rb") as file:
         begin = file.read(6)
         for magic, kind in COMPRESSED.items():
@@ -226,7 +269,15 @@ def _find_samples(path: Path) -> _Shard:
         file.seek(0)
         with tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                _add_member(path, archive, member, samples)
+                found = re.fullmatch(r"((?:.*/)?[^./][^./]*)\.([^/]*)", member.name, re.DOTALL)
+                if found is None or member.isdir():
+                    continue
+                key, kind = found[1].removeprefix("./"), found[2]
+                if kind.lower() in KINDS:
+                    _add_member(path, archive, member, (key, kind), samples)
+                else:
+                    others.append((member, key, kind))
+            passed = _dotted_members(path, archive, others, samples)
     for key, sample in samples.items():
         if sample.image is None:
             kinds = ", ".join(f".{kind}" for kind in IMAGES)
@@ -242,19 +293,40 @@ def _find_samples(path: Path) -> _Shard:
         raise InputError(f"{path} has no samples: expected pairs of KEY.jpg and KEY.cls")
     keys = tuple(sorted(samples))
     spans = np.array([samples[key].image for key in keys], dtype=np.int64)
-    return _Shard(keys, tuple(str(samples[key].label) for key in keys), spans)
+    labels = tuple(str(samples[key].label) for key in keys)
+    return _Shard(keys, labels, spans, PassedOver.of(passed, ()))
+
+
+def _dotted_members(
+    path: Path,
+    archive: tarfile.TarFile,
+    others: Sequence[tuple[tarfile.TarInfo, str, str]],
+    samples: dict[str, _Sample],
+) -> list[str]:
+    """Add samples whose keys have dots, and return the names of members that were passed over.
+
+    Members of other types beside a sample, such as captions, are not returned.
+    """
+    plain, left = set(samples), []
+    for member, key, kind in others:
+        more, _, last = kind.rpartition(".")
+        dotted = f"{key}.{more}"
+        if more and last.lower() in KINDS and key not in plain:
+            _add_member(path, archive, member, (dotted, last), samples)
+        else:
+            left.append((member.name, {key, dotted}, more and last.lower() in IMAGES))
+    return [name for name, keys, is_image in left if is_image or not keys & samples.keys()]
 
 
 def _add_member(
-    path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo, samples: dict[str, _Sample]
+    path: Path,
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    name: tuple[str, str],
+    samples: dict[str, _Sample],
 ) -> None:
-    """Add a member of a shard to its sample; ignore members that belong to none."""
-    split = re.fullmatch(r"((?:.*/)?[^./][^./]*)\.([^/]*)", member.name, re.DOTALL)
-    if split is None or member.isdir():
-        return
-    key, kind = split[1].removeprefix("./"), split[2].lower()
-    if kind not in (*IMAGES, "cls", "json"):
-        return
+    """Add a member of a shard, with the `name` (key, kind), to its sample."""
+    key, kind = name[0], name[1].lower()
     if not member.isreg() or member.sparse is not None:
         raise InputError(
             f"{path}: {member.name} is a link or a special file: expected a regular file; pack the "

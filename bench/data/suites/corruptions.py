@@ -23,6 +23,7 @@ from bench.api.dataset import Shift, Suite
 from bench.api.splits import Images, Loaded, Split
 from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
+from bench.data.readers.decoding import as_rgb
 from bench.data.suites.distortions import DISTORTIONS, to_image, to_pixels
 
 VERSION = 2
@@ -38,8 +39,9 @@ SEED = 0
 def corrupt(image: Image.Image, kind: str, severity: int, seed: int, sample_id: str) -> Image.Image:
     """Return a corrupted RGB copy of `image` with the same size.
 
-    Equal arguments give equal pixels. An image of another mode is converted to RGB first; alpha is
-    dropped. Raises InputError for an unknown `kind` or a `severity` outside 1 to 5.
+    Equal arguments give equal pixels. An image of another mode is converted to RGB first (see
+    `bench.data.readers.decoding.as_rgb`). Raises InputError for an unknown `kind` or a `severity`
+    outside 1 to 5.
 
     Examples
     --------
@@ -51,7 +53,7 @@ def corrupt(image: Image.Image, kind: str, severity: int, seed: int, sample_id: 
     ((32, 32), False)
     """
     check_corruption(kind, severity)
-    pixels = to_pixels(_reduced(image.convert("RGB")))
+    pixels = to_pixels(_reduced(as_rgb(image, sample_id)))
     rng = np.random.default_rng(int(key_of(kind, severity, seed, sample_id), 16))
     result = to_image(DISTORTIONS[kind](pixels, severity, rng))
     return result if result.size == image.size else result.resize(image.size, Resampling.BICUBIC)
@@ -132,7 +134,7 @@ def corrupted_split(split: Split, kind: str, severity: int, seed: int, name: str
         return Loaded(CorruptedImages(clean.images, ids, kind, severity, seed), clean.manifest)
 
     mark = key_of("corrupted", VERSION, split.fingerprint, kind, severity, seed)
-    return Split(name, mark, split.size, load)
+    return Split(name, mark, split.size, load, caveats=split.caveats)
 
 
 # Whole suites

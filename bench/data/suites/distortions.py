@@ -366,7 +366,7 @@ def jpeg_compression(x: Pixels, severity: int, rng: np.random.Generator) -> Pixe
     (quality,) = constants(x, severity, small, large)
     file = io.BytesIO()
     to_image(x).save(file, "JPEG", quality=round(quality))
-    with Image.open(file) as image:
+    with Image.open(file, formats=["JPEG"]) as image:
         return to_pixels(image)
 
 

@@ -8,48 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
 from bench.api.metrics import check_metrics
+from bench.api.parts import divided
 from bench.api.splits import LocatedImages, Split
 from bench.core.errors import InputError
-from bench.core.paths import matching_files, text_of
+from bench.core.paths import matching_files
+from bench.data.class_files import class_pairs, read_class_file, text_name
+from bench.data.classes import Classes
 from bench.data.prompts import check_templates
 from bench.data.prompts import read_templates as read_templates
 from bench.data.readers.arrays import array_split, images_of_file
-from bench.data.readers.folders import Classes, folder_split, locate_file
+from bench.data.readers.folders import folder_split, locate_file
 from bench.data.readers.huggingface import hub_split
 from bench.data.readers.image_lists import list_split
 from bench.data.readers.webdataset import shards_split
 from bench.data.suites import corruptions
 from bench.data.suites.imagenet import imagenet_classes, openai_templates
-from bench.data.suites.yaml_schema import ImageSource, ShiftForm, SuiteFile, read_suite_file
+from bench.data.suites.yaml_schema import (
+    ROLES,
+    ImageSource,
+    PartsForm,
+    ShiftForm,
+    SuiteFile,
+    read_suite_file,
+)
 
 Places = Mapping[str, Collection[Hashable]]
 
-ROLES = ("train", "selection", "test")
-"""Roles of the splits that are not shifts; ids of unnamed images start with the role."""
+ALL = "all"
+"""The role of images that are divided into the others; no shift has this name."""
 
 OPENAI_TEMPLATES = "openai-imagenet"
 IMAGENET_CLASSES = "imagenet"
 
 
 # Loading
-
-
-def is_suite_file(name: str) -> bool:
-    """Return whether `name` is the path of a suite file.
-
-    Examples
-    --------
-    >>> from bench.data.suites.from_yaml import is_suite_file
-    >>> is_suite_file("pets.yaml"), is_suite_file("imagenet")
-    (True, False)
-    """
-    return name.endswith((".yaml", ".yml"))
 
 
 def load_suite_file(
@@ -85,17 +83,12 @@ def load_suite_file(
         classes = class_names(form.classes, opener.bases)
     with naming_field(path, "templates"):
         templates, prompts = _templates(form.templates, bases, form.name)
-    with naming_field(path, "train"):
-        labelled = opener.split("train", form.train, classes)
-    with naming_field(path, "selection"):
-        train, selection = _selection(form, opener, classes, labelled)
-        overlap = _OverlapCheck()
-        overlap.add("train", labelled)
-        if form.selection is not None and form.selection.holdout is None:
-            overlap.add("selection", selection)
-    with naming_field(path, "test"):
-        test = opener.split("test", form.test, classes)
-        overlap.add("test", test)
+    overlap = _OverlapCheck()
+    if form.split is not None:
+        with naming_field(path, "split"):
+            train, selection, test = _parts(form.split, opener, classes, overlap)
+    else:
+        train, selection, test = _own_splits(path, form, opener, classes, overlap)
     with naming_field(path, "metrics"):
         for split, metrics in ((test, form.metrics), (selection, form.metrics[:1])):
             _check_metrics(split, metrics, len(classes))
@@ -206,9 +199,9 @@ class _Opener:
     cache: Path
 
     def split(self, role: str, source: ImageSource, classes: Classes) -> Split:
-        """Return the split of a source; a `role` that is not in `ROLES` is the name of a shift."""
+        """Return the split of a source; other roles than `ROLES` and `ALL` are names of shifts."""
         name, cache = f"{self.suite}/{role}", self.cache
-        prefix = role if role in ROLES else "shift"
+        prefix = role if role in (*ROLES, ALL) else "shift"
         if source.shards is not None:
             paths = matching_files(source.shards, self.bases)
             return shards_split(name, paths or [self._locate(source.shards)], classes, cache)
@@ -244,12 +237,9 @@ def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
     if raw == IMAGENET_CLASSES:
         return imagenet_classes()
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        lines = text_of(locate_file(_text(raw["file"]), bases)).splitlines()
-        raw = [line.strip() for line in lines if line.strip()]
-    if isinstance(raw, list):
-        raw = _pairs((name, name) for name in raw)
-    elif isinstance(raw, dict):
-        raw = _pairs(raw.items())
+        raw = read_class_file(locate_file(text_name(raw["file"]), bases))
+    elif isinstance(raw, list | dict):
+        raw = class_pairs(raw)
     else:
         raise InputError(
             f"expected a list of names, a mapping from folder names to prompt names, "
@@ -260,25 +250,12 @@ def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
     return Classes(tuple(key for key, _ in raw), tuple(prompt for _, prompt in raw))
 
 
-def _pairs(pairs: Any) -> list[tuple[str, str]]:
-    return [(_text(key), _text(prompt)) for key, prompt in pairs]
-
-
-def _text(value: Any) -> str:
-    """Return `value` as text. InputError for words that YAML reads as booleans or null."""
-    if isinstance(value, bool) or value is None:
-        raise InputError(f"{value!r} is not a name: quote words such as yes, no, on, off, null")
-    if not isinstance(value, str | int) or not str(value).strip():
-        raise InputError(f"{value!r} is not a name: expected text")
-    return str(value).strip()
-
-
 def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, ...], str]:
     """Return the templates, and their origin if the suite file names a file of templates."""
     if raw == OPENAI_TEMPLATES:
         return openai_templates(), ""
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        path = locate_file(_text(raw["file"]), bases)
+        path = locate_file(text_name(raw["file"]), bases)
         found = read_templates(path, suite)
         return found, f"{len(found)} templates of {path.name}"
     templates = [raw] if isinstance(raw, str) and "{" in raw else raw
@@ -291,6 +268,40 @@ def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, 
 
 
 # Splits
+
+
+def _own_splits(
+    path: Path, form: SuiteFile, opener: _Opener, classes: Classes, overlap: _OverlapCheck
+) -> tuple[Split, Split, Split]:
+    """Return the training, selection and test splits, each from the source that the file names."""
+    with naming_field(path, "train"):
+        labelled = opener.split("train", form.sources["train"], classes)
+    with naming_field(path, "selection"):
+        train, selection = _selection(form, opener, classes, labelled)
+        overlap.add("train", labelled)
+        if form.selection is not None and form.selection.holdout is None:
+            overlap.add("selection", selection)
+    with naming_field(path, "test"):
+        test = opener.split("test", form.sources["test"], classes)
+        overlap.add("test", test)
+    return train, selection, test
+
+
+def _parts(
+    form: PartsForm, opener: _Opener, classes: Classes, overlap: _OverlapCheck
+) -> tuple[Split, Split, Split]:
+    """Return the training, selection and test splits, all from one source, by its shares."""
+    if form.group is not None and form.group not in form.groups:
+        form = form.model_copy(update={"groups": (*form.groups, form.group)})
+    every = opener.split(ALL, form, classes)
+    overlap.add(ALL, every)
+    manifest = every.load().manifest
+    rows = divided(manifest, form.shares, form.seed, form.group, classes.shown)
+    parts = {
+        role: replace(every.take(own, f"{role} of {ALL}"), name=f"{opener.suite}/{role}")
+        for role, own in rows.items()
+    }
+    return parts["train"], parts.get("selection", parts["train"]), parts["test"]
 
 
 def _selection(
@@ -330,17 +341,17 @@ def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
 
     def group(value: Any) -> tuple[int, ...]:
         names = value if isinstance(value, list) else [value]
-        return tuple(classes.index(_text(name), spellings) for name in names)
+        return tuple(classes.index(text_name(name), spellings) for name in names)
 
     if isinstance(raw, list) and raw:
-        columns = tuple(group(_text(name)) for name in raw)
+        columns = tuple(group(text_name(name)) for name in raw)
         own = Classes(
             tuple(classes.keys[i] for (i,) in columns),
             tuple(classes.prompts[i] for (i,) in columns),
         )
     elif isinstance(raw, dict) and raw:
         columns = tuple(group(value) for value in raw.values())
-        own = Classes(*(2 * [tuple(_text(key) for key in raw)]))
+        own = Classes(*(2 * [tuple(text_name(key) for key in raw)]))
     else:
         raise InputError(f"classes: expected a list or a mapping of class names, got {raw!r}")
     members = [index for column in columns for index in column]

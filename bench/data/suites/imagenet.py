@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from bench.core.errors import InputError
 from bench.core.paths import read_json, reading_form, text_of
+from bench.data.classes import Classes
 from bench.data.folder import DataFolder, Reason, holds_class_folders, holds_folders
-from bench.data.readers.folders import Classes
 
 OBJECTNET_FILES = (
     "folder_to_objectnet_label.json",

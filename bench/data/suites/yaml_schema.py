@@ -20,6 +20,9 @@ from bench.api.metrics import extra_metrics
 from bench.core.errors import InputError, unknown_name
 from bench.core.paths import text_of
 
+ROLES = ("train", "selection", "test")
+"""Roles of the splits that are not shifts; ids of unnamed images start with the role."""
+
 RESERVED = ("all", "available", "id", "ood")
 """Words of the command line and of reports, which cannot be names of suites or shifts."""
 
@@ -116,7 +119,7 @@ class ImageSource(StrictForm):
     arrays: str | None = None
     labels: str | None = None
     keys: tuple[str, str] = ("images", "labels")
-    layout: str = "channels-last"
+    layout: str | None = None
     shards: str | None = None
     hub: str | None = None
     split: str | None = None
@@ -162,6 +165,39 @@ class SelectionForm(ImageSource):
     seed: int = 0
 
 
+class PartsForm(ImageSource):
+    """Source of images that are divided into training, selection and test images.
+
+    Examples
+    --------
+    >>> from bench.data.suites.yaml_schema import PartsForm
+    >>> PartsForm(folder="photos", shares={"train": 0.8, "test": 0.2}).seed
+    0
+    """
+
+    kinds: ClassVar[Mapping[str, frozenset[str]]] = {
+        kind: options | {"shares", "seed"} | ({"group"} if kind == "list" else set())
+        for kind, options in ImageSource.kinds.items()
+    }
+
+    shares: dict[str, Annotated[float, pydantic.Field(gt=0, lt=1)]]
+    seed: int = 0
+    group: str | None = None
+
+    @pydantic.field_validator("shares")
+    @classmethod
+    def _whole(cls, shares: dict[str, float]) -> dict[str, float]:
+        for role in shares:
+            if role not in ROLES:
+                raise invalid(str(unknown_name("part", role, ROLES)))
+        for role in ("train", "test"):
+            if role not in shares:
+                raise invalid(f"no share of {role}: expected train, test and perhaps selection")
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            raise invalid(f"the shares add up to {sum(shares.values()):g}: expected 1")
+        return {role: shares[role] for role in ROLES if role in shares}
+
+
 class ShiftForm(ImageSource):
     """Source of a shift: separate images, or corrupted test images.
 
@@ -204,15 +240,44 @@ class SuiteFile(StrictForm):
     templates: Any
     model: str = "ViT-B-32"
     pretrained: str = "openai"
-    train: ImageSource
+    split: PartsForm | None = None
+    train: ImageSource | None = None
     selection: SelectionForm | None = None
-    test: ImageSource
+    test: ImageSource | None = None
     shifts: dict[Name, ShiftForm] = {}
     metrics: tuple[MetricName, ...] = ()
     defaults: dict[str, dict[str, Any]] = {}
 
+    @classmethod
+    def _checked(cls, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+        given = [role for role in ROLES if raw.get(role) is not None]
+        if raw.get("split") is not None and given:
+            raise invalid(f"{given[0]!r} cannot be combined with 'split': remove one of them")
+        for role in ("train", "test") if raw.get("split") is None else ():
+            if raw.get(role) is None:
+                raise invalid(f"{role}: Field required, or 'split' in place of train and test")
+        return raw
+
+    @property
+    def sources(self) -> Mapping[str, ImageSource]:
+        """{train or test: source of its images}; empty with `split`."""
+        both = {"train": self.train, "test": self.test}
+        return {role: source for role, source in both.items() if source is not None}
+
 
 F = TypeVar("F", bound=StrictForm)
+
+
+def is_suite_file(name: str) -> bool:
+    """Return whether `name` is the path of a suite file.
+
+    Examples
+    --------
+    >>> from bench.data.suites.yaml_schema import is_suite_file
+    >>> is_suite_file("pets.yaml"), is_suite_file("imagenet")
+    (True, False)
+    """
+    return name.endswith((".yaml", ".yml"))
 
 
 def read_suite_file(path: Path) -> SuiteFile:

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from bench.api.registry import load_plugin, loaded_plugins
 from bench.core.errors import InputError, unknown_name
+from bench.core.paths import local_path
 from bench.data.prompts import templates_digest
 from bench.leaderboard.published.layouts import find_preset
 from bench.posthoc.selection import RULES
@@ -39,7 +40,7 @@ def _several(value: Any) -> Any:
 def _imported(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """Import plugin files, so that whoever has the configuration knows their methods."""
     for path in paths:
-        load_plugin(path)
+        load_plugin(local_path(path, "--plugin"))
     return paths
 
 
@@ -142,7 +143,7 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     in the file. Relative paths in the file start at its folder. Raises InputError that names the
     option for unknown options and invalid values.
     """
-    values = {} if path is None else _yaml(path)
+    values = {} if path is None else _yaml(local_path(path, "--config"))
     overrides = {name: value for name, value in options.items() if value is not None}
     assigned = _assigned(overrides.pop("set", ()))
     for name in values:
@@ -160,6 +161,10 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         place = f"--{name.replace('_', '-')}" if name in overrides else f"{path}: {name}"
         where = ".".join([place, *inner])
         raise InputError(f"{where} {first['input']}: {first['msg']}") from error
+    for name in ("data", "templates", "out", "cache_dir", "pretrained", "plugin", "suite"):
+        given = getattr(config, name)
+        for one in given if isinstance(given, tuple) else (given,):
+            local_path("" if one is None else str(one), f"--{name.replace('_', '-')}")
     if config.select is not None and config.select not in RULES:
         raise unknown_name("selection rule", config.select, RULES)
     return _with_table(config).model_copy(update={"set": _merged(config.set, assigned)})

@@ -17,8 +17,7 @@ from typing import Any
 from bench.core.errors import InputError
 from bench.core.paths import cache_dir, data_dir, default_cache_dir, read_json, write_atomic
 from bench.data.suites.corruptions import parse_corruptions
-from bench.data.suites.from_yaml import is_suite_file
-from bench.data.suites.yaml_schema import read_suite_file
+from bench.data.suites.yaml_schema import is_suite_file, read_suite_file
 from bench.runs.study.config import RunConfig
 
 log = logging.getLogger("bench")

@@ -25,7 +25,7 @@ from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
-from bench.data.readers.folders import Classes
+from bench.data.classes import Classes
 from bench.data.suites.from_yaml import class_names, label_map, naming_field
 from bench.data.suites.yaml_schema import Name, StrictForm, invalid, parse_form
 from bench.posthoc.scores import (

@@ -18,10 +18,12 @@ from bench.api.recipes import Backbone
 from bench.api.registry import ALIASES, datasets, find_dataset, find_method
 from bench.core.errors import DataError, InputError
 from bench.core.parameters import parameters, search_spans
-from bench.core.paths import cache_dir, data_dir
+from bench.core.paths import cache_dir, data_dir, local_path
 from bench.data import prompts
+from bench.data.copies import naming_copies
 from bench.data.suites import corruptions
-from bench.data.suites.from_yaml import is_suite_file, load_suite_file
+from bench.data.suites.from_yaml import load_suite_file
+from bench.data.suites.yaml_schema import is_suite_file
 from bench.models.clip import default_weights, identify_backbone
 from bench.models.released_tags import TINY
 from bench.runs.study.config import RunConfig
@@ -152,6 +154,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
     if config.limit is not None:
         suite = suite.limited(config.limit)
         notes.append(f"limit={config.limit}")
+    suite = naming_copies(suite)
     if imported is None:
         reading = parse_reading(config.set.get("model", {}))
         identity = backbone_for(suite, config.model, config.pretrained, cache, reading)
@@ -242,7 +245,9 @@ def backbone_for(
         model, own = suite.model, suite.pretrained
     else:
         own = pretrained or default_weights(model)
-    return identify_backbone(model, pretrained or own, cache, reading)
+    chosen = pretrained or own
+    local_path(chosen, f"pretrained weights of suite {suite.name}")
+    return identify_backbone(model, chosen, cache, reading)
 
 
 def _with_templates(suite: Suite, path: Path) -> Suite:

@@ -11,9 +11,9 @@ import pytest
 from array_files import noise, pixels, refused, save
 
 from bench.api.splits import LocatedImages
+from bench.data.classes import Classes
 from bench.data.readers import fingerprints as index
 from bench.data.readers.arrays import array_split, images_of_file
-from bench.data.readers.folders import Classes
 
 PETS = Classes(("cat", "dog"), ("tabby cat", "golden retriever"))
 IMAGES = noise(4, 6, 8, 3)
@@ -43,6 +43,43 @@ def test_flat_rows_are_square_images(tmp_path: Path, cache: Path, layout: str) -
     x = save(tmp_path / "x.npy", np.ascontiguousarray(laid).reshape(4, -1))
     y = save(tmp_path / "y.npy", np.array(LABELS))
     assert np.array_equal(pixels(images_of_file(x, y, PETS, layout=layout), cache), square)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 75), (4, 3072), (4, 3), (4, 3, 3, 3), (4, 3, 8, 3), (4, 3, 6, 3)]
+)
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_layout_that_the_shape_cannot_tell_is_asked_for(
+    tmp_path: Path, shape: tuple[int, ...], suffix: str
+) -> None:
+    x = save(tmp_path / f"x{suffix}", noise(*shape), images=noise(*shape))
+    y = save(tmp_path / "y.npy", np.array(LABELS))
+    refused(lambda: images_of_file(x, y, PETS), x, str(list(shape)), "layout", "chw", "hwc")
+    one, other = (images_of_file(x, y, PETS, layout=layout) for layout in ("chw", "hwc"))
+    assert one.form.endswith("channels-first") and other.form.endswith("channels-last")
+    assert one.pixels().size == other.pixels().size == noise(*shape).size
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "expected"),
+    [
+        (("1", "2", "3", "4"), [4, 1, 2, 3], [3, 0, 1, 2]),
+        (("7", "3"), [3, 7, 3, 3], [1, 0, 1, 1]),
+        (("7", "3"), [1, 0, 1, 1], [1, 0, 1, 1]),
+        (("0", "1"), [1, 0, 1, 1], [1, 0, 1, 1]),
+        (("1", "0"), [1, 0, 1, 1], None),
+        (("1", "2", "3"), [1, 2, 1, 1], None),
+    ],
+)
+def test_numbers_that_name_classes_are_names(
+    tmp_path: Path, names: tuple[str, ...], labels: list[int], expected: list[int] | None
+) -> None:
+    x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npy", np.array(labels))
+    classes = Classes(names, tuple(f"class {name}" for name in names))
+    if expected is None:
+        refused(lambda: images_of_file(x, y, classes), y, "by its name", "by its position", "text")
+    else:
+        assert images_of_file(x, y, classes).labels.tolist() == expected
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -93,13 +130,14 @@ def test_a_fingerprint_is_of_content_not_of_place(tmp_path: Path, cache: Path) -
 
     square = noise(4, 3, 3, 3)
     x, y = save(tmp_path / "x.npy", square), save(tmp_path / "y.npy", np.array(LABELS))
-    marks = [mark(x, y), mark(x, y, layout="channels-first")]
+    marks = [mark(x, y, layout="channels-last"), mark(x, y, layout="channels-first")]
     (tmp_path / "moved").mkdir()
     moved = [path.rename(tmp_path / "moved" / f"other-{path.name}") for path in (x, y)]
-    assert mark(*moved) == marks[0]
-    marks.append(mark(moved[0], save(tmp_path / "y.npy", np.array([0, 0, 1, 1]))))
+    assert mark(*moved, layout="hwc") == marks[0]
+    other = save(tmp_path / "y.npy", np.array([0, 0, 1, 1]))
+    marks.append(mark(moved[0], other, layout="hwc"))
     square[3, 2, 2, 2] ^= 1
-    marks.append(mark(save(tmp_path / "x.npy", square), moved[1]))
+    marks.append(mark(save(tmp_path / "x.npy", square), moved[1], layout="hwc"))
     assert len(set(marks)) == len(marks)
 
 
@@ -186,6 +224,6 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     x, y = save(tmp_path / "x.npy", IMAGES), save(tmp_path / "y.npz", lables=LABELS)
     refused(lambda: images_of_file(x, None, PETS), "no labels", x)
     refused(lambda: images_of_file(x, y, PETS), "'labels'", "did you mean 'lables'")
-    refused(lambda: images_of_file(x, y, PETS, layout="hwc"), "layout", "channels-last")
+    refused(lambda: images_of_file(x, y, PETS, layout="nhwc"), "layout", "channels-last", "hwc")
     (tmp_path / "y.txt").write_bytes(b"\xff")
     refused(lambda: images_of_file(x, tmp_path / "y.txt", PETS), "y.txt")

@@ -14,8 +14,9 @@ from PIL import Image
 
 from bench.api.splits import LocatedImages, Split
 from bench.core.errors import InputError
+from bench.data.classes import Classes
 from bench.data.readers import listing as trees
-from bench.data.readers.folders import Classes, _labels, folder_split, tree_split
+from bench.data.readers.folders import _labels, folder_split, tree_split
 
 NAMES = ("cat", "cat-big", "dog")
 CLASSES = Classes(NAMES, NAMES)
@@ -330,3 +331,14 @@ def test_some_folders_of_a_large_tree(
     assert (whole.size, len(listed)) == (13, 2)
     assert tree_split("t", tree, dict.fromkeys(NAMES, 0), cache).size == 13
     assert len(listed) == 2
+
+
+def test_a_stored_listing_keeps_what_was_passed_over(
+    tree: Path, cache: Path, large: None, listed: list[Path]
+) -> None:
+    for name in ("cat/a.heic", "cat/b.txt", "dog/deep/c.xcf", "dog/d.mov"):
+        (tree / name).touch()
+    draw(tree / "cat/.old/1.png")
+    first, second = (folder_split("t", tree, CLASSES, cache).caveats for _ in range(2))
+    assert len(listed) == 1 and first == second
+    assert "4 files" in first[0] and "cat/a.heic" in first[0] and "cat/.old" in first[1]

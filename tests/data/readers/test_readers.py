@@ -15,9 +15,10 @@ from PIL import Image
 
 from bench.api.splits import holdout, single_label
 from bench.core.errors import BenchError, DataError, InputError
+from bench.data.classes import Classes
 from bench.data.readers import fingerprints as index
 from bench.data.readers import folders as readers
-from bench.data.readers.folders import Classes, folder_split, locate_file
+from bench.data.readers.folders import folder_split, locate_file
 from bench.data.readers.image_lists import list_split
 
 PETS = Classes(("cat", "dog"), ("tabby cat", "golden retriever"))
@@ -144,6 +145,75 @@ def test_other_classes_than_folders_are_listed(tree: Path, cache: Path) -> None:
     with pytest.raises(InputError) as error:
         folder_split("t", tree, wanted, cache)
     one_line(error, tree, "3 class folders", "4 classes", "missing: cow, owl", "unexpected: fish")
+
+
+@pytest.mark.parametrize("name", ["Golden Retriever", "golden_retriever", "GOLDEN-retriever"])
+def test_folders_are_matched_by_name_however_it_is_written(
+    tmp_path: Path, cache: Path, name: str
+) -> None:
+    for folder in (name, "cat"):
+        draw(tmp_path / "data" / folder / "a.png")
+    split = folder_split("t", tmp_path / "data", PETS, cache)
+    assert split.load().manifest.first.tolist() == [
+        int(i[0] != "c") for i in split.load().manifest.ids
+    ]
+    assert len(split.caveats) == 1 and repr(name) in split.caveats[0]
+
+
+@pytest.mark.parametrize("names", [("cat", "Cat", "dog"), ("CAT", "Cat", "dog")])
+def test_a_name_that_fits_twice_is_refused(
+    tmp_path: Path, cache: Path, names: tuple[str, ...]
+) -> None:
+    for folder in names:
+        draw(tmp_path / "data" / folder / "a.png")
+    with pytest.raises(InputError, match="unexpected: C"):
+        folder_split("t", tmp_path / "data", PETS, cache)
+
+
+def test_classes_that_differ_only_in_spelling_are_matched_exactly() -> None:
+    close = Classes(("a b", "A_B"), ("a b", "A_B"))
+    assert close.matched(["a b", "A_B"]) == {"a b": 0, "A_B": 1}
+    assert close.matched(["A-b"]) == {}
+
+
+# What is passed over
+
+
+def test_what_is_passed_over_is_counted_and_named(tree: Path, cache: Path) -> None:
+    assert folder_split("pets/test", tree, PETS, cache).caveats == (
+        "pets/test: passed over 1 file that is no image bench reads: cat/notes.txt",
+        "pets/test: passed over 1 hidden folder: .cache",
+    )
+    for name in (
+        "cat/a.heic",
+        "dog/deep/b.psd",
+        "cat/Thumbs.db",
+        "dog/desktop.ini",
+        "dog/.DS_Store",
+    ):
+        (tree / name).write_bytes(b"")
+    for name in ("cat/.checkpoints/a.png", "above.jpg"):
+        draw(tree / name)
+    split = folder_split("pets/test", tree, PETS, cache)
+    assert split.caveats == (
+        "pets/test: passed over 1 image beside the class folders: above.jpg",
+        "pets/test: passed over 3 files that are no images bench reads, such as cat/a.heic",
+        "pets/test: passed over 1 hidden folder: cat/.checkpoints",
+        "pets/test: passed over 1 hidden folder: .cache",
+    )
+    assert split.limited(2).caveats == split.cut(1).caveats == split.caveats
+    assert [part.caveats for part in split.held_out(0.5)] == [split.caveats] * 2
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    ["jfif", "jpe", "JPG", "pgm", "pbm", "pnm", "jp2", "avif", "gif", "bmp", "TIFF", "webp"],
+)
+def test_what_can_be_read_is_read(tree: Path, cache: Path, suffix: str) -> None:
+    draw(tree / "cat/plain.png")
+    (tree / "cat/plain.png").rename(tree / f"cat/more.{suffix}")
+    split = folder_split("t", tree, PETS, cache)
+    assert f"cat/more.{suffix}" in split.load().manifest.ids and split.size == 5
 
 
 def test_a_class_given_twice_is_an_error() -> None:

@@ -18,8 +18,8 @@ from PIL import Image
 
 from bench.api.splits import LocatedImages, Split
 from bench.core.errors import BenchError, DataError, InputError
+from bench.data.classes import Classes
 from bench.data.readers import webdataset as shards
-from bench.data.readers.folders import Classes
 from bench.data.readers.webdataset import shards_split
 
 PETS = Classes(("cat", "dog"), ("tabby cat", "golden retriever"))
@@ -246,3 +246,36 @@ def test_shards_are_files_of_different_names(pair: list[Path], tmp_path: Path, c
     path = tmp_path / "page.tar"
     path.write_text("<html>" * 200)
     refused(lambda: shards_split("t", [path], PETS, cache), path, "not a tar file")
+
+
+def test_keys_with_dots_are_samples_where_no_other_has_them(tmp_path: Path, cache: Path) -> None:
+    members = [*sample("a.b", 1, "dog"), *sample("a.c", 2, "cat"), *sample("x/v1.0", 3, "dog")]
+    split = shards_split("t", [pack(tmp_path / "s.tar", *members)], PETS, cache)
+    assert split.load().manifest.ids == ("s/a.b", "s/a.c", "s/x/v1.0")
+    assert reds(split) == [1, 2, 3] and split.caveats == ()
+
+
+@pytest.mark.parametrize(
+    ("others", "count"),
+    [
+        ([("0.left.png", picture(9)), ("0.right.jpg", picture(9, "jpeg"))], 2),
+        ([("0.b.png", picture(9)), ("0.b.cls", b"1")], 1),
+        ([("README.md", b""), ("notes.heic", b"")], 2),
+        ([("0.txt", b"a dog"), ("0.meta.json", b"{"), ("0.npy", b"")], 0),
+    ],
+)
+def test_members_of_no_sample_are_counted_and_named(
+    tmp_path: Path, cache: Path, others: list[Member], count: int
+) -> None:
+    path = pack(tmp_path / "s.tar", *others, *sample("0", 1, "dog"))
+    for _ in range(2):  # found, then from the index
+        split = shards_split("t", [path], PETS, cache)
+        assert split.load().manifest.ids == ("s/0",) and len(split.caveats) == bool(count)
+        for caveat in split.caveats:
+            assert min(name for name, _ in others if not name.endswith("cls")) in caveat
+            assert ("1 member " if count == 1 else f"{count} members ") in caveat
+
+
+def test_a_dotted_sample_without_a_label_is_refused(tmp_path: Path, cache: Path) -> None:
+    path = pack(tmp_path / "s.tar", *sample("0", 1, "dog"), ("1.b.png", picture(2)))
+    refused(lambda: shards_split("t", [path], PETS, cache), "sample 1.b has no label")

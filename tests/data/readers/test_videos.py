@@ -18,8 +18,8 @@ from bench.api.dataset import LabelMap, Shift
 from bench.api.metrics import METRICS, OWN
 from bench.api.registry import find_dataset
 from bench.core.errors import InputError
+from bench.data.classes import Classes
 from bench.data.readers import videos
-from bench.data.readers.folders import Classes
 from bench.data.readers.videos import Frame, frame_split, reachable, vid_robust, ytbb_robust
 from bench.data.suites.imagenet import imagenet_classes
 from bench.testing.synthetic.videos import VID, YTBB

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from places import DATA, ROOT
-from sources import as_arrays, as_rows, as_shards, labelled
+from sources import as_arrays, as_folder, as_rows, as_shards, labelled
 from suite_files import BASE, NAMES, draw, folders, load, refused, write
 
 from bench.api.metrics import OWN
@@ -279,6 +279,16 @@ def prepare(form: Mapping[str, Any], data: Path) -> None:
                 )
 
 
+def one_source(source: dict[str, Any], data: Path, own: list[str]) -> None:
+    """Make 30 images of each class in a folder, and a list of them if the source is one."""
+    as_folder(data / "photos", labelled(0, 30 * len(own), len(own)), own)
+    if "list" in source:
+        found = sorted((data / "photos").rglob("*.png"))
+        lines = [f"{p.relative_to(data)},{p.parent.name},{i % 10}" for i, p in enumerate(found)]
+        header = f"path,label,{source['group']}"
+        (data / source["list"]).write_text("\n".join([header, *lines]))
+
+
 def examples() -> list[str]:
     text = (ROOT / "docs/suite-file.md").read_text(encoding="utf-8")
     return re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
@@ -287,9 +297,13 @@ def examples() -> list[str]:
 @pytest.mark.parametrize("example", examples())
 def test_documented_examples_load(tmp_path: Path, example: str) -> None:
     form = BASE | yaml.safe_load(example)
-    prepare(form, tmp_path)
+    if "split" in form:
+        form = {key: value for key, value in form.items() if key not in ("train", "test")}
+        one_source(form["split"], tmp_path, list(form["classes"]))
+    else:
+        prepare(form, tmp_path)
     path = write(tmp_path, form)
-    if form["test"] == {"list": "test.csv"}:
+    if form.get("test") == {"list": "test.csv"}:
         (tmp_path / "test.csv").write_text("path,label\nimage.png,cat\n")
     suite = load_suite_file(path, None, tmp_path / "cache")
     assert [shift.name for shift in suite.shifts] == list(form.get("shifts", {}))

@@ -15,8 +15,8 @@ from sources import Labelled, as_arrays, as_folder, as_rows, as_shards, hub, lab
 from bench.api.dataset import Suite
 from bench.core.errors import InputError
 from bench.core.records import read_records
+from bench.data.classes import Classes
 from bench.data.readers import huggingface as hub_reader
-from bench.data.readers.folders import Classes
 from bench.data.suites.from_yaml import load_suite_file
 
 NAMES = ["cat", "dog", "fox"]
@@ -202,7 +202,7 @@ def test_a_shift_shares_no_image_with_other_splits(tmp_path: Path, kind: str) ->
         ({"arrays": "x.npy"}, ["no labels for"]),
         ({"arrays": "z.npy", "labels": "y.txt"}, ["z.npy not found: looked for"]),
         ({"arrays": "x.npy", "labels": "z.txt"}, ["z.txt not found: looked for"]),
-        ({"arrays": "x.npy", "labels": "y.txt", "layout": "hwc"}, ["layout", "channels-last"]),
+        ({"arrays": "x.npy", "labels": "y.txt", "layout": "nhwc"}, ["layout", "channels-last"]),
         ({"arrays": "x.npy", "image": "a"}, ["'image' cannot be combined with 'arrays'"]),
         ({"arrays": "x.npy", "folder": "train"}, ["got folder and arrays"]),
         ({"shards": "none/*.tar"}, ["none/*.tar not found: looked for"]),
@@ -255,11 +255,27 @@ def wrong(parts: list[str], source: str, root: Path, **options: Any) -> None:
 def test_names_of_classes_decide_over_their_order(tmp_path: Path) -> None:
     for names, expected in (
         (["dog", "fox", "cat"], [1, 2, 0]),
-        (["Felis catus", "dog", "Vulpes"], [0, 1, 2]),
+        (["Felis catus", "Canis", "Vulpes"], [0, 1, 2]),
+        (["Dog", "FOX", "cat"], [1, 2, 0]),
+        (["2", "0", "1"], [2, 0, 1]),
     ):
         data = (DATA["train"][0][:3], [0, 1, 2])
         as_rows(data, names, "image", "label").save_to_disk(tmp_path / names[0])
-        assert split(names[0], tmp_path).load().manifest.first.tolist() == expected
+        found = split(names[0], tmp_path)
+        assert found.load().manifest.first.tolist() == expected
+        said = {"Felis catus": "by their position", "Dog": "'Dog' as 'dog'"}.get(names[0])
+        assert len(found.caveats) == (said is not None) and (said or "") in "".join(found.caveats)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["Cat", "dog", "wolf"], ["dog", "Fox", "a cat"], ["Felis catus", "dog", "Vulpes"]],
+)
+def test_names_that_are_classes_only_in_part_are_refused(tmp_path: Path, names: list[str]) -> None:
+    data = (DATA["train"][0][:3], [0, 1, 2])
+    as_rows(data, names, "image", "label").save_to_disk(tmp_path / "odd")
+    unknown = next(name for name in names if name.lower() not in NAMES)
+    wrong([f"{unknown!r}", "expected 'cat'" if "Cat" not in names else "'fox'"], "odd", tmp_path)
 
 
 def test_labels_may_be_texts_or_plain_numbers(tmp_path: Path) -> None:
@@ -313,7 +329,7 @@ def test_what_is_no_such_data_set_is_refused(tmp_path: Path) -> None:
     swapped = Classes(("dog", "cat", "fox"), ("dog", "cat", "fox"))
     odd = as_rows(DATA["train"], ["cat", "dog", "wolf"], "image", "label")
     odd.save_to_disk(root / "odd")
-    wrong(["3 classes do not match the 3", "cat, dog"], "odd", root, classes=swapped)
+    wrong(["3 classes do not match the 3", "'wolf'", "'fox'"], "odd", root, classes=swapped)
     few = Classes(("cat", "dog"), ("cat", "dog"))
     wrong(["3 classes do not match the 2", "wolf"], "odd", root, classes=few)
     none = odd.remove_columns("label").add_column("label", [-1] * 24)
