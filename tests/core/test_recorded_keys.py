@@ -176,11 +176,11 @@ RECORDED: Mapping[str, Mapping[str, str]] = {
         "features": "1d29dc56370a77adac35563b715c3e1c",
     },
     "plan": {
-        "WeightsItem": "eb224d328192129978c3ae69689b35ae",
-        "FeaturesItem": "17a9bce37f9aa151105d60dac10d2ff7",
-        "FitItem": "3913d3e90b5bd0f512cb41acc6c3d048",
-        "ScaleItem": "2b85c26f488b9c225367c54aa97042e9",
-        "CellItem": "d09067e735c990651c1a3b4d772556c1",
+        "WeightsItem": "a645bfabac52c4601f1ba9f55ddd097a",
+        "FeaturesItem": "ba9c4f4ef706fb3e9c78e07f219b2e16",
+        "FitItem": "732be92a45dadc92a967c242dbfdeb26",
+        "ScaleItem": "af77255558aba5aebc9d32219e8ecf3f",
+        "CellItem": "07fbc1ed8c4e197c0287a2834fbac0db",
     },
     "data": {
         "folders": "950be84f230b3f92a64270d2da366d61",

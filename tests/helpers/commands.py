@@ -52,7 +52,8 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the files of a run's folder that must not change when the run is repeated."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "timings.jsonl"]
+    others = ("timings.jsonl", "places.json")  # when and where, not what
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in others]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

@@ -19,7 +19,7 @@ ALLOWED = {
     "leaderboard/published/": "papers' tables and their presets",
     "models/training/trainers.py": "zero-shot: the start of a head",
     "runs/import_checkpoints.py": "the file format of wise-ft's checkpoints",
-    "runs/plan.py": "fisher: a kind of work",
+    "runs/results/plan_lines.py": "fisher: a kind of work",
     "runs/study/config.py": "the default of --methods",
     "runs/study/score.py": "the default of --methods",
     "testing/fakes.py": "invented records of a well-known run",

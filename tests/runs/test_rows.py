@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.api.recipe_parts import normalizes
@@ -157,3 +158,9 @@ def test_few_shots_make_another_suite(tmp_path: Path) -> None:
     suite = resolve_studies(config)[0].suite
     assert suite.name == "micro, 2 shots"
     assert suite.task.train.size == 2 * len(suite.task.classnames)
+    selection = suite.task.selection
+    assert np.bincount(selection.load().manifest.first).max() == 2
+    assert any("--shots 2 bounds the selection split" in text for text in selection.caveats)
+    official = config.model_copy(update={"protocol": "official"})
+    suite = resolve_studies(official)[0].suite
+    assert suite.task.selection == suite.test and suite.test.size == 200  # never cut

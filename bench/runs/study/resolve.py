@@ -30,9 +30,9 @@ from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import Endpoints, leak_reason
 from bench.runs.study.imported import read_import
 from bench.runs.study.rows import (
-    Fitted,
     Row,
     Settings,
+    TrainingSize,
     control_names,
     control_parameters,
     parse_rows,
@@ -160,9 +160,9 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         identity = backbone_for(suite, config.model, config.pretrained, cache, reading)
     else:
         identity = backbone_of(imported.zero_shot)
-    fitted = _fitted(suite, rules, identity)
+    size = _training_size(suite, rules, identity)
     tuning = _tuning(config)
-    asked = Settings(rules, suite.task.name, suite.defaults, fitted, tuning=tuning)
+    asked = Settings(rules, suite.task.name, suite.defaults, size, tuning=tuning)
     rows = requested_rows(config, asked)
     _needs_data(suite, rows)
     return Study(
@@ -204,12 +204,12 @@ def _tuning(config: RunConfig) -> Tuning:
     return Tuning(config.tune, config.trials or 0)
 
 
-def _fitted(suite: Suite, rules: Protocol, backbone: Backbone) -> Fitted | None:
+def _training_size(suite: Suite, rules: Protocol, backbone: Backbone) -> TrainingSize | None:
     """Return what recipes are fitted to; None for suites and protocols that settle them."""
     images = suite.task.train.size
     if not suite.fits_recipes or rules.settings == "official" or not images:
         return None
-    return Fitted(images, small=backbone.model == TINY)
+    return TrainingSize(images, small=backbone.model == TINY)
 
 
 def _with_shots(suite: Suite, shots: int) -> Suite:

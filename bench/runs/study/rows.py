@@ -77,7 +77,7 @@ class Checkpoint(Method):
 
 
 @dataclass(frozen=True)
-class Fitted:
+class TrainingSize:
     """The data that recipes are fitted to: `images` for training, and whether the tower is small.
 
     Suites without settings of their own are trained so, except by ``--protocol official``.
@@ -96,14 +96,14 @@ class Settings:
     """The sources of hyper-parameters, each {method: {parameter: value}}, and what is searched.
 
     In increasing priority: the defaults of the method's class, what `protocol` sets on `task`, what
-    follows from the size of the training split if that is `fitted`, the class's own for the suite
+    follows from the size of the training split if that `size` is given, the class's own for the suite
     named as the task, `suite`, and `overrides`.
     """
 
     protocol: Protocol = CLEAN
     task: str = ""
     suite: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    fitted: Fitted | None = None
+    size: TrainingSize | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuning: Tuning = field(default_factory=Tuning)
 
@@ -112,7 +112,7 @@ class Settings:
         method = find_method(name)()
         for changes in (
             self.protocol.changes(method, self.task),
-            {} if self.fitted is None else self.fitted.changes(method),
+            {} if self.size is None else self.size.changes(method),
             method.defaults_on.get(self.task, {}),
             self.suite.get(name, {}),
             self.overrides.get(name, {}),
