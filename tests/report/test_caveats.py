@@ -102,6 +102,6 @@ def test_the_command_line_says_them(kind: str, pets: Path, tmp_path: Path) -> No
     assert said.count("notes.heic") == 1 and "caveat: " in said
     if kind == "run":
         assert "notes.heic" in (tmp_path / "out" / "report.md").read_text()
-        json_of = bench("run", "--suite", suite, "--model", "tiny", "--methods", "zero-shot",
-                        "--cache-dir", tmp_path / "cache", "--out", tmp_path / "o", "--json")  # fmt: skip
-        assert any("notes.heic" in text for text in json.loads(json_of.out)["caveats"])
+        command = ("run", "--suite", suite, "--model", "tiny", "--methods", "zero-shot", "--json")
+        as_json = bench(*command, "--cache-dir", tmp_path / "cache", "--out", tmp_path / "json")
+        assert any("notes.heic" in text for text in json.loads(as_json.out)["caveats"])

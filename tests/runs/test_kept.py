@@ -49,7 +49,7 @@ def test_a_changed_suite_file_or_list_is_checked_by_its_copy(
     name: str, finished: Path, pets: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = pets / name
-    path.write_text(path.read_text().replace("cat", "lion").replace("photo", "picture"))
+    path.write_text(path.read_text().replace("cat", "lion").replace("a photo", "a picture") + "\n")
     with caplog.at_level(logging.WARNING):
         assert bench("check", finished).code == 0
     if name == "my.yaml":
@@ -83,7 +83,7 @@ def test_the_places_are_no_result(finished: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{", '{"suites": 3}', '{"suites": {"a.yaml": {}}}', '{"templates": 3}']
+    "text", ["[1]", "{", '{"suites": 3}', '{"suites": {"a.yaml": {}}}', '{"templates": 3}']
 )
 def test_a_broken_list_of_places_is_one_line(text: str, finished: Path) -> None:
     (finished / "places.json").write_text(text)

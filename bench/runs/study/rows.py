@@ -96,8 +96,8 @@ class Settings:
     """The sources of hyper-parameters, each {method: {parameter: value}}, and what is searched.
 
     In increasing priority: the defaults of the method's class, what `protocol` sets on `task`, what
-    follows from the size of the training split if that `size` is given, the class's own for the suite
-    named as the task, `suite`, and `overrides`.
+    follows from the training split's `size` if that is given, the class's own for the suite named
+    as the task, `suite`, and `overrides`.
     """
 
     protocol: Protocol = CLEAN
