@@ -52,6 +52,8 @@ class RunOptions(TypedDict, total=False):
     templates: str | Path | None
     protocol: str | None
     select: str | None
+    tune: Names | None
+    trials: int | None
     controls: bool | None
     curves: bool | None
     set: Mapping[str, Mapping[str, Any]] | None

@@ -12,6 +12,9 @@ from bench.core.hashing import canonical
 from bench.core.parameters import Setting, settings
 from bench.core.records import Record
 
+TUNED = "+tuned"
+"""What the label of a row ends with whose hyper-parameters were searched."""
+
 
 def method_name(label: str) -> str:
     """Return METHOD of a row's label ``METHOD[@EPOCH][+MODIFIER]``.
@@ -44,7 +47,8 @@ def own_parameters(record: Record) -> dict[str, dict[str, Any]]:
         described = record.provenance.get(fact)
         if label is None or not isinstance(described, Mapping):
             continue
-        trained = described.get("method") if "@" in label else described
+        is_inner = "@" in label or label.endswith(TUNED)
+        trained = described.get("method") if is_inner else described
         found[label] = dict(_flat(trained if isinstance(trained, Mapping) else described))
     return found
 

@@ -12,6 +12,7 @@ from bench.api.registry import find_method
 from bench.core.errors import InputError
 from bench.core.records import read_records
 from bench.core.trainings import read_trainings
+from bench.report.formats.rerun_command import rerun_command
 from bench.runs.study.tuning import Searched, searched
 
 RUN = (
@@ -87,6 +88,12 @@ def test_a_tuned_run(tmp_path: Path) -> None:
     before = (tmp_path / "out" / "records.jsonl").read_bytes()
     assert "to do: nothing" in bench(*command).err
     assert (tmp_path / "out" / "records.jsonl").read_bytes() == before
+    again = rerun_command(tuned[0])
+    assert again is not None and "--methods e2e-ft --tune e2e-ft --trials 3 --seeds 0" in again
+    assert "--set e2e-ft.epochs=1" in again
+    ensemble = next(r for r in records if r.method == "ose")
+    again = rerun_command(ensemble)
+    assert again is not None and "--methods ose:e2e-ft --tune e2e-ft --trials 3" in again
     # The first trial is the default: an ordinary run finds it in the cache.
     plain = json.loads(bench("plan", *RUN[1:], *places, "--json").out)["studies"][0]
     assert plain["trainings"] == 0

@@ -11,7 +11,12 @@ from bench.api.protocol import CLEAN, PROTOCOLS
 from bench.core.hashing import canonical
 from bench.core.records import Record
 from bench.leaderboard.comparability import row_name
-from bench.leaderboard.hyper_parameters import expected_parameters, method_name, own_parameters
+from bench.leaderboard.hyper_parameters import (
+    TUNED,
+    expected_parameters,
+    method_name,
+    own_parameters,
+)
 
 LOOSE = re.compile(r"(.+)@[0-9a-f]{12}\.")
 """The start of the kind of a class in a loose file: ``STEM@DIGEST.``."""
@@ -41,7 +46,11 @@ def rerun_command(record: Record) -> str | None:
         return None
     parts = ["bench", "run", "--suite", suite, "--model", model, "--pretrained", pretrained]
     parts += said
-    parts += ["--methods", row_name(record)]
+    parts += ["--methods", row_name(record).replace(TUNED, "")]
+    for label, fact in ((record.method, "method"), (record.base or "", "base")):
+        if label.endswith(TUNED):
+            trials = len((provenance.get(fact) or {}).get("trials", ()))
+            parts += ["--tune", method_name(label), "--trials", str(trials)]
     if record.seed is not None:
         parts += ["--seeds", str(record.seed)]
     if shots:

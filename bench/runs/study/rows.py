@@ -14,6 +14,7 @@ from bench.api.registry import find_method, methods
 from bench.api.trainer import AtEpoch
 from bench.core.errors import InputError, unknown_name
 from bench.core.parameters import parameters, suited_settings, with_parameters
+from bench.leaderboard.hyper_parameters import TUNED
 from bench.runs.study.tuning import Tuning, searched
 
 SMOOTHING = 0.1
@@ -246,11 +247,8 @@ def _single_row(name: str, settings: Settings) -> Row:
     if method_name in settings.tuning.methods:
         if isinstance(method, Checkpoint):
             raise InputError(f"--tune {method_name}: {name!r} names an epoch: leave @EPOCH out")
-        method, label, title = (
-            searched(method, settings.tuning.trials),
-            f"{label}+tuned",
-            f"{title}, tuned",
-        )
+        method = searched(method, settings.tuning.trials)
+        label, title = f"{label}{TUNED}", f"{title}, tuned"
     return Row(label, title, method)
 
 
