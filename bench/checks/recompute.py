@@ -216,7 +216,7 @@ def _check_same_data(run: Path, session: Session, records: Sequence[Record]) -> 
         for part, split in parts.items():
             if then.get((suite.name, *part), split.fingerprint) != split.fingerprint:
                 raise DataError(
-                    f"{run}: the images or labels of {split.name} have changed since the run, so "
+                    f"{run}: the data or labels of {split.name} have changed since the run, so "
                     "its numbers cannot be checked: restore the data, or run the suite again"
                 )
 

@@ -70,7 +70,8 @@ def test_changed_images_are_called_that(change: str, finished: Path, pets: Path)
     else:
         one.rename(pets / "test" / "dog" / "moved.png")
     result = bench("check", finished)
-    assert_refused(result, "pets/test have changed since the run", "restore the data", code=4)
+    said = "data or labels of pets/test have changed since the run"
+    assert_refused(result, said, "restore the data", code=4)
 
 
 def test_the_places_are_no_result(finished: Path, tmp_path: Path) -> None:

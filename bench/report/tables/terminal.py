@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.leaderboard.board import PENDING, UNRECORDED, Board
-from bench.report.tables.leaderboard import id_and_mean, leaderboard_table
+from bench.report.tables.leaderboard import CAVEAT, id_and_mean, leaderboard_table
 from bench.report.tables.table import DASH, Table, TableCell, printable
 
 T = TypeVar("T")
@@ -117,7 +117,8 @@ _STYLES = {"difference": "italic cyan", "head": "italic dim", "row": "", "member
 def _text(item: TableCell, small: bool) -> Text:
     """A cell (never parsed for markup) and its deviation without a space: ``44.6±0.3``.
 
-    Names have no small print here, as the header above them states which rows are not methods.
+    Names have no small print here, as the header above them states which rows are not methods. Only
+    the mark of caveats stays.
     """
     is_pending = bool(item.reasons) and set(item.reasons) <= {PENDING, UNRECORDED}
     value = DOT if is_pending and item.text == DASH else printable(item.text)
@@ -126,6 +127,8 @@ def _text(item: TableCell, small: bool) -> Text:
     )
     if small and item.small:
         text.append(printable(item.small).replace("± ", "±"), "dim")
+    elif item.small.endswith(CAVEAT):
+        text.append(f" {CAVEAT}", "dim")
     return text
 
 
@@ -181,4 +184,6 @@ def _caption(board: Board, small: bool) -> str:
         parts.append("mean ± standard deviation over seeds" if small else "mean over seeds")
     if board.ranked:
         parts.append("best in bold")
+    if any(row.has_caveats for row in board.rows):
+        parts.append(f"{CAVEAT} a caveat above concerns the row")
     return "; ".join(parts)
