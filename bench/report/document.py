@@ -44,7 +44,7 @@ CRITERIA = {
     "confidence": "T at which mean confidence equals accuracy",
 }
 """Descriptions of the criteria of temperature scaling."""
-PROVENANCE = ("preprocess", "precision", "versions", "commit", "hardware")
+PROVENANCE = ("preprocessing", "precision", "versions", "commit", "hardware")
 """Provenance and environment fields that a report lists if the records have them."""
 
 READING = (

@@ -213,7 +213,7 @@ class Measurement:
         record = record_of(self.study, cell, value, note)
         if known is None or "inputs" not in record.provenance:
             return record
-        more = {"preprocess": known.preprocess, "caveats": known.of(cell)}
+        more = {"preprocessing": known.preprocessing, "caveats": known.of(cell)}
         provenance = record.provenance | {name: fact for name, fact in more.items() if fact}
         return record.model_copy(update={"provenance": provenance})
 

@@ -21,7 +21,7 @@ FORMAT, VERSION = "bench-records", 2
 record."""
 HOMES: Mapping[str, tuple[str, ...]] = {
     "run": (
-        *("backbone", "preprocess", "precision", "protocol", "prompts"),
+        *("backbone", "preprocessing", "precision", "protocol", "prompts"),
         *("data.train", "data.selection"),
         *("caveats.run", "caveats.model", "caveats.prompts"),
         *("caveats.train", "caveats.selection"),

@@ -45,7 +45,7 @@ class PlanCaveats:
         return list(dict.fromkeys([*shared, *prompts, *splits]))
 
     @cached_property
-    def preprocess(self) -> dict[str, Any]:
+    def preprocessing(self) -> dict[str, Any]:
         """Activation, image size and preprocessing of the model, if it was loaded."""
         return dict(self._model["facts"])
 
