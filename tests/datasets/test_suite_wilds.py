@@ -177,8 +177,8 @@ def test_iwildcam_splits_are_those_of_its_table(wilds: Path, tmp_path: Path) -> 
             ("location_remapped", manifest.group("location")),
         ):
             assert [int(rows[i][field]) for i in manifest.ids] == values.tolist()
-    grey = {split.load().images[0].mode for split in splits(suite).values()}
-    assert grey == {"L"}
+    modes = {split.load().images[0].mode for split in splits(suite).values()}
+    assert modes == {"RGB"}  # the files are grey
 
 
 def test_iwildcam_names_are_the_english_ones_in_lower_case(wilds: Path, tmp_path: Path) -> None:
