@@ -7,9 +7,13 @@ facts that a record does not state are not compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.api.method import ZERO_SHOT
 from bench.api.metrics import ACCURACY
 from bench.core.errors import InputError
 from bench.core.records import CellAddress, Record
@@ -140,3 +144,39 @@ def rankable_rows(board: Board) -> tuple[BoardRow, ...]:
     if not board.ranked or set(board.metrics) != {ACCURACY.name}:
         return ()
     return tuple(row for row in board.rows if row.complete and row.role == "method")
+
+
+def trained_once(rows: Sequence[BoardRow]) -> bool:
+    """Return whether rows were trained with one seed, so that their training noise is unknown.
+
+    A fine-tuned model from elsewhere was trained once, too. Nothing between two such rows is called
+    better or worse: only the sample of images could be counted.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.leaderboard.comparability import trained_once
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> trained_once(board.rows), trained_once(board.rows[:1])  # the first is zero-shot
+    (True, False)
+    """
+    trained = [row for row in rows if row.method != ZERO_SHOT]
+    return bool(trained) and max(len(row.seeds) for row in trained) == 1
+
+
+def tested_pairs(rows: Sequence[BoardRow]) -> NDArray[np.bool_]:
+    """Return which pairs of rows [m, m] are compared: all, or with one seed those with zero-shot.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.leaderboard.comparability import tested_pairs
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> [row.method for row in board.rows], tested_pairs(board.rows).tolist()[1]
+    (['zero-shot', 'e2e-ft', 'vrf'], [True, False, False])
+    """
+    untrained = np.array([row.method == ZERO_SHOT for row in rows], dtype=bool)
+    found: NDArray[np.bool_] = untrained[:, None] | untrained[None, :] | (not trained_once(rows))
+    return found

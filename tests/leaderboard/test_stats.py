@@ -280,6 +280,24 @@ def test_ranks_are_ranges() -> None:
         rank([])
 
 
+@settings(max_examples=20, deadline=None)
+@given(arrays(bool, (4, 2, 30)), st.integers(0, 63))
+def test_pairs_that_are_not_tested_never_separate_rows(one: NDArray[np.bool_], which: int) -> None:
+    """The tested pairs are a family of their own for Holm's correction."""
+    pairs = list(combinations(range(4), 2))
+    tested = np.zeros((4, 4), dtype=bool)
+    for k, (i, j) in enumerate(pairs):
+        tested[i, j] = tested[j, i] = bool(which >> k & 1)
+    rows = [[outcomes(bits)] for bits in one]
+    family = [(i, j) for i, j in pairs if tested[i, j]]
+    found = [paired_difference(rows[i], rows[j]) for i, j in family]
+    certain = holm(np.array([d.p_value() for d in found]), 0.05)
+    better = np.zeros((4, 4), dtype=bool)
+    for (i, j), d, is_certain in zip(family, found, certain, strict=True):
+        better[i, j], better[j, i] = is_certain and d.value > 0, is_certain and d.value < 0
+    assert np.array_equal(rank(rows, tested=tested).better, better)
+
+
 @settings(max_examples=30, deadline=None)
 @given(arrays(bool, (4, 3, 30)), arrays(bool, (4, 3, 20)))
 def test_a_ranking_compares_as_differences_do(

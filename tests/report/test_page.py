@@ -29,7 +29,7 @@ from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.stats.estimates import mean_estimate, paired_difference
 from bench.leaderboard.stats.ranking import rank
 from bench.leaderboard.stats.significance import ZERO_SHOT
-from bench.report.tables.standings import ranks_text
+from bench.report.tables.standings import ONE_SEED, ranks_text
 from bench.report.tables.table import DASH
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -224,6 +224,30 @@ def test_nothing_contradicts_a_subset_of_the_shifts(
         page.get_by_role("button", name="All shifts").click()
         assert (summary.inner_text(), standings.locator("caption").inner_text()) == before
         assert "over all shifts" not in caption.inner_text()
+
+
+def test_one_seed_separates_no_trained_rows_in_the_page_either(tmp_path: Path) -> None:
+    once = run_of_chance(seeds=(0,))
+    rows = {}
+    for method, base, *_ in METHODS:
+        rows[method, base] = [outcomes(once[1], method, base, s) for s in ("sketch", "a")]
+    tested = np.zeros((len(rows), len(rows)), dtype=bool)
+    tested[0] = tested[:, 0] = True  # zero-shot is the first
+    ranges = rank(list(rows.values()), tested=tested).ranges
+    assert ranges != rank(list(rows.values())).ranges
+    with opened(written(tmp_path, once)) as page:
+        summary = page.locator(".summary")
+        assert ONE_SEED in summary.inner_text()
+        assert ONE_SEED in page.locator("main").inner_text().replace(summary.inner_text(), "")
+        page.get_by_label("v2 counts in the mean").uncheck()
+        assert ONE_SEED in summary.inner_text()
+        assert "significantly" not in summary.inner_text()
+        names, shown = column(page, "standings", 0), column(page, "standings", 5)
+    titles = {"Zero-shot": ZERO_SHOT, "E2E-FT": ("e2e-ft", None)} | {
+        f"{title} on E2E-FT": (m, base) for m, base, title, _ in METHODS if base
+    }
+    found = {titles[name]: text for name, text in zip(names, shown, strict=True) if name in titles}
+    assert found == {n: ranks_text(*r) for n, r in zip(rows, ranges, strict=True)}
 
 
 def test_a_filter_says_what_it_found_and_can_be_cleared(

@@ -56,10 +56,15 @@ class Ranking:
         return tuple(int(row) for row in np.flatnonzero(~self.better.any(axis=0)))
 
 
-def rank(rows: Sequence[Sequence[Outcomes]], false_wins: float = FALSE_WINS) -> Ranking:
+def rank(
+    rows: Sequence[Sequence[Outcomes]],
+    false_wins: float = FALSE_WINS,
+    tested: NDArray[np.bool_] | None = None,
+) -> Ranking:
     """Rank rows by the plain mean over evaluation sets.
 
-    All pairs are compared by the p-value of `bench.leaderboard.stats.estimates.paired_difference`.
+    All pairs are compared by the p-value of `bench.leaderboard.stats.estimates.paired_difference`,
+    or those for which `tested`, symmetric [m, m], is True: the others never separate two rows.
     `holm` bounds the probability of any false win by `false_wins`. Raises InputError for rows that
     cannot be paired.
 
@@ -78,7 +83,7 @@ def rank(rows: Sequence[Sequence[Outcomes]], false_wins: float = FALSE_WINS) -> 
     if len(rows) == 1:
         return Ranking(np.zeros((1, 1), dtype=bool))
     sets = [gram(values, weight) for values, weight in stack_rows(rows)]
-    return Ranking(wins(pairwise(sets, len(rows)), len(rows), false_wins))
+    return Ranking(wins(pairwise(sets, len(rows)), len(rows), false_wins, tested))
 
 
 def gram(values: NDArray[np.floating], weight: float) -> Moments:
@@ -129,8 +134,12 @@ def _pairs(m: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return first, second
 
 
-def wins(found: Estimate, m: int, false_wins: float) -> NDArray[np.bool_]:
+def wins(
+    found: Estimate, m: int, false_wins: float, tested: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
     """Return `Ranking.better` [..., m, m] from the differences of all pairs of m rows.
+
+    Only pairs that are `tested` [m, m] (default: all) count, for the correction by Holm, too.
 
     Examples
     --------
@@ -141,8 +150,14 @@ def wins(found: Estimate, m: int, false_wins: float) -> NDArray[np.bool_]:
     array([[False,  True],
            [False, False]])
     """
-    is_significant = holm(found.p_value(), false_wins)
     first, second = _pairs(m)
+    p_values = found.p_value()
+    if tested is None:
+        is_significant = holm(p_values, false_wins)
+    else:
+        counted = tested[first, second]
+        is_significant = np.zeros(p_values.shape, dtype=bool)
+        is_significant[..., counted] = holm(p_values[..., counted], false_wins)
     better = np.zeros((*found.value.shape[:-1], m, m), dtype=bool)
     better[..., first, second] = is_significant & (found.value > 0)
     better[..., second, first] = is_significant & (found.value < 0)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bench.api import method
 from bench.api.metrics import ACCURACY
 from bench.leaderboard.board import ID, Board, BoardKey, BoardRow, Name, Seed, board_key
-from bench.leaderboard.comparability import rankable_rows
+from bench.leaderboard.comparability import rankable_rows, tested_pairs, trained_once
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
 from bench.leaderboard.stats.estimates import (
@@ -156,12 +156,14 @@ class BoardStatistics:
     sets : the evaluation sets of each column; empty if samples of one are missing, or if the
         primary metric of one is not accuracy.
     reason : why there are no ranks.
+    trained_once : whether only zero-shot is compared with the others, as they have one seed.
     ece : by row, the interval of the ECE in each column.
     """
 
     columns: tuple[ColumnStatistics | None, ...]
     sets: tuple[tuple[str, ...], ...]
     reason: str = ""
+    trained_once: bool = False
     ece: Mapping[Name, tuple[Interval | None, ...]] = field(default_factory=dict)
 
     @property
@@ -190,7 +192,7 @@ def comparison(
         for names, metrics in zip(sets, metrics_of, strict=True)
     )
     intervals = {} if ece is None else _ece_intervals(ece, _columns(ece, samples), samples)
-    return BoardStatistics(columns, accuracy_sets, reason, intervals)
+    return BoardStatistics(columns, accuracy_sets, reason, trained_once(ranked), intervals)
 
 
 def _columns(board: Board, samples: SamplesByRow) -> list[tuple[str, ...]]:
@@ -260,7 +262,8 @@ def _column(
     names = [(row.method, row.base) for row in ranked]
     ranks: dict[Name, tuple[int, int]] = {}
     if names and all(name in rows for name in names):
-        ranges = rank([_without_resampled(rows[name]) for name in names]).ranges
+        outcomes = [_without_resampled(rows[name]) for name in names]
+        ranges = rank(outcomes, tested=tested_pairs(ranked)).ranges
         ranks = dict(zip(names, ranges, strict=True))
     return ColumnStatistics(intervals, differences, ranks, p_values)
 

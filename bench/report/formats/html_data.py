@@ -21,6 +21,7 @@ from bench.leaderboard.suite_results import SuiteResults
 from bench.report.formats.rerun_command import rerun_command
 from bench.report.tables.choices import chosen_on
 from bench.report.tables.leaderboard import full_name, id_and_mean, row_key
+from bench.report.tables.standings import ONE_SEED
 from bench.report.tables.table import format_value
 
 ALPHABET = np.frombuffer(
@@ -84,6 +85,7 @@ def chapter_data(numbers: SuiteResults) -> dict[str, Any]:
         "scale": _scale(board.scale),
         "ranked": board.ranked,
         "reason": found.reason if found else "",
+        "one_seed": ONE_SEED if found and found.trained_once else "",
         "rows": [_row(board, row) for row in board.rows],
         "pairs": _pairs(board, found),
         "minus_zero_shot": _minus_zero_shot(board, found) if found else {},

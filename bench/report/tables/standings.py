@@ -13,6 +13,10 @@ from bench.leaderboard.stats.significance import ZERO_SHOT, BoardStatistics, Col
 from bench.report.tables.leaderboard import full_name, row_key
 from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
+ONE_SEED = (
+    "With one training seed no trained row is called better or worse than another, as only the "
+    "sample of test images was counted; run several, such as --seeds 0,1,2."
+)
 LEVEL = "family-wise error rate 5%"
 """What "significantly" means: the upper bound on the probability of any false win."""
 
@@ -45,6 +49,8 @@ def standings_summary(board: Board, found: BoardStatistics | None) -> str:
         why = found.reason.removeprefix("not ranked: ") if found else ""
         why = why or "no per-sample outcomes were stored"
         return f"{text} It is unknown whether the lead exceeds noise: {why}."
+    if found is not None and found.trained_once and len(column.ranks) > 2:
+        return f"{text} {ONE_SEED}"
     others = len(column.ranks) - len(best)
     worse = len(column.ranks) - column.ranks[top.method, top.base][1]
     if not others:
@@ -92,9 +98,9 @@ def standings_table(board: Board, found: BoardStatistics) -> Table | None:
     label = board.columns[-1]
     columns = ("Row", label, "95% interval", "Minus zero-shot", "95% interval", "Rank")
     filled = tuple(group for group in (*groups, subtracted) if group)
-    return Table(
-        f"Standings by {label} ({board.scale.unit})", columns, "lrrrrr", filled, name="standings"
-    )
+    title = f"Standings by {label} ({board.scale.unit})"
+    note = ONE_SEED if found.trained_once else ""
+    return Table(title, columns, "lrrrrr", filled, note, name="standings")
 
 
 def _line(board: Board, row: BoardRow, column: ColumnStatistics) -> TableLine:

@@ -112,6 +112,7 @@
       const best = ranked.filter((one) => text(scale, one.mean) === top);
       const lead = `${places} Best ${label}: ${best.map((one) => one.row.name).join(", ")}, ${top}.`;
       if (!ranks.size) return lead;
+      if (this.data.one_seed && ranks.size > 2) return `${lead} ${this.data.one_seed}`;
       const others = ranks.size - best.length, worse = ranks.size - ranks.get(ranked[0].row.index)[1];
       if (!others) return lead;
       const level = "(family-wise error rate 5%)";
@@ -161,7 +162,7 @@
       }
       const ranked = data.rows.flatMap((row, r) => (row.ranked && !data.reason ? [r] : []));
       if (ranked.length && ranked.every((r) => samples.has(r, sets))) {
-        samples.ranks(ranked, sets).forEach((range, i) => found.ranks.set(ranked[i], range));
+        samples.ranks(ranked, sets, zero).forEach((range, i) => found.ranks.set(ranked[i], range));
       }
       return found;
     }

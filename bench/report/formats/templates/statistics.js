@@ -163,9 +163,12 @@ const stats = (() => {
   }
 
   // Possible ranks [first, last] of m rows; `between(i, j)` is the estimate of row i minus row j.
-  function rank(m, between, falseWins = FALSE_WINS) {
+  // Only pairs that are tested separate two rows.
+  function rank(m, between, tested = () => true, falseWins = FALSE_WINS) {
     const pairs = [];
-    for (let i = 0; i < m; i++) for (let j = i + 1; j < m; j++) pairs.push([i, j, between(i, j)]);
+    for (let i = 0; i < m; i++) {
+      for (let j = i + 1; j < m; j++) if (tested(i, j)) pairs.push([i, j, between(i, j)]);
+    }
     const rejected = holm(pairs.map(([, , e]) => pValue(e)), falseWins);
     const ranges = Array.from({ length: m }, () => [1, m]);
     pairs.forEach(([i, j, e], k) => {
@@ -332,9 +335,12 @@ const stats = (() => {
       return { value: found.value, interval: interval(found) };
     }
 
-    ranks(rows, sets) {
+    // `untrained` is the position of zero-shot among all rows, or -1. With one seed, only pairs with
+    // it are tested (bench.leaderboard.stats.significance.trained_once).
+    ranks(rows, sets, untrained) {
       const seeds = Math.max(...rows.map((r) => this.bits[r][sets[0]].length));
-      return rank(rows.length, (i, j) => this.estimate(rows[i], rows[j], sets, seeds));
+      const tested = (i, j) => seeds > 1 || rows[i] === untrained || rows[j] === untrained;
+      return rank(rows.length, (i, j) => this.estimate(rows[i], rows[j], sets, seeds), tested);
     }
   }
 
