@@ -83,8 +83,9 @@ class Difference:
     expected: str
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.place}"
-        return f"{_cut(where)}: {self.there}, but the stored outputs give {self.expected}"
+        where = escape_control(f"{self.file}:{self.place}")
+        where = where if len(where) <= 2 * WINDOW else f"...{where[-2 * WINDOW :]}"
+        return f"{where}: {self.there}, but the stored outputs give {self.expected}"
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,17 @@ class DataError(BenchError):
     exit_code = 4
 
 
+class CaveatWarning(UserWarning):
+    """What a reader should know of a run's data, model or rows: in Python, each caveat is one.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from bench.core.errors import CaveatWarning
+    >>> warnings.simplefilter("ignore", CaveatWarning)  # they also stand in `Run.caveats`
+    """
+
+
 LISTED = 300
 """The most characters of valid names in an error."""
 

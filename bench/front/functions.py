@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from bench.core.environment import process_count
-from bench.core.errors import InputError
+from bench.core.errors import CaveatWarning, InputError
 from bench.core.progress import Progress
 from bench.core.records import sort_key
 from bench.front.display import live_display
@@ -161,7 +161,7 @@ def _shown(session: Session, progress: bool | None) -> Run:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     run = carry_out(session, lambda: live_display(session.expected(), progress, session.work()))
     for caveat in run.caveats:
-        warnings.warn(caveat, RuntimeWarning, 3)
+        warnings.warn(caveat, CaveatWarning, 3)
     if run.missing:
         first = f"{run.missing[0].method} on {run.missing[0].shift}: {run.missing[0].reason}"
         warnings.warn(f"{len(run.missing)} cells failed; the first: {first}", RuntimeWarning, 3)

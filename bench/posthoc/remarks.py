@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from bench.core.errors import CaveatWarning
+
 _collecting: ContextVar[list[str] | None] = ContextVar("collecting", default=None)
 
 
-class PosthocWarning(RuntimeWarning):
+class PosthocWarning(CaveatWarning):
     """What was given or found is valid, but probably not what was meant.
 
     Examples

@@ -200,6 +200,7 @@ def test_a_killed_training_of_both_towers_goes_on_to_the_same_bits(
     whole = run("whole")
     assert not torch.equal(whole["text.text_projection"], tiny.clip.model.text_projection)
     monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
 
     def kill(done: int, total: int) -> None:
         if done >= 32:

@@ -63,6 +63,7 @@ def test_a_killed_training_has_the_same_history(
     inputs, whole = traced(training(tmp_path / "whole"))
     QUICK.train(inputs)
     monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
     killed(training(tmp_path / "killed"), after)
     inputs, history = traced(training(tmp_path / "killed"))
     QUICK.train(inputs)
@@ -74,6 +75,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_without_a_history(
 ) -> None:
     whole = QUICK.train(training(tmp_path / "whole"))
     monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
     inputs, history = traced(training(tmp_path / "killed"))
     killed(training(tmp_path / "killed"), 6)
     for path in (tmp_path / "killed").rglob("*.safetensors"):

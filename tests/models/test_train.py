@@ -53,6 +53,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
 ) -> None:
     whole = QUICK.train(training(tmp_path / "whole"))
     monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
     steps = 0
 
     def kill(done: int, total: int) -> None:
@@ -94,6 +95,7 @@ def test_hooks_are_called_and_their_state_survives_a_kill(
         whole["head.weight"], plain.train(training(tmp_path / "p"))["head.weight"]
     )
     monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
 
     def kill(done: int, total: int) -> None:
         if done > 64:
@@ -151,6 +153,7 @@ def test_what_is_kept_survives_a_kill(
     keeps = (None, AtEpoch(1), Average(0.7))
     whole = kept(tmp_path / "whole", keeps)
     monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
     for name, wanted in (("same", keeps), ("more", (None,))):
 
         def kill(done: int, total: int) -> None:

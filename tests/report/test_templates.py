@@ -35,7 +35,9 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_templates_are_used_and_said(tmp_path: Path, file: Path) -> None:
+def test_templates_are_used_and_said(
+    tmp_path: Path, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with_own = run(tmp_path)
     assert with_own.code == 0 and "Prompts" not in with_own.out
     own = cells(tmp_path / "run")
@@ -60,6 +62,10 @@ def test_templates_are_used_and_said(tmp_path: Path, file: Path) -> None:
     options = {"cache_dir": tmp_path / "cache"}
     assert not recompute_run(tmp_path / "run", options).differences
     file.write_text("the {}.\n")
+    with caplog.at_level("WARNING"):  # the run keeps a copy
+        assert not recompute_run(tmp_path / "run", options).differences
+    assert "my prompts.txt has changed since the run" in caplog.text
+    (tmp_path / "run" / "places.json").unlink()
     with pytest.raises(DataError, match=r"my prompts\.txt has changed"):
         recompute_run(tmp_path / "run", options)
 

@@ -13,7 +13,7 @@ from bench.cli.catalogue import KINDS, listing
 from bench.core.errors import InputError
 from bench.runs.study.resolve import backbone_for
 
-SUITE: Any = SimpleNamespace(model="ViT-B-32", pretrained="openai")
+SUITE: Any = SimpleNamespace(name="pets", model="ViT-B-32", pretrained="openai")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,12 @@ def again(run: Finished, *more: object, out: Path | None = None) -> Any:
 
 
 def test_files_and_marks(small: Finished) -> None:
-    assert {p.name for p in small.out.iterdir()} == {*FILES, "samples", "timings.jsonl"}
+    assert {p.name for p in small.out.iterdir()} == {
+        *FILES,
+        "samples",
+        "places.json",
+        "timings.jsonl",
+    }
     records = read_records(small.out / "records.jsonl")
     assert {r.shift for r in records if r.kind != "figure"} == {"id", "v2", "objectnet"}
     assert {r.shift for r in records if r.kind == "figure"} == {"id", "v2", "objectnet", "pooled"}
@@ -65,7 +70,9 @@ def test_a_repeat_computes_nothing_and_changes_nothing(own: Finished) -> None:
     before = contents(own.out)
     result = again(own)
     assert result.code == 0, result.err
-    assert result.err == "to do: nothing; every cell is in the cache\n"
+    first, *others = result.err.splitlines()
+    assert first == "to do: nothing; every cell is in the cache"
+    assert all(line.startswith("caveat: ") for line in others)
     assert contents(own.out) == before
     again(own, "--eval-batch-size", 3, "--workers", 1, "--device", "cpu", out=own.out / "other")
     assert contents(own.out / "other") == before
@@ -119,8 +126,8 @@ def test_a_new_metric_forwards_nothing(
 
 def test_json(small: Finished, tmp_path: Path) -> None:
     result = again(small, "--json", out=tmp_path)
-    assert result.err == ""
     told = json.loads(result.out)
+    assert result.err.splitlines() == [f"caveat: {caveat}" for caveat in told["caveats"]]
     assert told["out"] == str(tmp_path)
     assert told["missing"] == []
     cells = {(c["method"], c["shift"], c["metric"]): c["value"] for c in told["cells"]}

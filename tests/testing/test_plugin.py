@@ -95,7 +95,7 @@ def test_it_has_a_place_and_a_difference_on_the_board(
     installed: Path, small: Finished, tmp_path: Path
 ) -> None:
     options = ("--methods", "ose,surer,vrf", "--cache-dir", small.cache, "--out", tmp_path)
-    lines = bench(installed, *SMALL, *options).out.splitlines()
+    lines = bench(installed, *SMALL, *options).out.replace(" †", "").splitlines()
     rows = [re.split(r"\s+[-+]?\d", line)[0] for line in lines if line[:1] in ("+", "Δ")]
     assert rows[:3] == ["+ OSE", "+ OSE, surer counts", "+ VRF"]
     assert rows[3:] == ["Δ OSE, surer counts - OSE", "Δ VRF - OSE"]
@@ -126,7 +126,8 @@ def test_its_settings_controls_and_colour_are_those_of_a_method_of_ours(
     described = {r.method: r.provenance.get("method") for r in records if r.kind == "cell"}
     assert described["nearby"]["k"] == described["nearby-any"]["k"] == 2
     assert {r.role for r in records if r.method == "nearby-any"} == {"control"}
-    lines = [re.split(r"\s+[-+]?\d", line)[0] for line in done.out.splitlines()]
+    plain = done.out.replace(" †", "")
+    lines = [re.split(r"\s+[-+]?\d", line)[0] for line in plain.splitlines()]
     assert lines.index("+ VRF") < lines.index("+ Nearby") < lines.index("Δ Nearby - OSE")
     assert "Δ Nearby - VRF" in lines
     unranked = [line.strip() for line in lines].index("not ranked: ablations")

@@ -70,7 +70,7 @@ from bench.data.suites.from_yaml import load_suite_file, suite_file_defaults
         ({"templates": ["a {c}"]}, ["templates", "'a {c}' must contain {}"]),
         ({"templates": ["{} and {}"]}, ["templates", "once"]),
         ({"templates": {"file": "none.txt"}}, ["templates", "none.txt not found"]),
-        ({"templates": {"file": "my.yaml"}}, ["templates", "name: pets", "must contain {}"]),
+        ({"templates": {"file": "my.yaml"}}, ["templates", "unknown list of templates 'pets'"]),
         ({"templates": {"files": "none.txt"}}, ["templates", "{file: prompts.txt}"]),
     ],
 )
