@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.api.declarations import chosen_edges
 from bench.api.method import Choice, Prediction
-from bench.api.metrics import Metric
+from bench.api.metrics import ACCURACY, Metric
 from bench.api.recipe_parts import encoder_of, features_key, weights_key
 from bench.api.recipes import Tuned
 from bench.api.splits import Loaded, Manifest, Split
@@ -34,7 +34,7 @@ from bench.posthoc.selection import choose
 from bench.runs.cost import row_cost
 from bench.runs.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
 from bench.runs.plan import CellItem, FitItem, ScaleItem
-from bench.runs.results.caveats import PlanCaveats
+from bench.runs.results.caveats import PlanCaveats, far_below_chance
 from bench.runs.results.figure_data import Figure
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
@@ -189,6 +189,9 @@ class Measurement:
             "environment": environment(),
             "devices": sorted({d for k in cell.inputs if (d := self.store.device(k))}),
         }
+        if cell.chosen and cell.metric is ACCURACY and isinstance(measured, float):
+            classes, name = log_probs.shape[1], cell.shift.name
+            value["caveats"] = far_below_chance(measured, len(manifest), classes, name)
         if cell.keeps_samples:
             split = cell.shift.split.fingerprint
             samples.store_samples(self.store, cell.key, split, log_probs, manifest)
@@ -213,7 +216,8 @@ class Measurement:
         record = record_of(self.study, cell, value, note)
         if known is None or "inputs" not in record.provenance:
             return record
-        more = {"preprocessing": known.preprocessing, "caveats": known.of(cell)}
+        own = value.get("caveats", ())
+        more = {"preprocessing": known.preprocessing, "caveats": known.of(cell, own)}
         provenance = record.provenance | {name: fact for name, fact in more.items() if fact}
         return record.model_copy(update={"provenance": provenance})
 

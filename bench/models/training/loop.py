@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,7 @@ from bench.models.transforms import TrainImages
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+log = logging.getLogger("bench.progress")
 Model = ImageClassifier | DualEncoder
 CHECKPOINT_SECONDS = 5.0
 """The least time between two checkpoints."""
@@ -182,6 +184,8 @@ class _Descent:
         self.step = self._resume()
         for entry in self.history or ():
             inputs.log(entry)
+        if self.step:
+            log.info("training goes on after step %d, from its checkpoint", self.step)
         self.parallel = self.accelerator.prepare_model(self.model, device_placement=False)
 
     def run(self) -> dict[str, Tensor]:

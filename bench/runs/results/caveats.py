@@ -8,7 +8,7 @@ nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -29,12 +29,12 @@ class PlanCaveats:
     plan: Plan
     store: Store
 
-    def of(self, cell: CellItem) -> Caveats:
-        """Return the caveats of one cell; nothing under what has none."""
+    def of(self, cell: CellItem, own: Sequence[str] = ()) -> Caveats:
+        """Return the caveats of one cell, with its `own`; nothing under what has none."""
         found = {**self._shared, "evaluation": cell.shift.split.caveats}
         keys = self._inputs(cell)
         found["prompts"] = self._sentences(k for k in keys if self._is_prompt(k))
-        found["row"] = self._sentences(k for k in keys if not self._is_prompt(k))
+        found["row"] = (*own, *self._sentences(k for k in keys if not self._is_prompt(k)))
         return {name: list(dict.fromkeys(texts)) for name, texts in found.items() if texts}
 
     def of_inputs(self) -> list[str]:
@@ -105,3 +105,30 @@ class PlanCaveats:
         for key, item in self.plan.items.items():
             if not isinstance(item, CellItem | GivenItem):
                 yield key
+
+
+def far_below_chance(accuracy: float, n: int, classes: int, shift: str) -> list[str]:
+    """Return a sentence if an accuracy is so low that labels or scores are probably read wrong.
+
+    That is less than half of 1 / `classes`, and surely not by chance (one-sided binomial tail below
+    one in a million over `n` samples).
+
+    Examples
+    --------
+    >>> from bench.runs.results.caveats import far_below_chance
+    >>> far_below_chance(0.02, n=300, classes=3, shift="id")[0][:50]
+    'On id, 2.0% are right, far below the 33.3% of chan'
+    >>> far_below_chance(0.08, n=2000, classes=10, shift="id")
+    []
+    """
+    if accuracy * classes >= 0.5:
+        return []
+    from scipy.stats import binom
+
+    if binom.cdf(round(accuracy * n), n, 1 / classes) >= 1e-6:
+        return []
+    right, chance = f"{100 * accuracy:.1f}%", f"{100 / classes:.1f}%"
+    return [
+        f"On {shift}, {right} are right, far below the {chance} of chance: check labels, the order "
+        "of the classes and the sign of scores."
+    ]

@@ -150,7 +150,8 @@ class _Opener:
             raise InputError(f"{path} is not a valid safetensors file: {error}") from error
         opened = _File(path, frozenset(kinds))
         fingerprint = key_of("outputs", READ, digest)
-        return Split(title, fingerprint, size, opened.load, opened.given, caveats=caveats)
+        said = tuple(f"{title}: {text}" for text in caveats)
+        return Split(title, fingerprint, size, opened.load, opened.given, caveats=said)
 
     def _check_names(self, path: Path, kinds: Mapping[str, Any], is_evaluation: bool) -> int:
         """Return the number of samples. Raises InputError for unknown and for missing arrays."""
