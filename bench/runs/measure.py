@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.api.declarations import chosen_edges
 from bench.api.method import Choice, Prediction
-from bench.api.metrics import ACCURACY, Metric
+from bench.api.metrics import Metric
 from bench.api.recipe_parts import encoder_of, features_key, weights_key
 from bench.api.recipes import Tuned
 from bench.api.splits import Loaded, Manifest, Split
@@ -189,7 +189,7 @@ class Measurement:
             "environment": environment(),
             "devices": sorted({d for k in cell.inputs if (d := self.store.device(k))}),
         }
-        if cell.chosen and cell.metric is ACCURACY and isinstance(measured, float):
+        if cell.keeps_samples and isinstance(measured, float):  # the accuracy
             classes, name = log_probs.shape[1], cell.shift.name
             value["caveats"] = far_below_chance(measured, len(manifest), classes, name)
         if cell.keeps_samples:
