@@ -39,7 +39,7 @@ HELP = {
     "limit": "Use at most N samples of every split; mark the result as not reportable.",
     "shots": "Train on N samples of each class; at most N of each in the selection split.",
     "templates": "Prompt templates to use in place of the suite's: a text file with one per line "
-    "and {} for the class name, or a .json or .py file in the official codes' form.",
+    "and {} for the class name, a .json or .yaml list, or a .py file in the official codes' form.",
     "protocol": "clean, or official: what the papers' codes do, leaks included. Change single "
     "fields with --set protocol.FIELD=VALUE. [default: clean]",
     "select": "Rule that chooses alpha, a and b: within-1pt or max-val. [default: the protocol's]",
