@@ -24,7 +24,13 @@ from bench.core.paths import write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import CellAddress, MissingCell, Record, records_text, sort_key
 from bench.core.store import Store
-from bench.core.trainings import TRAININGS, TrainingRecord, write_trainings
+from bench.core.trainings import (
+    ADDED,
+    TRAININGS,
+    TrainingRecord,
+    read_trainings,
+    write_trainings,
+)
 from bench.leaderboard import samples
 from bench.leaderboard.board import KINDS
 from bench.leaderboard.comparability import row_name
@@ -193,7 +199,9 @@ def _recompute_one(
             found = tuple(_sample_differences(run, recomputed_run, records))
             files.append(samples.FOLDER)
         if not found and (run / TRAININGS).is_file():  # older versions wrote none
-            write_trainings(Path(scratch), trainings)
+            # Nor did all of them write every field.
+            is_old = all(training.images is None for training in read_trainings(run))
+            write_trainings(Path(scratch), trainings, ADDED if is_old else ())
             found = tuple(_text_differences(run / TRAININGS, Path(scratch) / TRAININGS))
             files.append(TRAININGS)
     return RecomputedRun(

@@ -6,8 +6,9 @@ The store keeps a history beside the weights, in ``trainings/KEY.json``. It is p
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
@@ -19,6 +20,8 @@ KIND = "trainings"
 TRAININGS = "trainings.jsonl"
 Entry = dict[str, int | float]
 """The numbers of one epoch, or of one candidate of a trainer without epochs, by name."""
+ADDED = ("images", "selection", "settings")
+"""Fields that files of older versions lack, all or none of them."""
 
 
 class TrainingRecord(pydantic.BaseModel):
@@ -35,6 +38,9 @@ class TrainingRecord(pydantic.BaseModel):
         samples of the epoch), ``lr`` (of its last step) and, if it was evaluated, ``selection``
         (accuracy on the selection split, a fraction). For logistic regression, ``C`` and
         ``selection`` of each value tried. None if nothing was kept, as by older versions.
+    images, selection : the numbers of training and of selection images; None if they are not
+        known, as in files of older versions.
+    settings : the trainer's hyper-parameters by name; empty if they are not known.
 
     Examples
     --------
@@ -59,6 +65,9 @@ class TrainingRecord(pydantic.BaseModel):
     seed: int
     key: str
     history: tuple[Entry, ...] | None
+    images: int | None = None
+    selection: int | None = None
+    settings: dict[str, Any] = {}
 
 
 def store_history(store: Store, key: str, history: Sequence[Entry]) -> None:
@@ -93,8 +102,12 @@ def stored_history(store: Store, key: str) -> tuple[Entry, ...] | None:
     return None if data is None else tuple(json.loads(data))
 
 
-def write_trainings(run: Path, trainings: Iterable[TrainingRecord]) -> None:
+def write_trainings(
+    run: Path, trainings: Iterable[TrainingRecord], without: Collection[str] = ()
+) -> None:
     """Write the trainings of a run, sorted, or remove an old file if there are none.
+
+    Fields named in `without` are left out, for comparison with a file of an older version.
 
     Examples
     --------
@@ -109,7 +122,7 @@ def write_trainings(run: Path, trainings: Iterable[TrainingRecord]) -> None:
     >>> read_trainings(Path(".")) == [run]
     True
     """
-    dumped = [training.model_dump(mode="json") for training in trainings]
+    dumped = [training.model_dump(mode="json", exclude={*without}) for training in trainings]
     places = ("suite", "model", "protocol", "rows", "seed", "key")
     ordered = sorted(dumped, key=lambda fields: [fields[name] for name in places])
     if ordered:

@@ -38,6 +38,7 @@ from bench.report.tables.paper_layout import paper_table
 from bench.report.tables.standings import mark_ties, standings_summary, standings_table
 from bench.report.tables.table import DASH, Table, format_value, seeds_text
 from bench.report.tables.trainings import trainings_table
+from bench.report.tables.trials import trials_tables
 
 CRITERIA = {
     "nll": "T with the smallest NLL",
@@ -285,6 +286,7 @@ def _chapter(
         extra_metrics_table(board, numbers.extra_boards),
         *calibrations,
         choices_table(board, cells),
+        *trials_tables(board, cells),
         differences_table(_protocol_of(numbers.records), numbers.records),
         trainings,
         missing_cells_table(board),

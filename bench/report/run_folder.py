@@ -80,7 +80,8 @@ def _distinct_trainings(runs: Sequence[Path]) -> list[TrainingRecord]:
         known = found.setdefault(place, training)
         rows = tuple(sorted({*known.rows, *training.rows}))
         history = max(known.history or (), training.history or (), key=len) or None
-        found[place] = known.model_copy(update={"rows": rows, "history": history})
+        full = known if known.images is not None else training  # older versions kept less
+        found[place] = full.model_copy(update={"rows": rows, "history": history})
     return list(found.values())
 
 

@@ -12,7 +12,16 @@ from jsonschema.validators import Draft202012Validator
 from write_schemas import schemas
 
 from bench.core.errors import InputError
-from bench.core.trainings import TRAININGS, TrainingRecord, read_trainings, write_trainings
+from bench.core.trainings import (
+    ADDED,
+    TRAININGS,
+    TrainingRecord,
+    read_trainings,
+    write_trainings,
+)
+from bench.leaderboard.build import build_boards
+from bench.report.tables.trainings import trainings_table
+from bench.testing.fakes import fake_records
 
 TITLE = "Training runs"
 
@@ -23,6 +32,10 @@ def test_a_run_has_the_history_of_each_training(small: Finished) -> None:
     (training,) = found
     assert training.history is not None
     (epoch,) = training.history  # the run has one epoch
+    assert training.images and training.selection
+    assert training.settings["epochs"] == 1 and training.settings["weight_decay"] == 0.1
+    assert training.settings.keys() >= {"batch_size", "lr", "warmup", "clip", "optimizer"}
+    assert not training.settings.keys() & {"type", "version"}
     assert epoch.keys() == {"epoch", "loss", "lr"} and 0 < epoch["loss"] < 5
     valid = Draft202012Validator(schemas()["trainings"])
     for line in (small.out / TRAININGS).read_text().splitlines():
@@ -51,6 +64,51 @@ def test_a_run_of_an_older_version_is_reported_without(own: Finished) -> None:
     assert bench("report", own.out).code == 0
     assert TITLE not in (own.out / "report.md").read_text()
     assert bench("check", own.out, "--cache-dir", own.cache).code == 0
+
+
+def test_a_file_of_an_older_version_is_no_difference(own: Finished) -> None:
+    path = own.out / TRAININGS
+    write_trainings(own.out, read_trainings(own.out), without=ADDED)
+    assert "settings" not in path.read_text()
+    assert bench("report", own.out).code == 0
+    assert "Batch size" not in (own.out / "report.md").read_text()
+    assert bench("check", own.out, "--cache-dir", own.cache).code == 0
+    path.write_text(path.read_text().replace('"loss": ', '"loss": 1'))
+    assert bench("report", own.out).code == 0
+    assert bench("check", own.out, "--cache-dir", own.cache).code == 3
+
+
+def test_an_edited_setting_is_found(own: Finished) -> None:
+    found = read_trainings(own.out)
+    edited = [t.model_copy(update={"settings": t.settings | {"lr": 0.5}}) for t in found]
+    write_trainings(own.out, edited)
+    assert bench("report", own.out).code == 0
+    result = bench("check", own.out, "--cache-dir", own.cache)
+    assert result.code == 3 and "trainings.jsonl:1" in result.out
+
+
+def test_a_report_says_what_a_training_was_given() -> None:
+    known = TrainingRecord(
+        suite="fake", model="fake/none", protocol="clean", notes=(), rows=("e2e-ft",),
+        trainer="end to end", seed=0, key="k", history=None, images=3000, selection=600,
+        settings={"batch_size": 64, "epochs": 3, "lr": 3e-5, "warmup": 0.1, "weight_decay": 0.1},
+    )  # fmt: skip
+    old = known.model_copy(
+        update={"seed": 1, "images": None, "selection": None, "settings": {}, "key": "l"}
+    )
+    (board,) = build_boards(fake_records())
+    table = trainings_table(board, [known, old])
+    first, second = (
+        dict(zip(table.columns, (cell.text for cell in line.items), strict=True))
+        for line in table.groups[0]
+    )
+    expected = {"Training images": "3000", "Selection images": "600", "Batch size": "64"}
+    expected |= {"Epochs": "3", "Peak rate": "3e-05", "Warm-up": "10% of steps"}
+    assert first.items() >= (expected | {"Weight decay": "0.1"}).items()
+    assert {second[name] for name in (*expected, "Weight decay")} == {"–"}
+    steps = known.model_copy(update={"settings": {"warmup": 500}})
+    assert any(c.text == "500 steps" for c in trainings_table(board, [steps]).groups[0][0].items)
+    assert "Batch size" not in trainings_table(board, [old]).columns
 
 
 def test_two_runs_on_one_training_show_it_once(own: Finished, tmp_path: Path) -> None:

@@ -51,15 +51,17 @@ def choices_table(board: Board, records: Sequence[Record]) -> Table:
     for record in records:
         if record.choice or record.chosen_on:
             found[record.method, record.base, record.seed].append(record)
+    # Without shifts there is no second mean.
+    weights = ("Weight ID", *([f"Weight {board.over_shifts}"] if board.over else []))
     lines = []
     for row in board.rows:
         for seed in row.seeds:
             if same := found.get((row.method, row.base, seed)):
                 on = chosen_on(same[0].chosen_on or {})
                 texts = (full_name(board, row), _seed_text(seed), _choice_text(same), on)
-                items = (*texts, *_weights(same, board.over))
+                items = (*texts, *_weights(same, board.over)[: len(weights)])
                 lines.append(TableLine(tuple(TableCell(text or DASH) for text in items)))
-    columns = ("Row", "Seed", "Chosen", "Chosen on", "Weight ID", f"Weight {board.over_shifts}")
+    columns = ("Row", "Seed", "Chosen", "Chosen on", *weights)
     caption = "Chosen parameters and the resulting mean weight on the fine-tuned model"
     return Table(caption, columns, _align(columns, texts=4), _one_group(lines), name="choices")
 
@@ -97,6 +99,8 @@ def candidates_table(curve: Curve, board: Board) -> Table:
 def chosen_on(facts: Mapping[str, Any]) -> str:
     """The data a choice was made on and the accuracy there (percent), or its replacement.
 
+    The trials of a tuned row are left out; `trials_tables` shows them.
+
     Examples
     --------
     >>> from bench.report.tables.choices import chosen_on
@@ -111,7 +115,7 @@ def chosen_on(facts: Mapping[str, Any]) -> str:
         f"{scores[key]} {percent.text(facts[key])}%"
         if key in scores
         else f"{key} {format_value(facts[key])}"
-        for key in (*known, *sorted(facts.keys() - set(known)))
+        for key in (*known, *sorted(facts.keys() - {*known, "trials"}))
     )
 
 

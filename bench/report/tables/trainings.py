@@ -1,8 +1,9 @@
-"""The table of training runs: loss, learning rate and selection accuracy by epoch."""
+"""The table of training runs: their data and settings, and loss and accuracy by epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from bench.core.trainings import Entry, TrainingRecord
 from bench.leaderboard.board import Board
@@ -15,11 +16,19 @@ from bench.report.tables.table import (
     _align,
     _one_group,
     _seed_text,
+    _value_or_dash,
 )
 
 MOST_EPOCHS = 10
 """Of a longer training, this many epochs are shown, evenly spaced from the first to the last."""
 UNKNOWN = "not kept, as by older versions"
+SETTINGS = {
+    "batch_size": "Batch size",
+    "lr": "Peak rate",
+    "warmup": "Warm-up",
+    "weight_decay": "Weight decay",
+}
+"""The hyper-parameters that the table shows, by name, and their columns."""
 
 
 def trainings_table(board: Board, trainings: Sequence[TrainingRecord]) -> Table:
@@ -43,21 +52,27 @@ def trainings_table(board: Board, trainings: Sequence[TrainingRecord]) -> Table:
     names = {
         f"{r.method}:{r.base}" if r.base else r.method: full_name(board, r) for r in board.rows
     }
+    ordered = sorted(trainings, key=lambda t: (t.rows, t.trainer, t.seed, t.key))
+    # Files of older versions do not have them.
+    added = {n: f for n, f in ADDED_COLUMNS.items() if any(f(t) != DASH for t in ordered)}
     lines = []
-    for training in sorted(trainings, key=lambda t: (t.rows, t.trainer, t.seed, t.key)):
+    for training in ordered:
         rows = ", ".join(dict.fromkeys(names.get(row, row) for row in training.rows))
-        texts = [rows or DASH, training.trainer, _seed_text(training.seed), *_texts(training)]
+        place = rows or DASH, training.trainer, _seed_text(training.seed)
+        texts = (*place, *_texts(training), *(text(training) for text in added.values()))
         lines.append(TableLine(tuple(map(TableCell, texts))))
-    columns = ("Row", "Training", "Seed", "Epochs", "Loss", "Learning rate", "Selection accuracy")
+    shown = ("Row", "Training", "Seed", "Epochs", "Loss", "Learning rate", "Selection accuracy")
+    columns = (*shown, *added)
     caption = "Training runs: mean loss, last learning rate and selection accuracy by epoch"
-    note = "" if not lines else "All epochs are in trainings.jsonl."
-    return Table(caption, columns, _align(columns, texts=7), _one_group(lines), note, "trainings")
+    note = "" if not lines else "All epochs and all settings are in trainings.jsonl."
+    align = _align(columns, texts=len(shown))
+    return Table(caption, columns, align, _one_group(lines), note, "trainings")
 
 
 def _texts(training: TrainingRecord) -> tuple[str, str, str, str]:
     """Return the epochs, losses, rates and accuracies (percent) as texts."""
     if training.history is None:
-        return DASH, UNKNOWN, DASH, DASH
+        return _value_or_dash(training.settings.get("epochs")), UNKNOWN, DASH, DASH
     shown = _some(training.history)
     epochs = [entry["epoch"] for entry in shown if "epoch" in entry]
     is_partial = len(shown) < len(training.history)
@@ -82,3 +97,19 @@ def _some(history: Sequence[Entry]) -> Sequence[Entry]:
     if last < MOST_EPOCHS:
         return history
     return [history[round(i * last / (MOST_EPOCHS - 1))] for i in range(MOST_EPOCHS)]
+
+
+def _setting(training: TrainingRecord, name: str) -> str:
+    """Return a hyper-parameter as text; a warm-up is a number of steps, or a part of all steps."""
+    value = training.settings.get(name)
+    if name != "warmup" or not isinstance(value, int | float):
+        return _value_or_dash(value)
+    return f"{value:g} steps" if value >= 1 or not value else f"{100 * value:g}% of steps"
+
+
+ADDED_COLUMNS: dict[str, Callable[[TrainingRecord], str]] = {
+    **{column: partial(_setting, name=name) for name, column in SETTINGS.items()},
+    "Training images": lambda training: _value_or_dash(training.images),
+    "Selection images": lambda training: _value_or_dash(training.selection),
+}
+"""Columns that are left out where no training has them, and what they show of a training."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from bench.api.recipe_parts import weights_key
 from bench.api.recipes import Tuned
-from bench.api.trainer import epochs_needed
+from bench.api.trainer import Trainer, epochs_needed
+from bench.core.hashing import canonical
 from bench.core.store import Store
 from bench.core.trainings import TrainingRecord, stored_history
 from bench.runs.plan import CellItem, Plan, WeightsItem
@@ -44,7 +46,15 @@ def plan_trainings(plan: Plan, store: Store) -> Iterator[TrainingRecord]:
             seed=training.seed,
             key=weights_key(training),
             history=history,
+            images=study.suite.task.train.size,
+            selection=study.suite.task.selection.size,
+            settings=_settings(training.trainer),
         )
+
+
+def _settings(trainer: Trainer) -> dict[str, Any]:
+    """Return a trainer's hyper-parameters as plain JSON data."""
+    return {n: v for n, v in canonical(trainer).items() if n not in ("type", "version")}
 
 
 def training_labels(plan: Plan, pending: Iterable[str]) -> dict[str, str]:
