@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from outputs_folders import alter, folder
 from PIL import Image
 
 from bench.data.missing_classes import missing_classes
 from bench.data.suites.from_yaml import load_suite_file
+from bench.runs.study.outputs_folder import load_outputs_folder
 
 NAMES = ("cat", "dog", "fox")
 ROWS = 6
@@ -111,3 +113,19 @@ def test_several_labels_and_long_names() -> None:
     assert missing_classes("a", np.array([[0, 1], [2, -1]]), NAMES, "image") == ()
     (found,) = missing_classes("s" * 200, np.array([0]), ["x" * 900] * 9, "image")
     assert len(found) < 300
+
+
+@pytest.mark.parametrize("role", ["train", "selection", "test", "sketch"])
+def test_scored_outputs_whose_labels_may_count_from_1(tmp_path: Path, role: str) -> None:
+    path = folder(tmp_path / "mine")
+    alter(path, role, lambda a: a.update(labels=np.where(a["labels"] == 0, 1, a["labels"])))
+    suite = load_outputs_folder(path, tmp_path / "cache").suite
+    splits = {"train": suite.task.train, "selection": suite.task.selection, "test": suite.test}
+    splits |= {shift.name: shift.split for shift in suite.shifts}
+    said = {name: split.caveats for name, split in splits.items() if split.caveats}
+    assert said == {
+        role: (
+            f"mine/{role}: no sample has the class '0' (label 0); do its labels count from 1 "
+            "instead of 0?",
+        )
+    }

@@ -255,14 +255,14 @@ def _check_values(path: Path, name: str, array: Any) -> list[str]:
     facts = ScoreFacts()
     for start, block in _blocks(array):
         rows = block.reshape(len(block), -1)
-        is_bad = ~np.isfinite(rows).all(axis=1)
+        is_bad, what = ~np.isfinite(rows).all(axis=1), "is not finite"
         if not is_bad.any() and rows.dtype.kind == "f":
             with np.errstate(over="ignore"):
                 used = shifted_logits(rows) if is_scores else rows.astype(np.float32)
-            is_bad = ~np.isfinite(used).all(axis=1)
+            is_bad, what = ~np.isfinite(used).all(axis=1), "is beyond float32 (3.4e38)"
         if is_bad.any():
             row = start + int(is_bad.argmax())
-            raise InputError(f"{where} is not finite in row {row} (counted from 0)")
+            raise InputError(f"{where} {what} in row {row} (counted from 0)")
         if kind == "probabilities" and is_scores:
             log_of_probabilities(where + (f", from row {start} on" if start else ""), rows)
         elif is_scores:
