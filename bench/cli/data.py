@@ -235,6 +235,11 @@ def verify_command(
             findings.append(found)
             if not as_json:
                 _print_finding(found)
+    if not findings:
+        raise InputError(
+            f"no data set was found in {inspector.folder.root}: correct --data, or get one with "
+            "bench data download"
+        )
     if as_json:
         _print_json(findings)
     bad = [found.name for found in findings if found.problems]

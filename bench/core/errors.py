@@ -130,6 +130,24 @@ def _nearest(name: str, names: Sequence[str]) -> list[str]:
     return [folded[other] for other in found]
 
 
+def label_hint(low: int, high: int, classes: int) -> str:
+    """Return what labels outside 0 to C - 1 may mean and what to do, or an empty text.
+
+    Examples
+    --------
+    >>> from bench.core.errors import label_hint
+    >>> label_hint(1, 10, classes=10)
+    ': they seem to count from 1: subtract 1'
+    >>> label_hint(-1, 9, classes=10)
+    ': leave out the samples without a label'
+    """
+    if low == 1 and high == classes:
+        return ": they seem to count from 1: subtract 1"
+    if low == -1 and high < classes:
+        return ": leave out the samples without a label"
+    return ""
+
+
 def escape_control(text: str) -> str:
     r"""Return `text` with control characters escaped, so that it is safe to print in a terminal.
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, label_hint
 from bench.posthoc.functional import Floats, log_softmax
 from bench.posthoc.remarks import remark
 
@@ -270,24 +270,6 @@ def checked_labels(labels: NDArray[Any], count: int, classes: int) -> NDArray[np
             f"{classes - 1}{label_hint(int(labels.min()), int(labels.max()), classes)}"
         )
     return np.asarray(labels.astype(np.int64, copy=False))
-
-
-def label_hint(low: int, high: int, classes: int) -> str:
-    """Return what labels outside 0 to C - 1 may mean and what to do, or an empty text.
-
-    Examples
-    --------
-    >>> from bench.posthoc.scores import label_hint
-    >>> label_hint(1, 10, classes=10)
-    ': they seem to count from 1: subtract 1'
-    >>> label_hint(-1, 9, classes=10)
-    ': leave out the samples without a label'
-    """
-    if low == 1 and high == classes:
-        return ": they seem to count from 1: subtract 1"
-    if low == -1 and high < classes:
-        return ": leave out the samples without a label"
-    return ""
 
 
 def shifted_logits(scores: NDArray[Any]) -> NDArray[np.float32]:

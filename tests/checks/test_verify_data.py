@@ -252,6 +252,8 @@ def test_the_commands(data: Callable[[str], Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     absent = bench("data", "verify", "dtd", "--data", tmp_path / "empty")
     assert (absent.code, "not found in" in absent.err) == (2, True)
+    none = bench("data", "verify", "--data", tmp_path / "empty")
+    assert (none.code, "no data set was found in" in none.err) == (2, True)
 
 
 def test_an_incomplete_set_is_refused_or_marked(data: Callable[[str], Path]) -> None:

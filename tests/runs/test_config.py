@@ -57,8 +57,9 @@ def test_results_know_what_is_in_a_file_of_templates(tmp_path: Path) -> None:
         ({"seeds": ""}, ["--seeds", "at least one"]),
         ({"seeds": ",,"}, ["--seeds", "at least one"]),
         ({"seeds": "0,-1"}, ["--seeds -1", "greater than or equal to 0"]),
-        ({"seeds": "0,x"}, ["--seeds x", "valid integer"]),
-        ({"seeds": "1.5"}, ["--seeds 1.5", "valid integer"]),
+        ({"seeds": "0,x"}, ["--seeds x", "separated by commas, such as 0,1,2,3"]),
+        ({"seeds": "0-3"}, ["--seeds 0-3: expected numbers separated by commas, such as 0,1,2,3"]),
+        ({"seeds": "1.5"}, ["--seeds 1.5", "separated by commas, such as 0,1,2,3"]),
         ({"seeds": "1,0,1"}, ["--seeds", "seed 1 is listed twice"]),
         ({"seeds": str(2**40)}, ["--seeds", "less than"]),
         ({"methods": ""}, ["--methods", "at least one"]),
@@ -93,7 +94,7 @@ def test_bad_options_are_named(options: dict[str, Any], words: list[str]) -> Non
         ("just words", ["expected options", "just words"]),
         ("a: [b\n", ["is not valid YAML", "line"]),
         ("suites: mini\n", ["unknown option", "'suites'", "did you mean 'suite'?"]),
-        ("seeds: [a]\n", ["run.yaml: seeds a", "valid integer"]),
+        ("seeds: [a]\n", ["run.yaml: seeds a", "separated by commas, such as 0,1,2,3"]),
         ("seeds: {a: 1}\n", ["run.yaml: seeds"]),
         ("seeds: []\n", ["run.yaml: seeds", "at least one"]),
         ("seeds: true\n", ["run.yaml: seeds True", "expected a number"]),
@@ -178,7 +179,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Is a directory"):
         load_config(tmp_path, {})
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x93")
-    with pytest.raises(InputError, match="not a text file"):
+    with pytest.raises(InputError, match="not UTF-8 text: save it as UTF-8"):
         load_config(tmp_path / "binary", {})
 
 
@@ -190,3 +191,24 @@ def test_malformed_assignments(text: str) -> None:
 
 def test_assignments() -> None:
     assert parse_assignments(("a.b=1", "a.c=x=y", "a.b=2")) == {"a": {"b": "2", "c": "x=y"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("cache_dir: s3://b/x", ["cache_dir s3://b/x is an address"]),
+        ("data: https://x.org/d", ["data https://x.org/d is an address"]),
+        ("out: gs://b/out", ["out gs://b/out is an address"]),
+        ("templates: https://x.org/t.txt", ["templates https://x.org/t.txt is an address"]),
+        ("plugin: [s3://b/p.py]", ["plugin s3://b/p.py is an address"]),
+        ("suite: https://x.org/pets.yaml", ["suite https://x.org/pets.yaml is an address"]),
+        ("suite: [mini, s3://b/pets.yaml]", ["suite s3://b/pets.yaml is an address"]),
+        ("pretrained: https://x.org/a.pt", ["pretrained https://x.org/a.pt is an address"]),
+    ],
+)
+def test_addresses_in_a_file_are_refused(text: str, words: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        load_config(path, {})
+    assert all(word in str(error.value) for word in words)

@@ -317,6 +317,11 @@ def test_bad_forms(changes: dict[str, Any], words: list[str], tmp_path: Path) ->
             lambda a: a["tuned.features"].__setitem__((0, 0), np.inf),
             ["tuned.features is not finite in row 0"],
         ),
+        (
+            "sketch",
+            lambda a: a.update({"tuned.features": a["tuned.features"] * np.float64(1e300)}),
+            ["tuned.features is beyond float32 (3.4e38) in row 0"],
+        ),
     ],
 )
 def test_bad_arrays(

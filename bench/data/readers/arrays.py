@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.api.splits import Loaded, Split, single_label
-from bench.core.errors import InputError, unknown_name
+from bench.core.errors import InputError, label_hint, unknown_name
 from bench.core.hashing import key_of
 from bench.data.classes import Classes
 from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, row_marks, sha256
-from bench.data.readers.npy import array_header, is_npz, member_name, read_array
+from bench.data.readers.npy import array_header, first_bytes, is_npz, member_name, read_array
 
 LAYOUTS = ("channels-last", "channels-first")
 """[N, H, W, 3] and [N, 3, H, W]; flat rows [N, 3*S*S] are square images in the same order."""
@@ -38,6 +38,9 @@ SHORT = {"hwc": LAYOUTS[0], "chw": LAYOUTS[1]}
 
 VERSION = 1
 """Increase this number whenever the same files would yield other pixels or labels."""
+
+SAMPLED = 2**20
+"""Number of bytes of an array whose range is looked at first."""
 
 Pixels = NDArray[np.uint8]
 
@@ -221,6 +224,7 @@ def images_of_file(
         )
     layout = layout or _default_layout(images, members[0])
     shape = _pixel_shape(images, members[0], layout)
+    _check_range(images, members[0])
     found = _labels(labels_file, members[1], classes)
     if len(found) != shape[0]:
         raise InputError(
@@ -268,6 +272,21 @@ def _pixel_shape(path: Path, member: str, layout: str) -> tuple[int, ...]:
         ) from error
 
 
+def _check_range(path: Path, member: str) -> None:
+    """Raise InputError if the pixels in a file are only 0 and 1.
+
+    All of them are read only if the first ones are so.
+    """
+    if (
+        max(first_bytes(path, member, SAMPLED), default=0) == 1
+        and read_array(path, member).max() == 1
+    ):
+        raise InputError(
+            f"{member_name(path, member)} has only the values 0 to 1: expected pixels from 0 to "
+            "255; multiply by 255"
+        )
+
+
 def _laid_out(pixels: Pixels, layout: str) -> Pixels:
     """Return a view [N, H, W, 3] of stored pixels. ValueError if the shape does not fit."""
     if pixels.ndim == 2:
@@ -307,11 +326,13 @@ def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
     else:
         try:
             texts = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
             raise InputError(
-                f"cannot read labels from {path}: {error}; expected UTF-8 text with a class name "
-                "or index per line"
+                f"labels {path} are not UTF-8 text: expected a class name or index per line; save "
+                "it as UTF-8"
             ) from error
+        except OSError as error:
+            raise InputError(f"cannot read labels from {path}: {error.strerror}") from error
     spellings = classes.spellings()
     try:
         return np.array([classes.index(text.strip(), spellings) for text in texts], np.int64)
@@ -335,8 +356,10 @@ def check_labels(labels: Any, classes: int, where: object) -> NDArray[np.int64]:
         raise InputError(f"{where} has no list of labels: expected integers [N]; check the file")
     wrong = np.flatnonzero((found < 0) | (found >= classes))
     if len(wrong):
+        hint = label_hint(int(found.min()), int(found.max()), classes)
+        hint = hint or "; check the labels and the list of classes"
         raise InputError(
             f"{where}: image {wrong[0]} has the label {found[wrong[0]]}: expected 0 to "
-            f"{classes - 1}; check the labels and the list of classes"
+            f"{classes - 1}{hint}"
         )
     return found.astype(np.int64)

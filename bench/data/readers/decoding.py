@@ -121,8 +121,9 @@ def _check_bits(image: Image.Image, where: object) -> None:
     tags = getattr(image, "tag_v2", {})
     bits, white = tags.get(258, (16,)), tags.get(262, 1)
     if tuple(np.atleast_1d(bits)) != (16,) or white == 0:
+        shown, low = ", ".join(map(str, np.atleast_1d(bits))), "0" if white == 0 else "high"
         raise DataError(
-            f"image {where} has greys of {bits} bits, white being {'0' if white == 0 else 'high'}: "
+            f"image {where} has greys of {shown} bits, white being {low}: "
             "expected 8 or 16 bits, black being 0; save it again as a PNG"
         )
 
@@ -135,7 +136,4 @@ def _readable() -> tuple[str, ...]:
 
 
 def _unreadable(where: object, reason: str) -> DataError:
-    return DataError(
-        f"cannot read image {where}: {reason}; replace or remove it ('bench data verify' lists "
-        "all unreadable images of a data set)"
-    )
+    return DataError(f"cannot read image {where}: {reason}; replace or remove it")

@@ -261,10 +261,7 @@ def _folder_classes(root: Path, folders: Sequence[str], classes: Classes) -> dic
     if missing or extra:
         parts = [f"missing: {shorten_list(missing, 5)}"] if missing else []
         parts += [f"unexpected: {shorten_list(extra, 5)}"] if extra else []
-        raise InputError(
-            f"{root} has {len(folders)} class folders, but {len(classes)} classes are expected; "
-            + "; ".join(parts)
-        )
+        raise InputError(f"{root}: the class folders and the classes differ; {'; '.join(parts)}")
     return index
 
 

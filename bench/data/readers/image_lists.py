@@ -95,7 +95,11 @@ def _read_rows(path: Path, groups: Sequence[str]) -> Iterator[tuple[int, list[st
                     raise InputError(f"{path}:{line}: expected {len(columns)} non-empty fields")
                 image, *others = (row[i].strip() for i in at)
                 yield line, [PurePosixPath(image.replace("\\", "/")).as_posix(), *others]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(f"image list {path} is not UTF-8 text: save it as UTF-8") from error
+    except OSError as error:
+        raise InputError(f"cannot read image list {path}: {error.strerror}") from error
+    except csv.Error as error:
         raise InputError(f"cannot read image list {path}: {error}") from error
 
 

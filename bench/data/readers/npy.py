@@ -115,6 +115,30 @@ def read_objects(path: Path, member: str) -> Any:
         return read(file)
 
 
+def first_bytes(path: Path, member: str, count: int) -> bytes:
+    """Return up to `count` bytes of the values of an array. Errors as in `array_header`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.data.readers.npy import first_bytes
+    >>> np.save("a.npy", np.array([1, 2, 3], np.uint8))
+    >>> first_bytes(Path("a.npy"), "", 2)
+    b'\\x01\\x02'
+    """
+
+    def read(file: IO[bytes]) -> bytes:
+        _header(file)
+        return file.read(count)
+
+    if is_npz(path):
+        found: bytes = _in_zip(path, member, read)
+        return found
+    with _explain_errors(path, path), path.open("rb") as file:
+        return read(file)
+
+
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of an open `.npy` file: (shape, whether in Fortran order, dtype)."""
     version = np.lib.format.read_magic(file)

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb
 VERSION = 1
 """Increase this number whenever the same shards would yield other samples."""
 
-STORED = 2
+STORED = 3
 """Increase this number whenever the index would store something else for the same shard."""
 
 
@@ -277,6 +277,7 @@ def _find_samples(path: Path) -> _Shard:
                     _add_member(path, archive, member, (key, kind), samples)
                 else:
                     others.append((member, key, kind))
+            _check_end(path, file, archive.offset)
             passed = _dotted_members(path, archive, others, samples)
     for key, sample in samples.items():
         if sample.image is None:
@@ -295,6 +296,21 @@ def _find_samples(path: Path) -> _Shard:
     spans = np.array([samples[key].image for key in keys], dtype=np.int64)
     labels = tuple(str(samples[key].label) for key in keys)
     return _Shard(keys, labels, spans, PassedOver.of(passed, ()))
+
+
+def _check_end(path: Path, file: IO[bytes], end: int) -> None:
+    """Raise InputError unless a block of zeros, the end mark, is where the last member ends.
+
+    `tarfile` takes the end of a file, and a damaged header, for the end of the archive.
+    """
+    file.seek(end)
+    block = file.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise InputError(f"{path} ends without its end mark: it was cut; copy it again")
+    if any(block):
+        raise InputError(
+            f"{path} is damaged at byte {end:,}: no member starts there; copy it again"
+        )
 
 
 def _dotted_members(

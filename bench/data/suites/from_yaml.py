@@ -20,6 +20,7 @@ from bench.core.errors import InputError
 from bench.core.paths import matching_files
 from bench.data.class_files import class_pairs, read_class_file, text_name
 from bench.data.classes import Classes
+from bench.data.missing_classes import naming_missing
 from bench.data.prompts import check_templates
 from bench.data.prompts import read_templates as read_templates
 from bench.data.readers.arrays import array_split, images_of_file
@@ -76,8 +77,7 @@ def load_suite_file(
     ('pets', 2)
     """
     form = read_suite_file(path)
-    given = (data, path.parent, origin)
-    bases = tuple(base for base in given if base is not None)
+    bases = tuple(base for base in (data, path.parent, origin) if base is not None)
     opener = _Opener(form.name, bases, cache)
     with naming_field(path, "classes"):
         classes = class_names(form.classes, opener.bases)
@@ -89,6 +89,7 @@ def load_suite_file(
             train, selection, test = _parts(form.split, opener, classes, overlap)
     else:
         train, selection, test = _own_splits(path, form, opener, classes, overlap)
+    train, selection, test = (naming_missing(s, classes.shown) for s in (train, selection, test))
     with naming_field(path, "metrics"):
         for split, metrics in ((test, form.metrics), (selection, form.metrics[:1])):
             _check_metrics(split, metrics, len(classes))
@@ -322,7 +323,8 @@ def _shift(name: str, form: ShiftForm, opener: _Opener, classes: Classes, test: 
         split = corruptions.corrupted_split(test, form.corrupt, form.severity, form.seed, title)
         return Shift(name, split, metrics=form.metrics)
     own, labels = label_map(form.classes, classes)
-    return Shift(name, opener.split(name, form, own), labels, metrics=form.metrics)
+    split = naming_missing(opener.split(name, form, own), own.shown)
+    return Shift(name, split, labels, metrics=form.metrics)
 
 
 def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:

@@ -50,6 +50,12 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
+def _seed(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[+-]?[0-9]+", value):
+        raise _invalid("expected numbers separated by commas, such as 0,1,2,3")
+    return value
+
+
 def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
     """Return the seeds in ascending order, since their order has no meaning."""
     for seed in seeds:
@@ -67,7 +73,7 @@ def _device(name: str) -> str:
 Names = Annotated[tuple[str, ...], pydantic.BeforeValidator(_listed)]
 Number = Annotated[int, pydantic.BeforeValidator(_no_bool)]
 Seeds = Annotated[
-    tuple[Annotated[Number, pydantic.Field(ge=0, lt=2**31)], ...],
+    tuple[Annotated[Number, pydantic.Field(ge=0, lt=2**31), pydantic.BeforeValidator(_seed)], ...],
     pydantic.BeforeValidator(_listed),
     pydantic.AfterValidator(_distinct),
 ]
@@ -150,7 +156,7 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         if name not in RunConfig.model_fields:
             raise unknown_name(f"option in {path}", name, RunConfig.model_fields)
     if path is not None:
-        values = {name: _from_folder(path.parent, name, value) for name, value in values.items()}
+        values = {name: _from_folder(path, name, value) for name, value in values.items()}
         if isinstance(values.get("set"), str | list):
             values["set"] = _assigned_in(path, values["set"])
     try:
@@ -188,23 +194,27 @@ PATHS = ("data", "templates", "out", "cache_dir", "plugin")
 """The options that are always paths."""
 
 
-def _from_folder(folder: Path, name: str, value: Any) -> Any:
-    """Return the value of a run file's option with relative paths starting at the file's folder.
+def _from_folder(path: Path, name: str, value: Any) -> Any:
+    """Return the value of a run file's option with relative paths starting at its folder.
 
     Suites are paths if they are suite files; a `pretrained` is one if there is such a file.
+    Raises InputError for an address such as ``s3://``, which joining would hide.
     """
     if isinstance(value, list):
-        return [_from_folder(folder, name, one) for one in value]
+        return [_from_folder(path, name, one) for one in value]
     if not isinstance(value, str):
         return value
+    folder, what = path.parent, f"{path}: {name}"
     if name in PATHS:
-        return str(folder / value)
+        return str(folder / local_path(value, what))
     if name == "pretrained" and (folder / value).is_file():
         return str(folder / value)
     if name == "suite":
         parts = [part.strip() for part in value.split(",")]
         is_file = re.compile(r".*\.ya?ml(\+.*)?")
-        return ",".join(str(folder / p) if is_file.fullmatch(p) else p for p in parts)
+        return ",".join(
+            str(folder / local_path(p, what)) if is_file.fullmatch(p) else p for p in parts
+        )
     return value
 
 
@@ -250,7 +260,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"--config {path}: cannot read the file: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"--config {path} is not a text file: expected YAML in UTF-8") from error
+        raise InputError(f"--config {path} is not UTF-8 text: save it as UTF-8") from error
     except yaml.YAMLError as error:
         raise InputError(
             f"--config {path} is not valid YAML: {' '.join(str(error).split())}"

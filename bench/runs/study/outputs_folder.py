@@ -22,16 +22,16 @@ from safetensors import SafetensorError, safe_open
 from bench.api.dataset import Shift, Suite, Task
 from bench.api.method import ZERO_SHOT
 from bench.api.splits import Loaded, Manifest, Split
-from bench.core.errors import CellError, InputError, unknown_name
+from bench.core.errors import CellError, InputError, label_hint, unknown_name
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.data.classes import Classes
+from bench.data.missing_classes import missing_classes
 from bench.data.suites.from_yaml import class_names, label_map, naming_field
 from bench.data.suites.yaml_schema import Name, StrictForm, invalid, parse_form
 from bench.posthoc.scores import (
     ScoreFacts,
     checked_matrix,
-    label_hint,
     log_of_probabilities,
     shifted_logits,
 )
@@ -81,16 +81,16 @@ def load_outputs_folder(folder: Path, cache: Path) -> OutputsFolder:
     models = tuple(form.models.values())
     opener = _Opener(form.name, folder, models, len(classes), cache)
     with naming_field(path, "train"):
-        train = opener.split("train", form.train, len(classes))
+        train = opener.split("train", form.train, classes.shown)
     with naming_field(path, "selection"):
-        selection = opener.split("selection", form.selection, len(classes))
+        selection = opener.split("selection", form.selection, classes.shown)
     with naming_field(path, "test"):
-        test = opener.split("test", form.test, len(classes))
+        test = opener.split("test", form.test, classes.shown)
     shifts = []
     for name, shift in form.shifts.items():
         with naming_field(path, f"shifts.{name}"):
             own, labels = label_map(shift.classes, classes)
-            shifts.append(Shift(name, opener.split(name, shift, len(own)), labels))
+            shifts.append(Shift(name, opener.split(name, shift, own.shown), labels))
     _check_distinct(path, [train, selection, test, *(shift.split for shift in shifts)])
     task = Task(form.name, classes.prompts, (), train, selection)
     suite = Suite(form.name, task, test, tuple(shifts), model=form.model, pretrained="")
@@ -129,8 +129,8 @@ class _Opener:
     def __post_init__(self) -> None:
         self.widths: dict[str, int] = {}
 
-    def split(self, role: str, form: ArraysForm | None, labels: int) -> Split:
-        """Return the split of a file with labels below `labels`; an absent one without `form`."""
+    def split(self, role: str, form: ArraysForm | None, classes: Sequence[str]) -> Split:
+        """Return the split of a file with labels of `classes`; an absent one without `form`."""
         title = f"{self.suite}/{role}"
         if form is None:
             return _absent(title, f"not computable: {FILE} names no {role} file")
@@ -144,10 +144,12 @@ class _Opener:
                 size = self._check_names(path, kinds, is_evaluation=role != "train")
                 for name, (shape, dtype) in kinds.items():
                     self._check_array(f"{path}: {name}", name, shape, dtype, size)
-                _check_labels(path, _read(arrays["labels"]), labels)
+                labels = _read(arrays["labels"])
+                _check_labels(path, labels, len(classes))
                 digest, caveats = self._checked_content(path, arrays)
         except SafetensorError as error:
             raise InputError(f"{path} is not a valid safetensors file: {error}") from error
+        caveats += missing_classes(title, labels, classes, "sample")
         opened = _File(path, frozenset(kinds))
         fingerprint = key_of("outputs", READ, digest)
         said = tuple(f"{title}: {text}" for text in caveats)
@@ -254,14 +256,14 @@ def _check_values(path: Path, name: str, array: Any) -> list[str]:
     facts = ScoreFacts()
     for start, block in _blocks(array):
         rows = block.reshape(len(block), -1)
-        is_bad = ~np.isfinite(rows).all(axis=1)
+        is_bad, what = ~np.isfinite(rows).all(axis=1), "is not finite"
         if not is_bad.any() and rows.dtype.kind == "f":
             with np.errstate(over="ignore"):
                 used = shifted_logits(rows) if is_scores else rows.astype(np.float32)
-            is_bad = ~np.isfinite(used).all(axis=1)
+            is_bad, what = ~np.isfinite(used).all(axis=1), "is beyond float32 (3.4e38)"
         if is_bad.any():
             row = start + int(is_bad.argmax())
-            raise InputError(f"{where} is not finite in row {row} (counted from 0)")
+            raise InputError(f"{where} {what} in row {row} (counted from 0)")
         if kind == "probabilities" and is_scores:
             log_of_probabilities(where + (f", from row {start} on" if start else ""), rows)
         elif is_scores:

@@ -11,9 +11,10 @@ import pytest
 from array_files import noise, pixels, refused, save
 
 from bench.api.splits import LocatedImages
+from bench.core.errors import InputError
 from bench.data.classes import Classes
 from bench.data.readers import fingerprints as index
-from bench.data.readers.arrays import array_split, images_of_file
+from bench.data.readers.arrays import Arrays, array_split, images_of_file
 
 PETS = Classes(("cat", "dog"), ("tabby cat", "golden retriever"))
 IMAGES = noise(4, 6, 8, 3)
@@ -194,6 +195,7 @@ def test_wrong_images_are_refused(
     ("array", "parts"),
     [
         (np.array([1, 0, 2, 1]), ["image 2 has the label 2", "0 to 1"]),
+        (np.array([1, 1, 2, 1]), ["they seem to count from 1: subtract 1"]),
         (np.array([1, 0, -1, 1]), ["image 2 has the label -1"]),
         (np.array([1.0, 0, 1, 1]), ["float64", "integers"]),
         (np.eye(4, dtype=int), ["[4, 4]", "integers [N]"]),
@@ -227,3 +229,25 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     refused(lambda: images_of_file(x, y, PETS, layout="nhwc"), "layout", "channels-last", "hwc")
     (tmp_path / "y.txt").write_bytes(b"\xff")
     refused(lambda: images_of_file(x, tmp_path / "y.txt", PETS), "y.txt")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_pixels_of_0_and_1_are_refused(
+    tmp_path: Path, suffix: str, order: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.data.readers.arrays.SAMPLED", 96)
+    labels = tmp_path / "labels.npy"
+    np.save(labels, np.array([0, 1, 1]))
+    pixels = np.zeros((3, 4, 4, 3), np.uint8, order=order)
+    path = tmp_path / f"images{suffix}"
+
+    def read() -> Arrays:
+        return images_of_file(save(path, pixels, images=pixels), labels, PETS)
+
+    assert len(read().labels) == 3  # all black
+    pixels[0, 0, 0, 0] = 1
+    with pytest.raises(InputError, match=r"has only the values 0 to 1: .* multiply by 255"):
+        read()
+    pixels[2, 3, 3, 2] = 200
+    assert len(read().labels) == 3

@@ -205,7 +205,7 @@ REFUSED: dict[str, tuple[list[Member | tarfile.TarInfo], list[str]]] = {
     "two images": ([*GOOD, ("0.jpg", b"")], ["sample 0 has two image members"]),
     "two labels": ([*GOOD, ("0.cls", b"1")], ["sample 0 has two cls members"]),
     "unknown class": (sample("0", 0, "dig"), ["0: unknown class 'dig'", "did you mean 'dog'"]),
-    "high index": (sample("0", 0, 2), ["unknown class '2'"]),
+    "high index": (sample("0", 0, 2), ["unknown class '2'", "if these count from 1, subtract 1"]),
     "no text": (
         [("0.png", b""), ("0.cls", b"\xff")],
         ["0.cls cannot be read: expected UTF-8 text"],
@@ -279,3 +279,30 @@ def test_members_of_no_sample_are_counted_and_named(
 def test_a_dotted_sample_without_a_label_is_refused(tmp_path: Path, cache: Path) -> None:
     path = pack(tmp_path / "s.tar", *sample("0", 1, "dog"), ("1.b.png", picture(2)))
     refused(lambda: shards_split("t", [path], PETS, cache), "sample 1.b has no label")
+
+
+@pytest.mark.parametrize("kept", ["one member", "one sample", "all members", "half the end"])
+def test_a_shard_cut_between_members_is_refused(tmp_path: Path, cache: Path, kept: str) -> None:
+    members = (*sample("a", 1, 0), *sample("b", 2, 1))
+    path = pack(tmp_path / "s.tar", *members)
+    with tarfile.open(path) as archive:
+        starts = [member.offset for member in archive]
+        ends = archive.offset
+    sizes = {"one member": starts[1], "one sample": starts[2], "all members": ends}
+    content = path.read_bytes()
+    path.write_bytes(content[: sizes.get(kept, ends + 256)])
+    with pytest.raises(InputError, match=r"s\.tar ends without its end mark: it was cut; copy it"):
+        shards_split("pets/test", [path], PETS, cache)
+    path.write_bytes(content[: ends + 512])
+    assert shards_split("pets/test", [path], PETS, cache).size == 2
+
+
+def test_a_shard_with_a_damaged_header_is_refused(tmp_path: Path, cache: Path) -> None:
+    path = pack(tmp_path / "s.tar", *sample("a", 1, 0), *sample("b", 2, 1))
+    with tarfile.open(path) as archive:
+        start = [member.offset for member in archive][2]
+    content = bytearray(path.read_bytes())
+    content[start : start + 512] = b"x" * 512
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"s\.tar is damaged at byte {start:,}: "):
+        shards_split("pets/test", [path], PETS, cache)
