@@ -19,6 +19,7 @@ from bench.core.errors import InputError, unknown_name
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.data.prompts import fill_template
+from bench.models.distinct_classes import check_distinct
 from bench.models.released_tags import TINY, model_names, released_tags
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ def text_head(
     """Return ``head.weight`` [C, D] and ``head.bias`` [C] of a zero-shot head.
 
     `progress` is called with 1 after each class; `tokens` are those of `tokenized`, if known.
+    Raises InputError if all classes get the same embedding.
 
     Examples
     --------
@@ -281,7 +283,9 @@ def text_head(
     prompts = tokenized(clip, recipe) if tokens is None else tokens
     bf16 = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
     with bf16:
-        return prompt_head(clip.model.to(device), prompts.to(device), progress)
+        head = prompt_head(clip.model.to(device), prompts.to(device), progress)
+    check_distinct(head["head.weight"])
+    return head
 
 
 def tokenized(clip: Clip, recipe: TextHead) -> Tensor:

@@ -13,6 +13,9 @@ from bench.data.prompts import fill_template
 if TYPE_CHECKING:
     from torch import Tensor
 
+EQUAL = 1e-5
+"""The largest difference between rows of a head, relative to their norm, that is only rounding."""
+
 
 def prompt_caveats(tokenizer: Any, recipe: TextHead, tokens: Tensor) -> tuple[str, ...]:
     """Return sentences on prompts that are cut and on classes whose prompts are the same.
@@ -68,6 +71,28 @@ def prompt_caveats(tokenizer: Any, recipe: TextHead, tokens: Tensor) -> tuple[st
             f"at most {_rounded_up(ceiling)}%."
         )
     return tuple(found)
+
+
+def check_distinct(weight: Tensor) -> None:
+    """Raise InputError if all rows of a head's ``head.weight`` [C, D] are the same or 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.distinct_classes import check_distinct
+    >>> check_distinct(torch.eye(3))
+    >>> check_distinct(torch.ones(3, 8))
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: the model gives all 3 classes the same embedding: ...
+    """
+    norm = float(weight.norm(dim=1).max())
+    if len(weight) > 1 and float((weight - weight[0]).abs().max()) <= EQUAL * norm:
+        raise InputError(
+            f"the model gives all {len(weight)} classes the same embedding: its text tower is not "
+            "trained or was damaged, so zero-shot cannot tell them apart; give other weights with "
+            "--pretrained"
+        )
 
 
 def equal_classes(tokens: Tensor) -> list[tuple[int, ...]]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import open_clip
 import pytest
+import torch
 
 from bench.api.recipes import TextHead
 from bench.core.errors import InputError
-from bench.models.clip import Clip, identify_backbone, load_clip, tokenized
-from bench.models.distinct_classes import prompt_caveats
+from bench.models.clip import Clip, identify_backbone, load_clip, text_head, tokenized
+from bench.models.distinct_classes import check_distinct, prompt_caveats
 
 LONG = "this is a good photo of one of the things on the bright wood in the close picture"
 
@@ -105,3 +107,25 @@ def test_the_run_keeps_what_was_said(tmp_path: Path) -> None:
     engine.build_head(recipe)
     (caveat,) = store.caveats(weights_key(recipe))
     assert "2 of 3 classes" in caveat
+
+
+@pytest.mark.parametrize("part", ["token_embedding.weight", "text_projection"])
+def test_a_text_tower_that_gives_one_embedding_is_refused(part: str, tmp_path: Path) -> None:
+    backbone = identify_backbone("tiny", "embedded", tmp_path)
+    clip = load_clip(backbone)
+    recipe = TextHead(backbone, ("star", "cup", "key"), ("a photo of a {}.",))
+    text_head(clip, recipe, torch.device("cpu"))
+    dict(clip.model.named_parameters())[part].data.zero_()
+    with pytest.raises(InputError, match="gives all 3 classes the same embedding: ") as caught:
+        text_head(clip, recipe, torch.device("cpu"))
+    assert len(str(caught.value)) < 500
+    text_head(clip, TextHead(backbone, ("star",), ("a {}.",)), torch.device("cpu"))
+
+
+def test_rows_that_differ_a_little_are_distinct() -> None:
+    row = torch.full((64,), 12.5)
+    for change, is_same in ((1e-6, True), (1e-2, False)):
+        other = row.clone()
+        other[0] += change
+        with pytest.raises(InputError) if is_same else nullcontext():
+            check_distinct(torch.stack([row, other]))

@@ -15,6 +15,7 @@ from bench.models.files.containers import choose_weights, read_candidates
 from bench.models.files.fit import load_strictly, widened
 from bench.models.files.names import OPENAI, adapted
 from bench.models.files.preprocessing import FIELDS, assumed
+from bench.models.files.values import check_values
 from bench.models.released_tags import TINY
 
 
@@ -61,7 +62,8 @@ def load_file(identity: Backbone) -> tuple[Any, Any, tuple[str, ...]]:
     taken, others = choose_weights(path, found, fitting, reading.weights)
     source = f"checkpoint {path}"
     load_strictly(model, widened(found[taken], source), source, name)
-    return model.eval(), preprocess, tuple(text for text in (others, *caveats) if text)
+    said = (others, *caveats, *check_values(model.state_dict(), source))
+    return model.eval(), preprocess, tuple(text for text in said if text)
 
 
 def _tiny(reading: Reading) -> tuple[Any, Any, tuple[str, ...]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import InputError
+from bench.models.files.architecture import check_patches
 
 
 def widened(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -27,7 +28,7 @@ def widened(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     >>> widened({"w": torch.tensor([1.0, float("nan")])}, "checkpoint w.pt")
     Traceback (most recent call last):
     ...
-    bench.core.errors.InputError: checkpoint w.pt: w has values that are not finite (1 of 2) ...
+    bench.core.errors.InputError: checkpoint w.pt: w has values that are not finite (1 of 2): ...
     """
     found = {}
     for name, tensor in tensors.items():
@@ -77,6 +78,7 @@ def load_strictly(model: Any, tensors: Mapping[str, Tensor], source: str, name: 
         if odd:
             others = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
             raise InputError(f"{refused}{problem} {odd[0]:.100}{others}; {advice}")
+    check_patches(expected, tensors, refused)
     for key, wanted in expected.items():
         found = tensors[key]
         if found.shape != wanted.shape:

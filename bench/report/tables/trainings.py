@@ -64,7 +64,8 @@ def trainings_table(board: Board, trainings: Sequence[TrainingRecord]) -> Table:
     shown = ("Row", "Training", "Seed", "Epochs", "Loss", "Learning rate", "Selection accuracy")
     columns = (*shown, *added)
     caption = "Training runs: mean loss, last learning rate and selection accuracy by epoch"
-    note = "" if not lines else "All epochs and all settings are in trainings.jsonl."
+    note = f"All epochs{' and all settings' if added else ''} are in trainings.jsonl."
+    note = note if lines else ""
     align = _align(columns, texts=len(shown))
     return Table(caption, columns, align, _one_group(lines), note, "trainings")
 

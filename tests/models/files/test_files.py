@@ -131,6 +131,16 @@ DAMAGED = {
     "nan": (changed(**{FIRST: torch.full_like(PLAIN[FIRST], float("nan"))}), "not finite"),
     "inf": (changed(logit_scale=torch.tensor(float("inf"))), "not finite"),
     "too large": (changed(logit_scale=torch.tensor(1e300).double()), "not finite"),
+    "all zero": ({n: t * 0 for n, t in PLAIN.items()}, "all weights are 0"),
+    "image zero": (
+        {n: t * 0 if n.startswith("visual.") else t for n, t in PLAIN.items()},
+        "all weights of the image tower are 0",
+    ),
+    "scale": (
+        changed(logit_scale=torch.tensor(100.0)),
+        "logit_scale is 100: expected its logarithm, about 4.6",
+    ),
+    "tiny scale": (changed(logit_scale=torch.tensor(-50.0)), "logit_scale is -50: expected the"),
     "integer": (changed(**{FIRST: PLAIN[FIRST].to(torch.int8)}), "int8"),
     "complex": (changed(**{FIRST: PLAIN[FIRST].to(torch.complex64)}), "complex64"),
     "boolean": (changed(**{FIRST: PLAIN[FIRST] > 0}), "bool"),
@@ -158,6 +168,14 @@ def test_what_is_no_such_model_is_refused_by_name(form: str, tmp_path: Path) -> 
     assert reason in message
     if form in ("nan", "integer", "complex", "boolean", "shape", "missing", "twice"):
         assert FIRST in message
+
+
+@pytest.mark.parametrize("value", [0.0, -2.0])
+def test_a_scale_that_flattens_probabilities_is_said(value: float, tmp_path: Path) -> None:
+    torch.save(changed(logit_scale=torch.tensor(value)), tmp_path / "weights.pt")
+    (caveat,) = loaded(tmp_path / "weights.pt").caveats
+    assert f"logit_scale of the file is {value:.3g}," in caveat and "nearly flat" in caveat
+    assert len(caveat) < 300
 
 
 TEXTS = {

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench.api.reading import Reading
 from bench.core.errors import InputError
+from bench.models.files.architecture import fitting_models
 from bench.models.files.fit import load_strictly, widened
 from bench.models.files.names import adapted
 from bench.models.files.preprocessing import assumed
@@ -20,9 +21,13 @@ from bench.models.released_tags import model_names, released_tags
 HALF = (0.5, 0.5, 0.5)
 
 
-def small(side: int = 32, context: int = 7, layers: int | tuple[int, ...] = 2) -> open_clip.CLIP:
+def small(
+    side: int = 32, context: int = 7, layers: int | tuple[int, ...] = 2, patch: int = 8
+) -> open_clip.CLIP:
     torch.manual_seed(0)
-    vision = CLIPVisionCfg(image_size=side, patch_size=8, width=64, layers=layers, head_width=64)
+    vision = CLIPVisionCfg(
+        image_size=side, patch_size=patch, width=64, layers=layers, head_width=64
+    )
     text = CLIPTextCfg(context_length=context, vocab_size=10, width=64, heads=1, layers=2)
     return open_clip.CLIP(16, vision, text).eval()
 
@@ -104,6 +109,21 @@ def test_positions_of_a_resnet_are_not_resampled(size: int) -> None:
     theirs, model = (small(one, layers=blocks) for one in (size, 64))
     with pytest.raises(InputError, match=f"attnpool.*images of {size} pixels, the model's for 64"):
         load_strictly(model, theirs.state_dict(), "checkpoint w.pt", "small")
+
+
+def test_other_patches_are_another_architecture() -> None:
+    state = open_clip.create_model("ViT-S-32-alt", pretrained_text=False).state_dict()
+    assert fitting_models(state) == ("ViT-S-32-alt",)
+    with pytest.raises(InputError) as caught:
+        load_strictly(
+            open_clip.create_model("ViT-S-16-alt", pretrained_text=False),
+            state, "checkpoint w.pt", "ViT-S-16-alt",
+        )  # fmt: skip
+    message = str(caught.value)
+    assert "its patches are 32 x 32 pixels, the model's 16 x 16" in message
+    assert message.endswith("give --model ViT-S-32-alt") and "image_size" not in message
+    with pytest.raises(InputError, match=r"16 x 16.*give the --model it was made with"):
+        load_strictly(small(), small(patch=16).state_dict(), "checkpoint w.pt", "small")
 
 
 def test_sparse_weights_are_refused() -> None:
