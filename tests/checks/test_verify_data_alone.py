@@ -201,4 +201,4 @@ def test_a_truncated_image_met_in_a_run(workers: int, alone: Callable[[str], Pat
         *("--cache-dir", root.parent / "cache", "--workers", workers, "--out", root.parent / "out"),
     )
     assert result.code == 4, result.err
-    assert str(path) in result.err and "bench data verify" in result.err
+    assert str(path) in result.err and "replace or remove it" in result.err

@@ -68,7 +68,7 @@ def refused(*arguments: object, words: tuple[str, ...] = (), code: int = 2) -> N
         (["--device", "gpu"], ["--device gpu", "cuda"]),
         (["--seeds", ""], ["--seeds", "at least one"]),
         (["--seeds", "0,-1"], ["--seeds -1"]),
-        (["--seeds", "0,one"], ["--seeds one", "integer"]),
+        (["--seeds", "0,one"], ["--seeds", "one", "separated by commas"]),
         (["--seeds", "1,1"], ["--seeds", "listed twice"]),
         (["--data", "nowhere"], ["data folder nowhere does not exist", "--data"]),
         (["--config", "nowhere.yaml"], ["--config nowhere.yaml", "No such file"]),
@@ -201,11 +201,11 @@ def test_bad_class_folders() -> None:
     pets(train_dog=0)
     refused("run", "--suite", "pets.yaml", words=("train/dog has no images",))
     Path("train/dog").rmdir()
-    refused("run", "--suite", "pets.yaml", words=("1 class folders", "2 classes", "missing: dog"))
+    refused("run", "--suite", "pets.yaml", words=("folders and the classes differ", "dog"))
     for folder in ("dog", "emu"):
         Path("train", folder).mkdir()
         Image.new("RGB", (8, 8)).save(Path("train", folder, "0.png"))
-    refused("run", "--suite", "pets.yaml", words=("3 class folders", "unexpected: emu"))
+    refused("run", "--suite", "pets.yaml", words=("folders and the classes differ", "emu"))
 
 
 def test_two_suites_of_one_name() -> None:

@@ -149,10 +149,10 @@ class _Opener:
                 digest, caveats = self._checked_content(path, arrays)
         except SafetensorError as error:
             raise InputError(f"{path} is not a valid safetensors file: {error}") from error
-        caveats += missing_classes(title, labels, classes, "sample")
+        lacking = missing_classes(title, labels, classes, "sample")
         opened = _File(path, frozenset(kinds))
         fingerprint = key_of("outputs", READ, digest)
-        said = tuple(f"{title}: {text}" for text in caveats)
+        said = (*(f"{title}: {text}" for text in caveats), *lacking)
         return Split(title, fingerprint, size, opened.load, opened.given, caveats=said)
 
     def _check_names(self, path: Path, kinds: Mapping[str, Any], is_evaluation: bool) -> int:
