@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 from commands import SAME_BENCH, SMALL, Finished, assert_refused, bench, start
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import ROOT
 
@@ -131,6 +131,7 @@ def test_rows_without_training_agree_more_closely() -> None:
         assert tolerances["untrained"] < tolerances["trained"]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_cell_that_moved_is_found(data: st.DataObject) -> None:
     golden = find_golden("mini")
