@@ -177,8 +177,8 @@ def mark_ties(table: Table, board: Board, found: BoardStatistics) -> Table:
     >>> found = [SampleOutputs(r, on, order < 1000 * r.value, sure, zeros) for r in fake_records()]
     >>> (results,) = measured(fake_records(), (), samples_by_board(found))
     >>> table = mark_ties(leaderboard_table(results.board), results.board, results.comparison)
-    >>> [cell.tied for cell in table.groups[1][1].items]  # VRF: everywhere but on ID
-    [False, False, True, True, True]
+    >>> [cell.tied for cell in table.groups[1][1].items]  # VRF; one seed separates no trained rows
+    [False, True, True, True, True]
     """
     rows = {row_key(row): (row.method, row.base) for row in board.rows}
 
