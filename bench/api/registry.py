@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from bench.api.dataset import Dataset
 from bench.api.declarations import check_declarations
 from bench.api.method import Method
-from bench.core.errors import BenchError, InputError, one_line, unknown_name
+from bench.core.errors import BenchError, InputError, one_line, shortened, unknown_name
 
 M = TypeVar("M", bound=type[Any])
 _METHODS: dict[str, type[Method]] = {}
@@ -256,8 +256,7 @@ def load_plugin(path: Path | str) -> str:
         for table, earlier in zip(tables, before, strict=True):
             table.clear()
             table.update(earlier)
-        reason = one_line(error)
-        reason = reason if len(reason) <= 300 else f"{reason[:300]}..."
+        reason = shortened(one_line(error), 300)
         raise InputError(f"--plugin {path}: cannot be used: {reason}") from error
     _PLUGINS[place] = file
     return file.digest

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.core.errors import DataError, InputError, escape_control
+from bench.core.errors import DataError, InputError, escape_control, shortened
 from bench.core.paths import write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import CellAddress, MissingCell, Record, records_text, sort_key
@@ -89,8 +89,7 @@ class Difference:
     expected: str
 
     def __str__(self) -> str:
-        where = escape_control(f"{self.file}:{self.place}")
-        where = where if len(where) <= 2 * WINDOW else f"...{where[-2 * WINDOW :]}"
+        where = shortened(f"{self.file}:{self.place}", 2 * WINDOW, keep_end=True)
         return f"{where}: {self.there}, but the stored outputs give {self.expected}"
 
 

@@ -119,8 +119,7 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], listing: str = "") 
     others = f" and {len(ordered) - len(shown)} more" if len(shown) < len(ordered) else ""
     where = f" (all: {listing})" if others and listing else ""
     listed = f"{', '.join(shown) or 'none'}{others}{where}"
-    quoted = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:77]}..."
-    return InputError(f"unknown {kind} {quoted}: {hint}valid: {listed}")
+    return InputError(f"unknown {kind} {shortened(repr(name), 80)}: {hint}valid: {listed}")
 
 
 def _nearest(name: str, names: Sequence[str]) -> list[str]:
@@ -158,6 +157,23 @@ def escape_control(text: str) -> str:
     'red \\x1b[31m'
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shortened(text: str, most: int, *, keep_end: bool = False) -> str:
+    r"""Return at most `most` characters of a text, control characters escaped; "..." for the rest.
+
+    `keep_end` keeps the end, as for paths, instead of the start.
+
+    Examples
+    --------
+    >>> from bench.core.errors import shortened
+    >>> shortened("a photo of a cat", 10), shortened("images/train/cat/1.png", 10, keep_end=True)
+    ('a photo...', '...t/1.png')
+    """
+    shown = escape_control(text)
+    if len(shown) <= most:
+        return shown
+    return f"...{shown[3 - most :]}" if keep_end else f"{shown[: most - 3]}..."
 
 
 def one_line(error: BaseException) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.api.dataset import Suite
 from bench.api.splits import Split
+from bench.core.errors import shortened
 
 
 def naming_copies(suite: Suite) -> Suite:
@@ -58,6 +59,6 @@ def _compared(split: Split, others: Mapping[str, Split]) -> Split:
             first = min(split.load().manifest.ids[row] for row in rows.tolist())
             caveats.append(
                 f"{split.name}: {len(rows):,} of {split.size:,} images are byte-for-byte copies of "
-                f"{images} images, such as {first if len(first) <= 120 else f'...{first[-117:]}'}"
+                f"{images} images, such as {shortened(first, 120, keep_end=True)}"
             )
     return replace(split, caveats=tuple(dict.fromkeys(caveats)))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.splits import Split
+from bench.core.errors import shortened
 
 NAMED = 3
 """Number of missing classes that are named."""
@@ -64,5 +65,4 @@ def missing_classes(
         text = f"the {len(missing)} classes {', '.join(names)}"
     else:
         text = f"{len(missing):,} of {len(classes):,} classes, such as {', '.join(names)}"
-    short = name if len(name) <= 60 else f"...{name[-57:]}"
-    return (f"{short}: no {what} has {text}",)
+    return (f"{shortened(name, 60, keep_end=True)}: no {what} has {text}",)

@@ -13,7 +13,7 @@ from bench.checks import golden
 from bench.checks.golden import GoldenComparison
 from bench.checks.junit import State, Verdict
 from bench.checks.recompute import RecomputedRun, recompute_run
-from bench.core.errors import DataError, InputError, one_line
+from bench.core.errors import DataError, InputError, one_line, shortened
 from bench.core.records import MissingCell, Record, read_records
 from bench.front.options import load_plugins
 from bench.leaderboard.published.evidence import Evidence
@@ -160,13 +160,9 @@ def _recomputed(
     hint = f"; {OTHER_VERSION}" if all(Path(d.file).suffix in REPORTS for d in found) else ""
     failure = (
         f"{_differences(len(differences))} from what the stored outputs give; the first: "
-        f"{_cut(differences[0], LONGEST - 80 - len(hint))}{hint}"
+        f"{shortened(differences[0], LONGEST - 80 - len(hint))}{hint}"
     )
     return CheckResult(RECOMPUTED, tuple(verdicts), failure, _lines(differences), data)
-
-
-def _cut(text: str, longest: int = LONGEST) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def _lines(found: Sequence[str]) -> str:
@@ -199,11 +195,10 @@ def _against_golden(runs: Sequence[Path], name: str) -> CheckResult:
     lines = ([_lines(misses)] if misses else []) + [
         f"{held} of {len(compared)} cells agree with {GOLDEN}{name}"
     ]
-    failure = _cut(
-        f"{len(misses)} of {len(compared)} cells differ from {GOLDEN}{name}; the first: {misses[0]}"
-        if misses
-        else "",
-    )
+    failure = ""
+    if misses:
+        differ = f"{len(misses)} of {len(compared)} cells differ from {GOLDEN}{name}"
+        failure = shortened(f"{differ}; the first: {misses[0]}", LONGEST)
     verdicts = tuple(one.verdict for one in compared)
     title, data = f"Against {GOLDEN}{name}", _golden_data(name, compared)
     return CheckResult(title, verdicts, failure, "\n".join(lines), data)
@@ -255,7 +250,8 @@ def _against_published(runs: Sequence[Path], against: str, tolerance: float | No
     shown = render_table(ledger_table(table, entries), wide=True)
     text = f"{shown}\n{_summary(entries)}"
     data = _data(table.name, entries)
-    return CheckResult(f"Against {against}", verdicts, _cut("; ".join(failures)), text, data)
+    failure = shortened("; ".join(failures), LONGEST)
+    return CheckResult(f"Against {against}", verdicts, failure, text, data)
 
 
 def _read(run: Path) -> tuple[list[Record], list[MissingCell]]:

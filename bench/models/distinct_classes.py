@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bench.api.recipes import TextHead
-from bench.core.errors import InputError, escape_control
+from bench.core.errors import InputError, shortened
 from bench.data.prompts import fill_template
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ def _tokenized(tokenizer: Any, prompts: Sequence[str], context: int) -> Tensor:
 
 
 def _quoted(text: str) -> str:
-    shown = escape_control(text)
-    return repr(shown if len(shown) <= 60 else f"{shown[:57]}...")
+    return repr(shortened(text, 60))
 
 
 def _rounded_up(percent: float) -> str:

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from bench.core.errors import InputError
 from bench.models.files.containers import refuse_text
-from bench.models.files.fit import widened
 from bench.models.files.names import unwrapped
+from bench.models.files.strict import widened
 
 CLASSIFIER = "src.models.modeling.ImageClassifier"
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import InputError, label_hint
+from bench.core.errors import InputError, label_hint, shortened
 from bench.posthoc.functional import Floats, log_softmax
 from bench.posthoc.remarks import remark
 
@@ -26,8 +26,6 @@ TIED = 0.01
 
 EXACT = 2**53
 """The largest integer up to which float64 holds every integer."""
-
-_SHOWN = 60
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class ScoreFacts:
 
         `at_any_scale` leaves out what a temperature mends.
         """
-        shown = name if len(name) <= _SHOWN else f"{name[: _SHOWN - 3]}..."
+        shown, rows = shortened(name, 60), f"of {self.rows} rows"
         has_order = self.flat < self.rows
         if self.within_one and has_order and not (self.log_probabilities or at_any_scale):
             yield (
@@ -142,21 +140,19 @@ class ScoreFacts:
                 "by the model's logit scale (100 for most CLIPs); without it, all classes seem "
                 "almost equally likely."
             )
-        for count, what in (
-            (self.flat, "one value for all classes"),
-            (self.tied if self.tied > TIED * self.rows else 0, "the largest value for several"),
-        ):
-            if count:
-                rows, its = ("rows have", "their") if count > 1 else ("row has", "its")
-                of = f"{count} of {self.rows} rows {rows.split()[1]}"
-                if count == self.flat and what.startswith("one"):
-                    first = "predictions are" if count > 1 else "prediction is"
-                    yield f"{shown}: {of} {what}, so {its} {first} the first class."
-                else:
-                    yield (
-                        f"{shown}: {of} {what} classes: were digits lost, by float16 or by a large "
-                        "number added to all scores? Such rows count as the first of the classes."
-                    )
+        if self.flat:
+            has, its = ("have", "their") if self.flat > 1 else ("has", "its")
+            yield (
+                f"{shown}: {self.flat} {rows} {has} one value for all classes, so {its} prediction "
+                "is the first class."
+            )
+        if self.tied > TIED * self.rows:
+            has = "have" if self.tied > 1 else "has"
+            yield (
+                f"{shown}: {self.tied} {rows} {has} the largest value for several classes: were "
+                "digits lost, by float16 or by a large number added to all scores? Such rows count "
+                "as the first of the classes."
+            )
 
 
 def checked_matrix(name: str, value: NDArray[Any]) -> Floats:

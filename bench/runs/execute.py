@@ -306,7 +306,8 @@ class _Runner:
     def know_model(self, plan: Plan) -> None:
         """Load the model if the store lacks what records say of it, as that of an older version."""
         if plan.of(FeaturesItem) and read_model_note(self.store, self.study.backbone) is None:
-            with suppress(DataError):  # a check of a run loads none, and goes without
+            # A check of a run loads none. Weights that are not to be had are not needed either.
+            with suppress(DataError, InputError):
                 _ = self.engine
 
     def outcome(self, plan: Plan) -> Outcome:

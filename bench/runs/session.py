@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.api.registry import datasets, loaded_plugins
-from bench.core.errors import DataError, InputError, escape_control
+from bench.core.errors import DataError, InputError, shortened
 from bench.core.hashing import key_of
 from bench.core.paths import cache_dir, check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
@@ -39,7 +39,7 @@ from bench.runs.plan import CellItem, Plan, make_plan
 from bench.runs.rates import remember_rates
 from bench.runs.results.plan_lines import describe_plan
 from bench.runs.study.config import RunConfig, load_config
-from bench.runs.study.kept import KeptInputs, keep_inputs, kept_inputs
+from bench.runs.study.kept import InputCopies, KeptInputs, copy_inputs, kept_inputs
 from bench.runs.study.outputs_folder import FILE
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.rows import Row, methods_of
@@ -55,14 +55,16 @@ if TYPE_CHECKING:
 class Session:
     """A resolved run: its configuration, studies, store and output folder.
 
-    `outputs` is the folder of outputs that it scores; None for a run that computes its own.
+    `resolved` is the content of its ``config.json`` and `copies` what it keeps of its inputs, both
+    as they were when the run began.
     """
 
     config: RunConfig
     studies: tuple[Study, ...]
     store: Store
     out: Path
-    outputs: Path | None = None
+    resolved: Mapping[str, Any]
+    copies: InputCopies
 
     @property
     def presets(self) -> tuple[Preset, ...]:
@@ -88,8 +90,7 @@ class Session:
         unused = [owner for owner in self.config.set if owner not in {*run, "protocol", "model"}]
         if not unused:
             return ""
-        names, listed = ", ".join(unused), ", ".join(sorted(run))
-        listed = listed if len(listed) <= 200 else f"{listed[:200]}..."
+        names, listed = ", ".join(unused), shortened(", ".join(sorted(run)), 200)
         return (
             f"--set {names}: changes nothing, because the methods of this run are {listed}: add "
             "it to --methods or leave the option out"
@@ -124,9 +125,10 @@ def prepare_session(
     store = Store(check_writable(cache_dir(config.cache_dir), "cache folder"))
     found = resolve_studies(config) if found is None else found
     name = "+".join(study.suite.name for study in found)
-    default = Path("results") / "runs" / f"{name}-{key_of(resolved_config(config, found))[:8]}"
+    resolved = resolved_config(config, found)
+    default = Path("results") / "runs" / f"{name}-{key_of(resolved)[:8]}"
     out = check_writable(config.out or default, "output folder")
-    return Session(config, found, store, out, outputs)
+    return Session(config, found, store, out, resolved, copy_inputs(config, outputs))
 
 
 def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
@@ -202,21 +204,15 @@ def _scored_session(
 
 def _same_rows(session: Session, path: Path, raw: Mapping[str, Any]) -> Session:
     """Return the session. Raises InputError if its rows or models are not those of the run."""
-    now = resolved_config(session.config, session.studies)
+    now = session.resolved
     for name in ("backbones", "rows"):
         if now[name] != raw.get(name):
+            then, here = (shortened(str(found), 100) for found in (raw.get(name), now[name]))
             raise InputError(
-                f"{path}: the {name} of the run were {_short(raw.get(name))}, but its "
-                f"configuration now gives {_short(now[name])}: a run can only be repeated "
-                "with the same suites, plugins and outputs"
+                f"{path}: the {name} of the run were {then}, but its configuration now gives "
+                f"{here}: a run can only be repeated with the same suites, plugins and outputs"
             )
     return session
-
-
-def _short(value: object) -> str:
-    """The first 100 characters of a value, harmless in a terminal."""
-    text = escape_control(str(value))
-    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def resolved_config(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]:
@@ -311,8 +307,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
     records = [r for outcome in outcomes for r in outcome.records]
     missing = [m for outcome in outcomes for m in outcome.missing]
     out = session.out
-    _write_json(out / "config.json", resolved_config(session.config, session.studies))
-    keep_inputs(out, session.config, session.outputs)
+    _write_json(out / "config.json", session.resolved)
     _write_json(out / "plan.json", [i for o in outcomes for i in describe_plan(o.plan)])
     write_atomic(out / "records.jsonl", records_text(records).encode())
     write_missing(out / "missing.jsonl", missing)
@@ -328,6 +323,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Non
         baselines=kept_baselines(out),
         trainings=trainings,
     )
+    session.copies.write(out)
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     with (out / "timings.jsonl").open("a") as file:
         file.write(json.dumps(timing) + "\n")

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, shortened
 from bench.core.paths import write_atomic
 from bench.data.readers.decoding import SUFFIXES
 from bench.data.readers.fingerprints import Files, join_texts, split_texts
@@ -96,7 +96,7 @@ def passed_over(split: str, count: int, what: tuple[str, str], name: str) -> str
     'pets/test: passed over 2 hidden folders, such as cat/.old'
     """
     such = f"1 {what[0]}: " if count == 1 else f"{count:,} {what[1]}, such as "
-    return f"{split}: passed over {such}{name if len(name) <= 120 else f'...{name[-117:]}'}"
+    return f"{split}: passed over {such}{shortened(name, 120, keep_end=True)}"
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from bench.core.paths import matching_files
 from bench.data.class_files import class_pairs, read_class_file, text_name
 from bench.data.classes import Classes
 from bench.data.missing_classes import naming_missing
-from bench.data.prompts import check_templates
-from bench.data.prompts import read_templates as read_templates
+from bench.data.prompts import check_templates, read_templates
 from bench.data.readers.arrays import array_split, images_of_file
 from bench.data.readers.folders import folder_split, locate_file
 from bench.data.readers.huggingface import hub_split
@@ -77,12 +76,13 @@ def load_suite_file(
     ('pets', 2)
     """
     form = read_suite_file(path)
-    bases = tuple(base for base in (data, path.parent, origin) if base is not None)
+    bases = tuple(base for base in (data, path.parent, origin) if base)
     opener = _Opener(form.name, bases, cache)
+    beside = bases if origin is None else (path.parent, *bases)  # copies of names, too
     with naming_field(path, "classes"):
-        classes = class_names(form.classes, opener.bases)
+        classes = class_names(form.classes, beside)
     with naming_field(path, "templates"):
-        templates, prompts = _templates(form.templates, bases, form.name)
+        templates, prompts = _templates(form.templates, beside, form.name)
     overlap = _OverlapCheck()
     if form.split is not None:
         with naming_field(path, "split"):

@@ -12,9 +12,9 @@ from bench.api.reading import Reading
 from bench.api.recipes import Backbone
 from bench.core.errors import InputError
 from bench.models.files.containers import choose_weights, read_candidates
-from bench.models.files.fit import load_strictly, widened
 from bench.models.files.names import OPENAI, adapted
 from bench.models.files.preprocessing import FIELDS, assumed
+from bench.models.files.strict import load_strictly, widened
 from bench.models.files.values import check_values
 from bench.models.released_tags import TINY
 

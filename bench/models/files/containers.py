@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.core.errors import InputError, escape_control, unknown_name
+from bench.core.errors import InputError, shortened, unknown_name
 
 State = dict[str, Tensor]
 
@@ -100,16 +100,12 @@ def choose_weights(
     others = [place for place in close if place != taken]
     if not others or not best:
         return taken, ""
-    listed = _short(", ".join(place or "(whole)" for place in others))
+    listed = ", ".join(place or "(whole)" for place in others)
+    shown = [shortened(text, 60) for text in (path.name, taken or "(whole)", listed, others[0])]
     return taken, (
-        f"{_short(path.name)} has several weights: {_short(taken or '(whole)')} was taken, not "
-        f"{listed}; to take others: --set model.weights={_short(others[0])}"
+        f"{shown[0]} has several weights: {shown[1]} was taken, not {shown[2]}; to take others: "
+        f"--set model.weights={shown[3]}"
     )
-
-
-def _short(text: str) -> str:
-    shown = escape_control(text)
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _content(path: Path) -> Any:

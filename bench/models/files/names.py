@@ -87,7 +87,7 @@ def adapted(tensors: Mapping[str, Tensor], model: Any, source: Path) -> dict[str
 
     OpenAI's, transformers' and Apple's names are converted, and those of CLIP and CustomTextCLIP
     to each other. Buffers without an effect that the model lacks are left out. What the result has
-    and lacks is for `fit` to check.
+    and lacks is for `strict` to check.
 
     Examples
     --------

@@ -14,8 +14,8 @@ from bench.report.tables.leaderboard import full_name, row_key
 from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 ONE_SEED = (
-    "With one training seed no trained row is called better or worse than another, as only the "
-    "sample of test images was counted; run several, such as --seeds 0,1,2."
+    "Each row was trained once, so no trained row is called better or worse than another: only the "
+    "sample of test images was counted. Several training seeds would tell."
 )
 LEVEL = "family-wise error rate 5%"
 """What "significantly" means: the upper bound on the probability of any false win."""

@@ -33,16 +33,16 @@ class PlanCaveats:
         """Return the caveats of one cell, with its `own`; nothing under what has none."""
         found = {**self._shared, "evaluation": cell.shift.split.caveats}
         keys = self._inputs(cell)
-        found["prompts"] = self._sentences(k for k in keys if self._is_prompt(k))
-        found["row"] = (*own, *self._sentences(k for k in keys if not self._is_prompt(k)))
-        return {name: list(dict.fromkeys(texts)) for name, texts in found.items() if texts}
+        found["prompts"] = self._stated(k for k in keys if self._is_prompt(k))
+        found["row"] = (*own, *self._stated(k for k in keys if not self._is_prompt(k)))
+        return {name: _sentences(texts) for name, texts in found.items() if texts}
 
     def of_inputs(self) -> list[str]:
         """Return every known sentence on the model, the prompts and the data once."""
         shared = [text for texts in self._shared.values() for text in texts]
-        prompts = self._sentences(key for key in self._keyed() if self._is_prompt(key))
+        prompts = self._stated(key for key in self._keyed() if self._is_prompt(key))
         splits = [text for s in self.plan.study.suite.evaluations() for text in s.split.caveats]
-        return list(dict.fromkeys([*shared, *prompts, *splits]))
+        return _sentences([*shared, *prompts, *splits])
 
     @cached_property
     def preprocessing(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class PlanCaveats:
         item = self.plan.items[key]
         return isinstance(item, WeightsItem) and isinstance(item.recipe, TextHead)
 
-    def _sentences(self, keys: Iterable[str]) -> tuple[str, ...]:
+    def _stated(self, keys: Iterable[str]) -> tuple[str, ...]:
         return tuple(text for key in keys for text in self._stored.get(key, ()))
 
     @cached_property
@@ -105,6 +105,11 @@ class PlanCaveats:
         for key, item in self.plan.items.items():
             if not isinstance(item, CellItem | GivenItem):
                 yield key
+
+
+def _sentences(texts: Iterable[str]) -> list[str]:
+    """Return each text once, with a full stop at its end if it has no mark there."""
+    return list(dict.fromkeys(t if t.endswith((".", "?")) else f"{t}." for t in texts))
 
 
 def far_below_chance(accuracy: float, n: int, classes: int, shift: str) -> list[str]:

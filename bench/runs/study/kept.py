@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, escape_control
 from bench.core.paths import cache_dir, data_dir, default_cache_dir, read_json, write_atomic
 from bench.data.suites.corruptions import parse_corruptions
 from bench.data.suites.yaml_schema import is_suite_file, read_suite_file
@@ -38,12 +38,39 @@ class KeptInputs:
     outputs: str | None = None
 
 
-def keep_inputs(run: Path, config: RunConfig, outputs: Path | None = None) -> None:
-    """Write copies of a run's suite files, class names and templates, and the places of the rest.
+@dataclass(frozen=True)
+class InputCopies:
+    """What a run's folder will keep of the inputs, as they were when the run began.
 
-    A run on a built-in suite with the default folders keeps nothing.
+    A run may take days, in which suite files and templates are edited or moved.
+
+    Attributes
+    ----------
+    files : {place in the run's folder: content}.
+    places : the content of ``places.json``; empty for a built-in suite with the default folders.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    places: Mapping[str, Any] = field(default_factory=dict)
+
+    def write(self, run: Path) -> None:
+        """Write the copies and the places into the folder of a run."""
+        for place, content in self.files.items():
+            write_atomic(run / place, content)
+        if self.places:
+            text = json.dumps(self.places, indent=1, sort_keys=True) + "\n"
+            write_atomic(run / PLACES, text.encode())
+        else:
+            (run / PLACES).unlink(missing_ok=True)
+
+
+def copy_inputs(config: RunConfig, outputs: Path | None = None) -> InputCopies:
+    """Read suite files, class names and templates of a run, and the places of the rest.
+
+    `outputs` is the folder that `bench score` reads. Raises InputError if a file cannot be read.
     """
     places: dict[str, Any] = {}
+    files: dict[str, bytes] = {}
     data, cache = data_dir(config.data), cache_dir(config.cache_dir)
     if data is not None:
         places["data"] = str(data.resolve())
@@ -54,24 +81,22 @@ def keep_inputs(run: Path, config: RunConfig, outputs: Path | None = None) -> No
     if outputs is not None:
         places["outputs"] = str(outputs.resolve())
     suites: dict[str, Any] = {}
-    for name in config.suite:
-        plain, _ = parse_corruptions(name)
-        if is_suite_file(plain):
-            path = Path(plain)
-            kept = PurePath(FOLDER) / read_suite_file(path).name
-            for inner, source in _named_files(path, (() if data is None else (data,))):
-                write_atomic(run / kept / inner, source.read_bytes())
-            suites[plain] = {"folder": str(path.resolve().parent), "kept": f"{kept}/{path.name}"}
-    if suites:
-        places["suites"] = suites
-    if config.templates is not None:
-        places["templates"] = f"{FOLDER}/{config.templates.name}"
-        write_atomic(run / places["templates"], config.templates.read_bytes())
-    if places:
-        text = json.dumps(places, indent=1, sort_keys=True) + "\n"
-        write_atomic(run / PLACES, text.encode())
-    else:
-        (run / PLACES).unlink(missing_ok=True)
+    try:
+        for name in config.suite:
+            plain, _ = parse_corruptions(name)
+            if is_suite_file(plain):
+                path = Path(plain)
+                kept = f"{FOLDER}/{read_suite_file(path).name}"
+                for inner, source in _named_files(path, (() if data is None else (data,))):
+                    files[f"{kept}/{inner.as_posix()}"] = source.read_bytes()
+                folder = str(path.resolve().parent)
+                suites[plain] = {"folder": folder, "kept": f"{kept}/{path.name}"}
+        if config.templates is not None:
+            places["templates"] = f"{FOLDER}/{config.templates.name}"
+            files[places["templates"]] = config.templates.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+    return InputCopies(files, places | ({"suites": suites} if suites else {}))
 
 
 def _named_files(path: Path, data: tuple[Path, ...]) -> Iterator[tuple[PurePath, Path]]:
@@ -96,11 +121,11 @@ def kept_inputs(run: Path, config: Mapping[str, Any]) -> KeptInputs:
         return KeptInputs()
     try:
         places = dict(read_json(path))
-        suites = {str(n): (Path(s["folder"]), run / s["kept"])
+        suites = {str(n): (Path(s["folder"]), _inside(run, s["kept"]))
                   for n, s in places.get("suites", {}).items()}  # fmt: skip
         outside = ("data", "cache_dir", "pretrained")
         options = {n: places[n] for n in outside if n in places and Path(places[n]).exists()}
-        templates = Path(run / places["templates"]) if "templates" in places else None
+        templates = _inside(run, places["templates"]) if "templates" in places else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the places of a run's inputs: delete it") from error
     names, origins = [], {}
@@ -120,6 +145,14 @@ def kept_inputs(run: Path, config: Mapping[str, Any]) -> KeptInputs:
     return KeptInputs(found, origins, None if scored is None else str(scored))
 
 
+def _inside(run: Path, place: str) -> Path:
+    """Return the path of a copy. Raises ValueError if it is not below the run's folder."""
+    if PurePath(place).is_absolute() or ".." in PurePath(place).parts:
+        raise ValueError(place)
+    return run / place
+
+
 def _say_if_changed(file: Path, copy: Path) -> None:
     if file.is_file() and file.read_bytes() != copy.read_bytes():
-        log.warning("%s has changed since the run: its copy of then, %s, is used", file, copy)
+        said = f"{file} has changed since the run: its copy of then, {copy}, is used"
+        log.warning("%s", escape_control(said))

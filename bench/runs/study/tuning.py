@@ -78,15 +78,15 @@ def searched(method: Method, trials: int) -> Searched:
     """
     spans = search_spans(method)
     values = {name: parameters(method)[name] for name in spans}
-    searched = {name: span for name, span in spans.items() if values[name] > 0}
-    if not searched or method.default_base is not None:
+    moving = {name: span for name, span in spans.items() if values[name] > 0}
+    if not moving or method.default_base is not None:
         raise InputError(
             f"--tune {method.name}: nothing to tune: name methods that train, such as e2e-ft"
         )
     found = [dict[str, float](values)]
-    for point in _design(len(searched), trials - 1):
+    for point in _design(len(moving), trials - 1):
         moved = dict(values)
-        for position, (name, span) in zip(point, searched.items(), strict=True):
+        for position, (name, span) in zip(point, moving.items(), strict=True):
             value = values[name] * span ** (2 * position - 1)
             is_count = isinstance(values[name], int)
             moved[name] = max(1, round(value)) if is_count else float(f"{value:.3g}")

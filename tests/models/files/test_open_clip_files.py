@@ -13,9 +13,9 @@ from torch import Tensor
 from bench.api.reading import Reading
 from bench.core.errors import InputError
 from bench.models.files.architecture import fitting_models
-from bench.models.files.fit import load_strictly, widened
 from bench.models.files.names import adapted
 from bench.models.files.preprocessing import assumed
+from bench.models.files.strict import load_strictly, widened
 from bench.models.released_tags import model_names, released_tags
 
 HALF = (0.5, 0.5, 0.5)

@@ -22,7 +22,7 @@ def widened(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     Examples
     --------
     >>> import torch
-    >>> from bench.models.files.fit import widened
+    >>> from bench.models.files.strict import widened
     >>> widened({"w": torch.ones(1, dtype=torch.float16)}, "checkpoint w.pt")["w"].dtype
     torch.float32
     >>> widened({"w": torch.tensor([1.0, float("nan")])}, "checkpoint w.pt")
@@ -60,7 +60,7 @@ def load_strictly(model: Any, tensors: Mapping[str, Tensor], source: str, name: 
     Examples
     --------
     >>> from bench.data.mini.model import load_tiny
-    >>> from bench.models.files.fit import load_strictly
+    >>> from bench.models.files.strict import load_strictly
     >>> tiny = load_tiny()
     >>> load_strictly(tiny, tiny.state_dict(), "checkpoint w.pt", "tiny")
     >>> load_strictly(tiny, {}, "checkpoint w.pt", "tiny")
