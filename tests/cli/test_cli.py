@@ -337,23 +337,6 @@ def test_a_plan_of_another_model_has_no_time_yet() -> None:
     assert "no timing on this machine yet" in result.out
 
 
-@pytest.mark.parametrize("what", ["methods", "suites", "shifts", "sets", "metrics", "rules"])
-def test_lists(what: str) -> None:
-    listed = json.loads(bench("list", what, "--json").out)
-    assert list(listed) == [what]
-    assert listed[what]
-    text = bench("list", what).out
-    for name in listed[what]:
-        assert name in text
-
-
-@pytest.mark.parametrize("name", ["vrf", "wise-ft", "e2e-ft", "mini"])
-def test_cards(name: str) -> None:
-    card = json.loads(bench("show", name, "--json").out)
-    assert name in card.values()
-    assert card["source"] in bench("show", name).out
-
-
 def test_the_card_of_a_suite_file() -> None:
     pets()
     assert json.loads(bench("show", "pets.yaml", "--json").out)["title"] == "pets"
@@ -395,9 +378,3 @@ def test_nobody_reads_on() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
-
-
-def test_metrics_and_rules_have_cards() -> None:
-    ece = bench("show", "ece").out
-    assert "metric: ece" in ece and "--set protocol.ece_bins=VALUE: clean: 15" in ece
-    assert "selection rule: within-1pt" in bench("show", "within-1pt").out

@@ -69,7 +69,7 @@ def test_every_format_has_them_and_marks_the_rows() -> None:
     assert f"% Caveat: VRF on E2E-FT, seed 0: {FAR}" in tex
     (chapter,) = json.loads(report_json(content))["chapters"]
     assert chapter["caveats"][0] == "<b>Mean</b> 0.5 was assumed."
-    assert report_csv(content)  # numbers only
+    assert FAR not in report_csv(content)  # which has cells alone
     plain = document(fake_records(ROWS, shifts=["v2"]))
     assert not any("aveat" in f(plain) for f in (report_markdown, report_latex))
     assert '<div class="caveats">' not in report_html(plain)

@@ -30,6 +30,11 @@ BELOW: Mapping[str, set[str]] = {
 }
 """What each package may import besides itself. The command line, at the top, may import all."""
 WIDE, LONG = 12, 400
+TOP = {
+    *(".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff"),
+    *("CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml", "requirements-cpu.txt"),
+    *("bench", "benchmarks", "datasets", "docs", "methods", "results", "scripts", "tests"),
+}
 """The most children of a package, and the most lines of a file."""
 
 
@@ -128,6 +133,14 @@ def test_a_public_name_means_one_thing() -> None:
         if isinstance(target, ast.Name)
     }
     assert aliases & homes.keys() == set(), "a type alias has the name of a class"
+
+
+def test_nothing_else_lies_at_the_top() -> None:
+    """What examples and trials write must not be committed with the code."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    assert {line.partition("/")[0] for line in listed.stdout.splitlines()} <= TOP
 
 
 def test_every_package_says_what_lives_there() -> None:

@@ -6,12 +6,14 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import assert_refused, bench, contents
 from suite_files import BASE, draw, write
 
 from bench.core.paths import default_cache_dir
+from bench.runs import session as bench_session
 
 
 @pytest.fixture
@@ -124,3 +126,54 @@ def test_data_elsewhere_are_found_again(pets: Path, tmp_path: Path) -> None:
     shutil.move(data, tmp_path / "moved")
     assert bench("check", tmp_path / "out").code == 2
     assert bench("check", tmp_path / "out", "--data", tmp_path / "moved").code == 0
+
+
+def test_inputs_are_those_of_the_start_of_a_run(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run may take days: meanwhile its suite file and templates are edited, moved or deleted."""
+    suite, templates = write(pets, BASE), tmp_path / "prompts.txt"
+    templates.write_text("a photo of a {}.")
+    before = suite.read_bytes()
+    execute = bench_session.execute_plan
+
+    def edited(*arguments: Any) -> Any:
+        found = execute(*arguments)
+        suite.unlink()
+        templates.write_text("no template at all")
+        return found
+
+    monkeypatch.setattr(bench_session, "execute_plan", edited)
+    out = tmp_path / "out"
+    result = bench(
+        *("run", "--suite", suite, "--model", "tiny", "--methods", "zero-shot"),
+        *("--templates", templates, "--cache-dir", tmp_path / "cache", "--out", out),
+    )
+    assert result.code == 0, result.err
+    assert (out / "inputs" / "pets" / "my.yaml").read_bytes() == before
+    assert (out / "inputs" / "prompts.txt").read_text() == "a photo of a {}."
+    monkeypatch.undo()
+    assert bench("check", out).code == 0
+
+
+def test_names_in_the_data_folder_are_those_of_the_run(pets: Path, tmp_path: Path) -> None:
+    (pets / "names.txt").write_text("cat\ndog\nfox\n")
+    suite = write(tmp_path, BASE | {"classes": {"file": "names.txt"}}, "alone.yaml")
+    out = tmp_path / "out"
+    result = bench(
+        *("run", "--suite", suite, "--data", pets, "--model", "tiny", "--methods", "zero-shot"),
+        *("--cache-dir", tmp_path / "cache", "--out", out),
+    )
+    assert result.code == 0, result.err
+    (pets / "names.txt").write_text("cat\nwolf\nfox\n")
+    assert bench("check", out).code == 0
+
+
+@pytest.mark.parametrize("kept", ["../other.yaml", "/etc/other.yaml", "inputs/../../other.yaml"])
+def test_a_copy_lies_in_the_folder_of_its_run(kept: str, finished: Path) -> None:
+    path = finished / "places.json"
+    places = json.loads(path.read_text())
+    for suite in places["suites"].values():
+        suite["kept"] = kept
+    path.write_text(json.dumps(places))
+    assert_refused(bench("check", finished), "places.json")
