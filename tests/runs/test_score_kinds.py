@@ -131,3 +131,17 @@ def test_scores_of_another_kind_are_refused(
         assert_refused(result, f"{role}.safetensors", *words)
         assert len(result.err.strip()) < 500
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": 3}'])
+def test_a_damaged_index_is_made_again(text: str, tmp_path: Path) -> None:
+    path = folder(tmp_path / "mine")
+    assert score(path).code == 0
+    before = (path / "out" / "records.jsonl").read_bytes()
+    entries = list((path / "cache" / "index").glob("*.json"))
+    assert entries
+    for entry in entries:
+        entry.write_text(text)
+    result = score(path)
+    assert result.code == 0, result.err
+    assert (path / "out" / "records.jsonl").read_bytes() == before

@@ -141,6 +141,10 @@ class RunConfig(pydantic.BaseModel):
         return options
 
 
+PATHS = ("data", "templates", "out", "cache_dir", "plugin")
+"""The options that are always paths."""
+
+
 def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
     """Return the configuration of a run file, if any, overridden by `options`.
 
@@ -167,7 +171,7 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         place = f"--{name.replace('_', '-')}" if name in overrides else f"{path}: {name}"
         where = ".".join([place, *inner])
         raise InputError(f"{where} {first['input']}: {first['msg']}") from error
-    for name in ("data", "templates", "out", "cache_dir", "pretrained", "plugin", "suite"):
+    for name in (*PATHS, "pretrained", "suite"):
         given = getattr(config, name)
         for one in given if isinstance(given, tuple) else (given,):
             local_path("" if one is None else str(one), f"--{name.replace('_', '-')}")
@@ -188,10 +192,6 @@ def _with_table(config: RunConfig) -> RunConfig:
         if name in config.model_fields_set:
             raise InputError(f"--table {config.table} determines the {name}: leave --{name} out")
     return config.model_copy(update={"methods": preset.methods})
-
-
-PATHS = ("data", "templates", "out", "cache_dir", "plugin")
-"""The options that are always paths."""
 
 
 def _from_folder(path: Path, name: str, value: Any) -> Any:

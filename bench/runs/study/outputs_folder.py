@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,9 +222,9 @@ class _Opener:
         stat = path.stat()
         mark = key_of("outputs", READ, str(path.resolve()), stat.st_size, stat.st_mtime_ns)
         cached = self.cache / "index" / f"{mark}.json"
-        if cached.is_file():
+        with suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: read again
             known = json.loads(cached.read_text())
-            return known["digest"], tuple(known["caveats"])
+            return str(known["digest"]), tuple(known["caveats"])
         caveats: list[str] = []
         for name, array in arrays.items():
             caveats += _check_values(path, name, array)

@@ -220,11 +220,11 @@ def _with_shots(suite: Suite, shots: int) -> Suite:
     """
     train, selection = suite.task.train.few(shots), suite.task.selection
     if not selection.absent and selection != suite.test:
-        said = (
-            f"--shots {shots} bounds the selection split, too: at most {shots} images of each "
-            f"class, out of {selection.size:,} images in all."
-        )
         few = selection.few(shots, at_most=True)
+        said = (
+            f"--shots {shots} bounds the selection split, too: {few.size:,} of its "
+            f"{selection.size:,} images are used, at most {shots} of each class."
+        )
         selection = replace(few, caveats=(*few.caveats, said))
     task = replace(suite.task, train=train, selection=selection)
     return replace(suite, name=f"{suite.name}, {shots} shots", task=task)
