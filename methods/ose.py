@@ -54,6 +54,7 @@ class OutputSpaceEnsemble(AlphaEnsemble):
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 1"
     position: ClassVar[int] = 160
     colour: ClassVar[str | None] = "#cc79a7"
+    costs_forwards: ClassVar[bool] = False
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """Return both endpoints."""
@@ -83,11 +84,11 @@ class OutputSpaceEnsemble(AlphaEnsemble):
 class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
     """OSE of calibrated endpoints, to separate the effects of VRF's weights and its temperatures.
 
-        As in VRF, each endpoint's logits are first divided by a temperature that is fitted on the
-        selection split.
+    As in VRF, each endpoint's logits are first divided by a temperature that is fitted on the
+    selection split.
 
-        Attributes
-        ----------
+    Attributes
+    ----------
     calibrate : criterion of the temperatures: ``nll`` or ``confidence``; ``none`` makes it OSE.
 
     Examples

@@ -23,7 +23,13 @@ from bench.api.method import (
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.core.parameters import Fraction, NonNegative, Positive, setting
-from bench.posthoc.ensembles import FailureSet, LogProbPair, fit_temperatures
+from bench.posthoc.ensembles import (
+    B_GRID,
+    FailureSet,
+    LogProbPair,
+    fit_temperatures,
+    weight_candidates,
+)
 from bench.posthoc.functional import KRule, failure_set, sigmoid_weight
 
 
@@ -41,6 +47,9 @@ class VarianceReduction(Method):
     3. The probabilities of both endpoints are averaged. The weight on the fine-tuned model is
        sigmoid(-(d(x) - a) / b).
 
+    The candidates for a are such that, for each b, the mean weight on the selection split is 0,
+    0.02, ..., 1: the steps of all ensembles.
+
     Distances are plain L2 distances in [0, 2], as in the paper. The official code squares them, so
     they are in [0, 4], and the published a and b refer to squared distances; `squared` does the
     same. If V is empty, fine-tuning corrected no training sample. Then all distances are infinite
@@ -52,7 +61,9 @@ class VarianceReduction(Method):
     k_rule : how k is rounded, or the official code's rule, which does not use p
         (`bench.posthoc.functional.kth`).
     squared : whether to square the distances. Then a and b refer to squared distances too.
-    a_grid, b_grid : values of a (>= 0) and b (> 0); candidates are all pairs.
+    a_grid : values of a (>= 0). None: those with mean weights 0, 0.02, ..., 1 on the selection
+        split.
+    b_grid : values of b (> 0). Candidates are all pairs.
     calibrate : criterion of the temperatures by which each endpoint's logits are divided first.
         They are fitted on the selection split, by ``nll``, or by ``confidence`` as in the official
         code (which uses the test set). ``none`` uses no temperatures, as in the paper's method
@@ -76,12 +87,12 @@ class VarianceReduction(Method):
     summary: ClassVar[str] = "Average of probabilities, weighted by distance to corrected mistakes."
     equation: ClassVar[str] = "p = w softmax(f_ft) + (1 - w) softmax(f_zs), w = sigmoid(-(d - a)/b)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3"
-    version: ClassVar[int] = 2  # 2: temperatures by NLL are searched beyond 0.1 to 10
+    version: ClassVar[int] = 3  # 3: a is solved for mean weights, 2: wider search of temperatures
     position: ClassVar[int] = 190
     colour: ClassVar[str | None] = "#0072b2"
     compared_with: ClassVar[tuple[str, ...]] = ("ose", "ose-calibrated", "wise-ft")
     controls: ClassVar[tuple[str, ...]] = (
-        "vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated",
+        "vrf-all-correct", "vrf-global", "vrf-constant", "vrf-shuffled", "ose-calibrated",
     )  # fmt: skip
     default_base: ClassVar[str | None] = "e2e-ft"
     on_all_bases: ClassVar[bool] = True
@@ -99,18 +110,16 @@ class VarianceReduction(Method):
         "plain L2 in the paper, squared in the code (docs/methods.md section 9, item 3)",
         official=True,
     )
-    # The published (a, b), on squared distances, are (1.5, 0.6), (1.1, 0.6) and (0.3, 0.3). With
-    # d = sqrt(d2) and slope dd = dd2 / 2d they become (1.2, 0.24), (1.0, 0.29) and (0.55, 0.27).
-    # The grids also cover smaller distances, which occur for encoders with tight clusters.
-    a_grid: Grid[NonNegative] = setting(
-        (0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5),
-        "a grid search; 1.5, on squared distances, for every backbone in the code; Table 7",
+    a_grid: Grid[NonNegative] | None = setting(
+        None,
+        "a grid search; here steps of 0.02 in mean weight, bench's choice; 1.5, on squared "
+        "distances, for every backbone in the code; Table 7",
         official=(1.5,),
         on={"cifar10": (0.3,), "entity30": (1.1,)},
         grid_of="a",
     )
     b_grid: Grid[Positive] = setting(
-        (0.05, 0.1, 0.2, 0.4),
+        B_GRID,
         "a grid search; 0.6 in the code, 0.5 for ViT-B/16 in Table 7",
         official=(0.6,),
         on={"cifar10": (0.3,)},
@@ -123,8 +132,12 @@ class VarianceReduction(Method):
     )
 
     def candidates(self) -> tuple[Choice, ...]:
+        """Return all pairs (a, b); 0 stands for an a that is still to be solved."""
+        return tuple({"a": a, "b": b} for a, b in product(self.a_grid or (0.0,), self.b_grid))
+
+    def candidates_of(self, fitted: Fitted) -> tuple[Choice, ...]:
         """Return all pairs (a, b)."""
-        return tuple({"a": a, "b": b} for a, b in product(self.a_grid, self.b_grid))
+        return tuple({"a": a, "b": b} for a, b, _ in fitted["candidates"].tolist())
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """Return both endpoints."""
@@ -137,16 +150,32 @@ class VarianceReduction(Method):
     def fit(
         self, models: Models, selection: LabelledOutputs, train: LabelledOutputs
     ) -> dict[str, NDArray[Any]]:
-        """Return ``failure`` and ``temperature``.
+        """Return ``failure``, ``temperature`` and ``candidates``.
 
         ``failure``, bool [N_train], marks the samples of V. ``temperature``, float64 [2], has the
-        temperatures of the zero-shot and the fine-tuned model.
+        temperatures of the zero-shot and the fine-tuned model. ``candidates``, float64 [K, 3], has
+        a, b and the mean weight on the selection split.
         """
         endpoints = (models.zero_shot, models.base)
         failure = self.reference(*(train.correct(endpoint) for endpoint in endpoints))
         logits = (selection.logits(endpoint) for endpoint in endpoints)
         temperatures = fit_temperatures(self.calibrate, selection.labels, *logits)
-        return {"failure": failure, "temperature": np.array(temperatures)}
+        distance = self.failures(models, failure, train).distance(selection.features(models.base))
+        candidates = np.array(weight_candidates(distance, self.a_grid, self.b_grid))
+        temperature = np.array(temperatures)
+        return {"failure": failure, "temperature": temperature, "candidates": candidates}
+
+    def failures(
+        self, models: Models, failure: NDArray[np.bool_], train: LabelledOutputs
+    ) -> FailureSet:
+        """Return V from its marks, `failure` [N_train]."""
+        return FailureSet.of(
+            train.features(models.base)[failure],
+            len(failure),
+            p=self.p,
+            k_rule=self.k_rule,
+            squared=self.squared,
+        )
 
     def reference(
         self, correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]
@@ -154,8 +183,11 @@ class VarianceReduction(Method):
         """Return the training samples to which distances are measured, bool [N_train]: V."""
         return failure_set(correct_zs, correct_ft)
 
-    def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the weights to use, [N], from VRF's weights [N]. Only ablations change them."""
+    def weigh(self, weight: NDArray[np.floating], mean: float) -> NDArray[np.floating]:
+        """Return the weights to use, [N], from VRF's weights [N]. Only ablations change them.
+
+        `mean` is the mean of VRF's weights on the selection split.
+        """
         return weight
 
     def predict(
@@ -169,17 +201,12 @@ class VarianceReduction(Method):
         """Compute distances and the endpoints' probabilities once; yield an average per (a, b)."""
         zs, ft = (outputs.scores(endpoint) for endpoint in (models.zero_shot, models.base))
         pair = LogProbPair.of(zs, ft, fitted["temperature"].tolist())
-        failure = fitted["failure"]
-        failures = FailureSet.of(
-            train.features(models.base)[failure],
-            len(failure),
-            p=self.p,
-            k_rule=self.k_rule,
-            squared=self.squared,
-        )
+        failures = self.failures(models, fitted["failure"], train)
         distance = failures.distance(outputs.features(models.base))
+        means = {(a, b): mean for a, b, mean in fitted["candidates"].tolist()}
         for choice in choices:
-            weight = self.weigh(sigmoid_weight(distance, choice["a"], choice["b"]))
+            a, b = choice["a"], choice["b"]
+            weight = self.weigh(sigmoid_weight(distance, a, b), means.get((a, b), np.nan))
             yield Prediction(
                 pair.average(weight), weight, (pair.zs, pair.ft), distance, failures.reach
             )
@@ -214,7 +241,7 @@ class Shuffled(_Reweighted):
     >>> import numpy as np
     >>> from bench.api.registry import find_method
     >>> weight = np.linspace(0, 1, 5)
-    >>> sorted(find_method("vrf-shuffled")().weigh(weight)) == sorted(weight)
+    >>> sorted(find_method("vrf-shuffled")().weigh(weight, 0.5)) == sorted(weight)
     True
     """
 
@@ -226,7 +253,7 @@ class Shuffled(_Reweighted):
     source: ClassVar[str] = "a control of bench"
     position: ClassVar[int] = 200
 
-    def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
+    def weigh(self, weight: NDArray[np.floating], mean: float) -> NDArray[np.floating]:
         """Return the weights in a fixed random order."""
         return np.random.Generator(np.random.Philox(key=0)).permutation(weight)
 
@@ -240,7 +267,7 @@ class Constant(_Reweighted):
     --------
     >>> import numpy as np
     >>> from bench.api.registry import find_method
-    >>> find_method("vrf-constant")().weigh(np.array([0.0, 1.0]))
+    >>> find_method("vrf-constant")().weigh(np.array([0.0, 1.0]), 0.4)
     array([0.5, 0.5])
     """
 
@@ -252,9 +279,38 @@ class Constant(_Reweighted):
     source: ClassVar[str] = "a control of bench"
     position: ClassVar[int] = 210
 
-    def weigh(self, weight: NDArray[np.floating]) -> NDArray[np.floating]:
+    def weigh(self, weight: NDArray[np.floating], mean: float) -> NDArray[np.floating]:
         """Return the mean weight for every sample."""
         return np.full_like(weight, weight.mean())
+
+
+@method
+@dataclass(frozen=True)
+class Global(_Reweighted):
+    """Ablation of distances: one weight for all data sets, VRF's mean on the selection split.
+
+    Unlike the mean on each data set, it cannot tell data sets apart.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.registry import find_method
+    >>> find_method("vrf-global")().weigh(np.array([0.0, 1.0]), 0.4)
+    array([0.4, 0.4])
+    """
+
+    kind: ClassVar[str] = "Global"
+    name: ClassVar[str] = "vrf-global"
+    title: ClassVar[str] = "VRF, w global"
+    summary: ClassVar[str] = "Ablation: one weight for all data sets, VRF's mean on held-out data."
+    equation: ClassVar[str] = "as VRF, with the mean of w over the selection split"
+    source: ClassVar[str] = "a control of bench"
+    position: ClassVar[int] = 205
+    mixes_samples: ClassVar[bool] = False
+
+    def weigh(self, weight: NDArray[np.floating], mean: float) -> NDArray[np.floating]:
+        """Return the mean weight on the selection split for every sample."""
+        return np.full_like(weight, mean)
 
 
 @method

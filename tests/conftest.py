@@ -13,6 +13,7 @@ from browser import run_of_chance
 from commands import SMALL, Finished, bench
 from data_world import World
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from servers import Web, web
 from suite_files import NAMES, folders
 from tiny_clip import Tiny
@@ -25,6 +26,10 @@ from bench.testing.synthetic.wilds import make_wilds
 
 # As in `bench.cli.main.main`, before torch is imported: idle OpenMP threads must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# No test depends on the speed of the machine.
+settings.register_profile("any-speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-speed")
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from bench.api.recipes import Classifier, Imported, Recipe, Tuned
 from bench.core.errors import InputError
 from bench.core.parameters import Fraction, setting
 from bench.posthoc.functional import log_softmax
-from bench.posthoc.selection import ALPHAS
+from bench.posthoc.selection import ALPHAS, WEIGHTS, around
 
 if TYPE_CHECKING:
     from bench.api.trainer import Trainer
@@ -227,6 +227,28 @@ class Method:
         """Return the parameter settings to choose from; default: one empty setting, no choice."""
         return ({},)
 
+    def candidates_of(self, fitted: Fitted) -> tuple[Choice, ...]:
+        """Return the settings to choose from once `fit` is done. Default: `candidates`.
+
+        They have the keys of `candidates` and need the same classifiers.
+        """
+        return self.candidates()
+
+    def closer(self, choice: Choice) -> tuple[Choice, ...]:
+        """Return further candidates near the chosen one, for a second choice. Default: none.
+
+        For methods whose candidates cost forward passes each.
+        """
+        return ()
+
+    def curve(self) -> tuple[Choice, ...]:
+        """Return the candidates that ``--curves`` evaluates on the shifts, in order.
+
+        Default: all of them if there are several, each with one parameter.
+        """
+        found = self.candidates()
+        return found if len(found) > 1 and all(len(choice) == 1 for choice in found) else ()
+
     def chooser(self) -> Method:
         """Return the method whose fit and choice this method uses. Default: the method itself."""
         return self
@@ -281,23 +303,52 @@ class Method:
 class AlphaEnsemble(Method):
     """Base class of ensembles with one weight `alpha` on the fine-tuned model for all samples.
 
+    Class attributes
+    ----------------
+    costs_forwards : whether each alpha is a classifier of its own. Then 0, 0.1, ..., 1 come first,
+        and after them the alphas around the chosen one.
+
+    Attributes
+    ----------
+    alphas : the alphas to choose from. None: steps of 0.02, as for all ensembles
+        (`bench.posthoc.selection.RESOLUTION`).
+
     Examples
     --------
     >>> from bench.api.registry import find_method
     >>> find_method("ose")(alphas=(0.25, 0.75)).candidates()
     ({'alpha': 0.25}, {'alpha': 0.75})
+    >>> len(find_method("ose")().candidates()), len(find_method("wise-ft")().candidates())
+    (51, 11)
+    >>> find_method("wise-ft")().closer({"alpha": 0.0})[-1]
+    {'alpha': 0.08}
     """
 
     default_base: ClassVar[str | None] = DEFAULT_BASE
     on_all_bases: ClassVar[bool] = True
+    costs_forwards: ClassVar[bool] = True
 
-    alphas: Grid[Fraction] = setting(
-        ALPHAS,
-        "0, 0.1, ..., 1 in VRF's paper, 0.1 to 0.9 in its code",
+    alphas: Grid[Fraction] | None = setting(
+        None,
+        "steps of 0.02 for all ensembles, bench's choice; 0, 0.1, ..., 1 in VRF's paper, 0.1 to "
+        "0.9 in its code",
         official=ALPHAS[1:-1],
         grid_of="alpha",
     )
 
     def candidates(self) -> tuple[Choice, ...]:
         """Return one candidate per alpha."""
-        return tuple({"alpha": alpha} for alpha in self.alphas)
+        return _alphas(self.alphas or (ALPHAS if self.costs_forwards else WEIGHTS))
+
+    def closer(self, choice: Choice) -> tuple[Choice, ...]:
+        """Return the alphas around the chosen one, if no others were given."""
+        own = self.alphas is None and self.costs_forwards
+        return _alphas(around(choice["alpha"])) if own else ()
+
+    def curve(self) -> tuple[Choice, ...]:
+        """Return the given alphas, or 0, 0.1, ..., 1."""
+        return self.candidates() if self.alphas else _alphas(ALPHAS)
+
+
+def _alphas(alphas: Sequence[float]) -> tuple[Choice, ...]:
+    return tuple({"alpha": alpha} for alpha in alphas)

@@ -48,7 +48,8 @@ from bench.report.run_folder import (
     report_sources,
 )
 from bench.runs.execute import choice_lookup, execute_plan
-from bench.runs.plan import FeaturesItem, Plan, WeightsItem, make_plan
+from bench.runs.items import FeaturesItem, WeightsItem
+from bench.runs.plan import Plan, make_plan
 from bench.runs.session import Session, session_of
 
 if TYPE_CHECKING:

@@ -268,7 +268,7 @@ def open_grids(value: Any) -> dict[str, tuple[tuple[float, ...], tuple[float, ..
         inner, name = getattr(value, field.name), field.metadata.get("grid_of")
         if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
             found |= open_grids(inner)
-        elif name:
+        elif name and inner is not None:
             hint = _hints(cast(Hashable, type(value)))[field.name]
             bounds = [
                 edge

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.runs.cost import Counts
+from bench.runs.costs.counts import Counts
+from bench.runs.costs.rates import TimeEstimate, estimate_time
 from bench.runs.plan import Plan
-from bench.runs.rates import TimeEstimate, estimate_time
 from bench.runs.results.caveats import PlanCaveats
 from bench.runs.session import Session
 

@@ -31,9 +31,10 @@ from bench.report.tables.leaderboard import leaderboard_table
 from bench.report.tables.terminal import board_title
 from bench.report.write import parse_formats
 from bench.runs.execute import choice_lookup
+from bench.runs.items import CellItem
 from bench.runs.measure import Measurement
 from bench.runs.outputs import StoredOutputs
-from bench.runs.plan import CellItem, make_plan
+from bench.runs.plan import make_plan
 from bench.runs.session import Session, session_of
 from bench.runs.study.study import Study
 

@@ -83,6 +83,9 @@ class SampleOutputs:
     right : [N] whether the predicted class is acceptable (`bench.api.metrics.correct`).
     confidence : [N] the largest probability, off by at most 1/131,070.
     predicted : [N] the predicted class, in the set's own label space.
+    redrawn : [R], the set's primary metric with the choice that each resample of the selection
+        split leads to (`bench.posthoc.redraws`); None if nothing was chosen there, or if it is not
+        known.
 
     Examples
     --------
@@ -101,12 +104,20 @@ class SampleOutputs:
     right: NDArray[np.bool_]
     confidence: NDArray[np.float64]
     predicted: NDArray[np.int64]
+    redrawn: NDArray[np.float64] | None = None
 
 
 def store_samples(
-    store: Store, key: str, split: str, log_probs: LogProbs, manifest: Manifest
+    store: Store,
+    key: str,
+    split: str,
+    log_probs: LogProbs,
+    manifest: Manifest,
+    redrawn: NDArray[np.floating] | None = None,
 ) -> None:
     """Store the outputs per sample of a cell on `split`, from log-probabilities [N, C'].
+
+    `redrawn` [R] is as in `SampleOutputs`.
 
     Examples
     --------
@@ -129,6 +140,8 @@ def store_samples(
         "confidence": np.ceil(confidence * STEPS).clip(0, STEPS).astype("<u2"),
         "predicted": log_probs.argmax(axis=1).astype(np.min_scalar_type(log_probs.shape[1] - 1)),
     }
+    if redrawn is not None:
+        arrays["redrawn"] = redrawn.astype("<f8")
     store.write_arrays(KIND, key, arrays, {"n": len(manifest), "set": set_key})
 
 
@@ -288,7 +301,8 @@ def sample_outputs(run: Path) -> Iterator[SampleOutputs]:
             )
         confidence = np.maximum(arrays["confidence"] - 0.5, 0) / STEPS
         predicted = arrays["predicted"].astype(np.int64)
-        yield SampleOutputs(record, sets[note["set"]], right, confidence, predicted)
+        redrawn = arrays.get("redrawn")
+        yield SampleOutputs(record, sets[note["set"]], right, confidence, predicted, redrawn)
 
 
 def _evaluation_set(arrays: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> EvaluationSet:

@@ -5,15 +5,26 @@ The single formulas are in `bench.posthoc.functional`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.core.errors import InputError, unknown_name
-from bench.posthoc.functional import TEMPERATURES, Floats, KRule, kth, log_softmax, mix
+from bench.posthoc.functional import (
+    TEMPERATURES,
+    Floats,
+    KRule,
+    kth,
+    log_softmax,
+    mix,
+    sigmoid_weight,
+)
 from bench.posthoc.neighbors import kth_distance
+from bench.posthoc.selection import WEIGHTS
 
 
 def fit_temperatures(
@@ -167,3 +178,71 @@ class FailureSet:
             return np.full(len(queries), np.inf, dtype=np.float32)
         found = kth_distance(queries, self.features, self.k)
         return np.square(found) if self.squared else found
+
+
+B_GRID = (0.05, 0.1, 0.2, 0.4)
+"""Values of b to choose from, on plain distances.
+
+The published (a, b), on squared distances, are (1.5, 0.6), (1.1, 0.6) and (0.3, 0.3). With
+d = sqrt(d2) and slope dd = dd2 / 2d they become (1.2, 0.24), (1.0, 0.29) and (0.55, 0.27).
+"""
+
+
+class WeightCandidate(NamedTuple):
+    """A pair (a, b) of VRF and its mean weight on the selection split, in [0, 1]."""
+
+    a: float
+    b: float
+    weight: float
+
+
+def weight_candidates(
+    distance: Floats, a_grid: Sequence[float] | None = None, b_grid: Sequence[float] = B_GRID
+) -> list[WeightCandidate]:
+    """Return the pairs (a, b) to choose from, with their mean weights at distances [N].
+
+    With an `a_grid`, all pairs. Without one, for each b those a for which the mean weight is 0,
+    0.02, ..., 1 (0 and 1 to within 1e-6), so that VRF has no finer steps than other ensembles.
+    If distances are infinite, because V is empty, every weight is 0 and a = 0 stands for all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.ensembles import weight_candidates
+    >>> found = weight_candidates(np.linspace(0.2, 0.8, 7), b_grid=[0.1])
+    >>> len(found), found[25]
+    (51, WeightCandidate(a=0.5, b=0.1, weight=0.5))
+    """
+    if a_grid is None:
+        pairs = [(a, b) for b in b_grid for a in _offsets(distance, b)]
+    else:
+        pairs = list(product(a_grid, b_grid))
+    means = (float(sigmoid_weight(distance, a, b).mean()) for a, b in pairs)
+    return [
+        WeightCandidate(a, b, round(mean, 6)) for (a, b), mean in zip(pairs, means, strict=True)
+    ]
+
+
+NEARLY, QUANTILES = 1e-6, 4096
+"""How close the mean weights come to 0 and 1, and the number of distances they are solved for."""
+
+
+def _offsets(distance: Floats, b: float) -> list[float]:
+    """Return, for each mean weight of `WEIGHTS`, the a that gives it, to six decimals.
+
+    The mean weight increases with a, so a is found by bisection. Of many distances, the means of
+    equal parts of the sorted ones are used, which changes the mean weight by less than 1e-4.
+    """
+    if not np.isfinite(distance).all():
+        return [0.0]
+    parts = np.array_split(np.sort(distance.astype(np.float64)), min(QUANTILES, len(distance)))
+    d = np.array([part.mean() for part in parts])
+    share = np.array([len(part) for part in parts]) / len(distance)
+    target = np.clip(WEIGHTS, NEARLY, 1 - NEARLY)
+    low = np.full(len(target), d[0] - 20 * b)
+    high = np.full(len(target), d[-1] + 20 * b)
+    for _ in range(50):
+        a = (low + high) / 2
+        mean = share @ sigmoid_weight(d[:, None] - a, 0.0, b)
+        low, high = np.where(mean < target, a, low), np.where(mean < target, high, a)
+    return [round(float(one), 6) for one in high]

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -28,15 +27,17 @@ from bench.posthoc import functional as posthoc
 from bench.posthoc.arrays import A, like, to_numpy
 from bench.posthoc.configuration import Configurable, NotFittedError, takes_table
 from bench.posthoc.ensembles import (
+    B_GRID,
     FailureSet,
     LogProbPair,
     average_logits,
     fit_temperatures,
     scaled_log_probs,
+    weight_candidates,
 )
 from bench.posthoc.functional import Floats, KRule
 from bench.posthoc.scores import checked_labels, checked_logits, checked_matrix
-from bench.posthoc.selection import ALPHAS, choose, edge_remarks
+from bench.posthoc.selection import WEIGHTS, choose, edge_remarks
 
 Space = Literal["probabilities", "logits"]
 Criterion = Literal["nll", "confidence"]
@@ -133,11 +134,11 @@ class OSE(Configurable):
         """Choose alpha from `alphas` on held-out logits [N, C] and labels [N].
 
         Without `alphas`, the constructor's alpha is kept; if that is None, alpha is chosen from 0,
-        0.1, ..., 1. `rule` is one of `bench.posthoc.selection.RULES`.
+        0.02, ..., 1. `rule` is one of `bench.posthoc.selection.RULES`.
         """
         zs, ft, truth = to_numpy(logits_zs=logits_zs, logits_ft=logits_ft, labels=labels)
         zs, ft = _logit_pair(zs, ft)
-        own = ALPHAS if self.alpha is None else (self.alpha,)
+        own = WEIGHTS if self.alpha is None else (self.alpha,)
         truth, grid = _labels(truth, zs), list(own if alphas is None else alphas)
         accuracies = [float((self._log_p(zs, ft, a).argmax(axis=1) == truth).mean()) for a in grid]
         self.alpha_, self.classes_ = grid[choose(accuracies, grid, rule)], np.arange(zs.shape[1])
@@ -275,26 +276,32 @@ class VRF(Configurable):
         logits_zs: A,
         logits_ft: A,
         labels: A,
-        a_grid: Sequence[float],
-        b_grid: Sequence[float],
+        a_grid: Sequence[float] | None = None,
+        b_grid: Sequence[float] = B_GRID,
         rule: str = "within-1pt",
     ) -> VRF:
         """Choose a and b from all pairs of `a_grid` and `b_grid` on held-out data.
+
+        Without `a_grid`, the values of a are those with mean weights 0, 0.02, ..., 1 on this data.
 
         Uses the current temperatures, so call `calibrate` first if you calibrate. Arrays are as in
         `fit`; `rule` is one of `bench.posthoc.selection.RULES`.
         """
         truth = to_numpy(logits_zs=logits_zs, labels=labels)[1]
         distance, endpoints = self._parts(features_ft, logits_zs, logits_ft)
-        truth, pairs = _labels(truth, endpoints.zs), list(product(a_grid, b_grid))
+        truth, candidates = (
+            _labels(truth, endpoints.zs),
+            weight_candidates(distance, a_grid, b_grid),
+        )
         accuracies, mean_weights = [], []
-        for pair in pairs:
-            weight = posthoc.sigmoid_weight(distance, *pair)
+        for a, b, _ in candidates:
+            weight = posthoc.sigmoid_weight(distance, a, b)
             predicted = endpoints.average(weight).argmax(axis=1)
             accuracies.append(float((predicted == truth).mean()))
             mean_weights.append(float(weight.mean()))
-        self.a_, self.b_ = pairs[choose(accuracies, mean_weights, rule)]
-        edge_remarks("a", self.a_, a_grid, natural=(0,))
+        self.a_, self.b_, _ = candidates[choose(accuracies, mean_weights, rule)]
+        if a_grid is not None:
+            edge_remarks("a", self.a_, a_grid, natural=(0,))
         edge_remarks("b", self.b_, b_grid)
         return self
 

@@ -5,7 +5,9 @@ model. If the primary metric of the ID test set is not accuracy, that metric is 
 
 ``max-val`` is the rule of the papers. It is unstable if accuracy is flat over the grid.
 ``within-1pt`` makes use of this flatness: among candidates that are about equally good in
-distribution, it chooses the one with the most weight on the robust zero-shot model.
+distribution, it chooses the one with the most weight on the zero-shot model. Its premise is that
+the zero-shot model is the more robust one. Nothing on an in-distribution split can show that: where
+the premise is wrong, the rule costs accuracy on the shifts.
 """
 
 from __future__ import annotations
@@ -122,3 +124,28 @@ def edge_remarks(
 
 ALPHAS: tuple[float, ...] = tuple(round(0.1 * i, 1) for i in range(11))
 """The grid 0, 0.1, ..., 1 of the weight on the fine-tuned model (VRF section 5.1)."""
+
+RESOLUTION = 0.02
+"""The mean weights of neighbouring candidates differ by at most this, for all ensembles alike.
+
+`within-1pt` takes the smallest weight that is good enough: a method with finer steps would find a
+smaller one for this reason alone.
+"""
+
+WEIGHTS: tuple[float, ...] = tuple(round(RESOLUTION * i, 2) for i in range(51))
+"""The grid 0, 0.02, ..., 1."""
+
+
+def around(weight: float) -> tuple[float, ...]:
+    """Return the values of `WEIGHTS` between the two neighbours of `weight` in `ALPHAS`.
+
+    Where each candidate costs forward passes, `ALPHAS` come first and then those around the one
+    that was chosen.
+
+    Examples
+    --------
+    >>> from bench.posthoc.selection import around
+    >>> around(0.3), around(1.0)
+    ((0.22, 0.24, 0.26, 0.28, 0.32, 0.34, 0.36, 0.38), (0.92, 0.94, 0.96, 0.98))
+    """
+    return tuple(w for w in WEIGHTS if 0 < round(abs(w - weight), 9) < ALPHAS[1])

@@ -51,7 +51,7 @@ from bench.models.transforms import (
     tensor_transform,
 )
 from bench.models.weights import State, Unmerged, encoder_state, stored_encoder
-from bench.runs.cost import TUNING, TUNING_BOTH
+from bench.runs.costs.counts import TUNING, TUNING_BOTH
 from bench.runs.trackers import Trackers
 
 HELD_ENCODERS = 4

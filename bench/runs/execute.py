@@ -22,20 +22,17 @@ from bench.core.store import MissingOutput, Store
 from bench.core.trainings import TrainingRecord
 from bench.leaderboard import samples
 from bench.models.facts import read_model_note
-from bench.runs.measure import Measurement, address_of
-from bench.runs.plan import (
+from bench.runs.items import (
     CellItem,
     FeaturesItem,
     FitItem,
     GivenItem,
-    Plan,
     ScaleItem,
     WeightsItem,
     WorkItem,
-    is_stored,
-    make_plan,
-    pending,
 )
+from bench.runs.measure import Measurement, address_of
+from bench.runs.plan import Plan, is_stored, make_plan, pending
 from bench.runs.results.caveats import PlanCaveats
 from bench.runs.results.trainings import plan_trainings, training_labels
 from bench.runs.study.study import Study

@@ -5,6 +5,7 @@ Fits and temperatures are found on the selection split. A record holds its full 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from bench.api.declarations import chosen_edges
 from bench.api.method import Choice, Prediction
-from bench.api.metrics import Metric
+from bench.api.metrics import ACCURACY, Metric, correct, extra_metrics
 from bench.api.recipe_parts import encoder_of, features_key, weights_key
 from bench.api.recipes import Tuned
 from bench.api.splits import Loaded, Manifest, Split
@@ -29,19 +30,24 @@ from bench.core.records import Record
 from bench.core.store import MissingOutput, Store
 from bench.leaderboard import samples
 from bench.posthoc.ensembles import fit_temperatures, scaled_log_probs
+from bench.posthoc.redraws import choose_again, resample_shares
 from bench.posthoc.remarks import collected
 from bench.posthoc.selection import choose
-from bench.runs.cost import row_cost
+from bench.runs.costs.counts import row_cost
+from bench.runs.items import CellItem, FitItem, ScaleItem
 from bench.runs.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
-from bench.runs.plan import CellItem, FitItem, ScaleItem
 from bench.runs.results.caveats import PlanCaveats, far_below_chance
 from bench.runs.results.figure_data import Figure
+from bench.runs.results.redrawn import redrawn_choices
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 from bench.runs.study.tuning import Searched, trials_of
 
 PROBED = 64
 """The number of samples of a prediction whose probabilities are checked to sum to 1."""
+
+
+Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,16 @@ class Measurement:
         task, method = self.study.suite.task, item.row.method
         selection, train = self._labelled(task.selection), self._labelled(task.train)
         manifest, metric = self.opened(task.selection).manifest, self.study.primary_metric
-        candidates = method.candidates()
         scores, weights = [], []
-        label = f"fit {item.row.name}"
+        with self.progress.task(f"fit {item.row.name}", 1), _cell_errors(), collected() as caveats:
+            fitted = method.fit(item.models, selection, train)
+        candidates = (*method.candidates_of(fitted), *item.closer)
+        # Another trial of a search has no outputs on the shifts, so nothing is chosen again.
+        again = metric == ACCURACY and len(candidates) > 1 and not isinstance(method, Searched)
+        shares = resample_shares(task.selection.size, task.selection.fingerprint) if again else None
+        resampled: list[tuple[Floats, Floats]] = []
+        label = f"choose for {item.row.name}"
         with self.progress.task(label, len(candidates)) as progress, _cell_errors():
-            with collected() as caveats:
-                fitted = method.fit(item.models, selection, train)
             left = [c for c in candidates if not self._lost(item, c, failed)]
             if not left:
                 raise CellError("all trials diverged: use a smaller lr as the default")
@@ -89,10 +99,15 @@ class Measurement:
                 p = next(found)
                 scores.append(metric(p.log_probs, manifest))
                 weights.append(float(np.mean(p.weight)))
+                if shares is not None:
+                    weight = np.broadcast_to(np.asarray(p.weight, np.float32), len(manifest))
+                    right = correct(p.log_probs, manifest).astype(np.float32)
+                    resampled.append((shares @ right, shares @ weight))
                 progress.advance(1)
             next(found, None)  # which checks that there are no more
         rule = self.study.protocol.rule
-        best = method.choose(scores, weights, partial(choose, rule=rule))
+        chosen_by = partial(method.choose, rule=partial(choose, rule=rule))
+        best = chosen_by(scores, weights)
         note: dict[str, Any] = {
             "choice": dict(candidates[best]),
             "chosen_on": {
@@ -104,6 +119,10 @@ class Measurement:
                 "candidates": len(candidates),
             },
         }
+        if shares is not None:
+            rights, means = (np.array(found) for found in zip(*resampled, strict=True))
+            index = choose_again(chosen_by, rights, means)
+            note["redrawn"] = [dict(candidates[i]) for i in index]
         if isinstance(method, Searched):
             costs = [row_cost(method, item.models, c, task.train.size) for c in candidates]
             note["chosen_on"] |= {"trials": trials_of(method, scores, costs)}
@@ -156,16 +175,28 @@ class Measurement:
         by_choice: dict[str, list[CellItem]] = {}
         for cell in cells:
             by_choice.setdefault(repr(cell.choice), []).append(cell)
-        choices = [group[0].choice for group in by_choice.values()]
+        kept = next((c for c in cells if c.keeps_samples and c.fit.inputs), None)
+        note = self.store.read_note("fits", fit.key) if kept else None
+        redrawn = redrawn_choices(kept, note, self.study.curves) if kept and note else None
+        others = redrawn.choices if redrawn else ()
+        primary = next(iter(extra_metrics([shift.primary_metric])), ACCURACY)
+        choices = [*others, *(group[0].choice for group in by_choice.values())]
         label = f"measure {row.name} on {shift.name}"
         with self.progress.task(label, len(choices)) as progress, _cell_errors():
             predictions = self.predicted(row, fit, outputs, choices)
+            values = []
+            for prediction in itertools.islice(predictions, len(others)):
+                values.append(primary(prediction.log_probs, manifest))
+                progress.advance(1)
+            again = redrawn.mixture @ np.array(values) if redrawn else None
             for group, prediction in zip(by_choice.values(), predictions, strict=True):
                 for cell in group:
-                    attempt(cell, partial(self._write, cell, prediction, manifest))
+                    attempt(cell, partial(self._write, cell, prediction, manifest, again))
                 progress.advance(1)
 
-    def _write(self, cell: CellItem, prediction: Prediction, manifest: Manifest) -> None:
+    def _write(
+        self, cell: CellItem, prediction: Prediction, manifest: Manifest, redrawn: Floats | None
+    ) -> None:
         data = temperature = None
         with _cell_errors():
             log_probs = prediction.log_probs
@@ -194,7 +225,7 @@ class Measurement:
             value["caveats"] = far_below_chance(measured, len(manifest), classes, name)
         if cell.keeps_samples:
             split = cell.shift.split.fingerprint
-            samples.store_samples(self.store, cell.key, split, log_probs, manifest)
+            samples.store_samples(self.store, cell.key, split, log_probs, manifest, redrawn)
         self.store.write_cell(cell.key, value)
         if cell.chosen and cell.scale is None and isinstance(cell.metric, Metric):
             self.progress.measured(self.record(cell, value))

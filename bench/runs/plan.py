@@ -34,91 +34,27 @@ from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.core.store import Store
 from bench.leaderboard import samples
+from bench.runs.items import (
+    CellItem,
+    FeaturesItem,
+    FitItem,
+    GivenItem,
+    ScaleItem,
+    WeightsItem,
+    WorkItem,
+)
 from bench.runs.results.figure_data import FIGURES, Figure
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 
-CELL = 2
+CELL = 3
 """Version of the stored form of a cell; raised when that form changes."""
 
 SCALE = 2
 """Version of the search for a row's temperature; raised when it would find another one."""
 
 
-@dataclass(frozen=True)
-class WorkItem:
-    """One piece of work: the key of its output and the keys of its inputs."""
-
-    key: str
-    inputs: tuple[str, ...]
-
-
 W = TypeVar("W", bound=WorkItem)
-
-
-@dataclass(frozen=True)
-class WeightsItem(WorkItem):
-    """Build a zero-shot head from the text tower, train a recipe or estimate Fisher information."""
-
-    recipe: TextHead | Tuned | Fisher
-    train: Split
-    selection: Split
-
-
-@dataclass(frozen=True)
-class FeaturesItem(WorkItem):
-    """Run an encoder over a split with the evaluation transform."""
-
-    encoder: Encoder
-    split: Split
-
-
-@dataclass(frozen=True)
-class GivenItem(WorkItem):
-    """External outputs: nothing to compute. `reason` says why, if they do not suffice."""
-
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class FitItem(WorkItem):
-    """Fit a row on the training and selection splits and choose one of its candidates."""
-
-    row: Row
-    seed: int | None
-    models: Models
-
-
-@dataclass(frozen=True)
-class ScaleItem(WorkItem):
-    """Find, on the selection split, the temperature for a row's predictions with its choice."""
-
-    row: Row
-    fit: FitItem
-    choice: Choice
-
-
-@dataclass(frozen=True)
-class CellItem(WorkItem):
-    """Measure a row, with one choice of its parameters, on one evaluation set.
-
-    `fit` is the row's own fit or that of its chooser row. With a `scale`, predictions are first
-    divided by its temperature. `chosen` is False for the other points of a candidate curve.
-    `metric` measures a number or a figure.
-    """
-
-    row: Row
-    fit: FitItem
-    scale: ScaleItem | None
-    choice: Choice
-    chosen: bool
-    shift: Shift
-    metric: Metric | Figure
-
-    @property
-    def keeps_samples(self) -> bool:
-        """Whether per-sample outputs are stored with the cell (`bench.leaderboard.samples`)."""
-        return self.chosen and self.scale is None and self.metric.name == ACCURACY.name
 
 
 @dataclass(frozen=True)
@@ -155,14 +91,15 @@ def make_plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
         with _row_named_in_errors(row):
             base = builder.base(row, seed, models, known)
             models = models if base is None else replace(models, base=base)
-            fit = builder.fit(row.chooser, seed, models)
-        choice = known(fit.key) if fit.inputs else fit.row.method.candidates()[0]
-        if choice is None or base is None:
-            undecided[fit.key] = fit
-        if base is None:
-            waiting.add(fit.key)
-        with _row_named_in_errors(row):
-            builder.cells(row, fit, choice)
+            is_known, chosen = base is not None, None
+            for fit in builder.fits(row.chooser, seed, models, known):
+                choice = known(fit.key) if fit.inputs else fit.row.method.candidates()[0]
+                if choice is None or base is None:
+                    undecided[fit.key] = fit
+                if not is_known:
+                    waiting.add(fit.key)
+                is_known, chosen = is_known and choice is not None, choice or chosen
+            builder.cells(row, fit, chosen)
     decided = [item for item in builder.scales if item.fit.key not in undecided]
     ready = [fit for key, fit in undecided.items() if key not in waiting]
     first = (*ready, *decided)
@@ -255,12 +192,38 @@ class _Builder:
         choice = known(self.fit(row.base, models.seed if seed is None else seed, ground).key)
         return None if choice is None else row.base.method.needs(ground, choice)[0]
 
-    def fit(self, row: Row, seed: int | None, models: Models) -> FitItem:
-        """Return the row's fit; it has no inputs and is not added if there is nothing to fit."""
+    def fits(
+        self, row: Row, seed: int | None, models: Models, known: Callable[[str], Choice | None]
+    ) -> Iterator[FitItem]:
+        """Yield the row's fit and, if its method wants to look closer, the one that does.
+
+        Until the first choice is known, the middle candidate stands for it.
+        """
+        first = self.fit(row, seed, models)
+        yield first
+        candidates = row.method.candidates()
+        if first.inputs and len(candidates) > 1:
+            chosen = known(first.key) or candidates[len(candidates) // 2]
+            if closer := row.method.closer(chosen):
+                yield self.fit(row, seed, models, closer, (first.key,))
+
+    def fit(
+        self,
+        row: Row,
+        seed: int | None,
+        models: Models,
+        closer: tuple[Choice, ...] = (),
+        after: tuple[str, ...] = (),
+    ) -> FitItem:
+        """Return the row's fit; it has no inputs and is not added if there is nothing to fit.
+
+        `closer` are further candidates, which depend on the fits `after` which they come.
+        """
         method, task = row.method, self.study.suite.task
         inputs: list[str] = []
         if needs_fit(method):
-            wanted = [r for c in method.candidates() for r in method.needs(models, c)]
+            candidates = (*method.candidates(), *closer)
+            wanted = [r for c in candidates for r in method.needs(models, c)]
             for recipe in dict.fromkeys(wanted):
                 inputs += self.outputs(recipe, task.selection)
             for recipe in method.train_needs(models):
@@ -268,8 +231,9 @@ class _Builder:
         rule, primary = method.own_rule or self.study.protocol.rule, self.study.primary_metric
         by = (rule,) if primary == ACCURACY else (rule, primary)
         chosen_by = (task.selection.fingerprint, *by) if inputs else None
-        key = key_of("fit", _identity(row), models.zero_shot, models.base, inputs, chosen_by)
-        item = FitItem(key, tuple(dict.fromkeys(inputs)), row, seed, models)
+        more = (closer,) if closer else ()
+        key = key_of("fit", _identity(row), models.zero_shot, models.base, inputs, chosen_by, *more)
+        item = FitItem(key, tuple(dict.fromkeys((*inputs, *after))), row, seed, models, closer)
         if item.inputs:
             self.add(item)
         return item
@@ -288,7 +252,7 @@ class _Builder:
                 self.cell(row, fit, None, chosen, True, shift, measure)
             for metric in study.metrics if scale is not None else ():
                 self.cell(row, fit, scale, chosen, True, shift, metric)
-            for candidate in candidates if study.curves and has_curve(method) else ():
+            for candidate in method.curve() if study.curves else ():
                 for metric in metrics:
                     self.cell(row, fit, None, candidate, False, shift, metric)
 
@@ -327,8 +291,15 @@ class _Builder:
         """Add one cell. A curve's point at the chosen candidate is the item of the chosen cell."""
         inputs = self.prediction_inputs(row, fit, choice, shift.split)
         inputs += () if scale is None else (scale.key,)
+        own = CellItem("", inputs, row, fit, scale, choice, chosen, shift, metric)
+        if own.keeps_samples and self.study.curves:  # what other choices would have given
+            recipes = [
+                r for other in row.method.curve() for r in row.method.needs(fit.models, other)
+            ]
+            more = (key for recipe in recipes for key in self.outputs(recipe, shift.split))
+            inputs = tuple(dict.fromkeys((*inputs, *more)))
         key = key_of("cell", CELL, _identity(row), fit.key, choice, inputs, shift.labels, metric)
-        item = CellItem(key, inputs, row, fit, scale, choice, chosen, shift, metric)
+        item = replace(own, key=key, inputs=inputs)
         self.records.append(item)
         self.add(item)
 
@@ -341,11 +312,6 @@ def _identity(row: Row) -> tuple[object, ...]:
 def needs_fit(method: Method) -> bool:
     """Return whether a method fits or chooses anything on the selection split."""
     return len(method.candidates()) > 1 or type(method).fit is not Method.fit
-
-
-def has_curve(method: Method) -> bool:
-    """Return whether a method's candidates form a curve: several, each with one parameter."""
-    return len(method.candidates()) > 1 and all(len(c) == 1 for c in method.candidates())
 
 
 def is_stored(item: WorkItem, store: Store) -> bool:

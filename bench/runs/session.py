@@ -31,12 +31,13 @@ from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.leaderboard.published.layouts import Preset, find_preset
 from bench.report.run_folder import CONFIG, kept_baselines, read_samples
 from bench.report.write import write_report
-from bench.runs.cost import Counts, pending_counts
+from bench.runs.costs.counts import Counts, pending_counts
+from bench.runs.costs.rates import remember_rates
 from bench.runs.execute import Outcome, choice_lookup, execute_plan
 from bench.runs.execute import follow_plan as follow_study
+from bench.runs.items import CellItem
 from bench.runs.measure import address_of
-from bench.runs.plan import CellItem, Plan, make_plan
-from bench.runs.rates import remember_rates
+from bench.runs.plan import Plan, make_plan
 from bench.runs.results.plan_lines import describe_plan
 from bench.runs.study.config import RunConfig, load_config
 from bench.runs.study.kept import InputCopies, KeptInputs, copy_inputs, kept_inputs

@@ -69,7 +69,7 @@ def check_method(cls: type[Method]) -> None:
     _check_needs(method, models, choices)
     fitted = _check_fit(method, models, choices)
     for labels in (IDENTITY, SUBSET, MANY_TO_ONE):
-        _check_predict(method, models, fitted, choices, labels)
+        _check_predict(method, models, fitted, method.candidates_of(fitted), labels)
 
 
 def _check_attributes(cls: type[Method]) -> None:

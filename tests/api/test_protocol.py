@@ -13,21 +13,13 @@ from PIL import Image
 from bench.api.dataset import Shift, Suite
 from bench.api.protocol import CLEAN, OFFICIAL, PROTOCOLS, Protocol, protocol_with
 from bench.api.recipes import TextHead, Tuned
-from bench.api.registry import find_dataset, methods
+from bench.api.registry import find_dataset, find_method, methods
 from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError
 from bench.core.parameters import parameters, settings, with_parameters
 from bench.posthoc.selection import RULES
-from bench.runs.plan import (
-    CellItem,
-    FeaturesItem,
-    FitItem,
-    Plan,
-    ScaleItem,
-    WeightsItem,
-    WorkItem,
-    make_plan,
-)
+from bench.runs.items import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, WorkItem
+from bench.runs.plan import Plan, make_plan
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
 
@@ -195,7 +187,7 @@ def test_official_values_are_those_of_the_codes() -> None:
     expected = {
         **dict.fromkeys(("wise-ft", "ose", "ose-logits", "fisher"), alphas),
         "ose-calibrated": alphas | {"calibrate": "confidence"},
-        **dict.fromkeys(("vrf", "vrf-shuffled", "vrf-constant", "vrf-all-correct"), vrf),
+        **dict.fromkeys(("vrf", *find_method("vrf").controls[:-1]), vrf),
         **{key: {"captions": "rows"} for key in ("flyp", "carot", "carot-slides")},
     }
     assert {n: changes for n, changes in found.items() if changes} == expected

@@ -10,7 +10,6 @@ from bench.api.registry import find_method
 from bench.api.trainer import GradientTrainer
 from bench.core.errors import InputError
 from bench.core.parameters import parameters, with_parameters
-from bench.posthoc.selection import ALPHAS
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def test_tuples_are_written_as_lists():
     method = find_method("wise-ft")()
     assert with_parameters(method, {"alphas": "[0,0.5,1]"}, "wise-ft").alphas == (0.0, 0.5, 1.0)
     assert with_parameters(method, {"alphas": "[1e-1]"}, "wise-ft").alphas == (0.1,)
-    assert method.alphas == ALPHAS
+    assert with_parameters(method, {"alphas": "null"}, "wise-ft").alphas is None
 
 
 @pytest.mark.parametrize(

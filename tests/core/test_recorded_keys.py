@@ -39,7 +39,8 @@ from bench.data.readers.arrays import Arrays, array_split
 from bench.data.readers.folders import folder_split
 from bench.leaderboard.samples import SETS, store_samples
 from bench.runs.execute import choice_lookup
-from bench.runs.plan import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, make_plan
+from bench.runs.items import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem
+from bench.runs.plan import make_plan
 from bench.runs.results.figure_data import FIGURES
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import GivenClassifier

@@ -9,6 +9,7 @@ from fake_ensembles import MODELS, run, softmax
 from bench.api.registry import find_method
 from bench.posthoc.functional import log_softmax, sigmoid_weight, temperature
 from bench.posthoc.neighbors import kth_distance
+from bench.posthoc.selection import WEIGHTS
 from bench.testing.fakes import (
     IDENTITY,
     MANY_TO_ONE,
@@ -85,5 +86,50 @@ def test_vrf_computes_distances_once_for_all_candidates(monkeypatch):
     real = module.kth_distance
     monkeypatch.setattr(module, "kth_distance", lambda *a: calls.append(a) or real(*a))
     method = find_method("vrf")()
-    _, found = run(method, FakeOutputs(2), method.candidates())
-    assert (len(found), len(calls)) == (len(method.a_grid) * len(method.b_grid), 1)
+    fitted, found = run(method, FakeOutputs(2), [{"a": 0.4, "b": 0.1}, {"a": 0.5, "b": 0.2}])
+    assert (len(found), len(calls)) == (2, 2)  # of the selection split in the fit, of the outputs
+    assert len(method.candidates_of(fitted)) == 51 * len(method.b_grid)
+
+
+def selected(method, selection, fitted, train):
+    """The mean weights of all candidates on the selection split."""
+    choices = method.candidates_of(fitted)
+    found = method.predict(MODELS, fitted, selection, train, choices)
+    return np.array([float(np.mean(p.weight)) for p in found]).reshape(len(method.b_grid), -1)
+
+
+@pytest.mark.parametrize("size", [60, 5000])
+def test_candidates_of_vrf_have_the_mean_weights_of_other_ensembles(size):
+    selection, train = FakeLabelledOutputs(1, size), FakeLabelledOutputs(0, 200)
+    method = find_method("vrf")()
+    fitted = method.fit(MODELS, selection, train)
+    means = selected(method, selection, fitted, train)
+    assert np.allclose(means, WEIGHTS, atol=1e-4)
+    ose = find_method("ose")()
+    steps = [np.diff([c["alpha"] for c in ose.candidates()]), np.diff(means)]
+    assert all(step.max() <= 0.02 + 1e-4 and step.min() > 0 for step in steps)
+
+
+def test_a_grid_of_a_is_taken_as_it_is():
+    selection, train = FakeLabelledOutputs(1), FakeLabelledOutputs(0, 200)
+    method = find_method("vrf")(a_grid=(0.3, 0.6), b_grid=(0.1,))
+    fitted = method.fit(MODELS, selection, train)
+    assert method.candidates_of(fitted) == method.candidates()
+    assert np.allclose(selected(method, selection, fitted, train), fitted["candidates"][:, 2])
+
+
+def test_the_global_control_has_vrfs_mean_weight_on_the_selection_split():
+    selection, train, outputs = (
+        FakeLabelledOutputs(1), FakeLabelledOutputs(0, 200), FakeOutputs(2)
+    )  # fmt: skip
+    control = find_method("vrf-global")(b_grid=(0.1,))
+    fitted = control.chooser().fit(MODELS, selection, train)
+    choice = control.candidates_of(fitted)[20]
+    (of_vrf,) = control.chooser().predict(MODELS, fitted, selection, train, [choice])
+    (found,) = control.predict(MODELS, fitted, outputs, train, [choice])
+    assert np.ptp(found.weight) == 0
+    assert abs(found.weight[0] - of_vrf.weight.mean()) < 1e-5 and 0.39 < found.weight[0] < 0.41
+    (elsewhere,) = find_method("vrf-constant")(b_grid=(0.1,)).predict(
+        MODELS, fitted, outputs, train, [choice]
+    )
+    assert abs(elsewhere.weight[0] - found.weight[0]) > 1e-4  # the mean on another set is another

@@ -72,7 +72,8 @@ def test_vrf_equals_the_harness(calibrate, changes, labels):
 @pytest.mark.filterwarnings("ignore::bench.posthoc.remarks.PosthocWarning")
 def test_vrf_chooses_what_the_harness_would():
     method = find_method("vrf")()
-    state, choices = method.fit(MODELS, HELD_OUT, TRAIN), method.candidates()
+    state = method.fit(MODELS, HELD_OUT, TRAIN)
+    choices = method.candidates_of(state)
     found = list(method.predict(MODELS, state, HELD_OUT, TRAIN, choices))
     right = [(p.log_probs.argmax(axis=1) == HELD_OUT.labels).mean() for p in found]
     vrf = fitted().calibrate(*arrays(HELD_OUT)[1:], HELD_OUT.labels)

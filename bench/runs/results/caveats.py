@@ -16,7 +16,8 @@ from typing import Any
 from bench.api.recipes import TextHead
 from bench.core.store import Store
 from bench.models.facts import read_model_note
-from bench.runs.plan import CellItem, FitItem, GivenItem, Plan, WeightsItem
+from bench.runs.items import CellItem, FitItem, GivenItem, WeightsItem
+from bench.runs.plan import Plan
 
 Caveats = dict[str, list[str]]
 """Sentences by what they concern: run, model, prompts, train, selection, evaluation, row."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from bench.api.recipes import Fisher, TextHead, Tuned
 from bench.core.hashing import canonical
-from bench.runs.plan import (
+from bench.runs.items import (
     CellItem,
     FeaturesItem,
     FitItem,
     GivenItem,
-    Plan,
     ScaleItem,
     WeightsItem,
     WorkItem,
 )
+from bench.runs.plan import Plan
 
 
 def describe_plan(plan: Plan) -> list[dict[str, object]]:

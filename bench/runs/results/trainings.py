@@ -12,7 +12,8 @@ from bench.api.trainer import Trainer, epochs_needed
 from bench.core.hashing import canonical
 from bench.core.store import Store
 from bench.core.trainings import TrainingRecord, stored_history
-from bench.runs.plan import CellItem, Plan, WeightsItem
+from bench.runs.items import CellItem, WeightsItem
+from bench.runs.plan import Plan
 from bench.runs.study.rows import Row
 
 

@@ -12,7 +12,7 @@ from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store import Store
 from bench.models.clip import EMBEDDED
-from bench.runs.cost import Counts
+from bench.runs.costs.counts import Counts
 from bench.runs.study.study import Study
 
 

@@ -1,0 +1,90 @@
+"""The work items of a plan: what is computed and stored under one key, with the keys it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.api.dataset import Shift
+from bench.api.method import Choice, Models
+from bench.api.metrics import ACCURACY, Metric
+from bench.api.recipes import Encoder, Fisher, TextHead, Tuned
+from bench.api.splits import Split
+from bench.runs.results.figure_data import Figure
+from bench.runs.study.rows import Row
+
+
+@dataclass(frozen=True)
+class WorkItem:
+    """One piece of work: the key of its output and the keys of its inputs."""
+
+    key: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WeightsItem(WorkItem):
+    """Build a zero-shot head from the text tower, train a recipe or estimate Fisher information."""
+
+    recipe: TextHead | Tuned | Fisher
+    train: Split
+    selection: Split
+
+
+@dataclass(frozen=True)
+class FeaturesItem(WorkItem):
+    """Run an encoder over a split with the evaluation transform."""
+
+    encoder: Encoder
+    split: Split
+
+
+@dataclass(frozen=True)
+class GivenItem(WorkItem):
+    """External outputs: nothing to compute. `reason` says why, if they do not suffice."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FitItem(WorkItem):
+    """Fit a row on the training and selection splits and choose one of its candidates.
+
+    `closer` are the candidates near the one that an earlier fit chose (`Method.closer`).
+    """
+
+    row: Row
+    seed: int | None
+    models: Models
+    closer: tuple[Choice, ...] = ()
+
+
+@dataclass(frozen=True)
+class ScaleItem(WorkItem):
+    """Find, on the selection split, the temperature for a row's predictions with its choice."""
+
+    row: Row
+    fit: FitItem
+    choice: Choice
+
+
+@dataclass(frozen=True)
+class CellItem(WorkItem):
+    """Measure a row, with one choice of its parameters, on one evaluation set.
+
+    `fit` is the row's own fit or that of its chooser row. With a `scale`, predictions are first
+    divided by its temperature. `chosen` is False for the other points of a candidate curve.
+    `metric` measures a number or a figure.
+    """
+
+    row: Row
+    fit: FitItem
+    scale: ScaleItem | None
+    choice: Choice
+    chosen: bool
+    shift: Shift
+    metric: Metric | Figure
+
+    @property
+    def keeps_samples(self) -> bool:
+        """Whether per-sample outputs are stored with the cell (`bench.leaderboard.samples`)."""
+        return self.chosen and self.scale is None and self.metric.name == ACCURACY.name
