@@ -141,7 +141,7 @@ def store_samples(
         "predicted": log_probs.argmax(axis=1).astype(np.min_scalar_type(log_probs.shape[1] - 1)),
     }
     if redrawn is not None:
-        arrays["redrawn"] = redrawn.astype("<f8")
+        arrays["redrawn"] = redrawn.astype("<f4")
     store.write_arrays(KIND, key, arrays, {"n": len(manifest), "set": set_key})
 
 

@@ -20,6 +20,7 @@ from bench.core.store import Store
 from bench.leaderboard.board import MEAN
 from bench.leaderboard.build import build_boards, build_curves
 from bench.leaderboard.derived import oracle_records
+from bench.posthoc.selection import ALPHAS
 from bench.report.document import PRIMARY_METRICS, document
 from bench.report.formats.text import escape, report_markdown
 from bench.report.tables.table import DASH
@@ -45,7 +46,8 @@ def small_study(judges: Judges, **options: Any) -> Study:
     """Return the study of the shared small run with other metrics of its evaluation sets."""
     limited = {"suite": "micro", "limit": 40, "shifts": ",".join(SHIFTS)}
     assert SMALL[-1] == "e2e-ft.epochs=1"
-    changed = {"set": {"e2e-ft": {"epochs": 1}}}
+    # The alphas of the curve, whose features are stored: another choice needs no others.
+    changed = {"set": {"e2e-ft": {"epochs": 1}, "wise-ft": {"alphas": list(ALPHAS)}}}
     return judged(resolve_studies(RunConfig.model_validate(limited | changed | options))[0], judges)
 
 

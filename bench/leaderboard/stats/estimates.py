@@ -87,10 +87,13 @@ class Outcomes:
         be paired.
     values : [S, n], by seed and sample: whether the row is right, or any number whose mean is the
         metric. S is 1 for rows without seeds.
+    redrawn : [R], the mean over seeds with the choices made again on resamples of the selection
+        split (`bench.posthoc.redraws`); None if nothing was chosen or if it is not known.
     """
 
     ids: str
     values: NDArray[Any]
+    redrawn: Floats | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] < 2 or not len(self.values):
@@ -117,7 +120,8 @@ class Outcomes:
         deviations = [np.bincount(codes, weights=row) for row in self.values - mean]
         count = int(codes.max()) + 1
         digest = hashlib.sha256(codes.astype("<i8").tobytes()).hexdigest()[:16]
-        return Outcomes(f"{self.ids} by {what} {digest}", mean + np.array(deviations) * count / n)
+        ids = f"{self.ids} by {what} {digest}"
+        return Outcomes(ids, mean + np.array(deviations) * count / n, self.redrawn)
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ class Resampled:
     n: int
     values: Floats
     draws: Floats
+    redrawn: Floats | None = None
 
     def basic(self, level: float = LEVEL) -> Interval:
         """Return the basic bootstrap interval of a single seed.
@@ -198,6 +203,12 @@ class Estimate:
     count: int
     freedom: Floats
     bias: Floats | float = 0.0
+
+    def with_variance(self, more: Floats | float) -> Estimate:
+        """Return the estimate with `more` variance of its samples, such as that of selection."""
+        samples = self.samples + more
+        freedom = _freedom(self.count, samples, self.seeds)
+        return replace(self, samples=samples, freedom=freedom)
 
     @property
     def error(self) -> Floats:
@@ -290,10 +301,15 @@ def _combined(parts: Sequence[_Part]) -> Estimate:
     samples = np.maximum(sum((p.samples for p in parts), np.zeros(())), 0)
     samples = samples + sum(p.discordant for p in parts)
     spread = by_seed.var(axis=-1, ddof=1) / count if count > 1 else np.zeros_like(samples)
-    freedom = np.full(np.shape(samples), np.inf)
-    np.divide((count - 1) * (samples + spread), spread, out=freedom, where=spread > 0)
+    freedom = _freedom(count, samples, spread)
     bias = sum(p.bias for p in parts)
     return Estimate(by_seed.mean(axis=-1), samples, spread, count, freedom, bias)
+
+
+def _freedom(count: int, samples: Floats, seeds: Floats) -> Floats:
+    freedom = np.full(np.shape(samples), np.inf)
+    np.divide((count - 1) * (samples + seeds), seeds, out=freedom, where=seeds > 0)
+    return freedom
 
 
 def _covariance(of_set: Moments) -> Floats:
@@ -316,7 +332,7 @@ def mean_estimate(row: RowData) -> Estimate:
 
     For one seed on one set, prefer the intervals of `exact_interval` and `Resampled.basic`.
     """
-    return _combined(_parts([row]))
+    return _combined(_parts([row])).with_variance(selection_variance(row))
 
 
 def paired_difference(one: RowData, other: RowData) -> Estimate:
@@ -332,7 +348,33 @@ def paired_difference(one: RowData, other: RowData) -> Estimate:
     resampled values, which are paired too, replaces C / n. Raises InputError if ids or numbers of
     seeds differ.
     """
-    return _combined(_parts([one, other]))
+    return _combined(_parts([one, other])).with_variance(selection_variance(one, other))
+
+
+def selection_variance(one: RowData, other: RowData | None = None) -> float:
+    """Return the variance of a row's mean over sets, or of `one` minus `other`, due to selection.
+
+    It is that over resamples of the selection split, which all rows share: var_r of the mean over
+    sets of redrawn[r]. Rows without `redrawn` add nothing.
+    """
+    means = redrawn_means([one] if other is None else [one, other])
+    values = means[0] if other is None else means[0] - means[1]
+    return float(values.var(ddof=1)) if len(values) > 1 else 0.0
+
+
+def redrawn_means(rows: Sequence[RowData]) -> Floats:
+    """Return the mean over sets of each row on each resample, [m, R]; 0 where nothing is known.
+
+    R is 1 if no row has redrawn values. Rows of runs with different R keep the resamples that they
+    share, which are the first ones.
+    """
+    sizes = [len(of.redrawn) for row in rows for of in row if of.redrawn is not None]
+    size = min(sizes, default=1)
+    found = np.zeros((len(rows), size))
+    for mean, row in zip(found, rows, strict=True):
+        for of in row:
+            mean += 0 if of.redrawn is None else of.redrawn[:size] / len(row)
+    return found
 
 
 def _parts(rows: Sequence[RowData]) -> list[_Part]:

@@ -21,6 +21,7 @@ from bench.leaderboard.stats.estimates import (
     Outcomes,
     estimate,
     moments,
+    redrawn_means,
     stack_rows,
 )
 
@@ -83,7 +84,11 @@ def rank(
     if len(rows) == 1:
         return Ranking(np.zeros((1, 1), dtype=bool))
     sets = [gram(values, weight) for values, weight in stack_rows(rows)]
-    return Ranking(wins(pairwise(sets, len(rows)), len(rows), false_wins, tested))
+    first, second = _pairs(len(rows))
+    redrawn = redrawn_means(rows)
+    selection = np.var(redrawn[first] - redrawn[second], axis=-1, ddof=min(1, redrawn.shape[1] - 1))
+    found = pairwise(sets, len(rows)).with_variance(selection)
+    return Ranking(wins(found, len(rows), false_wins, tested))
 
 
 def gram(values: NDArray[np.floating], weight: float) -> Moments:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from bench.api import method
 from bench.api.metrics import ACCURACY
@@ -23,6 +24,7 @@ from bench.leaderboard.comparability import rankable_rows, tested_pairs, trained
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
 from bench.leaderboard.stats.estimates import (
+    LEVEL,
     Interval,
     Outcomes,
     Resampled,
@@ -30,6 +32,7 @@ from bench.leaderboard.stats.estimates import (
     mcnemar,
     mean_estimate,
     paired_difference,
+    selection_variance,
 )
 from bench.leaderboard.stats.ranking import rank
 from bench.leaderboard.stats.resampling import (
@@ -70,6 +73,8 @@ class RowSamples:
     bins : the reliability diagram.
     hits : outcomes in the set's primary metric; None if it is not a mean over samples.
     drawn : [1 + B], for such metrics the value and the values on B resamples, else None.
+    redrawn : as in `SampleOutputs`.
+    chosen : whether the row was chosen among several candidates.
 
     `bench.leaderboard.stats.resampling` computes the last two.
     """
@@ -81,6 +86,8 @@ class RowSamples:
     bins: CalibrationBins
     hits: NDArray[np.bool_] | None
     drawn: NDArray[np.float64] | None
+    redrawn: NDArray[np.float64] | None = None
+    chosen: bool = False
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -119,7 +126,11 @@ def _compact(outputs: SampleOutputs, draws: dict[str, Draws]) -> RowSamples:
     bins = CalibrationBins(*(np.asarray(found, dtype=np.float64) for found in sums))
     packed = np.packbits(right).tobytes()
     levels = steps.astype(np.uint8)
-    return RowSamples(on.ids, len(right), packed, levels, bins, outcomes, resampled)
+    record, redrawn = outputs.record, outputs.redrawn
+    chosen = (record.chosen_on or {}).get("candidates", 1) > 1 or bool(record.choice)
+    return RowSamples(
+        on.ids, len(right), packed, levels, bins, outcomes, resampled, redrawn, chosen
+    )
 
 
 @dataclass(frozen=True)
@@ -158,6 +169,8 @@ class BoardStatistics:
     reason : why there are no ranks.
     trained_once : whether only zero-shot is compared with the others, as they have one seed.
     ece : by row, the interval of the ECE in each column.
+    without_selection : rows whose intervals lack the noise of selection: they, or their base, were
+        chosen on the selection split, and what another choice would have given is not known.
     """
 
     columns: tuple[ColumnStatistics | None, ...]
@@ -165,6 +178,7 @@ class BoardStatistics:
     reason: str = ""
     trained_once: bool = False
     ece: Mapping[Name, tuple[Interval | None, ...]] = field(default_factory=dict)
+    without_selection: tuple[Name, ...] = ()
 
     @property
     def last(self) -> ColumnStatistics | None:
@@ -192,7 +206,18 @@ def comparison(
         for names, metrics in zip(sets, metrics_of, strict=True)
     )
     intervals = {} if ece is None else _ece_intervals(ece, _columns(ece, samples), samples)
-    return BoardStatistics(columns, accuracy_sets, reason, trained_once(ranked), intervals)
+    lacking = _without_selection(board, samples)
+    return BoardStatistics(columns, accuracy_sets, reason, trained_once(ranked), intervals, lacking)
+
+
+def _without_selection(board: Board, samples: SamplesByRow) -> tuple[Name, ...]:
+    own = set[Name]()
+    for name, of_row in samples.items():
+        stored = [one for of_set in of_row.values() for one in of_set.values()]
+        if any(one.chosen and one.redrawn is None for one in stored):
+            own.add(name)
+    names = [(row.method, row.base) for row in board.rows if row.role != "oracle"]
+    return tuple(name for name in names if name in own or (name[1], None) in own)
 
 
 def _columns(board: Board, samples: SamplesByRow) -> list[tuple[str, ...]]:
@@ -320,16 +345,18 @@ def _by_seed(row: BoardRow, sets: Sequence[str], samples: SamplesByRow) -> list[
 def _outcome(of_set: Sequence[RowSamples]) -> Outcomes | Resampled | None:
     """Return the outcomes of a row's seeds on one set; None if there are none, or one sample."""
     first = of_set[0]
+    drawn = [one.redrawn for one in of_set if one.redrawn is not None]
+    redrawn = np.mean(drawn, axis=0) if len(drawn) == len(of_set) else None
     outcomes = [one.hits for one in of_set if one.hits is not None]
     resampled = [one.drawn for one in of_set if one.drawn is not None]
     if len(outcomes) == len(of_set) and len(outcomes[0]) > 1:
         # Sets of frames are not the same samples as frames, so they get ids of their own.
         count = len(outcomes[0])
         ids = first.ids if count == first.n else f"{first.ids} in {count} sets"
-        return Outcomes(ids, np.array(outcomes))
+        return Outcomes(ids, np.array(outcomes), redrawn)
     if len(resampled) == len(of_set):
         values = np.array(resampled)
-        return Resampled(first.ids, first.n, values[:, 0], values[:, 1:])
+        return Resampled(first.ids, first.n, values[:, 0], values[:, 1:], redrawn)
     return None
 
 
@@ -343,12 +370,30 @@ def _interval(row: Sequence[Outcomes | Resampled]) -> Interval | None:
     if any(isinstance(one, Resampled) and not np.ptp(one.draws) for one in row):
         return None
     if isinstance(first, Outcomes) and not others and len(first.values) == 1:
-        return exact_interval(int(first.values.sum()), first.values.shape[1])
+        right, n = int(first.values.sum()), first.values.shape[1]
+        return widened(exact_interval(right, n), right / n, selection_variance(row))
     if isinstance(first, Resampled) and not others and len(first.values) == 1:
         low, high = first.basic()
     else:
         low, high = (np.asarray(bound).item() for bound in mean_estimate(row).interval())
     return Interval(min(1.0, max(0.0, low)), max(0.0, min(1.0, high)))
+
+
+def widened(interval: Interval, value: float, variance: float) -> Interval:
+    """Return an interval of `value` with more variance: both halves grow as independent errors do.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.stats.estimates import Interval
+    >>> from bench.leaderboard.stats.significance import widened
+    >>> [round(bound, 6) for bound in widened(Interval(0.46, 0.54), 0.5, (0.03 / 1.959964) ** 2)]
+    [0.45, 0.55]
+    """
+    if not variance:
+        return interval
+    more = ndtri((1 + LEVEL) / 2) ** 2 * variance
+    low, high = (float(np.sqrt((bound - value) ** 2 + more)) for bound in interval)
+    return Interval(max(0.0, value - low), min(1.0, value + high))
 
 
 def _ece_intervals(

@@ -266,7 +266,17 @@ def samples_data(numbers: SuiteResults) -> dict[str, Any] | None:
         "columns": [[names.index(name) for name in of] for of in found.sets],
         "sets": sets,
         "bits": _each(numbers, names, lambda one: base64.b64encode(one.bits).decode()),
+        "redrawn": [[_redrawn(numbers, row, name) for name in names] for row in numbers.board.rows],
     }
+
+
+def _redrawn(numbers: SuiteResults, row: BoardRow, name: str) -> str | None:
+    """The mean over seeds of `RowSamples.redrawn` as float32 in base64; None if it is not known."""
+    of_set = numbers.samples.get((row.method, row.base), {}).get(name, {})
+    drawn = [one.redrawn for one in of_set.values() if one.redrawn is not None]
+    if not drawn or len(drawn) < len(of_set):
+        return None
+    return base64.b64encode(np.mean(drawn, axis=0).astype("<f4").tobytes()).decode()
 
 
 def confidences_data(numbers: SuiteResults, steps: int) -> dict[str, Any] | None:

@@ -17,6 +17,10 @@ ONE_SEED = (
     "Each row was trained once, so no trained row is called better or worse than another: only the "
     "sample of test images was counted. Several training seeds would tell."
 )
+SELECTION = (
+    "The interval of {} lacks the noise of choosing on the selection split: what another choice "
+    "would have given is not stored (docs/statistics.md)."
+)
 LEVEL = "family-wise error rate 5%"
 """What "significantly" means: the upper bound on the probability of any false win."""
 
@@ -99,7 +103,10 @@ def standings_table(board: Board, found: BoardStatistics) -> Table | None:
     columns = ("Row", label, "95% interval", "Minus zero-shot", "95% interval", "Rank")
     filled = tuple(group for group in (*groups, subtracted) if group)
     title = f"Standings by {label} ({board.scale.unit})"
-    note = ONE_SEED if found.trained_once else ""
+    lacking = [row for row in board.rows if (row.method, row.base) in found.without_selection]
+    names = ", ".join(full_name(board, row) for row in lacking)
+    sentences = (ONE_SEED if found.trained_once else "", SELECTION.format(names) if names else "")
+    note = " ".join(filter(None, sentences))
     return Table(title, columns, "lrrrrr", filled, note, name="standings")
 
 

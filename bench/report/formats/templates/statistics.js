@@ -121,6 +121,20 @@ const stats = (() => {
     return { value, samples, seeds, count, freedom };
   }
 
+  // An estimate with more variance of its samples, such as that of selection.
+  function withVariance(found, more) {
+    const samples = found.samples + more, { seeds, count } = found;
+    const freedom = seeds > 0 ? (count - 1) * (samples + seeds) / seeds : Infinity;
+    return { ...found, samples, freedom };
+  }
+
+  function widened([low, high], value, variance) {
+    if (!variance) return [low, high];
+    const more = normalQuantile((1 - LEVEL) / 2) ** 2 * variance;
+    const half = (bound) => Math.sqrt((bound - value) ** 2 + more);
+    return [Math.max(0, value - half(low)), Math.min(1, value + half(high))];
+  }
+
   function covariance(n, totals, products) {
     const count = totals.length;
     const c = (s, t) => (products[s][t] - totals[s] * totals[t] / n) / (n - 1);
@@ -186,6 +200,10 @@ const stats = (() => {
     return found;
   }
 
+  function floats(base64) {
+    return new Float32Array(bytes(base64).buffer);
+  }
+
   // Packed bits, the first sample the highest bit, as [0, 1] for each of n samples.
   function unpacked(base64, n) {
     const packed = bytes(base64), bits = new Uint8Array(n);
@@ -238,8 +256,32 @@ const stats = (() => {
   // sample first, as they are not independent (bench.leaderboard.stats.estimates.stack_rows).
   class Samples {
     // `seeds` [row] lists the seeds of each row, [null] if it has none.
-    constructor({ sets, bits }, seeds) {
-      Object.assign(this, { sets, bits, seeds, known: new Map() });
+    constructor({ sets, bits, redrawn }, seeds) {
+      Object.assign(this, { sets, bits, redrawn, seeds, known: new Map() });
+    }
+
+    // The mean over sets of a row with the choices of each resample of the selection split; null if
+    // nothing was chosen or if it is not known.
+    chosenAgain(row, sets) {
+      const key = `again ${row} ${sets.join()}`;
+      if (!this.known.has(key)) {
+        const found = sets.map((set) => this.redrawn?.[row][set]).filter(Boolean).map(floats);
+        const size = Math.min(...found.map((values) => values.length));
+        this.known.set(key, found.length ? Array.from({ length: size }, (_, r) =>
+          found.reduce((sum, values) => sum + values[r], 0) / sets.length) : null);
+      }
+      return this.known.get(key);
+    }
+
+    // The variance of a row, or of `row` minus `other`, that is due to selection.
+    selection(row, other, sets) {
+      const one = this.chosenAgain(row, sets);
+      const two = other === null ? null : this.chosenAgain(other, sets);
+      const count = Math.min(one?.length ?? Infinity, two?.length ?? Infinity);
+      if (count === Infinity || count < 2) return 0;
+      const values = Array.from({ length: count }, (_, r) => (one?.[r] ?? 0) - (two?.[r] ?? 0));
+      const mean = values.reduce((a, b) => a + b, 0) / count;
+      return values.reduce((a, b) => a + (b - mean) ** 2, 0) / (count - 1);
     }
 
     // Positions of the seeds that two rows share; a row without seeds is paired with every seed.
@@ -297,7 +339,7 @@ const stats = (() => {
     // The estimate of a row, or of `row` minus `other`, as the mean over sets.
     estimate(row, other, sets, seeds = 0) {
       const places = other === null ? this.seeds[row].map((_, s) => [s]) : this.paired(row, other);
-      return estimate(this.blocks(sets).map((block) => {
+      const found = estimate(this.blocks(sets).map((block) => {
         const { n, first, per, totals, products, weight } = block;
         const parts = other === null ? [[row, 1, 0]] : [[row, 1, 0], [other, -1, 1]];
         const count = Math.max(seeds, places.length);
@@ -317,12 +359,14 @@ const stats = (() => {
         }
         return { n, totals: t, products: p, weight };
       }));
+      return withVariance(found, this.selection(row, other, sets));
     }
 
     interval(row, sets) {
       const [only] = sets;
       if (sets.length === 1 && this.bits[row][only].length === 1) {
-        return exact(this.right(row, only)[0], this.sets[only].n);
+        const [right] = this.right(row, only), { n } = this.sets[only];
+        return widened(exact(right, n), right / n, this.selection(row, null, sets));
       }
       const [low, high] = interval(this.estimate(row, null, sets));
       return [Math.max(0, low), Math.min(1, high)];
