@@ -43,7 +43,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "linear-lbfgs": {"max_iter": 2000},
     "lp-ft": {"lr": 1e-4, **_STEPS, **_PROBED},
     "lp-ft-raw": {"lr": 5e-4, **_STEPS, **_PROBED, "probe.lr": 3e-3},
-    "lp-ft-sgd": {"lr": 1e-3, **_STEPS, **_PROBED},
+    "lp-ft-sgd": {"lr": 1e-3, **_STEPS, **_PROBED, "warmup": 0},
     "flyp": {"lr": 2e-3, **_STEPS},
     "carot": {"lr": 2e-3, **_STEPS, **_TEACHER},
     "carot-slides": {"lr": 1e-3, **_STEPS, **_TEACHER},

@@ -15,7 +15,9 @@ from bench.models.training.trainers import ContrastiveTrainer
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_SCRIPT = "MLAI-Yonsei/CaRot, the ImageNet script"
+_SCRIPT = "MLAI-Yonsei/CaRot example_scripts/carot.sh"
+_PARSER = "MLAI-Yonsei/CaRot src/args.py"
+_SLIDES = "the slides state none"
 TEACHER = ("teacher_images", "teacher_texts", "teacher_scale")
 
 
@@ -48,11 +50,11 @@ class SelfDistillation(ContrastiveTrainer):
     version: ClassVar[int] = 2
     smoke: ClassVar[Mapping[str, Any]] = {**ContrastiveTrainer.smoke, "period": 2}
 
-    distill: NonNegative = setting(1.5, _SCRIPT, span=10)
-    period: Count = setting(500, _SCRIPT)
-    start: Fraction = setting(0.05, _SCRIPT)
-    end: Fraction = setting(0.9, _SCRIPT)
-    ramp: Fraction = setting(0.2, _SCRIPT)
+    distill: NonNegative = setting(1.5, f"{_SCRIPT}; {_SLIDES}", span=10)
+    period: Count = setting(500, f"{_PARSER}; {_SLIDES}")
+    start: Fraction = setting(0.05, f"{_PARSER}; {_SLIDES}")
+    end: Fraction = setting(0.9, f"{_PARSER}; {_SLIDES}")
+    ramp: Fraction = setting(0.2, f"{_PARSER}; {_SLIDES}")
 
     def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the teacher, which is initially a copy of the student."""
@@ -175,7 +177,8 @@ class Carot(Method):
 class CarotSlides(Method):
     """CaRot as first presented: contrastive loss and distillation, without penalties.
 
-    The authors' slides do not state the schedule of the teacher, so the published code's is used.
+    The authors' slides state neither the coefficient of the distillation nor the schedule of the
+    teacher, so those of the published code are used, also under ``--protocol official``.
     The label smoothing that they tried is the modifier ``+ls``.
 
     Examples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from bench.api.method import AlphaEnsemble, Choice, Models
 from bench.api.recipes import Fisher, Recipe, merge
@@ -22,7 +22,9 @@ class FisherMerge(AlphaEnsemble):
 
     Attributes
     ----------
-    samples : number of training samples for the Fisher information of each endpoint.
+    samples : number of images for the Fisher information of each endpoint; all if there are fewer.
+    split : None for images of the training split, or ``selection``. Under the protocol's
+        ``selects=test`` the selection split is the ID test set, as in the official code.
     floor : smallest Fisher value used; smaller ones are raised to it.
 
     Examples
@@ -45,11 +47,24 @@ class FisherMerge(AlphaEnsemble):
     colour: ClassVar[str | None] = "#a000d8"
     on_all_bases: ClassVar[bool] = False
 
-    samples: Count = setting(1000, "mlfoundations/wise-ft src/models/fisher.py")
+    samples: Count = setting(
+        1000,
+        "bench's choice; every image in mlfoundations/wise-ft src/models/fisher.py, 50,000 on "
+        "ImageNet",
+        official=50_000,
+    )
+    split: Literal["selection"] | None = setting(
+        None,
+        "bench's choice: the training split; the loader of the test set in compute_fisher of "
+        "mlfoundations/wise-ft src/models/fisher.py",
+        official="selection",
+        keyed_if_set=True,
+    )
     floor: Positive = setting(1e-8, "mlfoundations/wise-ft src/wise_ft.py")
 
     def needs(self, models: Models, choice: Choice) -> tuple[Recipe, ...]:
         """Return the merged classifier."""
         alpha, endpoints = choice["alpha"], (models.zero_shot, models.base)
-        fishers = tuple(Fisher(endpoint, models.train, self.samples) for endpoint in endpoints)
+        images = models.train if self.split is None else models.selection
+        fishers = tuple(Fisher(endpoint, images, self.samples) for endpoint in endpoints)
         return (merge(endpoints, (1 - alpha, alpha), fishers, self.floor),)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
@@ -11,6 +12,14 @@ from bench.api.registry import method
 from bench.api.trainer import GradientTrainer
 from bench.core.parameters import setting
 from bench.models.training.trainers import HeadTrainer
+
+_RAW = HeadTrainer(start="random", normalized=False, epochs=5)
+_CODE = "AnanyaKumar/transfer_learning configs/adaptation/imagenet.yaml, resnet50_transfer.yaml"
+_RUNNER = "fine_tuning_experiments of scripts/run_adaptation_experiments.py"
+_SGD: Mapping[str, Any] = {
+    "optimizer": "sgd", "weight_decay": 0.0, "batch_size": 128, "warmup": 0, "clip": 0.0,
+    "schedule": "by-epoch",
+}  # fmt: skip
 
 
 @method
@@ -43,7 +52,11 @@ class ProbeThenTune(Method):
     shape: ClassVar[str | None] = "triangle-up"
     is_common_base: ClassVar[bool] = True
 
-    probe: HeadTrainer = field(default=HeadTrainer())
+    probe: HeadTrainer = setting(
+        HeadTrainer(),
+        "VRF, appendix C.1: batch 512, rate 0.1 for all data; the rest is not stated",
+        official=HeadTrainer(lr=0.1),
+    )
     trainer: GradientTrainer = setting(GradientTrainer(lr=1e-5), "VRF, section 5.1")
 
     def recipe(self, models: Models) -> Recipe:
@@ -54,28 +67,41 @@ class ProbeThenTune(Method):
 @method
 @dataclass(frozen=True)
 class ProbeThenTuneBySgd(ProbeThenTune):
-    """LP-FT with its authors' optimiser: SGD with momentum 0.9, no weight decay, no clipping.
+    """LP-FT with its authors' recipe for CLIP on ImageNet instead of AdamW with warm-up.
+
+    SGD with momentum 0.9, no weight decay, no clipping, batches of 128, no warm-up, and a cosine
+    schedule that changes the learning rate after each epoch. The linear probe is that of ``lp-ft``;
+    under ``--protocol official`` it is the authors', on features that are not normalised, with the
+    same recipe. docs/methods.md section 16 lists what still differs.
 
     Examples
     --------
     >>> from bench.api.registry import find_method
-    >>> find_method("lp-ft-sgd")().trainer.optimizer
-    'sgd'
+    >>> trainer = find_method("lp-ft-sgd")().trainer
+    >>> trainer.optimizer, trainer.batch_size, trainer.clip, trainer.schedule
+    ('sgd', 128, 0.0, 'by-epoch')
     """
 
     kind: ClassVar[str] = "ProbeThenTuneBySgd"
     name: ClassVar[str] = "lp-ft-sgd"
     title: ClassVar[str] = "LP-FT (SGD)"
-    summary: ClassVar[str] = "LP-FT with SGD with momentum in the second phase."
+    summary: ClassVar[str] = "LP-FT with its authors' recipe of SGD in the second phase."
     source: ClassVar[str] = "Kumar et al., ICLR 2022; AnanyaKumar/transfer_learning"
     position: ClassVar[int] = 70
     colour: ClassVar[str | None] = "#9850a0"
     in_all: ClassVar[bool] = False
     is_common_base: ClassVar[bool] = False
 
+    probe: HeadTrainer = setting(
+        HeadTrainer(),
+        f"clean: that of lp-ft; official: {_CODE}, with 5 epochs at 0.1 in {_RUNNER}",
+        official=HeadTrainer(start="random", normalized=False, epochs=5, lr=0.1, **_SGD),
+        also=("batch_size",),
+    )
     trainer: GradientTrainer = setting(
-        GradientTrainer(optimizer="sgd", lr=3e-5, weight_decay=0.0, clip=0.0),
-        "AnanyaKumar/transfer_learning, CLIP ViT-B/16 on ImageNet, the second of three rates",
+        GradientTrainer(lr=3e-5, **_SGD),
+        f"{_CODE}; 3e-5 is the second of three rates in {_RUNNER}",
+        also=("lr", "epochs"),
     )
 
 
@@ -104,5 +130,14 @@ class ProbeThenTuneRaw(ProbeThenTune):
     is_common_base: ClassVar[bool] = False
 
     probe: HeadTrainer = setting(
-        HeadTrainer(start="random", normalized=False, epochs=5), "MLAI-Yonsei/CaRot, on ImageNet"
+        _RAW,
+        "MLAI-Yonsei/CaRot src/main.py and src/args.py; 5 epochs on ImageNet and 10 on other data "
+        "in finetune of src/models/ft_loss.py; the rate is not published",
+        official=replace(_RAW, epochs=10),
+        on={"imagenet": _RAW},
+    )
+    trainer: GradientTrainer = setting(
+        GradientTrainer(lr=1e-5),
+        "VRF, section 5.1, and the default of MLAI-Yonsei/CaRot src/args.py; CaRot's rate for "
+        "LP-FT is not published",
     )

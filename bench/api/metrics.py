@@ -8,9 +8,6 @@ A sample may also have no correct class (`bench.api.splits.Manifest`). Then ever
 wrong, and the Brier score treats the true class as an additional class with probability 0. The NLL
 would be infinite for every model, so it is the mean over the other samples
 (docs/decisions/2026-11-22-classes-the-task-lacks.md).
-
-To add a metric, write one function and add one line to `all_metrics`, or to `OWN` if it only makes
-sense for some evaluation sets.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ from numpy.typing import NDArray
 from bench.api.splits import Manifest
 from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.hashing import NOT_KEYED
+from bench.posthoc.calibration_error import Edges, calibration_error
 
 LogProbs = NDArray[np.floating]
 
@@ -111,17 +109,19 @@ def top1(log_probs: LogProbs, manifest: Manifest) -> float:
     return float(correct(log_probs, manifest).mean())
 
 
-def ece(log_probs: LogProbs, manifest: Manifest, *, bins: int, batch: int | None = None) -> float:
+def ece(
+    log_probs: LogProbs,
+    manifest: Manifest,
+    *,
+    bins: int,
+    batch: int | None = None,
+    edges: Edges = "upper",
+) -> float:
     """Return the expected calibration error in [0, 1]: sum_b n_b/N |acc_b - conf_b|.
 
     Guo et al., ICML 2017, equation 3. Confidence is the largest probability; bin b of `bins` is
-    ((b-1)/bins, b/bins].
-
-    By default the ECE is over the whole set. With `batch`, it is computed for each batch of `batch`
-    samples in the manifest's order and averaged, weighted by batch size. CaRot's evaluator does
-    this with 10 bins and batches of 512 (MLAI-Yonsei/CaRot c3e8bdc, ``src/models/eval.py``). The
-    result is never below the ECE of the whole set, and 0.02 to 0.05 even for a perfectly calibrated
-    model (docs/methods.md section 11), so use it only for comparisons with CaRot's tables.
+    ((b-1)/bins, b/bins]. `batch` and `edges` as in `bench.posthoc.calibration_error`; use them only
+    for comparisons with CaRot's tables (docs/methods.md section 11).
 
     Examples
     --------
@@ -132,12 +132,8 @@ def ece(log_probs: LogProbs, manifest: Manifest, *, bins: int, batch: int | None
     0.15
     """
     confidence = np.exp(log_probs.max(axis=1).astype(np.float64))
-    bin_of = np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
-    if batch is not None:
-        bin_of += np.arange(len(manifest)) // batch * bins
-    # n_b |acc_b - conf_b| of each bin, or of each bin of each batch.
-    gap = np.bincount(bin_of, weights=correct(log_probs, manifest) - confidence)
-    return float(np.abs(gap).sum() / len(manifest))
+    right = correct(log_probs, manifest)
+    return calibration_error(confidence, right, bins=bins, batch=batch, edges=edges)
 
 
 def nll(log_probs: LogProbs, manifest: Manifest) -> float:
@@ -307,10 +303,12 @@ def _best_label(log_probs: LogProbs, manifest: Manifest) -> NDArray[np.int64]:
     return np.asarray(np.take_along_axis(labels, best, axis=1)[:, 0])
 
 
-def all_metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str, Metric]:
+def all_metrics(
+    ece_bins: int = 15, ece_batch: int | None = None, ece_edges: Edges = "upper"
+) -> Mapping[str, Metric]:
     """Return the metrics of every evaluation set by name, in the order of reports.
 
-    `ece_bins` and `ece_batch` are the parameters of `ece`. Raises InputError if one is below 1.
+    The arguments are the parameters of `ece`. Raises InputError if a number is below 1.
 
     Examples
     --------
@@ -320,7 +318,8 @@ def all_metrics(ece_bins: int = 15, ece_batch: int | None = None) -> Mapping[str
     """
     if ece_bins < 1 or (ece_batch is not None and ece_batch < 1):
         raise InputError(f"ECE: {ece_bins} bins and batches of {ece_batch}, expected at least 1")
-    params = {"bins": ece_bins} | ({} if ece_batch is None else {"batch": ece_batch})
+    given = {"bins": ece_bins, "batch": ece_batch, "edges": ece_edges}
+    params = {n: v for n, v in given.items() if v not in (None, "upper")}  # defaults: no new key
     every = (
         Metric("top1", "Accuracy", True, top1, unit="percent", factor=100, decimals=1),
         Metric("ece", "ECE", False, ece, params, unit="percent", factor=100, decimals=1),

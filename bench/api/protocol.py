@@ -16,8 +16,10 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Interval
 
 from bench.api.method import Method
+from bench.api.metrics import Metric, all_metrics
 from bench.core.errors import InputError, unknown_name
 from bench.core.parameters import Count, setting, settings, with_parameters
+from bench.posthoc.calibration_error import Edges
 
 Share = Annotated[float, Interval(gt=0, lt=1)]
 Pixels = Annotated[int, Ge(0)]
@@ -73,6 +75,12 @@ class Protocol:
         "CaRot's code",
         official=512,
     )
+    ece_edges: Edges = setting(
+        "upper",
+        "the edge that belongs to a bin of the ECE: the upper one in Guo et al.; the lower one in "
+        "torchmetrics, which CaRot's evaluator calls, where a confidence of 1 has a bin of its own",
+        official="lower",
+    )
     objectnet_border: Pixels = setting(
         2,
         "pixels cut from each side of images with a border (ObjectNet's is 2 wide); the codes of "
@@ -96,6 +104,17 @@ class Protocol:
             return {}
         found = settings(method, task)
         return {name: s.official for name, s in found.items() if s.official != s.clean}
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """Return the metrics of every evaluation set by name, with the protocol's ECE.
+
+        Examples
+        --------
+        >>> from bench.api.protocol import CLEAN, OFFICIAL
+        >>> CLEAN.metrics()["ece"].params, OFFICIAL.metrics()["ece"].params
+        ({'bins': 15}, {'bins': 10, 'batch': 512, 'edges': 'lower'})
+        """
+        return all_metrics(self.ece_bins, self.ece_batch, self.ece_edges)
 
     def facts(self) -> dict[str, Any]:
         """Return all fields except the name, for records."""

@@ -236,8 +236,8 @@ class Fisher:
     Attributes
     ----------
     of : the classifier.
-    train : fingerprint of the training split.
-    samples : number of training samples, taken in a fixed random order.
+    train : fingerprint of the split whose images are used: the training or the selection split.
+    samples : number of images, taken in a fixed random order.
 
     Examples
     --------

@@ -130,7 +130,10 @@ class GradientTrainer:
     warmup : warm-up length: a number of steps if >= 1, a fraction of all steps if < 1.
     clip : maximum gradient norm; 0 for no clipping.
     smoothing : label smoothing s: the loss is (1 - s) NLL + s mean over classes of -log p.
-    optimizer : ``adamw``, or ``sgd`` with momentum 0.9.
+    optimizer : ``adamw``, or ``sgd`` with momentum 0.9. It changes nothing else: the method
+        ``lp-ft-sgd`` has a whole recipe with SGD.
+    schedule : None for a rate of its own at every step; ``by-epoch`` for the rate of an epoch's
+        first step throughout the epoch.
     min_area : smallest area of the random crop, as a fraction of the image.
     flip : whether to mirror each image with probability 1/2; the published recipes do not.
     precision : ``fp32`` or ``bf16`` (autocast; weights stay fp32).
@@ -162,6 +165,9 @@ class GradientTrainer:
     clip: NonNegative = setting(1.0, "WiSE-FT, appendix D.2")
     smoothing: Fraction = setting(0.0, "none in the published recipes; the modifier +ls sets it")
     optimizer: Literal["adamw", "sgd"] = setting("adamw", _SHARED)
+    schedule: Literal["by-epoch"] | None = setting(
+        None, "a rate for every step in the codes of wise-ft, FLYP and CaRot", keyed_if_set=True
+    )
     min_area: Area = setting(0.9, _IMAGES)
     flip: bool = setting(False, _IMAGES)
     precision: Precision = setting("fp32", "codes of wise-ft and FLYP; CaRot's trains in fp16")
@@ -179,9 +185,10 @@ class GradientTrainer:
 
         For data without settings of its own, where those for ImageNet would leave a few steps of
         warm-up. docs/recipes.md explains the rules: about eight batches per epoch between 16 and
-        512 images each, 10 epochs or as many as `least_steps` take, up to `most_epochs`, and a
-        warm-up of a tenth of the steps, at most 500. `small` is whether the tower is a small one,
-        such as the embedded ``tiny``, for which learning rates are 30 times those of a ViT.
+        512 images each (or the trainer's own batch size, if it is smaller), 10 epochs or as many
+        as `least_steps` take, up to `most_epochs`, and a warm-up of a tenth of the steps, at most
+        500, unless the trainer has none. `small` is whether the tower is a small one, such as the
+        embedded ``tiny``, for which learning rates are 30 times those of a ViT.
 
         Examples
         --------
@@ -191,10 +198,10 @@ class GradientTrainer:
         >>> GradientTrainer().suited_to(1_281_167, small=False)
         {'lr': 3e-05, 'batch_size': 512, 'epochs': 10, 'warmup': 500}
         """
-        batch = 2 ** max(4, min(9, int(math.log2(max(1, images / 8)))))
+        batch = min(self.batch_size, 2 ** max(4, min(9, int(math.log2(max(1, images / 8))))))
         per_epoch = -(-images // batch)
         epochs = max(10, min(self.most_epochs, -(-self.least_steps // per_epoch)))
-        warmup = 0.1 if epochs * per_epoch <= 5000 else 500
+        warmup = (0.1 if epochs * per_epoch <= 5000 else 500) if self.warmup else 0
         rate = self.lr * 30 if small else self.lr
         return {"lr": rate, "batch_size": batch, "epochs": epochs, "warmup": warmup}
 
@@ -205,8 +212,9 @@ class GradientTrainer:
     def draws(self, seed: int, epoch: int, size: int, templates: int) -> NDArray[np.int64]:
         """Return the (sample, template) pairs of an epoch in order, int64 [n, 2].
 
-        n is at least `size`; it may be larger to fill the last batch. Default: every sample once
-        in a random order, each with a random template.
+        n is at least `size`; it may be larger to fill the last batch. A sample of -1 stands for
+        none, which makes its batch smaller. Default: every sample once in a random order, each with
+        a random template.
         """
         samples = self.shuffled(seed, epoch, size, stream=1)
         chosen = random_generator(seed, epoch, 0, 2).integers(templates, size=size)
@@ -300,7 +308,9 @@ def random_generator(seed: int, *place: int) -> np.random.Generator:
 def learning_rate(trainer: GradientTrainer, step: int, steps: int) -> float:
     """Return the learning rate of `step` (from 0) of `steps`: linear warm-up, cosine to zero.
 
-    lr (s+1)/W for s < W, then lr (1 + cos(pi (s-W)/(S-W))) / 2 (wise-ft ``cosine_lr``).
+    lr (s+1)/W for s < W, then lr (1 + cos(pi (s-W)/(S-W))) / 2 (wise-ft ``cosine_lr``). With
+    ``schedule="by-epoch"``, s is the first step of the step's epoch; without warm-up this is
+    torch's ``CosineAnnealingLR`` stepped after each epoch, as in LP-FT's code.
 
     Examples
     --------
@@ -308,7 +318,12 @@ def learning_rate(trainer: GradientTrainer, step: int, steps: int) -> float:
     >>> trainer = GradientTrainer(lr=1.0, warmup=0.1)
     >>> [round(learning_rate(trainer, step, steps=100), 3) for step in (0, 9, 10, 55, 99)]
     [0.1, 1.0, 1.0, 0.5, 0.0]
+    >>> trainer = GradientTrainer(lr=1.0, epochs=2, warmup=0, schedule="by-epoch")
+    >>> [learning_rate(trainer, step, steps=4) for step in range(4)]
+    [1.0, 1.0, 0.5, 0.5]
     """
+    if trainer.schedule == "by-epoch":
+        step -= step % (steps // trainer.epochs)
     warmup = trainer.warmup if trainer.warmup >= 1 else trainer.warmup * steps
     if step < warmup:
         return trainer.lr * min(1.0, (step + 1) / warmup)

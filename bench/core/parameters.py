@@ -14,6 +14,7 @@ import yaml
 from annotated_types import Ge, Gt, Interval
 
 from bench.core.errors import InputError, unknown_name
+from bench.core.hashing import KEYED_IF_SET
 
 Positive = Annotated[float, Gt(0), pydantic.AllowInfNan(False)]
 NonNegative = Annotated[float, Ge(0), pydantic.AllowInfNan(False)]
@@ -57,6 +58,8 @@ def setting(
     on: Mapping[str, Any] | None = None,
     span: float | None = None,
     grid_of: str = "",
+    keyed_if_set: bool = False,
+    also: tuple[str, ...] = (),
 ) -> Any:
     """Return a dataclass field for a hyper-parameter with its default `clean` and their `source`.
 
@@ -64,12 +67,16 @@ def setting(
     ----------
     clean : the default.
     source : paper section or official file of the values.
-    official : the value in the published code, for ``--protocol official``, if it is another one.
+    official : the value in the published code, for ``--protocol official``, if it is another one;
+        for a trainer, one with all of its published values.
     on : official values that differ on single tasks, {task: value}.
     span : for ``--tune``: the value is searched between value / span and value x span.
     grid_of : for a field that lists candidates: the name in a choice of the parameter they are
         values of. If the first or last of them is chosen, it is said in the records
         (`bench.api.declarations.chosen_edges`).
+    keyed_if_set : for a field that came later: None, which means what was done before, enters no
+        key, so that older keys stay valid (`bench.core.hashing.KEYED_IF_SET`).
+    also : for a trainer: parameters that have its class's own values, but this `source`.
 
     Examples
     --------
@@ -82,9 +89,12 @@ def setting(
     >>> settings(Scaled())["bins"]
     Setting(clean=15, official=10, source="bench's choice; 10 in the code")
     """
-    facts = {"source": source, "official_on": dict(on or {}), "span": span, "grid_of": grid_of}
+    facts: dict[str, Any] = {"source": source, "official_on": dict(on or {}), "also": also}
+    facts |= {"span": span, "grid_of": grid_of}
     if official is not _SAME:
         facts["official"] = official
+    if keyed_if_set:
+        facts |= KEYED_IF_SET
     return dataclasses.field(default=clean, metadata=facts)
 
 
@@ -92,7 +102,8 @@ def settings(value: Any, task: str = "") -> dict[str, Setting]:
     """Return all hyper-parameters of a method or trainer, as in `parameters`, with their sources.
 
     `clean` is the value in `value`. Official values are those on `task`. Where a method gives its
-    trainer another value than the trainer's own default, the source is that of the method's field.
+    trainer another value than the trainer's own default, or another official one, the source is
+    that of the method's field.
 
     Examples
     --------
@@ -104,16 +115,21 @@ def settings(value: Any, task: str = "") -> dict[str, Setting]:
     found: dict[str, Setting] = {}
     for field in dataclasses.fields(value):
         inner, facts = getattr(value, field.name), field.metadata
+        official = facts.get("official_on", {}).get(task, facts.get("official", _SAME))
         if dataclasses.is_dataclass(inner) and not isinstance(inner, type):
             cls: type[Any] = type(inner)
             defaults = parameters(cls()) if "source" in facts else {}
+            published = {} if official is _SAME else parameters(official)
             for name, own in settings(inner, task).items():
-                changed = name in defaults and own.clean != defaults[name]
+                known = published.get(name, own.official)
+                changed = name in defaults and (
+                    own.clean != defaults[name] or known != own.official or name in facts["also"]
+                )
                 source = facts["source"] if changed else own.source
-                found[f"{_prefix(field.name)}{name}"] = dataclasses.replace(own, source=source)
+                found[f"{_prefix(field.name)}{name}"] = Setting(own.clean, known, source)
         else:
-            official = facts.get("official_on", {}).get(task, facts.get("official", inner))
-            found[field.name] = Setting(inner, official, facts.get("source", ""))
+            known = inner if official is _SAME else official
+            found[field.name] = Setting(inner, known, facts.get("source", ""))
     return found
 
 

@@ -313,16 +313,16 @@ class Engine:
             loaded.images, labels, input_size(preprocess), tensor_transform(preprocess), seed
         )
 
-    def find_fisher(self, recipe: Fisher, train: Split) -> None:
-        """Estimate and store the Fisher information of a classifier's weights."""
+    def find_fisher(self, recipe: Fisher, split: Split) -> None:
+        """Estimate and store the Fisher information of a classifier's weights on a split."""
         if self.is_main:
             tower = copy.deepcopy(self.tower)
             tower.load_state_dict(encoder_state(encoder_of(recipe.of), self.known))
             head = load_head(head_of(recipe.of), self.store)
             arrays = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
             model = ImageClassifier(tower, *arrays, head.normalize).to(self.where)
-            loaded = self.opened(train)
-            samples = min(recipe.samples, train.size)
+            loaded = self.opened(split)
+            samples = min(recipe.samples, split.size)
             with self.progress.task("estimate Fisher information", samples) as task:
                 found = fisher_information(
                     model,

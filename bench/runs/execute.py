@@ -281,8 +281,9 @@ class _Runner:
         match items[0]:
             case WeightsItem(recipe=TextHead() as recipe):
                 self.engine.build_head(recipe)
-            case WeightsItem(recipe=Fisher() as recipe, train=train):
-                self.engine.find_fisher(recipe, train)
+            case WeightsItem(recipe=Fisher() as recipe, train=train, selection=selection):
+                is_held_out = recipe.train == selection.fingerprint
+                self.engine.find_fisher(recipe, selection if is_held_out else train)
             case WeightsItem(recipe=Tuned(), train=train, selection=selection):
                 weights = [item.recipe for item in items if isinstance(item, WeightsItem)]
                 tuned = [recipe for recipe in weights if isinstance(recipe, Tuned)]

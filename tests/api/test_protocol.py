@@ -94,8 +94,8 @@ ALPHA = {"ose", "ose-calibrated", "ose-logits", "wise-ft", "fisher"}
 VRF = {"k_rule": "paper", "p": 0.01, "squared": True, "a_grid": [0.5], "b_grid": [0.1]}
 
 
-def test_ece_bins_and_batches_measure_ece_again_and_nothing_else(planned: Any) -> None:
-    for change in ({"ece_bins": 10}, {"ece_batch": 512}):
+def test_what_concerns_the_ece_measures_it_again_and_nothing_else(planned: Any) -> None:
+    for change in ({"ece_bins": 10}, {"ece_batch": 512}, {"ece_edges": "lower"}):
         found = changed(planned, **change)
         assert kinds(found) == {"cell"}
         assert {name.split()[2] for name in found} == {"ece"}
@@ -113,7 +113,7 @@ def test_official_settings_fit_the_ensembles_and_train_the_contrastive_methods_a
 ) -> None:
     found = changed(planned, settings="official")
     assert rows(found, "fit") == ALPHA | {"vrf"}
-    assert rows(found, "train") == {"both"}
+    assert rows(found, "train") == {"both"} and "fisher" in found
     assert rows(found, "cell") == ALPHA | {"vrf", "flyp", "carot", "carot-slides"}
 
 
@@ -177,7 +177,7 @@ def test_every_hyper_parameter_has_a_source_and_a_valid_official_value() -> None
 
 
 def test_official_values_are_those_of_the_codes() -> None:
-    """docs/methods.md section 6 and section 9; VRF's Table 7 for a and b."""
+    """See docs/methods.md section 16; VRF's Table 7 for a and b."""
     found = {n: OFFICIAL.changes(cls(), "imagenet") for n, cls in methods().items()}
     alphas = {"alphas": tuple(i / 10 for i in range(1, 10))}
     vrf = {
@@ -185,16 +185,25 @@ def test_official_values_are_those_of_the_codes() -> None:
         "calibrate": "confidence",
     }  # fmt: skip
     expected = {
-        **dict.fromkeys(("wise-ft", "ose", "ose-logits", "fisher"), alphas),
+        **dict.fromkeys(("wise-ft", "ose", "ose-logits"), alphas),
+        "fisher": alphas | {"samples": 50_000, "split": "selection"},
         "ose-calibrated": alphas | {"calibrate": "confidence"},
         **dict.fromkeys(("vrf", *find_method("vrf").controls[:-1]), vrf),
-        **{key: {"captions": "rows"} for key in ("flyp", "carot", "carot-slides")},
-    }
+        **{key: {"captions": "csv-rows"} for key in ("flyp", "carot", "carot-slides")},
+        "linear": {"batch_size": 128},
+        "lp-ft": {"probe.lr": 0.1},
+        "lp-ft-sgd": {
+            "probe.start": "random", "probe.normalized": False, "probe.optimizer": "sgd",
+            "probe.lr": 0.1, "probe.epochs": 5, "probe.batch_size": 128, "probe.warmup": 0,
+            "probe.weight_decay": 0.0, "probe.clip": 0.0, "probe.schedule": "by-epoch",
+        },
+    }  # fmt: skip
     assert {n: changes for n, changes in found.items() if changes} == expected
     assert all(CLEAN.changes(cls(), "imagenet") == {} for cls in methods().values())
     for task, a, b in (("cifar10", 0.3, 0.3), ("entity30", 1.1, 0.6)):
         changes = OFFICIAL.changes(methods()["vrf"](), task)
         assert (changes["a_grid"], changes["b_grid"]) == ((a,), (b,))
+        assert OFFICIAL.changes(methods()["lp-ft-raw"](), task) == {"probe.epochs": 10}
 
 
 def test_names_share_all_they_agree_on(tmp_path: Path) -> None:

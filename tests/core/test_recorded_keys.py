@@ -154,7 +154,7 @@ RECORDED: Mapping[str, Mapping[str, str]] = {
         "method linear-lbfgs": "d829318d4b7b81dcc34250f6a61fbde9",
         "method lp-ft": "057cbc5d6375b968bb3608d49da87953",
         "method lp-ft-raw": "3b5f592dc9124428ec0ceb8c58ec92d3",
-        "method lp-ft-sgd": "85f066def4fdc6a1d21b2cd803d60415",
+        "method lp-ft-sgd": "71d8f808499d68a23623e11ae88a4c56",
         "method ose": "eef3b50feb70e09d6ce8b378b1c80188",
         "method ose-calibrated": "43e7d8e84cd528914f7af7aa4fe1babc",
         "method ose-logits": "7c8a2e62af2aebda7d320fc31db614fc",

@@ -10,7 +10,7 @@ import pytest
 from commands import Finished
 
 from bench.api.metrics import METRICS, OWN, all_metrics
-from bench.api.splits import Manifest
+from bench.api.splits import Manifest, single_label
 from bench.core.records import Record
 from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
@@ -61,13 +61,32 @@ def test_what_samples_give_is_backed_and_nothing_near_it(metric: str) -> None:
 
 def test_the_ece_is_taken_as_its_record_says() -> None:
     usual = record("ece").value
-    for bins, batch in ((100, None), (15, 16), (10, 8)):
-        metric = all_metrics(bins, batch)["ece"]
+    for bins, batch, edges in ((100, None, "upper"), (15, 16, "upper"), (10, 8, "lower")):
+        metric = all_metrics(bins, batch, edges)["ece"]  # type: ignore[arg-type]
         value = metric(LOG_PROBS, MANIFEST)
         assert abs(value - usual) > 0.001
         made = {"metric": {"params": dict(metric.params)}}
         assert is_backed(record("ece", value, provenance=made))
         assert not is_backed(record("ece", value))
+
+
+def test_an_ece_with_a_bin_for_a_confidence_of_one_is_bounded_by_what_is_stored() -> None:
+    """A stored confidence in the last step may be exactly 1 or just below it."""
+    right = np.arange(N) % 3 > 0
+    confidence = np.where(right, 0.91, np.where(np.arange(N) % 10, 1.0, 1 - 1e-6))
+    scores = np.log(np.stack([confidence, 1 - confidence], axis=1) + 1e-300)
+    scores[:, 0] = np.minimum(scores[:, 0], 0)
+    truth = single_label([f"{i}" for i in range(N)], np.where(right, 0, 1))
+    metric = all_metrics(10, None, "lower")["ece"]
+    stored = SampleOutputs(
+        record("top1", right.mean()), EvaluationSet("ids", "labels", truth.labels, GROUPS, NAMES),
+        right, (np.ceil(confidence * 65535) - 0.5) / 65535, np.zeros(N, dtype=np.int64),
+    )  # fmt: skip
+    value, made = metric(scores, truth), {"metric": {"params": dict(metric.params)}}
+    assert abs(value - all_metrics(10)["ece"](scores, truth)) > 0.005
+    assert is_backed(record("ece", value, provenance=made), stored)
+    for off in (-0.06, 0.07):
+        assert not is_backed(record("ece", value + off, provenance=made), stored)
 
 
 def test_what_samples_cannot_give_is_not_backed() -> None:

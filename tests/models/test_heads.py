@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bench.api.registry import methods
 from bench.models.heads import LinearHead
+from bench.models.training.batches import StepBatches
 from bench.models.training.fisher import fisher_information
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.training.trainers import ContrastiveTrainer, HeadTrainer
@@ -112,7 +113,7 @@ def test_contrastive_steps_pull_pairs_together(tiny: Tiny, name: str) -> None:
 
 
 def test_captions_of_each_image_or_of_shuffled_rows() -> None:
-    each, rows = (ContrastiveTrainer(captions=c, batch_size=25) for c in ("each-image", "rows"))
+    each, rows = (ContrastiveTrainer(captions=c, batch_size=25) for c in ("each-image", "csv-rows"))
     draws = each.draws(0, 0, 50, 4)
     assert sorted(draws[:, 0].tolist()) == list(range(50))
     assert set(draws[:, 1].tolist()) == {0, 1, 2, 3}
@@ -124,13 +125,22 @@ def test_captions_of_each_image_or_of_shuffled_rows() -> None:
     assert not np.array_equal(pairs, later)
 
 
-def test_an_epoch_of_rows_ends_with_a_whole_batch() -> None:
-    """Pairs are drawn as by FLYP's iterator, which continues from epoch to epoch."""
-    rows = ContrastiveTrainer(captions="rows", batch_size=16)
-    epochs = [rows.draws(0, epoch, 50, 3) for epoch in range(5)]
-    assert {len(draws) for draws in epochs} == {64}
-    pairs = [tuple(pair) for draws in epochs for pair in draws.tolist()]
-    assert len(set(pairs[:150])) == len(set(pairs[150:300])) == 150
+@pytest.mark.parametrize(("size", "batch"), [(50, 16), (48, 16), (7, 16), (50, 7), (5, 1)])
+def test_rows_are_drawn_as_by_flyps_iterator(size: int, batch: int) -> None:
+    """It goes on from epoch to epoch; the last batch of a pass over all pairs is a part of one."""
+    from torch.utils.data import DataLoader
+
+    rows = ContrastiveTrainer(captions="csv-rows", batch_size=batch)
+    epochs, per_epoch = 12, -(-size // batch)
+    draws = StepBatches(lambda epoch: rows.draws(0, epoch, size, 3), size, batch, epochs, 0)
+    found = [[(sample, template) for _, sample, template in step] for step in draws]
+    loader = DataLoader(range(size * 3), batch_size=batch, drop_last=False)  # type: ignore[arg-type]
+    theirs = [len(pairs) for _ in range(epochs) for pairs in loader][: epochs * per_epoch]
+    assert [len(step) for step in found] == theirs
+    passes = [pair for step in found for pair in step]
+    for first in range(0, len(passes) - size * 3 + 1, size * 3):
+        one = passes[first : first + size * 3]
+        assert sorted(one) == [(i, t) for i in range(size) for t in range(3)] != one
 
 
 class Rows:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,8 @@ def _supports(one: SampleOutputs, record: Record) -> bool:
     if record.metric == ACCURACY.name:
         return record.n == len(one.right) and abs(one.right.mean() - record.value) <= EXACT
     if record.metric == ECE.name:
-        params = _params(record) or ECE.params
-        return abs(_ece(one, params) - record.value) <= _ece_error(one, params["bins"])
+        low, high = _ece_bounds(one, _params(record) or ECE.params)
+        return low <= record.value <= high
     if record.metric in OWN:
         return abs(_own_metric(one, record.metric) - record.value) <= EXACT
     return False
@@ -99,17 +100,25 @@ def _ece(one: SampleOutputs, params: Mapping[str, Any]) -> float:
     return float(ECE.function(*_as_two_classes(one), **params))
 
 
-def _ece_error(one: SampleOutputs, bins: int) -> float:
-    """Return the largest error of an ECE from stored confidences.
+def _ece_bounds(one: SampleOutputs, params: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the lowest and the highest value that an ECE of the stored confidences can have.
 
-    Confidences are off by up to half a step. If bin edges are not steps, samples near an edge may
-    also fall into the wrong bin.
+    Confidences are off by up to half a step. If bin edges are not steps, or belong to the bin
+    above, samples near an edge may also fall into the wrong bin. If confidences of exactly 1 have a
+    bin of their own, the ECE lies between those in which none and all of the last step's samples
+    are in it: no confidence there is below the accuracy.
     """
+    bins, has_own_bin = params["bins"], params.get("edges") == "lower"
     error = 0.5 / STEPS + EXACT
-    if STEPS % bins:
+    if STEPS % bins or has_own_bin:
         scaled = one.confidence * bins
-        error += 2 * float((np.abs(scaled - np.round(scaled)) <= bins / STEPS).mean())
-    return error
+        is_near = np.abs(scaled - np.round(scaled)) <= bins / STEPS
+        error += 2 * float((is_near & ~(has_own_bin & (np.round(scaled) == bins))).mean())
+    low = high = _ece(one, params)
+    if has_own_bin:
+        last = one.confidence > 1 - 1 / STEPS
+        high = _ece(replace(one, confidence=np.where(last, 1.0, one.confidence)), params)
+    return low - error, high + error
 
 
 def _own_metric(one: SampleOutputs, name: str) -> float:

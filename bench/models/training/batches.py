@@ -15,7 +15,8 @@ class StepBatches:
 
     Attributes
     ----------
-    draw : returns the (sample, template) pairs of an epoch, int64 [n, 2], n >= `size`.
+    draw : returns the (sample, template) pairs of an epoch, int64 [n, 2], n >= `size`; pairs
+        whose sample is -1 are left out of their batch.
     size : number of training samples.
     batch_size : samples per step, over all processes.
     epochs : number of epochs.
@@ -56,7 +57,8 @@ class StepBatches:
             order = self.draw(epoch).tolist()
             first = max(0, self.start - epoch * self.per_epoch)
             for step in range(first, self.per_epoch):
-                batch = order[step * self.batch_size : (step + 1) * self.batch_size]
+                drawn = order[step * self.batch_size : (step + 1) * self.batch_size]
+                batch = [pair for pair in drawn if pair[0] >= 0]
                 per_rank = -(-len(batch) // self.ranks)  # the same number for every rank
                 own = range(self.rank, per_rank * self.ranks, self.ranks)
                 yield [(epoch, *batch[i % len(batch)]) for i in own]

@@ -29,7 +29,7 @@ def fisher_information(
     Parameters
     ----------
     model : the classifier.
-    images : the training images.
+    images : the images of a split.
     transform : the evaluation transform.
     samples : number of images; the same random ones each time.
     progress : called with 1 after each image.

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from bench.api.trainer import GradientTrainer
 from bench.core.errors import InputError
-from bench.core.parameters import NonNegative, Positive, setting
+from bench.core.parameters import Count, NonNegative, Positive, setting
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 _FREEZE = "mlfoundations/wise-ft with --freeze-encoder"
+_BATCH = "as for the other trainers; 128 is the default of wise-ft's src/args.py"
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,21 @@ class ContrastiveTrainer(GradientTrainer):
 
     Attributes
     ----------
-    captions : ``each-image``: every image once per epoch, with a random template. ``rows``: the
-        official code's sampling. All (image, template) pairs are put in one random order, and each
-        epoch takes the next ceil(N / batch) full batches, so an image may occur several times in an
-        epoch or not at all.
+    captions : ``each-image``: every image once per epoch, with a random template. ``csv-rows``:
+        the official code's sampling. All (image, template) pairs are put in one random order and
+        divided into batches, the last of which is smaller; each epoch takes the next
+        ceil(N / batch) of them, so an image may occur several times in an epoch or not at all. When
+        no batch is left, the pairs are put in another order.
     smoothing : label smoothing over the captions of the batch (CaRot's ``ls``).
 
     Examples
     --------
     >>> from bench.models.training.trainers import ContrastiveTrainer
-    >>> trainer = ContrastiveTrainer(captions="rows", batch_size=4)
+    >>> trainer = ContrastiveTrainer(captions="csv-rows", batch_size=4)
     >>> trainer.draws(seed=0, epoch=0, size=6, templates=3).shape  # two full batches
     (8, 2)
+    >>> [int(sum(trainer.draws(0, epoch, 6, 3)[:, 0] >= 0)) for epoch in range(3)]  # 18 pairs
+    [8, 8, 6]
     """
 
     kind: ClassVar[str] = "ContrastiveTrainer"
@@ -55,24 +59,29 @@ class ContrastiveTrainer(GradientTrainer):
 
     lr: Positive = setting(1e-5, "locuslab/FLYP, README; MLAI-Yonsei/CaRot's script", span=10)
     clip: NonNegative = setting(0.0, "the codes of FLYP and CaRot do not clip")
-    captions: Literal["each-image", "rows"] = setting(
+    captions: Literal["each-image", "csv-rows"] = setting(
         "each-image",
         "every image once per epoch, or FLYP's shuffled list of all pairs (docs/methods.md section "
-        "6)",
-        official="rows",
+        "6; get_csv_dataset in src/datasets/laion.py)",
+        official="csv-rows",
     )
 
     def draws(self, seed: int, epoch: int, size: int, templates: int) -> NDArray[np.int64]:
         """Return the (sample, template) pairs of an epoch, int64 [n, 2]."""
         if self.captions == "each-image":
             return super().draws(seed, epoch, size, templates)
-        length = -(-size // self.batch_size) * self.batch_size
-        first, pairs = epoch * length, size * templates
-        # Pairs are shuffled again when all are used up, possibly in the middle of an epoch.
-        turns = range(first // pairs, (first + length - 1) // pairs + 1)
-        rows = np.concatenate([self.shuffled(seed, turn, pairs, stream=3) for turn in turns])
-        start = first - turns[0] * pairs
-        return np.stack(np.divmod(rows[start : start + length], templates), axis=1)
+        length, pairs = self._whole_batches(size), size * templates
+        # A turn is one pass over all pairs; the next one may begin in the middle of an epoch.
+        first, turn_length = epoch * length, self._whole_batches(pairs)
+        turns = range(first // turn_length, (first + length - 1) // turn_length + 1)
+        rows = np.full((len(turns), turn_length), -1)  # -1 where the last batch has no pair
+        for row, turn in zip(rows, turns, strict=True):
+            row[:pairs] = self.shuffled(seed, turn, pairs, stream=3)
+        start = first - turns[0] * turn_length
+        return np.stack(np.divmod(rows.ravel()[start : start + length], templates), axis=1)
+
+    def _whole_batches(self, count: int) -> int:
+        return -(-count // self.batch_size) * self.batch_size
 
     def encode(
         self, model: nn.Module, batch: dict[str, Tensor], state: dict[str, Tensor]
@@ -115,6 +124,7 @@ class HeadTrainer(GradientTrainer):
     smoke: ClassVar[Mapping[str, Any]] = {"lr": 3e-2, "epochs": 5, "batch_size": 64, "warmup": 0.1}
 
     lr: Positive = setting(1e-3, _FREEZE, span=10)
+    batch_size: Count = setting(512, _BATCH, official=128)
     start: Literal["zero-shot", "random"] = setting("zero-shot", _FREEZE)
     normalized: bool = setting(True, f"{_FREEZE}; VRF. CaRot's heads take raw features")
 

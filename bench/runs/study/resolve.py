@@ -10,7 +10,6 @@ from types import MappingProxyType
 
 from bench.api.dataset import Dataset, Suite
 from bench.api.method import ZERO_SHOT
-from bench.api.metrics import all_metrics
 from bench.api.protocol import Protocol, protocol_with
 from bench.api.reading import Reading, parse_reading
 from bench.api.recipe_parts import backbone_of
@@ -172,7 +171,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         seeds=config.seeds,
         protocol=rules,
         precision=config.precision or "fp32",
-        metrics=tuple(all_metrics(rules.ece_bins, rules.ece_batch).values()),
+        metrics=tuple(rules.metrics().values()),
         curves=config.controls or (suite.curves if config.curves is None else config.curves),
         notes=tuple(notes),
         endpoints=imported,

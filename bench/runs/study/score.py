@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.api.method import DEFAULT_BASE, ZERO_SHOT
-from bench.api.metrics import all_metrics
 from bench.api.recipes import Backbone, Classifier, External
 from bench.api.registry import find_method
 from bench.core.errors import InputError
@@ -61,7 +60,7 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
         seeds=config.seeds,
         protocol=rules,
         precision="fp32",
-        metrics=tuple(all_metrics(rules.ece_bins, rules.ece_batch).values()),
+        metrics=tuple(rules.metrics().values()),
         curves=config.controls or bool(config.curves),
         endpoints=endpoints,
     )

@@ -1,0 +1,58 @@
+"""The expected calibration error of confidences."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Edges = Literal["upper", "lower"]
+
+
+def calibration_error(
+    confidence: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    *,
+    bins: int,
+    batch: int | None = None,
+    edges: Edges = "upper",
+) -> float:
+    """Return the expected calibration error in [0, 1]: sum_b n_b/N |acc_b - conf_b|.
+
+    Parameters
+    ----------
+    confidence : [N], in [0, 1].
+    right : [N], whether each prediction is right.
+    bins : the number of bins of equal width.
+    batch : None for bins over the whole set. Otherwise the error is computed for each batch of
+        `batch` samples in their order and averaged, weighted by size. The result is never below the
+        error of the whole set, and 0.02 to 0.05 even for a perfectly calibrated model.
+    edges : ``upper``: bins are ((b-1)/bins, b/bins]. ``lower``: they are [(b-1)/bins, b/bins) in
+        float32, and confidences of exactly 1 have a bin of their own, as in torchmetrics.
+
+    CaRot's evaluator has 10 bins, ``lower`` and batches of 512 (MLAI-Yonsei/CaRot c3e8bdc,
+    ``eval_single_dataset`` in ``src/models/eval.py``).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.calibration_error import calibration_error
+    >>> confidence, right = np.array([0.95, 1.0]), np.array([True, False])
+    >>> round(calibration_error(confidence, right, bins=10), 3)
+    0.475
+    >>> round(calibration_error(confidence, right, bins=10, edges="lower"), 3)
+    0.525
+    """
+    inner = np.arange(1, bins) / bins
+    if edges == "upper":
+        bin_of, count = np.searchsorted(inner, confidence, side="left"), bins
+    else:
+        confidence = confidence.astype(np.float32)
+        limits = np.append(inner, 1).astype(np.float32)
+        bin_of, count = np.searchsorted(limits, confidence, side="right"), bins + 1
+    if batch is not None:
+        bin_of += np.arange(len(confidence)) // batch * count
+    # n_b |acc_b - conf_b| of each bin, or of each bin of each batch.
+    gap = np.bincount(bin_of, weights=right - confidence)
+    return float(np.abs(gap).sum() / len(confidence))
