@@ -93,6 +93,43 @@ def test_unrounded_statistics_are_those_of_python(
     assert found[4:] == pytest.approx([*tails, *quantiles], rel=1e-9)
 
 
+def test_the_noise_of_selection_counts_in_the_page_as_in_python(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(4)
+
+    def redrawn(one: SampleOutputs) -> SampleOutputs:
+        if one.record.base is None:
+            return one
+        drawn = one.record.value + 0.03 * rng.standard_normal(200)
+        return replace(one, redrawn=drawn.astype(np.float32).astype(np.float64))
+
+    outputs = [redrawn(one) for one in made[1]]
+    sets = ("v2", "sketch", "a")
+    rows = [[outcomes(made[1], m, "e2e-ft", s) for s in sets] for m in ("vrf", "ose")]
+    for row, name in zip(rows, ("vrf", "ose"), strict=True):
+        for at, place in enumerate(sets):
+            drawn = [
+                o.redrawn for o in outputs if (o.record.method, o.record.shift) == (name, place)
+            ]
+            row[at] = replace(row[at], redrawn=np.mean(drawn, axis=0))
+    with opened(written(tmp_path, (made[0], outputs))) as page:
+        found = page.evaluate(
+            """() => {
+              const [chapter] = benchReport.chapters, samples = chapter.samples();
+              const [a, b] = ["vrf:e2e-ft", "ose:e2e-ft"].map((k) => chapter.rows.get(k).index);
+              const both = samples.estimate(a, b, [1, 2, 3]);
+              return [...samples.interval(a, [1, 2, 3]), ...stats.interval(both),
+                      stats.pValue(both)];
+            }"""
+        )
+    both = paired_difference(*rows)
+    wanted = [*mean_estimate(rows[0]).interval(), *both.interval(), both.p_value()]
+    assert found == pytest.approx([float(value) for value in wanted], rel=1e-5)
+    plain = paired_difference(*([replace(o, redrawn=None) for o in row] for row in rows))
+    assert both.interval().high > plain.interval().high + 1e-3
+
+
 def test_seeds_are_paired_by_name_in_the_page_too(
     made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
 ) -> None:

@@ -127,7 +127,8 @@ def _compact(outputs: SampleOutputs, draws: dict[str, Draws]) -> RowSamples:
     packed = np.packbits(right).tobytes()
     levels = steps.astype(np.uint8)
     record, redrawn = outputs.record, outputs.redrawn
-    chosen = (record.chosen_on or {}).get("candidates", 1) > 1 or bool(record.choice)
+    by_fit, in_training = record.chosen_on, record.base is None and bool(record.choice)
+    chosen = by_fit["candidates"] > 1 if by_fit and "candidates" in by_fit else in_training
     return RowSamples(
         on.ids, len(right), packed, levels, bins, outcomes, resampled, redrawn, chosen
     )

@@ -1,0 +1,43 @@
+"""Choices made again on resamples of the selection split."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.posthoc.redraws import RESAMPLES, choose_again, mixture_at, resample_shares
+from bench.posthoc.selection import choose
+
+
+def test_resamples_are_draws_with_replacement_that_depend_on_the_split_alone() -> None:
+    shares = resample_shares(400, "1f" * 16)
+    counts = shares * 400
+    assert shares.shape == (RESAMPLES, 400) and np.allclose(counts, counts.round(), atol=1e-4)
+    assert np.allclose(shares.sum(axis=1), 1, atol=1e-5)
+    assert abs((counts < 0.5).mean() - np.exp(-1)) < 0.01  # never drawn: (1 - 1/n)^n
+    assert np.array_equal(shares, resample_shares(400, "1f" * 16))
+    assert not np.array_equal(shares, resample_shares(400, "2e" * 16))
+
+
+@given(st.integers(0, 2**32), st.sampled_from(["within-1pt", "max-val"]))
+def test_every_resample_is_chosen_on_as_a_split_of_its_own(seed: int, rule: str) -> None:
+    rng = np.random.default_rng(seed)
+    right = (rng.random((5, 60)) < 0.6).astype(np.float32)
+    weights = np.sort(rng.random(5)).astype(np.float32)
+    shares = resample_shares(60, f"{seed:x}")[:20]
+    found = choose_again(
+        lambda a, w: choose(a, w, rule), right @ shares.T, np.repeat(weights[:, None], 20, axis=1)
+    )
+    for drawn, share in zip(found, shares, strict=True):
+        rows = np.repeat(np.arange(60), (share * 60).round().astype(int))  # the resample itself
+        assert drawn == choose(right[:, rows].mean(axis=1).tolist(), weights.tolist(), rule)
+
+
+@given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=9))
+def test_between_known_points_values_are_interpolated(wanted: list[float]) -> None:
+    known, values = [0.0, 0.1, 0.5, 1.0], np.array([3.0, 1.0, 4.0, 1.5])
+    mixture = mixture_at(wanted, known)
+    assert mixture @ values == pytest.approx(np.interp(wanted, known, values))
+    assert np.allclose(mixture.sum(axis=1), 1)
