@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,8 @@ from bench.core.errors import InputError
 Floats = NDArray[np.float64]
 LEVEL = 0.95
 """The confidence level of intervals."""
+SEVERAL_BIASES = 1.5
+"""Factor of the squared bias of a mean over sets, which averages away noise but no bias."""
 
 
 class Interval(NamedTuple):
@@ -121,38 +123,28 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class Resampled:
-    """A row's values on one evaluation set, in a metric that is not a mean over samples.
+class Linearised:
+    """A row's outcomes on one evaluation set, in a metric that is not a mean over samples.
 
     Attributes
     ----------
     ids : as in `Outcomes`.
     n : the number of samples.
-    values : [S], the value by seed.
-    draws : [S, B], the values on B resamples. All rows on the same ids share the resamples.
+    values : [S, U], by seed and unit of sampling (a sample, or a group of them): numbers whose mean
+        is the metric, and whose variance over U is, to first order, that of the metric.
+    unseen : [S], a variance that `values` do not show, because classes or regions are small.
+    bias : [S], the square of an allowance for a bias of unknown size, because a region may be the
+        worst one by chance. `bench.leaderboard.stats.linearised` has the formulae of both.
     """
 
     ids: str
     n: int
     values: Floats
-    draws: Floats
-
-    def basic(self, level: float = LEVEL) -> Interval:
-        """Return the basic bootstrap interval of a single seed.
-
-        The bounds are 2 v - v* at the quantiles of the resampled values v* (Davison and Hinkley,
-        Bootstrap Methods, 1997, section 5.2). The percentile interval would be wrong here: the
-        worst of several groups is biased downwards in every resample. The basic interval removes
-        this bias, the percentile interval would count it twice. Bounds may lie outside the range
-        of the metric; clip them.
-        """
-        tail = (1 - level) / 2
-        high, low = np.quantile(self.draws[0], [tail, 1 - tail])
-        value = float(self.values[0])
-        return Interval(float(2 * value - low), float(2 * value - high))
+    unseen: Floats
+    bias: Floats
 
 
-RowData = Sequence[Outcomes | Resampled]
+RowData = Sequence[Outcomes | Linearised]
 """A row's outcomes by evaluation set."""
 
 
@@ -268,14 +260,15 @@ def estimate(sets: Sequence[Moments]) -> Estimate:
 class _Part(NamedTuple):
     """The contribution of one set to an estimate, times its weight.
 
-    `by_seed` [..., S] adds to the value, `samples` to the variance over samples, `bias` to the
-    bias; `discordant` is the variance of one more discordant pair.
+    `by_seed` [..., S] adds to the value, `samples` to the variance over samples; `unseen` is the
+    variance of one more discordant pair, and of what `Linearised` does not show. `bias` is an
+    allowance for a bias: biases of several sets have one direction, so they are added unsquared.
     """
 
     by_seed: Floats
     samples: Floats
-    discordant: float
-    bias: Floats | float = 0.0
+    unseen: float
+    bias: float = 0.0
 
 
 def _part_of_moments(of_set: Moments) -> _Part:
@@ -288,12 +281,13 @@ def _combined(parts: Sequence[_Part]) -> Estimate:
     by_seed = sum((p.by_seed for p in parts), np.zeros(()))
     count = by_seed.shape[-1]
     samples = np.maximum(sum((p.samples for p in parts), np.zeros(())), 0)
-    samples = samples + sum(p.discordant for p in parts)
+    biases = [p.bias for p in parts if p.bias]
+    bias = sum(biases) ** 2 * (SEVERAL_BIASES if len(biases) > 1 else 1.0)
+    samples = samples + sum(p.unseen for p in parts) + bias
     spread = by_seed.var(axis=-1, ddof=1) / count if count > 1 else np.zeros_like(samples)
     freedom = np.full(np.shape(samples), np.inf)
     np.divide((count - 1) * (samples + spread), spread, out=freedom, where=spread > 0)
-    bias = sum(p.bias for p in parts)
-    return Estimate(by_seed.mean(axis=-1), samples, spread, count, freedom, bias)
+    return Estimate(by_seed.mean(axis=-1), samples, spread, count, freedom)
 
 
 def _covariance(of_set: Moments) -> Floats:
@@ -314,7 +308,7 @@ def _between_seeds(c: Floats) -> Floats:
 def mean_estimate(row: RowData) -> Estimate:
     """Return the plain mean of a row over evaluation sets and seeds.
 
-    For one seed on one set, prefer the intervals of `exact_interval` and `Resampled.basic`.
+    For one seed on one set, prefer `exact_interval` for metrics that are means over samples.
     """
     return _combined(_parts([row]))
 
@@ -328,9 +322,10 @@ def paired_difference(one: RowData, other: RowData) -> Estimate:
     error^2 / k^2.
 
     Sets with the same ids (corruptions of one set) are not independent draws; they are averaged
-    sample by sample first. For metrics that are not means over samples, the covariance of the
-    resampled values, which are paired too, replaces C / n. Raises InputError if ids or numbers of
-    seeds differ.
+    sample by sample first. For metrics that are not means over samples, d is the difference of the
+    linearised values, and `unseen` and `bias` of both rows are added, and multiplied by
+    mean_s var(d[s]) / (mean_s var(one[s]) + mean_s var(other[s])). Raises InputError if ids
+    or numbers of seeds differ.
     """
     return _combined(_parts([one, other]))
 
@@ -341,42 +336,49 @@ def _parts(rows: Sequence[RowData]) -> list[_Part]:
     if not sets or any(len(row) != sets for row in rows):
         raise InputError(f"rows on {sorted({len(row) for row in rows})} sets cannot be compared")
     outcomes = [[o for o in row if isinstance(o, Outcomes)] for row in rows]
-    resampled = [[o for o in row if isinstance(o, Resampled)] for row in rows]
+    linearised = [[o for o in row if isinstance(o, Linearised)] for row in rows]
     parts = []
     if any(outcomes):
         blocks = [(v[0] if len(rows) == 1 else v[0] - v[1], w) for v, w in stack_rows(outcomes)]
         fraction = len(outcomes[0]) / sets
         parts = [_part_of_moments(moments(values, weight * fraction)) for values, weight in blocks]
-    by_ids: dict[str, list[list[Resampled]]] = {}
-    for of_set in zip(*resampled, strict=True):
+    by_ids: dict[str, list[list[Linearised]]] = {}
+    for of_set in zip(*linearised, strict=True):
         by_ids.setdefault(of_set[0].ids, []).append(list(of_set))
     for same in by_ids.values():
         merged = [_merged(of_row) for of_row in zip(*same, strict=True)]
-        parts.append(_part_of_resampled(merged, len(same) / sets))
+        parts.append(_part_of_linearised(merged, len(same) / sets))
     return parts
 
 
-def _merged(sets: Sequence[Resampled]) -> Resampled:
-    """Return the plain mean over sets that share samples and resamples."""
-    values = np.mean([one.values for one in sets], axis=0)
-    return replace(sets[0], values=values, draws=np.mean([one.draws for one in sets], axis=0))
+def _merged(sets: Sequence[Linearised]) -> Linearised:
+    """Return the plain mean over sets that share samples."""
+    arrays = zip(*((one.values, one.unseen, one.bias) for one in sets), strict=True)
+    return Linearised(sets[0].ids, sets[0].n, *(np.mean(found, axis=0) for found in arrays))
 
 
-def _part_of_resampled(of_set: Sequence[Resampled], weight: float) -> _Part:
+def _part_of_linearised(of_set: Sequence[Linearised], weight: float) -> _Part:
     """Return a set's part for the only row, or for the first row minus the second."""
-    if len({(o.ids, o.n, o.draws.shape[1]) for o in of_set}) > 1:
-        raise InputError("rows were measured on different samples: ids or labels differ")
     count = max(len(o.values) for o in of_set)
-    if odd := {len(o.values) for o in of_set} - {1, count}:
+    _check_paired(of_set, count)
+    values, *others = (np.broadcast_to(o.values, (count, o.values.shape[1])) for o in of_set)
+    d = values - others[0] if others else values
+    part = _part_of_moments(moments(d, weight))
+    agreement = 1.0
+    if others:  # rows that agree on the samples seen are taken to agree as much on others
+        own = sum(float(v.var(axis=1).mean()) for v in (values, *others))
+        agreement = float(d.var(axis=1).mean()) / own if own else 0.0
+    unseen = agreement * sum(float(o.unseen.mean()) for o in of_set) + 1 / of_set[0].n ** 2
+    bias = agreement * sum(float(o.bias.mean()) for o in of_set)
+    return part._replace(unseen=weight**2 * unseen, bias=weight * float(np.sqrt(bias)))
+
+
+def _check_paired(rows: RowData, count: int) -> None:
+    """Raise InputError unless outcomes of rows on one set, of 1 or `count` seeds, can be paired."""
+    if len({(o.ids, o.values.shape[1]) for o in rows}) > 1:
+        raise InputError("rows were measured on different samples: ids or labels differ")
+    if odd := {len(o.values) for o in rows} - {1, count}:
         raise InputError(f"rows of {odd.pop()} and of {count} seeds cannot be paired by seed")
-    shape = (count, of_set[0].draws.shape[1])
-    values, *other_values = (np.broadcast_to(o.values, count) for o in of_set)
-    draws, *other_draws = (np.broadcast_to(o.draws, shape) for o in of_set)
-    if other_values:
-        values, draws = values - other_values[0], draws - other_draws[0]
-    samples = _between_seeds(np.atleast_2d(np.cov(draws))) * weight**2
-    bias = weight * float(np.mean(draws.mean(axis=1) - values))
-    return _Part(values * weight, samples, (weight / of_set[0].n) ** 2, bias)
 
 
 def stack_rows(rows: Sequence[Sequence[Outcomes]]) -> list[tuple[Floats, float]]:
@@ -390,10 +392,7 @@ def stack_rows(rows: Sequence[Sequence[Outcomes]]) -> list[tuple[Floats, float]]
     count = max(len(outcomes.values) for row in rows for outcomes in row)
     blocks: dict[str, list[Floats]] = {}
     for of_set in zip(*rows, strict=True):
-        if len({(o.ids, o.values.shape[1]) for o in of_set}) > 1:
-            raise InputError("rows were measured on different samples: ids or labels differ")
-        if odd := {len(o.values) for o in of_set} - {1, count}:
-            raise InputError(f"rows of {odd.pop()} and of {count} seeds cannot be paired by seed")
+        _check_paired(of_set, count)
         values = [np.broadcast_to(o.values, (count, o.values.shape[1])) for o in of_set]
         blocks.setdefault(of_set[0].ids, []).append(np.array(values, dtype=np.float64))
     return [(np.mean(same, axis=0), len(same) / sets) for same in blocks.values()]

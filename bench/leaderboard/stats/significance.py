@@ -24,21 +24,15 @@ from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
 from bench.leaderboard.stats.estimates import (
     Interval,
+    Linearised,
     Outcomes,
-    Resampled,
     exact_interval,
     mcnemar,
     mean_estimate,
     paired_difference,
 )
+from bench.leaderboard.stats.linearised import linearised, outcomes_of, sampling_units
 from bench.leaderboard.stats.ranking import rank
-from bench.leaderboard.stats.resampling import (
-    Draws,
-    bootstrap_values,
-    outcomes_of,
-    resample_counts,
-    resampling_units,
-)
 
 ZERO_SHOT: Name = (method.ZERO_SHOT, None)
 BINS = 15
@@ -69,9 +63,9 @@ class RowSamples:
     levels : [n], confidences c as ceil(240 c), from 0 to 240.
     bins : the reliability diagram.
     hits : outcomes in the set's primary metric; None if it is not a mean over samples.
-    drawn : [1 + B], for such metrics the value and the values on B resamples, else None.
+    linear : for such metrics the outcomes to first order, else None.
 
-    `bench.leaderboard.stats.resampling` computes the last two.
+    `bench.leaderboard.stats.linearised` computes the last two.
     """
 
     ids: str
@@ -80,7 +74,7 @@ class RowSamples:
     levels: NDArray[np.uint8]
     bins: CalibrationBins
     hits: NDArray[np.bool_] | None
-    drawn: NDArray[np.float64] | None
+    linear: Linearised | None
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -96,22 +90,19 @@ SamplesByRow = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
 def samples_by_board(outputs: Iterable[SampleOutputs]) -> Mapping[BoardKey, SamplesByRow]:
     """Return the samples of each leaderboard in compact form."""
     found: dict[BoardKey, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
-    draws: dict[str, Draws] = {}
     for one in outputs:
         record = one.record
         row = found.setdefault(board_key(record), {}).setdefault((record.method, record.base), {})
-        row.setdefault(record.shift, {})[record.seed] = _compact(one, draws)
+        row.setdefault(record.shift, {})[record.seed] = _compact(one)
     return found
 
 
-def _compact(outputs: SampleOutputs, draws: dict[str, Draws]) -> RowSamples:
-    """Return outputs in compact form; `draws` caches the resamples of each set."""
-    on, resampled = outputs.on, None
+def _compact(outputs: SampleOutputs) -> RowSamples:
+    """Return outputs in compact form."""
+    on = outputs.on
     outcomes = outcomes_of(outputs)
-    if outcomes is None and resampling_units(on).max() > 0:
-        if on.digest not in draws:
-            draws[on.digest] = resample_counts(on)
-        resampled = bootstrap_values(outputs, draws[on.digest])
+    has_units = sampling_units(on).max() > 0
+    linear = linearised(outputs) if outcomes is None and has_units else None
     right, confidence = outputs.right, outputs.confidence
     steps = np.ceil(confidence * LEVELS).clip(0, LEVELS)
     bin_of = np.maximum(np.ceil(steps / (LEVELS // BINS)) - 1, 0).astype(np.int64)
@@ -119,7 +110,7 @@ def _compact(outputs: SampleOutputs, draws: dict[str, Draws]) -> RowSamples:
     bins = CalibrationBins(*(np.asarray(found, dtype=np.float64) for found in sums))
     packed = np.packbits(right).tobytes()
     levels = steps.astype(np.uint8)
-    return RowSamples(on.ids, len(right), packed, levels, bins, outcomes, resampled)
+    return RowSamples(on.ids, len(right), packed, levels, bins, outcomes, linear)
 
 
 @dataclass(frozen=True)
@@ -246,8 +237,7 @@ def _column(
     rows = {name: outcomes for name, outcomes in found.items() if outcomes}
     if not sets or not rows:
         return None
-    found_intervals = {name: _interval(outcomes) for name, outcomes in rows.items()}
-    intervals = {name: interval for name, interval in found_intervals.items() if interval}
+    intervals = {name: _interval(outcomes) for name, outcomes in rows.items()}
     differences, p_values = {}, {}
     for one, other in pairs(board):
         if one in rows and other in rows:
@@ -262,17 +252,17 @@ def _column(
     names = [(row.method, row.base) for row in ranked]
     ranks: dict[Name, tuple[int, int]] = {}
     if names and all(name in rows for name in names):
-        outcomes = [_without_resampled(rows[name]) for name in names]
+        outcomes = [_means_over_samples(rows[name]) for name in names]
         ranges = rank(outcomes, tested=tested_pairs(ranked)).ranges
         ranks = dict(zip(names, ranges, strict=True))
     return ColumnStatistics(intervals, differences, ranks, p_values)
 
 
-def _without_resampled(row: Sequence[Outcomes | Resampled]) -> list[Outcomes]:
+def _means_over_samples(row: Sequence[Outcomes | Linearised]) -> list[Outcomes]:
     return [one for one in row if isinstance(one, Outcomes)]
 
 
-def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[float, ...]:
+def _mcnemar(one: Outcomes | Linearised, other: Outcomes | Linearised) -> tuple[float, ...]:
     """Return the exact p-value of each seed; empty if outcomes are not right or wrong."""
     if not isinstance(one, Outcomes) or not isinstance(other, Outcomes):
         return ()
@@ -284,7 +274,7 @@ def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[fl
 
 def _outcomes(
     row: BoardRow, sets: Sequence[str], samples: SamplesByRow
-) -> list[Outcomes | Resampled]:
+) -> list[Outcomes | Linearised]:
     """Return a row's outcomes on each set.
 
     Empty if a seed has no samples on a set, or if a set has a single sample.
@@ -296,7 +286,7 @@ def _outcomes(
 
 def _on_common_seeds(
     one: BoardRow, other: BoardRow, sets: Sequence[str], samples: SamplesByRow
-) -> tuple[list[Outcomes | Resampled], list[Outcomes | Resampled]] | None:
+) -> tuple[list[Outcomes | Linearised], list[Outcomes | Linearised]] | None:
     """Return two rows' outcomes on their common seeds, to be paired; None if they share none.
 
     A row without seeds is paired with every seed of the other.
@@ -317,38 +307,32 @@ def _by_seed(row: BoardRow, sets: Sequence[str], samples: SamplesByRow) -> list[
     return [[of_row[name][seed] for seed in row.seeds] for name in sets]
 
 
-def _outcome(of_set: Sequence[RowSamples]) -> Outcomes | Resampled | None:
+def _outcome(of_set: Sequence[RowSamples]) -> Outcomes | Linearised | None:
     """Return the outcomes of a row's seeds on one set; None if there are none, or one sample."""
     first = of_set[0]
     outcomes = [one.hits for one in of_set if one.hits is not None]
-    resampled = [one.drawn for one in of_set if one.drawn is not None]
+    linear = [one.linear for one in of_set if one.linear is not None]
     if len(outcomes) == len(of_set) and len(outcomes[0]) > 1:
         # Sets of frames are not the same samples as frames, so they get ids of their own.
         count = len(outcomes[0])
         ids = first.ids if count == first.n else f"{first.ids} in {count} sets"
         return Outcomes(ids, np.array(outcomes))
-    if len(resampled) == len(of_set):
-        values = np.array(resampled)
-        return Resampled(first.ids, first.n, values[:, 0], values[:, 1:])
+    if len(linear) == len(of_set):
+        arrays = zip(*((one.values, one.unseen, one.bias) for one in linear), strict=True)
+        return Linearised(linear[0].ids, first.n, *(np.concatenate(found) for found in arrays))
     return None
 
 
-def _interval(row: Sequence[Outcomes | Resampled]) -> Interval | None:
+def _interval(row: Sequence[Outcomes | Linearised]) -> Interval:
     """Return the interval of a row's mean.
 
-    For one seed on one set it is exact, or that of the basic bootstrap. None if all resamples have
-    the same value, because the bootstrap then gives no information.
+    It is exact for one seed on one set, if the metric is a mean over samples.
     """
     (first, *others) = row
-    if any(isinstance(one, Resampled) and not np.ptp(one.draws) for one in row):
-        return None
     if isinstance(first, Outcomes) and not others and len(first.values) == 1:
         return exact_interval(int(first.values.sum()), first.values.shape[1])
-    if isinstance(first, Resampled) and not others and len(first.values) == 1:
-        low, high = first.basic()
-    else:
-        low, high = (np.asarray(bound).item() for bound in mean_estimate(row).interval())
-    return Interval(min(1.0, max(0.0, low)), max(0.0, min(1.0, high)))
+    low, high = (np.asarray(bound).item() for bound in mean_estimate(row).interval())
+    return Interval(max(0.0, low), min(1.0, high))
 
 
 def _ece_intervals(
