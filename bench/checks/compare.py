@@ -36,7 +36,8 @@ from bench.core.records import Record
 from bench.leaderboard.board import ID, MEAN, OWN_SCALES, SCALES, BoardKey, Scale, Seed, board_key
 from bench.leaderboard.comparability import describe_conflict, row_name
 from bench.leaderboard.samples import SampleOutputs
-from bench.leaderboard.stats.estimates import Estimate, Outcomes, paired_difference
+from bench.leaderboard.stats.estimates import Estimate, paired_difference
+from bench.leaderboard.stats.outcomes import Outcomes
 from bench.leaderboard.stats.ranking import holm
 
 LEVEL = 0.05

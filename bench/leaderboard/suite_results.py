@@ -18,7 +18,8 @@ from bench.leaderboard.board import (
     board_key,
 )
 from bench.leaderboard.build import build_boards, build_curves
-from bench.leaderboard.stats.significance import BoardStatistics, SamplesByRow, comparison
+from bench.leaderboard.stats.row_samples import SamplesByRow
+from bench.leaderboard.stats.significance import BoardStatistics, comparison
 
 
 @dataclass(frozen=True)

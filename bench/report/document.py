@@ -21,7 +21,7 @@ from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.severities import merge_severities
-from bench.leaderboard.stats.significance import samples_by_board
+from bench.leaderboard.stats.row_samples import samples_by_board
 from bench.leaderboard.suite_results import SuiteResults, measured
 from bench.report.caveats import caveat_sentences
 from bench.report.figures.spec import Chart

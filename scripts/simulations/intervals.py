@@ -1,4 +1,4 @@
-"""Simulate intervals and ranks: the tables in docs/statistics.md.
+"""Simulate intervals and ranks: tables in docs/statistics.md.
 
     python scripts/simulations/intervals.py [REPETITIONS [REPETITIONS_OF_RANKINGS]]
 
@@ -22,12 +22,9 @@ from scipy.stats import norm
 
 from bench.api.metrics import ece
 from bench.api.splits import single_label
-from bench.core.records import Record
-from bench.leaderboard.samples import EvaluationSet, SampleOutputs
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
-from bench.leaderboard.stats.estimates import Moments, Resampled, estimate
+from bench.leaderboard.stats.estimates import Moments, estimate
 from bench.leaderboard.stats.ranking import FALSE_WINS, gram, pairwise, wins
-from bench.leaderboard.stats.resampling import bootstrap_values, resample_counts
 
 SHARED, OWN, NOISE = 0.8, 0.33, 0.5
 """Standard deviations of the three parts of a sample's difficulty; together about 1."""
@@ -145,17 +142,27 @@ def _drawn(rng: np.random.Generator, right: NDArray[np.float64], setting: Settin
 
 
 def rankings(
-    setting: Setting, advantages: tuple[float, ...], repeats: int, seed: int
+    setting: Setting,
+    advantages: tuple[float, ...],
+    repeats: int,
+    seed: int,
+    untrained: int = 0,
+    tested: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
-    """Return `better` [R, m, m] for rows with true accuracies of 70% plus `advantages` points."""
+    """Return `better` [R, m, m] for rows with true accuracies of 70% plus `advantages` points.
+
+    The first `untrained` rows do not vary over seeds. `tested` [m, m] are the pairs that are
+    compared; None compares all.
+    """
     rng, m = np.random.default_rng(seed), len(advantages)
     betters = []
     at_once = max(1, 4_000_000 // (m * setting.seeds * setting.n))
     for start in range(0, repeats, at_once):
         moves = _moves(rng, setting, (min(at_once, repeats - start), m, setting.seeds))
+        moves[:, :, :untrained] = 0
         bits = (_bits(rng, moved, advantages, setting) for moved in moves)
         found = pairwise([gram(right, 1 / setting.sets) for right in bits], m)
-        betters.append(wins(found, m, FALSE_WINS))
+        betters.append(wins(found, m, FALSE_WINS, tested))
     return np.concatenate(betters)
 
 
@@ -239,56 +246,6 @@ def ece_coverage(
     return float(held[0] / repeats), float(held[1] / repeats)
 
 
-def metric_coverage(metric: str, n: int, repeats: int, seed: int) -> float:
-    """Return how often the interval of a bootstrapped metric contains the true value.
-
-    `metric` is its name: ``macro-f1`` of 20 classes, the rarest a fiftieth as frequent as the most
-    frequent; or ``worst-region`` of 5 regions, which have 40 to 8% of the samples and accuracies 6
-    points apart.
-    """
-    rng = np.random.default_rng(seed)
-    make = {"macro-f1": _classified, "worst-region": _in_regions}[metric]
-    population = make(rng, 1_000_000, metric)
-    truth = bootstrap_values(population, np.ones((len(population.right), 1), dtype=np.float32))
-    assert truth is not None
-    held = 0
-    for again in range(repeats):
-        one = make(rng, n, metric, ids=str(again))
-        drawn = bootstrap_values(one, resample_counts(one.on))
-        assert drawn is not None
-        low, high = Resampled("set", n, drawn[None, 0], drawn[None, 1:]).basic()
-        held += bool(low <= truth[0] <= high)
-    return held / repeats
-
-
-def _classified(rng: np.random.Generator, n: int, metric: str, ids: str = "") -> SampleOutputs:
-    """Return outputs that are right for 60 to 95% of a class, else any class by frequency."""
-    frequency = np.geomspace(50, 1, 20)
-    labels = rng.choice(20, size=n, p=frequency / frequency.sum())
-    wrong = rng.choice(20, size=n, p=frequency / frequency.sum())
-    predicted = np.where(rng.random(n) < np.linspace(0.95, 0.6, 20)[labels], labels, wrong)
-    return _outputs(metric, ids, labels, predicted, {})
-
-
-def _in_regions(rng: np.random.Generator, n: int, metric: str, ids: str = "") -> SampleOutputs:
-    region = rng.choice(5, size=n, p=[0.4, 0.25, 0.17, 0.1, 0.08])
-    predicted = (rng.random(n) < np.array([0.8, 0.74, 0.68, 0.62, 0.56])[region]).astype(np.int64)
-    return _outputs(metric, ids, np.ones(n, dtype=np.int64), predicted, {"region": region})
-
-
-def _outputs(
-    metric: str,
-    ids: str,
-    labels: NDArray[np.int64],
-    predicted: NDArray[np.int64],
-    groups: dict[str, NDArray[np.int64]],
-) -> SampleOutputs:
-    on = EvaluationSet(ids, "", labels[:, None], groups, {})
-    right = labels == predicted
-    record = Record.model_construct(primary_metric=metric)
-    return SampleOutputs(record, on, right, np.ones(len(labels)), predicted)
-
-
 def _predictions(
     rng: np.random.Generator, setting: EceSetting
 ) -> list[tuple[NDArray[np.float64], NDArray[np.int64]]]:
@@ -369,14 +326,6 @@ def _tables(repeats: int, ranked: int) -> Iterator[str]:
         cells = [ece_coverage(setting, JUDGED, 11, draws) for setting in settings]
         shown = (f"{100 * a:.1f}" + (f" ({100 * b:.1f})" if draws else "") for a, b in cells)
         yield f"| {n} | {sets} | {seeds} | {' | '.join(shown)} |"
-    yield ""
-    yield f"Bootstrap of other metrics, coverage in percent, {JUDGED} repetitions."
-    yield ""
-    yield "| samples | macro-F1 of 20 classes | worst of 5 regions |"
-    yield "|--:|--:|--:|"
-    for n in (500, 2000, 10000):
-        cells = [metric_coverage(name, n, JUDGED, 12) for name in ("macro-f1", "worst-region")]
-        yield f"| {n} | {' | '.join(f'{100 * cell:.1f}' for cell in cells)} |"
 
 
 if __name__ == "__main__":

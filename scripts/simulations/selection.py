@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from bench.leaderboard.stats.estimates import Outcomes, paired_difference
+from bench.leaderboard.stats.estimates import paired_difference
+from bench.leaderboard.stats.outcomes import Outcomes
 from bench.posthoc.redraws import choose_again, resample_shares
 from bench.posthoc.selection import RULES, WEIGHTS, choose
 

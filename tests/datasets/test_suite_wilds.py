@@ -29,7 +29,8 @@ from bench.data import prompts
 from bench.data.cards import cards
 from bench.data.folder import SYNTHETIC, WATERMARK, NotFound
 from bench.leaderboard.samples import sample_outputs
-from bench.leaderboard.stats.significance import ZERO_SHOT, samples_by_board
+from bench.leaderboard.stats.row_samples import samples_by_board
+from bench.leaderboard.stats.significance import ZERO_SHOT
 from bench.leaderboard.suite_results import measured
 from bench.testing.contract import check_dataset
 from bench.testing.synthetic.wilds import make_wilds
@@ -285,8 +286,8 @@ def test_a_run(suite: str, wilds: Path, tmp_path: Path) -> None:
     for row in board.rows:
         name, value = (row.method, row.base), row.cells[-1].mean
         assert value is not None
-        if low_high := last.intervals.get(name):  # none where no resample differs
-            assert low_high.low <= low_high.high
+        low, high = last.intervals[name]
+        assert low <= value <= high and low < high
         if (name, ZERO_SHOT) in last.differences:
             gained, (low, high) = last.differences[name, ZERO_SHOT]
             zero_shot = board.rows[0].cells[-1].mean or 0

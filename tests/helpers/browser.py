@@ -15,7 +15,7 @@ import pytest
 
 from bench.core.records import MissingCell, Record
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
-from bench.leaderboard.stats.estimates import Outcomes
+from bench.leaderboard.stats.outcomes import Outcomes
 from bench.report.write import write_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -33,7 +33,8 @@ from bench.leaderboard.samples import (
     store_samples,
     write_samples,
 )
-from bench.leaderboard.stats.significance import ZERO_SHOT, comparison, samples_by_board
+from bench.leaderboard.stats.row_samples import samples_by_board
+from bench.leaderboard.stats.significance import ZERO_SHOT, comparison
 from bench.leaderboard.suite_results import measured
 from bench.posthoc.functional import log_softmax
 

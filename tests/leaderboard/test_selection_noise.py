@@ -12,7 +12,8 @@ from selection import coverage, gain_of_steps
 
 from bench.core.records import read_records
 from bench.leaderboard.samples import SampleOutputs, sample_outputs
-from bench.leaderboard.stats.estimates import Outcomes, mean_estimate, paired_difference
+from bench.leaderboard.stats.estimates import mean_estimate, paired_difference
+from bench.leaderboard.stats.outcomes import Outcomes
 from bench.leaderboard.stats.ranking import rank
 from bench.posthoc.redraws import RESAMPLES
 from bench.posthoc.selection import WEIGHTS

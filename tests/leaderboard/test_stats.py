@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import combinations, permutations
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from scipy import stats as scipy_stats
 from bench.api.splits import single_label
 from bench.core.errors import InputError
 from bench.leaderboard.stats.estimates import (
-    Outcomes,
-    Resampled,
     estimate,
     exact_interval,
     mcnemar,
@@ -26,6 +23,7 @@ from bench.leaderboard.stats.estimates import (
     moments,
     paired_difference,
 )
+from bench.leaderboard.stats.outcomes import Linearised, Outcomes
 from bench.leaderboard.stats.ranking import holm, rank
 
 COUNTS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -206,51 +204,66 @@ def test_estimates_are_vectorised() -> None:
         assert (value, error) == pytest.approx((alone.value, alone.error))
 
 
-def resampled(outcomes: Outcomes, counts: NDArray[Any]) -> Resampled:
-    """Return a row's accuracy as a resampled metric, with resample counts [B, N]."""
-    values = outcomes.values.astype(float)
-    draws = values @ counts.T / counts.sum(axis=1)
-    return Resampled(outcomes.ids, values.shape[1], values.mean(axis=1), draws)
+def as_linearised(one: Outcomes, unseen: float = 0.0, bias: float = 0.0) -> Linearised:
+    """Return a row's accuracy as a linearised metric."""
+    seeds, n = one.values.shape
+    return Linearised(
+        one.ids, n, one.values.astype(float), np.full(seeds, unseen), np.full(seeds, bias)
+    )
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 99), st.sampled_from([1, 3]))
-def test_resamples_of_a_mean_give_what_the_closed_form_gives(seed: int, seeds: int) -> None:
+def test_a_mean_is_its_own_linearisation(seed: int, seeds: int) -> None:
     rng = np.random.default_rng(seed)
     n = 400
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=4000)
     one, other = rng.random((2, seeds, n)) < rng.random(n) / 2 + 0.4
     rows = [Outcomes("ids", one), Outcomes("ids", other)]
-    drawn = [resampled(row, counts) for row in rows]
+    linear = [as_linearised(row) for row in rows]
     for exactly, about in (
-        (mean_estimate([rows[0]]), mean_estimate([drawn[0]])),
-        (paired_difference([rows[0]], [rows[1]]), paired_difference([drawn[0]], [drawn[1]])),
-        (mean_estimate([rows[0], rows[1]]), mean_estimate([drawn[0], drawn[1]])),
+        (mean_estimate([rows[0]]), mean_estimate([linear[0]])),
+        (paired_difference([rows[0]], [rows[1]]), paired_difference([linear[0]], [linear[1]])),
+        (mean_estimate([rows[0], rows[1]]), mean_estimate([linear[0], linear[1]])),
         (
             mean_estimate([rows[0], Outcomes("b", other)]),
-            mean_estimate([rows[0], replace(drawn[1], ids="b")]),
+            mean_estimate([rows[0], replace(linear[1], ids="b")]),
         ),
     ):
         assert about.value == pytest.approx(exactly.value)
-        assert about.error == pytest.approx(exactly.error, rel=0.1)
-        assert np.abs(about.bias) < 0.002
-    if seeds == 1:
-        assert drawn[0].basic() == pytest.approx(exact_interval(int(one.sum()), n), abs=0.02)
-    none = paired_difference([drawn[0]], [drawn[0]])
-    assert none.value == 0 and none.error == pytest.approx(1 / n)
+        assert about.error == pytest.approx(exactly.error)
 
 
-def test_resamples_are_paired_by_set_and_seed() -> None:
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.floats(0, 0.01), st.floats(0, 0.01))
+def test_what_samples_do_not_show_is_added(seed: int, unseen: float, bias: float) -> None:
+    """Over two sets, variances are averaged and biases are not; a row minus itself has neither."""
+    values = np.random.default_rng(seed).random((2, 1, 400)) < 0.7
+    plain = [as_linearised(outcomes(v, ids)) for v, ids in zip(values, "ab", strict=True)]
+    wider = [as_linearised(outcomes(v, i), unseen, bias) for v, i in zip(values, "ab", strict=True)]
+    added = mean_estimate(wider).samples - mean_estimate(plain).samples
+    assert added == pytest.approx(unseen / 2 + 1.5 * bias)
+    same = [replace(one, ids="a") for one in wider]
+    added = (
+        mean_estimate(same).samples - mean_estimate([replace(o, ids="a") for o in plain]).samples
+    )
+    assert added == pytest.approx(unseen + bias)
+    assert paired_difference(wider[:1], wider[:1]).error == pytest.approx(1 / 400)
+    mirrored = replace(wider[0], values=1 - wider[0].values)  # the difference varies twice as much
+    both = paired_difference(wider[:1], [mirrored]).samples
+    without = paired_difference(plain[:1], [replace(plain[0], values=mirrored.values)]).samples
+    assert both - without == pytest.approx(2 * (2 * unseen + 2 * bias))
+
+
+def test_linearised_rows_are_paired_by_set_and_seed() -> None:
     rng = np.random.default_rng(0)
-    first, third = (Resampled("a", 50, rng.random(s), rng.random((s, 9))) for s in (2, 3))
+    first, third = (as_linearised(outcomes(rng.random((s, 9)))) for s in (2, 3))
     with pytest.raises(InputError, match="2 and of 3 seeds"):
         paired_difference([first], [third])
     with pytest.raises(InputError, match="ids or labels differ"):
         paired_difference([first], [replace(first, ids="b")])
-    bias = np.mean(first.draws.mean(axis=1) - first.values)
-    found = mean_estimate([first])
-    middle = np.mean(found.interval())
-    assert middle == pytest.approx(first.values.mean() - bias)
+    single = as_linearised(outcomes(rng.random((1, 9))))
+    expected = third.values.mean() - single.values.mean()
+    assert paired_difference([third], [single]).value == pytest.approx(expected)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))

@@ -24,9 +24,10 @@ from intervals import (
     ece_coverage,
     false_wins,
     found_wins,
-    metric_coverage,
     rankings,
 )
+from one_seed import false_claims
+from other_metrics import CASES, Case, metric_coverage
 
 from bench.leaderboard.stats.estimates import Estimate, Moments, estimate
 
@@ -95,6 +96,24 @@ def test_the_closed_form_is_surer_than_the_bootstrap_of_an_ece() -> None:
     assert basic < 0.85 < covered
 
 
-@pytest.mark.parametrize(("judge", "least"), [("macro-f1", 0.9), ("worst-region", 0.85)])
-def test_bootstraps_of_other_metrics_nearly_cover(judge: str, least: float) -> None:
-    assert metric_coverage(judge, 2000, 150, 6) > least
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_intervals_of_other_metrics_cover(case: Case) -> None:
+    """With 500 repetitions the standard error is 1 point; two are allowed below 93%.
+
+    The basic bootstrap, which they replace, covers less where classes are rare.
+    """
+    for trial, n in (("one row", 500), ("one row", 2000), ("difference", 500)):
+        assert metric_coverage(trial, case, n, 500, 6) >= 0.93 - 0.02, (trial, n)
+
+
+def test_the_basic_bootstrap_would_not_cover_rare_classes() -> None:
+    basic, found = (
+        metric_coverage(trial, CASES[1], 500, 200, 6) for trial in ("(basic bootstrap)", "one row")
+    )
+    assert basic < 0.85 < 0.93 < found
+
+
+def test_one_seed_wins_nothing_between_trained_rows() -> None:
+    """Six equal rows, trained once with a deviation of one point: the images alone deceive."""
+    images, trained, _, three = false_claims(1000, 1.0, 200, seed=7).values()
+    assert images > 0.3 and trained == 0 and three <= 0.05

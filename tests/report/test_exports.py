@@ -19,7 +19,7 @@ from commands import Finished, assert_refused, bench
 from bench.core.errors import InputError
 from bench.core.records import read_records
 from bench.leaderboard.published import baselines
-from bench.leaderboard.stats.significance import samples_by_board
+from bench.leaderboard.stats.row_samples import samples_by_board
 from bench.leaderboard.suite_results import measured
 from bench.report import write as report
 from bench.report.document import document

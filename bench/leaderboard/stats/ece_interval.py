@@ -38,7 +38,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from bench.leaderboard.stats.estimates import LEVEL, Floats, Interval, Outcomes, mean_estimate
+from bench.leaderboard.stats.estimates import LEVEL, Interval, mean_estimate
+from bench.leaderboard.stats.outcomes import Floats, Outcomes
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ of Applied Statistics 1, 2007).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -33,10 +32,13 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, ndtri, stdtrit
 
 from bench.core.errors import InputError
+from bench.leaderboard.stats.outcomes import Floats, Linearised, Outcomes, RowData
+from bench.leaderboard.stats.selection_noise import selection_variance
 
-Floats = NDArray[np.float64]
 LEVEL = 0.95
 """The confidence level of intervals."""
+SEVERAL_BIASES = 1.5
+"""Factor of the squared bias of a mean over sets, which averages away noise but no bias."""
 
 
 class Interval(NamedTuple):
@@ -63,6 +65,23 @@ def exact_interval(right: int, n: int, level: float = LEVEL) -> Interval:
     return Interval(float(low), float(high))
 
 
+def wider_interval(interval: Interval, value: float, variance: float) -> Interval:
+    """Return an interval of `value` with more variance: both halves grow as independent errors do.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.stats.estimates import Interval
+    >>> from bench.leaderboard.stats.estimates import wider_interval
+    >>> [round(bound, 6) for bound in wider_interval(Interval(0.46, 0.54), 0.5, (0.03 / 1.959964) ** 2)]
+    [0.45, 0.55]
+    """
+    if not variance:
+        return interval
+    more = ndtri((1 + LEVEL) / 2) ** 2 * variance
+    low, high = (float(np.sqrt((bound - value) ** 2 + more)) for bound in interval)
+    return Interval(max(0.0, value - low), min(1.0, value + high))
+
+
 def mcnemar(only_one: int, only_other: int, *, mid: bool = False) -> float:
     """Return McNemar's exact two-sided p-value (Psychometrika 12, 1947) from discordant pairs.
 
@@ -75,90 +94,6 @@ def mcnemar(only_one: int, only_other: int, *, mid: bool = False) -> float:
     fewer, m = min(only_one, only_other), only_one + only_other
     up_to, below = (float(bdtr(k, m, 0.5)) if k >= 0 else 0.0 for k in (fewer, fewer - 1))
     return min(1.0, up_to + (below if mid else up_to))
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """A row's outcomes on one evaluation set.
-
-    Attributes
-    ----------
-    ids : a digest of the manifest's ids; outcomes with equal `ids` are of the same samples and may
-        be paired.
-    values : [S, n], by seed and sample: whether the row is right, or any number whose mean is the
-        metric. S is 1 for rows without seeds.
-    redrawn : [R], the mean over seeds with the choices made again on resamples of the selection
-        split (`bench.posthoc.redraws`); None if nothing was chosen or if it is not known.
-    """
-
-    ids: str
-    values: NDArray[Any]
-    redrawn: Floats | None = None
-
-    def __post_init__(self) -> None:
-        if self.values.ndim != 2 or self.values.shape[1] < 2 or not len(self.values):
-            raise InputError(
-                f"outcomes of shape {self.values.shape}: expected [seeds, samples] with at least "
-                "one seed and two samples"
-            )
-
-    def by(self, groups: NDArray[np.int64], what: str) -> Outcomes:
-        """Return outcomes with groups of samples in place of samples as the units of sampling.
-
-        Group g of G gets the value mean + G/n sum over its samples of (value - mean). Means do not
-        change, and their variance is that of a ratio (Cochran, Sampling Techniques, 1977). `groups`
-        [n] holds the group of each sample, `what` is the name of the grouping. Raises InputError if
-        `groups` has another shape.
-        """
-        n = self.values.shape[1]
-        if groups.shape != (n,):
-            raise InputError(
-                f"outcomes by {what}: expected one group per sample, ({n},), got {groups.shape}"
-            )
-        _, codes = np.unique(groups, return_inverse=True)
-        mean = self.values.mean(axis=1, keepdims=True)
-        deviations = [np.bincount(codes, weights=row) for row in self.values - mean]
-        count = int(codes.max()) + 1
-        digest = hashlib.sha256(codes.astype("<i8").tobytes()).hexdigest()[:16]
-        ids = f"{self.ids} by {what} {digest}"
-        return Outcomes(ids, mean + np.array(deviations) * count / n, self.redrawn)
-
-
-@dataclass(frozen=True)
-class Resampled:
-    """A row's values on one evaluation set, in a metric that is not a mean over samples.
-
-    Attributes
-    ----------
-    ids : as in `Outcomes`.
-    n : the number of samples.
-    values : [S], the value by seed.
-    draws : [S, B], the values on B resamples. All rows on the same ids share the resamples.
-    """
-
-    ids: str
-    n: int
-    values: Floats
-    draws: Floats
-    redrawn: Floats | None = None
-
-    def basic(self, level: float = LEVEL) -> Interval:
-        """Return the basic bootstrap interval of a single seed.
-
-        The bounds are 2 v - v* at the quantiles of the resampled values v* (Davison and Hinkley,
-        Bootstrap Methods, 1997, section 5.2). The percentile interval would be wrong here: the
-        worst of several groups is biased downwards in every resample. The basic interval removes
-        this bias, the percentile interval would count it twice. Bounds may lie outside the range
-        of the metric; clip them.
-        """
-        tail = (1 - level) / 2
-        high, low = np.quantile(self.draws[0], [tail, 1 - tail])
-        value = float(self.values[0])
-        return Interval(float(2 * value - low), float(2 * value - high))
-
-
-RowData = Sequence[Outcomes | Resampled]
-"""A row's outcomes by evaluation set."""
 
 
 class Moments(NamedTuple):
@@ -193,6 +128,8 @@ class Estimate:
     freedom : degrees of freedom of the error; infinite where the number of seeds does not limit
         them. At least a hundred samples (or groups as units) are assumed.
     bias : the expected excess of `value`; intervals are centred on value - bias.
+    selection : the variance due to choosing on one draw of the selection split
+        (`bench.leaderboard.stats.selection_noise`).
 
     All but `count` are arrays of one shape, which may be ().
     """
@@ -203,17 +140,12 @@ class Estimate:
     count: int
     freedom: Floats
     bias: Floats | float = 0.0
-
-    def with_variance(self, more: Floats | float) -> Estimate:
-        """Return the estimate with `more` variance of its samples, such as that of selection."""
-        samples = self.samples + more
-        freedom = _freedom(self.count, samples, self.seeds)
-        return replace(self, samples=samples, freedom=freedom)
+    selection: Floats | float = 0.0
 
     @property
     def error(self) -> Floats:
-        """The standard error, sqrt(samples + seeds)."""
-        return np.sqrt(self.samples + self.seeds)
+        """The standard error, sqrt(samples + seeds + selection)."""
+        return np.sqrt(self.samples + self.seeds + self.selection)
 
     def interval(self, level: float = LEVEL) -> Interval:
         """Return value - bias +- t error, t the quantile of Student's t with `freedom` degrees.
@@ -222,22 +154,23 @@ class Estimate:
         In simulations the coverage with three seeds is 94 to 97% (docs/statistics.md); with
         Satterthwaite's weights, the squared fractions, it falls to 92%. With two seeds it would be
         90%. Two seeds therefore use one quantile per part, as `p_value` does, and the coverage is
-        95 to 99%.
+        95 to 99%. Half the width is then sqrt(half^2 + z^2 selection), z the normal quantile.
         """
         tail = (1 + level) / 2
         if self.count == 2:
             half = np.sqrt(ndtri(tail) ** 2 * self.samples + stdtrit(1, tail) ** 2 * self.seeds)
         else:
-            half = stdtrit(self.freedom, tail) * self.error
+            half = stdtrit(self.freedom, tail) * np.sqrt(self.samples + self.seeds)
+        half = np.sqrt(half**2 + ndtri(tail) ** 2 * self.selection)
         middle = self.value - self.bias
         return Interval(middle - half, middle + half)
 
     def p_value(self) -> Floats:
         """Return the two-sided p-value of the hypothesis that the value is 0.
 
-        It is the smallest level p at which value^2 > z(p)^2 samples + t(p)^2 seeds. Here z and t
-        (S - 1 degrees of freedom) are two-sided quantiles, one per part of the variance, as
-        Graybill and Wang (JASA 75, 1980) combine bounds of variances.
+        It is the smallest level p at which value^2 > z(p)^2 (samples + selection) + t(p)^2 seeds.
+        Here z and t (S - 1 degrees of freedom) are two-sided quantiles, one per part of the
+        variance, as Graybill and Wang (JASA 75, 1980) combine bounds of variances.
 
         It is valid at small levels too, which corrections for many comparisons need. Student's t
         with `freedom` degrees is a fair approximation at 5%, but with three seeds its error rate at
@@ -248,7 +181,7 @@ class Estimate:
         for _ in range(50):  # bisection of log10 p
             middle = (low + high) / 2
             tail = 10**middle / 2
-            wide = ndtri(tail) ** 2 * self.samples
+            wide = ndtri(tail) ** 2 * (self.samples + self.selection)
             if self.count > 1:
                 wide = wide + stdtrit(self.count - 1, tail) ** 2 * self.seeds
             is_beyond = (self.value - self.bias) ** 2 > wide
@@ -279,14 +212,15 @@ def estimate(sets: Sequence[Moments]) -> Estimate:
 class _Part(NamedTuple):
     """The contribution of one set to an estimate, times its weight.
 
-    `by_seed` [..., S] adds to the value, `samples` to the variance over samples, `bias` to the
-    bias; `discordant` is the variance of one more discordant pair.
+    `by_seed` [..., S] adds to the value, `samples` to the variance over samples; `unseen` is the
+    variance of one more discordant pair, and of what `Linearised` does not show. `bias` is an
+    allowance for a bias: biases of several sets have one direction, so they are added unsquared.
     """
 
     by_seed: Floats
     samples: Floats
-    discordant: float
-    bias: Floats | float = 0.0
+    unseen: float
+    bias: float = 0.0
 
 
 def _part_of_moments(of_set: Moments) -> _Part:
@@ -299,17 +233,13 @@ def _combined(parts: Sequence[_Part]) -> Estimate:
     by_seed = sum((p.by_seed for p in parts), np.zeros(()))
     count = by_seed.shape[-1]
     samples = np.maximum(sum((p.samples for p in parts), np.zeros(())), 0)
-    samples = samples + sum(p.discordant for p in parts)
+    biases = [p.bias for p in parts if p.bias]
+    bias = sum(biases) ** 2 * (SEVERAL_BIASES if len(biases) > 1 else 1.0)
+    samples = samples + sum(p.unseen for p in parts) + bias
     spread = by_seed.var(axis=-1, ddof=1) / count if count > 1 else np.zeros_like(samples)
-    freedom = _freedom(count, samples, spread)
-    bias = sum(p.bias for p in parts)
-    return Estimate(by_seed.mean(axis=-1), samples, spread, count, freedom, bias)
-
-
-def _freedom(count: int, samples: Floats, seeds: Floats) -> Floats:
     freedom = np.full(np.shape(samples), np.inf)
-    np.divide((count - 1) * (samples + seeds), seeds, out=freedom, where=seeds > 0)
-    return freedom
+    np.divide((count - 1) * (samples + spread), spread, out=freedom, where=spread > 0)
+    return Estimate(by_seed.mean(axis=-1), samples, spread, count, freedom)
 
 
 def _covariance(of_set: Moments) -> Floats:
@@ -330,9 +260,9 @@ def _between_seeds(c: Floats) -> Floats:
 def mean_estimate(row: RowData) -> Estimate:
     """Return the plain mean of a row over evaluation sets and seeds.
 
-    For one seed on one set, prefer the intervals of `exact_interval` and `Resampled.basic`.
+    For one seed on one set, prefer `exact_interval` for metrics that are means over samples.
     """
-    return _combined(_parts([row])).with_variance(selection_variance(row))
+    return replace(_combined(_parts([row])), selection=selection_variance(row))
 
 
 def paired_difference(one: RowData, other: RowData) -> Estimate:
@@ -344,37 +274,12 @@ def paired_difference(one: RowData, other: RowData) -> Estimate:
     error^2 / k^2.
 
     Sets with the same ids (corruptions of one set) are not independent draws; they are averaged
-    sample by sample first. For metrics that are not means over samples, the covariance of the
-    resampled values, which are paired too, replaces C / n. Raises InputError if ids or numbers of
-    seeds differ.
+    sample by sample first. For metrics that are not means over samples, d is the difference of the
+    linearised values, and `unseen` and `bias` of both rows are added, and multiplied by
+    mean_s var(d[s]) / (mean_s var(one[s]) + mean_s var(other[s])). Raises InputError if ids
+    or numbers of seeds differ.
     """
-    return _combined(_parts([one, other])).with_variance(selection_variance(one, other))
-
-
-def selection_variance(one: RowData, other: RowData | None = None) -> float:
-    """Return the variance of a row's mean over sets, or of `one` minus `other`, due to selection.
-
-    It is that over resamples of the selection split, which all rows share: var_r of the mean over
-    sets of redrawn[r]. Rows without `redrawn` add nothing.
-    """
-    means = redrawn_means([one] if other is None else [one, other])
-    values = means[0] if other is None else means[0] - means[1]
-    return float(values.var(ddof=1)) if len(values) > 1 else 0.0
-
-
-def redrawn_means(rows: Sequence[RowData]) -> Floats:
-    """Return the mean over sets of each row on each resample, [m, R]; 0 where nothing is known.
-
-    R is 1 if no row has redrawn values. Rows of runs with different R keep the resamples that they
-    share, which are the first ones.
-    """
-    sizes = [len(of.redrawn) for row in rows for of in row if of.redrawn is not None]
-    size = min(sizes, default=1)
-    found = np.zeros((len(rows), size))
-    for mean, row in zip(found, rows, strict=True):
-        for of in row:
-            mean += 0 if of.redrawn is None else of.redrawn[:size] / len(row)
-    return found
+    return replace(_combined(_parts([one, other])), selection=selection_variance(one, other))
 
 
 def _parts(rows: Sequence[RowData]) -> list[_Part]:
@@ -383,42 +288,49 @@ def _parts(rows: Sequence[RowData]) -> list[_Part]:
     if not sets or any(len(row) != sets for row in rows):
         raise InputError(f"rows on {sorted({len(row) for row in rows})} sets cannot be compared")
     outcomes = [[o for o in row if isinstance(o, Outcomes)] for row in rows]
-    resampled = [[o for o in row if isinstance(o, Resampled)] for row in rows]
+    linearised = [[o for o in row if isinstance(o, Linearised)] for row in rows]
     parts = []
     if any(outcomes):
         blocks = [(v[0] if len(rows) == 1 else v[0] - v[1], w) for v, w in stack_rows(outcomes)]
         fraction = len(outcomes[0]) / sets
         parts = [_part_of_moments(moments(values, weight * fraction)) for values, weight in blocks]
-    by_ids: dict[str, list[list[Resampled]]] = {}
-    for of_set in zip(*resampled, strict=True):
+    by_ids: dict[str, list[list[Linearised]]] = {}
+    for of_set in zip(*linearised, strict=True):
         by_ids.setdefault(of_set[0].ids, []).append(list(of_set))
     for same in by_ids.values():
         merged = [_merged(of_row) for of_row in zip(*same, strict=True)]
-        parts.append(_part_of_resampled(merged, len(same) / sets))
+        parts.append(_part_of_linearised(merged, len(same) / sets))
     return parts
 
 
-def _merged(sets: Sequence[Resampled]) -> Resampled:
-    """Return the plain mean over sets that share samples and resamples."""
-    values = np.mean([one.values for one in sets], axis=0)
-    return replace(sets[0], values=values, draws=np.mean([one.draws for one in sets], axis=0))
+def _merged(sets: Sequence[Linearised]) -> Linearised:
+    """Return the plain mean over sets that share samples."""
+    arrays = zip(*((one.values, one.unseen, one.bias) for one in sets), strict=True)
+    return Linearised(sets[0].ids, sets[0].n, *(np.mean(found, axis=0) for found in arrays))
 
 
-def _part_of_resampled(of_set: Sequence[Resampled], weight: float) -> _Part:
+def _part_of_linearised(of_set: Sequence[Linearised], weight: float) -> _Part:
     """Return a set's part for the only row, or for the first row minus the second."""
-    if len({(o.ids, o.n, o.draws.shape[1]) for o in of_set}) > 1:
-        raise InputError("rows were measured on different samples: ids or labels differ")
     count = max(len(o.values) for o in of_set)
-    if odd := {len(o.values) for o in of_set} - {1, count}:
+    _check_paired(of_set, count)
+    values, *others = (np.broadcast_to(o.values, (count, o.values.shape[1])) for o in of_set)
+    d = values - others[0] if others else values
+    part = _part_of_moments(moments(d, weight))
+    agreement = 1.0
+    if others:  # rows that agree on the samples seen are taken to agree as much on others
+        own = sum(float(v.var(axis=1).mean()) for v in (values, *others))
+        agreement = float(d.var(axis=1).mean()) / own if own else 0.0
+    unseen = agreement * sum(float(o.unseen.mean()) for o in of_set) + 1 / of_set[0].n ** 2
+    bias = agreement * sum(float(o.bias.mean()) for o in of_set)
+    return part._replace(unseen=weight**2 * unseen, bias=weight * float(np.sqrt(bias)))
+
+
+def _check_paired(rows: RowData, count: int) -> None:
+    """Raise InputError unless outcomes of rows on one set, of 1 or `count` seeds, can be paired."""
+    if len({(o.ids, o.values.shape[1]) for o in rows}) > 1:
+        raise InputError("rows were measured on different samples: ids or labels differ")
+    if odd := {len(o.values) for o in rows} - {1, count}:
         raise InputError(f"rows of {odd.pop()} and of {count} seeds cannot be paired by seed")
-    shape = (count, of_set[0].draws.shape[1])
-    values, *other_values = (np.broadcast_to(o.values, count) for o in of_set)
-    draws, *other_draws = (np.broadcast_to(o.draws, shape) for o in of_set)
-    if other_values:
-        values, draws = values - other_values[0], draws - other_draws[0]
-    samples = _between_seeds(np.atleast_2d(np.cov(draws))) * weight**2
-    bias = weight * float(np.mean(draws.mean(axis=1) - values))
-    return _Part(values * weight, samples, (weight / of_set[0].n) ** 2, bias)
 
 
 def stack_rows(rows: Sequence[Sequence[Outcomes]]) -> list[tuple[Floats, float]]:
@@ -432,10 +344,7 @@ def stack_rows(rows: Sequence[Sequence[Outcomes]]) -> list[tuple[Floats, float]]
     count = max(len(outcomes.values) for row in rows for outcomes in row)
     blocks: dict[str, list[Floats]] = {}
     for of_set in zip(*rows, strict=True):
-        if len({(o.ids, o.values.shape[1]) for o in of_set}) > 1:
-            raise InputError("rows were measured on different samples: ids or labels differ")
-        if odd := {len(o.values) for o in of_set} - {1, count}:
-            raise InputError(f"rows of {odd.pop()} and of {count} seeds cannot be paired by seed")
+        _check_paired(of_set, count)
         values = [np.broadcast_to(o.values, (count, o.values.shape[1])) for o in of_set]
         blocks.setdefault(of_set[0].ids, []).append(np.array(values, dtype=np.float64))
     return [(np.mean(same, axis=0), len(same) / sets) for same in blocks.values()]

@@ -8,22 +8,15 @@ are tied for the best.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import InputError
-from bench.leaderboard.stats.estimates import (
-    Estimate,
-    Floats,
-    Moments,
-    Outcomes,
-    estimate,
-    moments,
-    redrawn_means,
-    stack_rows,
-)
+from bench.leaderboard.stats.estimates import Estimate, Moments, estimate, moments, stack_rows
+from bench.leaderboard.stats.outcomes import Floats, Outcomes
+from bench.leaderboard.stats.selection_noise import redrawn_means
 
 FALSE_WINS = 0.05
 """Bound on the probability that any row is reported as better than one that is not worse."""
@@ -72,7 +65,7 @@ def rank(
     Examples
     --------
     >>> import numpy as np
-    >>> from bench.leaderboard.stats.estimates import Outcomes
+    >>> from bench.leaderboard.stats.outcomes import Outcomes
     >>> from bench.leaderboard.stats.ranking import rank
     >>> good, poor = np.ones((1, 400)), np.zeros((1, 400))
     >>> rows = [[Outcomes("1f", good)], [Outcomes("1f", poor)]]
@@ -87,7 +80,7 @@ def rank(
     first, second = _pairs(len(rows))
     redrawn = redrawn_means(rows)
     selection = np.var(redrawn[first] - redrawn[second], axis=-1, ddof=min(1, redrawn.shape[1] - 1))
-    found = pairwise(sets, len(rows)).with_variance(selection)
+    found = replace(pairwise(sets, len(rows)), selection=selection)
     return Ranking(wins(found, len(rows), false_wins, tested))
 
 

@@ -8,130 +8,32 @@ shifts, from the same stored outcomes.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from bench.api import method
 from bench.api.metrics import ACCURACY
-from bench.leaderboard.board import ID, Board, BoardKey, BoardRow, Name, Seed, board_key
+from bench.leaderboard.board import ID, Board, BoardRow, Name
 from bench.leaderboard.comparability import rankable_rows, tested_pairs, trained_once
-from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
 from bench.leaderboard.stats.estimates import (
-    LEVEL,
     Interval,
-    Outcomes,
-    Resampled,
     exact_interval,
     mcnemar,
     mean_estimate,
     paired_difference,
-    selection_variance,
+    wider_interval,
 )
+from bench.leaderboard.stats.outcomes import Linearised, Outcomes
 from bench.leaderboard.stats.ranking import rank
-from bench.leaderboard.stats.resampling import (
-    Draws,
-    bootstrap_values,
-    outcomes_of,
-    resample_counts,
-    resampling_units,
-)
+from bench.leaderboard.stats.row_samples import BINS, LEVELS, RowSamples, SamplesByRow
+from bench.leaderboard.stats.selection_noise import selection_variance
 
 ZERO_SHOT: Name = (method.ZERO_SHOT, None)
-BINS = 15
-"""The number of bins of reliability diagrams and of the ECE in protocol clean."""
-LEVELS = 240
-"""Steps of the confidences stored for a page: one byte each, and a whole number per bin of 15."""
 SAME = 1e-4
 """The largest difference of a recorded ECE from the ECE of the stored samples in 15 bins."""
-
-
-class CalibrationBins(NamedTuple):
-    """Per bin of confidence: the number of samples, the sum of confidences, the number right."""
-
-    n: NDArray[np.float64]
-    confidence: NDArray[np.float64]
-    right: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class RowSamples:
-    """The outputs of a row on one evaluation set for one seed, in compact form.
-
-    Attributes
-    ----------
-    ids : a digest of the manifest's ids.
-    n : the number of samples.
-    bits : whether each sample is right, packed.
-    levels : [n], confidences c as ceil(240 c), from 0 to 240.
-    bins : the reliability diagram.
-    hits : outcomes in the set's primary metric; None if it is not a mean over samples.
-    drawn : [1 + B], for such metrics the value and the values on B resamples, else None.
-    redrawn : as in `SampleOutputs`.
-    chosen : whether the row was chosen among several candidates.
-
-    `bench.leaderboard.stats.resampling` computes the last two.
-    """
-
-    ids: str
-    n: int
-    bits: bytes
-    levels: NDArray[np.uint8]
-    bins: CalibrationBins
-    hits: NDArray[np.bool_] | None
-    drawn: NDArray[np.float64] | None
-    redrawn: NDArray[np.float64] | None = None
-    chosen: bool = False
-
-    @property
-    def right(self) -> NDArray[np.bool_]:
-        """Whether each sample is right, [n]."""
-        packed = np.frombuffer(self.bits, dtype=np.uint8)
-        return np.unpackbits(packed, count=self.n).astype(bool)
-
-
-SamplesByRow = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
-"""The stored samples by row, evaluation set and seed."""
-
-
-def samples_by_board(outputs: Iterable[SampleOutputs]) -> Mapping[BoardKey, SamplesByRow]:
-    """Return the samples of each leaderboard in compact form."""
-    found: dict[BoardKey, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
-    draws: dict[str, Draws] = {}
-    for one in outputs:
-        record = one.record
-        row = found.setdefault(board_key(record), {}).setdefault((record.method, record.base), {})
-        row.setdefault(record.shift, {})[record.seed] = _compact(one, draws)
-    return found
-
-
-def _compact(outputs: SampleOutputs, draws: dict[str, Draws]) -> RowSamples:
-    """Return outputs in compact form; `draws` caches the resamples of each set."""
-    on, resampled = outputs.on, None
-    outcomes = outcomes_of(outputs)
-    if outcomes is None and resampling_units(on).max() > 0:
-        if on.digest not in draws:
-            draws[on.digest] = resample_counts(on)
-        resampled = bootstrap_values(outputs, draws[on.digest])
-    right, confidence = outputs.right, outputs.confidence
-    steps = np.ceil(confidence * LEVELS).clip(0, LEVELS)
-    bin_of = np.maximum(np.ceil(steps / (LEVELS // BINS)) - 1, 0).astype(np.int64)
-    sums = (np.bincount(bin_of, weights=w, minlength=BINS) for w in (None, confidence, right))
-    bins = CalibrationBins(*(np.asarray(found, dtype=np.float64) for found in sums))
-    packed = np.packbits(right).tobytes()
-    levels = steps.astype(np.uint8)
-    record, redrawn = outputs.record, outputs.redrawn
-    by_fit, in_training = record.chosen_on, record.base is None and bool(record.choice)
-    chosen = by_fit["candidates"] > 1 if by_fit and "candidates" in by_fit else in_training
-    return RowSamples(
-        on.ids, len(right), packed, levels, bins, outcomes, resampled, redrawn, chosen
-    )
 
 
 @dataclass(frozen=True)
@@ -272,8 +174,7 @@ def _column(
     rows = {name: outcomes for name, outcomes in found.items() if outcomes}
     if not sets or not rows:
         return None
-    found_intervals = {name: _interval(outcomes) for name, outcomes in rows.items()}
-    intervals = {name: interval for name, interval in found_intervals.items() if interval}
+    intervals = {name: _interval(outcomes) for name, outcomes in rows.items()}
     differences, p_values = {}, {}
     for one, other in pairs(board):
         if one in rows and other in rows:
@@ -288,17 +189,17 @@ def _column(
     names = [(row.method, row.base) for row in ranked]
     ranks: dict[Name, tuple[int, int]] = {}
     if names and all(name in rows for name in names):
-        outcomes = [_without_resampled(rows[name]) for name in names]
+        outcomes = [_means_over_samples(rows[name]) for name in names]
         ranges = rank(outcomes, tested=tested_pairs(ranked)).ranges
         ranks = dict(zip(names, ranges, strict=True))
     return ColumnStatistics(intervals, differences, ranks, p_values)
 
 
-def _without_resampled(row: Sequence[Outcomes | Resampled]) -> list[Outcomes]:
+def _means_over_samples(row: Sequence[Outcomes | Linearised]) -> list[Outcomes]:
     return [one for one in row if isinstance(one, Outcomes)]
 
 
-def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[float, ...]:
+def _mcnemar(one: Outcomes | Linearised, other: Outcomes | Linearised) -> tuple[float, ...]:
     """Return the exact p-value of each seed; empty if outcomes are not right or wrong."""
     if not isinstance(one, Outcomes) or not isinstance(other, Outcomes):
         return ()
@@ -310,7 +211,7 @@ def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[fl
 
 def _outcomes(
     row: BoardRow, sets: Sequence[str], samples: SamplesByRow
-) -> list[Outcomes | Resampled]:
+) -> list[Outcomes | Linearised]:
     """Return a row's outcomes on each set.
 
     Empty if a seed has no samples on a set, or if a set has a single sample.
@@ -322,7 +223,7 @@ def _outcomes(
 
 def _on_common_seeds(
     one: BoardRow, other: BoardRow, sets: Sequence[str], samples: SamplesByRow
-) -> tuple[list[Outcomes | Resampled], list[Outcomes | Resampled]] | None:
+) -> tuple[list[Outcomes | Linearised], list[Outcomes | Linearised]] | None:
     """Return two rows' outcomes on their common seeds, to be paired; None if they share none.
 
     A row without seeds is paired with every seed of the other.
@@ -343,58 +244,36 @@ def _by_seed(row: BoardRow, sets: Sequence[str], samples: SamplesByRow) -> list[
     return [[of_row[name][seed] for seed in row.seeds] for name in sets]
 
 
-def _outcome(of_set: Sequence[RowSamples]) -> Outcomes | Resampled | None:
+def _outcome(of_set: Sequence[RowSamples]) -> Outcomes | Linearised | None:
     """Return the outcomes of a row's seeds on one set; None if there are none, or one sample."""
     first = of_set[0]
     drawn = [one.redrawn for one in of_set if one.redrawn is not None]
     redrawn = np.mean(drawn, axis=0) if len(drawn) == len(of_set) else None
     outcomes = [one.hits for one in of_set if one.hits is not None]
-    resampled = [one.drawn for one in of_set if one.drawn is not None]
+    linear = [one.linear for one in of_set if one.linear is not None]
     if len(outcomes) == len(of_set) and len(outcomes[0]) > 1:
         # Sets of frames are not the same samples as frames, so they get ids of their own.
         count = len(outcomes[0])
         ids = first.ids if count == first.n else f"{first.ids} in {count} sets"
         return Outcomes(ids, np.array(outcomes), redrawn)
-    if len(resampled) == len(of_set):
-        values = np.array(resampled)
-        return Resampled(first.ids, first.n, values[:, 0], values[:, 1:], redrawn)
+    if len(linear) == len(of_set):
+        arrays = zip(*((one.values, one.unseen, one.bias) for one in linear), strict=True)
+        values, unseen, bias = (np.concatenate(found) for found in arrays)
+        return Linearised(linear[0].ids, first.n, values, unseen, bias, redrawn)
     return None
 
 
-def _interval(row: Sequence[Outcomes | Resampled]) -> Interval | None:
+def _interval(row: Sequence[Outcomes | Linearised]) -> Interval:
     """Return the interval of a row's mean.
 
-    For one seed on one set it is exact, or that of the basic bootstrap. None if all resamples have
-    the same value, because the bootstrap then gives no information.
+    It is exact for one seed on one set, if the metric is a mean over samples.
     """
     (first, *others) = row
-    if any(isinstance(one, Resampled) and not np.ptp(one.draws) for one in row):
-        return None
     if isinstance(first, Outcomes) and not others and len(first.values) == 1:
         right, n = int(first.values.sum()), first.values.shape[1]
-        return widened(exact_interval(right, n), right / n, selection_variance(row))
-    if isinstance(first, Resampled) and not others and len(first.values) == 1:
-        low, high = first.basic()
-    else:
-        low, high = (np.asarray(bound).item() for bound in mean_estimate(row).interval())
-    return Interval(min(1.0, max(0.0, low)), max(0.0, min(1.0, high)))
-
-
-def widened(interval: Interval, value: float, variance: float) -> Interval:
-    """Return an interval of `value` with more variance: both halves grow as independent errors do.
-
-    Examples
-    --------
-    >>> from bench.leaderboard.stats.estimates import Interval
-    >>> from bench.leaderboard.stats.significance import widened
-    >>> [round(bound, 6) for bound in widened(Interval(0.46, 0.54), 0.5, (0.03 / 1.959964) ** 2)]
-    [0.45, 0.55]
-    """
-    if not variance:
-        return interval
-    more = ndtri((1 + LEVEL) / 2) ** 2 * variance
-    low, high = (float(np.sqrt((bound - value) ** 2 + more)) for bound in interval)
-    return Interval(max(0.0, value - low), min(1.0, value + high))
+        return wider_interval(exact_interval(right, n), right / n, selection_variance(row))
+    low, high = (np.asarray(bound).item() for bound in mean_estimate(row).interval())
+    return Interval(max(0.0, low), min(1.0, high))
 
 
 def _ece_intervals(
@@ -428,19 +307,3 @@ def _ece_interval(value: float | None, stored: Sequence[Sequence[RowSamples]]) -
         for of_set in stored
     ]
     return ece_interval(confidences, BINS)
-
-
-def reliability(
-    samples: Mapping[str, Mapping[Seed, RowSamples]], sets: Sequence[str]
-) -> CalibrationBins:
-    """Return a row's bins averaged over sets and seeds, as fractions of the samples.
-
-    Every set counts the same; the fractions of samples add up to 1.
-    """
-    total: dict[str, NDArray[np.float64]] = defaultdict(lambda: np.zeros(BINS))
-    for name in sets:
-        for one in samples[name].values():
-            weight = 1 / (one.n * len(samples[name]) * len(sets))
-            for field_name, sums in one.bins._asdict().items():
-                total[field_name] += sums * weight
-    return CalibrationBins(total["n"], total["confidence"], total["right"])

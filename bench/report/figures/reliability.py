@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from bench.leaderboard.board import Board, BoardRow
-from bench.leaderboard.stats.significance import BINS, reliability
+from bench.leaderboard.stats.row_samples import BINS, reliability
 from bench.leaderboard.suite_results import SuiteResults
 from bench.report.figures.drawing import drawn, tooltip
 from bench.report.figures.spec import NO_SAMPLES, Chart, Spec, numbers_table

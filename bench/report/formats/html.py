@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from bench.leaderboard.stats.significance import LEVELS
+from bench.leaderboard.stats.row_samples import LEVELS
 from bench.report.document import Chapter, Document
 from bench.report.figures.rasterize import vega_script
 from bench.report.formats.html_data import (

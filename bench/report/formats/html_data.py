@@ -16,7 +16,8 @@ import numpy as np
 
 from bench.core.records import Record
 from bench.leaderboard.board import ID, Board, BoardRow, Name, Scale
-from bench.leaderboard.stats.significance import LEVELS, ZERO_SHOT, BoardStatistics, RowSamples
+from bench.leaderboard.stats.row_samples import LEVELS, RowSamples
+from bench.leaderboard.stats.significance import ZERO_SHOT, BoardStatistics
 from bench.leaderboard.suite_results import SuiteResults
 from bench.report.formats.rerun_command import rerun_command
 from bench.report.tables.choices import chosen_on

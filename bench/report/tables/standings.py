@@ -72,7 +72,7 @@ def standings_table(board: Board, found: BoardStatistics) -> Table | None:
     --------
     >>> import numpy as np
     >>> from bench.leaderboard.samples import EvaluationSet, SampleOutputs
-    >>> from bench.leaderboard.stats.significance import samples_by_board
+    >>> from bench.leaderboard.stats.row_samples import samples_by_board
     >>> from bench.leaderboard.suite_results import measured
     >>> from bench.report.tables.standings import standings_table
     >>> from bench.testing.fakes import fake_records
@@ -174,7 +174,7 @@ def mark_ties(table: Table, board: Board, found: BoardStatistics) -> Table:
     --------
     >>> import numpy as np
     >>> from bench.leaderboard.samples import EvaluationSet, SampleOutputs
-    >>> from bench.leaderboard.stats.significance import samples_by_board
+    >>> from bench.leaderboard.stats.row_samples import samples_by_board
     >>> from bench.leaderboard.suite_results import measured
     >>> from bench.report.tables.leaderboard import leaderboard_table
     >>> from bench.report.tables.standings import mark_ties

@@ -121,13 +121,6 @@ const stats = (() => {
     return { value, samples, seeds, count, freedom };
   }
 
-  // An estimate with more variance of its samples, such as that of selection.
-  function withVariance(found, more) {
-    const samples = found.samples + more, { seeds, count } = found;
-    const freedom = seeds > 0 ? (count - 1) * (samples + seeds) / seeds : Infinity;
-    return { ...found, samples, freedom };
-  }
-
   function widened([low, high], value, variance) {
     if (!variance) return [low, high];
     const more = normalQuantile((1 - LEVEL) / 2) ** 2 * variance;
@@ -144,21 +137,22 @@ const stats = (() => {
     return sum / (count * (count - 1));
   }
 
-  function interval({ value, samples, seeds, count, freedom }, level = LEVEL) {
+  function interval({ value, samples, seeds, count, freedom, selection = 0 }, level = LEVEL) {
     const tail = (1 - level) / 2;
     const t = freedom > 1e9 ? normalQuantile(tail) : tQuantile(tail, freedom);
     const half = count === 2
       ? Math.sqrt(normalQuantile(tail) ** 2 * samples + tQuantile(tail, 1) ** 2 * seeds)
       : t * Math.sqrt(samples + seeds);
-    return [value - half, value + half];
+    const wide = Math.hypot(half, normalQuantile(tail) * Math.sqrt(selection));
+    return [value - wide, value + wide];
   }
 
   // Two-sided p-value, not smaller than about 1e-15. Searches for the z of its tail.
-  function pValue({ value, samples, seeds, count }) {
+  function pValue({ value, samples, seeds, count, selection = 0 }) {
     let low = 0, high = LARGEST;
     for (let i = 0; i < 40; i++) {
       const z = (low + high) / 2;
-      let wide = z ** 2 * samples;
+      let wide = z ** 2 * (samples + selection);
       if (count > 1) wide += tQuantile(normalTail(z), count - 1) ** 2 * seeds;
       if (value ** 2 > wide) low = z; else high = z;
     }
@@ -359,7 +353,7 @@ const stats = (() => {
         }
         return { n, totals: t, products: p, weight };
       }));
-      return withVariance(found, this.selection(row, other, sets));
+      return { ...found, selection: this.selection(row, other, sets) };
     }
 
     interval(row, sets) {
