@@ -43,11 +43,12 @@ def test_the_variance_is_that_over_resamples_of_the_mean_over_sets() -> None:
         ),
     ):
         selection = np.var(np.mean(values, axis=0), ddof=1)
-        assert found.samples == pytest.approx(without.samples + selection)
-        assert (found.value, found.seeds) == (without.value, without.seeds)
-        assert found.interval().low < without.interval().low
+        assert found.selection == pytest.approx(selection)
+        half, wide = (np.ptp(e.interval()) / 2 for e in (without, found))
+        assert wide**2 == pytest.approx(half**2 + 1.959964**2 * selection)
+        assert found.value == without.value and found.p_value() >= without.p_value()
     # What moves both rows alike does not count in their difference.
-    assert paired_difference(one, other).error < mean_estimate(one).error * 1.1
+    assert paired_difference(one, other).selection < 0.5 * mean_estimate(one).selection
 
 
 def test_ranks_count_it_too() -> None:

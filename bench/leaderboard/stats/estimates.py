@@ -66,7 +66,7 @@ def exact_interval(right: int, n: int, level: float = LEVEL) -> Interval:
 
 
 def wider_interval(interval: Interval, value: float, variance: float) -> Interval:
-    """Return an interval of `value` with more variance: both halves grow as independent errors do.
+    """Return an interval of `value` with more variance: halves grow as independent errors do.
 
     Examples
     --------
