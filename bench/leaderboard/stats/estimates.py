@@ -70,9 +70,9 @@ def wider_interval(interval: Interval, value: float, variance: float) -> Interva
 
     Examples
     --------
-    >>> from bench.leaderboard.stats.estimates import Interval
-    >>> from bench.leaderboard.stats.estimates import wider_interval
-    >>> [round(bound, 6) for bound in wider_interval(Interval(0.46, 0.54), 0.5, (0.03 / 1.959964) ** 2)]
+    >>> from bench.leaderboard.stats.estimates import Interval, wider_interval
+    >>> found = wider_interval(Interval(0.46, 0.54), 0.5, (0.03 / 1.959964) ** 2)
+    >>> [round(bound, 6) for bound in found]
     [0.45, 0.55]
     """
     if not variance:
