@@ -90,7 +90,9 @@ class VarianceReduction(Method):
     version: ClassVar[int] = 3  # 3: a is solved for mean weights, 2: wider search of temperatures
     position: ClassVar[int] = 190
     colour: ClassVar[str | None] = "#0072b2"
-    compared_with: ClassVar[tuple[str, ...]] = ("ose", "ose-calibrated", "wise-ft")
+    compared_with: ClassVar[tuple[str, ...]] = (
+        "ose", "ose-calibrated", "wise-ft", "vrf-global", "vrf-constant",
+    )  # fmt: skip
     controls: ClassVar[tuple[str, ...]] = (
         "vrf-all-correct", "vrf-global", "vrf-constant", "vrf-shuffled", "ose-calibrated",
     )  # fmt: skip

@@ -6,8 +6,9 @@ A finding whose claim no longer holds raises a ValueError: then rewrite the sent
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import fmean, stdev
 
 from bench.leaderboard.board import Cell, Curve
 from bench.leaderboard.derived import POOLED
@@ -24,6 +25,7 @@ class Numbers:
     """A run's numbers by row name, such as ``vrf:lp-ft``: fractions, means over seeds."""
 
     measured: SuiteResults
+    others: Mapping[str, Numbers] = field(default_factory=dict)
 
     def _cells(self, row: str, metric: str, *, scaled: bool) -> tuple[Cell, ...]:
         boards = self.measured.scaled if scaled else self.measured.common
@@ -76,15 +78,51 @@ class Numbers:
         }
         return fmean(found.values())
 
+    def by_seed(self, row: str, kind: str) -> dict[int | None, dict[float, tuple[float, float]]]:
+        """Return (ID accuracy, OOD mean) of a row's cells or curve, by seed and alpha (0 if none)."""
+        method, _, base = row.partition(":")
+        values: dict[int | None, dict[float, dict[str, float]]] = {}
+        for r in self.measured.records:
+            if (r.method, r.base, r.kind, r.metric) == (method, base or None, kind, "top1"):
+                alpha = r.choice.get("alpha", 0.0) if kind == "curve" else 0.0
+                values.setdefault(r.seed, {}).setdefault(alpha, {})[r.shift] = r.value
+        over = self.measured.board.over
+        return {
+            seed: {a: (v["id"], fmean(v[s] for s in over)) for a, v in sorted(points.items())}
+            for seed, points in values.items()
+        }
+
+    def frontier_gain(self, row: str, other: str) -> str:
+        """The OOD mean of `row` minus the best on the curve of `other` at no less ID accuracy.
+
+        Both for each seed. Between two alphas the curve is taken to be straight.
+        """
+        curves, gains = self.by_seed(other, "curve"), []
+        for seed, cells in self.by_seed(row, "cell").items():
+            id_, ood = cells[0.0]
+            line = [
+                (a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]))
+                for a, b in pairwise(curves[seed].values())
+                for t in (i / 50 for i in range(51))
+            ]
+            reached = [point[1] for point in line if point[0] >= id_] or [max(line)[1]]
+            gains.append(ood - max(reached))
+        return f"{100 * fmean(gains):+.1f} ± {100 * stdev(gains):.1f}"
+
     def curve(self, row: str) -> Curve:
         """The curve of the row's candidates."""
         method, _, base = row.partition(":")
         return next(c for c in self.measured.curves if (c.method, c.base) == (method, base))
 
 
-def findings(run: str, measured: SuiteResults) -> Iterator[str]:
-    """Yield the findings about the run of that name; nothing for other runs."""
-    numbers = Numbers(measured)
+def findings(
+    run: str, measured: SuiteResults, others: Mapping[str, SuiteResults] | None = None
+) -> Iterator[str]:
+    """Yield the findings about the run of that name; nothing for other runs.
+
+    Some compare with `others`, the results of further runs by name.
+    """
+    numbers = Numbers(measured, {name: Numbers(of) for name, of in (others or {}).items()})
     for finding in FINDINGS.get(run, ()):
         yield finding(numbers)
 

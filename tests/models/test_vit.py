@@ -73,6 +73,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_methods_run_on_a_vit(suite: Path, checkpoint: Path, tmp_path: Path) -> None:
     arguments = ["--suite", suite, "--model", "ViT-B-32-quickgelu", "--pretrained", checkpoint]
     arguments += ["--methods", "zero-shot,wise-ft,ose,vrf", "--precision", "bf16"]
+    arguments += ["--set", "e2e-ft.epochs=1", "--set", "wise-ft.alphas=[0, 0.5, 1]"]  # for speed
     arguments += ["--out", tmp_path / "out", "--cache-dir", tmp_path / "cache"]
     command = [sys.executable, "-m", "bench", "run", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=SAME_BENCH)
