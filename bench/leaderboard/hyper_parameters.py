@@ -9,7 +9,7 @@ from typing import Any
 from bench.api.protocol import OFFICIAL
 from bench.api.registry import methods
 from bench.core.hashing import canonical
-from bench.core.parameters import Setting, settings
+from bench.core.parameters import Setting, settings, suited_settings
 from bench.core.records import Record
 
 TUNED = "+tuned"
@@ -67,7 +67,8 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def fixed_by_protocols(method: str, task: str) -> dict[str, Setting]:
     """Return the hyper-parameters whose official value is another than the default, by name.
 
-    Empty for a method that is not registered.
+    Not those that follow from the data, such as learning rates and batch sizes, because a suite's
+    own come before a protocol's. Empty for a method that is not registered.
 
     Examples
     --------
@@ -77,8 +78,13 @@ def fixed_by_protocols(method: str, task: str) -> dict[str, Setting]:
     """
     if method not in methods():
         return {}
-    found = settings(methods()[method](), task)
-    return {name: own for name, own in found.items() if own.clean != own.official}
+    made = methods()[method]()
+    suited = suited_settings(made, images=1, small=False)
+    return {
+        name: own
+        for name, own in settings(made, task).items()
+        if own.clean != own.official and name not in suited
+    }
 
 
 def expected_parameters(record: Record, label: str) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def expected_parameters(record: Record, label: str) -> dict[str, Any]:
     >>> from bench.testing.fakes import fake_records
     >>> (record, *_) = fake_records({"flyp": (0.7, 0.5)}, shifts=["v2"])
     >>> expected_parameters(record.model_copy(update={"protocol": "official"}), "flyp")
-    {'captions': 'rows'}
+    {'captions': 'csv-rows'}
     """
     is_official = record.protocol.partition(",")[0] == OFFICIAL.name
     fixed = fixed_by_protocols(method_name(label), re.split("[+,]", record.suite)[0])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import pytest
 
 from bench.api.registry import find_method
 from bench.api.trainer import GradientTrainer
 from bench.core.errors import InputError
-from bench.core.parameters import parameters, with_parameters
+from bench.core.hashing import key_of
+from bench.core.parameters import parameters, setting, settings, with_parameters
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,20 @@ class Owner:
 
     trainer: GradientTrainer = field(default=GradientTrainer())
     scale: float = 2.0
+
+
+@dataclass(frozen=True)
+class Published(Owner):
+    """Has official values for its trainer as a whole, others on one task, and a later field."""
+
+    trainer: GradientTrainer = setting(
+        GradientTrainer(lr=0.1),
+        "the paper",
+        official=GradientTrainer(lr=0.1, clip=0.5),
+        on={"cats": GradientTrainer(lr=0.1)},
+        also=("epochs",),
+    )
+    later: Literal["new"] | None = setting(None, "the code", official="new", keyed_if_set=True)
 
 
 def changed(**texts: str) -> Owner:
@@ -88,3 +104,38 @@ def test_an_unknown_name_lists_the_valid_ones_nearest_first():
     text = str(caught.value)
     assert "unknown hyper-parameter of owner 'epoch': did you mean 'epochs'?" in text
     assert text.index("valid: epochs") < text.index("weight_decay")
+
+
+def test_a_trainer_may_have_official_values_as_a_whole():
+    found = settings(Published())
+    assert (found["clip"].clean, found["clip"].official) == (1.0, 0.5)
+    assert all(own.official == own.clean for n, own in found.items() if n not in ("clip", "later"))
+    on_cats = settings(Published(), "cats")
+    assert (on_cats["clip"].official, on_cats["later"].official) == (1.0, "new")
+    ours = {name for name, own in found.items() if own.source == "the paper"}
+    assert ours == {"lr", "clip", "epochs"}
+    mine = settings(Published(trainer=GradientTrainer(lr=0.2)))
+    assert (mine["lr"].clean, mine["lr"].official) == (0.2, 0.1)
+
+
+@dataclass(frozen=True)
+class Before:
+    """A method."""
+
+    kind: ClassVar[str] = "Method"
+
+    scale: float = 2.0
+
+
+@dataclass(frozen=True)
+class After:
+    """The same method with a field that came later."""
+
+    kind: ClassVar[str] = "Method"
+
+    scale: float = 2.0
+    later: Literal["new"] | None = setting(None, "the code", keyed_if_set=True)
+
+
+def test_a_later_field_enters_keys_only_if_it_is_set():
+    assert key_of(After()) == key_of(Before()) != key_of(After(later="new"))

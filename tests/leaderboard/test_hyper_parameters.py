@@ -8,7 +8,7 @@ import pytest
 from claimed import records_of
 
 from bench.core.records import Record
-from bench.leaderboard.hyper_parameters import off_protocol, own_parameters
+from bench.leaderboard.hyper_parameters import fixed_by_protocols, off_protocol, own_parameters
 from bench.leaderboard.published.matching import matching_records
 from bench.leaderboard.published.places import PLACES
 from bench.leaderboard.published.tables import find_published_table
@@ -42,6 +42,14 @@ def described(**method: Any) -> Record:
 )
 def test_other_settings_than_the_protocols_are_named(change: Any, found: list[str]) -> None:
     assert sorted(off_protocol(described(**change))) == sorted(found)
+
+
+def test_what_suits_the_data_is_no_choice_of_a_protocol() -> None:
+    """`linear` and the probes have official rates, batches or epochs; suites have their own."""
+    assert fixed_by_protocols("linear", "imagenet") == {}
+    assert fixed_by_protocols("lp-ft-raw", "cifar10") == {}
+    names = ("start", "normalized", "optimizer", "weight_decay", "clip", "schedule")
+    assert set(fixed_by_protocols("lp-ft-sgd", "imagenet")) == {f"probe.{n}" for n in names}
 
 
 def test_a_known_choice_needs_no_grid() -> None:
