@@ -122,6 +122,11 @@ class VarianceReduction(Method):
         official="confidence",
     )
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether `calibrate` asks for temperatures of the endpoints."""
+        return self.calibrate != "none"
+
     def candidates(self) -> tuple[Choice, ...]:
         """Return all pairs (a, b)."""
         return tuple({"a": a, "b": b} for a, b in product(self.a_grid, self.b_grid))

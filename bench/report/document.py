@@ -66,9 +66,9 @@ CHOSEN_MOSTLY = (
     "Parameters were chosen on the selection split, unless a warning or a row states otherwise."
 )
 SCALED = (
-    "w/ TS: after temperature scaling, softmax(log p / T). Each row and seed has its own T; tables "
-    "show the mean over seeds. Accuracy has no such columns, as T does not change the order of "
-    "classes."
+    "w/ TS and w/o TS: with and without temperature scaling, softmax(log p / T). Each row and seed "
+    "has its own T; tables show the mean over seeds. Accuracy has no such columns, as T does not "
+    "change the order of classes."
 )
 PRIMARY_METRICS = (
     "Some evaluation sets have a primary metric of their own. The column header names it where it "

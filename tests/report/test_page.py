@@ -149,7 +149,7 @@ def test_a_filter_says_what_it_found_and_can_be_cleared(
         ("standings", "Rank", "ascending"),
         ("standings", "Minus zero-shot", "descending"),
         ("calibration ece", "ID", "ascending"),
-        ("calibration nll", "OOD mean", "ascending"),
+        ("calibration nll", "OOD mean w/o TS", "ascending"),
     ],
 )
 def test_the_first_click_on_a_column_puts_the_best_first(
@@ -172,6 +172,35 @@ def test_the_first_click_on_a_column_puts_the_best_first(
             assert numbers == sorted(numbers, reverse=first == "descending")
         else:
             assert rows == sorted(rows)
+
+
+def test_signs_of_calibrated_rows_stay_in_any_mean(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    own = [
+        r.model_copy(update={"provenance": r.provenance | {"calibrated": True}})
+        if r.method == "vrf"
+        else r
+        for r in made[0]
+    ]
+    with opened(written(tmp_path, (with_the_rest(own), made[1]))) as page:
+        table = page.locator('table[data-table="calibration ece"]')
+        heads = table.locator("thead th").all_inner_texts()
+        assert [heads.index(f"ID {which} TS") for which in ("w/", "w/o")] == [1, 3]
+
+        def signed() -> list[list[bool]]:
+            lines = table.locator("tbody tr").all()
+            return [["‡" in text for text in tr.locator("td").all_inner_texts()] for tr in lines]
+
+        before = signed()
+        assert before == [[False] * 5] * 4 + [[False, False, True, True, False]]
+        page.get_by_label("v2 counts in the mean").uncheck()
+        assert "mean of 2 w/ TS" in table.locator("thead").inner_text()
+        assert "mean of 2 w/o TS" in table.locator("thead").inner_text()
+        assert signed() == before
+        page.get_by_role("button", name="All shifts").click()
+        page.get_by_role("checkbox", name="Intervals").check()
+        assert signed() == before
 
 
 def test_a_phone_shows_values_and_has_room_for_fingers(

@@ -106,7 +106,7 @@ def _markdown_item(item: TableCell) -> str:
     text = escape(item.text)
     if text.startswith("+ "):
         text = f"\\{text}"  # some parsers read a leading plus as a list item
-    strong = f"**{text}**" if item.strong else text
+    strong = (f"**{text}**" if item.strong else text) + escape(item.sign)
     return f"{strong} {escape(item.small)}" if item.small else strong
 
 
@@ -121,6 +121,7 @@ TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "Δ": r"$\Delta$",
     "±": r"$\pm$",
     "–": "--",
+    "‡": r"\textsuperscript{\ddag}",
     "−": "$-$",
 }
 """Replacements for characters that TeX interprets or that text fonts lack."""
@@ -173,6 +174,7 @@ def _tex_line(line: TableLine, width: int) -> str:
 
 def _tex_item(item: TableCell) -> str:
     text = rf"\textbf{{{_tex(item.text)}}}" if item.strong else _tex(item.text)
+    text += _tex(item.sign)
     return rf"{text} {{\scriptsize {_tex(item.small)}}}" if item.small else text
 
 
@@ -249,7 +251,9 @@ def _table_data(table: Table) -> dict[str, Any]:
 
 
 def _item_data(item: TableCell) -> dict[str, Any]:
-    more = {"small": item.small, "best": item.strong, "reasons": item.reasons}
+    more = {
+        "small": item.small, "best": item.strong, "reasons": item.reasons, "sign": item.sign
+    }  # fmt: skip
     return {"text": item.text} | {name: value for name, value in more.items() if value}
 
 
