@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.core.errors import InputError, unknown_name
@@ -22,6 +23,7 @@ from bench.report.figures.rasterize import chart_png, chart_svg
 from bench.report.figures.spec import Chart
 from bench.report.formats.html import report_html
 from bench.report.formats.text import report_csv, report_json, report_latex, report_markdown
+from bench.report.glossary import path_to_root
 
 FORMATS: dict[str, Callable[[Document], str]] = {
     "md": report_markdown,
@@ -85,6 +87,7 @@ def write_report(
     ['report.md', 'report.csv']
     """
     content = document(records, missing, presets, samples, baselines, trainings)
+    content = replace(content, root=path_to_root(directory))
     files = {
         directory / f"report.{name}": FORMATS[name](content).encode()
         for name in formats

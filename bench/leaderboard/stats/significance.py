@@ -70,6 +70,7 @@ class RowSamples:
     bins : the reliability diagram.
     hits : outcomes in the set's primary metric; None if it is not a mean over samples.
     drawn : [1 + B], for such metrics the value and the values on B resamples, else None.
+    classes : the number of classes among the set's labels and the row's predictions.
 
     `bench.leaderboard.stats.resampling` computes the last two.
     """
@@ -81,6 +82,7 @@ class RowSamples:
     bins: CalibrationBins
     hits: NDArray[np.bool_] | None
     drawn: NDArray[np.float64] | None
+    classes: int
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -117,9 +119,9 @@ def _compact(outputs: SampleOutputs, draws: dict[str, Draws]) -> RowSamples:
     bin_of = np.maximum(np.ceil(steps / (LEVELS // BINS)) - 1, 0).astype(np.int64)
     sums = (np.bincount(bin_of, weights=w, minlength=BINS) for w in (None, confidence, right))
     bins = CalibrationBins(*(np.asarray(found, dtype=np.float64) for found in sums))
-    packed = np.packbits(right).tobytes()
-    levels = steps.astype(np.uint8)
-    return RowSamples(on.ids, len(right), packed, levels, bins, outcomes, resampled)
+    packed, levels = np.packbits(right).tobytes(), steps.astype(np.uint8)
+    classes = len(np.union1d(on.labels[on.labels >= 0], outputs.predicted))
+    return RowSamples(on.ids, len(right), packed, levels, bins, outcomes, resampled, classes)
 
 
 @dataclass(frozen=True)
@@ -285,10 +287,7 @@ def _mcnemar(one: Outcomes | Resampled, other: Outcomes | Resampled) -> tuple[fl
 def _outcomes(
     row: BoardRow, sets: Sequence[str], samples: SamplesByRow
 ) -> list[Outcomes | Resampled]:
-    """Return a row's outcomes on each set.
-
-    Empty if a seed has no samples on a set, or if a set has a single sample.
-    """
+    """Return a row's outcomes on each set; empty if a seed has none, or a set a single sample."""
     found = [_outcome(of_set) for of_set in _by_seed(row, sets, samples)]
     known = [outcome for outcome in found if outcome is not None]
     return known if len(known) == len(found) else []

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.api.metrics import ACCURACY
@@ -15,6 +15,7 @@ from bench.leaderboard.stats.estimates import Interval
 from bench.leaderboard.stats.significance import ColumnStatistics
 from bench.leaderboard.suite_results import SuiteResults
 from bench.report.document import Chapter, Document
+from bench.report.glossary import INTRODUCTION, Term
 from bench.report.tables.table import Table, TableCell, TableLine, printable
 
 CELL_FIELDS = (
@@ -45,10 +46,12 @@ def report_markdown(document: Document) -> str:
     >>> [line for line in text.splitlines() if "VRF" in line][0]
     '| \\+ VRF    |     78.0 | **57.0** | **45.0** |   **51.0** |'
     """
-    parts = [f"# {escape(document.title)}"]
+    parts = [f"# {escape(document.title)}", escape(INTRODUCTION)]
     for chapter in document.chapters:
         parts.append(f"## {escape(chapter.title)}")
         parts += [f"> **{escape(warning)}**" for warning in chapter.warnings]
+        parts.append(f"**{escape(chapter.summary)}**")
+        parts += [markdown_terms(chapter.terms, document.root)] if chapter.terms else []
         if chapter.caveats:
             parts.append("\n".join(["Caveats:", "", *(f"- {escape(c)}" for c in chapter.caveats)]))
         parts.append("\n".join(f"- {escape(k)}: {escape(v)}" for k, v in chapter.facts))
@@ -60,6 +63,24 @@ def report_markdown(document: Document) -> str:
         "\n".join(f"- {escape(note)}" for note in document.notes),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_terms(terms: Iterable[Term], root: str) -> str:
+    r"""Return a list of terms; pages of the documentation are links if `root` leads to them.
+
+    Examples
+    --------
+    >>> from bench.report.formats.text import markdown_terms
+    >>> from bench.report.glossary import Term
+    >>> markdown_terms([Term("ECE", "Calibration error.", "docs/methods.md")], "../..")
+    '- **ECE**: Calibration error. ([docs/methods.md](../../docs/methods.md))'
+    """
+
+    def line(term: Term) -> str:
+        page = f"[{escape(term.page)}]({root}/{term.page})" if root else escape(term.page)
+        return f"- **{escape(term.name)}**: {escape(term.text)} ({page})"
+
+    return "\n".join(map(line, terms))
 
 
 def escape(text: str) -> str:
@@ -226,6 +247,7 @@ def report_json(document: Document) -> str:
         "chapters": [
             {
                 "title": chapter.title,
+                "headline": chapter.summary,
                 "warnings": chapter.warnings,
                 "caveats": chapter.caveats,
                 "facts": dict(chapter.facts),
