@@ -224,6 +224,8 @@ def _entries(
         if values[row].setdefault(place, item.value) != item.value:
             raise InputError(describe_conflict(item, values[row][place]))
     averaged = shifts if averageable(metrics[shift] for shift in shifts) else ()
+    # The records of an oracle are points of a curve, which the row of its method explains.
+    calibrated |= {row for row in titles if (row[0].partition("-oracle-")[0], row[1]) in calibrated}
     entries = {
         row: _Entry(
             *row, title, roles[row], values[row], reasons[row], row in doubtful, row in calibrated

@@ -18,7 +18,6 @@ INTRODUCTION = (
     "makes it better on images like its training images (ID) and often worse on images that differ "
     "(OOD). The methods compared here try to have both."
 )
-METHODS_PAGE, STATISTICS_PAGE = "docs/methods.md", "docs/statistics.md"
 PROTOCOLS = {
     "clean": "Everything is chosen on held-out training images, never on a test set.",
     "official": "As the published codes do it, which choose on the ID test set.",
@@ -34,7 +33,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class Term:
-    """A term, what it means, and the page of the documentation that says more.
+    """A term, what it means, and the page of the documentation that says more, maybe a section.
 
     Examples
     --------
@@ -46,6 +45,11 @@ class Term:
     name: str
     text: str
     page: str
+
+    @property
+    def file(self) -> str:
+        """The path of the page in the repository."""
+        return self.page.partition(" ")[0]
 
 
 def terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> tuple[Term, ...]:
@@ -87,14 +91,14 @@ def path_to_root(folder: Path) -> str:
     >>> from pathlib import Path
     >>> from bench.report.glossary import path_to_root
     >>> Path("docs").mkdir()
-    >>> Path("docs/methods.md").touch()
+    >>> Path("docs/statistics.md").touch()
     >>> Path("bench/report").mkdir(parents=True)
     >>> path_to_root(Path("results/mini"))
     '../..'
     """
     full = folder.resolve()
     for up, parent in enumerate((full, *full.parents)):
-        if (parent / METHODS_PAGE).is_file() and (parent / "bench" / "report").is_dir():
+        if (parent / "docs" / "statistics.md").is_file() and (parent / "bench" / "report").is_dir():
             return "/".join([".."] * up) or "."
     return ""
 
@@ -110,7 +114,7 @@ def _terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> It
     yield from _methods(board, best)
     if any(cell.mean is not None for row in numbers.common["ece"].rows for cell in row.cells):
         text = "Expected calibration error: how far confidence is from accuracy. Lower is better."
-        yield Term("ECE", text, METHODS_PAGE)
+        yield Term("ECE", text, "docs/methods.md section 11")
     name = board.protocol.partition(",")[0]
     if name in PROTOCOLS:
         page = "docs/decisions/2026-11-22-protocols.md"
@@ -120,7 +124,7 @@ def _terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> It
         yield Term(rule, RULES[rule], "docs/decisions/2026-11-22-selection-rule.md")
     if CHANCE in headline:
         text = "In each column, any such statement is wrong with a probability of at most 5%"
-        yield Term(CHANCE, f"{text} (family-wise error rate, Holm).", STATISTICS_PAGE)
+        yield Term(CHANCE, f"{text} (family-wise error rate, Holm).", "docs/statistics.md")
 
 
 def _methods(board: Board, best: Sequence[BoardRow]) -> Iterator[Term]:
@@ -130,4 +134,4 @@ def _methods(board: Board, best: Sequence[BoardRow]) -> Iterator[Term]:
         method: type[Method] | None = methods().get(re.split(r"[@+]", row.method)[0])
         if row.method in named and method is not None:
             named.remove(row.method)
-            yield Term(row.title, method.summary, METHODS_PAGE)
+            yield Term(row.title, method.summary, "docs/methods.md section 0")

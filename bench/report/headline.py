@@ -109,7 +109,7 @@ def others_sentence(worse: int, others: int, *, higher: bool = True) -> str:
     >>> others_sentence(3, 3)
     'All 3 other rows are lower by more than chance explains.'
     >>> others_sentence(1, 4)
-    'Of the 4 other rows 1 is lower by more than chance explains; the data do not separate ...
+    'Of the 4 other rows, 1 is lower by more than chance explains; the data do not separate ...
     """
     if not others:
         return ""
@@ -122,8 +122,8 @@ def others_sentence(worse: int, others: int, *, higher: bool = True) -> str:
         return f"{everyone.get(others, f'All {others} other rows are')} {by}."
     left = "one" if rest == 1 else rest
     return (
-        f"Of the {others} other rows {worse} {'is' if worse == 1 else 'are'} {by}; the data do not "
-        f"separate the best from the remaining {left}."
+        f"Of the {others} other rows, {worse} {'is' if worse == 1 else 'are'} {by}; the data do "
+        f"not separate the best from the remaining {left}."
     )
 
 

@@ -1,7 +1,8 @@
 """Write reports of runs: ``report.html``, ``report.md`` and other formats, from records alone.
 
 `document` turns the records into texts, tables and figures once; each format only renders them.
-Reports hold no dates and no durations, so the same records always give the same bytes.
+Reports hold no dates and no durations, so the same records always give the same bytes; only their
+links to the documentation depend on the folder.
 """
 
 from __future__ import annotations

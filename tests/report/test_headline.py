@@ -32,12 +32,18 @@ SENTENCES = {
     (1, 1): "The other row is lower by more than chance explains.",
     (2, 2): "Both other rows are lower by more than chance explains.",
     (3, 3): "All 3 other rows are lower by more than chance explains.",
-    (1, 2): "Of the 2 other rows 1 is lower by more than chance explains; the data do not separate "
-    "the best from the remaining one.",
-    (2, 3): "Of the 3 other rows 2 are lower by more than chance explains; the data do not "
+    (
+        1,
+        2,
+    ): "Of the 2 other rows, 1 is lower by more than chance explains; the data do not "
     "separate the best from the remaining one.",
-    (1, 4): "Of the 4 other rows 1 is lower by more than chance explains; the data do not separate "
-    "the best from the remaining 3.",
+    (2, 3): "Of the 3 other rows, 2 are lower by more than chance explains; the data do not "
+    "separate the best from the remaining one.",
+    (
+        1,
+        4,
+    ): "Of the 4 other rows, 1 is lower by more than chance explains; the data do not "
+    "separate the best from the remaining 3.",
 }
 
 
@@ -149,7 +155,7 @@ def test_a_newcomer_finds_the_terms_at_the_top(
     assert names[:2] == ["ID", "OOD"] and {"Zero-shot", "VRF", "ECE", "clean"} < {*names}
     assert "within-1pt" in names
     assert not {*first.terms} & {*second.terms}
-    assert all((ROOT / term.page).is_file() for term in first.terms)
+    assert all((ROOT / term.file).is_file() for term in first.terms)
     text, page = report_markdown(content), report_html(content)
     assert INTRODUCTION in text and INTRODUCTION in page
     for form in (text, page):
@@ -166,12 +172,12 @@ def test_pages_of_the_documentation_are_links_where_they_are(
     checkout = tmp_path / "checkout"
     (checkout / "bench" / "report").mkdir(parents=True)
     (checkout / "docs").mkdir()
-    (checkout / "docs" / "methods.md").touch()
+    (checkout / "docs" / "statistics.md").touch()
     for folder, linked in ((checkout / "results" / "x", True), (tmp_path / "elsewhere", False)):
         md, html = write_report(folder, made[0], formats=("md", "html"))
-        assert ("](../../docs/methods.md)" in md.read_text()) == linked
-        assert ('href="../../docs/methods.md"' in html.read_text()) == linked
-        assert "docs/methods.md" in md.read_text()
+        assert ("](../../docs/datasets.md)" in md.read_text()) == linked
+        assert ('href="../../docs/datasets.md"' in html.read_text()) == linked
+        assert "docs/datasets.md" in md.read_text()
 
 
 def test_every_protocol_and_rule_is_explained() -> None:

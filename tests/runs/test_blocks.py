@@ -200,6 +200,13 @@ def test_records_of_before_tell_it_by_the_setting_of_their_method() -> None:
         records = [r.model_copy(update=old) if r.method == "vrf" else r for r in rows(*METHODS)]
         (board,) = build_boards(records)
         assert [row.method for row in board.rows if row.calibrated] == ["vrf"] * marked
+    of_oracle = [*records, *rows("vrf-oracle-mean:e2e-ft", BEST, scaled=False)]
+    found = [
+        r.model_copy(update={"provenance": {"calibrated": True}}) if r.method == "vrf" else r
+        for r in of_oracle
+    ]
+    marked_rows = [row.method for row in build_boards(found)[0].rows if row.calibrated]
+    assert marked_rows == ["vrf", "vrf-oracle-mean"]
     stated = {"provenance": {"method": {"calibrate": "mine"}, "calibrated": False}}
     records = [r.model_copy(update=stated) for r in rows(*METHODS)]
     assert not any(row.calibrated for row in build_boards(records)[0].rows)

@@ -14,7 +14,14 @@ LEVEL = 0.05
 
 
 class Guessing(NamedTuple):
-    """The accuracy of zero-shot where it is that of guessing, and of guessing; both fractions."""
+    """The accuracy of zero-shot where it is that of guessing, and of guessing; both fractions.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.stats.chance import Guessing
+    >>> Guessing(accuracy=0.076, chance=0.1, on_id=True).chance
+    0.1
+    """
 
     accuracy: float
     chance: float

@@ -43,7 +43,7 @@ def report_markdown(document: Document) -> str:
     >>> from bench.report.formats.text import report_markdown
     >>> from bench.testing.fakes import fake_records
     >>> text = report_markdown(document(fake_records()))
-    >>> [line for line in text.splitlines() if "VRF" in line][0]
+    >>> [line for line in text.splitlines() if line.startswith("|") and "VRF" in line][0]
     '| \\+ VRF    |     78.0 | **57.0** | **45.0** |   **51.0** |'
     """
     parts = [f"# {escape(document.title)}", escape(INTRODUCTION)]
@@ -72,12 +72,12 @@ def markdown_terms(terms: Iterable[Term], root: str) -> str:
     --------
     >>> from bench.report.formats.text import markdown_terms
     >>> from bench.report.glossary import Term
-    >>> markdown_terms([Term("ECE", "Calibration error.", "docs/methods.md")], "../..")
-    '- **ECE**: Calibration error. ([docs/methods.md](../../docs/methods.md))'
+    >>> markdown_terms([Term("ECE", "Calibration error.", "docs/statistics.md")], "../..")
+    '- **ECE**: Calibration error. ([docs/statistics.md](../../docs/statistics.md))'
     """
 
     def line(term: Term) -> str:
-        page = f"[{escape(term.page)}]({root}/{term.page})" if root else escape(term.page)
+        page = f"[{escape(term.page)}]({root}/{term.file})" if root else escape(term.page)
         return f"- **{escape(term.name)}**: {escape(term.text)} ({page})"
 
     return "\n".join(map(line, terms))

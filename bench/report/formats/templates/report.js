@@ -126,7 +126,7 @@
       const rest = others - worse;
       if (!worse) return `The data do not separate the best from the ${others === 1 ? "other row" : `${others} other rows`}.`;
       if (!rest) return `${["", "The other row is", "Both other rows are"][others] ?? `All ${others} other rows are`} ${by}.`;
-      return `Of the ${others} other rows ${worse} ${worse === 1 ? "is" : "are"} ${by}; the data do not separate the best from the remaining ${rest === 1 ? "one" : rest}.`;
+      return `Of the ${others} other rows, ${worse} ${worse === 1 ? "is" : "are"} ${by}; the data do not separate the best from the remaining ${rest === 1 ? "one" : rest}.`;
     }
 
     // Marks a figure, or the table of a figure that was updated, if its mean is over all shifts.
