@@ -115,6 +115,11 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
         "nll", "as VRF's, of which it is a control", official="confidence"
     )
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether `calibrate` asks for temperatures of the endpoints."""
+        return self.calibrate != "none"
+
     def fit(
         self, models: Models, selection: LabelledOutputs, train: LabelledOutputs
     ) -> dict[str, NDArray[Any]]:

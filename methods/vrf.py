@@ -133,6 +133,11 @@ class VarianceReduction(Method):
         official="confidence",
     )
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether `calibrate` asks for temperatures of the endpoints."""
+        return self.calibrate != "none"
+
     def candidates(self) -> tuple[Choice, ...]:
         """Return all pairs (a, b); 0 stands for an a that is still to be solved."""
         return tuple({"a": a, "b": b} for a, b in product(self.a_grid or (0.0,), self.b_grid))

@@ -216,6 +216,14 @@ class Method:
     defaults_on: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     version: ClassVar[int] = 1
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether `fit` finds temperatures, so that the row is calibrated before it is measured.
+
+        Leaderboards mark such a row where its calibration stands beside that of others.
+        """
+        return False
+
     def recipe(self, models: Models) -> Recipe:
         """Return the classifier of this row.
 

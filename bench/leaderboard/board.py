@@ -109,6 +109,7 @@ class BoardRow:
 
     `seeds` is ``(None,)`` for rows that need no training. `has_caveats` says whether a record of
     the row has a caveat that concerns this row, such as a training that changed nothing.
+    `calibrated` says whether its method fitted temperatures before anything was measured.
 
     Examples
     --------
@@ -126,6 +127,7 @@ class BoardRow:
     cells: tuple[Cell, ...]
     role: Role = "method"
     has_caveats: bool = False
+    calibrated: bool = False
 
     @property
     def complete(self) -> bool:

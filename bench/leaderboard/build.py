@@ -52,6 +52,7 @@ class _Entry:
     values: Mapping[tuple[str, Seed], float] = field(default_factory=dict)
     reasons: Mapping[tuple[str, Seed], str] = field(default_factory=dict)
     has_caveats: bool = False
+    calibrated: bool = False
 
     @property
     def seeds(self) -> tuple[Seed, ...]:
@@ -71,7 +72,8 @@ class _Entry:
         """Return the entry as a row of the board."""
         cells = tuple(self._cell(column) for column in columns)
         names = self.method, self.base, self.title
-        return BoardRow(*names, self.seeds, cells, self.role, self.has_caveats)
+        facts = self.role, self.has_caveats, self.calibrated
+        return BoardRow(*names, self.seeds, cells, *facts)
 
     def _cell(self, column: str) -> Cell:
         found = [self.values[column, s] for s in self.seeds if (column, s) in self.values]
@@ -204,6 +206,7 @@ def _entries(
     titles: dict[Name, str] = {}
     roles: dict[Name, Role] = {}
     doubtful: set[Name] = set()
+    calibrated: set[Name] = set()
     for item in items:
         row, place = (item.method, item.base), (item.shift, item.seed)
         titles[row] = min(titles.get(row, item.title), item.title)
@@ -214,17 +217,32 @@ def _entries(
         reasons[row].setdefault(place, UNRECORDED)
         if item.provenance.get("caveats", {}).get("row"):
             doubtful.add(row)
+        if _is_calibrated(item):
+            calibrated.add(row)
         if (item.metric, item.kind) != (metrics[item.shift], kind):
             continue
         if values[row].setdefault(place, item.value) != item.value:
             raise InputError(describe_conflict(item, values[row][place]))
     averaged = shifts if averageable(metrics[shift] for shift in shifts) else ()
-    return {
-        row: _Entry(*row, title, roles[row], values[row], reasons[row], row in doubtful).with_mean(
-            averaged
+    # The records of an oracle are points of a curve, which the row of its method explains.
+    calibrated |= {row for row in titles if (row[0].partition("-oracle-")[0], row[1]) in calibrated}
+    entries = {
+        row: _Entry(
+            *row, title, roles[row], values[row], reasons[row], row in doubtful, row in calibrated
         )
         for row, title in titles.items()
     }
+    return {row: entry.with_mean(averaged) for row, entry in entries.items()}
+
+
+def _is_calibrated(record: Record) -> bool:
+    """Whether the record's method fitted temperatures before it was measured.
+
+    Records of earlier versions do not state it; the setting of such methods was ``calibrate``.
+    """
+    method = record.provenance.get("method")
+    setting = method.get("calibrate", "none") if isinstance(method, Mapping) else "none"
+    return bool(record.provenance.get("calibrated", setting != "none"))
 
 
 def _groups(entries: Mapping[Name, _Entry], board: Board) -> tuple[Group, ...]:

@@ -21,10 +21,13 @@ from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.severities import merge_severities
+from bench.leaderboard.stats.chance import zero_shot_guesses
 from bench.leaderboard.stats.row_samples import samples_by_board
 from bench.leaderboard.suite_results import SuiteResults, measured
 from bench.report.caveats import caveat_sentences
 from bench.report.figures.spec import Chart
+from bench.report.glossary import Term, new_terms, terms
+from bench.report.headline import headline
 from bench.report.tables.choices import candidates_table, choices_table
 from bench.report.tables.differences import differences_table
 from bench.report.tables.leaderboard import (
@@ -35,7 +38,7 @@ from bench.report.tables.leaderboard import (
 )
 from bench.report.tables.ledger import run_ledger_tables
 from bench.report.tables.paper_layout import paper_table
-from bench.report.tables.standings import mark_ties, standings_summary, standings_table
+from bench.report.tables.standings import mark_ties, standings_table
 from bench.report.tables.table import DASH, Table, format_value, seeds_text
 from bench.report.tables.trainings import trainings_table
 from bench.report.tables.trials import trials_tables
@@ -66,9 +69,9 @@ CHOSEN_MOSTLY = (
     "Parameters were chosen on the selection split, unless a warning or a row states otherwise."
 )
 SCALED = (
-    "w/ TS: after temperature scaling, softmax(log p / T). Each row and seed has its own T; tables "
-    "show the mean over seeds. Accuracy has no such columns, as T does not change the order of "
-    "classes."
+    "w/ TS and w/o TS: with and without temperature scaling, softmax(log p / T). Each row and seed "
+    "has its own T; tables show the mean over seeds. Accuracy has no such columns, as T does not "
+    "change the order of classes."
 )
 PRIMARY_METRICS = (
     "Some evaluation sets have a primary metric of their own. The column header names it where it "
@@ -108,6 +111,8 @@ ON_TEST = (
 class Chapter:
     """Content for one suite, model, protocol and set of watermarks.
 
+    `summary` is the headline, `terms` explains its words unless an earlier chapter did.
+
     Examples
     --------
     >>> from bench.report.document import document
@@ -126,6 +131,7 @@ class Chapter:
     numbers: SuiteResults
     baselines: tuple[Baseline, ...]
     summary: str
+    terms: tuple[Term, ...]
 
     @cached_property
     def figures(self) -> tuple[Chart, ...]:
@@ -151,6 +157,9 @@ class Chapter:
 class Document:
     """A report before formatting. Its texts are plain; nothing is escaped yet.
 
+    `root` is the path from the report to the repository, to link the documentation; empty if the
+    report lies elsewhere.
+
     Examples
     --------
     >>> from bench.report.document import document
@@ -163,6 +172,7 @@ class Document:
     title: str
     chapters: tuple[Chapter, ...]
     notes: tuple[str, ...]
+    root: str = ""
 
 
 def document(
@@ -194,8 +204,9 @@ def document(
     found = measured(ordered, absent, samples_by_board(evidence.passing(samples)))
     histories = list(trainings)
     preset_tables = [paper_table(preset, ordered, absent) for preset in presets]
-    chapters = [
-        _chapter(
+    chapters: list[Chapter] = []
+    for m in found:
+        chapter = _chapter(
             m,
             [made[m.key] for made in preset_tables if m.key in made],
             run_ledger_tables(
@@ -207,8 +218,8 @@ def document(
             baselines,
             trainings_table(m.board, [t for t in histories if board_key(t) == m.key]),
         )
-        for m in found
-    ]
+        known = [term for other in chapters for term in other.terms]
+        chapters.append(replace(chapter, terms=new_terms(chapter.terms, known)))
     suites = ", ".join(sorted({m.board.suite for m in found}))
     title = f"Robust fine-tuning on {suites or 'no suite'}"
     notes = [*_notes(ordered, presets), *([MERGED] if len(ordered) < len(all_records) else [])]
@@ -292,6 +303,7 @@ def _chapter(
         missing_cells_table(board),
         *published,
     )
+    top = headline(board, known, zero_shot_guesses(board, numbers.samples))
     return Chapter(
         title=_title(board),
         warnings=tuple(_warnings(board, numbers.records)),
@@ -301,7 +313,8 @@ def _chapter(
         curves=tuple(candidates_table(curve, board) for curve in numbers.curves),
         numbers=numbers,
         baselines=tuple(baselines),
-        summary=standings_summary(board, known),
+        summary=top.text,
+        terms=terms(numbers, top.best, top.text),
     )
 
 

@@ -1,13 +1,15 @@
 """Write reports of runs: ``report.html``, ``report.md`` and other formats, from records alone.
 
 `document` turns the records into texts, tables and figures once; each format only renders them.
-Reports hold no dates and no durations, so the same records always give the same bytes.
+Reports hold no dates and no durations, so the same records always give the same bytes; only their
+links to the documentation depend on the folder.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.core.errors import InputError, unknown_name
@@ -22,6 +24,7 @@ from bench.report.figures.rasterize import chart_png, chart_svg
 from bench.report.figures.spec import Chart
 from bench.report.formats.html import report_html
 from bench.report.formats.text import report_csv, report_json, report_latex, report_markdown
+from bench.report.glossary import path_to_root
 
 FORMATS: dict[str, Callable[[Document], str]] = {
     "md": report_markdown,
@@ -85,6 +88,7 @@ def write_report(
     ['report.md', 'report.csv']
     """
     content = document(records, missing, presets, samples, baselines, trainings)
+    content = replace(content, root=path_to_root(directory))
     files = {
         directory / f"report.{name}": FORMATS[name](content).encode()
         for name in formats

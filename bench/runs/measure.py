@@ -320,6 +320,7 @@ def _provenance(study: Study, cell: CellItem, value: Measured) -> dict[str, obje
         "method": canonical(cell.row.method),
         "base": None if cell.row.base is None else canonical(cell.row.base.method),
         "backbone": canonical(study.backbone),
+        "calibrated": cell.row.method.calibrated,
         "cost": row_cost(cell.row.method, cell.fit.models, cell.choice, task.train.size),
         "precision": study.precision,
         "protocol": canonical(study.protocol.facts()),

@@ -15,7 +15,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from bench.leaderboard.published.tables import published_tables
 from bench.report.document import Chapter, Document, document
 from bench.report.figures.rasterize import chart_svg
 from bench.report.figures.spec import Chart
-from bench.report.formats.text import escape, markdown_table
+from bench.report.formats.text import escape, markdown_table, markdown_terms
+from bench.report.glossary import INTRODUCTION, path_to_root
 from bench.report.published_tables import published_markdown as published_markdown
 from bench.report.published_tables import reproduction_commands
 from bench.report.run_folder import read_presets, read_run, read_samples, report_sources
@@ -51,8 +52,8 @@ FOLDED = ("choices",)
 IN_FULL = ("vrf-table1", "carot-slides")
 """The published tables whose ledger is on the main page."""
 
-INTRODUCTION = """\
-# Results
+ABOUT = """\
+## About this page
 
 The project's own leaderboards, from committed records, next to published numbers. This page and
 [published/](published/README.md) are written by
@@ -106,8 +107,9 @@ class Run:
     @cached_property
     def document(self) -> Document:
         """The report of the run."""
-        samples = tuple(read_samples(RESULTS / self.name))
-        return document(self.records, self.missing, self.presets, samples)
+        folder = RESULTS / self.name
+        found = document(self.records, self.missing, self.presets, tuple(read_samples(folder)))
+        return replace(found, root=path_to_root(folder))
 
 
 def runs() -> tuple[Run, ...]:
@@ -179,9 +181,10 @@ def entries(found: Sequence[Run]) -> Mapping[str, tuple[LedgerEntry, ...]]:
 
 def page(found: Sequence[Run], statuses: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
     """Return results/README.md."""
-    parts = [INTRODUCTION, "## In short", _overview(found)]
+    parts = ["# Results", INTRODUCTION, "## In short", _overview(found)]
+    parts += ["## What the words mean", _terms(found), ABOUT]
     for run in found:
-        parts += _run(run)
+        parts += _run(run, {other.name: other for other in found})
     parts += _ledger(statuses)
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -196,12 +199,20 @@ def _overview(found: Sequence[Run]) -> str:
     return "\n".join([*lines, "- [Reproduction ledger](#reproduction-ledger)"])
 
 
+def _terms(found: Sequence[Run]) -> str:
+    """Return what the words of the overview mean: each term once, as its first run explains it."""
+    terms = [term for run in found for chapter in run.document.chapters for term in chapter.terms]
+    first = {term.name: term for term in reversed(terms)}
+    ordered = [first[name] for name in dict.fromkeys(term.name for term in terms)]
+    return markdown_terms(ordered, path_to_root(RESULTS))
+
+
 def _heading(run: Run) -> str:
     form = f", in the layout of {run.presets[0].title}" if run.presets else ""
     return f"Measured: {run.name}{form}"
 
 
-def _run(run: Run) -> Iterator[str]:
+def _run(run: Run, runs: Mapping[str, Run]) -> Iterator[str]:
     """Yield a run's parts: command, findings, published numbers for comparison, and tables."""
     yield f"## {_heading(run)}"
     yield f"    {command(run)}"
@@ -218,7 +229,9 @@ def _run(run: Run) -> Iterator[str]:
         for chart, name in _figures(run, chapter):
             yield f"![{escape(chart.title)}, {escape(chapter.title)}]({run.name}/{name})"
             yield escape(chart.caption)
-        if sentences := [f"- {escape(text)}" for text in findings(run.name, chapter.numbers)]:
+        others = {name: other.document.chapters[0].numbers for name, other in runs.items()}
+        found = findings(run.name, chapter.numbers, others)
+        if sentences := [f"- {escape(text)}" for text in found]:
             yield "\n".join(sentences)
         yield from _beside(run, chapter)
         for table in chapter.tables:

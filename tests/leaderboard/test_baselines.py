@@ -47,8 +47,13 @@ def scatter(records: Sequence[Record], given: Sequence[Baseline] = ()) -> Chart:
 
 def crosses(figure: Chart) -> list[dict[str, Any]]:
     assert figure.spec is not None
-    drawn = any(layer.get("name") == "baselines" for layer in figure.spec["layer"])
-    return figure.spec["datasets"]["baselines"] if drawn else []
+    return figure.spec["datasets"]["baselines"] if "baselines" in on_request(figure) else []
+
+
+def on_request(figure: Chart) -> list[str]:
+    """The layers that the page draws on request."""
+    assert figure.spec is not None
+    return [layer["name"] for layer in figure.spec.get("usermeta", {}).get("on_request", ())]
 
 
 def test_those_of_imagenet_are_the_testbeds_models_of_standard_training() -> None:
@@ -144,7 +149,7 @@ def test_a_suites_own_baselines_are_drawn_with_their_line_and_source(
     assert line is not None and figure.table is not None and figure.spec is not None
     assert f"{line.slope:.2f} logit(ID) {line.offset:+.2f}, R² = {line.r2:.2f}" in figure.table.note
     drawn = figure.spec["datasets"]["line"]
-    assert any(layer["name"] == "line" for layer in figure.spec["layer"])
+    assert "line" in on_request(figure)
     assert [end["y"] for end in drawn] == pytest.approx(
         [line.at(end["x"]) for end in drawn], abs=1e-4
     )
@@ -250,9 +255,9 @@ def test_on_some_of_the_shifts_the_page_moves_baselines_and_fits_them_again(
     with opened(tmp_path / "report.html") as page:
         for shift in MINI.keys() - {"id", *kept}:
             page.get_by_label(f"{shift} counts in the mean").uncheck()
-        layers = page.evaluate(layers_of)
-        page.get_by_role("checkbox", name="Baselines").uncheck()
         bare = page.evaluate(layers_of)
+        page.get_by_role("checkbox", name="Baselines").check()
+        layers = page.evaluate(layers_of)
     found = {name: values for name, values, _ in layers}
     used = baselines.shipped_baselines("mini")
     pairs = [(b.values["id"], fmean(b.values[s] for s in kept)) for b in used]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from commands import Finished, assert_refused, bench, contents
+from rich.console import Console
 
 from bench.api.registry import find_method
 from bench.core.errors import InputError
@@ -104,6 +105,27 @@ def test_carot_slides() -> None:
         *("ZS", "FT", "FT w/ LS", "WiSE-FT", "WiSE-FT w/ LS", "FLYP", "FLYP w/ LS", "CaRot"),
     ]
     assert texts(table)[4][1:] == ["0.5400", "0.5250", "0.0040", "0.0040", "0.0020", "0.0022"]
+
+
+def test_the_columns_without_temperature_scaling_mark_rows_calibrated_by_themselves() -> None:
+    own = {"provenance": {"calibrated": True}}
+    records = [
+        r.model_copy(update=own) if (r.method, r.kind) == ("flyp", "cell") else r
+        for r in rows_of(CAROT_SLIDES)
+    ]
+    ((_, table),) = paper_table(CAROT_SLIDES, records).items()
+    (group,) = table.groups
+    assert [
+        [item.sign for item in line.items] for line in group if line.items[0].text == "FLYP"
+    ] == [["", "", "", "‡", "‡", "", ""]]
+    assert sum(bool(item.sign) for line in group for item in line.items) == 2
+    assert "compare like with like" in table.note
+    shown = Console(width=120, force_terminal=False)
+    with shown.capture() as captured:
+        shown.print(terminal_paper_table(table, 120))
+    assert captured.get().count("‡") == 3  # two cells, and the line below the table
+    ((_, bare),) = paper_table(CAROT_SLIDES, rows_of(CAROT_SLIDES)).items()
+    assert bare.note == ""
 
 
 def test_best_are_those_of_the_table_at_its_own_precision() -> None:

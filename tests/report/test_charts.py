@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 from xml.etree import ElementTree
@@ -13,13 +14,14 @@ import altair as alt
 import numpy as np
 import pytest
 import vl_convert
-from browser import METHODS, curve, run_of_chance
+from browser import METHODS, SMALL_SETS, curve, run_of_chance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import ROOT
 
 from bench.api.registry import methods
 from bench.core.records import Record
+from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.samples import SampleOutputs
 from bench.report.figures.drawing import count_axis
 from bench.report.figures.rasterize import chart_svg
@@ -147,6 +149,10 @@ def test_a_shape_is_a_base(name: str) -> None:
 def test_controls_are_grey_and_in_no_legend_but_in_tooltips(name: str) -> None:
     figure = drawn(*run(CONTROL))[name]
     assert figure.spec is not None
+    if name == "id-ood":  # the page draws them on request
+        (layer,) = figure.spec["usermeta"]["on_request"]
+        shown = figure.spec | {"layer": [layer, *figure.spec["layer"]]}
+        figure = replace(figure, spec=shown)
     assert not any("shuffled" in method for method in legend(figure.spec))
     assert all(e["condition"]["value"] == GREY for e in encodings(figure.spec, "color"))
     svg = chart_svg(figure).decode()
@@ -203,6 +209,39 @@ def test_a_rows_point_stands_out_from_its_candidates() -> None:
     assert titles == {"ID, percent (logit scale)", "OOD mean, percent (logit scale)"}
 
 
+def domains(spec: dict[str, Any]) -> list[list[float]]:
+    return [spec["encoding"][axis]["scale"]["domain"] for axis in "xy"]
+
+
+def test_axes_fit_the_methods_and_an_outlier_squashes_none() -> None:
+    low = [
+        r.model_copy(update={"value": r.value / 20}) if r.role == "control" else r
+        for r in run(CONTROL)[0]
+    ]
+    models = [Baseline(f"m{i}", "mine", dict.fromkeys(SMALL_SETS, i / 1000)) for i in (1, 2, 3)]
+    (plain,) = document([r for r in low if r.role == "method"]).chapters
+    (chapter,) = document(low, baselines=models).chapters
+    figure, alone = (next(f for f in c.figures if f.name == "id-ood") for c in (chapter, plain))
+    assert figure.spec is not None and alone.spec is not None
+    assert domains(figure.spec) == domains(alone.spec)
+    names = [layer["name"] for layer in figure.spec["layer"]]
+    assert names == [layer["name"] for layer in alone.spec["layer"]]
+    asked = {layer["name"] for layer in figure.spec["usermeta"]["on_request"]}
+    assert asked == {"baselines", "line", "aside"} and "usermeta" not in alone.spec
+    drawn_points = chart_svg(figure).count(b'aria-roledescription="point"')
+    assert drawn_points == chart_svg(alone).count(b'aria-roledescription="point"')
+    assert figure.table is not None  # which has all of them
+    assert "draws what follows on request" in figure.caption
+    assert "request" not in alone.caption
+
+
+def test_controls_alone_are_drawn() -> None:
+    records, samples = run(CONTROL)
+    alone = [r for r in records if r.role == "control"]
+    spec = drawn(alone, samples)["id-ood"].spec
+    assert spec is not None and len(spec["datasets"]["points"]) == 1
+
+
 def test_checkpoints_are_joined_with_the_end_of_their_training() -> None:
     figure = drawn(*run(*EPOCHS))["id-ood"]
     assert figure.spec is not None
@@ -245,8 +284,12 @@ def test_specifications_are_valid_in_a_vega_lite_of_the_renderer() -> None:
     for figure in everything().values():
         assert figure.spec is not None
         alt.Chart.from_dict(figure.spec)
-        layers |= {layer.get("name") for layer in figure.spec.get("layer", ())}
-    assert {"baselines", "line", "paths", "candidates", "trained", "points"} < layers
+        more = figure.spec.get("usermeta", {}).get("on_request", [])
+        if more:
+            alt.Chart.from_dict(figure.spec | {"layer": [*more, *figure.spec["layer"]]})
+        layers |= {layer.get("name") for layer in (*more, *figure.spec.get("layer", ()))}
+    everything_drawn = {"baselines", "line", "aside", "paths", "candidates", "trained", "points"}
+    assert everything_drawn < layers
 
 
 def test_figures_do_not_depend_on_what_altair_drew_and_was_told_before() -> None:

@@ -11,6 +11,7 @@ from browser import METHODS, curve, opened, outcomes, values_of, written
 
 from bench.core.records import Record
 from bench.leaderboard.board import SCALES
+from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.stats.estimates import paired_difference
 from bench.leaderboard.stats.significance import ZERO_SHOT
@@ -88,6 +89,38 @@ def test_filters_act_on_figures(
         page.locator("select[name=base]").select_option("")
         page.get_by_role("button", name="All shifts").click()
         assert {name: len(values_of(page, name)) for name in names} == before
+
+
+def test_controls_and_baselines_are_drawn_on_request_and_move_the_axes(
+    made: tuple[list[Record], list[SampleOutputs]], tmp_path: Path
+) -> None:
+    role = {"role": "control"}
+    records = [r.model_copy(update=role) if r.method == "vrf" else r for r in made[0]]
+    low = dict.fromkeys(("id", "v2", "sketch", "a"), 0.02)
+    models = [Baseline(f"m{i}", "mine", {n: v * i for n, v in low.items()}) for i in (1, 2, 3)]
+    state = """() => {
+      const { spec } = benchReport.drawings.find((d) => d.figure.dataset.figure === "id-ood");
+      return [spec.layer.map((l) => l.name), spec.encoding.x.scale.domain[0]];
+    }"""
+    with opened(written(tmp_path, (records, made[1]), baselines=models)) as page:
+        figure = page.locator('figure[data-figure="id-ood"]')
+        before = page.evaluate(state)
+        assert not {"baselines", "line", "aside"} & {*before[0]}
+        rows = {v["row"] for v in values_of(page, "id-ood")}
+        assert not any("VRF" in row or row == "m1" for row in rows)
+        figure.get_by_role("checkbox", name="Ablations and oracles").check()
+        shown = {v["row"]: v["grey"] for v in values_of(page, "id-ood")}
+        assert shown["VRF on E2E-FT (ablation)"] == GREY
+        figure.get_by_role("checkbox", name="Baselines").check()
+        assert {"m1", "m3"} < {v["row"] for v in values_of(page, "id-ood")}
+        names, left = page.evaluate(state)
+        assert {"baselines", "line", "aside"} < {*names} and left < before[1] - 1
+        page.get_by_label("v2 counts in the mean").uncheck()
+        assert {"baselines", "line", "aside"} < {*page.evaluate(state)[0]}
+        page.get_by_role("button", name="All shifts").click()
+        for label in ("Ablations and oracles", "Baselines"):
+            figure.get_by_role("checkbox", name=label).uncheck()
+        assert page.evaluate(state) == before
 
 
 def test_differences_have_the_mean_over_the_ticked_shifts(

@@ -177,7 +177,7 @@ def test_one_seed_separates_no_trained_rows_in_the_page_either(tmp_path: Path) -
         assert ONE_SEED in page.locator("main").inner_text().replace(summary.inner_text(), "")
         page.get_by_label("v2 counts in the mean").uncheck()
         assert ONE_SEED in summary.inner_text()
-        assert "significantly" not in summary.inner_text()
+        assert "more than chance" not in summary.inner_text()
         names, shown = column(page, "standings", 0), column(page, "standings", 5)
     titles = {"Zero-shot": ZERO_SHOT, "E2E-FT": ("e2e-ft", None)} | {
         f"{title} on E2E-FT": (m, base) for m, base, title, _ in METHODS if base

@@ -10,15 +10,16 @@ import pytest
 from rich.console import Console
 
 from bench.api.protocol import CLEAN, OFFICIAL, Protocol, protocol_with
+from bench.api.registry import find_method, methods
 from bench.core.hashing import canonical
 from bench.core.records import Record
 from bench.leaderboard.board import Board
 from bench.leaderboard.build import build_boards
 from bench.report.document import CHOSEN, CONTROLS, ORACLES, document
 from bench.report.formats.html import report_html
-from bench.report.formats.text import report_markdown
+from bench.report.formats.text import report_latex, report_markdown
 from bench.report.tables.choices import choices_table
-from bench.report.tables.leaderboard import leaderboard_table
+from bench.report.tables.leaderboard import CALIBRATED, leaderboard_table
 from bench.report.tables.table import Table
 from bench.report.tables.terminal import terminal_table
 
@@ -145,14 +146,77 @@ def test_full_names_are_marked_where_choices_are_listed() -> None:
 def test_temperature_scaling_has_columns_of_its_own() -> None:
     found = captions(rows(*METHODS, BEST))
     table = found["ECE (percent)"]
-    assert table.columns == ("Method", "ID", "OOD mean", "ID w/ TS", "OOD mean w/ TS", "T")
+    labels = ("ID w/ TS", "OOD mean w/ TS", "ID w/o TS", "OOD mean w/o TS")
+    assert table.columns == ("Method", *labels, "T")
     last_method, oracle = table.groups[-1][3], table.groups[-1][-1]
-    assert [item.text for item in last_method.items[1:]] == ["50.0", "50.0", "25.0", "25.0", "2.00"]
-    assert [item.text for item in oracle.items[1:]] == ["60.0", "60.0", "–", "–", "–"]
+    assert [item.text for item in last_method.items[1:]] == ["25.0", "25.0", "50.0", "50.0", "2.00"]
+    assert [item.text for item in oracle.items[1:]] == ["–", "–", "60.0", "60.0", "–"]
     first = table.groups[0][0]
     assert [item.strong for item in first.items] == [False, True, True, True, True, False]
     assert found["NLL (nats)"].columns == table.columns[:-1]
     assert found["Accuracy (percent)"].columns == ("Method", "ID", *PLACES[1:], "OOD mean")
+
+
+def signs(table: Table) -> dict[str, list[str]]:
+    """The columns with a sign, by row."""
+    lines = (line for group in table.groups for line in group if len(line.items) > 1)
+    heads = table.columns
+    return {
+        line.row: [heads[i] for i, item in enumerate(line.items) if item.sign == CALIBRATED]
+        for line in lines
+        if any(item.sign for item in line.items)
+    }
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_row_that_is_calibrated_by_itself_is_marked_beside_rows_that_are_not(
+    scaled: bool,
+) -> None:
+    found = [
+        r.model_copy(update={"provenance": {"calibrated": r.method == "vrf"}})
+        if r.kind == "cell"
+        else r
+        for r in rows(*METHODS, scaled=scaled)
+    ]
+    tables = captions(found)
+    without = ["ID w/o TS", "OOD mean w/o TS"] if scaled else ["ID", "OOD mean"]
+    for caption in ("ECE (percent)", "NLL (nats)"):
+        table = tables[caption]
+        assert signs(table) == {"vrf:e2e-ft": without}
+        assert table.note.startswith(f"{CALIBRATED} ")
+        assert ("compare like with like: there" in table.note) == scaled
+    assert not signs(tables["Accuracy (percent)"])
+    text = report_markdown(document(found))
+    assert f"50.0{CALIBRATED}" in text and tables["ECE (percent)"].note in text
+    tex = report_latex(document(found))
+    assert r"50.0\textsuperscript{\ddag}" in tex and CALIBRATED not in tex
+    plain = report_markdown(document(rows(*METHODS, scaled=scaled)))
+    assert CALIBRATED not in plain
+
+
+def test_records_of_before_tell_it_by_the_setting_of_their_method() -> None:
+    for setting, marked in (("nll", True), ("confidence", True), ("none", False)):
+        old = {"provenance": {"method": {"type": "VarianceReduction", "calibrate": setting}}}
+        records = [r.model_copy(update=old) if r.method == "vrf" else r for r in rows(*METHODS)]
+        (board,) = build_boards(records)
+        assert [row.method for row in board.rows if row.calibrated] == ["vrf"] * marked
+    of_oracle = [*records, *rows("vrf-oracle-mean:e2e-ft", BEST, scaled=False)]
+    found = [
+        r.model_copy(update={"provenance": {"calibrated": True}}) if r.method == "vrf" else r
+        for r in of_oracle
+    ]
+    marked_rows = [row.method for row in build_boards(found)[0].rows if row.calibrated]
+    assert marked_rows == ["vrf", "vrf-oracle-mean"]
+    stated = {"provenance": {"method": {"calibrate": "mine"}, "calibrated": False}}
+    records = [r.model_copy(update=stated) for r in rows(*METHODS)]
+    assert not any(row.calibrated for row in build_boards(records)[0].rows)
+
+
+def test_a_method_says_whether_it_is_calibrated() -> None:
+    found = {name for name, method in methods().items() if method().calibrated}
+    assert found == {"vrf", "ose-calibrated", "vrf-all-correct", "vrf-constant", "vrf-shuffled"}
+    for name in found:
+        assert not find_method(name)(calibrate="none").calibrated
 
 
 def test_without_scaled_records_there_are_no_such_columns() -> None:

@@ -27,7 +27,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
         *("caveats.train", "caveats.selection"),
     ),
     "environment": ("environment", "devices"),
-    "row": ("method", "base", "cost"),
+    "row": ("method", "base", "cost", "calibrated"),
     "set": ("label_map", "data.evaluation", "caveats.evaluation"),
     "metric": ("metric",),
     "computation": ("inputs", "caveats.row"),

@@ -42,6 +42,7 @@ class RowSamples:
     bins : the reliability diagram.
     hits : outcomes in the set's primary metric; None if it is not a mean over samples.
     linear : for such metrics the outcomes to first order, else None.
+    classes : the number of classes among the set's labels and the row's predictions.
     redrawn : as in `SampleOutputs`.
     chosen : whether the row was chosen among several candidates.
 
@@ -55,6 +56,7 @@ class RowSamples:
     bins: CalibrationBins
     hits: NDArray[np.bool_] | None
     linear: Linearised | None
+    classes: int
     redrawn: NDArray[np.float64] | None = None
     chosen: bool = False
 
@@ -95,7 +97,10 @@ def _compact(outputs: SampleOutputs) -> RowSamples:
     record, redrawn = outputs.record, outputs.redrawn
     by_fit, in_training = record.chosen_on, record.base is None and bool(record.choice)
     chosen = by_fit["candidates"] > 1 if by_fit and "candidates" in by_fit else in_training
-    return RowSamples(on.ids, len(right), packed, levels, bins, outcomes, linear, redrawn, chosen)
+    classes = len(np.union1d(on.labels[on.labels >= 0], outputs.predicted))
+    return RowSamples(
+        on.ids, len(right), packed, levels, bins, outcomes, linear, classes, redrawn, chosen
+    )
 
 
 def reliability(

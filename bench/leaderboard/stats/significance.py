@@ -212,10 +212,7 @@ def _mcnemar(one: Outcomes | Linearised, other: Outcomes | Linearised) -> tuple[
 def _outcomes(
     row: BoardRow, sets: Sequence[str], samples: SamplesByRow
 ) -> list[Outcomes | Linearised]:
-    """Return a row's outcomes on each set.
-
-    Empty if a seed has no samples on a set, or if a set has a single sample.
-    """
+    """Return a row's outcomes on each set; empty if a seed has none, or a set a single sample."""
     found = [_outcome(of_set) for of_set in _by_seed(row, sets, samples)]
     known = [outcome for outcome in found if outcome is not None]
     return known if len(known) == len(found) else []

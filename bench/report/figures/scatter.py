@@ -1,4 +1,8 @@
-"""The scatter plot of OOD against ID: rows, alpha curves, training checkpoints and baselines."""
+"""The scatter plot of OOD against ID: rows, alpha curves, training checkpoints and baselines.
+
+Its axes fit the methods. Baselines, ablations and oracles may lie far away and would squash them,
+so their layers are not drawn; the page has a checkbox for each.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ from bench.report.figures.spec import Chart, Spec, numbers_table, shown_rows
 from bench.report.figures.style import (
     FADED,
     GREY,
+    GREYS,
     PICKED,
     grey_caption,
     mark_values,
@@ -37,6 +42,9 @@ LAST = 10**7
 CROSS = "M-1,-1L1,1M-1,1L1,-1"
 SOURCES = 3
 """Number of baseline sources that a caption names."""
+ASIDE = "The axes fit the methods; report.html draws what follows on request, by a checkbox."
+ON_REQUEST = ("baselines", "line", "aside")
+"""Layers that a page draws on request only; they stand in the specification's ``usermeta``."""
 
 
 def id_ood(numbers: SuiteResults, baselines: Sequence[Baseline]) -> Chart | None:
@@ -53,25 +61,39 @@ def id_ood(numbers: SuiteResults, baselines: Sequence[Baseline]) -> Chart | None
     if not board.averaged or not rows:
         why = "the shifts have no common mean" if not board.averaged else "no row is complete"
         return Chart("id-ood", title, "", None, reason=why)
-    points = [_point(board, row) for row in rows]
+    every = [_point(board, row) for row in rows]
+    aside = [point for point in every if point["kind"] in GREYS]
+    points = [point for point in every if point not in aside]
+    if not points:
+        points, aside = aside, []
     curves = [curve for curve in numbers.curves if _is_path(curve)]
     paths = [p for curve in curves for p in _path(board, curve)]
     trained = _checkpoints(board, rows)
     others = [_baseline(b, board) for b in usable_baselines(numbers, baselines)]
     line = fit_line([(b["id"], b["ood"]) for b in others])
     of_baselines = _baselines_text(board, baselines, others, line)
-    x, y = (logit_axis(p[axis] for p in (*points, *paths, *others)) for axis in "xy")
+    x, y = (logit_axis(p[axis] for p in (*points, *paths)) for axis in "xy")
     ends = [{"x": at, "y": round(line.at(at), 5)} for at in x["scale"]["domain"]] if line else []
-    data = {"baselines": others, "line": ends, "paths": paths, "trained": trained,
-            "points": methods_last(points)}  # fmt: skip
+    data = {"baselines": others, "line": ends, "aside": aside, "paths": paths,
+            "trained": trained, "points": methods_last(points)}  # fmt: skip
     known = list(dict.fromkeys((*rows, *(_row(board, curve) for curve in curves))))
     drawing = alt.layer(*_layers(board, known, data), **SIZE).encode(
         x=alt.X("x:Q", title=f"ID, {board.scale.unit} (logit scale)", **x),
         y=alt.Y("y:Q", title=f"{board.over_shifts}, {board.scale.unit} (logit scale)", **y),
     )
-    caption = _scatter_caption(points, paths, trained, of_baselines)
-    table = _scatter_table(board, points, others, line)
-    return drawn("id-ood", title, caption, drawing, table, **data)
+    caption = _scatter_caption(every, data, of_baselines)
+    table = _scatter_table(board, every, others, line)
+    return _set_aside(drawn("id-ood", title, caption, drawing, table, **data))
+
+
+def _set_aside(chart: Chart) -> Chart:
+    """Return the figure without the layers that are drawn on request; a page finds them apart."""
+    spec = dict(chart.spec or {})
+    layers = {layer["name"]: layer for layer in spec["layer"]}
+    spec["layer"] = [layer for name, layer in layers.items() if name not in ON_REQUEST]
+    if more := [layers[name] for name in ON_REQUEST if name in layers]:
+        spec["usermeta"] = {"on_request": more}
+    return replace(chart, spec=spec)
 
 
 def _layers(
@@ -92,9 +114,11 @@ def _layers(
     candidates = chart("paths", "candidates").mark_point(filled=False, strokeWidth=0.8)
     trained = chart("trained").mark_line(strokeDash=[4, 3], strokeWidth=1.2, color=GREY)
     points = chart("points").mark_point(filled=True)
+    aside = chart("aside").mark_point(filled=True, color=GREY, size=26)
     layers = (
         crosses.encode(tooltip=tooltip("row", "source", *means, row="baseline")),
         chart("line").mark_line(strokeDash=[6, 4], clip=True, color=GREY),
+        aside.encode(shape=look["shape"], tooltip=tooltip("row", *means, "seeds")),
         paths.encode(alt.Order("step:Q"), alt.Detail("row:N")),
         candidates.encode(tooltip=tooltip("row", "candidate", "chosen", *means), **small),
         trained.encode(alt.Order("step:Q"), alt.Detail("training:N")),
@@ -178,18 +202,19 @@ def _baseline(found: Baseline, board: Board) -> Spec:
 
 
 def _scatter_caption(
-    points: Sequence[Spec], lines: Sequence[Spec], trained: Sequence[Spec], of_baselines: str
+    points: Sequence[Spec], data: Mapping[str, Sequence[Spec]], of_baselines: str
 ) -> str:
     parts = ["Means over seeds; up and to the right is better. Both axes are logit-scaled."]
-    if lines:
+    if data["paths"]:
         parts.append(
             "Filled points are rows with the parameters chosen for each seed. Lines and hollow "
             "points are all candidates on the test sets; at least one seed chose the larger ones."
         )
-    parts += grey_caption(points)
-    if trained:
+    if data["trained"]:
         parts.append("Dashed lines connect the checkpoints of a training run with its final model.")
-    return " ".join([*parts, of_baselines])
+    if data["aside"] or data["baselines"]:
+        parts.append(ASIDE)
+    return " ".join([*parts, *grey_caption(points), of_baselines])
 
 
 def _baselines_text(

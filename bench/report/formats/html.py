@@ -19,6 +19,7 @@ from bench.report.formats.html_data import (
     samples_data,
     script_json,
 )
+from bench.report.glossary import INTRODUCTION
 
 POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
@@ -79,6 +80,7 @@ def report_html(document: Document) -> str:
     def rendered(bits: Sequence[str], levels: Sequence[str], notes: Sequence[str]) -> str:
         return template.render(
             document=document,
+            introduction=INTRODUCTION,
             style=Markup(_file("report.css")),
             scripts=[Markup(_closed(script)) for script in scripts],
             policy=POLICY.format(scripts=sources),

@@ -16,10 +16,12 @@ import numpy as np
 
 from bench.core.records import Record
 from bench.leaderboard.board import ID, Board, BoardRow, Name, Scale
+from bench.leaderboard.stats.chance import zero_shot_guesses
 from bench.leaderboard.stats.row_samples import LEVELS, RowSamples
 from bench.leaderboard.stats.significance import ZERO_SHOT, BoardStatistics
 from bench.leaderboard.suite_results import SuiteResults
 from bench.report.formats.rerun_command import rerun_command
+from bench.report.headline import guessing_sentence
 from bench.report.tables.choices import chosen_on
 from bench.report.tables.leaderboard import full_name, id_and_mean, row_key
 from bench.report.tables.standings import ONE_SEED
@@ -72,7 +74,7 @@ def chapter_data(numbers: SuiteResults) -> dict[str, Any]:
     ('ID', 'v2', 'sketch')
     """
     board, found = numbers.board, numbers.comparison
-    places = (ID, *board.shifts)
+    places, guessing = (ID, *board.shifts), zero_shot_guesses(board, numbers.samples)
     return {
         "suite": board.suite,
         "model": board.model,
@@ -86,6 +88,7 @@ def chapter_data(numbers: SuiteResults) -> dict[str, Any]:
         "scale": _scale(board.scale),
         "ranked": board.ranked,
         "reason": found.reason if found else "",
+        "guessing": guessing_sentence(guessing) if guessing else "",
         "one_seed": ONE_SEED if found and found.trained_once else "",
         "rows": [_row(board, row) for row in board.rows],
         "pairs": _pairs(board, found),

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.api.metrics import ACCURACY
@@ -15,6 +15,7 @@ from bench.leaderboard.stats.estimates import Interval
 from bench.leaderboard.stats.significance import ColumnStatistics
 from bench.leaderboard.suite_results import SuiteResults
 from bench.report.document import Chapter, Document
+from bench.report.glossary import INTRODUCTION, Term
 from bench.report.tables.table import Table, TableCell, TableLine, printable
 
 CELL_FIELDS = (
@@ -42,13 +43,15 @@ def report_markdown(document: Document) -> str:
     >>> from bench.report.formats.text import report_markdown
     >>> from bench.testing.fakes import fake_records
     >>> text = report_markdown(document(fake_records()))
-    >>> [line for line in text.splitlines() if "VRF" in line][0]
+    >>> [line for line in text.splitlines() if line.startswith("|") and "VRF" in line][0]
     '| \\+ VRF    |     78.0 | **57.0** | **45.0** |   **51.0** |'
     """
-    parts = [f"# {escape(document.title)}"]
+    parts = [f"# {escape(document.title)}", escape(INTRODUCTION)]
     for chapter in document.chapters:
         parts.append(f"## {escape(chapter.title)}")
         parts += [f"> **{escape(warning)}**" for warning in chapter.warnings]
+        parts.append(f"**{escape(chapter.summary)}**")
+        parts += [markdown_terms(chapter.terms, document.root)] if chapter.terms else []
         if chapter.caveats:
             parts.append("\n".join(["Caveats:", "", *(f"- {escape(c)}" for c in chapter.caveats)]))
         parts.append("\n".join(f"- {escape(k)}: {escape(v)}" for k, v in chapter.facts))
@@ -60,6 +63,24 @@ def report_markdown(document: Document) -> str:
         "\n".join(f"- {escape(note)}" for note in document.notes),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def markdown_terms(terms: Iterable[Term], root: str) -> str:
+    r"""Return a list of terms; pages of the documentation are links if `root` leads to them.
+
+    Examples
+    --------
+    >>> from bench.report.formats.text import markdown_terms
+    >>> from bench.report.glossary import Term
+    >>> markdown_terms([Term("ECE", "Calibration error.", "docs/statistics.md")], "../..")
+    '- **ECE**: Calibration error. ([docs/statistics.md](../../docs/statistics.md))'
+    """
+
+    def line(term: Term) -> str:
+        page = f"[{escape(term.page)}]({root}/{term.file})" if root else escape(term.page)
+        return f"- **{escape(term.name)}**: {escape(term.text)} ({page})"
+
+    return "\n".join(map(line, terms))
 
 
 def escape(text: str) -> str:
@@ -106,7 +127,7 @@ def _markdown_item(item: TableCell) -> str:
     text = escape(item.text)
     if text.startswith("+ "):
         text = f"\\{text}"  # some parsers read a leading plus as a list item
-    strong = f"**{text}**" if item.strong else text
+    strong = (f"**{text}**" if item.strong else text) + escape(item.sign)
     return f"{strong} {escape(item.small)}" if item.small else strong
 
 
@@ -121,6 +142,7 @@ TEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "Δ": r"$\Delta$",
     "±": r"$\pm$",
     "–": "--",
+    "‡": r"\textsuperscript{\ddag}",
     "−": "$-$",
 }
 """Replacements for characters that TeX interprets or that text fonts lack."""
@@ -173,6 +195,7 @@ def _tex_line(line: TableLine, width: int) -> str:
 
 def _tex_item(item: TableCell) -> str:
     text = rf"\textbf{{{_tex(item.text)}}}" if item.strong else _tex(item.text)
+    text += _tex(item.sign)
     return rf"{text} {{\scriptsize {_tex(item.small)}}}" if item.small else text
 
 
@@ -224,6 +247,7 @@ def report_json(document: Document) -> str:
         "chapters": [
             {
                 "title": chapter.title,
+                "headline": chapter.summary,
                 "warnings": chapter.warnings,
                 "caveats": chapter.caveats,
                 "facts": dict(chapter.facts),
@@ -249,7 +273,9 @@ def _table_data(table: Table) -> dict[str, Any]:
 
 
 def _item_data(item: TableCell) -> dict[str, Any]:
-    more = {"small": item.small, "best": item.strong, "reasons": item.reasons}
+    more = {
+        "small": item.small, "best": item.strong, "reasons": item.reasons, "sign": item.sign
+    }  # fmt: skip
     return {"text": item.text} | {name: value for name, value in more.items() if value}
 
 

@@ -6,7 +6,8 @@ Their texts are plain; the output formats escape them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from bench.core.records import Role
@@ -39,6 +40,14 @@ UNRANKED: Mapping[Role, str] = {
 CAVEAT = "†"
 """Follows the title of a row that a caveat concerns."""
 CAVEATS_ABOVE = f"{CAVEAT} A caveat listed with this suite concerns the row."
+CALIBRATED = "‡"
+"""Follows a number whose row was calibrated before it was measured, where other rows were not."""
+UNLIKE = (
+    f"{CALIBRATED} The row's method fits a temperature for each of its endpoints on the selection "
+    "split before it is measured. Rows without the sign are as they come."
+)
+UNSCALED = "This run has no columns with temperature scaling, which would compare like with like."
+ALIKE = "The columns w/ TS compare like with like: there every row has a temperature."
 
 
 def leaderboard_table(board: Board) -> Table:
@@ -114,8 +123,10 @@ def prompts_sentence(board: Board) -> str:
 def calibration_table(
     plain: Board, scaled: Board, temperatures: Mapping[tuple[str, str | None], float]
 ) -> Table:
-    """Return ID and OOD mean in a metric, without and (if any row has it) with temperature scaling.
+    """Return ID and OOD mean in a metric, with (if any row has it) and without temperature scaling.
 
+    The columns w/ TS come first: there all rows are calibrated. In the others, the cells of rows
+    whose method is calibrated by itself are marked, and the line below the table says so.
     `plain` and `scaled` are the same leaderboard without and with temperature scaling.
     `temperatures`, by method and base, fill a last column, which is left out if they are empty.
 
@@ -129,14 +140,14 @@ def calibration_table(
     ('Method', 'ID', 'OOD mean')
     """
     with_scaled = any(cell.mean is not None for row in scaled.rows for cell in row.cells)
-    shown = (plain, scaled) if with_scaled else (plain,)
+    shown = (scaled, plain) if with_scaled else (plain,)
 
     def line(rows: tuple[BoardRow, ...]) -> TableLine:
         pairs, kind = zip(shown, rows, strict=True), _kind(rows[0])
         items = [
-            board_table_cell(board, row, cell)
+            marked(found, row) if board is plain else found
             for board, row in pairs
-            for cell in id_and_mean(row.cells)
+            for found in (board_table_cell(board, row, cell) for cell in id_and_mean(row.cells))
         ]
         if temperatures:
             t = temperatures.get((rows[0].method, rows[0].base))
@@ -144,11 +155,48 @@ def calibration_table(
         return TableLine((_name(rows[0], kind), *items), kind, row_key(rows[0]))
 
     labels = id_and_mean(plain.columns)
-    scaled_labels = [f"{label} w/ TS" for label in labels] if with_scaled else []
-    columns = ("Method", *labels, *scaled_labels, *(("T",) if temperatures else ()))
+    if with_scaled:
+        labels = [f"{label} {which} TS" for which in ("w/", "w/o") for label in labels]
+    columns = ("Method", *labels, *(("T",) if temperatures else ()))
     caption, name = f"{plain.scale.title} ({plain.scale.unit})", f"calibration {plain.scale.metric}"
     groups = _side_by_side(shown, line)
-    return Table(caption, columns, _align(columns, texts=1), groups, name=name)
+    note = unlike_note(groups, with_scaled=with_scaled)
+    return Table(caption, columns, _align(columns, texts=1), groups, note, name)
+
+
+def marked(cell: TableCell, row: BoardRow) -> TableCell:
+    """Return the cell with the sign of rows that were calibrated before they were measured.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from bench.leaderboard.build import build_boards
+    >>> from bench.report.tables.leaderboard import marked
+    >>> from bench.report.tables.table import TableCell
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = build_boards(fake_records())
+    >>> row = replace(board.rows[-1], calibrated=True)
+    >>> marked(TableCell("10.8"), row).sign, marked(TableCell("16.7"), board.rows[0]).sign
+    ('‡', '')
+    """
+    is_number = row.calibrated and cell.text != DASH
+    return replace(cell, sign=CALIBRATED) if is_number else cell
+
+
+def unlike_note(groups: Iterable[Iterable[TableLine]], *, with_scaled: bool) -> str:
+    """Return the line below a table that explains its marked cells; empty if there are none.
+
+    Examples
+    --------
+    >>> from bench.report.tables.leaderboard import unlike_note
+    >>> from bench.report.tables.table import TableCell, TableLine
+    >>> unlike_note([[TableLine((TableCell("VRF"), TableCell("10.8")))]], with_scaled=True)
+    ''
+    """
+    items = (item for group in groups for line in group for item in line.items)
+    if not any(item.sign == CALIBRATED for item in items):
+        return ""
+    return f"{UNLIKE} {ALIKE if with_scaled else UNSCALED}"
 
 
 def extra_metrics_table(board: Board, others: Sequence[Board]) -> Table:
@@ -239,7 +287,7 @@ def board_table_cell(board: Board, row: BoardRow, cell: Cell, *, signed: bool = 
     >>> (board,) = build_boards(fake_records())
     >>> row = board.rows[-1]
     >>> board_table_cell(board, row, row.cells[0])
-    TableCell(text='78.0', small='', strong=False, reasons=(), tied=False)
+    TableCell(text='78.0', small='', strong=False, reasons=(), tied=False, sign='')
     """
     if cell.mean is None:
         return TableCell(DASH, reasons=_reasons(board, row, cell))

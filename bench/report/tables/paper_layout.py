@@ -11,7 +11,7 @@ from bench.leaderboard.build import build_boards
 from bench.leaderboard.comparability import row_name
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.published.layouts import PresetRow as Wanted
-from bench.report.tables.leaderboard import board_table_cell, id_and_mean
+from bench.report.tables.leaderboard import board_table_cell, id_and_mean, marked, unlike_note
 from bench.report.tables.table import DASH, Kind, Table, TableCell, TableLine
 
 ACCURACY, ECE = (
@@ -69,12 +69,21 @@ def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
     ]
     groups = tuple(
         tuple(
-            _line(wanted, [cell for board in found for cell in id_and_mean(_cells(board, wanted))])
+            _line(
+                wanted,
+                [
+                    cell
+                    for board, unlike in zip(found, (False, True, False), strict=True)
+                    for cell in id_and_mean(_cells(board, wanted, unlike=unlike))
+                ],
+            )
             for wanted in group
         )
         for group in preset.groups
     )
-    return _table(preset, "Accuracy and ECE (fraction)", columns, groups)
+    table = _table(preset, "Accuracy and ECE (fraction)", columns, groups)
+    with_scaled = any(cell.mean is not None for row in found[-1].rows for cell in row.cells)
+    return replace(table, note=unlike_note(groups, with_scaled=with_scaled))
 
 
 def _table(
@@ -89,16 +98,16 @@ def _line(wanted: Wanted, cells: Sequence[TableCell]) -> TableLine:
     return TableLine((TableCell(wanted.title), *cells), "difference" if wanted.minus else kind)
 
 
-def _cells(board: Board, wanted: Wanted) -> list[TableCell]:
-    """Cells of a line for all columns of a leaderboard."""
+def _cells(board: Board, wanted: Wanted, *, unlike: bool = False) -> list[TableCell]:
+    """Cells of a line for all columns of a leaderboard; `unlike` marks those of calibrated rows."""
     differences = [row for group in board.groups for row in group.differences]
     rows = {(row.method, row.base): row for row in (*board.rows, *differences)}
     row: BoardRow | None = rows.get(_address(wanted))
     if row is None:
         return [TableCell(DASH, reasons=(NOT_RUN,))] * len(board.columns)
-    return [
-        board_table_cell(board, row, cell, signed=wanted.minus is not None) for cell in row.cells
-    ]
+    signed = wanted.minus is not None
+    cells = [board_table_cell(board, row, cell, signed=signed) for cell in row.cells]
+    return [marked(cell, row) for cell in cells] if unlike else cells
 
 
 def _address(wanted: Wanted) -> tuple[str, str | None]:

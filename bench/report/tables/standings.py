@@ -21,48 +21,6 @@ SELECTION = (
     "The interval of {} lacks the noise of choosing on the selection split: what another choice "
     "would have given is not stored (docs/statistics.md)."
 )
-LEVEL = "family-wise error rate 5%"
-"""What "significantly" means: the upper bound on the probability of any false win."""
-
-
-def standings_summary(board: Board, found: BoardStatistics | None) -> str:
-    """Summarize in a few sentences what was compared, and how the best row compares to others.
-
-    Examples
-    --------
-    >>> from bench.leaderboard.build import build_boards
-    >>> from bench.report.tables.standings import standings_summary
-    >>> from bench.testing.fakes import fake_records
-    >>> (board,) = build_boards(fake_records())
-    >>> standings_summary(board, None)
-    'Compared: 3 complete rows on 2 shifts, protocol clean. Best OOD mean: VRF on E2E-FT, 51.0. ...
-    """
-    rows = [row for row in board.rows if row.role == "method" and row.complete]
-    label, places = board.columns[-1], f"{len(board.over)} shifts" if board.over else "ID only"
-    protocol = board.protocol.partition(",")[0]
-    text = f"Compared: {len(rows)} complete rows on {places}, protocol {protocol}."
-    if not board.ranked or not rows:
-        return f"{text} Nothing is ranked."
-    choose = max if board.scale.higher_is_better else min
-    top = choose(rows, key=lambda row: row.cells[-1].mean or 0)
-    best = [row for row in rows if row.cells[-1].best] or [top]
-    names = ", ".join(full_name(board, row) for row in best)
-    text += f" Best {label}: {names}, {board.scale.text(top.cells[-1].mean or 0)}."
-    column = None if found is None else found.last
-    if column is None or not column.ranks:
-        why = found.reason.removeprefix("not ranked: ") if found else ""
-        why = why or "no per-sample outcomes were stored"
-        return f"{text} It is unknown whether the lead exceeds noise: {why}."
-    if found is not None and found.trained_once and len(column.ranks) > 2:
-        return f"{text} {ONE_SEED}"
-    others = len(column.ranks) - len(best)
-    worse = len(column.ranks) - column.ranks[top.method, top.base][1]
-    if not others:
-        return text
-    if not worse:
-        return f"{text} No other row is significantly worse ({LEVEL})."
-    rest, verb = f"{worse} of the {others} other rows", "is" if worse == 1 else "are"
-    return f"{text} {rest} {verb} significantly worse ({LEVEL})."
 
 
 def standings_table(board: Board, found: BoardStatistics) -> Table | None:

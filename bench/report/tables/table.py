@@ -20,7 +20,7 @@ class TableCell:
     """A table cell: its text, small print after it, and the reasons if the value is missing.
 
     `strong` marks the best value. `tied` marks a value for which no other row is significantly
-    better.
+    better. `sign` follows the text at once, and the line below the table explains it.
 
     Examples
     --------
@@ -34,6 +34,7 @@ class TableCell:
     strong: bool = False
     reasons: tuple[str, ...] = ()
     tied: bool = False
+    sign: str = ""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def terminal_paper_table(content: Table, width: int = NARROW) -> Group:
     ──────────────
     Zero-shot 60.0
     """
-    return _render(content, Text(printable(content.caption)), lambda _: "", width)
+    return _render(content, Text(printable(content.caption)), lambda _: content.note, width)
 
 
 def _render(content: Table, title: Text, caption: Callable[[bool], str], width: int) -> Group:
@@ -125,6 +125,7 @@ def _text(item: TableCell, small: bool) -> Text:
     text = Text(overflow="ellipsis", no_wrap=True).append(
         value, "bold green" if item.strong else ""
     )
+    text.append(item.sign)
     if small and item.small:
         text.append(printable(item.small).replace("± ", "±"), "dim")
     elif item.small.endswith(CAVEAT):

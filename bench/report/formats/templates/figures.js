@@ -37,6 +37,7 @@ const figures = (() => {
       [this.chapter, this.figure, this.spec] = [chapter, figure, spec];
       this.holder = figure.querySelector(".drawing");
       this.drawn = false;
+      this.asked = new Set();
     }
 
     draw() {
@@ -81,22 +82,27 @@ const figures = (() => {
       if (!make) return;
       this.full ??= this.spec;
       this.places = places;
-      const settings = { places: places ?? this.chapter.data.over, bins: this.bins ?? BINS, bare: this.bare ?? false };
-      const same = !places && settings.bins === BINS && !settings.bare;
+      const settings = { places: places ?? this.chapter.data.over, bins: this.bins ?? BINS, asked: this.asked };
+      const same = !places && settings.bins === BINS && !this.asked.size;
       this.spec = same ? this.full : make(this.full, this.chapter, settings);
       if (places) this.spec.description = this.full.description.replaceAll(this.chapter.data.mean, `mean of ${places.length}`);
       this.drawn = false;
       this.draw();
     }
 
-    // Adds inputs: the number of bins if the page has confidences, and baselines on or off.
+    // Adds inputs: the number of bins if the page has confidences, and what is drawn on request.
     addInputs() {
       const name = this.figure.dataset.figure;
       if (units(this.spec).some(({ params }) => params)) {
         this.figure.querySelector("figcaption").append(" Click a method in the legend to highlight it.");
       }
-      if (name === "id-ood" && layer(this.spec, "baselines")) {
-        this.holder.before(box("Baselines", true, (on) => { this.bare = !on; this.over(this.places ?? null); }));
+      const more = (this.spec.usermeta?.on_request ?? []).map((one) => one.name);
+      for (const [label, ...names] of [["Baselines", "baselines", "line"], ["Ablations and oracles", "aside"]]) {
+        if (!more.includes(names[0])) continue;
+        this.holder.before(box(label, false, (on) => {
+          names.forEach((one) => this.asked[on ? "add" : "delete"](one));
+          this.over(this.places ?? null);
+        }), " ");
       }
       if (name !== "reliability" || !this.chapter.confidences()) return;
       const select = element("select", { onchange: (e) => { this.bins = Number(e.target.value); this.over(this.places ?? null); } },
@@ -216,13 +222,15 @@ const figures = (() => {
     return (at) => y + slope * (at - x);
   }
 
-  function rescaled(full, chapter, { places, bare }) {
+  function rescaled(full, chapter, { places, asked }) {
     const { data } = chapter, spec = structuredClone(full);
+    const more = (spec.usermeta?.on_request ?? []).filter(({ name }) => asked.has(name));
+    spec.layer = [...more, ...spec.layer];
     const label = places.length < data.over.length ? `mean of ${places.length}` : data.mean;
     const positions = places.map((place) => data.over.indexOf(place));
     const { datasets, encoding } = spec, source = (one) => (one.data ?? spec.data).name;
-    const points = (one) => datasets[source(one)].every((v) => v.shifts) && !(bare && one.name === "baselines");
-    const line = bare ? undefined : layer(spec, "line");
+    const points = (one) => datasets[source(one)].every((v) => v.shifts);
+    const line = layer(spec, "line");
     spec.layer = spec.layer.filter((one) => one === line || points(one));
     // Vega makes the legend from the first layer of rows
     spec.params[0].views = [spec.layer.find((one) => one.encoding?.opacity).name];

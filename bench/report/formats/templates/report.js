@@ -102,22 +102,31 @@
       }
     }
 
-    // The summary for the selected shifts; bench.report.tables.standings writes it for all shifts.
+    // The headline for the selected shifts; bench.report.headline writes it for all shifts.
     summarized({ label, rows, ranks, over }) {
-      const { scale, labels } = this.data, sign = scale.higher_is_better ? -1 : 1;
+      const { scale, labels, guessing } = this.data, higher = scale.higher_is_better, sign = higher ? -1 : 1;
       const ranked = rows.filter((one) => one.row.ranked && one.mean !== null).sort((a, b) => sign * (a.mean - b.mean));
-      const places = `On ${over.map((place) => labels[place]).join(", ")} only.`;
-      if (!ranked.length) return `${places} Nothing is ranked.`;
+      const places = `On ${over.map((place) => labels[place]).join(", ")} only`;
+      if (!ranked.length) return `${places}. Nothing is ranked.`;
+      if (guessing) return guessing;
       const top = text(scale, ranked[0].mean);
-      const best = ranked.filter((one) => text(scale, one.mean) === top);
-      const lead = `${places} Best ${label}: ${best.map((one) => one.row.name).join(", ")}, ${top}.`;
+      const best = ranked.filter((one) => text(scale, one.mean) === top).map((one) => one.row.name);
+      const last = best.pop(), together = best.length ? `${best.join(", ")} and ${last}` : last;
+      const lead = `${places}, ${together} ${best.length ? "share" : "has"} the ${higher ? "highest" : "lowest"} ${label}, ${top}.`;
       if (!ranks.size) return lead;
       if (this.data.one_seed && ranks.size > 2) return `${lead} ${this.data.one_seed}`;
-      const others = ranks.size - best.length, worse = ranks.size - ranks.get(ranked[0].row.index)[1];
-      if (!others) return lead;
-      const level = "(family-wise error rate 5%)";
-      return worse ? `${lead} ${worse} of the ${others} other rows ${worse > 1 ? "are" : "is"} significantly worse ${level}.`
-        : `${lead} No other row is significantly worse ${level}.`;
+      const others = ranks.size - best.length - 1, worse = ranks.size - ranks.get(ranked[0].row.index)[1];
+      return `${lead} ${this.doubt(Math.min(worse, others), others)}`.trimEnd();
+    }
+
+    // How many of the other rows are surely worse than the best, as others_sentence says it.
+    doubt(worse, others) {
+      if (!others) return "";
+      const by = `${this.data.scale.higher_is_better ? "lower" : "higher"} by more than chance explains`;
+      const rest = others - worse;
+      if (!worse) return `The data do not separate the best from the ${others === 1 ? "other row" : `${others} other rows`}.`;
+      if (!rest) return `${["", "The other row is", "Both other rows are"][others] ?? `All ${others} other rows are`} ${by}.`;
+      return `Of the ${others} other rows, ${worse} ${worse === 1 ? "is" : "are"} ${by}; the data do not separate the best from the remaining ${rest === 1 ? "one" : rest}.`;
     }
 
     // Marks a figure, or the table of a figure that was updated, if its mean is over all shifts.

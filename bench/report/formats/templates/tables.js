@@ -32,6 +32,7 @@ const tables = (() => {
       for (const tr of this.lines) {
         this.written.set(tr, [...tr.cells].map((cell) => ({
           text: cell.querySelector("strong, .tied")?.textContent ?? cell.firstChild?.textContent.trim() ?? "",
+          sign: cell.querySelector(".sign")?.textContent ?? "",
           small: cell.querySelector("small")?.textContent ?? "",
           strong: cell.querySelector("strong") !== null,
           tied: cell.querySelector(".tied") !== null,
@@ -39,12 +40,12 @@ const tables = (() => {
       }
     }
 
-    fill(cell, { text: shown, small, strong, tied, wide = false }) {
+    fill(cell, { text: shown, sign = "", small, strong, tied, wide = false }) {
       const bold = strong ? element("strong", {}, shown) : shown;
       const main = tied ? element("span", { class: "tied" }, bold) : bold;
       const holder = cell.querySelector("button") ?? cell;
       const note = small ? [" ", element("small", wide ? { class: "interval" } : {}, small)] : [];
-      holder.replaceChildren(main);
+      holder.replaceChildren(main, ...(sign ? [element("span", { class: "sign" }, sign)] : []));
       [...cell.childNodes].filter((node) => node !== holder && holder !== cell).forEach((n) => n.remove());
       cell.append(...note);
     }
@@ -103,7 +104,8 @@ const tables = (() => {
       const { scale, cell, scaled, intervals, over, mean: label } = data.calibration[this.name.split(" ")[1]];
       const id = { places: [0], label: data.labels[0] }, width = data.places.length > 1 ? 2 : 1;
       if (this.heads[column + 1].dataset.label === "T") return { ...id, scaled: true };
-      const place = column % width ? chapter.last(over, label) : id, isScaled = column >= width;
+      const place = column % width ? chapter.last(over, label) : id;
+      const isScaled = this.heads[column + 1].dataset.label.endsWith(" w/ TS");
       const title = scale.title + (isScaled ? " w/ TS" : "");
       return {
         ...place, scaled: isScaled, measure: { ...(isScaled ? scaled : cell), scale, title },
@@ -312,22 +314,24 @@ const tables = (() => {
         const interval = intervals && bounds[tr.dataset.row]?.[end];
         return interval ? { ...shown, wide: true, small: `[${between(scale, interval)}]` } : shown;
       };
-      for (const tr of this.lines) this.fill(tr.cells[1], sure(tr, 0, this.written.get(tr)[1]));
+      const at = (which) => this.heads.findIndex(({ dataset }) => dataset.label.startsWith(which) && !dataset.label.endsWith(" w/ TS"));
+      const id = at(data.labels[0]);
+      for (const tr of this.lines) this.fill(tr.cells[id], sure(tr, 0, this.written.get(tr)[id]));
       if (!data.mean) return;
-      const kinds = [cell, ...(this.heads.length > 4 ? [scaled] : [])];
-      kinds.forEach((values, k) => {
-        const at = 2 + 2 * k;
-        this.relabel(at, (found?.label ?? data.mean) + (k ? " w/ TS" : ""));
+      this.heads.forEach(({ dataset: { label } }, at) => {
+        if (!label.startsWith(data.mean)) return;
+        const isScaled = label.endsWith(" w/ TS");
+        this.relabel(at, label.replace(data.mean, found?.label ?? data.mean));
         const rows = data.rows.map((row, r) => {
-          const bySeed = averaged(values.values[r], this.chapter.over);
-          return { row, mean: bySeed && mean(bySeed), std: bySeed && deviation(bySeed) };
+          const bySeed = averaged((isScaled ? scaled : cell).values[r], this.chapter.over);
+          return { row: this.chapter.rows.get(row.key), mean: bySeed && mean(bySeed), std: bySeed && deviation(bySeed) };
         });
         const live = found && { ...found, rows, ranks: new Map() };
         const best = live && this.best(scale, rows);
         for (const tr of this.lines) {
           const row = this.chapter.rows.get(tr.dataset.row), written = this.written.get(tr)[at];
-          this.fill(tr.cells[at], live ? this.live({ ...data, scale }, live, row, best)
-            : k ? written : sure(tr, 1, written));
+          this.fill(tr.cells[at], live ? { ...this.live({ ...data, scale }, live, row, best), sign: written.sign }
+            : isScaled ? written : sure(tr, 1, written));
         }
       });
     }

@@ -1,0 +1,137 @@
+"""What a newcomer needs on the first screen of a report: what it is about, and its terms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.api.method import ZERO_SHOT, Method
+from bench.api.registry import methods
+from bench.leaderboard.board import Board, BoardRow
+from bench.leaderboard.suite_results import SuiteResults
+from bench.report.headline import CHANCE
+
+INTRODUCTION = (
+    "A zero-shot model such as CLIP classifies images without being trained for them. Fine-tuning "
+    "makes it better on images like its training images (ID) and often worse on images that differ "
+    "(OOD). The methods compared here try to have both."
+)
+PROTOCOLS = {
+    "clean": "Everything is chosen on held-out training images, never on a test set.",
+    "official": "As the published codes do it, which choose on the ID test set.",
+}
+"""What the protocols mean, by name."""
+RULES = {
+    "within-1pt": "How parameters are chosen: among candidates within 1 point of the best accuracy "
+    "on held-out images, the one closest to zero-shot.",
+    "max-val": "How parameters are chosen: the candidate with the best accuracy.",
+}
+"""What the selection rules mean, by name."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A term, what it means, and the page of the documentation that says more, maybe a section.
+
+    Examples
+    --------
+    >>> from bench.report.glossary import Term
+    >>> Term("ID", "In distribution.", "docs/datasets.md").name
+    'ID'
+    """
+
+    name: str
+    text: str
+    page: str
+
+    @property
+    def file(self) -> str:
+        """The path of the page in the repository."""
+        return self.page.partition(" ")[0]
+
+
+def terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> tuple[Term, ...]:
+    """Return the terms of a leaderboard and its headline, which names the `best` rows.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.report.glossary import terms
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> [term.name for term in terms(results, results.board.rows[-1:], "")]
+    ['ID', 'OOD', 'Zero-shot', 'E2E-FT', 'VRF', 'clean']
+    """
+    return tuple(_terms(numbers, best, headline))
+
+
+def new_terms(found: Iterable[Term], known: Iterable[Term]) -> tuple[Term, ...]:
+    """Return each term once, without those that are `known`.
+
+    Examples
+    --------
+    >>> from bench.report.glossary import Term, new_terms
+    >>> one, other = (Term(name, "", "") for name in ("ID", "OOD"))
+    >>> new_terms([one, other, one], known=[other]) == (one,)
+    True
+    """
+    before = set(known)
+    return tuple(dict.fromkeys(term for term in found if term not in before))
+
+
+def path_to_root(folder: Path) -> str:
+    """Return the relative path from a folder to the repository with the documentation, if any.
+
+    Elsewhere the text is empty: then a report names pages of the documentation and links none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.glossary import path_to_root
+    >>> Path("docs").mkdir()
+    >>> Path("docs/statistics.md").touch()
+    >>> Path("bench/report").mkdir(parents=True)
+    >>> path_to_root(Path("results/mini"))
+    '../..'
+    """
+    full = folder.resolve()
+    for up, parent in enumerate((full, *full.parents)):
+        if (parent / "docs" / "statistics.md").is_file() and (parent / "bench" / "report").is_dir():
+            return "/".join([".."] * up) or "."
+    return ""
+
+
+def _terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> Iterator[Term]:
+    board = numbers.board
+    yield Term("ID", "In distribution: test images like those of the training.", "docs/datasets.md")
+    if board.over:
+        names = ", ".join(board.over[:5]) + (", ..." if len(board.over) > 5 else "")
+        text = f"Out of distribution: test images that differ ({names}); each such set is a shift."
+        mean = f" The {board.over_shifts} is the plain mean over them." if board.averaged else ""
+        yield Term("OOD", text + mean, "docs/datasets.md")
+    yield from _methods(board, best)
+    if any(cell.mean is not None for row in numbers.common["ece"].rows for cell in row.cells):
+        text = "Expected calibration error: how far confidence is from accuracy. Lower is better."
+        yield Term("ECE", text, "docs/methods.md section 11")
+    name = board.protocol.partition(",")[0]
+    if name in PROTOCOLS:
+        page = "docs/decisions/2026-11-22-protocols.md"
+        yield Term(name, f"A protocol. {PROTOCOLS[name]}", page)
+    rules = {str((record.chosen_on or {}).get("rule")) for record in numbers.records}
+    for rule in (rule for rule in RULES if rule in rules):
+        yield Term(rule, RULES[rule], "docs/decisions/2026-11-22-selection-rule.md")
+    if CHANCE in headline:
+        text = "In each column, any such statement is wrong with a probability of at most 5%"
+        yield Term(CHANCE, f"{text} (family-wise error rate, Holm).", "docs/statistics.md")
+
+
+def _methods(board: Board, best: Sequence[BoardRow]) -> Iterator[Term]:
+    """Zero-shot, and the methods and bases of the best rows, in the order of the leaderboard."""
+    named = {row.method for row in best} | {row.base for row in best} | {ZERO_SHOT}
+    for row in board.rows:
+        method: type[Method] | None = methods().get(re.split(r"[@+]", row.method)[0])
+        if row.method in named and method is not None:
+            named.remove(row.method)
+            yield Term(row.title, method.summary, "docs/methods.md section 0")
