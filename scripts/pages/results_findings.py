@@ -79,7 +79,7 @@ class Numbers:
         return fmean(found.values())
 
     def by_seed(self, row: str, kind: str) -> dict[int | None, dict[float, tuple[float, ...]]]:
-        """Return (ID accuracy, OOD mean) of a row's cells or curve, by seed and alpha (0 if none)."""
+        """Return (ID accuracy, OOD mean) of a row's cells or curve, by seed and alpha (or 0)."""
         method, _, base = row.partition(":")
         values: dict[int | None, dict[float, dict[str, float]]] = {}
         for r in self.measured.records:
@@ -290,8 +290,8 @@ def _within_sets(n: Numbers) -> str:
         _claim(near - far < 0.05, f"on {base} the gain hardly depends on the distance in a set")
         by_base.append(f"{100 * near:+.1f} and {100 * far:+.1f} points on {title}")
     return (
-        "Within a set the distance says little: on the nearer and on the farther half of each set's "
-        f"samples, the fine-tuned model minus zero-shot is {' and '.join(by_base)} (means over ID "
+        "Within a set the distance says little: on the nearer and on the farther half of each "
+        f"set's samples, the fine-tuned model minus zero-shot is {' and '.join(by_base)} (means over ID "
         "and the shifts)."
     )
 
