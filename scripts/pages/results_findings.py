@@ -291,8 +291,8 @@ def _within_sets(n: Numbers) -> str:
         by_base.append(f"{100 * near:+.1f} and {100 * far:+.1f} points on {title}")
     return (
         "Within a set the distance says little: on the nearer and on the farther half of each "
-        f"set's samples, the fine-tuned model minus zero-shot is {' and '.join(by_base)} (means over ID "
-        "and the shifts)."
+        f"set's samples, the fine-tuned model minus zero-shot is {' and '.join(by_base)} (means "
+        "over ID and the shifts)."
     )
 
 
