@@ -258,8 +258,10 @@ def _groups(entries: Mapping[Name, _Entry], board: Board) -> tuple[Group, ...]:
     for base in sorted(bases, key=_order):
         members = sorted((m for m, b in entries if b == base), key=_order)
         names = [(base, None), *((m, base) for m in members)]
-        ranked = [m for m in members if entries[m, base].role == "method"]
-        pairs = ((a, b) for a in members for b in _compared_with(a) if {a, b} <= {*ranked})
+        roles = {m: entries[m, base].role for m in members}
+        ranked = [m for m, role in roles.items() if role == "method"]
+        known = [m for m, role in roles.items() if role != "oracle"]  # a control may be subtracted
+        pairs = ((a, b) for a in ranked for b in _compared_with(a) if b in known)
         found = [_difference(entries[a, base], entries[b, base]) for a, b in pairs]
         differences = tuple(entry.row(columns) for entry in found if entry.values)
         found_rows = _by_role(rows[name] for name in names if name in rows)
