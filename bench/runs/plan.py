@@ -50,6 +50,9 @@ from bench.runs.study.study import Study
 CELL = 3
 """Version of the stored form of a cell; raised when that form changes."""
 
+FIT = 2
+"""Version of the stored form of a fit: 2 keeps what resamples of the selection split choose."""
+
 SCALE = 2
 """Version of the search for a row's temperature; raised when it would find another one."""
 
@@ -232,7 +235,9 @@ class _Builder:
         by = (rule,) if primary == ACCURACY else (rule, primary)
         chosen_by = (task.selection.fingerprint, *by) if inputs else None
         more = (closer,) if closer else ()
-        key = key_of("fit", _identity(row), models.zero_shot, models.base, inputs, chosen_by, *more)
+        key = key_of(
+            "fit", FIT, _identity(row), models.zero_shot, models.base, inputs, chosen_by, *more
+        )
         item = FitItem(key, tuple(dict.fromkeys((*inputs, *after))), row, seed, models, closer)
         if item.inputs:
             self.add(item)

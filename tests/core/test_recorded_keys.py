@@ -179,9 +179,9 @@ RECORDED: Mapping[str, Mapping[str, str]] = {
     "plan": {
         "WeightsItem": "a645bfabac52c4601f1ba9f55ddd097a",
         "FeaturesItem": "c1f76170a7852352fd3c8b8e5b17676e",
-        "FitItem": "1c83b0febb554d0f6159e57ee36da4a8",
-        "ScaleItem": "089289cbcd66e4ca9a3366aebe18dc77",
-        "CellItem": "4bbbe04bc6c9dac09636ab6d9dc95d95",
+        "FitItem": "4a45e735708d34d214b41974216314c0",
+        "ScaleItem": "d01fc3f2beddc0d08f2d1949ed84a044",
+        "CellItem": "b020a14ab73196c62e4392c25a12ac33",
     },
     "data": {
         "folders": "950be84f230b3f92a64270d2da366d61",
