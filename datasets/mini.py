@@ -100,7 +100,7 @@ class Mini:
     seeds: ClassVar[dict[str, int]] = render.SEEDS
     notes: ClassVar[tuple[str, ...]] = ()
     card: ClassVar[Card] = Card(
-        title="mini: rendered objects and five shifts, with a tiny CLIP",
+        title="mini: drawings of objects, made by a program, and five shifts, with a tiny CLIP",
         source="bench's own generator, bench/data/mini/render.py; nothing is downloaded",
         licence="Apache-2.0",
         shifts={

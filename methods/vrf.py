@@ -84,7 +84,10 @@ class VarianceReduction(Method):
     kind: ClassVar[str] = "VarianceReduction"
     name: ClassVar[str] = "vrf"
     title: ClassVar[str] = "VRF"
-    summary: ClassVar[str] = "Average of probabilities, weighted by distance to corrected mistakes."
+    summary: ClassVar[str] = (
+        "Average of zero-shot and fine-tuned probabilities, with more weight on the latter near "
+        "training images that only fine-tuning gets right."
+    )
     equation: ClassVar[str] = "p = w softmax(f_ft) + (1 - w) softmax(f_zs), w = sigmoid(-(d - a)/b)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3"
     version: ClassVar[int] = 3  # 3: a is solved for mean weights, 2: wider search of temperatures

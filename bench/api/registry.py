@@ -197,7 +197,7 @@ def find_dataset(name: str) -> type[Dataset]:
     --------
     >>> from bench.api.registry import find_dataset
     >>> find_dataset("mini").card.title
-    'mini: rendered objects and five shifts, with a tiny CLIP'
+    'mini: drawings of objects, made by a program, and five shifts, with a tiny CLIP'
     """
     known = datasets()
     if name not in known:

@@ -59,7 +59,7 @@ READING = (
     "standard deviation.",
     f"Rows that involve no training have no seeds; a dash ({DASH}) replaces their deviation.",
     "The best number of each column, among the complete rows of methods, is bold. Ties at the "
-    "printed precision are all bold.",
+    "printed precision are all bold. Bold does not mean that chance is excluded; ranks tell.",
     "Rows marked + are ensembles of the zero-shot model and the fine-tuned model above them.",
     "Δ rows are differences of two rows, computed for each seed and then averaged (in points for "
     "accuracy). They are not ranked.",
@@ -81,21 +81,29 @@ PRIMARY_METRICS = (
 CONTROLS = "Ablations test which part of a method makes it work. They are not ranked."
 ORACLES = (
     "Oracle rows choose alpha on the test sets themselves: 'best alpha' maximizes the OOD mean of "
-    "accuracy; 'best alpha by column' is chosen for each set separately. They are not methods and "
-    "are not ranked."
+    "accuracy; 'best alpha by column' is chosen for each set separately. They choose among the "
+    "alphas of the curve, so a row that chose from finer steps can be higher. They are not methods "
+    "and are not ranked."
 )
-CURVES = "Curves show all candidates on the test sets, whether they were chosen or not."
+CURVES = (
+    "Curves show candidates on the test sets, whether they were chosen or not. Without alphas of "
+    "its own a method has steps of 0.02, and its curve those of 0.1: the chosen alphas may lie "
+    "between."
+)
 UNUSED = "No method used them to choose its parameters."
 MERGED = (
     "The column of a corruption is the unweighted mean over its five severities. records.jsonl has "
     "a record for each severity."
 )
 SURE = (
-    "Intervals are 95% confidence intervals. They account for the sampling of the test set and, "
-    "with several seeds, for the variation between training runs (docs/statistics.md).",
+    "Intervals are 95% confidence intervals. They account for the sampling of the test set, with "
+    "several seeds for the variation between training runs, and for choosing parameters on one "
+    "draw of the selection split (docs/statistics.md); not for other training images, shifts or "
+    "pretrained models.",
     "A rank is a range where the data do not separate the rows. All pairs of rows are compared on "
     "the same samples. In each column, the probability that any row is wrongly called better than "
-    "another is at most 5% (Holm).",
+    "another is about 5% at most (Holm). An interval stands alone, so it may exclude 0 where "
+    "ranks, which allow for all pairs, do not separate two rows.",
 )
 SURE_ECE = (
     "Noise biases the ECE upwards, most on small sets. Its interval is corrected for this bias, so "

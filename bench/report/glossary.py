@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.api.method import ZERO_SHOT, Method
-from bench.api.registry import methods
+from bench.api.registry import datasets, methods
 from bench.leaderboard.board import Board, BoardRow
 from bench.leaderboard.suite_results import SuiteResults
 from bench.report.headline import CHANCE
@@ -19,7 +19,7 @@ INTRODUCTION = (
     "(OOD). The methods compared here try to have both."
 )
 PROTOCOLS = {
-    "clean": "Everything is chosen on held-out training images, never on a test set.",
+    "clean": "Every parameter is chosen on held-out training images, never on a test set.",
     "official": "As the published codes do it, which choose on the ID test set.",
 }
 """What the protocols mean, by name."""
@@ -105,7 +105,10 @@ def path_to_root(folder: Path) -> str:
 
 def _terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> Iterator[Term]:
     board = numbers.board
-    yield Term("ID", "In distribution: test images like those of the training.", "docs/datasets.md")
+    if board.suite in datasets():
+        *_, title = datasets()[board.suite].card.title.partition(": ")
+        yield Term(board.suite, f"The data: {title or board.suite}.", "docs/datasets.md")
+    yield Term("ID", "In distribution: test images like the training images.", "docs/datasets.md")
     if board.over:
         names = ", ".join(board.over[:5]) + (", ..." if len(board.over) > 5 else "")
         text = f"Out of distribution: test images that differ ({names}); each such set is a shift."
@@ -123,8 +126,11 @@ def _terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> It
     for rule in (rule for rule in RULES if rule in rules):
         yield Term(rule, RULES[rule], "docs/decisions/2026-11-22-selection-rule.md")
     if CHANCE in headline:
-        text = "In each column, any such statement is wrong with a probability of at most 5%"
-        yield Term(CHANCE, f"{text} (family-wise error rate, Holm).", "docs/statistics.md")
+        text = (
+            "The probability that one or more of all such statements about a column are wrong is "
+            "about 5% at most (family-wise error rate, Holm)."
+        )
+        yield Term(CHANCE, text, "docs/statistics.md")
 
 
 def _methods(board: Board, best: Sequence[BoardRow]) -> Iterator[Term]:

@@ -64,7 +64,7 @@ def headline(
     label = board.columns[-1] if shifts else f"{board.title.lower()} on ID"
     names, higher = [full_name(board, row) for row in best], choose is max
     lead = lead_sentence(names, label, value, higher=higher)
-    return Headline(f"Of {compared}, {lead} {_doubt(top, best, found, higher)}".rstrip(), best)
+    return Headline(f"Of {compared}, {lead} {_doubt(best, found, higher)}".rstrip(), best)
 
 
 def guessing_sentence(guessing: Guessing) -> str:
@@ -100,8 +100,8 @@ def lead_sentence(names: Sequence[str], label: str, value: str, *, higher: bool 
     return f"{together} {verb} the {'highest' if higher else 'lowest'} {label}, {value}."
 
 
-def others_sentence(worse: int, others: int, *, higher: bool = True) -> str:
-    """Return how many of the other rows are surely worse than the best; empty without others.
+def others_sentence(worse: int, others: int, best: int = 1, *, higher: bool = True) -> str:
+    """Return how many of the other rows are surely worse than the best ones; empty without others.
 
     Examples
     --------
@@ -114,23 +114,22 @@ def others_sentence(worse: int, others: int, *, higher: bool = True) -> str:
     if not others:
         return ""
     rest, by = others - worse, f"{'lower' if higher else 'higher'} by {CHANCE}"
+    leaders = "the best" if best == 1 else f"the {best} best"
     if not worse:
         them = "other row" if others == 1 else f"{others} other rows"
-        return f"The data do not separate the best from the {them}."
+        return f"The data do not separate {leaders} from the {them}."
     if not rest:
         everyone = {1: "The other row is", 2: "Both other rows are"}
         return f"{everyone.get(others, f'All {others} other rows are')} {by}."
     left = "one" if rest == 1 else rest
     return (
         f"Of the {others} other rows, {worse} {'is' if worse == 1 else 'are'} {by}; the data do "
-        f"not separate the best from the remaining {left}."
+        f"not separate {leaders} from the remaining {left}."
     )
 
 
-def _doubt(
-    top: BoardRow, best: Sequence[BoardRow], found: BoardStatistics | None, higher: bool
-) -> str:
-    """What the data say about the lead of `top`, with which the `best` share their value."""
+def _doubt(best: Sequence[BoardRow], found: BoardStatistics | None, higher: bool) -> str:
+    """What the data say about the lead of the `best` rows, which share their value."""
     column = None if found is None else found.last
     if column is None or not column.ranks:
         why = found.reason.removeprefix("not ranked: ") if found else ""
@@ -139,5 +138,6 @@ def _doubt(
     if found is not None and found.trained_once and len(column.ranks) > 2:
         return ONE_SEED
     others = len(column.ranks) - len(best)
-    worse = len(column.ranks) - column.ranks[top.method, top.base][1]
-    return others_sentence(min(worse, others), others, higher=higher)
+    # Rows that are worse than each of those that share the lead.
+    worse = min(len(column.ranks) - column.ranks[row.method, row.base][1] for row in best)
+    return others_sentence(min(worse, others), others, len(best), higher=higher)

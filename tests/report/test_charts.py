@@ -203,7 +203,7 @@ def test_a_rows_point_stands_out_from_its_candidates() -> None:
         "alpha 0.5": "chosen",
         "alpha 0.7": "not chosen",
     }
-    assert "hollow points are all candidates on the test sets" in figure.caption
+    assert "hollow points are candidates on the test sets" in figure.caption
     assert "hollow" not in drawn(records, samples)["id-ood"].caption
     titles = {encoding["title"] for axis in "xy" for encoding in encodings(figure.spec, axis)}
     assert titles == {"ID, percent (logit scale)", "OOD mean, percent (logit scale)"}

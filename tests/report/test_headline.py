@@ -15,6 +15,7 @@ from bench.core.records import Record
 from bench.leaderboard.build import build_boards
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
 from bench.leaderboard.stats.chance import zero_shot_guesses
+from bench.leaderboard.stats.significance import BoardStatistics, ColumnStatistics
 from bench.posthoc import selection
 from bench.report.document import document
 from bench.report.formats.html import report_html
@@ -53,6 +54,22 @@ def test_the_others_are_counted_in_plain_words(counts: tuple[int, int], sentence
     assert others_sentence(*counts, higher=False) == sentence.replace("lower", "higher")
 
 
+def test_rows_that_share_the_lead_are_ahead_of_what_is_worse_than_each_of_them() -> None:
+    rows = {"zero-shot": (0.6, 0.4), "e2e-ft": (0.8, 0.5), "vrf:e2e-ft": (0.8, 0.5)}
+    (board,) = build_boards(fake_records(rows, shifts=["v2"]))
+
+    def said(**last: int) -> str:
+        ranks = {("zero-shot", None): (1, 3), ("e2e-ft", None): (1, last["e2e"])}
+        ranks |= {("vrf", "e2e-ft"): (1, last["vrf"])}
+        column = ColumnStatistics({}, {}, ranks)
+        return headline(board, BoardStatistics((column,), (), "")).text
+
+    assert "share the highest OOD mean, 50.0. The data do not separate the 2 best" in said(
+        e2e=3, vrf=2
+    )
+    assert "The other row is lower by more than chance" in said(e2e=2, vrf=2)
+
+
 def test_the_lead_is_of_one_row_or_is_shared() -> None:
     assert lead_sentence(["A"], "OOD mean", "1.0") == "A has the highest OOD mean, 1.0."
     assert lead_sentence("AB", "OOD mean", "1.0") == "A and B share the highest OOD mean, 1.0."
@@ -64,7 +81,7 @@ def test_the_page_says_the_same_for_some_of_the_shifts(
 ) -> None:
     with opened(written(tmp_path, made)) as page:
         for (worse, others), sentence in SENTENCES.items():
-            ask = "([worse, others]) => benchReport.chapters[0].doubt(worse, others)"
+            ask = "([worse, others]) => benchReport.chapters[0].doubt(worse, others, 1)"
             assert page.evaluate(ask, [worse, others]) == sentence
         page.evaluate("benchReport.chapters[0].data.guessing = 'Nothing is claimed.'")
         page.get_by_label("v2 counts in the mean").uncheck()

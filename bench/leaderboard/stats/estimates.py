@@ -174,7 +174,7 @@ class Estimate:
 
         It is valid at small levels too, which corrections for many comparisons need. Student's t
         with `freedom` degrees is a fair approximation at 5%, but with three seeds its error rate at
-        a level of 0.1% is up to eight times too high. This p-value never has an error rate above
+        a level of 0.1% is too high. This p-value never has an error rate above
         its level, and it is never below 0.05 where `interval` contains 0.
         """
         low, high = np.full(self.value.shape, -100.0), np.zeros(self.value.shape)

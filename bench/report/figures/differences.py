@@ -68,9 +68,9 @@ def difference_chart(numbers: SuiteResults) -> Chart | None:
     )
     caption = (
         f"{board.scale.title} minus that of zero-shot, paired by sample and averaged over seeds. "
-        "The 95% intervals account for test samples and seeds. McNemar's exact p-values are given "
-        "per training run, in the order of seeds. These intervals and p-values are not corrected "
-        "for multiple comparisons; the ranks in the standings are."
+        "The 95% intervals account for test samples, seeds and selection. McNemar's exact p-values "
+        "are given per training run, in the order of seeds. These intervals and p-values are not "
+        "corrected for multiple comparisons; the ranks in the standings are."
     )
     caption = " ".join((caption, *grey_caption(points)))
     table = numbers_table("Differences to zero-shot (points)", points, FIELDS, 2)

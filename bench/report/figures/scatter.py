@@ -208,7 +208,8 @@ def _scatter_caption(
     if data["paths"]:
         parts.append(
             "Filled points are rows with the parameters chosen for each seed. Lines and hollow "
-            "points are all candidates on the test sets; at least one seed chose the larger ones."
+            "points are candidates on the test sets; at least one seed chose the larger ones, and "
+            "others may have chosen values between."
         )
     if data["trained"]:
         parts.append("Dashed lines connect the checkpoints of a training run with its final model.")

@@ -44,10 +44,10 @@ CALIBRATED = "‡"
 """Follows a number whose row was calibrated before it was measured, where other rows were not."""
 UNLIKE = (
     f"{CALIBRATED} The row's method fits a temperature for each of its endpoints on the selection "
-    "split before it is measured. Rows without the sign are as they come."
+    "split before it is measured. Other rows have no temperature."
 )
 UNSCALED = "This run has no columns with temperature scaling, which would compare like with like."
-ALIKE = "The columns w/ TS compare like with like: there every row has a temperature."
+ALIKE = "The columns w/ TS compare like with like: there every row but oracles has one."
 
 
 def leaderboard_table(board: Board) -> Table:

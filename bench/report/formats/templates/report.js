@@ -110,23 +110,26 @@
       if (!ranked.length) return `${places}. Nothing is ranked.`;
       if (guessing) return guessing;
       const top = text(scale, ranked[0].mean);
-      const best = ranked.filter((one) => text(scale, one.mean) === top).map((one) => one.row.name);
+      const leaders = ranked.filter((one) => text(scale, one.mean) === top).map((one) => one.row);
+      const best = leaders.map((row) => row.name);
       const last = best.pop(), together = best.length ? `${best.join(", ")} and ${last}` : last;
       const lead = `${places}, ${together} ${best.length ? "share" : "has"} the ${higher ? "highest" : "lowest"} ${label}, ${top}.`;
       if (!ranks.size) return lead;
       if (this.data.one_seed && ranks.size > 2) return `${lead} ${this.data.one_seed}`;
-      const others = ranks.size - best.length - 1, worse = ranks.size - ranks.get(ranked[0].row.index)[1];
-      return `${lead} ${this.doubt(Math.min(worse, others), others)}`.trimEnd();
+      const others = ranks.size - leaders.length;
+      const worse = Math.min(...leaders.map((row) => ranks.size - ranks.get(row.index)[1]));
+      return `${lead} ${this.doubt(Math.min(worse, others), others, leaders.length)}`.trimEnd();
     }
 
     // How many of the other rows are surely worse than the best, as others_sentence says it.
-    doubt(worse, others) {
+    doubt(worse, others, best) {
       if (!others) return "";
+      const leaders = best === 1 ? "the best" : `the ${best} best`;
       const by = `${this.data.scale.higher_is_better ? "lower" : "higher"} by more than chance explains`;
       const rest = others - worse;
-      if (!worse) return `The data do not separate the best from the ${others === 1 ? "other row" : `${others} other rows`}.`;
+      if (!worse) return `The data do not separate ${leaders} from the ${others === 1 ? "other row" : `${others} other rows`}.`;
       if (!rest) return `${["", "The other row is", "Both other rows are"][others] ?? `All ${others} other rows are`} ${by}.`;
-      return `Of the ${others} other rows, ${worse} ${worse === 1 ? "is" : "are"} ${by}; the data do not separate the best from the remaining ${rest === 1 ? "one" : rest}.`;
+      return `Of the ${others} other rows, ${worse} ${worse === 1 ? "is" : "are"} ${by}; the data do not separate ${leaders} from the remaining ${rest === 1 ? "one" : rest}.`;
     }
 
     // Marks a figure, or the table of a figure that was updated, if its mean is over all shifts.
