@@ -100,7 +100,7 @@ def select(
 
 
 def coverage(n: int, rule: str, repeats: int, seed: int) -> tuple[float, float, float]:
-    """Return how often the interval of second minus first has the truth, and the mean width ratio.
+    """Return how often the interval of second minus first has the truth, and the ratio of widths.
 
     First with, then without the noise of selection. The truth is the mean over selection splits of
     n samples, and over samples of the shifts.
