@@ -227,6 +227,7 @@ class _Control(VarianceReduction):
 
     in_all: ClassVar[bool] = False
     is_control: ClassVar[bool] = True
+    compared_with: ClassVar[tuple[str, ...]] = ()
     controls: ClassVar[tuple[str, ...]] = ()
     has_figures: ClassVar[bool] = False
 

@@ -154,7 +154,7 @@ def methods() -> Mapping[str, type[Method]]:
     --------
     >>> from bench.api.registry import methods
     >>> [name for name in methods() if name.startswith("vrf")]
-    ['vrf', 'vrf-all-correct', 'vrf-constant', 'vrf-shuffled']
+    ['vrf', 'vrf-all-correct', 'vrf-constant', 'vrf-global', 'vrf-shuffled']
     """
     return _all("bench.methods", _METHODS)
 

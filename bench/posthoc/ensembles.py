@@ -189,7 +189,14 @@ d = sqrt(d2) and slope dd = dd2 / 2d they become (1.2, 0.24), (1.0, 0.29) and (0
 
 
 class WeightCandidate(NamedTuple):
-    """A pair (a, b) of VRF and its mean weight on the selection split, in [0, 1]."""
+    """A pair (a, b) of VRF and its mean weight on the selection split, in [0, 1].
+
+    Examples
+    --------
+    >>> from bench.posthoc.ensembles import WeightCandidate
+    >>> WeightCandidate(a=0.5, b=0.1, weight=0.4).weight
+    0.4
+    """
 
     a: float
     b: float

@@ -29,7 +29,7 @@ pytestmark = [
 SUITE = """
 name: photos
 classes: imagenet
-templates: openai-imagenet
+templates: ["a photo of a {}.", "a drawing of a {}."]
 train: {list: train.csv}
 selection: {list: selection.csv}
 test: {list: test.csv}

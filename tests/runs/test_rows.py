@@ -9,7 +9,7 @@ import pytest
 
 from bench.api.recipe_parts import normalizes
 from bench.api.recipes import Tuned
-from bench.api.registry import find_dataset, methods
+from bench.api.registry import find_dataset, find_method, methods
 from bench.api.trainer import AtEpoch, Average
 from bench.core.errors import InputError
 from bench.runs.study.rows import (
@@ -114,7 +114,7 @@ def test_all_has_every_ensemble_on_every_common_base() -> None:
 
 def test_controls_come_with_every_base_of_vrf() -> None:
     found = control_names(tuple(rows("vrf:lp-ft", "vrf", "ose:flyp").values()))
-    checks = ("vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated")
+    checks = ("vrf-all-correct", "vrf-global", "vrf-constant", "vrf-shuffled", "ose-calibrated")
     assert set(found) == {f"{c}:{base}" for c in checks for base in ("lp-ft", "e2e-ft")}
     assert all(methods()[check].is_control for check in checks[:3])
 
@@ -143,7 +143,7 @@ def test_a_head_starts_from_one_on_the_same_features() -> None:
 def test_vrfs_settings_are_those_of_its_controls() -> None:
     own = {"vrf": {"p": 0.01, "calibrate": "confidence"}, "ose": {"alphas": [0.5]}}
     found = control_parameters(tuple(rows("vrf", "ose").values()), own)
-    assert set(found) == {"vrf-all-correct", "vrf-constant", "vrf-shuffled", "ose-calibrated"}
+    assert set(found) == set(find_method("vrf").controls)
     assert found["vrf-shuffled"] == {"p": 0.01, "calibrate": "confidence"}
     assert found["ose-calibrated"] == {"calibrate": "confidence"}
     assert control_parameters(tuple(rows("ose").values()), own) == {}

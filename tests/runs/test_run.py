@@ -112,11 +112,12 @@ def test_a_new_metric_forwards_nothing(
 ) -> None:
     extra = replace(METRICS["nll"], name="extra", title="Extra")
     monkeypatch.setattr(
-        "bench.runs.study.resolve.all_metrics", lambda *_: {**METRICS, "extra": extra}
+        "bench.api.protocol.Protocol.metrics", lambda _: {**METRICS, "extra": extra}
     )
     result = again(small, "--no-curves", out=tmp_path)
     assert result.code == 0, result.err
-    assert "0 training runs, 0 forward passes of 0 decoded images, 30 cells" in result.err
+    # 30 of the new metric, and 3 accuracies of WiSE-FT, which kept the values of its curve before.
+    assert "0 training runs, 0 forward passes of 0 decoded images, 33 cells" in result.err
     records = read_records(tmp_path / "records.jsonl")
     values = {(r.method, r.shift, r.kind, r.metric): r.value for r in records}
     for (*place, metric), value in values.items():

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+from scipy.special import bdtrc
+
 from bench.leaderboard.board import ID, Board
 from bench.leaderboard.stats.row_samples import RowSamples, SamplesByRow
 from bench.leaderboard.stats.significance import ZERO_SHOT
@@ -64,9 +66,7 @@ def zero_shot_guesses(board: Board, samples: SamplesByRow) -> Guessing | None:
 
 def _knows(same: Sequence[RowSamples]) -> bool:
     """Whether the outputs on a set are more often right than by chance, or chance is unknown."""
-    from scipy.stats import binom
-
     return any(
-        row.classes < 2 or binom.sf(int(row.right.sum()) - 1, row.n, 1 / row.classes) < LEVEL
+        row.classes < 2 or bdtrc(int(row.right.sum()) - 1, row.n, 1 / row.classes) < LEVEL
         for row in same
     )

@@ -129,9 +129,9 @@ def far_below_chance(accuracy: float, n: int, classes: int, shift: str) -> list[
     """
     if accuracy * classes >= 0.5:
         return []
-    from scipy.stats import binom
+    from scipy.special import bdtr
 
-    if binom.cdf(round(accuracy * n), n, 1 / classes) >= 1e-6:
+    if bdtr(round(accuracy * n), n, 1 / classes) >= 1e-6:
         return []
     right, chance = f"{100 * accuracy:.1f}%", f"{100 / classes:.1f}%"
     return [
