@@ -43,6 +43,8 @@ from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 from bench.runs.study.tuning import Searched, trials_of
 
+AT_END = 1e-5
+"""Mean weights this close to 0 and 1 are those of an endpoint."""
 PROBED = 64
 """The number of samples of a prediction whose probabilities are checked to sum to 1."""
 
@@ -126,7 +128,10 @@ class Measurement:
         if isinstance(method, Searched):
             costs = [row_cost(method, item.models, c, task.train.size) for c in candidates]
             note["chosen_on"] |= {"trials": trials_of(method, scores, costs)}
-        note |= {"caveats": [*caveats, *chosen_edges(method, candidates[best])]}
+        # An ensemble that is one of its endpoints is so with any other b.
+        is_endpoint = method.default_base is not None and not AT_END < weights[best] < 1 - AT_END
+        edges = [] if is_endpoint else chosen_edges(method, candidates[best])
+        note |= {"caveats": [*caveats, *edges]}
         self.store.write_arrays("fits", item.key, fitted, note)
 
     def _lost(self, item: FitItem, candidate: Choice, failed: Container[str]) -> bool:

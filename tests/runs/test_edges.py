@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import Finished
 from outputs_folders import alter, folder
 
 import bench
@@ -23,6 +24,7 @@ from bench.core.parameters import (
     parameters,
     setting,
 )
+from bench.core.records import read_records
 from bench.runs.items import FitItem, ScaleItem, WeightsItem
 
 
@@ -101,6 +103,14 @@ def test_a_scored_folder_keeps_what_its_searches_say(tmp_path: Path) -> None:
     assert any(text.startswith("b = ") for text in fits)
     assert not any(text.startswith(("a = 0 ", "alpha = ")) for text in fits)
     assert all(len(text) < 300 for text in fits | scales)
+
+
+def test_an_ensemble_that_is_zero_shot_has_no_edge(small: Finished) -> None:
+    records = [r for r in read_records(small.out / "records.jsonl") if r.method == "vrf"]
+    chosen = next(r for r in records if r.chosen_on)
+    assert chosen.chosen_on and chosen.chosen_on["weight"] < 1e-5  # 40 images do not suffice
+    assert "b = " not in (small.out / "report.md").read_text().partition("## ")[0]
+    assert not any((r.provenance.get("caveats") or {}).get("row") for r in records)
 
 
 def test_a_search_in_training_keeps_what_it_says(tmp_path: Path) -> None:
