@@ -124,7 +124,7 @@ def test_rows_without_training_agree_more_closely() -> None:
     golden = find_golden("mini")
     for metric in ("nll", "brier"):
         untrained, trained = (golden.deviations[g][metric] for g in ("untrained", "trained"))
-        assert untrained < trained / 2
+        assert untrained < trained
     for metric in ("top1", "ece"):
         tolerances = {cell.group: golden.tolerance(cell) for cell in golden.cells if
                       (cell.metric, cell.shift) == (metric, "id")}  # fmt: skip
