@@ -86,9 +86,8 @@ ORACLES = (
     "and are not ranked."
 )
 CURVES = (
-    "Curves show candidates on the test sets, whether they were chosen or not. Without alphas of "
-    "its own a method has steps of 0.02, and its curve those of 0.1: the chosen alphas may lie "
-    "between."
+    "Curves show candidates on the test sets, whether they were chosen or not: alpha = 0, 0.1, "
+    "..., 1 unless the run sets others. Chosen alphas have finer steps and may lie between."
 )
 UNUSED = "No method used them to choose its parameters."
 MERGED = (

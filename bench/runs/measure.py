@@ -5,7 +5,6 @@ Fits and temperatures are found on the selection split. A record holds its full 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -177,30 +176,40 @@ class Measurement:
             self.store, self.arrays, shift.split, self.study.precision, shift.labels
         )
         manifest = self.opened(shift.split).manifest
-        by_choice: dict[str, list[CellItem]] = {}
-        for cell in cells:
-            by_choice.setdefault(repr(cell.choice), []).append(cell)
         kept = next((c for c in cells if c.keeps_samples and c.fit.inputs), None)
         note = self.store.read_note("fits", fit.key) if kept else None
         redrawn = redrawn_choices(kept, note, self.study.curves) if kept and note else None
         others = redrawn.choices if redrawn else ()
         primary = next(iter(extra_metrics([shift.primary_metric])), ACCURACY)
-        choices = [*others, *(group[0].choice for group in by_choice.values())]
+        groups: dict[str, list[CellItem]] = {repr(choice): [] for choice in others}
+        for cell in cells:
+            groups.setdefault(repr(cell.choice), []).append(cell)
+        # The cell with samples comes last, as it also keeps the values of all others.
+        choices = {repr(choice): choice for choice in (*others, *(c.choice for c in cells))}
+        values: dict[str, float] = {}
+        last: Prediction | None = None
         label = f"measure {row.name} on {shift.name}"
         with self.progress.task(label, len(choices)) as progress, _cell_errors():
-            predictions = self.predicted(row, fit, outputs, choices)
-            values = []
-            for prediction in itertools.islice(predictions, len(others)):
-                values.append(primary(prediction.log_probs, manifest))
+            predictions = self.predicted(row, fit, outputs, list(choices.values()))
+            for name, prediction in zip(choices, predictions, strict=True):
+                if len(values) < len(others):
+                    values[name] = primary(prediction.log_probs, manifest)
+                for cell in groups[name]:
+                    if cell is kept:
+                        last = prediction
+                    else:
+                        attempt(cell, partial(self._write, cell, prediction, manifest))
                 progress.advance(1)
-            again = redrawn.mixture @ np.array(values) if redrawn else None
-            for group, prediction in zip(by_choice.values(), predictions, strict=True):
-                for cell in group:
-                    attempt(cell, partial(self._write, cell, prediction, manifest, again))
-                progress.advance(1)
+            if kept is not None and last is not None:
+                again = redrawn.mixture @ np.array(list(values.values())) if redrawn else None
+                attempt(kept, partial(self._write, kept, last, manifest, again))
 
     def _write(
-        self, cell: CellItem, prediction: Prediction, manifest: Manifest, redrawn: Floats | None
+        self,
+        cell: CellItem,
+        prediction: Prediction,
+        manifest: Manifest,
+        redrawn: Floats | None = None,
     ) -> None:
         data = temperature = None
         with _cell_errors():

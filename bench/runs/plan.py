@@ -293,7 +293,10 @@ class _Builder:
         shift: Shift,
         metric: Metric | Figure,
     ) -> None:
-        """Add one cell. A curve's point at the chosen candidate is the item of the chosen cell."""
+        """Add one cell. A curve's point at the chosen candidate is the item of the chosen cell.
+
+        The accuracy is not: the chosen cell's also reads what other choices would have given.
+        """
         inputs = self.prediction_inputs(row, fit, choice, shift.split)
         inputs += () if scale is None else (scale.key,)
         own = CellItem("", inputs, row, fit, scale, choice, chosen, shift, metric)
