@@ -278,8 +278,8 @@ def _difference(left: _Entry, right: _Entry) -> _Entry:
     """Return left minus right for each cell and seed that both have."""
     both = left.values.keys() & right.values.keys()
     values = {place: left.values[place] - right.values[place] for place in both}
-    method, title = f"{left.method} - {right.method}", f"{left.title} - {right.title}"
-    return _Entry(method, left.base, title, values=values)
+    titles = (f"({t})" if "," in t else t for t in (left.title, right.title))
+    return _Entry(f"{left.method} - {right.method}", left.base, " - ".join(titles), values=values)
 
 
 def _with_best(rows: Mapping[Name, BoardRow], scale: Scale) -> dict[Name, BoardRow]:

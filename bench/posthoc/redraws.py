@@ -60,19 +60,3 @@ def choose_again(
         choose(accuracies[:, r].tolist(), weights[:, r].tolist())
         for r in range(accuracies.shape[1])
     ]
-
-
-def mixture_at(wanted: Sequence[float], known: Sequence[float]) -> NDArray[np.float64]:
-    """Return how values at `wanted` [R] follow from values at `known` [K], by linear interpolation.
-
-    The result [R, K] times the values at `known` gives those at `wanted`. `known` is in increasing
-    order; beyond its ends, its first or last value counts.
-
-    Examples
-    --------
-    >>> from bench.posthoc.redraws import mixture_at
-    >>> mixture_at([0.25, 1.0], known=[0.0, 0.5, 1.0])
-    array([[0.5, 0.5, 0. ],
-           [0. , 0. , 1. ]])
-    """
-    return np.stack([np.interp(wanted, known, one) for one in np.eye(len(known))], axis=1)

@@ -201,7 +201,7 @@ class Measurement:
                         attempt(cell, partial(self._write, cell, prediction, manifest))
                 progress.advance(1)
             if kept is not None and last is not None:
-                again = redrawn.mixture @ np.array(list(values.values())) if redrawn else None
+                again = np.array(list(values.values()))[redrawn.places] if redrawn else None
                 attempt(kept, partial(self._write, kept, last, manifest, again))
 
     def _write(

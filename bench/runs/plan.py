@@ -44,6 +44,7 @@ from bench.runs.items import (
     WorkItem,
 )
 from bench.runs.results.figure_data import FIGURES, Figure
+from bench.runs.results.redrawn import also_on_shifts
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 
@@ -254,12 +255,12 @@ class _Builder:
         for shift in study.suite.evaluations():
             metrics = (*study.metrics, *extra_metrics(shift.metrics))
             for measure in (*metrics, *figures):
-                self.cell(row, fit, None, chosen, True, shift, measure)
+                self.cell(row, fit, None, chosen, chosen, True, shift, measure)
             for metric in study.metrics if scale is not None else ():
-                self.cell(row, fit, scale, chosen, True, shift, metric)
+                self.cell(row, fit, scale, chosen, chosen, True, shift, metric)
             for candidate in method.curve() if study.curves else ():
                 for metric in metrics:
-                    self.cell(row, fit, None, candidate, False, shift, metric)
+                    self.cell(row, fit, None, candidate, chosen, False, shift, metric)
 
     def scale(self, row: Row, fit: FitItem, choice: Choice) -> ScaleItem:
         """Add the item that finds the temperature of a row's predictions."""
@@ -289,25 +290,21 @@ class _Builder:
         fit: FitItem,
         scale: ScaleItem | None,
         choice: Choice,
+        decided: Choice,
         chosen: bool,
         shift: Shift,
         metric: Metric | Figure,
     ) -> None:
-        """Add one cell. A curve's point at the chosen candidate is the item of the chosen cell.
-
-        The accuracy is not: the chosen cell's also reads what other choices would have given.
-        """
+        """Add one cell. A curve's point at the choice `decided` is the item of the chosen cell."""
         inputs = self.prediction_inputs(row, fit, choice, shift.split)
         inputs += () if scale is None else (scale.key,)
-        own = CellItem("", inputs, row, fit, scale, choice, chosen, shift, metric)
-        if own.keeps_samples and self.study.curves:  # what other choices would have given
-            recipes = [
-                r for other in row.method.curve() for r in row.method.needs(fit.models, other)
-            ]
+        if metric == ACCURACY and scale is None and choice == decided:
+            others = also_on_shifts(fit, self.study.curves)  # which other draws would have chosen
+            recipes = dict.fromkeys(r for c in others for r in row.method.needs(fit.models, c))
             more = (key for recipe in recipes for key in self.outputs(recipe, shift.split))
             inputs = tuple(dict.fromkeys((*inputs, *more)))
         key = key_of("cell", CELL, _identity(row), fit.key, choice, inputs, shift.labels, metric)
-        item = replace(own, key=key, inputs=inputs)
+        item = CellItem(key, inputs, row, fit, scale, choice, chosen, shift, metric)
         self.records.append(item)
         self.add(item)
 

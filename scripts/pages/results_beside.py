@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from bench.api.metrics import ACCURACY
 from bench.leaderboard.board import ID, MEAN, Board, BoardRow
 from bench.leaderboard.published.places import MODELS, PLACES
 from bench.leaderboard.published.tables import PublishedColumn, PublishedTable
 from bench.leaderboard.published.tables import PublishedRow as PublishedRow
 from bench.report.document import Chapter
+from bench.report.tables.leaderboard import marked, unlike_note
 from bench.report.tables.table import DASH, Kind, Table, TableCell, TableLine
 
 ALIKE: Mapping[str, str] = {"imagenet": ID, "avg5": MEAN}
@@ -53,7 +55,15 @@ def side_by_side(table: PublishedTable, chapter: Chapter, *, other_data: bool) -
     ]
     published = ", ".join((*table.suites, *table.backbones))
     caption = f"{table.title} ({published}) and {board.suite} ({board.model})"
-    return Table(caption, ("Row", *labels), "l" + "r" * len(labels), tuple(groups))
+    minus = {
+        f"{row.label} is {found.title}."
+        for group in same or table.groups
+        for row in group.rows
+        if row.minus and (found := _ours(board, row)) is not None
+    }
+    scaled = any(column.scaled for _, column, _ in columns)
+    note = " ".join((*sorted(minus), unlike_note(groups, with_scaled=scaled))).strip()
+    return Table(caption, ("Row", *labels), "l" + "r" * len(labels), tuple(groups), note)
 
 
 def _place(column: PublishedColumn, board: Board, other_data: bool) -> str:
@@ -101,6 +111,8 @@ def _beside_line(
         digits = len((text or "0.0").partition(".")[2])
         scale = replace(board.scale, factor=factor, decimals=digits)
         value = DASH if cell.mean is None else scale.text(cell.mean, signed=bool(row.minus))
-        items.append(TableCell(value, "" if cell.std is None else f"± {scale.text(cell.std)}"))
+        shown = TableCell(value, "" if cell.std is None else f"± {scale.text(cell.std)}")
+        unlike = column.metric != ACCURACY.name and not column.scaled
+        items.append(marked(shown, found) if unlike else shown)
     kind: Kind = "difference" if row.minus else "member" if row.base else "row"
     return TableLine(tuple(items), kind)

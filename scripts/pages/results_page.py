@@ -282,9 +282,9 @@ def _beside(run: Run, chapter: Chapter) -> Iterator[str]:
         if other_data:
             yield f"#### {escape(content.caption)}"
             yield note + source
-            yield markdown_table(content)
+            yield from _table(content)
         else:
-            yield _folded(content.caption, (note + source, markdown_table(content)))
+            yield _folded(content.caption, (note + source, *_table(content)))
 
 
 def _ledger(found: Mapping[str, tuple[LedgerEntry, ...]]) -> Iterator[str]:

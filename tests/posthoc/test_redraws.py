@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.posthoc.redraws import RESAMPLES, choose_again, mixture_at, resample_shares
+from bench.posthoc.redraws import RESAMPLES, choose_again, resample_shares
 from bench.posthoc.selection import choose
 
 
@@ -33,11 +32,3 @@ def test_every_resample_is_chosen_on_as_a_split_of_its_own(seed: int, rule: str)
     for drawn, share in zip(found, shares, strict=True):
         rows = np.repeat(np.arange(60), (share * 60).round().astype(int))  # the resample itself
         assert drawn == choose(right[:, rows].mean(axis=1).tolist(), weights.tolist(), rule)
-
-
-@given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=9))
-def test_between_known_points_values_are_interpolated(wanted: list[float]) -> None:
-    known, values = [0.0, 0.1, 0.5, 1.0], np.array([3.0, 1.0, 4.0, 1.5])
-    mixture = mixture_at(wanted, known)
-    assert mixture @ values == pytest.approx(np.interp(wanted, known, values))
-    assert np.allclose(mixture.sum(axis=1), 1)

@@ -20,13 +20,15 @@ from bench.report.tables.table import Table, TableCell, TableLine, printable
 
 CELL_FIELDS = (
     "suite", "model", "protocol", "watermarks", "metric", "temperature_scaled", "method", "base",
-    "role", "ranked", "set", "mean", "std", "seeds", "seeds_missing", "reason",
+    "role", "ranked", "calibrated", "set", "mean", "std", "seeds", "seeds_missing", "reason",
     "low", "high",
 )  # fmt: skip
 """Fields of each cell. Values are fractions (nats for NLL), not percent.
 
-`set` is ``OOD mean`` for means over the shifts. `low` and `high` bound the 95% interval of `mean`
-if samples are stored: for the primary metric of a set (also for differences) and for the ECE.
+`calibrated` says that the row's method fitted temperatures before it was measured; other rows have
+a temperature only where `temperature_scaled`. `set` is ``OOD mean`` for means over the shifts.
+`low` and `high` bound the 95% interval of `mean` if samples are stored: for the primary metric of a
+set (also for differences) and for the ECE.
 """
 Intervals = Mapping[Name, Sequence[Interval | None]]
 """Intervals of each column, by row or by name of a difference row."""
@@ -347,7 +349,7 @@ def _board_cells(
                 reasons = "; ".join(sorted({reason for _, reason in cell.absent}))
                 bounds = interval or (None, None)
                 values = (cell.mean, cell.std, cell.seeds, missing, reasons, *bounds)
-                names_of_row = (row.method, row.base, _role(row), is_ranked, name)
+                names_of_row = (row.method, row.base, _role(row), is_ranked, row.calibrated, name)
                 yield dict(zip(CELL_FIELDS, (*place, *names_of_row, *values), strict=True))
 
 

@@ -11,7 +11,14 @@ from bench.leaderboard.build import build_boards
 from bench.leaderboard.comparability import row_name
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.published.layouts import PresetRow as Wanted
-from bench.report.tables.leaderboard import board_table_cell, id_and_mean, marked, unlike_note
+from bench.report.tables.leaderboard import (
+    CAVEAT,
+    CAVEATS_ABOVE,
+    board_table_cell,
+    id_and_mean,
+    marked,
+    unlike_note,
+)
 from bench.report.tables.table import DASH, Kind, Table, TableCell, TableLine
 
 ACCURACY, ECE = (
@@ -55,9 +62,10 @@ def _by_shift(preset: Preset, board: Board) -> Table:
     if board.averaged and not board.partial:
         columns = (*columns[:-1], "Avg shifts")
     groups = tuple(
-        tuple(_line(wanted, _cells(board, wanted)) for wanted in group) for group in preset.groups
+        tuple(_line(board, wanted, _cells(board, wanted)) for wanted in group)
+        for group in preset.groups
     )
-    return _table(preset, f"{board.title} ({board.scale.unit})", columns, groups)
+    return _table(preset, board, f"{board.title} ({board.scale.unit})", columns, groups)
 
 
 def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
@@ -70,6 +78,7 @@ def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
     groups = tuple(
         tuple(
             _line(
+                found[0],
                 wanted,
                 [
                     cell
@@ -81,28 +90,38 @@ def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
         )
         for group in preset.groups
     )
-    table = _table(preset, "Accuracy and ECE (fraction)", columns, groups)
+    table = _table(preset, found[0], "Accuracy and ECE (fraction)", columns, groups)
     with_scaled = any(cell.mean is not None for row in found[-1].rows for cell in row.cells)
-    return replace(table, note=unlike_note(groups, with_scaled=with_scaled))
+    note = f"{table.note} {unlike_note(groups, with_scaled=with_scaled)}".strip()
+    return replace(table, note=note)
 
 
 def _table(
-    preset: Preset, content: str, columns: Sequence[str], groups: tuple[tuple[TableLine, ...], ...]
+    preset: Preset,
+    board: Board,
+    content: str,
+    columns: Sequence[str],
+    groups: tuple[tuple[TableLine, ...], ...],
 ) -> Table:
     caption = f"In the layout of {preset.title}: {content}"
-    return Table(caption, ("Method", *columns), "l" + "r" * len(columns), groups)
+    lines = [(wanted, _row(board, wanted)) for group in preset.groups for wanted in group]
+    shown = {wanted: row for wanted, row in lines if row is not None}
+    minus = {f"{w.title} is {row.title}." for w, row in shown.items() if w.minus is not None}
+    doubted = {CAVEATS_ABOVE} if any(row.has_caveats for row in shown.values()) else set()
+    note = " ".join((*sorted(minus), *doubted))
+    return Table(caption, ("Method", *columns), "l" + "r" * len(columns), groups, note)
 
 
-def _line(wanted: Wanted, cells: Sequence[TableCell]) -> TableLine:
+def _line(board: Board, wanted: Wanted, cells: Sequence[TableCell]) -> TableLine:
     kind: Kind = "member" if wanted.title.startswith("+ ") else "row"
-    return TableLine((TableCell(wanted.title), *cells), "difference" if wanted.minus else kind)
+    row = _row(board, wanted)
+    title = TableCell(wanted.title, CAVEAT if row is not None and row.has_caveats else "")
+    return TableLine((title, *cells), "difference" if wanted.minus else kind)
 
 
 def _cells(board: Board, wanted: Wanted, *, unlike: bool = False) -> list[TableCell]:
     """Cells of a line for all columns of a leaderboard; `unlike` marks those of calibrated rows."""
-    differences = [row for group in board.groups for row in group.differences]
-    rows = {(row.method, row.base): row for row in (*board.rows, *differences)}
-    row: BoardRow | None = rows.get(_address(wanted))
+    row = _row(board, wanted)
     if row is None:
         return [TableCell(DASH, reasons=(NOT_RUN,))] * len(board.columns)
     signed = wanted.minus is not None
@@ -110,9 +129,11 @@ def _cells(board: Board, wanted: Wanted, *, unlike: bool = False) -> list[TableC
     return [marked(cell, row) for cell in cells] if unlike else cells
 
 
-def _address(wanted: Wanted) -> tuple[str, str | None]:
-    """Method and base of the row or difference row that a line shows."""
+def _row(board: Board, wanted: Wanted) -> BoardRow | None:
+    """The row or difference row that a line shows."""
     method, _, base = wanted.name.partition(":")
     if wanted.minus is not None:
         method = f"{method} - {wanted.minus.partition(':')[0]}"
-    return method, base or None
+    differences = (row for group in board.groups for row in group.differences)
+    rows = {(row.method, row.base): row for row in (*board.rows, *differences)}
+    return rows.get((method, base or None))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from bench.leaderboard.board import Board, BoardRow, Scale
 from bench.leaderboard.stats.estimates import Interval
 from bench.leaderboard.stats.significance import ZERO_SHOT, BoardStatistics, ColumnStatistics
-from bench.report.tables.leaderboard import full_name, row_key
+from bench.report.tables.leaderboard import CAVEAT, CAVEATS_ABOVE, full_name, row_key
 from bench.report.tables.table import DASH, Table, TableCell, TableLine
 
 ONE_SEED = (
@@ -63,7 +63,11 @@ def standings_table(board: Board, found: BoardStatistics) -> Table | None:
     title = f"Standings by {label} ({board.scale.unit})"
     lacking = [row for row in board.rows if (row.method, row.base) in found.without_selection]
     names = ", ".join(full_name(board, row) for row in lacking)
-    sentences = (ONE_SEED if found.trained_once else "", SELECTION.format(names) if names else "")
+    sentences = (
+        ONE_SEED if found.trained_once else "",
+        SELECTION.format(names) if names else "",
+        CAVEATS_ABOVE if any(row.has_caveats for row in (*ranked, *others)) else "",
+    )
     note = " ".join(filter(None, sentences))
     return Table(title, columns, "lrrrrr", filled, note, name="standings")
 
@@ -75,7 +79,8 @@ def _line(board: Board, row: BoardRow, column: ColumnStatistics) -> TableLine:
     ranks = DASH if rank is None else ranks_text(*rank)
     between = _difference(scale, column.differences.get((name, ZERO_SHOT)))
     items = (value, interval_text(scale, column.intervals.get(name)), *between, ranks)
-    cells = tuple(map(TableCell, (full_name(board, row), *items)))
+    title = TableCell(full_name(board, row), CAVEAT if row.has_caveats else "")
+    cells = (title, *map(TableCell, items))
     is_best = rank is not None and rank[0] == 1
     return TableLine((*cells[:-1], replace(cells[-1], strong=is_best)), "row", row_key(row))
 

@@ -9,41 +9,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.method import Choice
-from bench.posthoc.redraws import mixture_at
-from bench.runs.items import CellItem
+from bench.runs.items import CellItem, FitItem
 
 
 class Redrawn(NamedTuple):
-    """K candidates to measure, and how the value of each of R resamples follows from theirs.
-
-    `mixture` [R, K] times the values of `choices` gives the values with the choice of each
-    resample.
-    """
+    """K candidates to measure, and the one that each of R resamples chose: `places` [R]."""
 
     choices: tuple[Choice, ...]
-    mixture: NDArray[np.float64]
+    places: NDArray[np.int64]
+
+
+def also_on_shifts(fit: FitItem, curves: bool) -> tuple[Choice, ...]:
+    """Return the candidates of a fit that are computed on the evaluation sets, too.
+
+    With `curves`, those are all candidates of a method that has a curve. In output space they cost
+    no forward passes.
+    """
+    method = fit.row.method
+    return (*method.curve(), *method.candidates(), *fit.closer) if curves and method.curve() else ()
 
 
 def redrawn_choices(cell: CellItem, note: Mapping[str, Any], curves: bool) -> Redrawn | None:
-    """Return the candidates that stand for the choices on resamples, from the note of a cell's fit.
+    """Return the choices made on resamples of the selection split, from the note of a cell's fit.
 
-    In output space they are those choices themselves. A weight-space ensemble needs other
-    classifiers for them: with `curves`, those of its curve are at hand, and between two alphas of
-    the curve values are interpolated. None without curves, and if nothing was chosen.
+    None if nothing was chosen, or if choices need other outputs on the evaluation set than the cell
+    and the candidates `also_on_shifts` do: a weight-space ensemble without `curves`.
     """
     drawn = note.get("redrawn")
     if not drawn:
         return None
     method, models = cell.row.method, cell.fit.models
+    known = (cell.choice, *also_on_shifts(cell.fit, curves))
+    at_hand = {recipe for choice in known for recipe in method.needs(models, choice)}
     texts = [repr(choice) for choice in drawn]
     distinct = dict(zip(texts, drawn, strict=True))
-    at_hand = set(method.needs(models, cell.choice))
-    if all(at_hand.issuperset(method.needs(models, choice)) for choice in distinct.values()):
-        places = np.array([list(distinct).index(text) for text in texts])
-        return Redrawn(tuple(distinct.values()), np.eye(len(distinct))[places])
-    curve = method.curve()
-    if not curves or not curve or curve[0].keys() != {"alpha"}:
+    if not all(at_hand.issuperset(method.needs(models, c)) for c in distinct.values()):
         return None
-    alphas = sorted({choice["alpha"] for choice in (*curve, cell.choice)})
-    mixture = mixture_at([choice["alpha"] for choice in drawn], alphas)
-    return Redrawn(tuple({"alpha": alpha} for alpha in alphas), mixture)
+    places = {text: place for place, text in enumerate(distinct)}
+    return Redrawn(tuple(distinct.values()), np.array([places[text] for text in texts]))
