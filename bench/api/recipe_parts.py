@@ -75,6 +75,27 @@ def head_of(recipe: Recipe | Head) -> Head:
             return recipe
 
 
+def stored_parts(recipe: Encoder | Head | Fisher) -> tuple[str, ...]:
+    """Return the keys of the stored weights that an encoder or head is read from; often none.
+
+    Examples
+    --------
+    >>> from bench.api.recipe_parts import stored_parts, weights_key
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> stored_parts(models.base) == (weights_key(models.base),)
+    True
+    """
+    match recipe:
+        case Merged():
+            every = (*recipe.parts, *recipe.fishers)
+            return tuple(key for part in every for key in stored_parts(part))  # type: ignore[arg-type]
+        case Tuned() | Imported() | TextHead() | Fisher():
+            return (weights_key(recipe),)
+        case _:
+            return ()
+
+
 def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
     """Return the backbone that `recipe` starts from.
 

@@ -8,7 +8,6 @@ the numbers it gives. No model is run; to verify the features, run the suite aga
 
 from __future__ import annotations
 
-import difflib
 import math
 import tempfile
 from collections import Counter
@@ -19,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.core.errors import DataError, InputError, escape_control, shortened
+from bench.api.recipe_parts import stored_parts
+from bench.checks.differences import Difference, first_line_differing, text_differences, windows
+from bench.core.errors import DataError, InputError
 from bench.core.paths import write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import CellAddress, MissingCell, Record, records_text, sort_key
@@ -40,6 +41,7 @@ from bench.report.run_folder import (
     BASELINES,
     CONFIG,
     FIGURES,
+    PLAN,
     RECORDS,
     SOURCES,
     ReportSources,
@@ -50,6 +52,8 @@ from bench.report.run_folder import (
 from bench.runs.execute import choice_lookup, execute_plan
 from bench.runs.items import FeaturesItem, WeightsItem
 from bench.runs.plan import Plan, make_plan
+from bench.runs.results.manifest import MANIFEST, changed_files
+from bench.runs.results.plan_lines import plan_text
 from bench.runs.session import Session, session_of
 
 if TYPE_CHECKING:
@@ -62,8 +66,6 @@ CLOSE = 1e-6
 another order. Printed digits are compared exactly."""
 FACTS = (*CellAddress.model_fields, "n", "data", "choice", "chosen_on", "weight", "temperature")
 """The fields of a record, besides its value, that follow from stored outputs and may be printed."""
-WINDOW = 90
-"""The most characters shown of each side of a difference."""
 COMPUTED = frozenset({"cells", "fits", samples.KIND, samples.SETS})
 """The kinds of outputs that are recomputed."""
 
@@ -74,24 +76,15 @@ class _RecomputingStore(Store):
 
     scratch: Path = Path()
 
+    @property
+    def at_work(self) -> Path:
+        """The scratch folder, as only recomputed outputs are written."""
+        return self.scratch
+
     def path(self, kind: str, key: str, suffix: str = ".safetensors") -> Path:
         """Return the path of an output; that of a recomputed one is in the scratch folder."""
         root = self.scratch if kind in COMPUTED else self.root
         return root / kind / key[:2] / f"{key}{suffix}"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A place where a file does not agree with the stored outputs."""
-
-    file: str
-    place: str
-    there: str
-    expected: str
-
-    def __str__(self) -> str:
-        where = shortened(f"{self.file}:{self.place}", 2 * WINDOW, keep_end=True)
-        return f"{where}: {self.there}, but the stored outputs give {self.expected}"
 
 
 @dataclass(frozen=True)
@@ -151,7 +144,7 @@ def recompute_run(
             for file in reports:
                 rendered = Path(scratch) / _rendered_name(file)
                 if rendered.is_file():
-                    found += tuple(_text_differences(file, rendered))
+                    found += tuple(text_differences(file, rendered))
                     files[file.name] = None
                 elif file == path:
                     raise InputError(f"{path}: these runs have no figure {file.name}")
@@ -190,9 +183,13 @@ def _recompute_one(
     session = session_of(run, options)
     records, missing = read_run(run)
     _check_same_data(run, session, records)
+    changed = changed_files(run)
     with tempfile.TemporaryDirectory() as scratch:
-        recomputed, trainings = _recomputed(session, Path(scratch), progress, missing)
+        recomputed, trainings, plans = _recomputed(session, Path(scratch), progress, missing)
         files, found = [RECORDS], tuple(_record_differences(records, recomputed))
+        if not found and (run / PLAN).is_file():  # seeds and rows that were dropped since
+            found = tuple(first_line_differing(run / PLAN, plan_text(plans)))
+            files.append(PLAN)
         if not found and (run / samples.FOLDER).exists():
             recomputed_run = Path(scratch) / "run"
             samples.write_samples(recomputed_run, Store(Path(scratch)), recomputed)
@@ -202,8 +199,12 @@ def _recompute_one(
             # Nor did all of them write every field.
             is_old = all(training.images is None for training in read_trainings(run))
             write_trainings(Path(scratch), trainings, ADDED if is_old else ())
-            found = tuple(_text_differences(run / TRAININGS, Path(scratch) / TRAININGS))
+            found = tuple(text_differences(run / TRAININGS, Path(scratch) / TRAININGS))
             files.append(TRAININGS)
+        if not found and changed is not None:
+            texts = "another digest", "the file as it is now"
+            found = tuple(Difference(MANIFEST, f" {name}", *texts) for name in changed)
+            files.append(MANIFEST)
     return RecomputedRun(
         sum(record.kind in KINDS for record in recomputed),
         tuple(prefix + file for file in files),
@@ -232,13 +233,13 @@ def _check_same_data(run: Path, session: Session, records: Sequence[Record]) -> 
 
 def _recomputed(
     session: Session, scratch: Path, progress: Progress, lacking: Sequence[MissingCell]
-) -> tuple[list[Record], list[TrainingRecord]]:
-    """Return the run's records, recomputed from features and weights, and its stored trainings.
+) -> tuple[list[Record], list[TrainingRecord], list[Plan]]:
+    """Return the run's records, recomputed from features and weights, its trainings and plans.
 
     Raises DataError if a cell is missing that is not among `lacking`, those of the run.
     """
-    store = _RecomputingStore(session.store.root, scratch)
-    found, trainings = list[Record](), list[TrainingRecord]()
+    store = _RecomputingStore(session.store.root, scratch=scratch)
+    found, trainings, plans = list[Record](), list[TrainingRecord](), list[Plan]()
     for plan in session.plans:  # before anything is read, because reading removes damaged files
         _check_stored(plan, store)
     for study in session.studies:
@@ -247,22 +248,29 @@ def _recomputed(
         _check_stored(outcome.plan, store)
         found += [*outcome.records, *pool_figures(outcome.records)]
         trainings += outcome.trainings
+        plans.append(outcome.plan)
         if session.config.controls:
             found += oracle_records(outcome.records)
         if new := [cell for cell in outcome.missing if cell not in lacking]:
             first = new[0]
             raise DataError(f"{first.method} on {first.shift}: {first.reason}")
-    return found, trainings
+    return found, trainings, plans
 
 
 def _check_stored(plan: Plan, store: Store) -> None:
-    """Raise DataError if stored weights or features of a plan's cells are damaged."""
-    paths = [store.path("weights", item.key) for item in plan.of(WeightsItem)]
-    for item in plan.of(FeaturesItem):
-        paths += sorted(store.path("features", item.key, "").glob("*.safetensors"))
-    for path in paths:
-        if path.exists() and not store.intact(path):
+    """Raise DataError if stored weights or features of a plan's cells are damaged.
+
+    Also if features were not made by the weights that are stored now: a checkpoint was swapped.
+    """
+    for item in plan.of(WeightsItem, FeaturesItem):
+        for path in store.damaged(item.key):
             raise DataError(f"{path} is damaged, its numbers cannot be checked: {REPEAT}")
+    for item in plan.of(FeaturesItem):
+        for path in store.made_otherwise(item.key, stored_parts(item.encoder)):
+            raise DataError(
+                f"{path} was made by other weights than those in the cache now, its numbers cannot "
+                "be checked: delete the folder of this file and run the same command again"
+            )
 
 
 def _no_engine(*_: object) -> Engine:
@@ -290,7 +298,7 @@ def _record_differences(
         elif not _same(old.value, new.value):
             yield Difference(*place, repr(old.value), repr(new.value))
         elif fact := _differing_fact(_facts(old), _facts(new)):
-            texts = _windows(*(f"{fact} {_facts(record).get(fact)}" for record in (old, new)))
+            texts = windows(*(f"{fact} {_facts(record).get(fact)}" for record in (old, new)))
             yield Difference(*place, *texts)
     counts, expected_counts = Counter(map(sort_key, records)), Counter(map(sort_key, recomputed))
     if repeated := [key for key in recorded if counts[key] > expected_counts[key] > 0]:
@@ -345,43 +353,3 @@ def _sample_differences(
             place = f" {row_name(new.record)} on {new.record.shift}"
             recorded = f"{', '.join(differing)} as stored in the run"
             yield Difference(samples.FOLDER, place, recorded, "other values")
-
-
-def _text_differences(file: Path, rendered: Path) -> Iterator[Difference]:
-    """Yield the lines in which a report differs from the one rendered from the records."""
-    found, expected = file.read_bytes(), rendered.read_bytes()
-    if found == expected:
-        return
-    try:
-        one, two = (text.decode("utf-8").splitlines() for text in (found, expected))
-    except UnicodeDecodeError:
-        at = _first_difference(found, expected)
-        sizes = f"other bytes from byte {at} on, {len(found)} in all", f"{len(expected)} bytes"
-        yield Difference(file.name, "1", *sizes)
-        return
-    if one == two:
-        yield Difference(file.name, "1", "other bytes", "the same lines")
-    blocks = difflib.SequenceMatcher(None, one, two, autojunk=False).get_opcodes()
-    for tag, a, b, c, d in blocks:
-        if tag != "equal":
-            texts = _windows(" / ".join(one[a:b]), " / ".join(two[c:d]))
-            yield Difference(file.name, str(a + 1), *(text or "nothing" for text in texts))
-
-
-def _first_difference(one: Sequence[object], other: Sequence[object]) -> int:
-    pairs = zip(one, other, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
-def _windows(one: str, other: str) -> tuple[str, str]:
-    """Return two texts; long ones are cut to the place of their first difference."""
-    at = _first_difference(one, other)
-    start = max(0, at - WINDOW // 3) if max(len(one), len(other)) > WINDOW else 0
-    return _cut(one, start), _cut(other, start)
-
-
-def _cut(text: str, start: int = 0) -> str:
-    """Return at most `WINDOW` characters from `start` on, with control characters escaped."""
-    part = escape_control(text[start : start + WINDOW])
-    is_cut = start + WINDOW < len(text) or len(part) > WINDOW
-    return ("..." if start else "") + part[:WINDOW] + ("..." if is_cut else "")

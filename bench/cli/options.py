@@ -51,6 +51,7 @@ HELP = {
     "set": "Set a hyper-parameter; `bench show METHOD` lists them. model.FIELD=VALUE says what a "
     "checkpoint file does not. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
+    "overwrite": "Replace the run in --out, even one with other settings or more cells.",
     "cache-dir": "Folder for computed outputs. [default: $BENCH_CACHE, or the user's cache folder]",
     "tracker": "Log trainings and leaderboard rows to tensorboard, wandb or mlflow, in "
     "OUT/trackers. Repeatable.",
@@ -123,6 +124,7 @@ SHIFTS, PROTOCOL, SELECT = (
     option("protocol", "NAME"),
     option("select", "RULE"),
 )
+OVERWRITE = option("overwrite", is_flag=True, default=None)
 CONTROLS = option("controls", is_flag=True, default=None)
 CURVES = cloup.option("--curves/--no-curves", default=None, help=HELP["curves"])
 SET = cloup.option(
@@ -176,6 +178,7 @@ RUN_OPTIONS = (
         "Files and output",
         option("config", "run.yaml", type=PATH),
         option("out", type=PATH),
+        OVERWRITE,
         CACHE,
         TRACKER,
         JSON,

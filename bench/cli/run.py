@@ -120,6 +120,12 @@ def _show_result(run: Run, session: Session, as_json: bool) -> None:
 
         print_line(leaderboards_text(run.records, missing, session.presets), sys.stdout)
         print_line(f"report: {run.path / 'report.html'} and report.md", sys.stdout)
+    if run.path != session.out:
+        print_line(
+            f"{session.out} keeps its earlier results, which have cells that failed now; this "
+            f"outcome is in {run.path}",
+            sys.stderr,
+        )
     if missing:
         reasons = [f"{m.method} on {m.shift}: {m.reason}" for m in missing]
         more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""

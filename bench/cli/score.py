@@ -14,6 +14,7 @@ from bench.cli.options import (
     CURVES,
     DEBUG,
     JSON,
+    OVERWRITE,
     PATH,
     PLUGIN,
     PROTOCOL,
@@ -51,7 +52,7 @@ from bench.core.streams import print_line
     CURVES,
 )  # fmt: skip
 @cloup.option_group("Choices", PROTOCOL, SELECT, SET, PLUGIN)
-@cloup.option_group("Files and output", option("out", type=PATH), CACHE, JSON, DEBUG)
+@cloup.option_group("Files and output", option("out", type=PATH), OVERWRITE, CACHE, JSON, DEBUG)
 @cloup.option("--seeds", hidden=True)
 def score_command(folder: Path, seeds: str | None, as_json: bool, **options: Any) -> None:
     """Make leaderboards of outputs computed elsewhere.

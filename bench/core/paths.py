@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,10 +183,14 @@ def format_bytes(size: int) -> str:
     return f"{size} bytes"
 
 
-def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write `data` to `path` atomically: write a temporary file, fsync if `durable`, rename.
+def write_atomic(
+    path: Path, *parts: bytes | memoryview, durable: bool = True, temporary: Path | None = None
+) -> None:
+    """Write `parts` to `path` atomically: write a temporary file, fsync if `durable`, rename.
 
-    If the process is killed, either the old or the new file is there, never a partial one.
+    If the process is killed, either the old or the new file is there, never a partial one. The
+    temporary file is `temporary`, on the same file system, or beside `path`. An OSError names
+    `path`.
 
     Examples
     --------
@@ -195,19 +200,21 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     >>> Path("results/board.txt").read_text()
     'vrf 78.6'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    beside = temporary or path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:12]}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
+        for folder in {path.parent, beside.parent}:
+            folder.mkdir(parents=True, exist_ok=True)
+        with beside.open("xb") as file:
+            for part in parts:
+                file.write(part)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        beside.replace(path)
+    except OSError as error:  # of a full disk, for example, which has no name otherwise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def text_of(path: Path) -> str:

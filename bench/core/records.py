@@ -114,7 +114,14 @@ class Record(CellAddress):
 
 
 class MissingCell(CellAddress):
-    """A requested cell that could not be computed, with the reason.
+    """What could not be computed of a row on an evaluation set, with the reason.
+
+    Attributes
+    ----------
+    reason : why.
+    lacking : what is missing: a metric (``top1``), a metric after temperature scaling
+        (``scaled ece``), a point of a curve (``curve {"alpha":0.3} top1``), a figure
+        (``figure weight``). Empty in files of earlier versions, and for all that was planned.
 
     Examples
     --------
@@ -126,6 +133,12 @@ class MissingCell(CellAddress):
     """
 
     reason: str
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """The number of records that are missing."""
+        return max(1, len(self.lacking))
 
 
 A = TypeVar("A", bound=CellAddress)

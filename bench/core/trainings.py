@@ -84,7 +84,7 @@ def store_history(store: Store, key: str, history: Sequence[Entry]) -> None:
     """
     known = stored_history(store, key)
     if history and (known is None or len(known) < len(history)):
-        store.write(store.path(KIND, key, ".json"), json.dumps(list(history)).encode())
+        store.write_json(KIND, key, list(history))
 
 
 def stored_history(store: Store, key: str) -> tuple[Entry, ...] | None:
@@ -98,8 +98,8 @@ def stored_history(store: Store, key: str) -> tuple[Entry, ...] | None:
     >>> stored_history(Store(Path("store")), "an older key") is None
     True
     """
-    data = store.read(store.path(KIND, key, ".json"))
-    return None if data is None else tuple(json.loads(data))
+    found = store.read_json(KIND, key)
+    return None if found is None else tuple(found)
 
 
 def write_trainings(

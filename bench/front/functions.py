@@ -22,7 +22,8 @@ from bench.runs.session import Session, prepare_session, run_session
 from bench.runs.study.score import score_study
 
 SCORE_OPTIONS = frozenset(
-    ("shifts", "protocol", "select", "controls", "curves", "set", "out", "cache_dir", "plugin")
+    {"shifts", "protocol", "select", "controls", "curves", "set"}
+    | {"out", "overwrite", "cache_dir", "plugin"}
 )
 """The options of `run` that `score` takes, too."""
 
@@ -76,8 +77,8 @@ def score(
 
     `outputs` holds ``outputs.yaml`` and the arrays it names (docs/outputs.md); `methods` are
     post-hoc methods. Of the other options of `run` those apply that concern neither models nor
-    training: shifts, protocol, select, controls, curves, set, out, cache_dir and plugin. Raises
-    InputError for bad options or outputs.
+    training: shifts, protocol, select, controls, curves, set, out, overwrite, cache_dir and plugin.
+    Raises InputError for bad options or outputs.
 
     Examples
     --------
@@ -142,10 +143,10 @@ def carry_out(session: Session, shown: Callable[[], AbstractContextManager[Progr
     >>> run.status
     'complete'
     """
-    outcomes = run_session(session, shown)
+    outcomes, out = run_session(session, shown)
     records = sorted((r for outcome in outcomes for r in outcome.records), key=sort_key)
     missing = tuple(cell for outcome in outcomes for cell in outcome.missing)
-    return Run(session.out, tuple(records), missing, session)
+    return Run(out, tuple(records), missing, session)
 
 
 def _shown(session: Session, progress: bool | None) -> Run:

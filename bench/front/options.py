@@ -58,6 +58,7 @@ class RunOptions(TypedDict, total=False):
     curves: bool | None
     set: Mapping[str, Mapping[str, Any]] | None
     out: str | Path | None
+    overwrite: bool | None
     cache_dir: str | Path | None
     plugin: str | Path | Sequence[str | Path] | None
     tracker: Names | None

@@ -32,7 +32,8 @@ from bench.core.errors import DataError, InputError
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.records import Record, read_records
-from bench.core.store import Store, unpacked
+from bench.core.store import Store
+from bench.core.store.container import DamagedError, note_of, opened, unpacked_arrays
 
 FOLDER, SUMS = "samples", "SHA256SUMS"
 KIND, SETS = "samples", "sets"
@@ -178,8 +179,8 @@ def drop_damaged_samples(store: Store, key: str, split: str) -> None:
     >>> samples.has_stored_samples(store, "1f" * 16, "split")
     False
     """
-    for path in (store.path(KIND, key), store.path(SETS, _set_key(split))):
-        store.read(path)  # removes a damaged file
+    for kind, name in ((KIND, key), (SETS, _set_key(split))):
+        store.read(kind, name)  # removes a damaged file
 
 
 def _set_key(split: str) -> str:
@@ -221,7 +222,7 @@ def write_samples(run: Path, store: Store, records: Iterable[Record]) -> None:
         if not has_samples(record):
             continue
         key = str(record.provenance["key"])
-        _, note = unpacked(_copy(store, KIND, key, folder, sums))
+        note = note_of(_copy(store, KIND, key, folder, sums))
         if _name(note["set"]) not in sums:
             _copy(store, SETS, note["set"], folder, sums)
     for path in folder.glob("*.safetensors"):
@@ -245,7 +246,7 @@ def has_samples(record: Record) -> bool:
 
 
 def _copy(store: Store, kind: str, key: str, folder: Path, sums: dict[str, str]) -> bytes:
-    data = store.read(store.path(kind, key))
+    data = store.read(kind, key)
     if data is None:
         raise DataError(
             f"samples of cell {key} are missing in the cache: run the same command again"
@@ -289,9 +290,15 @@ def sample_outputs(run: Path) -> Iterator[SampleOutputs]:
     sets: dict[str, EvaluationSet] = {}
     for record in records:
         key = str(record.provenance.get("key"))
-        arrays, note = _read(run, key, sums)
+        arrays, note = _read(run, KIND, key, sums)
         if note["set"] not in sets:
-            sets[note["set"]] = _evaluation_set(*_read(run, note["set"], sums))
+            sets[note["set"]] = _evaluation_set(*_read(run, SETS, note["set"], sums))
+        sizes = {len(arrays[name]) for name in ("confidence", "predicted")}
+        if sizes | {record.n, len(sets[note["set"]].labels)} != {note["n"]}:
+            raise DataError(
+                f"{run / FOLDER / _name(key)}: it has {note['n']} samples, but its arrays, the set "
+                f"or the record ({record.n}) have other numbers: run the suite again"
+            )
         right = np.unpackbits(arrays["right"], count=note["n"]).astype(bool)
         if float(right.mean()) != record.value:
             raise DataError(
@@ -330,12 +337,17 @@ def _sums(path: Path) -> dict[str, str]:
 _LINE = r"[0-9a-f]{64}  [0-9a-f]{32}\.safetensors\n"
 
 
-def _read(run: Path, key: str, sums: Mapping[str, str]) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Return the arrays and the note of a file of ``samples/``, after verifying its checksum."""
+def _read(
+    run: Path, kind: str, key: str, sums: Mapping[str, str]
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the arrays and the note of a file of ``samples/``, after verifying what it is."""
     path = run / FOLDER / _name(key)
     if path.name not in sums or not path.is_file():
         raise DataError(f"{path} is missing, or not in {SUMS}: run the same command again")
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sums[path.name]:
         raise DataError(f"{path} was altered: it does not match {SUMS}; run the same command again")
-    return unpacked(data)
+    try:
+        return unpacked_arrays(opened(f"{kind}/{key}", data)), note_of(data)
+    except DamagedError as error:
+        raise DataError(f"{path} was altered: {error}; run the same command again") from error

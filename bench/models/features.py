@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from bench.api.splits import Images
 from bench.core.errors import CellError
-from bench.core.store import BLOCK, Store
+from bench.core.store import BLOCK, Store, block_count
 from bench.models.transforms import EvalImages
 
 if TYPE_CHECKING:
@@ -69,11 +71,12 @@ def predict_split(
     how: Forward,
     share: tuple[int, int] = (0, 1),
     progress: Callable[[int], None] = lambda count: None,
+    made_of: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> None:
     """Compute and store the missing feature blocks of several encoders on a split.
 
     Each block is decoded once and then run through every encoder that lacks it. Results are stored
-    separately for each encoder.
+    separately for each encoder. Blocks that another process is computing are left to it.
 
     Parameters
     ----------
@@ -85,6 +88,7 @@ def predict_split(
     how : settings of the forward passes.
     share : (rank, number of processes); each process computes its own blocks.
     progress : called with the number of images after each block and encoder.
+    made_of : {features key: keys of the stored weights that the encoder consists of}.
 
     Raises CellError if a feature is not finite.
 
@@ -105,43 +109,95 @@ def predict_split(
     >>> store.read_features("1f0c", size=3).shape
     (3, 96)
     """
-    missing = {key: set(store.blocks(key, len(images))) for key in encoders}
     rank, ranks = share
-    wanted = [b for b in sorted(set().union(*missing.values())) if b % ranks == rank]
+    mine = _Mine(store, tuple(encoders), len(images), range(rank, block_count(len(images)), ranks))
     tower = tower.to(how.device).eval()
-    for block, pixels in _decoded(images, transform, wanted, how):
-        for key, weights in encoders.items():
-            if block in missing[key]:
-                tower.load_state_dict(weights())
+    with mine:
+        for block, pixels in _decoded(images, transform, mine, how):
+            for key in mine.keys_of(block):
+                tower.load_state_dict(encoders[key]())
                 features = _forward(tower, pixels, how)
                 if not np.isfinite(features).all():
                     raise CellError(
                         f"features {key} are not finite (block {block}); check the encoder's "
                         "weights, or use --precision fp32"
                     )
-                store.write_block(key, block, features, how.hardware)
+                store.write_block(key, block, features, how.hardware, made_of.get(key, ()))
+                mine.done(block, key)
                 progress(len(pixels))
 
 
+@dataclass
+class _Mine:
+    """The blocks of `within` that are missing and claimed by this process, one after the other.
+
+    A block is claimed when it is about to be decoded, so that processes share the work evenly.
+    """
+
+    store: Store
+    keys: tuple[str, ...]
+    size: int
+    within: range
+    claimed: dict[int, list[str]] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[int]:
+        missing = {key: set(self.store.blocks(key, self.size)) for key in self.keys}
+        for block in sorted(set().union(*missing.values()) & set(self.within)):
+            keys = [k for k in self.keys if block in missing[k]]
+            taken = [k for k in keys if self.store.claims.take(_claim(k, block))]
+            self.claimed[block] = taken
+            for key in taken.copy():
+                if self.store.has_block(key, block):  # another process was just done with it
+                    self.done(block, key)
+            if taken:
+                yield block
+
+    def keys_of(self, block: int) -> tuple[str, ...]:
+        return tuple(self.claimed[block])
+
+    def done(self, block: int, key: str) -> None:
+        self.claimed[block].remove(key)
+        self.store.claims.release(_claim(key, block))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        for block, keys in self.claimed.items():
+            for key in tuple(keys):
+                self.done(block, key)
+
+
+def _claim(key: str, block: int) -> str:
+    return f"features-{key}-{block}"
+
+
 def _decoded(
-    images: Images, transform: Any, blocks: list[int], how: Forward
+    images: Images, transform: Any, blocks: Iterable[int], how: Forward
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (block, float32 [rows, 3, H, W]) for each block, decoded by `how.workers` processes."""
-    spans = [range(b * BLOCK, min((b + 1) * BLOCK, len(images))) for b in blocks]
-    batches = [span[i : i + DECODED] for span in spans for i in range(0, len(span), DECODED)]
+    begun: deque[tuple[int, range]] = deque()
+
+    def batches() -> Iterator[range]:
+        for block in blocks:
+            span = range(block * BLOCK, min((block + 1) * BLOCK, len(images)))
+            begun.append((block, span))
+            yield from (span[i : i + DECODED] for i in range(0, len(span), DECODED))
+
     loader = DataLoader(
         cast(Any, EvalImages(images, transform)),
-        batch_sampler=cast(Any, batches),
+        batch_sampler=cast(Any, batches()),
         num_workers=how.workers,
     )
     decoded = iter(loader)
-    for block, span in zip(blocks, spans, strict=True):
-        pixels = torch.empty(0)
-        for start in range(0, len(span), DECODED):
-            part = next(decoded)
-            if not start:  # allocate once: a block may take hundreds of megabytes
-                pixels = part.new_empty((len(span), *part.shape[1:]))
-            pixels[start : start + len(part)] = part
+    for part in decoded:
+        block, span = begun.popleft()
+        # Allocated once: a block may take hundreds of megabytes.
+        pixels = part.new_empty((len(span), *part.shape[1:]))
+        pixels[: len(part)] = part
+        for start in range(DECODED, len(span), DECODED):
+            rest = next(decoded)
+            pixels[start : start + len(rest)] = rest
         yield block, pixels
 
 

@@ -197,7 +197,7 @@ def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -
     from safetensors.torch import load
 
     key = weights_key(recipe)
-    data = store.read(store.path("weights", key))
+    data = store.read("weights", key)
     if data is None:
         raise (
             import_lost(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")

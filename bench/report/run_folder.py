@@ -22,10 +22,13 @@ from bench.leaderboard import samples
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
 from bench.leaderboard.published.layouts import Preset, find_preset
+from bench.report.staging import finish
 from bench.report.write import FORMATS, PICTURES, write_report
 
 CONFIG = "config.json"
 RECORDS = "records.jsonl"
+MISSING = "missing.jsonl"
+PLAN = "plan.json"
 SOURCES = "sources.json"
 BASELINES = "baselines.csv"
 FIGURES = "figures"
@@ -102,6 +105,7 @@ def report_sources(folder: Path) -> ReportSources:
     True
     """
     path = folder / SOURCES
+    finish(folder)
     if (folder / RECORDS).is_file():
         return ReportSources((folder,), kept_baselines(folder))
     if not path.is_file():
@@ -206,7 +210,8 @@ def read_run(folder: Path) -> tuple[list[Record], list[MissingCell]]:
     >>> len(records), missing
     (9, [])
     """
-    return read_records(folder / RECORDS), read_missing(folder / "missing.jsonl")
+    finish(folder)
+    return read_records(folder / RECORDS), read_missing(folder / MISSING)
 
 
 def read_samples(folder: Path) -> Iterator[samples.SampleOutputs]:

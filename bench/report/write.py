@@ -72,11 +72,13 @@ def write_report(
     samples: Iterable[SampleOutputs] = (),
     baselines: Sequence[Baseline] = (),
     trainings: Iterable[TrainingRecord] = (),
+    root: str | None = None,
 ) -> tuple[Path, ...]:
     """Write ``report.FORMAT`` into `directory` for each format, atomically; return the paths.
 
-    The formats in `PICTURES` give one file per figure, in the folder ``figures``. Raises InputError
-    for records that contradict each other; nothing is written then.
+    `root` leads from where the reports will stand to the documentation. The formats in `PICTURES`
+    give one file per figure, in the folder ``figures``. Raises InputError for records that
+    contradict each other; nothing is written then.
 
     Examples
     --------
@@ -88,7 +90,7 @@ def write_report(
     ['report.md', 'report.csv']
     """
     content = document(records, missing, presets, samples, baselines, trainings)
-    content = replace(content, root=path_to_root(directory))
+    content = replace(content, root=path_to_root(directory) if root is None else root)
     files = {
         directory / f"report.{name}": FORMATS[name](content).encode()
         for name in formats

@@ -12,7 +12,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache, partial
@@ -23,7 +22,14 @@ from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
 from bench.api.declarations import chosen_edges
-from bench.api.recipe_parts import encoder_of, features_key, head_of, normalizes, weights_key
+from bench.api.recipe_parts import (
+    encoder_of,
+    features_key,
+    head_of,
+    normalizes,
+    stored_parts,
+    weights_key,
+)
 from bench.api.recipes import Backbone, Encoder, Fisher, Pretrained, TextHead, Tuned
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import AtEpoch, GradientTrainer, Keep, Trainer, epochs_needed
@@ -152,10 +158,10 @@ class Engine:
         label = f"{label}: {trainer.title}, seed {recipe.seed}"
         total = train.size * epochs_needed(trainer, [r.keep for r in recipes])
         work = (TUNING_BOTH if trainer.tunes_text else TUNING) if trainer.tunes_encoder else 0.0
-        with self._training_lock(key), self.progress.task(label, total, work) as task:
+        with self.progress.task(label, total, work) as task:
             self.processes.wait_for_everyone()
             keys = {r.keep: weights_key(r) for r in recipes}
-            # Another run may have stored some of them while this one waited for the lock.
+            # Another run may have stored some of them just now.
             keys = {keep: k for keep, k in keys.items() if not self.store.has("weights", k)}
             if not keys:
                 return
@@ -199,10 +205,6 @@ class Engine:
                     self.store.discard("progress", f"{key}-{slot}")
                 if trainer.tunes_encoder:
                     self._timed(_rate_name(trainer), seen - resumed, time.monotonic() - started)
-
-    def _training_lock(self, key: str) -> AbstractContextManager[None]:
-        """Return the lock on a training run, held by the first process for all processes."""
-        return self.store.lock("weights", key) if self.is_main else nullcontext()
 
     def _training(
         self, recipe: Tuned, train: Split, selection: Split, report: Callable[[int, int], None]
@@ -354,6 +356,7 @@ class Engine:
                 ),
                 share,
                 task.advance,
+                {key: stored_parts(encoder) for key, encoder in encoders.items()},
             )
             self._timed("forward", total, time.monotonic() - started)
 
@@ -383,7 +386,7 @@ class Engine:
             {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
             metadata={"device": self.hardware, "caveats": json.dumps(list(caveats))},
         )
-        self.store.write(self.store.path("weights", key), data)
+        self.store.write("weights", key, data)
 
     def _workers(self) -> int:
         """Return the number of decoding processes; by default 0 for a CPU and up to 8 for a GPU."""

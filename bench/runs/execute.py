@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from bench.runs.items import (
     WeightsItem,
     WorkItem,
 )
-from bench.runs.measure import Measurement, address_of
+from bench.runs.measure import Measurement, address_of, name_of
 from bench.runs.plan import Plan, is_stored, make_plan, pending
 from bench.runs.results.caveats import PlanCaveats
 from bench.runs.results.trainings import plan_trainings, training_labels
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from bench.runs.engine import Engine
 
 log = logging.getLogger("bench")
+
+WAIT, LONGEST_WAIT = 0.05, 2.0
+"""Seconds between two looks at what other runs are computing."""
 
 EngineMaker = Callable[[Callable[[Split], Loaded]], "Engine"]
 """Makes the engine from the function that opens a split."""
@@ -111,7 +115,9 @@ def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progr
 class _Runner:
     """The state of one execution.
 
-    `failed` has the reason for each failed item, `labels` the name of each training, by key.
+    `failed` has the reason for each failed item, `labels` the name of each training, by key. In the
+    current round, `tried` is the number of items that were tried and `taken` that of those that
+    other runs are computing.
     """
 
     study: Study
@@ -122,6 +128,8 @@ class _Runner:
     splits: dict[str, Loaded] = field(default_factory=dict)
     made_engine: Engine | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    tried: int = 0
+    taken: int = 0
 
     @property
     def engine(self) -> Engine:
@@ -144,34 +152,57 @@ class _Runner:
     def work(self, plan: Plan, left: Callable[[], dict[str, WorkItem]]) -> None:
         """Compute all pending items that do not depend on a failed one.
 
-        An input that turns out to be damaged when it is read is recomputed in the next round.
+        An input that turns out to be damaged when it is read is recomputed in the next round. What
+        another run on the same store is computing is left to it, and waited for at last.
         """
         self.labels = training_labels(plan, left())
-        for _ in plan.items:
+        rounds, waited = 0, 0
+        while rounds <= len(plan.items):
             items = [i for i in left().values() if not self._blocked(i, plan)]
             if not items:
                 return
-            for item in items:
-                if isinstance(item, WeightsItem) and self._ready(item, plan):
-                    same = self._same_training(item, plan)
-                    self._try(same, partial(self._compute, same))
-            cells = [item for item in items if isinstance(item, CellItem)]
-            self._measure([c for c in cells if self._ready(c, plan)])
-            # Heads are trained on features. These features come first: the encoders trained after
-            # them then share their forward passes, and the decoded images, with all others.
-            first = self._features_for_training(items, plan)
-            for features in _by_split(first or items):
-                ready = [i for i in features if self._ready(i, plan)]
-                self._forward(ready)
-                split = features[0].split.fingerprint
-                here = [c for c in cells if c.shift.split.fingerprint == split]
-                self._measure([c for c in here if self._ready(c, plan)])
-            for item in items:
-                if isinstance(item, FitItem) and self._ready(item, plan):
-                    self._try([item], partial(self.measuring.fit, item, self.failed))
-            for item in items:
-                if isinstance(item, ScaleItem) and self._ready(item, plan):
-                    self._try([item], partial(self.measuring.scale, item))
+            self.tried, self.taken = 0, 0
+            self._work_round(items, plan)
+            if self.tried or not self.taken:
+                rounds, waited = rounds + 1, 0
+            else:
+                time.sleep(min(WAIT * 1.5**waited, LONGEST_WAIT))
+                waited += 1
+
+    def _work_round(self, items: Sequence[WorkItem], plan: Plan) -> None:
+        for item in items:
+            if isinstance(item, WeightsItem) and self._ready(item, plan):
+                same = self._same_training(item, plan)
+                self._claim(same, [same[0].key], partial(self._compute, same))
+        cells = [item for item in items if isinstance(item, CellItem)]
+        self._measure([c for c in cells if self._ready(c, plan)])
+        # Heads are trained on features. These features come first: the encoders trained after
+        # them then share their forward passes, and the decoded images, with all others.
+        first = self._features_for_training(items, plan)
+        for features in _by_split(first or items):
+            ready = [i for i in features if self._ready(i, plan)]
+            self._forward(ready)
+            split = features[0].split.fingerprint
+            here = [c for c in cells if c.shift.split.fingerprint == split]
+            self._measure([c for c in here if self._ready(c, plan)])
+        for item in items:
+            if isinstance(item, FitItem) and self._ready(item, plan):
+                act = partial(self.measuring.fit, item, self.failed)
+                self._claim([item], [item.key], act)
+        for item in items:
+            if isinstance(item, ScaleItem) and self._ready(item, plan):
+                self._claim([item], [item.key], partial(self.measuring.scale, item))
+
+    def _claim(
+        self, items: Sequence[WorkItem], names: Sequence[str], act: Callable[[], None]
+    ) -> None:
+        """Compute items, unless another run holds one of the claims `names` or just has them."""
+        with self.store.claims.held(names) as got:
+            if len(got) < len(names):
+                self.taken += 1
+            elif not all(is_stored(item, self.store) for item in items):
+                self.tried += 1
+                self._try(items, act)
 
     def _features_for_training(self, items: Sequence[WorkItem], plan: Plan) -> list[WorkItem]:
         """Return the features items on every split whose features a pending training run reads."""
@@ -249,11 +280,22 @@ class _Runner:
         self._try([cell], act)
 
     def _forward(self, items: Sequence[FeaturesItem]) -> None:
-        """Compute features together to decode each image once; after a failure, item by item."""
+        """Compute features together to decode each image once; after a failure, item by item.
+
+        Blocks that other runs are computing are left out.
+        """
+        before = self._missing_blocks(items)
         self._try(items, partial(self._compute, items))
         for item in items if len(items) > 1 else ():
             if self.failed.pop(item.key, None):
                 self._try([item], partial(self._compute, [item]))
+        left = [item for item in items if item.key not in self.failed]
+        after = self._missing_blocks(left)
+        self.tried += not after or after != before
+        self.taken += bool(after)
+
+    def _missing_blocks(self, items: Sequence[FeaturesItem]) -> int:
+        return sum(len(self.store.blocks(item.key, item.split.size)) for item in items)
 
     def _compute(self, items: Sequence[WorkItem]) -> None:
         """Have all processes compute one weights item or the features of one split."""
@@ -294,12 +336,12 @@ class _Runner:
 
     def _measure(self, cells: Sequence[CellItem]) -> None:
         """Measure cells; all metrics of a row's candidate on a split share one prediction."""
-        groups: dict[tuple[str, str], list[CellItem]] = {}
+        groups: dict[str, list[CellItem]] = {}
         for cell in cells:
-            row = f"{cell.row.name} {cell.fit.seed}"
-            groups.setdefault((row, cell.shift.name), []).append(cell)
-        for group in groups.values():
-            self._try(group, partial(self.measuring.score, group, self._try_cell))
+            groups.setdefault(cell.pack, []).append(cell)
+        for pack, group in groups.items():
+            act = partial(self.measuring.score, group, self._try_cell)
+            self._claim(group, [pack], act)
 
     def know_model(self, plan: Plan) -> None:
         """Load the model if the store lacks what records say of it, as that of an older version."""
@@ -312,20 +354,27 @@ class _Runner:
         """Return the records of the stored cells, and the missing cells with their reasons."""
         records: list[Record] = []
         known = PlanCaveats(plan, self.store)
-        missing: dict[tuple[object, ...], MissingCell] = {}
+        lacking: dict[tuple[object, ...], list[CellItem]] = {}
         for cell in plan.cells:
-            value = self.store.read_cell(cell.key)
+            value = self.store.read_cell(cell.pack, cell.key)
             if value is not None:
                 records.append(self.measuring.record(cell, value, known))
-            elif cell.chosen:
+            else:
                 self._blocked(cell, plan)
                 reason = self.failed.get(cell.key, "not computed")
-                row = (cell.row.name, cell.fit.seed, cell.shift.name)
-                missing[row] = MissingCell.model_validate(
-                    address_of(self.study, cell) | {"reason": reason}
-                )
+                place = (cell.row.name, cell.fit.seed, cell.shift.name, reason)
+                lacking.setdefault(place, []).append(cell)
+        missing = [
+            MissingCell.model_validate(
+                address_of(self.study, cells[0])
+                | {"reason": str(place[-1]), "lacking": tuple(map(name_of, cells))}
+            )
+            for place, cells in lacking.items()
+        ]
         trainings = tuple(plan_trainings(plan, self.store))
-        return Outcome(plan, tuple(records), tuple(missing.values()), trainings)
+        if len(records) + sum(cell.count for cell in missing) != len(plan.cells):
+            raise RuntimeError(f"{len(plan.cells)} cells were planned, others were computed")
+        return Outcome(plan, tuple(records), tuple(missing), trainings)
 
 
 def _is_lost_trial(item: WorkItem, reason: str) -> bool:

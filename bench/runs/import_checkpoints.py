@@ -174,7 +174,7 @@ def _backbone_head(
         caveats = prompt_caveats(clip.tokenizer, recipe, tokens)
         head = text_head(clip, recipe, device, tokens=tokens)
         metadata = {"device": device.type, "caveats": json.dumps(list(caveats))}
-        store.write(store.path("weights", key), save(head, metadata=metadata))
+        store.write("weights", key, save(head, metadata=metadata))
     return load_head(recipe, store).weight
 
 
@@ -224,6 +224,4 @@ def _store(
     encoder = {} if head_only else released.encoder
     tensors = {f"encoder.{name}": tensor for name, tensor in encoder.items()}
     tensors |= {"head.weight": released.head_weight, "head.bias": released.head_bias}
-    store.write(
-        store.path("weights", weights_key(recipe)), save(tensors, metadata={"device": "cpu"})
-    )
+    store.write("weights", weights_key(recipe), save(tensors, metadata={"device": "cpu"}))

@@ -73,9 +73,11 @@ class CellItem(WorkItem):
 
     `fit` is the row's own fit or that of its chooser row. With a `scale`, predictions are first
     divided by its temperature. `chosen` is False for the other points of a candidate curve.
-    `metric` measures a number or a figure.
+    `metric` measures a number or a figure. Cells of one row, seed and evaluation set are stored
+    together, in a `pack`.
     """
 
+    pack: str
     row: Row
     fit: FitItem
     scale: ScaleItem | None

@@ -23,7 +23,7 @@ from bench.api.recipes import Tuned
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.environment import environment
 from bench.core.errors import CellError, InputError
-from bench.core.hashing import canonical
+from bench.core.hashing import canonical, canonical_json
 from bench.core.progress import Progress
 from bench.core.records import Record
 from bench.core.store import MissingOutput, Store
@@ -170,7 +170,19 @@ class Measurement:
     def score(
         self, cells: Sequence[CellItem], attempt: Callable[[CellItem, Callable[[], None]], None]
     ) -> None:
-        """Store the cells of one row, seed and evaluation set, each in its own `attempt`."""
+        """Measure the cells of a pack, each in its own `attempt`, and store what was measured."""
+        measured: dict[str, Measured] = {}
+        try:
+            self._score(cells, attempt, measured)
+        finally:
+            self.store.write_cells(cells[0].pack, measured)
+
+    def _score(
+        self,
+        cells: Sequence[CellItem],
+        attempt: Callable[[CellItem, Callable[[], None]], None],
+        measured: dict[str, Measured],
+    ) -> None:
         row, fit, shift = cells[0].row, cells[0].fit, cells[0].shift
         outputs = StoredOutputs(
             self.store, self.arrays, shift.split, self.study.precision, shift.labels
@@ -198,14 +210,15 @@ class Measurement:
                     if cell is kept:
                         last = prediction
                     else:
-                        attempt(cell, partial(self._write, cell, prediction, manifest))
+                        attempt(cell, partial(self._measure, measured, cell, prediction, manifest))
                 progress.advance(1)
             if kept is not None and last is not None:
                 again = np.array(list(values.values()))[redrawn.places] if redrawn else None
-                attempt(kept, partial(self._write, kept, last, manifest, again))
+                attempt(kept, partial(self._measure, measured, kept, last, manifest, again))
 
-    def _write(
+    def _measure(
         self,
+        found: dict[str, Measured],
         cell: CellItem,
         prediction: Prediction,
         manifest: Manifest,
@@ -240,7 +253,7 @@ class Measurement:
         if cell.keeps_samples:
             split = cell.shift.split.fingerprint
             samples.store_samples(self.store, cell.key, split, log_probs, manifest, redrawn)
-        self.store.write_cell(cell.key, value)
+        found[cell.key] = value
         if cell.chosen and cell.scale is None and isinstance(cell.metric, Metric):
             self.progress.measured(self.record(cell, value))
 
@@ -301,6 +314,13 @@ def record_of(study: Study, cell: CellItem, value: Measured, fitted: Measured | 
             "provenance": provenance,
         }
     )
+
+
+def name_of(cell: CellItem) -> str:
+    """Return what a cell adds to its row on its set, as in `MissingCell.lacking`."""
+    kind, metric = _kind(cell), cell.metric.name
+    candidate = f" {canonical_json(dict(cell.choice))}" if kind == "curve" else ""
+    return metric if kind == "cell" else f"{kind}{candidate} {metric}"
 
 
 def address_of(study: Study, cell: CellItem) -> dict[str, object]:

@@ -304,7 +304,9 @@ class _Builder:
             more = (key for recipe in recipes for key in self.outputs(recipe, shift.split))
             inputs = tuple(dict.fromkeys((*inputs, *more)))
         key = key_of("cell", CELL, _identity(row), fit.key, choice, inputs, shift.labels, metric)
-        item = CellItem(key, inputs, row, fit, scale, choice, chosen, shift, metric)
+        place = (shift.split.fingerprint, shift.labels)
+        pack = key_of("cells", CELL, _identity(row), fit.key, *place)
+        item = CellItem(key, inputs, pack, row, fit, scale, choice, chosen, shift, metric)
         self.records.append(item)
         self.add(item)
 
@@ -332,9 +334,11 @@ def is_stored(item: WorkItem, store: Store) -> bool:
             return store.has("fits", item.key)
         case CellItem(keeps_samples=True, shift=shift):
             has_samples = samples.has_stored_samples(store, item.key, shift.split.fingerprint)
-            return has_samples and store.read_cell(item.key) is not None
+            return has_samples and store.read_cell(item.pack, item.key) is not None
+        case CellItem():
+            return store.read_cell(item.pack, item.key) is not None
         case _:
-            return store.read_cell(item.key) is not None
+            raise TypeError(item)
 
 
 def pending(

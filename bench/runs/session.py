@@ -6,6 +6,7 @@ Repeating a command writes byte-identical files, except for ``timings.jsonl``.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -22,15 +23,26 @@ from bench.core.paths import cache_dir, check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import MissingCell, records_text
 from bench.core.store import Store
-from bench.core.trainings import write_trainings
+from bench.core.trainings import TRAININGS, write_trainings
 from bench.data.prompts import templates_digest
 from bench.data.suites.yaml_schema import is_suite_file
 from bench.leaderboard import samples
 from bench.leaderboard.board import PENDING
 from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.leaderboard.published.layouts import Preset, find_preset
-from bench.report.run_folder import CONFIG, kept_baselines, read_samples
-from bench.report.write import write_report
+from bench.report.glossary import path_to_root
+from bench.report.run_folder import (
+    CONFIG,
+    FIGURES,
+    MISSING,
+    PLAN,
+    RECORDS,
+    kept_baselines,
+    read_samples,
+    report_files,
+)
+from bench.report.staging import finish, staged
+from bench.report.write import USUAL, write_report
 from bench.runs.costs.counts import Counts, pending_counts
 from bench.runs.costs.rates import remember_rates
 from bench.runs.execute import Outcome, choice_lookup, execute_plan
@@ -38,9 +50,12 @@ from bench.runs.execute import follow_plan as follow_study
 from bench.runs.items import CellItem
 from bench.runs.measure import address_of
 from bench.runs.plan import Plan, make_plan
-from bench.runs.results.plan_lines import describe_plan
+from bench.runs.results.manifest import write_manifest
+from bench.runs.results.plan_lines import plan_text
+from bench.runs.results.replacing import check_replaceable, is_poorer
 from bench.runs.study.config import RunConfig, load_config
-from bench.runs.study.kept import InputCopies, KeptInputs, copy_inputs, kept_inputs
+from bench.runs.study.kept import FOLDER as KEPT
+from bench.runs.study.kept import PLACES, InputCopies, KeptInputs, copy_inputs, kept_inputs
 from bench.runs.study.outputs_folder import FILE
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.rows import Row, methods_of
@@ -50,6 +65,11 @@ from bench.runs.trackers import Trackers, require_packages
 
 if TYPE_CHECKING:
     from bench.runs.engine import Engine
+
+OUTDATED = (MISSING, TRAININGS, PLACES, KEPT, FIGURES)
+"""What a run may have had before and does not write again."""
+
+log = logging.getLogger("bench")
 
 
 @dataclass(frozen=True)
@@ -141,6 +161,7 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
     Raises DataError if its templates have changed.
     """
     path = folder / CONFIG
+    finish(folder)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         known = {k: v for k, v in raw.items() if k in RunConfig.model_fields and v is not None}
@@ -248,12 +269,18 @@ def follow_session(session: Session) -> None:
 
 def run_session(
     session: Session, shown: Callable[[], AbstractContextManager[Progress]]
-) -> list[Outcome]:
-    """Carry out a session and write its files; the output folder is created at the end.
+) -> tuple[list[Outcome], Path]:
+    """Carry out a session and write its files; return the outcomes and the folder they are in.
 
-    `shown` makes the context in which progress is displayed.
+    That folder is the session's, unless it has a run with cells that could not be computed now: a
+    poorer outcome is written beside it. `shown` makes the context in which progress is displayed.
+    Raises InputError if the folder has a run that this one should not replace.
     """
     outcomes, started = [], time.monotonic()
+    session.store.sweep()
+    finish(session.out)
+    if not session.config.overwrite:
+        check_replaceable(session.out, session.resolved, session.expected())
     trackers = Trackers(session.config.tracker, session.out / "trackers")
     with shown() as progress:
         for plan in session.plans:
@@ -263,12 +290,12 @@ def run_session(
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
                 remember_rates(session.store, plan.study, engine.device, engine.rates)
-    _write(session, outcomes, time.monotonic() - started)
+    out = _write(session, outcomes, time.monotonic() - started)
     trackers.boards(
         [record for outcome in outcomes for record in outcome.records],
         [cell for outcome in outcomes for cell in outcome.missing],
     )
-    return outcomes
+    return outcomes, out
 
 
 def _completed(outcome: Outcome, with_oracles: bool) -> Outcome:
@@ -304,30 +331,42 @@ def _engine_maker(
     return make
 
 
-def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> None:
+def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Path:
+    """Write the files of a run, all or none, and return their folder."""
     records = [r for outcome in outcomes for r in outcome.records]
     missing = [m for outcome in outcomes for m in outcome.missing]
-    out = session.out
-    _write_json(out / "config.json", session.resolved)
-    _write_json(out / "plan.json", [i for o in outcomes for i in describe_plan(o.plan)])
-    write_atomic(out / "records.jsonl", records_text(records).encode())
-    write_missing(out / "missing.jsonl", missing)
     trainings = [t for outcome in outcomes for t in outcome.trainings]
-    write_trainings(out, trainings)
-    samples.write_samples(out, session.store, records)
-    write_report(
-        out,
-        records,
-        missing,
-        session.presets,
-        samples=read_samples(out),
-        baselines=kept_baselines(out),
-        trainings=trainings,
-    )
-    session.copies.write(out)
+    out = session.out
+    if missing and not session.config.overwrite and is_poorer(records, out):
+        out = out.with_name(f"{out.name}.incomplete")
+    formats = {path.suffix[1:]: None for path in report_files(out)}
+    with staged(out, OUTDATED) as new:
+        _write_json(new / CONFIG, session.resolved)
+        write_atomic(new / PLAN, plan_text(outcome.plan for outcome in outcomes).encode())
+        write_atomic(new / RECORDS, records_text(records).encode())
+        write_missing(new / MISSING, missing)
+        write_trainings(new, trainings)
+        samples.write_samples(new, session.store, records)
+        write_report(
+            new,
+            records,
+            missing,
+            session.presets,
+            formats=tuple({**dict.fromkeys(USUAL), **formats}),
+            samples=read_samples(new),
+            baselines=kept_baselines(out),
+            trainings=trainings,
+            root=path_to_root(out),
+        )
+        session.copies.write(new)
+        write_manifest(new)
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
-    with (out / "timings.jsonl").open("a") as file:
-        file.write(json.dumps(timing) + "\n")
+    try:
+        with (out / "timings.jsonl").open("a") as file:
+            file.write(json.dumps(timing) + "\n")
+    except OSError as error:  # how long it took is no result
+        log.warning("timings are not recorded: %s", error)
+    return out
 
 
 def _write_json(path: Path, value: object) -> None:
@@ -335,9 +374,7 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def write_missing(path: Path, missing: Sequence[MissingCell]) -> None:
-    """Write the list of missing cells, or remove an old list if there are none."""
+    """Write the list of missing cells, if there are any."""
     if missing:
         lines = [json.dumps(m.model_dump(mode="json"), sort_keys=True) + "\n" for m in missing]
         write_atomic(path, "".join(sorted(lines)).encode())
-    else:
-        path.unlink(missing_ok=True)

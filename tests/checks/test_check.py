@@ -12,7 +12,7 @@ import pytest
 from claimed import in_counts, records_of, write_backed
 from commands import Finished, Result, assert_refused, bench
 
-from bench.core.records import MissingCell, Record, read_records, records_text
+from bench.core.records import CellAddress, MissingCell, Record, read_records, records_text
 from bench.leaderboard.published.ledger import ledger
 from bench.leaderboard.published.tables import find_published_table
 
@@ -128,7 +128,7 @@ def test_runs_are_taken_together(tmp_path: Path) -> None:
 def test_missing_cells_of_a_run_are_no_attempts(tmp_path: Path) -> None:
     records = records_of(TABLE)
     place = next(r for r in records if r.method == "linear")
-    fields = {name: getattr(place, name) for name in MissingCell.model_fields if name != "reason"}
+    fields = {name: getattr(place, name) for name in CellAddress.model_fields}
     run = write(tmp_path / "run", records, [MissingCell(**fields, reason="disk full")])
     for path in (run, run / "records.jsonl"):
         assert "missing with seed 0: disk full" in bench("check", path, *AGAINST).out

@@ -10,7 +10,7 @@ from commands import assert_refused, bench
 from outputs_folders import alter, folder, score
 
 import bench as package
-from bench.checks.recompute import Difference, _text_differences
+from bench.checks.differences import Difference, text_differences
 from bench.core.errors import InputError
 
 
@@ -77,7 +77,7 @@ def test_cells_that_the_run_lacked_are_no_damage(tmp_path: Path) -> None:
 def test_differences_are_short_lines(text: str, tmp_path: Path) -> None:
     (tmp_path / "report.md").write_text(f"| {text} 1 |\n")
     (tmp_path / "rendered.md").write_text(f"| {text} 2 |\n")
-    (one,) = _text_differences(tmp_path / "report.md", tmp_path / "rendered.md")
+    (one,) = text_differences(tmp_path / "report.md", tmp_path / "rendered.md")
     assert len(str(one)) < 350
     long = Difference(text, text, text[:90], text[:90])
     assert len(str(long)) < 1200

@@ -13,10 +13,12 @@ import pytest
 from commands import Finished, bench
 from safetensors.numpy import save
 
-from bench.checks.recompute import Difference, recompute_run
+from bench.checks.differences import Difference
+from bench.checks.recompute import recompute_run
 from bench.core.errors import DataError, InputError
 from bench.core.records import read_records, records_text
-from bench.core.store import unpacked
+from bench.core.store import Store
+from bench.core.store.container import note_of, opened, sealed, unpacked_arrays
 from bench.leaderboard.samples import sample_outputs
 
 
@@ -33,14 +35,16 @@ def test_a_run_as_it_was_made_has_no_difference(small: Finished) -> None:
     assert not found.differences
     assert found.files == (
         "records.jsonl",
+        "plan.json",
         "samples",
         "trainings.jsonl",
+        "manifest.json",
         "report.html",
         "report.md",
     )
     records = read_records(small.out / "records.jsonl")
     assert found.cells == sum(record.kind in ("cell", "scaled") for record in records)
-    assert recompute_run(small.out / "report.md", options(small)).files[3:] == ("report.md",)
+    assert recompute_run(small.out / "report.md", options(small)).files[5:] == ("report.md",)
 
 
 def test_nothing_is_left_in_the_cache(small: Finished, own: Finished) -> None:
@@ -70,18 +74,33 @@ def test_a_confidence_may_be_rounded_otherwise_elsewhere(
     own: Finished, steps: int, holds: bool
 ) -> None:
     """Rounding depends on threads and CPU; the page shows the samples that the run stored."""
+    change_confidences(own, steps)
+    (own.out / "manifest.json").unlink()  # which is that of the other machine
+    assert bench("report", own.out).code == 0
+    assert (not differences(own.out, options(own))) == holds
+
+
+def test_one_low_bit_of_a_confidence_is_found_by_the_manifest(own: Finished) -> None:
+    change_confidences(own, 1)
+    assert bench("report", own.out).code == 0
+    (found,) = differences(own.out, options(own))
+    assert (found.file, found.place) == ("manifest.json", " samples/SHA256SUMS")
+
+
+def change_confidences(own: Finished, steps: int) -> None:
+    """Change the confidences of one cell, with all sums renewed but those of the manifest."""
     folder = own.out / "samples"
     output = next(o for o in sample_outputs(own.out) if o.record.method == "e2e-ft")
     path = folder / f"{output.record.provenance['key']}.safetensors"
-    arrays, note = unpacked(path.read_bytes())
-    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    item, packed = f"samples/{path.stem}", path.read_bytes()
+    arrays, note = unpacked_arrays(opened(item, packed)), note_of(packed)
+    before = hashlib.sha256(packed).hexdigest()
     arrays["confidence"] = arrays["confidence"] - np.uint16(steps)
-    path.write_bytes(save(arrays, metadata={"note": json.dumps(note)}))
+    packed = save(arrays, metadata={"note": json.dumps(note)})
+    path.write_bytes(b"".join(sealed(item, packed)))
     sums = (folder / "SHA256SUMS").read_text()
     after = hashlib.sha256(path.read_bytes()).hexdigest()
     (folder / "SHA256SUMS").write_text(sums.replace(before, after))
-    assert bench("report", own.out).code == 0
-    assert (not differences(own.out, options(own))) == holds
 
 
 def test_a_forged_choice_is_found(own: Finished) -> None:
@@ -112,3 +131,65 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path, own: Finished) -> Non
         recompute_run(own.out, options(own))
     with pytest.raises(InputError):
         recompute_run(own.out / "notes.md", options(own))
+
+
+FRAUDS = {
+    "config.json": ('"v2"', '"v2" '),
+    "plan.json": ('"seed": 0', '"seed": 3'),
+    "records.jsonl": ('"commit": "', '"commit": "a'),
+    "trainings.jsonl": ('"epoch"', '"epoch" '),
+}
+
+
+@pytest.mark.parametrize("name", FRAUDS)
+def test_any_changed_file_of_a_run_is_found(name: str, own: Finished) -> None:
+    """Also where nothing that is recomputed changes with it."""
+    path = own.out / name
+    text = path.read_text()
+    assert FRAUDS[name][0] in text
+    path.write_text(text.replace(*FRAUDS[name], 1))
+    found = differences(own.out, options(own))
+    assert found and found[0].file in (name, "manifest.json"), found
+
+
+def test_a_last_digit_of_a_record_is_found(own: Finished) -> None:
+    path = own.out / "records.jsonl"
+    records = read_records(path)
+    row = next(i for i, r in enumerate(records) if (r.metric, r.kind) == ("nll", "cell"))
+    value = np.nextafter(records[row].value, 9)
+    records[row] = records[row].model_copy(update={"value": float(value)})
+    path.write_text(records_text(records))
+    (found,) = differences(own.out, options(own))
+    assert (found.file, found.place) == ("manifest.json", " records.jsonl")
+
+
+def test_rows_dropped_against_the_plan_are_found(own: Finished) -> None:
+    """Records, configuration and reports of a run that leaves out its worst row."""
+    path = own.out / "config.json"
+    config = json.loads(path.read_text())
+    config["methods"] = [name for name in config["methods"] if name != "ose"]
+    config["rows"] = {s: [r for r in rows if "ose" not in r] for s, rows in config["rows"].items()}
+    path.write_text(json.dumps(config))
+    records = [r for r in read_records(own.out / "records.jsonl") if r.method != "ose"]
+    (own.out / "records.jsonl").write_text(records_text(records))
+    found = differences(own.out, options(own))
+    assert found and found[0].file == "plan.json"
+
+
+def test_a_swapped_checkpoint_is_found(own: Finished) -> None:
+    """An encoder that is changed and not run again gives the same numbers from stored features."""
+    store = Store(own.cache)
+    (path,) = (p for p in (own.cache / "weights").rglob("*") if p.stat().st_size > 200_000)
+    arrays = store.read_arrays("weights", path.stem)
+    assert arrays is not None
+    arrays = {n: a + np.float32(0.01 * (not n.startswith("head"))) for n, a in arrays.items()}
+    store.write("weights", path.stem, save(arrays, metadata={"device": "cpu"}))
+    with pytest.raises(DataError, match="made by other weights"):
+        differences(own.out, options(own))
+
+
+def test_an_edited_manifest_is_found(own: Finished) -> None:
+    path = own.out / "manifest.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    with pytest.raises(DataError, match="altered"):
+        differences(own.out, options(own))

@@ -32,7 +32,8 @@ def test_a_run_as_it_was_made_ends_in_0(small: Finished, tmp_path: Path) -> None
     (line,) = result.out.splitlines()
     assert line.startswith(f"{count} cells recomputed from stored outputs; no difference in ")
     names = [case.get("name") for case in ElementTree.parse(junit).iter("testcase")]
-    assert names == ["records.jsonl", "samples", "trainings.jsonl", "report.html", "report.md"]
+    results = ["records.jsonl", "plan.json", "samples", "trainings.jsonl", "manifest.json"]
+    assert names == [*results, "report.html", "report.md"]
 
 
 @pytest.mark.parametrize("kind", ["md", "html", "tex", "csv", "json"])

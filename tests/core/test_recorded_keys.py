@@ -178,10 +178,10 @@ RECORDED: Mapping[str, Mapping[str, str]] = {
     },
     "plan": {
         "WeightsItem": "a645bfabac52c4601f1ba9f55ddd097a",
-        "FeaturesItem": "c1f76170a7852352fd3c8b8e5b17676e",
+        "FeaturesItem": "2f4dfef28a601e506fd59cd117eb66e8",
         "FitItem": "4a45e735708d34d214b41974216314c0",
         "ScaleItem": "d01fc3f2beddc0d08f2d1949ed84a044",
-        "CellItem": "b020a14ab73196c62e4392c25a12ac33",
+        "CellItem": "d74338a0647a4768310eddcc52dcc218",
     },
     "data": {
         "folders": "950be84f230b3f92a64270d2da366d61",

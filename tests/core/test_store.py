@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from bench.core.errors import InputError
 from bench.core.paths import check_writable, write_atomic
@@ -27,14 +31,14 @@ def write_all(store: Store) -> None:
     for block in range(block_count(len(FEATURES))):
         rows = FEATURES[block * BLOCK : (block + 1) * BLOCK]
         store.write_block("k", block, rows, "cpu")
-    store.write_cell("c", {"value": 0.25, "n": 3})
+    store.write_cells("p", {"c": {"value": 0.25, "n": 3}})
 
 
 READERS: dict[str, Callable[[Store], object]] = {
     "fits": lambda s: s.read_arrays("fits", "f"),
     "note": lambda s: s.read_note("fits", "f"),
     "features": lambda s: s.read_features("k", len(FEATURES)),
-    "cells": lambda s: s.read_cell("c"),
+    "cells": lambda s: s.read_cell("p", "c"),
 }
 
 
@@ -47,7 +51,7 @@ def test_round_trip(store: Store) -> None:
     assert store.read_note("fits", "f") == {"choice": {"alpha": 0.5}}
     features = store.read_features("k", len(FEATURES))
     np.testing.assert_array_equal(features, FEATURES, strict=True)  # type: ignore[arg-type]
-    assert store.read_cell("c") == {"value": 0.25, "n": 3}
+    assert store.read_cell("p", "c") == {"value": 0.25, "n": 3}
     assert store.device("k") == "cpu"
     assert store.device("f") is None
 
@@ -62,37 +66,79 @@ def test_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     write_all(one)
     write_all(other)
     files = [p.relative_to(one.root) for p in one.root.rglob("*") if p.is_file()]
-    assert len(files) == 7
+    assert len(files) == 4
     for file in files:
         assert (one.root / file).read_bytes() == (other.root / file).read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["fits", "features", "cells"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "checksum", "no checksum"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "begins later", "other", "checksum"])
 def test_damage_is_noticed_and_removed(kind: str, damage: str, store: Store) -> None:
     write_all(store)
     reader = READERS[kind]
-    path = next(p for p in sorted((store.root / kind).rglob("*.*")) if p.suffix != ".sha256")
-    checksum = path.with_name(path.name + ".sha256")
+    path = next(p for p in sorted((store.root / kind).rglob("*.*")))
     data = bytearray(path.read_bytes())
     match damage:
         case "flip":
             data[len(data) // 2] ^= 1
-            path.write_bytes(data)
         case "cut":
-            path.write_bytes(data[:-1])
+            del data[-1:]
         case "empty":
-            path.write_bytes(b"")
-        case _ if kind == "cells":  # theirs stands in the first line
-            path.write_bytes(data[1:])
+            data.clear()
+        case "begins later":
+            del data[:1]
+        case "other":  # an intact file of the same kind, under this one's name
+            store.write_arrays("fits", "g", ARRAYS)
+            store.write_block("l", 0, FEATURES[:BLOCK], "cpu")
+            store.write_cells("q", {"c": {"value": 0.5, "n": 3}})
+            others = (p for p in sorted((store.root / kind).rglob("*.*")) if p != path)
+            data[:] = [o for o in others if o.parent != path.parent][-1].read_bytes()
         case "checksum":
-            checksum.write_text("0" * 64)
-        case _:
-            checksum.unlink()
+            at = data.index(b'sha256":') + 10
+            data[at : at + 64] = data[at : at + 64][::-1]
+    path.write_bytes(data)
     assert reader(store) is None
     assert not path.exists()
     write_all(store)
     assert reader(store) is not None
+
+
+@given(st.sampled_from(["fits", "features", "cells"]), st.integers(0), st.integers(1, 255))
+def test_any_other_byte_is_noticed(kind: str, place: int, change: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        store.write_arrays("fits", "f", ARRAYS, {"choice": {"alpha": 0.5}})
+        store.write_block("k", 0, FEATURES[:3], "cpu")
+        store.write_cells("p", {"c": {"value": 0.25, "n": 3}})
+        (path,) = (p for p in (store.root / kind).rglob("*.*"))
+        data = bytearray(path.read_bytes())
+        data[place % len(data)] ^= change
+        path.write_bytes(data)
+        readers = READERS | {"features": lambda s: s.read_features("k", 3)}
+        assert readers[kind](store) is None
+
+
+def test_a_block_of_another_shape_is_noticed(store: Store) -> None:
+    write_all(store)
+    store.write_block("k", 1, FEATURES[:2], "cpu")  # three rows are left for the second block
+    assert store.read_features("k", len(FEATURES)) is None
+    assert store.blocks("k", len(FEATURES)) == [1]
+
+
+def test_stored_files_are_plain_safetensors(store: Store) -> None:
+    store.write_arrays("fits", "f", ARRAYS)
+    loaded = load_file(store.path("fits", "f"))
+    assert np.array_equal(loaded["a"], ARRAYS["a"])
+
+
+def test_cells_of_a_pack_are_added(store: Store) -> None:
+    store.write_cells("p", {"a": {"value": 1}})
+    other = Store(store.root)
+    assert other.read_cell("p", "a") == {"value": 1}
+    store.write_cells("p", {"b": {"value": 2}})
+    assert other.read_cell("p", "a") == {"value": 1} and other.read_cell("p", "b") == {"value": 2}
+    store.write_cells("q", {})
+    assert not store.has("cells", "q") and other.read_cell("q", "a") is None
 
 
 def test_missing_blocks(store: Store) -> None:
@@ -108,6 +154,14 @@ def test_discarded(store: Store) -> None:
     store.discard("progress", "p")
     store.discard("progress", "p")
     assert not [p for p in store.root.rglob("*") if p.is_file()]
+
+
+def test_a_write_that_fails_names_its_file(store: Store) -> None:
+    (store.root / "fits").write_text("a file in the way")
+    with pytest.raises(OSError, match="fits") as caught:
+        store.write_arrays("fits", "f", ARRAYS)
+    assert caught.value.filename == str(store.path("fits", "f"))
+    assert not [path for path in store.root.rglob("*") if path.name != "fits"]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.core.records import MissingCell, Record
+from bench.core.records import CellAddress, MissingCell, Record
 from bench.leaderboard.published.ledger import (
     SEED_ERROR,
     UNBACKED,
@@ -235,7 +235,7 @@ def test_a_cells_entry_does_not_depend_on_what_else_was_run(rows: set[str]) -> N
 def test_missing_cells_are_no_attempt_even_if_another_seed_is_there() -> None:
     records = records_of(TABLE)
     place = next(r for r in records if (r.method, r.shift) == ("e2e-ft", "v2"))
-    fields = {name: getattr(place, name) for name in MissingCell.model_fields if name != "reason"}
+    fields = {name: getattr(place, name) for name in CellAddress.model_fields}
     absent = MissingCell(**(fields | {"seed": 1, "reason": "out of memory"}))
     entries = ledger(TABLE, records, [absent])
     for column in ("imagenet-v2", "avg5"):

@@ -238,7 +238,7 @@ def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: P
     assert "In the layout of VRF's Table 1" in text
     assert "WiSE-FT, best alpha (oracle)" in text
     assert "VRF, w shuffled (ablation)" in text
-    assert "Δ VRF - OSE, calibrated" in text
+    assert "Δ VRF - (OSE, calibrated)" in text
     (out / "report.md").unlink()
     assert bench("report", out).code == 0
     assert contents(out) == before

@@ -128,7 +128,13 @@ def test_a_search_in_training_keeps_what_it_says(tmp_path: Path) -> None:
     assert said.startswith("C = ") and "of its candidates (1e-09 to 1000)" in said
     inside = {"linear-lbfgs": {"cs": [1e-9, 1e3, 1e9]}}
     again = bench.run(
-        suite="micro", limit=40, shifts="v2", methods="linear-lbfgs", set=inside, **options
+        suite="micro",
+        limit=40,
+        shifts="v2",
+        methods="linear-lbfgs",
+        set=inside,
+        overwrite=True,
+        **options,
     )
     chosen = {r.choice["C"] for r in again.records if r.method == "linear-lbfgs" and r.choice}
     assert kept(again, WeightsItem) == set() or chosen != {1e3}

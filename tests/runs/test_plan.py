@@ -75,7 +75,8 @@ def finish(study: Study, store: Store) -> None:
                     choice = dict(candidates[len(candidates) // 2])
                     store.write_arrays("fits", item.key, {}, {"choice": choice})
                 case _:
-                    store.write_cell(item.key, {})
+                    assert isinstance(item, CellItem)
+                    store.write_cells(item.pack, {item.key: {}})
                     if isinstance(item, CellItem) and item.keeps_samples:
                         split = item.shift.split.fingerprint
                         store_samples(
@@ -136,8 +137,9 @@ def test_nothing_is_left_after_a_run(store: Store) -> None:
             {"precision": "bf16"},
             (1, 19 * VAL + 3 * (TEST + SHIFT), VAL + TEST + SHIFT, 2, 3 * 2 * METRIC),
         ),
-        # The accuracy is measured again: with curves it keeps what other choices would have given.
-        ({"curves": True}, (0, 8 * (TEST + SHIFT), TEST + SHIFT, 0, 10 * 2 * METRIC + 2)),
+        # The accuracy is measured again: with curves it keeps what other choices would have given,
+        # at eight more alphas of the curve and eight around the choice.
+        ({"curves": True}, (0, 16 * (TEST + SHIFT), TEST + SHIFT, 0, 10 * 2 * METRIC + 2)),
         ({"set": {"wise-ft": {"alphas": [0, 0.5, 1]}}}, (0, 0, 0, 1, 2 * METRIC)),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",

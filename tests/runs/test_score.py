@@ -217,7 +217,9 @@ def test_options(tmp_path: Path) -> None:
     assert_refused(score(path, "--shifts", "sketches"), "did you mean 'sketch'?")
     assert_refused(score(path, "--methods", "osee"), "unknown method 'osee'", "'ose'")
     assert_refused(score(path, "--select", "best"), "unknown selection rule", "max-val")
-    assert score(path, "--set", "vrf.p=0.5", "--select", "max-val", "--curves").code == 0
+    other = ("--set", "vrf.p=0.5", "--select", "max-val", "--curves")
+    assert_refused(score(path, *other), "another protocol", "--overwrite")
+    assert score(path, *other, "--overwrite").code == 0
     assert {r.kind for r in found(path)} == {"cell", "scaled", "curve", "figure"}
 
 

@@ -9,7 +9,6 @@ up sizes and times. Changed files have another key and are read again.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +24,13 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
+from bench.core.store.container import (
+    DamagedError,
+    opened_bytes,
+    opened_json,
+    sealed_bytes,
+    sealed_json,
+)
 
 log = logging.getLogger("bench.progress")
 """Messages about long work: shown by the command line, silent in Python."""
@@ -161,7 +167,7 @@ def row_marks(key: str, count: int, contents: Callable[[], Iterable[bytes]], cac
     if found is None:
         found = _marks([sha256(content) for content in contents()])
         try:
-            write_atomic(path.with_suffix(".marks"), found.astype("<u8").tobytes(), durable=False)
+            _write_marks(path, found)
         except OSError as error:
             raise InputError(f"cannot index images: {error}") from error
     return found
@@ -183,10 +189,10 @@ def _index(files: Files, path: Path, is_stored: Callable[[], bool]) -> str:
                 return stored
             digests = _file_digests(files)
             digest = sha256("\0".join(digests))
-            marks = _marks(digests).astype("<u8").tobytes()
+            marks = _marks(digests)
             entry = {"contents": digest, "files": len(files.names), "root": str(files.root)}
-            write_atomic(path.with_suffix(".marks"), marks, durable=False)
-            write_atomic(path, json.dumps(entry, sort_keys=True).encode(), durable=False)
+            _write_marks(path, marks)
+            write_atomic(path, sealed_json(f"index/{path.stem}", entry), durable=False)
             return digest
     except OSError as error:
         raise InputError(f"cannot index the files of {files.root}: {error}") from error
@@ -196,11 +202,16 @@ def _marks(digests: Sequence[str]) -> Marks:
     return np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
 
 
+def _write_marks(path: Path, marks: Marks) -> None:
+    data = sealed_bytes(f"marks/{path.stem}", marks.astype("<u8").tobytes())
+    write_atomic(path.with_suffix(".marks"), data, durable=False)
+
+
 def _stored_marks(path: Path, count: int) -> Marks | None:
     """Return the marks beside the index entry `path`; None if there are none for `count` files."""
     try:
-        data = path.with_suffix(".marks").read_bytes()
-    except OSError:
+        data = opened_bytes(f"marks/{path.stem}", path.with_suffix(".marks").read_bytes())
+    except (OSError, DamagedError):
         return None
     return np.frombuffer(data, "<u8").astype(np.uint64) if len(data) == 8 * count else None
 
@@ -246,8 +257,8 @@ def split_texts(data: NDArray[np.uint8]) -> tuple[str, ...]:
 def _stored_digest(path: Path) -> str | None:
     """Return the digest stored at `path`; None if there is none or it cannot be read."""
     try:
-        digest = json.loads(path.read_bytes())["contents"]
-    except (OSError, ValueError, KeyError, TypeError):
+        digest = opened_json(f"index/{path.stem}", path.read_bytes())["contents"]
+    except (OSError, DamagedError, KeyError, TypeError):
         return None
     return digest if isinstance(digest, str) and len(digest) == 64 else None
 

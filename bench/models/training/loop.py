@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -319,12 +318,12 @@ class _Descent:
             text = json.dumps(self.history).encode()
             tensors["history"] = torch.tensor(list(text), dtype=torch.uint8)
         data = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
-        self.inputs.store.write(self._slots()[self.saved % 2], data)
+        self.inputs.store.write("progress", self._slots()[self.saved % 2], data)
         self.saved += 1
 
-    def _slots(self) -> list[Path]:
-        """Return two alternating files: if a kill interrupts writing one, the other is intact."""
-        return [self.inputs.store.path("progress", f"{self.inputs.key}-{i}") for i in range(2)]
+    def _slots(self) -> list[str]:
+        """Return two alternating keys: if the file of one is damaged, the other's is intact."""
+        return [f"{self.inputs.key}-{i}" for i in range(2)]
 
     def _resume(self) -> int:
         """Load the last usable checkpoint, if any, and return the step to continue with.
@@ -336,7 +335,8 @@ class _Descent:
 
         keeps = self.inputs.keeps
         first = min([k.epoch for k in keeps if isinstance(k, AtEpoch)], default=math.inf)
-        data = {i: d for i, slot in enumerate(self._slots()) if (d := self.inputs.store.read(slot))}
+        stored = ((i, self.inputs.store.read("progress", s)) for i, s in enumerate(self._slots()))
+        data = {i: packed for i, packed in stored if packed is not None}
         saved = {
             i: tensors
             for i, tensors in ((i, load(d)) for i, d in data.items())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,6 +16,8 @@ from bench.core.store import Store
 from bench.models.clip import EMBEDDED
 from bench.runs.costs.counts import Counts
 from bench.runs.study.study import Study
+
+log = logging.getLogger("bench")
 
 
 @dataclass(frozen=True)
@@ -60,18 +64,24 @@ def _shipped_rates(study: Study, device: str) -> dict[str, float]:
 
 
 def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, float]) -> None:
-    """Store measured rates (images per second) for later estimates."""
+    """Store measured rates (images per second) for later estimates, if they can be written."""
     if rates:
         known = _rates(store, study, device) | dict(rates)
-        write_atomic(_rates_path(store, study, device), json.dumps(known).encode(), durable=False)
+        data = json.dumps(known).encode()
+        try:
+            write_atomic(_rates_path(store, study, device), data, durable=False)
+        except OSError as error:  # they are no result
+            log.debug("rates are not stored: %s", error)
 
 
 def _rates(store: Store, study: Study, device: str) -> dict[str, float]:
+    """Rates of earlier runs; none if they cannot be read."""
     try:
-        measured: dict[str, float] = json.loads(_rates_path(store, study, device).read_text())
-    except (FileNotFoundError, ValueError):
+        measured = json.loads(_rates_path(store, study, device).read_bytes())
+        rates = {str(name): float(rate) for name, rate in measured.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
-    return measured
+    return {name: rate for name, rate in rates.items() if 0 < rate < math.inf}
 
 
 def _rates_path(store: Store, study: Study, device: str) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 from bench.api.recipes import Fisher, TextHead, Tuned
 from bench.core.hashing import canonical
 from bench.runs.items import (
@@ -16,9 +19,10 @@ from bench.runs.items import (
 from bench.runs.plan import Plan
 
 
-def describe_plan(plan: Plan) -> list[dict[str, object]]:
-    """Return the plan's items as plain data, for ``plan.json``."""
-    return [_describe_item(item) for item in plan.items.values()]
+def plan_text(plans: Iterable[Plan]) -> str:
+    """Return the content of ``plan.json``: the items of all plans."""
+    items = [_describe_item(item) for plan in plans for item in plan.items.values()]
+    return json.dumps(items, indent=1, sort_keys=True) + "\n"
 
 
 def _describe_item(item: WorkItem) -> dict[str, object]:

@@ -120,13 +120,15 @@ class RunConfig(pydantic.BaseModel):
     curves: bool | None = None
     set: Mapping[str, Mapping[str, Any]] = {}
     out: Path | None = None
+    overwrite: bool = False
     cache_dir: Path | None = None
     plugin: PluginFiles = ()
     tracker: TrackerNames = ()
 
     def results(self) -> dict[str, Any]:
         """Return the options that can change a number, not those on where or how it is computed."""
-        how = {"data", "device", "eval_batch_size", "workers", "out", "cache_dir", "tracker"}
+        how = {"data", "device", "eval_batch_size", "workers", "out", "overwrite", "cache_dir"}
+        how |= {"tracker"}
         how |= {"epoch_accuracy", "templates", "plugin"}
         how |= set() if self.tune else {"tune", "trials"}
         options = self.model_dump(mode="json", exclude=how)

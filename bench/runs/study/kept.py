@@ -60,8 +60,6 @@ class InputCopies:
         if self.places:
             text = json.dumps(self.places, indent=1, sort_keys=True) + "\n"
             write_atomic(run / PLACES, text.encode())
-        else:
-            (run / PLACES).unlink(missing_ok=True)
 
 
 def copy_inputs(config: RunConfig, outputs: Path | None = None) -> InputCopies:

@@ -8,7 +8,6 @@ model is involved.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import CellError, InputError, label_hint, unknown_name
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
+from bench.core.store.container import DamagedError, opened_json, sealed_json
 from bench.data.classes import Classes
 from bench.data.missing_classes import missing_classes
 from bench.data.suites.from_yaml import class_names, label_map, naming_field
@@ -222,15 +222,16 @@ class _Opener:
         stat = path.stat()
         mark = key_of("outputs", READ, str(path.resolve()), stat.st_size, stat.st_mtime_ns)
         cached = self.cache / "index" / f"{mark}.json"
-        with suppress(OSError, ValueError, KeyError, TypeError):  # absent or damaged: read again
-            known = json.loads(cached.read_text())
+        with suppress(OSError, DamagedError, KeyError, TypeError):  # absent or damaged: read again
+            known = opened_json(f"index/{mark}", cached.read_bytes())
             return str(known["digest"]), tuple(known["caveats"])
         caveats: list[str] = []
         for name, array in arrays.items():
             caveats += _check_values(path, name, array)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        write_atomic(cached, json.dumps({"digest": digest, "caveats": caveats}).encode())
+        known = {"digest": digest, "caveats": caveats}
+        write_atomic(cached, sealed_json(f"index/{mark}", known))
         return digest, tuple(caveats)
 
 

@@ -1,0 +1,191 @@
+"""Claims: who computes what, among processes that share a store.
+
+A claim is a file that only one process can create; its holder touches it every `BEAT` seconds. A
+claim that nobody has touched for `LEASE` seconds, or whose process on this machine is gone, is
+taken over. Clocks of machines are not compared: a waiting process watches whether the file's time
+changes. Locks of the file system are not used, since network file systems do not all have them.
+
+Claims only save work. Outputs are the same whoever computes them, so a claim that is taken over by
+mistake, or that cannot be written, costs time and never a result.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BEAT, LEASE = 10.0, 60.0
+"""Seconds between two touches of a claim, and after which an untouched claim is void."""
+
+State = tuple[int, int]
+"""The inode of a claim and the time of its last touch, in ns."""
+
+log = logging.getLogger("bench")
+
+
+@dataclass
+class Claims:
+    """The claims of this process in `folder`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store.claims import Claims
+    >>> mine, others = Claims(Path("claims")), Claims(Path("claims"))
+    >>> with mine.held(["weights-1f0c", "weights-2e1d"]) as got:
+    ...     with others.held(["weights-2e1d", "weights-3d2e"]) as rest:
+    ...         print(got, rest)
+    ...
+    ['weights-1f0c', 'weights-2e1d'] ['weights-3d2e']
+    """
+
+    folder: Path
+    _held: set[Path] = field(default_factory=set, repr=False)
+    _seen: dict[Path, tuple[State, float]] = field(default_factory=dict, repr=False)
+    _beating: int = field(default=0, repr=False)  # the process whose thread touches the claims
+
+    @contextmanager
+    def held(self, names: Sequence[str]) -> Iterator[list[str]]:
+        """Hold those of the claims `names` that no other process holds, and give their names."""
+        got = [name for name in names if self.take(name)]
+        try:
+            yield got
+        finally:
+            for name in got:
+                self.release(name)
+
+    def take(self, name: str) -> bool:
+        """Take a claim. Returns whether it is now this process's."""
+        path = self.folder / name
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not _created(path):
+                seen = _state(path)
+                if seen is not None and not self._is_void(path, seen):
+                    return False
+                _remove(path, seen)
+                if not _created(path):  # another process was faster
+                    return False
+        except OSError as error:
+            log.debug("no claim on %s: %s", name, error)
+            return True
+        self._held.add(path)
+        self._beat()
+        return True
+
+    def release(self, name: str) -> None:
+        """Give a claim up, if it is held."""
+        path = self.folder / name
+        if path in self._held:
+            self._held.discard(path)
+            with suppress(OSError):
+                if _holder(path) == _me():  # else it was taken over
+                    path.unlink()
+
+    def _is_void(self, path: Path, seen: State) -> bool:
+        """Whether nobody works under the claim any more."""
+        holder = _holder(path)
+        if holder and holder[0] == _host() and not _runs(holder[1]):
+            return True
+        before, since = self._seen.get(path, (None, 0.0))
+        if before != seen:
+            self._seen[path] = (seen, time.monotonic())
+            return False
+        return time.monotonic() - since > LEASE
+
+    def _beat(self) -> None:
+        if self._beating != os.getpid():  # a forked process needs a thread of its own
+            self._beating = os.getpid()
+            threading.Thread(target=self._touch, daemon=True).start()
+
+    def _touch(self) -> None:
+        while True:
+            time.sleep(BEAT)
+            for path in list(self._held):
+                with suppress(OSError):
+                    os.utime(path)
+
+
+def sweep(folder: Path, prefix: str = "") -> None:
+    """Remove files and folders named by `prefix` and `mark` whose process on this machine is gone.
+
+    Those of other machines are removed after a day.
+    """
+    with suppress(OSError):
+        for path in folder.glob(f"{prefix}*"):
+            host, pid, *_ = [*path.name.removeprefix(prefix).split("-"), "", ""]
+            is_mine = host == _host() and pid.isdigit()
+            with suppress(OSError):
+                age = time.time() - path.stat().st_mtime
+                if (is_mine and not _runs(int(pid))) or age > 24 * 3600:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def mark() -> str:
+    """Return a file name that no other process uses and that `sweep` understands."""
+    return f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+
+
+def _created(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "wb") as file:
+        file.write(json.dumps(_me()).encode())
+    return True
+
+
+def _state(path: Path) -> State | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _remove(path: Path, seen: State | None) -> None:
+    """Remove a void claim that looked like `seen`; of several processes, one removes it."""
+    aside = path.with_name(mark())
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+        if _state(aside) != seen:  # it was another process's new claim
+            with suppress(FileExistsError):
+                os.link(aside, path)
+        aside.unlink()
+
+
+def _holder(path: Path) -> tuple[str, int] | None:
+    try:
+        host, pid = json.loads(path.read_bytes())
+        return str(host), int(pid)
+    except (OSError, ValueError, TypeError):
+        return None  # being written, or damaged: its time decides
+
+
+def _me() -> tuple[str, int]:
+    return _host(), os.getpid()
+
+
+def _host() -> str:
+    return socket.gethostname().replace("-", "_").replace("/", "_") or "unknown"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,161 @@
+"""The form of stored files: each says which output it is, and carries a checksum of itself.
+
+Arrays are safetensors files whose metadata holds ``item``, the name of the output, and ``sha256``,
+the checksum of the whole file with zeros in its own place. JSON files have both in their first
+line. So a file that was damaged, or that stands under another output's name, is told from a good
+one by itself: alone, in another folder or on another machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.hashing import canonical_json
+
+ZEROS = "0" * 64
+LONGEST_HEADER = 2**27
+"""The most bytes that are read as the header of a stored file."""
+
+
+class DamagedError(Exception):
+    """A stored file is damaged or is another output than the one that was wanted."""
+
+
+def sealed(item: str, packed: bytes) -> tuple[bytes, memoryview]:
+    """Return a safetensors file with the name `item` and a checksum, as a header and the rest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from safetensors.numpy import load, save
+    >>> from bench.core.store.container import opened, sealed
+    >>> data = b"".join(sealed("fits/1f0c", save({"b": np.array([0.4])})))
+    >>> load(opened("fits/1f0c", data))
+    {'b': array([0.4])}
+    """
+    length = int.from_bytes(packed[:8], "little")
+    found = json.loads(packed[8 : 8 + length])
+    facts = found.get("__metadata__", {}) | {"item": item, "sha256": ZEROS}
+    found["__metadata__"] = dict(sorted(facts.items()))  # safetensors has no order of its own
+    text = json.dumps(found, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    header, rest = len(text).to_bytes(8, "little") + text, memoryview(packed)[8 + length :]
+    digest = hashlib.sha256(header)
+    digest.update(rest)
+    return header.replace(_place(ZEROS), _place(digest.hexdigest()), 1), rest
+
+
+def opened(item: str, data: bytes) -> bytes:
+    """Return `data` if it is the intact file of `item`. Raises DamagedError otherwise."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    facts = _metadata(data[8:end])
+    stated = facts.get("sha256", "")
+    digest = hashlib.sha256(data[:end].replace(_place(stated), _place(ZEROS), 1))
+    digest.update(memoryview(data)[end:])
+    _compare(item, facts.get("item"), stated, digest.hexdigest())
+    return data
+
+
+def sealed_json(item: str, content: Any) -> bytes:
+    """Return `content` as a JSON file with the name `item` and a checksum in its first line.
+
+    Examples
+    --------
+    >>> from bench.core.store.container import opened_json, sealed_json
+    >>> opened_json("cells/1f0c", sealed_json("cells/1f0c", {"top1": 0.786}))
+    {'top1': 0.786}
+    """
+    return sealed_bytes(item, canonical_json(content).encode())
+
+
+def opened_json(item: str, data: bytes) -> Any:
+    """Return the content of a JSON file of `item`. Raises DamagedError if it is not intact."""
+    return json.loads(opened_bytes(item, data))
+
+
+def sealed_bytes(item: str, data: bytes) -> bytes:
+    """Return `data` after a line with the name `item` and a checksum.
+
+    Examples
+    --------
+    >>> from bench.core.store.container import opened_bytes, sealed_bytes
+    >>> opened_bytes("index/1f0c", sealed_bytes("index/1f0c", b"a digest"))
+    b'a digest'
+    """
+    head = {"item": item, "sha256": hashlib.sha256(data).hexdigest()}
+    return json.dumps(head).encode() + b"\n" + data
+
+
+def opened_bytes(item: str, data: bytes) -> bytes:
+    """Return the content of a file of `sealed_bytes`. Raises DamagedError if it is not intact."""
+    head, _, content = data.partition(b"\n")
+    facts = _json(head)
+    _compare(item, facts.get("item"), facts.get("sha256"), hashlib.sha256(content).hexdigest())
+    return content
+
+
+def metadata(path: Any) -> dict[str, str]:
+    """Return the metadata of a safetensors file without reading its arrays.
+
+    Raises OSError if it cannot be read, DamagedError if it has none.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return _metadata(file.read(min(length, LONGEST_HEADER)))
+
+
+def packed_arrays(arrays: Mapping[str, NDArray[np.generic]], facts: Mapping[str, str]) -> bytes:
+    """Return arrays by name as a safetensors file with the metadata `facts`."""
+    from safetensors.numpy import save
+
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    packed: bytes = save(contiguous, metadata=dict(facts))
+    return packed
+
+
+def unpacked_arrays(data: bytes) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of a safetensors file by name."""
+    from safetensors.numpy import load
+
+    arrays: dict[str, NDArray[np.generic]] = load(data)
+    return arrays
+
+
+def note_of(data: bytes) -> dict[str, Any]:
+    """Return the JSON note in the metadata of a safetensors file; empty if there is none."""
+    length = int.from_bytes(data[:8], "little")
+    note: dict[str, Any] = json.loads(_metadata(data[8 : 8 + length]).get("note", "{}"))
+    return note
+
+
+def _compare(item: str, found: Any, stated: Any, digest: str) -> None:
+    if stated != digest:
+        raise DamagedError("it does not match its checksum")
+    if found != item:
+        raise DamagedError(f"it holds {found}, not {item}")
+
+
+def _place(digest: str) -> bytes:
+    """The bytes around a checksum in a header; quotes inside of other texts are escaped."""
+    return f'"sha256":"{digest}"'.encode()
+
+
+def _metadata(header: bytes) -> dict[str, str]:
+    found = _json(header).get("__metadata__")
+    if not isinstance(found, dict):
+        raise DamagedError("it has no metadata")
+    return found
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError("its beginning cannot be read") from error
+    return found if isinstance(found, dict) else {}

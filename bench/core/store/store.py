@@ -1,0 +1,380 @@
+"""The content-addressed store of computed outputs: weights, features, fits and cells.
+
+Layout under the cache folder: ``weights/KEY.safetensors``, ``features/KEY/BLOCK.safetensors``,
+``fits/KEY.safetensors``, ``cells/KEY.json`` (all cells of a row, seed and evaluation set),
+``progress/KEY.safetensors`` (checkpoints of unfinished training runs), ``trainings/KEY.json``
+(their histories), ``samples/KEY.safetensors`` and ``sets/KEY.safetensors``
+(`bench.leaderboard.samples`), ``models/KEY.safetensors`` (facts of loaded models). Below each kind,
+files are grouped in folders named by the first two digits of the key.
+
+Every file names its output and has a checksum (`bench.core.store.container`). One that is damaged
+or that is another output than its name says is removed when it is read, so that it is recomputed.
+Files are written in ``tmp/`` and renamed, so a killed process loses only the file that it was
+writing; ``claims/`` has what processes are computing now (`bench.core.store.claims`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.hashing import canonical_json
+from bench.core.paths import write_atomic
+from bench.core.store.claims import Claims, mark, sweep
+from bench.core.store.container import (
+    DamagedError,
+    metadata,
+    note_of,
+    opened,
+    opened_json,
+    packed_arrays,
+    sealed,
+    sealed_json,
+    unpacked_arrays,
+)
+
+BLOCK = 1024
+"""Rows per block of features. Blocks are decoded and stored as units; a kill loses at most one."""
+
+log = logging.getLogger("bench")
+
+
+class MissingOutput(Exception):
+    """A stored output that a computation needs is absent or was damaged.
+
+    Examples
+    --------
+    >>> from bench.core.store import MissingOutput
+    >>> str(MissingOutput("weights 1f0c"))
+    'weights 1f0c'
+    """
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store in folder `root`. Several processes may safely compute the same keys.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.core.store import Store
+    >>> store = Store(Path("store"))
+    >>> store.write_arrays("fits", "1f0c", {"temperature": np.array([1.5, 2.0])}, note={"rows": 40})
+    >>> store.read_arrays("fits", "1f0c"), store.read_note("fits", "1f0c")
+    ({'temperature': array([1.5, 2. ])}, {'rows': 40})
+    """
+
+    root: Path
+    _cells: dict[Path, tuple[int, int, dict[str, Any]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What this process computes while others that share the store compute other things."""
+        return Claims(self.at_work / "claims")
+
+    @property
+    def at_work(self) -> Path:
+        """The folder of claims and of temporary files, on the file system of the outputs."""
+        return self.root
+
+    def sweep(self) -> None:
+        """Remove temporary files that killed processes left."""
+        sweep(self.at_work / "tmp")
+
+    def path(self, kind: str, key: str, suffix: str = ".safetensors") -> Path:
+        """Return the path of output `key` of `kind`, whether or not it exists."""
+        return self.root / kind / key[:2] / f"{key}{suffix}"
+
+    def has(self, kind: str, key: str) -> bool:
+        """Whether an output exists. Its content is only verified when it is read."""
+        return self.path(kind, key).exists()
+
+    def read(self, kind: str, key: str) -> bytes | None:
+        """Return the safetensors file of an output; None if it is absent.
+
+        A file that is damaged, or another output, is removed and counts as absent.
+        """
+        return self._read(self.path(kind, key), f"{kind}/{key}")
+
+    def write(self, kind: str, key: str, packed: bytes) -> None:
+        """Store a safetensors file, with the output's name and a checksum in its metadata."""
+        self._write(self.path(kind, key), *sealed(f"{kind}/{key}", packed))
+
+    def read_json(self, kind: str, key: str) -> Any:
+        """Return a stored JSON value; None if it is absent. Damaged files as in `read`."""
+        path = self.path(kind, key, ".json")
+        try:
+            return opened_json(f"{kind}/{key}", path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            self._remove(path, error)
+            return None
+
+    def write_json(self, kind: str, key: str, value: Any, *, durable: bool = True) -> None:
+        """Store a JSON value."""
+        data = sealed_json(f"{kind}/{key}", value)
+        self._write(self.path(kind, key, ".json"), data, durable=durable)
+
+    def _read(self, path: Path, item: str) -> bytes | None:
+        try:
+            return opened(item, path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            self._remove(path, error)
+            return None
+
+    def _remove(self, path: Path, error: DamagedError) -> None:
+        log.warning("stored output %s is damaged, recomputing it: %s", path, error)
+        path.unlink(missing_ok=True)
+
+    def _write(self, path: Path, *parts: bytes | memoryview, durable: bool = True) -> None:
+        write_atomic(path, *parts, durable=durable, temporary=self.at_work / "tmp" / mark())
+
+    def read_arrays(self, kind: str, key: str) -> dict[str, NDArray[np.generic]] | None:
+        """Return the arrays of an output by name, or None if it is absent."""
+        data = self.read(kind, key)
+        return None if data is None else unpacked_arrays(data)
+
+    def write_arrays(
+        self,
+        kind: str,
+        key: str,
+        arrays: Mapping[str, NDArray[np.generic]],
+        note: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Store arrays by name, with an optional JSON `note` that `read_note` returns."""
+        self.write(kind, key, packed_arrays(arrays, {"note": canonical_json(dict(note or {}))}))
+
+    def read_note(self, kind: str, key: str) -> dict[str, Any] | None:
+        """Return the JSON note of an output, or None if it is absent."""
+        data = self.read(kind, key)
+        return None if data is None else note_of(data)
+
+    def caveats(self, key: str) -> tuple[str, ...]:
+        """Return what a reader should know of the weights or the fit `key`: sentences, often none.
+
+        They stand in the metadata of weights and in the notes of fits.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from bench.core.store import Store
+        >>> store = Store(Path("caveats"))
+        >>> store.write_arrays("fits", "1f0c", {}, {"caveats": ["b = 0.4 is its largest value."]})
+        >>> store.caveats("1f0c"), store.caveats("2e1d")
+        (('b = 0.4 is its largest value.',), ())
+        """
+        if self.has("fits", key):
+            return tuple((self.read_note("fits", key) or {}).get("caveats", ()))
+        return tuple(json.loads(_facts(self.path("weights", key)).get("caveats", "[]")))
+
+    def blocks(self, key: str, size: int) -> list[int]:
+        """Return the missing blocks of the features `key` of a split of `size` rows.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from bench.core.store import Store
+        >>> store = Store(Path("blocks"))
+        >>> store.write_block("1f0c", 0, np.zeros((1024, 2), dtype=np.float32), "cpu")
+        >>> store.blocks("1f0c", size=3000), store.read_features("1f0c", size=1024).shape
+        ([1, 2], (1024, 2))
+        """
+        try:
+            existing = {path.name for path in self._block(key, 0).parent.iterdir()}
+        except FileNotFoundError:
+            existing = set()
+        return [b for b in range(block_count(size)) if self._block(key, b).name not in existing]
+
+    def has_block(self, key: str, block: int) -> bool:
+        """Whether a block of features exists."""
+        return self._block(key, block).exists()
+
+    def write_block(
+        self,
+        key: str,
+        block: int,
+        features: NDArray[np.float32],
+        device: str,
+        made_of: Sequence[str] = (),
+    ) -> None:
+        """Store one block of features, float32 [rows, D], that was computed on `device`.
+
+        `made_of` are the keys of the weights that made them; their checksums are noted.
+        """
+        facts = {"device": device, "made_of": self._checksums(made_of)}
+        packed = packed_arrays({"features": features}, facts)
+        self._write(self._block(key, block), *sealed(_block_item(key, block), packed))
+
+    def device(self, key: str) -> str | None:
+        """Return the device that computed the weights or features `key`; None for other outputs."""
+        for path in (self.path("weights", key), self._block(key, 0)):
+            if path.exists():
+                return str(_facts(path).get("device"))
+        return None
+
+    def read_features(self, key: str, size: int) -> NDArray[np.float32] | None:
+        """Return all features of a split, float32 [size, D].
+
+        None if a block is absent, damaged or has another shape than its place demands.
+        """
+        found: NDArray[np.float32] | None = None
+        for block in range(block_count(size)):
+            path, rows = self._block(key, block), rows_in([block], size)
+            data = self._read(path, _block_item(key, block))
+            if data is None:
+                return None
+            part = unpacked_arrays(data)["features"]
+            if found is None:  # one array, filled block by block, to hold no block twice
+                found = np.empty((size, part.shape[-1]), dtype=np.float32)
+            if part.shape != (rows, found.shape[1]):
+                shape = f"its shape is {list(part.shape)}, not {[rows, found.shape[1]]}"
+                self._remove(path, DamagedError(shape))
+                return None
+            found[block * BLOCK : block * BLOCK + rows] = part
+        return found
+
+    def _block(self, key: str, block: int) -> Path:
+        return self.root / "features" / key[:2] / key / f"{block:06d}.safetensors"
+
+    def read_cell(self, pack: str, key: str) -> dict[str, Any] | None:
+        """Return the measured cell `key` of a `pack`; None if it is absent.
+
+        A damaged pack is removed and counts as absent.
+        """
+        found: dict[str, Any] | None = self._pack(pack).get(key)
+        return found
+
+    def write_cells(self, pack: str, cells: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add cells, by key, to the pack of a row, seed and evaluation set.
+
+        Cells are small and cheap to recompute: many share a file, and there is no fsync.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from bench.core.store import Store
+        >>> store = Store(Path("cells"))
+        >>> store.write_cells("9d8c", {"1f0c": {"top1": 0.786}})
+        >>> store.read_cell("9d8c", "1f0c"), store.read_cell("9d8c", "2e1d")
+        ({'top1': 0.786}, None)
+        """
+        if cells:
+            self.write_json("cells", pack, {**self._pack(pack), **cells}, durable=False)
+
+    def _pack(self, pack: str) -> dict[str, Any]:
+        """The cells of a pack, read again only if the file has changed."""
+        path = self.path("cells", pack, ".json")
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return {}
+        inode, touched, cells = self._cells.get(path, (0, 0, {}))
+        if (inode, touched) != (status.st_ino, status.st_mtime_ns):
+            cells = self.read_json("cells", pack) or {}
+            self._cells[path] = (status.st_ino, status.st_mtime_ns, cells)
+        return cells
+
+    def made_otherwise(self, key: str, made_of: Sequence[str]) -> list[Path]:
+        """Return the blocks of features that other weights made than those stored under `made_of`.
+
+        None if these weights are not stored.
+        """
+        if not all(self.has("weights", name) for name in made_of):
+            return []
+        now, blocks = self._checksums(made_of), self._block(key, 0).parent.glob("*.safetensors")
+        return [path for path in sorted(blocks) if _facts(path).get("made_of", now) != now]
+
+    def _checksums(self, weights: Sequence[str]) -> str:
+        stated = (_facts(self.path("weights", key)).get("sha256", "") for key in weights)
+        return hashlib.sha256(" ".join(stated).encode()).hexdigest()
+
+    def damaged(self, key: str) -> list[Path]:
+        """Return the damaged files among the weights and features of `key`. Removes nothing."""
+        found = []
+        for path, item in self._files(key):
+            try:
+                opened(item, path.read_bytes())
+            except DamagedError:
+                found.append(path)
+            except FileNotFoundError:
+                continue
+        return found
+
+    def check(self, key: str) -> None:
+        """Remove damaged files among the weights, features and fit of `key`."""
+        for path, item in (*self._files(key), (self.path("fits", key), f"fits/{key}")):
+            self._read(path, item)
+
+    def _files(self, key: str) -> Iterator[tuple[Path, str]]:
+        yield self.path("weights", key), f"weights/{key}"
+        for path in sorted(self._block(key, 0).parent.glob("*.safetensors")):
+            yield path, f"features/{key}/{path.stem}"
+
+    def discard(self, kind: str, key: str) -> None:
+        """Delete an output, such as the checkpoints of a finished training run."""
+        self.path(kind, key).unlink(missing_ok=True)
+
+    @contextmanager
+    def lock(self, kind: str, key: str) -> Iterator[None]:
+        """Hold the lock of an output, so that only one process computes it at a time."""
+        from filelock import FileLock
+
+        path = self.root / "locks" / f"{kind}-{key}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path):
+            yield
+
+
+def _facts(path: Path) -> dict[str, str]:
+    """The metadata of a file without reading its arrays; empty if absent or damaged."""
+    try:
+        return metadata(path)
+    except (OSError, DamagedError):
+        return {}
+
+
+def _block_item(key: str, block: int) -> str:
+    return f"features/{key}/{block:06d}"
+
+
+def rows_in(blocks: Iterable[int], size: int) -> int:
+    """Return the number of rows in `blocks` of a split of `size` rows.
+
+    The last block of a split may have fewer than `BLOCK` rows.
+
+    Examples
+    --------
+    >>> from bench.core.store import rows_in
+    >>> rows_in([0, 2], size=2500)
+    1476
+    """
+    return sum(min(BLOCK, size - b * BLOCK) for b in blocks)
+
+
+def block_count(size: int) -> int:
+    """Return the number of blocks of a split of `size` rows.
+
+    Examples
+    --------
+    >>> from bench.core.store import block_count
+    >>> block_count(2500)
+    3
+    """
+    return -(-size // BLOCK)

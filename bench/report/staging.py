@@ -1,0 +1,87 @@
+"""Files of a folder that are replaced together: written beside, moved at the end.
+
+New files are written into a hidden folder within the folder they belong to. When all are there, a
+list of what is to be moved and removed makes the exchange final: a process that is killed while it
+moves them leaves the rest to the next one that reads or writes the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from bench.core.paths import write_atomic
+from bench.core.store.claims import mark, sweep
+
+PREFIX = ".new-"
+READY = "ready.json"
+
+
+@contextmanager
+def staged(folder: Path, outdated: Iterable[str] = ()) -> Iterator[Path]:
+    """Give an empty folder; afterwards its content replaces that of the same names in `folder`.
+
+    Files and folders in `folder` with names in `outdated` that were not written again are removed;
+    all others stay. If the block raises, `folder` is as it was.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.staging import staged
+    >>> Path("run").mkdir()
+    >>> _ = Path("run/missing.jsonl").write_text("old"), Path("run/note.txt").write_text("mine")
+    >>> with staged(Path("run"), outdated=["missing.jsonl"]) as new:
+    ...     _ = (new / "records.jsonl").write_text("new")
+    ...
+    >>> sorted(path.name for path in Path("run").iterdir())
+    ['note.txt', 'records.jsonl']
+    """
+    finish(folder)
+    new = folder / f"{PREFIX}{mark()}"
+    new.mkdir(parents=True)
+    try:
+        yield new
+        names = [path.name for path in new.iterdir()]
+        removed = [name for name in outdated if name not in names]
+        write_atomic(new / READY, json.dumps({"moved": names, "removed": removed}).encode())
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    finish(folder)
+
+
+def finish(folder: Path) -> None:
+    """Finish exchanges that a killed process began in `folder`, and remove what it left half done.
+
+    Raises OSError if an exchange cannot be finished.
+    """
+    for new in sorted(folder.glob(f"{PREFIX}*")):
+        if not (new / READY).exists():
+            sweep(folder, PREFIX)
+            continue
+        try:
+            plan = json.loads((new / READY).read_bytes())
+        except FileNotFoundError:  # another process was faster
+            continue
+        for name in plan["moved"]:
+            with suppress(FileNotFoundError):  # moved before
+                _replace(new / name, folder / name)
+        for name in plan["removed"]:
+            _remove(folder / name)
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _replace(source: Path, target: Path) -> None:
+    if source.is_dir() and target.exists():
+        _remove(target)
+    source.replace(target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""What lies in a run's output folder, and whether a new outcome may take its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.core.records import MissingCell, Record, read_records
+from bench.leaderboard.comparability import row_name
+from bench.report.run_folder import CONFIG, RECORDS
+
+EXTENDED = (
+    "suite",
+    "table",
+    "methods",
+    "shifts",
+    "seeds",
+    "controls",
+    "curves",
+    "rows",
+    "backbones",
+)
+"""The settings that a run with more cells may have differently."""
+
+
+def check_replaceable(
+    out: Path, settings: Mapping[str, Any], planned: Iterable[MissingCell]
+) -> None:
+    """Raise InputError if `out` has a run that one with such cells and settings must not replace.
+
+    It may replace a run with the same settings whose cells are all planned; a cell with watermarks
+    does not replace one without.
+    """
+    before = _records(out)
+    if not before:
+        return
+    other = _differing_setting(out / CONFIG, settings)
+    if other:
+        raise InputError(
+            f"{out} has a run with another {other}: choose another --out, or replace it with "
+            "--overwrite"
+        )
+    cells = {_row_and_set(cell): cell.notes for cell in planned}
+    lost = [
+        r
+        for r in before
+        if (r.kind == "cell" and r.role != "oracle")
+        and ((notes := cells.get(_row_and_set(r))) is None or (notes and not r.notes))
+    ]
+    if lost:
+        what = f"{row_name(lost[0])} on {lost[0].shift} of {lost[0].suite}"
+        raise InputError(
+            f"{out} has a run with cells that this one leaves out, such as {what}: choose another "
+            "--out, or replace it with --overwrite"
+        )
+
+
+def is_poorer(records: Iterable[Record], out: Path) -> bool:
+    """Whether the run in `out` has a record that is not among `records`."""
+    return not {_place(r) for r in _records(out)} <= {_place(r) for r in records}
+
+
+def _records(out: Path) -> list[Record]:
+    """The records of a run; none if there is no run, or none that can be read."""
+    try:
+        return read_records(out / RECORDS)
+    except (InputError, OSError):
+        return []
+
+
+def _differing_setting(path: Path, settings: Mapping[str, Any]) -> str:
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        shared = [n for n in settings if n in before and n not in EXTENDED]
+        now = json.loads(json.dumps(settings))
+        return next((name for name in shared if before[name] != now[name]), "")
+    except (OSError, ValueError, TypeError, RecursionError):
+        return "configuration, which cannot be read"
+
+
+def _row_and_set(cell: Record | MissingCell) -> tuple[Any, ...]:
+    row = (cell.suite, cell.model, cell.protocol, cell.method, cell.base, cell.seed)
+    return (*row, cell.shift)
+
+
+def _place(record: Record) -> tuple[Any, ...]:
+    choice = tuple(sorted(record.choice.items())) if record.kind == "curve" else ()
+    return (*_row_and_set(record), record.kind, record.metric, choice)

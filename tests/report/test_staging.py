@@ -1,0 +1,93 @@
+"""Files that are replaced together: all or none, whenever the process is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.report import staging
+from bench.report.staging import finish, staged
+
+OLD = {"records.jsonl": "old", "missing.jsonl": "old", "samples/a": "old", "notes.txt": "mine"}
+NEW = {"records.jsonl": "new", "samples/b": "new", "notes.txt": "mine"}
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def content(folder: Path) -> dict[str, str]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def exchange(folder: Path) -> None:
+    with staged(folder, ["missing.jsonl"]) as new:
+        write(new, {name: text for name, text in NEW.items() if name != "notes.txt"})
+
+
+def test_new_files_replace_old_ones_and_others_stay(tmp_path: Path) -> None:
+    write(tmp_path, OLD)
+    exchange(tmp_path)
+    assert content(tmp_path) == NEW
+
+
+def test_if_anything_fails_all_is_as_before(tmp_path: Path) -> None:
+    write(tmp_path, OLD)
+    with pytest.raises(OSError, match="full"), staged(tmp_path, ["missing.jsonl"]) as new:
+        write(new, {"records.jsonl": ""})
+        raise OSError("the disk is full")
+    assert content(tmp_path) == OLD
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it runs, neither handlers nor clean-up."""
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_a_kill_at_any_step_leaves_the_old_or_the_new_files(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, OLD)
+    steps = 0
+
+    def counted(act: Callable[..., object]) -> Callable[..., object]:
+        def wrapper(*arguments: object, **options: object) -> object:
+            nonlocal steps
+            if steps >= step:  # a killed process does nothing any more
+                raise Killed
+            steps += 1
+            return act(*arguments, **options)
+
+        return wrapper
+
+    with monkeypatch.context() as patched:
+        for name in ("write_atomic", "_replace", "_remove"):
+            patched.setattr(staging, name, counted(getattr(staging, name)))
+        patched.setattr(staging.shutil, "rmtree", counted(staging.shutil.rmtree))
+        patched.setattr(staging, "mark", lambda: "elsewhere-1-abc")
+        with contextlib.suppress(Killed):
+            exchange(tmp_path)
+    finish(tmp_path)
+    left = {n: t for n, t in content(tmp_path).items() if not n.startswith(".new-")}
+    assert left == (OLD if step == 0 else NEW)
+    for path in tmp_path.glob(".new-*"):  # of another machine: removed after a day
+        os.utime(path, (0, 0))
+    finish(tmp_path)
+    assert not list(tmp_path.glob(".new-*"))
+
+
+def test_of_two_processes_that_finish_none_fails(tmp_path: Path) -> None:
+    write(tmp_path, OLD)
+    half = tmp_path / ".new-elsewhere-1-abc"
+    write(half, {"records.jsonl": "new", "ready.json": '{"moved": ["records.jsonl", "gone"]}'})
+    (half / "ready.json").write_text('{"moved": ["records.jsonl", "gone"], "removed": ["x"]}')
+    finish(tmp_path)
+    finish(tmp_path)
+    assert content(tmp_path) == OLD | {"records.jsonl": "new"}

@@ -1,0 +1,141 @@
+"""A finished run is not lost to a later one that is poorer or another."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import SMALL, Finished, assert_refused, bench, contents
+
+from bench.core.records import read_missing, read_records
+from bench.core.store import Store
+
+
+@pytest.fixture
+def finished(own: Finished) -> tuple[Path, Path]:
+    """The folder and the cache of a finished run."""
+    return own.out, own.cache
+
+
+def forget(cache: Path, *kinds: str) -> None:
+    for kind in kinds:
+        shutil.rmtree(cache / kind, ignore_errors=True)
+
+
+def test_an_outcome_that_lacks_cells_is_written_beside(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, cache = finished
+    before = contents(out)
+    forget(cache, "cells", "samples")
+    write = Store.write_json
+
+    def full(self: Store, kind: str, key: str, value: object, **options: bool) -> None:
+        if kind == "cells" and len(list((cache / "cells").rglob("*.json"))) > 2:
+            raise OSError(28, "No space left on device", str(self.path(kind, key)))
+        write(self, kind, key, value, **options)
+
+    monkeypatch.setattr(Store, "write_json", full)
+    result = bench(*SMALL, "--cache-dir", cache, "--out", out)
+    assert result.code == 1 and "No space left on device" in result.err
+    assert contents(out) == before
+    beside = out.with_name("run.incomplete")
+    assert f"{out} keeps its earlier results" in result.err and str(beside) in result.err
+    missing, records = (
+        read_missing(beside / "missing.jsonl"),
+        read_records(beside / "records.jsonl"),
+    )
+    expected = [r for r in read_records(out / "records.jsonl") if r.shift != "pooled"]
+    found = [r for r in records if r.shift != "pooled"]
+    assert len(found) + sum(cell.count for cell in missing) == len(expected)
+    monkeypatch.undo()
+    assert bench(*SMALL, "--cache-dir", cache, "--out", out).code == 0
+    assert contents(out) == before
+
+
+def test_every_cell_that_cannot_be_computed_is_named(finished: tuple[Path, Path]) -> None:
+    """A features file that cannot be read: its curve points used to vanish."""
+    out, cache = finished
+    expected = len(read_records(out / "records.jsonl"))
+    forget(cache, "cells", "samples")
+    blocks = sorted((cache / "features").rglob("*.safetensors"))
+    for path in blocks[::5]:
+        path.unlink()
+        path.mkdir()  # like a file that cannot be read, also for root
+    result = bench(*SMALL, "--cache-dir", cache, "--out", out.with_name("new"))
+    assert result.code == 1
+    new = out.with_name("new")
+    missing, records = read_missing(new / "missing.jsonl"), read_records(new / "records.jsonl")
+    pooled = sum(r.shift == "pooled" for r in read_records(out / "records.jsonl"))
+    kept = sum(r.shift != "pooled" for r in records)
+    assert kept + sum(cell.count for cell in missing) == expected - pooled
+    assert any(part.startswith("curve") for cell in missing for part in cell.lacking)
+    assert any(part.startswith("figure") for cell in missing for part in cell.lacking)
+    assert all("features" in cell.reason for cell in missing)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--methods", "ose"), "cells that this one leaves out"),
+        (("--shifts", "v2"), "cells that this one leaves out"),
+        (("--select", "max-val"), "another select"),
+        (("--set", "vrf.p=0.5"), "another set"),
+    ],
+)
+def test_another_run_is_refused(
+    options: tuple[str, ...], word: str, finished: tuple[Path, Path]
+) -> None:
+    out, cache = finished
+    before = contents(out)
+    result = bench(*SMALL, *options, "--cache-dir", cache, "--out", out)
+    assert_refused(result, str(out), word, "--overwrite")
+    assert contents(out) == before
+
+
+def test_asked_to_or_with_more_cells_a_run_replaces_another(finished: tuple[Path, Path]) -> None:
+    out, cache = finished
+    assert bench(*SMALL, "--controls", "--cache-dir", cache, "--out", out).code == 0
+    more = len(read_records(out / "records.jsonl"))
+    assert_refused(bench(*SMALL, "--cache-dir", cache, "--out", out), "leaves out")
+    assert bench(*SMALL, "--overwrite", "--cache-dir", cache, "--out", out).code == 0
+    assert len(read_records(out / "records.jsonl")) < more
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "\0\0", "not json"])
+def test_what_cannot_be_read_is_replaced(damage: str, finished: tuple[Path, Path]) -> None:
+    out, cache = finished
+    before = contents(out)
+    (out / "records.jsonl").write_text(damage)
+    assert bench(*SMALL, "--cache-dir", cache, "--out", out).code == 0
+    assert contents(out) == before
+
+
+BAD_RATES = [
+    b"", b"null", b"[]", b'{"forward": "fast"}', b'{"forward": null}', b'{"forward": 0}',
+    b'{"forward": NaN}', b'{"forward": -1}', b'{"forward": 1e999}', b"\xff\xfe", b'{"forward": {}}',
+    b"[" * 100_000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", BAD_RATES, ids=range(len(BAD_RATES)))
+def test_bad_rates_stop_nothing(content: bytes, finished: tuple[Path, Path]) -> None:
+    out, cache = finished
+    for path in (cache / "rates").iterdir():
+        path.write_bytes(content)
+    result = bench("plan", *SMALL[1:], "--seeds", "7", "--cache-dir", cache, "--out", out)
+    assert result.code == 0, result.err
+
+
+def test_what_is_no_result_need_not_be_writable(finished: tuple[Path, Path]) -> None:
+    out, cache = finished
+    shutil.rmtree(cache / "rates")
+    (cache / "rates").touch()
+    (out / "timings.jsonl").unlink()
+    (out / "timings.jsonl").mkdir()
+    shutil.rmtree(cache / "claims")
+    (cache / "claims").touch()
+    forget(cache, "cells", "samples", "features")
+    result = bench(*SMALL, "--cache-dir", cache, "--out", out)
+    assert result.code == 0, result.err
