@@ -28,11 +28,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from bench.core import __version__
 from bench.core.errors import BenchError, DataError
+from bench.core.foreign.files import read_bounded
 from bench.core.paths import check_room, write_atomic
 from bench.core.progress import Progress, SilentProgress, byte_progress
 from bench.core.streams import print_line
-from bench.core.version import __version__
 from bench.data.cards import Archive
 from bench.data.download.archives import CHUNK, HEAD, HTML, check_format
 from bench.data.download.checksums import (
@@ -45,6 +46,10 @@ from bench.data.download.checksums import (
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 """HTTP status codes after which the same request is retried."""
+
+
+UNSTATED = 2**30
+"""The most bytes of a file of unknown size; of an archive, 16 times as many."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ class _Part:
     def of(cls, target: Path) -> _Part:
         part = cls(target.with_name(f"{target.name}.part"))
         try:
-            state = json.loads(part.state.read_bytes())
+            state = json.loads(read_bounded(part.state))
             part.url, part.version = str(state["url"]), str(state["mark"])
         except (OSError, ValueError, KeyError, TypeError):
             pass
@@ -288,6 +293,7 @@ def _receive(url: str, archive: Archive, part: _Part, progress: Progress, respon
     except DataError as error:
         raise _WrongFile(str(error)) from error
     total = archive.bytes if total is None else total
+    most, stated = _most(archive, total)
     if have:
         part.joined = True
     else:
@@ -300,11 +306,27 @@ def _receive(url: str, archive: Archive, part: _Part, progress: Progress, respon
     ):
         count(have)
         while block:
+            have += len(block)
+            if have > most:
+                break
             file.write(block)
             count(len(block))
             block = _read_block(response)
+    if have > most:
+        part.remove()
+        raise _WrongFile(f"{url}: more than {most:,} bytes were sent: {stated}")
     if total is not None and part.size < total:
         raise _Interrupted(f"connection lost after {part.size:,} of {total:,} bytes")
+
+
+def _most(archive: Archive, total: int | None) -> tuple[int, str]:
+    """Return the most bytes that are taken from an address, and where that number is from."""
+    if total is not None:
+        return total, "the size that its card or the server states"
+    if isinstance(archive.size, int):
+        return 2 * archive.size, f"twice what its card states, {archive.exact}"
+    most = UNSTATED * 16 if archive.packed else UNSTATED
+    return most, "the most of a file whose size neither its card nor the server states"
 
 
 def _extent(headers: Message, status: int, have: int) -> tuple[int, int | None]:

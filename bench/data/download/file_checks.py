@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from bench.core.errors import DataError, one_line
+from bench.core.foreign.files import open_regular
 from bench.data.download.archives import HEAD, HTML, archive_format
 from bench.data.readers.decoding import SUFFIXES, decode_image
 
@@ -104,7 +105,7 @@ def html_pages(folder: Path) -> Iterator[Path]:
     with suppress(OSError):
         names = sorted(files_below(folder))
     for name in names:
-        with suppress(OSError), (folder / name).open("rb") as file:
+        with suppress(OSError), open_regular(folder / name) as file:
             if archive_format(file.read(HEAD)) == HTML:
                 yield folder / name
 
@@ -123,7 +124,7 @@ def _read_file(path: Path) -> tuple[str, str]:
     if the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return "", error.strerror or "cannot be read"
