@@ -106,6 +106,8 @@ def text_name(value: Any) -> str:
         raise InputError(f"{value!r} is not a name: quote words such as yes, no, on, off, null")
     if not isinstance(value, str | int) or not str(value).strip():
         raise InputError(f"{value!r:.80} is not a name: expected text")
+    if len(str(value).strip().splitlines()) > 1:
+        raise InputError(f"{value!r:.80} is not a name: expected one line")
     return str(value).strip()
 
 

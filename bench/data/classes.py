@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, shortened
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Classes:
     def __post_init__(self) -> None:
         for key, count in Counter(self.keys).items():
             if count > 1:
-                raise InputError(f"class {key!r} is listed {count} times: list each class once")
+                raise InputError(f"class {key!r:.80} is listed {count} times: list each class once")
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -132,7 +132,7 @@ def shorten_list(names: Iterable[str], count: int) -> str:
     >>> shorten_list(["a", "b", "c", "d"], 2)
     'a, b and 2 more'
     """
-    every = list(names)
+    every = [shortened(name, 60) for name in names]
     more = f" and {len(every) - count} more" if len(every) > count else ""
     return ", ".join(every[:count]) + more
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from bench.core.errors import InputError
 from bench.core.foreign.expansion import check_zip
 from bench.core.foreign.files import open_regular
-from bench.core.foreign.opcodes import check_opcodes
+from bench.core.foreign.opcodes import OpcodeError, check_opcodes
 from bench.models.files.containers import refuse_text
 from bench.models.files.names import unwrapped
 from bench.models.files.strict import widened
@@ -114,8 +114,9 @@ def read_classifier(path: Path) -> ReleasedClassifier:
     except InputError:
         raise
     except Exception as error:  # damaged pickles raise almost anything
+        told = f" ({error})" if isinstance(error, OpcodeError) else ""
         raise InputError(
-            f"checkpoint {path} is truncated, damaged or not a checkpoint: download it again"
+            f"checkpoint {path} is truncated, damaged or not a checkpoint{told}: download it again"
         ) from error
 
 

@@ -22,7 +22,7 @@ YAML_VALUES, YAML_CHARACTERS = 250_000, 32 * 2**20
 """The most values, and characters in them, of YAML, with what is repeated by a name counted as
 often as it is repeated. PyYAML reads some 20,000 values per second."""
 
-DIGITS = 400
+DIGITS = 100
 """The most characters of a number in YAML."""
 
 
@@ -168,7 +168,8 @@ class _Loader(yaml.SafeLoader):
         """Return a number, whose digits are limited."""
         line = node.start_mark.line + 1
         if isinstance(node, yaml.ScalarNode) and len(node.value) > DIGITS:
-            raise DocumentError(f"a number of {len(node.value):,} characters", line)
+            said = f"a number of {len(node.value):,} characters: expected {DIGITS} at the most"
+            raise DocumentError(said, line)
         is_whole = node.tag.endswith(":int")
         construct = self.construct_yaml_int if is_whole else self.construct_yaml_float
         try:

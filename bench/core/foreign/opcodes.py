@@ -7,10 +7,11 @@ therefore followed here on sizes alone, and nothing is built.
 
 from __future__ import annotations
 
+import os
 import pickle
 import pickletools
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 PARTS = 50_000_000
 """The most parts that all instructions take together, shared ones as often as they are named."""
@@ -20,6 +21,17 @@ DEPTH = 200
 
 GROWING = frozenset({"ADDITEMS", "APPEND", "APPENDS", "BUILD", "SETITEM", "SETITEMS"})
 """Instructions that change the value they take first."""
+
+
+class OpcodeError(pickle.UnpicklingError):
+    """The instructions of a pickle are damaged, or would take too much memory or time.
+
+    Examples
+    --------
+    >>> from bench.core.foreign.opcodes import OpcodeError
+    >>> str(OpcodeError("it has more than 50,000,000 parts"))
+    'it has more than 50,000,000 parts'
+    """
 
 
 @dataclass(eq=False)
@@ -36,8 +48,7 @@ _MARK = _Size()
 def check_opcodes(file: IO[bytes]) -> None:
     r"""Read one pickle from a file, to just behind it.
 
-    Raises pickle.UnpicklingError if its instructions are damaged, or would take too much memory or
-    time.
+    Raises OpcodeError.
 
     Examples
     --------
@@ -48,16 +59,42 @@ def check_opcodes(file: IO[bytes]) -> None:
     >>> check_opcodes(io.BytesIO(b"Nr\xff\xff\xff\x7f."))  # keep None at place 2,147,483,647
     Traceback (most recent call last):
     ...
-    _pickle.UnpicklingError: it keeps its value 1 at place 2,147,483,647
+    bench.core.foreign.opcodes.OpcodeError: it keeps its value 1 at place 2,147,483,647
     """
     reader = _Follower()
+    start = file.tell()
+    rest: Any = _Rest(file, file.seek(0, os.SEEK_END) - start)
+    file.seek(start)
     try:
-        for opcode, given, _ in pickletools.genops(file):
+        for opcode, given, _ in pickletools.genops(rest):
             reader.follow(opcode, given)
-    except pickle.UnpicklingError:
+    except OpcodeError:
         raise
     except Exception as error:  # of a damaged pickle, almost anything
-        raise pickle.UnpicklingError(f"damaged instructions: {error!r:.100}") from error
+        raise OpcodeError(f"damaged instructions: {error!r:.100}") from error
+
+
+class _Rest:
+    """The `left` bytes of a file; a file reserves memory for all that it is asked for."""
+
+    def __init__(self, file: IO[bytes], left: int) -> None:
+        self.file, self.left = file, left
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        found = self.file.read(min(size, self.left))
+        self.left -= len(found)
+        return found
+
+    def readline(self) -> bytes:
+        """Return the bytes of the next line."""
+        found = self.file.readline()
+        self.left -= len(found)
+        return found
+
+    def tell(self) -> int:
+        """Return the position in the file."""
+        return self.file.tell()
 
 
 class _Follower:
@@ -77,7 +114,7 @@ class _Follower:
             place = int(str(given))
             if not 0 <= place <= self.count:  # pickles number their values one by one
                 told = f"its value {self.count} at place {place:,}"
-                raise pickle.UnpicklingError(f"it keeps {told}")
+                raise OpcodeError(f"it keeps {told}")
             self.memo[place] = stack[-1]
         elif name.endswith("GET"):
             stack.append(self.memo[int(str(given))])
@@ -92,9 +129,9 @@ class _Follower:
             size.parts += sum(part.parts for part in taken)
             size.depth = max([size.depth, *(part.depth + 1 for part in taken)])
             if self.parts > PARTS:
-                raise pickle.UnpicklingError(f"it has more than {PARTS:,} parts")
+                raise OpcodeError(f"it has more than {PARTS:,} parts")
             if size.depth > DEPTH:
-                raise pickle.UnpicklingError(f"it nests values more than {DEPTH} levels deep")
+                raise OpcodeError(f"it nests values more than {DEPTH} levels deep")
             self.count += 1
             stack.extend(size for _ in opcode.stack_after)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import os
@@ -88,10 +89,10 @@ def damage_as_data_error(who: object) -> Iterator[None]:
     except _DAMAGE as error:
         reason = shortened(str(error) or type(error).__name__, 200)
         raise DataError(f"{who} is damaged or truncated: {reason}") from error
-    except OSError as error:  # of bz2, without a number
-        if error.errno is None:
-            raise DataError(f"{who} is damaged or truncated: {error}") from error
-        raise
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # of bz2, and of places before a file's start
+            raise
+        raise DataError(f"{who} is damaged or truncated: {error.strerror or error}") from error
 
 
 def tar_members(raw: IO[bytes], who: object) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:

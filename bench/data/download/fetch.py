@@ -294,6 +294,9 @@ def _receive(url: str, archive: Archive, part: _Part, progress: Progress, respon
         raise _WrongFile(str(error)) from error
     total = archive.bytes if total is None else total
     most, stated = _most(archive, total)
+    if total is not None and total > most:
+        where = f"{url}: the file at this address has {total:,} bytes"
+        raise _WrongFile(f"{where}: more than {most:,}, {stated}")
     if have:
         part.joined = True
     else:
@@ -321,10 +324,10 @@ def _receive(url: str, archive: Archive, part: _Part, progress: Progress, respon
 
 def _most(archive: Archive, total: int | None) -> tuple[int, str]:
     """Return the most bytes that are taken from an address, and where that number is from."""
+    if archive.near and isinstance(archive.size, int):
+        return 2 * archive.size, f"twice what its card states, {archive.exact}"
     if total is not None:
         return total, "the size that its card or the server states"
-    if isinstance(archive.size, int):
-        return 2 * archive.size, f"twice what its card states, {archive.exact}"
     most = UNSTATED * 16 if archive.packed else UNSTATED
     return most, "the most of a file whose size neither its card nor the server states"
 

@@ -17,7 +17,7 @@ from bench.core.errors import InputError, one_line
 from bench.core.foreign.files import open_regular, reading
 from bench.core.foreign.opcodes import check_opcodes
 
-VALUES = 10_000_000
+VALUES = 2_000_000
 """The most values in a pickle, shared ones counted as often as they are named."""
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from bench.core.errors import InputError, shortened, unknown_name
 from bench.core.foreign.expansion import check_zip
 from bench.core.foreign.files import open_regular
-from bench.core.foreign.opcodes import check_opcodes
+from bench.core.foreign.opcodes import OpcodeError, check_opcodes
 
 State = dict[str, Tensor]
 
@@ -201,9 +201,10 @@ def _unreadable(path: Path, error: Exception) -> InputError:
         )
     if isinstance(error, OSError) and error.strerror:
         return InputError(f"checkpoint {path}: {error.strerror}")
+    told = f" ({error})" if isinstance(error, OpcodeError) else ""
     return InputError(
-        f"checkpoint {path} has no weights that torch or safetensors can read: check that the file "
-        "is complete and is a checkpoint"
+        f"checkpoint {path} has no weights that torch or safetensors can read{told}: check that "
+        "the file is complete and is a checkpoint"
     )
 
 
