@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from suite_files import BASE, folders
 
+from bench.api.registry import load_plugin
 from bench.core.parameters import with_parameters
 from bench.data.class_files import read_class_file
 from bench.data.classes import Classes
@@ -101,6 +102,11 @@ def test_pipes_and_devices(name: str, tmp_path: Path) -> None:
         path.unlink()
         path.symlink_to("/dev/zero")
         refused(lambda: READERS[name][1](path), str(path), "it is a device")
+
+
+def test_a_pipe_is_no_plugin(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.py")
+    refused(lambda: load_plugin(tmp_path / "a.py"), "a.py: cannot read the file: it is a pipe")
 
 
 BOMBS = [

@@ -44,7 +44,6 @@ OWN = {
     "bench/data/mini/model.py": "bench's own weights",
     "bench/data/readers/fingerprints.py": "digests in the cache",
     "bench/leaderboard/published/tables.py": "bench's own tables",
-    "bench/api/registry.py": "a plugin, which runs as code anyway",
     "datasets/entity30.py": "bench's own table",
     "bench/cli/compare.py": "an archive that Git makes of the user's own repository",
 }
@@ -56,7 +55,6 @@ WITHIN = {
     "bench/data/download/archives.py": "a tar through TarBlocks, a zip after check_zip",
     "bench/data/download/unpack.py": "members of checked archives",
     "bench/data/download/fetch.py": "bounded responses, the state beside a download",
-    "bench/data/download/checksums.py": "notes beside a download, read within a budget",
     "bench/models/files/containers.py": "archives after check_zip, pickles after check_opcodes",
     "bench/models/wise_ft_checkpoints.py": "archives after check_zip, pickles after check_opcodes",
 }

@@ -16,7 +16,7 @@ from bench.core.paths import format_bytes
 DOCUMENT = 32 * 2**20
 """The most bytes of a file that is parsed as a whole, such as JSON, YAML and lists of classes."""
 
-TABLE = 2 * 2**30
+TABLE = 2**29
 """The most bytes of a file with a line per image, per label or per number."""
 
 _KINDS = (
@@ -119,7 +119,7 @@ def text_of(path: Path, most: int = DOCUMENT) -> str:
         raise InputError(
             f"cannot read {path}: it has zero bytes, so it is not UTF-8 text; save it as UTF-8"
         )
-    return io.StringIO(text, newline=None).getvalue()
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextmanager

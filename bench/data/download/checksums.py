@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.errors import DataError
-from bench.core.foreign.files import open_regular, read_bounded
+from bench.core.errors import DataError, InputError
+from bench.core.foreign.documents import parse_json
+from bench.core.foreign.files import open_regular, text_of
 from bench.core.paths import write_atomic
 from bench.core.progress import ByteCounter, Progress, byte_progress
 from bench.data.cards import Archive
@@ -86,10 +87,10 @@ def _stored_result(path: Path) -> CheckedFile | None:
     """Return the stored result for `path`; None if there is none or the file has changed since."""
     status = path.stat()
     try:
-        found = json.loads(read_bounded(note_path(path)))
+        found = parse_json(text_of(note_path(path)))
         times = int(found["size"]), int(found["modified"])
         known = CheckedFile(*times, dict(found["digests"]), str(found["url"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, ValueError, KeyError, TypeError, OverflowError):
         return None
     now = (status.st_size, status.st_mtime_ns)
     return known if (known.size, known.modified) == now else None

@@ -29,8 +29,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bench.core import __version__
-from bench.core.errors import BenchError, DataError
-from bench.core.foreign.files import read_bounded
+from bench.core.errors import BenchError, DataError, InputError
+from bench.core.foreign.documents import parse_json
+from bench.core.foreign.files import text_of
 from bench.core.paths import check_room, write_atomic
 from bench.core.progress import Progress, SilentProgress, byte_progress
 from bench.core.streams import print_line
@@ -148,9 +149,9 @@ class _Part:
     def of(cls, target: Path) -> _Part:
         part = cls(target.with_name(f"{target.name}.part"))
         try:
-            state = json.loads(read_bounded(part.state))
+            state = parse_json(text_of(part.state))
             part.url, part.version = str(state["url"]), str(state["mark"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (InputError, ValueError, KeyError, TypeError):
             pass
         return part
 
@@ -266,7 +267,7 @@ def _open(url: str, archive: Archive, part: _Part, timeout: float) -> Any:
 def _handle_http_error(url: str, part: _Part, error: urllib.error.HTTPError) -> None:
     """Raise _Interrupted or _Failed, unless the server reports that no bytes are missing."""
     if error.code == 416:
-        whole = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
+        whole = re.fullmatch(r"bytes \*/(\d{1,18})", error.headers.get("Content-Range", ""))
         if whole and int(whole[1]) == part.size:
             part.joined = True
             return
@@ -335,12 +336,14 @@ def _most(archive: Archive, total: int | None) -> tuple[int, str]:
 def _extent(headers: Message, status: int, have: int) -> tuple[int, int | None]:
     """Return the offset of the content in the file, and the file's size if it is reported."""
     if status == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+        found = re.fullmatch(
+            r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", headers.get("Content-Range", "")
+        )
         if not found or int(found[1]) != have:
             raise _Interrupted("the server returned another byte range than was requested")
         return have, None if found[2] == "*" else int(found[2])
     length = headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
+    return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None
 
 
 def _version(headers: Message) -> str:

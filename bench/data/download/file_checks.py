@@ -56,15 +56,18 @@ def read_files(
 
 def files_below(root: Path, folder: str = "") -> Iterator[str]:
     """Yield the files below a folder, relative to `root`; hidden files and folders are skipped."""
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from files_below(root, name)
-            else:
-                yield name
+    pending = [folder]
+    while pending:
+        inside = pending.pop()
+        with os.scandir(root / inside) as entries:
+            for entry in entries:
+                name = f"{inside}/{entry.name}" if inside else entry.name
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    pending.append(name)
+                else:
+                    yield name
 
 
 def unknown_folders(root: Path, known: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bench.data.cards import Archive
 from bench.data.download import fetch, unpack
 from bench.data.download.archives import archive_format, check_readable
 from bench.data.download.checksums import check_file
+from bench.data.download.file_checks import files_below
 from bench.data.download.imagenet import read_devkit, unpack_train
 
 Fields = dict[str, Any]
@@ -298,3 +300,32 @@ def test_a_file_within_the_slack_is_taken(server: Web, tmp_path: Path) -> None:
     address = server.url("data.bin", File(bytes(15_000), length=False))
     path = fetch.fetch_archive(archive("data.bin", 10_000, address, near=True), tmp_path)
     assert path.stat().st_size == 15_000
+
+
+def test_lengths_that_are_no_sizes() -> None:
+    for text in ("7" * 5000, "-1", "1e9", ""):
+        headers = Message()
+        headers["Content-Length"] = text
+        assert fetch._extent(headers, 200, 0) == (0, None)
+        headers["Content-Range"] = f"bytes 5-9/{text}"
+        with pytest.raises(fetch._Interrupted):
+            fetch._extent(headers, 206, 5)
+
+
+@pytest.mark.parametrize("text", ["[" * 9000, '{"size": 1e999}', '{"size": "' + "7" * 5000 + '"}'])
+def test_notes_that_are_none(text: str, server: Web, tmp_path: Path) -> None:
+    for name in (".data.bin.part.json", ".data.bin.checked"):
+        (tmp_path / name).write_text(text)
+    wanted = archive("data.bin", 300, server.url("data.bin", bytes(300)))
+    assert fetch.fetch_archive(wanted, tmp_path).stat().st_size == 300
+
+
+def test_folders_in_folders(tmp_path: Path) -> None:
+    deep = tmp_path
+    for _ in range(1500):
+        deep = deep / "d"
+        if len(str(deep)) > 4000:
+            break
+        deep.mkdir()
+    (tmp_path / "d/d/a.txt").touch()
+    assert list(files_below(tmp_path)) == ["d/d/a.txt"]
