@@ -21,8 +21,11 @@ from bench.data.classes import Classes
 from bench.data.folder import SYNTHETIC, DataFolder
 from bench.data.prompts import read_templates, templates_digest
 from bench.data.readers import videos
+from bench.data.readers.arrays import images_of_file
+from bench.data.readers.image_lists import list_split
 from bench.data.suites.from_yaml import load_suite_file
 from bench.data.suites.imagenet import imagenet_classes, objectnet_classes
+from bench.datasets import wilds
 from bench.leaderboard.published.baselines import read_baselines
 from bench.methods.wise_ft import WeightSpaceEnsemble
 from bench.runs.study.config import load_config
@@ -153,6 +156,20 @@ def test_names_that_are_numbers_of_thousands_of_digits() -> None:
     assert Classes((long, "1"), ("a", "b")).of_numbers(labels, "here") is labels
     pets = Classes(("cat", "dog"), ("cat", "dog"))
     refused(lambda: pets.index(long, pets.spellings()), "numbers go from 0 to 1")
+
+
+@pytest.mark.parametrize("digits", [30, 5000])
+def test_numbers_of_many_digits_in_tables(digits: int, tmp_path: Path) -> None:
+    number = "7" * digits
+    refused(lambda: wilds._integers(tmp_path / "a.csv", [number]), "a.csv: expected integers")
+    pets = Classes(("cat", "dog"), ("cat", "dog"))
+    (tmp_path / "image.png").touch()
+    (tmp_path / "a.csv").write_text(f"path,label\nimage.png,{number}\n")
+    refused(lambda: list_split("t", tmp_path / "a.csv", pets, tmp_path), "a.csv:2: unknown class")
+    np.save(tmp_path / "a.npy", np.zeros((1, 8, 8, 3), np.uint8))
+    (tmp_path / "a.txt").write_text(number)
+    images, labels = tmp_path / "a.npy", tmp_path / "a.txt"
+    refused(lambda: images_of_file(images, labels, pets), "a.txt: unknown class")
 
 
 @pytest.mark.parametrize("text", [*ODD_JSON, JSON["digits"][0], JSON["rather deep"][0]])

@@ -68,16 +68,14 @@ def unpack(packed: Path, into: Path, progress: Progress, password: str | None = 
     """
     into.parent.mkdir(parents=True, exist_ok=True)
     folder = _working_folder(packed, into)
-    if packed.name.endswith(".zip"):
-        _unpack_zip(packed, folder, progress, password)
-    else:
-        size = packed.stat().st_size
-        check_room(folder, size - _size(folder), f"unpacking {packed.name}")
-        with (
-            open_regular(packed) as raw,
-            byte_progress(progress, f"unpack {packed.name}", size) as count,
-        ):
-            unpack_tar(raw, folder, packed, count, into.name)
+    try:
+        if packed.name.endswith(".zip"):
+            _unpack_zip(packed, folder, progress, password)
+        else:
+            _unpack_whole_tar(packed, folder, progress, into.name)
+    except DataError:
+        shutil.rmtree(folder, ignore_errors=True)  # of a refused archive, nothing is kept
+        raise
     inner = folder / into.name
     move_into_place(inner if inner.is_dir() and not inner.is_symlink() else folder, into)
     shutil.rmtree(folder, ignore_errors=True)
@@ -142,6 +140,17 @@ def _naming(name: str, who: object) -> Iterator[None]:
 
 
 # Tars
+
+
+def _unpack_whole_tar(packed: Path, folder: Path, progress: Progress, top: str) -> None:
+    """Unpack the tar `packed` into `folder`; `top` as in `unpack_tar`."""
+    size = packed.stat().st_size
+    check_room(folder, size - _size(folder), f"unpacking {packed.name}")
+    with (
+        open_regular(packed) as raw,
+        byte_progress(progress, f"unpack {packed.name}", size) as count,
+    ):
+        unpack_tar(raw, folder, packed, count, top)
 
 
 def unpack_tar(

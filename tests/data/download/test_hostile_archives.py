@@ -110,7 +110,7 @@ def test_bad_members_of_tars(name: str, tmp_path: Path) -> None:
     told = refused(lambda: run(tmp_path, tarred(*members)), said)
     assert told.startswith(str(tmp_path / "a.tar"))
     assert {path.name for path in tmp_path.iterdir()} == {"a.tar", "data"}
-    assert not (tmp_path / "data" / "set").exists()
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="Python before 3.11.4")
