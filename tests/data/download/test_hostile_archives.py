@@ -321,11 +321,14 @@ def test_notes_that_are_none(text: str, server: Web, tmp_path: Path) -> None:
 
 
 def test_folders_in_folders(tmp_path: Path) -> None:
-    deep = tmp_path
-    for _ in range(1500):
-        deep = deep / "d"
-        if len(str(deep)) > 4000:
-            break
-        deep.mkdir()
+    made = [tmp_path]
+    for _ in range(1200):  # more than Python's calls in each other, less than the longest path
+        made.append(made[-1] / "d")
+        made[-1].mkdir()
     (tmp_path / "d/d/a.txt").touch()
-    assert list(files_below(tmp_path)) == ["d/d/a.txt"]
+    try:
+        assert list(files_below(tmp_path)) == ["d/d/a.txt"]
+    finally:
+        (tmp_path / "d/d/a.txt").unlink()
+        for folder in reversed(made[1:]):  # which pytest could not remove
+            folder.rmdir()
