@@ -8,7 +8,7 @@ and `TemperatureScaling` work on your own arrays.
 import importlib
 from typing import TYPE_CHECKING
 
-from bench.core.version import __version__
+from bench.core import __version__
 
 __all__ = [
     "OSE",

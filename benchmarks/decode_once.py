@@ -45,7 +45,7 @@ class Jpegs:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Image.Image:
-        return Image.open(io.BytesIO(self.files[index]))
+        return Image.open(io.BytesIO(self.files[index]), formats=["JPEG"])
 
 
 def seconds(images: Jpegs, clip: Clip, groups: list[list[str]]) -> float:

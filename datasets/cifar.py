@@ -15,7 +15,7 @@ from bench.api import registry
 from bench.api.dataset import Card, LabelMap, Shift, Suite, Task
 from bench.api.splits import Split
 from bench.core.errors import InputError
-from bench.core.paths import text_of
+from bench.core.foreign.files import text_of
 from bench.data.classes import Classes
 from bench.data.folder import DataFolder, Reason, holds_entries, holds_folders
 from bench.data.readers.arrays import array_split, images_of_file

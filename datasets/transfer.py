@@ -5,7 +5,6 @@ Splits, class names and their order come from the sets' own files, as in torchvi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,8 @@ from bench.api import registry
 from bench.api.dataset import Card, Suite, Task
 from bench.api.splits import Split
 from bench.core.errors import InputError
-from bench.core.paths import text_of
+from bench.core.foreign.documents import read_json
+from bench.core.foreign.files import reading_form, text_of
 from bench.data.folder import DataFolder, NotFound, Reason, holds_entries, holds_folders
 from bench.data.readers.arrays import Arrays, array_split
 from bench.data.readers.cifar_stl import cifar100
@@ -214,11 +214,8 @@ def _food_images(meta: Path, role: str) -> list[str]:
     path = meta / f"{role}.json"
     if not path.is_file():
         return [f"{image}.jpg" for image in _lines(meta / f"{role}.txt")]
-    try:
-        found = json.loads(text_of(path))
-        return [f"{image}.jpg" for images in found.values() for image in images]
-    except (ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: expected {{class: [images]}}: {error}") from error
+    with reading_form(path, "{class: [images]}"):
+        return [f"{image}.jpg" for images in read_json(path).values() for image in images]
 
 
 @registry.dataset

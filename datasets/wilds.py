@@ -8,6 +8,7 @@ files list all images: a missing image is reported as a fault of its split.
 from __future__ import annotations
 
 import csv
+import io
 from bisect import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from bench.api import registry
 from bench.api.dataset import Card, Shift, Suite, Task
 from bench.api.splits import Split
 from bench.core.errors import InputError, unknown_name
+from bench.core.foreign.files import TABLE, reading_form, text_of
 from bench.data.cards import SetCard, cards
 from bench.data.folder import DataFolder, NotFound, Reason, holds_entries
 from bench.data.prompts import PLAIN, read_templates
@@ -312,27 +314,24 @@ def _class_names(path: Path, column: str) -> tuple[str, ...]:
 
 def _columns(path: Path, names: Sequence[str]) -> list[list[str]]:
     """Return columns of a CSV file. InputError names a missing column or a short line."""
+    reader = csv.reader(io.StringIO(text_of(path, TABLE)))
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            for name in names:
-                if name not in header:
-                    raise unknown_name(f"column in {path}", name, header)
-            places = [header.index(name) for name in names]
-            columns: list[list[str]] = [[] for _ in names]
-            for row in filter(None, reader):
-                for column, place in zip(columns, places, strict=True):
-                    column.append(row[place])
-            return columns
+        header = next(reader, [])
+        for name in names:
+            if name not in header:
+                raise unknown_name(f"column in {path}", name, header)
+        places = [header.index(name) for name in names]
+        columns: list[list[str]] = [[] for _ in names]
+        for row in filter(None, reader):
+            for column, place in zip(columns, places, strict=True):
+                column.append(row[place])
+        return columns
     except IndexError as error:
         raise InputError(f"{path}:{reader.line_num}: expected {len(header)} fields") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
         raise InputError(f"cannot read {path}: {error}") from error
 
 
 def _integers(path: Path, texts: Sequence[str]) -> NDArray[np.int64]:
-    try:
-        return np.array(texts, dtype=np.str_).astype(np.int64)
-    except ValueError as error:
-        raise InputError(f"{path}: expected integers: {error}") from error
+    with reading_form(path, "integers"):
+        return np.array(list(map(int, texts)), dtype=np.int64)

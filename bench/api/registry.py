@@ -25,6 +25,7 @@ from bench.api.dataset import Dataset
 from bench.api.declarations import check_declarations
 from bench.api.method import Method
 from bench.core.errors import BenchError, InputError, one_line, shortened, unknown_name
+from bench.core.foreign.files import read_bounded
 
 M = TypeVar("M", bound=type[Any])
 _METHODS: dict[str, type[Method]] = {}
@@ -225,7 +226,7 @@ def load_plugin(path: Path | str) -> str:
     """
     place = Path(path).resolve()
     try:
-        source = place.read_bytes()
+        source = read_bounded(place)
     except OSError as error:
         raise InputError(f"--plugin {path}: cannot read the file: {error.strerror}") from error
     file = PluginFile(hashlib.sha256(source).hexdigest(), place.stem)

@@ -19,6 +19,7 @@ from typing import Protocol, runtime_checkable
 from bench.api.dataset import Shift
 from bench.api.splits import Split
 from bench.core.errors import DataError, InputError
+from bench.core.foreign.files import TABLE, read_bounded, reading
 from bench.core.paths import write_atomic
 from bench.core.progress import SilentProgress
 from bench.data.cards import Archive, SetCard, cards
@@ -283,8 +284,10 @@ def read_manifest(path: Path) -> dict[str, str] | None:
     """
     if not path.is_file():
         return None
+    with reading(path):
+        raw = read_bounded(path, TABLE)
     found = {}
-    for number, line in enumerate(path.read_text("utf-8", "surrogateescape").splitlines(), 1):
+    for number, line in enumerate(raw.decode("utf-8", "surrogateescape").splitlines(), 1):
         digest, _, file = line.partition("  ")
         if not re.fullmatch("[0-9a-f]{64}", digest) or not file:
             raise InputError(

@@ -19,9 +19,9 @@ from bench.cli.options import examples
 from bench.cli.report import report_command
 from bench.cli.run import plan_command, run_command
 from bench.cli.score import score_command
+from bench.core import __version__
 from bench.core.errors import BenchError, one_line
 from bench.core.streams import print_line
-from bench.core.version import __version__
 
 SECTIONS = (
     cloup.Section("Run", [run_command, plan_command, score_command, import_command]),

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
-from bench.core.version import __version__
+from bench.core import __version__
 
 PACKAGES = (
     "torch", "torchvision", "open_clip_torch", "numpy", "scipy", "faiss-gpu", "faiss-cpu", "pillow"

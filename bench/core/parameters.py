@@ -10,10 +10,10 @@ from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import pydantic
-import yaml
 from annotated_types import Ge, Gt, Interval
 
-from bench.core.errors import InputError, unknown_name
+from bench.core.errors import InputError, shortened, unknown_name
+from bench.core.foreign.documents import DocumentError, parse_yaml
 from bench.core.hashing import KEYED_IF_SET
 
 Positive = Annotated[float, Gt(0), pydantic.AllowInfNan(False)]
@@ -311,10 +311,10 @@ def _hints(cls: Hashable) -> dict[str, Any]:
 
 def _checked(hint: Any, raw: Any, what: str) -> Any:
     try:
-        loaded = yaml.safe_load(raw) if isinstance(raw, str) else raw
+        loaded = parse_yaml(raw) if isinstance(raw, str) else raw
         return pydantic.TypeAdapter(hint).validate_python(loaded)
-    except (pydantic.ValidationError, yaml.YAMLError) as error:
+    except (pydantic.ValidationError, DocumentError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else error
         if "valid tuple" in str(reason):
             reason = "expected a list, such as [0.1, 0.2]"
-        raise InputError(f"{what}={raw}: {reason}") from error
+        raise InputError(f"{what}={shortened(str(raw), 100)}: {reason}") from error

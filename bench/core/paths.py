@@ -1,18 +1,16 @@
-"""Folders and files: locating, reading, and writing them atomically."""
+"""Folders and files: locating them, and writing them atomically."""
 
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import platformdirs
 
@@ -215,63 +213,3 @@ def write_atomic(
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
-
-
-def text_of(path: Path) -> str:
-    r"""Return the text of a UTF-8 file. Raises InputError if it cannot be read.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from bench.core.paths import text_of
-    >>> _ = Path("note.txt").write_text("one\ntwo")
-    >>> text_of(Path("note.txt")).splitlines()
-    ['one', 'two']
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"cannot read {path}: it is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises InputError if it cannot be read.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from bench.core.paths import read_json
-    >>> _ = Path("a.json").write_text('{"alpha": 0.5}')
-    >>> read_json(Path("a.json"))
-    {'alpha': 0.5}
-    """
-    try:
-        return json.loads(text_of(path))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-
-
-@contextmanager
-def reading_form(path: Path, form: str) -> Iterator[None]:
-    """Turn errors from unexpected content of file `path` into an InputError.
-
-    The message names the file and `form`, the expected form of its content.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> from bench.core.paths import reading_form
-    >>> with reading_form(Path("classes.json"), "a list of names"):
-    ...     names = {}["names"]
-    ...
-    Traceback (most recent call last):
-    ...
-    bench.core.errors.InputError: classes.json: expected a list of names (KeyError 'names')
-    """
-    try:
-        yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        what = " ".join(f"{type(error).__name__} {error}".split())
-        raise InputError(f"{path}: expected {form} ({what})") from error

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import pydantic
 
 from bench.core.errors import InputError
+from bench.core.foreign.files import TABLE, text_of
 from bench.core.record_lines.reading import LineError, is_versioned, read_lines
 from bench.core.record_lines.writing import write_lines
 
@@ -192,7 +193,7 @@ def read_records(path: Path) -> list[Record]:
     if not path.is_file():
         raise InputError(f"no records at {path}: expected the records.jsonl of a finished run")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = text_of(path, TABLE).splitlines()
         if not lines:
             raise InputError(f"{path} is empty, expected records: run the same command again")
         if is_versioned(lines[0]):
@@ -200,8 +201,6 @@ def read_records(path: Path) -> list[Record]:
         return [_complete(Record, number, line) for number, line in enumerate(lines, start=1)]
     except LineError as error:
         raise InputError(f"{path}:{error.number}: {error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8: it is damaged; copy it again") from error
 
 
 def read_missing(path: Path) -> list[MissingCell]:
@@ -217,7 +216,7 @@ def read_missing(path: Path) -> list[MissingCell]:
     []
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        lines = text_of(path, TABLE).splitlines() if path.is_file() else []
         return [_complete(MissingCell, number, line) for number, line in enumerate(lines, start=1)]
     except ValueError as error:
         raise InputError(f"{path} is not a list of missing cells: run the suite again") from error

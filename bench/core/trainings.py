@@ -12,7 +12,8 @@ from typing import Any
 
 import pydantic
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, shortened
+from bench.core.foreign.files import TABLE, text_of
 from bench.core.paths import write_atomic
 from bench.core.store import Store
 
@@ -148,9 +149,11 @@ def read_trainings(run: Path) -> list[TrainingRecord]:
     if not path.is_file():
         return found
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in text_of(path, TABLE).splitlines():
             found.append(TrainingRecord.model_validate_json(line))
     except ValueError as error:
         why = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else error
-        raise InputError(f"{path}:{len(found) + 1} is not a training: {why}") from error
+        raise InputError(
+            f"{path}:{len(found) + 1} is not a training: {shortened(str(why), 200)}"
+        ) from error
     return found

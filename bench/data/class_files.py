@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.core.errors import InputError
-from bench.core.paths import text_of
+from bench.core.foreign.documents import parse_json, parse_yaml
+from bench.core.foreign.files import text_of
 
 NUMBERS = frozenset({"index", "idx", "id", "number", "class_id", "label_id", "class_index"})
 KEYS = frozenset({"key", "folder", "wnid", "synset"})
@@ -57,15 +55,15 @@ def read_class_file(path: Path) -> Pairs:
     text, suffix = text_of(path), path.suffix.lower()
     try:
         if suffix == ".json":
-            return _of_data(json.loads(text))
+            return _of_data(parse_json(text))
         if suffix in (".yaml", ".yml"):
-            return _of_data(yaml.safe_load(text))
+            return _of_data(parse_yaml(text))
         if suffix in (".csv", ".tsv"):
             return _of_table(text, "\t" if suffix == ".tsv" else ",")
         return _of_lines([line.strip() for line in text.splitlines() if line.strip()])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (ValueError, RecursionError, yaml.YAMLError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: expected {FORMS}: {reason:.120}") from error
 
@@ -108,6 +106,8 @@ def text_name(value: Any) -> str:
         raise InputError(f"{value!r} is not a name: quote words such as yes, no, on, off, null")
     if not isinstance(value, str | int) or not str(value).strip():
         raise InputError(f"{value!r:.80} is not a name: expected text")
+    if len(str(value).strip().splitlines()) > 1:
+        raise InputError(f"{value!r:.80} is not a name: expected one line")
     return str(value).strip()
 
 
@@ -179,9 +179,9 @@ def _of_table(text: str, delimiter: str) -> Pairs:
 def _of_lines(lines: Sequence[str], *, numbered: bool = False) -> Pairs:
     """Return the classes of a text file; with `numbered`, InputError unless all have numbers."""
     if lines and lines[0][0] in "[{":
-        return _of_data(json.loads("\n".join(lines)))
+        return _of_data(parse_json("\n".join(lines)))
     if lines and all(line.startswith("- ") for line in lines):
-        return _of_data(yaml.safe_load("\n".join(lines)))
+        return _of_data(parse_yaml("\n".join(lines)))
     for pattern in (NUMBER_FIRST, NUMBER_LAST):
         found = [re.fullmatch(pattern, line) for line in lines]
         parts = [(int(match["n"]), match["name"]) for match in found if match]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, shortened
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Classes:
     def __post_init__(self) -> None:
         for key, count in Counter(self.keys).items():
             if count > 1:
-                raise InputError(f"class {key!r} is listed {count} times: list each class once")
+                raise InputError(f"class {key!r:.80} is listed {count} times: list each class once")
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -68,16 +68,18 @@ class Classes:
     def index(self, name: str, spellings: dict[str, int]) -> int:
         """Return the index of the class `name`. InputError lists the nearest keys first."""
         if name not in spellings:
-            if name.isdecimal() and "0" in spellings and int(name) >= len(self):
-                counted = "if these count from 1, subtract 1; " if int(name) == len(self) else ""
+            if name.isdecimal() and "0" in spellings and float(name) >= len(self):
+                counted = "if these count from 1, subtract 1; " if name == str(len(self)) else ""
                 raise InputError(
                     f"unknown class {name!r:.40}: numbers go from 0 to {len(self) - 1}; {counted}"
                     f"names are {shorten_list(self.keys, 10)}"
                 )
-            near = difflib.get_close_matches(name, self.keys, n=3, cutoff=0.5)
+            near = difflib.get_close_matches(name[:100], self.keys, n=3, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
             ordered = [*near, *(key for key in self.keys if key not in near)]
-            raise InputError(f"unknown class {name!r}: {hint}valid: {shorten_list(ordered, 20)}")
+            raise InputError(
+                f"unknown class {name!r:.80}: {hint}valid: {shorten_list(ordered, 20)}"
+            )
         return spellings[name]
 
     def matched(self, names: Sequence[str]) -> dict[str, int]:
@@ -105,7 +107,7 @@ class Classes:
 
         Raises InputError, naming `where`, if both are possible and differ.
         """
-        if not all(key.isdecimal() for key in self.keys):
+        if not all(key.isdecimal() and len(key) < 19 for key in self.keys):
             return labels
         named = {int(key): index for index, key in enumerate(self.keys)}
         present = set(np.unique(labels).tolist())
@@ -130,7 +132,7 @@ def shorten_list(names: Iterable[str], count: int) -> str:
     >>> shorten_list(["a", "b", "c", "d"], 2)
     'a, b and 2 more'
     """
-    every = list(names)
+    every = [shortened(name, 60) for name in names]
     more = f" and {len(every) - count} more" if len(every) > count else ""
     return ", ".join(every[:count]) + more
 

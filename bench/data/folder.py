@@ -7,7 +7,6 @@ results computed from it carry a watermark.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -19,6 +18,8 @@ import numpy as np
 
 from bench.api.splits import Split
 from bench.core.errors import InputError
+from bench.core.foreign.documents import read_json
+from bench.core.foreign.files import reading_form
 from bench.data.cards import UNKNOWN, cards
 
 SYNTHETIC = "synthetic.json"
@@ -129,11 +130,9 @@ class DataFolder:
         path = None if self.root is None else self.root / SYNTHETIC
         if path is None or not path.is_file():
             return None
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return {str(name): dict(counts) for name, counts in found.items()}
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise InputError(f"{path}: expected {{set: {{split: count}}}}: {error}") from error
+        with reading_form(path, "{set: {split: count}}"):
+            found = {str(name): dict(counts) for name, counts in read_json(path).items()}
+            return {n: {str(s): int(k) for s, k in counts.items()} for n, counts in found.items()}
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bench.core.errors import InputError, unknown_name
+from bench.core.errors import InputError, shortened, unknown_name
+from bench.core.foreign.documents import parse_json, parse_yaml
+from bench.core.foreign.files import read_bounded, reading, text_of
 
 PLAIN = ("a photo of a {}.",)
 """The default prompt, used if no installed package has the official ones."""
@@ -58,7 +57,7 @@ def check_templates(templates: Sequence[Any]) -> tuple[str, ...]:
     for template in templates:
         if not isinstance(template, str) or _PLACE.findall(template) not in (["{}"], ["{a}"]):
             raise InputError(
-                f"template {template!r} must contain {{}} once, for the class name, "
+                f"template {template!r:.80} must contain {{}} once, for the class name, "
                 "or {a} once, for the name with its article"
             )
     return tuple(templates)
@@ -80,17 +79,14 @@ def read_templates(path: Path, name: str) -> tuple[str, ...]:
     >>> read_templates(Path("prompts.txt"), "pets")
     ('a photo of a {}.', 'a drawing of a {}.')
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read templates {path}: {error}") from error
+    text = text_of(path)
     try:
         if path.suffix == ".py":
             found = _parse_python(text, name)
         elif path.suffix == ".json":
-            found = _select_list(json.loads(text), name)
+            found = _select_list(parse_json(text), name)
         elif path.suffix in (".yaml", ".yml"):
-            found = _select_list(yaml.safe_load(text), name)
+            found = _select_list(parse_yaml(text), name)
         else:
             found = [line.strip() for line in text.splitlines() if line.strip()]
             _check_lines(found)
@@ -98,8 +94,9 @@ def read_templates(path: Path, name: str) -> tuple[str, ...]:
         if not found:
             raise InputError("no template: expected one per line, such as 'a photo of a {}.'")
         return check_templates(found)
-    except (InputError, SyntaxError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"templates {path}: {' '.join(str(error).split())}") from error
+    except (InputError, SyntaxError, ValueError) as error:
+        reason = shortened(" ".join(str(error).split()), 300)
+        raise InputError(f"templates {path}: {reason}") from error
     except (RecursionError, MemoryError) as error:
         raise InputError(f"templates {path}: nested too deeply to be parsed") from error
 
@@ -115,10 +112,8 @@ def templates_digest(path: Path) -> str:
     >>> templates_digest(Path("plain.txt"))[:8]
     'e8e367e7'
     """
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InputError(f"cannot read templates {path}: {error}") from error
+    with reading(path):
+        return hashlib.sha256(read_bounded(path)).hexdigest()
 
 
 _LISTED = re.compile(r"""[-*]\s.*|\d+[.:,]\s.*|\[?["'].*["'][],]*""")

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone, TextHead
 from bench.core.errors import InputError, unknown_name
+from bench.core.foreign.files import open_regular
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.data.prompts import fill_template
@@ -129,7 +130,7 @@ def _file_digest(path: Path, cache_dir: Path) -> str:
     cached = cache_dir / "index" / f"{key}.digest"
     if cached.is_file():
         return cached.read_text()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     write_atomic(cached, digest.encode())
     return digest

@@ -18,6 +18,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,9 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import InputError
+from bench.core.foreign.expansion import check_zip
+from bench.core.foreign.files import open_regular
+from bench.core.foreign.opcodes import OpcodeError, check_opcodes
 from bench.models.files.containers import refuse_text
 from bench.models.files.names import unwrapped
 from bench.models.files.strict import widened
@@ -48,6 +52,10 @@ STORAGES = {
     "torch.HalfStorage": torch.float16,
     "torch.LongStorage": torch.int64,
 }
+
+
+MODULES = 10_000
+"""The most modules of a classifier, counted as often as they are named."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,7 @@ def read_classifier(path: Path) -> ReleasedClassifier:
     bench.core.errors.InputError: checkpoint state.pt contains dict, expected ...
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
             return _classifier(_unpickled(file, path), path, digest)
@@ -106,8 +114,9 @@ def read_classifier(path: Path) -> ReleasedClassifier:
     except InputError:
         raise
     except Exception as error:  # damaged pickles raise almost anything
+        told = f" ({error})" if isinstance(error, OpcodeError) else ""
         raise InputError(
-            f"checkpoint {path} is truncated, damaged or not a checkpoint: download it again"
+            f"checkpoint {path} is truncated, damaged or not a checkpoint{told}: download it again"
         ) from error
 
 
@@ -173,6 +182,7 @@ class _Reader(pickle.Unpickler):
         super().__init__(file)
         self.source = source
         self.storage = storage
+        self.left = source.stat().st_size
         self.inert: dict[str, type[Inert]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -208,6 +218,12 @@ class _Reader(pickle.Unpickler):
         then the number of elements as int64, then the elements.
         """
         stream = io.BytesIO(data)
+        self.left -= len(data)
+        if self.left < 0:
+            raise pickle.UnpicklingError("the tensors have more bytes than the file")
+        for _ in range(5):
+            check_opcodes(stream)
+        stream.seek(0)
         inner = _Reader(stream, self.source, lambda dtype, key: dtype)
         _, _, _, dtype, _ = (inner.load() for _ in range(5))
         count = int.from_bytes(stream.read(8), "little")
@@ -226,15 +242,22 @@ def _unpickled(file: IO[bytes], path: Path) -> object:
     if head:
         refuse_text(path, head)
     if not head.startswith(b"PK"):
+        check_opcodes(file)
+        file.seek(0)
         return _Reader(file, path).load()
     with zipfile.ZipFile(file) as archive:
-        pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        names = check_zip(archive, path).namelist()
+        pickled = next(name for name in names if name.endswith("data.pkl"))
         folder = pickled.removesuffix("data.pkl")
 
+        @cache  # the tensors of one storage share it
         def storage(dtype: torch.dtype, key: str) -> Tensor:
             return torch.frombuffer(bytearray(archive.read(f"{folder}data/{key}")), dtype=dtype)
 
-        return _Reader(io.BytesIO(archive.read(pickled)), path, storage).load()
+        instructions = io.BytesIO(archive.read(pickled))
+        check_opcodes(instructions)
+        instructions.seek(0)
+        return _Reader(instructions, path, storage).load()
 
 
 def _classifier(root: object, path: Path, digest: str) -> ReleasedClassifier:
@@ -273,14 +296,20 @@ def _classifier(root: object, path: Path, digest: str) -> ReleasedClassifier:
 
 def _tensors(module: object) -> dict[str, Tensor]:
     """Return the state dict of a torch module that was read as `Inert`: {dotted name: tensor}."""
-    slots = vars(module)
-    found = {}
-    for name, tensor in (slots["_parameters"] | slots["_buffers"]).items():
-        if tensor is not None:
-            found[name] = tensor
-    for name, child in slots["_modules"].items():
-        if child is not None:
-            found |= {f"{name}.{below}": tensor for below, tensor in _tensors(child).items()}
+    found: dict[str, Tensor] = {}
+    pending, count = [("", module)], 0
+    while pending:
+        prefix, inner = pending.pop(0)
+        slots = vars(inner)
+        for name, tensor in (slots["_parameters"] | slots["_buffers"]).items():
+            if tensor is not None:
+                found[f"{prefix}{name}"] = tensor
+        for name, child in slots["_modules"].items():
+            if child is not None:
+                pending.append((f"{prefix}{name}.", child))
+        count += 1
+        if count > MODULES:
+            raise ValueError(f"more than {MODULES:,} modules, shared ones counted")
     return found
 
 

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.checks.golden import Golden, deviations, golden_cells, model_digests
+from bench.core import __version__
 from bench.core.errors import InputError
 from bench.core.paths import write_atomic
 from bench.core.records import read_records
-from bench.core.version import __version__
 
 GOLDEN = Path(__file__).resolve().parents[2] / "results" / "golden"
 

@@ -259,7 +259,9 @@ def test_a_cut_file(
     content = whole[data.draw(st.sampled_from(sorted(whole)))]
     path = tmp_path_factory.getbasetemp() / "cut.pt"
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    assert refusal(path) == " is truncated, damaged or not a checkpoint: download it again"
+    message = refusal(path)
+    assert message.startswith(" is truncated, damaged or not a checkpoint")
+    assert message.endswith(": download it again")
 
 
 def without(*names: str) -> object:

@@ -92,7 +92,7 @@ def test_bad_options_are_named(options: dict[str, Any], words: list[str]) -> Non
         ("", ["expected options", "None"]),
         ("- a\n- b\n", ["expected options"]),
         ("just words", ["expected options", "just words"]),
-        ("a: [b\n", ["is not valid YAML", "line"]),
+        ("a: [b\n", ["run.yaml:2: invalid YAML"]),
         ("suites: mini\n", ["unknown option", "'suites'", "did you mean 'suite'?"]),
         ("seeds: [a]\n", ["run.yaml: seeds a", "separated by commas, such as 0,1,2,3"]),
         ("seeds: {a: 1}\n", ["run.yaml: seeds"]),
@@ -179,7 +179,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Is a directory"):
         load_config(tmp_path, {})
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x93")
-    with pytest.raises(InputError, match="not UTF-8 text: save it as UTF-8"):
+    with pytest.raises(InputError, match="not UTF-8 text; save it as UTF-8"):
         load_config(tmp_path / "binary", {})
 
 

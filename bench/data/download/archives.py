@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import lzma
+import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -11,10 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from bench.core.errors import DataError
+from bench.core.errors import DataError, InputError, shortened
+from bench.core.foreign.expansion import TarBlocks, check_expansion, check_zip
+from bench.core.foreign.files import open_regular
 from bench.core.progress import ByteCounter
+from bench.data.readers.npy import array_header
 
 CHUNK = 2**20
 HEAD = 512
@@ -33,7 +38,8 @@ KINDS = {
 wise-ft's guide unpacks ImageNet-A's .tar as if it were gzipped, so both accept either format."""
 
 _DAMAGE = (
-    tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, gzip.BadGzipFile, ValueError,
+    tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile,
+    struct.error, ValueError, ArithmeticError, LookupError, NotImplementedError, RuntimeError,
 )  # fmt: skip
 
 
@@ -81,42 +87,41 @@ def damage_as_data_error(who: object) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise DataError(f"{who} is damaged or truncated: {error}") from error
+        reason = shortened(str(error) or type(error).__name__, 200)
+        raise DataError(f"{who} is damaged or truncated: {reason}") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # of bz2, and of places before a file's start
+            raise
+        raise DataError(f"{who} is damaged or truncated: {error.strerror or error}") from error
 
 
-class _Blocks:
-    """A stream that remembers the block read last as `last`; a tar is read from it."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream, self.last = stream, b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def read(self, size: int = -1) -> bytes:
-        self.last = self.stream.read(size)
-        return self.last
-
-
-def tar_members(raw: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+def tar_members(raw: IO[bytes], who: object) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Yield (tar, member) for each member of a tar, gzipped or not.
 
-    Read a member before advancing to the next one. Raises an error that `damage_as_data_error`
-    translates, also for a tar that is truncated or damaged between two members, which Python alone
-    accepts as complete. A gzip file is read to its end, so that its checksum is compared.
+    Read a member before advancing to the next one. Raises DataError about `who` if the members are
+    too much for the size of the file, and an error that `damage_as_data_error` translates, also for
+    a tar that is truncated or damaged between two members, which Python alone accepts as complete.
+    A gzip file is read to its end, so that its checksum is compared.
     """
     start = raw.tell()
     gzipped = raw.read(2) == b"\x1f\x8b"
+    size = raw.seek(0, os.SEEK_END) - start
     raw.seek(start)
-    blocks = _Blocks(gzip.GzipFile(fileobj=raw) if gzipped else raw)  # type: ignore[arg-type]
+    blocks: Any = TarBlocks(gzip.GzipFile(fileobj=raw) if gzipped else raw)  # type: ignore[arg-type]
+    total = 0
     with tarfile.open(fileobj=blocks, mode="r:") as tar:
         for member in tar:
+            if member.size < 0:  # which would lead back to where it came from, without end
+                raise tarfile.ReadError(f"a member of {member.size:,} bytes")
+            total += tarfile.BLOCKSIZE + member.size
+            check_expansion(size, total, who, DataError)
             yield tar, member
             tar.members.clear()  # type: ignore[attr-defined]  # there may be a million
         if blocks.last != bytes(HEAD) and (blocks.last or not gzipped):
             raise EOFError(f"no end-of-archive marker at byte {tar.offset:,}")
-        while blocks.stream.read(CHUNK):
-            pass
+        while rest := blocks.stream.read(CHUNK):
+            total += len(rest)
+            check_expansion(size, total, who, DataError)
 
 
 def check_readable(path: Path, count: ByteCounter) -> None:
@@ -125,27 +130,30 @@ def check_readable(path: Path, count: ByteCounter) -> None:
     `count` receives the numbers of bytes read. Encrypted members of a zip are not read.
     """
     with damage_as_data_error(path):
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             kind = archive_format(file.read(HEAD))
         if kind in (TAR, GZIP):
             _read_tar(path, count)
         elif kind == ZIP:
             _read_zip(path, count)
         elif kind == NPY:
-            np.load(path, mmap_mode="r", allow_pickle=False)
+            try:
+                array_header(path, "")
+            except InputError as error:
+                raise DataError(str(error)) from error
 
 
 def _read_tar(path: Path, count: ByteCounter) -> None:
-    with path.open("rb") as raw:
+    with open_regular(path) as raw:
         done = 0
-        for _ in tar_members(raw):
+        for _ in tar_members(raw, path):
             count(raw.tell() - done)
             done = raw.tell()
 
 
 def _read_zip(path: Path, count: ByteCounter) -> None:
     with zipfile.ZipFile(path) as packed:
-        for member in packed.infolist():
+        for member in check_zip(packed, path, DataError).infolist():
             if not member.flag_bits & 1:
                 with packed.open(member) as file:
                     while file.read(CHUNK):

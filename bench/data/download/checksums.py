@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.errors import DataError
+from bench.core.errors import DataError, InputError
+from bench.core.foreign.documents import parse_json
+from bench.core.foreign.files import open_regular, text_of
 from bench.core.paths import write_atomic
 from bench.core.progress import ByteCounter, Progress, byte_progress
 from bench.data.cards import Archive
@@ -52,8 +54,12 @@ def check_file(path: Path, archive: Archive, progress: Progress) -> CheckedFile:
     if known and archive.checksums.items() <= known.digests.items():
         return known
     status = path.stat()
-    with path.open("rb") as file:
-        check_format(file.read(HEAD), archive.file, f"{path} is")
+    try:
+        with open_regular(path) as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    check_format(head, archive.file, f"{path} is")
     expect_size(status.st_size, archive, f"{path} has")
     with byte_progress(progress, f"check {archive.file}", status.st_size) as count:
         found = file_digests(path, {"sha256", *archive.checksums}, count)
@@ -81,10 +87,10 @@ def _stored_result(path: Path) -> CheckedFile | None:
     """Return the stored result for `path`; None if there is none or the file has changed since."""
     status = path.stat()
     try:
-        found = json.loads(note_path(path).read_bytes())
+        found = parse_json(text_of(note_path(path)))
         times = int(found["size"]), int(found["modified"])
         known = CheckedFile(*times, dict(found["digests"]), str(found["url"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, ValueError, KeyError, TypeError, OverflowError):
         return None
     now = (status.st_size, status.st_mtime_ns)
     return known if (known.size, known.modified) == now else None
@@ -98,7 +104,7 @@ def file_digests(path: Path, kinds: Iterable[str], count: ByteCounter) -> dict[s
         hashers[kind] = hashlib.new(algorithm, usedforsecurity=False)
         if kind == "git-blob":
             hashers[kind].update(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(CHUNK):
             for hasher in hashers.values():
                 hasher.update(block)

@@ -28,11 +28,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bench.core.errors import BenchError, DataError
+from bench.core import __version__
+from bench.core.errors import BenchError, DataError, InputError
+from bench.core.foreign.documents import parse_json
+from bench.core.foreign.files import text_of
 from bench.core.paths import check_room, write_atomic
 from bench.core.progress import Progress, SilentProgress, byte_progress
 from bench.core.streams import print_line
-from bench.core.version import __version__
 from bench.data.cards import Archive
 from bench.data.download.archives import CHUNK, HEAD, HTML, check_format
 from bench.data.download.checksums import (
@@ -45,6 +47,10 @@ from bench.data.download.checksums import (
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 """HTTP status codes after which the same request is retried."""
+
+
+UNSTATED = 2**30
+"""The most bytes of a file of unknown size; of an archive, 16 times as many."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +149,9 @@ class _Part:
     def of(cls, target: Path) -> _Part:
         part = cls(target.with_name(f"{target.name}.part"))
         try:
-            state = json.loads(part.state.read_bytes())
+            state = parse_json(text_of(part.state))
             part.url, part.version = str(state["url"]), str(state["mark"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (InputError, ValueError, KeyError, TypeError):
             pass
         return part
 
@@ -261,7 +267,7 @@ def _open(url: str, archive: Archive, part: _Part, timeout: float) -> Any:
 def _handle_http_error(url: str, part: _Part, error: urllib.error.HTTPError) -> None:
     """Raise _Interrupted or _Failed, unless the server reports that no bytes are missing."""
     if error.code == 416:
-        whole = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
+        whole = re.fullmatch(r"bytes \*/(\d{1,18})", error.headers.get("Content-Range", ""))
         if whole and int(whole[1]) == part.size:
             part.joined = True
             return
@@ -288,6 +294,10 @@ def _receive(url: str, archive: Archive, part: _Part, progress: Progress, respon
     except DataError as error:
         raise _WrongFile(str(error)) from error
     total = archive.bytes if total is None else total
+    most, stated = _most(archive, total)
+    if total is not None and total > most:
+        where = f"{url}: the file at this address has {total:,} bytes"
+        raise _WrongFile(f"{where}: more than {most:,}, {stated}")
     if have:
         part.joined = True
     else:
@@ -300,22 +310,40 @@ def _receive(url: str, archive: Archive, part: _Part, progress: Progress, respon
     ):
         count(have)
         while block:
+            have += len(block)
+            if have > most:
+                break
             file.write(block)
             count(len(block))
             block = _read_block(response)
+    if have > most:
+        part.remove()
+        raise _WrongFile(f"{url}: more than {most:,} bytes were sent: {stated}")
     if total is not None and part.size < total:
         raise _Interrupted(f"connection lost after {part.size:,} of {total:,} bytes")
+
+
+def _most(archive: Archive, total: int | None) -> tuple[int, str]:
+    """Return the most bytes that are taken from an address, and where that number is from."""
+    if archive.near and isinstance(archive.size, int):
+        return 2 * archive.size, f"twice what its card states, {archive.exact}"
+    if total is not None:
+        return total, "the size that its card or the server states"
+    most = UNSTATED * 16 if archive.packed else UNSTATED
+    return most, "the most of a file whose size neither its card nor the server states"
 
 
 def _extent(headers: Message, status: int, have: int) -> tuple[int, int | None]:
     """Return the offset of the content in the file, and the file's size if it is reported."""
     if status == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+        found = re.fullmatch(
+            r"bytes (\d{1,18})-\d+/(\d{1,18}|\*)", headers.get("Content-Range", "")
+        )
         if not found or int(found[1]) != have:
             raise _Interrupted("the server returned another byte range than was requested")
         return have, None if found[2] == "*" else int(found[2])
     length = headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
+    return 0, int(length) if re.fullmatch(r"\d{1,18}", length) else None
 
 
 def _version(headers: Message) -> str:

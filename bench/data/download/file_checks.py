@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from bench.core.errors import DataError, one_line
+from bench.core.foreign.files import open_regular
 from bench.data.download.archives import HEAD, HTML, archive_format
 from bench.data.readers.decoding import SUFFIXES, decode_image
 
@@ -55,15 +56,18 @@ def read_files(
 
 def files_below(root: Path, folder: str = "") -> Iterator[str]:
     """Yield the files below a folder, relative to `root`; hidden files and folders are skipped."""
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from files_below(root, name)
-            else:
-                yield name
+    pending = [folder]
+    while pending:
+        inside = pending.pop()
+        with os.scandir(root / inside) as entries:
+            for entry in entries:
+                name = f"{inside}/{entry.name}" if inside else entry.name
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    pending.append(name)
+                else:
+                    yield name
 
 
 def unknown_folders(root: Path, known: Iterable[str]) -> Iterator[str]:
@@ -104,7 +108,7 @@ def html_pages(folder: Path) -> Iterator[Path]:
     with suppress(OSError):
         names = sorted(files_below(folder))
     for name in names:
-        with suppress(OSError), (folder / name).open("rb") as file:
+        with suppress(OSError), open_regular(folder / name) as file:
             if archive_format(file.read(HEAD)) == HTML:
                 yield folder / name
 
@@ -123,7 +127,7 @@ def _read_file(path: Path) -> tuple[str, str]:
     if the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return "", error.strerror or "cannot be read"

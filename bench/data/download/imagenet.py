@@ -20,6 +20,8 @@ from typing import IO
 import scipy.io
 
 from bench.core.errors import DataError
+from bench.core.foreign.expansion import HEADER
+from bench.core.foreign.files import open_regular
 from bench.core.paths import check_room
 from bench.core.progress import Progress, byte_progress
 from bench.data.download.archives import damage_as_data_error, tar_members
@@ -48,8 +50,8 @@ class Devkit:
 def read_devkit(path: Path) -> Devkit:
     """Read the devkit from its archive. Raises DataError if it is damaged or not a devkit."""
     found: dict[str, bytes] = {}
-    with damage_as_data_error(path), path.open("rb") as raw:
-        for tar, member in tar_members(raw):
+    with damage_as_data_error(path), open_regular(path) as raw:
+        for tar, member in tar_members(raw, path):
             for name in (TABLE, TRUTH):
                 if member.isreg() and member.name.endswith(f"/{name}"):
                     found[name] = _content(tar, member)
@@ -67,6 +69,8 @@ def read_devkit(path: Path) -> Devkit:
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > HEADER:
+        raise tarfile.ReadError(f"{member.name:.80} of {member.size:,} bytes")
     file = tar.extractfile(member)
     return b"" if file is None else file.read()
 
@@ -99,15 +103,17 @@ def unpack_train(packed: Path, into: Path, progress: Progress) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (
         damage_as_data_error(packed),
-        packed.open("rb") as raw,
+        open_regular(packed) as raw,
         byte_progress(progress, f"unpack {packed.name}", size) as count,
     ):
         done = 0
-        for tar, member in tar_members(raw):
+        for tar, member in tar_members(raw, packed):
             name = CLASS.fullmatch(member.name)
             inner = tar.extractfile(member) if name and member.isreg() else None
             if not name or inner is None:
-                raise DataError(f"{packed} contains {member.name!r}: expected one tar per class")
+                raise DataError(
+                    f"{packed} contains {member.name!r:.200}: expected one tar per class"
+                )
             _unpack_class(inner, folder / name[1], f"{packed}: {member.name}")
             count(raw.tell() - done)
             done = raw.tell()
@@ -207,15 +213,17 @@ def _unpack_val(packed: Path, folder: Path, devkit: Devkit, progress: Progress) 
     missing = set(devkit.folders)
     with (
         damage_as_data_error(packed),
-        packed.open("rb") as raw,
+        open_regular(packed) as raw,
         byte_progress(progress, f"unpack {packed.name}", size) as count,
     ):
         done = 0
-        for tar, member in tar_members(raw):
+        for tar, member in tar_members(raw, packed):
             wnid = devkit.folders.get(member.name)
             source = tar.extractfile(member) if member.isreg() else None
             if wnid is None or source is None:
-                raise DataError(f"{packed} contains {member.name!r}, which is not in the devkit")
+                raise DataError(
+                    f"{packed} contains {member.name!r:.200}, which is not in the devkit"
+                )
             write_member(source, folder / wnid / member.name, member.size, folder)
             missing.discard(member.name)
             count(raw.tell() - done)

@@ -25,6 +25,7 @@ from PIL import Image
 
 from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError, label_hint, unknown_name
+from bench.core.foreign.files import TABLE, text_of
 from bench.core.hashing import key_of
 from bench.data.classes import Classes
 from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, row_marks, sha256
@@ -324,15 +325,7 @@ def _labels(path: Path, member: str, classes: Classes) -> NDArray[np.int64]:
             return check_labels(classes.of_numbers(found, where), len(classes), where)
         texts = [str(text) for text in found]
     else:
-        try:
-            texts = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"labels {path} are not UTF-8 text: expected a class name or index per line; save "
-                "it as UTF-8"
-            ) from error
-        except OSError as error:
-            raise InputError(f"cannot read labels from {path}: {error.strerror}") from error
+        texts = text_of(path, TABLE).splitlines()
     spellings = classes.spellings()
     try:
         return np.array([classes.index(text.strip(), spellings) for text in texts], np.int64)
@@ -351,7 +344,10 @@ def check_labels(labels: Any, classes: int, where: object) -> NDArray[np.int64]:
     ...
     bench.core.errors.InputError: pets.npz: image 1 has the label 2: expected 0 to 1; ...
     """
-    found = np.asarray(labels)
+    try:
+        found = np.asarray(labels)
+    except ValueError:  # lists of different lengths
+        found = np.empty(0, object)
     if found.ndim != 1 or found.dtype.kind not in "iu":
         raise InputError(f"{where} has no list of labels: expected integers [N]; check the file")
     wrong = np.flatnonzero((found < 0) | (found >= classes))

@@ -7,6 +7,7 @@ not. Every function raises InputError that names the file and what was expected 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.core.errors import InputError
+from bench.core.foreign.files import TABLE, open_regular, read_bounded, reading, reading_form
 from bench.data.readers.arrays import Arrays, Pixels, check_labels
 from bench.data.readers.npy import read_objects
 from bench.data.readers.pickles import read_pickle
@@ -136,7 +138,8 @@ def cifar102(path: Path) -> Arrays:
     (20, 32, 32, 3)
     """
     found = _cifar102(path)
-    names = tuple(map(str, np.asarray(found["label_names"])))
+    with reading_form(path, "a list of class names as label_names"):
+        names = tuple(map(str, np.asarray(found["label_names"])))
     labels = check_labels(found["labels"], len(names), path)
     images = found["images"]
     wanted = (len(labels), CIFAR_SIDE, CIFAR_SIDE, 3)
@@ -184,11 +187,10 @@ def stl10(folder: Path, split: str) -> Arrays:
     (20, 96, 96, 3)
     """
     images, labels = folder / f"{split}_X.bin", folder / f"{split}_y.bin"
-    try:
-        size = images.stat().st_size
-        stored_labels = np.fromfile(labels, dtype=np.uint8)
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+    with reading(images), open_regular(images) as file:
+        size = file.seek(0, os.SEEK_END)
+    with reading(labels):
+        stored_labels = np.frombuffer(read_bounded(labels, TABLE), dtype=np.uint8)
     expected = len(stored_labels) * 3 * STL_SIDE**2
     if size != expected or not size:
         raise InputError(

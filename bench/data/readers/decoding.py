@@ -8,6 +8,7 @@ on colours: a picture gives the same numbers in every lossless mode that can hol
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bench.core.errors import DataError
+from bench.core.foreign.files import open_regular
 
 FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -63,7 +65,10 @@ def decode_image(file: Path | IO[bytes], where: object) -> Image.Image:
     ((8, 6), 'RGB')
     """
     try:
-        with Image.open(file, formats=_readable()) as image:
+        with (
+            open_regular(file) if isinstance(file, Path) else nullcontext(file) as stream,
+            Image.open(stream, formats=_readable()) as image,
+        ):
             image.load()
             found = as_rgb(image, where)
             return image.copy() if found is image else found
@@ -72,7 +77,8 @@ def decode_image(file: Path | IO[bytes], where: object) -> Image.Image:
     except UnidentifiedImageError as error:
         raise _unreadable(where, f"it is damaged or none of {', '.join(_readable())}") from error
     except Exception as error:  # decoders raise many types of errors on broken files
-        raise _unreadable(where, " ".join(str(error).split()) or type(error).__name__) from error
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise _unreadable(where, reason[:200] or type(error).__name__) from error
 
 
 def as_rgb(image: Image.Image, where: object) -> Image.Image:

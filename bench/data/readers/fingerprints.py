@@ -22,6 +22,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from bench.core.errors import InputError
+from bench.core.foreign.files import open_regular
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store.container import (
@@ -277,5 +278,5 @@ def _file_digests(files: Files) -> list[str]:
 
 
 def _file_sha256(path: Path) -> str:
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from PIL import Image
 
 from bench.api.splits import Loaded, Split, single_label
 from bench.core.errors import InputError, one_line, unknown_name
+from bench.core.foreign.documents import read_json
 from bench.core.hashing import key_of
 from bench.core.paths import local_path, matching_files
 from bench.data.classes import Classes, respelled, shorten_list
@@ -202,7 +202,7 @@ def _table(
 
 def _saved(library: Any, folder: Path, split: str | None) -> _Table:
     if (folder / "dataset_dict.json").is_file():
-        names = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        names = read_json(folder / "dataset_dict.json")["splits"]
         if split is None or split not in names:
             raise unknown_name(f"split of {folder}", str(split), names)
         folder = folder / split

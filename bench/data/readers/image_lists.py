@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import stat
@@ -12,7 +13,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bench.api.splits import Split
-from bench.core.errors import InputError, unknown_name
+from bench.core.errors import InputError, shortened, unknown_name
+from bench.core.foreign.files import TABLE, text_of
 from bench.data.classes import Classes
 from bench.data.readers.fingerprints import Files
 from bench.data.readers.folders import GroupCodes, encode_group, split_of_files
@@ -75,30 +77,26 @@ def _parse_group(column: Sequence[str]) -> GroupCodes:
 
 def _read_rows(path: Path, groups: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, [image path with forward slashes, label text, *groups]) of a list."""
+    file = io.StringIO(text_of(path, TABLE))
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            delimiter = "\t" if "\t" in header else ","
-            columns = [c.strip() for c in next(csv.reader([header], delimiter=delimiter), [])]
-            if not {"path", "label"} <= set(columns):
-                raise InputError(f"{path}:1: expected a header path,label, got {header.strip()!r}")
-            for group in groups:
-                if group not in columns:
-                    raise unknown_name(f"column in {path}", group, columns)
-            at = [columns.index(name) for name in ("path", "label", *groups)]
-            reader = csv.reader(file, delimiter=delimiter)
-            for row in reader:
-                line = reader.line_num + 1
-                if not row:
-                    continue
-                if len(row) != len(columns) or not all(row[i].strip() for i in at):
-                    raise InputError(f"{path}:{line}: expected {len(columns)} non-empty fields")
-                image, *others = (row[i].strip() for i in at)
-                yield line, [PurePosixPath(image.replace("\\", "/")).as_posix(), *others]
-    except UnicodeDecodeError as error:
-        raise InputError(f"image list {path} is not UTF-8 text: save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"cannot read image list {path}: {error.strerror}") from error
+        header = file.readline()
+        delimiter = "\t" if "\t" in header else ","
+        columns = [c.strip() for c in next(csv.reader([header], delimiter=delimiter), [])]
+        if not {"path", "label"} <= set(columns):
+            raise InputError(f"{path}:1: expected a header path,label, got {header.strip()!r:.80}")
+        for group in groups:
+            if group not in columns:
+                raise unknown_name(f"column in {path}", group, columns)
+        at = [columns.index(name) for name in ("path", "label", *groups)]
+        reader = csv.reader(file, delimiter=delimiter)
+        for row in reader:
+            line = reader.line_num + 1
+            if not row:
+                continue
+            if len(row) != len(columns) or not all(row[i].strip() for i in at):
+                raise InputError(f"{path}:{line}: expected {len(columns)} non-empty fields")
+            image, *others = (row[i].strip() for i in at)
+            yield line, [PurePosixPath(image.replace("\\", "/")).as_posix(), *others]
     except csv.Error as error:
         raise InputError(f"cannot read image list {path}: {error}") from error
 
@@ -107,8 +105,9 @@ def _status(root: Path, image: str) -> os.stat_result:
     try:
         status = (root / image).stat()
     except OSError as error:
+        shown = shortened(str(root / image), 200, keep_end=True)
         raise InputError(
-            f"image {root / image} does not exist: paths are relative to the folder of the list"
+            f"image {shown} does not exist: paths are relative to the folder of the list"
         ) from error
     if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{root / image} is not a file: expected an image file")

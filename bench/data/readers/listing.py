@@ -21,7 +21,6 @@ import heapq
 import io
 import os
 import time
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import InputError, shortened
+from bench.core.foreign.files import check_regular
 from bench.core.paths import write_atomic
 from bench.data.readers.decoding import SUFFIXES
 from bench.data.readers.fingerprints import Files, join_texts, split_texts
+from bench.data.readers.npy import cached_arrays
 
 LARGE = 100_000
 """Listings of trees with at least this many images are cached."""
@@ -203,6 +204,7 @@ def _list_tree(root: Path, folders: Iterable[str]) -> _Listing:
                     pending.append(name)
                 elif name.lower().endswith(SUFFIXES):
                     status = entry.stat()
+                    check_regular(status.st_mode, entry.path)
                     found.append((name, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
                     if entry.is_symlink():
                         linked = True
@@ -277,18 +279,18 @@ def _serialise(listing: _Listing) -> bytes:
 
 def _load(root: Path, path: Path) -> _Listing | None:
     """Return the listing stored at `path`; None if there is none or it cannot be read."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            names, folders = split_texts(stored["names"]), split_texts(stored["folders"])
-            files = Files(root, names, stored["files"], bool(stored["linked"]))
-            number, hiding = map(int, stored["passed"])
-            others = split_texts(stored["others"]) if number else ()
-            hidden = split_texts(stored["hidden"]) if hiding else ()
-            passed = PassedOver(number, others, hiding, hidden)
-            listing = _Listing(files, folders, stored["stamps"], passed)
-    except (FileNotFoundError, NotADirectoryError):
+    stored = cached_arrays(path)
+    if stored is None:
         return None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    try:
+        names, folders = split_texts(stored["names"]), split_texts(stored["folders"])
+        files = Files(root, names, stored["files"], bool(stored["linked"]))
+        number, hiding = map(int, stored["passed"])
+        others = split_texts(stored["others"]) if number else ()
+        hidden = split_texts(stored["hidden"]) if hiding else ()
+        passed = PassedOver(number, others, hiding, hidden)
+        listing = _Listing(files, folders, stored["stamps"], passed)
+    except (ValueError, KeyError, TypeError):
         return None
     fits = files.stamps.shape == (len(names), 3) and listing.stamps.shape == (len(folders), 4)
     return listing if fits else None

@@ -5,8 +5,8 @@ An `.npy` file is memory-mapped; a member of an `.npz` file is read into memory.
 
 from __future__ import annotations
 
+import io
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import InputError, unknown_name
+from bench.core.foreign.expansion import check_zip
+from bench.core.foreign.files import open_regular
 from bench.data.readers.pickles import unpickled
+
+HEADER = 2**16
+"""The most bytes of a header, as NumPy itself writes none."""
 
 
 def is_npz(path: Path) -> bool:
@@ -111,8 +116,27 @@ def read_objects(path: Path, member: str) -> Any:
 
     if is_npz(path):
         return _in_zip(path, member, read)
-    with _explain_errors(path, path), path.open("rb") as file:
+    with _explain_errors(path, path), open_regular(path) as file:
         return read(file)
+
+
+def cached_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Return the arrays of an `.npz` file in the cache; None if there is none, or it is damaged.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.data.readers.npy import cached_arrays
+    >>> np.savez("index.npz", sizes=np.arange(3))
+    >>> cached_arrays(Path("index.npz")), cached_arrays(Path("none.npz"))
+    ({'sizes': array([0, 1, 2])}, None)
+    """
+    try:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except Exception:  # NumPy and zipfile raise almost anything for damaged files
+        return None
 
 
 def first_bytes(path: Path, member: str, count: int) -> bytes:
@@ -135,21 +159,26 @@ def first_bytes(path: Path, member: str, count: int) -> bytes:
     if is_npz(path):
         found: bytes = _in_zip(path, member, read)
         return found
-    with _explain_errors(path, path), path.open("rb") as file:
+    with _explain_errors(path, path), open_regular(path) as file:
         return read(file)
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Read the header of an open `.npy` file: (shape, whether in Fortran order, dtype)."""
-    version = np.lib.format.read_magic(file)
+    start = file.tell()
+    head = io.BytesIO(file.read(HEADER))  # NumPy reads headers of gigabytes
+    version = np.lib.format.read_magic(head)
     if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
+        found = np.lib.format.read_array_header_1_0(head)
+    else:
+        found = np.lib.format.read_array_header_2_0(head)
+    file.seek(start + head.tell())
+    return found
 
 
 def _memory_map(path: Path) -> NDArray[Any] | None:
     """Return the memory-mapped array of an `.npy` file; None if it is a pickle."""
-    with _explain_errors(path, path), path.open("rb") as file:
+    with _explain_errors(path, path), open_regular(path) as file:
         if _header(file)[2].hasobject:
             return None
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -157,7 +186,12 @@ def _memory_map(path: Path) -> NDArray[Any] | None:
 
 
 def _in_zip(path: Path, member: str, read: Callable[[IO[bytes]], Any]) -> Any:
-    with _explain_errors(path, member_name(path, member)), zipfile.ZipFile(path) as archive:
+    with (
+        _explain_errors(path, member_name(path, member)),
+        open_regular(path) as whole,
+        zipfile.ZipFile(whole) as archive,
+    ):
+        check_zip(archive, path)
         names = [name.removesuffix(".npy") for name in archive.namelist()]
         if member not in names:
             raise unknown_name(f"array in {path}", member, names)
@@ -172,7 +206,9 @@ def _explain_errors(path: Path, where: object) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except InputError:
+        raise
+    except Exception as error:  # NumPy, zipfile and what they call raise almost anything
         kind, save = ("npz", "numpy.savez") if is_npz(path) else ("npy", "numpy.save")
         raise InputError(
             f"{where} is truncated, damaged or not in the .{kind} format: get the file again or "

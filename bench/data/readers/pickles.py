@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, one_line
+from bench.core.foreign.files import open_regular, reading
+from bench.core.foreign.opcodes import check_opcodes
+
+VALUES = 2_000_000
+"""The most values in a pickle, shared ones counted as often as they are named."""
 
 
 def read_pickle(path: Path) -> Any:
@@ -37,11 +41,8 @@ def read_pickle(path: Path) -> Any:
     ...
     bench.core.errors.InputError: bad is a pickle that refers to 'pathlib.PosixPath': ...
     """
-    try:
-        with path.open("rb") as file:
-            return unpickled(file, path)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    with reading(path), open_regular(path) as file:
+        return unpickled(file, path)
 
 
 def unpickled(file: IO[bytes], path: Path) -> Any:
@@ -57,13 +58,18 @@ def unpickled(file: IO[bytes], path: Path) -> Any:
     >>> unpickled(io.BytesIO(pickle.dumps(np.arange(3))), Path("memory"))
     array([0, 1, 2])
     """
+    start = file.tell()
     try:
-        return _plain(_Reader(file, path).load())
-    except InputError:
+        check_opcodes(file)
+        size = file.tell() - start
+        file.seek(start)
+        return _Plain(VALUES).of(_Reader(file, path, size).load())
+    except (InputError, OSError):
         raise
     except Exception as error:  # damaged pickles raise many types of errors
         raise InputError(
-            f"{path} is truncated, damaged or not a pickle: get the file again"
+            f"{path} is truncated, damaged or not a pickle ({one_line(error):.120}): get the file "
+            "again"
         ) from error
 
 
@@ -71,11 +77,11 @@ class _Dtype:
     """A NumPy dtype as a pickle builds it: from its code, then its byte order as state."""
 
     def __init__(self, code: str) -> None:
-        self.code = code
+        self.code = _text(code)
         self.order = "|"
 
     def __setstate__(self, state: Any) -> None:
-        self.order = str(state[1])
+        self.order = _text(state[1])
 
     @property
     def plain(self) -> np.dtype[Any] | None:
@@ -93,33 +99,49 @@ class _Array:
 
     value: Any = None
 
+    def __init__(self, reader: _Reader) -> None:
+        self.reader = reader
+
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
         if dtype.plain is None:
             self.value = list(data)
         else:
-            self.value = _numbers(dtype, data).reshape(shape, order="F" if fortran else "C")
+            raw = self.reader.encoded(data) if isinstance(data, str) else data
+            numbers = np.frombuffer(raw, dtype.plain)
+            self.value = numbers.reshape(shape, order="F" if fortran else "C")
 
 
 class _Reader(pickle.Unpickler):
     """An unpickler that calls only functions created for this one file.
 
     A pickle can set attributes of the objects it names, so these objects must not be reused for
-    another file.
+    another file. `size` is the pickle's; copies of what it names again and again are no larger.
     """
 
-    def __init__(self, file: IO[bytes], source: Path) -> None:
+    def __init__(self, file: IO[bytes], source: Path, size: int) -> None:
         super().__init__(file, encoding="latin1")
-        self.source = source
+        self.source, self.left = source, size
+
+    def encoded(self, text: str | bytes) -> bytes:
+        """Return a copy of data as bytes."""
+        self.left -= len(text)
+        if self.left < 0:
+            raise pickle.UnpicklingError("its arrays have more bytes than the file")
+        return text.encode("latin1") if isinstance(text, str) else text
+
+    def scalar(self, dtype: _Dtype, data: str | bytes) -> Any:
+        """Return a number or a string that NumPy saved."""
+        return np.frombuffer(self.encoded(data), dtype.plain)[0].item()
 
     def find_class(self, module: str, name: str) -> Any:
         path = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
         allowed = {
             "__builtin__.bytes": lambda: b"",
-            "_codecs.encode": lambda text, _: text.encode("latin1"),
-            "numpy.core.multiarray._reconstruct": lambda *_: _Array(),
-            "numpy.core.multiarray.scalar": lambda dtype, data: _numbers(dtype, data)[0].item(),
-            "numpy.dtype": lambda code, *_: _Dtype(str(code)),
+            "_codecs.encode": lambda text, _: self.encoded(text),
+            "numpy.core.multiarray._reconstruct": lambda *_: _Array(self),
+            "numpy.core.multiarray.scalar": lambda *given: self.scalar(*given),
+            "numpy.dtype": lambda code, *_: _Dtype(code),
             "numpy.ndarray": None,
         }
         if path in allowed:
@@ -130,18 +152,29 @@ class _Reader(pickle.Unpickler):
         )
 
 
-def _numbers(dtype: _Dtype, data: str | bytes) -> NDArray[Any]:
-    return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype.plain)
+def _text(value: object) -> str:
+    if not isinstance(value, str):  # whose text may be longer than any memory
+        raise pickle.UnpicklingError(f"{type(value).__name__} in the place of a text")
+    return value
 
 
-def _plain(value: Any) -> Any:
-    """Return `value` with the built arrays in place of the helper objects."""
-    if isinstance(value, _Array):
-        return _plain(value.value)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if value is None or isinstance(value, bool | int | float | str | bytes | np.ndarray):
-        return value
-    raise ValueError(f"not a plain value: {type(value).__name__}")
+class _Plain:
+    """Puts the built arrays in the place of the helper objects, in `left` values at the most."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def of(self, value: Any) -> Any:
+        """Return a value without helper objects."""
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError(f"more than {VALUES:,} values, shared ones counted")
+        if isinstance(value, _Array):
+            return self.of(value.value)
+        if isinstance(value, list | tuple):
+            return [self.of(item) for item in value]
+        if isinstance(value, dict):
+            return {self.of(key): self.of(item) for key, item in value.items()}
+        if value is None or isinstance(value, bool | int | float | str | bytes | np.ndarray):
+            return value
+        raise ValueError(f"not a plain value: {type(value).__name__}")

@@ -24,8 +24,9 @@ import numpy as np
 from bench.api.dataset import LabelMap
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import InputError
+from bench.core.foreign.documents import read_json
+from bench.core.foreign.files import TABLE, reading_form, text_of
 from bench.core.hashing import key_of
-from bench.core.paths import read_json, reading_form, text_of
 from bench.data.classes import Classes
 from bench.data.readers.folders import named_split
 
@@ -306,7 +307,7 @@ def _ytbb_columns(path: Path, count: int) -> list[list[int]]:
 def _first_labels(path: Path) -> dict[str, int]:
     """Return {video and time of an anchor: its first label}, with `SWAPPED` indices corrected."""
     with reading_form(path, "the columns ytid,time_ms,label"):
-        rows = csv.DictReader(io.StringIO(text_of(path), newline=""))
+        rows = csv.DictReader(io.StringIO(text_of(path, TABLE), newline=""))
         labels = {f"{row['ytid']}_{row['time_ms']}": int(row["label"]) for row in rows}
     return {video: SWAPPED.get(label, label) for video, label in labels.items()}
 

@@ -17,11 +17,9 @@ unpacked.
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import tarfile
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -33,9 +31,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.api.splits import Loaded, Split, single_label
-from bench.core.errors import DataError, InputError
+from bench.core.errors import DataError, InputError, one_line
+from bench.core.foreign.documents import parse_json
+from bench.core.foreign.expansion import TarBlocks
+from bench.core.foreign.files import open_regular
 from bench.core.hashing import key_of
-from bench.core.paths import write_atomic
+from bench.core.paths import format_bytes, write_atomic
 from bench.data.classes import Classes
 from bench.data.readers.decoding import SUFFIXES, decode_image
 from bench.data.readers.fingerprints import (
@@ -48,6 +49,7 @@ from bench.data.readers.fingerprints import (
     split_texts,
 )
 from bench.data.readers.listing import PassedOver, passed_over
+from bench.data.readers.npy import cached_arrays
 
 IMAGES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 """Suffixes of images, in upper or lower case."""
@@ -60,6 +62,9 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb
 
 VERSION = 1
 """Increase this number whenever the same shards would yield other samples."""
+
+LABEL = 2**24
+"""The most bytes of a label, or of the JSON that has it."""
 
 STORED = 3
 """Increase this number whenever the index would store something else for the same shard."""
@@ -113,7 +118,7 @@ class ShardImages:
     def _bytes(self, index: int) -> bytes:
         path, (start, size) = self.paths[self.shards[index]], self.spans[index].tolist()
         try:
-            with path.open("rb", buffering=0) as file:
+            with open_regular(path) as file:
                 file.seek(start)
                 return bytes(file.read(size))
         except OSError as error:
@@ -216,9 +221,12 @@ def _load_index(path: Path, stamp: list[int], cache: Path) -> _Shard:
         return shard
     try:
         shard = _find_samples(path)
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # of damaged headers, tarfile raises more than its own errors
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise InputError(
-            f"{path} is truncated, damaged or not a tar file: {error}; get the file again"
+            f"{path} is truncated, damaged or not a tar file: {reason:.200}; get the file again"
         ) from error
     buffer = io.BytesIO()
     keys, labels = (np.frombuffer(join_texts(t), np.uint8) for t in (shard.keys, shard.labels))
@@ -234,13 +242,15 @@ def _load_index(path: Path, stamp: list[int], cache: Path) -> _Shard:
 
 def _stored_samples(path: Path) -> _Shard | None:
     """Return the samples stored at `path`; None if there are none or they cannot be read."""
+    stored = cached_arrays(path)
+    if stored is None:
+        return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            keys, labels = split_texts(stored["keys"]), split_texts(stored["labels"])
-            number = int(stored["number"])
-            passed = PassedOver(number, split_texts(stored["passed"]) if number else ())
-            shard = _Shard(keys, labels, stored["spans"], passed)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        keys, labels = split_texts(stored["keys"]), split_texts(stored["labels"])
+        number = int(stored["number"])
+        passed = PassedOver(number, split_texts(stored["passed"]) if number else ())
+        shard = _Shard(keys, labels, stored["spans"], passed)
+    except (ValueError, KeyError, TypeError):
         return None
     fits = len(shard.labels) == len(shard.keys) and shard.spans.shape == (len(shard.keys), 2)
     return shard if fits else None
@@ -259,7 +269,7 @@ def _find_samples(path: Path) -> _Shard:
     """Read the table of contents of a shard, and its labels."""
     samples: dict[str, _Sample] = {}
     others: list[tuple[tarfile.TarInfo, str, str]] = []
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         begin = file.read(6)
         for magic, kind in COMPRESSED.items():
             if begin.startswith(magic):
@@ -267,8 +277,11 @@ def _find_samples(path: Path) -> _Shard:
                     f"{path} is compressed ({kind}): decompress it to a plain tar file"
                 )
         file.seek(0)
-        with tarfile.open(fileobj=file, mode="r:") as archive:
+        blocks: Any = TarBlocks(file)
+        with tarfile.open(fileobj=blocks, mode="r:") as archive:
             for member in archive:
+                if member.size < 0:  # which would lead back to where it came from, without end
+                    raise tarfile.ReadError(f"a member of {member.size:,} bytes")
                 found = re.fullmatch(r"((?:.*/)?[^./][^./]*)\.([^/]*)", member.name, re.DOTALL)
                 if found is None or member.isdir():
                     continue
@@ -356,6 +369,11 @@ def _add_member(
     if role == "image":
         sample.image = (member.offset_data, member.size)
         return
+    if member.size > LABEL:
+        raise InputError(
+            f"{path}: {member.name} has {format_bytes(member.size)}: expected a label, of no more "
+            f"than {format_bytes(LABEL)}"
+        )
     stream = archive.extractfile(member)
     label = _label(kind, b"" if stream is None else stream.read(), f"{path}: {member.name}")
     if kind == "cls" or "cls" not in sample.seen:
@@ -368,7 +386,7 @@ def _label(kind: str, content: bytes, where: str) -> str | None:
         text = content.decode("utf-8").strip()
         if kind == "cls":
             return text
-        found: Any = json.loads(text)
+        found = parse_json(text)
     except ValueError as error:
         expected = "UTF-8 text" if kind == "cls" else "JSON in UTF-8"
         raise InputError(f"{where} cannot be read: expected {expected}: {error}") from error

@@ -244,7 +244,7 @@ def class_names(raw: Any, bases: Sequence[Path]) -> Classes:
     else:
         raise InputError(
             f"expected a list of names, a mapping from folder names to prompt names, "
-            f"{{file: names.txt}} or {IMAGENET_CLASSES}; got {raw!r}"
+            f"{{file: names.txt}} or {IMAGENET_CLASSES}; got {raw!r:.80}"
         )
     if len(raw) < 2:
         raise InputError(f"expected at least two classes, got {len(raw)}")
@@ -263,7 +263,7 @@ def _templates(raw: Any, bases: Sequence[Path], suite: str) -> tuple[tuple[str, 
     if not isinstance(templates, list) or not templates:
         raise InputError(
             "expected a list of templates such as 'a photo of a {}.', {file: prompts.txt} or "
-            f"{OPENAI_TEMPLATES}; got {raw!r}"
+            f"{OPENAI_TEMPLATES}; got {raw!r:.80}"
         )
     return check_templates(templates), ""
 
@@ -355,7 +355,7 @@ def label_map(raw: Any, classes: Classes) -> tuple[Classes, LabelMap]:
         columns = tuple(group(value) for value in raw.values())
         own = Classes(*(2 * [tuple(text_name(key) for key in raw)]))
     else:
-        raise InputError(f"classes: expected a list or a mapping of class names, got {raw!r}")
+        raise InputError(f"classes: expected a list or a mapping of class names, got {raw!r:.80}")
     members = [index for column in columns for index in column]
     for index in members:
         if members.count(index) > 1:

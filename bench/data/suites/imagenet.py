@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.core.errors import InputError
-from bench.core.paths import read_json, reading_form, text_of
+from bench.core.foreign.documents import read_json
+from bench.core.foreign.files import reading_form, text_of
 from bench.data.classes import Classes
 from bench.data.folder import DataFolder, Reason, holds_class_folders, holds_folders
 

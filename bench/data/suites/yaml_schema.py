@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import pydantic
-import yaml
 from pydantic_core import PydanticCustomError
 
 from bench.api.metrics import extra_metrics
-from bench.core.errors import InputError, unknown_name
-from bench.core.paths import text_of
+from bench.core.errors import InputError, shortened, unknown_name
+from bench.core.foreign.documents import DocumentError, parse_yaml
+from bench.core.foreign.files import text_of
 
 ROLES = ("train", "selection", "test")
 """Roles of the splits that are not shifts; ids of unnamed images start with the role."""
@@ -30,7 +30,7 @@ RESERVED = ("all", "available", "id", "ood")
 def _safe(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         allowed = "letters, digits, '.', '_' and '-', starting with a letter or a digit"
-        raise invalid(f"name {name!r}: expected {allowed}")
+        raise invalid(f"name {name!r:.80}: expected {allowed}")
     if name in RESERVED:
         raise invalid(f"name {name!r} is reserved: choose another one")
     return name
@@ -84,7 +84,9 @@ class StrictForm(pydantic.BaseModel):
     def _known_keys(cls, raw: Any) -> Any:
         valid = [f.alias or name for name, f in cls.model_fields.items()]
         if not isinstance(raw, Mapping):
-            raise invalid(f"expected a mapping with keys among {', '.join(valid)}; got {raw!r}")
+            raise invalid(
+                f"expected a mapping with keys among {', '.join(valid)}; got {reprlib.repr(raw)}"
+            )
         for key in raw:
             if key not in valid:
                 raise invalid(str(unknown_name("key", str(key), valid)))
@@ -309,7 +311,7 @@ def parse_form(path: Path, form: type[F]) -> F:
     'images/train'
     """
     try:
-        raw = yaml.load(text_of(path), Loader=_Loader)
+        raw = parse_yaml(text_of(path))
         return form.model_validate(raw)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -317,26 +319,7 @@ def parse_form(path: Path, form: type[F]) -> F:
         reason = f"{first['msg']}, got {reprlib.repr(first['input'])}"
         if first["type"] in ("suite_file", "missing"):
             reason = first["msg"]
-        raise InputError(f"{path}: {where + ': ' if where else ''}{reason}") from error
-    except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
-        raise InputError(f"{path}{line}: invalid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: invalid YAML: {reason}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that rejects duplicate keys, where PyYAML silently keeps the last one."""
-
-    def mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"key {key.value!r} appears twice: remove one"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(str(key.value))
-        return self.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)
+        named = f"{where:.80}: " if where else ""
+        raise InputError(f"{path}: {named}{shortened(reason, 400)}") from error
+    except DocumentError as error:
+        raise InputError(f"{path}{f':{error.line}' * bool(error.line)}: {error}") from error

@@ -8,6 +8,7 @@ this line. Some suites ship with baselines and their sources: datasets/baselines
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from statistics import correlation, linear_regression
 
 from bench.api.metrics import ACCURACY
 from bench.core.errors import InputError
+from bench.core.foreign.files import text_of
 from bench.data.cards import cards
 from bench.data.mini import render
 from bench.leaderboard.board import ID
@@ -202,17 +204,16 @@ def read_baselines(path: Path) -> tuple[Baseline, ...]:
     {'id': 0.76, 'v2': 0.63}
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            absent = [name for name in ("model", "source", ID) if name not in columns]
-            if absent:
-                raise InputError(
-                    f"{path}: no column {absent[0]!r}: expected the columns model, source, id and "
-                    "one per shift"
-                )
-            return tuple(_read(path, reader.line_num, line) for line in reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.DictReader(io.StringIO(text_of(path)))
+        columns = reader.fieldnames or []
+        absent = [name for name in ("model", "source", ID) if name not in columns]
+        if absent:
+            raise InputError(
+                f"{path}: no column {absent[0]!r}: expected the columns model, source, id and one "
+                "per shift"
+            )
+        return tuple(_read(path, reader.line_num, line) for line in reader)
+    except csv.Error as error:
         raise InputError(f"--baselines {path}: cannot be read: {error}") from error
 
 
@@ -232,6 +233,8 @@ def _read(path: Path, number: int, line: Mapping[str | None, str | None]) -> Bas
         except ValueError:
             percent = math.nan
         if not 0 <= percent <= 100:
-            raise InputError(f"{where}: {name} {text!r} is not an accuracy in percent, 0 to 100")
+            raise InputError(
+                f"{where}: {name!r:.40} {text!r:.40} is not an accuracy in percent, 0 to 100"
+            )
         values[str(name)] = percent / 100
     return Baseline(model, source, values)

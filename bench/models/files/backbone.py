@@ -14,7 +14,7 @@ from bench.core.errors import InputError
 from bench.models.files.containers import choose_weights, read_candidates
 from bench.models.files.names import OPENAI, adapted
 from bench.models.files.preprocessing import FIELDS, assumed
-from bench.models.files.strict import load_strictly, widened
+from bench.models.files.strict import check_kinds, load_strictly, widened
 from bench.models.files.values import check_values
 from bench.models.released_tags import TINY
 
@@ -54,6 +54,7 @@ def load_file(identity: Backbone) -> tuple[Any, Any, tuple[str, ...]]:
     known = model.state_dict().keys()
     for place, tensors in found.items():
         try:
+            check_kinds(tensors, f"checkpoint {path}")
             found[place] = adapted(tensors, model, path)
         except InputError:
             if len(found) == 1 or place == reading.weights:

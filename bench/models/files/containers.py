@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import io
+import itertools
+import os
 import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from bench.core.errors import InputError, shortened, unknown_name
+from bench.core.foreign.expansion import check_zip
+from bench.core.foreign.files import open_regular
+from bench.core.foreign.opcodes import OpcodeError, check_opcodes
 
 State = dict[str, Tensor]
 
@@ -24,6 +30,14 @@ NOT_WEIGHTS = frozenset(
 
 AVERAGED = re.compile(r"ema|avg|average|swa|teacher", re.IGNORECASE)
 """Names of weights beside the trained ones."""
+
+
+OLD_FORM = 5
+"""Pickles in a file of torch before 1.6: three on the format, the object, the storages' names."""
+
+
+MAPPINGS = 100_000
+"""The most dictionaries in a file, counted as often as they are named."""
 
 
 def read_candidates(path: Path) -> dict[str, State]:
@@ -43,7 +57,10 @@ def read_candidates(path: Path) -> dict[str, State]:
     ['state_dict', 'state_dict_ema']
     """
     root = _content(path)
-    found = dict(_sets(root, ""))
+    try:
+        found = dict(_sets(root, "", itertools.count()))
+    except InputError as error:
+        raise InputError(f"checkpoint {path} has {error}") from error
     if not found:
         raise InputError(
             f"checkpoint {path} contains {type(root).__name__} without tensors by name: expected "
@@ -52,15 +69,23 @@ def read_candidates(path: Path) -> dict[str, State]:
     return found
 
 
-def _sets(value: object, place: str, depth: int = 0) -> Iterator[tuple[str, State]]:
+def _sets(
+    value: object, place: str, count: Iterator[int], depth: int = 0
+) -> Iterator[tuple[str, State]]:
+    """Yield the sets of weights in a value; `count` numbers the mappings in it that are met."""
     if not isinstance(value, Mapping) or depth > 4:
         return
+    if next(count) > MAPPINGS:
+        raise InputError(
+            f"more than {MAPPINGS:,} dictionaries, shared ones counted: save the weights alone, "
+            "torch.save(model.state_dict(), FILE)"
+        )
     own = {n: t for n, t in value.items() if isinstance(n, str) and isinstance(t, Tensor)}
     if own and len(own) >= len(value) / 2:
         yield place, own
     for name, inner in value.items():
         if isinstance(name, str) and name not in NOT_WEIGHTS:
-            yield from _sets(inner, f"{place}.{name}" if place else name, depth + 1)
+            yield from _sets(inner, f"{place}.{name}" if place else name, count, depth + 1)
 
 
 def choose_weights(
@@ -110,13 +135,16 @@ def choose_weights(
 
 def _content(path: Path) -> Any:
     """Return what a file holds, on the CPU. The kind of file is told by its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(64)
-    refuse_text(path, head)
     try:
+        with open_regular(path) as file:
+            head = file.read(64)
+        refuse_text(path, head)
         if head[:2] == b"PK":
             with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
+                names = check_zip(archive, path).namelist()
+                for name in names:
+                    if name.endswith("/data.pkl"):
+                        check_opcodes(io.BytesIO(archive.read(name)))
             if any(name.endswith("/constants.pkl") for name in names):
                 return _scripted(path)
             if names and all(name.endswith(".npy") for name in names):
@@ -129,12 +157,25 @@ def _content(path: Path) -> Any:
 
             return load_file(path)
         safe = torch.serialization.safe_globals([argparse.Namespace])
-        with safe, path.open("rb") as file:  # by its path, torch would go by its name
+        with safe, open_regular(path) as file:  # by its path, torch would go by its name
+            if head[:2] != b"PK":
+                _check_old_form(file)
             return torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:  # damaged files raise almost anything
         raise _unreadable(path, error) from error
+
+
+def _check_old_form(file: BinaryIO) -> None:
+    """Look through the pickles of a file that is no zip, and return to its start."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    for _ in range(OLD_FORM):
+        check_opcodes(file)
+        if file.tell() == size:
+            break
+    file.seek(0)
 
 
 def _scripted(path: Path) -> State:
@@ -160,9 +201,10 @@ def _unreadable(path: Path, error: Exception) -> InputError:
         )
     if isinstance(error, OSError) and error.strerror:
         return InputError(f"checkpoint {path}: {error.strerror}")
+    told = f" ({error})" if isinstance(error, OpcodeError) else ""
     return InputError(
-        f"checkpoint {path} has no weights that torch or safetensors can read: check that the file "
-        "is complete and is a checkpoint"
+        f"checkpoint {path} has no weights that torch or safetensors can read{told}: check that "
+        "the file is complete and is a checkpoint"
     )
 
 

@@ -10,14 +10,47 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import InputError
+from bench.core.foreign.expansion import check_expansion
 from bench.models.files.architecture import check_patches
+
+
+def check_kinds(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Raise InputError, naming the tensor, for one that is no array of values as weights are.
+
+    These are complex, quantised and sparse ones, and those without values or with far more of them
+    than the file stores.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.files.strict import check_kinds
+    >>> check_kinds({"w": torch.ones(1)}, "checkpoint w.pt")
+    >>> check_kinds({"w": torch.ones(1, dtype=torch.complex64)}, "checkpoint w.pt")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: checkpoint w.pt: w is complex (torch.complex64), expected ...
+    """
+    for name, tensor in tensors.items():
+        kinds = (
+            (tensor.is_meta, "without values (on the device meta)"),
+            (tensor.layout is not torch.strided, f"sparse ({tensor.layout})"),
+            (tensor.is_quantized, f"quantised ({tensor.dtype})"),
+            (tensor.is_complex(), f"complex ({tensor.dtype})"),
+        )
+        kind = next((text for is_so, text in kinds if is_so), None)
+        if kind is not None:
+            raise InputError(
+                f"{source}: {name:.100} is {kind}, expected floating-point numbers; save the "
+                "weights as float32"
+            )
+        size = tensor.numel() * tensor.element_size()
+        check_expansion(tensor.untyped_storage().nbytes(), size, f"{source}: {name:.100}")
 
 
 def widened(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """Return tensors with all floating-point numbers as float32.
 
-    Raises InputError that names the tensor for complex, quantised and sparse ones, and for values
-    that are not finite.
+    Raises InputError that names the tensor as `check_kinds`, and for values that are not finite.
 
     Examples
     --------
@@ -28,27 +61,33 @@ def widened(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     >>> widened({"w": torch.tensor([1.0, float("nan")])}, "checkpoint w.pt")
     Traceback (most recent call last):
     ...
-    bench.core.errors.InputError: checkpoint w.pt: w has values that are not finite (1 of 2): ...
+    bench.core.errors.InputError: checkpoint w.pt: w has values that are not finite (1 NaN ...): ...
     """
+    check_kinds(tensors, source)
     found = {}
     for name, tensor in tensors.items():
-        if tensor.is_quantized or tensor.is_complex() or tensor.layout is not torch.strided:
-            kind = tensor.dtype if tensor.layout is torch.strided else tensor.layout
-            raise InputError(
-                f"{source}: {name:.100} is {kind}, expected floating-point numbers; save the "
-                "weights as float32"
-            )
         plain = tensor.detach()
         if plain.is_floating_point():
             plain = plain.float()
-            if odd := int((~plain.isfinite()).sum()):
-                raise InputError(
-                    f"{source}: {name:.100} has values that are not finite ({odd} of "
-                    f"{plain.numel()}): the training diverged, or the file is damaged; give other "
-                    "weights"
-                )
+            if not plain.isfinite().all():
+                raise InputError(f"{source}: {name:.100} {_not_finite(tensor.detach())}")
         found[name] = plain.contiguous()
     return found
+
+
+def _not_finite(tensor: Tensor) -> str:
+    """Say which of the numbers of a tensor are none, or too large."""
+    numbers = tensor.double()
+    counts = {
+        "NaN": int(numbers.isnan().sum()),
+        "infinite": int(numbers.isinf().sum()),
+        "too large for float32": int(numbers.isfinite().sum() - tensor.float().isfinite().sum()),
+    }
+    odd = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    return (
+        f"has values that are not finite ({odd} of {tensor.numel():,}): the file is damaged, or "
+        "they were so when it was saved; give other weights"
+    )
 
 
 def load_strictly(model: Any, tensors: Mapping[str, Tensor], source: str, name: str) -> None:
@@ -86,9 +125,11 @@ def load_strictly(model: Any, tensors: Mapping[str, Tensor], source: str, name: 
             reason = _size_reason(model, key, found, wanted)
             raise InputError(f"{refused}{key:.100} is {sizes}{reason or f'; {advice}'}")
         if found.is_floating_point() != wanted.is_floating_point():
+            kind = "true or false" if found.dtype is torch.bool else "whole numbers"
+            kind = "decimal numbers" if found.is_floating_point() else kind
             raise InputError(
-                f"{refused}{key:.100} is {found.dtype}, expected {wanted.dtype}: save the weights "
-                "as float32, without quantisation"
+                f"{refused}{key:.100} has {kind} ({found.dtype}), expected {wanted.dtype}: save "
+                "the weights as float32, without quantisation"
             )
     model.load_state_dict(dict(tensors), strict=True)
 

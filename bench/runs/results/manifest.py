@@ -15,8 +15,9 @@ from typing import Any
 
 from bench.core.environment import environment
 from bench.core.errors import DataError
+from bench.core.foreign.documents import read_json
 from bench.core.hashing import canonical_json
-from bench.core.paths import read_json, write_atomic
+from bench.core.paths import write_atomic
 from bench.core.trainings import TRAININGS
 from bench.leaderboard import samples
 from bench.report.run_folder import CONFIG, MISSING, PLAN, RECORDS

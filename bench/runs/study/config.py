@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic_core import PydanticCustomError
 
 from bench.api.registry import load_plugin, loaded_plugins
 from bench.core.errors import InputError, unknown_name
+from bench.core.foreign.documents import DocumentError, parse_yaml
+from bench.core.foreign.files import text_of
 from bench.core.paths import local_path
 from bench.data.prompts import templates_digest
 from bench.leaderboard.published.layouts import find_preset
@@ -258,17 +259,15 @@ def _merged(
 def _yaml(path: Path) -> dict[str, Any]:
     """Read the options of a run file; their names may have dashes or underscores."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--config {path}: cannot read the file: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"--config {path} is not UTF-8 text: save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"--config {path} is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
+        loaded = parse_yaml(text_of(path))
+    except InputError as error:
+        raise InputError(f"--config: {error}") from error
+    except DocumentError as error:
+        line = f":{error.line}" * bool(error.line)
+        raise InputError(f"--config {path}{line}: {error}") from error
     if not isinstance(loaded, dict):
         raise InputError(
-            f"--config {path}: expected options, one per line, such as 'seeds: 0'; got {loaded!r}"
+            f"--config {path}: expected options, one per line, such as 'seeds: 0'; got "
+            f"{loaded!r:.80}"
         )
     return {str(name).replace("-", "_"): value for name, value in loaded.items()}

@@ -15,7 +15,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from bench.core.errors import InputError, escape_control
-from bench.core.paths import cache_dir, data_dir, default_cache_dir, read_json, write_atomic
+from bench.core.foreign.documents import read_json
+from bench.core.paths import cache_dir, data_dir, default_cache_dir, write_atomic
 from bench.data.suites.corruptions import parse_corruptions
 from bench.data.suites.yaml_schema import is_suite_file, read_suite_file
 from bench.runs.study.config import RunConfig

@@ -23,6 +23,7 @@ from bench.api.dataset import Shift, Suite, Task
 from bench.api.method import ZERO_SHOT
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import CellError, InputError, label_hint, unknown_name
+from bench.core.foreign.files import open_regular
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store.container import DamagedError, opened_json, sealed_json
@@ -50,6 +51,9 @@ KINDS = {
 
 PREDICTED = ("logits", "probabilities", "correct")
 """The kinds of which a model has one on each split; the last only on the training split."""
+
+MOST_CLASSES = 1_000_000
+"""The largest number of classes that may be given without their names."""
 
 READ = 2
 """Version of how files are read; raised when the same files would be checked or give otherwise."""
@@ -101,6 +105,10 @@ def load_outputs_folder(folder: Path, cache: Path) -> OutputsFolder:
 def _classes(raw: Any, folder: Path) -> Classes:
     """Return the classes; a number C means classes named 0 to C - 1."""
     if isinstance(raw, int) and not isinstance(raw, bool):
+        if raw > MOST_CLASSES:
+            raise InputError(
+                f"{raw:,} classes: expected their number, {MOST_CLASSES:,} at the most"
+            )
         raw = [str(index) for index in range(raw)]
     return class_names(raw, (folder,))
 
@@ -228,7 +236,7 @@ class _Opener:
         caveats: list[str] = []
         for name, array in arrays.items():
             caveats += _check_values(path, name, array)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         known = {"digest": digest, "caveats": caveats}
         write_atomic(cached, sealed_json(f"index/{mark}", known))

@@ -127,7 +127,7 @@ def test_other_patches_are_another_architecture() -> None:
 
 
 def test_sparse_weights_are_refused() -> None:
-    with pytest.raises(InputError, match=r"checkpoint w\.pt: w is torch\.sparse_coo"):
+    with pytest.raises(InputError, match=r"checkpoint w\.pt: w is sparse \(torch\.sparse_coo"):
         widened({"w": torch.eye(3).to_sparse()}, "checkpoint w.pt")
 
 

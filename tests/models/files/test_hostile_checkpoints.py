@@ -1,0 +1,181 @@
+"""Checkpoints that are damaged or made to hurt are refused; odd tensors are named."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hostile import PICKLES, damaged, readable_or_refused, refused
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from released import classifier, pickled, tower, zipped
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from bench.core.foreign import expansion
+from bench.data.mini.model import load_tiny
+from bench.models.clip import identify_backbone
+from bench.models.files import containers
+from bench.models.files.backbone import load_file
+from bench.models.files.containers import read_candidates
+from bench.models.wise_ft_checkpoints import read_classifier
+
+PLAIN: Mapping[str, Tensor] = load_tiny().state_dict()
+FIRST = "visual.trunk.stem.0.weight"
+
+
+def saved(value: object, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer, **options)
+    return buffer.getvalue()
+
+
+def load(path: Path) -> None:
+    load_file(identify_backbone("tiny", str(path), path.parent / "cache"))
+
+
+def changed(**tensors: Tensor) -> bytes:
+    return saved({**PLAIN, **tensors})
+
+
+ODD: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "NaN": (lambda w: w * float("nan"), "not finite (384 NaN of 384)"),
+    "infinite": (lambda w: w / 0, "infinite of 384"),
+    "too large": (lambda w: 0 * w.double() + 1e300, "(384 too large for float32 of 384)"),
+    "whole": (lambda w: w.long(), "has whole numbers (torch.int64)"),
+    "truth": (lambda w: w.bool(), "has true or false (torch.bool)"),
+    "complex": (lambda w: w.to(torch.complex64), "is complex (torch.complex64)"),
+    "quantised": (lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8), "is quantised"),
+    "sparse": (lambda w: w.to_sparse(), "is sparse"),
+    "no values": (lambda w: torch.empty(w.shape, device="meta"), "is without values"),
+    "expanded": (lambda w: w.new_zeros(1).expand(10**6, 10**6), "from 4 bytes to 4e+03 GB"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ODD)
+def test_odd_tensors_are_named_with_their_kind(name: str, tmp_path: Path) -> None:
+    odd, said = ODD[name]
+    (tmp_path / "w.pt").write_bytes(changed(**{FIRST: odd(PLAIN[FIRST])}))
+    told = refused(lambda: load(tmp_path / "w.pt"), "w.pt", FIRST, said)
+    assert "training" not in told
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        (torch.tensor(float("nan")), "logit_scale has values that are not finite (1 NaN of 1)"),
+        (torch.tensor(float("inf")), "logit_scale has values that are not finite (1 infinite of"),
+        (torch.tensor(4), "logit_scale has whole numbers"),
+        (torch.tensor(4j), "logit_scale is complex"),
+    ],
+)
+def test_an_odd_scale_is_not_laid_to_training(scale: Tensor, said: str, tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(changed(logit_scale=scale))
+    told = refused(lambda: load(tmp_path / "w.pt"), said)
+    assert "diverge" not in told
+
+
+def repacked(data: bytes, change: Callable[[str, bytes], bytes]) -> bytes:
+    """A torch archive with other contents of its members, compressed."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as before,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as after,
+    ):
+        for name in before.namelist():
+            after.writestr(name, change(name, before.read(name)))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", sorted(PICKLES.keys() - {"shared lists", "other code"}))
+@pytest.mark.parametrize("form", ["archive", "plain"])
+def test_pickle_bombs(name: str, form: str, tmp_path: Path) -> None:
+    data = PICKLES[name][0]
+    if form == "archive":
+        archive = saved({"w": torch.zeros(2)})
+        data = repacked(archive, lambda n, old: data if n.endswith("data.pkl") else old)  # type: ignore[misc]
+    (tmp_path / "w.pt").write_bytes(data)
+    refused(lambda: read_candidates(tmp_path / "w.pt"), "w.pt has no weights", PICKLES[name][1])
+    refused(lambda: read_classifier(tmp_path / "w.pt"), "not a checkpoint", PICKLES[name][1])
+
+
+def test_an_archive_of_compressed_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expansion, "FREE", 2**20)
+    data = repacked(saved({"w": torch.zeros(2**22)}), lambda _, old: old)
+    (tmp_path / "w.pt").write_bytes(data)
+    for read in (read_candidates, read_classifier):
+        refused(lambda read=read: read(tmp_path / "w.pt"), "more than 200 times as much")  # type: ignore[misc]
+
+
+def test_dictionaries_that_name_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "MAPPINGS", 1000)
+    inner: dict[str, Any] = {"w": torch.zeros(1)}
+    for _ in range(2):
+        inner = {str(n): inner for n in range(50)}
+    torch.save(inner, tmp_path / "w.pt")
+    refused(lambda: read_candidates(tmp_path / "w.pt"), "w.pt has more than 1,000 dictionaries")
+
+
+@pytest.mark.parametrize("read", [load, read_candidates, read_classifier])
+def test_pipes_and_devices(read: Callable[[Path], object], tmp_path: Path) -> None:
+    path = tmp_path / "w.pt"
+    os.mkfifo(path)
+    if read is not load:  # a pipe is no file, so it is taken for a tag
+        refused(lambda: read(path), "it is a pipe")
+        path.unlink()
+        path.symlink_to("/dev/zero")
+        refused(lambda: read(path), "it is a device")
+
+
+SMALL = OrderedDict(w=torch.zeros(3), b=torch.ones(2, dtype=torch.float16))
+VALID = {
+    "archive": saved({"state_dict": SMALL, "epoch": 3}),
+    "old": saved({"state_dict": SMALL}, _use_new_zipfile_serialization=False),
+    "pickle": pickle.dumps({"a": [1, 2]}),
+    "safetensors": save_safetensors(SMALL),
+}
+
+
+def released(save: Callable[[object, Path], None], path: Path) -> bytes:
+    save(classifier(tower(8, 8, 16, 1, 4), 4), path)
+    read_classifier(path)
+    return path.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", VALID)
+@given(st.data())
+@settings(max_examples=30)
+def test_damaged_checkpoints_are_read_or_refused(
+    name: str, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"{name}.pt"
+    path.write_bytes(data.draw(damaged(VALID[name])))
+    readable_or_refused(lambda: read_candidates(path))
+    readable_or_refused(lambda: read_classifier(path))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("save", [pickled(3), pickled(4), zipped])
+def test_damaged_classifiers_are_read_or_refused(
+    save: Callable[[object, Path], None], tmp_path: Path
+) -> None:
+    valid = released(save, tmp_path / "whole.pt")
+
+    @given(damaged(valid))
+    @settings(max_examples=30)
+    def check(data: bytes) -> None:
+        (tmp_path / "w.pt").write_bytes(data)
+        readable_or_refused(lambda: read_classifier(tmp_path / "w.pt"))
+        readable_or_refused(lambda: read_candidates(tmp_path / "w.pt"))
+
+    check()
