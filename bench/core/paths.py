@@ -10,20 +10,24 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import platformdirs
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, shortened
 
 P = TypeVar("P", str, Path)
+DEEPEST = 100
+"""The most levels of a YAML text; more are no options, and exhaust the stack."""
 
 
 def local_path(path: P, what: str) -> P:
     """Return a path. Raises InputError, naming `what` it is, if it is an address such as ``s3://``.
 
-    A path object has lost the second slash of an address; it is refused as well.
+    A path object has lost the second slash of an address; it is refused as well. So is what no
+    file system can hold: characters that no path has, a name that is too long, links in a circle.
 
     Examples
     --------
@@ -35,8 +39,14 @@ def local_path(path: P, what: str) -> P:
     ...
     bench.core.errors.InputError: folder s3://bucket/train is an address, not a path on ...
     """
+    try:
+        is_there = Path(path).exists()
+        Path(path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL or a lone surrogate; a circle
+        reason = getattr(error, "strerror", None) or re.sub(r" from '.*", "", f"{error}".lower())
+        raise InputError(f"{what} {path} is no usable path: {reason}") from error
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", str(path))
-    if found is None or Path(path).exists():
+    if found is None or is_there:
         return path
     address = f"{found[1]}://{str(path)[found.end() :]}"
     raise InputError(
@@ -196,9 +206,10 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     'vrf 78.6'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             if durable:
@@ -206,8 +217,13 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
                 os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except (
+        OSError
+    ) as error:  # that a disk is full is said without a name, or with the temporary one
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def text_of(path: Path) -> str:
@@ -225,8 +241,9 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"cannot read {path}: it is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {path}: {reason}") from error
 
 
 def read_json(path: Path) -> Any:
@@ -240,10 +257,84 @@ def read_json(path: Path) -> Any:
     >>> read_json(Path("a.json"))
     {'alpha': 0.5}
     """
+    text = text_of(path)
     try:
-        return json.loads(text_of(path))
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+        raise InputError(f"cannot read {path}: {_unreadable(error)}") from error
+
+
+def parse_yaml(text: str) -> Any:
+    r"""Return the content of a YAML text. Raises ValueError, one line, for what cannot be read.
+
+    Keys that appear twice and lists that contain themselves are refused.
+
+    Examples
+    --------
+    >>> from bench.core.paths import parse_yaml
+    >>> parse_yaml("seeds: [0, 1]")
+    {'seeds': [0, 1]}
+    >>> parse_yaml("seeds: 0\nseeds: 1")
+    Traceback (most recent call last):
+    ...
+    ValueError: 'seeds' appears twice: remove one (line 2)
+    """
+    import yaml
+
+    try:
+        return yaml.load(text, Loader=_strict_loader())
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f" (line {error.problem_mark.line + 1})"
+        raise ValueError(f"{error.problem}{line}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(_unreadable(error)) from error
+
+
+def _unreadable(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return " ".join(f"{error}".partition("; use sys.set_int")[0].split())
+
+
+@cache
+def _strict_loader() -> Any:
+    """PyYAML's safe loader without its silence; made late, as ``bench --help`` needs no YAML."""
+    import yaml
+
+    class Strict(yaml.SafeLoader):
+        def __init__(self, stream: str) -> None:
+            super().__init__(stream)
+            self.deep_construct = True  # what contains itself cannot be made in one go
+            self.depth = 0
+
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            self.depth += 1
+            if self.depth > DEEPEST:
+                raise yaml.YAMLError("it is nested too deeply")
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+        def whole(self, node: yaml.ScalarNode) -> int:
+            found: int = self.construct_yaml_int(node)
+            if ":" in node.value or found.bit_length() > 1000:
+                problem = f"{shortened(node.value, 40)!r} is no number: put quotes around a text"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+            return found
+
+        def mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    problem = f"{key.value!r} appears twice: remove one"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                seen.add(str(key.value))
+            self.flatten_mapping(node)
+            return self.construct_mapping(node, deep=True)
+
+    Strict.add_constructor("tag:yaml.org,2002:map", Strict.mapping)
+    Strict.add_constructor("tag:yaml.org,2002:int", Strict.whole)
+    return Strict
 
 
 @contextmanager
