@@ -54,6 +54,7 @@ PREDICTED = ("logits", "probabilities", "correct")
 READ = 2
 """Version of how files are read; raised when the same files would be checked or give otherwise."""
 
+MOST_CLASSES = 1_000_000
 ROWS = 65536
 """Number of rows that are checked at a time."""
 
@@ -101,6 +102,8 @@ def load_outputs_folder(folder: Path, cache: Path) -> OutputsFolder:
 def _classes(raw: Any, folder: Path) -> Classes:
     """Return the classes; a number C means classes named 0 to C - 1."""
     if isinstance(raw, int) and not isinstance(raw, bool):
+        if not 1 <= raw <= MOST_CLASSES:
+            raise InputError(f"{raw} classes, expected 1 to {MOST_CLASSES:,}, or their names")
         raw = [str(index) for index in range(raw)]
     return class_names(raw, (folder,))
 
@@ -230,7 +233,8 @@ class _Opener:
             caveats += _check_values(path, name, array)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        write_atomic(cached, json.dumps({"digest": digest, "caveats": caveats}).encode())
+        with suppress(OSError):  # without a writable cache, the file is checked each time
+            write_atomic(cached, json.dumps({"digest": digest, "caveats": caveats}).encode())
         return digest, tuple(caveats)
 
 
