@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Interval
+from annotated_types import Interval
 
 from bench.api.method import Method
 from bench.api.metrics import Metric, all_metrics
@@ -22,7 +22,8 @@ from bench.core.parameters import Count, setting, settings, with_parameters
 from bench.posthoc.calibration_error import Edges
 
 Share = Annotated[float, Interval(gt=0, lt=1)]
-Pixels = Annotated[int, Ge(0)]
+Pixels = Annotated[int, Interval(ge=0, lt=2**15)]
+Bins = Annotated[int, Interval(ge=1, le=100_000)]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Protocol:
         "set by hand, and how its authors chose theirs is unknown (docs/methods.md section 11)",
         official="confidence",
     )
-    ece_bins: Count = setting(15, "number of ECE bins; 10 in CaRot's evaluator", official=10)
+    ece_bins: Bins = setting(15, "number of ECE bins; 10 in CaRot's evaluator", official=10)
     ece_batch: Count | None = setting(
         None,
         "batch size of the ECE: over the whole set, or the mean over batches in file order as in "

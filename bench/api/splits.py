@@ -93,7 +93,7 @@ class Manifest:
         """A digest (32 hex digits) of the ids in order. Equal digests allow paired comparisons."""
         digest = hashlib.sha256()
         for name in self.ids:
-            digest.update(name.encode() + b"\0")
+            digest.update(name.encode("utf-8", "surrogateescape") + b"\0")
         return digest.hexdigest()[:32]
 
     def group(self, name: str) -> NDArray[np.int64]:

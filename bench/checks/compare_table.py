@@ -33,6 +33,10 @@ def describe_change(change: Change) -> str:
     return f"{where} {old} -> {new} ({delta}; {', '.join((*how, result))})"
 
 
+FEW = 2
+"""The most places that an error names of a row."""
+
+
 def missing_cells(changes: Sequence[Change]) -> str:
     """List vanished cells, row by row: ``ose (all 28), vrf:e2e-ft (4 of 28: v2)``."""
     rows: dict[tuple[BoardKey, str], list[Change]] = defaultdict(list)
@@ -45,7 +49,7 @@ def missing_cells(changes: Sequence[Change]) -> str:
         places = [_place(change) for change in cells if change.state == "vanished"]
         if places:
             where = f" of {board_name(board)}" if len(boards) > 1 else ""
-            some = f"{len(places)} of {len(cells)}: {', '.join(dict.fromkeys(places))}"
+            some = f"{len(places)} of {len(cells)}: {_few(places)}"
             are_all = len(places) == len(cells)
             texts.append(f"{row}{where} ({f'all {len(cells)}' if are_all else some})")
     return ", ".join(texts)
@@ -63,9 +67,16 @@ def missing_seeds(changes: Sequence[Change]) -> str:
         where = f" of {board_name(board)}" if len(boards) > 1 else ""
         for lost in dict.fromkeys(cell.lost for cell in cells if cell.lost):
             places = [_place(cell) for cell in cells if cell.lost == lost]
-            on = f" on {', '.join(dict.fromkeys(places))}" if len(places) < len(cells) else ""
+            on = f" on {_few(places)}" if len(places) < len(cells) else ""
             texts.append(f"{row}{where} ({_seeds(lost)}{on})")
     return ", ".join(texts)
+
+
+def _few(places: Sequence[str]) -> str:
+    """The first places and how many more there are: an error is one line for all rows."""
+    names = list(dict.fromkeys(places))
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return f"{', '.join(names[:FEW])}{more}"
 
 
 def changes_table(changes: Iterable[Change], title: str) -> Table:

@@ -82,6 +82,6 @@ def check_command(
         publish_verdicts(RECOMPUTED, error.verdicts, junit)
         raise
     publish_verdicts(result.title, result.verdicts, junit)
-    print_line(json.dumps(result.data) if as_json else result.text, sys.stdout)
+    print_line(json.dumps(result.data) if as_json else result.text, sys.stdout, styled=True)
     if result.failure:
         raise RegressionError(result.failure)

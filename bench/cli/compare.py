@@ -105,6 +105,7 @@ def compare_command(
             print_line(
                 render_table(changes_table(worst_first(changed), title), wide=True),
                 sys.stdout,
+                styled=True,
             )
         print_line(f"{len(changes)} cells: {summary}", sys.stdout)
     worse = [c for c in worst_first(changes) if c.state == "regression"]
@@ -134,6 +135,8 @@ def _read(name: str) -> ComparedRun:
     from bench.checks.compare import ComparedRun
     from bench.core.records import read_records
 
+    if not name:
+        raise InputError("a path of a run to compare is empty: give a folder, a file or a revision")
     path = Path(name)
     if path.exists():
         if path.is_file() and path.name != RECORDS:

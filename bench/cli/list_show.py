@@ -67,7 +67,7 @@ def show_command(name: str, suite: str, as_json: bool) -> None:
     from bench.report.published_tables import published_text
 
     if not as_json and (table := published_table(name)):
-        print_line(published_text(table), sys.stdout)
+        print_line(published_text(table), sys.stdout, styled=True)
         return
     _show(describe_name(name, suite), as_json)
 

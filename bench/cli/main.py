@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -14,13 +13,14 @@ from bench.cli.check import check_command
 from bench.cli.compare import compare_command
 from bench.cli.data import data as data_group
 from bench.cli.import_checkpoints import import_command
+from bench.cli.interrupts import INTERRUPTED, SAID, end
 from bench.cli.list_show import list_command, show_command
 from bench.cli.options import examples
 from bench.cli.report import report_command
 from bench.cli.run import plan_command, run_command
 from bench.cli.score import score_command
 from bench.core import __version__
-from bench.core.errors import BenchError, one_line
+from bench.core.errors import BenchError, InputError, concise, escape_control, one_line
 from bench.core.streams import print_line
 
 SECTIONS = (
@@ -55,40 +55,57 @@ def main() -> None:
     # other work; a short spin keeps what spinning wins on an idle one.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     arguments = sys.argv[1:]
-    _set_up_logging("--debug" in arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(exit_code(arguments))
+    try:
+        _set_up_logging("--debug" in arguments)
+        code = exit_code(arguments)
+    except KeyboardInterrupt:  # a second one, while the first was being said
+        code = INTERRUPTED
+    end(code)
 
 
 def _set_up_logging(debug: bool) -> None:
     """Our warnings on standard error; those of other packages, and more of ours, to debug only."""
     import logging
 
-    progress = logging.getLogger("bench.progress")
+    class Lines(logging.Formatter):
+        """Messages that quote names of files cannot write to the terminal what is no text."""
+
+        def format(self, record: logging.LogRecord) -> str:
+            return "\n".join(map(escape_control, super().format(record).split("\n")))
+
+    progress, handler = logging.getLogger("bench.progress"), logging.StreamHandler()
+    handler.setFormatter(Lines())
     progress.setLevel(logging.INFO)
     progress.propagate = False
-    progress.addHandler(logging.StreamHandler())
+    progress.addHandler(handler)
+    logging.captureWarnings(capture=True)
     if debug:
         logging.basicConfig(level=logging.INFO)
         logging.getLogger("bench").setLevel(logging.DEBUG)
         return
     os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
-    logging.basicConfig(format="bench: %(message)s", level=logging.CRITICAL)
+    shown = logging.StreamHandler()
+    shown.setFormatter(Lines("bench: %(message)s"))
+    logging.basicConfig(handlers=[shown], level=logging.CRITICAL)
     logging.getLogger("bench").setLevel(logging.WARNING)
 
 
 def exit_code(arguments: Sequence[str]) -> int:
     """Run the command line; an error is one line on standard error, or a traceback to debug."""
     try:
-        cli.main(list(arguments), prog_name="bench", standalone_mode=False)
+        with cli.make_context("bench", list(arguments)) as context:
+            cli.invoke(context)
         return 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         print_line(error.format_message(), sys.stdout)
         return 0
     except click.ClickException as error:
         return _failed(error.format_message(), error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        return _failed("interrupted; run the same command again to resume", 130)
+        print_line(SAID, sys.stderr)
+        return INTERRUPTED
     except Exception as error:
         if "--debug" in arguments:
             import traceback
@@ -97,10 +114,10 @@ def exit_code(arguments: Sequence[str]) -> int:
         if isinstance(error, BenchError):
             return _failed(one_line(error), error.exit_code)
         if isinstance(error, OSError):
-            return _failed(one_line(error), 1)
+            return _failed(one_line(error), InputError.exit_code)
         return _failed(f"internal error (--debug shows the traceback): {one_line(error)}", 1)
 
 
 def _failed(message: str, code: int) -> int:
-    print_line(f"bench: {' '.join(message.split())}", sys.stderr)
+    print_line(concise(f"bench: {message}"), sys.stderr)
     return code

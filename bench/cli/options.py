@@ -10,6 +10,7 @@ from typing import Any
 import click
 import cloup
 
+from bench.core.errors import InputError
 from bench.core.paths import local_path
 
 HELP = {
@@ -70,7 +71,7 @@ HELP = {
 
 
 class LocalPath(click.Path):
-    """A path of an option, refused if it is an address such as ``s3://bucket/folder``.
+    """A path of an option, refused if it is empty or an address such as ``s3://bucket/folder``.
 
     Examples
     --------
@@ -84,6 +85,8 @@ class LocalPath(click.Path):
     ) -> str | bytes | os.PathLike[str]:
         """Return the path of an option's text; errors name the option."""
         name = "path" if param is None else max(param.opts, key=len)
+        if value == "":
+            raise InputError(f"{name} is empty: give a path, or leave it out")
         return super().convert(local_path(value, name), param, ctx)
 
 
@@ -131,7 +134,10 @@ SET = cloup.option(
     "--set", "assignments", multiple=True, metavar="METHOD.PARAM=VALUE", help=HELP["set"]
 )
 TRACKER = option(
-    "tracker", "NAME", multiple=True, callback=lambda _, __, given: ",".join(given) or None
+    "tracker",
+    "NAME",
+    multiple=True,
+    callback=lambda _, __, given: ",".join(given) if given else None,
 )
 
 RUN_OPTIONS = (

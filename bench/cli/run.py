@@ -118,7 +118,8 @@ def _show_result(run: Run, session: Session, as_json: bool) -> None:
     else:
         from bench.front.display import leaderboards_text
 
-        print_line(leaderboards_text(run.records, missing, session.presets), sys.stdout)
+        text = leaderboards_text(run.records, missing, session.presets)
+        print_line(text, sys.stdout, styled=True)
         print_line(f"report: {run.path / 'report.html'} and report.md", sys.stdout)
     if run.path != session.out:
         print_line(

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from bench.core import __version__
+from bench.core.errors import InputError, shortened
 
 PACKAGES = (
     "torch", "torchvision", "open_clip_torch", "numpy", "scipy", "faiss-gpu", "faiss-cpu", "pillow"
@@ -92,7 +94,7 @@ def process_count() -> int:
     >>> process_count()
     1
     """
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _launch()[0]
 
 
 def is_first_process() -> bool:
@@ -104,4 +106,37 @@ def is_first_process() -> bool:
     >>> is_first_process()
     True
     """
-    return os.environ.get("RANK", "0") == "0"
+    return _launch()[1] == 0
+
+
+LAUNCHED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher of several processes sets besides ``WORLD_SIZE``."""
+
+
+def _launch() -> tuple[int, int]:
+    """Return the number of processes and the rank of this one, as a launcher set them.
+
+    Raises InputError for values that would end in the middle of a run, or make it wait for ever.
+    """
+    count = _set("WORLD_SIZE", 1, range(1, 2**20))
+    if count > 1 and (absent := [name for name in LAUNCHED if not os.environ.get(name)]):
+        raise InputError(
+            f"WORLD_SIZE={count} in the environment, but {absent[0]} is not set: start bench with "
+            "torchrun or accelerate launch, or unset WORLD_SIZE for one process"
+        )
+    _set("LOCAL_RANK", 0, range(-1, count))
+    _set("MASTER_PORT", 0, range(2**16))
+    return count, _set("RANK", 0, range(count))
+
+
+def _set(name: str, default: int, valid: range) -> int:
+    """Return a whole number of the environment. Raises InputError if it is none of `valid`."""
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"-?[0-9]{1,9}", text) or int(text) not in valid:
+        raise InputError(
+            f"{name}={shortened(text, 40)!r} in the environment: expected a whole number from "
+            f"{valid[0]} to {valid[-1]}, as torchrun sets it; unset it for one process"
+        )
+    return int(text)

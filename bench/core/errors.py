@@ -7,6 +7,7 @@ the message and exits with `exit_code`; ``--debug`` adds the traceback.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -22,6 +23,10 @@ class BenchError(Exception):
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message as one line without control characters, however long what it quotes is."""
+        return concise(super().__str__())
 
 
 class CellError(BenchError):
@@ -86,6 +91,12 @@ class CaveatWarning(UserWarning):
     >>> warnings.simplefilter("ignore", CaveatWarning)  # they also stand in `Run.caveats`
     """
 
+
+LONGEST = 499
+"""The most characters of an error message."""
+
+QUOTED = 160
+"""The most characters in a row without a space, such as a path, in an error message."""
 
 LISTED = 300
 """The most characters of valid names in an error."""
@@ -176,23 +187,53 @@ def shortened(text: str, most: int, *, keep_end: bool = False) -> str:
     return f"...{shown[3 - most :]}" if keep_end else f"{shown[: most - 3]}..."
 
 
+def concise(text: str) -> str:
+    r"""Return a message as one line of at most `LONGEST` characters, control characters escaped.
+
+    Of a long word, such as a path, the start and the end are kept, and so they are of the message.
+
+    Examples
+    --------
+    >>> from bench.core.errors import concise
+    >>> concise("no file\n red\033[31m.png")
+    'no file red\\x1b[31m.png'
+    >>> len(concise("--out " + "x" * 10_000)), len(concise("word " * 10_000))
+    (166, 499)
+    """
+    shown = " ".join(_middle_cut(escape_control(word), QUOTED) for word in text.split())
+    return _middle_cut(shown, LONGEST)
+
+
+def _middle_cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 3]}...{text[-end:]}"
+
+
 def one_line(error: BaseException) -> str:
     r"""Return the message of `error` as one line.
 
-    The error's type is prepended unless bench raised it on purpose. Control characters, which may
-    come from files of unknown origin, are escaped. An error from a worker process of a torch data
-    loader holds the traceback of that process in its message; only its last line is returned.
+    The error's type is prepended unless bench raised it on purpose; of an error of the operating
+    system, the path and what is wrong with it are said. The message is as `concise` makes it. An
+    error from a worker process of a torch data loader holds the traceback of that process in its
+    message; only its last line is returned.
 
     Examples
     --------
     >>> from bench.core.errors import one_line
     >>> one_line(ValueError("first\nsecond"))
     'ValueError: first second'
+    >>> one_line(OSError(28, "No space left on device", "results/run/report.md"))
+    'results/run/report.md: No space left on device'
     """
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        name = error.filename
+        named = os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else f"{name}"
+        return concise(f"{named}: {error.strerror}")
     text = str(error).strip()
     if "Original Traceback" in text:
         text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
-    text = escape_control(" ".join(text.split()))
     if isinstance(error, BenchError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return concise(text)
+    return concise(f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -5,22 +5,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import reprlib
 import typing
 from collections.abc import Hashable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
 import pydantic
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Interval
 
 from bench.core.errors import InputError, shortened, unknown_name
-from bench.core.foreign.documents import DocumentError, parse_yaml
+from bench.core.foreign.documents import parse_yaml
 from bench.core.hashing import KEYED_IF_SET
 
-Positive = Annotated[float, Gt(0), pydantic.AllowInfNan(False)]
-NonNegative = Annotated[float, Ge(0), pydantic.AllowInfNan(False)]
+LARGEST = 3.4e38
+"""Parameters enter tensors of float32, which hold no larger number."""
+Positive = Annotated[float, Interval(gt=0, le=LARGEST), pydantic.AllowInfNan(False)]
+NonNegative = Annotated[float, Interval(ge=0, le=LARGEST), pydantic.AllowInfNan(False)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Area = Annotated[float, Interval(gt=0, le=1)]
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Interval(ge=1, lt=2**31)]
 Precision = Literal["fp32", "bf16"]
 
 D = TypeVar("D")
@@ -310,11 +313,18 @@ def _hints(cls: Hashable) -> dict[str, Any]:
 
 
 def _checked(hint: Any, raw: Any, what: str) -> Any:
+    shown = shortened(raw if isinstance(raw, str) else reprlib.repr(raw), 100)
     try:
         loaded = parse_yaml(raw) if isinstance(raw, str) else raw
-        return pydantic.TypeAdapter(hint).validate_python(loaded)
-    except (pydantic.ValidationError, DocumentError) as error:
+        found = pydantic.TypeAdapter(hint).validate_python(loaded)
+    except ValueError as error:
         reason = error.errors()[0]["msg"] if isinstance(error, pydantic.ValidationError) else error
         if "valid tuple" in str(reason):
             reason = "expected a list, such as [0.1, 0.2]"
-        raise InputError(f"{what}={shortened(str(raw), 100)}: {reason}") from error
+        raise InputError(f"{what}={shown}: {reason}") from error
+    given, kept = (
+        value if isinstance(value, list | tuple) else [value] for value in (loaded, found)
+    )
+    if [type(value) is bool for value in given] != [type(value) is bool for value in kept]:
+        raise InputError(f"{what}={shown}: expected numbers, not true or false")
+    return found

@@ -22,7 +22,8 @@ P = TypeVar("P", str, Path)
 def local_path(path: P, what: str) -> P:
     """Return a path. Raises InputError, naming `what` it is, if it is an address such as ``s3://``.
 
-    A path object has lost the second slash of an address; it is refused as well.
+    A path object has lost the second slash of an address; it is refused as well. So is what no
+    file system can hold: characters that no path has, a name that is too long, links in a circle.
 
     Examples
     --------
@@ -34,8 +35,14 @@ def local_path(path: P, what: str) -> P:
     ...
     bench.core.errors.InputError: folder s3://bucket/train is an address, not a path on ...
     """
+    try:
+        is_there = Path(path).exists()
+        Path(path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL or a lone surrogate; a circle
+        reason = getattr(error, "strerror", None) or re.sub(r" from '.*", "", f"{error}".lower())
+        raise InputError(f"{what} {path} is no usable path: {reason}") from error
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", str(path))
-    if found is None or Path(path).exists():
+    if found is None or is_there:
         return path
     address = f"{found[1]}://{str(path)[found.end() :]}"
     raise InputError(
@@ -198,7 +205,8 @@ def write_atomic(
     >>> Path("results/board.txt").read_text()
     'vrf 78.6'
     """
-    beside = temporary or path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:12]}")
+    unique = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    beside = temporary or path.with_name(f".{path.name[:100]}.{unique}")
     try:
         for folder in {path.parent, beside.parent}:
             folder.mkdir(parents=True, exist_ok=True)

@@ -161,6 +161,19 @@ def sort_key(record: Record) -> tuple[Any, ...]:
     return (*row, choice, record.order, record.metric)
 
 
+def distinct_records(records: Iterable[Record]) -> list[Record]:
+    """Return the records without repetitions, in the order of the first ones.
+
+    Examples
+    --------
+    >>> from bench.core.records import distinct_records
+    >>> from bench.testing.fakes import fake_records
+    >>> distinct_records([*fake_records(), *fake_records()]) == fake_records()
+    True
+    """
+    return list({json.dumps(record.model_dump(mode="json")): record for record in records}.values())
+
+
 def records_text(records: Iterable[Record]) -> str:
     """Return the text of a ``records.jsonl`` with these records in their canonical order.
 

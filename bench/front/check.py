@@ -14,7 +14,7 @@ from bench.checks.golden import GoldenComparison
 from bench.checks.junit import State, Verdict
 from bench.checks.recompute import RecomputedRun, recompute_run
 from bench.core.errors import DataError, InputError, one_line, shortened
-from bench.core.records import MissingCell, Record, read_records
+from bench.core.records import MissingCell, Record, distinct_records, read_records
 from bench.front.options import load_plugins
 from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.published.ledger import (
@@ -226,14 +226,14 @@ def _golden_data(name: str, compared: Sequence[GoldenComparison]) -> dict[str, A
 def _against_published(runs: Sequence[Path], against: str, tolerance: float | None) -> CheckResult:
     table = find_published_table(against.removeprefix(PUBLISHED))
     found = [_read(run) for run in runs]
-    records = {r.model_dump_json(): r for have, _ in found for r in have}
+    records = distinct_records(r for have, _ in found for r in have)
     missing = [m for _, lacking in found for m in lacking]
     fraction = None if tolerance is None else tolerance / 100
-    evidence = Evidence(records.values())
+    evidence = Evidence(records)
     for run in runs:
         folder = run.parent if run.name == RECORDS else run
         evidence.of(read_samples(folder))
-    entries = ledger(table, records.values(), missing, fraction, evidence)
+    entries = ledger(table, records, missing, fraction, evidence)
     attempted = [entry for entry in entries if entry.verdict != "not attempted"]
     if not attempted:
         raise InputError(f"no cell is comparable with {against}: {_reasons(entries)}")

@@ -87,7 +87,7 @@ class TerminalDisplay:
 
     def __enter__(self) -> TerminalDisplay:
         self.bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TimeElapsedColumn(),
             _LeftColumn(),
@@ -105,7 +105,7 @@ class TerminalDisplay:
     @contextmanager
     def task(self, label: str, total: int, work: float = 0.0) -> Iterator[ProgressTask]:
         """A bar while the work lasts; a pulsing one for work of one step."""
-        number = self.bars.add_task(label, total=total if total > 1 else None)
+        number = self.bars.add_task(printable(label), total=total if total > 1 else None)
         try:
             yield _BarTask(self.bars, number, self.whole, work)
         finally:

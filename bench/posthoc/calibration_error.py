@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.errors import InputError
+
 Edges = Literal["upper", "lower"]
 
 
@@ -44,6 +46,9 @@ def calibration_error(
     >>> round(calibration_error(confidence, right, bins=10, edges="lower"), 3)
     0.525
     """
+    for name, value in (("bins", bins), ("batch", 1 if batch is None else batch)):
+        if not isinstance(value, int | np.integer) or value is True or not 1 <= value < 2**31:
+            raise InputError(f"{name}={value!r}: expected a whole number from 1 on")
     inner = np.arange(1, bins) / bins
     if edges == "upper":
         bin_of, count = np.searchsorted(inner, confidence, side="left"), bins

@@ -24,6 +24,7 @@ from bench.posthoc.functional import (
     sigmoid_weight,
 )
 from bench.posthoc.neighbors import kth_distance
+from bench.posthoc.remarks import remark
 from bench.posthoc.selection import WEIGHTS
 
 
@@ -210,7 +211,8 @@ def weight_candidates(
 
     With an `a_grid`, all pairs. Without one, for each b those a for which the mean weight is 0,
     0.02, ..., 1 (0 and 1 to within 1e-6), so that VRF has no finer steps than other ensembles.
-    If distances are infinite, because V is empty, every weight is 0 and a = 0 stands for all.
+    If distances are infinite, because V is empty, every weight is 0 and a = 0 stands for all; that
+    is remarked (`bench.posthoc.remarks`).
 
     Examples
     --------
@@ -220,6 +222,11 @@ def weight_candidates(
     >>> len(found), found[25]
     (51, WeightCandidate(a=0.5, b=0.1, weight=0.5))
     """
+    if np.isinf(distance).any():
+        remark(
+            "The failure set V is empty, as fine-tuning corrected no training sample: every weight "
+            "is 0, and the classifier is the zero-shot one."
+        )
     if a_grid is None:
         pairs = [(a, b) for b in b_grid for a in _offsets(distance, b)]
     else:

@@ -15,17 +15,25 @@ from pathlib import Path
 
 from bench.api.registry import loaded_plugins
 from bench.core.errors import InputError
-from bench.core.paths import write_atomic
-from bench.core.records import MissingCell, Record, read_missing, read_records
+from bench.core.foreign.documents import read_json
+from bench.core.paths import local_path, write_atomic
+from bench.core.records import (
+    MissingCell,
+    Record,
+    distinct_records,
+    read_missing,
+    read_records,
+)
 from bench.core.trainings import TrainingRecord, read_trainings
 from bench.leaderboard import samples
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
 from bench.leaderboard.published.layouts import Preset, find_preset
+from bench.report.run_config import CONFIG as CONFIG
+from bench.report.run_config import read_config
 from bench.report.staging import finish
 from bench.report.write import FORMATS, PICTURES, write_report
 
-CONFIG = "config.json"
 RECORDS = "records.jsonl"
 MISSING = "missing.jsonl"
 PLAN = "plan.json"
@@ -58,14 +66,14 @@ class ReportSources:
         Raises InputError if a run cannot be read, DataError if its samples are damaged.
         """
         contents = [read_run(run) for run in self.runs]
-        records = {r.model_dump_json(): r for own, _ in contents for r in own}
+        records = distinct_records(r for own, _ in contents for r in own)
         if not records and not any(missing for _, missing in contents):
             raise InputError(
                 f"{', '.join(map(str, self.runs))}: no records to report; run the suite first"
             )
         return write_report(
             folder,
-            records.values(),
+            records,
             [m for _, missing in contents for m in missing],
             tuple(dict.fromkeys(preset for run in self.runs for preset in read_presets(run))),
             formats,
@@ -111,11 +119,11 @@ def report_sources(folder: Path) -> ReportSources:
     if not path.is_file():
         raise InputError(f"{folder}: expected the folder of a run or of reports of runs")
     try:
-        names: list[str] = json.loads(path.read_text(encoding="utf-8"))["runs"]
+        names: list[str] = read_json(path)["runs"]
         if not isinstance(names, list) or not names:
             raise TypeError("no list of folders")
-        runs = tuple(Path(os.path.normpath(folder / name)) for name in names)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        runs = tuple(Path(os.path.normpath(folder / local_path(name, "run"))) for name in names)
+    except (InputError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} does not name the runs of a report: write it again with bench report"
         ) from error
@@ -243,10 +251,10 @@ def unloaded_plugins(folder: Path) -> tuple[str, ...]:
     ('my_method.py',)
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        pairs = zip(config.get("plugin", ()), config.get("plugin_sha256", ()), strict=False)
-    except (OSError, ValueError, AttributeError, TypeError):
+        config = read_config(folder)
+    except InputError:
         return ()
+    pairs = zip(config.get("plugin", ()), config.get("plugin_sha256", ()), strict=False)
     loaded = {file.digest for file in loaded_plugins().values()}
     return tuple(str(path) for path, digest in pairs if digest not in loaded)
 
@@ -263,11 +271,7 @@ def read_presets(folder: Path) -> tuple[Preset, ...]:
     >>> read_presets(Path("nowhere"))
     ()
     """
-    path = folder / CONFIG
-    if not path.is_file():
+    if not (folder / CONFIG).exists():
         return ()
-    try:
-        name = json.loads(path.read_text(encoding="utf-8")).get("table")
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is not a run configuration: run the suite again") from error
+    name = read_config(folder).get("table")
     return () if name is None else (find_preset(name),)

@@ -92,7 +92,7 @@ def write_report(
     content = document(records, missing, presets, samples, baselines, trainings)
     content = replace(content, root=path_to_root(directory) if root is None else root)
     files = {
-        directory / f"report.{name}": FORMATS[name](content).encode()
+        directory / f"report.{name}": FORMATS[name](content).encode("utf-8", "backslashreplace")
         for name in formats
         if name in FORMATS
     }

@@ -31,8 +31,8 @@ from bench.leaderboard.board import PENDING
 from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.leaderboard.published.layouts import Preset, find_preset
 from bench.report.glossary import path_to_root
+from bench.report.run_config import CONFIG, read_config
 from bench.report.run_folder import (
-    CONFIG,
     FIGURES,
     MISSING,
     PLAN,
@@ -133,22 +133,30 @@ def _pending_cell(study: Study, cell: CellItem) -> MissingCell:
 
 
 def prepare_session(
-    config: RunConfig, found: tuple[Study, ...] | None = None, outputs: Path | None = None
+    config: RunConfig,
+    found: tuple[Study, ...] | None = None,
+    outputs: Path | None = None,
+    *,
+    writes: bool = True,
 ) -> Session:
     """Resolve a configuration to a session; `found` are its studies, if already resolved.
 
-    `outputs` is the folder of outputs that they score, if they do.
+    `outputs` is the folder of outputs that they score, if they do. Unless it `writes`, as where a
+    run is checked, cache and output folder need not be writable.
 
     Raises InputError for whatever is wrong with the configuration. Writes nothing, except the index
     of the user's own images to the cache.
     """
     require_packages(config.tracker)
-    store = Store(check_writable(cache_dir(config.cache_dir), "cache folder"))
+    cache = cache_dir(config.cache_dir)
+    store = Store(check_writable(cache, "cache folder") if writes else cache)
     found = resolve_studies(config) if found is None else found
     name = "+".join(study.suite.name for study in found)
     resolved = resolved_config(config, found)
     default = Path("results") / "runs" / f"{name}-{key_of(resolved)[:8]}"
-    out = check_writable(config.out or default, "output folder")
+    out = config.out or default
+    if writes:
+        check_writable(out, "output folder")
     return Session(config, found, store, out, resolved, copy_inputs(config, outputs))
 
 
@@ -162,11 +170,8 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
     """
     path = folder / CONFIG
     finish(folder)
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        known = {k: v for k, v in raw.items() if k in RunConfig.model_fields and v is not None}
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: cannot read the configuration of a run: {error}") from error
+    raw = read_config(folder)
+    known = {k: v for k, v in raw.items() if k in RunConfig.model_fields and v is not None}
     if known.get("table"):
         known = {k: v for k, v in known.items() if k not in ("methods", "shifts")}
     loaded = {own.digest for own in loaded_plugins().values()}
@@ -181,7 +186,10 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
         return _same_rows(_scored_session(path, kept, known, options), path, raw)
     changes = known.pop("set", {})
     given = {k: v for k, v in options.items() if v is not None}
-    config = load_config(None, {**known, **kept.options, **given})
+    try:
+        config = load_config(None, {**known, **kept.options, **given})
+    except InputError as error:
+        raise InputError(f"{path}: the run cannot be repeated: {error}") from error
     if config.templates is not None and templates_digest(config.templates) != raw.get(
         "templates_sha256"
     ):
@@ -189,7 +197,8 @@ def session_of(folder: Path, options: Mapping[str, Any]) -> Session:
             f"{config.templates} has changed since the run: restore the templates of the run"
         )
     config = config.model_copy(update={"set": changes})
-    session = prepare_session(config, resolve_studies(config, kept.origins))
+    studies = resolve_studies(config, kept.origins)
+    session = prepare_session(config, studies, writes=False)
     return _same_rows(session, path, raw)
 
 
@@ -221,7 +230,7 @@ def _scored_session(
     folder = options.get("cache_dir") or kept.options.get("cache_dir")
     cache = {"cache_dir": folder} if folder else {}
     config, study = score_study(Path(given), {**named, **cache})
-    return prepare_session(config, (study,), Path(given))
+    return prepare_session(config, (study,), Path(given), writes=False)
 
 
 def _same_rows(session: Session, path: Path, raw: Mapping[str, Any]) -> Session:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import tempfile
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -246,3 +249,22 @@ def test_what_a_terminal_would_obey_is_escaped(own: Finished) -> None:
     result = bench("check", path, "--cache-dir", own.cache)
     assert result.code == 3 and r"\x1b[31mred\x07" in result.out
     assert (result.out + result.err).replace("\n", "").isprintable()
+
+
+def test_a_cache_that_is_read_only_is_enough(
+    small: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tempfile.mkstemp
+
+    def read_only(*given: Any, dir: Path | None = None, **more: Any) -> Any:
+        if dir is not None and not Path(dir).is_relative_to(tempfile.gettempdir()):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return made(*given, dir=dir, **more)
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    for name in ("mkstemp", "TemporaryFile"):
+        monkeypatch.setattr(f"bench.core.paths.tempfile.{name}", read_only)
+    monkeypatch.chdir(small.out)
+    assert (check(small).code, check(small).err) == (0, "")

@@ -378,3 +378,15 @@ def test_nobody_reads_on() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_other_packages_warn_in_debug_only() -> None:
+    """No warning of torch, PIL or numpy comes before an error, and ours write no escapes."""
+    code = (
+        "import logging, sys, warnings; from bench.cli import main; "
+        "main._set_up_logging(debug=sys.argv[1:] == ['debug']); "
+        "warnings.warn('Palette images', UserWarning); "
+        "logging.getLogger('bench').warning('a%s.png', chr(27) + '[31m')"
+    )
+    assert python("-c", code).err == "bench: a\\x1b[31m.png\n"
+    assert "Palette images" in python("-c", code, "debug").err

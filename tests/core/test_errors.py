@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core.errors import unknown_name
+from bench.core.errors import LONGEST, InputError, concise, one_line, unknown_name
 
 NAMES = st.lists(st.text(min_size=1, max_size=40), max_size=200, unique=True)
 
@@ -37,3 +37,15 @@ def test_a_short_list_is_whole() -> None:
     assert str(unknown_name("rule", "best", ["max-val", "within-1pt"])) == (
         "unknown rule 'best': valid: max-val, within-1pt"
     )
+
+
+@given(st.text(max_size=3000))
+def test_a_message_is_short_and_printable(text: str) -> None:
+    for said in (concise(text), one_line(ValueError(text)), str(InputError(text))):
+        assert len(said) <= LONGEST
+        assert not said or said.isprintable()
+
+
+def test_a_long_path_keeps_its_ends() -> None:
+    said = str(InputError(f"cannot read /data/{'x' * 1000}/cat.png: damaged"))
+    assert said.startswith("cannot read /data/xxx") and said.endswith("xxx/cat.png: damaged")

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 from commands import assert_refused, bench
 
-from bench.core.errors import InputError
-from bench.core.paths import cache_dir, check_writable, data_dir, local_path
+from bench.core.errors import InputError, one_line
+from bench.core.paths import (
+    cache_dir,
+    check_writable,
+    data_dir,
+    local_path,
+    parse_yaml,
+    write_atomic,
+)
+from bench.core.records import records_text
 from bench.data.suites.from_yaml import load_suite_file
 from bench.front.options import config_of
+from bench.testing.fakes import fake_records
 
 ADDRESSES = (
     "s3://bucket/data",
@@ -94,3 +105,47 @@ def test_no_field_of_a_suite_file_takes_an_address(tmp_path: Path, source: dict[
     (tmp_path / "pets.yaml").write_text(yaml.safe_dump({**form, "test": {"folder": "test"}}))
     with pytest.raises(InputError, match=rf"{field}: .* is an address"):
         load_suite_file(tmp_path / "pets.yaml", None, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE])
+@pytest.mark.parametrize("step", ["tempfile.mkstemp", "os.fsync"])
+def test_what_the_system_refuses_names_the_file(
+    number: int, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(f"bench.core.paths.{step}", refuse)
+    path = tmp_path / "records.jsonl"
+    with pytest.raises(OSError, match=r"records\.jsonl") as error:
+        write_atomic(path, b"one")
+    assert one_line(error.value) == f"{path}: {os.strerror(number)}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_on_a_full_disk_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.report.write.write_atomic", full)
+    monkeypatch.setattr("bench.report.run_folder.write_atomic", full)
+    Path("run").mkdir()
+    Path("run/records.jsonl").write_text(records_text(fake_records()))
+    assert_refused(bench("report", "run"), "run/report.md: No space left on device")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 500, "a: 1\na: 2", "&a [*a]", "9" * 5000, "1:30", "0x" + "f" * 5000, "a: [", "\0"],
+)
+def test_yaml_that_is_refused_in_a_line(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]{1,200}$"):
+        parse_yaml(text)
+
+
+def test_other_yaml_is_read_as_before() -> None:
+    for text in ("a: &x [1, 2.5]\nb: *x", "<<: {a: 1}\nb: 2", "a: 1e-5", "a: 0x1f", "", "[[[1]]]"):
+        assert parse_yaml(text) == yaml.safe_load(text)

@@ -212,7 +212,9 @@ def test_shifts_without_data_are_warned_of(copies: Path, tmp_path: Path) -> None
 def test_several_processes_are_started_with_the_command_line(
     monkeypatch: pytest.MonkeyPatch, small: Finished
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    launched = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": "29500"}
+    for name, text in {**launched, "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, text)
     with pytest.raises(InputError, match="python -m bench run"):
         bench.run(**OPTIONS, cache_dir=small.cache)
 

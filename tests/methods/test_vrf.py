@@ -9,6 +9,7 @@ from fake_ensembles import MODELS, run, softmax
 from bench.api.registry import find_method
 from bench.posthoc.functional import log_softmax, sigmoid_weight, temperature
 from bench.posthoc.neighbors import kth_distance
+from bench.posthoc.remarks import collected
 from bench.posthoc.selection import WEIGHTS
 from bench.testing.fakes import (
     IDENTITY,
@@ -133,3 +134,15 @@ def test_the_global_control_has_vrfs_mean_weight_on_the_selection_split():
         MODELS, fitted, outputs, train, [choice]
     )
     assert abs(elsewhere.weight[0] - found.weight[0]) > 1e-4  # the mean on another set is another
+
+
+def test_an_empty_failure_set_is_said():
+    class NothingCorrected(FakeLabelledOutputs):
+        def correct(self, recipe):
+            return np.zeros(len(self.labels), bool)
+
+    vrf, train = find_method("vrf")(), NothingCorrected(0, 200)
+    with collected() as said:
+        fitted = vrf.fit(MODELS, FakeLabelledOutputs(1), train)
+    assert not fitted["failure"].any()
+    assert [text for text in said if text.startswith("The failure set V is empty")]

@@ -201,7 +201,7 @@ def test_flips_mirror_half_of_the_crops() -> None:
 
 
 def test_divergence_is_a_failed_cell(tmp_path: Path) -> None:
-    with pytest.raises(CellError, match="diverged"):
+    with pytest.raises(CellError, match=r"diverged: loss is nan after [1-9]\d* of 12 steps"):
         GradientTrainer(lr=1e30, batch_size=16, epochs=3, warmup=0, clip=0).train(
             training(tmp_path)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from bench.models.transforms import EvalImages
 def accuracy_in_training(
     model: ImageClassifier | DualEncoder, batches: Iterable[Tensor], labels: Tensor
 ) -> float:
-    """Return the accuracy in [0, 1] of a model as it is now.
+    """Return the accuracy in [0, 1] of a model as it is now; NaN if a logit is not finite.
 
     `batches` are its inputs, images [B, 3, H, W] or features [B, D], N in all; `labels` [N, L] are
     the correct classes of each, padded with -1. Weights, modes and random state stay as they were,
@@ -37,6 +38,7 @@ def accuracy_in_training(
     modes = {module: module.training for module in model.modules()}
     model.eval()
     device, right, seen = next(model.parameters()).device, 0, 0
+    is_finite = True
     try:
         with torch.no_grad():
             head = prompt_head(model.clip, model.prompts) if isinstance(model, DualEncoder) else {}
@@ -45,10 +47,11 @@ def accuracy_in_training(
                 own = labels[seen : seen + len(inputs)].to(device)
                 right += int((logits.argmax(dim=1, keepdim=True) == own).any(dim=1).sum())
                 seen += len(inputs)
+                is_finite = is_finite and bool(logits.isfinite().all())
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return right / seen
+    return right / seen if is_finite else math.nan
 
 
 def image_batches(images: EvalImages, size: int, batch_size: int, workers: int) -> Iterable[Tensor]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
-from bench.api.trainer import GradientTrainer, Trainer
+from bench.api.trainer import DIVERGED, GradientTrainer, Trainer
+from bench.core.errors import CellError
 
 LOOKED_AT = 512
 """The most training images on which accuracy is compared before and after a training run."""
@@ -15,12 +17,15 @@ def effect_caveats(
 ) -> list[str]:
     """Return a sentence for each sign that a training run changed nothing.
 
+    Raises CellError if it diverged in its last step, after which no loss is computed.
+
     Parameters
     ----------
     trainer : what trained.
     size : the number of training samples.
     history : the entries of its epochs, with ``loss``.
-    accuracies : accuracy on training images at the start and at the end, in [0, 1].
+    accuracies : accuracy on training images at the start and at the end, in [0, 1]; NaN if a logit
+        is not finite.
 
     Examples
     --------
@@ -33,6 +38,12 @@ def effect_caveats(
 of 30 steps; set a smaller warmup, such as 0.1.
     Its accuracy on training images did not rise: 25.0% at the start, 25.0% at the end.
     """
+    start, end = accuracies
+    if math.isnan(end) and not math.isnan(start):
+        last = ""
+        if isinstance(trainer, GradientTrainer):
+            last = f" after step {trainer.epochs * -(-size // trainer.batch_size)}, the last"
+        raise CellError(f"{DIVERGED}: its logits are not finite{last}; use a smaller lr")
     found = []
     if isinstance(trainer, GradientTrainer):
         steps = trainer.epochs * -(-size // trainer.batch_size)
@@ -48,7 +59,6 @@ of 30 steps; set a smaller warmup, such as 0.1.
             f"Its loss did not fall: {losses[0]:.4g} in the first epoch, {losses[-1]:.4g} in the "
             "last."
         )
-    start, end = accuracies
     if end <= start < 1:
         found.append(
             f"Its accuracy on training images did not rise: {100 * start:.1f}% at the start, "

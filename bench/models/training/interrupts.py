@@ -45,6 +45,10 @@ def held_interrupts() -> Iterator[Callable[[], bool]]:
     before = {number: signal.signal(number, hold) for number in SIGNALS}
     try:
         yield lambda: bool(came)
+    except Exception as error:
+        if came:  # such as that of a process which loads images and was interrupted as well
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -260,7 +260,8 @@ class _Descent:
         losses = self.accelerator.gather(loss.detach().reshape(1))
         if not torch.isfinite(losses).all():
             raise CellError(
-                f"{DIVERGED}: loss is {loss.item()} at step {self.step}; use a smaller lr"
+                f"{DIVERGED}: loss is {loss.item()} after {self.step} of {steps} steps; use a "
+                "smaller lr"
             )
         count = len(batch["labels"])  # on every process the same
         self.summed_loss += losses.double().mean().item() * count
@@ -287,7 +288,8 @@ class _Descent:
         self.summed_loss, self.summed_samples = 0.0, 0
         entry = {"epoch": self.step // self.per_epoch, "loss": loss, "lr": rate}
         if self.inputs.accuracy is not None and self.accelerator.is_main_process:
-            entry["selection"] = self.inputs.accuracy(self.model)
+            accuracy = self.inputs.accuracy(self.model)
+            entry |= {} if math.isnan(accuracy) else {"selection": accuracy}
         if self.history is not None:
             self.history.append(entry)
             self.inputs.log(entry)

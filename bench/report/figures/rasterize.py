@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -10,6 +10,7 @@ from xml.sax.saxutils import quoteattr
 
 from bench.core.paths import cache_dir, write_atomic
 from bench.report.figures.spec import Chart, Spec
+from bench.report.tables.table import printable
 
 LIGHT: Spec = {
     "background": "white",
@@ -71,4 +72,14 @@ def _complete(chart: Chart, marks: Sequence[str]) -> dict[str, Any]:
     if spec.get("width") == "container":
         spec["width"] = WIDTH
     title = {"text": chart.title, "subtitle": list(marks)} if marks else chart.title
-    return spec | {"title": title, "config": LIGHT}
+    found: dict[str, Any] = _printed(spec | {"title": title, "config": LIGHT})
+    return found
+
+
+def _printed(value: Any) -> Any:
+    """Return a part of a specification without characters that no XML and no font has."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {_printed(name): _printed(inner) for name, inner in value.items()}
+    return [_printed(inner) for inner in value] if isinstance(value, list | tuple) else value

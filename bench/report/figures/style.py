@@ -150,7 +150,7 @@ def _assigned(
     distinct = set(names)
     found = {name: known[name] for name in distinct if name in known}
     for name in sorted((n for n in distinct if n not in known), key=str):
-        turn = crc32(str(name).encode()) % len(others)
+        turn = crc32(str(name).encode("utf-8", "backslashreplace")) % len(others)
         order = (*others[turn:], *others[:turn], *known.values())
         found[name] = next((look for look in order if look not in found.values()), order[0])
     return found

@@ -20,6 +20,7 @@ from bench.report.formats.html_data import (
     script_json,
 )
 from bench.report.glossary import INTRODUCTION
+from bench.report.tables.table import printable
 
 POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
@@ -62,6 +63,7 @@ def report_html(document: Document) -> str:
         loader=PackageLoader("bench.report.formats"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

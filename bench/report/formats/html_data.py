@@ -25,7 +25,7 @@ from bench.report.headline import guessing_sentence
 from bench.report.tables.choices import chosen_on
 from bench.report.tables.leaderboard import full_name, id_and_mean, row_key
 from bench.report.tables.standings import ONE_SEED
-from bench.report.tables.table import format_value
+from bench.report.tables.table import format_value, printable_json
 
 ALPHABET = np.frombuffer(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", dtype=np.uint8
@@ -340,6 +340,4 @@ def script_json(data: Any) -> str:
     text = json.dumps(
         data, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
     )
-    for character, escaped in (("<", "\\u003c"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029")):
-        text = text.replace(character, escaped)
-    return text
+    return printable_json(text).replace("<", "\\u003c")

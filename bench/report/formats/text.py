@@ -16,7 +16,7 @@ from bench.leaderboard.stats.significance import ColumnStatistics
 from bench.leaderboard.suite_results import SuiteResults
 from bench.report.document import Chapter, Document
 from bench.report.glossary import INTRODUCTION, Term
-from bench.report.tables.table import Table, TableCell, TableLine, printable
+from bench.report.tables.table import Table, TableCell, TableLine, printable, printable_json
 
 CELL_FIELDS = (
     "suite", "model", "protocol", "watermarks", "metric", "temperature_scaled", "method", "base",
@@ -32,6 +32,8 @@ set (also for differences) and for the ECE.
 """
 Intervals = Mapping[Name, Sequence[Interval | None]]
 """Intervals of each column, by row or by name of a difference row."""
+FORMULA = tuple("=+-@＝＋－＠")
+"""How formulas begin in spreadsheets, in some languages also with characters of full width."""
 OWN = "own metric"
 """Name of the metric in exports where each set has its primary metric."""
 
@@ -226,9 +228,11 @@ def report_csv(document: Document) -> str:
 
 
 def _inert(value: Any) -> Any:
-    """A value that no spreadsheet interprets as a formula."""
-    is_formula = isinstance(value, str) and value[:1] in tuple("=+-@\t\r")
-    return f"'{value}" if is_formula else value
+    """A value that no spreadsheet interprets as a formula; numbers stay what they are."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.lstrip()[:1] in FORMULA else text
 
 
 def report_json(document: Document) -> str:
@@ -259,7 +263,8 @@ def report_json(document: Document) -> str:
             for chapter in document.chapters
         ],
     }
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    return printable_json(text)
 
 
 def _table_data(table: Table) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +84,11 @@ class Table:
 
 
 def printable(text: str) -> str:
-    r"""Return `text` on one line, without control and direction characters (terminal escapes).
+    r"""Return `text` on one line, without characters that act on a terminal or on other text.
+
+    These are control characters, of which terminal escapes consist, those that change the direction
+    of writing and invisible tags. Bytes of a name that are no UTF-8 (lone surrogates) are shown as
+    the replacement character.
 
     Examples
     --------
@@ -91,7 +96,25 @@ def printable(text: str) -> str:
     >>> printable("red \033[31m text")
     'red [31m text'
     """
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+", " ", text)
+    marks = r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+    plain = re.sub(rf"[\s\x00-\x1f\x7f-\x9f{marks}]+", " ", text)
+    return re.sub(r"[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", plain)
+
+
+def printable_json(text: str) -> str:
+    r"""Return a JSON text with what is not printable in its strings escaped.
+
+    Examples
+    --------
+    >>> from bench.report.tables.table import printable_json
+    >>> printable_json('{"title": "red \x9b31m"}')
+    '{"title": "red \\u009b31m"}'
+    """
+
+    def escaped(found: re.Match[str]) -> str:
+        return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+
+    return re.sub(r"[^\x20-\x7e\n]", escaped, text)
 
 
 def format_value(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,7 @@ import pydantic
 from pydantic_core import PydanticCustomError
 
 from bench.api.registry import load_plugin, loaded_plugins
-from bench.core.errors import InputError, unknown_name
+from bench.core.errors import InputError, shortened, unknown_name
 from bench.core.foreign.documents import DocumentError, parse_yaml
 from bench.core.foreign.files import text_of
 from bench.core.paths import local_path
@@ -36,6 +37,13 @@ def _listed(value: Any) -> Any:
 def _several(value: Any) -> Any:
     """Return one path as a list; file names may contain commas."""
     return [value] if isinstance(value, str | Path) else value
+
+
+def _not_empty(value: Any) -> Any:
+    """Refuse an empty path, as of a variable that is not set: it would be the current folder."""
+    if value == "":
+        raise _invalid("the path is empty: give one, or leave the option out")
+    return value
 
 
 def _imported(paths: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -78,13 +86,14 @@ Seeds = Annotated[
     pydantic.BeforeValidator(_listed),
     pydantic.AfterValidator(_distinct),
 ]
-Positive = Annotated[Number, pydantic.Field(ge=1)]
+Positive = Annotated[Number, pydantic.Field(ge=1, lt=2**31)]
 Name = Annotated[str, pydantic.Field(min_length=1)]
 TrackerNames = Annotated[
     tuple[Literal["tensorboard", "wandb", "mlflow"], ...], pydantic.BeforeValidator(_listed)
 ]
+Place = Annotated[Path, pydantic.BeforeValidator(_not_empty)]
 PluginFiles = Annotated[
-    tuple[Path, ...], pydantic.BeforeValidator(_several), pydantic.AfterValidator(_imported)
+    tuple[Place, ...], pydantic.BeforeValidator(_several), pydantic.AfterValidator(_imported)
 ]
 Device = Annotated[Name, pydantic.AfterValidator(_device)]
 
@@ -102,17 +111,17 @@ class RunConfig(pydantic.BaseModel):
     pretrained: Name | None = None
     imported: Name | None = None
     seeds: Seeds = (0,)
-    data: Path | None = None
+    data: Place | None = None
     device: Device = "auto"
     precision: Literal["fp32", "bf16"] | None = None
     train_batch_size: Positive | None = None
     eval_batch_size: Positive = 256
-    workers: Annotated[Number, pydantic.Field(ge=0)] | None = None
+    workers: Annotated[Number, pydantic.Field(ge=0, le=1024)] | None = None
     epoch_accuracy: bool = False
     allow_incomplete: bool = False
     limit: Positive | None = None
     shots: Positive | None = None
-    templates: Path | None = None
+    templates: Place | None = None
     protocol: Name = "clean"
     select: str | None = None
     tune: Names = ()
@@ -120,9 +129,9 @@ class RunConfig(pydantic.BaseModel):
     controls: bool = False
     curves: bool | None = None
     set: Mapping[str, Mapping[str, Any]] = {}
-    out: Path | None = None
+    out: Place | None = None
     overwrite: bool = False
-    cache_dir: Path | None = None
+    cache_dir: Place | None = None
     plugin: PluginFiles = ()
     tracker: TrackerNames = ()
 
@@ -173,7 +182,9 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         name, *inner = (str(part) for part in first["loc"] if isinstance(part, str))
         place = f"--{name.replace('_', '-')}" if name in overrides else f"{path}: {name}"
         where = ".".join([place, *inner])
-        raise InputError(f"{where} {first['input']}: {first['msg']}") from error
+        given = first["input"]
+        shown = shortened(given if isinstance(given, str) else reprlib.repr(given), 100)
+        raise InputError(f"{where} {shown}: {first['msg']}") from error
     for name in (*PATHS, "pretrained", "suite"):
         given = getattr(config, name)
         for one in given if isinstance(given, tuple) else (given,):
@@ -208,7 +219,7 @@ def _from_folder(path: Path, name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     folder, what = path.parent, f"{path}: {name}"
-    if name in PATHS:
+    if name in PATHS and value:
         return str(folder / local_path(value, what))
     if name == "pretrained" and (folder / value).is_file():
         return str(folder / value)
@@ -267,7 +278,7 @@ def _yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"--config {path}{line}: {error}") from error
     if not isinstance(loaded, dict):
         raise InputError(
-            f"--config {path}: expected options, one per line, such as 'seeds: 0'; got "
-            f"{loaded!r:.80}"
+            f"--config {path}: expected options, one per line, such as 'seeds: 0'; "
+            f"got {reprlib.repr(loaded)}"
         )
     return {str(name).replace("-", "_"): value for name, value in loaded.items()}

@@ -58,6 +58,7 @@ MOST_CLASSES = 1_000_000
 READ = 2
 """Version of how files are read; raised when the same files would be checked or give otherwise."""
 
+MOST_CLASSES = 1_000_000
 ROWS = 65536
 """Number of rows that are checked at a time."""
 
@@ -105,10 +106,8 @@ def load_outputs_folder(folder: Path, cache: Path) -> OutputsFolder:
 def _classes(raw: Any, folder: Path) -> Classes:
     """Return the classes; a number C means classes named 0 to C - 1."""
     if isinstance(raw, int) and not isinstance(raw, bool):
-        if raw > MOST_CLASSES:
-            raise InputError(
-                f"{raw:,} classes: expected their number, {MOST_CLASSES:,} at the most"
-            )
+        if not 1 <= raw <= MOST_CLASSES:
+            raise InputError(f"{raw} classes, expected 1 to {MOST_CLASSES:,}, or their names")
         raw = [str(index) for index in range(raw)]
     return class_names(raw, (folder,))
 
@@ -238,8 +237,9 @@ class _Opener:
             caveats += _check_values(path, name, array)
         with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        known = {"digest": digest, "caveats": caveats}
-        write_atomic(cached, sealed_json(f"index/{mark}", known))
+        with suppress(OSError):  # without a writable cache, the file is checked each time
+            known = {"digest": digest, "caveats": caveats}
+            write_atomic(cached, sealed_json(f"index/{mark}", known))
         return digest, tuple(caveats)
 
 
