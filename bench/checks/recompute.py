@@ -20,6 +20,7 @@ import numpy as np
 
 from bench.api.recipe_parts import stored_parts
 from bench.checks.differences import Difference, first_line_differing, text_differences, windows
+from bench.checks.resample import resample
 from bench.core.errors import DataError, InputError
 from bench.core.paths import write_atomic
 from bench.core.progress import Progress, SilentProgress
@@ -114,8 +115,11 @@ def recompute_run(
     options: Mapping[str, Any],
     progress: Progress | None = None,
     runs: Sequence[Path] = (),
+    share: float = 0.0,
 ) -> RecomputedRun:
     """Recompute a run, or the runs of a report, and return all differences.
+
+    A `share` of the images is forwarded again (`bench.checks.resample`).
 
     `path` is the folder of a run, or a report in it. A report may have any name; its suffix
     determines the format. With `runs`, the runs that the report was built from, it may be anywhere.
@@ -133,7 +137,7 @@ def recompute_run(
     files, found, cells = dict[str, None](), tuple[Difference, ...](), 0
     for run in sources.runs:
         prefix = "" if run == folder else f"{run}/"
-        part = _recompute_one(run, prefix, options, progress or SilentProgress())
+        part = _recompute_one(run, prefix, options, progress or SilentProgress(), share)
         cells += part.cells
         files |= dict.fromkeys(part.files)
         found += part.differences
@@ -177,7 +181,7 @@ def _rendered_name(file: Path) -> Path:
 
 
 def _recompute_one(
-    run: Path, prefix: str, options: Mapping[str, Any], progress: Progress
+    run: Path, prefix: str, options: Mapping[str, Any], progress: Progress, share: float
 ) -> RecomputedRun:
     """Return the differences of a run's records and samples; `prefix` precedes file names."""
     session = session_of(run, options)
@@ -205,6 +209,11 @@ def _recompute_one(
             texts = "another digest", "the file as it is now"
             found = tuple(Difference(MANIFEST, f" {name}", *texts) for name in changed)
             files.append(MANIFEST)
+        if not found and share:
+            store = _RecomputingStore(session.store.root, scratch=Path(scratch))
+            count, different = resample(session, plans, store, share, progress)
+            found = tuple(different)
+            files.append(f"{count} features of images forwarded again")
     return RecomputedRun(
         sum(record.kind in KINDS for record in recomputed),
         tuple(prefix + file for file in files),

@@ -37,6 +37,11 @@ from bench.core.streams import print_line
     "(percent). [default: by the size of each set and the deviation over seeds]",
 )
 @cloup.option(
+    "--resample",
+    metavar="SHARE",
+    help="Also forward a random share of the images again (1%) and compare with stored features.",
+)
+@cloup.option(
     "--run",
     "made_of",
     type=PATH,
@@ -54,6 +59,7 @@ def check_command(
     runs: tuple[Path, ...],
     against: str | None,
     tolerance: float | None,
+    resample: str | None,
     made_of: tuple[Path, ...],
     data: Path | None,
     cache_dir: Path | None,
@@ -76,7 +82,7 @@ def check_command(
     try:
         result = check(
             *runs, against=against, tolerance=tolerance, made_of=made_of, data=data,
-            cache_dir=cache_dir,
+            cache_dir=cache_dir, resample=resample,
         )  # fmt: skip
     except DamagedRunError as error:
         publish_verdicts(RECOMPUTED, error.verdicts, junit)

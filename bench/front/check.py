@@ -13,6 +13,7 @@ from bench.checks import golden
 from bench.checks.golden import GoldenComparison
 from bench.checks.junit import State, Verdict
 from bench.checks.recompute import RecomputedRun, recompute_run
+from bench.checks.resample import parse_share
 from bench.core.errors import DataError, InputError, one_line, shortened
 from bench.core.records import MissingCell, Record, distinct_records, read_records
 from bench.front.options import load_plugins
@@ -97,12 +98,14 @@ def check(
     data: str | Path | None = None,
     cache_dir: str | Path | None = None,
     plugin: str | Path | Sequence[str | Path] = (),
+    resample: str | None = None,
 ) -> CheckResult:
     """Check runs, or one of their reports, number by number: ``bench check`` in Python.
 
     Without `against` every number is recomputed from the runs' stored outputs and the reports are
     rebuilt; `made_of` names the runs of a report that lies elsewhere, `data` and `cache_dir` the
-    folders of the inputs, `plugin` the plugin files that the runs used.
+    folders of the inputs, `plugin` the plugin files that the runs used. With `resample`, such as
+    ``"1%"``, a random share of the images is forwarded again and compared with stored features.
     ``against="golden:mini"`` compares with recorded numbers, ``"published:vrf-table1"`` with a
     published table, within `tolerance` in percentage points.
 
@@ -123,12 +126,15 @@ def check(
         raise InputError(f"--tolerance {tolerance}: only with --against {PUBLISHED}NAME")
     if made_of and against is not None:
         raise InputError(f"--run {made_of[0]}: only without --against")
+    if resample is not None and against is not None:
+        raise InputError(f"--resample {resample}: only without --against")
+    share = 0.0 if resample is None else parse_share(resample)
     load_plugins(plugin)
     paths = [Path(run) for run in runs]
     if against is None:
         places = {"data": data, "cache_dir": cache_dir}
         options = {name: None if place is None else Path(place) for name, place in places.items()}
-        return _recomputed(paths, [Path(run) for run in made_of], options)
+        return _recomputed(paths, [Path(run) for run in made_of], options, share)
     if against.startswith(GOLDEN):
         return _against_golden(paths, against.removeprefix(GOLDEN))
     if against.startswith(PUBLISHED):
@@ -140,12 +146,15 @@ def check(
 
 
 def _recomputed(
-    runs: Sequence[Path], made_of: Sequence[Path], options: dict[str, Path | None]
+    runs: Sequence[Path],
+    made_of: Sequence[Path],
+    options: dict[str, Path | None],
+    share: float,
 ) -> CheckResult:
     results, verdicts = list[RecomputedRun](), list[Verdict]()
     for run in runs:
         try:
-            results.append(recompute_run(run, options, runs=made_of))
+            results.append(recompute_run(run, options, runs=made_of, share=share))
         except DataError as error:
             damaged = Verdict(str(run), "stored outputs", "failed", one_line(error))
             raise DamagedRunError(str(error), (*verdicts, damaged)) from error

@@ -127,6 +127,28 @@ def predict_split(
                 progress(len(pixels))
 
 
+def forward_rows(
+    images: Images,
+    transform: Any,
+    tower: nn.Module,
+    encoders: Sequence[Callable[[], State]],
+    rows: Sequence[int],
+    how: Forward,
+) -> list[NDArray[np.float32]]:
+    """Return the features of some images, float32 [rows, D], for each encoder's weights.
+
+    Raises DataError for an image that cannot be read.
+    """
+    decoded, tower = EvalImages(images, transform), tower.to(how.device).eval()
+    parts: list[list[NDArray[np.float32]]] = [[] for _ in encoders]
+    for start in range(0, len(rows), DECODED):
+        pixels = torch.stack([decoded[int(row)] for row in rows[start : start + DECODED]])
+        for part, weights in zip(parts, encoders, strict=True):
+            tower.load_state_dict(weights())
+            part.append(_forward(tower, pixels, how))
+    return [np.concatenate(part) for part in parts]
+
+
 @dataclass
 class _Mine:
     """The blocks of `within` that are missing and claimed by this process, one after the other.

@@ -340,6 +340,12 @@ def _engine_maker(
     return make
 
 
+def engine_of(session: Session, study: Study, store: Store) -> Engine:
+    """Return an engine for a study of a session that reads weights from `store`."""
+    make = _engine_maker(replace(session, store=store), study, SilentProgress(), [], Trackers())
+    return make(lambda split: split.load())
+
+
 def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Path:
     """Write the files of a run, all or none, and return their folder."""
     records = [r for outcome in outcomes for r in outcome.records]

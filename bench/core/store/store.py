@@ -236,18 +236,31 @@ class Store:
         """
         found: NDArray[np.float32] | None = None
         for block in range(block_count(size)):
-            path, rows = self._block(key, block), rows_in([block], size)
-            data = self._read(path, _block_item(key, block))
-            if data is None:
+            part = self.read_block(key, block, size)
+            if part is None:
                 return None
-            part = unpacked_arrays(data)["features"]
             if found is None:  # one array, filled block by block, to hold no block twice
-                found = np.empty((size, part.shape[-1]), dtype=np.float32)
-            if part.shape != (rows, found.shape[1]):
-                shape = f"its shape is {list(part.shape)}, not {[rows, found.shape[1]]}"
-                self._remove(path, DamagedError(shape))
+                found = np.empty((size, part.shape[1]), dtype=np.float32)
+            if part.shape[1] != found.shape[1]:
+                width = f"its features have length {part.shape[1]}, not {found.shape[1]}"
+                self._remove(self._block(key, block), DamagedError(width))
                 return None
-            found[block * BLOCK : block * BLOCK + rows] = part
+            found[block * BLOCK : block * BLOCK + len(part)] = part
+        return found
+
+    def read_block(self, key: str, block: int, size: int) -> NDArray[np.float32] | None:
+        """Return one block of the features of a split of `size` rows, float32 [rows, D].
+
+        None if it is absent, damaged or has another shape than its place demands.
+        """
+        path, rows = self._block(key, block), rows_in([block], size)
+        data = self._read(path, _block_item(key, block))
+        if data is None:
+            return None
+        found = unpacked_arrays(data)["features"].astype(np.float32, copy=False)
+        if found.ndim != 2 or len(found) != rows:
+            self._remove(path, DamagedError(f"its shape is {list(found.shape)}, not [{rows}, D]"))
+            return None
         return found
 
     def _block(self, key: str, block: int) -> Path:

@@ -1,0 +1,126 @@
+"""Forward a random share of a run's images again, and compare with the stored features.
+
+``bench check`` recomputes everything that follows from features and weights. Whether the features
+are those of the images and of the checkpoints, only forward passes tell. The share is drawn anew
+each time, so that nobody can prepare for it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.api.splits import Split
+from bench.checks.differences import Difference
+from bench.core.errors import DataError, InputError
+from bench.core.progress import Progress
+from bench.core.store import BLOCK, Store
+from bench.runs.items import FeaturesItem
+from bench.runs.plan import Plan
+from bench.runs.session import Session, engine_of
+
+if TYPE_CHECKING:
+    from bench.runs.engine import Engine
+
+Rows = NDArray[np.int64]
+
+AT_LEAST = 8
+"""Images of each set that are forwarded, however small the share."""
+TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2}
+"""The largest distance of two features of an image, by their length, that is no difference.
+
+Another processor or batch rounds otherwise; features of other weights or images differ by far more.
+"""
+
+
+def parse_share(text: str) -> float:
+    """Return a share from ``1%`` or ``0.01``. Raises InputError unless it is in (0, 1].
+
+    Examples
+    --------
+    >>> from bench.checks.resample import parse_share
+    >>> parse_share("1%"), parse_share("0.5")
+    (0.01, 0.5)
+    """
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,9})?|\.\d{1,9})(%?)", text.strip())
+    share = float(found[1]) / (100 if found[2] else 1) if found else math.nan
+    if not 0 < share <= 1:
+        raise InputError(f"--resample {text:.40}: expected a share of the images, such as 1%")
+    return share
+
+
+def resample(
+    session: Session, plans: Sequence[Plan], store: Store, share: float, progress: Progress
+) -> tuple[int, list[Difference]]:
+    """Forward a random `share` of the images of each set through its encoders.
+
+    Returns the number of features compared, and where they differ from the stored ones. Features
+    that are not stored any more are left out.
+    """
+    rng = np.random.default_rng()
+    counts, found = 0, list[Difference]()
+    for plan in plans:
+        by_split: dict[str, list[FeaturesItem]] = defaultdict(list)
+        for item in plan.of(FeaturesItem):
+            if not store.blocks(item.key, item.split.size):
+                by_split[item.split.fingerprint].append(item)
+        engine = None
+        for items in by_split.values():
+            split = items[0].split
+            count = min(split.size, max(AT_LEAST, math.ceil(share * split.size)))
+            rows = np.sort(rng.choice(split.size, count, replace=False))
+            engine = engine or engine_of(session, plan.study, store)
+            with progress.task(f"forward {count} images of {split.name} again", 1):
+                again = _forward(engine, split, rows, items)
+            for item, features in zip(items, again, strict=True):
+                counts += count
+                stored = _stored(store, item, rows)
+                lengths = np.linalg.norm(stored, axis=1) + 1e-12
+                apart = np.linalg.norm(features - stored, axis=1) / lengths
+                found += _differences(item, rows, apart, TOLERANCE[plan.study.precision])
+    return counts, found
+
+
+def _forward(
+    engine: Engine, split: Split, rows: Rows, items: Sequence[FeaturesItem]
+) -> list[NDArray[np.float32]]:
+    from bench.models.features import Forward, forward_rows
+    from bench.models.transforms import evaluation_transform
+    from bench.models.weights import encoder_state
+
+    return forward_rows(
+        engine.opened(split).images,
+        evaluation_transform(engine.clip.preprocess),
+        engine.tower,
+        [partial(encoder_state, item.encoder, engine.known) for item in items],
+        rows.tolist(),
+        Forward(engine.where, engine.hardware, engine.precision, engine.batch_size, workers=0),
+    )
+
+
+def _stored(store: Store, item: FeaturesItem, rows: Rows) -> NDArray[np.float32]:
+    """The stored features of some rows; only their blocks are read."""
+    parts = []
+    for block in np.unique(rows // BLOCK):
+        data = store.read_block(item.key, int(block), item.split.size)
+        if data is None:
+            raise DataError(f"features {item.key} of {item.split.name} are damaged: run it again")
+        parts.append(data[rows[rows // BLOCK == block] - block * BLOCK])
+    return np.concatenate(parts)
+
+
+def _differences(
+    item: FeaturesItem, rows: Rows, apart: NDArray[np.floating], tolerance: float
+) -> Iterator[Difference]:
+    wrong = np.flatnonzero(~(apart <= tolerance))
+    if len(wrong):
+        place = f" {item.split.name}, encoder {item.key[:8]}"
+        there = f"features of {len(wrong)} of {len(rows)} images, such as number {rows[wrong[0]]}"
+        yield Difference("features", place, there, f"others (apart by {apart[wrong[0]]:.2g})")

@@ -1,0 +1,52 @@
+"""Images that are forwarded again: what only forward passes tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commands import Finished, assert_refused, bench
+
+from bench.checks.resample import parse_share
+from bench.core.errors import InputError
+from bench.core.store.container import metadata, packed_arrays, sealed, unpacked_arrays
+
+
+def test_the_features_of_a_run_are_those_of_its_images(small: Finished) -> None:
+    result = bench("check", small.out, "--cache-dir", small.cache, "--resample", "20%")
+    assert result.code == 0, result.err
+    assert "features of images forwarded again" in result.out
+
+
+def test_features_of_other_images_are_found(own: Finished) -> None:
+    """Stored features whose rows were exchanged, with a name and a checksum that fit.
+
+    Whoever also writes records of them passes all checks but this one.
+    """
+    for path in (own.cache / "features").rglob("*.safetensors"):
+        features = unpacked_arrays(path.read_bytes())["features"][::-1]
+        packed = packed_arrays({"features": features}, metadata(path))
+        path.write_bytes(b"".join(sealed(f"features/{path.parent.name}/{path.stem}", packed)))
+    forget(own.cache)
+    again = bench(*own.command, "--overwrite", "--cache-dir", own.cache, "--out", own.out)
+    assert again.code == 0
+    assert bench("check", own.out, "--cache-dir", own.cache).code == 0
+    result = bench("check", own.out, "--cache-dir", own.cache, "--resample", "1%")
+    assert result.code == 3 and "features: " in result.err + result.out
+
+
+def forget(cache: Path) -> None:
+    for kind in ("cells", "fits", "samples"):
+        for path in (cache / kind).rglob("*.*"):
+            path.unlink()
+
+
+@pytest.mark.parametrize("text", ["0", "0%", "101%", "2", "-1%", "nan", "1e-3", "", "%", "9" * 99])
+def test_a_share_is_a_share(text: str, small: Finished) -> None:
+    with pytest.raises(InputError, match="--resample"):
+        parse_share(text)
+
+
+def test_with_other_numbers_it_has_no_meaning(small: Finished) -> None:
+    result = bench("check", small.out, "--against", "golden:mini", "--resample", "1%")
+    assert_refused(result, "--resample", "--against")
