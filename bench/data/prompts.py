@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ def read_templates(path: Path, name: str) -> tuple[str, ...]:
     >>> read_templates(Path("prompts.txt"), "pets")
     ('a photo of a {}.', 'a drawing of a {}.')
     """
-    text = text_of(path)
+    with _named():
+        text = text_of(path)
     try:
         if path.suffix == ".py":
             found = _parse_python(text, name)
@@ -112,8 +114,17 @@ def templates_digest(path: Path) -> str:
     >>> templates_digest(Path("plain.txt"))[:8]
     'e8e367e7'
     """
-    with reading(path):
+    with _named(), reading(path):
         return hashlib.sha256(read_bounded(path)).hexdigest()
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Say of an error that templates were to be read."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"templates: {error}") from error
 
 
 _LISTED = re.compile(r"""[-*]\s.*|\d+[.:,]\s.*|\[?["'].*["'][],]*""")

@@ -36,6 +36,7 @@ LINES = 30
 """Maximal number of differences in the text of a result."""
 RECOMPUTED = "Recomputed from stored outputs"
 OTHER_VERSION = "if another version of bench wrote the report, bench report RUN rebuilds it"
+OWN = {"manifest.json", "plan.json"}
 REPORTS = {".md", ".html", ".tex", ".csv", ".json", ".svg", ".png"}
 
 
@@ -166,7 +167,8 @@ def _recomputed(
     if not differences:
         text = f"{cells} cells recomputed from stored outputs; no difference in {', '.join(files)}"
         return CheckResult(RECOMPUTED, tuple(verdicts), "", text, data)
-    hint = f"; {OTHER_VERSION}" if all(Path(d.file).suffix in REPORTS for d in found) else ""
+    of_reports = all(Path(d.file).suffix in REPORTS and Path(d.file).name not in OWN for d in found)
+    hint = f"; {OTHER_VERSION}" if of_reports else ""
     failure = (
         f"{_differences(len(differences))} from what the stored outputs give; the first: "
         f"{shortened(differences[0], LONGEST - 80 - len(hint))}{hint}"

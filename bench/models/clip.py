@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench.core.errors import InputError, unknown_name
 from bench.core.foreign.files import open_regular
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
+from bench.core.store.container import DamagedError, opened_bytes, sealed_bytes
 from bench.data.prompts import fill_template
 from bench.models.distinct_classes import check_distinct
 from bench.models.released_tags import TINY, model_names, released_tags
@@ -128,11 +130,11 @@ def _file_digest(path: Path, cache_dir: Path) -> str:
     stat = path.stat()
     key = key_of("digest", str(path), stat.st_size, stat.st_mtime_ns)
     cached = cache_dir / "index" / f"{key}.digest"
-    if cached.is_file():
-        return cached.read_text()
+    with suppress(OSError, DamagedError):  # absent or damaged
+        return opened_bytes(f"index/{cached.name}", cached.read_bytes()).decode()
     with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    write_atomic(cached, digest.encode())
+    write_atomic(cached, sealed_bytes(f"index/{cached.name}", digest.encode()))
     return digest
 
 

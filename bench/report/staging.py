@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.core.paths import write_atomic
-from bench.core.store.claims import mark, sweep
+from bench.core.store.claims import own_name, sweep
 
 PREFIX = ".new-"
 READY = "ready.json"
@@ -40,7 +40,7 @@ def staged(folder: Path, outdated: Iterable[str] = ()) -> Iterator[Path]:
     ['note.txt', 'records.jsonl']
     """
     finish(folder)
-    new = folder / f"{PREFIX}{mark()}"
+    new = folder / f"{PREFIX}{own_name()}"
     new.mkdir(parents=True)
     try:
         yield new
@@ -57,6 +57,12 @@ def finish(folder: Path) -> None:
     """Finish exchanges that a killed process began in `folder`, and remove what it left half done.
 
     Raises OSError if an exchange cannot be finished.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.staging import finish
+    >>> finish(Path("nowhere"))
     """
     for new in sorted(folder.glob(f"{PREFIX}*")):
         if not (new / READY).exists():

@@ -50,7 +50,7 @@ from bench.runs.execute import follow_plan as follow_study
 from bench.runs.items import CellItem
 from bench.runs.measure import address_of
 from bench.runs.plan import Plan, make_plan
-from bench.runs.results.manifest import write_manifest
+from bench.runs.results.manifest import write_run_manifest
 from bench.runs.results.plan_lines import plan_text
 from bench.runs.results.replacing import check_replaceable, is_poorer
 from bench.runs.study.config import RunConfig, load_config
@@ -374,7 +374,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Pat
             root=path_to_root(out),
         )
         session.copies.write(new)
-        write_manifest(new)
+        write_run_manifest(new)
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     try:
         with (out / "timings.jsonl").open("a") as file:

@@ -124,6 +124,7 @@ def test_python_gets_the_exception(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("bench.runs.session.execute_plan", interrupted)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a shell's foreground
     with pytest.raises(KeyboardInterrupt):
         front.run(suite="micro", methods="zero-shot", progress=False)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.core.store import claims
-from bench.core.store.claims import Claims, mark, sweep
+from bench.core.store.claims import Claims, own_name, sweep
 
 
 def test_of_many_threads_one_gets_a_claim(tmp_path: Path) -> None:
@@ -97,10 +97,10 @@ def test_a_new_claim_is_not_removed_as_an_old_one(tmp_path: Path) -> None:
 
 
 def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
-    mine, elsewhere, old = tmp_path / mark(), tmp_path / "elsewhere-1-a", tmp_path / "x-1-b"
+    mine, elsewhere, old = tmp_path / own_name(), tmp_path / "elsewhere-1-a", tmp_path / "x-1-b"
     pid = subprocess.Popen(["true"])
     pid.wait()
-    gone = tmp_path / mark().replace(f"-{os.getpid()}-", f"-{pid.pid}-")
+    gone = tmp_path / own_name().replace(f"-{os.getpid()}-", f"-{pid.pid}-")
     for path in (mine, elsewhere, old, gone):
         path.touch()
     os.utime(old, (0, 0))

@@ -245,7 +245,7 @@ def test_a_run_shows_its_table_and_so_does_its_report(own: Finished, tmp_path: P
     (out / "config.json").write_text('{"table": "table-9"}')
     assert_refused(bench("report", out), "unknown table 'table-9'")
     (out / "config.json").write_text("[]")
-    assert_refused(bench("report", out), "is not a run configuration")
+    assert_refused(bench("report", out), "is not the configuration of a run")
     (out / "config.json").unlink()
     assert bench("report", out).code == 0
     assert "In the layout" not in (out / "report.md").read_text()

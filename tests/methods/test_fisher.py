@@ -56,7 +56,7 @@ def test_the_official_fisher_information_is_that_of_the_test_set(
     }  # fmt: skip
     for protocol, expected in (("clean", ("train", 1000)), ("official", ("test", 50_000))):
         seen.clear()
-        bench.run(**options, protocol=protocol)
+        bench.run(**options, protocol=protocol, overwrite=True)
         assert {(name.partition("/")[2], samples) for name, samples in seen} == {expected}
 
 

@@ -80,7 +80,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_without_a_history(
     killed(training(tmp_path / "killed"), 6)
     for path in (tmp_path / "killed").rglob("*.safetensors"):
         old = {n: t for n, t in load(path.read_bytes()).items() if n not in ("history", "sums")}
-        inputs.store.write(path, save(old))
+        inputs.store.write("progress", path.stem, save(old))
     rest = QUICK.train(inputs)
     assert history == []
     assert all(torch.equal(whole[name], rest[name]) for name in whole)

@@ -22,7 +22,10 @@ HOME = "bench/core/foreign/"
 
 OWN = {
     "bench/core/environment.py": "/proc/cpuinfo",
-    "bench/core/store.py": "the store, whose checksums are compared",
+    "bench/core/paths.py": "written, not read",
+    "bench/core/store/claims.py": "claims of other processes",
+    "bench/core/store/container.py": "the store, whose checksums are compared",
+    "bench/core/store/store.py": "the store, whose checksums are compared",
     "bench/core/trainings.py": "lines read within budgets; pydantic's JSON reader has its own",
     "bench/core/records.py": "lines read within budgets; pydantic's JSON reader has its own",
     "bench/core/record_lines/reading.py": "single lines, read within budgets; LineError for all",
@@ -39,7 +42,10 @@ OWN = {
     "bench/report/formats/html.py": "bench's own templates",
     "bench/checks/golden.py": "bench's own golden runs",
     "bench/checks/junit.py": "written, not read",
-    "bench/checks/recompute.py": "files of a run's folder, which bench wrote",
+    "bench/checks/differences.py": "files of a run's folder, which bench wrote",
+    "bench/report/staging.py": "files of a run's folder, which bench wrote",
+    "bench/runs/results/manifest.py": "files of a run's folder, which bench wrote",
+    "bench/runs/results/replacing.py": "files of a run's folder, which bench wrote",
     "bench/data/cards.py": "bench's own cards",
     "bench/data/mini/model.py": "bench's own weights",
     "bench/data/readers/fingerprints.py": "digests in the cache",

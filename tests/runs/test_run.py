@@ -26,7 +26,8 @@ from bench.core.records import read_records
 from bench.runs.results.figure_data import FIGURES
 
 FILES = {
-    *("config.json", "plan.json", "records.jsonl", "trainings.jsonl", "report.html", "report.md")
+    *("config.json", "plan.json", "records.jsonl", "trainings.jsonl", "manifest.json"),
+    *("report.html", "report.md"),
 }
 
 

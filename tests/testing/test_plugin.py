@@ -98,7 +98,7 @@ def test_it_has_a_place_and_a_difference_on_the_board(
     lines = bench(installed, *SMALL, *options).out.replace(" †", "").splitlines()
     rows = [re.split(r"\s+[-+]?\d", line)[0] for line in lines if line[:1] in ("+", "Δ")]
     assert rows[:3] == ["+ OSE", "+ OSE, surer counts", "+ VRF"]
-    assert rows[3:] == ["Δ OSE, surer counts - OSE", "Δ VRF - OSE"]
+    assert rows[3:] == ["Δ (OSE, surer counts) - OSE", "Δ VRF - OSE"]
 
 
 def test_its_training_can_be_the_base_of_its_ensemble(

@@ -55,7 +55,7 @@ def test_it_runs_is_checked_and_reported(small: Finished, file: Path, tmp_path: 
     assert "equation: p = w p_ft" in bench("show", "surer", *plugin).out
     done = bench(*SMALL, "--methods", "ose,surer", *places, *plugin)
     assert done.code == 0, done.err
-    assert "Δ OSE, surer counts - OSE" in done.out
+    assert "Δ (OSE, surer counts) - OSE" in done.out
     record = row_of(out)[0]
     assert record.provenance["method"]["type"].startswith("my_method@")
     command = rerun_command(record)

@@ -117,9 +117,19 @@ class Claims:
 
 
 def sweep(folder: Path, prefix: str = "") -> None:
-    """Remove files and folders named by `prefix` and `mark` whose process on this machine is gone.
+    """Remove files and folders named by `prefix` and `own_name` whose process on this machine is gone.
 
     Those of other machines are removed after a day.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store.claims import own_name, sweep
+    >>> Path("tmp").mkdir()
+    >>> Path("tmp", own_name()).touch()
+    >>> sweep(Path("tmp"))
+    >>> len(list(Path("tmp").iterdir()))  # this process still runs
+    1
     """
     with suppress(OSError):
         for path in folder.glob(f"{prefix}*"):
@@ -131,8 +141,15 @@ def sweep(folder: Path, prefix: str = "") -> None:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def mark() -> str:
-    """Return a file name that no other process uses and that `sweep` understands."""
+def own_name() -> str:
+    """Return a file name that no other process uses and that `sweep` understands.
+
+    Examples
+    --------
+    >>> from bench.core.store.claims import own_name
+    >>> own_name() == own_name()
+    False
+    """
     return f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
 
 
@@ -156,7 +173,7 @@ def _state(path: Path) -> State | None:
 
 def _remove(path: Path, seen: State | None) -> None:
     """Remove a void claim that looked like `seen`; of several processes, one removes it."""
-    aside = path.with_name(mark())
+    aside = path.with_name(own_name())
     with suppress(FileNotFoundError):
         path.rename(aside)
         if _state(aside) != seen:  # it was another process's new claim

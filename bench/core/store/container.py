@@ -24,7 +24,14 @@ LONGEST_HEADER = 2**27
 
 
 class DamagedError(Exception):
-    """A stored file is damaged or is another output than the one that was wanted."""
+    """A stored file is damaged or is another output than the one that was wanted.
+
+    Examples
+    --------
+    >>> from bench.core.store.container import DamagedError
+    >>> str(DamagedError("it does not match its checksum"))
+    'it does not match its checksum'
+    """
 
 
 def sealed(item: str, packed: bytes) -> tuple[bytes, memoryview]:
@@ -52,7 +59,17 @@ def sealed(item: str, packed: bytes) -> tuple[bytes, memoryview]:
 
 
 def opened(item: str, data: bytes) -> bytes:
-    """Return `data` if it is the intact file of `item`. Raises DamagedError otherwise."""
+    """Return `data` if it is the intact file of `item`. Raises DamagedError otherwise.
+
+    Examples
+    --------
+    >>> from bench.core.store.container import opened, packed_arrays, sealed
+    >>> data = b"".join(sealed("fits/1f0c", packed_arrays({}, {})))
+    >>> opened("fits/2e1d", data)
+    Traceback (most recent call last):
+    ...
+    bench.core.store.container.DamagedError: it holds fits/1f0c, not fits/2e1d
+    """
     end = 8 + int.from_bytes(data[:8], "little")
     facts = _metadata(data[8:end])
     stated = facts.get("sha256", "")
@@ -75,7 +92,16 @@ def sealed_json(item: str, content: Any) -> bytes:
 
 
 def opened_json(item: str, data: bytes) -> Any:
-    """Return the content of a JSON file of `item`. Raises DamagedError if it is not intact."""
+    """Return the content of a JSON file of `item`. Raises DamagedError if it is not intact.
+
+    Examples
+    --------
+    >>> from bench.core.store.container import opened_json, sealed_json
+    >>> opened_json("cells/1f0c", sealed_json("cells/1f0c", [1]).replace(b"[1]", b"[2]"))
+    Traceback (most recent call last):
+    ...
+    bench.core.store.container.DamagedError: it does not match its checksum
+    """
     return json.loads(opened_bytes(item, data))
 
 
@@ -93,7 +119,16 @@ def sealed_bytes(item: str, data: bytes) -> bytes:
 
 
 def opened_bytes(item: str, data: bytes) -> bytes:
-    """Return the content of a file of `sealed_bytes`. Raises DamagedError if it is not intact."""
+    """Return the content of a file of `sealed_bytes`. Raises DamagedError if it is not intact.
+
+    Examples
+    --------
+    >>> from bench.core.store.container import opened_bytes
+    >>> opened_bytes("index/1f0c", b"a digest")
+    Traceback (most recent call last):
+    ...
+    bench.core.store.container.DamagedError: its beginning cannot be read
+    """
     head, _, content = data.partition(b"\n")
     facts = _json(head)
     _compare(item, facts.get("item"), facts.get("sha256"), hashlib.sha256(content).hexdigest())
@@ -104,6 +139,14 @@ def metadata(path: Any) -> dict[str, str]:
     """Return the metadata of a safetensors file without reading its arrays.
 
     Raises OSError if it cannot be read, DamagedError if it has none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store.container import metadata, packed_arrays
+    >>> _ = Path("a.safetensors").write_bytes(packed_arrays({}, {"device": "cpu"}))
+    >>> metadata(Path("a.safetensors"))
+    {'device': 'cpu'}
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -111,7 +154,15 @@ def metadata(path: Any) -> dict[str, str]:
 
 
 def packed_arrays(arrays: Mapping[str, NDArray[np.generic]], facts: Mapping[str, str]) -> bytes:
-    """Return arrays by name as a safetensors file with the metadata `facts`."""
+    """Return arrays by name as a safetensors file with the metadata `facts`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.core.store.container import packed_arrays, unpacked_arrays
+    >>> unpacked_arrays(packed_arrays({"b": np.array([0.4])}, {}))
+    {'b': array([0.4])}
+    """
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -120,7 +171,14 @@ def packed_arrays(arrays: Mapping[str, NDArray[np.generic]], facts: Mapping[str,
 
 
 def unpacked_arrays(data: bytes) -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of a safetensors file by name."""
+    """Return the arrays of a safetensors file by name.
+
+    Examples
+    --------
+    >>> from bench.core.store.container import packed_arrays, unpacked_arrays
+    >>> unpacked_arrays(packed_arrays({}, {}))
+    {}
+    """
     from safetensors.numpy import load
 
     arrays: dict[str, NDArray[np.generic]] = load(data)
@@ -128,7 +186,14 @@ def unpacked_arrays(data: bytes) -> dict[str, NDArray[np.generic]]:
 
 
 def note_of(data: bytes) -> dict[str, Any]:
-    """Return the JSON note in the metadata of a safetensors file; empty if there is none."""
+    """Return the JSON note in the metadata of a safetensors file; empty if there is none.
+
+    Examples
+    --------
+    >>> from bench.core.store.container import note_of, packed_arrays
+    >>> note_of(packed_arrays({}, {"note": '{"rows": 40}'}))
+    {'rows': 40}
+    """
     length = int.from_bytes(data[:8], "little")
     note: dict[str, Any] = json.loads(_metadata(data[8 : 8 + length]).get("note", "{}"))
     return note

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from bench.core.hashing import canonical_json
 from bench.core.paths import write_atomic
-from bench.core.store.claims import Claims, mark, sweep
+from bench.core.store.claims import Claims, own_name, sweep
 from bench.core.store.container import (
     DamagedError,
     metadata,
@@ -143,7 +143,7 @@ class Store:
         path.unlink(missing_ok=True)
 
     def _write(self, path: Path, *parts: bytes | memoryview, durable: bool = True) -> None:
-        write_atomic(path, *parts, durable=durable, temporary=self.at_work / "tmp" / mark())
+        write_atomic(path, *parts, durable=durable, temporary=self.at_work / "tmp" / own_name())
 
     def read_arrays(self, kind: str, key: str) -> dict[str, NDArray[np.generic]] | None:
         """Return the arrays of an output by name, or None if it is absent."""

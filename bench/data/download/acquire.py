@@ -134,6 +134,9 @@ def _archives_by_part(card: SetCard) -> list[list[Archive]]:
     return list(found.values())
 
 
+MANUALLY = " must be downloaded manually"
+
+
 class ManualDownload(DataError):
     """The part `holds` of a set is missing and must be downloaded manually."""
 
@@ -149,7 +152,13 @@ def _combined(errors: Sequence[BenchError], prefix: str = "") -> BenchError:
     """
     kinds = (DataError, InputError, BenchError)
     kind = min((k for e in errors for k in kinds if isinstance(e, k)), key=kinds.index)
-    return kind(f"{prefix}{'; '.join(map(str, errors))}")
+    # What is said of several files is said once, or the message would be too long to be shown.
+    same: dict[str, list[str]] = {}
+    for error in errors:
+        file, manually, rest = str(error).partition(MANUALLY)
+        same.setdefault(manually + rest, []).append(file)
+    texts = (", ".join(files) + rest if rest else "; ".join(files) for rest, files in same.items())
+    return kind(f"{prefix}{'; '.join(texts)}")
 
 
 def _manual_download(card: SetCard, archive: Archive, data: Path) -> ManualDownload:
@@ -161,7 +170,7 @@ def _manual_download(card: SetCard, archive: Archive, data: Path) -> ManualDownl
         return ManualDownload(archive.holds, f"{message} {' and '.join(places)}")
     return ManualDownload(
         archive.holds,
-        f"{archive.file} must be downloaded manually from {card.source}{why}: put the file, or a "
+        f"{archive.file}{MANUALLY} from {card.source}{why}: put the file, or a "
         f"link to it, into {data / DOWNLOADS / card.name} and run the command again",
     )
 

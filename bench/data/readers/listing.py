@@ -18,22 +18,21 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import io
 import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import InputError, shortened
 from bench.core.foreign.files import check_regular
-from bench.core.paths import write_atomic
 from bench.data.readers.decoding import SUFFIXES
 from bench.data.readers.fingerprints import Files, join_texts, split_texts
-from bench.data.readers.npy import cached_arrays
+from bench.data.readers.npy import cache_arrays, cached_arrays
 
 LARGE = 100_000
 """Listings of trees with at least this many images are cached."""
@@ -147,7 +146,7 @@ def images_below(root: Path, folders: Sequence[str], cache: Path) -> Tree:
     >>> tree.files.names, tree.passed.some_files
     (('cat/1.JPG', 'cat/2.png'), ('cat/note.txt',))
     """
-    path = cache / "index" / f"{_key(root, folders)}.tree.npz"
+    path = cache / "index" / f"{_key(root, folders)}.tree"
     try:
         listing = _load(root, path)
         if listing is not None and _unchanged(listing):
@@ -157,7 +156,7 @@ def images_below(root: Path, folders: Sequence[str], cache: Path) -> Tree:
         raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
     try:
         if len(new.files.names) >= LARGE:
-            write_atomic(path, _serialise(new), durable=False)
+            cache_arrays(path, _arrays(new))
         elif listing is not None:
             path.unlink(missing_ok=True)
     except OSError as error:
@@ -174,7 +173,7 @@ def forget_listings(cache: Path) -> None:
     >>> from bench.data.readers.listing import forget_listings
     >>> forget_listings(Path("cache"))
     """
-    for path in (cache / "index").glob("*.tree.npz"):
+    for path in (cache / "index").glob("*.tree"):
         path.unlink(missing_ok=True)
 
 
@@ -261,20 +260,17 @@ def _sample(files: int) -> range:
     return range(time.time_ns() % step, files, step)
 
 
-def _serialise(listing: _Listing) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        names=np.frombuffer(join_texts(listing.files.names), np.uint8),
-        files=listing.files.stamps,
-        folders=np.frombuffer(join_texts(listing.folders), np.uint8),
-        stamps=listing.stamps,
-        linked=np.array(listing.files.linked),
-        passed=np.array([listing.passed.files, listing.passed.folders], "<i8"),
-        others=np.frombuffer(join_texts(listing.passed.some_files), np.uint8),
-        hidden=np.frombuffer(join_texts(listing.passed.some_folders), np.uint8),
-    )
-    return buffer.getvalue()
+def _arrays(listing: _Listing) -> dict[str, NDArray[Any]]:
+    return {
+        "names": np.frombuffer(join_texts(listing.files.names), np.uint8),
+        "files": listing.files.stamps,
+        "folders": np.frombuffer(join_texts(listing.folders), np.uint8),
+        "stamps": listing.stamps,
+        "linked": np.array(listing.files.linked),
+        "passed": np.array([listing.passed.files, listing.passed.folders], "<i8"),
+        "others": np.frombuffer(join_texts(listing.passed.some_files), np.uint8),
+        "hidden": np.frombuffer(join_texts(listing.passed.some_folders), np.uint8),
+    }
 
 
 def _load(root: Path, path: Path) -> _Listing | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +18,14 @@ from numpy.typing import NDArray
 from bench.core.errors import InputError, unknown_name
 from bench.core.foreign.expansion import check_zip
 from bench.core.foreign.files import open_regular
+from bench.core.paths import write_atomic
+from bench.core.store.container import (
+    DamagedError,
+    opened,
+    packed_arrays,
+    sealed,
+    unpacked_arrays,
+)
 from bench.data.readers.pickles import unpickled
 
 HEADER = 2**16
@@ -120,22 +128,27 @@ def read_objects(path: Path, member: str) -> Any:
         return read(file)
 
 
-def cached_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """Return the arrays of an `.npz` file in the cache; None if there is none, or it is damaged.
+def cache_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays to a file of the cache's index, with its name and a checksum inside.
 
     Examples
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from bench.data.readers.npy import cached_arrays
-    >>> np.savez("index.npz", sizes=np.arange(3))
-    >>> cached_arrays(Path("index.npz")), cached_arrays(Path("none.npz"))
+    >>> from bench.data.readers.npy import cache_arrays, cached_arrays
+    >>> cache_arrays(Path("index/one.shard"), {"sizes": np.arange(3)})
+    >>> cached_arrays(Path("index/one.shard")), cached_arrays(Path("index/none.shard"))
     ({'sizes': array([0, 1, 2])}, None)
     """
+    write_atomic(path, *sealed(f"index/{path.name}", packed_arrays(arrays, {})), durable=False)
+
+
+def cached_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Return the arrays of `cache_arrays`; None if there are none, damaged or others."""
     try:
-        with open_regular(path) as file, np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
-    except Exception:  # NumPy and zipfile raise almost anything for damaged files
+        with open_regular(path) as file:
+            return unpacked_arrays(opened(f"index/{path.name}", file.read()))
+    except (OSError, InputError, DamagedError):
         return None
 
 

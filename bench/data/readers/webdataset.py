@@ -36,7 +36,7 @@ from bench.core.foreign.documents import parse_json
 from bench.core.foreign.expansion import TarBlocks
 from bench.core.foreign.files import open_regular
 from bench.core.hashing import key_of
-from bench.core.paths import format_bytes, write_atomic
+from bench.core.paths import format_bytes
 from bench.data.classes import Classes
 from bench.data.readers.decoding import SUFFIXES, decode_image
 from bench.data.readers.fingerprints import (
@@ -49,7 +49,7 @@ from bench.data.readers.fingerprints import (
     split_texts,
 )
 from bench.data.readers.listing import PassedOver, passed_over
-from bench.data.readers.npy import cached_arrays
+from bench.data.readers.npy import cache_arrays, cached_arrays
 
 IMAGES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 """Suffixes of images, in upper or lower case."""
@@ -215,7 +215,7 @@ def _labels(path: Path, shard: _Shard, classes: Classes) -> NDArray[np.int64]:
 
 def _load_index(path: Path, stamp: list[int], cache: Path) -> _Shard:
     """Return a shard's samples from the index; if they are not there, find and store them."""
-    stored = cache / "index" / f"{key_of('shard', STORED, str(path.resolve()), stamp)}.shard.npz"
+    stored = cache / "index" / f"{key_of('shard', STORED, str(path.resolve()), stamp)}.shard"
     shard = _stored_samples(stored)
     if shard is not None:
         return shard
@@ -228,13 +228,12 @@ def _load_index(path: Path, stamp: list[int], cache: Path) -> _Shard:
         raise InputError(
             f"{path} is truncated, damaged or not a tar file: {reason:.200}; get the file again"
         ) from error
-    buffer = io.BytesIO()
     keys, labels = (np.frombuffer(join_texts(t), np.uint8) for t in (shard.keys, shard.labels))
     passed = np.frombuffer(join_texts(shard.passed.some_files), np.uint8)
     number = np.array(shard.passed.files)
-    np.savez(buffer, keys=keys, labels=labels, spans=shard.spans, passed=passed, number=number)
+    arrays = {"keys": keys, "labels": labels, "passed": passed, "number": number}
     try:
-        write_atomic(stored, buffer.getvalue(), durable=False)
+        cache_arrays(stored, arrays | {"spans": shard.spans})
     except OSError as error:
         raise InputError(f"cannot store the index of {path}: {error}") from error
     return shard

@@ -27,7 +27,7 @@ RESULTS = (CONFIG, PLAN, RECORDS, MISSING, TRAININGS, f"{samples.FOLDER}/{sample
 """The files of a run with a digest in its manifest; the last one has those of all samples."""
 
 
-def write_manifest(run: Path) -> None:
+def write_run_manifest(run: Path) -> None:
     """Write the manifest of the run whose files are in the folder `run`."""
     facts: dict[str, Any] = environment()
     code = {"bench": facts["versions"]["bench"], "commit": facts["commit"]}

@@ -22,6 +22,7 @@ EXTENDED = (
     "curves",
     "rows",
     "backbones",
+    "allow_incomplete",
 )
 """The settings that a run with more cells may have differently."""
 

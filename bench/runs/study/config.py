@@ -272,7 +272,8 @@ def _yaml(path: Path) -> dict[str, Any]:
     try:
         loaded = parse_yaml(text_of(path))
     except InputError as error:
-        raise InputError(f"--config: {error}") from error
+        reason = str(error).removeprefix(f"cannot read {path}: ")
+        raise InputError(f"--config {path}: cannot be read: {reason}") from error
     except DocumentError as error:
         line = f":{error.line}" * bool(error.line)
         raise InputError(f"--config {path}{line}: {error}") from error

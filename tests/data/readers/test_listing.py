@@ -162,7 +162,7 @@ def test_the_sample_moves_over_all_files(
     row = before.load().manifest.ids.index("dog/2.png")
     for now in range(13):
         monkeypatch.setattr(trees.time, "time_ns", lambda now=now: now)
-        kept = trees._load(tree, next((cache / "index").glob("*.tree.npz")))
+        kept = trees._load(tree, next((cache / "index").glob("*.tree")))
         assert kept is not None
         seen.append(trees._unchanged(kept))
     assert [i for i, same in enumerate(seen) if not same] == [row]
@@ -203,7 +203,7 @@ def test_a_tree_that_shrinks_is_small_again(
     start(tree, cache)
     start(tree, cache)
     assert len(listed) == 3
-    assert not list((cache / "index").glob("*.tree.npz"))
+    assert not list((cache / "index").glob("*.tree"))
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK", b"\0" * 100, "cut", "other"])
@@ -211,7 +211,7 @@ def test_a_damaged_listing_is_made_again(
     tree: Path, cache: Path, large: None, listed: list[Path], damage: bytes | str
 ) -> None:
     before = start(tree, cache)
-    (kept,) = (cache / "index").glob("*.tree.npz")
+    (kept,) = (cache / "index").glob("*.tree")
     content = kept.read_bytes()
     if damage == "cut":
         damage = content[: len(content) // 2]
