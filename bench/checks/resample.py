@@ -11,25 +11,18 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.api.splits import Split
 from bench.checks.differences import Difference
 from bench.core.errors import DataError, InputError
 from bench.core.progress import Progress
 from bench.core.store import BLOCK, Store
 from bench.runs.items import FeaturesItem
 from bench.runs.plan import Plan
+from bench.runs.results.forwarded import Rows, forward_again
 from bench.runs.session import Session, engine_of
-
-if TYPE_CHECKING:
-    from bench.runs.engine import Engine
-
-Rows = NDArray[np.int64]
 
 AT_LEAST = 8
 """Images of each set that are forwarded, however small the share."""
@@ -78,7 +71,7 @@ def resample(
             rows = np.sort(rng.choice(split.size, count, replace=False))
             engine = engine or engine_of(session, plan.study, store)
             with progress.task(f"forward {count} images of {split.name} again", 1):
-                again = _forward(engine, split, rows, items)
+                again = forward_again(engine, split, rows, [item.encoder for item in items])
             for item, features in zip(items, again, strict=True):
                 counts += count
                 stored = _stored(store, item, rows)
@@ -86,23 +79,6 @@ def resample(
                 apart = np.linalg.norm(features - stored, axis=1) / lengths
                 found += _differences(item, rows, apart, TOLERANCE[plan.study.precision])
     return counts, found
-
-
-def _forward(
-    engine: Engine, split: Split, rows: Rows, items: Sequence[FeaturesItem]
-) -> list[NDArray[np.float32]]:
-    from bench.models.features import Forward, forward_rows
-    from bench.models.transforms import evaluation_transform
-    from bench.models.weights import encoder_state
-
-    return forward_rows(
-        engine.opened(split).images,
-        evaluation_transform(engine.clip.preprocess),
-        engine.tower,
-        [partial(encoder_state, item.encoder, engine.known) for item in items],
-        rows.tolist(),
-        Forward(engine.where, engine.hardware, engine.precision, engine.batch_size, workers=0),
-    )
 
 
 def _stored(store: Store, item: FeaturesItem, rows: Rows) -> NDArray[np.float32]:

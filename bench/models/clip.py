@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,11 +15,8 @@ from urllib.parse import urlsplit
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone, TextHead
 from bench.core.errors import InputError, unknown_name
-from bench.core.foreign.files import open_regular
-from bench.core.hashing import key_of
-from bench.core.paths import write_atomic
-from bench.core.store.container import DamagedError, opened_bytes, sealed_bytes
 from bench.data.prompts import fill_template
+from bench.data.readers.fingerprints import file_digest
 from bench.models.distinct_classes import check_distinct
 from bench.models.released_tags import TINY, model_names, released_tags
 
@@ -68,7 +63,7 @@ def identify_backbone(
     else:
         _check_model(model)
     if is_file and pretrained != EMBEDDED:
-        digest = _file_digest(path.resolve(), cache_dir)
+        digest = file_digest(path.resolve(), cache_dir)
         return Backbone(model, str(path), digest, reading or Reading())
     if os.sep in pretrained or path.suffix in SUFFIXES or path.is_dir():
         what = "is a folder" if path.is_dir() else "no such checkpoint file"
@@ -122,19 +117,6 @@ def default_weights(model: str) -> str:
 def _embedded_digest() -> str:
     card = files("bench.data.mini") / "tiny.json"
     digest: str = json.loads(card.read_text())["sha256"]
-    return digest
-
-
-def _file_digest(path: Path, cache_dir: Path) -> str:
-    """Return the SHA-256 of a file, cached by path, size and modification time."""
-    stat = path.stat()
-    key = key_of("digest", str(path), stat.st_size, stat.st_mtime_ns)
-    cached = cache_dir / "index" / f"{key}.digest"
-    with suppress(OSError, DamagedError):  # absent or damaged
-        return opened_bytes(f"index/{cached.name}", cached.read_bytes()).decode()
-    with open_regular(path) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    write_atomic(cached, sealed_bytes(f"index/{cached.name}", digest.encode()))
     return digest
 
 

@@ -137,7 +137,22 @@ def forward_rows(
 ) -> list[NDArray[np.float32]]:
     """Return the features of some images, float32 [rows, D], for each encoder's weights.
 
-    Raises DataError for an image that cannot be read.
+    The arguments are as in `predict_split`. Raises DataError for an image that cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from PIL import Image
+    >>> from bench.models.clip import identify_backbone, load_clip
+    >>> from bench.models.features import Forward, forward_rows
+    >>> from bench.models.transforms import evaluation_transform
+    >>> clip = load_clip(identify_backbone("tiny", "embedded", Path("cache")))
+    >>> how, transform = Forward(torch.device("cpu"), "cpu", "fp32", 4, 0), clip.preprocess
+    >>> images, tower = [Image.new("RGB", (32, 32))] * 3, clip.model.visual
+    >>> weights, transform = [tower.state_dict], evaluation_transform(clip.preprocess)
+    >>> [part.shape for part in forward_rows(images, transform, tower, weights, [0, 2], how)]
+    [(2, 96)]
     """
     decoded, tower = EvalImages(images, transform), tower.to(how.device).eval()
     parts: list[list[NDArray[np.float32]]] = [[] for _ in encoders]

@@ -118,8 +118,8 @@ def test_json_bombs(name: str) -> None:
 
 
 def test_plain_documents_are_as_they_were() -> None:
-    assert parse_yaml("a: &a [1, 0x10, 1:30, 1.5, yes, 2001-01-01]\nb: *a")["b"][:5] == [
-        1, 16, 90, 1.5, True,
+    assert parse_yaml("a: &a [1, 0x10, 1.5, yes, 2001-01-01]\nb: *a")["b"][:4] == [
+        1, 16, 1.5, True,
     ]  # fmt: skip
     assert parse_yaml("") is None
     assert parse_yaml("<<: {a: 1}\nb: 2") == {"a": 1, "b": 2}

@@ -108,7 +108,7 @@ def test_no_field_of_a_suite_file_takes_an_address(tmp_path: Path, source: dict[
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE])
-@pytest.mark.parametrize("step", ["tempfile.mkstemp", "os.fsync"])
+@pytest.mark.parametrize("step", ["Path.open", "os.fsync"])
 def test_what_the_system_refuses_names_the_file(
     number: int, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

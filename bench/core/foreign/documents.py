@@ -115,7 +115,10 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """A YAML loader that counts values, and rejects the second of two equal keys."""
+    """A YAML loader that counts values, and rejects the second of two equal keys.
+
+    Also whole numbers with colons, which YAML 1.1 reads in base 60: ``1:30`` is 90 there.
+    """
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -171,6 +174,8 @@ class _Loader(yaml.SafeLoader):
             said = f"a number of {len(node.value):,} characters: expected {DIGITS} at the most"
             raise DocumentError(said, line)
         is_whole = node.tag.endswith(":int")
+        if ":" in str(node.value):
+            raise DocumentError(f"{node.value!r:.80} is no number: put quotes around a text", line)
         construct = self.construct_yaml_int if is_whole else self.construct_yaml_float
         try:
             found: int | float = construct(node)

@@ -117,9 +117,9 @@ class Claims:
 
 
 def sweep(folder: Path, prefix: str = "") -> None:
-    """Remove files and folders named by `prefix` and `own_name` whose process on this machine is gone.
+    """Remove what processes of this machine that are gone left, named by `prefix` and `own_name`.
 
-    Those of other machines are removed after a day.
+    What other machines left is removed after a day.
 
     Examples
     --------

@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -172,6 +173,28 @@ def row_marks(key: str, count: int, contents: Callable[[], Iterable[bytes]], cac
         except OSError as error:
             raise InputError(f"cannot index images: {error}") from error
     return found
+
+
+def file_digest(path: Path, cache: Path) -> str:
+    """Return the SHA-256 of a file, cached by its path, size and modification time.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.fingerprints import file_digest
+    >>> _ = Path("weights.pt").write_bytes(b"weights")
+    >>> file_digest(Path("weights.pt"), Path("cache"))[:8]
+    '9a129038'
+    """
+    stat = path.stat()
+    key = key_of("digest", str(path), stat.st_size, stat.st_mtime_ns)
+    cached = cache / "index" / f"{key}.digest"
+    with suppress(OSError, DamagedError):  # absent or damaged
+        return opened_bytes(f"index/{cached.name}", cached.read_bytes()).decode()
+    with open_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    write_atomic(cached, sealed_bytes(f"index/{cached.name}", digest.encode()))
+    return digest
 
 
 def _entry(files: Files, cache: Path) -> Path:

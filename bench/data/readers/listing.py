@@ -280,7 +280,7 @@ def _load(root: Path, path: Path) -> _Listing | None:
         return None
     try:
         names, folders = split_texts(stored["names"]), split_texts(stored["folders"])
-        files = Files(root, names, stored["files"], bool(stored["linked"]))
+        files = Files(root, names, stored["files"], bool(stored["linked"].item()))
         number, hiding = map(int, stored["passed"])
         others = split_texts(stored["others"]) if number else ()
         hidden = split_texts(stored["hidden"]) if hiding else ()

@@ -144,7 +144,15 @@ def cache_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def cached_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """Return the arrays of `cache_arrays`; None if there are none, damaged or others."""
+    """Return the arrays of `cache_arrays`; None if there are none, damaged or others.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.readers.npy import cached_arrays
+    >>> cached_arrays(Path("index/none.shard")) is None
+    True
+    """
     try:
         with open_regular(path) as file:
             return unpacked_arrays(opened(f"index/{path.name}", file.read()))

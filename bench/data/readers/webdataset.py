@@ -246,7 +246,7 @@ def _stored_samples(path: Path) -> _Shard | None:
         return None
     try:
         keys, labels = split_texts(stored["keys"]), split_texts(stored["labels"])
-        number = int(stored["number"])
+        number = int(stored["number"].item())
         passed = PassedOver(number, split_texts(stored["passed"]) if number else ())
         shard = _Shard(keys, labels, stored["spans"], passed)
     except (ValueError, KeyError, TypeError):
