@@ -32,7 +32,8 @@ BELOW: Mapping[str, set[str]] = {
 WIDE, LONG = 12, 400
 TOP = {
     *(".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "CHANGELOG.md", "CITATION.cff"),
-    *("CONTRIBUTING.md", "LICENSE", "README.md", "pyproject.toml", "requirements-cpu.txt"),
+    *("CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "pyproject.toml"),
+    "requirements-cpu.txt",
     *("bench", "benchmarks", "datasets", "docs", "methods", "results", "scripts", "tests"),
 }
 """The most children of a package, and the most lines of a file."""
