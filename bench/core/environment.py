@@ -70,15 +70,15 @@ def _commit() -> str | None:
     git = ["git", "-C", str(root)]
     try:
         head = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=60
         ).stdout.strip()
         changed = subprocess.run(
             [*git, "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True, text=True, check=True, timeout=10,
+            capture_output=True, text=True, check=True, timeout=60,
         ).stdout.strip()  # fmt: skip
         new = subprocess.run(
             [*git, "ls-files", "--others", "--exclude-standard", "bench", "methods", "datasets"],
-            capture_output=True, text=True, check=True, timeout=10,
+            capture_output=True, text=True, check=True, timeout=60,
         ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None

@@ -340,8 +340,12 @@ class _Runner:
         for cell in cells:
             groups.setdefault(cell.pack, []).append(cell)
         for pack, group in groups.items():
-            act = partial(self.measuring.score, group, self._try_cell)
-            self._claim(group, [pack], act)
+            self._claim(group, [pack], partial(self._score, group))
+
+    def _score(self, cells: Sequence[CellItem]) -> None:
+        """Measure those cells of a pack that no other run has measured meanwhile."""
+        left = [cell for cell in cells if not is_stored(cell, self.store)]
+        self.measuring.score(left, self._try_cell)
 
     def know_model(self, plan: Plan) -> None:
         """Load the model if the store lacks what records say of it, as that of an older version."""
