@@ -117,6 +117,9 @@ def others_sentence(worse: int, others: int, best: int = 1, *, higher: bool = Tr
     leaders = "the best" if best == 1 else f"the {best} best"
     if not worse:
         them = "other row" if others == 1 else f"{others} other rows"
+        if best > 1:  # some may be worse than one of them
+            who = "The other row is not" if others == 1 else f"None of the {others} other rows is"
+            return f"{who} {'lower' if higher else 'higher'} than each of them by {CHANCE}."
         return f"The data do not separate {leaders} from the {them}."
     if not rest:
         everyone = {1: "The other row is", 2: "Both other rows are"}
