@@ -11,12 +11,12 @@ import yaml
 from commands import assert_refused, bench
 
 from bench.core.errors import InputError, one_line
+from bench.core.foreign.documents import parse_yaml
 from bench.core.paths import (
     cache_dir,
     check_writable,
     data_dir,
     local_path,
-    parse_yaml,
     write_atomic,
 )
 from bench.core.records import records_text

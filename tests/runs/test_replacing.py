@@ -75,6 +75,20 @@ def test_every_cell_that_cannot_be_computed_is_named(finished: tuple[Path, Path]
     assert all("features" in cell.reason for cell in missing)
 
 
+@pytest.mark.parametrize("kind", ["fits", "cells"])
+def test_what_is_read_at_the_start_or_end_and_cannot_be_is_bad_data(
+    kind: str, finished: tuple[Path, Path]
+) -> None:
+    out, cache = finished
+    before = contents(out)
+    path = next((cache / kind).rglob("*.*"))
+    path.unlink()
+    path.mkdir()
+    result = bench(*SMALL, "--cache-dir", cache, "--out", out)
+    assert_refused(result, str(path)[:100], "cannot be read", "remove it", code=4)
+    assert contents(out) == before
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [
