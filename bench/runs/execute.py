@@ -173,7 +173,8 @@ class _Runner:
         for item in items:
             if isinstance(item, WeightsItem) and self._ready(item, plan):
                 same = self._same_training(item, plan)
-                self._claim(same, [same[0].key], partial(self._compute, same))
+                if same:  # else another run has just stored them
+                    self._claim(same, [same[0].key], partial(self._compute, same))
         cells = [item for item in items if isinstance(item, CellItem)]
         self._measure([c for c in cells if self._ready(c, plan)])
         # Heads are trained on features. These features come first: the encoders trained after
