@@ -2,12 +2,15 @@
 
 New files are written into a hidden folder within the folder they belong to. When all are there, a
 list of what is to be moved and removed makes the exchange final: a process that is killed while it
-moves them leaves the rest to the next one that reads or writes the folder.
+moves them leaves the rest to the next one that reads or writes the folder. Of several processes
+on a machine, one moves files of a folder at a time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -64,20 +67,32 @@ def finish(folder: Path) -> None:
     >>> from bench.report.staging import finish
     >>> finish(Path("nowhere"))
     """
-    for new in sorted(folder.glob(f"{PREFIX}*")):
-        if not (new / READY).exists():
-            sweep(folder, PREFIX)
-            continue
-        try:
+    if not any(folder.glob(f"{PREFIX}*")):
+        return
+    with _alone(folder):
+        for new in sorted(folder.glob(f"{PREFIX}*")):
+            if not (new / READY).exists():
+                sweep(folder, PREFIX)
+                continue
             plan = json.loads((new / READY).read_bytes())
-        except FileNotFoundError:  # another process was faster
-            continue
-        for name in plan["moved"]:
-            with suppress(FileNotFoundError):  # moved before
-                _replace(new / name, folder / name)
-        for name in plan["removed"]:
-            _remove(folder / name)
-        shutil.rmtree(new, ignore_errors=True)
+            for name in plan["moved"]:
+                with suppress(FileNotFoundError):  # moved before
+                    _replace(new / name, folder / name)
+            for name in plan["removed"]:
+                _remove(folder / name)
+            shutil.rmtree(new, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder, where its file system has locks; a killed process holds none."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _replace(source: Path, target: Path) -> None:

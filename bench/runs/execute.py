@@ -19,7 +19,7 @@ from bench.core.environment import process_count
 from bench.core.errors import CellError, DataError, InputError, one_line
 from bench.core.progress import Progress
 from bench.core.records import MissingCell, Record
-from bench.core.store import MissingOutput, Store
+from bench.core.store import MissingOutput, Store, UnreadableOutput
 from bench.core.trainings import TrainingRecord
 from bench.leaderboard import samples
 from bench.models.facts import read_model_note
@@ -173,7 +173,8 @@ class _Runner:
         for item in items:
             if isinstance(item, WeightsItem) and self._ready(item, plan):
                 same = self._same_training(item, plan)
-                self._claim(same, [same[0].key], partial(self._compute, same))
+                if same:  # else another run has just stored them
+                    self._claim(same, [same[0].key], partial(self._compute, same))
         cells = [item for item in items if isinstance(item, CellItem)]
         self._measure([c for c in cells if self._ready(c, plan)])
         # Heads are trained on features. These features come first: the encoders trained after
@@ -259,20 +260,23 @@ class _Runner:
     def _try(self, items: Sequence[WorkItem], act: Callable[[], None]) -> None:
         """Call `act` for `items` and record a failure under each of them.
 
-        InputError and DataError are raised. Any other exception fails these items only, because
-        methods may be third-party code; ``--debug`` logs the traceback. After MissingOutput the
-        inputs are verified, so that damaged ones are recomputed.
+        InputError and DataError are raised, except for a stored output that cannot be read. Any
+        other exception fails these items only, because methods may be third-party code; ``--debug``
+        logs the traceback. After MissingOutput the inputs are verified, so that damaged ones are
+        recomputed.
         """
         if not items:
             return
         try:
             act()
-        except (InputError, DataError):
-            raise
         except MissingOutput:
             for key in {key for item in items for key in item.inputs}:
                 self.store.check(key)
         except Exception as error:
+            if isinstance(error, InputError | DataError) and not isinstance(
+                error, UnreadableOutput
+            ):
+                raise
             log.debug("failed", exc_info=True)
             self.failed |= dict.fromkeys((item.key for item in items), one_line(error))
 

@@ -85,6 +85,19 @@ def test_without_a_place_for_claims_work_goes_on(tmp_path: Path) -> None:
     assert Claims(tmp_path / "file").take("a")
 
 
+def test_a_full_disk_leaves_no_claim_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty one would be waited for until it is void."""
+
+    def full(_: object) -> tuple[str, int]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(claims.json, "dumps", full)
+    assert Claims(tmp_path).take("a")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_new_claim_is_not_removed_as_an_old_one(tmp_path: Path) -> None:
     """Two processes see one void claim; the first has already made its own of it."""
     path = tmp_path / "a"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,21 @@ def test_of_two_processes_that_finish_none_fails(tmp_path: Path) -> None:
     finish(tmp_path)
     finish(tmp_path)
     assert content(tmp_path) == OLD | {"records.jsonl": "new"}
+
+
+def exchange_often(folder: Path, own: str) -> None:
+    for _ in range(150):
+        with staged(folder) as new:
+            write(new, {"records.jsonl": own, "samples/a": own, "samples/b": own, "figures/c": own})
+
+
+def test_exchanges_at_once_do_not_mix(tmp_path: Path) -> None:
+    """Two processes once removed each other's new folders, or failed."""
+    context = get_context("fork")
+    processes = [context.Process(target=exchange_often, args=(tmp_path, own)) for own in "xyz"]
+    [process.start() for process in processes]
+    [process.join() for process in processes]
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    found = content(tmp_path)
+    assert sorted(found) == ["figures/c", "records.jsonl", "samples/a", "samples/b"]
+    assert len(set(found.values())) == 1

@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from commands import SMALL, Finished, assert_refused, bench, contents
 
+from bench.api.recipes import Tuned
 from bench.core.records import read_missing, read_records
 from bench.core.store import Store
+from bench.runs.execute import _Runner
+from bench.runs.items import WeightsItem, WorkItem
+from bench.runs.plan import Plan
 
 
 @pytest.fixture
@@ -73,6 +77,38 @@ def test_every_cell_that_cannot_be_computed_is_named(finished: tuple[Path, Path]
     assert any(part.startswith("curve") for cell in missing for part in cell.lacking)
     assert any(part.startswith("figure") for cell in missing for part in cell.lacking)
     assert all("features" in cell.reason for cell in missing)
+
+
+def test_weights_that_another_run_stores_at_that_moment_are_taken(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at what is ready and the one at what a training makes: an IndexError."""
+    out, cache = finished
+    before, looked = contents(out), list[bool]()
+    forget(cache, "weights", "features", "fits", "cells", "samples")
+    same = _Runner._same_training
+
+    def just_stored(self: _Runner, item: WeightsItem, plan: Plan) -> list[WorkItem]:
+        looked.append(isinstance(item.recipe, Tuned))
+        return [] if looked.count(True) == 1 and looked[-1] else same(self, item, plan)
+
+    monkeypatch.setattr(_Runner, "_same_training", just_stored)
+    assert bench(*SMALL, "--cache-dir", cache, "--out", out).code == 0
+    assert contents(out) == before and looked.count(True) > 1
+
+
+@pytest.mark.parametrize("kind", ["fits", "cells"])
+def test_what_is_read_at_the_start_or_end_and_cannot_be_is_bad_data(
+    kind: str, finished: tuple[Path, Path]
+) -> None:
+    out, cache = finished
+    before = contents(out)
+    path = next((cache / kind).rglob("*.*"))
+    path.unlink()
+    path.mkdir()
+    result = bench(*SMALL, "--cache-dir", cache, "--out", out)
+    assert_refused(result, str(path)[:100], "cannot be read", "remove it", code=4)
+    assert contents(out) == before
 
 
 @pytest.mark.parametrize(

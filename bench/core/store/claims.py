@@ -158,8 +158,12 @@ def _created(path: Path) -> bool:
         handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "wb") as file:
-        file.write(json.dumps(_me()).encode())
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(json.dumps(_me()).encode())
+    except OSError:  # of a full disk: nobody must wait for a claim that names no process
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.errors import DataError
 from bench.core.hashing import canonical_json
 
 ZEROS = "0" * 64
@@ -32,6 +34,33 @@ class DamagedError(Exception):
     >>> str(DamagedError("it does not match its checksum"))
     'it does not match its checksum'
     """
+
+
+class UnreadableOutput(DataError):
+    """A stored output is there and cannot be read: it may be good, so it is not removed.
+
+    Examples
+    --------
+    >>> from bench.core.store import UnreadableOutput
+    >>> UnreadableOutput("fits/1f0c: permission denied").exit_code
+    4
+    """
+
+
+def bytes_of(path: Path) -> bytes | None:
+    """Return the content of a stored file, None if it is absent.
+
+    Raises UnreadableOutput if there is one that cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UnreadableOutput(
+            f"stored output {path} cannot be read: {error.strerror}: make it readable, or remove "
+            "it to have it computed again"
+        ) from error
 
 
 def sealed(item: str, packed: bytes) -> tuple[bytes, memoryview]:

@@ -33,6 +33,7 @@ from bench.core.paths import write_atomic
 from bench.core.store.claims import Claims, own_name, sweep
 from bench.core.store.container import (
     DamagedError,
+    bytes_of,
     metadata,
     note_of,
     opened,
@@ -105,7 +106,8 @@ class Store:
     def read(self, kind: str, key: str) -> bytes | None:
         """Return the safetensors file of an output; None if it is absent.
 
-        A file that is damaged, or another output, is removed and counts as absent.
+        A file that is damaged, or another output, is removed and counts as absent. Raises
+        UnreadableOutput if there is one that cannot be read.
         """
         return self._read(self.path(kind, key), f"{kind}/{key}")
 
@@ -117,9 +119,8 @@ class Store:
         """Return a stored JSON value; None if it is absent. Damaged files as in `read`."""
         path = self.path(kind, key, ".json")
         try:
-            return opened_json(f"{kind}/{key}", path.read_bytes())
-        except FileNotFoundError:
-            return None
+            data = bytes_of(path)
+            return None if data is None else opened_json(f"{kind}/{key}", data)
         except DamagedError as error:
             self._remove(path, error)
             return None
@@ -131,9 +132,8 @@ class Store:
 
     def _read(self, path: Path, item: str) -> bytes | None:
         try:
-            return opened(item, path.read_bytes())
-        except FileNotFoundError:
-            return None
+            data = bytes_of(path)
+            return None if data is None else opened(item, data)
         except DamagedError as error:
             self._remove(path, error)
             return None
