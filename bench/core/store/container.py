@@ -51,6 +51,13 @@ def bytes_of(path: Path) -> bytes | None:
     """Return the content of a stored file, None if it is absent.
 
     Raises UnreadableOutput if there is one that cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store.container import bytes_of
+    >>> bytes_of(Path("nowhere")) is None
+    True
     """
     try:
         return path.read_bytes()
