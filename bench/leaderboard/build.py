@@ -23,6 +23,7 @@ from bench.leaderboard.board import (
     MARKS,
     MEAN,
     PENDING,
+    SCALES,
     UNRECORDED,
     Board,
     BoardKey,
@@ -162,7 +163,9 @@ def _board(
     scale = scale or scale_of(metrics[ID])
     by_place, outside_mean = tuple(metrics[p] for p in places), _outside_mean(items, shifts)
     empty = Board(*key, scale, shifts, in_suite, by_place, (), outside_mean, _prompts(items))
-    return replace(empty, groups=_groups(_entries(items, metrics, kind, empty.over), empty))
+    unlike = kind == "cell" and scale.metric in SCALES and scale.metric != ACCURACY.name
+    entries = _entries(items, metrics, kind, empty.over)
+    return replace(empty, groups=_groups(entries, empty, unlike=unlike))
 
 
 def _prompts(items: Iterable[Record | MissingCell]) -> str:
@@ -245,12 +248,12 @@ def _is_calibrated(record: Record) -> bool:
     return bool(record.provenance.get("calibrated", setting != "none"))
 
 
-def _groups(entries: Mapping[Name, _Entry], board: Board) -> tuple[Group, ...]:
-    """Return the board's rows, grouped by base."""
+def _groups(entries: Mapping[Name, _Entry], board: Board, *, unlike: bool) -> tuple[Group, ...]:
+    """Return the board's rows, grouped by base; `unlike` as for `_with_best`."""
     columns = (ID, *board.shifts, *((MEAN,) if board.averaged else ()))
     rows = {name: entry.row(columns) for name, entry in entries.items()}
     if board.ranked:
-        rows = _with_best(rows, board.scale)
+        rows = _with_best(rows, board.scale, unlike=unlike)
     bases = {base for _, base in entries if base is not None}
     alone = [m for m, base in entries if base is None and m not in bases]
     first = _by_role(rows[m, None] for m in sorted(alone, key=_order))
@@ -282,9 +285,19 @@ def _difference(left: _Entry, right: _Entry) -> _Entry:
     return _Entry(f"{left.method} - {right.method}", left.base, " - ".join(titles), values=values)
 
 
-def _with_best(rows: Mapping[Name, BoardRow], scale: Scale) -> dict[Name, BoardRow]:
-    """Return the rows with the best value of each column marked, among complete methods."""
-    complete = {n: row for n, row in rows.items() if row.complete and row.role == "method"}
+def _with_best(
+    rows: Mapping[Name, BoardRow], scale: Scale, *, unlike: bool
+) -> dict[Name, BoardRow]:
+    """Return the rows with the best value of each column marked, among complete methods.
+
+    With `unlike`, for metrics that depend on temperatures, rows that are calibrated by themselves
+    are not compared with the others, which have no temperature.
+    """
+    complete = {
+        name: row
+        for name, row in rows.items()
+        if row.complete and row.role == "method" and not (unlike and row.calibrated)
+    }
     choose = max if scale.higher_is_better else min
     columns = zip(*([cell.mean for cell in row.cells] for row in complete.values()), strict=True)
     best = [scale.text(choose(mean for mean in column if mean is not None)) for column in columns]

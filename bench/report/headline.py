@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.leaderboard.board import Board, BoardRow
@@ -64,7 +64,7 @@ def headline(
     label = board.columns[-1] if shifts else f"{board.title.lower()} on ID"
     names, higher = [full_name(board, row) for row in best], choose is max
     lead = lead_sentence(names, label, value, higher=higher)
-    return Headline(f"Of {compared}, {lead} {_doubt(best, found, higher)}".rstrip(), best)
+    return Headline(f"Of {compared}, {lead} {_doubt(board, best, found, higher)}".rstrip(), best)
 
 
 def guessing_sentence(guessing: Guessing) -> str:
@@ -100,8 +100,8 @@ def lead_sentence(names: Sequence[str], label: str, value: str, *, higher: bool 
     return f"{together} {verb} the {'highest' if higher else 'lowest'} {label}, {value}."
 
 
-def others_sentence(worse: int, others: int, best: int = 1, *, higher: bool = True) -> str:
-    """Return how many of the other rows are surely worse than the best ones; empty without others.
+def others_sentence(worse: int, others: int, *, higher: bool = True) -> str:
+    """Return how many of the other rows are surely worse than the best; empty without others.
 
     Examples
     --------
@@ -114,24 +114,39 @@ def others_sentence(worse: int, others: int, best: int = 1, *, higher: bool = Tr
     if not others:
         return ""
     rest, by = others - worse, f"{'lower' if higher else 'higher'} by {CHANCE}"
-    leaders = "the best" if best == 1 else f"the {best} best"
     if not worse:
         them = "other row" if others == 1 else f"{others} other rows"
-        if best > 1:  # some may be worse than one of them
-            who = "The other row is not" if others == 1 else f"None of the {others} other rows is"
-            return f"{who} {'lower' if higher else 'higher'} than each of them by {CHANCE}."
-        return f"The data do not separate {leaders} from the {them}."
+        return f"The data do not separate the best from the {them}."
     if not rest:
         everyone = {1: "The other row is", 2: "Both other rows are"}
         return f"{everyone.get(others, f'All {others} other rows are')} {by}."
     left = "one" if rest == 1 else rest
     return (
         f"Of the {others} other rows, {worse} {'is' if worse == 1 else 'are'} {by}; the data do "
-        f"not separate {leaders} from the remaining {left}."
+        f"not separate the best from the remaining {left}."
     )
 
 
-def _doubt(best: Sequence[BoardRow], found: BoardStatistics | None, higher: bool) -> str:
+def shared_sentence(worse: Mapping[str, int], others: int, *, higher: bool = True) -> str:
+    """Return how many of the `others` are surely worse than each of the rows that share the lead.
+
+    Examples
+    --------
+    >>> from bench.report.headline import shared_sentence
+    >>> shared_sentence({"OSE": 0, "VRF": 3}, 11)
+    'By more than chance explains, OSE is above none of the 11 other rows, and VRF above 3.'
+    """
+    side = "above" if higher else "below"
+    (first, count), *more = worse.items()
+    rows = "the other row" if others == 1 else f"the {others} other rows"
+    of = rows if count == others == 1 else f"{count or 'none'} of {rows}"
+    rest = "".join(f", and {name} {side} {number or 'none'}" for name, number in more)
+    return f"By {CHANCE}, {first} is {side} {of}{rest}."
+
+
+def _doubt(
+    board: Board, best: Sequence[BoardRow], found: BoardStatistics | None, higher: bool
+) -> str:
     """What the data say about the lead of the `best` rows, which share their value."""
     column = None if found is None else found.last
     if column is None or not column.ranks:
@@ -140,7 +155,12 @@ def _doubt(best: Sequence[BoardRow], found: BoardStatistics | None, higher: bool
         return f"Whether the lead is {CHANCE} is unknown: {why}."
     if found is not None and found.trained_once and len(column.ranks) > 2:
         return ONE_SEED
-    others = len(column.ranks) - len(best)
-    # Rows that are worse than each of those that share the lead.
-    worse = min(len(column.ranks) - column.ranks[row.method, row.base][1] for row in best)
-    return others_sentence(min(worse, others), others, len(best), higher=higher)
+    others = len(column.ranks) - 1
+    worse = {
+        full_name(board, row): len(column.ranks) - column.ranks[row.method, row.base][1]
+        for row in best
+    }
+    if len(best) > 1:
+        return shared_sentence(worse, others, higher=higher)
+    (count,) = worse.values()
+    return others_sentence(count, others, higher=higher)

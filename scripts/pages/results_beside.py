@@ -97,7 +97,7 @@ def _ours(board: Board, row: PublishedRow) -> BoardRow | None:
 def _beside_line(
     row: PublishedRow, columns: Sequence[tuple[int, PublishedColumn, str]], chapter: Chapter
 ) -> TableLine:
-    items = [TableCell(row.label)]
+    items = [TableCell(row.label.replace(" (ours)", ""))]  # it is the paper's
     for index, column, place in columns:
         text = row.cells[index]
         board = _board(chapter, column)

@@ -90,8 +90,13 @@ PUBLISHED = """\
 Every table of [results/published/](.) as printed, and the reproduction status of each cell
 according to our committed records; [results/](../README.md) has the totals. This page is written
 by `python scripts/pages/results_page.py`. [docs/published.md](../../docs/published.md) describes
-how the tables were read, and their known errors.
+how the tables were read, and their known errors. "Ours" in a label means the paper's authors.
 """
+LEGEND = (
+    "Numbers are means over the training seeds, ± the standard deviation over them, which is no "
+    "interval. Behind a difference, its 95% interval stands in parentheses."
+)
+"""Explains numbers of runs with several seeds."""
 
 
 @dataclass(frozen=True)
@@ -226,11 +231,15 @@ def _run(run: Run, runs: Mapping[str, Run]) -> Iterator[str]:
         yield f"### On {escape(chapter.title)}"
         yield from (f"> **{escape(text)}**" for text in (*chapter.warnings, *chapter.marks))
         yield escape(chapter.summary)
+        if chapter.caveats:
+            yield "\n".join(f"- Caveat: {escape(text)}" for text in chapter.caveats)
         for chart, name in _figures(run, chapter):
             yield f"![{escape(chart.title)}, {escape(chapter.title)}]({run.name}/{name})"
             yield escape(chart.caption)
         others = {name: other.document.chapters[0].numbers for name, other in runs.items()}
         found = findings(run.name, chapter.numbers, others)
+        if chapter.numbers.board.has_deviations:
+            yield LEGEND
         if sentences := [f"- {escape(text)}" for text in found]:
             yield "\n".join(sentences)
         yield from _beside(run, chapter)

@@ -119,7 +119,7 @@ def test_the_columns_without_temperature_scaling_mark_rows_calibrated_by_themsel
         [item.sign for item in line.items] for line in group if line.items[0].text == "FLYP"
     ] == [["", "", "", "‡", "‡", "", ""]]
     assert sum(bool(item.sign) for line in group for item in line.items) == 2
-    assert "compare like with like" in table.note
+    assert "In the columns w/ TS every row" in table.note
     shown = Console(width=120, force_terminal=False)
     with shown.capture() as captured:
         shown.print(terminal_paper_table(table, 120))

@@ -19,7 +19,7 @@ from rich.console import Console
 from bench.core.records import MissingCell, Record, records_text
 from bench.leaderboard.board import PENDING, Board
 from bench.leaderboard.build import build_boards
-from bench.report.tables.terminal import terminal_table
+from bench.report.tables.terminal import TRAINED_ONCE, terminal_table
 
 SHIFTS = ("v2", "sketch", "rendition", "adversarial", "objectnet")
 PLACES = ("id", *SHIFTS)
@@ -118,6 +118,19 @@ def test_best_is_bold_and_markup_in_names_is_inert() -> None:
     assert "[red]x[/red]" in text
     assert "\x1b[2J" not in text
     assert text.count("\x1b[1;32m") == 7
+
+
+def test_one_seed_is_said_below_the_table() -> None:
+    once, thrice = (build_boards(make_records(seeds=seeds))[0] for seeds in ((0,), (0, 1, 2)))
+    assert f"\n{TRAINED_ONCE}" in shown(once, 80)
+    assert TRAINED_ONCE not in shown(thrice, 80)
+    pair = [r for r in make_records(seeds=(0,)) if r.method in ("zero-shot", "e2e-ft")]
+    assert TRAINED_ONCE not in shown(build_boards(pair)[0], 80)  # nothing to compare it with
+
+
+def test_the_mark_of_a_caveat_says_where_it_is() -> None:
+    (board,) = build_boards(make_records(provenance={"caveats": {"row": ["Look here."]}}))
+    assert "† report.md lists a caveat" in shown(board, 80)
 
 
 def test_watermarks_and_partial_runs_are_in_the_title() -> None:

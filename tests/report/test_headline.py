@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,13 @@ from bench.report.document import document
 from bench.report.formats.html import report_html
 from bench.report.formats.text import report_markdown
 from bench.report.glossary import INTRODUCTION, PROTOCOLS, RULES, path_to_root
-from bench.report.headline import CHANCE, headline, lead_sentence, others_sentence
+from bench.report.headline import (
+    CHANCE,
+    headline,
+    lead_sentence,
+    others_sentence,
+    shared_sentence,
+)
 from bench.report.run_folder import read_run, read_samples
 from bench.report.write import write_report
 from bench.testing.fakes import fake_records
@@ -54,7 +61,25 @@ def test_the_others_are_counted_in_plain_words(counts: tuple[int, int], sentence
     assert others_sentence(*counts, higher=False) == sentence.replace("lower", "higher")
 
 
-def test_rows_that_share_the_lead_are_ahead_of_what_is_worse_than_each_of_them() -> None:
+SHARED = (
+    ({"A": 0, "B": 3}, 11, "A is above none of the 11 other rows, and B above 3."),
+    (
+        {"A": 2, "B": 0, "C": 1},
+        4,
+        "A is above 2 of the 4 other rows, and B above none, and C above 1.",
+    ),
+    ({"A": 0, "B": 0}, 1, "A is above none of the other row, and B above none."),
+)
+
+
+def test_what_is_below_each_of_several_leaders_is_said_of_each() -> None:
+    for worse, others, sentence in SHARED:
+        assert shared_sentence(worse, others) == f"By {CHANCE}, {sentence}"
+        below = shared_sentence(worse, others, higher=False)
+        assert below == f"By {CHANCE}, {sentence}".replace("above", "below")
+
+
+def test_rows_that_share_the_lead_may_be_ahead_of_different_rows() -> None:
     rows = {"zero-shot": (0.6, 0.4), "e2e-ft": (0.8, 0.5), "vrf:e2e-ft": (0.8, 0.5)}
     (board,) = build_boards(fake_records(rows, shifts=["v2"]))
 
@@ -64,9 +89,19 @@ def test_rows_that_share_the_lead_are_ahead_of_what_is_worse_than_each_of_them()
         column = ColumnStatistics({}, {}, ranks)
         return headline(board, BoardStatistics((column,), (), "")).text
 
-    shared = "share the highest OOD mean, 50.0. The other row is not lower than each of them"
-    assert shared in said(e2e=3, vrf=2)
-    assert "The other row is lower by more than chance" in said(e2e=2, vrf=2)
+    lead = f"E2E-FT and VRF on E2E-FT share the highest OOD mean, 50.0. By {CHANCE}, E2E-FT is "
+    assert f"{lead}above none of the 2 other rows, and VRF on E2E-FT above 1." in said(e2e=3, vrf=2)
+    assert f"{lead}above 1 of the 2 other rows, and VRF on E2E-FT above 1." in said(e2e=2, vrf=2)
+
+
+def test_the_headline_of_a_committed_run_agrees_with_its_ranks() -> None:
+    run = ROOT / "results" / "vrf-table1"
+    (chapter,) = document(*read_run(run), samples=read_samples(run)).chapters
+    column = chapter.numbers.comparison and chapter.numbers.comparison.last
+    assert column is not None
+    for title, base in (("VRF on E2E-FT", "e2e-ft"), ("VRF on LP-FT", "lp-ft")):
+        lower = len(column.ranks) - column.ranks["vrf", base][1]
+        assert re.search(rf"{title} (is )?above {lower or 'none'}\b", chapter.summary)
 
 
 def test_the_lead_is_of_one_row_or_is_shared() -> None:
@@ -80,8 +115,11 @@ def test_the_page_says_the_same_for_some_of_the_shifts(
 ) -> None:
     with opened(written(tmp_path, made)) as page:
         for (worse, others), sentence in SENTENCES.items():
-            ask = "([worse, others]) => benchReport.chapters[0].doubt(worse, others, 1)"
+            ask = "([worse, others]) => benchReport.chapters[0].doubt(worse, others)"
             assert page.evaluate(ask, [worse, others]) == sentence
+        for each, others, sentence in SHARED:
+            ask = "([worse, others]) => benchReport.chapters[0].shared(worse, others)"
+            assert page.evaluate(ask, [[*each.items()], others]) == f"By {CHANCE}, {sentence}"
         page.evaluate("benchReport.chapters[0].data.guessing = 'Nothing is claimed.'")
         page.get_by_label("v2 counts in the mean").uncheck()
         assert page.locator(".summary").inner_text() == "Nothing is claimed."

@@ -15,11 +15,13 @@ from browser import opened
 from places import ROOT
 from results_beside import side_by_side
 from results_findings import FINDINGS, findings
+from results_numbers import Difference, Numbers
 
 from bench.cli.main import cli
 from bench.core.records import Record, read_records
 from bench.leaderboard.published.ledger import count_verdicts
 from bench.leaderboard.published.tables import find_published_table, published_tables
+from bench.leaderboard.stats.estimates import Interval
 from bench.leaderboard.suite_results import measured
 from bench.report.formats.text import escape, report_markdown
 from bench.report.tables.table import TableCell
@@ -80,9 +82,10 @@ def test_measured_numbers_stand_beside_the_published_ones() -> None:
     (published,) = [
         row for _, row in find_published_table("vrf-table1").rows if row.name == "vrf:lp-ft"
     ]
+    assert published.label == "+ VRF (ours)"  # the paper's
     line = [line for group in found.groups for line in group][-2]
     assert [item.text for item in line.items] == [
-        published.label,
+        "+ VRF",
         published.cells[0],
         f"{100 * in_distribution:.1f}",
         published.cells[-1],
@@ -129,6 +132,41 @@ def test_a_finding_that_no_longer_holds_fails(name: str) -> None:
     (numbers,) = measured(map(worse, RUNS[name].records))
     with pytest.raises(ValueError, match="no longer so"):
         list(findings(name, numbers))
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_a_difference_in_a_finding_is_that_of_the_runs_statistics(name: str) -> None:
+    (chapter,) = RUNS[name].document.chapters
+    numbers, comparison = Numbers(chapter.numbers), chapter.numbers.comparison
+    assert comparison is not None
+    pair = ("wise-ft", "e2e-ft"), ("zero-shot", None)
+    for on_id, column in ((True, comparison.columns[0]), (False, comparison.last)):
+        found = numbers.minus("wise-ft:e2e-ft", "zero-shot", on_id=on_id)
+        assert column is not None
+        assert (found.value, found.interval) == column.differences[pair]
+
+
+def test_an_interval_that_is_printed_as_touching_0_may_be_chance() -> None:
+    ends = {(-0.01, 0.01): True, (0.0002, 0.02): True, (0.001, 0.02): False, (-0.02, -0.001): False}
+    for (low, high), chance in ends.items():
+        assert Difference(0.01, Interval(low, high)).may_be_chance == chance
+    assert str(Difference(0.012, Interval(0.0002, 0.024))) == "+1.2 (+0.0 to +2.4)"
+
+
+def test_a_curve_that_does_not_reach_the_accuracy_has_no_frontier() -> None:
+    chapters = (RUNS[name].document.chapters[0] for name in ("vrf-table1", "max-val"))
+    within, greedy = (Numbers(chapter.numbers) for chapter in chapters)
+    assert greedy.above_frontier("vrf:e2e-ft", "ose:e2e-ft") is None
+    assert (greedy.above_frontier("vrf:lp-ft", "ose:lp-ft") or 0) < 0
+    assert (within.above_frontier("vrf:lp-ft", "ose:lp-ft") or 0) > 0
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=lambda r: r.name)
+def test_marks_and_deviations_are_explained_where_they_stand(run: results_page.Run) -> None:
+    text = "\n\n".join(results_page._run(run, RUNS))
+    board = run.document.chapters[0].numbers.board
+    assert any(row.has_caveats for row in board.rows) == ("- Caveat: " in text)
+    assert board.has_deviations == (results_page.LEGEND in text)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: f"{p.parent.name}/{p.name}")

@@ -184,7 +184,7 @@ def test_a_row_that_is_calibrated_by_itself_is_marked_beside_rows_that_are_not(
         table = tables[caption]
         assert signs(table) == {"vrf:e2e-ft": without}
         assert table.note.startswith(f"{CALIBRATED} ")
-        assert ("compare like with like: there" in table.note) == scaled
+        assert ("In the columns w/ TS every row" in table.note) == scaled
     assert not signs(tables["Accuracy (percent)"])
     text = report_markdown(document(found))
     assert f"50.0{CALIBRATED}" in text and tables["ECE (percent)"].note in text
@@ -192,6 +192,24 @@ def test_a_row_that_is_calibrated_by_itself_is_marked_beside_rows_that_are_not(
     assert r"50.0\textsuperscript{\ddag}" in tex and CALIBRATED not in tex
     plain = report_markdown(document(rows(*METHODS, scaled=scaled)))
     assert CALIBRATED not in plain
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_row_that_is_calibrated_by_itself_is_not_best_of_rows_that_are_not(scaled: bool) -> None:
+    own = {"value": 0.01, "provenance": {"calibrated": True}}
+    every = rows(*METHODS, scaled=scaled)
+    found = [r.model_copy(update=own) if r.method == "vrf" else r for r in every]
+    table = captions(found)["ECE (percent)"]
+    best = {
+        line.row: {
+            head for head, item in zip(table.columns, line.items, strict=True) if item.strong
+        }
+        for group in table.groups
+        for line in group
+    }
+    without = {"ID w/o TS", "OOD mean w/o TS"} if scaled else {"ID", "OOD mean"}
+    assert best["zero-shot"] == without
+    assert best["vrf:e2e-ft"] == ({"ID w/ TS", "OOD mean w/ TS"} if scaled else set())
 
 
 def test_records_of_before_tell_it_by_the_setting_of_their_method() -> None:

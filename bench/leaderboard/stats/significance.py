@@ -181,9 +181,7 @@ def _column(
             both = _on_common_seeds(by_name[one], by_name[other], sets, samples)
             if both is None:
                 continue
-            between = paired_difference(*both)
-            low, high = (float(bound) for bound in between.interval())
-            differences[one, other] = float(between.value), Interval(low, high)
+            differences[one, other] = _difference(*both)
             if len(sets) == 1 and (found_p := _mcnemar(both[0][0], both[1][0])):
                 p_values[one, other] = found_p
     names = [(row.method, row.base) for row in ranked]
@@ -193,6 +191,28 @@ def _column(
         ranges = rank(outcomes, tested=tested_pairs(ranked)).ranges
         ranks = dict(zip(names, ranges, strict=True))
     return ColumnStatistics(intervals, differences, ranks, p_values)
+
+
+def difference(
+    board: Board, samples: SamplesByRow, one: Name, other: Name, column: str
+) -> tuple[float, Interval] | None:
+    """Return one row minus another in a column of the leaderboard, with its interval.
+
+    The pairs of difference rows and those with zero-shot are in `ColumnStatistics.differences`;
+    this is for any other pair. None if the rows do not have samples of all sets and common seeds.
+    """
+    sets = _columns(board, samples)[board.columns.index(column)]
+    rows = {(row.method, row.base): row for row in board.rows}
+    both = _on_common_seeds(rows[one], rows[other], sets, samples) if sets else None
+    return _difference(*both) if both is not None and all(both) else None
+
+
+def _difference(
+    one: Sequence[Outcomes | Linearised], other: Sequence[Outcomes | Linearised]
+) -> tuple[float, Interval]:
+    between = paired_difference(one, other)
+    low, high = (float(bound) for bound in between.interval())
+    return float(between.value), Interval(low, high)
 
 
 def _means_over_samples(row: Sequence[Outcomes | Linearised]) -> list[Outcomes]:

@@ -43,11 +43,15 @@ CAVEATS_ABOVE = f"{CAVEAT} A caveat listed with this suite concerns the row."
 CALIBRATED = "‡"
 """Follows a number whose row was calibrated before it was measured, where other rows were not."""
 UNLIKE = (
-    f"{CALIBRATED} The row's method fits a temperature for each of its endpoints on the selection "
-    "split before it is measured. Other rows have no temperature."
+    f"{CALIBRATED} The row's method fits a temperature for each of its two endpoints on the "
+    "selection split before it is measured. Other rows have none there, and bold is the best of "
+    "them alone."
 )
-UNSCALED = "This run has no columns with temperature scaling, which would compare like with like."
-ALIKE = "The columns w/ TS compare like with like: there every row but oracles has one."
+UNSCALED = "This run has no columns with temperature scaling."
+ALIKE = (
+    "In the columns w/ TS every row but oracles has a temperature, such a row in addition to its "
+    "endpoints' two."
+)
 
 
 def leaderboard_table(board: Board) -> Table:

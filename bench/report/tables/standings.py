@@ -18,8 +18,8 @@ ONE_SEED = (
     "sample of test images was counted. Several training seeds would tell."
 )
 SELECTION = (
-    "The interval of {} lacks the noise of choosing on the selection split: what another choice "
-    "would have given is not stored (docs/statistics.md)."
+    "The interval of {} lacks the noise of choosing on the selection split, and so do differences "
+    "and ranks with it: what another choice would have given is not stored (docs/statistics.md)."
 )
 
 

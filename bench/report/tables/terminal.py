@@ -12,10 +12,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.leaderboard.board import PENDING, UNRECORDED, Board
-from bench.report.tables.leaderboard import CAVEAT, id_and_mean, leaderboard_table
+from bench.leaderboard.comparability import rankable_rows, trained_once
+from bench.report.tables.leaderboard import CAVEAT, CAVEATS_ABOVE, id_and_mean, leaderboard_table
 from bench.report.tables.table import DASH, Table, TableCell, printable
 
 T = TypeVar("T")
+LISTED = f"{CAVEAT} report.md lists a caveat"
+TRAINED_ONCE = "one training seed: no trained row is called better or worse than another"
 DOT = "·"
 """Text of a cell that is not computed yet; a failed cell has a dash."""
 NARROW = 80
@@ -65,7 +68,8 @@ def terminal_paper_table(content: Table, width: int = NARROW) -> Group:
     ──────────────
     Zero-shot 60.0
     """
-    return _render(content, Text(printable(content.caption)), lambda _: content.note, width)
+    note = content.note.replace(CAVEATS_ABOVE, f"{LISTED}.")
+    return _render(content, Text(printable(content.caption)), lambda _: note, width)
 
 
 def _render(content: Table, title: Text, caption: Callable[[bool], str], width: int) -> Group:
@@ -179,12 +183,14 @@ def board_title(board: Board) -> Text:
 
 
 def _caption(board: Board, small: bool) -> str:
-    """Metric, unit and aggregation of the numbers."""
+    """Metric, unit and aggregation of the numbers, and what they do not tell."""
     parts = [f"{board.title} in {board.scale.unit}"]
     if board.has_deviations:
         parts.append("mean ± standard deviation over seeds" if small else "mean over seeds")
     if board.ranked:
         parts.append("best in bold")
     if any(row.has_caveats for row in board.rows):
-        parts.append(f"{CAVEAT} a caveat above concerns the row")
-    return "; ".join(parts)
+        parts.append(LISTED)
+    rows = rankable_rows(board)
+    once = len(rows) > 2 and trained_once(rows)
+    return "\n".join(["; ".join(parts), *([TRAINED_ONCE] if once else [])])

@@ -116,20 +116,28 @@
       const lead = `${places}, ${together} ${best.length ? "share" : "has"} the ${higher ? "highest" : "lowest"} ${label}, ${top}.`;
       if (!ranks.size) return lead;
       if (this.data.one_seed && ranks.size > 2) return `${lead} ${this.data.one_seed}`;
-      const others = ranks.size - leaders.length;
-      const worse = Math.min(...leaders.map((row) => ranks.size - ranks.get(row.index)[1]));
-      return `${lead} ${this.doubt(Math.min(worse, others), others, leaders.length)}`.trimEnd();
+      const worse = leaders.map((row) => [row.name, ranks.size - ranks.get(row.index)[1]]), others = ranks.size - 1;
+      const doubt = worse.length > 1 ? this.shared(worse, others) : this.doubt(worse[0][1], others);
+      return `${lead} ${doubt}`.trimEnd();
     }
 
     // How many of the other rows are surely worse than the best, as others_sentence says it.
-    doubt(worse, others, best) {
+    doubt(worse, others) {
       if (!others) return "";
-      const leaders = best === 1 ? "the best" : `the ${best} best`;
       const by = `${this.data.scale.higher_is_better ? "lower" : "higher"} by more than chance explains`;
       const rest = others - worse;
-      if (!worse) return `The data do not separate ${leaders} from the ${others === 1 ? "other row" : `${others} other rows`}.`;
+      if (!worse) return `The data do not separate the best from the ${others === 1 ? "other row" : `${others} other rows`}.`;
       if (!rest) return `${["", "The other row is", "Both other rows are"][others] ?? `All ${others} other rows are`} ${by}.`;
-      return `Of the ${others} other rows, ${worse} ${worse === 1 ? "is" : "are"} ${by}; the data do not separate ${leaders} from the remaining ${rest === 1 ? "one" : rest}.`;
+      return `Of the ${others} other rows, ${worse} ${worse === 1 ? "is" : "are"} ${by}; the data do not separate the best from the remaining ${rest === 1 ? "one" : rest}.`;
+    }
+
+    // How many rows are surely worse than each of those that share the lead, as shared_sentence says it.
+    shared([[first, count], ...more], others) {
+      const side = this.data.scale.higher_is_better ? "above" : "below";
+      const rows = others === 1 ? "the other row" : `the ${others} other rows`;
+      const of = others === 1 && count === 1 ? rows : `${count || "none"} of ${rows}`;
+      const rest = more.map(([name, number]) => `, and ${name} ${side} ${number || "none"}`).join("");
+      return `By more than chance explains, ${first} is ${side} ${of}${rest}.`;
     }
 
     // Marks a figure, or the table of a figure that was updated, if its mean is over all shifts.

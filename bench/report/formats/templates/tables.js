@@ -327,10 +327,14 @@ const tables = (() => {
           return { row: this.chapter.rows.get(row.key), mean: bySeed && mean(bySeed), std: bySeed && deviation(bySeed) };
         });
         const live = found && { ...found, rows, ranks: new Map() };
-        const best = live && this.best(scale, rows);
+        // Rows that are calibrated by themselves, which have a sign here, are not compared with others.
+        const unlike = new Set(this.lines.filter((tr) => this.written.get(tr)[at].sign).map((tr) => tr.dataset.row));
+        const alike = rows.filter(({ row }) => !unlike.has(row.key));
+        const best = live && this.best(scale, alike);
         for (const tr of this.lines) {
           const row = this.chapter.rows.get(tr.dataset.row), written = this.written.get(tr)[at];
-          this.fill(tr.cells[at], live ? { ...this.live({ ...data, scale }, live, row, best), sign: written.sign }
+          const own = live && this.live({ ...data, scale }, live, row, best);
+          this.fill(tr.cells[at], live ? { ...own, strong: own.strong && !written.sign, sign: written.sign }
             : isScaled ? written : sure(tr, 1, written));
         }
       });
