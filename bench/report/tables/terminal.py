@@ -18,7 +18,7 @@ from bench.report.tables.table import DASH, Table, TableCell, printable
 
 T = TypeVar("T")
 LISTED = f"{CAVEAT} report.md lists a caveat"
-TRAINED_ONCE = "one training seed: no trained row is called better or worse than another"
+TRAINED_ONCE = "One training seed: no trained row is called better or worse than another"
 DOT = "·"
 """Text of a cell that is not computed yet; a failed cell has a dash."""
 NARROW = 80
@@ -189,8 +189,9 @@ def _caption(board: Board, small: bool) -> str:
         parts.append("mean ± standard deviation over seeds" if small else "mean over seeds")
     if board.ranked:
         parts.append("best in bold")
+    rows, lines = rankable_rows(board), ["; ".join(parts)]
     if any(row.has_caveats for row in board.rows):
-        parts.append(LISTED)
-    rows = rankable_rows(board)
-    once = len(rows) > 2 and trained_once(rows)
-    return "\n".join(["; ".join(parts), *([TRAINED_ONCE] if once else [])])
+        lines.append(LISTED)
+    if len(rows) > 2 and trained_once(rows):
+        lines.append(TRAINED_ONCE)
+    return "\n".join(lines)
