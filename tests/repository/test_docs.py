@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from places import ROOT
 
+from bench.core.records import read_records
+from bench.front.display import leaderboards_text
+
 
 @pytest.mark.parametrize(
     "name", ["pyproject.toml", "example_method.py", "example_distance.py", "example_training.py"]
@@ -60,6 +63,16 @@ def test_the_readme_shows_what_the_first_command_prints() -> None:
         found = [c for c in cells if c["method"] == method and c["kind"] == "cell"]
         values = {c["shift"]: c["value"] for c in found if c["metric"] == "top1"}
         assert shown[title][:6] == [f"{100 * values[name]:.1f}" for name in sets]
+
+
+def test_the_readme_has_every_line_below_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The committed run has the same command with more seeds; seed 0 is what the readme shows."""
+    records = read_records(ROOT / "results" / "mini" / "records.jsonl")
+    first = [record for record in records if record.seed in (None, 0)]
+    monkeypatch.setenv("COLUMNS", "100")
+    printed = leaderboards_text(first, missing=[]).splitlines()
+    block = (ROOT / "README.md").read_text().split("```")[1].strip().splitlines()
+    assert [line.rstrip() for line in printed] == block
 
 
 CITATION = re.compile(r"docs/methods\.md((?:(?:,| and)? section \d+(?:, item \d+)?)+)")
