@@ -16,6 +16,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bench.core.errors import DataError, InputError
+from bench.core.foreign.documents import read_json
 from bench.core.paths import write_atomic
 from bench.core.store.claims import own_name, sweep
 
@@ -59,7 +61,8 @@ def staged(folder: Path, outdated: Iterable[str] = ()) -> Iterator[Path]:
 def finish(folder: Path) -> None:
     """Finish exchanges that a killed process began in `folder`, and remove what it left half done.
 
-    Raises OSError if an exchange cannot be finished.
+    Raises OSError if an exchange cannot be finished, and DataError if it is not one of bench: a run
+    may come from somebody else, and nothing outside of its folder is touched.
 
     Examples
     --------
@@ -74,13 +77,32 @@ def finish(folder: Path) -> None:
             if not (new / READY).exists():
                 sweep(folder, PREFIX)
                 continue
-            plan = json.loads((new / READY).read_bytes())
-            for name in plan["moved"]:
+            moved, removed = _exchange(new)
+            for name in moved:
                 with suppress(FileNotFoundError):  # moved before
                     _replace(new / name, folder / name)
-            for name in plan["removed"]:
+            for name in removed:
                 _remove(folder / name)
             shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchange(new: Path) -> tuple[list[str], list[str]]:
+    """The names of what is to be moved out of a folder, and of what is to be removed."""
+    try:
+        plan = read_json(new / READY)
+        found = list(plan["moved"]), list(plan["removed"])
+        if new.is_symlink() or not all(_is_plain(name) for names in found for name in names):
+            raise ValueError("a name leads out of the folder")
+    except (InputError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{new / READY} is not the list of an exchange that bench began: remove the folder "
+            f"{new.name}"
+        ) from error
+    return found
+
+
+def _is_plain(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.core.errors import DataError
 from bench.report import staging
 from bench.report.staging import finish, staged
 
@@ -23,7 +24,7 @@ def write(folder: Path, files: dict[str, str]) -> None:
         (folder / name).write_text(text)
 
 
-def content(folder: Path) -> dict[str, str]:
+def content_of(folder: Path) -> dict[str, str]:
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
 
@@ -36,7 +37,7 @@ def exchange(folder: Path) -> None:
 def test_new_files_replace_old_ones_and_others_stay(tmp_path: Path) -> None:
     write(tmp_path, OLD)
     exchange(tmp_path)
-    assert content(tmp_path) == NEW
+    assert content_of(tmp_path) == NEW
 
 
 def test_if_anything_fails_all_is_as_before(tmp_path: Path) -> None:
@@ -44,7 +45,7 @@ def test_if_anything_fails_all_is_as_before(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"), staged(tmp_path, ["missing.jsonl"]) as new:
         write(new, {"records.jsonl": ""})
         raise OSError("the disk is full")
-    assert content(tmp_path) == OLD
+    assert content_of(tmp_path) == OLD
 
 
 class Killed(BaseException):
@@ -76,12 +77,49 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_files(
         with contextlib.suppress(Killed):
             exchange(tmp_path)
     finish(tmp_path)
-    left = {n: t for n, t in content(tmp_path).items() if not n.startswith(".new-")}
+    left = {n: t for n, t in content_of(tmp_path).items() if not n.startswith(".new-")}
     assert left == (OLD if step == 0 else NEW)
     for path in tmp_path.glob(".new-*"):  # of another machine: removed after a day
         os.utime(path, (0, 0))
     finish(tmp_path)
     assert not list(tmp_path.glob(".new-*"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"moved": [], "removed": ["../precious"]}',
+        '{"moved": ["../precious"], "removed": []}',
+        '{"moved": [], "removed": [".."]}',
+        '{"moved": [], "removed": ["ABSOLUTE"]}',
+        '{"moved": [], "removed": ["a/../../precious"]}',
+        '{"moved": [], "removed": [3]}',
+        '{"moved": []}',
+        "[]",
+        "{",
+        "[" * 1000,
+    ],
+)
+def test_a_run_of_somebody_else_touches_nothing_outside(content: str, tmp_path: Path) -> None:
+    """To read a run must not remove files of the reader."""
+    precious, run = tmp_path / "precious", tmp_path / "run"
+    write(precious, {"file": "mine"})
+    write(
+        run, OLD | {".new-elsewhere-1-abc/ready.json": content.replace("ABSOLUTE", str(precious))}
+    )
+    with pytest.raises(DataError, match=r"ready\.json is not the list of an exchange"):
+        finish(run)
+    assert content_of(precious) == {"file": "mine"} and (run / "notes.txt").exists()
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    precious, run = tmp_path / "precious", tmp_path / "run"
+    write(precious, {"file": "mine", "ready.json": '{"moved": ["file"], "removed": []}'})
+    write(run, OLD)
+    (run / ".new-elsewhere-1-abc").symlink_to(precious)
+    with pytest.raises(DataError):
+        finish(run)
+    assert (precious / "file").exists()
 
 
 def test_of_two_processes_that_finish_none_fails(tmp_path: Path) -> None:
@@ -91,7 +129,7 @@ def test_of_two_processes_that_finish_none_fails(tmp_path: Path) -> None:
     (half / "ready.json").write_text('{"moved": ["records.jsonl", "gone"], "removed": ["x"]}')
     finish(tmp_path)
     finish(tmp_path)
-    assert content(tmp_path) == OLD | {"records.jsonl": "new"}
+    assert content_of(tmp_path) == OLD | {"records.jsonl": "new"}
 
 
 def exchange_often(folder: Path, own: str) -> None:
@@ -107,6 +145,6 @@ def test_exchanges_at_once_do_not_mix(tmp_path: Path) -> None:
     [process.start() for process in processes]
     [process.join() for process in processes]
     assert [process.exitcode for process in processes] == [0, 0, 0]
-    found = content(tmp_path)
+    found = content_of(tmp_path)
     assert sorted(found) == ["figures/c", "records.jsonl", "samples/a", "samples/b"]
     assert len(set(found.values())) == 1
