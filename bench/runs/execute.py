@@ -32,7 +32,7 @@ from bench.runs.items import (
     WeightsItem,
     WorkItem,
 )
-from bench.runs.measure import Measurement, address_of, name_of
+from bench.runs.measure import Measurement, address_of
 from bench.runs.plan import Plan, is_stored, make_plan, pending
 from bench.runs.results.caveats import PlanCaveats
 from bench.runs.results.trainings import plan_trainings, training_labels
@@ -375,7 +375,7 @@ class _Runner:
         missing = [
             MissingCell.model_validate(
                 address_of(self.study, cells[0])
-                | {"reason": str(place[-1]), "lacking": tuple(map(name_of, cells))}
+                | {"reason": str(place[-1]), "lacking": tuple(cell.name for cell in cells)}
             )
             for place, cells in lacking.items()
         ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.api.dataset import Shift
 from bench.api.method import Choice, Models
 from bench.api.metrics import ACCURACY, Metric
 from bench.api.recipes import Encoder, Fisher, TextHead, Tuned
 from bench.api.splits import Split
+from bench.core.hashing import canonical_json
 from bench.runs.results.figure_data import Figure
 from bench.runs.study.rows import Row
 
@@ -85,6 +87,22 @@ class CellItem(WorkItem):
     chosen: bool
     shift: Shift
     metric: Metric | Figure
+
+    @property
+    def kind(self) -> Literal["cell", "scaled", "curve", "figure"]:
+        """The kind of its record (`bench.core.records.Record`)."""
+        if isinstance(self.metric, Figure):
+            return "figure"
+        if not self.chosen:
+            return "curve"
+        return "cell" if self.scale is None else "scaled"
+
+    @property
+    def name(self) -> str:
+        """What it adds to its row on its set, as in `bench.core.records.MissingCell.lacking`."""
+        candidate = f" {canonical_json(dict(self.choice))}" if self.kind == "curve" else ""
+        metric = self.metric.name
+        return metric if self.kind == "cell" else f"{self.kind}{candidate} {metric}"
 
     @property
     def keeps_samples(self) -> bool:

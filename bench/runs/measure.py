@@ -253,6 +253,10 @@ class Measurement:
         if cell.keeps_samples:
             split = cell.shift.split.fingerprint
             samples.store_samples(self.store, cell.key, split, log_probs, manifest, redrawn)
+        try:
+            canonical_json(value)
+        except ValueError as error:  # else it would fail all cells of the pack
+            raise CellError(f"{cell.metric.name} of {cell.row.name} is not finite") from error
         found[cell.key] = value
         if cell.chosen and cell.scale is None and isinstance(cell.metric, Metric):
             self.progress.measured(self.record(cell, value))
@@ -295,7 +299,7 @@ Measured = Mapping[str, Any]
 
 def record_of(study: Study, cell: CellItem, value: Measured, fitted: Measured | None) -> Record:
     """Return the record of a measured cell; `fitted` is the note stored with its fit, if any."""
-    kind = _kind(cell)
+    kind = cell.kind
     provenance: dict[str, object] = {"key": cell.key}
     if kind == "cell":  # curves and scaled cells share the provenance of the cell
         provenance |= _provenance(study, cell, value)
@@ -314,13 +318,6 @@ def record_of(study: Study, cell: CellItem, value: Measured, fitted: Measured | 
             "provenance": provenance,
         }
     )
-
-
-def name_of(cell: CellItem) -> str:
-    """Return what a cell adds to its row on its set, as in `MissingCell.lacking`."""
-    kind, metric = _kind(cell), cell.metric.name
-    candidate = f" {canonical_json(dict(cell.choice))}" if kind == "curve" else ""
-    return metric if kind == "cell" else f"{kind}{candidate} {metric}"
 
 
 def address_of(study: Study, cell: CellItem) -> dict[str, object]:
@@ -369,14 +366,6 @@ def _provenance(study: Study, cell: CellItem, value: Measured) -> dict[str, obje
         "devices": value["devices"],
         **prompts,
     }
-
-
-def _kind(cell: CellItem) -> str:
-    if isinstance(cell.metric, Figure):
-        return "figure"
-    if not cell.chosen:
-        return "curve"
-    return "cell" if cell.scale is None else "scaled"
 
 
 def _checked(predictions: Iterator[Prediction], row: str, count: int) -> Iterator[Prediction]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import SMALL, Finished, assert_refused, bench, contents
 
+from bench.api.metrics import Metric
 from bench.api.recipes import Tuned
 from bench.core.records import read_missing, read_records
 from bench.core.store import Store
+from bench.report.run_folder import MISSING, RECORDS
 from bench.runs.execute import _Runner
 from bench.runs.items import WeightsItem, WorkItem
 from bench.runs.plan import Plan
@@ -47,10 +51,10 @@ def test_an_outcome_that_lacks_cells_is_written_beside(
     beside = out.with_name("run.incomplete")
     assert f"{out} keeps its earlier results" in result.err and str(beside) in result.err
     missing, records = (
-        read_missing(beside / "missing.jsonl"),
-        read_records(beside / "records.jsonl"),
+        read_missing(beside / MISSING),
+        read_records(beside / RECORDS),
     )
-    expected = [r for r in read_records(out / "records.jsonl") if r.shift != "pooled"]
+    expected = [r for r in read_records(out / RECORDS) if r.shift != "pooled"]
     found = [r for r in records if r.shift != "pooled"]
     assert len(found) + sum(cell.count for cell in missing) == len(expected)
     monkeypatch.undo()
@@ -61,7 +65,7 @@ def test_an_outcome_that_lacks_cells_is_written_beside(
 def test_every_cell_that_cannot_be_computed_is_named(finished: tuple[Path, Path]) -> None:
     """A features file that cannot be read: its curve points used to vanish."""
     out, cache = finished
-    expected = len(read_records(out / "records.jsonl"))
+    expected = len(read_records(out / RECORDS))
     forget(cache, "cells", "samples")
     blocks = sorted((cache / "features").rglob("*.safetensors"))
     for path in blocks[::5]:
@@ -70,8 +74,8 @@ def test_every_cell_that_cannot_be_computed_is_named(finished: tuple[Path, Path]
     result = bench(*SMALL, "--cache-dir", cache, "--out", out.with_name("new"))
     assert result.code == 1
     new = out.with_name("new")
-    missing, records = read_missing(new / "missing.jsonl"), read_records(new / "records.jsonl")
-    pooled = sum(r.shift == "pooled" for r in read_records(out / "records.jsonl"))
+    missing, records = read_missing(new / MISSING), read_records(new / RECORDS)
+    pooled = sum(r.shift == "pooled" for r in read_records(out / RECORDS))
     kept = sum(r.shift != "pooled" for r in records)
     assert kept + sum(cell.count for cell in missing) == expected - pooled
     assert any(part.startswith("curve") for cell in missing for part in cell.lacking)
@@ -133,17 +137,17 @@ def test_another_run_is_refused(
 def test_asked_to_or_with_more_cells_a_run_replaces_another(finished: tuple[Path, Path]) -> None:
     out, cache = finished
     assert bench(*SMALL, "--controls", "--cache-dir", cache, "--out", out).code == 0
-    more = len(read_records(out / "records.jsonl"))
+    more = len(read_records(out / RECORDS))
     assert_refused(bench(*SMALL, "--cache-dir", cache, "--out", out), "leaves out")
     assert bench(*SMALL, "--overwrite", "--cache-dir", cache, "--out", out).code == 0
-    assert len(read_records(out / "records.jsonl")) < more
+    assert len(read_records(out / RECORDS)) < more
 
 
 @pytest.mark.parametrize("damage", ["", "{}", "\0\0", "not json"])
 def test_what_cannot_be_read_is_replaced(damage: str, finished: tuple[Path, Path]) -> None:
     out, cache = finished
     before = contents(out)
-    (out / "records.jsonl").write_text(damage)
+    (out / RECORDS).write_text(damage)
     assert bench(*SMALL, "--cache-dir", cache, "--out", out).code == 0
     assert contents(out) == before
 
@@ -175,3 +179,24 @@ def test_what_is_no_result_need_not_be_writable(finished: tuple[Path, Path]) -> 
     forget(cache, "cells", "samples", "features")
     result = bench(*SMALL, "--cache-dir", cache, "--out", out)
     assert result.code == 0, result.err
+
+
+def test_a_number_that_is_not_finite_fails_its_cell_alone(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, cache = finished
+    measure = Metric.__call__
+
+    def broken(self: Metric, *arguments: Any) -> float:
+        return math.nan if self.name == "brier" else measure(self, *arguments)
+
+    monkeypatch.setattr(Metric, "__call__", broken)
+    forget(cache, "cells", "samples")
+    new = out.with_name("new")
+    result = bench(*SMALL, "--cache-dir", cache, "--out", new)
+    assert result.code == 1 and "brier of zero-shot is not finite" in result.err
+    assert {part.split()[-1] for m in read_missing(new / MISSING) for part in m.lacking} == {
+        "brier"
+    }
+    records, before = read_records(new / RECORDS), read_records(out / RECORDS)
+    assert len(records) == sum(record.metric != "brier" for record in before)

@@ -307,7 +307,7 @@ class Store:
     def made_otherwise(self, key: str, made_of: Sequence[str]) -> list[Path]:
         """Return the blocks of features that other weights made than those stored under `made_of`.
 
-        None if these weights are not stored.
+        Empty if not all of these weights are stored.
         """
         if not all(self.has("weights", name) for name in made_of):
             return []

@@ -46,9 +46,10 @@ def changed_files(run: Path) -> list[str] | None:
     if not path.is_file():
         return None
     content = read_json(path)
-    if not isinstance(content, dict) or content.get("root") != _root(content):
+    then = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(then, dict) or content.get("root") != _root(content):
         raise DataError(f"{path} was altered: its root is not the digest of its content")
-    then, now = content["files"], _digests(run)
+    now = _digests(run)
     return sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
 
 
