@@ -55,10 +55,11 @@ def resample(
     """Forward a random `share` of the images of each set through its encoders.
 
     Returns the number of features compared, and where they differ from the stored ones. Features
-    that are not stored any more are left out.
+    that are not stored any more are left out. Raises InputError if there are none at all, as in a
+    run of `bench score`.
     """
     rng = np.random.default_rng()
-    counts, found = 0, list[Difference]()
+    compared, found = 0, list[Difference]()
     for plan in plans:
         by_split: dict[str, list[FeaturesItem]] = defaultdict(list)
         for item in plan.of(FeaturesItem):
@@ -73,12 +74,17 @@ def resample(
             with progress.task(f"forward {count} images of {split.name} again", 1):
                 again = forward_again(engine, split, rows, [item.encoder for item in items])
             for item, features in zip(items, again, strict=True):
-                counts += count
+                compared += count
                 stored = _stored(store, item, rows)
                 lengths = np.linalg.norm(stored, axis=1) + 1e-12
                 apart = np.linalg.norm(features - stored, axis=1) / lengths
                 found += _differences(item, rows, apart, TOLERANCE[plan.study.precision])
-    return counts, found
+    if not compared:
+        raise InputError(
+            "--resample: no features of this run are stored, so there is nothing to compare: leave "
+            "the option out"
+        )
+    return compared, found
 
 
 def _stored(store: Store, item: FeaturesItem, rows: Rows) -> NDArray[np.float32]:

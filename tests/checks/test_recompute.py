@@ -188,6 +188,14 @@ def test_a_swapped_checkpoint_is_found(own: Finished) -> None:
         differences(own.out, options(own))
 
 
+def test_a_manifest_without_files_is_no_traceback(own: Finished) -> None:
+    content = {"version": 1}
+    text = json.dumps(content | {"root": hashlib.sha256(b'{"version":1}').hexdigest()})
+    (own.out / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match="altered"):
+        differences(own.out, options(own))
+
+
 def test_an_edited_manifest_is_found(own: Finished) -> None:
     path = own.out / "manifest.json"
     path.write_text(path.read_text().replace('"version": 1', '"version": 2'))

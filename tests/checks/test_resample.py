@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from commands import Finished, assert_refused, bench
 
-from bench.checks.resample import parse_share
+from bench.checks.resample import parse_share, resample
 from bench.core.errors import InputError
+from bench.core.progress import SilentProgress
+from bench.core.store import Store
 from bench.core.store.container import metadata, packed_arrays, sealed, unpacked_arrays
+from bench.runs.session import session_of
 
 
 def test_the_features_of_a_run_are_those_of_its_images(small: Finished) -> None:
@@ -50,3 +53,10 @@ def test_a_share_is_a_share(text: str, small: Finished) -> None:
 def test_with_other_numbers_it_has_no_meaning(small: Finished) -> None:
     result = bench("check", small.out, "--against", "golden:mini", "--resample", "1%")
     assert_refused(result, "--resample", "--against")
+
+
+def test_nothing_to_compare_is_said(own: Finished) -> None:
+    """Of features that are not stored any more, and of runs of bench score, which have none."""
+    session = session_of(own.out, {"cache_dir": own.cache})
+    with pytest.raises(InputError, match="nothing to compare"):
+        resample(session, session.plans, Store(own.cache / "empty"), 0.5, SilentProgress())
