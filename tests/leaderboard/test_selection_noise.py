@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from commands import SMALL, Finished, bench
 from selection import coverage, gain_of_steps
+from selection_ranks import false_wins
 
 from bench.leaderboard.samples import SampleOutputs, sample_outputs
 from bench.leaderboard.stats.estimates import mean_estimate, paired_difference
@@ -104,3 +105,10 @@ def test_finer_steps_alone_gain_accuracy_under_shift() -> None:
     gain = gain_of_steps(1000, "within-1pt", WEIGHTS, repeats=100, seed=1)
     assert 0.001 < gain < 0.02
     assert gain_of_steps(1000, "within-1pt", coarse, repeats=3, seed=1) == pytest.approx(0)
+
+
+@pytest.mark.slow
+def test_six_equal_ensembles_are_seldom_ranked_apart() -> None:
+    """With the noise of selection almost never; by the images alone, in nearly every table."""
+    held, without = false_wins(1000, "within-1pt", seeds=1, repeats=20)
+    assert held <= 0.1 and without >= 0.8
