@@ -16,23 +16,24 @@ RESAMPLES = 200
 """The standard deviation over so many resamples is known to about 5%."""
 
 
-def resample_shares(size: int, split: str) -> NDArray[np.float32]:
-    """Return the share of each of `size` samples in each resample, [R, N]; rows add up to 1.
+def resample_counts(size: int, split: str) -> NDArray[np.float32]:
+    """Return how often each of `size` samples is in each resample, [R, N]; rows add up to N.
 
-    `split` is the split's fingerprint, in hexadecimal digits.
+    `split` is the split's fingerprint, in hexadecimal digits. Products of these counts with hits
+    are exact, so ties between candidates remain ties; shares of N would be rounded.
 
     Examples
     --------
-    >>> from bench.posthoc.redraws import resample_shares
-    >>> shares = resample_shares(10, split="1f2e")
-    >>> shares.shape, float(shares.sum(axis=1).max().round(3))
-    ((200, 10), 1.0)
+    >>> from bench.posthoc.redraws import resample_counts
+    >>> counts = resample_counts(10, split="1f2e")
+    >>> counts.shape, set(counts.sum(axis=1).tolist())
+    ((200, 10), {10.0})
     """
     drawn = np.random.Generator(np.random.Philox(key=int(split[:16], 16)))
-    shares = np.empty((RESAMPLES, size), dtype=np.float32)
-    for row in shares:
-        row[:] = np.bincount(drawn.integers(0, size, size), minlength=size) / size
-    return shares
+    counts = np.empty((RESAMPLES, size), dtype=np.float32)
+    for row in counts:
+        row[:] = np.bincount(drawn.integers(0, size, size), minlength=size)
+    return counts
 
 
 def choose_again(
@@ -43,7 +44,7 @@ def choose_again(
     """Return the candidate that `choose` takes in each resample, [R].
 
     `accuracies` and `weights` [K, R] are those of the candidates in each resample, as
-    `bench.posthoc.selection.choose` takes them.
+    `bench.posthoc.selection.choose` takes them; accuracies that are equal must be so bit for bit.
 
     Examples
     --------
@@ -54,8 +55,6 @@ def choose_again(
     >>> choose_again(choose, accuracies, weights)
     [1, 0]
     """
-    # Rounded, as sums of shares are not exact, and ties must remain ties.
-    accuracies = accuracies.astype(np.float64).round(6)
     return [
         choose(accuracies[:, r].tolist(), weights[:, r].tolist())
         for r in range(accuracies.shape[1])

@@ -29,7 +29,7 @@ from bench.core.records import Record
 from bench.core.store import MissingOutput, Store
 from bench.leaderboard import samples
 from bench.posthoc.ensembles import fit_temperatures, scaled_log_probs
-from bench.posthoc.redraws import choose_again, resample_shares
+from bench.posthoc.redraws import choose_again, resample_counts
 from bench.posthoc.remarks import collected
 from bench.posthoc.selection import choose
 from bench.runs.costs.counts import row_cost
@@ -83,7 +83,8 @@ class Measurement:
         candidates = (*method.candidates_of(fitted), *item.closer)
         # Another trial of a search has no outputs on the shifts, so nothing is chosen again.
         again = metric == ACCURACY and len(candidates) > 1 and not isinstance(method, Searched)
-        shares = resample_shares(task.selection.size, task.selection.fingerprint) if again else None
+        size, split = task.selection.size, task.selection.fingerprint
+        counts = resample_counts(size, split) if again else None
         resampled: list[tuple[Floats, Floats]] = []
         label = f"choose for {item.row.name}"
         with self.progress.task(label, len(candidates)) as progress, _cell_errors():
@@ -100,10 +101,10 @@ class Measurement:
                 p = next(found)
                 scores.append(metric(p.log_probs, manifest))
                 weights.append(float(np.mean(p.weight)))
-                if shares is not None:
+                if counts is not None:
                     weight = np.broadcast_to(np.asarray(p.weight, np.float32), len(manifest))
                     right = correct(p.log_probs, manifest).astype(np.float32)
-                    resampled.append((shares @ right, shares @ weight))
+                    resampled.append((counts @ right, counts @ weight))
                 progress.advance(1)
             next(found, None)  # which checks that there are no more
         rule = self.study.protocol.rule
@@ -120,8 +121,8 @@ class Measurement:
                 "candidates": len(candidates),
             },
         }
-        if shares is not None:
-            rights, means = (np.array(found) for found in zip(*resampled, strict=True))
+        if counts is not None:
+            rights, means = (np.array(f, np.float64) / size for f in zip(*resampled, strict=True))
             index = choose_again(chosen_by, rights, means)
             note["redrawn"] = [dict(candidates[i]) for i in index]
         if isinstance(method, Searched):

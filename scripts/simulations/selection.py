@@ -22,7 +22,7 @@ from scipy.special import ndtr
 
 from bench.leaderboard.stats.estimates import paired_difference
 from bench.leaderboard.stats.outcomes import Outcomes
-from bench.posthoc.redraws import choose_again, resample_shares
+from bench.posthoc.redraws import choose_again, resample_counts
 from bench.posthoc.selection import RULES, WEIGHTS, choose
 
 Floats = NDArray[np.float64]
@@ -88,14 +88,14 @@ class Chosen:
 
 
 def select(
-    low: Floats, high: Floats, weights: Sequence[float], rule: str, shares: NDArray[np.float32]
+    low: Floats, high: Floats, weights: Sequence[float], rule: str, counts: NDArray[np.float32]
 ) -> Chosen:
     """Choose on a selection split whose samples are right from `low` [n] to `high` [n]."""
     right = right_at(low, high, weights)
     by_rule = partial(choose, rule=rule)
     best = by_rule(right.mean(axis=1).tolist(), list(weights))
-    means = np.repeat(np.asarray(weights)[:, None], len(shares), axis=1)
-    again = choose_again(by_rule, right @ shares.T, means)
+    means = np.repeat(np.asarray(weights)[:, None], len(counts), axis=1)
+    again = choose_again(by_rule, (right @ counts.T).astype(np.float64) / counts.shape[1], means)
     return Chosen(weights[best], np.asarray(weights)[again])
 
 
@@ -105,11 +105,11 @@ def coverage(n: int, rule: str, repeats: int, seed: int) -> tuple[float, float, 
     First with, then without the noise of selection. The truth is the mean over selection splits of
     n samples, and over samples of the shifts.
     """
-    rng, shares = np.random.default_rng(seed), resample_shares(n, "1f")
+    rng, counts = np.random.default_rng(seed), resample_counts(n, "1f")
     intervals, truths = [], []
     for _ in range(repeats):
         low, high = ID.draw(rng, n)
-        chosen = [select(low[e], high[e], WEIGHTS, rule, shares) for e in range(2)]
+        chosen = [select(low[e], high[e], WEIGHTS, rule, counts) for e in range(2)]
         one, other = (OOD.accuracy(np.array([c.weight]), e)[0] for e, c in enumerate(chosen))
         truths.append(other - one)
         rows: list[list[Outcomes]] = [[], []]

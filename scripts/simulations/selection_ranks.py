@@ -18,7 +18,7 @@ from selection import BROKEN, CORRECTED, ID, OOD, SHIFTS, TEST, Floats, Populati
 
 from bench.leaderboard.stats.outcomes import Outcomes
 from bench.leaderboard.stats.ranking import rank
-from bench.posthoc.redraws import resample_shares
+from bench.posthoc.redraws import resample_counts
 from bench.posthoc.selection import RULES, WEIGHTS
 
 ROWS = 6
@@ -52,13 +52,13 @@ def false_wins(n: int, rule: str, seeds: int, repeats: int) -> tuple[float, floa
 
     n is the number of samples of the selection split. All pairs are tested.
     """
-    rng, shares = np.random.default_rng(n + seeds), resample_shares(n, "1f")
+    rng, counts = np.random.default_rng(n + seeds), resample_counts(n, "1f")
     position = {weight: k for k, weight in enumerate(WEIGHTS)}
     found = []
     for _ in range(repeats):
         low, high = draw(ID, rng, seeds, n)
         chosen = [
-            [select(low[r, s], high[r, s], WEIGHTS, rule, shares) for s in range(seeds)]
+            [select(low[r, s], high[r, s], WEIGHTS, rule, counts) for s in range(seeds)]
             for r in range(ROWS)
         ]
         rows: list[list[Outcomes]] = [[] for _ in range(ROWS)]

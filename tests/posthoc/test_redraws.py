@@ -6,18 +6,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.posthoc.redraws import RESAMPLES, choose_again, resample_shares
+from bench.posthoc.redraws import RESAMPLES, choose_again, resample_counts
 from bench.posthoc.selection import choose
 
 
 def test_resamples_are_draws_with_replacement_that_depend_on_the_split_alone() -> None:
-    shares = resample_shares(400, "1f" * 16)
-    counts = shares * 400
-    assert shares.shape == (RESAMPLES, 400) and np.allclose(counts, counts.round(), atol=1e-4)
-    assert np.allclose(shares.sum(axis=1), 1, atol=1e-5)
+    counts = resample_counts(400, "1f" * 16)
+    assert counts.shape == (RESAMPLES, 400) and np.array_equal(counts, counts.round())
+    assert np.array_equal(counts.sum(axis=1), np.full(RESAMPLES, 400))
     assert abs((counts < 0.5).mean() - np.exp(-1)) < 0.01  # never drawn: (1 - 1/n)^n
-    assert np.array_equal(shares, resample_shares(400, "1f" * 16))
-    assert not np.array_equal(shares, resample_shares(400, "2e" * 16))
+    assert np.array_equal(counts, resample_counts(400, "1f" * 16))
+    assert not np.array_equal(counts, resample_counts(400, "2e" * 16))
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["within-1pt", "max-val"]))
@@ -25,10 +24,12 @@ def test_every_resample_is_chosen_on_as_a_split_of_its_own(seed: int, rule: str)
     rng = np.random.default_rng(seed)
     right = (rng.random((5, 60)) < 0.6).astype(np.float32)
     weights = np.sort(rng.random(5)).astype(np.float32)
-    shares = resample_shares(60, f"{seed:x}")[:20]
+    counts = resample_counts(60, f"{seed:x}")[:20]
     found = choose_again(
-        lambda a, w: choose(a, w, rule), right @ shares.T, np.repeat(weights[:, None], 20, axis=1)
+        lambda a, w: choose(a, w, rule),
+        right @ counts.T / 60,
+        np.repeat(weights[:, None], 20, axis=1),
     )
-    for drawn, share in zip(found, shares, strict=True):
-        rows = np.repeat(np.arange(60), (share * 60).round().astype(int))  # the resample itself
+    for drawn, count in zip(found, counts, strict=True):
+        rows = np.repeat(np.arange(60), count.astype(int))  # the resample itself
         assert drawn == choose(right[:, rows].mean(axis=1).tolist(), weights.tolist(), rule)
