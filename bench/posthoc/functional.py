@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,11 +64,35 @@ def mix(log_p_zs: Floats, log_p_ft: Floats, weight: ArrayLike) -> Floats:
     if not ((w >= 0) & (w <= 1)).all():
         raise InputError("ensemble weights must lie in [0, 1]")
     with np.errstate(divide="ignore"):  # log 0 = -inf makes both endpoints exact
-        log_ft = np.log(w).astype(log_p_ft.dtype)
-        log_zs = np.log1p(-w).astype(log_p_zs.dtype)
-    if w.ndim == 1:
-        log_ft, log_zs = log_ft[:, None], log_zs[:, None]
-    return np.logaddexp(log_zs + log_p_zs, log_ft + log_p_ft)
+        log_ft, log_zs = np.log(w).astype(log_p_ft.dtype), np.log1p(-w).astype(log_p_zs.dtype)
+    log_ft, log_zs = (
+        np.broadcast_to(one.reshape(-1, 1), (len(log_p_zs), 1)) for one in (log_ft, log_zs)
+    )
+    mixed = np.empty(log_p_zs.shape, np.result_type(log_p_zs, log_p_ft))
+    rows = max(1, CACHED // max(1, mixed.shape[1]))
+    for start in range(0, len(mixed), rows):
+        part = slice(start, start + rows)
+        mixed[part] = _log_sum(log_zs[part] + log_p_zs[part], log_ft[part] + log_p_ft[part])
+    return mixed
+
+
+CACHED = 2**16
+"""Numbers handled at a time, so that several arrays of them stay in a core's cache."""
+
+
+def _log_sum(one: Floats, other: Floats) -> Floats:
+    """Return log(exp(one) + exp(other)); `numpy.logaddexp`, which uses no vector instructions.
+
+    benchmarks/posthoc.py measures both.
+    """
+    high = np.maximum(one, other)
+    with np.errstate(invalid="ignore"):  # -inf minus -inf, corrected below
+        gap = np.minimum(one, other) - high
+    np.exp(gap, out=gap)
+    np.log1p(gap, out=gap)
+    gap += high
+    np.copyto(gap, high, where=np.isneginf(high))
+    return gap
 
 
 def failure_set(correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -147,84 +171,6 @@ def sigmoid_weight(distance: Floats, a: float, b: float) -> Floats:
     if not b > 0:
         raise InputError(f"VRF's b must be positive, got {b}")
     return np.asarray(np.exp(-np.logaddexp(0.0, (distance - a) / b)))
-
-
-class DistanceBins(NamedTuple):
-    """Number of samples per distance bin, and of those each endpoint classifies correctly.
-
-    `n`, `hits_zs` (zero-shot) and `hits_ft` (fine-tuned) are int64 [B]. They are counts rather than
-    accuracies, so that several sets can be added.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from bench.posthoc.functional import DistanceBins
-    >>> first, second = DistanceBins(np.array([3]), np.array([1]), np.array([2])), [[5], [1], [4]]
-    >>> DistanceBins(*map(np.add, first, second))
-    DistanceBins(n=array([8]), hits_zs=array([2]), hits_ft=array([6]))
-    """
-
-    n: NDArray[np.int64]
-    hits_zs: NDArray[np.int64]
-    hits_ft: NDArray[np.int64]
-
-
-def distance_bins(
-    distance: Floats,
-    correct_zs: NDArray[np.bool_],
-    correct_ft: NDArray[np.bool_],
-    edges: ArrayLike,
-) -> DistanceBins:
-    """Count correct samples of both endpoints by distance to the failure set.
-
-    The data of VRF's figure 2 (NeurIPS 2024).
-
-    Parameters
-    ----------
-    distance : [N], the distance of each sample to the failure set.
-    correct_zs, correct_ft : bool [N], whether each endpoint classifies the sample correctly.
-    edges : [B + 1], increasing. Bin i is [edges[i], edges[i + 1]); the last bin includes its right
-        edge. Samples outside all bins, such as those at infinite distance, are not counted.
-
-    Raises InputError for edges that do not increase, arrays of different lengths or NaN.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from bench.posthoc.functional import distance_bins
-    >>> correct_zs, correct_ft = np.array([False, True]), np.array([True, True])
-    >>> distance_bins(np.array([0.1, 0.7]), correct_zs, correct_ft, edges=[0, 0.5, 1])
-    DistanceBins(n=array([1, 1]), hits_zs=array([0, 1]), hits_ft=array([1, 1]))
-    """
-    if not len(distance) == len(correct_zs) == len(correct_ft):
-        lengths = f"{len(distance)}, {len(correct_zs)} and {len(correct_ft)}"
-        raise InputError(f"distance bins: arrays of {lengths} samples, expected equal lengths")
-    counted = (distance, distance[correct_zs], distance[correct_ft])
-    return DistanceBins(*(_histogram(values, edges, "distance") for values in counted))
-
-
-def weight_histogram(weight: Floats, edges: ArrayLike) -> NDArray[np.int64]:
-    """Return the number of weights [N] on the fine-tuned model in each bin, int64 [B].
-
-    `edges` are as in `distance_bins`. Raises InputError for edges that do not increase or NaN.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from bench.posthoc.functional import weight_histogram
-    >>> weight_histogram(np.array([0.1, 0.2, 0.9]), edges=[0, 0.5, 1])
-    array([2, 1])
-    """
-    return _histogram(weight, edges, "weight")
-
-
-def _histogram(values: Floats, edges: ArrayLike, what: str) -> NDArray[np.int64]:
-    bounds = np.asarray(edges, dtype=np.float64)
-    if bounds.ndim != 1 or len(bounds) < 2 or not (np.diff(bounds) > 0).all():
-        raise InputError(f"{what} bins: edges must be at least two increasing numbers")
-    if np.isnan(values).any():
-        raise InputError(f"{what} bins: a {what} is NaN")
-    return np.histogram(values, bounds)[0].astype(np.int64)
 
 
 BOUNDS = (0.1, 10.0)

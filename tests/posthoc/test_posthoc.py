@@ -14,17 +14,16 @@ from scipy.special import expit
 from scipy.special import log_softmax as scipy_log_softmax
 
 from bench.core.errors import InputError
+from bench.posthoc import functional
 from bench.posthoc.functional import (
     KRule,
     confident_temperature,
-    distance_bins,
     failure_set,
     kth,
     log_softmax,
     mix,
     sigmoid_weight,
     temperature,
-    weight_histogram,
 )
 from bench.posthoc.remarks import PosthocWarning
 
@@ -73,6 +72,29 @@ def test_mix_returns_the_ends_exactly(dtype):
     assert np.array_equal(mix(zs, ft, 0), zs)
     assert np.array_equal(mix(zs, ft, 1.0), ft)
     assert mix(zs, ft, np.full(len(zs), 0.3)).dtype == dtype
+
+
+@given(SCORES, st.integers(0, 2**32), st.floats(0, 1), st.sampled_from([np.float32, np.float64]))
+def test_mix_is_logaddexp_of_numpy(scores, seed, weight, dtype):
+    """Of probabilities that are 0 for one model, for the other and for both, too."""
+    rng = np.random.default_rng(seed)
+    zs, ft = (log_softmax(rng.permutation(scores)).astype(dtype) for _ in range(2))
+    for log_p in (zs, ft):
+        log_p[rng.random(scores.shape) < 0.2] = -np.inf
+    with np.errstate(divide="ignore"):
+        w_zs, w_ft = np.log1p(-weight).astype(dtype), np.log(weight).astype(dtype)
+    expected = np.logaddexp(w_zs + zs, w_ft + ft)
+    near = 4 * np.finfo(dtype).eps
+    np.testing.assert_allclose(mix(zs, ft, weight), expected, rtol=near, atol=near)
+
+
+def test_mix_of_many_rows_is_that_of_each_alone(monkeypatch):
+    zs, ft = (random_log_p(seed, (50, 7)).astype(np.float32) for seed in range(2))
+    weights = np.linspace(0, 1, 50)
+    whole = mix(zs, ft, weights)
+    monkeypatch.setattr(functional, "CACHED", 21)  # three rows at a time
+    assert np.array_equal(mix(zs, ft, weights), whole)
+    assert np.array_equal(mix(zs, ft, 0.3)[49:], mix(zs[49:], ft[49:], 0.3))
 
 
 @pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan"), [0.5] * 19 + [2.0]])
@@ -146,47 +168,6 @@ def test_sigmoid_weight_is_stable_at_the_extremes():
     assert sigmoid_weight(np.array([0.0, 2.0, np.inf]), 1.0, 1e-4).tolist() == [1, 0, 0]
     with pytest.raises(InputError, match="positive"):
         sigmoid_weight(np.zeros(1), 1.0, 0.0)
-
-
-def test_distance_bins_count_samples_and_hits():
-    distance = np.array([0.0, 0.4, 0.5, 1.0, 1.1, np.inf])
-    zs, ft = np.array([1, 1, 0, 0, 1, 1], dtype=bool), np.array([1, 0, 1, 1, 1, 1], dtype=bool)
-    found = distance_bins(distance, zs, ft, [0, 0.5, 1])
-    assert {name: bins.tolist() for name, bins in found._asdict().items()} == {
-        "n": [2, 2],  # 0.5 opens a bin, 1 closes the last, what is farther is in none
-        "hits_zs": [2, 0],
-        "hits_ft": [1, 2],
-    }
-
-
-def test_bins_of_the_parts_add_up():
-    rng = np.random.default_rng(0)
-    distance, right = rng.random(100), rng.random((2, 100)) < 0.5
-    edges = np.linspace(0, 1, 8)
-    whole = distance_bins(distance, *right, edges)
-    parts = [distance_bins(distance[i::3], *right[:, i::3], edges) for i in range(3)]
-    assert np.array_equal(whole, np.sum(parts, axis=0))
-    assert np.array_equal(whole.n, weight_histogram(distance, edges))
-    assert whole.n.sum() == 100 and whole.hits_zs.sum() == right[0].sum()
-
-
-@pytest.mark.parametrize(
-    ("values", "edges", "message"),
-    [
-        ([0.5, 0.1], [0, 0], "increasing"),
-        ([0.5, 0.1], [1], "increasing"),
-        ([0.5, 0.1], [0, np.nan], "increasing"),
-        ([0.5, np.nan], [0, 1], "is NaN"),
-    ],
-)
-def test_bins_refuse_what_they_cannot_count(values, edges, message):
-    right = np.ones(2, dtype=bool)
-    with pytest.raises(InputError, match=message):
-        weight_histogram(np.array(values), edges)
-    with pytest.raises(InputError, match=message):
-        distance_bins(np.array(values), right, right, edges)
-    with pytest.raises(InputError, match="arrays of 2, 2 and 1 samples"):
-        distance_bins(np.array(values), right, right[:1], [0, 1])
 
 
 def draw_labels(logits: np.ndarray, t: float) -> np.ndarray:
