@@ -1,7 +1,15 @@
-"""Exact nearest neighbours with FAISS, on a GPU if FAISS finds one, else on the CPU."""
+"""Exact nearest neighbours: with FAISS, or by a bound in bfloat16 where that is faster.
+
+Both end in one function that computes the distance from the vectors in float64, so that the search
+which was used shows in no digit.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -35,6 +43,8 @@ def kth_distance(
     normalize : divide every vector by its L2 norm first; a zero vector stays zero. Distances are
         then in [0, 2].
 
+    For large inputs, processors that multiply bfloat16 are used as `_by_bounds` says.
+
     Returns float32 [M]. On one machine, the same input gives the same bits. Raises InputError for
     an empty reference, vectors of different lengths, entries that are not finite, or k out of
     range.
@@ -56,17 +66,202 @@ def kth_distance(
         raise InputError("neighbours: the reference set is empty, expected at least one vector")
     if not 1 <= k <= len(reference):
         raise InputError(f"neighbours: k = {k}, expected 1 to {len(reference)}")
+    products = len(queries) * reference.size
+    if k <= LARGEST_K and products >= LARGE and has_fast_bf16():
+        found = _by_bounds(queries, reference, k, normalize)
+        if found is not None:
+            return found
+    return _by_faiss(queries, reference, k, normalize)
+
+
+SPARE = 4
+"""Neighbours beyond the k-th that are looked at, since FAISS orders them by rounded distances."""
+
+
+def _by_faiss(
+    queries: NDArray[np.floating], reference: NDArray[np.floating], k: int, normalize: bool
+) -> NDArray[np.float32]:
     points = _prepared(reference, normalize)
     index = _index(points, k)
     distances = np.empty(len(queries), dtype=np.float32)
-    rows = max(1, BLOCK // k)
+    last = min(k + SPARE, len(points))
+    first = max(0, k - 1 - SPARE)
+    rows = max(1, min(BLOCK // last, ROWS))
     for start in range(0, len(queries), rows):
         block = _prepared(queries[start : start + rows], normalize)
-        nearest = index.search(block, k)[1][:, -1]
-        # FAISS computes squared distances as |x|^2 + |y|^2 - 2 x.y. For close pairs, cancellation
-        # causes errors of up to 5e-4 in their root. The norm of the difference has no such errors.
-        distances[start : start + rows] = np.linalg.norm(block - points[nearest], axis=1)
+        near = index.search(block, last)[1][:, first:]
+        gaps = np.stack([_norms(block, points[column]) for column in near.T], axis=1)
+        distances[start : start + rows] = np.sort(gaps, axis=1)[:, k - 1 - first]
     return distances
+
+
+def _norms(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the distance of each row of `one` to that of `other`.
+
+    FAISS computes squared distances as |x|^2 + |y|^2 - 2 x.y. For close pairs, cancellation causes
+    errors of up to 5e-4 in their root. The norm of the difference has no such errors.
+    """
+    return np.asarray(np.linalg.norm(one.astype(np.float64) - other, axis=-1))
+
+
+@cache
+def has_fast_bf16() -> bool:
+    """Return whether the processor multiplies bfloat16 in hardware.
+
+    Examples
+    --------
+    >>> from bench.posthoc.neighbors import has_fast_bf16
+    >>> has_fast_bf16() in (True, False)
+    True
+    """
+    import torch
+
+    known = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in known)
+
+
+LARGE = 2**36
+"""Products of two numbers from which `_by_bounds` saves more than importing torch takes."""
+
+LARGEST_K = 512
+"""Of larger k, the runs whose maxima bound the k-th similarity would be too short."""
+
+CHUNK, ROWS = 8192, 2048
+"""Reference vectors and queries whose products are in memory at a time."""
+
+MOST = 2**23
+"""Pairs kept for a closer look; there are more only among thousands of near-equal points."""
+
+U = 2.0**-8 / (1 - 2.0**-8) / 2
+"""Bound of the relative error of a number that was rounded to the nearest bfloat16."""
+
+
+def _by_bounds(
+    queries: NDArray[np.floating], reference: NDArray[np.floating], k: int, normalize: bool
+) -> NDArray[np.float32] | None:
+    """Return `kth_distance` from bfloat16 products and their error bound.
+
+    Vectors are taken relative to the mean m of the references, which changes no distance and makes
+    them short: x = q - m and y = v - m. The nearest v has the largest t = x.y - |y|^2 / 2. Let r be
+    its approximation: x and y rounded to bfloat16, x' and y', the square as two bfloat16 numbers in
+    two further columns, all added in float32 and then rounded. Before that last step r differs from
+    t by at most e = |x - x'| |y'| + |x| |y - y'| (Cauchy and Schwarz), with these norms as they
+    are, plus `ADDED` for each of the additions and the square. The last rounding keeps the order,
+    and changes r by U |r| at most.
+
+    The references are split into runs. If B is the k-th largest of the runs' maxima of r, then k
+    points have r >= B, so t >= B - U |B| - e: the k-th largest t is no smaller. Each of the k
+    nearest hence has, before the last rounding, at least T = B - U |B| - 2e, and r >= T - U |T|.
+    Points below that are passed over. B grows from chunk to chunk of the references.
+
+    The others' t in float32 then decides which are nearer than the k-th, except for those within
+    its error of it; these are put in order by their distance in float64. None if too many points
+    are too close to each other to tell.
+    """
+    import torch
+
+    width = reference.shape[1]
+    short = next(n for n in (64, 32, 16, 8, 4) if n == 4 or 4 * k * n <= CHUNK)
+    distances = np.empty(len(queries), dtype=np.float32)
+    near = _Near.of(reference, normalize)
+    middle = np.mean([_prepared(part, normalize).mean(axis=0) for part in _chunks(reference)], 0)
+    for start in range(0, len(queries), ROWS):
+        block = _prepared(queries[start : start + ROWS], normalize)
+        x = torch.from_numpy(block - middle)
+        x_low = torch.nn.functional.pad(x, (0, 2), value=1.0).bfloat16()
+        long_q = np.linalg.norm(block, axis=1)
+        long_x, error_x = x.norm(dim=1), (x - x_low[:, :width].float()).norm(dim=1)
+        error = torch.zeros(len(x))
+        best = torch.full((len(x), k), -np.inf, dtype=torch.bfloat16)
+        kept: list[Any] = []
+        for n_chunk, part in enumerate(_chunks(reference)):
+            y = torch.from_numpy(_prepared(part, normalize) - middle)
+            square = -0.5 * torch.linalg.vector_norm(y, dim=1).square()
+            high = square.bfloat16()
+            rest = (square - high.float()).bfloat16()
+            y_low = torch.cat([y.bfloat16(), high[:, None], rest[:, None]], dim=1)
+            long_y = float(y.norm(dim=1).max())
+            error_y = float((y - y_low[:, :width].float()).norm(dim=1).max())
+            sizes = (long_x + 1) * (long_y + error_y) + long_y**2
+            bound = error_x * (long_y + error_y) + long_x * error_y + (width + 2) * ADDED * sizes
+            error = error.maximum(bound)
+            length = 64 if n_chunk else short  # later chunks have the bound of the first
+            runs = -(-len(y) // length)
+            r = x_low @ y_low.T
+            if rest_of_run := runs * length - len(y):
+                r = torch.nn.functional.pad(r, (0, rest_of_run), value=-np.inf)
+            r = r.view(len(x), length, runs)
+            maxima = r.amax(dim=1)
+            best = torch.cat([best, maxima], dim=1).topk(k, dim=1).values
+            floor = _floor(best[:, -1].float(), error)
+            row, run = (maxima >= floor[:, None]).nonzero(as_tuple=True)
+            values = r[row, :, run]
+            which, place = (values >= floor[row, None]).nonzero(as_tuple=True)
+            index = n_chunk * CHUNK + place * runs + run[which]
+            kept.append((row[which], index, values[which, place].float()))
+            if sum(len(found[0]) for found in kept) > MOST:
+                return None
+        row, index, value = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        left = value >= _floor(best[:, -1].float(), error)[row]
+        left &= value > -np.inf  # what the last run was filled up with
+        row, order = row[left].sort(stable=True)
+        ends = row.bincount(minlength=len(x)).cumsum(dim=0).tolist()
+        candidates = index[left][order].numpy()
+        for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+            found = near.at(candidates[begin:end])
+            distances[start + i] = _kth_of(block[i], float(long_q[i]), found, k)
+    return distances
+
+
+ADDED = 2.0**-23
+"""Bound of the relative error of an addition or a conversion in float32, however it is rounded."""
+
+
+@dataclass(frozen=True)
+class _Near:
+    """Reference vectors [n, D] as they are, what divides each, and half its square after that."""
+
+    raw: NDArray[np.float32]
+    divisor: NDArray[np.float32]
+    half_square: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, reference: NDArray[np.floating], normalize: bool) -> _Near:
+        raw = np.ascontiguousarray(reference, dtype=np.float32)
+        divisor = np.ones(len(raw), dtype=np.float32)
+        half = np.empty(len(raw), dtype=np.float32)
+        for start, part in zip(range(0, len(raw), CHUNK), _chunks(raw), strict=True):
+            rows = slice(start, start + len(part))
+            if normalize:
+                divisor[rows] = _lengths(part)[:, 0]
+            ready = part / divisor[rows, None]
+            half[rows] = np.einsum("nd,nd->n", ready, ready, dtype=np.float64) / 2
+        return cls(raw, divisor, half)
+
+    def at(self, index: NDArray[np.int64]) -> _Near:
+        return _Near(self.raw[index], self.divisor[index], self.half_square[index])
+
+
+def _chunks(reference: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
+    return (reference[i : i + CHUNK] for i in range(0, len(reference), CHUNK))
+
+
+def _floor(best: Any, error: Any) -> Any:
+    """Return the r below which a point is none of the k nearest; see `_by_bounds`."""
+    t = best - U * best.abs() - 2 * error
+    return t - U * t.abs()
+
+
+def _kth_of(query: NDArray[np.float32], length: float, near: _Near, k: int) -> float:
+    """Return the k-th smallest distance of a query [D] of that length to points [n, D]."""
+    t = near.raw @ query / near.divisor - near.half_square
+    kth = np.partition(t, -k)[-k]
+    longest = float(near.half_square.max())
+    error = 2 * (len(query) + 4) * ADDED * (math.sqrt(2 * longest) * length + longest)
+    closer = t > kth + error
+    tied = ~closer & (t >= kth - error)
+    points = near.raw[tied] / near.divisor[tied, None]
+    return float(np.sort(_norms(query, points))[k - 1 - closer.sum()])
 
 
 def _prepared(vectors: NDArray[np.floating], normalize: bool) -> NDArray[np.float32]:
@@ -76,17 +271,22 @@ def _prepared(vectors: NDArray[np.floating], normalize: bool) -> NDArray[np.floa
         raise InputError("neighbours: features contain NaN or infinity, expected finite numbers")
     if not normalize:
         return ready
-    norms = np.linalg.norm(ready, axis=1, keepdims=True)
-    norms[norms == 0] = 1
-    unit: NDArray[np.float32] = ready / norms
+    unit: NDArray[np.float32] = ready / _lengths(ready)
     return unit
+
+
+def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what normalising divides each vector by, [n, 1]: 1 for a zero vector."""
+    norms = np.asarray(np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+    norms[norms == 0] = 1
+    return norms
 
 
 def _index(points: NDArray[np.float32], k: int) -> Any:
     import faiss  # takes 0.3 s, so only imported when needed
 
     index: Any = faiss.IndexFlatL2(points.shape[1])
-    if faiss.get_num_gpus() > 0 and k <= GPU_MAX_K:
+    if faiss.get_num_gpus() > 0 and k + SPARE <= GPU_MAX_K:
         index = faiss.index_cpu_to_all_gpus(index)
     index.add(points)
     return index

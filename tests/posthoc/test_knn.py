@@ -70,6 +70,63 @@ def test_index_moves_to_a_gpu_that_can_return_k_neighbours(monkeypatch, k, moved
     assert np.allclose(found, brute_force(queries, reference, k, True), atol=1e-5)
 
 
+def clusters(kind: str, count: int, seed: int, width: int = 24) -> np.ndarray:
+    """Points that are hard to tell apart by few digits."""
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(count, width))
+    if kind == "near-equal":
+        points = 1 + 1e-4 * points
+    elif kind == "duplicates":
+        points = points[rng.integers(0, 7, count)]
+    elif kind == "shells":
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        points = 5 + points * (1 + 1e-6 * rng.integers(0, 3, (count, 1)))
+    elif kind == "zeros":
+        points[rng.random(count) < 0.2] = 0
+    elif kind == "sizes":
+        points *= 10.0 ** rng.integers(-3, 4, (count, 1))
+    return points.astype(np.float32)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("kind", ["noise", "near-equal", "duplicates", "shells", "zeros", "sizes"])
+def test_bounds_give_the_distances_of_brute_force(monkeypatch, kind, normalize):
+    """Of points in several chunks, also of the queries themselves, and the digits of FAISS."""
+    monkeypatch.setattr(knn, "CHUNK", 128)
+    monkeypatch.setattr(knn, "ROWS", 50)
+    reference = clusters(kind, 500, 1)
+    queries = np.concatenate([clusters(kind, 90, 2), reference[:30]])
+    for k in (1, 2, 9, 32, 400, 500):
+        found = knn._by_bounds(queries, reference, k, normalize)
+        assert found is not None
+        unit = [knn._prepared(x, normalize).astype(np.float64) for x in (queries, reference)]
+        gaps = np.linalg.norm(unit[0][:, None] - unit[1][None], axis=2)
+        assert np.array_equal(found, np.sort(gaps, axis=1)[:, k - 1].astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", ["noise", "zeros"])
+def test_both_searches_give_the_same_digits(monkeypatch, kind):
+    queries, reference = clusters(kind, 70, 2), clusters(kind, 400, 1)
+    by_faiss = [kth_distance(queries, reference, k) for k in (1, 7, 60)]
+    calls = []
+    real = knn._by_bounds
+    monkeypatch.setattr(knn, "LARGE", 0)
+    monkeypatch.setattr(knn, "has_fast_bf16", lambda: True)
+    monkeypatch.setattr(knn, "_by_bounds", lambda *a: calls.append(a) or real(*a))
+    for k, expected in zip((1, 7, 60), by_faiss, strict=True):
+        assert np.array_equal(kth_distance(queries, reference, k), expected)
+    assert len(calls) == 3
+
+
+def test_points_too_close_to_tell_apart_are_left_to_faiss(monkeypatch):
+    monkeypatch.setattr(knn, "MOST", 1000)
+    same = np.ones((200, 8), dtype=np.float32)
+    assert knn._by_bounds(same, same, 3, True) is None
+    monkeypatch.setattr(knn, "LARGE", 0)
+    monkeypatch.setattr(knn, "has_fast_bf16", lambda: True)
+    assert np.array_equal(kth_distance(same, same, 3), np.zeros(200))
+
+
 @pytest.mark.parametrize(
     ("queries", "reference", "k", "message"),
     [
