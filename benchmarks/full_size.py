@@ -25,7 +25,14 @@ from numpy.typing import NDArray
 
 CLASSES, WIDTH, ROWS = 1000, 512, 4096
 TRAIN, SELECTION = 1_281_167, 10_000
-TESTS = {"test": 50_000, "v2": 10_000, "sketch": 50_889, "a": 7_500, "r": 30_000, "objectnet": 18_574}
+TESTS = {
+    "test": 50_000,
+    "v2": 10_000,
+    "sketch": 50_889,
+    "a": 7_500,
+    "r": 30_000,
+    "objectnet": 18_574,
+}
 Blocks = Callable[[int, int], NDArray[np.float16]]
 
 
@@ -139,7 +146,9 @@ def main() -> None:
     score = [sys.executable, "-m", "bench", "score", "--outputs", str(options.folder)]
     score += ["--methods", options.methods, "--out", str(out), "--cache-dir", str(cache)]
     commands = {"read the files": [sys.executable, "-c", READ, *files], "bench score": score}
-    print(f"{os.cpu_count()} cores; {sum(os.path.getsize(f) for f in files) / 1e9:.1f} GB of outputs")
+    print(
+        f"{os.cpu_count()} cores; {sum(os.path.getsize(f) for f in files) / 1e9:.1f} GB of outputs"
+    )
     print("| command | seconds | CPU seconds | peak memory, GB |\n|---|--:|--:|--:|", flush=True)
     for name, command in commands.items():
         seconds, cpu, memory = measured(command)

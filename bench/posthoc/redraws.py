@@ -16,7 +16,7 @@ RESAMPLES = 200
 """The standard deviation over so many resamples is known to about 5%."""
 
 
-def resample_counts(size: int, split: str) -> NDArray[np.float32]:
+def resample_counts(size: int, split: str) -> NDArray[np.float64]:
     """Return how often each of `size` samples is in each resample, [R, N]; rows add up to N.
 
     `split` is the split's fingerprint, in hexadecimal digits. Products of these counts with hits
@@ -30,7 +30,7 @@ def resample_counts(size: int, split: str) -> NDArray[np.float32]:
     ((200, 10), {10.0})
     """
     drawn = np.random.Generator(np.random.Philox(key=int(split[:16], 16)))
-    counts = np.empty((RESAMPLES, size), dtype=np.float32)
+    counts = np.empty((RESAMPLES, size), dtype=np.float64)
     for row in counts:
         row[:] = np.bincount(drawn.integers(0, size, size), minlength=size)
     return counts

@@ -102,8 +102,8 @@ class Measurement:
                 scores.append(metric(p.log_probs, manifest))
                 weights.append(float(np.mean(p.weight)))
                 if counts is not None:
-                    weight = np.broadcast_to(np.asarray(p.weight, np.float32), len(manifest))
-                    right = correct(p.log_probs, manifest).astype(np.float32)
+                    weight = np.broadcast_to(np.asarray(p.weight, np.float64), len(manifest))
+                    right = correct(p.log_probs, manifest).astype(np.float64)
                     resampled.append((counts @ right, counts @ weight))
                 progress.advance(1)
             next(found, None)  # which checks that there are no more
@@ -122,8 +122,9 @@ class Measurement:
             },
         }
         if counts is not None:
-            rights, means = (np.array(f, np.float64) / size for f in zip(*resampled, strict=True))
-            index = choose_again(chosen_by, rights, means)
+            rights, means = (np.array(f) / size for f in zip(*resampled, strict=True))
+            # Sums of weights are rounded as the memory lies; ties must not depend on it.
+            index = choose_again(chosen_by, rights, means.round(9))
             note["redrawn"] = [dict(candidates[i]) for i in index]
         if isinstance(method, Searched):
             costs = [row_cost(method, item.models, c, task.train.size) for c in candidates]

@@ -88,14 +88,14 @@ class Chosen:
 
 
 def select(
-    low: Floats, high: Floats, weights: Sequence[float], rule: str, counts: NDArray[np.float32]
+    low: Floats, high: Floats, weights: Sequence[float], rule: str, counts: NDArray[np.float64]
 ) -> Chosen:
     """Choose on a selection split whose samples are right from `low` [n] to `high` [n]."""
     right = right_at(low, high, weights)
     by_rule = partial(choose, rule=rule)
     best = by_rule(right.mean(axis=1).tolist(), list(weights))
     means = np.repeat(np.asarray(weights)[:, None], len(counts), axis=1)
-    again = choose_again(by_rule, (right @ counts.T).astype(np.float64) / counts.shape[1], means)
+    again = choose_again(by_rule, right @ counts.T / counts.shape[1], means)
     return Chosen(weights[best], np.asarray(weights)[again])
 
 

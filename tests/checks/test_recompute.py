@@ -136,7 +136,7 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path, own: Finished) -> Non
 FRAUDS = {
     "config.json": ('"v2"', '"v2" '),
     "plan.json": ('"seed": 0', '"seed": 3'),
-    "records.jsonl": ('"commit": "', '"commit": "a'),
+    "records.jsonl": ('"precision": "fp32"', '"precision": "bf16"'),
     "trainings.jsonl": ('"epoch"', '"epoch" '),
 }
 
