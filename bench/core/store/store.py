@@ -323,11 +323,10 @@ class Store:
         found = []
         for path, item in self._files(key):
             try:
-                opened(item, path.read_bytes())
+                if (data := bytes_of(path)) is not None:
+                    opened(item, data)
             except DamagedError:
                 found.append(path)
-            except FileNotFoundError:
-                continue
         return found
 
     def check(self, key: str) -> None:
