@@ -94,3 +94,19 @@ def test_a_damaged_script_is_bundled_again(tmp_path: Path, monkeypatch: pytest.M
         path.write_bytes(damage(path.read_bytes()))
         rasterize.vega_script.cache_clear()
         assert rasterize.vega_script() == script
+
+
+def test_a_damaged_output_that_cannot_be_removed_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    store.write_arrays("fits", "1f0c", {"b": np.array([0.4])})
+    store.path("fits", "1f0c").write_bytes(b"damaged")
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(1, "Operation not permitted", str(self))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UnreadableOutput, match=r"1f0c.safetensors is damaged .* cannot be removed"):
+        store.read("fits", "1f0c")
+    assert "recomputing" not in caplog.text
