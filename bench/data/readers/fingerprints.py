@@ -302,4 +302,7 @@ def _file_digests(files: Files) -> list[str]:
 
 def _file_sha256(path: Path) -> str:
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:  # which has no name when a file was opened and cannot be read
+            raise OSError(error.errno, error.strerror, str(path)) from error
