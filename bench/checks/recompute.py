@@ -206,6 +206,8 @@ def _recompute_one(
             found = tuple(text_differences(run / TRAININGS, Path(scratch) / TRAININGS))
             files.append(TRAININGS)
         if not found and changed is not None:
+            if trainings and not (run / TRAININGS).is_file():
+                changed = sorted({*changed, TRAININGS})
             texts = "another digest", "the file as it is now"
             found = tuple(Difference(MANIFEST, f" {name}", *texts) for name in changed)
             files.append(MANIFEST)

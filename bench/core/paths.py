@@ -40,6 +40,8 @@ def local_path(path: P, what: str) -> P:
         Path(path).resolve()
     except (OSError, ValueError, RuntimeError) as error:  # a NUL or a lone surrogate; a circle
         reason = getattr(error, "strerror", None) or re.sub(r" from '.*", "", f"{error}".lower())
+        if isinstance(error, FileNotFoundError):  # of a relative path, in a folder that is gone
+            reason = "the working folder is gone; change to one that exists"
         raise InputError(f"{what} {path} is no usable path: {reason}") from error
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", str(path))
     if found is None or is_there:

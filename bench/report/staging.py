@@ -79,10 +79,11 @@ def finish(folder: Path) -> None:
                 continue
             moved, removed = _exchange(new)
             for name in moved:
-                with suppress(FileNotFoundError):  # moved before
+                with _naming(folder / name, new):
                     _replace(new / name, folder / name)
             for name in removed:
-                _remove(folder / name)
+                with _naming(folder / name, new):
+                    _remove(folder / name)
             shutil.rmtree(new, ignore_errors=True)
 
 
@@ -115,6 +116,21 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _naming(target: Path, new: Path) -> Iterator[None]:
+    """Name the file that cannot be exchanged, and what to do. What was moved before is done."""
+    try:
+        yield
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        reason = (
+            f"{error.strerror}: it cannot be exchanged for that in {new.name}; make it writable"
+        )
+        todo = f"{reason} or move it away, and run the same command again"
+        raise OSError(error.errno, todo, str(target)) from error
 
 
 def _replace(source: Path, target: Path) -> None:

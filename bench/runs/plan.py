@@ -304,7 +304,8 @@ class _Builder:
             more = (key for recipe in recipes for key in self.outputs(recipe, shift.split))
             inputs = tuple(dict.fromkeys((*inputs, *more)))
         key = key_of("cell", CELL, _identity(row), fit.key, choice, inputs, shift.labels, metric)
-        place = (shift.split.fingerprint, shift.labels)
+        # Rows without a base have one fit for all seeds, as there is nothing to fit.
+        place = (fit.seed, shift.split.fingerprint, shift.labels)
         pack = key_of("cells", CELL, _identity(row), fit.key, *place)
         item = CellItem(key, inputs, pack, row, fit, scale, choice, chosen, shift, metric)
         self.records.append(item)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.api.registry import datasets, loaded_plugins
 from bench.core.errors import DataError, InputError, shortened
+from bench.core.foreign.files import TABLE, read_bounded, without_waiting
 from bench.core.hashing import key_of
 from bench.core.paths import cache_dir, check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
@@ -208,7 +209,7 @@ def _is_scored(folder: Path, known: Mapping[str, Any]) -> bool:
     if any(name.partition("=")[0] in datasets() or is_suite_file(name) for name in names):
         return False
     try:
-        return f'"{GIVEN_DIGEST}"' in (folder / "records.jsonl").read_text(encoding="utf-8")
+        return f'"{GIVEN_DIGEST}"' in read_bounded(folder / "records.jsonl", TABLE).decode()
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -377,7 +378,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Pat
         write_run_manifest(new)
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     try:
-        with (out / "timings.jsonl").open("a") as file:
+        with open(out / "timings.jsonl", "a", opener=without_waiting) as file:
             file.write(json.dumps(timing) + "\n")
     except OSError as error:  # how long it took is no result
         log.warning("timings are not recorded: %s", error)

@@ -20,6 +20,7 @@ from bench.core.records import read_records, records_text
 from bench.core.store import Store
 from bench.core.store.container import note_of, opened, sealed, unpacked_arrays
 from bench.leaderboard.samples import sample_outputs
+from bench.runs.results.manifest import write_run_manifest
 
 
 def differences(path: Path, options: dict[str, Path]) -> tuple[Difference, ...]:
@@ -200,4 +201,25 @@ def test_an_edited_manifest_is_found(own: Finished) -> None:
     path = own.out / "manifest.json"
     path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
     with pytest.raises(DataError, match="altered"):
+        differences(own.out, options(own))
+
+
+@pytest.mark.parametrize("name", ["plan.json", "trainings.jsonl", "config.json"])
+def test_a_file_that_is_gone_from_run_and_manifest_is_missed(name: str, own: Finished) -> None:
+    """Whoever drops the plan, to drop seeds as well, renews the manifest; the report is rebuilt."""
+    (own.out / name).unlink()
+    write_run_manifest(own.out)
+    bench("report", own.out)
+    if name == "config.json":
+        with pytest.raises(InputError, match=name):
+            differences(own.out, options(own))
+        return
+    (found,) = differences(own.out, options(own))
+    assert (found.file, found.place) == ("manifest.json", f" {name}")
+
+
+def test_a_manifest_that_is_no_file_is_not_passed_over(own: Finished) -> None:
+    (own.out / "manifest.json").unlink()
+    (own.out / "manifest.json").mkdir()
+    with pytest.raises(InputError, match=r"cannot read .*manifest.json"):
         differences(own.out, options(own))

@@ -148,3 +148,21 @@ def test_exchanges_at_once_do_not_mix(tmp_path: Path) -> None:
     found = content_of(tmp_path)
     assert sorted(found) == ["figures/c", "records.jsonl", "samples/a", "samples/b"]
     assert len(set(found.values())) == 1
+
+
+def test_what_cannot_be_exchanged_is_named_and_the_rest_follows_later(tmp_path: Path) -> None:
+    """A folder in place of a file, for example: not the hidden file that should replace it."""
+    run = tmp_path / "run"
+    (run / "records.jsonl" / "mine").mkdir(parents=True)
+
+    def write() -> None:
+        with staged(run) as new:
+            for name in ("plan.json", "records.jsonl"):
+                (new / name).write_text("new")
+
+    with pytest.raises(OSError, match="move it away") as caught:
+        write()
+    assert caught.value.filename == str(run / "records.jsonl")
+    (run / "records.jsonl").rename(tmp_path / "away")
+    finish(run)
+    assert sorted(path.name for path in run.iterdir()) == ["plan.json", "records.jsonl"]

@@ -249,6 +249,18 @@ def test_seeds(small: Finished, tmp_path: Path) -> None:
     assert all(r in first for r in cells if r.seed == 0)
 
 
+def test_seeds_at_once_are_those_of_each_alone(small: Finished, tmp_path: Path) -> None:
+    """All of a row's seeds are measured in one process, from an empty cache."""
+    alone = again(small, "--seeds", 1, "--methods", "e2e-ft", out=tmp_path / "alone")
+    assert alone.code == 0, alone.err
+    fresh = bench(*SMALL, "--seeds", "0,1", "--methods", "e2e-ft", "--out", tmp_path / "both",
+                  "--cache-dir", tmp_path / "cache")  # fmt: skip
+    assert fresh.code == 0, fresh.err
+    expected, found = (read_records(tmp_path / n / "records.jsonl") for n in ("alone", "both"))
+    assert [r for r in found if r.seed == 1] == [r for r in expected if r.seed == 1]
+    assert [r.value for r in found if r.seed == 1] != [r.value for r in found if r.seed == 0]
+
+
 def test_estimates_use_measured_rates(own: Finished) -> None:
     """The small run measured forward passes; its training run was too short to be measured."""
     shifts = ("--shifts", "v2,objectnet,sketch")

@@ -42,7 +42,7 @@ def open_regular(path: Path) -> io.BufferedReader:
     OSError: [Errno 22] it is a device, expected a regular file: '/dev/zero'
     """
     try:
-        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 the caller closes it
+        file = open(path, "rb", opener=without_waiting)  # noqa: SIM115 the caller closes it
     except ValueError as error:  # a zero character in the name
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from error
     try:
@@ -71,9 +71,36 @@ def check_regular(mode: int, path: object) -> None:
         raise OSError(number, f"it is {what}, expected a regular file", str(path))
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a path; that of a pipe without waiting for a writer."""
+def without_waiting(path: str, flags: int) -> int:
+    """Open a path, as the `opener` of `open`; that of a pipe without waiting for its other end.
+
+    Examples
+    --------
+    >>> import os
+    >>> from bench.core.foreign.files import without_waiting
+    >>> os.mkfifo("pipe")
+    >>> open("pipe", "a", opener=without_waiting)
+    Traceback (most recent call last):
+    ...
+    OSError: [Errno 6] No such device or address: 'pipe'
+    """
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a file of any size that bench wrote. Raises OSError as `open_regular`.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.foreign.files import read_regular
+    >>> read_regular(Path("/dev/zero"))
+    Traceback (most recent call last):
+    ...
+    OSError: [Errno 22] it is a device, expected a regular file: '/dev/zero'
+    """
+    with open_regular(path) as file:
+        return file.read()
 
 
 def read_bounded(path: Path, most: int = DOCUMENT) -> bytes:

@@ -24,6 +24,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.core.foreign.files import read_bounded
+
 BEAT, LEASE = 10.0, 60.0
 """Seconds between two touches of a claim, and after which an untouched claim is void."""
 
@@ -188,7 +190,7 @@ def _remove(path: Path, seen: State | None) -> None:
 
 def _holder(path: Path) -> tuple[str, int] | None:
     try:
-        host, pid = json.loads(path.read_bytes())
+        host, pid = json.loads(read_bounded(path))
         return str(host), int(pid)
     except (OSError, ValueError, TypeError):
         return None  # being written, or damaged: its time decides

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import DataError
+from bench.core.foreign.files import TABLE, open_regular
 from bench.core.hashing import canonical_json
 
 ZEROS = "0" * 64
@@ -50,7 +53,8 @@ class UnreadableOutput(DataError):
 def bytes_of(path: Path) -> bytes | None:
     """Return the content of a stored file, None if it is absent.
 
-    Raises UnreadableOutput if there is one that cannot be read.
+    Of a file that is longer than its beginning says, only so much is read that its checksum cannot
+    match. Raises UnreadableOutput if there is one that cannot be read.
 
     Examples
     --------
@@ -60,7 +64,10 @@ def bytes_of(path: Path) -> bytes | None:
     True
     """
     try:
-        return path.read_bytes()
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            is_json = path.suffix == ".json"
+            return file.read(min(size, TABLE)) if is_json else _safetensors_of(file, size)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -68,6 +75,18 @@ def bytes_of(path: Path) -> bytes | None:
             f"stored output {path} cannot be read: {error.strerror}: make it readable, or remove "
             "it to have it computed again"
         ) from error
+
+
+def _safetensors_of(file: BufferedReader, size: int) -> bytes:
+    """Return the bytes of a safetensors file up to the one after the last that it should have."""
+    start = file.read(8)
+    header = file.read(min(int.from_bytes(start, "little"), LONGEST_HEADER, size))
+    try:
+        places = [a["data_offsets"][1] for n, a in _json(header).items() if n != "__metadata__"]
+        rest = file.read(min(max(0, 0, *places) + 1, size))
+    except (DamagedError, LookupError, TypeError):
+        rest = b""
+    return start + header + rest
 
 
 def sealed(item: str, packed: bytes) -> tuple[bytes, memoryview]:
@@ -184,7 +203,7 @@ def metadata(path: Any) -> dict[str, str]:
     >>> metadata(Path("a.safetensors"))
     {'device': 'cpu'}
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
         return _metadata(file.read(min(length, LONGEST_HEADER)))
 

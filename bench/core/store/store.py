@@ -33,6 +33,7 @@ from bench.core.paths import write_atomic
 from bench.core.store.claims import Claims, own_name, sweep
 from bench.core.store.container import (
     DamagedError,
+    UnreadableOutput,
     bytes_of,
     metadata,
     note_of,
@@ -139,8 +140,14 @@ class Store:
             return None
 
     def _remove(self, path: Path, error: DamagedError) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as failure:
+            raise UnreadableOutput(
+                f"stored output {path} is damaged ({error}) and cannot be removed: "
+                f"{failure.strerror}: remove it to have it computed again"
+            ) from failure
         log.warning("stored output %s is damaged, recomputing it: %s", path, error)
-        path.unlink(missing_ok=True)
 
     def _write(self, path: Path, *parts: bytes | memoryview, durable: bool = True) -> None:
         write_atomic(path, *parts, durable=durable, temporary=self.at_work / "tmp" / own_name())
@@ -323,11 +330,10 @@ class Store:
         found = []
         for path, item in self._files(key):
             try:
-                opened(item, path.read_bytes())
+                if (data := bytes_of(path)) is not None:
+                    opened(item, data)
             except DamagedError:
                 found.append(path)
-            except FileNotFoundError:
-                continue
         return found
 
     def check(self, key: str) -> None:

@@ -23,7 +23,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from bench.core.errors import InputError
-from bench.core.foreign.files import open_regular
+from bench.core.foreign.files import open_regular, read_regular
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store.container import (
@@ -190,7 +190,7 @@ def file_digest(path: Path, cache: Path) -> str:
     key = key_of("digest", str(path), stat.st_size, stat.st_mtime_ns)
     cached = cache / "index" / f"{key}.digest"
     with suppress(OSError, DamagedError):  # absent or damaged
-        return opened_bytes(f"index/{cached.name}", cached.read_bytes()).decode()
+        return opened_bytes(f"index/{cached.name}", read_regular(cached)).decode()
     with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     write_atomic(cached, sealed_bytes(f"index/{cached.name}", digest.encode()))
@@ -234,7 +234,7 @@ def _write_marks(path: Path, marks: Marks) -> None:
 def _stored_marks(path: Path, count: int) -> Marks | None:
     """Return the marks beside the index entry `path`; None if there are none for `count` files."""
     try:
-        data = opened_bytes(f"marks/{path.stem}", path.with_suffix(".marks").read_bytes())
+        data = opened_bytes(f"marks/{path.stem}", read_regular(path.with_suffix(".marks")))
     except (OSError, DamagedError):
         return None
     return np.frombuffer(data, "<u8").astype(np.uint64) if len(data) == 8 * count else None
@@ -281,7 +281,7 @@ def split_texts(data: NDArray[np.uint8]) -> tuple[str, ...]:
 def _stored_digest(path: Path) -> str | None:
     """Return the digest stored at `path`; None if there is none or it cannot be read."""
     try:
-        digest = opened_json(f"index/{path.stem}", path.read_bytes())["contents"]
+        digest = opened_json(f"index/{path.stem}", read_regular(path))["contents"]
     except (OSError, DamagedError, KeyError, TypeError):
         return None
     return digest if isinstance(digest, str) and len(digest) == 64 else None
@@ -302,4 +302,7 @@ def _file_digests(files: Files) -> list[str]:
 
 def _file_sha256(path: Path) -> str:
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:  # which has no name when a file was opened and cannot be read
+            raise OSError(error.errno, error.strerror, str(path)) from error

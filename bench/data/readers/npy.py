@@ -193,6 +193,8 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         found = np.lib.format.read_array_header_1_0(head)
     else:
         found = np.lib.format.read_array_header_2_0(head)
+    if any(isinstance(size, bool) for size in found[0]):  # NumPy takes them for whole numbers
+        raise ValueError(f"its shape is {found[0]}")
     file.seek(start + head.tell())
     return found
 

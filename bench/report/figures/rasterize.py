@@ -8,7 +8,9 @@ from importlib.metadata import version
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
+from bench.core.foreign.files import read_bounded
 from bench.core.paths import cache_dir, write_atomic
+from bench.core.store.container import DamagedError, opened_bytes, sealed_bytes
 from bench.report.figures.spec import Chart, Spec
 from bench.report.tables.table import printable
 
@@ -34,13 +36,13 @@ def vega_script() -> str:
     name = f"vega-{version('vl-convert-python')}.js"
     path = cache_dir(None) / "scripts" / name
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
+        return opened_bytes(f"scripts/{name}", read_bounded(path)).decode()
+    except (OSError, DamagedError):
         import vl_convert
 
         script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     try:
-        write_atomic(path, script.encode(), durable=False)
+        write_atomic(path, sealed_bytes(f"scripts/{name}", script.encode()), durable=False)
     except OSError:
         return script  # without a writable cache, the next process bundles it again
     return script

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from bench.core.foreign.files import read_bounded
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store import Store
@@ -77,7 +78,7 @@ def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, 
 def _rates(store: Store, study: Study, device: str) -> dict[str, float]:
     """Rates of earlier runs; none if they cannot be read."""
     try:
-        measured = json.loads(_rates_path(store, study, device).read_bytes())
+        measured = json.loads(read_bounded(_rates_path(store, study, device)))
         rates = {str(name): float(rate) for name, rate in measured.items()}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}

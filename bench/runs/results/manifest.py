@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from bench.report.run_folder import CONFIG, MISSING, PLAN, RECORDS
 MANIFEST = "manifest.json"
 RESULTS = (CONFIG, PLAN, RECORDS, MISSING, TRAININGS, f"{samples.FOLDER}/{samples.SUMS}")
 """The files of a run with a digest in its manifest; the last one has those of all samples."""
+ALWAYS = {*RESULTS} - {MISSING, TRAININGS}
+"""Those that no run with a manifest lacks: without them there would be less to compare."""
 
 
 def write_run_manifest(run: Path) -> None:
@@ -43,14 +46,15 @@ def changed_files(run: Path) -> list[str] | None:
     None if the run, of an earlier version, has no manifest. Raises DataError if that was altered.
     """
     path = run / MANIFEST
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     content = read_json(path)
     then = content.get("files") if isinstance(content, dict) else None
     if not isinstance(then, dict) or content.get("root") != _root(content):
         raise DataError(f"{path} was altered: its root is not the digest of its content")
     now = _digests(run)
-    return sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    names = {*then, *now, *ALWAYS}
+    return sorted(name for name in names if name not in now or then.get(name) != now[name])
 
 
 def _digests(run: Path) -> dict[str, str]:

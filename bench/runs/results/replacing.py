@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
+from bench.core.foreign.files import read_bounded
 from bench.core.records import MissingCell, Record, read_records
 from bench.leaderboard.comparability import row_name
 from bench.report.run_folder import CONFIG, RECORDS
@@ -74,7 +75,7 @@ def _records(out: Path) -> list[Record]:
 
 def _differing_setting(path: Path, settings: Mapping[str, Any]) -> str:
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = json.loads(read_bounded(path))
         shared = [n for n in settings if n in before and n not in EXTENDED]
         now = json.loads(json.dumps(settings))
         return next((name for name in shared if before[name] != now[name]), "")

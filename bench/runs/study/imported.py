@@ -11,6 +11,7 @@ from bench.api.reading import Reading
 from bench.api.recipe_parts import weights_key
 from bench.api.recipes import Backbone, Classifier, Imported, Pretrained
 from bench.core.errors import InputError, unknown_name
+from bench.core.foreign.files import read_bounded, reading
 from bench.core.paths import write_atomic
 from bench.core.store import Store
 from bench.data.suites.yaml_schema import Name
@@ -88,7 +89,8 @@ def read_import(cache: Path, name: str) -> ImportedPair:
         raise unknown_name("import", name, known)
     path = _path(cache, name)
     try:
-        found = ImportedPair.model_validate_json(path.read_bytes())
+        with reading(path):
+            found = ImportedPair.model_validate_json(read_bounded(path))
     except ValueError as error:
         raise InputError(f"{path} is damaged: run bench import again to restore it") from error
     for recipe in (found.untouched(found.backbone), found.fine_tuned(found.backbone)):
@@ -103,8 +105,8 @@ def check_import_name(cache: Path, made: ImportedPair) -> None:
     """Raise InputError if an import of other files has the same name."""
     path = _path(cache, made.name)
     try:
-        taken = ImportedPair.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        taken = ImportedPair.model_validate_json(read_bounded(path))
+    except (OSError, ValueError):
         return
     if (taken.zero_shot.digest, taken.tuned.digest) != (made.zero_shot.digest, made.tuned.digest):
         raise InputError(f"--name {made.name} is taken by other files: choose another name")

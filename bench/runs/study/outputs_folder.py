@@ -23,7 +23,7 @@ from bench.api.dataset import Shift, Suite, Task
 from bench.api.method import ZERO_SHOT
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import CellError, InputError, label_hint, unknown_name
-from bench.core.foreign.files import open_regular
+from bench.core.foreign.files import open_regular, read_bounded
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store.container import DamagedError, opened_json, sealed_json
@@ -230,7 +230,7 @@ class _Opener:
         mark = key_of("outputs", READ, str(path.resolve()), stat.st_size, stat.st_mtime_ns)
         cached = self.cache / "index" / f"{mark}.json"
         with suppress(OSError, DamagedError, KeyError, TypeError):  # absent or damaged: read again
-            known = opened_json(f"index/{mark}", cached.read_bytes())
+            known = opened_json(f"index/{mark}", read_bounded(cached))
             return str(known["digest"]), tuple(known["caveats"])
         caveats: list[str] = []
         for name, array in arrays.items():

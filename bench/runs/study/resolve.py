@@ -116,7 +116,7 @@ def _usable(dataset: Dataset, data: Path | None, cache: Path) -> Suite:
 def dataset_of(name: str) -> Dataset:
     """Return the data set of a suite's name; ``NAME=3`` is its third partition, if it has any."""
     plain, sign, number = name.partition("=")
-    found = find_dataset(plain)
+    found = find_dataset(plain or name)
     if not sign:
         return found()
     count = getattr(found, "partitions", 0)
