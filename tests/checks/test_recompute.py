@@ -76,7 +76,7 @@ def test_a_confidence_may_be_rounded_otherwise_elsewhere(
 ) -> None:
     """Rounding depends on threads and CPU; the page shows the samples that the run stored."""
     change_confidences(own, steps)
-    (own.out / "manifest.json").unlink()  # which is that of the other machine
+    write_run_manifest(own.out)  # as on the other machine
     assert bench("report", own.out).code == 0
     assert (not differences(own.out, options(own))) == holds
 
@@ -202,6 +202,12 @@ def test_an_edited_manifest_is_found(own: Finished) -> None:
     path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
     with pytest.raises(DataError, match="altered"):
         differences(own.out, options(own))
+
+
+def test_a_manifest_that_is_gone_is_missed(own: Finished) -> None:
+    (own.out / "manifest.json").unlink()
+    (found,) = differences(own.out, options(own))
+    assert (found.file, found.place) == ("manifest.json", " manifest.json")
 
 
 @pytest.mark.parametrize("name", ["plan.json", "trainings.jsonl", "config.json"])

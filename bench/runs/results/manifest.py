@@ -43,11 +43,12 @@ def write_run_manifest(run: Path) -> None:
 def changed_files(run: Path) -> list[str] | None:
     """Return the names of a run's files that are not as in its manifest: changed, new or missing.
 
-    None if the run, of an earlier version, has no manifest. Raises DataError if that was altered.
+    None if the run, of an earlier version, has none of a plan and a manifest. Raises DataError if
+    the manifest was altered.
     """
     path = run / MANIFEST
     if not os.path.lexists(path):
-        return None
+        return [MANIFEST] if os.path.lexists(run / PLAN) else None
     content = read_json(path)
     then = content.get("files") if isinstance(content, dict) else None
     if not isinstance(then, dict) or content.get("root") != _root(content):
