@@ -32,13 +32,13 @@ from bench.models.transforms import evaluation_transform
 class Jpegs:
     """Photograph-sized JPEGs in memory, decoded on access."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, size: tuple[int, int] = (500, 375)) -> None:
         rng = np.random.default_rng(0)
         self.files = []
         for _ in range(count):
             small = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
             file = io.BytesIO()
-            Image.fromarray(small).resize((500, 375)).save(file, "JPEG", quality=90)
+            Image.fromarray(small).resize(size).save(file, "JPEG", quality=90)
             self.files.append(file.getvalue())
 
     def __len__(self) -> int:

@@ -141,14 +141,16 @@ def main() -> None:
     parser.add_argument("--methods", default="ose,vrf")
     options = parser.parse_args()
     prepare(options.folder, options.scale)
-    files = [str(path) for path in sorted(options.folder.glob("*.safetensors"))]
+    files = sorted(options.folder.glob("*.safetensors"))
     out, cache = options.folder / "run", options.folder / "cache"
     score = [sys.executable, "-m", "bench", "score", "--outputs", str(options.folder)]
     score += ["--methods", options.methods, "--out", str(out), "--cache-dir", str(cache)]
-    commands = {"read the files": [sys.executable, "-c", READ, *files], "bench score": score}
-    print(
-        f"{os.cpu_count()} cores; {sum(os.path.getsize(f) for f in files) / 1e9:.1f} GB of outputs"
-    )
+    commands = {
+        "read the files": [sys.executable, "-c", READ, *map(str, files)],
+        "bench score": score,
+    }
+    size = sum(file.stat().st_size for file in files) / 1e9
+    print(f"{os.cpu_count()} cores; {size:.1f} GB of outputs")
     print("| command | seconds | CPU seconds | peak memory, GB |\n|---|--:|--:|--:|", flush=True)
     for name, command in commands.items():
         seconds, cpu, memory = measured(command)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +24,8 @@ from bench.models.transforms import EvalImages
 if TYPE_CHECKING:
     from bench.models.weights import State
 
+
+T = TypeVar("T")
 
 DECODED = 128
 """Images per decoding task. It divides BLOCK, so that no task crosses a block boundary."""
@@ -112,8 +116,8 @@ def predict_split(
     rank, ranks = share
     mine = _Mine(store, tuple(encoders), len(images), range(rank, block_count(len(images)), ranks))
     tower = tower.to(how.device).eval()
-    with mine:
-        for block, pixels in _decoded(images, transform, mine, how):
+    with mine, closing(_decoded(images, transform, mine, how)) as blocks:
+        for block, pixels in blocks:
             for key in mine.keys_of(block):
                 tower.load_state_dict(encoders[key]())
                 features = _forward(tower, pixels, how)
@@ -211,38 +215,63 @@ def _claim(key: str, block: int) -> str:
 
 def _decoded(
     images: Images, transform: Any, blocks: Iterable[int], how: Forward
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield (block, float32 [rows, 3, H, W]) for each block, decoded by `how.workers` processes."""
+) -> Generator[tuple[int, Tensor], None, None]:
+    """Yield (block, float32 [rows, 3, H, W]) for each block, decoded ahead (see `_ahead`)."""
+    with closing(_ahead(_parts(images, transform, blocks, how), BLOCK // DECODED)) as parts:
+        for block, span, part in parts:
+            # Allocated once: a block may take hundreds of megabytes.
+            pixels = part.new_empty((len(span), *part.shape[1:]))
+            pixels[: len(part)] = part
+            for start in range(DECODED, len(span), DECODED):
+                _, _, rest = next(parts)
+                pixels[start : start + len(rest)] = rest
+            yield block, pixels
+
+
+def _parts(
+    images: Images, transform: Any, blocks: Iterable[int], how: Forward
+) -> Iterator[tuple[int, range, Tensor]]:
+    """Yield (block, its rows, float32 [n, 3, H, W]) for each `DECODED` images of each block."""
     begun: deque[tuple[int, range]] = deque()
 
     def batches() -> Iterator[range]:
         for block in blocks:
             span = range(block * BLOCK, min((block + 1) * BLOCK, len(images)))
-            begun.append((block, span))
-            yield from (span[i : i + DECODED] for i in range(0, len(span), DECODED))
+            for start in range(0, len(span), DECODED):
+                begun.append((block, span))
+                yield span[start : start + DECODED]
 
     loader = DataLoader(
         cast(Any, EvalImages(images, transform)),
         batch_sampler=cast(Any, batches()),
         num_workers=how.workers,
     )
-    decoded = iter(loader)
-    for part in decoded:
-        block, span = begun.popleft()
-        # Allocated once: a block may take hundreds of megabytes.
-        pixels = part.new_empty((len(span), *part.shape[1:]))
-        pixels[: len(part)] = part
-        for start in range(DECODED, len(span), DECODED):
-            rest = next(decoded)
-            pixels[start : start + len(rest)] = rest
-        yield block, pixels
+    for part in loader:
+        yield (*begun.popleft(), part)
+
+
+def _ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
+    """Yield items, up to `count` of which a thread computes ahead.
+
+    Decoding and forward passes so overlap: where both need the processor they share it, but neither
+    waits for the other's disk, network or device (benchmarks/predict.py).
+    """
+    with ThreadPoolExecutor(1, "decode") as thread:
+        following = deque(thread.submit(next, items, None) for _ in range(count))
+        try:
+            while (item := following.popleft().result()) is not None:
+                following.append(thread.submit(next, items, None))
+                yield item
+        finally:
+            thread.shutdown(cancel_futures=True)
 
 
 def _forward(tower: nn.Module, pixels: Tensor, how: Forward) -> NDArray[np.float32]:
     """Return the features of `pixels`, float32 [rows, D]."""
     parts = []
     autocast = torch.autocast(how.device.type, torch.bfloat16, enabled=how.precision == "bf16")
-    with torch.inference_mode(), autocast:
+    # In inference mode autocast converts the weights for every batch anew.
+    with torch.no_grad(), autocast:
         for batch in torch.split(pixels, -(-how.batch_size // LANES) * LANES):
             rest = -len(batch) % LANES
             padded = torch.cat([batch, batch.new_zeros(rest, *batch.shape[1:])])

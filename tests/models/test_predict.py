@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 import bench.core.store
 import bench.models.features
-from bench.core.errors import CellError
+from bench.core.errors import CellError, DataError
 from bench.core.store import Store
 from bench.models.features import Forward, predict_split
 
@@ -125,3 +126,38 @@ def test_the_batch_size_does_not_change_a_bit(tmp_path: Path, batch_size: int) -
         predict_split(images, to_tensor, tower, {name: lambda: state}, Store(tmp_path), how(size))
     first, second = (Store(tmp_path).read_features(name, SIZE) for name in "ab")
     np.testing.assert_array_equal(first, second)
+
+
+def test_images_are_decoded_while_the_model_waits(tmp_path: Path) -> None:
+    """The first forward pass ends only once images of a later block have been decoded."""
+    images, later = Counted(), threading.Event()
+
+    class Patient(Tower):
+        def forward(self, images: Tensor) -> Tensor:
+            assert later.wait(timeout=60), "nothing was decoded meanwhile"
+            return super().forward(images)
+
+    class Watched(Counted):
+        def __getitem__(self, index: int) -> Image.Image:
+            if index >= bench.models.features.BLOCK:
+                later.set()
+            return images[index % SIZE]
+
+        def __len__(self) -> int:
+            return bench.models.features.BLOCK + 10
+
+    state = weights(0)
+    store = Store(tmp_path)
+    predict_split(Watched(), to_tensor, Patient(), {"a": lambda: state}, store, how())
+    assert store.blocks("a", len(Watched())) == []
+
+
+def test_an_image_that_cannot_be_read_ends_the_thread_and_the_run(tmp_path: Path) -> None:
+    class Broken(Counted):
+        def __getitem__(self, index: int) -> Image.Image:
+            raise DataError(f"image {index} is damaged")
+
+    state = weights(0)
+    with pytest.raises(DataError, match="image 0 is damaged"):
+        predict_split(Broken(), to_tensor, Tower(), {"a": lambda: state}, Store(tmp_path), how())
+    assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
