@@ -31,7 +31,7 @@ from bench.api.recipe_parts import (
 from bench.api.recipes import Encoder, External, Fisher, Head, Merged, Recipe, TextHead, Tuned
 from bench.api.splits import Split
 from bench.core.errors import InputError
-from bench.core.hashing import key_of
+from bench.core.hashing import Text, canonical_json, key_of
 from bench.core.store import Store
 from bench.leaderboard import samples
 from bench.runs.items import (
@@ -127,6 +127,14 @@ class _Builder:
         self.items: dict[str, WorkItem] = {}
         self.records: list[CellItem] = []
         self.scales: list[ScaleItem] = []
+        self.inputs: dict[object, tuple[str, ...]] = {}
+        self.texts: dict[int, tuple[object, Text]] = {}
+
+    def text(self, value: object) -> Text:
+        """Return the canonical text of a value that is in many keys; the same object, once."""
+        if id(value) not in self.texts:
+            self.texts[id(value)] = value, Text.of(value)
+        return self.texts[id(value)][1]
 
     def add(self, item: WorkItem) -> str:
         """Add an item, unless one with its key exists, and return its key."""
@@ -277,6 +285,14 @@ class _Builder:
         self, row: Row, fit: FitItem, choice: Choice, split: Split
     ) -> tuple[str, ...]:
         """Return the keys that a row's prediction on `split` depends on."""
+        of = (row.name, fit.key, fit.seed, *choice.items(), split.fingerprint)
+        if of not in self.inputs:
+            self.inputs[of] = self._prediction_inputs(row, fit, choice, split)
+        return self.inputs[of]
+
+    def _prediction_inputs(
+        self, row: Row, fit: FitItem, choice: Choice, split: Split
+    ) -> tuple[str, ...]:
         inputs: list[str] = [fit.key] if fit.inputs else []
         for recipe in row.method.needs(fit.models, choice):
             inputs += self.outputs(recipe, split)
@@ -303,10 +319,14 @@ class _Builder:
             recipes = dict.fromkeys(r for c in others for r in row.method.needs(fit.models, c))
             more = (key for recipe in recipes for key in self.outputs(recipe, shift.split))
             inputs = tuple(dict.fromkeys((*inputs, *more)))
-        key = key_of("cell", CELL, _identity(row), fit.key, choice, inputs, shift.labels, metric)
+        method, labels, of_metric = map(self.text, (row.method, shift.labels, metric))
+        identity = Text(f"[{canonical_json(row.name)},{method.text}]")  # as that of `_identity`
+        key = key_of(
+            "cell", CELL, identity, fit.key, self.text(choice), self.text(inputs), labels, of_metric
+        )
         # Rows without a base have one fit for all seeds, as there is nothing to fit.
-        place = (fit.seed, shift.split.fingerprint, shift.labels)
-        pack = key_of("cells", CELL, _identity(row), fit.key, *place)
+        place = (fit.seed, shift.split.fingerprint, labels)
+        pack = key_of("cells", CELL, identity, fit.key, *place)
         item = CellItem(key, inputs, pack, row, fit, scale, choice, chosen, shift, metric)
         self.records.append(item)
         self.add(item)
@@ -352,11 +372,18 @@ def pending(
     """
     targets = plan.cells if goals is None else goals
     wanted: set[str] = set()
-    queue = [item for item in targets if not is_stored(item, store)]
+    known: dict[str, bool] = {}
+
+    def is_missing(item: WorkItem) -> bool:
+        if item.key not in known:
+            known[item.key] = is_stored(item, store)
+        return not known[item.key]
+
+    queue = [item for item in targets if is_missing(item)]
     while queue:
         item = queue.pop()
         if item.key in wanted:
             continue
         wanted.add(item.key)
-        queue += [i for k in item.inputs if not is_stored(i := plan.items[k], store)]
+        queue += [i for k in item.inputs if is_missing(i := plan.items[k])]
     return {key: item for key, item in plan.items.items() if key in wanted}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from bench.core.store import Store, block_count
 from bench.leaderboard.samples import store_samples
 from bench.runs.costs.counts import Counts, pending_counts
 from bench.runs.execute import choice_lookup
-from bench.runs.items import CellItem, FeaturesItem, FitItem, WeightsItem
-from bench.runs.plan import Plan, make_plan, pending
+from bench.runs.items import CellItem, FeaturesItem, FitItem, WeightsItem, WorkItem
+from bench.runs.plan import Plan, is_stored, make_plan, pending
 from bench.runs.results.figure_data import FIGURES
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
@@ -297,3 +298,18 @@ def test_a_suites_precision_stands_unless_another_is_asked_for(
 def test_bases_that_are_none(name: str, store: Store) -> None:
     with pytest.raises(InputError, match="base"):
         planned(study(store, methods=name), store)
+
+
+def test_the_store_is_asked_once_for_each_item(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(study(store, "wise-ft,ose,vrf", curves=True), store)
+    asked: Counter[str] = Counter()
+
+    def counted(item: WorkItem, of: Store) -> bool:
+        asked[item.key] += 1
+        return is_stored(item, of)
+
+    monkeypatch.setattr("bench.runs.plan.is_stored", counted)
+    assert pending(plan, store).keys() == asked.keys()
+    assert set(asked.values()) == {1}
