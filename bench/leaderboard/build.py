@@ -112,7 +112,23 @@ def build_boards(
     >>> [(row.title, round(row.cells[-1].mean, 2)) for row in board.rows]  # the OOD means
     [('Zero-shot', 0.45), ('E2E-FT', 0.4), ('VRF', 0.51)]
     """
-    scale = None if metric is None else scale_of(metric)
+    return boards_of(items_by_board(records, missing), metric, kind)
+
+
+Items = Mapping[BoardKey, Sequence[Record | MissingCell]]
+"""Records and missing cells by leaderboard, in the order of leaderboards."""
+
+
+def items_by_board(records: Iterable[Record], missing: Iterable[MissingCell] = ()) -> Items:
+    """Return what belongs to each leaderboard, after checking it as `build_boards` does.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import items_by_board
+    >>> from bench.testing.fakes import fake_records
+    >>> [len(items) for items in items_by_board(fake_records()).values()] == [len(fake_records())]
+    True
+    """
     explained = sorted(missing, key=lambda m: (m.reason != PENDING, m.reason))
     by_board: dict[BoardKey, list[Record | MissingCell]] = defaultdict(list)
     items: list[Record | MissingCell] = [*(r for r in records if r.kind in KINDS), *explained]
@@ -121,7 +137,24 @@ def build_boards(
     for of_board in by_board.values():
         check_comparable(item for item in of_board if isinstance(item, Record))
     order = sorted(by_board, key=lambda k: (k[0], k[1], bool(k[3]), k[2], k[3]))
-    return tuple(_board(key, by_board[key], scale, kind) for key in order)
+    return {key: by_board[key] for key in order}
+
+
+def boards_of(
+    items: Items, metric: str | Scale | None = None, kind: Kind = "cell"
+) -> tuple[Board, ...]:
+    """Return one leaderboard for each entry of `items_by_board`; the rest as in `build_boards`.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import boards_of, items_by_board
+    >>> from bench.testing.fakes import fake_records
+    >>> (board,) = boards_of(items_by_board(fake_records()), "top1")
+    >>> board.rows[0].title
+    'Zero-shot'
+    """
+    scale = None if metric is None else scale_of(metric)
+    return tuple(_board(key, of_board, scale, kind) for key, of_board in items.items())
 
 
 def build_curves(records: Iterable[Record]) -> tuple[Curve, ...]:

@@ -17,7 +17,7 @@ from bench.leaderboard.board import (
     Kind,
     board_key,
 )
-from bench.leaderboard.build import build_boards, build_curves
+from bench.leaderboard.build import boards_of, build_curves, items_by_board
 from bench.leaderboard.stats.row_samples import SamplesByRow
 from bench.leaderboard.stats.significance import BoardStatistics, comparison
 
@@ -84,8 +84,10 @@ def measured(
     names = {r.metric for r in ordered if r.kind in KINDS and r.metric != r.primary_metric}
     own = [name for name in OWN_SCALES if name in names]
 
+    items = items_by_board(ordered, absent)
+
     def boards_in(metric: str | None, kind: Kind = "cell") -> dict[BoardKey, Board]:
-        return {board.key: board for board in build_boards(ordered, absent, metric, kind)}
+        return {board.key: board for board in boards_of(items, metric, kind)}
 
     primary = boards_in(None)
     common = {name: boards_in(name) for name in SCALES}
