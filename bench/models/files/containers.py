@@ -20,6 +20,7 @@ from bench.core.errors import InputError, shortened, unknown_name
 from bench.core.foreign.expansion import check_zip
 from bench.core.foreign.files import open_regular
 from bench.core.foreign.opcodes import OpcodeError, check_opcodes
+from bench.core.foreign.tensors import refuse_repeated_names
 
 State = dict[str, Tensor]
 
@@ -155,7 +156,9 @@ def _content(path: Path) -> Any:
         elif head[8:9] == b"{":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            found = load_file(path)
+            refuse_repeated_names(path)
+            return found
         safe = torch.serialization.safe_globals([argparse.Namespace])
         with safe, open_regular(path) as file:  # by its path, torch would go by its name
             if head[:2] != b"PK":

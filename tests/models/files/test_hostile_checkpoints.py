@@ -179,3 +179,14 @@ def test_damaged_classifiers_are_read_or_refused(
         readable_or_refused(lambda: read_candidates(tmp_path / "w.pt"))
 
     check()
+
+
+def test_a_tensor_that_a_file_has_twice(tmp_path: Path) -> None:
+    data = save_safetensors({n: t.contiguous() for n, t in PLAIN.items()})
+    end = 8 + int.from_bytes(data[:8], "little")
+    text = data[8:end].decode().rstrip()
+    start = text.index(f'"{FIRST}":')
+    header = (text[:-1] + "," + text[start : text.index("}", start) + 1] + "}").encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
+    refused(lambda: load(path), "a.safetensors", f"{FIRST}' more than once")
