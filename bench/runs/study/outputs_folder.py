@@ -220,17 +220,15 @@ class _Opener:
         if shape != expected:
             raise InputError(f"{where} has shape {list(shape)}, expected {list(expected)}")
 
-    def _checked_content(
-        self, path: Path, arrays: Mapping[str, Any]
-    ) -> tuple[str, tuple[str, ...]]:
+    def _checked_content(self, path: Path, arrays: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
         """Return the SHA-256 of a file and what a reader should know of its arrays.
 
         Both are cached by the file's path, size and times. Raises InputError if an array has NaN or
         infinite values, or another kind of scores than its name says.
         """
         stat = path.stat()
-        times = stat.st_mtime_ns, stat.st_ctime_ns
-        mark = key_of("outputs", READ, str(path.resolve()), stat.st_size, times)
+        stamp = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        mark = key_of("outputs", READ, str(path.resolve()), stamp)
         cached = self.cache / "index" / f"{mark}.json"
         with suppress(OSError, DamagedError, KeyError, TypeError):  # absent or damaged: read again
             known = opened_json(f"index/{mark}", read_bounded(cached))
