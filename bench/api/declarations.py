@@ -23,6 +23,8 @@ SHAPES = (
 RESERVED = ("all", "available")
 """Words that stand for several methods or suites."""
 
+MOST = sys.float_info.max
+
 ASKED = ("candidates", "closer", "curve", "needs", "train_needs")
 """What a method is asked when a run is planned. All of them answer with tuples."""
 

@@ -143,6 +143,8 @@ def _content(path: Path) -> Any:
         if head[:2] == b"PK":
             with zipfile.ZipFile(path) as archive:
                 names = check_zip(archive, path).namelist()
+                if len(set(names)) < len(names):  # readers differ in which they take
+                    raise InputError(f"checkpoint {path} has a member twice: save it again")
                 for name in names:
                     if name.endswith("/data.pkl"):
                         check_opcodes(io.BytesIO(archive.read(name)))
