@@ -231,8 +231,8 @@ class Store:
         """Return the device that computed weights or features, None for other outputs."""
         for path in (self.path("weights", key), self._block(key, 0)):
             if path.exists():
-                if device := _facts(path).get("device"):
-                    return device
+                if facts := _facts(path):
+                    return str(facts.get("device"))
                 raise MissingOutput(f"the beginning of {path}")
         return None
 
