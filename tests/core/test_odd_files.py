@@ -53,7 +53,7 @@ def test_a_pipe_in_the_store(tmp_path: Path) -> None:
         Store(tmp_path).read_cell("9d8c", "1f0c")
     with pytest.raises(UnreadableOutput, match="a pipe"):
         store.damaged("1f0c")
-    with pytest.raises(MissingOutput, match="1f0c.safetensors"):
+    with pytest.raises(MissingOutput, match="1f0c"):
         store.device("1f0c")
 
 
