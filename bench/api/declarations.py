@@ -1,14 +1,17 @@
-"""Checks of what a method declares on its class, before anything is computed with it."""
+"""Checks of what a method declares on its class and of what it answers when a run is planned."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Collection, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, get_args
 
 from bench.api.method import Method
-from bench.core.errors import InputError, unknown_name
+from bench.api.recipes import Recipe
+from bench.core.errors import BenchError, InputError, one_line, shortened, unknown_name
 from bench.core.parameters import open_grids, parameters, settings, with_parameters
 from bench.posthoc.selection import edge_sentence
 
@@ -16,6 +19,14 @@ SHAPES = (
     "circle", "square", "cross", "diamond", "triangle-up", "triangle-down", "triangle-right",
     "triangle-left",
 )  # fmt: skip
+
+RESERVED = ("all", "available")
+"""Words that stand for several methods or suites."""
+
+MOST = sys.float_info.max
+
+ASKED = ("candidates", "closer", "curve", "needs", "train_needs")
+"""What a method is asked when a run is planned. All of them answer with tuples."""
 
 
 def check_declarations(cls: type[Method], known: Collection[str] | None = None) -> None:
@@ -29,6 +40,12 @@ def check_declarations(cls: type[Method], known: Collection[str] | None = None) 
     >>> from bench.api.registry import methods
     >>> check_declarations(methods()["vrf"], known=methods())
     """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,39}", str(cls.name)) or cls.name in RESERVED:
+        raise _expected(cls, "name", "up to 40 of a-z, 0-9, '.', '_' and '-', such as wise-ft")
+    for attribute in ("title", "summary", "equation", "source"):
+        text = getattr(cls, attribute)
+        if not isinstance(text, str) or not text or not text.isprintable():
+            raise _expected(cls, attribute, "a line of text")
     if not dataclasses.is_dataclass(cls) or "__dataclass_fields__" not in vars(cls):
         raise InputError(f"{cls.__name__}: write @dataclass(frozen=True) above the class")
     for attribute in ("compared_with", "controls"):
@@ -62,7 +79,72 @@ def check_declarations(cls: type[Method], known: Collection[str] | None = None) 
 
 
 def _expected(cls: type[Method], attribute: str, what: str) -> InputError:
-    return InputError(f"{cls.__name__}.{attribute} = {getattr(cls, attribute)!r}: expected {what}")
+    found = shortened(repr(getattr(cls, attribute)), 100)
+    return InputError(f"{cls.__name__}.{attribute} = {found}: expected {what}")
+
+
+def check_answers(cls: type[Any]) -> None:
+    """Have each answer of a method class that plans are made of checked when it is given.
+
+    An answer that cannot be meant, and whatever is raised instead of one, is an InputError then.
+
+    Examples
+    --------
+    >>> from bench.api.declarations import check_answers
+    >>> from bench.api.method import Method
+    >>> class Odd(Method):
+    ...     def candidates(self):
+    ...         return 3
+    ...
+    >>> check_answers(Odd)
+    >>> Odd().candidates()
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: Odd.candidates: 3, expected a tuple of settings, ...
+    """
+    for name in ASKED:
+        ask = getattr(cls, name)
+        if ask is not getattr(Method, name) and not hasattr(ask, "is_checked"):
+            setattr(cls, name, _checked(cls, name, ask))
+
+
+def _checked(cls: type[Any], name: str, ask: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    what, is_meant = (
+        ("classifiers, such as (models.zero_shot, models.base)", _is_recipe)
+        if name.endswith("needs")
+        else ('settings, such as ({"alpha": 0.5},)', _is_setting)
+    )
+
+    @functools.wraps(ask)
+    def asked(*arguments: Any, **named: Any) -> tuple[Any, ...]:
+        try:
+            found = ask(*arguments, **named)
+        except BenchError:
+            raise
+        except (Exception, SystemExit, GeneratorExit) as error:
+            told = shortened(one_line(error), 200)
+            raise InputError(f"{cls.__name__}.{name} failed: {told}") from error
+        is_empty = name == "candidates" and not found
+        if is_empty or not isinstance(found, tuple | list) or not all(map(is_meant, found)):
+            told = shortened(repr(found), 100)
+            raise InputError(f"{cls.__name__}.{name}: {told}, expected a tuple of {what}")
+        return tuple(found)
+
+    asked.is_checked = True  # type: ignore[attr-defined]
+    return asked
+
+
+def _is_recipe(value: Any) -> bool:
+    return isinstance(value, get_args(Recipe))
+
+
+def _is_setting(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str)
+        and isinstance(found, int | float)
+        and abs(found) <= sys.float_info.max
+        for name, found in value.items()
+    )
 
 
 def chosen_edges(value: Any, choice: Mapping[str, float]) -> list[str]:

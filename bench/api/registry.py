@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from bench.api.dataset import Dataset
-from bench.api.declarations import check_declarations
+from bench.api.declarations import check_answers, check_declarations
 from bench.api.method import Method
 from bench.core.errors import BenchError, InputError, one_line, shortened, unknown_name
 from bench.core.foreign.files import read_bounded
@@ -62,7 +62,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 def method(cls: M) -> M:
     """Register a `Method` under its `name` (class decorator).
 
-    Raises InputError if another class has that name.
+    Raises InputError if it is no class of a method, or if another class has its name.
 
     Examples
     --------
@@ -80,6 +80,9 @@ def method(cls: M) -> M:
     >>> find_method("example-wide-grid")().a_grid
     (0.0, 1.0, 2.0)
     """
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        raise InputError(f"@registry.method stands above {_called(cls)}, which is no Method class")
+    check_answers(cls)
     return _register("method", _METHODS, cls)
 
 
@@ -101,10 +104,18 @@ def dataset(cls: M) -> M:
     >>> find_dataset("example-pets") is Pets
     True
     """
+    if not isinstance(cls, type):
+        raise InputError(f"@registry.dataset stands above {_called(cls)}, which is no class")
     return _register("dataset", _DATASETS, cls)
 
 
+def _called(found: object) -> str:
+    return shortened(getattr(found, "__name__", repr(found)), 100)
+
+
 def _register(kind: str, table: dict[str, Any], cls: M) -> M:
+    if not isinstance(getattr(cls, "name", None), str):
+        raise InputError(f'{cls.__name__} has no name: write name: ClassVar[str] = "..." in it')
     registered = table.get(cls.name)
     if registered is not None and registered is not cls:
         raise InputError(
@@ -252,11 +263,13 @@ def load_plugin(path: Path | str) -> str:
         for cls in own:
             if issubclass(cls, Method):
                 check_declarations(cls, _METHODS)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[module.__name__]
         for table, earlier in zip(tables, before, strict=True):
             table.clear()
             table.update(earlier)
+        if isinstance(error, KeyboardInterrupt):
+            raise
         reason = shortened(one_line(error), 300)
         raise InputError(f"--plugin {path}: cannot be used: {reason}") from error
     _PLUGINS[place] = file

@@ -231,7 +231,10 @@ def one_line(error: BaseException) -> str:
         name = error.filename
         named = os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else f"{name}"
         return concise(f"{named}: {error.strerror}")
-    text = str(error).strip()
+    try:
+        text = str(error).strip()
+    except Exception:  # the error is that of a plugin, whose text may fail as well
+        text = ""
     if "Original Traceback" in text:
         text = re.sub(r"^[\w.]+: ", "", text.splitlines()[-1])
     if isinstance(error, BenchError):

@@ -1,6 +1,7 @@
 """Histories of training runs: what a run's ``trainings.jsonl`` holds, one line per training.
 
-The store keeps a history beside the weights, in ``trainings/KEY.json``. It is part of no key.
+The store keeps a history beside the weights, in ``trainings/KEY.json``, and once more in the note
+of the weights themselves, as it cannot be computed again without them. It is part of no key.
 """
 
 from __future__ import annotations
@@ -88,8 +89,10 @@ def store_history(store: Store, key: str, history: Sequence[Entry]) -> None:
         store.write_json(KIND, key, list(history))
 
 
-def stored_history(store: Store, key: str) -> tuple[Entry, ...] | None:
+def stored_history(store: Store, key: str, weights: Iterable[str] = ()) -> tuple[Entry, ...] | None:
     """Return the history of training `key`; None if the store has none.
+
+    Where the file with it is gone or damaged, it is that in the notes of its `weights`, by key.
 
     Examples
     --------
@@ -100,7 +103,10 @@ def stored_history(store: Store, key: str) -> tuple[Entry, ...] | None:
     True
     """
     found = store.read_json(KIND, key)
-    return None if found is None else tuple(found)
+    if found is None:
+        notes = (store.read_note("weights", name) or {} for name in weights)
+        found = max((note.get("history", ()) for note in notes), key=len, default=())
+    return tuple(found) or None
 
 
 def write_trainings(

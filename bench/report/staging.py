@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,11 +26,14 @@ READY = "ready.json"
 
 
 @contextmanager
-def staged(folder: Path, outdated: Iterable[str] = ()) -> Iterator[Path]:
+def staged(
+    folder: Path, outdated: Iterable[str] = (), check: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """Give an empty folder; afterwards its content replaces that of the same names in `folder`.
 
     Files and folders in `folder` with names in `outdated` that were not written again are removed;
-    all others stay. If the block raises, `folder` is as it was.
+    all others stay. If the block raises, `folder` is as it was, and so if `check` does: it is
+    called last, when no other process can write what it looks at.
 
     Examples
     --------
@@ -47,15 +50,21 @@ def staged(folder: Path, outdated: Iterable[str] = ()) -> Iterator[Path]:
     finish(folder)
     new = folder / f"{PREFIX}{own_name()}"
     new.mkdir(parents=True)
+    is_begun = False
     try:
         yield new
         names = [path.name for path in new.iterdir()]
         removed = [name for name in outdated if name not in names]
-        write_atomic(new / READY, json.dumps({"moved": names, "removed": removed}).encode())
+        with _alone(folder):
+            _finish(folder)
+            check()
+            write_atomic(new / READY, json.dumps({"moved": names, "removed": removed}).encode())
+            is_begun = True
+            _finish(folder)
     except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
+        if not is_begun:  # else the next process goes on with it
+            shutil.rmtree(new, ignore_errors=True)
         raise
-    finish(folder)
 
 
 def finish(folder: Path) -> None:
@@ -73,18 +82,22 @@ def finish(folder: Path) -> None:
     if not any(folder.glob(f"{PREFIX}*")):
         return
     with _alone(folder):
-        for new in sorted(folder.glob(f"{PREFIX}*")):
-            if not (new / READY).exists():
-                sweep(folder, PREFIX)
-                continue
-            moved, removed = _exchange(new)
-            for name in moved:
-                with _naming(folder / name, new):
-                    _replace(new / name, folder / name)
-            for name in removed:
-                with _naming(folder / name, new):
-                    _remove(folder / name)
-            shutil.rmtree(new, ignore_errors=True)
+        _finish(folder)
+
+
+def _finish(folder: Path) -> None:
+    for new in sorted(folder.glob(f"{PREFIX}*")):
+        if not (new / READY).exists():
+            sweep(folder, PREFIX)
+            continue
+        moved, removed = _exchange(new)
+        for name in moved:
+            with _naming(folder / name, new):
+                _replace(new / name, folder / name)
+        for name in removed:
+            with _naming(folder / name, new):
+                _remove(folder / name)
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def _exchange(new: Path) -> tuple[list[str], list[str]]:

@@ -181,7 +181,7 @@ class Engine:
                     ends[keep] = weights  # stored below, with what the training changed
                 elif self.is_main:
                     store_history(self.store, key, history)
-                    self._write_weights(keys[keep], weights)
+                    self._write_weights(keys[keep], weights, history=history)
 
             training = replace(
                 self._training(recipe, train, selection, report),
@@ -200,7 +200,7 @@ class Engine:
                 store_history(self.store, key, history)
                 for keep, end in ends.items():
                     caveats = self._effect(recipe, train, training, history, end)
-                    self._write_weights(keys[keep], end, caveats)
+                    self._write_weights(keys[keep], end, caveats, history)
                 for slot in range(2):
                     self.store.discard("progress", f"{key}-{slot}")
                 if trainer.tunes_encoder:
@@ -379,14 +379,14 @@ class Engine:
         weights = stored_encoder(encoder, self.store)
         return {name: tensor.to(self.where) for name, tensor in weights.items()}
 
-    def _write_weights(self, key: str, tensors: State, caveats: Sequence[str] = ()) -> None:
+    def _write_weights(self, key: str, tensors: State, caveats: Sequence[str] = (),
+                       history: Sequence[Entry] = ()) -> None:  # fmt: skip
         from safetensors.torch import save
 
-        data = save(
-            {name: t.detach().cpu().contiguous() for name, t in tensors.items()},
-            metadata={"device": self.hardware, "caveats": json.dumps(list(caveats))},
-        )
-        self.store.write("weights", key, data)
+        facts = {"device": self.hardware, "caveats": json.dumps(list(caveats))}
+        facts |= {"note": json.dumps({"history": history})} if history else {}
+        arrays = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+        self.store.write("weights", key, save(arrays, metadata=facts))
 
     def _workers(self) -> int:
         """Return the number of decoding processes; by default 0 for a CPU and up to 8 for a GPU."""

@@ -272,7 +272,7 @@ class _Runner:
         except MissingOutput:
             for key in {key for item in items for key in item.inputs}:
                 self.store.check(key)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, InputError | DataError) and not isinstance(
                 error, UnreadableOutput
             ):

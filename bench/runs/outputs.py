@@ -21,6 +21,12 @@ from bench.models.heads import LinearHead, load_head
 Array = NDArray[np.generic]
 
 
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    found = array.view()
+    found.setflags(write=False)
+    return found
+
+
 @dataclass
 class ArrayCache:
     """Least-recently-used cache of arrays, up to `budget` bytes, shared by all outputs of a run."""
@@ -30,9 +36,12 @@ class ArrayCache:
     heads: dict[Head, LinearHead] = field(default_factory=dict)
 
     def get(self, key: str, make: Callable[[], Array]) -> Array:
-        """Return the array cached under `key`; call `make` for it if there is none."""
+        """Return the array cached under `key`; call `make` for it if there is none.
+
+        It is read-only: a method that changed it in place would change other rows' numbers.
+        """
         if key not in self.held:
-            self.held[key] = make()
+            self.held[key] = _read_only(make())
         self.held.move_to_end(key)
         while sum(a.nbytes for a in self.held.values()) > self.budget and len(self.held) > 1:
             self.held.popitem(last=False)
@@ -102,7 +111,7 @@ class LabelledStoredOutputs(StoredOutputs):
     @property
     def labels(self) -> NDArray[np.int64]:
         """Labels, int64 [N]. The split is opened when they are first read."""
-        return self.read_labels()
+        return _read_only(self.read_labels())
 
     def correct(self, recipe: Recipe) -> NDArray[np.bool_]:
         """Return whether top-1 is the label, bool [N]; works in blocks to avoid an [N, C] array."""

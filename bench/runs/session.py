@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -289,8 +289,7 @@ def run_session(
     outcomes, started = [], time.monotonic()
     session.store.sweep()
     finish(session.out)
-    if not session.config.overwrite:
-        check_replaceable(session.out, session.resolved, session.expected())
+    _check_replaceable(session)
     trackers = Trackers(session.config.tracker, session.out / "trackers")
     with shown() as progress:
         for plan in session.plans:
@@ -347,6 +346,11 @@ def engine_of(session: Session, study: Study, store: Store) -> Engine:
     return make(lambda split: split.load())
 
 
+def _check_replaceable(session: Session) -> None:
+    if not session.config.overwrite:
+        check_replaceable(session.out, session.resolved, session.expected())
+
+
 def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Path:
     """Write the files of a run, all or none, and return their folder."""
     records = [r for outcome in outcomes for r in outcome.records]
@@ -356,8 +360,10 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Pat
     if missing and not session.config.overwrite and is_poorer(records, out):
         out = out.with_name(f"{out.name}.incomplete")
     formats = {path.suffix[1:]: None for path in report_files(out)}
-    with staged(out, OUTDATED) as new:
-        _write_json(new / CONFIG, session.resolved)
+    # Another run may have ended in the folder since this one began.
+    with staged(out, OUTDATED, partial(_check_replaceable, session)) as new:
+        resolved = json.dumps(session.resolved, indent=1, sort_keys=True)
+        write_atomic(new / CONFIG, (resolved + "\n").encode())
         write_atomic(new / PLAN, plan_text(outcome.plan for outcome in outcomes).encode())
         write_atomic(new / RECORDS, records_text(records).encode())
         write_missing(new / MISSING, missing)
@@ -383,10 +389,6 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Pat
     except OSError as error:  # how long it took is no result
         log.warning("timings are not recorded: %s", error)
     return out
-
-
-def _write_json(path: Path, value: object) -> None:
-    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
 def write_missing(path: Path, missing: Sequence[MissingCell]) -> None:

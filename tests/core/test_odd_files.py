@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from commands import Finished, bench
 
-from bench.core.store import Store
+from bench.core.store import MissingOutput, Store
 from bench.core.store.container import UnreadableOutput
 from bench.data.readers.fingerprints import file_digest
 from bench.report.figures import rasterize
@@ -53,7 +53,8 @@ def test_a_pipe_in_the_store(tmp_path: Path) -> None:
         Store(tmp_path).read_cell("9d8c", "1f0c")
     with pytest.raises(UnreadableOutput, match="a pipe"):
         store.damaged("1f0c")
-    assert store.device("1f0c") == "None"  # as of weights that say nothing of one
+    with pytest.raises(MissingOutput, match="1f0c"):
+        store.device("1f0c")
 
 
 def test_an_output_that_got_longer_is_damaged_and_not_read_to_its_end(tmp_path: Path) -> None:

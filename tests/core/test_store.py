@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from bench.core.errors import InputError
 from bench.core.paths import check_writable, write_atomic
-from bench.core.store import BLOCK, Store, block_count
+from bench.core.store import BLOCK, MissingOutput, Store, UnreadableOutput, block_count
 
 ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
 FEATURES = np.random.default_rng(0).normal(size=(BLOCK + 3, 4)).astype(np.float32)
@@ -210,3 +210,33 @@ def test_unwritable(tmp_path: Path) -> None:
         check_writable(Path("/proc/bench"), "cache folder")
     with pytest.raises(InputError, match="File name too long"):
         check_writable(tmp_path / ("x" * 300), "cache folder")
+
+
+@pytest.mark.parametrize("left", [0, 5, 60])
+def test_no_device_is_made_up_for_a_cut_block(left: int, store: Store) -> None:
+    write_all(store)
+    path = store.root / "features" / "k" / "k" / "000000.safetensors"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(MissingOutput, match="000000"):
+        store.device("k")
+    store.check("k")
+    assert store.device("k") is None and store.blocks("k", len(FEATURES)) == [0]
+
+
+@pytest.mark.parametrize("kind", ["features", "cells"])
+def test_a_file_or_a_circle_of_links_in_place_of_a_folder(kind: str, store: Store) -> None:
+    folder = store.root / kind / ("k" if kind == "features" else "p")
+    folder.parent.mkdir(parents=True)
+    for obstacle in (folder.touch, lambda: folder.symlink_to(folder)):
+        obstacle()
+        with pytest.raises(UnreadableOutput, match=str(folder)):
+            store.blocks("k", 3) if kind == "features" else store.read_cell("p", "c")
+        folder.unlink()
+
+
+def test_half_a_character_in_place_of_a_checksum(store: Store) -> None:
+    header = b'{"__metadata__":{"item":"fits/f","sha256":"' + rb'\ud800"}}'
+    path = store.path("fits", "f")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    assert store.read("fits", "f") is None

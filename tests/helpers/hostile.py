@@ -112,6 +112,7 @@ JSON = {
     "half a character": (r'{"a": "\ud800"}', "characters that no text can have"),
     "zero": (r'["\u0000"]', "characters that no text can have"),
     "cut": ('{"a": [1,', "invalid JSON"),
+    "twice": ('[{"label": 1, "label": 0}]', "key 'label' appears twice"),
     "wide": ("[" + "0," * 2_100_000 + "0]", "more than 2,000,000 values"),
 }
 """JSON that once hung or stopped a reader, and what is said of it."""

@@ -138,3 +138,13 @@ def test_a_longer_history_is_kept(tmp_path: Path) -> None:
         assert (None if found is None else len(found)) == expected
     store.path("trainings", "a", ".json").write_text("[]")  # damaged
     assert stored_history(store, "a") is None
+
+
+def test_weights_have_the_history_where_its_own_file_is_lost(tmp_path: Path) -> None:
+    store, entries = training(tmp_path).store, [{"epoch": 1, "loss": 0.5}]
+    store.write_arrays("weights", "end", {}, {"history": entries})
+    store.write_arrays("weights", "first epoch", {}, {"history": []})
+    store.write_arrays("weights", "of an older version", {})
+    weights = ("absent", "of an older version", "first epoch", "end")
+    assert stored_history(store, "a", weights) == tuple(entries)
+    assert stored_history(store, "a", weights[:3]) is None

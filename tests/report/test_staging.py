@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.errors import DataError
+from bench.core.errors import DataError, InputError
 from bench.report import staging
 from bench.report.staging import finish, staged
 
@@ -166,3 +166,18 @@ def test_what_cannot_be_exchanged_is_named_and_the_rest_follows_later(tmp_path: 
     (run / "records.jsonl").rename(tmp_path / "away")
     finish(run)
     assert sorted(path.name for path in run.iterdir()) == ["plan.json", "records.jsonl"]
+
+
+def test_a_refusal_at_the_end_leaves_the_folder_of_another(tmp_path: Path) -> None:
+    """Another process ends in the folder while this one writes: it is asked after that."""
+
+    def refuse() -> None:
+        assert (tmp_path / "records").read_text() == "other"
+        raise InputError("another run is there")
+
+    with pytest.raises(InputError, match="another run"), staged(tmp_path, check=refuse) as new:
+        (new / "records").write_text("mine")
+        with staged(tmp_path) as other:
+            (other / "records").write_text("other")
+    assert {path.name for path in tmp_path.iterdir()} == {"records"}
+    assert (tmp_path / "records").read_text() == "other"

@@ -10,7 +10,7 @@ import yaml
 from hostile import YAML, damaged, documents, laughs, readable_or_refused, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outputs_folders import folder
+from outputs_folders import alter, folder
 
 from bench.runs.study.outputs_folder import load_outputs_folder
 
@@ -73,3 +73,35 @@ def test_the_folder_itself_is_read(tmp_path: Path) -> None:
     path = folder(tmp_path / "outputs")
     load(path)
     assert yaml.safe_load((path / "outputs.yaml").read_text())["classes"] == 3
+
+
+def test_an_array_that_a_file_has_twice(tmp_path: Path) -> None:
+    path = folder(tmp_path / "outputs")
+    file = path / "test.safetensors"
+    data = file.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    text = data[8:end].decode().rstrip()
+    start = text.index('"labels":')
+    first = text[start : text.index("}", start) + 1]
+    header = (text[:-1] + "," + first + "}").encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
+    refused(lambda: load(path), "test.safetensors", "'labels' more than once")
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_file_that_changed_is_read_again_whatever_its_modification_time(
+    beside: bool, tmp_path: Path
+) -> None:
+    path = folder(tmp_path / "outputs")
+    file = path / "test.safetensors"
+    whole, before = file.read_bytes(), file.stat()
+    told = load_outputs_folder(path, path / "cache")
+    alter(path, "test", lambda arrays: arrays.update(labels=(arrays["labels"] + 1) % 3))
+    if beside:
+        (path / "other").write_bytes(file.read_bytes())
+        (path / "other").replace(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert len(whole) == before.st_size == file.stat().st_size
+    again = load_outputs_folder(path, path / "cache")
+    prints = [found.suite.test.fingerprint for found in (told, again)]
+    assert prints[0] != prints[1]

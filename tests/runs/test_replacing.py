@@ -15,6 +15,7 @@ from bench.api.recipes import Tuned
 from bench.core.records import read_missing, read_records
 from bench.core.store import Store
 from bench.report.run_folder import MISSING, RECORDS
+from bench.runs import session
 from bench.runs.execute import _Runner
 from bench.runs.items import WeightsItem, WorkItem
 from bench.runs.plan import Plan
@@ -200,3 +201,20 @@ def test_a_number_that_is_not_finite_fails_its_cell_alone(
     }
     records, before = read_records(new / RECORDS), read_records(out / RECORDS)
     assert len(records) == sum(record.metric != "brier" for record in before)
+
+
+def test_a_run_that_ended_meanwhile_is_not_replaced(
+    own: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs with other settings start at once in one folder: the second to end is refused."""
+    out, begun = tmp_path / "run", session.execute_plan
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(session, "execute_plan", begun)
+        shutil.copytree(own.out, out, dirs_exist_ok=True)
+        return begun(*arguments)
+
+    monkeypatch.setattr(session, "execute_plan", meanwhile)
+    result = bench(*SMALL, "--select", "max-val", "--cache-dir", own.cache, "--out", out)
+    assert_refused(result, f"{out} has a run with another select")
+    assert contents(out) == contents(own.out)

@@ -97,6 +97,19 @@ def wait_for(cache: Path, kind: str, count: int, process: subprocess.Popen[str])
         time.sleep(0.005)
 
 
+@pytest.mark.parametrize("kind", ["trainings", "features"])
+def test_emptied_files_change_nothing(kind: str, own: Finished) -> None:
+    """The histories of trainings are not lost, and no block's device is made up."""
+    before = contents(own.out)
+    for path in outputs(own.cache, kind):
+        path.write_bytes(b"")
+    for name in ("sets", "samples", "fits", "cells") if kind == "features" else ():
+        for path in outputs(own.cache, name):
+            path.unlink()
+    again(own)
+    assert contents(own.out) == before
+
+
 @pytest.mark.slow
 def test_killed_again_and_again(small: Finished, tmp_path: Path) -> None:
     cache, out = tmp_path / "cache", tmp_path / "run"

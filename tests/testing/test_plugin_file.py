@@ -187,6 +187,13 @@ NAME = '    name: ClassVar[str] = "surer"'
         ("Grid[Positive] = (0.25, 0.5, 1.0, 2.0, 4.0)", "Grid[Positive]", "needs a default"),
         ("@dataclass(frozen=True)\n", "", "write @dataclass"),
         ("Grid[Positive]", "Gird[Positive]", "Gird"),
+        (NAME, NAME.replace('"surer"', "3"), "no name"),
+        (NAME, NAME.replace("surer", "sur er"), "SurerCounts.name = 'sur er'"),
+        (NAME, NAME.replace("surer", "all"), "SurerCounts.name = 'all'"),
+        (NAME, NAME.replace("surer", "x" * 3000), "SurerCounts.name = 'xxx"),
+        ('"OSE, surer counts"', "3", "SurerCounts.title = 3"),
+        ('"OSE, surer counts"', r'"a\x1b[31m\n"', "expected a line of text"),
+        ("class SurerCounts(Method)", "class SurerCounts", "is no Method class"),
     ],
 )
 def test_a_declaration_that_cannot_be_meant_is_refused(
@@ -221,3 +228,70 @@ def test_a_bad_file_is_refused_and_leaves_nothing(file: Path, text: str, said: s
     assert str(file) in str(error.value) and len(str(error.value)) < 500
     assert methods() == before
     assert_refused(bench("list", "methods", "--plugin", file), "--plugin", said)
+
+
+@pytest.mark.parametrize("raised", ["GeneratorExit", "X(3)", "X()"])
+def test_whatever_a_file_raises_is_said_of_it(file: Path, raised: str) -> None:
+    base = "Exception" if raised == "X()" else "BaseException"
+    text = "ZeroDivisionError" if raised == "X()" else "'three'"
+    file.write_text(
+        f"class X({base}):\n    def __str__(self):\n        return {text}\nraise {raised}\n"
+    )
+    with pytest.raises(InputError, match=r"my_method\.py: cannot be used: "):
+        load_plugin(file)
+
+
+CANDIDATES = 'return tuple({"s": s} for s in self.s_grid)'
+NEEDS = "return (models.zero_shot, models.base)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (CANDIDATES, "return 3", "candidates: 3, expected a tuple of settings"),
+        (CANDIDATES, "return ()", "candidates: (), expected"),
+        (CANDIDATES, 'return ({"s": float("nan")},)', "candidates: ({'s': nan},), expected"),
+        (CANDIDATES, 'return ({"s": 10**400},)', "candidates: "),
+        (CANDIDATES, 'yield {"s": 1.0}', "candidates: <generator"),
+        (CANDIDATES, "return self.candidates()", "candidates failed: RecursionError"),
+        (CANDIDATES, "raise SystemExit(3)", "candidates failed: SystemExit: 3"),
+        (NEEDS, "return None", "needs: None, expected a tuple of classifiers"),
+        (NEEDS, 'return ("x",)', "needs: ('x',), expected"),
+        (NEEDS, 'raise KeyError("q")', "needs failed: KeyError"),
+    ],
+)
+def test_an_answer_that_cannot_be_meant_is_refused(
+    small: Finished, file: Path, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    assert SOURCE.count(old) == 1
+    file.write_text(SOURCE.replace(old, new))
+    places = ("--cache-dir", small.cache, "--out", tmp_path / "out", "--plugin", file)
+    assert_refused(bench(*SMALL, "--methods", "surer", *places), f"SurerCounts.{said}")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("outputs.features(models.base)[:] = 0", "read-only"),
+        ("train.labels[:] = 0", "read-only"),
+        ("raise SystemExit", "SystemExit"),
+    ],
+)
+def test_a_method_neither_changes_what_others_read_nor_ends_the_run(
+    small: Finished, file: Path, tmp_path: Path, line: str, said: str
+) -> None:
+    start = "        zs, ft = ("
+    assert SOURCE.count(start) == 1
+    file.write_text(SOURCE.replace(start, f"        {line}\n{start}"))
+    places = ("--cache-dir", small.cache, "--out", tmp_path / "out", "--plugin", file)
+    done = bench(*SMALL, "--methods", "surer,ose", *places)
+    assert done.code == 1 and said in done.err
+    of_ose = [
+        {
+            (r.shift, r.metric, r.value)
+            for r in read_records(out / "records.jsonl")
+            if r.method == "ose"
+        }
+        for out in (small.out, tmp_path / "out")
+    ]
+    assert row_of(tmp_path / "out") == [] and of_ose[0] == of_ose[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,22 @@ class DocumentError(ValueError):
         self.line = line
 
 
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a mapping of pairs, for `json.loads`. Raises DocumentError if a key stands twice.
+
+    Examples
+    --------
+    >>> from bench.core.foreign.documents import once
+    >>> once([("alpha", 0.5)])
+    {'alpha': 0.5}
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise DocumentError(f"key {twice!r:.80} appears twice: remove one")
+    return found
+
+
 def parse_json(text: str) -> Any:
     """Return the content of a JSON document. Raises DocumentError.
 
@@ -55,7 +72,9 @@ def parse_json(text: str) -> Any:
     bench.core.foreign.documents.DocumentError: nested more than 64 levels deep: ...
     """
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=once)
+    except DocumentError:
+        raise
     except json.JSONDecodeError as error:
         raise DocumentError(f"invalid JSON: {error}", error.lineno) from error
     except RecursionError as error:

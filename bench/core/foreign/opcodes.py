@@ -122,6 +122,8 @@ class _Follower:
             stack.append(_MARK)
         elif name == "DUP":
             stack.append(stack[-1])
+        elif str(given).split()[-1:] == ["bytearray"] and name in ("GLOBAL", "INST"):
+            raise OpcodeError("it makes a bytearray, which may be of any size")
         else:
             taken = self._taken(opcode)
             size = taken.pop() if name in GROWING else _Size()

@@ -71,10 +71,34 @@ def bytes_of(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UnreadableOutput(
-            f"stored output {path} cannot be read: {error.strerror}: make it readable, or remove "
-            "it to have it computed again"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def names_in(folder: Path) -> set[str]:
+    """Return the names of the files in a folder of stored files, none if it is absent.
+
+    Raises UnreadableOutput if there is one that cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store.container import names_in
+    >>> names_in(Path("nowhere"))
+    set()
+    """
+    try:
+        return {path.name for path in folder.iterdir()}
+    except FileNotFoundError:
+        return set()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UnreadableOutput:
+    return UnreadableOutput(
+        f"stored output {path} cannot be read: {error.strerror}: make it readable, or remove "
+        "it to have it computed again"
+    )
 
 
 def _safetensors_of(file: BufferedReader, size: int) -> bytes:
@@ -263,7 +287,7 @@ def _compare(item: str, found: Any, stated: Any, digest: str) -> None:
 
 def _place(digest: str) -> bytes:
     """The bytes around a checksum in a header; quotes inside of other texts are escaped."""
-    return f'"sha256":"{digest}"'.encode()
+    return f'"sha256":"{digest}"'.encode(errors="replace")
 
 
 def _metadata(header: bytes) -> dict[str, str]:

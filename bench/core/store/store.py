@@ -36,6 +36,7 @@ from bench.core.store.container import (
     UnreadableOutput,
     bytes_of,
     metadata,
+    names_in,
     note_of,
     opened,
     opened_json,
@@ -203,10 +204,7 @@ class Store:
         >>> store.blocks("1f0c", size=3000), store.read_features("1f0c", size=1024).shape
         ([1, 2], (1024, 2))
         """
-        try:
-            existing = {path.name for path in self._block(key, 0).parent.iterdir()}
-        except FileNotFoundError:
-            existing = set()
+        existing = names_in(self._block(key, 0).parent)
         return [b for b in range(block_count(size)) if self._block(key, b).name not in existing]
 
     def has_block(self, key: str, block: int) -> bool:
@@ -230,10 +228,12 @@ class Store:
         self._write(self._block(key, block), *sealed(_block_item(key, block), packed))
 
     def device(self, key: str) -> str | None:
-        """Return the device that computed the weights or features `key`; None for other outputs."""
+        """Return the device that computed weights or features, None for other outputs."""
         for path in (self.path("weights", key), self._block(key, 0)):
             if path.exists():
-                return str(_facts(path).get("device"))
+                if facts := _facts(path):
+                    return str(facts.get("device"))
+                raise MissingOutput(f"the beginning of {path}")
         return None
 
     def read_features(self, key: str, size: int) -> NDArray[np.float32] | None:
@@ -303,8 +303,8 @@ class Store:
         path = self.path("cells", pack, ".json")
         try:
             status = path.stat()
-        except FileNotFoundError:
-            return {}
+        except OSError:  # absent, or it cannot be read
+            return self.read_json("cells", pack) or {}
         inode, touched, cells = self._cells.get(path, (0, 0, {}))
         if (inode, touched) != (status.st_ino, status.st_mtime_ns):
             cells = self.read_json("cells", pack) or {}

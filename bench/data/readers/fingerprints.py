@@ -176,7 +176,7 @@ def row_marks(key: str, count: int, contents: Callable[[], Iterable[bytes]], cac
 
 
 def file_digest(path: Path, cache: Path) -> str:
-    """Return the SHA-256 of a file, cached by its path, size and modification time.
+    """Return the SHA-256 of a file, cached by its path, size and times.
 
     Examples
     --------
@@ -186,8 +186,7 @@ def file_digest(path: Path, cache: Path) -> str:
     >>> file_digest(Path("weights.pt"), Path("cache"))[:8]
     '9a129038'
     """
-    stat = path.stat()
-    key = key_of("digest", str(path), stat.st_size, stat.st_mtime_ns)
+    key = key_of("digest", str(path), _stamp(path.stat()))
     cached = cache / "index" / f"{key}.digest"
     with suppress(OSError, DamagedError):  # absent or damaged
         return opened_bytes(f"index/{cached.name}", read_regular(cached)).decode()

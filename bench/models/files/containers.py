@@ -20,6 +20,7 @@ from bench.core.errors import InputError, shortened, unknown_name
 from bench.core.foreign.expansion import check_zip
 from bench.core.foreign.files import open_regular
 from bench.core.foreign.opcodes import OpcodeError, check_opcodes
+from bench.core.foreign.tensors import refuse_repeated_names
 
 State = dict[str, Tensor]
 
@@ -142,6 +143,8 @@ def _content(path: Path) -> Any:
         if head[:2] == b"PK":
             with zipfile.ZipFile(path) as archive:
                 names = check_zip(archive, path).namelist()
+                if len(set(names)) < len(names):  # readers differ in which they take
+                    raise InputError(f"checkpoint {path} has a member twice: save it again")
                 for name in names:
                     if name.endswith("/data.pkl"):
                         check_opcodes(io.BytesIO(archive.read(name)))
@@ -155,7 +158,9 @@ def _content(path: Path) -> Any:
         elif head[8:9] == b"{":
             from safetensors.torch import load_file
 
-            return load_file(path)
+            found = load_file(path)
+            refuse_repeated_names(path)
+            return found
         safe = torch.serialization.safe_globals([argparse.Namespace])
         with safe, open_regular(path) as file:  # by its path, torch would go by its name
             if head[:2] != b"PK":

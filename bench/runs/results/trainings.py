@@ -31,7 +31,7 @@ def plan_trainings(plan: Plan, store: Store) -> Iterator[TrainingRecord]:
             continue
         rows = {row.name: row for key in own for row in using[key]}
         alone = [name for name, row in rows.items() if row.base is None]
-        history = stored_history(store, weights_key(training))
+        history = stored_history(store, weights_key(training), own)
         # Another run may have trained for longer, for weights of a later epoch.
         if history and (
             epochs := epochs_needed(training.trainer, [r.keep for r in keeps[training]])

@@ -24,6 +24,7 @@ from bench.api.method import ZERO_SHOT
 from bench.api.splits import Loaded, Manifest, Split
 from bench.core.errors import CellError, InputError, label_hint, unknown_name
 from bench.core.foreign.files import open_regular, read_bounded
+from bench.core.foreign.tensors import refuse_repeated_names
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store.container import DamagedError, opened_json, sealed_json
@@ -147,6 +148,7 @@ class _Opener:
             raise InputError(f"no file {path}: correct the name, or put the file there")
         try:
             with safe_open(path, framework="numpy") as file:
+                refuse_repeated_names(path)
                 arrays = {n: file.get_slice(n) for n in sorted(file.keys())}
                 kinds = {n: (tuple(a.get_shape()), a.get_dtype()) for n, a in arrays.items()}
                 size = self._check_names(path, kinds, is_evaluation=role != "train")
@@ -218,16 +220,15 @@ class _Opener:
         if shape != expected:
             raise InputError(f"{where} has shape {list(shape)}, expected {list(expected)}")
 
-    def _checked_content(
-        self, path: Path, arrays: Mapping[str, Any]
-    ) -> tuple[str, tuple[str, ...]]:
+    def _checked_content(self, path: Path, arrays: Mapping[str, Any]) -> tuple[str, Sequence[str]]:
         """Return the SHA-256 of a file and what a reader should know of its arrays.
 
-        Both are cached by the file's path, size and modification time. Raises InputError if an
-        array has NaN or infinite values, or another kind of scores than its name says.
+        Both are cached by the file's path, size and times. Raises InputError if an array has NaN or
+        infinite values, or another kind of scores than its name says.
         """
         stat = path.stat()
-        mark = key_of("outputs", READ, str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+        stamp = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        mark = key_of("outputs", READ, str(path.resolve()), stamp)
         cached = self.cache / "index" / f"{mark}.json"
         with suppress(OSError, DamagedError, KeyError, TypeError):  # absent or damaged: read again
             known = opened_json(f"index/{mark}", read_bounded(cached))

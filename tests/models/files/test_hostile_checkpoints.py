@@ -179,3 +179,38 @@ def test_damaged_classifiers_are_read_or_refused(
         readable_or_refused(lambda: read_candidates(tmp_path / "w.pt"))
 
     check()
+
+
+def test_a_tensor_that_a_file_has_twice(tmp_path: Path) -> None:
+    data = save_safetensors({n: t.contiguous() for n, t in PLAIN.items()})
+    end = 8 + int.from_bytes(data[:8], "little")
+    text = data[8:end].decode().rstrip()
+    start = text.index(f'"{FIRST}":')
+    header = (text[:-1] + "," + text[start : text.index("}", start) + 1] + "}").encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
+    refused(lambda: load(path), "a.safetensors", f"{FIRST}' more than once")
+
+
+class Gigabytes:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytearray, (10**11,)
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+def test_a_call_for_gigabytes(as_zip: bool, tmp_path: Path) -> None:
+    """torch's own restricted reader makes a bytearray of any size."""
+    path = tmp_path / "a.pt"
+    more = {**PLAIN, "more": Gigabytes()}
+    path.write_bytes(saved(more, _use_new_zipfile_serialization=as_zip))
+    refused(lambda: load(path), "a.pt", "bytearray")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_a_zip_has_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(saved(PLAIN))
+    with zipfile.ZipFile(path, "a") as archive:
+        name = next(name for name in archive.namelist() if "/data/" in name)
+        archive.writestr(name, bytes(len(archive.read(name))))
+    refused(lambda: load(path), "a.pt", "has a member twice")
