@@ -99,24 +99,24 @@ def key_of(*values: Any) -> str:
     >>> key_of("features", 1), key_of("features", 2)
     ('b8578ccb379895d0cda4f37a218a667d', '258d743a0315819ebe31a8a98510f6c7')
     """
-    parts = (v.text if isinstance(v, Text) else Text.of(v).text for v in values)
+    parts = (v.text if isinstance(v, CanonicalText) else CanonicalText.of(v).text for v in values)
     return hashlib.sha256(f"[{','.join(parts)}]".encode()).hexdigest()[:32]
 
 
 @dataclasses.dataclass(frozen=True)
-class Text:
+class CanonicalText:
     """The canonical JSON text of a value: in `key_of` it stands for the value, many times quickly.
 
     Examples
     --------
-    >>> from bench.core.hashing import Text, key_of
-    >>> key_of("features", Text.of(1)) == key_of("features", 1)
+    >>> from bench.core.hashing import CanonicalText, key_of
+    >>> key_of("features", CanonicalText.of(1)) == key_of("features", 1)
     True
     """
 
     text: str
 
     @classmethod
-    def of(cls, value: Any) -> Text:
+    def of(cls, value: Any) -> CanonicalText:
         """Return the text of a value."""
         return cls(canonical_json(canonical(value)))

@@ -31,7 +31,7 @@ from bench.api.recipe_parts import (
 from bench.api.recipes import Encoder, External, Fisher, Head, Merged, Recipe, TextHead, Tuned
 from bench.api.splits import Split
 from bench.core.errors import InputError
-from bench.core.hashing import Text, canonical_json, key_of
+from bench.core.hashing import CanonicalText, canonical_json, key_of
 from bench.core.store import Store
 from bench.leaderboard import samples
 from bench.runs.items import (
@@ -128,12 +128,12 @@ class _Builder:
         self.records: list[CellItem] = []
         self.scales: list[ScaleItem] = []
         self.inputs: dict[object, tuple[str, ...]] = {}
-        self.texts: dict[int, tuple[object, Text]] = {}
+        self.texts: dict[int, tuple[object, CanonicalText]] = {}
 
-    def text(self, value: object) -> Text:
+    def text(self, value: object) -> CanonicalText:
         """Return the canonical text of a value that is in many keys; the same object, once."""
         if id(value) not in self.texts:
-            self.texts[id(value)] = value, Text.of(value)
+            self.texts[id(value)] = value, CanonicalText.of(value)
         return self.texts[id(value)][1]
 
     def add(self, item: WorkItem) -> str:
@@ -320,7 +320,9 @@ class _Builder:
             more = (key for recipe in recipes for key in self.outputs(recipe, shift.split))
             inputs = tuple(dict.fromkeys((*inputs, *more)))
         method, labels, of_metric = map(self.text, (row.method, shift.labels, metric))
-        identity = Text(f"[{canonical_json(row.name)},{method.text}]")  # as that of `_identity`
+        identity = CanonicalText(
+            f"[{canonical_json(row.name)},{method.text}]"
+        )  # as that of `_identity`
         key = key_of(
             "cell", CELL, identity, fit.key, self.text(choice), self.text(inputs), labels, of_metric
         )

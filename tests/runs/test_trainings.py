@@ -65,7 +65,8 @@ def test_a_cache_of_an_older_version_has_none_and_the_report_says_so(
 
 def test_a_run_of_an_older_version_is_reported_without(own: Finished) -> None:
     (own.out / TRAININGS).unlink()
-    (own.out / "manifest.json").unlink()
+    for name in ("manifest.json", "plan.json"):  # which older versions did not write
+        (own.out / name).unlink()
     assert bench("report", own.out).code == 0
     assert TITLE not in (own.out / "report.md").read_text()
     assert bench("check", own.out, "--cache-dir", own.cache).code == 0
@@ -74,7 +75,8 @@ def test_a_run_of_an_older_version_is_reported_without(own: Finished) -> None:
 def test_a_file_of_an_older_version_is_no_difference(own: Finished) -> None:
     path = own.out / TRAININGS
     write_trainings(own.out, read_trainings(own.out), without=ADDED)
-    (own.out / "manifest.json").unlink()
+    for name in ("manifest.json", "plan.json"):  # which older versions did not write
+        (own.out / name).unlink()
     assert "settings" not in path.read_text()
     assert bench("report", own.out).code == 0
     assert "Batch size" not in (own.out / "report.md").read_text()
