@@ -39,11 +39,12 @@ def choose_again(
     choose: Callable[[Sequence[float], Sequence[float]], int],
     accuracies: NDArray[np.floating],
     weights: NDArray[np.floating],
+    size: int,
 ) -> list[int]:
     """Return the candidate that `choose` takes in each resample, [R].
 
     `accuracies` and `weights` [K, R] are those of the candidates in each resample, as
-    `bench.posthoc.selection.choose` takes them.
+    `bench.posthoc.selection.choose` takes them; a resample has `size` samples.
 
     Examples
     --------
@@ -51,11 +52,11 @@ def choose_again(
     >>> from bench.posthoc.redraws import choose_again
     >>> from bench.posthoc.selection import choose
     >>> accuracies, weights = np.array([[0.7, 0.8], [0.8, 0.8]]), np.array([[0.1, 0.1], [0.9, 0.9]])
-    >>> choose_again(choose, accuracies, weights)
+    >>> choose_again(choose, accuracies, weights, size=10)
     [1, 0]
     """
-    # Rounded, as sums of shares are not exact, and ties must remain ties.
-    accuracies = accuracies.astype(np.float64).round(6)
+    # Whole numbers of samples, as sums of shares are not exact, and ties must remain ties.
+    accuracies = (accuracies.astype(np.float64) * size).round() / size
     return [
         choose(accuracies[:, r].tolist(), weights[:, r].tolist())
         for r in range(accuracies.shape[1])

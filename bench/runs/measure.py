@@ -122,7 +122,7 @@ class Measurement:
         }
         if shares is not None:
             rights, means = (np.array(found) for found in zip(*resampled, strict=True))
-            index = choose_again(chosen_by, rights, means)
+            index = choose_again(chosen_by, rights, means, task.selection.size)
             note["redrawn"] = [dict(candidates[i]) for i in index]
         if isinstance(method, Searched):
             costs = [row_cost(method, item.models, c, task.train.size) for c in candidates]

@@ -95,7 +95,7 @@ def select(
     by_rule = partial(choose, rule=rule)
     best = by_rule(right.mean(axis=1).tolist(), list(weights))
     means = np.repeat(np.asarray(weights)[:, None], len(shares), axis=1)
-    again = choose_again(by_rule, right @ shares.T, means)
+    again = choose_again(by_rule, right @ shares.T, means, shares.shape[1])
     return Chosen(weights[best], np.asarray(weights)[again])
 
 
