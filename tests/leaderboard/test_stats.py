@@ -18,6 +18,7 @@ from bench.core.errors import InputError
 from bench.leaderboard.stats.estimates import (
     Estimate,
     Interval,
+    Moments,
     estimate,
     exact_interval,
     mcnemar,
@@ -61,6 +62,11 @@ def test_two_seeds_have_a_quantile_for_each_part_of_the_variance() -> None:
     z, t = scipy_stats.norm.ppf(0.975), scipy_stats.t.ppf(0.975, 1)
     half = np.sqrt(z**2 * 4e-4 + t**2 * 1e-4)
     assert found.interval() == pytest.approx((0.7 - half, 0.7 + half))
+
+
+def test_moments_are_those_of_the_only_set_unless_a_weight_is_given() -> None:
+    of_set = moments(np.array([[0, 1, 1, 1], [1, 0, 1, 1]]))
+    assert estimate([Moments(*of_set[:3])]).value == estimate([of_set]).value == 0.75
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
