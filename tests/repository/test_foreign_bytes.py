@@ -43,7 +43,6 @@ OWN = {
     "bench/checks/golden.py": "bench's own golden runs",
     "bench/checks/junit.py": "written, not read",
     "bench/checks/differences.py": "files of a run's folder, which bench wrote",
-    "bench/report/staging.py": "files of a run's folder, which bench wrote",
     "bench/runs/results/manifest.py": "files of a run's folder, which bench wrote",
     "bench/runs/results/replacing.py": "files of a run's folder, which bench wrote",
     "bench/data/cards.py": "bench's own cards",
