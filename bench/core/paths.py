@@ -210,7 +210,7 @@ def write_atomic(
     unique = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
     beside = temporary or path.with_name(f".{path.name[:100]}.{unique}")
     try:
-        for folder in {path.parent, beside.parent}:
+        for folder in (path.parent, beside.parent):
             folder.mkdir(parents=True, exist_ok=True)
         with beside.open("xb") as file:
             for part in parts:

@@ -104,6 +104,13 @@ def test_bins_and_batches_are_at_least_one(parameters):
         all_metrics(*parameters)
 
 
+def test_one_bin_compares_the_mean_confidence_with_the_accuracy():
+    log_p = guesses([0, 1, 1, 0])
+    gap = abs(np.exp(log_p).max(axis=1).mean() - 0.75)
+    for found in (all_metrics(1), all_metrics(1, 4)):
+        assert found["ece"](log_p, single_label("abcd", [0, 1, 1, 1])) == pytest.approx(gap)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_brute_force(seed):
     p, labels = sample(seed, count=60)
@@ -353,6 +360,13 @@ def test_pm_is_the_share_of_anchors_right_with_all_neighbours(rows, seed):
     assert 0 <= found[1] <= found[0] <= 1
 
 
+@pytest.mark.parametrize(("name", "farthest"), [("pm-0", 0), ("pm-10", 10)])
+def test_pm_counts_frames_up_to_its_distance_and_none_beyond(name, farthest):
+    samples = {d: grouped([0, 0], anchor=[7, 7], offset=[0, d]) for d in (10, -10, 11, -11, 1)}
+    found = {d: OWN[name](guesses([0, 1]), of) for d, of in samples.items()}
+    assert found == {d: float(abs(d) > farthest) for d in samples}
+
+
 @pytest.mark.parametrize(
     ("groups", "what"),
     [
@@ -373,6 +387,12 @@ def test_groups_fit_their_samples_and_names_their_codes():
         grouped([0, 0], {"region": REGIONS}, region=[0, 3])
     some = grouped([0, 1, 2], {"region": REGIONS}, region=[2, 1, 0]).take([2, 0])
     assert some.group("region").tolist() == [0, 2] and some.names == {"region": REGIONS}
+
+
+def test_fractions_are_printed_in_percent_and_nats_and_scores_as_they_are():
+    printed = {name: (m.factor, m.decimals, m.unit) for name, m in METRICS.items()}
+    assert printed["top1"] == printed["ece"] == (100, 1, "percent")
+    assert printed["nll"] == (1, 3, "nats") and printed["brier"] == (1, 3, "0 to 2")
 
 
 def test_own_metrics_are_printed_as_accuracy_is():

@@ -51,6 +51,19 @@ def test_the_claim_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> 
     assert killed.stdout == "True\n" and killed.returncode == -9
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]
     assert Claims(tmp_path).take("a")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]  # nothing of the old claim is left
+
+
+@pytest.mark.parametrize("text", ["", "{", "5", '["here"]', '["here", null]', '["here", "x"]'])
+def test_a_claim_that_cannot_be_read_is_void_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(claims, "LEASE", 0.05)
+    (tmp_path / "a").write_text(text)
+    mine = Claims(tmp_path)
+    assert not mine.take("a")  # it may be being written
+    time.sleep(0.1)
+    assert mine.take("a")
 
 
 def test_a_claim_from_another_machine_is_void_when_nobody_touches_it(
@@ -114,9 +127,12 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     pid = subprocess.Popen(["true"])
     pid.wait()
     gone = tmp_path / own_name().replace(f"-{os.getpid()}-", f"-{pid.pid}-")
-    for path in (mine, elsewhere, old, gone):
+    same_number = tmp_path / f"elsewhere-{pid.pid}-c"  # of a process that may run there
+    unnumbered = tmp_path / own_name().replace(f"-{os.getpid()}-", "-x-")
+    kept = [mine, elsewhere, same_number, unnumbered]
+    for path in (*kept, old, gone):
         path.touch()
     os.utime(old, (0, 0))
     sweep(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere])
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
     sweep(tmp_path / "nowhere")

@@ -118,6 +118,56 @@ def test_any_other_byte_is_noticed(kind: str, place: int, change: int) -> None:
         assert readers[kind](store) is None
 
 
+def test_damage_is_named_without_removing_anything(store: Store) -> None:
+    write_all(store)
+    assert store.damaged("k") == [] == store.damaged("nothing")  # without weights, too
+    second = sorted((store.root / "features").rglob("*.*"))[1]
+    second.write_bytes(second.read_bytes()[:-1])
+    assert store.damaged("k") == [second] and second.exists()
+    store.check("k")
+    assert store.damaged("k") == [] and not second.exists()
+
+
+def test_of_two_that_find_the_same_damage_none_fails(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_before_another_removes_it(path: Path) -> bytes:
+        path.unlink()
+        return b"damaged"
+
+    write_all(store)
+    monkeypatch.setattr("bench.core.store.store.bytes_of", read_before_another_removes_it)
+    assert store.read_arrays("fits", "f") is None
+
+
+def test_features_know_which_weights_made_them(store: Store) -> None:
+    assert store.made_otherwise("k", ["w"]) == []
+    store.write_arrays("weights", "w", ARRAYS)
+    store.write_block("k", 0, FEATURES[:BLOCK], "cpu", ["w"])
+    store.write_block("k", 1, FEATURES[BLOCK:], "cpu", ["w"])
+    assert store.made_otherwise("k", ["w"]) == []
+    store.write_arrays("weights", "w", {"a": ARRAYS["a"] + 1})
+    assert store.made_otherwise("k", ["w"]) == sorted((store.root / "features").rglob("*.*"))
+
+
+@pytest.mark.parametrize("length", range(8))
+def test_arrays_begin_at_a_multiple_of_eight_bytes(store: Store, length: int) -> None:
+    store.write_arrays("fits", "f" * (1 + length), ARRAYS)
+    data = store.path("fits", "f" * (1 + length)).read_bytes()
+    header = int.from_bytes(data[:8], "little")
+    assert header % 8 == 0 and data[8 : 8 + header].rstrip().endswith(b"}")
+
+
+def test_blocks_whose_features_have_another_length_are_noticed(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.write_block("k", 0, FEATURES[:BLOCK], "cpu")
+    store.write_block("k", 1, FEATURES[BLOCK:, :2], "cpu")
+    assert store.read_features("k", len(FEATURES)) is None
+    assert "its features have length 2, not 4" in caplog.text
+    assert store.blocks("k", len(FEATURES)) == [1]
+
+
 def test_a_block_of_another_shape_is_noticed(store: Store) -> None:
     write_all(store)
     store.write_block("k", 1, FEATURES[:2], "cpu")  # three rows are left for the second block

@@ -25,6 +25,7 @@ FILES: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("a.txt", "1. red\n2. blue\n3. light green", FROM_ONE),
     ("a.txt", "3\tlight green\n1\tred\n2\tblue", FROM_ONE),
     ("a.txt", '["red", "blue", "light green"]', PLAIN),
+    ("a.txt", '[\n"red",\n"blue",\n"light green"\n]', PLAIN),
     ("a.txt", "- red\n- blue\n- light green", PLAIN),
     ("a.names", "red\nblue\nlight green", PLAIN),
     ("a.json", '["red",\n "blue",\n "light green"]', PLAIN),
@@ -79,6 +80,7 @@ def test_a_file_is_read_as_what_it_is(
         ("a.csv", "index,name\n0,red\n2,blue"),
         ("a.csv", "index,name\n0,red\n1"),
         ("a.csv", "index\n0\n1"),
+        ("a.json", '["red\\nwine", "blue"]'),
         ("a.txt", "['red', 'blue']"),
         ("a.txt", '"red",\n"blue"'),
         ("a.txt", "red,\nblue"),
@@ -90,6 +92,13 @@ def test_any_other_form_is_refused_in_one_line(tmp_path: Path, name: str, text: 
         read_class_file(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
     assert len(str(error.value)) < 500 + len(str(tmp_path)) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("row", ["1", "1,", "1,blue,sky"])
+def test_a_row_of_a_table_has_a_value_in_each_column(tmp_path: Path, row: str) -> None:
+    (tmp_path / "a.csv").write_text(f"index,name\n0,red\n{row}")
+    with pytest.raises(InputError, match=r"expected 2 non-empty fields per line, got .*'1'"):
+        read_class_file(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,7 @@ def test_a_shift_is_measured_by_its_own_classes(tmp_path: Path) -> None:
     [
         ([0, 1, 2, 3], "the class 'ship'"),
         ([0, 1, 2], "the 2 classes 'truck', 'ship'"),
+        ([0, 3], "the 3 classes 'dog', 'fox', 'ship'"),
         ([0], "4 of 5 classes, such as 'dog', 'fox', 'truck'"),
         ([1, 2, 3], "the class 'cat' (label 0) and 1 other; do its labels count from 1 instead"),
     ],

@@ -55,6 +55,15 @@ def test_a_calibrated_model_may_have_no_error() -> None:
     assert low > 0.05
 
 
+@pytest.mark.parametrize("seed", [0, 14, 35])
+def test_an_error_that_a_calibrated_model_often_has_may_be_none(seed: int) -> None:
+    one = confidences(100, seed, sharpness=0.8)
+    right = np.random.default_rng(1).random((1000, 100)) < one.confidence
+    by_chance = [ece(Confidences("a", one.confidence, each[None])) for each in right]
+    assert ece(one) < np.quantile(by_chance, 0.975)
+    assert ece_interval([one], 15).low == 0
+
+
 def test_sets_and_seeds_count() -> None:
     many = [confidences(1000, k, ids=str(k)) for k in range(4)]
     alone, together = ece_interval(many[:1], 15), ece_interval(many, 15)

@@ -16,12 +16,16 @@ from scipy import stats as scipy_stats
 from bench.api.splits import single_label
 from bench.core.errors import InputError
 from bench.leaderboard.stats.estimates import (
+    Estimate,
+    Interval,
+    Moments,
     estimate,
     exact_interval,
     mcnemar,
     mean_estimate,
     moments,
     paired_difference,
+    wider_interval,
 )
 from bench.leaderboard.stats.outcomes import Linearised, Outcomes
 from bench.leaderboard.stats.ranking import holm, rank
@@ -45,6 +49,24 @@ def test_exact_refuses_what_is_no_share() -> None:
     for right, n in ((1, 0), (-1, 3), (4, 3)):
         with pytest.raises(InputError, match=f"{right} right of {n}"):
             exact_interval(right, n)
+
+
+def test_an_interval_grows_as_independent_errors_add_up() -> None:
+    found = wider_interval(Interval(0.4, 0.53), 0.5, (0.04 / scipy_stats.norm.ppf(0.975)) ** 2)
+    assert found == pytest.approx((0.5 - np.hypot(0.1, 0.04), 0.55))
+    assert wider_interval(Interval(0.01, 0.99), 0.5, 1.0) == (0, 1)
+
+
+def test_two_seeds_have_a_quantile_for_each_part_of_the_variance() -> None:
+    found = Estimate(np.array(0.7), np.array(4e-4), np.array(1e-4), 2, np.array(np.inf))
+    z, t = scipy_stats.norm.ppf(0.975), scipy_stats.t.ppf(0.975, 1)
+    half = np.sqrt(z**2 * 4e-4 + t**2 * 1e-4)
+    assert found.interval() == pytest.approx((0.7 - half, 0.7 + half))
+
+
+def test_moments_are_those_of_the_only_set_unless_a_weight_is_given() -> None:
+    of_set = moments(np.array([[0, 1, 1, 1], [1, 0, 1, 1]]))
+    assert estimate([Moments(*of_set[:3])]).value == estimate([of_set]).value == 0.75
 
 
 @given(st.integers(0, 60), st.integers(0, 60))

@@ -7,10 +7,12 @@ import pytest
 from fake_ensembles import MODELS, run, softmax
 
 from bench.api.registry import find_method
+from bench.core.parameters import settings
 from bench.posthoc.functional import log_softmax, sigmoid_weight, temperature
 from bench.posthoc.neighbors import kth_distance
 from bench.posthoc.remarks import collected
 from bench.posthoc.selection import WEIGHTS
+from bench.runs.study.rows import all_row_names
 from bench.testing.fakes import (
     IDENTITY,
     MANY_TO_ONE,
@@ -146,3 +148,49 @@ def test_an_empty_failure_set_is_said():
         fitted = vrf.fit(MODELS, FakeLabelledOutputs(1), train)
     assert not fitted["failure"].any()
     assert [text for text in said if text.startswith("The failure set V is empty")]
+
+
+@pytest.mark.parametrize(
+    ("task", "a", "b"), [("imagenet", 1.5, 0.6), ("cifar10", 0.3, 0.3), ("entity30", 1.1, 0.6)]
+)
+def test_official_hyper_parameters_are_those_of_the_published_code(task, a, b):
+    found = {name: one.official for name, one in settings(find_method("vrf")(), task).items()}
+    assert found == {
+        "p": 0.001, "k_rule": "official-code", "squared": True, "a_grid": (a,), "b_grid": (b,),
+        "calibrate": "confidence",
+    }  # fmt: skip
+
+
+def test_temperatures_are_what_makes_vrf_a_calibrated_row():
+    assert find_method("vrf")().calibrated is True
+    assert find_method("vrf")(calibrate="none").calibrated is False
+
+
+def test_before_the_fit_the_threshold_of_every_candidate_is_open():
+    method = find_method("vrf")(b_grid=(0.1, 0.2))
+    assert method.candidates() == ({"a": 0.0, "b": 0.1}, {"a": 0.0, "b": 0.2})
+
+
+def test_vrf_is_a_row_on_every_base_and_shows_its_distances():
+    bases = {name.partition(":")[2] for name in all_row_names() if name.startswith("vrf:")}
+    assert {"e2e-ft", "lp-ft", "flyp"} < bases
+    assert find_method("vrf").has_figures
+
+
+@pytest.mark.parametrize(
+    ("name", "mixes_samples"),
+    [("vrf-shuffled", True), ("vrf-constant", True), ("vrf-global", False),
+     ("vrf-all-correct", False)],
+)  # fmt: skip
+def test_controls_are_asked_for_and_say_whether_samples_depend_on_each_other(name, mixes_samples):
+    cls = find_method(name)
+    assert cls.is_control and not cls.in_all and not cls.has_figures and not cls.compared_with
+    assert cls.mixes_samples is mixes_samples
+    weight = np.linspace(0, 1, 50)
+    of_half = cls().weigh(weight[:25], 0.4)
+    assert np.allclose(cls().weigh(weight, 0.4)[:25], of_half) is not mixes_samples
+
+
+def test_the_order_of_shuffled_weights_is_the_same_in_every_run_and_release():
+    found = find_method("vrf-shuffled")().weigh(np.arange(6) / 10, 0.3)
+    assert np.array_equal(found, np.array([0, 5, 1, 2, 4, 3]) / 10)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.api.metrics import METRICS, all_metrics
 from bench.api.protocol import OFFICIAL
 from bench.api.splits import single_label
+from bench.core.errors import InputError
 from bench.posthoc.calibration_error import calibration_error
 
 Sample = tuple[NDArray[np.float64], NDArray[np.bool_]]
@@ -55,6 +56,16 @@ def test_a_confidence_of_one_has_a_bin_of_its_own_only_with_lower_edges() -> Non
     half = np.array([0.5, 0.45]), np.array([True, False])
     assert calibration_error(*half, bins=10) == pytest.approx(0.05 / 2)  # 0.5 is in (0.4, 0.5]
     assert calibration_error(*half, bins=10, edges="lower") == pytest.approx(0.95 / 2)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, True, 2**31])
+@pytest.mark.parametrize("name", ["bins", "batch"])
+def test_numbers_of_bins_and_of_a_batch_are_counts(name: str, number: Any) -> None:
+    sample = np.array([0.95, 1.0]), np.array([True, False])
+    with pytest.raises(InputError, match=f"{name}={number}: expected a whole number from 1 on"):
+        calibration_error(*sample, **({"bins": 10} | {name: number}))
+    one = calibration_error(*sample, bins=1, batch=np.int64(1))
+    assert one == pytest.approx((0.05 + 1) / 2)
 
 
 def outputs(count: int) -> tuple[NDArray[np.float32], Any]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from commands import SAME_BENCH
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -17,6 +17,7 @@ from bench import OSE, VRF, TemperatureScaling
 from bench.api.registry import find_method
 from bench.core.errors import InputError
 from bench.posthoc import functional as posthoc
+from bench.posthoc.scores import ScoreFacts
 from bench.posthoc.selection import choose
 from bench.testing.fakes import IDENTITY, MANY_TO_ONE, FakeLabelledOutputs, FakeOutputs, fake_models
 
@@ -239,6 +240,7 @@ def test_no_samples_give_no_predictions():
     st.sampled_from(["probabilities", "logits"]),
 )
 def test_ose_of_equal_ends_is_that_end(logits, alpha, space):
+    assume(not ScoreFacts.of([logits]).refusal)  # probabilities and classes are refused
     found = OSE(alpha, space).predict_proba(logits, logits)
     assert np.allclose(found, np.exp(log_softmax(logits)), atol=1e-9)
     assert np.allclose(found.sum(axis=1), 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.posthoc.redraws import RESAMPLES, choose_again, resample_counts
@@ -19,6 +19,13 @@ def test_resamples_are_draws_with_replacement_that_depend_on_the_split_alone() -
     assert not np.array_equal(counts, resample_counts(400, "2e" * 16))
 
 
+def test_resamples_are_those_of_earlier_runs() -> None:
+    counts = resample_counts(6, "1f2e3d4c5b6a7988" + "f" * 48)
+    first = [[1, 2, 0, 0, 0, 3], [1, 1, 1, 0, 1, 2], [0, 2, 2, 1, 1, 0]]
+    assert counts[:3].tolist() == first
+
+
+@example(180, "max-val")  # two candidates with 41 of 60, whose sums of shares differ
 @given(st.integers(0, 2**32), st.sampled_from(["within-1pt", "max-val"]))
 def test_every_resample_is_chosen_on_as_a_split_of_its_own(seed: int, rule: str) -> None:
     rng = np.random.default_rng(seed)

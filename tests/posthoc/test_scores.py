@@ -177,8 +177,11 @@ def test_facts_of_blocks_are_those_of_the_whole():
     [
         (log_softmax(LOGITS), "smallest value is -.* to be named logits"),
         (LOGITS, "smallest value is -"),
+        (np.array([[0.5, 0.5], [1.2, -0.2]]), "smallest value is -0.2"),
+        (np.array([[0.5, 0.5], [0.3, 0.1], [0.6, 0.5]]), r"row 1 .* sums to 0.4, expected 1"),
         (PROBABILITIES.round(), "is 0, whose logarithm is lost: save logits"),
         (2 * PROBABILITIES, r"row \d+ .* sums to 2, expected 1"),
+        (np.array([[0.5, 0.5], [0.3, 0.1], [1.5, 1.0]]), r"row 2 .* sums to 2.5, expected 1"),
         (PROBABILITIES[0], "expected numbers of shape"),
     ],
 )

@@ -170,6 +170,8 @@ def guesses(
         (0.076, 10, ("id",), "7.6% right on ID, where guessing gets 10.0%"),
         (0.105, 10, ("id", "v2"), "10.5% right on ID"),  # guessing often gets as much
         (0.1, 10, ("v2",), "10.0% right in the mean over the shifts"),
+        (0.5, 2, ("id",), "50.0% right on ID, where guessing gets 50.0%"),
+        (0.6, 2, ("id", "v2"), None),
         (0.14, 10, ("id", "v2"), None),
         (0.1, 100, ("id", "v2"), None),
         (0.1, 1, ("id", "v2"), None),  # chance is unknown

@@ -1,0 +1,1 @@
+"""Mutants of source files, the tests that can notice them, and trials of one against the others."""

@@ -1,0 +1,53 @@
+"""The stored samples of rows in compact form, and what a board says of one row on one set."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+
+from bench.leaderboard.samples import EvaluationSet, SampleOutputs
+from bench.leaderboard.stats.row_samples import reliability, samples_by_board
+from bench.leaderboard.stats.significance import comparison
+from bench.leaderboard.suite_results import measured
+from bench.testing.fakes import fake_records
+
+ZERO_SHOT = ("zero-shot", None)
+
+
+def outputs(
+    right: NDArray[np.bool_], confidence: NDArray[np.float64], shift: str = "id"
+) -> SampleOutputs:
+    """Samples of zero-shot with ten classes."""
+    records = fake_records({"zero-shot": (float(right.mean()),) * 2}, shifts=["v2"])
+    record = next(r for r in records if r.shift == shift and r.metric == "top1")
+    labels = np.arange(len(right)) % 10
+    on = EvaluationSet(f"{shift:0>32}", "2e" * 16, labels[:, None], {}, {})
+    return SampleOutputs(record, on, right, confidence, labels)
+
+
+def test_reliability_counts_sets_alike_and_samples_by_bin() -> None:
+    two = outputs(np.array([True, False]), np.array([0.95, 0.5]))
+    four = outputs(np.array([True, True, False, True]), np.array([0.95, 0.95, 0.95, 0.5]), "v2")
+    (of_rows,) = samples_by_board([two, four]).values()
+    found = reliability(of_rows[ZERO_SHOT], ["id", "v2"])
+    last, middle = 14, 7  # (14/15, 1] and (7/15, 8/15]
+    assert found.n.sum() == pytest.approx(1)
+    assert found.n[[middle, last]] == pytest.approx([3 / 8, 5 / 8])
+    assert found.right[[middle, last]] == pytest.approx([1 / 8, 1 / 2])
+    assert found.confidence[[middle, last]] == pytest.approx([0.5 * 3 / 8, 0.95 * 5 / 8])
+
+
+def test_one_seed_on_one_set_has_the_exact_interval() -> None:
+    right = np.arange(200) < 150
+    (results,) = measured(
+        [outputs(right, np.full(200, 0.9)).record],
+        (),
+        samples_by_board([outputs(right, np.full(200, 0.9))]),
+    )
+    statistics = comparison(results.board, results.samples)
+    assert statistics is not None and statistics.columns[0] is not None
+    expected = scipy_stats.binomtest(150, 200).proportion_ci(method="exact")
+    found = statistics.columns[0].intervals[ZERO_SHOT]
+    assert found == pytest.approx((expected.low, expected.high), abs=1e-6)
