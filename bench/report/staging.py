@@ -8,6 +8,7 @@ on a machine, one moves files of a folder at a time.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -58,6 +59,7 @@ def staged(
         with _alone(folder):
             _finish(folder)
             check()
+            _check_targets(new, names)
             write_atomic(new / READY, json.dumps({"moved": names, "removed": removed}).encode())
             is_begun = True
             _finish(folder)
@@ -144,6 +146,15 @@ def _naming(target: Path, new: Path) -> Iterator[None]:
         )
         todo = f"{reason} or move it away, and run the same command again"
         raise OSError(error.errno, todo, str(target)) from error
+
+
+def _check_targets(new: Path, names: Iterable[str]) -> None:
+    """Raise OSError, before anything is moved, if a folder lies where a file is to go."""
+    for name in names:
+        target = new.parent / name
+        if target.is_dir() and not (new / name).is_dir():
+            text = f"{os.strerror(errno.EISDIR)}: a file is to go there; move the folder away"
+            raise OSError(errno.EISDIR, text, str(target))
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -150,22 +150,37 @@ def test_exchanges_at_once_do_not_mix(tmp_path: Path) -> None:
     assert len(set(found.values())) == 1
 
 
-def test_what_cannot_be_exchanged_is_named_and_the_rest_follows_later(tmp_path: Path) -> None:
-    """A folder in place of a file, for example: not the hidden file that should replace it."""
-    run = tmp_path / "run"
-    (run / "records.jsonl" / "mine").mkdir(parents=True)
+def write_two(run: Path) -> None:
+    with staged(run) as new:
+        for name in ("plan.json", "records.jsonl"):
+            (new / name).write_text("new")
 
-    def write() -> None:
-        with staged(run) as new:
-            for name in ("plan.json", "records.jsonl"):
-                (new / name).write_text("new")
 
-    with pytest.raises(OSError, match="move it away") as caught:
-        write()
-    assert caught.value.filename == str(run / "records.jsonl")
-    (run / "records.jsonl").rename(tmp_path / "away")
-    finish(run)
-    assert sorted(path.name for path in run.iterdir()) == ["plan.json", "records.jsonl"]
+def test_a_folder_in_place_of_a_file_is_named_before_anything_is_moved(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl" / "mine").mkdir(parents=True)
+    with pytest.raises(OSError, match="move the folder away") as caught:
+        write_two(tmp_path)
+    assert caught.value.filename == str(tmp_path / "records.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["records.jsonl"]
+
+
+def test_what_cannot_be_exchanged_is_named_and_the_rest_follows_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that nobody may change, for example: not the hidden file that should replace it."""
+    real = staging._replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if target.name == "records.jsonl":
+            raise PermissionError(1, "Operation not permitted", str(source), None, str(target))
+        real(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="move it away") as caught:
+        patch.setattr(staging, "_replace", refuse)
+        write_two(tmp_path)
+    assert caught.value.filename == str(tmp_path / "records.jsonl")
+    finish(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "records.jsonl"]
 
 
 def test_a_refusal_at_the_end_leaves_the_folder_of_another(tmp_path: Path) -> None:
