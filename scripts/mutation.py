@@ -70,7 +70,7 @@ def main() -> int:
             began = time.monotonic()
             found = _of_group(group)
             random.Random(f"{given.seed} {group}").shuffle(found)
-            valid = (mutant for mutant in found if mutant.is_python(bench.root))
+            valid = (mutant for mutant in found if mutant.can_be_tried(bench.root))
             drawn = list(islice(valid, given.sample))
             counts: Counter[tuple[str, bool]] = Counter()
             survivors = []

@@ -32,14 +32,16 @@ class Mutant:
         source = (root / self.file).read_text()
         return mutate_code(source, operators()[self.operator], self.occurrence) or source
 
-    def is_python(self, root: Path) -> bool:
-        """Whether the changed file can be compiled and differs."""
-        code = self.code(root)
+    def can_be_tried(self, root: Path) -> bool:
+        """Whether the changed file can be compiled and differs, and signals no other process."""
+        code, source = self.code(root), (root / self.file).read_text()
+        if "kill(" in source.splitlines()[self.line - 1]:
+            return False
         try:
             compile(code, self.file, "exec")
         except (SyntaxError, ValueError):
             return False
-        return code != (root / self.file).read_text()
+        return code != source
 
     def change(self, root: Path) -> str:
         """Return the first changed line and what it became."""
