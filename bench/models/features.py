@@ -216,8 +216,14 @@ def _claim(key: str, block: int) -> str:
 def _decoded(
     images: Images, transform: Any, blocks: Iterable[int], how: Forward
 ) -> Generator[tuple[int, Tensor], None, None]:
-    """Yield (block, float32 [rows, 3, H, W]) for each block, decoded ahead (see `_ahead`)."""
-    with closing(_ahead(_parts(images, transform, blocks, how), BLOCK // DECODED)) as parts:
+    """Yield (block, float32 [rows, 3, H, W]) for each block; the next one is decoded meanwhile.
+
+    Decoding and forward passes so overlap: where both need the processor they share it, but neither
+    waits for the other's disk, network or device (benchmarks/predict.py).
+    """
+    decoded = _parts(images, transform, blocks, how)
+    # Worker processes must not be forked by a thread, and work ahead themselves.
+    with closing(decoded if how.workers else _ahead(decoded, BLOCK // DECODED)) as parts:
         for block, span, part in parts:
             # Allocated once: a block may take hundreds of megabytes.
             pixels = part.new_empty((len(span), *part.shape[1:]))
@@ -230,7 +236,7 @@ def _decoded(
 
 def _parts(
     images: Images, transform: Any, blocks: Iterable[int], how: Forward
-) -> Iterator[tuple[int, range, Tensor]]:
+) -> Generator[tuple[int, range, Tensor], None, None]:
     """Yield (block, its rows, float32 [n, 3, H, W]) for each `DECODED` images of each block."""
     begun: deque[tuple[int, range]] = deque()
 
@@ -245,17 +251,14 @@ def _parts(
         cast(Any, EvalImages(images, transform)),
         batch_sampler=cast(Any, batches()),
         num_workers=how.workers,
+        prefetch_factor=max(2, BLOCK // DECODED // how.workers) if how.workers else None,
     )
     for part in loader:
         yield (*begun.popleft(), part)
 
 
 def _ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
-    """Yield items, up to `count` of which a thread computes ahead.
-
-    Decoding and forward passes so overlap: where both need the processor they share it, but neither
-    waits for the other's disk, network or device (benchmarks/predict.py).
-    """
+    """Yield items, up to `count` of which a thread computes ahead."""
     with ThreadPoolExecutor(1, "decode") as thread:
         following = deque(thread.submit(next, items, None) for _ in range(count))
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import bench.core.store
 import bench.models.features
@@ -161,3 +163,21 @@ def test_an_image_that_cannot_be_read_ends_the_thread_and_the_run(tmp_path: Path
     with pytest.raises(DataError, match="image 0 is damaged"):
         predict_split(Broken(), to_tensor, Tower(), {"a": lambda: state}, Store(tmp_path), how())
     assert not [t for t in threading.enumerate() if t.name.startswith("decode")]
+
+
+def test_worker_processes_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that a thread had forked ended with an error, which torch raises anywhere later."""
+    codes: list[int | None] = []
+    real = _MultiProcessingDataLoaderIter._shutdown_workers
+
+    def watched(self: _MultiProcessingDataLoaderIter) -> None:
+        real(self)
+        codes.extend(worker.exitcode for worker in self._workers)
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_shutdown_workers", watched)
+    state, with_workers = weights(0), replace(how(), workers=2)
+    store = Store(tmp_path)
+    predict_split(Counted(), to_tensor, Tower(), {"a": lambda: state}, store, with_workers)
+    predict_split(Counted(), to_tensor, Tower(), {"b": lambda: state}, store, how())
+    assert set(codes) == {0}
+    assert np.array_equal(store.read_features("a", SIZE), store.read_features("b", SIZE))
