@@ -347,4 +347,4 @@ def test_a_run_without_data_says_what_was_looked_for(tmp_path: Path) -> None:
     data.mkdir()
     result = bench("run", "--suite", "imagenet", "--data", data, "--out", tmp_path / "out")
     missing = "ImageNet (ILSVRC2012), val: not found; looked for"
-    assert_refused(result, missing, "ILSVRC2012/val_dirs")
+    assert_refused(result, missing, "ILSVRC2012/val")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from commands import SMALL, Finished, bench, contents, start
+from commands import SAME_BENCH, SMALL, Finished, bench, contents, start
 
 from bench.api import registry
 from bench.api.method import Method, Models
@@ -86,7 +86,8 @@ def test_a_repeat_needs_no_torch(own: Finished) -> None:
         "sys.exit(exit_code(sys.argv[1:]))"
     )
     command = (*own.command, "--cache-dir", own.cache, "--out", own.out)
-    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], check=True)
+    program = [sys.executable, "-c", code, *map(str, command)]
+    done = subprocess.run(program, check=True, env=SAME_BENCH)
     assert done.returncode == 0
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert ended.ru_utime - started.ru_utime < 10  # 2 s
