@@ -71,7 +71,7 @@ def corruption(
                 for above in ABOVE.get(kind, ()):
                     shutil.rmtree(place.cache / above)
                 files = _files(place.cache / kind)
-                damage(files[place_of], files[place_of - 1])
+                damage(files[place_of], files[(place_of - 1) % len(files)])
                 said = place.run()
                 fault = same_or_said(place, expected, said)
                 left = leftovers(place.cache) if said[0] == 0 else ""
