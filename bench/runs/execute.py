@@ -90,6 +90,9 @@ def execute_plan(first: Plan, store: Store, engine: EngineMaker, progress: Progr
         # Once the settings of a base are chosen, the ensembles on it choose theirs.
         final, before = make_plan(study, choice_lookup(store)), now
         runner.work(final, partial(pending, final, store, final.first))
+    for fit in final.undecided:  # whose cells have a placeholder for the choice
+        if not runner._blocked(fit, final):
+            runner.failed[fit.key] = "nothing was chosen; run the same command again"
     for cell in final.cells:
         if cell.keeps_samples:  # read only when the run is over: too late to recompute
             samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)
@@ -181,8 +184,8 @@ class _Runner:
         # them then share their forward passes, and the decoded images, with all others.
         first = self._features_for_training(items, plan)
         for features in _by_split(first or items):
-            ready = [i for i in features if self._ready(i, plan)]
-            self._forward(ready)
+            if ready := [i for i in features if self._ready(i, plan)]:
+                self._forward(ready)
             split = features[0].split.fingerprint
             here = [c for c in cells if c.shift.split.fingerprint == split]
             self._measure([c for c in here if self._ready(c, plan)])
@@ -280,9 +283,6 @@ class _Runner:
             log.debug("failed", exc_info=True)
             self.failed |= dict.fromkeys((item.key for item in items), one_line(error))
 
-    def _try_cell(self, cell: CellItem, act: Callable[[], None]) -> None:
-        self._try([cell], act)
-
     def _forward(self, items: Sequence[FeaturesItem]) -> None:
         """Compute features together to decode each image once; after a failure, item by item.
 
@@ -349,7 +349,7 @@ class _Runner:
     def _score(self, cells: Sequence[CellItem]) -> None:
         """Measure those cells of a pack that no other run has measured meanwhile."""
         left = [cell for cell in cells if not is_stored(cell, self.store)]
-        self.measuring.score(left, self._try_cell)
+        self.measuring.score(left, lambda cell, act: self._try([cell], act))
 
     def know_model(self, plan: Plan) -> None:
         """Load the model if the store lacks what records say of it, as that of an older version."""

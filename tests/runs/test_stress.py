@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from stress_attacks.case import Place, contents
 from stress_attacks.corruption import corruption
-from stress_attacks.crowds import crowd, one_folder
+from stress_attacks.crowds import crowd, different, one_folder
 from stress_attacks.kills import kills
 
 pytestmark = pytest.mark.slow
@@ -33,3 +33,8 @@ def test_three_runs_at_once(done: Place, tmp_path: Path) -> None:
     expected = contents(done.out)
     assert not crowd(tmp_path, expected, 3).broken
     assert not one_folder(tmp_path, expected, 3).broken
+
+
+def test_three_runs_of_other_methods_at_once(tmp_path: Path) -> None:
+    """They wait for each other's trainings and choose for themselves: never a placeholder."""
+    assert not different(tmp_path, 3).broken
