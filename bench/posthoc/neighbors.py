@@ -7,7 +7,7 @@ which was used shows in no digit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -135,86 +135,109 @@ MOST = 2**23
 U = 2.0**-8 / (1 - 2.0**-8) / 2
 """Bound of the relative error of a number that was rounded to the nearest bfloat16."""
 
+ADDED = 2.0**-23
+"""Bound of the relative error of an addition or a conversion in float32, however it is rounded."""
+
+RUN = 64
+"""References of which one maximum is kept. In the first chunk they are fewer if k is large."""
+
 
 def _by_bounds(
     queries: NDArray[np.floating], reference: NDArray[np.floating], k: int, normalize: bool
 ) -> NDArray[np.float32] | None:
-    """Return `kth_distance` from bfloat16 products and their error bound.
+    """Return `kth_distance` from bfloat16 products: only what `_candidates` leaves is looked at.
 
-    Vectors are taken relative to the mean m of the references, which changes no distance and makes
-    them short: x = q - m and y = v - m. The nearest v has the largest t = x.y - |y|^2 / 2. Let r be
-    its approximation: x and y rounded to bfloat16, x' and y', the square as two bfloat16 numbers in
-    two further columns, all added in float32 and then rounded. Before that last step r differs from
-    t by at most e = |x - x'| |y'| + |x| |y - y'| (Cauchy and Schwarz), with these norms as they
-    are, plus `ADDED` for each of the additions and the square. The last rounding keeps the order,
-    and changes r by U |r| at most.
+    Of those, products in float32 decide which are nearer than the k-th, except for the ones within
+    their error of it; these are put in order by their distance in float64. None if `_candidates`
+    cannot tell.
+    """
+    distances = np.empty(len(queries), dtype=np.float32)
+    middle = np.mean([_prepared(part, normalize).mean(axis=0) for part in _chunks(reference)], 0)
+    near = _Near.of(reference, normalize)
+    for start in range(0, len(queries), ROWS):
+        block = _prepared(queries[start : start + ROWS], normalize)
+        chunks = (_prepared(part, normalize) - middle for part in _chunks(reference))
+        candidates = _candidates(block - middle, chunks, k)
+        if candidates is None:
+            return None
+        for i, (query, index) in enumerate(zip(block, candidates, strict=True)):
+            distances[start + i] = _kth_of(query, near.at(index), k)
+    return distances
+
+
+def _candidates(
+    queries: NDArray[np.float32], chunks: Iterable[NDArray[np.float32]], k: int
+) -> list[NDArray[np.int64]] | None:
+    """Return, for each query, the numbers of the references that may be among its k nearest.
+
+    Both are given relative to the mean of the references, which changes no distance and makes them
+    short: x [M, D] and, in chunks, y [n, D]. The nearest y has the largest t = x.y - |y|^2 / 2. Let
+    r be its approximation: x and y rounded to bfloat16, x' and y', the square as two bfloat16
+    numbers in two further columns, all added in float32 and then rounded. Before that last step r
+    differs from t by at most e: |x - x'| |y'| + |x| |y - y'| (Cauchy and Schwarz), with these norms
+    as they are, U^2 |y|^2 for what two numbers lack of the square, and `ADDED` for each addition.
+    The last rounding keeps the order, and changes r by U |r| at most.
 
     The references are split into runs. If B is the k-th largest of the runs' maxima of r, then k
     points have r >= B, so t >= B - U |B| - e: the k-th largest t is no smaller. Each of the k
     nearest hence has, before the last rounding, at least T = B - U |B| - 2e, and r >= T - U |T|.
-    Points below that are passed over. B grows from chunk to chunk of the references.
+    Points below that are passed over. B grows from chunk to chunk.
 
-    The others' t in float32 then decides which are nearer than the k-th, except for those within
-    its error of it; these are put in order by their distance in float64. None if too many points
-    are too close to each other to tell.
+    None if too many points are too close to each other to tell, or numbers are too large.
     """
     import torch
 
-    width = reference.shape[1]
-    short = next(n for n in (64, 32, 16, 8, 4) if n == 4 or 4 * k * n <= CHUNK)
-    distances = np.empty(len(queries), dtype=np.float32)
-    near = _Near.of(reference, normalize)
-    middle = np.mean([_prepared(part, normalize).mean(axis=0) for part in _chunks(reference)], 0)
-    for start in range(0, len(queries), ROWS):
-        block = _prepared(queries[start : start + ROWS], normalize)
-        x = torch.from_numpy(block - middle)
-        x_low = torch.nn.functional.pad(x, (0, 2), value=1.0).bfloat16()
-        long_q = np.linalg.norm(block, axis=1)
-        long_x, error_x = x.norm(dim=1), (x - x_low[:, :width].float()).norm(dim=1)
-        error = torch.zeros(len(x))
-        best = torch.full((len(x), k), -np.inf, dtype=torch.bfloat16)
-        kept: list[Any] = []
-        for n_chunk, part in enumerate(_chunks(reference)):
-            y = torch.from_numpy(_prepared(part, normalize) - middle)
-            square = -0.5 * torch.linalg.vector_norm(y, dim=1).square()
-            high = square.bfloat16()
-            rest = (square - high.float()).bfloat16()
-            y_low = torch.cat([y.bfloat16(), high[:, None], rest[:, None]], dim=1)
-            long_y = float(y.norm(dim=1).max())
-            error_y = float((y - y_low[:, :width].float()).norm(dim=1).max())
-            sizes = (long_x + 1) * (long_y + error_y) + long_y**2
-            bound = error_x * (long_y + error_y) + long_x * error_y + (width + 2) * ADDED * sizes
-            error = error.maximum(bound)
-            length = 64 if n_chunk else short  # later chunks have the bound of the first
-            runs = -(-len(y) // length)
-            r = x_low @ y_low.T
-            if rest_of_run := runs * length - len(y):
-                r = torch.nn.functional.pad(r, (0, rest_of_run), value=-np.inf)
-            r = r.view(len(x), length, runs)
-            maxima = r.amax(dim=1)
-            best = torch.cat([best, maxima], dim=1).topk(k, dim=1).values
-            floor = _floor(best[:, -1].float(), error)
-            row, run = (maxima >= floor[:, None]).nonzero(as_tuple=True)
-            values = r[row, :, run]
-            which, place = (values >= floor[row, None]).nonzero(as_tuple=True)
-            index = n_chunk * CHUNK + place * runs + run[which]
-            kept.append((row[which], index, values[which, place].float()))
-            if sum(len(found[0]) for found in kept) > MOST:
-                return None
-        row, index, value = (torch.cat(parts) for parts in zip(*kept, strict=True))
-        left = value >= _floor(best[:, -1].float(), error)[row]
-        left &= value > -np.inf  # what the last run was filled up with
-        row, order = row[left].sort(stable=True)
-        ends = row.bincount(minlength=len(x)).cumsum(dim=0).tolist()
-        candidates = index[left][order].numpy()
-        for i, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
-            found = near.at(candidates[begin:end])
-            distances[start + i] = _kth_of(block[i], float(long_q[i]), found, k)
-    return distances
+    x = torch.from_numpy(queries)
+    width = x.shape[1]
+    x_low = torch.nn.functional.pad(x, (0, 2), value=1.0).bfloat16()
+    long_x, error_x = x.norm(dim=1), (x - x_low[:, :width].float()).norm(dim=1)
+    error = torch.zeros(len(x))
+    best = torch.full((len(x), k), -np.inf, dtype=torch.bfloat16)
+    kept: list[tuple[Any, Any, Any]] = []
+    first = 0
+    for y in map(torch.from_numpy, chunks):
+        y_low = torch.cat([y.bfloat16(), *_two_parts(-0.5 * y.norm(dim=1).square())], dim=1)
+        long_y = float(y.norm(dim=1).max())
+        error_y = float((y - y_low[:, :width].float()).norm(dim=1).max())
+        sizes = (long_x + 1) * (long_y + error_y) + long_y**2
+        rounded = error_x * (long_y + error_y) + long_x * error_y + U**2 * long_y**2
+        error = error.maximum(rounded + (width + 2) * ADDED * sizes)
+        if not bool(error.isfinite().all()):
+            return None
+        # Runs of later chunks may be longer, as the first chunk's bound holds for them.
+        length = RUN if first else max(4, min(RUN, CHUNK // (4 * k)))
+        runs = -(-len(y) // length)
+        r = x_low @ y_low.T
+        if absent := runs * length - len(y):
+            r = torch.nn.functional.pad(r, (0, absent), value=-np.inf)
+        r = r.view(len(x), length, runs)
+        maxima = r.amax(dim=1)
+        best = torch.cat([best, maxima], dim=1).topk(k, dim=1).values
+        floor = _floor(best[:, -1].float(), error)
+        row, run = (maxima >= floor[:, None]).nonzero(as_tuple=True)
+        values = r[row, :, run]
+        which, place = (values >= floor[row, None]).nonzero(as_tuple=True)
+        kept.append((row[which], first + place * runs + run[which], values[which, place].float()))
+        if sum(len(rows) for rows, _, _ in kept) > MOST:
+            return None
+        first += len(y)
+    row, index, value = (torch.cat(parts) for parts in zip(*kept, strict=True))
+    left = (value >= _floor(best[:, -1].float(), error)[row]) & (value > -np.inf)
+    row, order = row[left].sort(stable=True)
+    counts = row.bincount(minlength=len(x)).tolist()
+    return [part.numpy() for part in torch.split(index[left][order], counts)]
 
 
-ADDED = 2.0**-23
-"""Bound of the relative error of an addition or a conversion in float32, however it is rounded."""
+def _two_parts(numbers: Any) -> tuple[Any, Any]:
+    """Return numbers [n] as the sums of two columns of bfloat16, [n, 1] each."""
+    high = numbers.bfloat16()
+    return high[:, None], (numbers - high.float()).bfloat16()[:, None]
+
+
+def _floor(best: Any, error: Any) -> Any:
+    """Return the r below which a point is none of the k nearest; see `_candidates`."""
+    t = best - U * best.abs() - 2 * error
+    return t - U * t.abs()
 
 
 @dataclass(frozen=True)
@@ -223,13 +246,13 @@ class _Near:
 
     raw: NDArray[np.float32]
     divisor: NDArray[np.float32]
-    half_square: NDArray[np.float32]
+    half_square: NDArray[np.float64]
 
     @classmethod
     def of(cls, reference: NDArray[np.floating], normalize: bool) -> _Near:
         raw = np.ascontiguousarray(reference, dtype=np.float32)
         divisor = np.ones(len(raw), dtype=np.float32)
-        half = np.empty(len(raw), dtype=np.float32)
+        half = np.empty(len(raw))
         for start, part in zip(range(0, len(raw), CHUNK), _chunks(raw), strict=True):
             rows = slice(start, start + len(part))
             if normalize:
@@ -246,18 +269,12 @@ def _chunks(reference: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
     return (reference[i : i + CHUNK] for i in range(0, len(reference), CHUNK))
 
 
-def _floor(best: Any, error: Any) -> Any:
-    """Return the r below which a point is none of the k nearest; see `_by_bounds`."""
-    t = best - U * best.abs() - 2 * error
-    return t - U * t.abs()
-
-
-def _kth_of(query: NDArray[np.float32], length: float, near: _Near, k: int) -> float:
-    """Return the k-th smallest distance of a query [D] of that length to points [n, D]."""
+def _kth_of(query: NDArray[np.float32], near: _Near, k: int) -> float:
+    """Return the k-th smallest distance of a query [D] to points [n, D]."""
     t = near.raw @ query / near.divisor - near.half_square
     kth = np.partition(t, -k)[-k]
     longest = float(near.half_square.max())
-    error = 2 * (len(query) + 4) * ADDED * (math.sqrt(2 * longest) * length + longest)
+    error = 2 * (len(query) + 4) * ADDED * (math.sqrt(2 * longest * float(query @ query)) + longest)
     closer = t > kth + error
     tied = ~closer & (t >= kth - error)
     points = near.raw[tied] / near.divisor[tied, None]
@@ -275,9 +292,16 @@ def _prepared(vectors: NDArray[np.floating], normalize: bool) -> NDArray[np.floa
     return unit
 
 
+SMALLEST = 1e-15
+"""A length whose square float32 holds with all its digits, as it does that of its inverse."""
+
+
 def _lengths(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what normalising divides each vector by, [n, 1]: 1 for a zero vector."""
-    norms = np.asarray(np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        norms = np.asarray(np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
+    odd = ~((norms > SMALLEST) & (norms < 1 / SMALLEST))[:, 0]  # squares beyond float32's range
+    norms[odd] = np.linalg.norm(vectors[odd].astype(np.float64), axis=1, keepdims=True)
     norms[norms == 0] = 1
     return norms
 

@@ -88,14 +88,15 @@ def clusters(kind: str, count: int, seed: int, width: int = 24) -> np.ndarray:
     return points.astype(np.float32)
 
 
+@pytest.mark.parametrize("width", [1, 3, 24])
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("kind", ["noise", "near-equal", "duplicates", "shells", "zeros", "sizes"])
-def test_bounds_give_the_distances_of_brute_force(monkeypatch, kind, normalize):
-    """Of points in several chunks, also of the queries themselves, and the digits of FAISS."""
+def test_bounds_give_the_distances_of_brute_force(monkeypatch, kind, normalize, width):
+    """Of points in several chunks, and of points that are among the queries."""
     monkeypatch.setattr(knn, "CHUNK", 128)
     monkeypatch.setattr(knn, "ROWS", 50)
-    reference = clusters(kind, 500, 1)
-    queries = np.concatenate([clusters(kind, 90, 2), reference[:30]])
+    reference = clusters(kind, 500, 1, width)
+    queries = np.concatenate([clusters(kind, 90, 2, width), reference[:30]])
     for k in (1, 2, 9, 32, 400, 500):
         found = knn._by_bounds(queries, reference, k, normalize)
         assert found is not None
@@ -125,6 +126,20 @@ def test_points_too_close_to_tell_apart_are_left_to_faiss(monkeypatch):
     monkeypatch.setattr(knn, "LARGE", 0)
     monkeypatch.setattr(knn, "has_fast_bf16", lambda: True)
     assert np.array_equal(kth_distance(same, same, 3), np.zeros(200))
+
+
+def test_squares_that_float32_cannot_hold_are_left_to_faiss():
+    far = 1e25 * clusters("noise", 200, 1)
+    assert knn._by_bounds(far, far, 3, False) is None
+
+
+@pytest.mark.parametrize("search", [knn._by_bounds, knn._by_faiss])
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e30])
+def test_only_the_direction_of_normalised_vectors_counts(search, size):
+    points = clusters("noise", 200, 1)
+    expected = search(points[:50], points[50:], 3, True)
+    found = search(size * points[:50], size * points[50:], 3, True)
+    assert np.allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
