@@ -10,28 +10,16 @@ seconds. Vectors are noise around 100 centres beside a common direction, as CLIP
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
+from measuring import cpu_seconds
 from numpy.typing import NDArray
 
 from bench.posthoc import neighbors
 from bench.posthoc.functional import log_softmax, mix
 
 WIDTH, CLASSES = 512, 1000
-
-
-def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Return the median CPU seconds of `work`, after one run that is not counted."""
-    found = []
-    for _ in range(repeats + 1):
-        started = time.process_time()
-        work()
-        found.append(time.process_time() - started)
-    return statistics.median(found[1:])
 
 
 def features(count: int, seed: int) -> NDArray[np.float32]:

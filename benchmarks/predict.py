@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the bench command does
 import open_clip
 import torch
 from decode_once import Jpegs
+from measuring import cpu_seconds
 from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
@@ -31,16 +30,6 @@ from bench.models.features import Forward, predict_split
 from bench.models.transforms import EvalImages, evaluation_transform
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-def cpu_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Return the median CPU seconds of `work`, after one run that is not counted."""
-    found = []
-    for _ in range(repeats + 1):
-        started = time.process_time()
-        work()
-        found.append(time.process_time() - started)
-    return statistics.median(found[1:])
 
 
 def predict(images: Any, transform: Any, tower: nn.Module, precision: str, batch: int) -> None:

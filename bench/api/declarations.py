@@ -23,10 +23,11 @@ SHAPES = (
 RESERVED = ("all", "available")
 """Words that stand for several methods or suites."""
 
-MOST = sys.float_info.max
-
 ASKED = ("candidates", "closer", "curve", "needs", "train_needs")
 """What a method is asked when a run is planned. All of them answer with tuples."""
+
+_CHECKED: set[Callable[..., Any]] = set()
+"""Those whose answers are checked: a class inherits them from one that was registered before."""
 
 
 def check_declarations(cls: type[Method], known: Collection[str] | None = None) -> None:
@@ -104,7 +105,7 @@ def check_answers(cls: type[Any]) -> None:
     """
     for name in ASKED:
         ask = getattr(cls, name)
-        if ask is not getattr(Method, name) and not hasattr(ask, "is_checked"):
+        if ask is not getattr(Method, name) and ask not in _CHECKED:
             setattr(cls, name, _checked(cls, name, ask))
 
 
@@ -130,7 +131,7 @@ def _checked(cls: type[Any], name: str, ask: Callable[..., Any]) -> Callable[...
             raise InputError(f"{cls.__name__}.{name}: {told}, expected a tuple of {what}")
         return tuple(found)
 
-    asked.is_checked = True  # type: ignore[attr-defined]
+    _CHECKED.add(asked)
     return asked
 
 

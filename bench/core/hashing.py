@@ -105,7 +105,9 @@ def key_of(*values: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class CanonicalText:
-    """The canonical JSON text of a value: in `key_of` it stands for the value, many times quickly.
+    """The canonical JSON text of a value. In `key_of` it stands for the value.
+
+    A value that is part of many keys is so brought into its canonical form once.
 
     Examples
     --------

@@ -31,7 +31,7 @@ from bench.api.recipe_parts import (
 from bench.api.recipes import Encoder, External, Fisher, Head, Merged, Recipe, TextHead, Tuned
 from bench.api.splits import Split
 from bench.core.errors import InputError
-from bench.core.hashing import CanonicalText, canonical_json, key_of
+from bench.core.hashing import CanonicalText, key_of
 from bench.core.store import Store
 from bench.leaderboard import samples
 from bench.runs.items import (
@@ -131,10 +131,17 @@ class _Builder:
         self.texts: dict[int, tuple[object, CanonicalText]] = {}
 
     def text(self, value: object) -> CanonicalText:
-        """Return the canonical text of a value that is in many keys; the same object, once."""
-        if id(value) not in self.texts:
-            self.texts[id(value)] = value, CanonicalText.of(value)
-        return self.texts[id(value)][1]
+        """Return the text of a value that stays and is part of many keys."""
+        return self._text_of(value, value)
+
+    def identity(self, row: Row) -> CanonicalText:
+        """Return what identifies a row in keys: also its name, as plugin classes may share one."""
+        return self._text_of(row, (row.name, row.method))
+
+    def _text_of(self, of: object, value: object) -> CanonicalText:
+        if id(of) not in self.texts:  # which keeps it, so that its id stays its own
+            self.texts[id(of)] = of, CanonicalText.of(value)
+        return self.texts[id(of)][1]
 
     def add(self, item: WorkItem) -> str:
         """Add an item, unless one with its key exists, and return its key."""
@@ -245,7 +252,7 @@ class _Builder:
         chosen_by = (task.selection.fingerprint, *by) if inputs else None
         more = (closer,) if closer else ()
         key = key_of(
-            "fit", FIT, _identity(row), models.zero_shot, models.base, inputs, chosen_by, *more
+            "fit", FIT, self.identity(row), models.zero_shot, models.base, inputs, chosen_by, *more
         )
         item = FitItem(key, tuple(dict.fromkeys((*inputs, *after))), row, seed, models, closer)
         if item.inputs:
@@ -275,7 +282,7 @@ class _Builder:
         selection = self.study.suite.task.selection
         inputs = self.prediction_inputs(row, fit, choice, selection)
         how = (selection.fingerprint, self.study.protocol.scaling)
-        key = key_of("scale", SCALE, _identity(row), fit.key, choice, inputs, how)
+        key = key_of("scale", SCALE, self.identity(row), fit.key, choice, inputs, how)
         item = ScaleItem(key, inputs, row, fit, choice)
         self.scales.append(item)
         self.add(item)
@@ -319,24 +326,14 @@ class _Builder:
             recipes = dict.fromkeys(r for c in others for r in row.method.needs(fit.models, c))
             more = (key for recipe in recipes for key in self.outputs(recipe, shift.split))
             inputs = tuple(dict.fromkeys((*inputs, *more)))
-        method, labels, of_metric = map(self.text, (row.method, shift.labels, metric))
-        identity = CanonicalText(
-            f"[{canonical_json(row.name)},{method.text}]"
-        )  # as that of `_identity`
-        key = key_of(
-            "cell", CELL, identity, fit.key, self.text(choice), self.text(inputs), labels, of_metric
-        )
+        labels, of_metric, identity = *map(self.text, (shift.labels, metric)), self.identity(row)
+        key = key_of("cell", CELL, identity, fit.key, self.text(choice), inputs, labels, of_metric)
         # Rows without a base have one fit for all seeds, as there is nothing to fit.
         place = (fit.seed, shift.split.fingerprint, labels)
         pack = key_of("cells", CELL, identity, fit.key, *place)
         item = CellItem(key, inputs, pack, row, fit, scale, choice, chosen, shift, metric)
         self.records.append(item)
         self.add(item)
-
-
-def _identity(row: Row) -> tuple[object, ...]:
-    """Return what identifies a row in keys: also its name, as plugin classes may share a name."""
-    return (row.name, row.method)
 
 
 def needs_fit(method: Method) -> bool:

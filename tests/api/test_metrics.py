@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.api.metrics import METRICS, OWN, Metric, all_metrics, worst_group
+from bench.api.metrics import METRICS, OWN, all_metrics, worst_group
 from bench.api.splits import Manifest, single_label
 from bench.core.errors import CellError, InputError
-from bench.core.hashing import key_of
 from bench.posthoc.functional import log_softmax
 
 TOP1, ECE, NLL, BRIER = (METRICS[name] for name in ("top1", "ece", "nll", "brier"))
@@ -247,23 +244,6 @@ def test_inputs_stay_as_they_are():
         metric(log_p, manifest(labels))
 
 
-def test_how_a_metric_is_printed_stays_out_of_its_key():
-    for metric in METRICS.values():
-        other = dataclasses.replace(metric, title="other", unit="other", factor=7, decimals=5)
-        assert key_of(other) == key_of(metric)
-    assert key_of(TOP1) == "c913419cbe46805251d742fe824cec1b"
-
-
-def test_keys_hold_all_that_changes_numbers():
-    assert len({key_of(metric) for metric in METRICS.values()}) == len(METRICS)
-    assert len(set(METRICS.values())) == len(METRICS)
-    variants = (all_metrics(), all_metrics(10), all_metrics(10, 512), all_metrics(15, 512))
-    assert len({key_of(variant["ece"]) for variant in variants}) == 4
-    assert all_metrics() == METRICS
-    for change in ({"params": {"bins": 10}}, {"version": 2}):
-        assert key_of(dataclasses.replace(ECE, **change)) != key_of(ECE)
-
-
 def grouped(labels, names=None, **groups) -> Manifest:
     """Return a manifest with groups, each an array of codes, and the `names` of codes."""
     plain = manifest(labels)
@@ -387,18 +367,3 @@ def test_groups_fit_their_samples_and_names_their_codes():
         grouped([0, 0], {"region": REGIONS}, region=[0, 3])
     some = grouped([0, 1, 2], {"region": REGIONS}, region=[2, 1, 0]).take([2, 0])
     assert some.group("region").tolist() == [0, 2] and some.names == {"region": REGIONS}
-
-
-def test_fractions_are_printed_in_percent_and_nats_and_scores_as_they_are():
-    printed = {name: (m.factor, m.decimals, m.unit) for name, m in METRICS.items()}
-    assert printed["top1"] == printed["ece"] == (100, 1, "percent")
-    assert printed["nll"] == (1, 3, "nats") and printed["brier"] == (1, 3, "0 to 2")
-
-
-def test_own_metrics_are_printed_as_accuracy_is():
-    def printed(metric: Metric) -> tuple[object, ...]:
-        return (metric.higher_is_better, metric.unit, metric.factor, metric.decimals)
-
-    assert {printed(metric) for metric in OWN.values()} == {printed(TOP1)}
-    assert len({key_of(metric) for metric in (*METRICS.values(), *OWN.values())}) == 8
-    assert not OWN.keys() & METRICS.keys()

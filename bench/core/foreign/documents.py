@@ -42,13 +42,13 @@ class DocumentError(ValueError):
         self.line = line
 
 
-def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a mapping of pairs, for `json.loads`. Raises DocumentError if a key stands twice.
 
     Examples
     --------
-    >>> from bench.core.foreign.documents import once
-    >>> once([("alpha", 0.5)])
+    >>> from bench.core.foreign.documents import without_repeats
+    >>> without_repeats([("alpha", 0.5)])
     {'alpha': 0.5}
     """
     found = dict(pairs)
@@ -72,7 +72,7 @@ def parse_json(text: str) -> Any:
     bench.core.foreign.documents.DocumentError: nested more than 64 levels deep: ...
     """
     try:
-        found = json.loads(text, object_pairs_hook=once)
+        found = json.loads(text, object_pairs_hook=without_repeats)
     except DocumentError:
         raise
     except json.JSONDecodeError as error:

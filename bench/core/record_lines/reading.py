@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import pydantic
 
-from bench.core.foreign.documents import once
+from bench.core.foreign.documents import without_repeats
 from bench.core.record_lines.kinds import (
     FORMAT,
     KINDS,
@@ -120,7 +120,7 @@ def _header(line: str) -> Header:
 
 def _parsed(number: int, line: str) -> Facts:
     try:
-        fields = json.loads(line, object_pairs_hook=once)
+        fields = json.loads(line, object_pairs_hook=without_repeats)
     except (ValueError, RecursionError) as error:
         raise LineError(number, f"not JSON ({error}): damaged or cut; {COPY}") from error
     if not isinstance(fields, dict):

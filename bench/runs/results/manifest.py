@@ -43,8 +43,8 @@ def write_run_manifest(run: Path) -> None:
 def changed_files(run: Path) -> list[str] | None:
     """Return the names of a run's files that are not as in its manifest: changed, new or missing.
 
-    None if the run, of an earlier version, has none of a plan and a manifest. Raises DataError if
-    the manifest was altered.
+    None if the run has neither a plan nor a manifest, as those of earlier versions. Raises
+    DataError if the manifest was altered.
     """
     path = run / MANIFEST
     if not os.path.lexists(path):
