@@ -6,12 +6,18 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from commands import SMALL, Finished, bench, contents, start
+
+from bench.core.records import read_missing, read_records
+from bench.runs.execute import _Runner
+from bench.runs.plan import Plan
 
 KINDS = ("renders", "weights", "features", "fits", "samples", "sets", "cells")
 
@@ -167,3 +173,27 @@ def test_nobody_reads_progress(small: Finished, tmp_path: Path) -> None:
     os.close(reader)
     assert process.wait(timeout=300) == 0
     assert contents(tmp_path / "run") == contents(small.out)
+
+
+def test_cells_whose_choice_is_not_known_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the fits were not reached, no placeholder for the choice is measured."""
+    real, calls = _Runner.work, list[int]()
+
+    def gives_up_at_first(self: _Runner, plan: Plan, left: Callable[[], Any]) -> None:
+        calls.append(1)
+        if len(calls) > 2:
+            real(self, plan, left)
+
+    monkeypatch.setattr(_Runner, "work", gives_up_at_first)
+    out = tmp_path / "out"
+    result = bench(*SMALL, "--methods", "ose", "--cache-dir", tmp_path / "cache", "--out", out)
+    assert result.code == 1
+    assert {r.method for r in read_records(out / "records.jsonl")} == {"zero-shot", "e2e-ft"}
+    missing = read_missing(out / "missing.jsonl")
+    assert {cell.method for cell in missing} == {"ose"}
+    assert {cell.reason for cell in missing} == {"nothing was chosen; run the same command again"}
+    monkeypatch.undo()
+    again = bench(*SMALL, "--methods", "ose", "--cache-dir", tmp_path / "cache", "--out", out)
+    assert again.code == 0, again.err
