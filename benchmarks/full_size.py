@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -143,6 +144,8 @@ def main() -> None:
     prepare(options.folder, options.scale)
     files = sorted(options.folder.glob("*.safetensors"))
     out, cache = options.folder / "run", options.folder / "cache"
+    for earlier in (out, cache):
+        shutil.rmtree(earlier, ignore_errors=True)
     score = [sys.executable, "-m", "bench", "score", "--outputs", str(options.folder)]
     score += ["--methods", options.methods, "--out", str(out), "--cache-dir", str(cache)]
     commands = {

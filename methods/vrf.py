@@ -25,12 +25,11 @@ from bench.api.registry import method
 from bench.core.parameters import Fraction, NonNegative, Positive, setting
 from bench.posthoc.ensembles import (
     B_GRID,
-    FailureSet,
     LogProbPair,
     fit_temperatures,
     weight_candidates,
 )
-from bench.posthoc.functional import KRule, failure_set, sigmoid_weight
+from bench.posthoc.functional import KRule, failure_set, kth, sigmoid_weight
 
 
 @method
@@ -170,22 +169,28 @@ class VarianceReduction(Method):
         failure = self.reference(*(train.correct(endpoint) for endpoint in endpoints))
         logits = (selection.logits(endpoint) for endpoint in endpoints)
         temperatures = fit_temperatures(self.calibrate, selection.labels, *logits)
-        distance = self.failures(models, failure, train).distance(selection.features(models.base))
+        distance = self.distance(models, failure, selection, train)
         candidates = np.array(weight_candidates(distance, self.a_grid, self.b_grid))
         temperature = np.array(temperatures)
         return {"failure": failure, "temperature": temperature, "candidates": candidates}
 
-    def failures(
-        self, models: Models, failure: NDArray[np.bool_], train: LabelledOutputs
-    ) -> FailureSet:
-        """Return V from its marks, `failure` [N_train]."""
-        return FailureSet.of(
-            train.features(models.base)[failure],
-            len(failure),
-            p=self.p,
-            k_rule=self.k_rule,
-            squared=self.squared,
-        )
+    def distance(
+        self,
+        models: Models,
+        failure: NDArray[np.bool_],
+        outputs: Outputs,
+        train: LabelledOutputs,
+    ) -> NDArray[np.float32]:
+        """Return the distance to V, which `failure` [N_train] marks, [N]; inf if V is empty."""
+        size = int(failure.sum())
+        k = kth(size, self.p, self.k_rule, len(failure)) if size else 1
+        found = outputs.distance(models.base, train, failure, k)
+        return np.square(found) if self.squared else found
+
+    @property
+    def reach(self) -> float:
+        """The largest possible distance: 2, or 4 if squared."""
+        return 4.0 if self.squared else 2.0
 
     def reference(
         self, correct_zs: NDArray[np.bool_], correct_ft: NDArray[np.bool_]
@@ -211,15 +216,13 @@ class VarianceReduction(Method):
         """Compute distances and the endpoints' probabilities once; yield an average per (a, b)."""
         zs, ft = (outputs.scores(endpoint) for endpoint in (models.zero_shot, models.base))
         pair = LogProbPair.of(zs, ft, fitted["temperature"].tolist())
-        failures = self.failures(models, fitted["failure"], train)
-        distance = failures.distance(outputs.features(models.base))
+        distance = self.distance(models, fitted["failure"], outputs, train)
         means = {(a, b): mean for a, b, mean in fitted["candidates"].tolist()}
         for choice in choices:
             a, b = choice["a"], choice["b"]
             weight = self.weigh(sigmoid_weight(distance, a, b), means.get((a, b), np.nan))
-            yield Prediction(
-                pair.average(weight), weight, (pair.zs, pair.ft), distance, failures.reach
-            )
+            ends = (pair.zs, pair.ft)
+            yield Prediction(pair.average(weight), weight, ends, distance, self.reach)
 
 
 class _Control(VarianceReduction):

@@ -94,6 +94,17 @@ class Outputs(Protocol):
         """Return the raw image embeddings [N, D] of the recipe's encoder."""
         ...
 
+    def distance(
+        self, recipe: Recipe, train: LabelledOutputs, rows: NDArray[np.bool_], k: int
+    ) -> NDArray[np.float32]:
+        """Return each sample's distance to the k-th nearest of the training samples `rows`, [N].
+
+        It is the L2 distance between the recipe's normalised features, in [0, 2], and infinite if
+        `rows`, bool [N_train], marks no sample. k is in [1, the number of those marked]. It is
+        computed once and stored: for all rows and seeds that ask the same, and for later runs.
+        """
+        ...
+
     def logits(self, recipe: Recipe) -> NDArray[np.float32]:
         """Return the logits [N, C] over the task's classes."""
         ...

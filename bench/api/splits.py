@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +21,10 @@ from bench.core.hashing import NOT_KEYED, key_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Given = Callable[[str, str, slice], NDArray[Any]]
+ALL = slice(None)
+"""All rows of an array."""
 
 
 @dataclass(frozen=True)
@@ -228,9 +233,9 @@ class Split:
         outputs on this split.
     size : number of samples.
     load : opens the split; called only when pixels or labels are needed.
-    given : for a split whose outputs were computed elsewhere, a function (model, kind) -> array
-        [N, ...], where kind is ``logits``, ``features`` or ``correct``. It raises CellError if
-        there are no such outputs. None for other splits.
+    given : for a split whose outputs were computed elsewhere, a function (model, kind, part) ->
+        array, of the rows of the slice `part`, where kind is ``logits``, ``features`` or
+        ``correct``. It raises CellError if there are no such outputs. None for other splits.
     fault : describes how the split differs from the data set it should be; empty if it does not. A
         run on a split with a fault is refused, or all its outputs are marked.
     of : (data set, split) as named in the data set's card; None if it has no card.
@@ -255,9 +260,7 @@ class Split:
     fingerprint: str
     size: int
     load: Callable[[], Loaded] = field(metadata=NOT_KEYED, compare=False, repr=False)
-    given: Callable[[str, str], NDArray[Any]] | None = field(
-        default=None, metadata=NOT_KEYED, compare=False, repr=False
-    )
+    given: Given | None = field(default=None, metadata=NOT_KEYED, compare=False, repr=False)
     fault: str = field(default="", metadata=NOT_KEYED)
     of: tuple[str, str] | None = field(default=None, metadata=NOT_KEYED)
     caveats: tuple[str, ...] = field(default=(), metadata=NOT_KEYED)
@@ -341,13 +344,19 @@ class Split:
 
         order = hashlib.sha256(np.ascontiguousarray(rows, dtype="<i8").tobytes()).hexdigest()
         fingerprint = key_of(self.fingerprint, how, order)
-        outputs = self.given
-        given = None if outputs is None else lambda model, kind: outputs(model, kind)[rows]
+        given = None if self.given is None else partial(_some, self.given, rows)
         marks = self.contents
         contents = None if marks is None else lambda: marks()[rows]
         return replace(
             self, fingerprint=fingerprint, size=len(rows), load=load, given=given, contents=contents
         )
+
+
+def _some(given: Given, rows: NDArray[np.int64], model: str, kind: str, part: slice) -> Any:
+    """Return the outputs of a part of `rows`, read with all that lies between them."""
+    wanted = rows[part]
+    first = int(wanted.min())
+    return given(model, kind, slice(first, int(wanted.max()) + 1))[wanted - first]
 
 
 def absent_split(name: str, reason: str) -> Split:

@@ -52,6 +52,7 @@ from bench.report.run_folder import (
 )
 from bench.runs.execute import choice_lookup, execute_plan
 from bench.runs.items import FeaturesItem, WeightsItem
+from bench.runs.outputs import DISTANCES
 from bench.runs.plan import Plan, make_plan
 from bench.runs.results.manifest import MANIFEST, changed_files
 from bench.runs.results.plan_lines import plan_text
@@ -67,7 +68,7 @@ CLOSE = 1e-6
 another order. Printed digits are compared exactly."""
 FACTS = (*CellAddress.model_fields, "n", "data", "choice", "chosen_on", "weight", "temperature")
 """The fields of a record, besides its value, that follow from stored outputs and may be printed."""
-COMPUTED = frozenset({"cells", "fits", samples.KIND, samples.SETS})
+COMPUTED = frozenset({"cells", "fits", DISTANCES, samples.KIND, samples.SETS})
 """The kinds of outputs that are recomputed."""
 
 

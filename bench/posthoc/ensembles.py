@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bench.core.errors import InputError, unknown_name
+from bench.core.errors import unknown_name
 from bench.posthoc.functional import (
     TEMPERATURES,
     Floats,
-    KRule,
-    kth,
     log_softmax,
     mix,
     sigmoid_weight,
@@ -117,68 +115,23 @@ class LogProbPair:
         return mix(self.zs, self.ft, weight)
 
 
-@dataclass(frozen=True)
-class FailureSet:
-    """V, the training samples that fine-tuning corrected, and the distance to it.
+def distance_to_kth(queries: Floats, reference: Floats, k: int) -> NDArray[np.float32]:
+    """Return the distance of features [N, D] to the k-th nearest of reference features [V, D], [N].
 
-    Zhu et al., NeurIPS 2024, equation 3 and step 2.
-
-    Attributes
-    ----------
-    features : [|V|, D] image embeddings of the fine-tuned model; they are normalised here.
-    k : the distance is that to the k-th nearest neighbour, in [1, |V|]; 0 if V is empty.
-    squared : whether distances are squared, as in the official code.
+    Both are normalised here, so it is in [0, 2]. It is infinite if there are no references: with an
+    infinite distance to V, VRF's weight is 0, so if fine-tuning corrected no training sample, the
+    zero-shot model is used (Zhu et al., NeurIPS 2024, equation 3 and step 2).
 
     Examples
     --------
     >>> import numpy as np
-    >>> from bench.posthoc.ensembles import FailureSet
-    >>> failures = FailureSet.of(np.eye(3)[:2], n_train=3)
-    >>> failures.k, failures.distance(np.eye(3)).round(2)
-    (1, array([0.  , 0.  , 1.41], dtype=float32))
+    >>> from bench.posthoc.ensembles import distance_to_kth
+    >>> distance_to_kth(np.eye(3), np.eye(3)[:2], k=1).round(2)
+    array([0.  , 0.  , 1.41], dtype=float32)
     """
-
-    features: Floats
-    k: int
-    squared: bool = False
-
-    @classmethod
-    def of(
-        cls,
-        features: Floats,
-        n_train: int,
-        *,
-        k: int | None = None,
-        p: float = 0.001,
-        k_rule: KRule = "round",
-        squared: bool = False,
-    ) -> FailureSet:
-        """Return V with `k`, or with the k that `kth` computes from |V| if it is None.
-
-        `n_train` is the number of training samples. Raises InputError for a k outside [1, |V|].
-        """
-        size = len(features)
-        if not size:
-            return cls(features, 0, squared)
-        if k is not None and not 1 <= k <= size:
-            raise InputError(f"k = {k}, expected 1 to |V| = {size}")
-        return cls(features, kth(size, p, k_rule, n_train) if k is None else k, squared)
-
-    @property
-    def reach(self) -> float:
-        """The largest possible distance: 2, or 4 if squared."""
-        return 4.0 if self.squared else 2.0
-
-    def distance(self, queries: NDArray[Any]) -> Floats:
-        """Return the distance of features [N, D] to V, [N] in [0, `reach`]; inf if V is empty.
-
-        With an infinite distance the weight is 0: if fine-tuning corrected no training sample, the
-        zero-shot model is used.
-        """
-        if not len(self.features):
-            return np.full(len(queries), np.inf, dtype=np.float32)
-        found = kth_distance(queries, self.features, self.k)
-        return np.square(found) if self.squared else found
+    if not len(reference):
+        return np.full(len(queries), np.inf, dtype=np.float32)
+    return kth_distance(queries, reference, k)
 
 
 B_GRID = (0.05, 0.1, 0.2, 0.4)

@@ -28,9 +28,9 @@ from bench.posthoc.arrays import A, like, to_numpy
 from bench.posthoc.configuration import Configurable, NotFittedError, takes_table
 from bench.posthoc.ensembles import (
     B_GRID,
-    FailureSet,
     LogProbPair,
     average_logits,
+    distance_to_kth,
     fit_temperatures,
     scaled_log_probs,
     weight_candidates,
@@ -249,9 +249,7 @@ class VRF(Configurable):
         zs, ft = _logit_pair(zs, ft)
         features, truth = self._features(features, len(zs)), _labels(truth, zs)
         failure = posthoc.failure_set(zs.argmax(axis=1) == truth, ft.argmax(axis=1) == truth)
-        self.k_ = FailureSet.of(
-            features[failure], len(failure), k=self.k, p=self.p, k_rule=self.k_rule
-        ).k
+        self.k_ = self._kth(int(failure.sum()), len(failure))
         self.failure_, self.reference_ = failure, features[failure]
         self.classes_ = np.arange(zs.shape[1])
         self.temperature_zs_ = self.temperature_ft_ = 1.0
@@ -353,7 +351,16 @@ class VRF(Configurable):
                 f"features_ft: {queries.shape[1]} columns, expected "
                 f"{self.reference_.shape[1]} as in fit"
             )
-        return FailureSet(self.reference_, self.k_, self.squared).distance(queries)
+        found = distance_to_kth(queries, self.reference_, self.k_)
+        return np.square(found) if self.squared else found
+
+    def _kth(self, size: int, n_train: int) -> int:
+        """Return the k to use of |V| = `size`; 0 if V is empty."""
+        if size and self.k is not None and not 1 <= self.k <= size:
+            raise InputError(f"k = {self.k}, expected 1 to |V| = {size}")
+        if size and self.k is None:
+            return posthoc.kth(size, self.p, self.k_rule, n_train)
+        return self.k if size and self.k is not None else 0
 
     def _weights(self, distance: Floats) -> Floats:
         a, b = getattr(self, "a_", self.a), getattr(self, "b_", self.b)

@@ -287,11 +287,12 @@ def shifted_logits(scores: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(exact - exact.max(axis=1, keepdims=True), dtype=np.float32)
 
 
-def log_of_probabilities(name: str, value: NDArray[Any]) -> Floats:
+def log_of_probabilities(name: str, value: NDArray[Any], first: int = 0) -> Floats:
     """Return log-probabilities [N, C], float64, of probabilities [N, C] > 0 whose rows sum to 1.
 
     They are logits. Raises InputError that names `name` for values that are no probabilities, and
     for zeros, which are often probabilities too small for the float type: their logarithm is lost.
+    `first` is the number of the first row, which the error's row is counted from.
 
     Examples
     --------
@@ -310,7 +311,7 @@ def log_of_probabilities(name: str, value: NDArray[Any]) -> Floats:
             "log-probabilities are to be named logits"
         )
     if low == 0:
-        row = int((found == 0).any(axis=1).argmax())
+        row = first + int((found == 0).any(axis=1).argmax())
         raise InputError(
             f"{name}: a value in row {row} (counted from 0) is 0, whose logarithm is lost: save "
             "logits, or log-probabilities under the name logits"
@@ -318,5 +319,7 @@ def log_of_probabilities(name: str, value: NDArray[Any]) -> Floats:
     sums = found.sum(axis=1)
     if (np.abs(sums - 1) > SUM).any():
         row = int(np.abs(sums - 1).argmax())
-        raise InputError(f"{name}: row {row} (counted from 0) sums to {sums[row]:.4g}, expected 1")
+        raise InputError(
+            f"{name}: row {first + row} (counted from 0) sums to {sums[row]:.4g}, expected 1"
+        )
     return log_softmax(np.log(found))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.dataset import LabelMap
-from bench.api.method import Models
+from bench.api.method import LabelledOutputs, Models
 from bench.api.recipe_parts import encoder_of, head_of, normalizes
 from bench.api.recipes import (
     Backbone,
@@ -33,6 +33,7 @@ from bench.api.registry import find_method
 from bench.api.trainer import GradientTrainer
 from bench.core.hashing import key_of
 from bench.core.records import Record
+from bench.posthoc.ensembles import distance_to_kth
 
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -101,6 +102,12 @@ class FakeOutputs:
     def features(self, recipe: Recipe) -> NDArray[np.float32]:
         """Return the features [N, D] of the recipe's encoder."""
         return self._once("features", recipe, lambda: self._pixels @ _encoder(recipe))
+
+    def distance(
+        self, recipe: Recipe, train: LabelledOutputs, rows: NDArray[np.bool_], k: int
+    ) -> NDArray[np.float32]:
+        """Return the distances [N] to the k-th nearest of the training samples `rows`."""
+        return distance_to_kth(self.features(recipe), train.features(recipe)[rows], k)
 
     def logits(self, recipe: Recipe) -> NDArray[np.float32]:
         """Return the logits [N, C] over the task's classes."""

@@ -10,16 +10,18 @@ from bench.testing.fakes import (
     IDENTITY,
     WIDTH,
     FakeLabelledOutputs,
+    FakeOutputs,
     fake_models,
 )
 
 MODELS = fake_models()
 
 
-class FixedOutputs:
+class FixedOutputs(FakeOutputs):
     """Outputs with the given logits."""
 
     def __init__(self, zs, ft, labels: LabelMap = IDENTITY) -> None:
+        super().__init__(size=len(zs), labels=labels)
         self._logits = {MODELS.zero_shot: np.array(zs, dtype=np.float32)}
         self._logits[MODELS.base] = np.array(ft, dtype=np.float32)
         self._map = labels

@@ -83,11 +83,11 @@ def test_vrf_without_failures_is_the_zero_shot_model():
 
 
 def test_vrf_computes_distances_once_for_all_candidates(monkeypatch):
-    import bench.posthoc.ensembles as module
+    import bench.testing.fakes as module
 
     calls = []
-    real = module.kth_distance
-    monkeypatch.setattr(module, "kth_distance", lambda *a: calls.append(a) or real(*a))
+    real = module.distance_to_kth
+    monkeypatch.setattr(module, "distance_to_kth", lambda *a: calls.append(a) or real(*a))
     method = find_method("vrf")()
     fitted, found = run(method, FakeOutputs(2), [{"a": 0.4, "b": 0.1}, {"a": 0.5, "b": 0.2}])
     assert (len(found), len(calls)) == (2, 2)  # of the selection split in the fit, of the outputs

@@ -17,7 +17,7 @@ from bench.api.method import (
 )
 from bench.api.recipes import Recipe
 from bench.core.parameters import Count, NonNegative, setting
-from bench.posthoc.ensembles import FailureSet, LogProbPair
+from bench.posthoc.ensembles import LogProbPair
 from bench.posthoc.functional import failure_set
 
 
@@ -71,8 +71,9 @@ class Nearby(Method):
         choices: Sequence[Choice],
     ) -> Iterator[Prediction]:
         pair = LogProbPair.of(outputs.scores(models.zero_shot), outputs.scores(models.base))
-        found = train.features(models.base)[fitted["reference"]]
-        near = FailureSet(found, min(self.k, len(found))).distance(outputs.features(models.base))
+        reference = fitted["reference"]
+        k = max(1, min(self.k, reference.sum()))
+        near = outputs.distance(models.base, train, reference, k)
         for choice in choices:
             weight = 0.5 + 0.4 * (near < choice["r"])
             yield Prediction(pair.average(weight), weight)

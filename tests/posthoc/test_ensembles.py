@@ -1,19 +1,23 @@
-"""The failure set, and VRF's candidates for a and b."""
+"""Distances to the failure set, and VRF's candidates for a and b."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from bench.posthoc.ensembles import FailureSet, weight_candidates
+from bench.api.registry import find_method
+from bench.posthoc.ensembles import distance_to_kth, weight_candidates
 from bench.posthoc.selection import WEIGHTS
 
 
 @pytest.mark.parametrize(("squared", "farthest"), [(False, 2), (True, 4)])
 def test_opposite_features_are_as_far_apart_as_distances_go(squared: bool, farthest: int) -> None:
-    failures = FailureSet.of(np.array([[3.0, 0.0]]), n_train=10, squared=squared)
-    assert failures.reach == farthest
-    assert failures.distance(np.array([[-1.0, 0.0]])) == pytest.approx(farthest)
+    assert distance_to_kth(np.array([[-1.0, 0.0]]), np.array([[3.0, 0.0]]), 1) == pytest.approx(2)
+    assert find_method("vrf")(squared=squared).reach == farthest
+
+
+def test_without_references_distances_are_infinite() -> None:
+    assert np.isinf(distance_to_kth(np.eye(3), np.empty((0, 3)), 1)).all()
 
 
 def test_without_grids_each_b_has_all_mean_weights() -> None:

@@ -20,7 +20,7 @@ BELOW: Mapping[str, set[str]] = {
     "data": {"core", "api"},
     "models": {"core", "api", "data"},
     "leaderboard": {"core", "api", "data"},
-    "testing": {"core", "api", "data"},
+    "testing": {"core", "posthoc", "api", "data"},
     "report": {"core", "api", "leaderboard"},
     "runs": {"core", "posthoc", "api", "data", "models", "leaderboard", "report"},
     "checks": {"core", "api", "data", "leaderboard", "report", "runs"},

@@ -1,28 +1,25 @@
 """A folder of external outputs with one safetensors file per split (docs/outputs.md).
 
 Each file is checked completely when it is first read, and its digest is stored in the cache with
-what a reader should know of its arrays. Arrays are read when they are needed. No torch, image or
-model is involved.
+what a reader should know of its arrays. No torch, image or model is involved.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydantic
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from bench.api.dataset import Shift, Suite, Task
 from bench.api.method import ZERO_SHOT
-from bench.api.splits import Loaded, Manifest, Split
-from bench.core.errors import CellError, InputError, label_hint, unknown_name
+from bench.api.splits import Split
+from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.foreign.files import open_regular, read_bounded
 from bench.core.foreign.tensors import refuse_repeated_names
 from bench.core.hashing import key_of
@@ -32,12 +29,7 @@ from bench.data.classes import Classes
 from bench.data.missing_classes import missing_classes
 from bench.data.suites.from_yaml import class_names, label_map, naming_field
 from bench.data.suites.yaml_schema import Name, StrictForm, invalid, parse_form
-from bench.posthoc.scores import (
-    ScoreFacts,
-    checked_matrix,
-    log_of_probabilities,
-    shifted_logits,
-)
+from bench.runs.study.outputs_file import OutputsOfSplit, check_labels, check_values
 
 FILE = "outputs.yaml"
 FLOATS = ("F16", "F32", "F64")
@@ -58,10 +50,6 @@ MOST_CLASSES = 1_000_000
 
 READ = 2
 """Version of how files are read; raised when the same files would be checked or give otherwise."""
-
-MOST_CLASSES = 1_000_000
-ROWS = 65536
-"""Number of rows that are checked at a time."""
 
 
 @dataclass(frozen=True)
@@ -154,13 +142,13 @@ class _Opener:
                 size = self._check_names(path, kinds, is_evaluation=role != "train")
                 for name, (shape, dtype) in kinds.items():
                     self._check_array(f"{path}: {name}", name, shape, dtype, size)
-                labels = _read(arrays["labels"])
-                _check_labels(path, labels, len(classes))
+                labels = arrays["labels"][:]
+                check_labels(path, labels, len(classes))
                 digest, caveats = self._checked_content(path, arrays)
         except SafetensorError as error:
             raise InputError(f"{path} is not a valid safetensors file: {error}") from error
         lacking = missing_classes(title, labels, classes, "sample")
-        opened = _File(path, frozenset(kinds))
+        opened = OutputsOfSplit(path, frozenset(kinds), size)
         fingerprint = key_of("outputs", READ, digest)
         said = (*(f"{title}: {text}" for text in caveats), *lacking)
         return Split(title, fingerprint, size, opened.load, opened.given, caveats=said)
@@ -235,7 +223,7 @@ class _Opener:
             return str(known["digest"]), tuple(known["caveats"])
         caveats: list[str] = []
         for name, array in arrays.items():
-            caveats += _check_values(path, name, array)
+            caveats += check_values(path, name, array)
         with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with suppress(OSError):  # without a writable cache, the file is checked each time
@@ -244,125 +232,13 @@ class _Opener:
         return digest, tuple(caveats)
 
 
-def _read(array: Any) -> NDArray[Any]:
-    found: NDArray[Any] = array[:]
-    return found
-
-
-def _blocks(array: Any) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (first row, rows) of an array in a file."""
-    size = array.get_shape()[0]
-    for start in range(0, size, ROWS):
-        yield start, array[start : min(start + ROWS, size)]
-
-
-def _check_values(path: Path, name: str, array: Any) -> list[str]:
-    """Return what to know of the values of an array, one sentence each.
-
-    Raises InputError for values that are not finite as float32 (of scores: without the largest of
-    each row), and for scores of another kind.
-    """
-    where, kind = f"{path}: {name}", name.rpartition(".")[2]
-    is_scores = kind in ("logits", "probabilities") and not name.startswith("groups.")
-    facts = ScoreFacts()
-    for start, block in _blocks(array):
-        rows = block.reshape(len(block), -1)
-        is_bad, what = ~np.isfinite(rows).all(axis=1), "is not finite"
-        if not is_bad.any() and rows.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                used = shifted_logits(rows) if is_scores else rows.astype(np.float32)
-            is_bad, what = ~np.isfinite(used).all(axis=1), "is beyond float32 (3.4e38)"
-        if is_bad.any():
-            row = start + int(is_bad.argmax())
-            raise InputError(f"{where} {what} in row {row} (counted from 0)")
-        if kind == "probabilities" and is_scores:
-            log_of_probabilities(where + (f", from row {start} on" if start else ""), rows)
-        elif is_scores:
-            facts = facts.and_of(ScoreFacts.of([checked_matrix(where, rows)]))
-    if facts.refusal:
-        mend = "save the scores before the softmax"
-        if not facts.one_hot:
-            model = name.rpartition(".")[0]
-            mend += f", or name the array {model}.probabilities"
-            mend += "" if facts.probabilities else " after dividing it by 100"
-        raise InputError(f"{where}: {facts.refusal}; {mend}")
-    return list(facts.remarks(name))
-
-
-def _check_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None:
-    is_bad = (labels < 0) | (labels >= classes)
-    if is_bad.any():
-        row = int(is_bad.argmax())
-        hint = label_hint(int(labels.min()), int(labels.max()), classes)
-        raise InputError(
-            f"{path}: label {labels[row]} in row {row}, expected 0 to {classes - 1}{hint}"
-        )
-
-
 def _absent(title: str, reason: str) -> Split:
     """Return an empty split; reading it raises CellError with `reason`."""
 
-    def fail(*_: str) -> Any:
+    def fail(*_: object) -> Any:
         raise CellError(reason)
 
     return Split(title, key_of("absent", title), 0, fail, fail)
-
-
-@dataclass(frozen=True)
-class _NoImages:
-    size: int
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, index: int) -> Any:
-        raise CellError("not computable: the method needs images, but only outputs were supplied")
-
-
-@dataclass(frozen=True)
-class _File:
-    """A checked file and the names of its arrays."""
-
-    path: Path
-    names: frozenset[str]
-
-    def array(self, name: str) -> NDArray[Any]:
-        """Read an array of the file. Raises CellError if the file does not have it."""
-        if name not in self.names:
-            raise CellError(f"not computable: {self.path.name} has no {name}")
-        with safe_open(self.path, framework="numpy") as file:
-            found: NDArray[Any] = file.get_tensor(name)
-        return found
-
-    def load(self) -> Loaded:
-        """Return the labels and groups; reading an image raises CellError."""
-        labels = self.array("labels").astype(np.int64)
-        groups = {
-            name.removeprefix("groups."): self.array(name).astype(np.int64)
-            for name in sorted(self.names)
-            if name.startswith("groups.")
-        }
-        ids = tuple(map(str, range(len(labels))))
-        return Loaded(_NoImages(len(labels)), Manifest(ids, labels[:, None], groups))
-
-    def given(self, model: str, kind: str) -> NDArray[Any]:
-        """Return ``features`` or ``logits`` as float32, or ``correct``, if need be from logits.
-
-        Of float64 logits the largest of each row is taken off before: float32 could not hold them
-        beside a large common offset. Those of probabilities are their logarithms.
-        """
-        name = f"{model}.{kind}"
-        if kind == "correct":
-            if name in self.names:
-                return self.array(name)
-            top = self.given(model, "logits").argmax(axis=1)
-            return np.asarray(top == self.array("labels"))
-        if kind != "logits":
-            return self.array(name).astype(np.float32, copy=False)
-        if name not in self.names and f"{model}.probabilities" in self.names:
-            name = f"{model}.probabilities"
-            return shifted_logits(log_of_probabilities(name, self.array(name)))
-        return shifted_logits(self.array(name))
 
 
 class ArraysForm(StrictForm):
