@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -112,17 +113,32 @@ def prepare(folder: Path, scale: float) -> None:
     )
 
 
-def measured(command: list[str]) -> Iterator[float]:
-    """Run a command and yield its seconds, CPU seconds and peak memory in GB."""
+def measured(command: list[str], log: Path) -> Iterator[float]:
+    """Run a command and yield its seconds, CPU seconds and largest memory in GB.
+
+    Pages of files, which the system can drop at any time, are not counted as memory.
+    """
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    largest = 0
+    with log.open("w") as said:
+        running = subprocess.Popen(command, stdout=said, stderr=said)
+        while running.poll() is None:
+            with suppress(OSError):
+                largest = max(largest, anonymous(running.pid))
+            time.sleep(0.02)
     seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(done.stdout[-2000:] + done.stderr[-2000:])
+    if running.returncode:
+        raise SystemExit(log.read_text()[-2000:])
     yield seconds
     yield after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    yield after.ru_maxrss * 1024 / 1e9
+    yield largest / 1e9
+
+
+def anonymous(process: int) -> int:
+    """Return the bytes of a process's memory that are no file's, as Linux counts them."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
 
 
 READ = """
@@ -156,7 +172,7 @@ def main() -> None:
     print(f"{os.cpu_count()} cores; {size:.1f} GB of outputs")
     print("| command | seconds | CPU seconds | peak memory, GB |\n|---|--:|--:|--:|", flush=True)
     for name, command in commands.items():
-        seconds, cpu, memory = measured(command)
+        seconds, cpu, memory = measured(command, options.folder / "log")
         print(f"| {name} | {seconds:.0f} | {cpu:.0f} | {memory:.2f} |", flush=True)
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Given = Callable[[str, str, slice], NDArray[Any]]
-ALL = slice(None)
-"""All rows of an array."""
 
 
 @dataclass(frozen=True)
@@ -239,9 +237,8 @@ class Split:
     fault : describes how the split differs from the data set it should be; empty if it does not. A
         run on a split with a fault is refused, or all its outputs are marked.
     of : (data set, split) as named in the data set's card; None if it has no card.
-    caveats : what a reader should know of how the samples were read, each in one sentence under 300
-        characters, such as how many files were passed over. They stand in plans, records and
-        reports.
+    caveats : what a reader of plans, records and reports should know of how the samples were read,
+        each in one sentence under 300 characters, such as how many files were passed over.
     contents : returns uint64 [N], a hash of the stored bytes of each image, by which copies are
         found; None if they are not hashed.
 
@@ -270,7 +267,7 @@ class Split:
 
     @property
     def absent(self) -> bool:
-        """Whether the split has no data (see `absent_split`)."""
+        """Whether it has no data (`absent_split`)."""
         return not self.size
 
     def limited(self, count: int | None) -> Split:
@@ -347,23 +344,20 @@ class Split:
         given = None if self.given is None else partial(_some, self.given, rows)
         marks = self.contents
         contents = None if marks is None else lambda: marks()[rows]
-        return replace(
-            self, fingerprint=fingerprint, size=len(rows), load=load, given=given, contents=contents
-        )
+        part = replace(self, fingerprint=fingerprint, size=len(rows), load=load)
+        return replace(part, given=given, contents=contents)
 
 
 def _some(given: Given, rows: NDArray[np.int64], model: str, kind: str, part: slice) -> Any:
-    """Return the outputs of a part of `rows`, read with all that lies between them."""
-    wanted = rows[part]
-    first = int(wanted.min())
-    return given(model, kind, slice(first, int(wanted.max()) + 1))[wanted - first]
+    # Outputs of a part of `rows`, read with all that lies between them.
+    first = int(rows[part].min())
+    return given(model, kind, slice(first, int(rows[part].max()) + 1))[rows[part] - first]
 
 
 def absent_split(name: str, reason: str) -> Split:
     """Return a placeholder for a missing split; opening it raises InputError with `reason`.
 
-    With it, a suite can still be used for rows that need no training data, such as zero-shot or
-    imported classifiers.
+    With it, a suite can be used for rows that need no training data, such as zero-shot.
 
     Examples
     --------
@@ -401,7 +395,6 @@ class _Cut:
     def __getitem__(self, index: int) -> Image:
         image, b = self.images[index], self.border
         if min(image.size) <= 2 * b:
-            raise InputError(
-                f"image {index} of {image.size} pixels is too small to cut a border of {b} pixels"
-            )
+            small = f"image {index} of {image.size} pixels is too small"
+            raise InputError(f"{small} to cut a border of {b} pixels")
         return image.crop((b, b, image.width - b, image.height - b))

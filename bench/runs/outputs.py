@@ -21,7 +21,7 @@ from bench.api.dataset import IDENTITY, LabelMap
 from bench.api.method import LabelledOutputs
 from bench.api.recipe_parts import encoder_of, features_key, head_of
 from bench.api.recipes import Encoder, External, Head, Recipe
-from bench.api.splits import ALL, Split
+from bench.api.splits import Split
 from bench.core.errors import CellError
 from bench.core.hashing import key_of
 from bench.core.store import BLOCK, MissingOutput, Store
@@ -162,7 +162,7 @@ class StoredOutputs:
 
     def _given(self, recipe: External, kind: str) -> NDArray[Any]:
         """Return an external array of the split's file. Raises CellError if the file lacks it."""
-        make = partial(self._file(recipe, kind), kind, ALL)
+        make = partial(self._file(recipe, kind), kind, slice(None))
         return self.cache.get(f"{self.split.fingerprint} {recipe.model}.{kind}", make)
 
     def _file(self, recipe: External, kind: str) -> Callable[[str, slice], NDArray[Any]]:

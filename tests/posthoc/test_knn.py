@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from bench.core.errors import InputError
-from bench.posthoc import neighbors as knn
-from bench.posthoc.neighbors import kth_distance
+from bench.posthoc.neighbors import bounds, kth, kth_distance
+from bench.posthoc.neighbors.vectors import prepared
 
 
 def vectors(count: int, seed: int = 0, width: int = 8) -> np.ndarray:
@@ -51,11 +55,11 @@ def test_blocks_change_nothing_and_runs_repeat(monkeypatch):
     queries, reference = vectors(101, 1), vectors(60, 2)
     whole = kth_distance(queries, reference, 5)
     assert np.array_equal(whole, kth_distance(queries, reference, 5))
-    monkeypatch.setattr(knn, "BLOCK", 35)
+    monkeypatch.setattr(kth, "BLOCK", 35)
     assert np.allclose(whole, kth_distance(queries, reference, 5), atol=1e-6)
 
 
-@pytest.mark.parametrize(("k", "moved"), [(5, 1), (knn.GPU_MAX_K + 1, 0)])
+@pytest.mark.parametrize(("k", "moved"), [(5, 1), (kth.GPU_MAX_K + 1, 0)])
 def test_index_moves_to_a_gpu_that_can_return_k_neighbours(monkeypatch, k, moved):
     import faiss
 
@@ -64,7 +68,7 @@ def test_index_moves_to_a_gpu_that_can_return_k_neighbours(monkeypatch, k, moved
     monkeypatch.setattr(
         faiss, "index_cpu_to_all_gpus", lambda i: seen.append(i) or i, raising=False
     )
-    queries, reference = vectors(3, 1, width=2), vectors(knn.GPU_MAX_K + 1, 2, width=2)
+    queries, reference = vectors(3, 1, width=2), vectors(kth.GPU_MAX_K + 1, 2, width=2)
     found = kth_distance(queries, reference, k)
     assert len(seen) == moved
     assert np.allclose(found, brute_force(queries, reference, k, True), atol=1e-5)
@@ -93,14 +97,14 @@ def clusters(kind: str, count: int, seed: int, width: int = 24) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["noise", "near-equal", "duplicates", "shells", "zeros", "sizes"])
 def test_bounds_give_the_distances_of_brute_force(monkeypatch, kind, normalize, width):
     """Of points in several chunks, and of points that are among the queries."""
-    monkeypatch.setattr(knn, "CHUNK", 128)
-    monkeypatch.setattr(knn, "ROWS", 50)
+    monkeypatch.setattr(bounds, "CHUNK", 128)
+    monkeypatch.setattr(bounds, "ROWS", 50)
     reference = clusters(kind, 500, 1, width)
     queries = np.concatenate([clusters(kind, 90, 2, width), reference[:30]])
     for k in (1, 2, 9, 32, 400, 500):
-        found = knn._by_bounds(queries, reference, k, normalize)
+        found = bounds.by_bounds(queries, reference, k, normalize)
         assert found is not None
-        unit = [knn._prepared(x, normalize).astype(np.float64) for x in (queries, reference)]
+        unit = [prepared(x, normalize).astype(np.float64) for x in (queries, reference)]
         gaps = np.linalg.norm(unit[0][:, None] - unit[1][None], axis=2)
         assert np.array_equal(found, np.sort(gaps, axis=1)[:, k - 1].astype(np.float32))
 
@@ -110,30 +114,67 @@ def test_both_searches_give_the_same_digits(monkeypatch, kind):
     queries, reference = clusters(kind, 70, 2), clusters(kind, 400, 1)
     by_faiss = [kth_distance(queries, reference, k) for k in (1, 7, 60)]
     calls = []
-    real = knn._by_bounds
-    monkeypatch.setattr(knn, "LARGE", 0)
-    monkeypatch.setattr(knn, "has_fast_bf16", lambda: True)
-    monkeypatch.setattr(knn, "_by_bounds", lambda *a: calls.append(a) or real(*a))
+    real = bounds.by_bounds
+    monkeypatch.setattr(kth, "LARGE", 0)
+    monkeypatch.setattr(kth, "has_fast_bf16", lambda: True)
+    monkeypatch.setattr(kth, "by_bounds", lambda *a: calls.append(a) or real(*a))
     for k, expected in zip((1, 7, 60), by_faiss, strict=True):
         assert np.array_equal(kth_distance(queries, reference, k), expected)
     assert len(calls) == 3
 
 
 def test_points_too_close_to_tell_apart_are_left_to_faiss(monkeypatch):
-    monkeypatch.setattr(knn, "MOST", 1000)
+    monkeypatch.setattr(bounds, "MOST", 1000)
     same = np.ones((200, 8), dtype=np.float32)
-    assert knn._by_bounds(same, same, 3, True) is None
-    monkeypatch.setattr(knn, "LARGE", 0)
-    monkeypatch.setattr(knn, "has_fast_bf16", lambda: True)
+    assert bounds.by_bounds(same, same, 3, True) is None
+    monkeypatch.setattr(kth, "LARGE", 0)
+    monkeypatch.setattr(kth, "has_fast_bf16", lambda: True)
     assert np.array_equal(kth_distance(same, same, 3), np.zeros(200))
+
+
+def test_the_bound_of_rounding_is_that_of_bfloat16():
+    numbers = torch.linspace(-3, 3, 100_001)
+    rounded = numbers.bfloat16().float()
+    error = (numbers - rounded).abs()
+    assert bool(
+        (error <= bounds.U * numbers.abs()).all() and (error <= bounds.U * rounded.abs()).all()
+    )
+    assert float((error / numbers.abs()).nan_to_num().max()) > 0.95 * bounds.U
+
+
+@given(numbers=arrays(np.float32, 40, elements=st.floats(-(2.0**99), 2.0**99, width=32)))
+def test_integers_have_the_order_of_the_numbers_they_stand_for(numbers):
+    low = bounds._integer_below(numbers)
+    below, above = bounds._value_of(low), bounds._value_of(low + np.int16(1))
+    assert (below <= numbers).all() and ((above > numbers) | (numbers == 0)).all()
+    exact = torch.from_numpy(numbers).bfloat16().float().numpy()
+    assert np.array_equal(bounds._value_of(bounds._integer_below(exact)), exact)
+
+
+def test_only_points_within_the_error_are_looked_at_again(monkeypatch):
+    monkeypatch.setattr(bounds, "CHUNK", 512)
+    looked, real, k = [], bounds._kth_of, 20
+
+    def watched(query, near, place):
+        looked.append((len(near.raw), place))
+        return real(query, near, place)
+
+    monkeypatch.setattr(bounds, "_kth_of", watched)
+    rng = np.random.default_rng(0)
+    reference, queries = rng.normal(size=(4000, 64)), rng.normal(size=(50, 64))
+    found = bounds.by_bounds(queries, reference, k, False)
+    gaps = np.sort(np.linalg.norm(queries[:, None] - reference[None], axis=2), axis=1)
+    assert np.allclose(found, gaps[:, k - 1], rtol=1e-6)
+    counts, places = np.array(looked).T
+    assert counts.mean() < 20 and (places <= counts).all() and places.mean() < k / 2
 
 
 def test_squares_that_float32_cannot_hold_are_left_to_faiss():
     far = 1e25 * clusters("noise", 200, 1)
-    assert knn._by_bounds(far, far, 3, False) is None
+    assert bounds.by_bounds(far, far, 3, False) is None
 
 
-@pytest.mark.parametrize("search", [knn._by_bounds, knn._by_faiss])
+@pytest.mark.parametrize("search", [bounds.by_bounds, kth._by_faiss])
 @pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e30])
 def test_only_the_direction_of_normalised_vectors_counts(search, size):
     points = clusters("noise", 200, 1)

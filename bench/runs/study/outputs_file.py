@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from bench.api.splits import ALL, Loaded, Manifest
+from bench.api.splits import Loaded, Manifest
 from bench.core.errors import CellError, InputError, label_hint
 from bench.posthoc.scores import (
     ScoreFacts,
@@ -23,6 +23,7 @@ from bench.posthoc.scores import (
     shifted_logits,
 )
 
+ALL = slice(None)
 NUMBERS = 2**18
 """Numbers of an array that are handled at a time: a megabyte in float32, as caches hold."""
 
@@ -42,7 +43,7 @@ def _blocks(array: Any, part: slice = ALL) -> Iterator[tuple[slice, NDArray[Any]
         yield place, block.astype(np.float32) if is_half else block
 
 
-def check_values(path: Path, name: str, array: Any) -> list[str]:
+def check_given_values(path: Path, name: str, array: Any) -> list[str]:
     """Return what to know of the values of an array of a file, one sentence each.
 
     `array` is a slice of safetensors. Raises InputError for values that are not finite as float32
@@ -54,11 +55,11 @@ def check_values(path: Path, name: str, array: Any) -> list[str]:
     >>> import numpy as np
     >>> from safetensors import safe_open
     >>> from safetensors.numpy import save_file
-    >>> from bench.runs.study.outputs_file import check_values
+    >>> from bench.runs.study.outputs_file import check_given_values
     >>> path, name = Path("id.safetensors"), "zs.logits"
     >>> save_file({name: np.array([[2.0, 2.0], [3.0, 5.0]])}, path)
     >>> with safe_open(path, framework="numpy") as file:
-    ...     (said,) = check_values(path, name, file.get_slice(name))
+    ...     (said,) = check_given_values(path, name, file.get_slice(name))
     >>> said
     'zs.logits: 1 of 2 rows has one value for all classes, so its prediction is the first class.'
     """
@@ -89,15 +90,15 @@ def check_values(path: Path, name: str, array: Any) -> list[str]:
     return list(facts.remarks(name))
 
 
-def check_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None:
+def check_given_labels(path: Path, labels: NDArray[np.integer], classes: int) -> None:
     """Raise InputError that names the first of the labels [N] of a file outside [0, classes).
 
     Examples
     --------
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from bench.runs.study.outputs_file import check_labels
-    >>> check_labels(Path("id.safetensors"), np.array([0, 1]), 2)
+    >>> from bench.runs.study.outputs_file import check_given_labels
+    >>> check_given_labels(Path("id.safetensors"), np.array([0, 1]), 2)
     """
     is_bad = (labels < 0) | (labels >= classes)
     if is_bad.any():

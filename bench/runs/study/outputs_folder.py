@@ -29,7 +29,7 @@ from bench.data.classes import Classes
 from bench.data.missing_classes import missing_classes
 from bench.data.suites.from_yaml import class_names, label_map, naming_field
 from bench.data.suites.yaml_schema import Name, StrictForm, invalid, parse_form
-from bench.runs.study.outputs_file import OutputsOfSplit, check_labels, check_values
+from bench.runs.study.outputs_file import OutputsOfSplit, check_given_labels, check_given_values
 
 FILE = "outputs.yaml"
 FLOATS = ("F16", "F32", "F64")
@@ -143,7 +143,7 @@ class _Opener:
                 for name, (shape, dtype) in kinds.items():
                     self._check_array(f"{path}: {name}", name, shape, dtype, size)
                 labels = arrays["labels"][:]
-                check_labels(path, labels, len(classes))
+                check_given_labels(path, labels, len(classes))
                 digest, caveats = self._checked_content(path, arrays)
         except SafetensorError as error:
             raise InputError(f"{path} is not a valid safetensors file: {error}") from error
@@ -223,7 +223,7 @@ class _Opener:
             return str(known["digest"]), tuple(known["caveats"])
         caveats: list[str] = []
         for name, array in arrays.items():
-            caveats += check_values(path, name, array)
+            caveats += check_given_values(path, name, array)
         with open_regular(path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with suppress(OSError):  # without a writable cache, the file is checked each time
