@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from bench.api.method import AlphaEnsemble, Choice, Grid, Models
 from bench.api.recipes import Recipe, merge_tensors
 from bench.api.registry import method
-from bench.core.errors import InputError
+from bench.core.errors import CellError
 from bench.core.parameters import Fraction, setting
 from bench.models.weights import tower_blocks
 from bench.posthoc.selection import ALPHAS
@@ -37,10 +37,10 @@ class LayerScaling:
     alpha: float
 
     def of(self, states: Sequence[Mapping[str, Any]]) -> Mapping[str, Sequence[float]]:
-        """Return (1 - s, s) for every tensor; raises InputError for a tower without blocks."""
+        """Return (1 - s, s) for every tensor; raises CellError for a tower without blocks."""
         blocks = tower_blocks(states[0])
         if len(blocks) < 2 and not all(name.startswith("head.") for name in states[0]):
-            raise InputError(
+            raise CellError(
                 f"LiNeS scales the blocks of an image tower one by one, and {len(blocks)} numbered "
                 "blocks were found: use wise-ft, or a tower with blocks"
             )

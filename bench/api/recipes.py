@@ -266,7 +266,7 @@ class TensorWeights(Protocol):
 
         `states` has a state dict per part, all with the same names and shapes: the tensors of an
         image tower, or the NumPy arrays ``head.weight`` and ``head.bias`` of a head. Raises
-        InputError if the rule does not apply to such a tower.
+        CellError if the rule does not apply to such a tower.
         """
         ...
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.api.recipes import Merged, merge_tensors
 from bench.api.registry import find_method
-from bench.core.errors import InputError
+from bench.core.errors import CellError
 from bench.core.store import Store
 from bench.methods.lines import LayerScaling
 from bench.models.heads import load_head
@@ -73,7 +73,7 @@ def test_a_head_lies_outside_of_blocks(tmp_path, monkeypatch) -> None:
 
 def test_a_tower_without_blocks_is_refused() -> None:
     bare = {"conv1.weight": torch.zeros(1), "proj": torch.zeros(1)}
-    with pytest.raises(InputError, match="0 numbered blocks"):
+    with pytest.raises(CellError, match="0 numbered blocks"):
         interpolate_tensors([bare, bare], LayerScaling(0.5))
 
 
