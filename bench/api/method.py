@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from annotated_types import MinLen
@@ -172,6 +172,7 @@ class Method:
         marked and never ranked.
     has_figures : whether its predictions contain the data that figures show.
     mixes_samples : whether the prediction for a sample depends on the other samples of its split.
+        Unless it is a control, such a row is marked as transductive and never ranked.
     position : where the row stands within its group of a leaderboard; smaller numbers come first,
         equal ones by name.
     compared_with : names of methods whose rows a leaderboard subtracts from this one's, where both
@@ -223,6 +224,13 @@ class Method:
         Leaderboards mark such a row where its calibration stands beside that of others.
         """
         return False
+
+    @property
+    def role(self) -> Literal["method", "transductive", "control"]:
+        """What the row is on boards, by `is_control` and `mixes_samples`; methods are ranked."""
+        if self.is_control:
+            return "control"
+        return "transductive" if self.mixes_samples else "method"
 
     def recipe(self, models: Models) -> Recipe:
         """Return the classifier of this row.
