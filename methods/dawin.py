@@ -164,6 +164,9 @@ class DynamicOutputs(_Entropic):
         "p = w p_ft + (1 - w) p_zs, w = exp(-H_ft) / (exp(-H_zs) + exp(-H_ft))"
     )
     source: ClassVar[str] = f"Oh et al., ICLR 2025, section 3; {_CODE}"
+    year: ClassVar[int | None] = 2025
+    venue: ClassVar[str] = "ICLR"
+    is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 230
     colour: ClassVar[str | None] = "#7860f8"
     on_all_bases: ClassVar[bool] = True
@@ -255,6 +258,9 @@ class DynamicWeights(_Entropic):
         "theta_k = (1 - w_k) theta_zs + w_k theta_ft, w_k the mean of cluster k of the weights w"
     )
     source: ClassVar[str] = f"Oh et al., ICLR 2025, section 3; {_CODE}, mixturemodel.py"
+    year: ClassVar[int | None] = 2025
+    venue: ClassVar[str] = "ICLR"
+    is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 232
     colour: ClassVar[str | None] = "#d85098"
     mixes_samples: ClassVar[bool] = True

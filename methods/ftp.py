@@ -164,6 +164,9 @@ class FastTrainableProjection(Method):
     summary: ClassVar[str] = "End-to-end fine-tuning, projected to learned distances of the start."
     equation: ClassVar[str] = "theta = theta_zs + min(1, gamma/|u|_1) u per row, gamma learned"
     source: ClassVar[str] = f"Tian et al., NeurIPS 2023; {_CODE}"
+    year: ClassVar[int | None] = 2023
+    venue: ClassVar[str] = "NeurIPS"
+    is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 54
     colour: ClassVar[str | None] = "#b09028"
 

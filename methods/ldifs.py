@@ -180,6 +180,9 @@ class FeatureDistance(Method):
     summary: ClassVar[str] = "End-to-end fine-tuning with features kept near the zero-shot model's."
     equation: ClassVar[str] = "CE + pull mean_l |f_l/|f_l| - f_l,zs/|f_l,zs||^2"
     source: ClassVar[str] = "Mukhoti et al., TMLR 2024; omegafragger/ldifs_code loss/ldifs.py"
+    year: ClassVar[int | None] = 2024
+    venue: ClassVar[str] = "TMLR"
+    is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 52
     colour: ClassVar[str | None] = "#806000"
 

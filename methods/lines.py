@@ -83,6 +83,9 @@ class LayerIncreasing(AlphaEnsemble):
         "theta_l = theta_zs + (alpha + (1 - alpha) l/(L-1)) (theta_ft - theta_zs)"
     )
     source: ClassVar[str] = "Wang et al., ICLR 2025, section 4; wang-kee/LiNeS src/eval/eval.py"
+    year: ClassVar[int | None] = 2025
+    venue: ClassVar[str] = "ICLR"
+    is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 125
     colour: ClassVar[str | None] = "#287050"
     on_all_bases: ClassVar[bool] = False

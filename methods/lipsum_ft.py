@@ -117,6 +117,9 @@ class LipsumFineTuning(Method):
     summary: ClassVar[str] = "End-to-end fine-tuning that keeps similarities to random texts."
     equation: ClassVar[str] = "CE + pull/2 mean over x, t of (s cos(f, t) - s cos(f_zs, t))^2"
     source: ClassVar[str] = f"Nam et al., ICLR 2024; {_CODE}"
+    year: ClassVar[int | None] = 2024
+    venue: ClassVar[str] = "ICLR"
+    is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 56
     colour: ClassVar[str | None] = "#b87868"
 

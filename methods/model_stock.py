@@ -76,6 +76,9 @@ class ModelStock(Method):
         "theta = t (theta_1 + theta_2)/2 + (1 - t) theta_zs, t = 2 cos/(1 + cos) per tensor"
     )
     source: ClassVar[str] = "Jang et al., ECCV 2024, section 4"
+    year: ClassVar[int | None] = 2024
+    venue: ClassVar[str] = "ECCV"
+    is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 145
     colour: ClassVar[str | None] = "#008890"
     default_base: ClassVar[str | None] = "e2e-ft"

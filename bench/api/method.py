@@ -36,6 +36,9 @@ Rule = Callable[[Sequence[float], Sequence[float]], int]
 ZERO_SHOT = "zero-shot"
 """The name of the untouched model's row, which every run has."""
 
+GROUPS = ("trained", "merges", "ensembles", "newer")
+"""Names that select some of the methods of ``all``: by `Method.group`, or by `Method.is_newer`."""
+
 DEFAULT_BASE = "e2e-ft"
 """The name of the row that ensembles are built on if no base is named."""
 
@@ -162,6 +165,8 @@ class Method:
     summary : the idea in one or two lines.
     equation : the method's equation in plain text.
     source : paper section or official file.
+    year, venue : when and where it was published; None and empty if it was not.
+    is_newer : whether it came after the methods that bench was made for.
     default_base : the base of an ensemble if none is named; None for methods without a base.
     in_all : whether ``--methods all`` includes it. False for variants and for methods that need
         training runs with several seeds.
@@ -201,6 +206,9 @@ class Method:
     summary: ClassVar[str]
     equation: ClassVar[str]
     source: ClassVar[str]
+    year: ClassVar[int | None] = None
+    venue: ClassVar[str] = ""
+    is_newer: ClassVar[bool] = False
     default_base: ClassVar[str | None] = None
     in_all: ClassVar[bool] = True
     is_common_base: ClassVar[bool] = False
@@ -231,6 +239,17 @@ class Method:
         if self.is_control:
             return "control"
         return "transductive" if self.mixes_samples else "method"
+
+    @property
+    def group(self) -> Literal["trained", "merges", "ensembles"]:
+        """What kind of method it is.
+
+        ``trained`` has no base; on its base, ``merges`` predicts with one classifier, as `predict`
+        is by default, and ``ensembles`` combines the outputs of several.
+        """
+        if self.default_base is None:
+            return "trained"
+        return "merges" if type(self).predict is Method.predict else "ensembles"
 
     def recipe(self, models: Models) -> Recipe:
         """Return the classifier of this row.
