@@ -169,7 +169,6 @@ class DynamicOutputs(_Entropic):
     is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 230
     colour: ClassVar[str | None] = "#7860f8"
-    on_all_bases: ClassVar[bool] = True
     compared_with: ClassVar[tuple[str, ...]] = ("ose-calibrated", "ose")
 
     calibrate: Literal["nll", "none"] = setting("nll", _CALIBRATE)
@@ -219,7 +218,6 @@ class DynamicOutputsOffset(DynamicOutputs):
     )
     position: ClassVar[int] = 231
     colour: ClassVar[str | None] = "#986880"
-    on_all_bases: ClassVar[bool] = False
     mixes_samples: ClassVar[bool] = True
     compared_with: ClassVar[tuple[str, ...]] = ("dawin-output",)
 
