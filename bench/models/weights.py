@@ -129,12 +129,11 @@ def interpolate_tensors(states: Sequence[State], rule: TensorWeights) -> dict[st
     [0.5, 0.5, 1.0]
     """
     _check(states)
-    weights = rule.of(states)
+    numbers = [{n: t for n, t in state.items() if t.is_floating_point()} for state in states]
     merged = dict(states[-1])
-    for name, tensor in states[0].items():
-        if tensor.is_floating_point():
-            pairs = zip(weights[name], states, strict=True)
-            merged[name] = _sum([weight * state[name] for weight, state in pairs])
+    for name, weights in rule.of(numbers).items():
+        pairs = zip(weights, numbers, strict=True)
+        merged[name] = _sum([weight * state[name] for weight, state in pairs])
     return merged
 
 

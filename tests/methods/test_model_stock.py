@@ -62,6 +62,15 @@ def test_orthogonal_opposed_and_absent_updates_leave_the_start() -> None:
         assert torch.equal(interpolate_tensors(states, AngleWeights())["w"], start)
 
 
+def test_counters_and_marks_are_those_of_the_last_part() -> None:
+    states = [
+        {"w": torch.rand(2), "count": torch.tensor(i), "mark": torch.tensor(i == 2)}
+        for i in range(3)
+    ]
+    merged = interpolate_tensors(states, AngleWeights())
+    assert (merged["count"], merged["mark"]) == (2, True)
+
+
 def test_rows_of_several_seeds_share_no_training() -> None:
     method = find_method("model-stock")()
     seeds = [
