@@ -161,6 +161,8 @@ class Carot(Method):
         "L_con + 0.05 ||W_v W_t^T||_F + 0.2 ||W_v^T W_v - I||_F + 1.5 CE(teacher, student)"
     )
     source: ClassVar[str] = "Oh et al., NeurIPS 2024; MLAI-Yonsei/CaRot src/models/carot_loss.py"
+    year: ClassVar[int | None] = 2024
+    venue: ClassVar[str] = "NeurIPS"
     position: ClassVar[int] = 110
     colour: ClassVar[str | None] = "#d010b8"
     is_common_base: ClassVar[bool] = True
@@ -195,6 +197,7 @@ class CarotSlides(Method):
     summary: ClassVar[str] = "FLYP with distillation from an EMA teacher, without penalties."
     equation: ClassVar[str] = "L_con + 1.5 (KL_i2t(teacher, student) + KL_t2i(teacher, student))"
     source: ClassVar[str] = "CaRot's authors' slides; schedule from MLAI-Yonsei/CaRot"
+    venue: ClassVar[str] = "slides"
     position: ClassVar[int] = 100
     colour: ClassVar[str | None] = "#f840e0"
 

@@ -35,6 +35,8 @@ class EndToEnd(Method):
     summary: ClassVar[str] = "Image encoder and head trained together with cross-entropy."
     equation: ClassVar[str] = "min over (encoder, head) of mean -log softmax_y(head(encoder(x)))"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, appendix D.2"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "CVPR"
     position: ClassVar[int] = 30
     colour: ClassVar[str | None] = "#d55e00"
     shape: ClassVar[str | None] = "square"

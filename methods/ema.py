@@ -39,6 +39,8 @@ class MovingAverage(Method):
     summary: ClassVar[str] = "A moving average of the weights during end-to-end fine-tuning."
     equation: ClassVar[str] = "theta = decay theta + (1 - decay) theta_t after every step t"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, comparison with EMA"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "CVPR"
     position: ClassVar[int] = 40
     colour: ClassVar[str | None] = "#609040"
 

@@ -43,6 +43,8 @@ class FisherMerge(AlphaEnsemble):
     summary: ClassVar[str] = "WiSE-FT with each parameter weighted by its Fisher information."
     equation: ClassVar[str] = "theta = sum_i c_i F_i theta_i / sum_i c_i F_i, c = 1 - alpha, alpha"
     source: ClassVar[str] = "Matena & Raffel, NeurIPS 2022; mlfoundations/wise-ft src/wise_ft.py"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "NeurIPS"
     position: ClassVar[int] = 130
     colour: ClassVar[str | None] = "#a000d8"
     on_all_bases: ClassVar[bool] = False

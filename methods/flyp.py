@@ -35,6 +35,8 @@ class FinetuneLikePretrain(Method):
     summary: ClassVar[str] = "Both towers trained with the contrastive loss on images and captions."
     equation: ClassVar[str] = "min of (CE(s U V^T, I) + CE(s V U^T, I)) / 2 over the batch"
     source: ClassVar[str] = "Goyal et al., CVPR 2023; locuslab/FLYP src/models/flyp_loss.py"
+    year: ClassVar[int | None] = 2023
+    venue: ClassVar[str] = "CVPR"
     position: ClassVar[int] = 90
     colour: ClassVar[str | None] = "#a83880"
     shape: ClassVar[str | None] = "diamond"

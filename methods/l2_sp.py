@@ -76,6 +76,8 @@ class StartingPoint(Method):
     )
     equation: ClassVar[str] = "CE + pull/2 |theta - theta_zs|^2"
     source: ClassVar[str] = "Li et al., ICML 2018, section 3; Wortsman et al., CVPR 2022"
+    year: ClassVar[int | None] = 2018
+    venue: ClassVar[str] = "ICML"
     position: ClassVar[int] = 50
     colour: ClassVar[str | None] = "#d00000"
 

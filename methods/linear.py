@@ -43,6 +43,8 @@ class Linear(Method):
     summary: ClassVar[str] = "A linear head trained on frozen features."
     equation: ClassVar[str] = "min over head of mean -log softmax_y(head(f(x)))"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, appendix D.3; mlfoundations/wise-ft"
+    year: ClassVar[int | None] = 2021
+    venue: ClassVar[str] = "ICML"
     position: ClassVar[int] = 10
     colour: ClassVar[str | None] = "#4048f8"
     is_common_base: ClassVar[bool] = True
@@ -163,6 +165,8 @@ class LinearByLbfgs(Method):
     summary: ClassVar[str] = "A linear head fitted with L-BFGS; C is chosen on the selection split."
     equation: ClassVar[str] = "min over W, b of mean -log softmax_y(W f + b) + |W|^2 / (2 C N)"
     source: ClassVar[str] = "Radford et al., ICML 2021, appendix A.3; Kumar et al., ICLR 2022"
+    year: ClassVar[int | None] = 2021
+    venue: ClassVar[str] = "ICML"
     position: ClassVar[int] = 20
     colour: ClassVar[str | None] = "#b048d8"
 

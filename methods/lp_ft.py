@@ -47,6 +47,8 @@ class ProbeThenTune(Method):
     summary: ClassVar[str] = "A linear probe, then end-to-end fine-tuning from it."
     equation: ClassVar[str] = "E2E-FT, started from (f_zs, argmin over head of CE(head(f_zs)))"
     source: ClassVar[str] = "Kumar et al., ICLR 2022; settings of Zhu et al., NeurIPS 2024, 5.1"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "ICLR"
     position: ClassVar[int] = 60
     colour: ClassVar[str | None] = "#a04840"
     shape: ClassVar[str | None] = "triangle-up"
@@ -87,6 +89,8 @@ class ProbeThenTuneBySgd(ProbeThenTune):
     title: ClassVar[str] = "LP-FT (SGD)"
     summary: ClassVar[str] = "LP-FT with its authors' recipe of SGD in the second phase."
     source: ClassVar[str] = "Kumar et al., ICLR 2022; AnanyaKumar/transfer_learning"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "ICLR"
     position: ClassVar[int] = 70
     colour: ClassVar[str | None] = "#9850a0"
     in_all: ClassVar[bool] = False
@@ -124,6 +128,8 @@ class ProbeThenTuneRaw(ProbeThenTune):
     title: ClassVar[str] = "LP-FT (raw features)"
     summary: ClassVar[str] = "LP-FT with a head on unnormalised features."
     source: ClassVar[str] = "MLAI-Yonsei/CaRot; AnanyaKumar/transfer_learning"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "ICLR"
     position: ClassVar[int] = 80
     colour: ClassVar[str | None] = "#d01060"
     in_all: ClassVar[bool] = False

@@ -52,6 +52,8 @@ class OutputSpaceEnsemble(AlphaEnsemble):
     summary: ClassVar[str] = "Weighted average of zero-shot and fine-tuned probabilities."
     equation: ClassVar[str] = "p = alpha softmax(f_ft) + (1 - alpha) softmax(f_zs)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 1"
+    year: ClassVar[int | None] = 2024
+    venue: ClassVar[str] = "NeurIPS"
     position: ClassVar[int] = 160
     colour: ClassVar[str | None] = "#cc79a7"
     costs_forwards: ClassVar[bool] = False
@@ -107,6 +109,8 @@ class CalibratedOutputSpaceEnsemble(OutputSpaceEnsemble):
     summary: ClassVar[str] = "OSE of endpoints that are calibrated first."
     equation: ClassVar[str] = "p = alpha softmax(f_ft / T_ft) + (1 - alpha) softmax(f_zs / T_zs)"
     source: ClassVar[str] = "a control of bench"
+    year: ClassVar[int | None] = None
+    venue: ClassVar[str] = ""
     position: ClassVar[int] = 180
     version: ClassVar[int] = 2  # 2: temperatures by NLL are searched beyond 0.1 to 10
     colour: ClassVar[str | None] = "#f84868"
@@ -159,6 +163,8 @@ class LogitSpaceEnsemble(OutputSpaceEnsemble):
     summary: ClassVar[str] = "Weighted average of zero-shot and fine-tuned logits."
     equation: ClassVar[str] = "p = softmax(alpha f_ft + (1 - alpha) f_zs)"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "CVPR"
     position: ClassVar[int] = 170
     colour: ClassVar[str | None] = "#6090d8"
 

@@ -47,6 +47,8 @@ class UniformSoup(Method):
     summary: ClassVar[str] = "The mean of the weights of training runs with several seeds."
     equation: ClassVar[str] = "theta = mean over seeds s of theta_s"
     source: ClassVar[str] = "Wortsman et al., ICML 2022, section 2"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "ICML"
     position: ClassVar[int] = 140
     colour: ClassVar[str | None] = "#40a0b8"
     default_base: ClassVar[str | None] = "e2e-ft"
@@ -85,6 +87,8 @@ class GreedySoup(UniformSoup):
     title: ClassVar[str] = "Greedy soup"
     summary: ClassVar[str] = "A mean of weights; runs are added unless the accuracy decreases."
     source: ClassVar[str] = "Wortsman et al., ICML 2022, recipe 1"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "ICML"
     position: ClassVar[int] = 150
     colour: ClassVar[str | None] = "#386888"
     own_rule: ClassVar[str | None] = "greedy"

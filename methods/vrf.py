@@ -89,6 +89,8 @@ class VarianceReduction(Method):
     )
     equation: ClassVar[str] = "p = w softmax(f_ft) + (1 - w) softmax(f_zs), w = sigmoid(-(d - a)/b)"
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3"
+    year: ClassVar[int | None] = 2024
+    venue: ClassVar[str] = "NeurIPS"
     version: ClassVar[int] = 3  # 3: a is solved for mean weights, 2: wider search of temperatures
     position: ClassVar[int] = 190
     colour: ClassVar[str | None] = "#0072b2"
@@ -265,6 +267,8 @@ class Shuffled(_Reweighted):
     summary: ClassVar[str] = "Ablation: VRF's weights, shuffled within each data set."
     equation: ClassVar[str] = "as VRF, with w of another sample of the same data set"
     source: ClassVar[str] = "a control of bench"
+    year: ClassVar[int | None] = None
+    venue: ClassVar[str] = ""
     position: ClassVar[int] = 200
 
     def weigh(self, weight: NDArray[np.floating], mean: float) -> NDArray[np.floating]:
@@ -291,6 +295,8 @@ class Constant(_Reweighted):
     summary: ClassVar[str] = "Ablation: one weight per data set, the mean of VRF's weights on it."
     equation: ClassVar[str] = "as VRF, with the mean of w over the data set"
     source: ClassVar[str] = "a control of bench"
+    year: ClassVar[int | None] = None
+    venue: ClassVar[str] = ""
     position: ClassVar[int] = 210
 
     def weigh(self, weight: NDArray[np.floating], mean: float) -> NDArray[np.floating]:
@@ -319,6 +325,8 @@ class Global(_Reweighted):
     summary: ClassVar[str] = "Ablation: one weight for all data sets, VRF's mean on held-out data."
     equation: ClassVar[str] = "as VRF, with the mean of w over the selection split"
     source: ClassVar[str] = "a control of bench"
+    year: ClassVar[int | None] = None
+    venue: ClassVar[str] = ""
     position: ClassVar[int] = 205
     mixes_samples: ClassVar[bool] = False
 
@@ -347,6 +355,8 @@ class AllCorrect(_Control):
     summary: ClassVar[str] = "Ablation: distances to all correctly classified training samples."
     equation: ClassVar[str] = "as VRF, with V = {i : argmax f_ft(x_i) = y_i}"
     source: ClassVar[str] = "a control of bench; cf. Zhu et al., NeurIPS 2024, ablation of V"
+    year: ClassVar[int | None] = None
+    venue: ClassVar[str] = ""
     position: ClassVar[int] = 220
 
     def reference(

@@ -35,6 +35,8 @@ class WeightSpaceEnsemble(AlphaEnsemble):
     summary: ClassVar[str] = "Linear interpolation between zero-shot and fine-tuned weights."
     equation: ClassVar[str] = "theta = (1 - alpha) theta_zs + alpha theta_ft"
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
+    year: ClassVar[int | None] = 2022
+    venue: ClassVar[str] = "CVPR"
     position: ClassVar[int] = 120
     colour: ClassVar[str | None] = "#009e73"
 

@@ -34,6 +34,8 @@ class ZeroShot(Method):
     summary: ClassVar[str] = "The pretrained model, with a head made from the class names."
     equation: ClassVar[str] = "p(y|x) = softmax_y(s cos(f(x), mean of the prompts of y))"
     source: ClassVar[str] = "Radford et al., ICML 2021, section 3.1"
+    year: ClassVar[int | None] = 2021
+    venue: ClassVar[str] = "ICML"
     position: ClassVar[int] = 0
     colour: ClassVar[str | None] = "#7888f8"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare bench's arithmetic with the official codes of VRF, WiSE-FT, FLYP and CaRot, run live.
+"""Compare bench's arithmetic with the official codes of its methods, run live.
 
     python scripts/parity.py --official DIR      # prints a table; exit code 1 if anything differs
     python scripts/parity.py --official DIR --only temperature --markdown
@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = checkouts(arguments.official)
     cases = chosen(arguments.only, found)
     if arguments.record and len(cases) < len(CASES):
-        raise InputError("--record needs checkouts of all four repositories, and no --only")
+        raise InputError("--record needs checkouts of all repositories, and no --only")
     results = [compare(case, found[case.repository]) for case in cases]
     style = "github" if arguments.markdown else "simple"
     rows = [result.row() for result in results]

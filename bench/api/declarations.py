@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_args
 
-from bench.api.method import Method
+from bench.api.method import GROUPS, Method
 from bench.api.recipes import Recipe
 from bench.core.errors import BenchError, InputError, one_line, shortened, unknown_name
 from bench.core.parameters import open_grids, parameters, settings, with_parameters
@@ -20,7 +20,7 @@ SHAPES = (
     "triangle-left",
 )  # fmt: skip
 
-RESERVED = ("all", "available")
+RESERVED = ("all", "available", *GROUPS)
 """Words that stand for several methods or suites."""
 
 ASKED = ("candidates", "closer", "curve", "needs", "train_needs")
@@ -62,6 +62,10 @@ def check_declarations(cls: type[Method], known: Collection[str] | None = None) 
         raise _expected(cls, "colour", "#rrggbb in lower case, or None")
     if cls.shape is not None and cls.shape not in SHAPES:
         raise _expected(cls, "shape", f"one of {', '.join(SHAPES)}, or None")
+    if cls.year is not None and type(cls.year) is not int:
+        raise _expected(cls, "year", "a year such as 2024, or None")
+    if not isinstance(cls.venue, str) or (cls.venue and not cls.venue.isprintable()):
+        raise _expected(cls, "venue", "a text such as NeurIPS, or an empty one")
     if type(cls.position) is not int:
         raise _expected(cls, "position", "a whole number")
     try:
@@ -92,7 +96,7 @@ def check_answers(cls: type[Any]) -> None:
     Examples
     --------
     >>> from bench.api.declarations import check_answers
-    >>> from bench.api.method import Method
+    >>> from bench.api.method import GROUPS, Method
     >>> class Odd(Method):
     ...     def candidates(self):
     ...         return 3

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from annotated_types import MinLen
@@ -35,6 +35,9 @@ Rule = Callable[[Sequence[float], Sequence[float]], int]
 
 ZERO_SHOT = "zero-shot"
 """The name of the untouched model's row, which every run has."""
+
+GROUPS = ("trained", "merges", "ensembles", "newer")
+"""Names that select some of the methods of ``all``: by `Method.group`, or by `Method.is_newer`."""
 
 DEFAULT_BASE = "e2e-ft"
 """The name of the row that ensembles are built on if no base is named."""
@@ -173,6 +176,8 @@ class Method:
     summary : the idea in one or two lines.
     equation : the method's equation in plain text.
     source : paper section or official file.
+    year, venue : when and where it was published; None and empty if it was not.
+    is_newer : whether it came after the methods that bench was made for.
     default_base : the base of an ensemble if none is named; None for methods without a base.
     in_all : whether ``--methods all`` includes it. False for variants and for methods that need
         training runs with several seeds.
@@ -183,6 +188,7 @@ class Method:
         marked and never ranked.
     has_figures : whether its predictions contain the data that figures show.
     mixes_samples : whether the prediction for a sample depends on the other samples of its split.
+        Unless it is a control, such a row is marked as transductive and never ranked.
     position : where the row stands within its group of a leaderboard; smaller numbers come first,
         equal ones by name.
     compared_with : names of methods whose rows a leaderboard subtracts from this one's, where both
@@ -211,6 +217,9 @@ class Method:
     summary: ClassVar[str]
     equation: ClassVar[str]
     source: ClassVar[str]
+    year: ClassVar[int | None] = None
+    venue: ClassVar[str] = ""
+    is_newer: ClassVar[bool] = False
     default_base: ClassVar[str | None] = None
     in_all: ClassVar[bool] = True
     is_common_base: ClassVar[bool] = False
@@ -234,6 +243,24 @@ class Method:
         Leaderboards mark such a row where its calibration stands beside that of others.
         """
         return False
+
+    @property
+    def role(self) -> Literal["method", "transductive", "control"]:
+        """What the row is on boards, by `is_control` and `mixes_samples`; methods are ranked."""
+        if self.is_control:
+            return "control"
+        return "transductive" if self.mixes_samples else "method"
+
+    @property
+    def group(self) -> Literal["trained", "merges", "ensembles"]:
+        """What kind of method it is.
+
+        ``trained`` has no base; on its base, ``merges`` predicts with one classifier, as `predict`
+        is by default, and ``ensembles`` combines the outputs of several.
+        """
+        if self.default_base is None:
+            return "trained"
+        return "merges" if type(self).predict is Method.predict else "ensembles"
 
     def recipe(self, models: Models) -> Recipe:
         """Return the classifier of this row.

@@ -20,11 +20,13 @@ from bench.api.recipes import (
     TextHead,
     Tuned,
     merge,
+    merge_tensors,
 )
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
 
 R = TypeVar("R", "Recipe", "Encoder", "Head", "Recipe | Encoder | Head")
+P = TypeVar("P", "Encoder", "Head")
 
 
 def encoder_of(recipe: Recipe | Encoder) -> Encoder:
@@ -48,8 +50,7 @@ def encoder_of(recipe: Recipe | Encoder) -> Encoder:
         case Tuned():
             return recipe if recipe.trainer.tunes_encoder else encoder_of(recipe.start)
         case Merged():
-            parts = [encoder_of(part) for part in recipe.parts]  # type: ignore[arg-type]
-            return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
+            return _merged_again(recipe, [encoder_of(p) for p in recipe.parts])  # type: ignore[arg-type]
         case Pretrained() | Imported() | External():
             return recipe
 
@@ -69,10 +70,16 @@ def head_of(recipe: Recipe | Head) -> Head:
         case Classifier():
             return recipe.head
         case Merged():
-            parts = [head_of(part) for part in recipe.parts]  # type: ignore[arg-type]
-            return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
+            return _merged_again(recipe, [head_of(p) for p in recipe.parts])  # type: ignore[arg-type]
         case Tuned() | TextHead() | Imported() | External():
             return recipe
+
+
+def _merged_again(recipe: Merged, parts: list[P]) -> P | Merged:
+    """Return the merge of the encoders or heads `parts` as `recipe` merges classifiers."""
+    if recipe.by_tensor is not None:
+        return merge_tensors(parts, recipe.by_tensor)
+    return merge(parts, recipe.weights, recipe.fishers, recipe.floor)
 
 
 def stored_parts(recipe: Encoder | Head | Fisher) -> tuple[str, ...]:

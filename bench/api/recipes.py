@@ -8,10 +8,10 @@ linear probe have the same encoder, and a merge with weight 1 on one part is tha
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from bench.api.reading import Reading
 from bench.api.trainer import Keep
@@ -254,17 +254,35 @@ class Fisher:
     samples: int
 
 
+class TensorWeights(Protocol):
+    """A rule for merges in which every tensor has its own weights, such as one weight per layer.
+
+    A frozen dataclass, whose fields enter keys. It may need the tensors themselves, but nothing
+    besides: the image tower and the head of a merge are merged apart from each other.
+    """
+
+    def of(self, states: Sequence[Mapping[str, Any]]) -> Mapping[str, Sequence[float]]:
+        """Return, for every tensor, one weight per part; they sum to 1.
+
+        `states` has a state dict per part, all with the same names and shapes: the tensors of an
+        image tower, or the NumPy arrays ``head.weight`` and ``head.bias`` of a head. Raises
+        CellError if the rule does not apply to such a tower.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Merged:
-    """Linear interpolation of the weights of `parts`. Create it with `merge`.
+    """Linear interpolation of the weights of `parts`. Create it with `merge` or `merge_tensors`.
 
     Attributes
     ----------
     parts : the recipes to merge.
-    weights : one weight per part.
+    weights : one weight per part; none with `by_tensor`.
     fishers : empty, or one per part: each entry of a part's weights is also weighted by its Fisher
         information.
     floor : the smallest Fisher value used; smaller ones are raised to it.
+    by_tensor : the rule for the weights of each tensor; None if all have the same.
 
     Examples
     --------
@@ -281,6 +299,7 @@ class Merged:
     weights: tuple[float, ...]
     fishers: tuple[Fisher, ...] = ()
     floor: float = 0.0
+    by_tensor: TensorWeights | None = field(default=None, metadata=KEYED_IF_SET)
 
 
 T = TypeVar("T")
@@ -325,3 +344,24 @@ def merge(
     if len(nonzero) == 1:
         return next(iter(nonzero))
     return Merged(tuple(nonzero), tuple(nonzero.values()))  # type: ignore[arg-type]
+
+
+def merge_tensors(parts: Sequence[T], rule: TensorWeights) -> T | Merged:
+    """Return the merge of `parts` in which each tensor has the weights that `rule` gives it.
+
+    If all parts are equal, it is that part, as the weights sum to 1.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import merge_tensors
+    >>> from bench.methods.lines import LayerScaling
+    >>> from bench.testing.fakes import fake_models
+    >>> models = fake_models()
+    >>> merge_tensors((models.zero_shot, models.base), LayerScaling(0.5)).by_tensor
+    LayerScaling(alpha=0.5)
+    >>> merge_tensors((models.base, models.base), LayerScaling(0.5)) == models.base
+    True
+    """
+    if len(set(parts)) == 1:
+        return parts[0]
+    return Merged(tuple(parts), (), by_tensor=rule)  # type: ignore[arg-type]

@@ -119,7 +119,9 @@ class GradientTrainer:
     clipping at norm 1. The loop itself is in `bench.models.training.loop`; subclasses override its
     hooks. The hooks' argument `state` holds tensors that the trainer needs besides the model, such
     as an EMA teacher. The class attribute `smoke` has the hyper-parameters with which it shows, on
-    synthetic images, that it runs; `least_steps` and `most_epochs` bound `suited_to`.
+    synthetic images, that it runs; `least_steps` and `most_epochs` bound `suited_to`. Where
+    `reads_text` is set, hooks have the pretrained model's text tower, frozen, as ``model.text``
+    (`bench.models.training.networks.FrozenText`).
 
     Attributes
     ----------
@@ -153,6 +155,7 @@ class GradientTrainer:
     tunes_text: ClassVar[bool] = False
     selects: ClassVar[bool] = False
     is_random: ClassVar[bool] = True
+    reads_text: ClassVar[bool] = False
     smoke: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "warmup": 0.1}
     least_steps: ClassVar[int] = 200
     most_epochs: ClassVar[int] = 20

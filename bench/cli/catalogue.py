@@ -8,8 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from bench.api.method import Method
 from bench.api.metrics import METRICS, OWN, Metric
 from bench.api.protocol import PROTOCOLS, Protocol
+from bench.api.recipes import Fisher, Tuned
 from bench.api.registry import ALIASES, datasets, find_dataset, find_method, methods
 from bench.core.errors import unknown_name
 from bench.core.parameters import parameters, settings, with_parameters
@@ -30,7 +32,9 @@ from bench.models.clip import EMBEDDED
 from bench.models.released_tags import TINY, model_names, released_tags
 from bench.posthoc.selection import RULES
 from bench.report.tables.table import format_value
+from bench.runs.costs.counts import parts_of
 from bench.runs.study.resolve import find_suites
+from bench.testing.fakes import fake_models
 
 KINDS = (
     "methods", "suites", "shifts", "sets", "tables", "published", "metrics", "rules", "protocols",
@@ -38,15 +42,18 @@ KINDS = (
 )  # fmt: skip
 
 
-def listing(what: str | None, data: Path | None) -> dict[str, Any]:
+def listing(what: str | None, data: Path | None, facts: bool = False) -> dict[str, Any]:
     """All names of one kind, or of every kind except models, each with a line about it.
 
-    Raises InputError for an unknown kind.
+    With `facts`, methods have a mapping instead: also year, venue, kind and needs. Raises
+    InputError for an unknown kind.
     """
     if what is not None and what not in KINDS:
         raise unknown_name("kind", what, KINDS)
     makers: dict[str, Callable[[], dict[str, Any]]] = {
-        "methods": lambda: {n: m.summary for n, m in methods().items()},
+        "methods": lambda: {
+            n: method_facts(m()) if facts else m.summary for n, m in methods().items()
+        },
         "suites": lambda: _suites(data),
         "shifts": lambda: {n: dict(d.card.shifts) for n, d in datasets().items()},
         "sets": lambda: {n: _set_line(c) for n, c in cards().items()},
@@ -59,6 +66,38 @@ def listing(what: str | None, data: Path | None) -> dict[str, Any]:
     }
     whole = [kind for kind in KINDS if kind != "models"]  # 140 lines would bury the others
     return {kind: makers[kind]() for kind in (whole if what is None else [what])}
+
+
+def method_facts(method: Method) -> dict[str, Any]:
+    """What there is to know of a method before a run: when, where, its kind and its needs."""
+    models = fake_models(tuned=method.default_base is not None)
+    choices = method.candidates()
+    recipes = method.needs(models, choices[len(choices) // 2])
+    parts = {part for recipe in recipes for part in parts_of(recipe)}
+    tuned = {part.training for part in parts if isinstance(part, Tuned)}
+    own = {part.trainer for part in tuned}
+    split = len(choices) > 1 or type(method).fit is not Method.fit
+    needs = {
+        "a fine-tuned base": method.default_base is not None,
+        f"{len(tuned)} training runs": len(tuned) > 1,
+        "a text tower": any(t.tunes_text or getattr(t, "reads_text", False) for t in own),
+        "Fisher information": any(isinstance(part, Fisher) for part in parts),
+        "outputs on the training split": bool(method.train_needs(models)),
+        "the selection split": split or any(t.selects for t in own),
+        "all unlabelled samples of an evaluation set": method.role == "transductive",
+    }
+    return {
+        "title": method.title,
+        "summary": method.summary,
+        "year": method.year,
+        "venue": method.venue or None,
+        "kind": method.group,
+        "role": method.role,
+        "newer": method.is_newer,
+        "in all": method.in_all,
+        "base": method.default_base,
+        "needs": [name for name, needed in needs.items() if needed],
+    }
 
 
 def _models() -> dict[str, str]:

@@ -17,7 +17,7 @@ from bench.core.streams import print_line
     "list",
     epilog=examples(
         "bench list                          # everything",
-        "bench list methods",
+        "bench list methods --json           # also year, venue, kind and needs",
         "bench list models                   # and their tags for --pretrained",
         "bench list suites --data DIR        # and whether their data are found",
     ),
@@ -40,7 +40,7 @@ def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
     from bench.cli.catalogue import listing
     from bench.core.paths import data_dir
 
-    _show(listing(what, data_dir(data)), as_json)
+    _show(listing(what, data_dir(data), facts=as_json), as_json)
 
 
 @cloup.command(

@@ -20,8 +20,9 @@ HELP = {
     "shifts; NAME+corruptions=3 those of severity 3. [default: mini]",
     "table": "Reproduce the rows and layout of a paper's table: vrf-table1 or carot-slides. "
     "Replaces --methods.",
-    "methods": "Methods, comma separated, such as vrf,wise-ft or vrf:lp-ft, or 'all'. Their bases "
-    "and zero-shot are added. [default: wise-ft,ose,vrf]",
+    "methods": "Methods, comma separated, such as vrf,wise-ft or vrf:lp-ft, 'all', or a part of "
+    "it: trained, merges, ensembles, newer. Their bases and zero-shot are added. "
+    "[default: wise-ft,ose,vrf]",
     "shifts": "Shifts, comma separated, or 'all'. [default: all]",
     "model": "open_clip model name, or 'tiny'. [default: the suite's]",
     "pretrained": "Pretrained tag (downloaded) or checkpoint file. [default: the suite's]",

@@ -20,7 +20,7 @@ from bench.core.record_lines.writing import write_lines
 
 OLD_NAMES = {"judged_by": "primary_metric", "beside": "outside_mean"}
 """Names of fields in files of version 1, which have no header, and their names now."""
-Role = Literal["method", "control", "oracle"]
+Role = Literal["method", "transductive", "control", "oracle"]
 
 
 class CellAddress(pydantic.BaseModel):
@@ -42,8 +42,9 @@ class CellAddress(pydantic.BaseModel):
     primary_metric : the metric that leaderboards show for the evaluation set.
     outside_mean : whether the shift is shown, but is not part of the OOD mean.
     test_only : whether the shift's terms forbid choosing anything on it, for oracle rows too.
-    role : ``method``; ``control`` for ablations, which test a claim about a method; ``oracle`` for
-        rows whose parameters were chosen on the test sets. Only methods are ranked.
+    role : ``method``; ``transductive`` for rows whose prediction for a sample depends on the other
+        samples of the evaluation set; ``control`` for ablations, which test a claim about a method;
+        ``oracle`` for rows whose parameters were chosen on the test sets. Only methods are ranked.
 
     Examples
     --------

@@ -24,6 +24,7 @@ UNRECORDED = "no record"
 """The reason for an absent cell that no `MissingCell` explains."""
 MARKS: Mapping[Role, str] = {
     "method": "",
+    "transductive": "(transductive)",
     "control": "(ablation)",
     "oracle": "(oracle)",
 }

@@ -87,6 +87,11 @@ def load_head(head: Head, store: Store) -> LinearHead:
     """
     if isinstance(head, Merged):
         parts = [load_head(part, store) for part in head.parts]  # type: ignore[arg-type]
+        if head.by_tensor is not None:
+            states = [{"head.weight": part.weight, "head.bias": part.bias} for part in parts]
+            of = head.by_tensor.of(states)
+            weight, bias = (_weighted([s[n] for s in states], of[n]) for n in states[0])
+            return LinearHead(weight, bias, normalizes(head))
         fishers = [_stored(fisher, store) for fisher in head.fishers]
         weight = _merged([p.weight for p in parts], [f[0] for f in fishers], head)
         bias = _merged([p.bias for p in parts], [f[1] for f in fishers], head)
@@ -124,14 +129,20 @@ def import_lost(recipe: Imported) -> InputError:
     )
 
 
+def _weighted(
+    parts: Sequence[NDArray[np.float32]], weights: Sequence[float]
+) -> NDArray[np.float32]:
+    pairs = zip(weights, parts, strict=True)
+    return np.asarray(sum((np.float32(w) * p for w, p in pairs), np.float32(0)))
+
+
 def _merged(
     parts: Sequence[NDArray[np.float32]], fishers: Sequence[NDArray[np.float32]], how: Merged
 ) -> NDArray[np.float32]:
     """Merge arrays as `bench.models.weights.interpolate` and `fisher_interpolate` merge tensors."""
-    weights = [np.float32(w) for w in how.weights]
     if not fishers:
-        total = sum((w * p for w, p in zip(weights, parts, strict=True)), np.float32(0))
-        return np.asarray(total)
+        return _weighted(parts, how.weights)
+    weights = [np.float32(w) for w in how.weights]
     floored = [np.maximum(f, np.float32(how.floor)) for f in fishers]
     factors = [w * f for w, f in zip(weights, floored, strict=True)]
     total = sum((c * p for c, p in zip(factors, parts, strict=True)), np.float32(0))

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.api.recipe_parts import weights_key
-from bench.api.recipes import Encoder, External, Fisher, Imported, Merged, Pretrained, Tuned
+from bench.api.recipes import (
+    Encoder,
+    External,
+    Fisher,
+    Imported,
+    Merged,
+    Pretrained,
+    TensorWeights,
+    Tuned,
+)
 from bench.core.errors import InputError
 from bench.core.store import MissingOutput, Store
 from bench.models.heads import import_lost
@@ -102,6 +112,51 @@ def fisher_interpolate(
     return merged
 
 
+def interpolate_tensors(states: Sequence[State], rule: TensorWeights) -> dict[str, Tensor]:
+    """Return the weighted sum of state dicts with weights of its own for each entry.
+
+    Entries that are no floating-point numbers are those of the last state. Raises InputError as
+    `interpolate` does, and whatever `rule` raises.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.methods.lines import LayerScaling
+    >>> from bench.models.weights import interpolate_tensors
+    >>> names = ("conv1", "blocks.0.w", "blocks.1.w")
+    >>> start, tuned = ({n: torch.tensor([x]) for n in names} for x in (0.0, 1.0))
+    >>> [t.item() for t in interpolate_tensors([start, tuned], LayerScaling(0.5)).values()]
+    [0.5, 0.5, 1.0]
+    """
+    _check(states)
+    numbers = [{n: t for n, t in state.items() if t.is_floating_point()} for state in states]
+    merged = dict(states[-1])
+    for name, weights in rule.of(numbers).items():
+        pairs = zip(weights, numbers, strict=True)
+        merged[name] = _sum([weight * state[name] for weight, state in pairs])
+    return merged
+
+
+_BLOCK = re.compile(r"(?:.*?\.)??\w*?(?:blocks|layers|layer\d+)\.\d+(?=\.)")
+
+
+def tower_blocks(names: Iterable[str]) -> list[str]:
+    """Return the modules that are the blocks of an image tower, from the first to the last.
+
+    `names` are those of its state. Blocks are the numbered members of lists such as ``resblocks``
+    (open_clip's transformers), ``blocks`` (timm's, also within ``stages``), ``layers`` and
+    ``layer1`` to ``layer4`` (ResNets).
+
+    Examples
+    --------
+    >>> from bench.models.weights import tower_blocks
+    >>> tower_blocks(["conv1.weight", "transformer.resblocks.0.ln_1.bias", "proj"])
+    ['transformer.resblocks.0']
+    """
+    found = (_BLOCK.match(name) for name in names)
+    return list(dict.fromkeys(match[0] for match in found if match))
+
+
 def _sum(parts: Sequence[Tensor]) -> Tensor:
     """Return the sum from left to right, without a start value."""
     return functools.reduce(operator.add, parts)
@@ -168,6 +223,8 @@ def encoder_state(encoder: Encoder, known: Callable[[Unmerged], State]) -> State
     """
     if isinstance(encoder, Merged):
         parts = [encoder_state(part, known) for part in encoder.parts]  # type: ignore[arg-type]
+        if encoder.by_tensor is not None:
+            return interpolate_tensors(parts, encoder.by_tensor)
         if encoder.fishers:
             fishers = [known(fisher) for fisher in encoder.fishers]
             return fisher_interpolate(parts, encoder.weights, fishers, encoder.floor)

@@ -115,6 +115,12 @@ def _terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> It
         mean = f" The {board.over_shifts} is the plain mean over them." if board.averaged else ""
         yield Term("OOD", text + mean, "docs/datasets.md")
     yield from _methods(board, best)
+    if any(row.role == "transductive" for row in board.rows):
+        text = (
+            "Predicts a test image with statistics of all unlabelled images of its set, which "
+            "other rows may not use. Such rows are not ranked."
+        )
+        yield Term("Transductive", text, "docs/methods.md section 17")
     if any(cell.mean is not None for row in numbers.common["ece"].rows for cell in row.cells):
         text = "Expected calibration error: how far confidence is from accuracy. Lower is better."
         yield Term("ECE", text, "docs/methods.md section 11")

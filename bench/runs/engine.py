@@ -48,7 +48,7 @@ from bench.models.training.accuracy import accuracy_in_training, image_batches
 from bench.models.training.effect import LOOKED_AT, effect_caveats
 from bench.models.training.fisher import fisher_information
 from bench.models.training.loop import Model, Training
-from bench.models.training.networks import DualEncoder, ImageClassifier
+from bench.models.training.networks import DualEncoder, FrozenText, ImageClassifier
 from bench.models.transforms import (
     EvalImages,
     TrainImages,
@@ -227,9 +227,9 @@ class Engine:
                 both = copy.deepcopy(self.clip.model)
                 both.visual = tower
                 return DualEncoder(both, tokenized(self.clip, head_recipe))
-            weight, bias = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
-            normalize = normalizes(recipe)
-            return ImageClassifier(tower, weight, bias, normalize)
+            arrays = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
+            text = FrozenText(self.clip, self.where) if getattr(trainer, "reads_text", 0) else None
+            return ImageClassifier(tower, *arrays, normalizes(recipe), text)
 
         def stored(name: str) -> tuple[torch.Tensor, torch.Tensor]:
             split = {"train": train, "selection": selection}[name]

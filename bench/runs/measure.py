@@ -337,7 +337,7 @@ def address_of(study: Study, cell: CellItem) -> dict[str, object]:
         "shifts_in_suite": study.suite.averaged,
         "notes": study.notes,
         "protocol": study.protocol.name,
-        "role": "control" if row.method.is_control else "method",
+        "role": row.method.role,
         "primary_metric": cell.shift.primary_metric,
         "outside_mean": cell.shift.name in study.suite.outside_mean,
         "test_only": cell.shift.test_only,

@@ -240,9 +240,9 @@ def _head(recipe: Recipe | Head) -> Matrix:
 
 
 def _blend(merged: Merged, weights_of: Callable[[Any], Matrix]) -> Matrix:
-    """Return the weighted average of the parts' weights."""
+    """Return the weighted average of the parts' weights; with weights by tensor, the mean."""
     parts = [weights_of(part) for part in merged.parts]
-    factors: list[Any] = list(merged.weights)
+    factors: list[Any] = list(merged.weights or np.full(len(parts), 1 / len(parts)))
     if merged.fishers:
         fishers = [np.square(_noise(fisher, parts[0].shape)) for fisher in merged.fishers]
         factors = [w * f for w, f in zip(merged.weights, fishers, strict=True)]

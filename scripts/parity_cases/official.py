@@ -28,6 +28,12 @@ MARKS = {
     "wise-ft": "src/models/finetune.py",
     "FLYP": "src/models/flyp_loss.py",
     "CaRot": "src/models/carot_loss.py",
+    "LiNeS": "LiNeS_example.ipynb",
+    "FusionBench": "fusion_bench/method/model_stock/model_stock.py",
+    "LDIFS": "loss/ldifs.py",
+    "FTP": "util/FTP.py",
+    "DaWin": "dawin_rft/main_dawin.py",
+    "Lipsum-FT": "scripts/Lipsum-FT.py",
 }
 """A file of each repository that none of the others has."""
 

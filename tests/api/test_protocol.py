@@ -187,6 +187,9 @@ def test_official_values_are_those_of_the_codes() -> None:
     expected = {
         **dict.fromkeys(("wise-ft", "ose", "ose-logits"), alphas),
         "fisher": alphas | {"samples": 50_000, "split": "selection"},
+        "ftp": {"clip": 0.0, "with_head": False},
+        "ldifs": {"points": "official-code"},
+        "lines": {"alphas": tuple(i / 10 for i in range(11))},
         "ose-calibrated": alphas | {"calibrate": "confidence"},
         **dict.fromkeys(("vrf", *find_method("vrf").controls[:-1]), vrf),
         **{key: {"captions": "csv-rows"} for key in ("flyp", "carot", "carot-slides")},

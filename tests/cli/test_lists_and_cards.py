@@ -18,6 +18,28 @@ def test_lists(what: str) -> None:
         assert name in text
 
 
+def test_methods_have_their_year_venue_kind_and_needs() -> None:
+    listed = json.loads(bench("list", "methods", "--json").out)["methods"]
+    for name, facts in listed.items():
+        assert facts["kind"] in ("trained", "merges", "ensembles"), name
+        assert facts["summary"] and facts["title"], name
+        is_published = name == "carot-slides" or facts["role"] == "control" or facts["year"]
+        assert is_published or name == "ose-calibrated", name
+        assert facts["year"] is None or 2015 < facts["year"] < 2030, name
+        assert isinstance(facts["needs"], list), name
+        assert (facts["base"] is not None) == ("a fine-tuned base" in facts["needs"]), name
+    assert (listed["lines"]["year"], listed["lines"]["venue"]) == (2025, "ICLR")
+    needs = {name: set(listed[name]["needs"]) - {"a fine-tuned base"} for name in listed}
+    assert needs["e2e-ft"] == set()
+    assert needs["flyp"] == needs["lipsum-ft"] == {"a text tower"}
+    assert needs["model-stock"] == {"2 training runs"}
+    assert needs["vrf"] == {"outputs on the training split", "the selection split"}
+    transductive = "all unlabelled samples of an evaluation set"
+    assert {name for name in needs if transductive in needs[name]} == {
+        "dawin", "dawin-output-offset",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["vrf", "wise-ft", "e2e-ft", "mini"])
 def test_cards(name: str) -> None:
     card = json.loads(bench("show", name, "--json").out)

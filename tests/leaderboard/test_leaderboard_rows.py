@@ -9,6 +9,10 @@ from board_records import row_records
 
 from bench.core.errors import InputError
 from bench.leaderboard.build import build_boards
+from bench.leaderboard.suite_results import measured
+from bench.report.glossary import terms
+from bench.report.headline import headline
+from bench.report.tables.leaderboard import leaderboard_table
 
 MADE: dict[str, Any] = {
     "inputs": [],
@@ -73,3 +77,22 @@ def test_rows_are_measured_alike_on_bases_that_are_those_shown() -> None:
             build_boards([*base, *other])
     apart = row_records("vrf", "lp-ft", provenance=MADE | {"method": {"p": 9}, "data": {}})
     assert len(build_boards([*base, *vrf, *apart])[0].rows) == 3
+
+
+def test_transductive_rows_stand_apart_and_are_never_best_or_compared() -> None:
+    plain = [*row_records("e2e-ft"), *row_records("ose", "e2e-ft", (0.6,) * 6)]
+    best = row_records("dawin", "e2e-ft", (0.9,) * 6, role="transductive", title="DaWin")
+    (board,) = build_boards([*plain, *best])
+    names = [(row.method, row.role) for row in board.rows]
+    assert names == [("e2e-ft", "method"), ("ose", "method"), ("dawin", "transductive")]
+    assert [any(cell.best for cell in row.cells) for row in board.rows] == [False, True, False]
+    (group,) = [group for group in board.groups if group.of("transductive")]
+    assert not group.differences
+    groups = leaderboard_table(board).groups
+    text = repr(groups)
+    assert 0 < text.index("+ OSE") < text.index("not ranked: transductive rows")
+    assert text.index("not ranked: transductive rows") < text.index("+ DaWin")
+    (results,) = measured([*plain, *best])
+    terms_of = [term.name for term in terms(results, results.board.rows[:1], "")]
+    assert "Transductive" in terms_of
+    assert "DaWin" not in headline(board, None).text

@@ -112,6 +112,26 @@ def test_all_has_every_ensemble_on_every_common_base() -> None:
     assert len(found) == len(set(found))
 
 
+def test_groups_divide_all_and_newer_is_a_part_of_it() -> None:
+    parts = {group: all_row_names(group) for group in ("trained", "merges", "ensembles")}
+    assert sorted(name for part in parts.values() for name in part) == sorted(all_row_names())
+    assert {"e2e-ft", "linear", "carot", "ftp"} <= set(parts["trained"])
+    assert {"wise-ft:lp-ft", "fisher:e2e-ft", "lines:e2e-ft"} <= set(parts["merges"])
+    assert {"vrf:flyp", "ose:linear", "dawin:e2e-ft"} <= set(parts["ensembles"])
+    newer = {name.partition(":")[0] for name in all_row_names("newer")}
+    assert newer == {
+        "dawin", "dawin-output", "dawin-output-offset", "ftp", "ldifs", "lines", "lipsum-ft",
+        "model-stock",
+    }  # fmt: skip
+
+
+def test_groups_may_stand_beside_names_and_are_no_names_of_methods() -> None:
+    found = rows("newer", "wise-ft")
+    assert {"zero-shot", "e2e-ft", "ldifs", "dawin:e2e-ft", "wise-ft:e2e-ft"} <= set(found)
+    assert "vrf:e2e-ft" not in found
+    assert not {"trained", "merges", "ensembles", "newer", "all"} & set(methods())
+
+
 def test_controls_come_with_every_base_of_vrf() -> None:
     found = control_names(tuple(rows("vrf:lp-ft", "vrf", "ose:flyp").values()))
     checks = ("vrf-all-correct", "vrf-global", "vrf-constant", "vrf-shuffled", "ose-calibrated")

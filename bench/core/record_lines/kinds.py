@@ -82,7 +82,7 @@ class DefinedRow(Line):
     method: str
     base: str | None
     title: str
-    role: Literal["method", "control", "oracle"]
+    role: Literal["method", "transductive", "control", "oracle"]
     provenance: Facts = {}
 
 

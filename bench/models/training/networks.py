@@ -2,13 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bench.models.clip import encode_text, prompt_head
+from bench.core.errors import CellError
+from bench.models.clip import Clip, encode_text, prompt_head
+
+
+@dataclass(frozen=True)
+class FrozenText:
+    """The text tower of a pretrained CLIP, which trainers of an image tower may read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from bench.models.clip import identify_backbone, load_clip
+    >>> from bench.models.training.networks import FrozenText
+    >>> clip = load_clip(identify_backbone("tiny", "embedded", Path("cache")))
+    >>> text = FrozenText(clip, torch.device("cpu"))
+    >>> text.random(count=5, length=8, seed=0).shape
+    torch.Size([5, 96])
+    """
+
+    clip: Clip
+    device: torch.device
+
+    @property
+    def scale(self) -> float:
+        """exp(logit_scale) of the pretrained model."""
+        return self.clip.scale
+
+    def random(self, count: int, length: int, seed: int) -> Tensor:
+        """Return the normalised embeddings [count, D] of texts of random tokens.
+
+        A text has the tokenizer's start, `length` tokens drawn evenly from those below all special
+        ones, and its end. It depends on the seed alone. Raises CellError for a text tower without
+        an end token, and if a text does not fit into its context.
+        """
+        model: Any = self.clip.model
+        (frame,) = self.clip.tokenizer([""])
+        end = int(frame.argmax())
+        if getattr(model, "text_pool_type", None) != "argmax" or end + length + 1 > len(frame):
+            raise CellError(
+                f"random texts of {length} tokens need a text tower that reads its end token, and "
+                f"a context of {end + length + 1}: use another model or a smaller length"
+            )
+        tokens = torch.zeros(count, len(frame), dtype=frame.dtype)
+        tokens[:, :end], tokens[:, end + length] = frame[:end], frame[end]
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randint(int(frame[: end + 1].min()), (count, length), generator=generator)
+        tokens[:, end : end + length] = drawn
+        with torch.no_grad():
+            found = encode_text(model.to(self.device), tokens.to(self.device))
+        return normalize(found.float(), dim=-1)
 
 
 class ImageClassifier(nn.Module):
@@ -16,7 +67,8 @@ class ImageClassifier(nn.Module):
 
     Inputs are images [B, 3, H, W], or features [B, D] if `encoder` is `nn.Identity`. `weight`
     [C, D] and `bias` [C] are the head's initial values; `normalize` is whether it takes
-    L2-normalised features.
+    L2-normalised features. `text` is there if the trainer `reads_text`; it is no part of the
+    weights.
 
     Examples
     --------
@@ -28,9 +80,17 @@ class ImageClassifier(nn.Module):
     tensor([[0.6000, 0.8000]])
     """
 
-    def __init__(self, encoder: nn.Module, weight: Tensor, bias: Tensor, normalize: bool) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        weight: Tensor,
+        bias: Tensor,
+        normalize: bool,
+        text: FrozenText | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.text = text
         self.head = nn.Linear(weight.shape[1], weight.shape[0])
         self.normalize = normalize
         with torch.no_grad():
@@ -88,8 +148,6 @@ class DualEncoder(nn.Module):
 
         Raises CellError if a tower does not end in a linear map.
         """
-        from bench.core.errors import CellError
-
         visual, head = self.clip.visual, getattr(self.clip.visual, "head", None)
         image = getattr(visual, "proj", None)
         if image is None and isinstance(getattr(head, "proj", None), nn.Linear):

@@ -21,6 +21,8 @@ GREY = "#808890"
 OTHER_COLOURS = (
     "#d010b8", "#f84868", "#f840e0", "#d00000", "#609040", "#a000d8",
     "#40a0b8", "#386888", "#b048d8", "#d01060", "#6090d8", "#9850a0",
+    "#287050", "#008890", "#b09028", "#806000", "#b87868",
+    "#7860f8", "#986880", "#d85098",
 )  # fmt: skip
 """Colours for methods that state none.
 
@@ -30,7 +32,11 @@ pages.
 """
 ALONE_SHAPE = "circle"
 OTHER_SHAPES = ("triangle-down", "triangle-right", "triangle-left", "cross")
-GREYS = {"control": "ablations", "oracle": "oracles (chosen on the test sets)"}
+GREYS = {
+    "transductive": "transductive rows",
+    "control": "ablations",
+    "oracle": "oracles (chosen on the test sets)",
+}
 ALONE = "not an ensemble"
 PICKED = alt.selection_point(name="picked", fields=["method"], bind="legend")
 """Set by a click on a name in the legend; one layer of a figure has it."""

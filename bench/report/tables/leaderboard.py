@@ -33,6 +33,7 @@ from bench.report.tables.table import (
 
 T = TypeVar("T")
 UNRANKED: Mapping[Role, str] = {
+    "transductive": "not ranked: transductive rows",
     "control": "not ranked: ablations",
     "oracle": "not ranked: oracles",
 }

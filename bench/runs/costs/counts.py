@@ -146,7 +146,7 @@ def row_cost(method: Method, models: Models, choice: Choice, train: int) -> dict
     unknown.
     """
     recipes = method.needs(models, choice)
-    parts = [part for recipe in recipes for part in _parts(recipe)]
+    parts = [part for recipe in recipes for part in parts_of(recipe)]
     if any(isinstance(part, Imported | External) for part in parts):
         return None
     keeps: dict[Tuned, list[Tuned]] = {}
@@ -159,16 +159,16 @@ def row_cost(method: Method, models: Models, choice: Choice, train: int) -> dict
     return {"encoders": len({encoder_of(r) for r in recipes}), "training_images": seen}
 
 
-def _parts(recipe: Recipe | Encoder | Head | Fisher) -> Iterator[object]:
+def parts_of(recipe: Recipe | Encoder | Head | Fisher) -> Iterator[object]:
     """Yield every part of a recipe, itself included."""
     yield recipe
     match recipe:
         case Classifier():
-            yield from _parts(recipe.encoder)
+            yield from parts_of(recipe.encoder)
         case Tuned():
-            yield from _parts(recipe.start)
+            yield from parts_of(recipe.start)
         case Fisher():
-            yield from _parts(recipe.of)
+            yield from parts_of(recipe.of)
         case Merged():
             for part in (*recipe.parts, *recipe.fishers):
-                yield from _parts(part)
+                yield from parts_of(part)

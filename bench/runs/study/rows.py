@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from bench.api.method import ZERO_SHOT, Method, Models
+from bench.api.method import GROUPS, ZERO_SHOT, Method, Models
 from bench.api.protocol import CLEAN, Protocol
 from bench.api.recipes import Recipe, Tuned
 from bench.api.registry import find_method, methods
@@ -126,14 +126,16 @@ def parse_rows(
     names: Sequence[str],
     settings: Settings,
 ) -> tuple[Row, ...]:
-    """Return the rows for names such as ``vrf``, ``wise-ft:lp-ft+ls`` or ``all``, and their bases.
+    """Return the rows, and their bases, for names such as ``vrf``, ``wise-ft:lp-ft+ls`` or ``all``.
 
     A name is ``METHOD[@EPOCH][+ls[=VALUE]]`` or, for ensembles, ``METHOD[:BASE]`` with a base of
-    the first form. Modifiers of an ensemble apply to its base. The zero-shot row is always
-    included. Raises InputError for unknown names, parameters or values, also in an override of a
-    method that is not part of the run, and for a base of a method that takes none.
+    the first form; ``all`` and `GROUPS` stand for several. Modifiers of an ensemble apply to its
+    base. The zero-shot row is always included. Raises InputError for unknown names, parameters or
+    values, also in an override of a method that is not part of the run, and for a base of a method
+    that takes none.
     """
-    wanted = [m for name in names for m in (all_row_names() if name == "all" else [name])]
+    groups = {"all", *GROUPS}
+    wanted = [m for name in names for m in (all_row_names(name) if name in groups else [name])]
     rows: dict[str, Row] = {}
     for name in [ZERO_SHOT, *wanted]:
         row = _row(name, settings)
@@ -184,11 +186,16 @@ def control_parameters(
     return {control: changes for control, changes in found.items() if changes}
 
 
-def all_row_names() -> list[str]:
-    """Return the row names of ``all``: every method with `in_all`.
+def all_row_names(group: str = "all") -> list[str]:
+    """Return the row names of ``all``: every method with `in_all`; or those of one of `GROUPS`.
 
     Ensembles with `on_all_bases` are on every common base, others on their default base.
     """
+
+    def is_in(name: str) -> bool:
+        method = find_method(name.partition(":")[0])
+        return group == "all" or (method.is_newer if group == "newer" else method().group == group)
+
     known = {name: cls for name, cls in methods().items() if cls.in_all}
     common = [name for name, cls in known.items() if cls.is_common_base]
     found = [name for name, cls in known.items() if cls.default_base is None]
@@ -196,7 +203,7 @@ def all_row_names() -> list[str]:
         if cls.default_base is not None:
             bases = common if cls.on_all_bases else [cls.default_base]
             found += [f"{name}:{base}" for base in bases]
-    return found
+    return [name for name in found if is_in(name)]
 
 
 def _row(name: str, settings: Settings) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.api.method import DEFAULT_BASE, ZERO_SHOT
+from bench.api.method import DEFAULT_BASE, GROUPS, ZERO_SHOT
 from bench.api.recipes import Backbone, Classifier, External
 from bench.api.registry import find_method
 from bench.core.errors import InputError
@@ -84,10 +84,10 @@ def _base_label(folder: Path, name: str) -> str:
 def _expand_name(name: str, bases: tuple[str, ...]) -> list[str]:
     """Return the row names that `name` stands for.
 
-    An ensemble without a base is run on every base; ``all`` is every method.
+    An ensemble without a base is run on every base; ``all`` is every method, and a group some.
     """
-    if name == "all":
-        owners = dict.fromkeys(row.partition(":")[0] for row in all_row_names())
+    if name in ("all", *GROUPS):
+        owners = dict.fromkeys(row.partition(":")[0] for row in all_row_names(name))
         return [n for owner in owners for n in _expand_name(owner, bases)]
     owner = re.split("[:@+]", name)[0]
     if owner != name or find_method(owner).default_base is None:
