@@ -39,7 +39,7 @@ from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
 from bench.core.trainings import Entry, store_history
 from bench.models.clip import load_clip, text_head, tokenized
-from bench.models.devices import pick_device
+from bench.models.devices import exact_arithmetic, pick_device
 from bench.models.distinct_classes import prompt_caveats
 from bench.models.facts import facts_of, write_model_note
 from bench.models.features import Forward, predict_split
@@ -95,8 +95,7 @@ class Engine:
         # The other processes wait while the first one searches neighbours, fits and measures.
         self.processes = PartialState(cpu=self.device == "cpu", timeout=PATIENCE)
         self.where = pick_device(self.device)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
+        exact_arithmetic()
         self.clip = load_clip(self.backbone)
         if self.is_main:
             write_model_note(self.store, self.backbone, facts_of(self.clip), self.clip.caveats)
