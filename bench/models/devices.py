@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -56,3 +58,56 @@ def exact_arithmetic() -> None:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+@contextmanager
+def deterministic_algorithms(device: torch.device) -> Iterator[None]:
+    """Have torch compute the same bits each time on a GPU, or raise RuntimeError where it cannot.
+
+    Attention, whose backward passes add in any order otherwise, is included. On a CPU all that
+    bench trains is deterministic as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.devices import deterministic_algorithms
+    >>> with deterministic_algorithms(torch.device("cuda")):
+    ...     print(torch.are_deterministic_algorithms_enabled())
+    True
+    >>> torch.are_deterministic_algorithms_enabled()
+    False
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    memory = cast(Any, torch.utils.deterministic)
+    filled = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+        memory.fill_uninitialized_memory = filled
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device now; 0 where torch cannot tell.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.devices import free_memory
+    >>> free_memory(torch.device("cpu")) > 2**20
+    True
+    """
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "cpu":
+        import psutil
+
+        return int(psutil.virtual_memory().available)
+    return 0

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bench.api.registry import methods
 from bench.models.heads import LinearHead
 from bench.models.training.batches import StepBatches
+from bench.models.training.checkpoints import Checkpoints
 from bench.models.training.fisher import fisher_information
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.training.trainers import ContrastiveTrainer, HeadTrainer
@@ -188,7 +189,6 @@ class Noise:
 def test_a_killed_training_of_both_towers_goes_on_to_the_same_bits(
     tiny: Tiny, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import bench.models.training.loop
     from bench.models.transforms import TrainImages, tensor_transform
 
     trainer = replace(methods()[name]().trainer, lr=1e-3, batch_size=8, epochs=2)  # type: ignore[attr-defined]
@@ -209,8 +209,7 @@ def test_a_killed_training_of_both_towers_goes_on_to_the_same_bits(
 
     whole = run("whole")
     assert not torch.equal(whole["text.text_projection"], tiny.clip.model.text_projection)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
+    monkeypatch.setattr(Checkpoints, "due", True)
 
     def kill(done: int, total: int) -> None:
         if done >= 32:

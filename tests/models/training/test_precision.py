@@ -15,7 +15,7 @@ from bench.core.hashing import canonical
 from bench.core.progress import SilentProgress
 from bench.core.store import Store
 from bench.models.clip import identify_backbone
-from bench.models.devices import exact_arithmetic
+from bench.models.devices import deterministic_algorithms, exact_arithmetic
 from bench.models.training.trainers import ContrastiveTrainer, HeadTrainer
 from bench.runs.engine import Engine
 
@@ -72,3 +72,17 @@ def test_only_what_changed_in_bf16_has_another_version_in_keys() -> None:
         contrastive = ContrastiveTrainer(precision=precision)
         assert canonical(contrastive)["version"] == ContrastiveTrainer.version
     assert replace(QUICK, precision="bf16").keyed_version == GradientTrainer.version + 1
+
+
+def test_training_on_a_gpu_is_deterministic_and_leaves_the_process_as_it_was() -> None:
+    memory = torch.utils.deterministic
+    before = memory.fill_uninitialized_memory
+    for device in ("cpu", "cuda"):
+        with pytest.raises(KeyError), deterministic_algorithms(torch.device(device)):
+            assert torch.are_deterministic_algorithms_enabled() == (device == "cuda")
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+            if device == "cuda":  # as where an operation has no deterministic form
+                torch.use_deterministic_algorithms(True, warn_only=True)
+            raise KeyError
+        assert not torch.are_deterministic_algorithms_enabled()
+        assert memory.fill_uninitialized_memory == before
