@@ -39,7 +39,7 @@ from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
 from bench.core.trainings import Entry, store_history
 from bench.models.clip import load_clip, text_head, tokenized
-from bench.models.devices import exact_arithmetic, pick_device
+from bench.models.devices import core_count, exact_arithmetic, pick_device
 from bench.models.distinct_classes import prompt_caveats
 from bench.models.facts import facts_of, write_model_note
 from bench.models.features import Forward, predict_split
@@ -50,12 +50,14 @@ from bench.models.training.effect import LOOKED_AT, effect_caveats
 from bench.models.training.fisher import fisher_information
 from bench.models.training.loop import Model, Training
 from bench.models.training.networks import DualEncoder, ImageClassifier
+from bench.models.training.reading import shared_memory_named
 from bench.models.transforms import (
     EvalImages,
     TrainImages,
+    byte_tensor,
     evaluation_transform,
     input_size,
-    tensor_transform,
+    normalisation,
 )
 from bench.models.weights import HeldEncoders, State, encoder_state
 from bench.runs.costs.counts import TUNING, TUNING_BOTH
@@ -241,8 +243,8 @@ class Engine:
             return x, y
 
         opened, preprocess = self.opened(train), self.clip.preprocess
-        finish, size = tensor_transform(preprocess), input_size(preprocess)
-        images = TrainImages(opened.images, opened.manifest.first, size, finish, recipe.seed)
+        side, labels = input_size(preprocess), opened.manifest.first
+        images = TrainImages(opened.images, labels, side, byte_tensor, recipe.seed)
         return Training(
             build=build,
             images=images if recipe.trainer.tunes_encoder else None,
@@ -257,6 +259,7 @@ class Engine:
             progress=report,
             accuracy=self._accuracy(recipe, selection) if self.epoch_accuracy else None,
             micro_batch=self.micro_batch,
+            finish=normalisation(preprocess),
         )
 
     def _effect(
@@ -331,6 +334,7 @@ class Engine:
                 )
             self._write_weights(weights_key(recipe), found)
 
+    @shared_memory_named()
     def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
         """Compute the missing features of `encoders` ({key: encoder}) on a split."""
         loaded = self.opened(split)
@@ -384,10 +388,11 @@ class Engine:
         self.store.write("weights", key, save(arrays, metadata=facts))
 
     def _workers(self) -> int:
-        """Return the number of decoding processes; by default 0 for a CPU and up to 8 for a GPU."""
+        """Return the number of decoding processes: for a GPU the cores of this process, up to 8."""
         if self.workers is not None:
             return self.workers
-        return 0 if self.where.type == "cpu" else min(8, os.cpu_count() or 1)
+        beside = int(os.environ.get("LOCAL_WORLD_SIZE", self.processes.num_processes))
+        return 0 if self.where.type == "cpu" else max(1, min(8, core_count() // beside))
 
 
 def _rate_name(trainer: Trainer) -> str:

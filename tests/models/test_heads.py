@@ -189,18 +189,19 @@ class Noise:
 def test_a_killed_training_of_both_towers_goes_on_to_the_same_bits(
     tiny: Tiny, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.models.transforms import TrainImages, tensor_transform
+    from bench.models.transforms import TrainImages, byte_tensor, normalisation
 
     trainer = replace(methods()[name]().trainer, lr=1e-3, batch_size=8, epochs=2)  # type: ignore[attr-defined]
     trainer = replace(trainer, **({"period": 2} if name == "carot" else {}))
     labels = np.arange(24) % 3
 
     def run(folder: str, progress: Any = lambda done, total: None) -> dict[str, Tensor]:
-        images = TrainImages(Noise(), labels, 32, tensor_transform(tiny.clip.preprocess), 0)
+        images = TrainImages(Noise(), labels, 32, byte_tensor, 0)
         inputs = replace(
             training(tmp_path / folder, trainer),
             build=lambda _: DualEncoder(copy.deepcopy(tiny.clip.model), tiny.prompts),
             images=images,
+            finish=normalisation(tiny.clip.preprocess),
             size=24,
             progress=progress,
         )

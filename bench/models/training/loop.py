@@ -12,13 +12,12 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from bench.api.trainer import (
     DIVERGED,
@@ -33,12 +32,12 @@ from bench.api.trainer import (
 from bench.core.errors import CellError
 from bench.core.store import Store
 from bench.models.devices import deterministic_algorithms
-from bench.models.features import ahead
 from bench.models.training.batches import StepBatches
 from bench.models.training.checkpoints import Checkpoints, json_of, json_tensor
 from bench.models.training.gradients import Gradients
 from bench.models.training.interrupts import held_interrupts
 from bench.models.training.networks import DualEncoder, ImageClassifier
+from bench.models.training.reading import decoded_batches
 from bench.models.transforms import TrainImages
 
 if TYPE_CHECKING:
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bench.progress")
 Model = ImageClassifier | DualEncoder
-AHEAD = 2
-"""Batches that a thread decodes ahead of the step, where no worker processes do."""
-
 OnProgress = Callable[[int, int], None]
 Emit = Callable[[Keep, dict[str, Tensor]], None]
 Observe = Callable[[int, int, Tensor, float], None]
@@ -83,6 +79,7 @@ class Training:
         it; called after each epoch. None to evaluate nothing.
     micro_batch : the most images that go through the model at a time; None for whole batches
         (see `bench.models.training.gradients.Gradients`).
+    finish : makes what the model takes from the images of a batch, on the device.
     remark : called with a sentence that a reader of the weights should know.
 
     Examples
@@ -125,6 +122,7 @@ class Training:
     logged: Callable[[Mapping[str, float]], None] = lambda entry: None
     accuracy: Callable[[Model], float] | None = None
     micro_batch: int | None = None
+    finish: Callable[[Tensor], Tensor] = lambda pixels: pixels
     remark: Callable[[str], None] = lambda sentence: None
 
     def features(self, split: Literal["train", "selection"]) -> tuple[Tensor, Tensor]:
@@ -152,24 +150,12 @@ class Training:
                 yield {"inputs": features[rows], "labels": labels[rows]}
             return
         is_cuda = self.device.type == "cuda"
-        loader = DataLoader(
-            cast(Any, self.images),
-            batch_sampler=cast(Any, draws),
-            num_workers=self.workers,
-            pin_memory=is_cuda,
-            generator=torch.Generator(),  # the global one is that of the steps
-        )
-        # Samples and crops have numbers of their own: no bit depends on who decodes, or when.
-        with ExitStack() as stack:
-            decoded: Iterator[Any] = iter(loader)
-            if not self.workers:
-                decoded = stack.enter_context(closing(ahead(decoded, AHEAD)))
+        with closing(decoded_batches(self.images, draws, self.workers, is_cuda)) as decoded:
             for parts in decoded:
-                names = ("inputs", "labels", "templates")
-                yield {
-                    name: part.to(self.device, non_blocking=is_cuda)
-                    for name, part in zip(names, parts, strict=True)
-                }
+                pixels, labels, templates = (
+                    part.to(self.device, non_blocking=is_cuda) for part in parts
+                )
+                yield {"inputs": self.finish(pixels), "labels": labels, "templates": templates}
 
 
 class _Descent:
