@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def bench_training(
     workers: int = 0,
     micro_batch: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    finish: Callable[[Tensor], Tensor] = lambda pixels: pixels,
     **settings: Any,
 ) -> dict[str, Tensor]:
     """Train as bench does, into a store of its own; return the tuned weights, on the CPU."""
@@ -64,8 +65,10 @@ def bench_training(
             device=device,
             workers=workers,
             progress=progress,
+            micro_batch=micro_batch,
+            finish=finish,
         )
-        return trainer.train(replace(training, micro_batch=micro_batch))
+        return trainer.train(training)
 
 
 def bare_training(

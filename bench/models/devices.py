@@ -31,6 +31,8 @@ def pick_device(name: str) -> torch.device:
     with suppress(RuntimeError, AssertionError):
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)  # for what asks for the current one, such as FAISS
         return device
     raise InputError(f"--device {name}: not available on this machine; use another, or auto")
 
