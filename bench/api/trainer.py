@@ -138,7 +138,7 @@ class GradientTrainer:
         first step throughout the epoch.
     min_area : smallest area of the random crop, as a fraction of the image.
     flip : whether to mirror each image with probability 1/2; the published recipes do not.
-    precision : ``fp32`` or ``bf16`` (autocast; weights stay fp32).
+    precision : ``fp32`` or ``bf16`` (autocast of towers; weights, heads and losses stay fp32).
 
     Examples
     --------
@@ -174,6 +174,11 @@ class GradientTrainer:
     min_area: Area = setting(0.9, _IMAGES)
     flip: bool = setting(False, _IMAGES)
     precision: Precision = setting("fp32", "codes of wise-ft and FLYP; CaRot's trains in fp16")
+
+    @property
+    def keyed_version(self) -> int:
+        """The version in keys; in bf16 the next one, since heads are computed in fp32 there."""
+        return self.version + (self.precision == "bf16" and not self.tunes_text)
 
     @property
     def normalize(self) -> bool | None:

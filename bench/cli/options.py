@@ -34,6 +34,8 @@ HELP = {
     "precision": "Precision for training and inference. [default: fp32]",
     "train-batch-size": "Batch size of every training; changes results. [default: each method's]",
     "eval-batch-size": "Images per forward pass; does not change results. [default: 256]",
+    "micro-batch": "Images that go through a model in training at a time, for small devices; the "
+    "gradients are those of the whole batch up to rounding. [default: what fits]",
     "workers": "Processes that decode images. [default: 0 on a CPU, up to 8 on a GPU]",
     "epoch-accuracy": "Also evaluate the selection split after each epoch of trainings still to "
     "do, for the report; changes no result. Costs a forward pass of that split per epoch.",
@@ -178,6 +180,7 @@ RUN_OPTIONS = (
         option("precision", "fp32|bf16"),
         option("train-batch-size", "N", type=int),
         option("eval-batch-size", "N", type=int),
+        option("micro-batch", "N", type=int),
         option("workers", "N", type=int),
         option("epoch-accuracy", is_flag=True, default=None),
     ),

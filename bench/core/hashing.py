@@ -23,7 +23,9 @@ def canonical(value: Any) -> Any:
     """Return `value` as plain JSON data; equal values give equal data.
 
     A dataclass becomes a mapping with the `kind_of` its class, the class's `version` (if it has
-    one) and the keyed fields. Raises TypeError for any value without an obvious canonical form.
+    one) and the keyed fields. A `keyed_version` takes the place of the version where only some
+    settings came to give other numbers. Raises TypeError for any value without an obvious
+    canonical form.
 
     Examples
     --------
@@ -49,7 +51,7 @@ def canonical(value: Any) -> Any:
             if (keyed := f.metadata.get("keyed", True))
             and not (keyed == "if set" and getattr(value, f.name) is None)
         }
-        version = getattr(type(value), "version", None)
+        version = getattr(value, "keyed_version", getattr(type(value), "version", None))
         head = {"type": kind_of(type(value))} | ({} if version is None else {"version": version})
         return head | keyed
     raise TypeError(f"no canonical form for {type(value).__name__}")

@@ -44,6 +44,7 @@ class RunOptions(TypedDict, total=False):
     precision: Literal["fp32", "bf16"] | None
     train_batch_size: int | None
     eval_batch_size: int | None
+    micro_batch: int | None
     workers: int | None
     epoch_accuracy: bool | None
     allow_incomplete: bool | None

@@ -223,7 +223,7 @@ def _decoded(
     """
     decoded = _parts(images, transform, blocks, how)
     # Worker processes must not be forked by a thread, and work ahead themselves.
-    with closing(decoded if how.workers else _ahead(decoded, BLOCK // DECODED)) as parts:
+    with closing(decoded if how.workers else ahead(decoded, BLOCK // DECODED)) as parts:
         for block, span, part in parts:
             # Allocated once: a block may take hundreds of megabytes.
             pixels = part.new_empty((len(span), *part.shape[1:]))
@@ -257,8 +257,15 @@ def _parts(
         yield (*begun.popleft(), part)
 
 
-def _ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
-    """Yield items, up to `count` of which a thread computes ahead."""
+def ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
+    """Yield items, up to `count` of which a thread computes ahead.
+
+    Examples
+    --------
+    >>> from bench.models.features import ahead
+    >>> list(ahead(iter("abc"), count=2))
+    ['a', 'b', 'c']
+    """
     with ThreadPoolExecutor(1, "decode") as thread:
         following = deque(thread.submit(next, items, None) for _ in range(count))
         try:

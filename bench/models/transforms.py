@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from bench.api.trainer import random_generator
 from bench.data.readers.decoding import as_rgb
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
     from torch import Tensor
 
 RATIO = (3 / 4, 4 / 3)
@@ -57,7 +59,7 @@ class TrainImages:
     images : the images of the split.
     labels : [N], the label of each image.
     size : side of the square crops in pixels.
-    finish : transform from a cropped RGB image to a tensor (see `tensor_transform`).
+    finish : transform from a cropped RGB image to a tensor (see `byte_tensor`).
     seed : the training seed.
     min_area : smallest area of a crop, as a fraction of the image.
     flip : whether to mirror each crop with probability 1/2.
@@ -140,21 +142,47 @@ def evaluation_transform(preprocess: Any) -> Any:
     return image_transform_v2(preprocess, is_train=False)
 
 
-def tensor_transform(preprocess: Any) -> Any:
-    """Return a transform from an RGB PIL image of the model's size to a normalised [3, H, W].
+def byte_tensor(image: PILImage) -> Tensor:
+    """Return an RGB image as uint8 [3, H, W], a quarter of what its normalised pixels take.
 
     Examples
     --------
     >>> from PIL import Image
+    >>> from bench.models.transforms import byte_tensor
+    >>> byte_tensor(Image.new("RGB", (2, 1), (7, 8, 9)))[:, 0, 0]
+    tensor([7, 8, 9], dtype=torch.uint8)
+    """
+    from torchvision.transforms.functional import pil_to_tensor
+
+    tensor: Tensor = pil_to_tensor(image)
+    return tensor
+
+
+def normalisation(preprocess: Any) -> Callable[[Tensor], Tensor]:
+    """Return a function from uint8 images [B, 3, H, W] to normalised ones, on their device.
+
+    Its bits are those of torchvision's ``ToTensor`` and ``Normalize``. Divisors are tensors, since
+    a GPU multiplies by the inverse of a number.
+
+    Examples
+    --------
+    >>> import torch
     >>> from open_clip.transform import PreprocessCfg
-    >>> from bench.models.transforms import tensor_transform
-    >>> transform = tensor_transform(PreprocessCfg(size=2, mean=(0.5,) * 3, std=(0.5,) * 3))
-    >>> transform(Image.new("RGB", (2, 2))).unique()
+    >>> from bench.models.transforms import normalisation
+    >>> normalise = normalisation(PreprocessCfg(size=2, mean=(0.5,) * 3, std=(0.5,) * 3))
+    >>> normalise(torch.zeros((1, 3, 2, 2), dtype=torch.uint8)).unique()
     tensor([-1.])
     """
-    from torchvision.transforms import Compose, Normalize, ToTensor
+    import torch
 
-    return Compose([ToTensor(), Normalize(preprocess.mean, preprocess.std)])
+    values = [torch.tensor(v, dtype=torch.float32) for v in (preprocess.mean, preprocess.std)]
+
+    def normalise(pixels: Tensor) -> Tensor:
+        mean, std = (value.view(-1, 1, 1).to(pixels.device) for value in values)
+        most = torch.tensor(255.0, device=pixels.device)
+        return pixels.float().div_(most).sub_(mean).div_(std)
+
+    return normalise
 
 
 def input_size(preprocess: Any) -> int:

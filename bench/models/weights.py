@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.api.recipe_parts import weights_key
@@ -24,6 +25,7 @@ from bench.core.store import MissingOutput, Store
 from bench.models.heads import import_lost
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 State = Mapping[str, "Tensor"]
@@ -261,3 +263,81 @@ def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -
         )
     prefix = "encoder."
     return {n.removeprefix(prefix): t for n, t in load(data).items() if n.startswith(prefix)}
+
+
+@dataclass
+class HeldEncoders:
+    """Weights of encoders that are kept while merges of them are computed, block by block.
+
+    An encoder stays on the device, or else in the machine's memory, if it takes at most half of
+    what is free there when it is read. What was kept is not given up for another: where there is
+    room for three of five, three are read once. Pretrained weights are those of the model itself.
+
+    Attributes
+    ----------
+    store : where the weights of tuned and imported encoders are.
+    pretrained : returns the pretrained weights.
+    device : the device on which merges are computed.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import torch
+    >>> from bench.api.recipe_parts import weights_key
+    >>> from bench.core.store import Store
+    >>> from bench.models.weights import HeldEncoders
+    >>> from bench.testing.fakes import fake_models
+    >>> models, store = fake_models(), Store(Path("store"))
+    >>> store.write_arrays("weights", weights_key(models.base), {"encoder.proj": np.ones((8, 4))})
+    >>> held = HeldEncoders(store, dict, torch.device("cpu"))
+    >>> held.state_of(models.base)["proj"] is held.state_of(models.base)["proj"]
+    True
+    """
+
+    store: Store
+    pretrained: Callable[[], State]
+    device: torch.device
+    kept: dict[Unmerged, State] = field(default_factory=dict)
+
+    def read(self, encoder: Unmerged) -> State:
+        """Return the weights of an encoder, or a Fisher information, and keep nothing."""
+        if isinstance(encoder, Pretrained):
+            return self.pretrained()
+        return stored_encoder(encoder, self.store)
+
+    def state_of(self, encoder: Unmerged) -> State:
+        """Return the same on the device, kept from the last call if there was room."""
+        state = self.kept.get(encoder)
+        if state is None:
+            state = self.read(encoder)
+            if not isinstance(encoder, Pretrained):
+                state = self._keep(encoder, state)
+        return {name: tensor.to(self.device) for name, tensor in state.items()}
+
+    def keep_only(self, encoders: Iterable[Encoder]) -> None:
+        """Give up what none of these encoders consists of; all, if there are none."""
+        needed = {part for encoder in encoders for part in _unmerged(encoder)}
+        self.kept = {encoder: s for encoder, s in self.kept.items() if encoder in needed}
+
+    def _keep(self, encoder: Unmerged, state: State) -> State:
+        import torch
+
+        from bench.models.devices import free_memory
+
+        size = sum(tensor.nbytes for tensor in state.values())
+        for place in dict.fromkeys((self.device, torch.device("cpu"))):
+            if 2 * size <= free_memory(place):
+                moved = {name: tensor.to(place) for name, tensor in state.items()}
+                self.kept[encoder] = moved
+                return moved
+        return state
+
+
+def _unmerged(encoder: Encoder) -> Iterator[Unmerged]:
+    if isinstance(encoder, Merged):
+        yield from encoder.fishers
+        for part in encoder.parts:
+            yield from _unmerged(part)  # type: ignore[arg-type]
+    else:
+        yield encoder

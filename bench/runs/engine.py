@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
 from accelerate import PartialState
@@ -30,7 +30,7 @@ from bench.api.recipe_parts import (
     stored_parts,
     weights_key,
 )
-from bench.api.recipes import Backbone, Encoder, Fisher, Pretrained, TextHead, Tuned
+from bench.api.recipes import Backbone, Encoder, Fisher, TextHead, Tuned
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import AtEpoch, GradientTrainer, Keep, Trainer, epochs_needed
 from bench.core.errors import InputError
@@ -39,29 +39,29 @@ from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
 from bench.core.trainings import Entry, store_history
 from bench.models.clip import load_clip, text_head, tokenized
-from bench.models.devices import pick_device
+from bench.models.devices import core_count, exact_arithmetic, pick_device
 from bench.models.distinct_classes import prompt_caveats
 from bench.models.facts import facts_of, write_model_note
 from bench.models.features import Forward, predict_split
 from bench.models.heads import load_head
 from bench.models.training.accuracy import accuracy_in_training, image_batches
+from bench.models.training.checkpoints import Checkpoints
 from bench.models.training.effect import LOOKED_AT, effect_caveats
 from bench.models.training.fisher import fisher_information
 from bench.models.training.loop import Model, Training
 from bench.models.training.networks import DualEncoder, FrozenText, ImageClassifier
+from bench.models.training.reading import shared_memory_named
 from bench.models.transforms import (
     EvalImages,
     TrainImages,
+    byte_tensor,
     evaluation_transform,
     input_size,
-    tensor_transform,
+    normalisation,
 )
-from bench.models.weights import State, Unmerged, encoder_state, stored_encoder
+from bench.models.weights import HeldEncoders, State, encoder_state
 from bench.runs.costs.counts import TUNING, TUNING_BOTH
 from bench.runs.trackers import Trackers
-
-HELD_ENCODERS = 4
-"""Number of encoders kept on the device while merges of them are computed block by block."""
 
 PATIENCE = timedelta(days=2)
 """Time that a process waits for another before it gives up."""
@@ -75,7 +75,8 @@ class Engine:
     """A loaded backbone that can be trained and run.
 
     `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``. With `epoch_accuracy`, every training run
-    is evaluated on the selection split after each epoch. `times` collects (images, seconds) of
+    is evaluated on the selection split after each epoch. `micro_batch` is the most images that go
+    through a model in training at a time. `times` collects (images, seconds) of
     ``train``, ``train both`` and ``forward`` for later estimates.
     """
 
@@ -89,21 +90,19 @@ class Engine:
     opened: Callable[[Split], Loaded]
     trackers: Trackers = field(default_factory=Trackers)
     epoch_accuracy: bool = False
+    micro_batch: int | None = None
     times: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # The other processes wait while the first one searches neighbours, fits and measures.
         self.processes = PartialState(cpu=self.device == "cpu", timeout=PATIENCE)
         self.where = pick_device(self.device)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
+        exact_arithmetic()
         self.clip = load_clip(self.backbone)
         if self.is_main:
             write_model_note(self.store, self.backbone, facts_of(self.clip), self.clip.caveats)
         self.tower = copy.deepcopy(self.clip.model.visual)
-        released = self.clip.model.visual.state_dict()
-        self.released = {name: t.detach().clone().to(self.where) for name, t in released.items()}
-        self.known = lru_cache(maxsize=HELD_ENCODERS)(self._known)
+        self.held = HeldEncoders(self.store, self.clip.model.visual.state_dict, self.where)
 
     @property
     def hardware(self) -> str:
@@ -174,6 +173,7 @@ class Engine:
                 seen = done
 
             history: list[Entry] = []
+            remarks: list[str] = []
             ends: dict[Keep | None, State] = {}
 
             def emit(keep: Keep | None, weights: State) -> None:
@@ -181,17 +181,19 @@ class Engine:
                     ends[keep] = weights  # stored below, with what the training changed
                 elif self.is_main:
                     store_history(self.store, key, history)
-                    self._write_weights(keys[keep], weights, history=history)
+                    self._write_weights(keys[keep], weights, remarks, history)
 
             training = replace(
                 self._training(recipe, train, selection, report),
                 keeps=tuple(keys),
                 emit=emit,
                 logged=lambda entry: history.append(dict(entry)),
+                remark=remarks.append,
             )
             settings = {**canonical(trainer), "seed": recipe.seed, "key": key}
             with self.trackers.training(f"{label}, {key[:8]}", settings) as observe:
                 started = time.monotonic()
+                self._free()
                 set_seed(recipe.seed)
                 weights = trainer.train(replace(training, observe=observe))
             if None in keys:
@@ -200,9 +202,8 @@ class Engine:
                 store_history(self.store, key, history)
                 for keep, end in ends.items():
                     caveats = self._effect(recipe, train, training, history, end)
-                    self._write_weights(keys[keep], end, caveats, history)
-                for slot in range(2):
-                    self.store.discard("progress", f"{key}-{slot}")
+                    self._write_weights(keys[keep], end, [*remarks, *caveats], history)
+                Checkpoints(self.store, key).discard()
                 if trainer.tunes_encoder:
                     self._timed(_rate_name(trainer), seen - resumed, time.monotonic() - started)
 
@@ -217,7 +218,7 @@ class Engine:
                 tower: nn.Module = nn.Identity()
             else:
                 tower = copy.deepcopy(self.tower)
-                tower.load_state_dict(encoder_state(start, self.known))
+                tower.load_state_dict(encoder_state(start, self.held.read))
             if trainer.tunes_text:
                 if not isinstance(head_recipe, TextHead):
                     raise InputError(
@@ -241,9 +242,12 @@ class Engine:
             x, y = (torch.from_numpy(array).to(self.where) for array in arrays)
             return x, y
 
+        opened, preprocess = self.opened(train), self.clip.preprocess
+        side, labels = input_size(preprocess), opened.manifest.first
+        images = TrainImages(opened.images, labels, side, byte_tensor, recipe.seed)
         return Training(
             build=build,
-            images=self._train_images(train, recipe.seed) if recipe.trainer.tunes_encoder else None,
+            images=images if recipe.trainer.tunes_encoder else None,
             stored=stored,
             size=train.size,
             classes=len(head.weight),
@@ -254,6 +258,8 @@ class Engine:
             workers=self._workers(),
             progress=report,
             accuracy=self._accuracy(recipe, selection) if self.epoch_accuracy else None,
+            micro_batch=self.micro_batch,
+            finish=normalisation(preprocess),
         )
 
     def _effect(
@@ -307,19 +313,12 @@ class Engine:
         labels = torch.from_numpy(loaded.manifest.labels)
         return partial(accuracy_in_training, batches=batches, labels=labels)
 
-    def _train_images(self, train: Split, seed: int) -> TrainImages:
-        loaded = self.opened(train)
-        preprocess = self.clip.preprocess
-        labels = loaded.manifest.first
-        return TrainImages(
-            loaded.images, labels, input_size(preprocess), tensor_transform(preprocess), seed
-        )
-
     def find_fisher(self, recipe: Fisher, split: Split) -> None:
         """Estimate and store the Fisher information of a classifier's weights on a split."""
         if self.is_main:
+            self._free()
             tower = copy.deepcopy(self.tower)
-            tower.load_state_dict(encoder_state(encoder_of(recipe.of), self.known))
+            tower.load_state_dict(encoder_state(encoder_of(recipe.of), self.held.read))
             head = load_head(head_of(recipe.of), self.store)
             arrays = torch.from_numpy(head.weight), torch.from_numpy(head.bias)
             model = ImageClassifier(tower, *arrays, head.normalize).to(self.where)
@@ -335,6 +334,7 @@ class Engine:
                 )
             self._write_weights(weights_key(recipe), found)
 
+    @shared_memory_named()
     def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
         """Compute the missing features of `encoders` ({key: encoder}) on a split."""
         loaded = self.opened(split)
@@ -345,11 +345,13 @@ class Engine:
         label = f"compute features of {split.name} (encoders: {len(encoders)})"
         with self.progress.task(label, total, 1.0) as task:
             started = time.monotonic()
+            self.held.keep_only(encoders.values())
+            self.clip.model.visual.to(self.where)
             predict_split(
                 loaded.images,
                 evaluation_transform(self.clip.preprocess),
                 self.tower,
-                {k: partial(encoder_state, e, self.known) for k, e in encoders.items()},
+                {k: partial(encoder_state, e, self.held.state_of) for k, e in encoders.items()},
                 self.store,
                 Forward(
                     self.where, self.hardware, self.precision, self.batch_size, self._workers()
@@ -369,15 +371,12 @@ class Engine:
         before = self.times.get(kind, (0, 0.0))
         self.times[kind] = (before[0] + images, before[1] + seconds)
 
-    def _known(self, encoder: Unmerged) -> State:
-        """Return an encoder's weights, or their Fisher information, on the device.
-
-        On the device, merging them takes milliseconds.
-        """
-        if isinstance(encoder, Pretrained):
-            return self.released
-        weights = stored_encoder(encoder, self.store)
-        return {name: tensor.to(self.where) for name, tensor in weights.items()}
+    def _free(self) -> None:
+        """Leave the memory of the device to what comes next."""
+        self.held.keep_only(())
+        self.clip.model.to("cpu")
+        self.tower.to("cpu")
+        torch.cuda.empty_cache()
 
     def _write_weights(self, key: str, tensors: State, caveats: Sequence[str] = (),
                        history: Sequence[Entry] = ()) -> None:  # fmt: skip
@@ -389,10 +388,11 @@ class Engine:
         self.store.write("weights", key, save(arrays, metadata=facts))
 
     def _workers(self) -> int:
-        """Return the number of decoding processes; by default 0 for a CPU and up to 8 for a GPU."""
+        """Return the number of decoding processes: for a GPU the cores of this process, up to 8."""
         if self.workers is not None:
             return self.workers
-        return 0 if self.where.type == "cpu" else min(8, os.cpu_count() or 1)
+        beside = int(os.environ.get("LOCAL_WORLD_SIZE", self.processes.num_processes))
+        return 0 if self.where.type == "cpu" else max(1, min(8, core_count() // beside))
 
 
 def _rate_name(trainer: Trainer) -> str:

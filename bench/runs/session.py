@@ -333,6 +333,7 @@ def _engine_maker(
             opened=opened,
             trackers=trackers,
             epoch_accuracy=config.epoch_accuracy,
+            micro_batch=config.micro_batch,
         )
         made.append(engine)
         return engine

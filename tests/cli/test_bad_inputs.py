@@ -28,7 +28,8 @@ NUMBERS = ("nan", "inf", "1e400", "-1", HUGE, str(2**63), "true", "", "[]")
 TEXTS = ("vrf\0", ESCAPE, "x" * 5000, "\udcff", DEEP)
 PATHS = ("", "a\0b", "x" * 300, "a/" * 3000, "loop", "file/below")
 NUMERIC = (
-    "train-batch-size", "eval-batch-size", "workers", "limit", "trials", "shots", "seeds",
+    "train-batch-size", "eval-batch-size", "micro-batch", "workers", "limit", "trials", "shots",
+    "seeds",
 )  # fmt: skip
 NAMED = {
     "suite": "suite", "methods": "method", "shifts": "shift", "table": "table", "model": "model",

@@ -107,7 +107,7 @@ def test_settings_of_methods_that_are_not_run_are_said(command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", ["train-batch-size", "eval-batch-size", "workers", "limit", "seeds"]
+    "option", ["train-batch-size", "eval-batch-size", "micro-batch", "workers", "limit", "seeds"]
 )
 @pytest.mark.parametrize("value", ["-1", "x", "1.5", "", "nan", "0"])
 def test_wrong_numbers(option: str, value: str) -> None:

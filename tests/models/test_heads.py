@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bench.api.registry import methods
 from bench.models.heads import LinearHead
 from bench.models.training.batches import StepBatches
+from bench.models.training.checkpoints import Checkpoints
 from bench.models.training.fisher import fisher_information
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.training.trainers import ContrastiveTrainer, HeadTrainer
@@ -188,19 +189,19 @@ class Noise:
 def test_a_killed_training_of_both_towers_goes_on_to_the_same_bits(
     tiny: Tiny, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import bench.models.training.loop
-    from bench.models.transforms import TrainImages, tensor_transform
+    from bench.models.transforms import TrainImages, byte_tensor, normalisation
 
     trainer = replace(methods()[name]().trainer, lr=1e-3, batch_size=8, epochs=2)  # type: ignore[attr-defined]
     trainer = replace(trainer, **({"period": 2} if name == "carot" else {}))
     labels = np.arange(24) % 3
 
     def run(folder: str, progress: Any = lambda done, total: None) -> dict[str, Tensor]:
-        images = TrainImages(Noise(), labels, 32, tensor_transform(tiny.clip.preprocess), 0)
+        images = TrainImages(Noise(), labels, 32, byte_tensor, 0)
         inputs = replace(
             training(tmp_path / folder, trainer),
             build=lambda _: DualEncoder(copy.deepcopy(tiny.clip.model), tiny.prompts),
             images=images,
+            finish=normalisation(tiny.clip.preprocess),
             size=24,
             progress=progress,
         )
@@ -209,8 +210,7 @@ def test_a_killed_training_of_both_towers_goes_on_to_the_same_bits(
 
     whole = run("whole")
     assert not torch.equal(whole["text.text_projection"], tiny.clip.model.text_projection)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
+    monkeypatch.setattr(Checkpoints, "due", True)
 
     def kill(done: int, total: int) -> None:
         if done >= 32:

@@ -15,11 +15,11 @@ from small_heads import features
 from small_heads import training as head_training
 from torch import Tensor, nn
 
-import bench.models.training.loop
 from bench.api.trainer import learning_rate
 from bench.core.trainings import Entry, store_history, stored_history
 from bench.methods.linear import LogisticRegression
 from bench.models.training.accuracy import accuracy_in_training
+from bench.models.training.checkpoints import Checkpoints
 from bench.models.training.loop import Training
 from bench.models.training.trainers import HeadTrainer
 
@@ -62,8 +62,7 @@ def test_a_killed_training_has_the_same_history(
 ) -> None:
     inputs, whole = traced(training(tmp_path / "whole"))
     QUICK.train(inputs)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
+    monkeypatch.setattr(Checkpoints, "due", True)
     killed(training(tmp_path / "killed"), after)
     inputs, history = traced(training(tmp_path / "killed"))
     QUICK.train(inputs)
@@ -74,8 +73,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_without_a_history(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = QUICK.train(training(tmp_path / "whole"))
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
+    monkeypatch.setattr(Checkpoints, "due", True)
     inputs, history = traced(training(tmp_path / "killed"))
     killed(training(tmp_path / "killed"), 6)
     for path in (tmp_path / "killed").rglob("*.safetensors"):

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from picture_training import CLASSES, QUICK, SIDE, SIZE, Pictures, build, to_tensor, training
 from torch import Tensor, nn
 
-import bench.models.training.loop
 from bench.api.trainer import AtEpoch, Average, GradientTrainer, learning_rate
 from bench.core.errors import CellError
 from bench.models.training.batches import StepBatches
+from bench.models.training.checkpoints import Checkpoints
 from bench.models.transforms import RATIO, TrainImages, crop_box
 
 GOLDEN = {
@@ -52,8 +52,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = QUICK.train(training(tmp_path / "whole"))
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
+    monkeypatch.setattr(Checkpoints, "due", True)
     steps = 0
 
     def kill(done: int, total: int) -> None:
@@ -94,8 +93,7 @@ def test_hooks_are_called_and_their_state_survives_a_kill(
     assert not torch.equal(
         whole["head.weight"], plain.train(training(tmp_path / "p"))["head.weight"]
     )
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
+    monkeypatch.setattr(Checkpoints, "due", True)
 
     def kill(done: int, total: int) -> None:
         if done > 64:
@@ -152,8 +150,7 @@ def test_what_is_kept_survives_a_kill(
     """Also if the first run was to keep less than the second."""
     keeps = (None, AtEpoch(1), Average(0.7))
     whole = kept(tmp_path / "whole", keeps)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
+    monkeypatch.setattr(Checkpoints, "due", True)
     for name, wanted in (("same", keeps), ("more", (None,))):
 
         def kill(done: int, total: int) -> None:

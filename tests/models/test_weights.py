@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bench.api.recipe_parts import encoder_of, weights_key
+from bench.api.recipes import Pretrained, merge
 from bench.core.errors import InputError
-from bench.models.weights import fisher_interpolate, interpolate
+from bench.core.store import Store
+from bench.models.weights import HeldEncoders, encoder_state, fisher_interpolate, interpolate
+from bench.testing.fakes import fake_models
 
 SHAPES: dict[str, tuple[int, ...]] = {"matrix": (3, 2), "bias": (4,), "scale": ()}
 
@@ -124,3 +132,52 @@ def test_running_statistics_are_averaged_as_wise_ft_does():
 def test_fishers_that_do_not_fit_are_refused(fishers, floor, message):
     with pytest.raises(InputError, match=message):
         fisher_interpolate((state(0), state(1)), (0.5, 0.5), fishers, floor)
+
+
+class Counting(Store):
+    """A store that counts how often each key is read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        object.__setattr__(self, "reads", Counter())
+
+    def read(self, kind: str, key: str) -> bytes | None:
+        self.reads[key] += 1
+        return super().read(kind, key)
+
+
+@pytest.mark.parametrize(("room", "reads"), [(10**9, 1), (0, 12), (4 * 128, None)])
+def test_tuned_encoders_that_are_merged_are_read_once_if_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, reads: int | None
+) -> None:
+    """Four tuned bases at three alphas in four blocks, with the pretrained one: 4 reads, not 140.
+
+    Memory shrinks by what is kept, but never by pretrained weights.
+    """
+    store, seeds = Counting(tmp_path), [fake_models(seed=i) for i in range(4)]
+    for i, models in enumerate(seeds):
+        arrays = {"encoder.proj": np.full((4, 8), float(i), np.float32)}
+        store.write_arrays("weights", weights_key(models.base), arrays)
+    pretrained = {"proj": torch.full((4, 8), 9.0)}
+    held = HeldEncoders(store, lambda: pretrained, torch.device("cpu"))
+    monkeypatch.setattr(
+        "bench.models.devices.free_memory",
+        lambda device: room - sum(t.nbytes for s in held.kept.values() for t in s.values()),
+    )
+    merges = [
+        merge((models.zero_shot, models.base), (1 - alpha, alpha))
+        for models in seeds
+        for alpha in (0.25, 0.5, 0.75)
+    ]
+    for _ in range(4):
+        for place, merged in enumerate(merges):
+            state = encoder_state(encoder_of(merged), held.state_of)
+            alpha, seed = (0.25, 0.5, 0.75)[place % 3], place // 3
+            assert state["proj"][0, 0] == pytest.approx((1 - alpha) * 9 + alpha * seed)
+    expected = [reads] * 4 if reads else [1, 1, 1, 12]
+    assert [store.reads[weights_key(models.base)] for models in seeds] == expected
+    assert not any(isinstance(encoder, Pretrained) for encoder in held.kept)
+    held.keep_only([encoder_of(merges[0])])
+    assert set(held.kept) <= {seeds[0].base}
+    held.keep_only(())
+    assert not held.kept

@@ -60,17 +60,27 @@ def test_blocks_change_nothing_and_runs_repeat(monkeypatch):
 
 
 @pytest.mark.parametrize(("k", "moved"), [(5, 1), (kth.GPU_MAX_K + 1, 0)])
-def test_index_moves_to_a_gpu_that_can_return_k_neighbours(monkeypatch, k, moved):
+def test_index_moves_to_the_gpu_of_the_process_if_it_can_return_k_neighbours(monkeypatch, k, moved):
     import faiss
 
     seen = []
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
-    monkeypatch.setattr(
-        faiss, "index_cpu_to_all_gpus", lambda i: seen.append(i) or i, raising=False
-    )
+
+    class Resources:
+        def setTempMemory(self, size):
+            self.size = size
+
+    def moved_to(resources, gpu, index):
+        seen.append((resources.size, gpu))
+        return index
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 8)
+    monkeypatch.setattr(faiss, "StandardGpuResources", Resources, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", moved_to, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)  # that of this process, alone
     queries, reference = vectors(3, 1, width=2), vectors(kth.GPU_MAX_K + 1, 2, width=2)
     found = kth_distance(queries, reference, k)
-    assert len(seen) == moved
+    assert seen == [(kth.GPU_SCRATCH, 3)] * moved
     assert np.allclose(found, brute_force(queries, reference, k, True), atol=1e-5)
 
 

@@ -34,7 +34,7 @@ def test_lists_are_comma_separated() -> None:
 
 
 def test_results_leave_out_how_and_where() -> None:
-    one = RunConfig(workers=3, eval_batch_size=5, out=Path("a"), cache_dir=Path("b"))
+    one = RunConfig(workers=3, eval_batch_size=5, micro_batch=7, out=Path("a"), cache_dir=Path("b"))
     assert one.results() == RunConfig().results()
     assert RunConfig(limit=3).results() != RunConfig().results()
 

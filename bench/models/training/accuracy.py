@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from torch.utils.data import DataLoader
 
 from bench.models.clip import prompt_head
 from bench.models.training.networks import DualEncoder, ImageClassifier
+from bench.models.training.reading import decoded_batches
 from bench.models.transforms import EvalImages
 
 
@@ -57,23 +57,44 @@ def accuracy_in_training(
 def image_batches(images: EvalImages, size: int, batch_size: int, workers: int) -> Iterable[Tensor]:
     """Return images as batches [B, 3, H, W], without drawing from the global random state.
 
-    Examples
-    --------
-    >>> import torch
-    >>> from PIL import Image
-    >>> from bench.models.training.accuracy import image_batches
-    >>> from bench.models.transforms import EvalImages
-    >>> images = EvalImages([Image.new("RGB", (8, 8))] * 3, lambda image: torch.zeros(3, 8, 8))
-    >>> [len(batch) for batch in image_batches(images, size=3, batch_size=2, workers=0)]
-    [2, 1]
+        Examples
+        --------
+        >>> import torch
+        >>> from PIL import Image
+        >>> from bench.models.training.accuracy import image_batches
+        >>> from bench.models.training.reading import decoded_batches
+    from bench.models.transforms import EvalImages
+        >>> images = EvalImages([Image.new("RGB", (8, 8))] * 3, lambda image: torch.zeros(3, 8, 8))
+        >>> [len(batch) for batch in image_batches(images, size=3, batch_size=2, workers=0)]
+        [2, 1]
     """
-    batches = [range(i, min(i + batch_size, size)) for i in range(0, size, batch_size)]
-    return DataLoader(
-        cast(Any, images),
-        batch_sampler=cast(Any, batches),
-        num_workers=workers,
-        generator=torch.Generator(),  # the global one is that of the training
-    )
+    return _Batches(images, size, batch_size, workers)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """Batches that can be gone through again and again."""
+
+    images: EvalImages
+    size: int
+    batch_size: int
+    workers: int
+
+    def __iter__(self) -> Iterator[Tensor]:
+        rows = range(self.size)
+        batches = [rows[i : i + self.batch_size] for i in range(0, self.size, self.batch_size)]
+        for (pixels,) in decoded_batches(_Alone(self.images), batches, self.workers):
+            yield pixels
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """Images as tuples of one."""
+
+    images: EvalImages
+
+    def __getitem__(self, index: int) -> tuple[Tensor]:
+        return (self.images[index],)
 
 
 def _logits(

@@ -9,17 +9,15 @@ step, and checkpoints contain everything else.
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from bench.api.trainer import (
     DIVERGED,
@@ -33,9 +31,13 @@ from bench.api.trainer import (
 )
 from bench.core.errors import CellError
 from bench.core.store import Store
+from bench.models.devices import deterministic_algorithms
 from bench.models.training.batches import StepBatches
+from bench.models.training.checkpoints import Checkpoints, json_of, json_tensor
+from bench.models.training.gradients import Gradients
 from bench.models.training.interrupts import held_interrupts
 from bench.models.training.networks import DualEncoder, ImageClassifier
+from bench.models.training.reading import decoded_batches
 from bench.models.transforms import TrainImages
 
 if TYPE_CHECKING:
@@ -43,14 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bench.progress")
 Model = ImageClassifier | DualEncoder
-CHECKPOINT_SECONDS = 5.0
-"""The least time between two checkpoints."""
-CHECKPOINT_SHARE = 0.05
-"""The most of a training's time that checkpoints may take, which makes those of large models rarer.
-"""
 OnProgress = Callable[[int, int], None]
-
-
 Emit = Callable[[Keep, dict[str, Tensor]], None]
 Observe = Callable[[int, int, Tensor, float], None]
 
@@ -82,6 +77,10 @@ class Training:
         those that a checkpoint holds.
     accuracy : returns the accuracy of a model on the selection split, in [0, 1], without changing
         it; called after each epoch. None to evaluate nothing.
+    micro_batch : the most images that go through the model at a time; None for whole batches
+        (see `bench.models.training.gradients.Gradients`).
+    finish : makes what the model takes from the images of a batch, on the device.
+    remark : called with a sentence that a reader of the weights should know.
 
     Examples
     --------
@@ -122,6 +121,9 @@ class Training:
     observe: Observe = lambda step, steps, loss, rate: None
     logged: Callable[[Mapping[str, float]], None] = lambda entry: None
     accuracy: Callable[[Model], float] | None = None
+    micro_batch: int | None = None
+    finish: Callable[[Tensor], Tensor] = lambda pixels: pixels
+    remark: Callable[[str], None] = lambda sentence: None
 
     def features(self, split: Literal["train", "selection"]) -> tuple[Tensor, Tensor]:
         """Return stored features [N, D] and labels [N] of a split, on the device."""
@@ -133,12 +135,13 @@ class Training:
 
     def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
         """Train from the start, or resume from the last checkpoint; return the tuned weights."""
-        if self.images is None:
-            return _Descent(trainer, self).run()
-        images = replace(self.images, min_area=trainer.min_area, flip=trainer.flip)
-        return _Descent(trainer, replace(self, images=images)).run()
+        images = self.images
+        if images is not None:
+            images = replace(images, min_area=trainer.min_area, flip=trainer.flip)
+        with deterministic_algorithms(self.device):
+            return _Descent(trainer, replace(self, images=images)).run()
 
-    def batches(self, draws: StepBatches) -> Iterator[dict[str, Tensor]]:
+    def batches(self, draws: StepBatches) -> Generator[dict[str, Tensor], None, None]:
         """Yield ``inputs``, ``labels`` and, for images, ``templates`` of batches, on the device."""
         if self.images is None:
             features, labels = self.stored("train")
@@ -146,15 +149,13 @@ class Training:
                 rows = [sample for _, sample, _ in batch]
                 yield {"inputs": features[rows], "labels": labels[rows]}
             return
-        loader = DataLoader(
-            cast(Any, self.images),
-            batch_sampler=cast(Any, draws),
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-        )
-        for parts in loader:
-            names = ("inputs", "labels", "templates")
-            yield {name: part.to(self.device) for name, part in zip(names, parts, strict=True)}
+        is_cuda = self.device.type == "cuda"
+        with closing(decoded_batches(self.images, draws, self.workers, is_cuda)) as decoded:
+            for parts in decoded:
+                pixels, labels, templates = (
+                    part.to(self.device, non_blocking=is_cuda) for part in parts
+                )
+                yield {"inputs": self.finish(pixels), "labels": labels, "templates": templates}
 
 
 class _Descent:
@@ -177,20 +178,24 @@ class _Descent:
         self.tuned = list(self.model.parameters())
         self.optimizer = _optimizer(trainer, self.tuned, inputs.device)
         self.per_epoch = -(-inputs.size // trainer.batch_size)
-        self.saved = 0
+        self.checkpoints = Checkpoints(inputs.store, inputs.key)
         self.history: list[dict[str, float]] | None = []
+        self.remarks: list[str] = []
         self.summed_loss, self.summed_samples = 0.0, 0  # of this epoch so far
         self.step = self._resume()
         for entry in self.history or ():
             inputs.log(entry)
         if self.step:
             log.info("training goes on after step %d, from its checkpoint", self.step)
-        self.parallel = self.accelerator.prepare_model(self.model, device_placement=False)
+        parallel = self.accelerator.prepare_model(self.model, device_placement=False)
+        part = None if inputs.images is None else inputs.micro_batch
+        self.gradients = Gradients(
+            trainer, self.model, parallel, self.accelerator, inputs.device, part, self._remark
+        )
 
     def run(self) -> dict[str, Tensor]:
         trainer, inputs = self.trainer, self.inputs
-        steps, saved = trainer.epochs * self.per_epoch, time.monotonic()
-        pause = CHECKPOINT_SECONDS
+        steps = trainer.epochs * self.per_epoch
         templates = self.model.prompts.shape[1] if isinstance(self.model, DualEncoder) else 1
         batches = StepBatches(
             lambda epoch: trainer.draws(inputs.seed, epoch, inputs.size, templates),
@@ -201,21 +206,21 @@ class _Descent:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        with held_interrupts() as interrupted:
-            for batch in self._loaded(inputs.batches(batches)):
-                self._step(batch, steps)
-                done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
-                inputs.progress(done, batches.epochs * inputs.size)
-                if self.step % self.per_epoch == 0:
-                    self._log(steps)
-                self._emit()
-                if interrupted() or time.monotonic() - saved > pause:
-                    began = time.monotonic()
-                    self._save()
-                    saved = time.monotonic()
-                    pause = max(CHECKPOINT_SECONDS, (saved - began) / CHECKPOINT_SHARE)
-                if interrupted():
-                    raise KeyboardInterrupt
+        try:
+            with held_interrupts() as interrupted, closing(inputs.batches(batches)) as read:
+                for batch in self._loaded(read):
+                    self._step(batch, steps)
+                    done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
+                    inputs.progress(done, batches.epochs * inputs.size)
+                    if self.step % self.per_epoch == 0:
+                        self._log(steps)
+                    self._emit()
+                    if interrupted() or self.checkpoints.due:
+                        self._save()
+                    if interrupted():
+                        raise KeyboardInterrupt
+        finally:
+            self.checkpoints.finish()
         for decay, average in self.averages.items():
             averaged = copy.deepcopy(self.model)
             averaged.load_state_dict(average)
@@ -243,21 +248,13 @@ class _Descent:
             yield batch
 
     def _step(self, batch: dict[str, Tensor], steps: int) -> None:
-        torch.manual_seed(self.inputs.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.trainer, self.step, steps)
         if isinstance(self.model, DualEncoder):
             batch["texts"] = self.model.prompts[batch["labels"], batch["templates"]]
-        # accelerate's autocast is not used, because its precision is global to the process.
-        bf16 = self.trainer.precision == "bf16"
-        with torch.autocast(self.inputs.device.type, torch.bfloat16, enabled=bf16):
-            embeddings = self.trainer.encode(self.parallel, batch, self.state)
-        if self.trainer.tunes_text and self.accelerator.num_processes > 1:
-            embeddings = {name: _gathered(tensor) for name, tensor in embeddings.items()}
-        loss = self.trainer.loss(embeddings, self.step)
-        penalty = self.trainer.penalty(self.model, self.state)
-        loss = loss if penalty is None else loss + penalty
-        losses = self.accelerator.gather(loss.detach().reshape(1))
+        seed = self.inputs.seed * 1_000_003 + self.step
+        loss = self.gradients.of(batch, self.state, self.step, seed)
+        losses = self.accelerator.gather(loss.reshape(1))
         if not torch.isfinite(losses).all():
             raise CellError(
                 f"{DIVERGED}: loss is {loss.item()} after {self.step} of {steps} steps; use a "
@@ -266,8 +263,6 @@ class _Descent:
         count = len(batch["labels"])  # on every process the same
         self.summed_loss += losses.double().mean().item() * count
         self.summed_samples += count
-        self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
         if self.trainer.clip:
             torch.nn.utils.clip_grad_norm_(self.tuned, self.trainer.clip)
         self.optimizer.step()
@@ -279,7 +274,7 @@ class _Descent:
                 else:
                     average[name].copy_(tensor)
         self.step += 1
-        self.inputs.observe(self.step, steps, loss.detach(), self.optimizer.param_groups[0]["lr"])
+        self.inputs.observe(self.step, steps, loss, self.optimizer.param_groups[0]["lr"])
 
     def _log(self, steps: int) -> None:
         """At the end of an epoch, add it to the history."""
@@ -288,6 +283,7 @@ class _Descent:
         self.summed_loss, self.summed_samples = 0.0, 0
         entry = {"epoch": self.step // self.per_epoch, "loss": loss, "lr": rate}
         if self.inputs.accuracy is not None and self.accelerator.is_main_process:
+            self.checkpoints.finish()  # worker processes must not be forked beside a thread
             accuracy = self.inputs.accuracy(self.model)
             entry |= {} if math.isnan(accuracy) else {"selection": accuracy}
         if self.history is not None:
@@ -304,8 +300,6 @@ class _Descent:
         """Write a checkpoint: weights, averages, optimiser state, the trainer's state, the step."""
         if not self.accelerator.is_main_process:
             return
-        from safetensors.torch import save
-
         tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
         tensors |= {f"state.{n}": t for n, t in self.state.items()}
         for decay, average in self.averages.items():
@@ -313,19 +307,12 @@ class _Descent:
         for i, parameter in enumerate(self.tuned):
             moments = self.optimizer.state[parameter]
             tensors |= {f"optimizer.{i}.{n}": torch.as_tensor(t) for n, t in moments.items()}
-        tensors["step"] = torch.tensor(self.step)
+        tensors["remarks"] = json_tensor(self.remarks)
         if self.history is not None:
             sums = (self.summed_loss, self.summed_samples)
             tensors["sums"] = torch.tensor(sums, dtype=torch.float64)
-            text = json.dumps(self.history).encode()
-            tensors["history"] = torch.tensor(list(text), dtype=torch.uint8)
-        data = save({n: t.detach().cpu().contiguous() for n, t in tensors.items()})
-        self.inputs.store.write("progress", self._slots()[self.saved % 2], data)
-        self.saved += 1
-
-    def _slots(self) -> list[str]:
-        """Return two alternating keys: if the file of one is damaged, the other's is intact."""
-        return [f"{self.inputs.key}-{i}" for i in range(2)]
+            tensors["history"] = json_tensor(self.history)
+        self.checkpoints.save(self.step, tensors)
 
     def _resume(self) -> int:
         """Load the last usable checkpoint, if any, and return the step to continue with.
@@ -333,23 +320,16 @@ class _Descent:
         A checkpoint is not usable if weights of an earlier epoch are to be kept, or if it lacks an
         average that is to be kept.
         """
-        from safetensors.torch import load
-
-        keeps = self.inputs.keeps
+        keeps, device = self.inputs.keeps, self.inputs.device
         first = min([k.epoch for k in keeps if isinstance(k, AtEpoch)], default=math.inf)
-        stored = ((i, self.inputs.store.read("progress", s)) for i, s in enumerate(self._slots()))
-        data = {i: packed for i, packed in stored if packed is not None}
-        saved = {
-            i: tensors
-            for i, tensors in ((i, load(d)) for i, d in data.items())
-            if int(tensors["step"]) < first * self.per_epoch
-            and all(_below(f"average.{decay}.", tensors) for decay in self.averages)
-        }
-        if not saved:
+
+        def usable(step: int, tensors: Mapping[str, Tensor]) -> bool:
+            averages = (_below(f"average.{decay}.", tensors) for decay in self.averages)
+            return step < first * self.per_epoch and all(averages)
+
+        step, tensors = self.checkpoints.newest(usable)
+        if not step:
             return 0
-        newest = max(saved, key=lambda i: int(saved[i]["step"]))
-        self.saved = newest + 1  # the next checkpoint goes to the other file
-        tensors, device = saved[newest], self.inputs.device
         self.model.load_state_dict(_below("model.", tensors))
         self.state = {n: t.to(device) for n, t in _below("state.", tensors).items()}
         for decay in self.averages:
@@ -361,13 +341,21 @@ class _Descent:
             self.optimizer.state[parameter] = {n: t.to(device) for n, t in moments.items()}
         self.history = None  # unknown, if an older version wrote the checkpoint
         if "history" in tensors:
-            self.history = json.loads(bytes(tensors["history"].tolist()))
+            self.history = json_of(tensors["history"])
             loss, samples = tensors["sums"].tolist()
             self.summed_loss, self.summed_samples = loss, int(samples)
-        return int(tensors["step"])
+        for sentence in json_of(tensors["remarks"]) if "remarks" in tensors else ():
+            self._remark(sentence)
+        return step
+
+    def _remark(self, sentence: str) -> None:
+        """Pass a sentence on, once; it is kept with checkpoints."""
+        if sentence not in self.remarks:
+            self.remarks.append(sentence)
+            self.inputs.remark(sentence)
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
@@ -379,15 +367,6 @@ def _optimizer(
     if trainer.optimizer == "sgd":
         return torch.optim.SGD(tuned, lr, momentum=0.9, weight_decay=decay, fused=fused)
     return torch.optim.AdamW(tuned, lr, weight_decay=decay, fused=fused)
-
-
-def _gathered(embeddings: Tensor) -> Tensor:
-    """Return the embeddings [B, ...] of all processes, with gradients; scalars are unchanged."""
-    from torch.distributed.nn.functional import all_gather
-
-    if embeddings.ndim == 0:
-        return embeddings
-    return torch.cat(all_gather(embeddings))  # type: ignore[no-untyped-call]
 
 
 def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -98,9 +98,11 @@ class ImageClassifier(nn.Module):
             self.head.bias.copy_(bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits [B, C]."""
+        """Return logits [B, C], float32 from the features on, also under autocast."""
         features = self.encoder(inputs)
-        logits: Tensor = self.head(normalize(features, dim=-1) if self.normalize else features)
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.to(self.head.weight.dtype)
+            logits: Tensor = self.head(normalize(features, dim=-1) if self.normalize else features)
         return logits
 
     def weights(self) -> dict[str, Tensor]:

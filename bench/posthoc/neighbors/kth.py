@@ -17,6 +17,9 @@ BLOCK = 2**22
 GPU_MAX_K = 2048
 """Largest k of FAISS's GPU kernels; for larger k, the search runs on the CPU."""
 
+GPU_SCRATCH = 256 * 2**20
+"""Bytes that FAISS holds on a GPU for its own use; 1.5 GB by default."""
+
 LARGE = 2**36
 """Products of two numbers from which `by_bounds` saves more than importing torch takes."""
 
@@ -95,6 +98,18 @@ def _index(points: NDArray[np.float32], k: int) -> Any:
 
     index: Any = faiss.IndexFlatL2(points.shape[1])
     if faiss.get_num_gpus() > 0 and k + SPARE <= GPU_MAX_K:
-        index = faiss.index_cpu_to_all_gpus(index)
+        resources = faiss.StandardGpuResources()
+        resources.setTempMemory(GPU_SCRATCH)
+        index = faiss.index_cpu_to_gpu(resources, _own_gpu(), index)
     index.add(points)
     return index
+
+
+def _own_gpu() -> int:
+    """Return the number of this process's GPU, on which what torch does not use is given back."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0
+    torch.cuda.empty_cache()
+    return torch.cuda.current_device()

@@ -33,7 +33,7 @@ def forward_again(
         engine.opened(split).images,
         evaluation_transform(engine.clip.preprocess),
         engine.tower,
-        [partial(encoder_state, encoder, engine.known) for encoder in encoders],
+        [partial(encoder_state, encoder, engine.held.state_of) for encoder in encoders],
         rows.tolist(),
         Forward(engine.where, engine.hardware, engine.precision, engine.batch_size, workers=0),
     )

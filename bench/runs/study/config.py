@@ -116,6 +116,7 @@ class RunConfig(pydantic.BaseModel):
     precision: Literal["fp32", "bf16"] | None = None
     train_batch_size: Positive | None = None
     eval_batch_size: Positive = 256
+    micro_batch: Positive | None = None
     workers: Annotated[Number, pydantic.Field(ge=0, le=1024)] | None = None
     epoch_accuracy: bool = False
     allow_incomplete: bool = False
@@ -137,7 +138,16 @@ class RunConfig(pydantic.BaseModel):
 
     def results(self) -> dict[str, Any]:
         """Return the options that can change a number, not those on where or how it is computed."""
-        how = {"data", "device", "eval_batch_size", "workers", "out", "overwrite", "cache_dir"}
+        how = {
+            "data",
+            "device",
+            "eval_batch_size",
+            "micro_batch",
+            "workers",
+            "out",
+            "overwrite",
+            "cache_dir",
+        }
         how |= {"tracker"}
         how |= {"epoch_accuracy", "templates", "plugin"}
         how |= set() if self.tune else {"tune", "trials"}

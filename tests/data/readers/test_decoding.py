@@ -20,8 +20,8 @@ from bench.data.suites.corruptions import corrupt
 from bench.models.transforms import (
     EvalImages,
     TrainImages,
+    byte_tensor,
     evaluation_transform,
-    tensor_transform,
 )
 
 RNG = np.random.default_rng(0)
@@ -89,7 +89,7 @@ def test_images_of_plugins_are_made_rgb_before_they_are_resized(mode: str) -> No
     whole = evaluation_transform(config)
     assert torch.equal(EvalImages([image], whole)[0], EvalImages([same], whole)[0])
     crops = [
-        TrainImages([one], [0], 24, tensor_transform(config), seed=0, flip=True)[(1, 0, 0)][0]
+        TrainImages([one], [0], 24, byte_tensor, seed=0, flip=True)[(1, 0, 0)][0]
         for one in (image, same)
     ]
     assert torch.equal(*crops)
