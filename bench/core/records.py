@@ -16,6 +16,7 @@ import pydantic
 
 from bench.core.errors import InputError
 from bench.core.foreign.files import TABLE, text_of
+from bench.core.paths import write_atomic
 from bench.core.record_lines.reading import LineError, is_versioned, read_lines
 from bench.core.record_lines.writing import write_lines
 
@@ -249,6 +250,22 @@ def read_missing(path: Path) -> list[MissingCell]:
         return [_complete(MissingCell, number, line) for number, line in enumerate(lines, start=1)]
     except ValueError as error:
         raise InputError(f"{path} is not a list of missing cells: run the suite again") from error
+
+
+def write_missing(path: Path, missing: Iterable[MissingCell]) -> None:
+    """Write a run's ``missing.jsonl``; no file if nothing is missing.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import write_missing
+    >>> write_missing(Path("missing.jsonl"), [])
+    >>> Path("missing.jsonl").exists()
+    False
+    """
+    lines = [json.dumps(m.model_dump(mode="json"), sort_keys=True) + "\n" for m in missing]
+    if lines:
+        write_atomic(path, "".join(sorted(lines)).encode())
 
 
 def _complete(kind: type[A], number: int, line: str) -> A:

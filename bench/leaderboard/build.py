@@ -37,7 +37,7 @@ from bench.leaderboard.board import (
     scale_of,
 )
 from bench.leaderboard.comparability import check_comparable
-from bench.leaderboard.entries import BoardEntries, Entry
+from bench.leaderboard.entries import BoardEntries, RowEntry
 
 
 def build_boards(
@@ -206,7 +206,7 @@ def _board(key: BoardKey, of: BoardItems, scale: Scale | None, kind: Kind) -> Bo
     return replace(empty, groups=_groups(entries, empty, unlike=unlike))
 
 
-def _groups(entries: Mapping[Name, Entry], board: Board, *, unlike: bool) -> tuple[Group, ...]:
+def _groups(entries: Mapping[Name, RowEntry], board: Board, *, unlike: bool) -> tuple[Group, ...]:
     """Return the board's rows, grouped by base; `unlike` as for `_with_best`."""
     columns = (ID, *board.shifts, *((MEAN,) if board.averaged else ()))
     rows = {name: entry.row(columns) for name, entry in entries.items()}
@@ -235,12 +235,12 @@ def _by_role(rows: Iterable[BoardRow]) -> tuple[BoardRow, ...]:
     return tuple(sorted(rows, key=lambda row: list(MARKS).index(row.role)))
 
 
-def _difference(left: Entry, right: Entry) -> Entry:
+def _difference(left: RowEntry, right: RowEntry) -> RowEntry:
     """Return left minus right for each cell and seed that both have."""
     both = left.values.keys() & right.values.keys()
     values = {place: left.values[place] - right.values[place] for place in both}
     titles = (f"({t})" if "," in t else t for t in (left.title, right.title))
-    return Entry(f"{left.method} - {right.method}", left.base, " - ".join(titles), values=values)
+    return RowEntry(f"{left.method} - {right.method}", left.base, " - ".join(titles), values=values)
 
 
 def _with_best(

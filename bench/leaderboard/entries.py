@@ -21,13 +21,13 @@ Place = tuple[str, Seed]
 
 
 @dataclass(frozen=True)
-class Entry:
+class RowEntry:
     """The data of a row: values, and reasons for absent values, by place.
 
     Examples
     --------
-    >>> from bench.leaderboard.entries import Entry
-    >>> entry = Entry("vrf", "e2e-ft", "VRF", values={("id", 0): 0.8, ("v2", 0): 0.6})
+    >>> from bench.leaderboard.entries import RowEntry
+    >>> entry = RowEntry("vrf", "e2e-ft", "VRF", values={("id", 0): 0.8, ("v2", 0): 0.6})
     >>> entry.with_mean(["v2"]).values["OOD mean", 0]
     0.6
     """
@@ -47,7 +47,7 @@ class Entry:
         found = {seed for _, seed in (*self.values, *self.reasons)}
         return tuple(sorted(found, key=lambda s: -1 if s is None else s))
 
-    def with_mean(self, shifts: Sequence[str]) -> Entry:
+    def with_mean(self, shifts: Sequence[str]) -> RowEntry:
         """Return the entry with its OOD mean per seed; unchanged if any cell is absent."""
         seeds = self.seeds
         needed = [(shift, seed) for shift in (ID, *shifts) for seed in seeds]
@@ -116,7 +116,9 @@ class BoardEntries:
         if of_row.setdefault(item.seed, item.value) != item.value:
             self._conflicts.setdefault(measured, describe_conflict(item, of_row[item.seed]))
 
-    def of(self, metrics: Mapping[str, str], kind: str, shifts: Sequence[str]) -> dict[Name, Entry]:
+    def of(
+        self, metrics: Mapping[str, str], kind: str, shifts: Sequence[str]
+    ) -> dict[Name, RowEntry]:
         """Return one entry per row, even if it has no value of these metrics and kind.
 
         `metrics` has the metric of each set; the values of a row are averaged over `shifts`. Raises
@@ -131,10 +133,10 @@ class BoardEntries:
         known = self._calibrated
         calibrated = {r for r in self._titles if r in known or _of_method(r) in known}
 
-        def entry(row: Name, title: str) -> Entry:
+        def entry(row: Name, title: str) -> RowEntry:
             values = {(shift, s): v for shift, at in measured for s, v in at.get(row, {}).items()}
             marks = row in self._doubtful, row in calibrated
-            found = Entry(*row, title, self._roles[row], values, self._reasons[row], *marks)
+            found = RowEntry(*row, title, self._roles[row], values, self._reasons[row], *marks)
             return found.with_mean(averaged)
 
         return {row: entry(row, title) for row, title in self._titles.items()}
