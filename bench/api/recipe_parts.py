@@ -23,7 +23,7 @@ from bench.api.recipes import (
     merge_tensors,
 )
 from bench.core.errors import InputError
-from bench.core.hashing import key_of
+from bench.core.hashing import CanonicalText, key_of
 
 R = TypeVar("R", "Recipe", "Encoder", "Head", "Recipe | Encoder | Head")
 P = TypeVar("P", "Encoder", "Head")
@@ -293,4 +293,10 @@ def features_key(encoder: Encoder, fingerprint: str, precision: str) -> str:
     >>> features_key(encoder, "fake-train", "fp32") == features_key(encoder, "fake-train", "bf16")
     False
     """
-    return key_of("features", encoder, fingerprint, precision, PREPROCESS)
+    return key_of("features", _text_of(encoder), fingerprint, precision, PREPROCESS)
+
+
+@lru_cache(maxsize=256)
+def _text_of(encoder: Encoder) -> CanonicalText:
+    """The text of an encoder in keys, which is the same on every split, and may be long."""
+    return CanonicalText.of(encoder)

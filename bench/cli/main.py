@@ -9,16 +9,17 @@ from collections.abc import Sequence
 import click
 import cloup
 
+from bench.cli.cache import cache as cache_group
 from bench.cli.check import check_command
 from bench.cli.compare import compare_command
 from bench.cli.data import data as data_group
 from bench.cli.import_checkpoints import import_command
 from bench.cli.interrupts import INTERRUPTED, SAID, end
-from bench.cli.list_show import list_command, show_command
 from bench.cli.options import examples
 from bench.cli.report import report_command
 from bench.cli.run import plan_command, run_command
 from bench.cli.score import score_command
+from bench.cli.show.commands import list_command, show_command
 from bench.core import __version__
 from bench.core.errors import BenchError, InputError, concise, escape_control, one_line
 from bench.core.streams import print_line
@@ -27,7 +28,7 @@ SECTIONS = (
     cloup.Section("Run", [run_command, plan_command, score_command, import_command]),
     cloup.Section("Read", [list_command, show_command, report_command]),
     cloup.Section("Check", [check_command, compare_command]),
-    cloup.Section("Data sets", [data_group]),
+    cloup.Section("Files", [data_group, cache_group]),
 )
 
 

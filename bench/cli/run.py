@@ -112,7 +112,7 @@ def _show_plan(session: Session, as_json: bool) -> None:
 def _show_result(run: Run, session: Session, as_json: bool) -> None:
     missing = run.missing
     if as_json:
-        from bench.cli.catalogue import result_data
+        from bench.cli.show.catalogue import result_data
 
         print_line(json.dumps(result_data(run.path, run.records, missing, run.caveats)), sys.stdout)
     else:

@@ -101,8 +101,14 @@ def key_of(*values: Any) -> str:
     >>> key_of("features", 1), key_of("features", 2)
     ('b8578ccb379895d0cda4f37a218a667d', '258d743a0315819ebe31a8a98510f6c7')
     """
-    parts = (v.text if isinstance(v, CanonicalText) else CanonicalText.of(v).text for v in values)
-    return hashlib.sha256(f"[{','.join(parts)}]".encode()).hexdigest()[:32]
+    text = ",".join([_text(value) for value in values])
+    return hashlib.sha256(f"[{text}]".encode()).hexdigest()[:32]
+
+
+def _text(value: Any) -> str:
+    if type(value) is CanonicalText:
+        return value.text
+    return canonical_json(value if type(value) is str else canonical(value))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,4 +129,4 @@ class CanonicalText:
     @classmethod
     def of(cls, value: Any) -> CanonicalText:
         """Return the text of a value."""
-        return cls(canonical_json(canonical(value)))
+        return cls(_text(value))

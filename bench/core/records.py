@@ -7,6 +7,7 @@ so the same work gives the same bytes. `bench.core.record_lines` has their form.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,11 +16,13 @@ import pydantic
 
 from bench.core.errors import InputError
 from bench.core.foreign.files import TABLE, text_of
+from bench.core.paths import write_atomic
 from bench.core.record_lines.reading import LineError, is_versioned, read_lines
 from bench.core.record_lines.writing import write_lines
 
 OLD_NAMES = {"judged_by": "primary_metric", "beside": "outside_mean"}
 """Names of fields in files of version 1, which have no header, and their names now."""
+_SORTED = json.JSONEncoder(sort_keys=True)
 Role = Literal["method", "transductive", "control", "oracle"]
 
 
@@ -157,7 +160,7 @@ def sort_key(record: Record) -> tuple[Any, ...]:
     ['e2e-ft', 'zero-shot', 'vrf']
     """
     seed = -1 if record.seed is None else record.seed
-    choice = json.dumps(record.choice, sort_keys=True)
+    choice = _SORTED.encode(record.choice)
     row = (record.suite, record.model, record.kind, record.base or "", record.method, seed)
     return (*row, choice, record.order, record.metric)
 
@@ -172,7 +175,21 @@ def distinct_records(records: Iterable[Record]) -> list[Record]:
     >>> distinct_records([*fake_records(), *fake_records()]) == fake_records()
     True
     """
-    return list({json.dumps(record.model_dump(mode="json")): record for record in records}.values())
+    found: list[Record] = []
+    at_place: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        same = at_place[_place(record)]
+        if record not in same:
+            same.append(record)
+            found.append(record)
+    return found
+
+
+def _place(record: Record) -> tuple[Any, ...]:
+    """What tells a record from most others, as far as it costs little."""
+    row = (record.suite, record.model, record.protocol, record.method, record.base, record.seed)
+    cell = (record.kind, record.shift, record.metric, record.value)
+    return (*row, *cell, *record.choice.items())
 
 
 def records_text(records: Iterable[Record]) -> str:
@@ -234,6 +251,22 @@ def read_missing(path: Path) -> list[MissingCell]:
         return [_complete(MissingCell, number, line) for number, line in enumerate(lines, start=1)]
     except ValueError as error:
         raise InputError(f"{path} is not a list of missing cells: run the suite again") from error
+
+
+def write_missing(path: Path, missing: Iterable[MissingCell]) -> None:
+    """Write a run's ``missing.jsonl``; no file if nothing is missing.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import write_missing
+    >>> write_missing(Path("missing.jsonl"), [])
+    >>> Path("missing.jsonl").exists()
+    False
+    """
+    lines = [json.dumps(m.model_dump(mode="json"), sort_keys=True) + "\n" for m in missing]
+    if lines:
+        write_atomic(path, "".join(sorted(lines)).encode())
 
 
 def _complete(kind: type[A], number: int, line: str) -> A:

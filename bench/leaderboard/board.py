@@ -341,7 +341,8 @@ def board_key(item: Record | MissingCell | TrainingRecord) -> BoardKey:
     >>> board_key(fake_records()[0])
     ('fake', 'fake/none', 'clean', ())
     """
-    return (item.suite, item.model, item.protocol, tuple(sorted(item.notes)))
+    notes = item.notes if len(item.notes) < 2 else tuple(sorted(item.notes))
+    return (item.suite, item.model, item.protocol, notes)
 
 
 def scale_of(metric: str | Scale) -> Scale:

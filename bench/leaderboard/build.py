@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from bench.api.method import Method
-from bench.api.metrics import ACCURACY, averageable
+from bench.api.metrics import ACCURACY
 from bench.api.registry import methods
-from bench.core.errors import InputError
-from bench.core.records import MissingCell, Record, Role
+from bench.core.records import MissingCell, Record
 from bench.leaderboard.board import (
     ID,
     KINDS,
@@ -24,11 +23,9 @@ from bench.leaderboard.board import (
     MEAN,
     PENDING,
     SCALES,
-    UNRECORDED,
     Board,
     BoardKey,
     BoardRow,
-    Cell,
     Curve,
     Group,
     Kind,
@@ -39,52 +36,8 @@ from bench.leaderboard.board import (
     board_key,
     scale_of,
 )
-from bench.leaderboard.comparability import check_comparable, describe_conflict
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """The data of a row: values, and reasons for absent values, by (shift, seed)."""
-
-    method: str
-    base: str | None
-    title: str
-    role: Role = "method"
-    values: Mapping[tuple[str, Seed], float] = field(default_factory=dict)
-    reasons: Mapping[tuple[str, Seed], str] = field(default_factory=dict)
-    has_caveats: bool = False
-    calibrated: bool = False
-
-    @property
-    def seeds(self) -> tuple[Seed, ...]:
-        """All seeds planned or measured for the row, ascending."""
-        found = {seed for _, seed in (*self.values, *self.reasons)}
-        return tuple(sorted(found, key=lambda s: -1 if s is None else s))
-
-    def with_mean(self, shifts: Sequence[str]) -> _Entry:
-        """Return the entry with its OOD mean per seed; unchanged if any cell is absent."""
-        needed = [(shift, seed) for shift in (ID, *shifts) for seed in self.seeds]
-        if not shifts or not all(place in self.values for place in needed):
-            return self
-        ood = {(MEAN, s): fmean(self.values[shift, s] for shift in shifts) for s in self.seeds}
-        return replace(self, values={**self.values, **ood})
-
-    def row(self, columns: Sequence[str]) -> BoardRow:
-        """Return the entry as a row of the board."""
-        cells = tuple(self._cell(column) for column in columns)
-        names = self.method, self.base, self.title
-        facts = self.role, self.has_caveats, self.calibrated
-        return BoardRow(*names, self.seeds, cells, *facts)
-
-    def _cell(self, column: str) -> Cell:
-        found = [self.values[column, s] for s in self.seeds if (column, s) in self.values]
-        absent = tuple(
-            (seed, self.reasons.get((column, seed), UNRECORDED))
-            for seed in self.seeds
-            if (column, seed) not in self.values
-        )
-        mean = fmean(found) if found else None
-        return Cell(mean, stdev(found) if len(found) > 1 else None, len(found), absent)
+from bench.leaderboard.comparability import check_comparable
+from bench.leaderboard.entries import BoardEntries, RowEntry
 
 
 def build_boards(
@@ -115,7 +68,62 @@ def build_boards(
     return boards_of(items_by_board(records, missing), metric, kind)
 
 
-Items = Mapping[BoardKey, Sequence[Record | MissingCell]]
+@dataclass(frozen=True)
+class BoardItems:
+    """Records and missing cells of one leaderboard, and what boards in all metrics share.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.build import BoardItems
+    >>> from bench.testing.fakes import fake_records
+    >>> BoardItems(fake_records()).shifts
+    ('v2', 'sketch')
+    """
+
+    items: Sequence[Record | MissingCell]
+
+    @cached_property
+    def entries(self) -> BoardEntries:
+        """The values of its rows in all metrics."""
+        return BoardEntries(self.items)
+
+    @cached_property
+    def shifts(self) -> tuple[str, ...]:
+        """The shifts in suite order."""
+        positions: dict[str, int] = {}
+        for item in self.items:
+            if item.shift != ID:
+                positions[item.shift] = min(item.order, positions.get(item.shift, item.order))
+        return tuple(sorted(positions, key=lambda shift: (positions[shift], shift)))
+
+    @cached_property
+    def shifts_in_suite(self) -> int:
+        """How many shifts of the suite count in the OOD mean."""
+        return max(item.shifts_in_suite for item in self.items)
+
+    @cached_property
+    def outside_mean(self) -> tuple[str, ...]:
+        """The shifts that are not part of the OOD mean."""
+        found = {item.shift for item in self.items if item.outside_mean}
+        return tuple(shift for shift in self.shifts if shift in found)
+
+    @cached_property
+    def primary_metrics(self) -> dict[str, str]:
+        """Each set's primary metric, from its first item; accuracy for ID if it has no item."""
+        found = {item.shift: item.primary_metric for item in reversed(self.items)}
+        return {ID: ACCURACY.name} | found
+
+    @cached_property
+    def prompts(self) -> str:
+        """Where prompts came from, by the first record that states it.
+
+        `check_comparable` makes sure that all records which state it agree.
+        """
+        stated = (item.provenance for item in self.items if isinstance(item, Record))
+        return next((str(found["prompts"]) for found in stated if "prompts" in found), "")
+
+
+Items = Mapping[BoardKey, BoardItems]
 """Records and missing cells by leaderboard, in the order of leaderboards."""
 
 
@@ -126,8 +134,8 @@ def items_by_board(records: Iterable[Record], missing: Iterable[MissingCell] = (
     --------
     >>> from bench.leaderboard.build import items_by_board
     >>> from bench.testing.fakes import fake_records
-    >>> [len(items) for items in items_by_board(fake_records()).values()] == [len(fake_records())]
-    True
+    >>> [len(found.items) for found in items_by_board(fake_records()).values()]
+    [9]
     """
     explained = sorted(missing, key=lambda m: (m.reason != PENDING, m.reason))
     by_board: dict[BoardKey, list[Record | MissingCell]] = defaultdict(list)
@@ -137,7 +145,7 @@ def items_by_board(records: Iterable[Record], missing: Iterable[MissingCell] = (
     for of_board in by_board.values():
         check_comparable(item for item in of_board if isinstance(item, Record))
     order = sorted(by_board, key=lambda k: (k[0], k[1], bool(k[3]), k[2], k[3]))
-    return {key: by_board[key] for key in order}
+    return {key: BoardItems(by_board[key]) for key in order}
 
 
 def boards_of(
@@ -187,101 +195,18 @@ def build_curves(records: Iterable[Record]) -> tuple[Curve, ...]:
     return tuple(_curve(row, points[row], chosen[row]) for row in order)
 
 
-def _board(
-    key: BoardKey, items: Sequence[Record | MissingCell], scale: Scale | None, kind: Kind
-) -> Board:
-    shifts, in_suite = _shifts(items), max(item.shifts_in_suite for item in items)
-    places = (ID, *shifts)
-    metrics = _primary_metrics(items) if scale is None else dict.fromkeys(places, scale.metric)
+def _board(key: BoardKey, of: BoardItems, scale: Scale | None, kind: Kind) -> Board:
+    places = (ID, *of.shifts)
+    metrics = of.primary_metrics if scale is None else dict.fromkeys(places, scale.metric)
     scale = scale or scale_of(metrics[ID])
-    by_place, outside_mean = tuple(metrics[p] for p in places), _outside_mean(items, shifts)
-    empty = Board(*key, scale, shifts, in_suite, by_place, (), outside_mean, _prompts(items))
+    by_place, in_suite = tuple(metrics[place] for place in places), of.shifts_in_suite
+    empty = Board(*key, scale, of.shifts, in_suite, by_place, (), of.outside_mean, of.prompts)
     unlike = kind == "cell" and scale.metric in SCALES and scale.metric != ACCURACY.name
-    entries = _entries(items, metrics, kind, empty.over)
+    entries = of.entries.of(metrics, kind, empty.over)
     return replace(empty, groups=_groups(entries, empty, unlike=unlike))
 
 
-def _prompts(items: Iterable[Record | MissingCell]) -> str:
-    """Return where prompts came from, by the first record that states it.
-
-    `check_comparable` has made sure that all records which state it agree.
-    """
-    stated = (item.provenance for item in items if isinstance(item, Record))
-    return next((str(found["prompts"]) for found in stated if "prompts" in found), "")
-
-
-def _primary_metrics(items: Sequence[Record | MissingCell]) -> dict[str, str]:
-    """Return each set's primary metric, from its first item; accuracy for ID if it has no item."""
-    return {ID: ACCURACY.name} | {item.shift: item.primary_metric for item in reversed(items)}
-
-
-def _shifts(items: Sequence[Record | MissingCell]) -> tuple[str, ...]:
-    """Return the shifts in suite order."""
-    positions: dict[str, int] = {}
-    for item in items:
-        if item.shift != ID:
-            positions[item.shift] = min(item.order, positions.get(item.shift, item.order))
-    return tuple(sorted(positions, key=lambda shift: (positions[shift], shift)))
-
-
-def _outside_mean(items: Iterable[Record | MissingCell], shifts: Sequence[str]) -> tuple[str, ...]:
-    """Return the shifts that are not part of the OOD mean."""
-    found = {item.shift for item in items if item.outside_mean}
-    return tuple(shift for shift in shifts if shift in found)
-
-
-def _entries(
-    items: Iterable[Record | MissingCell],
-    metrics: Mapping[str, str],
-    kind: str,
-    shifts: Sequence[str],
-) -> dict[Name, _Entry]:
-    """Return one entry per (method, base), even if it has no value of these metrics and kind."""
-    values: dict[Name, dict[tuple[str, Seed], float]] = defaultdict(dict)
-    reasons: dict[Name, dict[tuple[str, Seed], str]] = defaultdict(dict)
-    titles: dict[Name, str] = {}
-    roles: dict[Name, Role] = {}
-    doubtful: set[Name] = set()
-    calibrated: set[Name] = set()
-    for item in items:
-        row, place = (item.method, item.base), (item.shift, item.seed)
-        titles[row] = min(titles.get(row, item.title), item.title)
-        roles[row] = item.role
-        if isinstance(item, MissingCell):
-            reasons[row][place] = item.reason
-            continue
-        reasons[row].setdefault(place, UNRECORDED)
-        if item.provenance.get("caveats", {}).get("row"):
-            doubtful.add(row)
-        if _is_calibrated(item):
-            calibrated.add(row)
-        if (item.metric, item.kind) != (metrics[item.shift], kind):
-            continue
-        if values[row].setdefault(place, item.value) != item.value:
-            raise InputError(describe_conflict(item, values[row][place]))
-    averaged = shifts if averageable(metrics[shift] for shift in shifts) else ()
-    # The records of an oracle are points of a curve, which the row of its method explains.
-    calibrated |= {row for row in titles if (row[0].partition("-oracle-")[0], row[1]) in calibrated}
-    entries = {
-        row: _Entry(
-            *row, title, roles[row], values[row], reasons[row], row in doubtful, row in calibrated
-        )
-        for row, title in titles.items()
-    }
-    return {row: entry.with_mean(averaged) for row, entry in entries.items()}
-
-
-def _is_calibrated(record: Record) -> bool:
-    """Whether the record's method fitted temperatures before it was measured.
-
-    Records of earlier versions do not state it; the setting of such methods was ``calibrate``.
-    """
-    method = record.provenance.get("method")
-    setting = method.get("calibrate", "none") if isinstance(method, Mapping) else "none"
-    return bool(record.provenance.get("calibrated", setting != "none"))
-
-
-def _groups(entries: Mapping[Name, _Entry], board: Board, *, unlike: bool) -> tuple[Group, ...]:
+def _groups(entries: Mapping[Name, RowEntry], board: Board, *, unlike: bool) -> tuple[Group, ...]:
     """Return the board's rows, grouped by base; `unlike` as for `_with_best`."""
     columns = (ID, *board.shifts, *((MEAN,) if board.averaged else ()))
     rows = {name: entry.row(columns) for name, entry in entries.items()}
@@ -310,12 +235,12 @@ def _by_role(rows: Iterable[BoardRow]) -> tuple[BoardRow, ...]:
     return tuple(sorted(rows, key=lambda row: list(MARKS).index(row.role)))
 
 
-def _difference(left: _Entry, right: _Entry) -> _Entry:
+def _difference(left: RowEntry, right: RowEntry) -> RowEntry:
     """Return left minus right for each cell and seed that both have."""
     both = left.values.keys() & right.values.keys()
     values = {place: left.values[place] - right.values[place] for place in both}
     titles = (f"({t})" if "," in t else t for t in (left.title, right.title))
-    return _Entry(f"{left.method} - {right.method}", left.base, " - ".join(titles), values=values)
+    return RowEntry(f"{left.method} - {right.method}", left.base, " - ".join(titles), values=values)
 
 
 def _with_best(
@@ -350,14 +275,14 @@ def _curve(
     chosen: Mapping[Seed, Mapping[str, float]],
 ) -> Curve:
     key, name = row
-    shifts, metrics = _shifts(records), _primary_metrics(records)
-    over = [shift for shift in shifts if shift not in _outside_mean(records, shifts)]
+    of = BoardItems(records)
+    over, metrics = [s for s in of.shifts if s not in of.outside_mean], of.primary_metrics
     candidates: dict[tuple[tuple[str, float], ...], list[Record]] = defaultdict(list)
     for record in records:
         candidates[tuple(sorted(record.choice.items()))].append(record)
     points = []
     for choice in sorted(candidates):
-        entry = _entries(candidates[choice], metrics, "curve", over)[name]
+        entry = BoardEntries(candidates[choice]).of(metrics, "curve", over)[name]
         id_cell, ood, *others = entry.row((ID, MEAN, *over)).cells
         chosen_by = (s for s in entry.seeds if set(choice) <= set(chosen.get(s, {}).items()))
         points.append(Point(choice, id_cell, ood, tuple(chosen_by), tuple(others)))

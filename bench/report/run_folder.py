@@ -29,10 +29,11 @@ from bench.leaderboard import samples
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
 from bench.leaderboard.published.layouts import Preset, find_preset
+from bench.report.document import Document, document
 from bench.report.run_config import CONFIG as CONFIG
 from bench.report.run_config import read_config
 from bench.report.staging import finish
-from bench.report.write import FORMATS, PICTURES, write_report
+from bench.report.write import FORMATS, PICTURES, write_document
 
 RECORDS = "records.jsonl"
 MISSING = "missing.jsonl"
@@ -61,22 +62,24 @@ class ReportSources:
     baselines: tuple[Baseline, ...] = ()
 
     def write(self, folder: Path, formats: Sequence[str]) -> tuple[Path, ...]:
-        """Write reports into a folder with `bench.report.write.write_report`.
+        """Write reports into a folder with `bench.report.write.write_document`.
 
         Raises InputError if a run cannot be read, DataError if its samples are damaged.
         """
+        return write_document(folder, self._document(), formats)
+
+    def _document(self) -> Document:
+        """Return the reports' content. It takes less memory than all records, which end here."""
         contents = [read_run(run) for run in self.runs]
         records = distinct_records(r for own, _ in contents for r in own)
         if not records and not any(missing for _, missing in contents):
             raise InputError(
                 f"{', '.join(map(str, self.runs))}: no records to report; run the suite first"
             )
-        return write_report(
-            folder,
+        return document(
             records,
             [m for _, missing in contents for m in missing],
             tuple(dict.fromkeys(preset for run in self.runs for preset in read_presets(run))),
-            formats,
             (outputs for run in self.runs for outputs in read_samples(run)),
             self.baselines,
             _distinct_trainings(self.runs),

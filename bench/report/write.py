@@ -74,11 +74,9 @@ def write_report(
     trainings: Iterable[TrainingRecord] = (),
     root: str | None = None,
 ) -> tuple[Path, ...]:
-    """Write ``report.FORMAT`` into `directory` for each format, atomically; return the paths.
+    """Write reports of records into `directory` with `write_document`; return their paths.
 
-    `root` leads from where the reports will stand to the documentation. The formats in `PICTURES`
-    give one file per figure, in the folder ``figures``. Raises InputError for records that
-    contradict each other; nothing is written then.
+    Raises InputError for records that contradict each other; nothing is written then.
 
     Examples
     --------
@@ -90,6 +88,26 @@ def write_report(
     ['report.md', 'report.csv']
     """
     content = document(records, missing, presets, samples, baselines, trainings)
+    return write_document(directory, content, formats, root)
+
+
+def write_document(
+    directory: Path, content: Document, formats: Sequence[str], root: str | None = None
+) -> tuple[Path, ...]:
+    """Write ``report.FORMAT`` into `directory` for each format, atomically; return the paths.
+
+    `root` leads from where the reports will stand to the documentation. The formats in `PICTURES`
+    give one file per figure, in the folder ``figures``.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.document import document
+    >>> from bench.report.write import write_document
+    >>> from bench.testing.fakes import fake_records
+    >>> write_document(Path("reports"), document(fake_records()), ["csv"])[0].name
+    'report.csv'
+    """
     content = replace(content, root=path_to_root(directory) if root is None else root)
     files = {
         directory / f"report.{name}": FORMATS[name](content).encode("utf-8", "backslashreplace")

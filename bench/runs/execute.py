@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -31,9 +30,11 @@ from bench.runs.items import (
     ScaleItem,
     WeightsItem,
     WorkItem,
+    by_split,
+    is_stored,
 )
 from bench.runs.measure import Measurement, address_of
-from bench.runs.plan import Plan, is_stored, make_plan, pending
+from bench.runs.plan import Plan, make_plan, pending
 from bench.runs.results.caveats import PlanCaveats
 from bench.runs.results.trainings import plan_trainings, training_labels
 from bench.runs.study.study import Study
@@ -76,7 +77,7 @@ def choice_lookup(store: Store) -> Callable[[str], Choice | None]:
 def execute_plan(first: Plan, store: Store, engine: EngineMaker, progress: Progress) -> Outcome:
     """Compute what the store lacks and return all records of the plan's study.
 
-    The plan is made again once all choices are known.
+    The plan is made again when choices were made.
 
     `engine` is called at most once, and only when a model is needed. If an item fails, the items
     that depend on it fail too, and all others are still computed. Raises InputError for bad input
@@ -105,9 +106,11 @@ def execute_plan(first: Plan, store: Store, engine: EngineMaker, progress: Progr
 
 def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> None:
     """Do this process's part of the items that the first process announces, until it ends."""
+    items: Mapping[str, WorkItem] = {}
     runner = _Runner(study, store, engine, progress)
     while (keys := runner.engine.heard()) is not None:
-        items = make_plan(study, choice_lookup(store)).items
+        if not items.keys() >= set(keys):  # the first process has made choices since
+            items = make_plan(study, choice_lookup(store)).items
         try:
             runner.carry_out([items[key] for key in keys])
         except Exception:
@@ -183,7 +186,7 @@ class _Runner:
         # Heads are trained on features. These features come first: the encoders trained after
         # them then share their forward passes, and the decoded images, with all others.
         first = self._features_for_training(items, plan)
-        for features in _by_split(first or items):
+        for features in by_split(first or items):
             if ready := [i for i in features if self._ready(i, plan)]:
                 self._forward(ready)
             split = features[0].split.fingerprint
@@ -389,12 +392,3 @@ def _is_lost_trial(item: WorkItem, reason: str) -> bool:
     """Whether an input that failed is a trial that diverged: a search goes on without it."""
     searches = isinstance(item, FitItem) and isinstance(item.row.method, Searched)
     return searches and reason.startswith(DIVERGED)
-
-
-def _by_split(items: Iterable[WorkItem]) -> list[list[FeaturesItem]]:
-    """Group the features items by split, in the order in which the splits first appear."""
-    features = [i for i in items if isinstance(i, FeaturesItem)]
-    order = list(dict.fromkeys(i.split.fingerprint for i in features))
-    ranked = sorted(features, key=lambda i: order.index(i.split.fingerprint))
-    groups = itertools.groupby(ranked, key=lambda i: i.split.fingerprint)
-    return [list(group) for _, group in groups]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +13,8 @@ from bench.api.metrics import ACCURACY, Metric
 from bench.api.recipes import Encoder, Fisher, TextHead, Tuned
 from bench.api.splits import Split
 from bench.core.hashing import canonical_json
+from bench.core.store import Store
+from bench.leaderboard import samples
 from bench.runs.results.figure_data import Figure
 from bench.runs.study.rows import Row
 
@@ -108,3 +112,32 @@ class CellItem(WorkItem):
     def keeps_samples(self) -> bool:
         """Whether per-sample outputs are stored with the cell (`bench.leaderboard.samples`)."""
         return self.chosen and self.scale is None and self.metric.name == ACCURACY.name
+
+
+def is_stored(item: WorkItem, store: Store) -> bool:
+    """Return whether the item's output is in the store; small outputs are verified."""
+    match item:
+        case GivenItem():
+            return not item.reason
+        case WeightsItem():
+            return store.has("weights", item.key)
+        case FeaturesItem():
+            return not store.blocks(item.key, item.split.size)
+        case FitItem() | ScaleItem():
+            return store.has("fits", item.key)
+        case CellItem(keeps_samples=True, shift=shift):
+            has_samples = samples.has_stored_samples(store, item.key, shift.split.fingerprint)
+            return has_samples and store.read_cell(item.pack, item.key) is not None
+        case CellItem():
+            return store.read_cell(item.pack, item.key) is not None
+        case _:
+            raise TypeError(item)
+
+
+def by_split(items: Iterable[WorkItem]) -> list[list[FeaturesItem]]:
+    """Group the features items by split, in the order in which the splits first appear."""
+    features = [i for i in items if isinstance(i, FeaturesItem)]
+    order = list(dict.fromkeys(i.split.fingerprint for i in features))
+    ranked = sorted(features, key=lambda i: order.index(i.split.fingerprint))
+    groups = itertools.groupby(ranked, key=lambda i: i.split.fingerprint)
+    return [list(group) for _, group in groups]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from bench.api.dataset import Shift
-from bench.api.method import Choice, Method, Models
+from bench.api.method import Choice, Models
 from bench.api.metrics import ACCURACY, Metric, extra_metrics
 from bench.api.recipe_parts import (
     backbone_of,
@@ -33,7 +33,6 @@ from bench.api.splits import Split
 from bench.core.errors import InputError
 from bench.core.hashing import CanonicalText, key_of
 from bench.core.store import Store
-from bench.leaderboard import samples
 from bench.runs.items import (
     CellItem,
     FeaturesItem,
@@ -42,6 +41,7 @@ from bench.runs.items import (
     ScaleItem,
     WeightsItem,
     WorkItem,
+    is_stored,
 )
 from bench.runs.results.figure_data import FIGURES, Figure
 from bench.runs.results.redrawn import also_on_shifts
@@ -56,7 +56,6 @@ FIT = 2
 
 SCALE = 2
 """Version of the search for a row's temperature; raised when it would find another one."""
-
 
 W = TypeVar("W", bound=WorkItem)
 
@@ -127,7 +126,8 @@ class _Builder:
         self.items: dict[str, WorkItem] = {}
         self.records: list[CellItem] = []
         self.scales: list[ScaleItem] = []
-        self.inputs: dict[object, tuple[str, ...]] = {}
+        self.inputs: dict[tuple[int, str], list[str]] = {}
+        self.needs: dict[object, tuple[Row, Models, tuple[Recipe, ...]]] = {}
         self.texts: dict[int, tuple[object, CanonicalText]] = {}
 
     def text(self, value: object) -> CanonicalText:
@@ -151,25 +151,26 @@ class _Builder:
     def weights(self, recipe: Recipe | Encoder | Head | Fisher) -> list[str]:
         """Return the keys of the stored weights that `recipe` consists of."""
         match recipe:
-            case Tuned():
-                return [self.weights_item(recipe, self.training_inputs(recipe))]
-            case TextHead():
-                return [self.weights_item(recipe, [])]
-            case Fisher():
-                of = recipe.of
-                inputs = [*self.weights(encoder_of(of)), *self.weights(head_of(of))]
-                return [self.weights_item(recipe, inputs)]
+            case Tuned() | TextHead() | Fisher():
+                key = weights_key(recipe)
+                if key not in self.items:
+                    task, inputs = self.study.suite.task, tuple(self.weights_inputs(recipe))
+                    self.add(WeightsItem(key, inputs, recipe, task.train, task.selection))
+                return [key]
             case Merged():
                 parts = (*recipe.parts, *recipe.fishers)
                 return [key for part in parts for key in self.weights(part)]
             case _:
                 return []
 
-    def weights_item(self, recipe: TextHead | Tuned | Fisher, inputs: list[str]) -> str:
-        """Add the item that builds `recipe` and return its key."""
-        task = self.study.suite.task
-        key = weights_key(recipe)
-        return self.add(WeightsItem(key, tuple(inputs), recipe, task.train, task.selection))
+    def weights_inputs(self, recipe: TextHead | Tuned | Fisher) -> list[str]:
+        """Return the keys that building `recipe` reads."""
+        match recipe:
+            case Tuned():
+                return self.training_inputs(recipe)
+            case Fisher(of=of):
+                return [*self.weights(encoder_of(of)), *self.weights(head_of(of))]
+        return []
 
     def training_inputs(self, recipe: Tuned) -> list[str]:
         """Return the keys a training run reads: its start's weights, or features for a head."""
@@ -183,7 +184,9 @@ class _Builder:
     def features(self, encoder: Encoder, split: Split, precision: str) -> str:
         """Add the features of an encoder on a split and return their key."""
         key = features_key(encoder, split.fingerprint, precision)
-        return self.add(FeaturesItem(key, tuple(self.weights(encoder)), encoder, split))
+        if key not in self.items:
+            self.add(FeaturesItem(key, tuple(self.weights(encoder)), encoder, split))
+        return key
 
     def outputs(self, recipe: Recipe, split: Split) -> list[str]:
         """Return the keys that `recipe`'s logits on `split` depend on: its features and head."""
@@ -192,6 +195,23 @@ class _Builder:
         normalizes(recipe), backbone_of(recipe)  # raise InputError for parts that cannot be merged
         features = self.features(encoder_of(recipe), split, self.study.precision)
         return [features, *self.weights(head_of(recipe))]
+
+    def needed(self, row: Row, models: Models, choice: Choice) -> tuple[Recipe, ...]:
+        """Return the recipes that a row with one choice needs, the same objects each time."""
+        of = (id(row), id(models), *choice.items())
+        if of not in self.needs:  # which keeps both, so that their ids stay their own
+            self.needs[of] = row, models, row.method.needs(models, choice)
+        return self.needs[of][-1]
+
+    def read(self, recipes: Iterable[Recipe], split: Split) -> list[str]:
+        """Return the keys that the logits of `needed` recipes on `split` depend on, each once."""
+        found: dict[str, None] = {}
+        for recipe in recipes:
+            of = (id(recipe), split.fingerprint)  # `needs` keeps the recipe
+            if of not in self.inputs:
+                self.inputs[of] = self.outputs(recipe, split)
+            found |= dict.fromkeys(self.inputs[of])
+        return list(found)
 
     def external(self, recipe: Recipe, split: Split) -> str:
         """Add the outputs in the split's file, or an item that fails if weights are needed."""
@@ -205,7 +225,7 @@ class _Builder:
         self, row: Row, seed: int | None, models: Models, known: Callable[[str], Choice | None]
     ) -> Recipe | None:
         """Return the base that a row is built on; None if its settings are still to be chosen."""
-        if row.base is None or not needs_fit(row.base.method):
+        if row.base is None or not row.base.fits:
             return models.base
         ground = replace(models, base=models.zero_shot)
         choice = known(self.fit(row.base, models.seed if seed is None else seed, ground).key)
@@ -240,9 +260,9 @@ class _Builder:
         """
         method, task = row.method, self.study.suite.task
         inputs: list[str] = []
-        if needs_fit(method):
+        if row.fits:
             candidates = (*method.candidates(), *closer)
-            wanted = [r for c in candidates for r in method.needs(models, c)]
+            wanted = [r for c in candidates for r in self.needed(row, models, c)]
             for recipe in dict.fromkeys(wanted):
                 inputs += self.outputs(recipe, task.selection)
             for recipe in method.train_needs(models):
@@ -262,20 +282,21 @@ class _Builder:
     def cells(self, row: Row, fit: FitItem, choice: Choice | None) -> None:
         """Add the row's cells on every evaluation set; with curves, those of all candidates too."""
         study, method = self.study, row.method
-        candidates = method.candidates()
+        candidates, curve = method.candidates(), method.curve() if study.curves else ()
         chosen = choice if choice is not None else candidates[len(candidates) // 2]
         scaled = study.protocol.scaling != "none" and not study.suite.task.selection.absent
         scale = self.scale(row, fit, chosen) if scaled else None
         figures = FIGURES if method.has_figures else ()
+        others = also_on_shifts(fit, study.curves)  # which other draws would have chosen
+        more = {id(r): r for c in others for r in self.needed(row, fit.models, c)}.values()
         for shift in study.suite.evaluations():
             metrics = (*study.metrics, *extra_metrics(shift.metrics))
-            for measure in (*metrics, *figures):
-                self.cell(row, fit, None, chosen, chosen, True, shift, measure)
-            for metric in study.metrics if scale is not None else ():
-                self.cell(row, fit, scale, chosen, chosen, True, shift, metric)
-            for candidate in method.curve() if study.curves else ():
-                for metric in metrics:
-                    self.cell(row, fit, None, candidate, chosen, False, shift, metric)
+            column = self.column(row, fit, chosen, shift, more)
+            self.measured(column, None, chosen, True, (*metrics, *figures))
+            if scale is not None:
+                self.measured(column, scale, chosen, True, study.metrics)
+            for candidate in curve:
+                self.measured(column, None, candidate, False, metrics)
 
     def scale(self, row: Row, fit: FitItem, choice: Choice) -> ScaleItem:
         """Add the item that finds the temperature of a row's predictions."""
@@ -292,73 +313,63 @@ class _Builder:
         self, row: Row, fit: FitItem, choice: Choice, split: Split
     ) -> tuple[str, ...]:
         """Return the keys that a row's prediction on `split` depends on."""
-        of = (row.name, fit.key, fit.seed, *choice.items(), split.fingerprint)
-        if of not in self.inputs:
-            self.inputs[of] = self._prediction_inputs(row, fit, choice, split)
-        return self.inputs[of]
-
-    def _prediction_inputs(
-        self, row: Row, fit: FitItem, choice: Choice, split: Split
-    ) -> tuple[str, ...]:
-        inputs: list[str] = [fit.key] if fit.inputs else []
-        for recipe in row.method.needs(fit.models, choice):
-            inputs += self.outputs(recipe, split)
+        inputs = [fit.key] if fit.inputs else []
+        inputs += self.read(self.needed(row, fit.models, choice), split)
         for recipe in row.method.train_needs(fit.models):
             inputs += self.outputs(recipe, self.study.suite.task.train)
         return tuple(dict.fromkeys(inputs))
 
-    def cell(
+    def column(
+        self, row: Row, fit: FitItem, decided: Choice, shift: Shift, more: Iterable[Recipe]
+    ) -> _Column:
+        """Return what the cells of a row on one evaluation set share."""
+        identity, labels = self.identity(row), self.text(shift.labels)
+        # Rows without a base have one fit for all seeds, as there is nothing to fit.
+        place = (identity, fit.key, fit.seed, shift.split.fingerprint, labels)
+        pack = key_of("cells", CELL, *place)
+        return _Column(row, fit, decided, shift, more, pack, identity, labels)
+
+    def measured(
         self,
-        row: Row,
-        fit: FitItem,
+        at: _Column,
         scale: ScaleItem | None,
         choice: Choice,
-        decided: Choice,
         chosen: bool,
-        shift: Shift,
-        metric: Metric | Figure,
+        metrics: Iterable[Metric | Figure],
     ) -> None:
-        """Add one cell. A curve's point at the choice `decided` is the item of the chosen cell."""
-        inputs = self.prediction_inputs(row, fit, choice, shift.split)
-        inputs += () if scale is None else (scale.key,)
-        if metric == ACCURACY and scale is None and choice == decided:
-            others = also_on_shifts(fit, self.study.curves)  # which other draws would have chosen
-            recipes = dict.fromkeys(r for c in others for r in row.method.needs(fit.models, c))
-            more = (key for recipe in recipes for key in self.outputs(recipe, shift.split))
-            inputs = tuple(dict.fromkeys((*inputs, *more)))
-        labels, of_metric, identity = *map(self.text, (shift.labels, metric)), self.identity(row)
-        key = key_of("cell", CELL, identity, fit.key, self.text(choice), inputs, labels, of_metric)
-        # Rows without a base have one fit for all seeds, as there is nothing to fit.
-        place = (fit.seed, shift.split.fingerprint, labels)
-        pack = key_of("cells", CELL, identity, fit.key, *place)
-        item = CellItem(key, inputs, pack, row, fit, scale, choice, chosen, shift, metric)
-        self.records.append(item)
-        self.add(item)
+        """Add the cells of one choice. A curve's point at the decided choice is the chosen cell."""
+        own = self.prediction_inputs(at.row, at.fit, choice, at.shift.split)
+        own += () if scale is None else (scale.key,)
+        of_choice, of_own = self.text(choice), CanonicalText.of(own)
+        for metric in metrics:
+            inputs, read = own, of_own
+            if metric == ACCURACY and scale is None and choice == at.decided:
+                inputs = tuple(dict.fromkeys((*own, *self.read(at.more, at.shift.split))))
+                read = CanonicalText.of(inputs)
+            of = (at.identity, at.fit.key, of_choice, read, at.labels, self.text(metric))
+            key = key_of("cell", CELL, *of)
+            item = CellItem(
+                key, inputs, at.pack, at.row, at.fit, scale, choice, chosen, at.shift, metric
+            )
+            self.records.append(item)
+            self.add(item)
 
 
-def needs_fit(method: Method) -> bool:
-    """Return whether a method fits or chooses anything on the selection split."""
-    return len(method.candidates()) > 1 or type(method).fit is not Method.fit
+@dataclass(frozen=True)
+class _Column:
+    """What the cells of a row, seed and evaluation set share; `decided` is the row's choice.
 
+    `more` are recipes whose outputs the cell of accuracy reads beside those of its prediction.
+    """
 
-def is_stored(item: WorkItem, store: Store) -> bool:
-    """Return whether the item's output is in the store; small outputs are verified."""
-    match item:
-        case GivenItem():
-            return not item.reason
-        case WeightsItem():
-            return store.has("weights", item.key)
-        case FeaturesItem():
-            return not store.blocks(item.key, item.split.size)
-        case FitItem() | ScaleItem():
-            return store.has("fits", item.key)
-        case CellItem(keeps_samples=True, shift=shift):
-            has_samples = samples.has_stored_samples(store, item.key, shift.split.fingerprint)
-            return has_samples and store.read_cell(item.pack, item.key) is not None
-        case CellItem():
-            return store.read_cell(item.pack, item.key) is not None
-        case _:
-            raise TypeError(item)
+    row: Row
+    fit: FitItem
+    decided: Choice
+    shift: Shift
+    more: Iterable[Recipe]
+    pack: str
+    identity: CanonicalText
+    labels: CanonicalText
 
 
 def pending(

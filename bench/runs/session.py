@@ -22,8 +22,9 @@ from bench.core.foreign.files import TABLE, read_bounded, without_waiting
 from bench.core.hashing import key_of
 from bench.core.paths import cache_dir, check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
-from bench.core.records import MissingCell, records_text
+from bench.core.records import MissingCell, records_text, write_missing
 from bench.core.store import Store
+from bench.core.store.claims import own_name
 from bench.core.trainings import TRAININGS, write_trainings
 from bench.data.prompts import templates_digest
 from bench.data.suites.yaml_schema import is_suite_file
@@ -286,6 +287,13 @@ def run_session(
     poorer outcome is written beside it. `shown` makes the context in which progress is displayed.
     Raises InputError if the folder has a run that this one should not replace.
     """
+    with session.store.claims.held([f"run-{own_name()}"]):  # that nobody removes what it reads
+        return _run_session(session, shown)
+
+
+def _run_session(
+    session: Session, shown: Callable[[], AbstractContextManager[Progress]]
+) -> tuple[list[Outcome], Path]:
     outcomes, started = [], time.monotonic()
     session.store.sweep()
     finish(session.out)
@@ -390,10 +398,3 @@ def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Pat
     except OSError as error:  # how long it took is no result
         log.warning("timings are not recorded: %s", error)
     return out
-
-
-def write_missing(path: Path, missing: Sequence[MissingCell]) -> None:
-    """Write the list of missing cells, if there are any."""
-    if missing:
-        lines = [json.dumps(m.model_dump(mode="json"), sort_keys=True) + "\n" for m in missing]
-        write_atomic(path, "".join(sorted(lines)).encode())

@@ -28,7 +28,7 @@ COMMANDS = dict(commands())
 
 
 def test_first_lines_are_not_cut() -> None:
-    for group in ("", "data"):
+    for group in ("", "data", "cache"):
         shown = bench(*group.split(), "--help").out
         assert "..." not in shown.split("Examples:")[0].split("Options:")[1]
 

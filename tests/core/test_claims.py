@@ -123,11 +123,13 @@ def test_a_new_claim_is_not_removed_as_an_old_one(tmp_path: Path) -> None:
 
 
 def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
-    mine, elsewhere, old = tmp_path / own_name(), tmp_path / "elsewhere-1-a", tmp_path / "x-1-b"
+    mine, elsewhere, old = (
+        tmp_path / name for name in (own_name(), f"elsewhere-1-{'a' * 12}", f"x-1-{'b' * 12}")
+    )
     pid = subprocess.Popen(["true"])
     pid.wait()
     gone = tmp_path / own_name().replace(f"-{os.getpid()}-", f"-{pid.pid}-")
-    same_number = tmp_path / f"elsewhere-{pid.pid}-c"  # of a process that may run there
+    same_number = tmp_path / f"elsewhere-{pid.pid}-{'c' * 12}"  # of a process that may run there
     unnumbered = tmp_path / own_name().replace(f"-{os.getpid()}-", "-x-")
     kept = [mine, elsewhere, same_number, unnumbered]
     for path in (*kept, old, gone):

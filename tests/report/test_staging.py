@@ -73,7 +73,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_files(
         for name in ("write_atomic", "_replace", "_remove"):
             patched.setattr(staging, name, counted(getattr(staging, name)))
         patched.setattr(staging.shutil, "rmtree", counted(staging.shutil.rmtree))
-        patched.setattr(staging, "own_name", lambda: "elsewhere-1-abc")
+        patched.setattr(staging, "own_name", lambda: "elsewhere-1-abcabcabcabc")
         with contextlib.suppress(Killed):
             exchange(tmp_path)
     finish(tmp_path)

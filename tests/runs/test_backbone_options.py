@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench.api.reading import Reading
-from bench.cli.catalogue import KINDS, listing
+from bench.cli.show.catalogue import KINDS, listing
 from bench.core.errors import InputError
 from bench.runs.study.resolve import backbone_for
 

@@ -149,6 +149,7 @@ class _Definitions(Generic[R]):
         self.known: dict[tuple[type[Line], str], DefinitionLine] = {}
         self.records: dict[tuple[str, str], R] = {}
         self.shared: dict[tuple[str, ...], Facts] = {}
+        self.fields = set(kind.model_fields)
 
     def add(self, number: int, fields: Facts) -> None:
         """Add a definition, whose own references must be known."""
@@ -194,7 +195,19 @@ class _Definitions(Generic[R]):
         if "chosen_on" in cell:
             chosen = self.get(number, DefinedChoice, "chosen_on", cell["chosen_on"])
             cell["chosen_on"] = chosen.facts
-        return self.records[row, on].model_copy(update=cell)
+        return self._changed(self.records[row, on], cell)
+
+    def _changed(self, record: R, changes: Facts) -> R:
+        """Return a copy of a record with changes, as its `model_copy` does in five times the time.
+
+        The set of the fields that were set, which takes more memory than the record, is shared.
+        """
+        made = self.kind.__new__(self.kind)
+        object.__setattr__(made, "__dict__", record.__dict__ | changes)
+        object.__setattr__(made, "__pydantic_fields_set__", self.fields)
+        object.__setattr__(made, "__pydantic_extra__", None)
+        object.__setattr__(made, "__pydantic_private__", None)
+        return made
 
     def _empty(self, number: int, row: str, on: str) -> R:
         """Return what all records of a row on a set have, as a record without a number."""

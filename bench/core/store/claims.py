@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import threading
@@ -28,6 +29,12 @@ from bench.core.foreign.files import read_bounded
 
 BEAT, LEASE = 10.0, 60.0
 """Seconds between two touches of a claim, and after which an untouched claim is void."""
+
+DAY = 24 * 3600
+"""Seconds after which what other machines left is nobody's any more."""
+
+OWN = re.compile(r"([^-/]+)-([0-9]+)-[0-9a-f]{12}")
+"""The form of `own_name`: machine, process, random digits."""
 
 State = tuple[int, int]
 """The inode of a claim and the time of its last touch, in ns."""
@@ -119,9 +126,7 @@ class Claims:
 
 
 def sweep(folder: Path, prefix: str = "") -> None:
-    """Remove what processes of this machine that are gone left, named by `prefix` and `own_name`.
-
-    What other machines left is removed after a day.
+    """Remove the `leftovers` in a folder.
 
     Examples
     --------
@@ -133,14 +138,92 @@ def sweep(folder: Path, prefix: str = "") -> None:
     >>> len(list(Path("tmp").iterdir()))  # this process still runs
     1
     """
+    for path in leftovers(folder, prefix):
+        with suppress(OSError):
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there. OSError if it stays.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store.claims import remove
+    >>> remove(Path("nowhere"))
+    """
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def leftovers(folder: Path, prefix: str = "") -> list[Path]:
+    """Return what processes of this machine that are gone left, named by `prefix` and `own_name`.
+
+    What other machines left is among them after a day. Other names are not bench's: the folder may
+    be somebody's own.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store.claims import leftovers
+    >>> Path("tmp").mkdir()
+    >>> Path("tmp/thesis-1-draft").touch()
+    >>> leftovers(Path("tmp"))
+    []
+    """
+    found = []
     with suppress(OSError):
-        for path in folder.glob(f"{prefix}*"):
-            host, pid, *_ = [*path.name.removeprefix(prefix).split("-"), "", ""]
-            is_mine = host == _host() and pid.isdigit()
-            with suppress(OSError):
-                age = time.time() - path.stat().st_mtime
-                if (is_mine and not _runs(int(pid))) or age > 24 * 3600:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in sorted(folder.glob(f"{prefix}*")):
+            if named := OWN.fullmatch(path.name.removeprefix(prefix)):
+                is_mine = named[1] == _host() and not _runs(int(named[2]))
+                with suppress(OSError):
+                    if is_mine or is_old(path):
+                        found.append(path)
+    return found
+
+
+def is_old(path: Path) -> bool:
+    """Return whether a file was last touched over a day ago. Raises OSError if it is not there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store.claims import is_old
+    >>> Path("new").touch()
+    >>> is_old(Path("new"))
+    False
+    """
+    return time.time() - path.stat().st_mtime > DAY
+
+
+def void_claims(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the void claims in a folder, and for each other one who holds it, as ``HOST PID``.
+
+    As nobody waits here, a claim of another machine is void only if it was not touched for a day.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store.claims import Claims, void_claims
+    >>> with Claims(Path("working")).held(["weights-1f0c"]):
+    ...     void, held = void_claims(Path("working"))
+    ...
+    >>> len(void), len(held)
+    (0, 1)
+    """
+    void, held = leftovers(folder), set[str]()
+    with suppress(OSError):
+        for path in sorted(folder.iterdir()):
+            if path in void or OWN.fullmatch(path.name):
+                continue
+            with suppress(OSError):  # it is given up meanwhile
+                host, pid = _holder(path) or ("unknown", 0)
+                is_gone = host == _host() and not _runs(pid)
+                if is_gone or is_old(path):
+                    void.append(path)
+                else:
+                    held.add(f"{host} {pid}")
+    return void, sorted(held)
 
 
 def own_name() -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from bench.core.hashing import canonical_json
 from bench.core.paths import write_atomic
+from bench.core.store.blocks import BLOCK, block_count, rows_in
 from bench.core.store.claims import Claims, own_name, sweep
 from bench.core.store.container import (
     DamagedError,
@@ -45,9 +46,6 @@ from bench.core.store.container import (
     sealed_json,
     unpacked_arrays,
 )
-
-BLOCK = 1024
-"""Rows per block of features. Blocks are decoded and stored as units; a kill loses at most one."""
 
 log = logging.getLogger("bench")
 
@@ -79,7 +77,7 @@ class Store:
     """
 
     root: Path
-    _cells: dict[Path, tuple[int, int, dict[str, Any]]] = field(
+    _cells: dict[str, tuple[Path, tuple[int, int], dict[str, Any]]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -300,15 +298,19 @@ class Store:
 
     def _pack(self, pack: str) -> dict[str, Any]:
         """The cells of a pack, read again only if the file has changed."""
-        path = self.path("cells", pack, ".json")
+        if pack not in self._cells:
+            self._cells[pack] = (self.path("cells", pack, ".json"), (0, 0), {})
+        path, known, cells = self._cells[pack]
         try:
             status = path.stat()
-        except OSError:  # absent, or it cannot be read
+            now = status.st_ino, status.st_mtime_ns
+        except FileNotFoundError:
+            now, cells = (0, 0), {}
+        except OSError:  # it cannot be read, which this says
             return self.read_json("cells", pack) or {}
-        inode, touched, cells = self._cells.get(path, (0, 0, {}))
-        if (inode, touched) != (status.st_ino, status.st_mtime_ns):
+        if now != known:
             cells = self.read_json("cells", pack) or {}
-            self._cells[path] = (status.st_ino, status.st_mtime_ns, cells)
+        self._cells[pack] = (path, now, cells)
         return cells
 
     def made_otherwise(self, key: str, made_of: Sequence[str]) -> list[Path]:
@@ -371,29 +373,3 @@ def _facts(path: Path) -> dict[str, str]:
 
 def _block_item(key: str, block: int) -> str:
     return f"features/{key}/{block:06d}"
-
-
-def rows_in(blocks: Iterable[int], size: int) -> int:
-    """Return the number of rows in `blocks` of a split of `size` rows.
-
-    The last block of a split may have fewer than `BLOCK` rows.
-
-    Examples
-    --------
-    >>> from bench.core.store import rows_in
-    >>> rows_in([0, 2], size=2500)
-    1476
-    """
-    return sum(min(BLOCK, size - b * BLOCK) for b in blocks)
-
-
-def block_count(size: int) -> int:
-    """Return the number of blocks of a split of `size` rows.
-
-    Examples
-    --------
-    >>> from bench.core.store import block_count
-    >>> block_count(2500)
-    3
-    """
-    return -(-size // BLOCK)

@@ -87,18 +87,23 @@ def read_import(cache: Path, name: str) -> ImportedPair:
         raise InputError(f"--imported {name}: nothing was imported yet: run bench import first")
     if name not in known:
         raise unknown_name("import", name, known)
-    path = _path(cache, name)
-    try:
-        with reading(path):
-            found = ImportedPair.model_validate_json(read_bounded(path))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: run bench import again to restore it") from error
+    found = _read(_path(cache, name))
     for recipe in (found.untouched(found.backbone), found.fine_tuned(found.backbone)):
         if not Store(cache).has("weights", weights_key(recipe)):
             raise InputError(
                 f"import {name}: its weights are gone from the cache: run bench import again"
             )
     return found
+
+
+def imported_keys(cache: Path) -> set[str]:
+    """Return the keys of all imported weights, which nothing but their files can make again.
+
+    Raises InputError for a description that cannot be read.
+    """
+    pairs = [_read(path) for path in sorted((cache / "imports").glob("*.json"))]
+    recipes = [r for p in pairs for r in (p.untouched(p.backbone), p.fine_tuned(p.backbone))]
+    return {weights_key(recipe) for recipe in recipes}
 
 
 def check_import_name(cache: Path, made: ImportedPair) -> None:
@@ -115,6 +120,14 @@ def check_import_name(cache: Path, made: ImportedPair) -> None:
 def write_import(cache: Path, made: ImportedPair) -> None:
     """Write the description of an import to the cache."""
     write_atomic(_path(cache, made.name), made.model_dump_json(indent=1).encode())
+
+
+def _read(path: Path) -> ImportedPair:
+    try:
+        with reading(path):
+            return ImportedPair.model_validate_json(read_bounded(path))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: run bench import again to restore it") from error
 
 
 def _path(cache: Path, name: str) -> Path:

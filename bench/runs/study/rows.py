@@ -49,6 +49,11 @@ class Row:
         method = self.method.chooser()
         return self if method is self.method else Row(method.name, method.title, method, self.base)
 
+    @property
+    def fits(self) -> bool:
+        """Whether its method fits or chooses anything on the selection split."""
+        return len(self.method.candidates()) > 1 or type(self.method).fit is not Method.fit
+
 
 @dataclass(frozen=True)
 class Checkpoint(Method):

@@ -37,7 +37,7 @@ def list_command(what: str | None, data: Path | None, as_json: bool) -> None:
     `models` are open_clip's, with the tags of their released weights; they are listed alone.
     `tables` are layouts for `bench run --table`, `published` are papers' tables with their numbers.
     """
-    from bench.cli.catalogue import listing
+    from bench.cli.show.catalogue import listing
     from bench.core.paths import data_dir
 
     _show(listing(what, data_dir(data), facts=as_json), as_json)
@@ -63,7 +63,7 @@ def show_command(name: str, suite: str, as_json: bool) -> None:
 
     NAME may also be a suite file, a metric, a selection rule or a protocol.
     """
-    from bench.cli.catalogue import describe_name, published_table
+    from bench.cli.show.catalogue import describe_name, published_table
     from bench.report.published_tables import published_text
 
     if not as_json and (table := published_table(name)):
@@ -73,6 +73,6 @@ def show_command(name: str, suite: str, as_json: bool) -> None:
 
 
 def _show(data: dict[str, Any], as_json: bool) -> None:
-    from bench.cli.catalogue import as_text
+    from bench.cli.show.catalogue import as_text
 
     print_line(json.dumps(data, indent=1) if as_json else as_text(data), sys.stdout)
