@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -22,29 +22,18 @@ from bench.core.foreign.files import TABLE, read_bounded, without_waiting
 from bench.core.hashing import key_of
 from bench.core.paths import cache_dir, check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
-from bench.core.records import MissingCell, records_text, write_missing
+from bench.core.records import MissingCell
 from bench.core.store import Store
 from bench.core.store.claims import own_name
-from bench.core.trainings import TRAININGS, write_trainings
+from bench.core.trainings import TRAININGS
 from bench.data.prompts import templates_digest
 from bench.data.suites.yaml_schema import is_suite_file
-from bench.leaderboard import samples
 from bench.leaderboard.board import PENDING
 from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.leaderboard.published.layouts import Preset, find_preset
-from bench.report.glossary import path_to_root
 from bench.report.run_config import CONFIG, read_config
-from bench.report.run_folder import (
-    FIGURES,
-    MISSING,
-    PLAN,
-    RECORDS,
-    kept_baselines,
-    read_samples,
-    report_files,
-)
+from bench.report.run_folder import FIGURES, MISSING, PLAN
 from bench.report.staging import finish, staged
-from bench.report.write import USUAL, write_report
 from bench.runs.costs.counts import Counts, pending_counts
 from bench.runs.costs.rates import remember_rates
 from bench.runs.execute import Outcome, choice_lookup, execute_plan
@@ -52,9 +41,10 @@ from bench.runs.execute import follow_plan as follow_study
 from bench.runs.items import CellItem
 from bench.runs.measure import address_of
 from bench.runs.plan import Plan, make_plan
+from bench.runs.results.files import Results
 from bench.runs.results.manifest import write_run_manifest
 from bench.runs.results.plan_lines import plan_text
-from bench.runs.results.replacing import check_replaceable, is_poorer
+from bench.runs.results.replacing import PoorerError, check_replaceable, places_of, refuse_poorer
 from bench.runs.study.config import RunConfig, load_config
 from bench.runs.study.kept import FOLDER as KEPT
 from bench.runs.study.kept import PLACES, InputCopies, KeptInputs, copy_inputs, kept_inputs
@@ -361,36 +351,33 @@ def _check_replaceable(session: Session) -> None:
 
 
 def _write(session: Session, outcomes: Sequence[Outcome], seconds: float) -> Path:
-    """Write the files of a run, all or none, and return their folder."""
-    records = [r for outcome in outcomes for r in outcome.records]
-    missing = [m for outcome in outcomes for m in outcome.missing]
-    trainings = [t for outcome in outcomes for t in outcome.trainings]
-    out = session.out
-    if missing and not session.config.overwrite and is_poorer(records, out):
-        out = out.with_name(f"{out.name}.incomplete")
-    formats = {path.suffix[1:]: None for path in report_files(out)}
-    # Another run may have ended in the folder since this one began.
-    with staged(out, OUTDATED, partial(_check_replaceable, session)) as new:
-        resolved = json.dumps(session.resolved, indent=1, sort_keys=True)
-        write_atomic(new / CONFIG, (resolved + "\n").encode())
-        write_atomic(new / PLAN, plan_text(outcome.plan for outcome in outcomes).encode())
-        write_atomic(new / RECORDS, records_text(records).encode())
-        write_missing(new / MISSING, missing)
-        write_trainings(new, trainings)
-        samples.write_samples(new, session.store, records)
-        write_report(
-            new,
-            records,
-            missing,
-            session.presets,
-            formats=tuple({**dict.fromkeys(USUAL), **formats}),
-            samples=read_samples(new),
-            baselines=kept_baselines(out),
-            trainings=trainings,
-            root=path_to_root(out),
-        )
-        session.copies.write(new)
-        write_run_manifest(new)
+    """Write the files of a run, all or none, and return their folder.
+
+    Another run may end in the folder at any moment: it is asked last, when no other can.
+    """
+    results = Results(
+        records=[r for outcome in outcomes for r in outcome.records],
+        missing=[m for outcome in outcomes for m in outcome.missing],
+        trainings=[t for outcome in outcomes for t in outcome.trainings],
+    )
+    plan = plan_text(outcome.plan for outcome in outcomes)
+
+    def check(out: Path) -> None:
+        _check_replaceable(session)
+        if results.missing and not session.config.overwrite:
+            refuse_poorer(results.records, out)
+
+    for out in places_of(session.out):
+        with suppress(PoorerError):
+            check(out)
+            with staged(out, OUTDATED, partial(check, out)) as new:
+                resolved = json.dumps(session.resolved, indent=1, sort_keys=True)
+                write_atomic(new / CONFIG, (resolved + "\n").encode())
+                write_atomic(new / PLAN, plan.encode())
+                results.write(new, out, session.store, session.presets)
+                session.copies.write(new)
+                write_run_manifest(new)
+            break
     timing = {"finished": datetime.now(UTC).isoformat(), "seconds": round(seconds, 3)}
     try:
         with open(out / "timings.jsonl", "a", opener=without_waiting) as file:

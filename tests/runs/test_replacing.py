@@ -19,6 +19,7 @@ from bench.runs import session
 from bench.runs.execute import _Runner
 from bench.runs.items import WeightsItem, WorkItem
 from bench.runs.plan import Plan
+from bench.runs.results.files import Results
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_a_run_that_ended_meanwhile_is_not_replaced(
     own: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two runs with other settings start at once in one folder: the second to end is refused."""
-    out, begun = tmp_path / "run", session.execute_plan
+    out, begun = tmp_path / "new", session.execute_plan
 
     def meanwhile(*arguments: Any) -> Any:
         monkeypatch.setattr(session, "execute_plan", begun)
@@ -218,3 +219,65 @@ def test_a_run_that_ended_meanwhile_is_not_replaced(
     result = bench(*SMALL, "--select", "max-val", "--cache-dir", own.cache, "--out", out)
     assert_refused(result, f"{out} has a run with another select")
     assert contents(out) == contents(own.out)
+
+
+def lacking_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one value of the run that comes fail."""
+    measure = Metric.__call__
+
+    def broken(self: Metric, *arguments: Any) -> float:
+        return math.nan if self.name == "brier" else measure(self, *arguments)
+
+    monkeypatch.setattr(Metric, "__call__", broken)
+
+
+def test_a_whole_run_that_ends_meanwhile_is_not_replaced_by_a_poorer_one(
+    own: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both run in one folder: the poorer one looked before the other ended, and wrote after it."""
+    out, written = tmp_path / "new", Results.write
+
+    def meanwhile(self: Results, *arguments: Any) -> None:
+        monkeypatch.setattr(Results, "write", written)
+        shutil.copytree(own.out, out, dirs_exist_ok=True)
+        written(self, *arguments)
+
+    lacking_a_cell(monkeypatch)
+    forget(own.cache, "cells", "samples")
+    monkeypatch.setattr(Results, "write", meanwhile)
+    result = bench(*SMALL, "--cache-dir", own.cache, "--out", out)
+    assert result.code == 1 and f"{out} keeps its earlier results" in result.err
+    assert contents(out) == contents(own.out)
+    assert read_missing(tmp_path / "new.incomplete" / MISSING)
+    assert not list(tmp_path.rglob(".new-*"))
+
+
+def test_a_poorer_outcome_replaces_no_other_poor_one(
+    own: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even the one beside; the same outcome again takes its own place."""
+    out = tmp_path / "new"
+    beside = tmp_path / "new.incomplete"
+    for folder in (out, beside):
+        shutil.copytree(own.out, folder)
+    lacking_a_cell(monkeypatch)
+    forget(own.cache, "cells", "samples")
+    command = (*SMALL, "--cache-dir", own.cache, "--out", out)
+    assert [bench(*command).code for _ in range(2)] == [1, 1]
+    assert contents(out) == contents(beside) == contents(own.out)
+    assert sorted(path.name for path in tmp_path.glob("new*")) == [
+        "new", "new.incomplete", "new.incomplete-2",
+    ]  # fmt: skip
+
+
+def test_a_poorer_outcome_does_not_replace_what_cannot_be_read(
+    own: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records with one flipped bit may still be mended by hand."""
+    lines = (own.out / RECORDS).read_bytes()
+    (own.out / RECORDS).write_bytes(damaged := lines[:-9] + bytes([lines[-9] ^ 128]) + lines[-8:])
+    lacking_a_cell(monkeypatch)
+    forget(own.cache, "cells", "samples")
+    result = bench(*SMALL, "--cache-dir", own.cache, "--out", own.out)
+    assert result.code == 1 and f"{own.out} keeps its earlier results" in result.err
+    assert (own.out / RECORDS).read_bytes() == damaged

@@ -145,6 +145,7 @@ def _content(path: Path) -> Any:
                 names = check_zip(archive, path).namelist()
                 if len(set(names)) < len(names):  # readers differ in which they take
                     raise InputError(f"checkpoint {path} has a member twice: save it again")
+                _check_sums(archive, path)
                 for name in names:
                     if name.endswith("/data.pkl"):
                         check_opcodes(io.BytesIO(archive.read(name)))
@@ -170,6 +171,21 @@ def _content(path: Path) -> Any:
         raise
     except Exception as error:  # damaged files raise almost anything
         raise _unreadable(path, error) from error
+
+
+def _check_sums(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raise InputError if a member of a zip does not match its checksum; torch compares none."""
+    members = archive.infolist()
+    if members and not any(member.CRC for member in members):
+        raise InputError(
+            f"checkpoint {path} was saved without checksums, so damage could not be noticed: save "
+            "it again after torch.serialization.set_crc32_options(True)"
+        )
+    if found := archive.testzip():
+        raise InputError(
+            f"checkpoint {path} is damaged: {shortened(repr(found), 100)} in it does not match "
+            "its CRC-32 checksum; copy or download the file again"
+        )
 
 
 def _check_old_form(file: BinaryIO) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ EXTENDED = (
     "allow_incomplete",
 )
 """The settings that a run with more cells may have differently."""
+
+
+class PoorerError(Exception):
+    """An outcome lacks what the run has whose place it should take.
+
+    Examples
+    --------
+    >>> from bench.runs.results.replacing import PoorerError
+    >>> str(PoorerError("run"))
+    'run'
+    """
 
 
 def check_replaceable(
@@ -60,17 +72,39 @@ def check_replaceable(
         )
 
 
-def is_poorer(records: Iterable[Record], out: Path) -> bool:
-    """Whether the run in `out` has a record that is not among `records`."""
-    return not {_place(r) for r in _records(out)} <= {_place(r) for r in records}
+def refuse_poorer(records: Iterable[Record], out: Path) -> None:
+    """Raise PoorerError if the run in `out` has a record that is not among `records`.
+
+    So if its records cannot be read: what they are is not known.
+    """
+    before = _records(out)
+    if before is None or not {_place(r) for r in before} <= {_place(r) for r in records}:
+        raise PoorerError(str(out))
 
 
-def _records(out: Path) -> list[Record]:
-    """The records of a run; none if there is no run, or none that can be read."""
+def places_of(out: Path) -> Iterator[Path]:
+    """Yield `out`, and folders beside it for outcomes that are too poor for those before.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.runs.results.replacing import places_of
+    >>> [path.name for path, _ in zip(places_of(Path("run")), range(3))]
+    ['run', 'run.incomplete', 'run.incomplete-2']
+    """
+    yield out
+    yield out.with_name(f"{out.name}.incomplete")
+    for number in itertools.count(2):
+        yield out.with_name(f"{out.name}.incomplete-{number}")
+
+
+def _records(out: Path) -> list[Record] | None:
+    """The records of a run; none if there is no run, and None if they cannot be read."""
+    path = out / RECORDS
     try:
-        return read_records(out / RECORDS)
+        return read_records(path) if path.exists() else []
     except (InputError, OSError):
-        return []
+        return None
 
 
 def _differing_setting(path: Path, settings: Mapping[str, Any]) -> str:

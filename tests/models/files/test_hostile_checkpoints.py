@@ -214,3 +214,52 @@ def test_a_member_that_a_zip_has_twice(tmp_path: Path) -> None:
         name = next(name for name in archive.namelist() if "/data/" in name)
         archive.writestr(name, bytes(len(archive.read(name))))
     refused(lambda: load(path), "a.pt", "has a member twice")
+
+
+SMALL = {"a.weight": torch.arange(12.0).reshape(3, 4), "b.bias": torch.arange(5.0)}
+
+
+def scripted() -> bytes:
+    module = torch.nn.Linear(4, 3)
+    module.load_state_dict({"weight": SMALL["a.weight"], "bias": SMALL["b.bias"][:3]})
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(module), buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("save", [lambda: saved(SMALL), scripted], ids=["saved", "scripted"])
+def test_a_flipped_bit_is_refused_or_changes_no_weight(
+    save: Callable[[], bytes], tmp_path: Path
+) -> None:
+    """PyTorch does not compare the checksums of its zips: flips in weights were other weights."""
+    path, valid = tmp_path / "w.pt", save()
+    path.write_bytes(valid)
+    expected = read_candidates(path)
+
+    @given(st.integers(0, len(valid) - 1), st.integers(0, 7))
+    @settings(max_examples=150)
+    def check(place: int, bit: int) -> None:
+        path.write_bytes(valid[:place] + bytes([valid[place] ^ 1 << bit]) + valid[place + 1 :])
+        if readable_or_refused(lambda: read_candidates(path)) is None:
+            torch.testing.assert_close(read_candidates(path), expected, rtol=0, atol=0)
+
+    check()
+
+
+def test_each_flipped_bit_of_a_weight_is_named(tmp_path: Path) -> None:
+    valid = saved(SMALL)
+    start = valid.index(SMALL["a.weight"].numpy().tobytes())
+    for place in range(start, start + SMALL["a.weight"].nbytes):
+        changed_at = valid[:place] + bytes([valid[place] ^ 1]) + valid[place + 1 :]
+        (tmp_path / "w.pt").write_bytes(changed_at)
+        refused(lambda: read_candidates(tmp_path / "w.pt"), "w.pt is damaged", "data/0", "CRC-32")
+
+
+def test_a_file_without_checksums_is_refused(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        (tmp_path / "w.pt").write_bytes(saved(SMALL))
+    finally:
+        torch.serialization.set_crc32_options(True)
+    refused(lambda: read_candidates(tmp_path / "w.pt"), "without checksums", "set_crc32_options")
