@@ -29,6 +29,9 @@ from bench.core.foreign.files import read_bounded
 BEAT, LEASE = 10.0, 60.0
 """Seconds between two touches of a claim, and after which an untouched claim is void."""
 
+LONGEST = 10_000
+"""The most bytes of a claim that are read."""
+
 State = tuple[int, int]
 """The inode of a claim and the time of its last touch, in ns."""
 
@@ -75,7 +78,8 @@ class Claims:
                 seen = _state(path)
                 if seen is not None and not self._is_void(path, seen):
                     return False
-                _remove(path, seen)
+                if seen is not None:  # else it was given up just now, and may be taken again
+                    _remove(path, seen)
                 if not _created(path):  # another process was faster
                     return False
         except OSError as error:
@@ -136,10 +140,10 @@ def sweep(folder: Path, prefix: str = "") -> None:
     with suppress(OSError):
         for path in folder.glob(f"{prefix}*"):
             host, pid, *_ = [*path.name.removeprefix(prefix).split("-"), "", ""]
-            is_mine = host == _host() and pid.isdigit()
+            is_mine = host == _host() and pid.isascii() and pid.isdigit()
             with suppress(OSError):
                 age = time.time() - path.stat().st_mtime
-                if (is_mine and not _runs(int(pid))) or age > 24 * 3600:
+                if (is_mine and not _runs(int(pid[:20]))) or age > 24 * 3600:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
@@ -171,13 +175,13 @@ def _created(path: Path) -> bool:
 
 def _state(path: Path) -> State | None:
     try:
-        status = path.stat()
+        status = path.lstat()
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
 
 
-def _remove(path: Path, seen: State | None) -> None:
+def _remove(path: Path, seen: State) -> None:
     """Remove a void claim that looked like `seen`; of several processes, one removes it."""
     aside = path.with_name(own_name())
     with suppress(FileNotFoundError):
@@ -185,14 +189,17 @@ def _remove(path: Path, seen: State | None) -> None:
         if _state(aside) != seen:  # it was another process's new claim
             with suppress(FileExistsError):
                 os.link(aside, path)
-        aside.unlink()
+        if aside.is_dir() and not aside.is_symlink():  # no claim of bench
+            shutil.rmtree(aside)
+        else:
+            aside.unlink()
 
 
 def _holder(path: Path) -> tuple[str, int] | None:
     try:
-        host, pid = json.loads(read_bounded(path))
+        host, pid = json.loads(read_bounded(path, most=LONGEST))
         return str(host), int(pid)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return None  # being written, or damaged: its time decides
 
 
@@ -207,7 +214,7 @@ def _host() -> str:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process can have so large a number
         return False
     except OSError:
         return True
