@@ -133,8 +133,9 @@ def store_samples(
     True
     """
     set_key = _set_key(split)
-    if not store.has(SETS, set_key):
-        store.write_arrays(SETS, set_key, *_set_arrays(manifest))
+    with store.claims.held([f"{SETS}-{set_key}"]) as got:
+        if got and not store.has(SETS, set_key):  # runs at once measure other rows on this set
+            store.write_arrays(SETS, set_key, *_set_arrays(manifest))
     confidence = np.exp(log_probs.max(axis=1).astype(np.float64))
     arrays = {
         "right": np.packbits(correct(log_probs, manifest)),
@@ -191,9 +192,12 @@ def _set_arrays(manifest: Manifest) -> tuple[dict[str, NDArray[Any]], dict[str, 
     """Return the arrays and the note that are stored for an evaluation set."""
     labels = manifest.labels.astype("<i4")
     groups = {f"group.{name}": codes for name, codes in manifest.groups.items()}
-    digest = hashlib.sha256(str(labels.shape).encode() + labels.tobytes()).hexdigest()[:32]
-    note = {"ids": manifest.ids_digest, "labels": digest, "n": len(manifest)}
+    note = {"ids": manifest.ids_digest, "labels": _labels_digest(labels), "n": len(manifest)}
     return {"labels": labels, **groups}, note | {"names": dict(manifest.names)}
+
+
+def _labels_digest(labels: NDArray[Any]) -> str:
+    return hashlib.sha256(str(labels.shape).encode() + labels.tobytes()).hexdigest()[:32]
 
 
 def write_samples(run: Path, store: Store, records: Iterable[Record]) -> None:
@@ -292,7 +296,12 @@ def sample_outputs(run: Path) -> Iterator[SampleOutputs]:
         key = str(record.provenance.get("key"))
         arrays, note = _read(run, KIND, key, sums)
         if note["set"] not in sets:
-            sets[note["set"]] = _evaluation_set(*_read(run, SETS, note["set"], sums))
+            sets[note["set"]] = own = _evaluation_set(*_read(run, SETS, note["set"], sums))
+            if own.labels_digest != _labels_digest(own.labels.astype("<i4")):
+                raise DataError(
+                    f"{run / FOLDER / _name(note['set'])} has other labels than it says: run the "
+                    "same command again"
+                )
         sizes = {len(arrays[name]) for name in ("confidence", "predicted")}
         if sizes | {record.n, len(sets[note["set"]].labels)} != {note["n"]}:
             raise DataError(

@@ -180,7 +180,7 @@ class _Runner:
             if isinstance(item, WeightsItem) and self._ready(item, plan):
                 same = self._same_training(item, plan)
                 if same:  # else another run has just stored them
-                    self._claim(same, [same[0].key], partial(self._compute, same))
+                    self._claim(same, [item.made_by], partial(self._compute, same))
         cells = [item for item in items if isinstance(item, CellItem)]
         self._measure([c for c in cells if self._ready(c, plan)])
         # Heads are trained on features. These features come first: the encoders trained after

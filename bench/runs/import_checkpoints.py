@@ -130,11 +130,30 @@ def _check_pair(zero_shot: Path, tuned: Path, pair: Pair, task: Task) -> None:
             f"{unmatched[0]}"
         )
     for path, released in ((zero_shot, one), (tuned, two)):
+        _check_weights(path, released)
         if len(released.head_weight) != len(task.classnames):
             raise InputError(
                 f"the head of {path} has {len(released.head_weight)} classes, but suite "
                 f"{task.name} has {len(task.classnames)}: give the --suite it was trained for"
             )
+
+
+def _check_weights(path: Path, released: ReleasedClassifier) -> None:
+    """Raise InputError for weights that are whole numbers, and for a class without weights."""
+    head = {"classification_head.weight": released.head_weight,
+            "classification_head.bias": released.head_bias}  # fmt: skip
+    for name, tensor in (*released.encoder.items(), *head.items()):
+        if not tensor.is_floating_point():
+            raise InputError(
+                f"{path}: {name:.100} has whole numbers ({tensor.dtype}), expected floating-point "
+                "numbers: download the file again, or save the weights as float32"
+            )
+    empty = (~released.head_weight.any(dim=1)).nonzero().flatten().tolist()
+    if empty:  # its order among the classes could not be checked either
+        raise InputError(
+            f"{path}: {len(empty)} rows of the head are 0, such as row {empty[0]}: their classes "
+            "cannot be told apart; give a file with a trained head"
+        )
 
 
 def _check_activation(backbone: Backbone, clip: Clip) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 from bench.api.dataset import Shift
 from bench.api.method import Choice, Models
 from bench.api.metrics import ACCURACY, Metric
+from bench.api.recipe_parts import weights_key
 from bench.api.recipes import Encoder, Fisher, TextHead, Tuned
 from bench.api.splits import Split
 from bench.core.hashing import canonical_json
@@ -34,6 +35,11 @@ class WeightsItem(WorkItem):
     recipe: TextHead | Tuned | Fisher
     train: Split
     selection: Split
+
+    @property
+    def made_by(self) -> str:
+        """The key of what is computed: weights of several epochs come from one training."""
+        return weights_key(self.recipe.training) if isinstance(self.recipe, Tuned) else self.key
 
 
 @dataclass(frozen=True)

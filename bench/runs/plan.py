@@ -30,7 +30,7 @@ from bench.api.recipe_parts import (
 )
 from bench.api.recipes import Encoder, External, Fisher, Head, Merged, Recipe, TextHead, Tuned
 from bench.api.splits import Split
-from bench.core.errors import InputError
+from bench.core.errors import DataError, InputError
 from bench.core.hashing import CanonicalText, key_of
 from bench.core.store import Store
 from bench.runs.items import (
@@ -97,6 +97,8 @@ def make_plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
             is_known, chosen = base is not None, None
             for fit in builder.fits(row.chooser, seed, models, known):
                 choice = known(fit.key) if fit.inputs else fit.row.method.candidates()[0]
+                if choice is not None:
+                    _check_choice(choice, fit)
                 if choice is None or base is None:
                     undecided[fit.key] = fit
                 if not is_known:
@@ -107,6 +109,15 @@ def make_plan(study: Study, known: Callable[[str], Choice | None]) -> Plan:
     ready = [fit for key, fit in undecided.items() if key not in waiting]
     first = (*ready, *decided)
     return Plan(study, builder.items, tuple(builder.records), tuple(undecided.values()), first)
+
+
+def _check_choice(choice: Choice, fit: FitItem) -> None:
+    """Raise DataError if a stored choice has no settings of a fit's method."""
+    if choice.keys() != fit.row.method.candidates()[0].keys():
+        raise DataError(
+            f"stored output fits/{fit.key} of {fit.row.name} chose other settings than the method "
+            "has: remove it from the cache"
+        )
 
 
 @contextmanager

@@ -75,4 +75,5 @@ def _written(counted: Path, most: int) -> str:
         del often[path]
     summary = f"{len(counts)} files, {sum(counts.values())} writes"
     print(f"    {summary}; packs of cells written more often: {packs and len(packs)}", flush=True)
-    return f"{len(often)} outputs were written more than {most} times" if often else ""
+    named = [*often][:3]
+    return f"{len(often)} outputs were written more than {most} times: {named}" if often else ""

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from bench.api.recipe_parts import backbone_of, encoder_of, head_of, is_seeded, normalizes
 from bench.api.recipes import Backbone, Classifier, Merged, Pretrained, TextHead, Tuned, merge
-from bench.api.trainer import GradientTrainer
+from bench.api.splits import Split
+from bench.api.trainer import AtEpoch, GradientTrainer
 from bench.core.errors import InputError
 from bench.core.hashing import key_of
 from bench.models.training.trainers import HeadTrainer
+from bench.runs.items import WeightsItem
 
 BACKBONE = Backbone("ViT-B-32", "openai", "tag:openai")
 HEAD = TextHead(BACKBONE, ("cat", "dog"), ("a {}",))
@@ -119,3 +121,15 @@ def test_only_training_brings_a_seed():
     assert is_seeded(LINEAR)
     assert is_seeded(merge((ZERO_SHOT, E2E), (0.5, 0.5)))
     assert not is_seeded(encoder_of(LINEAR))
+
+
+def test_weights_of_all_epochs_of_a_training_are_claimed_together():
+    """A run that has those of one epoch already once trained for the others beside another run."""
+    split = Split("train", "1f0c", 4, load=lambda: pytest.fail("not needed"))
+    last, first = (
+        WeightsItem(key, (), replace(E2E, keep=keep), split, split)
+        for key, keep in (("a", None), ("b", AtEpoch(1)))
+    )
+    assert last.made_by == first.made_by
+    assert WeightsItem("c", (), LP_FT, split, split).made_by != last.made_by
+    assert WeightsItem("d", (), HEAD, split, split).made_by == "d"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -54,7 +55,17 @@ def test_the_claim_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]  # nothing of the old claim is left
 
 
-@pytest.mark.parametrize("text", ["", "{", "5", '["here"]', '["here", null]', '["here", "x"]'])
+NUMBERS = ("1e999", "9" * 5000, "NaN", "true", "[]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "5", '["here"]', '["here", null]', '["here", "x"]', "[" * 9_000, "x" * 20_000),
+        *(f'["here", {number}]' for number in NUMBERS),
+    ],
+    ids=lambda text: text[:12],
+)
 def test_a_claim_that_cannot_be_read_is_void_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
@@ -64,6 +75,66 @@ def test_a_claim_that_cannot_be_read_is_void_after_a_while(
     assert not mine.take("a")  # it may be being written
     time.sleep(0.1)
     assert mine.take("a")
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 2**64, 10**19])
+def test_a_process_that_cannot_be_holds_no_claim(number: int, tmp_path: Path) -> None:
+    """Such a number was an internal error, also in the name of a temporary file."""
+    host = own_name().split("-")[0]
+    (tmp_path / "a").write_text(json.dumps([host, number]))
+    assert Claims(tmp_path).take("a")
+    for name in (f"{host}-{number}-c", f"{host}-\u00b2-c"):
+        (tmp_path / "tmp" / name).mkdir(parents=True)
+    sweep(tmp_path / "tmp")
+    assert [path.name for path in (tmp_path / "tmp").iterdir()] == [f"{host}-\u00b2-c"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "link to nothing", "huge"])
+def test_what_is_no_claim_holds_work_up_for_a_while_at_most(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LEASE", 0.05)
+    path, mine = tmp_path / "claims" / "a", Claims(tmp_path / "claims")
+    path.parent.mkdir()
+    (tmp_path / "own").write_text("mine")
+    match kind:
+        case "folder":
+            (path / "inner").mkdir(parents=True)
+        case "pipe":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(tmp_path / "own")
+        case "link to nothing":
+            path.symlink_to(tmp_path / "nothing")
+        case "huge":
+            with path.open("wb") as file:
+                file.truncate(2**33)
+    assert not mine.take("a")
+    time.sleep(0.1)
+    assert mine.take("a") and not Claims(tmp_path / "claims").take("a")
+    assert path.is_file() and not path.is_symlink()
+    assert [found.name for found in path.parent.iterdir()] == ["a"]
+    assert (tmp_path / "own").read_text() == "mine" and not (tmp_path / "nothing").exists()
+
+
+def test_a_claim_that_was_given_up_meanwhile_is_not_taken_from_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One looks at a claim that is given up at that moment; before it acts, another has it."""
+    one, other, late = (Claims(tmp_path) for _ in range(3))
+    assert one.take("a")
+    look = claims._state
+
+    def given_up(path: Path) -> claims.State | None:
+        monkeypatch.setattr(claims, "_state", look)
+        one.release("a")
+        found = look(path)
+        assert other.take("a")
+        return found
+
+    monkeypatch.setattr(claims, "_state", given_up)
+    monkeypatch.setattr(claims, "_remove", lambda path, seen: path.unlink())
+    assert not late.take("a")
 
 
 def test_a_claim_from_another_machine_is_void_when_nobody_touches_it(

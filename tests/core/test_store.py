@@ -18,7 +18,13 @@ from bench.core.paths import check_writable, write_atomic
 from bench.core.store import BLOCK, MissingOutput, Store, UnreadableOutput, block_count
 
 ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([True, False])}
+NOTE = {"choice": {"alpha": 0.5}, "chosen_on": {"n": 20}, "caveats": []}
 FEATURES = np.random.default_rng(0).normal(size=(BLOCK + 3, 4)).astype(np.float32)
+
+
+def cell(value: float) -> dict[str, object]:
+    known = {"data": None, "temperature": None, "trained": {}, "weight": 1.0, "environment": {}}
+    return {"value": value, "n": 3, "devices": ["cpu"]} | known
 
 
 @pytest.fixture
@@ -27,11 +33,11 @@ def store(tmp_path: Path) -> Store:
 
 
 def write_all(store: Store) -> None:
-    store.write_arrays("fits", "f", ARRAYS, {"choice": {"alpha": 0.5}})
+    store.write_arrays("fits", "f", ARRAYS, NOTE)
     for block in range(block_count(len(FEATURES))):
         rows = FEATURES[block * BLOCK : (block + 1) * BLOCK]
         store.write_block("k", block, rows, "cpu")
-    store.write_cells("p", {"c": {"value": 0.25, "n": 3}})
+    store.write_cells("p", {"c": cell(0.25)})
 
 
 READERS: dict[str, Callable[[Store], object]] = {
@@ -48,10 +54,10 @@ def test_round_trip(store: Store) -> None:
     assert arrays is not None
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(arrays[name], array, strict=True)
-    assert store.read_note("fits", "f") == {"choice": {"alpha": 0.5}}
+    assert store.read_note("fits", "f") == NOTE
     features = store.read_features("k", len(FEATURES))
     np.testing.assert_array_equal(features, FEATURES, strict=True)  # type: ignore[arg-type]
-    assert store.read_cell("p", "c") == {"value": 0.25, "n": 3}
+    assert store.read_cell("p", "c") == cell(0.25)
     assert store.device("k") == "cpu"
     assert store.device("f") is None
 
@@ -88,9 +94,9 @@ def test_damage_is_noticed_and_removed(kind: str, damage: str, store: Store) -> 
         case "begins later":
             del data[:1]
         case "other":  # an intact file of the same kind, under this one's name
-            store.write_arrays("fits", "g", ARRAYS)
+            store.write_arrays("fits", "g", ARRAYS, NOTE)
             store.write_block("l", 0, FEATURES[:BLOCK], "cpu")
-            store.write_cells("q", {"c": {"value": 0.5, "n": 3}})
+            store.write_cells("q", {"c": cell(0.5)})
             others = (p for p in sorted((store.root / kind).rglob("*.*")) if p != path)
             data[:] = [o for o in others if o.parent != path.parent][-1].read_bytes()
         case "checksum":
@@ -107,9 +113,9 @@ def test_damage_is_noticed_and_removed(kind: str, damage: str, store: Store) -> 
 def test_any_other_byte_is_noticed(kind: str, place: int, change: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        store.write_arrays("fits", "f", ARRAYS, {"choice": {"alpha": 0.5}})
+        store.write_arrays("fits", "f", ARRAYS, NOTE)
         store.write_block("k", 0, FEATURES[:3], "cpu")
-        store.write_cells("p", {"c": {"value": 0.25, "n": 3}})
+        store.write_cells("p", {"c": cell(0.25)})
         (path,) = (p for p in (store.root / kind).rglob("*.*"))
         data = bytearray(path.read_bytes())
         data[place % len(data)] ^= change
@@ -164,7 +170,7 @@ def test_blocks_whose_features_have_another_length_are_noticed(
     store.write_block("k", 0, FEATURES[:BLOCK], "cpu")
     store.write_block("k", 1, FEATURES[BLOCK:, :2], "cpu")
     assert store.read_features("k", len(FEATURES)) is None
-    assert "its features have length 2, not 4" in caplog.text
+    assert "its length is 2, not 4" in caplog.text
     assert store.blocks("k", len(FEATURES)) == [1]
 
 
@@ -182,11 +188,11 @@ def test_stored_files_are_plain_safetensors(store: Store) -> None:
 
 
 def test_cells_of_a_pack_are_added(store: Store) -> None:
-    store.write_cells("p", {"a": {"value": 1}})
+    store.write_cells("p", {"a": cell(1)})
     other = Store(store.root)
-    assert other.read_cell("p", "a") == {"value": 1}
-    store.write_cells("p", {"b": {"value": 2}})
-    assert other.read_cell("p", "a") == {"value": 1} and other.read_cell("p", "b") == {"value": 2}
+    assert other.read_cell("p", "a") == cell(1)
+    store.write_cells("p", {"b": cell(2)})
+    assert other.read_cell("p", "a") == cell(1) and other.read_cell("p", "b") == cell(2)
     store.write_cells("q", {})
     assert not store.has("cells", "q") and other.read_cell("q", "a") is None
 

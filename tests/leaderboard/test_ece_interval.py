@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from scipy.optimize import brentq
 
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
+from bench.leaderboard.stats.estimates import mean_estimate
+from bench.leaderboard.stats.outcomes import Outcomes
 
 
 def confidences(
@@ -81,3 +85,76 @@ def test_one_sample_in_a_bin_and_a_model_that_is_never_wrong() -> None:
     assert 0 <= low < high <= 1
     sure = Confidences("a", np.ones((1, 50)), np.ones((1, 50), dtype=bool))
     assert ece_interval([sure], 15) == pytest.approx((0, 0.04), abs=0.001)
+
+
+def folded(m: float) -> float:
+    """The mean of |x| of a normal x of mean m and deviation 1, by integration."""
+    return float(stats.foldnorm.mean(m)) if m < 30 else m
+
+
+def unfolded(m: float) -> float:
+    """The mean of x whose |x| has mean m; 0 for those that are smaller than any."""
+    return float(brentq(lambda x: folded(x) - m, 0, 9)) if m > folded(0) else 0.0
+
+
+def slowly(row: list[Confidences], bins: int) -> tuple[float, float]:
+    """The interval as the module's text says it, sample by sample."""
+    noises = []
+    for one in row:
+        for c, r in zip(one.confidence, one.right, strict=True):
+            n, p = len(c), float(r.mean())
+            least = most = mean = spread = 0.0
+            terms = np.zeros(n)
+            for b in range(bins):
+                inside = [
+                    i for i in range(n) if b / bins < c[i] <= (b + 1) / bins or (b == c[i] == 0)
+                ]
+                if not inside:
+                    continue
+                gaps = [float(c[i]) - float(r[i]) for i in inside]
+                d, count = sum(gaps) / len(gaps), len(gaps)
+                square = np.var(gaps, ddof=1) if count > 1 else p * (1 - p)
+                s = float(np.sqrt(square / count))
+                m = min(abs(d) / s, 8.0) if s > 0 else 8.0
+                truth = unfolded(m)
+                least += count / n * s * (folded(m) - m)
+                most += count / n * s * (folded(truth) - truth)
+                mean += count / n * s * np.sqrt(2 / np.pi)
+                spread += (count / n * s) ** 2 * (1 - 2 / np.pi)
+                terms[inside] = np.sign(d) * np.array(gaps)
+            noises.append((one.ids, terms, least, most, mean, np.sqrt(spread)))
+    by_set = [[noise for noise in noises if noise[0] == one.ids] for one in row]
+    value = mean_estimate(
+        [Outcomes(found[0][0], np.array([noise[1] for noise in found])) for found in by_set]
+    )
+    low = value.interval().low - np.mean([noise[3] for noise in noises])
+    high = value.interval().high - np.mean([noise[2] for noise in noises])
+    parts = [np.mean([noise[5] for noise in found]) / len(row) for found in by_set]
+    edge = np.mean([noise[4] for noise in noises]) + 1.959964 * np.sqrt(np.sum(np.square(parts)))
+    return max(0.0, low) if value.value > edge else 0.0, min(1.0, high)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(12, 150), st.integers(0, 999), st.floats(0.05, 1.2), st.sampled_from([1, 2, 3]),
+       st.integers(1, 3), st.sampled_from([5, 15]))  # fmt: skip
+def test_the_interval_is_that_of_the_text(
+    n: int, seed: int, sharpness: float, seeds: int, sets: int, bins: int
+) -> None:
+    row = [
+        confidences(n + 7 * k, seed + k, sharpness=sharpness, seeds=seeds, ids=str(k))
+        for k in range(sets)
+    ]
+    assert ece_interval(row, bins) == pytest.approx(slowly(row, bins), abs=2e-5)
+
+
+def test_confidences_on_the_edges_of_bins_and_of_the_scale() -> None:
+    edges = np.array([[0.0, 0.2, 0.4, 0.6, 0.8, 1.0] * 6])
+    right = np.random.default_rng(4).random(edges.shape) < 0.5 * edges
+    row = [Confidences("a", edges, right)]
+    assert ece_interval(row, 5) == pytest.approx(slowly(row, 5), abs=2e-5)
+
+
+def test_a_level_is_that_of_the_interval() -> None:
+    one = confidences(300, 3, sharpness=0.3)
+    widths = [float(np.ptp(ece_interval([one], 15, level))) for level in (0.5, 0.8, 0.95, 0.99)]
+    assert widths == sorted(widths) and widths[0] < 0.5 * widths[-1]

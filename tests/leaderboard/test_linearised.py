@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
 from bench.api.metrics import OWN, correct
 from bench.api.splits import Manifest
@@ -221,3 +222,82 @@ def test_few_cameras_that_decide_are_uncertain() -> None:
         widths.append((high - low) / 2 / (found.values.std() / np.sqrt(found.values.size)))
     of_two, of_many = widths
     assert of_two > 12 and of_many == pytest.approx(1.96, rel=0.05)
+
+
+def slow_worst(manifest: Manifest, right: NDArray[Any]) -> tuple[float, float, float, list[float]]:
+    """Value, unseen variance, bias and influences of the worst region, region by region."""
+    regions = manifest.groups["region"]
+    cameras = manifest.groups.get("location", np.arange(len(right)))
+    found = []
+    for region in range(2):  # "Other" does not count
+        inside = [i for i in range(len(right)) if regions[i] == region]
+        n, k = len(inside), sum(bool(right[i]) for i in inside)
+        q = (k + 0.5) / (n + 1)
+        one_more = ((1 - q) ** 2 + q**2) / (2 * n**2)
+        influence = {i: (float(right[i]) - k / n) / n for i in inside}
+        by_camera = [
+            sum(influence[i] for i in inside if cameras[i] == camera) for camera in set(cameras)
+        ]
+        variance = sum(e**2 for e in by_camera) + one_more
+        found.append((k / n, one_more, variance, influence))
+    value, one_more, variance, influence = min(found, key=lambda one: one[0])
+    near = sum(
+        (other - value) / np.sqrt(more + variance) < stats.norm.ppf(0.975)
+        for other, _, more, _ in found
+    )
+    z = stats.norm.ppf((1 - 0.05 + 0.025 / near) ** (1 / near))
+    bias = variance * ((z / stats.norm.ppf(0.975)) ** 2 - 1)
+    return value, one_more, bias, [influence.get(i, 0.0) for i in range(len(right))]
+
+
+def few(by_unit: NDArray[Any]) -> float:
+    effective = (by_unit**2).sum() ** 2 / (by_unit**4).sum()
+    t = stats.t.ppf(0.975, max(effective - 1, 1))
+    return float((t / stats.norm.ppf(0.975)) ** 2 - 1)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 999), st.integers(12, 60), st.booleans())
+def test_a_worst_region_is_that_of_the_text(seed: int, n: int, with_cameras: bool) -> None:
+    rng = np.random.default_rng(seed)
+    groups = {"region": np.concatenate([[0, 1], rng.integers(3, size=n - 2)])}
+    if with_cameras:
+        groups["location"] = rng.integers(2, 7, size=n)
+    manifest, log_probs = drawn_set(seed, n, **groups)
+    value, unseen, bias, influences = slow_worst(manifest, correct(log_probs, manifest))
+    units = np.unique(groups.get("location", np.arange(n)), return_inverse=True)[1]
+    by_unit = np.bincount(units, weights=influences)
+    by_unit = by_unit - by_unit.mean()
+    if with_cameras and by_unit.any():
+        unseen += few(by_unit) * ((by_unit**2).sum() + unseen)
+    found = linear("worst-region", manifest, log_probs)
+    assert found.values[0] == pytest.approx(value + len(by_unit) * by_unit, abs=1e-9)
+    assert (float(found.unseen[0]), float(found.bias[0])) == pytest.approx((unseen, bias))
+    assert found.n == n and found.values.shape == (1, len(by_unit))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 999), st.integers(12, 60))
+def test_what_macro_f1_does_not_show_is_one_more_sample_of_each_class(seed: int, n: int) -> None:
+    """Half of the squares of what a sample more, right or lost, would do to each class."""
+    manifest, log_probs = drawn_set(seed, n)
+    labels, predicted = manifest.labels[:, 0], log_probs.argmax(axis=1)
+    classes, expected, value = set(labels.tolist()), 0.0, 0.0
+    for one in classes:
+        both = sum(labels == one) + sum(predicted == one)
+        hits = sum((labels == one) & (predicted == one))
+        f1, share = (2 * hits + 1) / (both + 1.5), 1 / (len(classes) * both)
+        expected += ((share * f1) ** 2 + (share * (2 - 2 * f1)) ** 2) / 2
+        value += 2 * hits / both / len(classes)
+    found = linear("macro-f1", manifest, log_probs)
+    assert float(found.unseen[0]) == pytest.approx(expected) and float(found.bias[0]) == 0
+    assert float(found.values.mean()) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(("regions", "probability"), [(1, 0.025), (2, 0.0375), (5, 0.045)])
+def test_regions_that_may_be_the_worst_share_a_bound(regions: int, probability: float) -> None:
+    """The text's example: with five regions the variance is multiplied by 1.45."""
+    z = stats.norm.ppf((1 - probability) ** (1 / regions))
+    assert 1 + judged._widening(regions) == pytest.approx((z / stats.norm.ppf(0.975)) ** 2)
+    assert judged._widening(1) == pytest.approx(0, abs=1e-12)
+    assert judged._widening(5) == pytest.approx(0.45, abs=0.005)

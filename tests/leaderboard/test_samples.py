@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.api.metrics import METRICS, LogProbs, correct, ece, macro_f1
-from bench.api.splits import Manifest
+from bench.api.splits import Manifest, single_label
 from bench.core.errors import DataError, InputError
 from bench.core.records import Record, read_records
 from bench.core.store import Store
+from bench.core.store.container import metadata, packed_arrays, sealed, unpacked_arrays
 from bench.leaderboard.build import build_boards
 from bench.leaderboard.comparability import rankable_rows
 from bench.leaderboard.samples import (
@@ -260,3 +262,36 @@ def test_differences_are_of_the_seeds_that_both_rows_have() -> None:
             assert column.differences[pair][0] == pytest.approx(cell.mean)
             if pair in column.mcnemar:
                 assert len(column.mcnemar[pair]) == cell.seeds
+
+
+def test_a_set_is_stored_once_by_runs_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs on one store measure two rows on a set: each found that the set was not there."""
+    manifest, log_probs = single_label(["a", "b"], [0, 1]), np.log([[0.9, 0.1], [0.8, 0.2]])
+    written, write = list[str](), Store.write_arrays
+
+    def slow(self: Store, kind: str, key: str, *more: Any) -> None:
+        written.append(kind)
+        if len(written) == 1:  # meanwhile another run measures another row
+            store_samples(Store(tmp_path), "2e" * 16, "split", log_probs, manifest)
+        write(self, kind, key, *more)
+
+    monkeypatch.setattr(Store, "write_arrays", slow)
+    store_samples(Store(tmp_path), "1f" * 16, "split", log_probs, manifest)
+    assert sorted(written) == ["samples", "samples", "sets"]
+    assert all(has_stored_samples(Store(tmp_path), key * 16, "split") for key in ("1f", "2e"))
+    assert not list((tmp_path / "claims").iterdir())
+
+
+def test_a_set_with_other_labels_than_it_says_is_altered(own: Finished) -> None:
+    """Its name and checksums fit; labels of a sample are others."""
+    folder = own.out / FOLDER
+    path = next(p for p in folder.glob("*.safetensors") if metadata(p)["item"].startswith("sets/"))
+    arrays, facts = unpacked_arrays(path.read_bytes()), metadata(path)
+    arrays["labels"][0] += 1
+    path.write_bytes(b"".join(sealed(facts["item"], packed_arrays(arrays, facts))))
+    sums = [f"{sha256(p.read_bytes()).hexdigest()}  {p.name}\n" for p in folder.glob("*.safe*")]
+    (folder / SUMS).write_text("".join(sums))
+    with pytest.raises(DataError, match=f"{path.stem}.* has other labels than it says"):
+        list(sample_outputs(own.out))

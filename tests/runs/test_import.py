@@ -7,6 +7,7 @@ Importing them must give the same leaderboard as the run that trained them.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -244,6 +245,20 @@ def test_other_pairs_are_refused(pair: Pair, tmp_path: Path) -> None:
     rows = torch.roll(torch.arange(20), 1)
     pickled(weights | {"head.weight": weights["head.weight"][rows]}, other)
     refused(other, tuned, words=("row 0 of the zero-shot head", "nearest to class 19", "20 of 20"))
+    for name in ("head.weight", "head.bias", "encoder.proj"):
+        pickled(weights | {name: weights[name] * math.nan}, other)
+        refused(other, tuned, words=("other.pt", name.split(".")[1], "not finite"))
+    emptied = weights["head.weight"].clone()
+    emptied[3:5] = 0
+    pickled(weights | {"head.weight": emptied}, other)
+    refused(other, tuned, words=("other.pt: 2 rows of the head are 0, such as row 3",))
+    refused(zero_shot, other, words=("other.pt: 2 rows of the head are 0, such as row 3",))
+    made = released.classifier(released.tower(layers=1))
+    made.classification_head = released.ClassificationHead(True, weights["head.weight"])
+    whole = (100 * weights["head.weight"]).long()
+    made.classification_head.weight = torch.nn.Parameter(whole, requires_grad=False)
+    released.pickled(3)(made, other)
+    refused(zero_shot, other, words=("classification_head.weight has whole numbers",))
 
 
 def released_raw(weights: dict[str, torch.Tensor], path: Path) -> None:

@@ -33,8 +33,11 @@ BEAT, LEASE = 10.0, 60.0
 DAY = 24 * 3600
 """Seconds after which what other machines left is nobody's any more."""
 
-OWN = re.compile(r"([^-/]+)-([0-9]+)-[0-9a-f]{12}")
+OWN = re.compile(r"([^-/]+)-([0-9]{1,20})-[0-9a-f]{12}")
 """The form of `own_name`: machine, process, random digits."""
+
+LONGEST = 10_000
+"""The most bytes of a claim that are read."""
 
 State = tuple[int, int]
 """The inode of a claim and the time of its last touch, in ns."""
@@ -82,7 +85,8 @@ class Claims:
                 seen = _state(path)
                 if seen is not None and not self._is_void(path, seen):
                     return False
-                _remove(path, seen)
+                if seen is not None:  # else it was given up just now, and may be taken again
+                    _remove(path, seen)
                 if not _created(path):  # another process was faster
                     return False
         except OSError as error:
@@ -254,13 +258,13 @@ def _created(path: Path) -> bool:
 
 def _state(path: Path) -> State | None:
     try:
-        status = path.stat()
+        status = path.lstat()
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
 
 
-def _remove(path: Path, seen: State | None) -> None:
+def _remove(path: Path, seen: State) -> None:
     """Remove a void claim that looked like `seen`; of several processes, one removes it."""
     aside = path.with_name(own_name())
     with suppress(FileNotFoundError):
@@ -268,14 +272,17 @@ def _remove(path: Path, seen: State | None) -> None:
         if _state(aside) != seen:  # it was another process's new claim
             with suppress(FileExistsError):
                 os.link(aside, path)
-        aside.unlink()
+        if aside.is_dir() and not aside.is_symlink():  # no claim of bench
+            shutil.rmtree(aside)
+        else:
+            aside.unlink()
 
 
 def _holder(path: Path) -> tuple[str, int] | None:
     try:
-        host, pid = json.loads(read_bounded(path))
+        host, pid = json.loads(read_bounded(path, most=LONGEST))
         return str(host), int(pid)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return None  # being written, or damaged: its time decides
 
 
@@ -290,7 +297,7 @@ def _host() -> str:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process can have so large a number
         return False
     except OSError:
         return True

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from bench.core.errors import DataError
 from bench.core.foreign.files import TABLE, open_regular
 from bench.core.hashing import canonical_json
+from bench.core.store.forms import check_arrays, check_value
 
 ZEROS = "0" * 64
 LONGEST_HEADER = 2**27
@@ -121,8 +123,8 @@ def sealed(item: str, packed: bytes) -> tuple[bytes, memoryview]:
     >>> import numpy as np
     >>> from safetensors.numpy import load, save
     >>> from bench.core.store.container import opened, sealed
-    >>> data = b"".join(sealed("fits/1f0c", save({"b": np.array([0.4])})))
-    >>> load(opened("fits/1f0c", data))
+    >>> data = b"".join(sealed("weights/1f0c", save({"b": np.array([0.4])})))
+    >>> load(opened("weights/1f0c", data))
     {'b': array([0.4])}
     """
     length = int.from_bytes(packed[:8], "little")
@@ -138,7 +140,9 @@ def sealed(item: str, packed: bytes) -> tuple[bytes, memoryview]:
 
 
 def opened(item: str, data: bytes) -> bytes:
-    """Return `data` if it is the intact file of `item`. Raises DamagedError otherwise.
+    """Return `data` if it is the intact file of `item`, of the form of its kind.
+
+    Raises DamagedError otherwise.
 
     Examples
     --------
@@ -150,11 +154,14 @@ def opened(item: str, data: bytes) -> bytes:
     bench.core.store.container.DamagedError: it holds fits/1f0c, not fits/2e1d
     """
     end = 8 + int.from_bytes(data[:8], "little")
-    facts = _metadata(data[8:end])
+    header = _json(data[8:end])
+    facts = _facts_of(header)
     stated = facts.get("sha256", "")
     digest = hashlib.sha256(data[:end].replace(_place(stated), _place(ZEROS), 1))
     digest.update(memoryview(data)[end:])
     _compare(item, facts.get("item"), stated, digest.hexdigest())
+    with _form_of(item):
+        check_arrays(_kind(item), header, len(data) - end)
     return data
 
 
@@ -164,14 +171,16 @@ def sealed_json(item: str, content: Any) -> bytes:
     Examples
     --------
     >>> from bench.core.store.container import opened_json, sealed_json
-    >>> opened_json("cells/1f0c", sealed_json("cells/1f0c", {"top1": 0.786}))
-    {'top1': 0.786}
+    >>> opened_json("trainings/1f0c", sealed_json("trainings/1f0c", [{"epoch": 1}]))
+    [{'epoch': 1}]
     """
     return sealed_bytes(item, canonical_json(content).encode())
 
 
 def opened_json(item: str, data: bytes) -> Any:
-    """Return the content of a JSON file of `item`. Raises DamagedError if it is not intact.
+    """Return the content of a JSON file of `item`.
+
+    Raises DamagedError if it is not intact, or not of the form of its kind.
 
     Examples
     --------
@@ -181,7 +190,10 @@ def opened_json(item: str, data: bytes) -> Any:
     ...
     bench.core.store.container.DamagedError: it does not match its checksum
     """
-    return json.loads(opened_bytes(item, data))
+    content = opened_bytes(item, data)
+    with _form_of(item):
+        check_value(_kind(item), content)
+        return json.loads(content)
 
 
 def sealed_bytes(item: str, data: bytes) -> bytes:
@@ -290,8 +302,25 @@ def _place(digest: str) -> bytes:
     return f'"sha256":"{digest}"'.encode(errors="replace")
 
 
+def _kind(item: str) -> str:
+    return item.partition("/")[0]
+
+
+@contextmanager
+def _form_of(item: str) -> Iterator[None]:
+    """Turn what is wrong with the form of an output into a DamagedError."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"it is no output of {_kind(item)}: {error}") from error
+
+
 def _metadata(header: bytes) -> dict[str, str]:
-    found = _json(header).get("__metadata__")
+    return _facts_of(_json(header))
+
+
+def _facts_of(header: Mapping[str, Any]) -> dict[str, str]:
+    found = header.get("__metadata__")
     if not isinstance(found, dict):
         raise DamagedError("it has no metadata")
     return found

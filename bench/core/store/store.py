@@ -71,9 +71,9 @@ class Store:
     >>> import numpy as np
     >>> from bench.core.store import Store
     >>> store = Store(Path("store"))
-    >>> store.write_arrays("fits", "1f0c", {"temperature": np.array([1.5, 2.0])}, note={"rows": 40})
-    >>> store.read_arrays("fits", "1f0c"), store.read_note("fits", "1f0c")
-    ({'temperature': array([1.5, 2. ])}, {'rows': 40})
+    >>> store.write_arrays("weights", "1f0c", {"bias": np.array([1.5, 2.0])}, {"history": []})
+    >>> store.read_arrays("weights", "1f0c"), store.read_note("weights", "1f0c")
+    ({'bias': array([1.5, 2. ])}, {'history': []})
     """
 
     root: Path
@@ -181,9 +181,10 @@ class Store:
         >>> from pathlib import Path
         >>> from bench.core.store import Store
         >>> store = Store(Path("caveats"))
-        >>> store.write_arrays("fits", "1f0c", {}, {"caveats": ["b = 0.4 is its largest value."]})
+        >>> note = {"choice": {"b": 0.4}, "chosen_on": {}, "caveats": ["b is its largest value."]}
+        >>> store.write_arrays("fits", "1f0c", {}, note)
         >>> store.caveats("1f0c"), store.caveats("2e1d")
-        (('b = 0.4 is its largest value.',), ())
+        (('b is its largest value.',), ())
         """
         if self.has("fits", key):
             return tuple((self.read_note("fits", key) or {}).get("caveats", ()))
@@ -247,8 +248,8 @@ class Store:
             if found is None:  # one array, filled block by block, to hold no block twice
                 found = np.empty((size, part.shape[1]), dtype=np.float32)
             if part.shape[1] != found.shape[1]:
-                width = f"its features have length {part.shape[1]}, not {found.shape[1]}"
-                self._remove(self._block(key, block), DamagedError(width))
+                width = DamagedError(f"its length is {part.shape[1]}, not {found.shape[1]}")
+                self._remove(self._block(key, block), width)
                 return None
             found[block * BLOCK : block * BLOCK + len(part)] = part
         return found
@@ -256,15 +257,15 @@ class Store:
     def read_block(self, key: str, block: int, size: int) -> NDArray[np.float32] | None:
         """Return one block of the features of a split of `size` rows, float32 [rows, D].
 
-        None if it is absent, damaged or has another shape than its place demands.
+        None if it is absent, damaged, not finite or of another shape than its place demands.
         """
         path, rows = self._block(key, block), rows_in([block], size)
         data = self._read(path, _block_item(key, block))
         if data is None:
             return None
-        found = unpacked_arrays(data)["features"].astype(np.float32, copy=False)
-        if found.ndim != 2 or len(found) != rows:
-            self._remove(path, DamagedError(f"its shape is {list(found.shape)}, not [{rows}, D]"))
+        found: NDArray[Any] = unpacked_arrays(data)["features"]
+        if len(found) != rows or not np.isfinite(found).all():
+            self._remove(path, DamagedError(f"it is not finite, or not of shape [{rows}, D]"))
             return None
         return found
 
@@ -272,12 +273,8 @@ class Store:
         return self.root / "features" / key[:2] / key / f"{block:06d}.safetensors"
 
     def read_cell(self, pack: str, key: str) -> dict[str, Any] | None:
-        """Return the measured cell `key` of a `pack`; None if it is absent.
-
-        A damaged pack is removed and counts as absent.
-        """
-        found: dict[str, Any] | None = self._pack(pack).get(key)
-        return found
+        """Return the measured cell `key` of a `pack`; None if absent. A damaged pack is removed."""
+        return self._pack(pack).get(key)
 
     def write_cells(self, pack: str, cells: Mapping[str, Mapping[str, Any]]) -> None:
         """Add cells, by key, to the pack of a row, seed and evaluation set.
@@ -289,9 +286,11 @@ class Store:
         >>> from pathlib import Path
         >>> from bench.core.store import Store
         >>> store = Store(Path("cells"))
-        >>> store.write_cells("9d8c", {"1f0c": {"top1": 0.786}})
-        >>> store.read_cell("9d8c", "1f0c"), store.read_cell("9d8c", "2e1d")
-        ({'top1': 0.786}, None)
+        >>> cell = {"value": 0.786, "data": None, "temperature": None, "trained": {}, "weight": 1.0}
+        >>> cell |= {"n": 40, "environment": {}, "devices": ["cpu"]}
+        >>> store.write_cells("9d8c", {"1f0c": cell})
+        >>> store.read_cell("9d8c", "1f0c") == cell, store.read_cell("9d8c", "2e1d")
+        (True, None)
         """
         if cells:
             self.write_json("cells", pack, {**self._pack(pack), **cells}, durable=False)
