@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -49,8 +49,9 @@ from bench.runs.study.config import RunConfig, load_config
 from bench.runs.study.kept import FOLDER as KEPT
 from bench.runs.study.kept import PLACES, InputCopies, KeptInputs, copy_inputs, kept_inputs
 from bench.runs.study.outputs_folder import FILE
+from bench.runs.study.precision import AUTO, with_measured_precision
 from bench.runs.study.resolve import resolve_studies
-from bench.runs.study.rows import Row, methods_of
+from bench.runs.study.rows import methods_of
 from bench.runs.study.score import GIVEN_DIGEST, score_study
 from bench.runs.study.study import Study
 from bench.runs.trackers import Trackers, require_packages
@@ -143,10 +144,11 @@ def prepare_session(
     cache = cache_dir(config.cache_dir)
     store = Store(check_writable(cache, "cache folder") if writes else cache)
     found = resolve_studies(config) if found is None else found
+    if config.precision == AUTO:
+        config, found = with_measured_precision(config, found, store)
     name = "+".join(study.suite.name for study in found)
     resolved = resolved_config(config, found)
-    default = Path("results") / "runs" / f"{name}-{key_of(resolved)[:8]}"
-    out = config.out or default
+    out = config.out or Path("results") / "runs" / f"{name}-{key_of(resolved)[:8]}"
     if writes:
         check_writable(out, "output folder")
     return Session(config, found, store, out, resolved, copy_inputs(config, outputs))
@@ -243,18 +245,14 @@ def resolved_config(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]
     backbones = [f"{s.suite.name}: {s.model}" for s in found]
     rows = {s.suite.name: [row.name for row in s.rows] for s in found}
     filled = {"backbones": backbones, "rows": rows, "precision": config.precision or "fp32"}
-    modules = {type(getattr(row.method, "method", row.method)).__module__ for row in _rows(found)}
+    methods = [row.method for study in found for row in study.rows]
+    modules = {type(getattr(method, "method", method)).__module__ for method in methods}
     given = {path.resolve() for path in config.plugin}
     # Of a file that was loaded earlier in this process, methods can be used without naming it.
     earlier = tuple(path for path, own in loaded_plugins().items()
                     if own.module in modules and path not in given)  # fmt: skip
     config = config.model_copy(update={"plugin": (*config.plugin, *earlier)})
     return config.results() | filled
-
-
-def _rows(studies: Sequence[Study]) -> Iterator[Row]:
-    for study in studies:
-        yield from study.rows
 
 
 def follow_session(session: Session) -> None:

@@ -83,10 +83,11 @@ def test_a_process_that_cannot_be_holds_no_claim(number: int, tmp_path: Path) ->
     host = own_name().split("-")[0]
     (tmp_path / "a").write_text(json.dumps([host, number]))
     assert Claims(tmp_path).take("a")
-    for name in (f"{host}-{number}-c", f"{host}-\u00b2-c"):
+    digits = own_name().split("-")[2]
+    for name in (f"{host}-{number}-{digits}", f"{host}-\u00b2-{digits}"):
         (tmp_path / "tmp" / name).mkdir(parents=True)
     sweep(tmp_path / "tmp")
-    assert [path.name for path in (tmp_path / "tmp").iterdir()] == [f"{host}-\u00b2-c"]
+    assert [path.name for path in (tmp_path / "tmp").iterdir()] == [f"{host}-\u00b2-{digits}"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "link", "link to nothing", "huge"])

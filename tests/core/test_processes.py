@@ -59,7 +59,7 @@ import sys
 import torch
 from accelerate import Accelerator
 from bench.models.training.losses import contrastive_loss
-from bench.models.training.loop import _gathered
+from bench.models.training.gradients import _gathered
 
 accelerator = Accelerator(cpu=True)
 rank, ranks = accelerator.process_index, accelerator.num_processes
@@ -97,6 +97,62 @@ def test_negatives_of_all_processes_give_the_gradients_of_one(tmp_path: Path) ->
     code, said, errors = launch(script)
     assert code == 0, errors
     assert "equal on rank 0" in said and "equal on rank 1" in said
+
+
+PARTS = """
+import copy, sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+import torch
+from accelerate import Accelerator
+from bench.api.registry import methods
+from bench.core.store import Store
+from bench.models.clip import identify_backbone, load_clip
+from bench.models.training.loop import Training
+from bench.models.training.networks import DualEncoder
+
+ranks, folder = Accelerator(cpu=True).num_processes, Path(sys.argv[1])
+clip = load_clip(identify_backbone("tiny", "embedded", folder)).model
+pixels = torch.randn((16, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+prompts = torch.zeros((3, 1, 16), dtype=torch.long)
+prompts[:, 0, :3] = torch.tensor([[1, 2, 40], [3, 4, 40], [5, 6, 40]])
+
+@dataclass(frozen=True)
+class Images:
+    min_area: float = 0.9
+    flip: bool = False
+    def __getitem__(self, item):
+        return pixels[item[1]], item[1] % 3, 0
+
+trainer = replace(methods()["carot"]().trainer, optimizer="sgd", lr=0.01, batch_size=8, epochs=2)
+trainer = replace(trainer, weight_decay=0.0, warmup=0, period=2)
+training = Training(
+    build=lambda _: DualEncoder(copy.deepcopy(clip), prompts), images=Images(),
+    stored=lambda split: None, size=16, classes=3, seed=0, key="key",
+    store=Store(folder / f"store-{ranks}"), device=torch.device("cpu"), workers=0,
+    progress=lambda done, total: None, micro_batch=1 if ranks == 2 else None,
+)
+found = trainer.train(training)
+if ranks == 1:
+    torch.save(found, folder / "whole.pt")
+else:
+    for name, tensor in torch.load(folder / "whole.pt").items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
+    print("equal\\n", end="")
+"""
+
+
+@pytest.mark.slow
+def test_parts_of_batches_in_two_processes_have_the_negatives_and_penalties_of_one(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "parts.py"
+    script.write_text(PARTS)
+    alone = [sys.executable, str(script), str(tmp_path)]
+    subprocess.run(alone, check=True, env=ON_THE_CPU, timeout=300)
+    code, said, errors = launch(script, tmp_path)
+    assert code == 0, errors
+    assert said.count("equal") == 2
 
 
 @pytest.mark.slow

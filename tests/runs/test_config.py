@@ -70,7 +70,7 @@ def test_results_know_what_is_in_a_file_of_templates(tmp_path: Path) -> None:
         ({"workers": -1}, ["--workers -1", "greater than or equal to 0"]),
         ({"train_batch_size": 0}, ["--train-batch-size 0"]),
         ({"eval_batch_size": -8}, ["--eval-batch-size -8"]),
-        ({"precision": "fp16"}, ["--precision fp16", "'fp32' or 'bf16'"]),
+        ({"precision": "fp16"}, ["--precision fp16", "'bf16-eval' or 'auto'"]),
         ({"device": "gpu"}, ["--device gpu", "expected auto, cpu, mps, cuda or cuda:N"]),
         ({"device": ""}, ["--device", "at least 1 character"]),
         ({"model": ""}, ["--model"]),

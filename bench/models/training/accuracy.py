@@ -57,16 +57,15 @@ def accuracy_in_training(
 def image_batches(images: EvalImages, size: int, batch_size: int, workers: int) -> Iterable[Tensor]:
     """Return images as batches [B, 3, H, W], without drawing from the global random state.
 
-        Examples
-        --------
-        >>> import torch
-        >>> from PIL import Image
-        >>> from bench.models.training.accuracy import image_batches
-        >>> from bench.models.training.reading import decoded_batches
-    from bench.models.transforms import EvalImages
-        >>> images = EvalImages([Image.new("RGB", (8, 8))] * 3, lambda image: torch.zeros(3, 8, 8))
-        >>> [len(batch) for batch in image_batches(images, size=3, batch_size=2, workers=0)]
-        [2, 1]
+    Examples
+    --------
+    >>> import torch
+    >>> from PIL import Image
+    >>> from bench.models.training.accuracy import image_batches
+    >>> from bench.models.transforms import EvalImages
+    >>> images = EvalImages([Image.new("RGB", (8, 8))] * 3, lambda image: torch.zeros(3, 8, 8))
+    >>> [len(batch) for batch in image_batches(images, size=3, batch_size=2, workers=0)]
+    [2, 1]
     """
     return _Batches(images, size, batch_size, workers)
 

@@ -114,5 +114,12 @@ def json_tensor(value: Any) -> Tensor:
 
 
 def json_of(tensor: Tensor) -> Any:
-    """Return the value of `json_tensor`."""
+    """Return the value of a `json_tensor`.
+
+    Examples
+    --------
+    >>> from bench.models.training.checkpoints import json_of, json_tensor
+    >>> json_of(json_tensor("step"))
+    'step'
+    """
     return json.loads(bytes(tensor.tolist()))

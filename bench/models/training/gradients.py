@@ -187,11 +187,12 @@ class Gradients:
         for i, (own, synchronised) in enumerate(self._each(batch, parts, seed)):
             with synchronised:
                 embeddings = self._embeddings(own, state)
-                # What has no rows, such as a temperature, is the same in all parts.
+                # What has no rows, such as a temperature, is the same in all parts. The last one
+                # has it, since there processes wait for the gradients of all parameters.
                 pairs = [
                     (embeddings[name], slope[parts[i]] if slope.ndim else slope)
                     for name, slope in known.items()
-                    if embeddings[name].requires_grad and (slope.ndim or i == 0)
+                    if embeddings[name].requires_grad and (slope.ndim or i == len(parts) - 1)
                 ]
                 torch.autograd.backward([one for one, _ in pairs], [slope for _, slope in pairs])
         return loss.detach() + self._penalty_alone(state)

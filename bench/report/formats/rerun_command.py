@@ -61,13 +61,22 @@ def rerun_command(record: Record) -> str | None:
         elif note.startswith("incomplete data"):
             parts.append("--allow-incomplete")
     if "precision" in provenance:
-        parts += ["--precision", str(provenance["precision"])]
+        parts += ["--precision", _precision(record)]
     parts += _protocol(record)
     for plugin in _plugins(record):
         parts += ["--plugin", plugin]
     for name, value in _settings(record):
         parts += ["--set", f"{name}={value}"]
     return shlex.join(parts)
+
+
+def _precision(record: Record) -> str:
+    """``bf16-eval`` if only the evaluation was in bf16, else the precision of both."""
+    own = (
+        p for name in ("method", "base") for p in _values(record.provenance.get(name), "precision")
+    )
+    evaluated = str(record.provenance["precision"])
+    return "bf16-eval" if evaluated == "bf16" and "fp32" in own else evaluated
 
 
 def _plugins(record: Record) -> list[str]:
@@ -77,14 +86,19 @@ def _plugins(record: Record) -> list[str]:
 
 
 def _types(value: Any) -> Iterator[str]:
+    return _values(value, "type")
+
+
+def _values(value: Any, name: str) -> Iterator[str]:
+    """All values that go by a name in a record's method, however deep."""
     if isinstance(value, Mapping):
-        if "type" in value:
-            yield str(value["type"])
+        if name in value:
+            yield str(value[name])
         for inner in value.values():
-            yield from _types(inner)
+            yield from _values(inner, name)
     elif isinstance(value, list):
         for inner in value:
-            yield from _types(inner)
+            yield from _values(inner, name)
 
 
 def _reading(record: Record) -> list[str]:

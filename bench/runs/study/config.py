@@ -113,7 +113,7 @@ class RunConfig(pydantic.BaseModel):
     seeds: Seeds = (0,)
     data: Place | None = None
     device: Device = "auto"
-    precision: Literal["fp32", "bf16"] | None = None
+    precision: Literal["fp32", "bf16", "bf16-eval", "auto"] | None = None
     train_batch_size: Positive | None = None
     eval_batch_size: Positive = 256
     micro_batch: Positive | None = None

@@ -170,7 +170,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         rows=rows if imported is None else tuple(imported.applied(row) for row in rows),
         seeds=config.seeds,
         protocol=rules,
-        precision=config.precision or "fp32",
+        precision="bf16" if config.precision in ("bf16", "bf16-eval") else "fp32",
         metrics=tuple(rules.metrics().values()),
         curves=config.controls or (suite.curves if config.curves is None else config.curves),
         notes=tuple(notes),
@@ -356,7 +356,8 @@ def requested_rows(config: RunConfig, settings: Settings) -> tuple[Row, ...]:
         names += control_names(asked)
         for name, changes in control_parameters(asked, own).items():
             own[name] = changes | own.get(name, {})
-    options = {"precision": config.precision, "batch_size": config.train_batch_size}
+    both = config.precision if config.precision in ("fp32", "bf16") else None
+    options = {"precision": both, "batch_size": config.train_batch_size}
     general = {name: value for name, value in options.items() if value is not None}
     for row in parse_rows(names, settings):
         name = re.split("[@+]", row.label)[0]
