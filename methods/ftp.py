@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.api.trainer import GradientTrainer
-from bench.core.parameters import Fraction, NonNegative, Positive, setting
+from bench.core.parameters import Area, Count, Fraction, NonNegative, Positive, setting
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _CODE = "GT-RIPL/FTP util/FTP.py"
+_RUN = "as for E2E-FT; AdamP on DomainNet in GT-RIPL/FTP README"
+_CROPS = "as for E2E-FT; RandomResizedCrop and flips in GT-RIPL/FTP datasets/domainnet_loader.py"
 LEAST = 1e-8
 """The first and the smallest radius, and what is added to norms (util/FTP.py)."""
 
@@ -84,10 +86,22 @@ class Projected(GradientTrainer):
     title: ClassVar[str] = "end to end, FTP"
     version: ClassVar[int] = 1
 
+    lr: Positive = setting(3e-5, _RUN, official=1e-4, span=10)
     weight_decay: NonNegative = setting(0.0, "GT-RIPL/FTP main_finetune.py", span=10)
+    batch_size: Count = setting(512, f"{_RUN}, 64 on each of 4 GPUs", official=256)
+    epochs: Count = setting(10, _RUN, official=50, span=2)
+    warmup: NonNegative = setting(500, f"{_RUN}, none", official=0)
     clip: NonNegative = setting(
         1.0, "as for E2E-FT; GT-RIPL/FTP engine_finetune.py does not clip", official=0.0
     )
+    schedule: Literal["by-epoch"] | None = setting(
+        None,
+        "as for E2E-FT; CosineAnnealingLR after each epoch in GT-RIPL/FTP main_finetune.py",
+        official="by-epoch",
+        keyed_if_set=True,
+    )
+    min_area: Area = setting(0.9, _CROPS, official=0.08)
+    flip: bool = setting(False, _CROPS, official=True)
     anneal: Fraction = setting(1.0, f"k in {_CODE}, 1 by default")
     radius_lr: Positive = setting(1e-2, f"mu in {_CODE}", span=10)
     with_head: bool = setting(

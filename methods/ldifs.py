@@ -12,14 +12,15 @@ from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.api.trainer import GradientTrainer
 from bench.core.errors import CellError
-from bench.core.parameters import NonNegative, setting
+from bench.core.parameters import Count, NonNegative, Positive, setting
 from bench.models.weights import tower_blocks
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Points = Literal["blocks", "official-code"]
-_CODE = "omegafragger/ldifs_code loss/ldifs.py, model/modeling_analysis.py"
+_REPO = "omegafragger/ldifs_code"
+_CODE = f"{_REPO} loss/ldifs.py, model/modeling_analysis.py"
 
 
 @contextmanager
@@ -126,7 +127,9 @@ class FeaturesPulledBack(GradientTrainer):
     title: ClassVar[str] = "end to end, LDIFS"
     version: ClassVar[int] = 1
 
-    pull: NonNegative = setting(10.0, "--ldifs-alpha in omegafragger/ldifs_code args.py", span=10)
+    lr: Positive = setting(3e-5, f"as for E2E-FT; {_REPO} finetune.py", official=1e-5, span=10)
+    batch_size: Count = setting(512, f"as for E2E-FT; {_REPO} args.py", official=128)
+    pull: NonNegative = setting(10.0, f"--ldifs-alpha in {_REPO} args.py", span=10)
     points: Points = setting(
         "blocks",
         "all blocks and the embedding; in the code, six early points of a transformer, normalised "

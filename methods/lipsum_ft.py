@@ -9,12 +9,14 @@ from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.api.trainer import GradientTrainer
-from bench.core.parameters import Count, NonNegative, setting
+from bench.core.parameters import Count, NonNegative, Positive, Precision, setting
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_CODE = "cs-giung/lipsum-ft scripts/Lipsum-FT.py"
+_FILE = "scripts/Lipsum-FT.py"
+_CODE = f"cs-giung/lipsum-ft {_FILE}"
+_RUN = "as for E2E-FT; cs-giung/lipsum-ft"
 
 
 def energy_gap(start: Tensor, tuned: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
@@ -63,6 +65,12 @@ class TextGuided(GradientTrainer):
     version: ClassVar[int] = 1
     reads_text: ClassVar[bool] = True
 
+    lr: Positive = setting(3e-5, f"{_RUN} README", official=1e-5, span=10)
+    weight_decay: NonNegative = setting(0.1, f"{_RUN} {_FILE}", official=0.0, span=10)
+    batch_size: Count = setting(512, f"{_RUN} scripts/defaults.py", official=256)
+    warmup: NonNegative = setting(500, f"{_RUN} {_FILE}", official=0.1)
+    clip: NonNegative = setting(1.0, f"{_RUN} {_FILE}", official=0.0)
+    precision: Precision = setting("fp32", f"{_RUN} {_FILE}", official="bf16")
     pull: NonNegative = setting(1.0, f"--feat_regularization in {_CODE}", span=10)
     texts: Count = setting(80, f"--token_k_ways in {_CODE}")
     length: Count = setting(8, f"--token_length in {_CODE}")

@@ -187,8 +187,15 @@ def test_official_values_are_those_of_the_codes() -> None:
     expected = {
         **dict.fromkeys(("wise-ft", "ose", "ose-logits"), alphas),
         "fisher": alphas | {"samples": 50_000, "split": "selection"},
-        "ftp": {"clip": 0.0, "with_head": False},
-        "ldifs": {"points": "official-code"},
+        "ftp": {
+            "lr": 1e-4, "batch_size": 256, "epochs": 50, "warmup": 0, "clip": 0.0, "flip": True,
+            "schedule": "by-epoch", "min_area": 0.08, "with_head": False,
+        },
+        "ldifs": {"lr": 1e-5, "batch_size": 128, "points": "official-code"},
+        "lipsum-ft": {
+            "lr": 1e-5, "weight_decay": 0.0, "batch_size": 256, "warmup": 0.1, "clip": 0.0,
+            "precision": "bf16",
+        },
         "lines": {"alphas": tuple(i / 10 for i in range(11))},
         "ose-calibrated": alphas | {"calibrate": "confidence"},
         **dict.fromkeys(("vrf", *find_method("vrf").controls[:-1]), vrf),

@@ -30,8 +30,9 @@ def test_methods_have_their_year_venue_kind_and_needs() -> None:
         assert (facts["base"] is not None) == ("a fine-tuned base" in facts["needs"]), name
     assert (listed["lines"]["year"], listed["lines"]["venue"]) == (2025, "ICLR")
     needs = {name: set(listed[name]["needs"]) - {"a fine-tuned base"} for name in listed}
-    assert needs["e2e-ft"] == set()
-    assert needs["flyp"] == needs["lipsum-ft"] == {"a text tower"}
+    assert needs["zero-shot"] == {"a text tower"}
+    assert needs["e2e-ft"] == needs["ftp"] == {"a training run"}
+    assert needs["flyp"] == needs["lipsum-ft"] == {"a training run", "a text tower"}
     assert needs["model-stock"] == {"2 training runs"}
     assert needs["vrf"] == {"outputs on the training split", "the selection split"}
     transductive = "all unlabelled samples of an evaluation set"
@@ -45,6 +46,13 @@ def test_cards(name: str) -> None:
     card = json.loads(bench("show", name, "--json").out)
     assert name in card.values()
     assert card["source"] in bench("show", name).out
+
+
+def test_a_card_says_where_a_method_was_published_and_what_it_needs() -> None:
+    card = json.loads(bench("show", "dawin", "--json").out)
+    assert (card["published"], card["kind"]) == ("ICLR 2025", "ensembles, transductive")
+    assert card["needs"].startswith("a fine-tuned base, the selection split, all unlabelled")
+    assert json.loads(bench("show", "ose-calibrated", "--json").out)["published"] == "no"
 
 
 def test_metrics_and_rules_have_cards() -> None:

@@ -176,6 +176,12 @@ NAME = '    name: ClassVar[str] = "surer"'
     ("old", "new", "said"),
     [
         (NAME, f'{NAME}\n    colour: ClassVar[str] = "blue"', "SurerCounts.colour = 'blue'"),
+        (
+            NAME,
+            f'{NAME}\n    year: ClassVar[str] = "2024"',
+            "SurerCounts.year = '2024': expected a",
+        ),
+        (NAME, f"{NAME}\n    venue: ClassVar[int] = 1", "SurerCounts.venue = 1: expected a text"),
         (NAME, f'{NAME}\n    shape: ClassVar[str] = "star"', "SurerCounts.shape = 'star'"),
         ("= 165", '= "behind OSE"', "SurerCounts.position"),
         ('("ose",)', '"ose"', "SurerCounts.compared_with = 'ose'"),
@@ -190,6 +196,7 @@ NAME = '    name: ClassVar[str] = "surer"'
         (NAME, NAME.replace('"surer"', "3"), "no name"),
         (NAME, NAME.replace("surer", "sur er"), "SurerCounts.name = 'sur er'"),
         (NAME, NAME.replace("surer", "all"), "SurerCounts.name = 'all'"),
+        (NAME, NAME.replace("surer", "newer"), "SurerCounts.name = 'newer'"),
         (NAME, NAME.replace("surer", "x" * 3000), "SurerCounts.name = 'xxx"),
         ('"OSE, surer counts"', "3", "SurerCounts.title = 3"),
         ('"OSE, surer counts"', r'"a\x1b[31m\n"', "expected a line of text"),

@@ -79,8 +79,9 @@ def method_facts(method: Method) -> dict[str, Any]:
     split = len(choices) > 1 or type(method).fit is not Method.fit
     needs = {
         "a fine-tuned base": method.default_base is not None,
+        "a training run": len(tuned) == 1 and method.default_base is None,
         f"{len(tuned)} training runs": len(tuned) > 1,
-        "a text tower": any(t.tunes_text or getattr(t, "reads_text", False) for t in own),
+        "a text tower": not own or any(t.tunes_text or getattr(t, "reads_text", 0) for t in own),
         "Fisher information": any(isinstance(part, Fisher) for part in parts),
         "outputs on the training split": bool(method.train_needs(models)),
         "the selection split": split or any(t.selects for t in own),
@@ -202,12 +203,16 @@ def describe_name(name: str, suite_name: str) -> dict[str, Any]:
         raise unknown_name(kinds, name, valid, "bench list")
     method = find_method(name)
     own, task = parameters(method()), corruptions.parse_corruptions(suite_name)[0]
+    facts = method_facts(method())
     return {
         "method": name,
         "title": method.title,
         "idea": method.summary,
         "equation": method.equation,
         "source": method.source,
+        "published": f"{method.venue} {method.year or ''}".strip() or "no",
+        "kind": facts["kind"] if facts["role"] == "method" else f"{facts['kind']}, {facts['role']}",
+        "needs": ", ".join(facts["needs"]),
         "base": method.default_base or "none",
         "parameters": {k: str(v) for k, v in own.items()},
         "sources": {k: s.source for k, s in settings(method()).items() if s.source},
