@@ -22,6 +22,7 @@ from bench.core.store import MissingOutput, Store, UnreadableOutput
 from bench.core.trainings import TrainingRecord
 from bench.leaderboard import samples
 from bench.models.facts import read_model_note
+from bench.runs.costs.pending import pending
 from bench.runs.items import (
     CellItem,
     FeaturesItem,
@@ -34,7 +35,7 @@ from bench.runs.items import (
     is_stored,
 )
 from bench.runs.measure import Measurement, address_of
-from bench.runs.plan import Plan, make_plan, pending
+from bench.runs.plan import Plan, make_plan
 from bench.runs.results.caveats import PlanCaveats
 from bench.runs.results.trainings import plan_trainings, training_labels
 from bench.runs.study.study import Study

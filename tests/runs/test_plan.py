@@ -17,9 +17,10 @@ from bench.core.errors import InputError
 from bench.core.store import Store, block_count
 from bench.leaderboard.samples import store_samples
 from bench.runs.costs.counts import Counts, pending_counts
+from bench.runs.costs.pending import pending
 from bench.runs.execute import choice_lookup
 from bench.runs.items import CellItem, FeaturesItem, FitItem, WeightsItem, WorkItem, is_stored
-from bench.runs.plan import Plan, make_plan, pending
+from bench.runs.plan import Plan, make_plan
 from bench.runs.results.figure_data import FIGURES
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies

@@ -25,8 +25,9 @@ from bench.api.recipes import (
 )
 from bench.api.trainer import epochs_needed
 from bench.core.store import Store, rows_in
+from bench.runs.costs.pending import pending
 from bench.runs.items import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, WorkItem
-from bench.runs.plan import Plan, pending
+from bench.runs.plan import Plan
 
 TUNING, TUNING_BOTH = 3.0, 5.0
 """Roughly the forward passes that take as long as a training step of an image, with its backward

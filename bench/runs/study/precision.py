@@ -99,7 +99,7 @@ def has_bf16(kind: str) -> bool:
 
         return torch.cuda.get_device_capability()[0] >= 8
     if kind == "cpu":
-        from bench.posthoc.neighbors import has_fast_bf16
+        from bench.posthoc.neighbors.bounds import has_fast_bf16
 
         return has_fast_bf16()
     return False
