@@ -170,9 +170,9 @@ def leftovers(folder: Path, prefix: str = "") -> list[Path]:
     --------
     >>> from pathlib import Path
     >>> from bench.core.store.claims import leftovers
-    >>> Path("tmp").mkdir()
-    >>> Path("tmp/thesis-1-draft").touch()
-    >>> leftovers(Path("tmp"))
+    >>> Path("own").mkdir()
+    >>> Path("own/thesis-1-draft").touch()
+    >>> leftovers(Path("own"))
     []
     """
     found = []
