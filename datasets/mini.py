@@ -39,7 +39,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "e2e-ft": {"lr": 1e-3, **_STEPS},
     "ema": {"lr": 1e-3, "decay": 0.99, **_STEPS},
     "l2-sp": {"lr": 1e-3, "pull": 0.01, **_STEPS},
-    "ftp": {"lr": 1e-3, **_STEPS},
+    "ftp": {"lr": 1e-3, "radius_lr": 1.0, **_STEPS},
     "ldifs": {"lr": 1e-3, **_STEPS},
     "lipsum-ft": {"lr": 1e-3, **_STEPS},
     "linear": _PROBE,

@@ -59,7 +59,9 @@ def told(result: Result) -> dict:
 def test_its_methods_are_listed_beside_ours(installed: Path) -> None:
     methods = told(bench(installed, "list", "methods", "--json"))["methods"]
     assert {*NAMES, "ose", "e2e-ft"} <= methods.keys()
-    assert methods["surer"].startswith("Average of probabilities")
+    assert methods["surer"]["summary"].startswith("Average of probabilities")
+    kinds = {name: methods[name]["kind"] for name in ("surer", "unsure")}
+    assert kinds == {"surer": "ensembles", "unsure": "trained"} and not methods["surer"]["newer"]
 
 
 def test_its_cards_have_their_hyper_parameters(installed: Path) -> None:
