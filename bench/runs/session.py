@@ -46,7 +46,7 @@ from bench.report.run_folder import (
 from bench.report.staging import finish, staged
 from bench.report.write import USUAL, write_report
 from bench.runs.costs.counts import Counts, pending_counts
-from bench.runs.costs.rates import remember_rates
+from bench.runs.costs.rates import remember_samples
 from bench.runs.execute import Outcome, choice_lookup, execute_plan
 from bench.runs.execute import follow_plan as follow_study
 from bench.runs.items import CellItem
@@ -306,7 +306,7 @@ def _run_session(
             outcome = execute_plan(plan, session.store, make, progress)
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
-                remember_rates(session.store, plan.study, engine.device, engine.rates)
+                remember_samples(session.store, plan.study, engine.device, engine.times)
     out = _write(session, outcomes, time.monotonic() - started)
     trackers.boards(
         [record for outcome in outcomes for record in outcome.records],
