@@ -203,7 +203,7 @@ class Store:
         ([1, 2], (1024, 2))
         """
         existing = names_in(self._block(key, 0).parent)
-        return [b for b in range(block_count(size)) if self._block(key, b).name not in existing]
+        return [b for b in range(block_count(size)) if _block_name(b) not in existing]
 
     def has_block(self, key: str, block: int) -> bool:
         """Whether a block of features exists."""
@@ -269,7 +269,7 @@ class Store:
         return found
 
     def _block(self, key: str, block: int) -> Path:
-        return self.root / "features" / key[:2] / key / f"{block:06d}.safetensors"
+        return self.root / "features" / key[:2] / key / _block_name(block)
 
     def read_cell(self, pack: str, key: str) -> dict[str, Any] | None:
         """Return the measured cell `key` of a `pack`; None if it is absent.
@@ -369,6 +369,10 @@ def _facts(path: Path) -> dict[str, str]:
         return metadata(path)
     except (OSError, DamagedError):
         return {}
+
+
+def _block_name(block: int) -> str:
+    return f"{block:06d}.safetensors"
 
 
 def _block_item(key: str, block: int) -> str:
