@@ -24,7 +24,6 @@ from bench.core.paths import cache_dir, check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import MissingCell, records_text, write_missing
 from bench.core.store import Store
-from bench.core.store.claims import own_name
 from bench.core.trainings import TRAININGS, write_trainings
 from bench.data.prompts import templates_digest
 from bench.data.suites.yaml_schema import is_suite_file
@@ -287,7 +286,7 @@ def run_session(
     poorer outcome is written beside it. `shown` makes the context in which progress is displayed.
     Raises InputError if the folder has a run that this one should not replace.
     """
-    with session.store.claims.held([f"run-{own_name()}"]):  # that nobody removes what it reads
+    with session.store.in_use():
         return _run_session(session, shown)
 
 

@@ -47,6 +47,9 @@ from bench.core.store.container import (
     unpacked_arrays,
 )
 
+RUN = "run-"
+"""The beginning of the claims of runs, each of which holds one to its end."""
+
 log = logging.getLogger("bench")
 
 
@@ -92,8 +95,15 @@ class Store:
         return self.root
 
     def sweep(self) -> None:
-        """Remove temporary files that killed processes left."""
+        """Remove temporary files and the claims of runs that killed processes left."""
         sweep(self.at_work / "tmp")
+        sweep(self.at_work / "claims", RUN)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Claim that a run uses the store, so that nobody removes outputs from it."""
+        with self.claims.held([f"{RUN}{own_name()}"]):
+            yield
 
     def path(self, kind: str, key: str, suffix: str = ".safetensors") -> Path:
         """Return the path of output `key` of `kind`, whether or not it exists."""
