@@ -47,10 +47,20 @@ def environment() -> dict[str, object]:
         for point in entry_points(group=group):
             if point.dist is not None:
                 versions[point.dist.name] = point.dist.version
-    hardware = {"machine": platform.machine(), "cpus": os.cpu_count()}
-    if model := _cpu():
-        hardware["cpu"] = model
-    return {"versions": versions, "commit": _commit(), "hardware": hardware}
+    return {"versions": versions, "commit": _commit(), "hardware": processor()}
+
+
+def processor() -> dict[str, object]:
+    """Return the kind of machine, the number of its processors and, if it is known, their model.
+
+    Examples
+    --------
+    >>> from bench.core.environment import processor
+    >>> processor().keys() >= {"machine", "cpus"}
+    True
+    """
+    found: dict[str, object] = {"machine": platform.machine(), "cpus": os.cpu_count()}
+    return found | ({"cpu": model} if (model := _cpu()) else {})
 
 
 def _cpu(info: Path = Path("/proc/cpuinfo")) -> str:

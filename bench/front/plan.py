@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.runs.costs.counts import Counts
-from bench.runs.costs.rates import TimeEstimate, estimate_time
+from bench.runs.costs.estimate import Basis, TimeEstimate, estimate_time
 from bench.runs.plan import Plan
 from bench.runs.results.caveats import PlanCaveats
 from bench.runs.session import Session
@@ -24,7 +23,7 @@ class RunPlan:
     ----------
     out : the run's output folder.
     plans : the plan of each suite; left : the pending work of each, in counts.
-    time : the estimated duration; None if a rate is not known on this machine yet.
+    time : the estimated duration, with a range and what it rests on.
     caveats : what is known of the data, the model and the prompts of each suite, in sentences.
 
     Examples
@@ -38,7 +37,7 @@ class RunPlan:
     out: Path
     plans: tuple[Plan, ...]
     left: tuple[Counts, ...]
-    time: TimeEstimate | None
+    time: TimeEstimate
     caveats: Mapping[str, Sequence[str]]
 
     @classmethod
@@ -101,18 +100,19 @@ class RunPlan:
         ]
         return {
             "out": str(self.out),
-            "estimate": None if self.time is None else dataclasses.asdict(self.time),
+            "estimate": dataclasses.asdict(self.time),
             "studies": studies,
         }
 
 
-def cost_summary(left: Sequence[Counts], time: TimeEstimate | None) -> str:
+def cost_summary(left: Sequence[Counts], time: TimeEstimate) -> str:
     """One line: the work that is left, and the time it takes by earlier measurements.
 
     Examples
     --------
     >>> from bench.front.plan import cost_summary
-    >>> cost_summary(left=[], time=None)
+    >>> from bench.runs.costs.estimate import TimeEstimate
+    >>> cost_summary(left=[], time=TimeEstimate(0, 0, 0, "measured"))
     'to do: nothing; every cell is in the cache'
     """
     trainings = sum(c.trainings for c in left)
@@ -120,9 +120,10 @@ def cost_summary(left: Sequence[Counts], time: TimeEstimate | None) -> str:
     cells = sum(c.cells for c in left)
     if not cells:
         return "to do: nothing; every cell is in the cache"
+    took = duration_text(time) if time.seconds else "no forward pass"
     return (
         f"to do: {_number(trainings, 'training run')}, {forwards:,} forward passes of "
-        f"{decodes:,} decoded images, {_number(cells, 'cell')}; {_time(time)}"
+        f"{decodes:,} decoded images, {_number(cells, 'cell')}; {took}"
     )
 
 
@@ -130,9 +131,31 @@ def _number(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
-def _time(time: TimeEstimate | None) -> str:
-    if time is None:
-        return "no timing on this machine yet"
-    minutes = time.seconds / 60
-    much = f"{minutes:.0f} min" if minutes >= 2 else f"{math.ceil(time.seconds)} s"
-    return f"about {much}{' by rates of another machine' if time.elsewhere else ''}"
+def duration_text(time: TimeEstimate) -> str:
+    """Return an estimate in words, with its range and what it rests on.
+
+    Examples
+    --------
+    >>> from bench.front.plan import duration_text
+    >>> from bench.runs.costs.estimate import TimeEstimate
+    >>> duration_text(TimeEstimate(600, 540, 700, "measured"))
+    'about 10 min (9 to 12 min)'
+    >>> duration_text(TimeEstimate(7, 3.5, 14, "few images"))
+    'about 7 s (4 to 14 s, measured on few images)'
+    """
+    unit, name = next((u, n) for u, n in UNITS if time.seconds >= 2 * u or u == 1)
+    middle, low, high = (
+        f"{value / unit:.{0 if value >= 2 * unit or unit == 1 else 1}f}"
+        for value in (max(1, time.seconds), max(1, time.low), max(1, time.high))
+    )
+    return f"about {middle} {name} ({low} to {high} {name}{BASES[time.basis]})"
+
+
+UNITS = ((3600, "h"), (60, "min"), (1, "s"))
+BASES: Mapping[Basis, str] = {
+    "measured": "",
+    "few images": ", measured on few images",
+    "another machine": ", a guess by rates of another machine",
+    "nothing": ", a guess: this model was not timed here yet",
+}
+"""What an estimate rests on, in words."""

@@ -7,9 +7,11 @@ the baseline models that the reports show. Every report can thus be regenerated 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +68,8 @@ class ReportSources:
 
         Raises InputError if a run cannot be read, DataError if its samples are damaged.
         """
-        return write_document(folder, self._document(), formats)
+        with _without_collector():
+            return write_document(folder, self._document(), formats)
 
     def _document(self) -> Document:
         """Return the reports' content. It takes less memory than all records, which end here."""
@@ -84,6 +87,18 @@ class ReportSources:
             self.baselines,
             _distinct_trainings(self.runs),
         )
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Do without the collector of cycles: it would go through all records again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _distinct_trainings(runs: Sequence[Path]) -> list[TrainingRecord]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -61,13 +60,12 @@ from bench.models.transforms import (
 )
 from bench.models.weights import HeldEncoders, State, encoder_state
 from bench.runs.costs.counts import TUNING, TUNING_BOTH
+from bench.runs.costs.rates import Sample
+from bench.runs.costs.stopwatch import Stopwatch
 from bench.runs.trackers import Trackers
 
 PATIENCE = timedelta(days=2)
 """Time that a process waits for another before it gives up."""
-
-RATED_IMAGES = 500
-"""Minimum number of images for a measured rate to be used in estimates."""
 
 
 @dataclass
@@ -76,8 +74,8 @@ class Engine:
 
     `device` is ``cpu``, ``cuda``, ``mps`` or ``auto``. With `epoch_accuracy`, every training run
     is evaluated on the selection split after each epoch. `micro_batch` is the most images that go
-    through a model in training at a time. `times` collects (images, seconds) of
-    ``train``, ``train both`` and ``forward`` for later estimates.
+    through a model in training at a time. `times` collects samples of ``train``, ``train both``
+    and ``forward`` for later estimates.
     """
 
     backbone: Backbone
@@ -91,7 +89,7 @@ class Engine:
     trackers: Trackers = field(default_factory=Trackers)
     epoch_accuracy: bool = False
     micro_batch: int | None = None
-    times: dict[str, tuple[int, float]] = field(default_factory=dict)
+    times: dict[str, list[Sample]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # The other processes wait while the first one searches neighbours, fits and measures.
@@ -192,7 +190,7 @@ class Engine:
             )
             settings = {**canonical(trainer), "seed": recipe.seed, "key": key}
             with self.trackers.training(f"{label}, {key[:8]}", settings) as observe:
-                started = time.monotonic()
+                started = Stopwatch()
                 self._free()
                 set_seed(recipe.seed)
                 weights = trainer.train(replace(training, observe=observe))
@@ -205,7 +203,7 @@ class Engine:
                     self._write_weights(keys[keep], end, [*remarks, *caveats], history)
                 Checkpoints(self.store, key).discard()
                 if trainer.tunes_encoder:
-                    self._timed(_rate_name(trainer), seen - resumed, time.monotonic() - started)
+                    self._timed(_rate_name(trainer), seen - resumed, started)
 
     def _training(
         self, recipe: Tuned, train: Split, selection: Split, report: Callable[[int, int], None]
@@ -344,7 +342,7 @@ class Engine:
         total = rows_in(mine, split.size)
         label = f"compute features of {split.name} (encoders: {len(encoders)})"
         with self.progress.task(label, total, 1.0) as task:
-            started = time.monotonic()
+            started = Stopwatch()
             self.held.keep_only(encoders.values())
             self.clip.model.visual.to(self.where)
             predict_split(
@@ -360,16 +358,11 @@ class Engine:
                 task.advance,
                 {key: stored_parts(encoder) for key, encoder in encoders.items()},
             )
-            self._timed("forward", total, time.monotonic() - started)
+            self._timed("forward", total, started)
 
-    @property
-    def rates(self) -> dict[str, float]:
-        """Images per second by kind of work, where at least `RATED_IMAGES` were measured."""
-        return {k: n / s for k, (n, s) in self.times.items() if n >= RATED_IMAGES}
-
-    def _timed(self, kind: str, images: int, seconds: float) -> None:
-        before = self.times.get(kind, (0, 0.0))
-        self.times[kind] = (before[0] + images, before[1] + seconds)
+    def _timed(self, kind: str, images: int, since: Stopwatch) -> None:
+        if images > 0:
+            self.times.setdefault(kind, []).append(Sample(images, since.seconds()))
 
     def _free(self) -> None:
         """Leave the memory of the device to what comes next."""

@@ -24,7 +24,6 @@ from bench.core.paths import cache_dir, check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import MissingCell
 from bench.core.store import Store
-from bench.core.store.claims import own_name
 from bench.core.trainings import TRAININGS
 from bench.data.prompts import templates_digest
 from bench.data.suites.yaml_schema import is_suite_file
@@ -35,7 +34,7 @@ from bench.report.run_config import CONFIG, read_config
 from bench.report.run_folder import FIGURES, MISSING, PLAN
 from bench.report.staging import finish, staged
 from bench.runs.costs.counts import Counts, pending_counts
-from bench.runs.costs.rates import remember_rates
+from bench.runs.costs.rates import remember_samples
 from bench.runs.execute import Outcome, choice_lookup, execute_plan
 from bench.runs.execute import follow_plan as follow_study
 from bench.runs.items import CellItem
@@ -275,7 +274,7 @@ def run_session(
     poorer outcome is written beside it. `shown` makes the context in which progress is displayed.
     Raises InputError if the folder has a run that this one should not replace.
     """
-    with session.store.claims.held([f"run-{own_name()}"]):  # that nobody removes what it reads
+    with session.store.in_use():
         return _run_session(session, shown)
 
 
@@ -294,7 +293,7 @@ def _run_session(
             outcome = execute_plan(plan, session.store, make, progress)
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
-                remember_rates(session.store, plan.study, engine.device, engine.rates)
+                remember_samples(session.store, plan.study, engine.device, engine.times)
     out = _write(session, outcomes, time.monotonic() - started)
     trackers.boards(
         [record for outcome in outcomes for record in outcome.records],

@@ -157,7 +157,8 @@ def test_what_cannot_be_read_is_replaced(damage: str, finished: tuple[Path, Path
 BAD_RATES = [
     b"", b"null", b"[]", b'{"forward": "fast"}', b'{"forward": null}', b'{"forward": 0}',
     b'{"forward": NaN}', b'{"forward": -1}', b'{"forward": 1e999}', b"\xff\xfe", b'{"forward": {}}',
-    b"[" * 100_000,
+    b"[" * 100_000, b'{"m": {"forward": [[0, 1]]}}', b'{"m": {"forward": [[1, 1e999]]}}',
+    b'{"m": {"forward": [1]}}', b'{"m": {"forward": [[1e999, 1]]}}', b'{"m": {"forward": "12"}}',
 ]  # fmt: skip
 
 

@@ -47,6 +47,9 @@ from bench.core.store.container import (
     unpacked_arrays,
 )
 
+RUN = "run-"
+"""The beginning of the claims of runs, each of which holds one to its end."""
+
 log = logging.getLogger("bench")
 
 
@@ -92,8 +95,15 @@ class Store:
         return self.root
 
     def sweep(self) -> None:
-        """Remove temporary files that killed processes left."""
+        """Remove temporary files and the claims of runs that killed processes left."""
         sweep(self.at_work / "tmp")
+        sweep(self.at_work / "claims", RUN)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Claim that a run uses the store, so that nobody removes outputs from it."""
+        with self.claims.held([f"{RUN}{own_name()}"]):
+            yield
 
     def path(self, kind: str, key: str, suffix: str = ".safetensors") -> Path:
         """Return the path of output `key` of `kind`, whether or not it exists."""
@@ -204,7 +214,7 @@ class Store:
         ([1, 2], (1024, 2))
         """
         existing = names_in(self._block(key, 0).parent)
-        return [b for b in range(block_count(size)) if self._block(key, b).name not in existing]
+        return [b for b in range(block_count(size)) if _block_name(b) not in existing]
 
     def has_block(self, key: str, block: int) -> bool:
         """Whether a block of features exists."""
@@ -270,7 +280,7 @@ class Store:
         return found
 
     def _block(self, key: str, block: int) -> Path:
-        return self.root / "features" / key[:2] / key / f"{block:06d}.safetensors"
+        return self.root / "features" / key[:2] / key / _block_name(block)
 
     def read_cell(self, pack: str, key: str) -> dict[str, Any] | None:
         """Return the measured cell `key` of a `pack`; None if absent. A damaged pack is removed."""
@@ -368,6 +378,10 @@ def _facts(path: Path) -> dict[str, str]:
         return metadata(path)
     except (OSError, DamagedError):
         return {}
+
+
+def _block_name(block: int) -> str:
+    return f"{block:06d}.safetensors"
 
 
 def _block_item(key: str, block: int) -> str:

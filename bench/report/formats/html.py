@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -91,8 +91,10 @@ def report_html(document: Document) -> str:
             notes=[*legend, *notes],
         )  # fmt: skip
 
-    size = _size([rendered([], [], [TOO_LARGE])])
-    return rendered(*_samples(chapters, LIMIT - size - SPARE))
+    def room() -> int:
+        return LIMIT - _size([rendered([], [], [TOO_LARGE])]) - SPARE
+
+    return rendered(*_samples(chapters, room))
 
 
 def _file(name: str) -> str:
@@ -115,13 +117,14 @@ def _data(chapter: Chapter) -> Mapping[str, Any]:
 
 
 def _samples(
-    chapters: Sequence[Chapter], room: int
+    chapters: Sequence[Chapter], room_of_page: Callable[[], int]
 ) -> tuple[list[str], list[str], tuple[str, ...]]:
-    """JSON of each chapter's bits and confidences within `room` bytes, and notes on omissions."""
+    """JSON of each chapter's bits and confidences within a page's room, and notes on omissions."""
     nothing = ["null"] * len(chapters)
     found = [chapter.numbers for chapter in chapters]
     if not any(numbers.samples for numbers in found):
         return nothing, nothing, ()
+    room = room_of_page()
     bits = [script_json(samples_data(numbers)) for numbers in found]
     if _size(bits) > room:
         return nothing, nothing, (TOO_LARGE,)

@@ -1,89 +1,123 @@
-"""How long pending work takes, by the rates of earlier runs."""
+"""How fast this machine was in earlier runs: the last samples of each kind of work.
+
+Samples are no result: they may be missing, broken or not to be written.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from bench.core.environment import processor
 from bench.core.foreign.files import read_bounded
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store import Store
 from bench.models.clip import EMBEDDED
-from bench.runs.costs.counts import Counts
+from bench.runs.costs.counts import TUNING, TUNING_BOTH
 from bench.runs.study.study import Study
+
+KEPT = 9
+"""How many samples of each kind of work are kept."""
+ENOUGH = 500
+"""Images from which on what happens once, such as a first batch, no longer shows in a sample."""
+GUESSED = 10.0
+"""Images of 224 x 224 that a processor core of 2020 takes through a ViT-B/32 in a second."""
 
 log = logging.getLogger("bench")
 
 
-@dataclass(frozen=True)
-class TimeEstimate:
-    """Estimated duration of pending work; `elsewhere` if a rate comes from another machine."""
+class Sample(NamedTuple):
+    """Some work of one kind: how many images, in how many seconds of an idle machine."""
 
+    images: int
     seconds: float
-    elsewhere: bool
 
 
-def estimate_time(
-    studies: Sequence[Study], left: Sequence[Counts], store: Store, device: str
-) -> TimeEstimate | None:
-    """Estimate the time for the pending work from the rates (images per second) of earlier runs.
-
-    Without an earlier run, the embedded model uses the rates of the machine it was made on. Returns
-    None if a rate is needed that is not known.
-    """
-    seconds, elsewhere = 0.0, False
-    for study, count in zip(studies, left, strict=True):
-        here = _rates(store, study, device)
-        rates = _shipped_rates(study, device) | here
-        for images, rate in (
-            (count.forwards, "forward"),
-            (count.training_images, "train"),
-            (count.paired_images, "train both"),
-        ):
-            if images and rate not in rates:
-                return None
-            if images:
-                seconds += images / rates[rate]
-                elsewhere |= rate not in here
-    return TimeEstimate(seconds, elsewhere)
+Samples = Mapping[str, Sequence[Sample]]
+"""Samples of ``forward``, ``train`` and ``train both``, the latest last."""
 
 
-def _shipped_rates(study: Study, device: str) -> dict[str, float]:
+def samples_here(store: Store, study: Study, device: str) -> Samples:
+    """Return the samples of this machine; none if they cannot be read."""
+    return _known(store, study, device).get(_machine(), {})
+
+
+def samples_elsewhere(store: Store, study: Study, device: str) -> Samples:
+    """Return the samples of another machine that shares the cache, or made the embedded model."""
+    here = _machine()
+    others = [s for name, s in _known(store, study, device).items() if name != here]
+    return {**_shipped(study, device), **(others[-1] if others else {})}
+
+
+def guessed(device: str) -> Samples:
+    """Return rates for a machine and a model of which nothing is known."""
+    rate = GUESSED * (os.cpu_count() or 1) * (20 if device.startswith("cuda") else 1)
+    costs = {"forward": 1.0, "train": TUNING, "train both": TUNING_BOTH}
+    return {kind: [Sample(ENOUGH, ENOUGH * cost / rate)] for kind, cost in costs.items()}
+
+
+def remember_samples(store: Store, study: Study, device: str, new: Samples) -> None:
+    """Store samples for later estimates, if they can be written."""
+    if not new:
+        return
+    known = dict(_known(store, study, device))
+    mine = known.pop(_machine(), {})
+    kinds = {kind: _last([*mine.get(kind, ()), *new.get(kind, ())]) for kind in {**mine, **new}}
+    data = json.dumps({**known, _machine(): kinds}).encode()
+    try:
+        write_atomic(_path(store, study, device), data, durable=False)
+    except OSError as error:
+        log.debug("rates are not stored: %s", error)
+
+
+def _last(samples: Sequence[Sample]) -> list[Sample]:
+    """The last samples; those of few images only as long as there are not enough others."""
+    large = [sample for sample in samples if sample.images >= ENOUGH][-KEPT:]
+    small = [sample for sample in samples if sample.images < ENOUGH]
+    return [*small[max(0, len(small) - KEPT + len(large)) :], *large]
+
+
+def _shipped(study: Study, device: str) -> Samples:
     """Return the rates measured when the embedded model was made, on a CPU in fp32."""
     is_comparable = device in ("auto", "cpu") and study.precision == "fp32"
     if not is_comparable or study.backbone.pretrained != EMBEDDED:
         return {}
     measured = json.loads((files("bench.data.mini") / "tiny.json").read_text())
     rates = {name: measured[f"{name}_images_per_second"] for name in ("forward", "train")}
-    return rates | {"train both": rates["train"]}
+    rates["train both"] = rates["train"]
+    return {kind: [Sample(ENOUGH, ENOUGH / rate)] for kind, rate in rates.items()}
 
 
-def remember_rates(store: Store, study: Study, device: str, rates: Mapping[str, float]) -> None:
-    """Store measured rates (images per second) for later estimates, if they can be written."""
-    if rates:
-        known = _rates(store, study, device) | dict(rates)
-        data = json.dumps(known).encode()
-        try:
-            write_atomic(_rates_path(store, study, device), data, durable=False)
-        except OSError as error:  # they are no result
-            log.debug("rates are not stored: %s", error)
-
-
-def _rates(store: Store, study: Study, device: str) -> dict[str, float]:
-    """Rates of earlier runs; none if they cannot be read."""
+def _known(store: Store, study: Study, device: str) -> dict[str, Samples]:
+    """Return the samples by machine."""
     try:
-        measured = json.loads(read_bounded(_rates_path(store, study, device)))
-        rates = {str(name): float(rate) for name, rate in measured.items()}
+        stored = json.loads(read_bounded(_path(store, study, device)))
+        return {
+            str(machine): {str(kind): list(_valid(found)) for kind, found in kinds.items()}
+            for machine, kinds in stored.items()
+        }
     except (OSError, ValueError, TypeError, AttributeError, RecursionError, OverflowError):
         return {}
-    return {name: rate for name, rate in rates.items() if 0 < rate < math.inf}
 
 
-def _rates_path(store: Store, study: Study, device: str) -> Path:
+def _valid(samples: Any) -> Iterator[Sample]:
+    for images, seconds in samples:
+        sample = Sample(int(images), float(seconds))
+        if sample.images > 0 and 0 < sample.seconds < math.inf:
+            yield sample
+
+
+def _machine() -> str:
+    """What tells a machine, as far as its speed is concerned, from another on the same cache."""
+    return key_of(processor(), os.environ.get("OMP_NUM_THREADS", ""))
+
+
+def _path(store: Store, study: Study, device: str) -> Path:
     return store.root / "rates" / f"{key_of(study.backbone, device, study.precision)}.json"
