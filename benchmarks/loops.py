@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,6 @@ from bench.models.training.loop import Training
 from bench.models.training.networks import ImageClassifier
 
 CLASSES = 10
-
-checkpoints.CHECKPOINT_SECONDS = math.inf  # training.py measures them apart
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,12 @@ def bench_training(
     finish: Callable[[Tensor], Tensor] = lambda pixels: pixels,
     **settings: Any,
 ) -> dict[str, Tensor]:
-    """Train as bench does, into a store of its own; return the tuned weights, on the CPU."""
+    """Train as bench does, but for checkpoints; return the tuned weights, on the CPU."""
     trainer = GradientTrainer(epochs=1, warmup=0, **settings)
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(checkpoints, "CHECKPOINT_SECONDS", math.inf),
+    ):
         training = Training(
             build=lambda _: build(),
             images=images,

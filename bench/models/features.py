@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+log = logging.getLogger("bench.progress")
 
 DECODED = 128
 """Images per decoding task. It divides BLOCK, so that no task crosses a block boundary."""
@@ -120,7 +123,7 @@ def predict_split(
         for block, pixels in blocks:
             for key in mine.keys_of(block):
                 tower.load_state_dict(encoders[key]())
-                features = _forward(tower, pixels, how)
+                features, how = _forward(tower, pixels, how)
                 if not np.isfinite(features).all():
                     raise CellError(
                         f"features {key} are not finite (block {block}); check the encoder's "
@@ -164,7 +167,8 @@ def forward_rows(
         pixels = torch.stack([decoded[int(row)] for row in rows[start : start + DECODED]])
         for part, weights in zip(parts, encoders, strict=True):
             tower.load_state_dict(weights())
-            part.append(_forward(tower, pixels, how))
+            features, how = _forward(tower, pixels, how)
+            part.append(features)
     return [np.concatenate(part) for part in parts]
 
 
@@ -276,14 +280,30 @@ def ahead(items: Iterator[T], count: int) -> Generator[T, None, None]:
             thread.shutdown(cancel_futures=True)
 
 
-def _forward(tower: nn.Module, pixels: Tensor, how: Forward) -> NDArray[np.float32]:
-    """Return the features of `pixels`, float32 [rows, D]."""
-    parts = []
+def _forward(tower: nn.Module, pixels: Tensor, how: Forward) -> tuple[NDArray[np.float32], Forward]:
+    """Return the features of `pixels`, float32 [rows, D], and how to compute the next ones.
+
+    If the memory of the device ends, batches are halved, which changes no result.
+    """
+    parts: list[Tensor] = []
+    start = 0
     autocast = torch.autocast(how.device.type, torch.bfloat16, enabled=how.precision == "bf16")
     # In inference mode autocast converts the weights for every batch anew.
     with torch.no_grad(), autocast:
-        for batch in torch.split(pixels, -(-how.batch_size // LANES) * LANES):
+        while start < len(pixels):
+            batch = pixels[start : start + -(-how.batch_size // LANES) * LANES]
             rest = -len(batch) % LANES
             padded = torch.cat([batch, batch.new_zeros(rest, *batch.shape[1:])])
-            parts.append(tower(padded.to(how.device))[: len(batch)].float().cpu())
-    return cast(NDArray[np.float32], torch.cat(parts).numpy())
+            try:
+                parts.append(tower(padded.to(how.device))[: len(batch)].float().cpu())
+                start += len(batch)
+            except torch.cuda.OutOfMemoryError as error:
+                if len(padded) <= LANES:
+                    raise CellError(
+                        f"out of memory with {LANES} images: use --precision bf16-eval or a "
+                        "larger device"
+                    ) from error
+                how = replace(how, batch_size=len(padded) // 2 // LANES * LANES)
+                log.info("out of memory: %d images at a time from now on", how.batch_size)
+                torch.cuda.empty_cache()
+    return cast(NDArray[np.float32], torch.cat(parts).numpy()), how

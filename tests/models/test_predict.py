@@ -181,3 +181,31 @@ def test_worker_processes_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     predict_split(Counted(), to_tensor, Tower(), {"b": lambda: state}, store, how())
     assert set(codes) == {0}
     assert np.array_equal(store.read_features("a", SIZE), store.read_features("b", SIZE))
+
+
+class Full(Tower):
+    """A tower that runs out of memory with more than `most` images."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self.tried = most, list[int]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.tried.append(len(images))
+        if len(images) > self.most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return super().forward(images)
+
+
+def test_batches_that_do_not_fit_into_the_memory_are_halved(tmp_path: Path) -> None:
+    tower, plain = Full(40), Store(tmp_path / "plain")
+    predict_split(Counted(), to_tensor, Tower(), {"k": lambda: weights(1)}, plain, how(64))
+    store = Store(tmp_path / "store")
+    predict_split(Counted(), to_tensor, tower, {"k": lambda: weights(1)}, store, how(128))
+    assert tower.tried == [128, 64, *[32] * 9, 16]  # in the blocks that follow it is known
+    found, expected = (s.read_features("k", SIZE) for s in (store, plain))
+    assert found is not None and expected is not None
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(CellError, match="out of memory with 16 images: use --precision bf16-eval"):
+        images, none = Counted(), Store(tmp_path / "none")
+        predict_split(images, to_tensor, Full(8), {"k": lambda: weights(1)}, none, how(128))
