@@ -3,7 +3,7 @@
 
     python scripts/stress.py            # all attacks; about half an hour on two cores
     python scripts/stress.py --short    # a few of each
-    python scripts/stress.py --only kills --kills 200
+    python scripts/stress.py --only kills,disks --kills 200 --seed 3
 
 Prints how many trials of each attack held, as "N of N", and those that did not; exit code 1 if
 there are any. docs/reliability.md says what must hold. Linux only; full disks need root.
@@ -24,7 +24,7 @@ from pathlib import Path
 from stress_attacks.case import Place, Tally, contents
 from stress_attacks.corruption import KINDS, corruption, damaged_runs, obey_permissions
 from stress_attacks.crowds import crowd, different, one_folder
-from stress_attacks.disks import SIZES, full_disks
+from stress_attacks.disks import full_disks, sizes_of
 from stress_attacks.kills import kills
 
 TESTS = Path(__file__).parents[1] / "tests"
@@ -35,6 +35,7 @@ def main() -> int:
     options.add_argument("--short", action="store_true", help="a few trials of each attack")
     options.add_argument("--only", help="the names of some attacks, separated by commas")
     options.add_argument("--kills", type=int, default=0, help="the number of kills")
+    options.add_argument("--seed", type=int, default=0, help="of moments of kills, sizes of disks")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-stress-") as scratch:
         folder, done = Path(scratch), Place(Path(scratch) / "done")
@@ -45,7 +46,7 @@ def main() -> int:
             print(f"the undisturbed run failed: {said}")
             return 1
         expected = contents(done.out)
-        attacks = _attacks(folder, done, expected, seconds, given.short, given.kills)
+        attacks = _attacks(folder, done, expected, seconds, given)
         names = given.only.split(",") if given.only else [*attacks]
         broken = 0
         for name in names:
@@ -59,12 +60,18 @@ def main() -> int:
 
 
 def _attacks(
-    folder: Path, done: Place, expected: dict[str, bytes], seconds: float, short: bool, moments: int
+    folder: Path,
+    done: Place,
+    expected: dict[str, bytes],
+    seconds: float,
+    given: argparse.Namespace,
 ) -> dict[str, Callable[[], Iterator[Tally]]]:
+    short = given.short
     many = 3 if short else 8
 
     def killed() -> Iterator[Tally]:
-        yield kills(folder, expected, seconds, moments or (3 if short else 50))
+        count = given.kills or (3 if short else 50)
+        yield kills(folder, expected, seconds, count, given.seed)
 
     def damaged() -> Iterator[Tally]:
         obey_permissions()
@@ -79,7 +86,8 @@ def _attacks(
         yield crowd(folder, expected, many, killed=1 if short else 3)
 
     def full() -> Iterator[Tally]:
-        yield full_disks(folder, done, expected, SIZES[2:4] if short else SIZES)
+        sizes = sizes_of(given.seed)
+        yield full_disks(folder, done, expected, sizes[2:4] if short else sizes)
 
     def inputs() -> Iterator[Tally]:
         yield _tests("bad inputs", [TESTS / "cli" / "test_bad_inputs.py"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,14 @@ from pathlib import Path
 from stress_attacks.case import Place, Tally, compared, contents, leftovers
 
 SIZES = ("64k", "256k", "512k", "1m", "2m", "3m", "4m")
+
+
+def sizes_of(seed: int) -> tuple[str, ...]:
+    """The usual sizes for seed 0; for any other, as many at random between the same ends."""
+    if not seed:
+        return SIZES
+    drawn = sorted(random.Random(seed).uniform(4, 10) for _ in SIZES)  # of 64 kB to 4 MB
+    return tuple(f"{round(4 * 2**size)}k" for size in drawn)
 
 
 @contextmanager

@@ -16,9 +16,11 @@ from stress_attacks.case import Place, Tally, compared, leftovers
 WHOM = ("group", "workers", "driver")
 
 
-def kills(folder: Path, expected: dict[str, bytes], seconds: float, count: int) -> Tally:
+def kills(
+    folder: Path, expected: dict[str, bytes], seconds: float, count: int, seed: int = 0
+) -> Tally:
     """Kill a run that takes `seconds` at `count` moments, and run the same command again."""
-    tally, random_ = Tally("kills"), random.Random(7)
+    tally, random_ = Tally("kills"), random.Random(7 + seed)
     for number in range(count):
         whom, after = WHOM[number % 3], random_.uniform(0.1, 1.05) * seconds
         place = Place(folder / f"kill-{number}")
