@@ -18,8 +18,9 @@ def sizes_of(seed: int) -> tuple[str, ...]:
     """The usual sizes for seed 0; for any other, as many at random between the same ends."""
     if not seed:
         return SIZES
-    drawn = sorted(random.Random(seed).uniform(4, 10) for _ in SIZES)  # of 64 kB to 4 MB
-    return tuple(f"{round(4 * 2**size)}k" for size in drawn)
+    draw = random.Random(seed)
+    powers = sorted(draw.uniform(4, 10) for _ in SIZES)
+    return tuple(f"{round(4 * 2**power)}k" for power in powers)
 
 
 @contextmanager
