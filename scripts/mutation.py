@@ -42,7 +42,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "metrics": ("bench/api/metrics.py", "bench/posthoc/calibration_error.py"),
     "store": (
         *("bench/core/store/store.py", "bench/core/store/container.py"),
-        "bench/core/store/claims.py",
+        *("bench/core/store/claims.py", "bench/core/store/forms.py"),
     ),
 }
 ENOUGH = 0.9

@@ -1,10 +1,13 @@
-"""Checkpoints of a training run, written in the background."""
+"""Checkpoints of a training run: written in the background, and gone on from if they fit.
+
+A checksum does not say that they do.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -38,7 +41,7 @@ class Checkpoints:
     >>> checkpoints = Checkpoints(Store(Path("store")), "1f0c")
     >>> checkpoints.save(7, {"weight": torch.ones(2)})
     >>> checkpoints.finish()
-    >>> Checkpoints(Store(Path("store")), "1f0c").newest(lambda step, tensors: step < 9)
+    >>> Checkpoints(Store(Path("store")), "1f0c").newest(lambda tensors: True)
     (7, {'weight': tensor([1., 1.])})
     """
 
@@ -50,19 +53,22 @@ class Checkpoints:
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.writing: Future[None] | None = None
 
-    def newest(self, usable: Callable[[int, State], bool]) -> tuple[int, State]:
-        """Return the step and the tensors of the last checkpoint that is usable; else (0, {})."""
+    def newest(self, usable: Callable[[State], bool]) -> tuple[int, State]:
+        """Return the step and the tensors of the last checkpoint that is usable; else (0, {}).
+
+        `usable` is asked of the tensors, with the ``step`` among them.
+        """
         from safetensors.torch import load
 
         stored = ((i, self.store.read("progress", slot)) for i, slot in enumerate(self.slots))
         data = {i: load(packed) for i, packed in stored if packed is not None}
-        steps = {i: int(tensors.pop("step")) for i, tensors in data.items()}
-        found = [i for i in data if usable(steps[i], data[i])]
+        found = {i: tensors for i, tensors in data.items() if usable(tensors)}
         if not found:
             return 0, {}
-        last = max(found, key=lambda i: steps[i])
+        last = max(found, key=lambda i: int(found[i]["step"]))
         self.saved = last + 1  # the next checkpoint goes to the other file
-        return steps[last], data[last]
+        tensors = found[last]
+        return int(tensors.pop("step")), tensors
 
     @property
     def due(self) -> bool:
@@ -123,3 +129,73 @@ def json_of(tensor: Tensor) -> Any:
     'step'
     """
     return json.loads(bytes(tensor.tolist()))
+
+
+def below(prefix: str, tensors: State) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, by the rest of their names.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.checkpoints import below
+    >>> list(below("model.", {"model.bias": torch.zeros(2), "step": torch.tensor(3)}))
+    ['bias']
+    """
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def is_usable(
+    tensors: State,
+    model: State,
+    decays: Iterable[float],
+    tuned: Sequence[Tensor],
+    end: float,
+) -> bool:
+    """Return whether a checkpoint is one of a model, at a step from 1 to below `end`.
+
+    `model` is the state of the model, of which it must have the averages with `decays`, too. The
+    optimiser's state must fit the parameters `tuned`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.checkpoints import is_usable
+    >>> saved = {"step": torch.tensor(3), "model.bias": torch.zeros(2)}
+    >>> is_usable(saved, {"bias": torch.ones(2)}, (), [], end=5)
+    True
+    >>> is_usable(saved, {"bias": torch.ones(3)}, (), [], end=5)
+    False
+    """
+    step = tensors.get("step")
+    if step is None or step.shape != () or step.dtype != torch.int64 or not 1 <= int(step) < end:
+        return False
+    states = [below(f"{name}.", tensors) for name in ("model", *(f"average.{d}" for d in decays))]
+    if any(_forms(state) != _forms(model) for state in states):
+        return False
+    for place, parameter in enumerate(tuned):
+        for moment in below(f"optimizer.{place}.", tensors).values():
+            if moment.shape not in ((), parameter.shape) or not moment.isfinite().all():
+                return False
+    remarks = tensors.get("remarks", json_tensor([]))
+    return _is_list(remarks, str) and ("history" not in tensors or _is_history(tensors))
+
+
+def _forms(tensors: State) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+
+
+def _is_history(tensors: State) -> bool:
+    sums = tensors.get("sums")
+    is_whole = sums is not None and sums.shape == (2,) and bool(sums.isfinite().all())
+    return is_whole and _is_list(tensors["history"], dict)
+
+
+def _is_list(tensor: Tensor, kind: type) -> bool:
+    """Whether a tensor is the `json_tensor` of a list of values of a kind."""
+    if tensor.dtype != torch.uint8:
+        return False
+    try:
+        found = json_of(tensor)
+    except (ValueError, RecursionError, TypeError):
+        return False
+    return isinstance(found, list) and all(isinstance(one, kind) for one in found)

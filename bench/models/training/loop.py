@@ -33,7 +33,13 @@ from bench.core.errors import CellError
 from bench.core.store import Store
 from bench.models.devices import deterministic_algorithms
 from bench.models.training.batches import StepBatches
-from bench.models.training.checkpoints import Checkpoints, json_of, json_tensor
+from bench.models.training.checkpoints import (
+    Checkpoints,
+    below,
+    is_usable,
+    json_of,
+    json_tensor,
+)
 from bench.models.training.gradients import Gradients
 from bench.models.training.interrupts import held_interrupts
 from bench.models.training.networks import DualEncoder, ImageClassifier
@@ -317,26 +323,23 @@ class _Descent:
     def _resume(self) -> int:
         """Load the last usable checkpoint, if any, and return the step to continue with.
 
-        A checkpoint is not usable if weights of an earlier epoch are to be kept, or if it lacks an
-        average that is to be kept.
+        A checkpoint is not usable if weights of an earlier epoch are to be kept, or if it is none
+        of this model, its averages and its optimiser (`is_usable`).
         """
         keeps, device = self.inputs.keeps, self.inputs.device
         first = min([k.epoch for k in keeps if isinstance(k, AtEpoch)], default=math.inf)
-
-        def usable(step: int, tensors: Mapping[str, Tensor]) -> bool:
-            averages = (_below(f"average.{decay}.", tensors) for decay in self.averages)
-            return step < first * self.per_epoch and all(averages)
-
-        step, tensors = self.checkpoints.newest(usable)
+        end = min(first * self.per_epoch, self.trainer.epochs * self.per_epoch + 1)
+        form = self.model.state_dict(), tuple(self.averages), self.tuned, end
+        step, tensors = self.checkpoints.newest(lambda found: is_usable(found, *form))
         if not step:
             return 0
-        self.model.load_state_dict(_below("model.", tensors))
-        self.state = {n: t.to(device) for n, t in _below("state.", tensors).items()}
+        self.model.load_state_dict(below("model.", tensors))
+        self.state = {n: t.to(device) for n, t in below("state.", tensors).items()}
         for decay in self.averages:
-            average = _below(f"average.{decay}.", tensors)
+            average = below(f"average.{decay}.", tensors)
             self.averages[decay] = {n: t.to(device) for n, t in average.items()}
         for i, parameter in enumerate(self.tuned):
-            moments = _below(f"optimizer.{i}.", tensors)
+            moments = below(f"optimizer.{i}.", tensors)
             # A fused AdamW has its step counter on the device, too.
             self.optimizer.state[parameter] = {n: t.to(device) for n, t in moments.items()}
         self.history = None  # unknown, if an older version wrote the checkpoint
@@ -353,10 +356,6 @@ class _Descent:
         if sentence not in self.remarks:
             self.remarks.append(sentence)
             self.inputs.remark(sentence)
-
-
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def _optimizer(

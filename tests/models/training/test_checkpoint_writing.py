@@ -33,7 +33,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     assert not checkpoints.due
     store.go.set()
     checkpoints.finish()
-    step, tensors = Checkpoints(store, "key").newest(lambda step, tensors: True)
+    step, tensors = Checkpoints(store, "key").newest(lambda tensors: True)
     assert step == 1 and tensors["weight"].tolist() == [1, 1, 1]
 
 
@@ -61,12 +61,12 @@ def test_the_last_usable_one_is_found_and_the_other_replaced(tmp_path: Path) -> 
         checkpoints.save(step, {"weight": torch.tensor(step)})
     checkpoints.finish()
     again = Checkpoints(Store(tmp_path), "key")
-    assert again.newest(lambda step, tensors: step < 3)[0] == 2
+    assert again.newest(lambda tensors: tensors["step"] < 3)[0] == 2
     again.save(4, {"weight": torch.tensor(4)})  # in place of 3, which was not usable
     again.finish()
-    assert Checkpoints(Store(tmp_path), "key").newest(lambda step, tensors: step == 3)[0] == 0
+    assert Checkpoints(Store(tmp_path), "key").newest(lambda tensors: tensors["step"] == 3)[0] == 0
     again.discard()
-    assert Checkpoints(Store(tmp_path), "key").newest(lambda step, tensors: True) == (0, {})
+    assert Checkpoints(Store(tmp_path), "key").newest(lambda tensors: True) == (0, {})
 
 
 def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
