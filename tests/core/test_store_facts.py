@@ -248,3 +248,24 @@ def test_folders_of_gone_processes_and_of_yesterday_are_swept(tmp_path: Path) ->
     left = sorted(path.name.split("-")[1] for path in tmp_path.iterdir())
     assert left == sorted(["elsewhere", "x", host])
     assert (tmp_path / "new-elsewhere-2-b").exists()
+
+
+def test_what_is_expensive_is_flushed_to_the_disk_and_cells_are_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed = list[int]()
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (flushed.append(handle), sync(handle)))
+    for count, write in enumerate(
+        (
+            lambda: store.write("weights", "w", packed_arrays({"a": ONES}, {})),
+            lambda: store.write_block("k", 0, ONES, "cpu"),
+            lambda: store.write_arrays("fits", "f", {}, NOTE),
+            lambda: store.write_json("trainings", "t", [{"epoch": 1}]),
+        ),
+        start=1,
+    ):
+        write()
+        assert len(flushed) == count
+    store.write_cells("p", {"a": CELL})
+    assert len(flushed) == 4
