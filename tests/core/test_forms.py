@@ -124,3 +124,15 @@ def test_places_of_arrays_that_do_not_fit_are_damage(place: int, what: str, numb
     except DamagedError:
         return
     assert {n: a.nbytes for n, a in found.items()} == {n: a.nbytes for n, a in ARRAYS.items()}
+
+
+@pytest.mark.parametrize(
+    ("shape", "is_good"), [((3, 8, 8, 3), True), ((3, 8, 8), False), ((3, 8, 8, 3, 1), False)]
+)
+def test_rendered_pictures_have_rows_columns_and_colours(
+    shape: tuple[int, ...], is_good: bool, store: Store
+) -> None:
+    arrays = {"pixels": np.zeros(shape, np.uint8), "labels": np.arange(3)}
+    store.write_arrays("renders", "r", arrays)
+    assert (store.read_arrays("renders", "r") is not None) == is_good
+    assert store.has("renders", "r") == is_good
