@@ -126,6 +126,7 @@ def test_both_searches_give_the_same_digits(monkeypatch, kind):
     calls = []
     real = bounds.by_bounds
     monkeypatch.setattr(kth, "LARGE", 0)
+    monkeypatch.setattr(kth, "RUN", 1)
     monkeypatch.setattr(kth, "has_fast_bf16", lambda: True)
     monkeypatch.setattr(kth, "by_bounds", lambda *a: calls.append(a) or real(*a))
     for k, expected in zip((1, 7, 60), by_faiss, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.errors import InputError
-from bench.posthoc.neighbors.bounds import LARGEST_K, ROWS, by_bounds, has_fast_bf16
+from bench.posthoc.neighbors.bounds import LARGEST_K, ROWS, RUN, by_bounds, has_fast_bf16
 from bench.posthoc.neighbors.vectors import gaps, prepared
 
 BLOCK = 2**22
@@ -64,8 +64,8 @@ def kth_distance(
         raise InputError("neighbours: the reference set is empty, expected at least one vector")
     if not 1 <= k <= len(reference):
         raise InputError(f"neighbours: k = {k}, expected 1 to {len(reference)}")
-    products = len(queries) * reference.size
-    if k <= LARGEST_K and products >= LARGE and has_fast_bf16():
+    products, most = len(queries) * reference.size, min(LARGEST_K, len(reference) // RUN)
+    if k <= most and products >= LARGE and has_fast_bf16():
         found = by_bounds(queries, reference, k, normalize)
         if found is not None:
             return found
