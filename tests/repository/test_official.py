@@ -34,7 +34,7 @@ def test_both_sides_have_the_same_answers(
     options = ["--official", str(OFFICIAL), "--precision", "fp32", "--workers", "0"]
     assert official.main([*options, "--model", "official-small"]) == 0
     out = capsys.readouterr().out
-    # 11 alphas, both endpoints, OSE and VRF on six sets; by default fewer alphas on the shifts.
+    # 11 alphas, both endpoints, OSE and VRF on six sets; by default the chosen alpha alone.
     assert "90 accuracies of 90 compared; 0 of " in out
     (table,) = (part for part in out.split("\n\n") if "| official / this |" in part)
     sides = ["official", "bench", "bench with curves"]
