@@ -217,7 +217,6 @@ def compare(options: argparse.Namespace, work: Path) -> int:
                 fine &= precision == "bf16" or error < DISTANT  # V differs with few answers
                 shutil.rmtree(folder)
             sides[precision, who] = side
-    shutil.rmtree(made)
     table(sides)
     for name, those in (("here", counts), ("at the true sizes", SIZES)):
         theirs, default, curves = passes(those)

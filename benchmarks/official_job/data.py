@@ -65,10 +65,10 @@ def know_own() -> None:
     """Let open_clip and bench know the models `OWN`, and bench no others."""
     from bench.models import clip
 
-    folder = Path(tempfile.mkdtemp())
-    for name, config in OWN.items():
-        (folder / f"{name}.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, config in OWN.items():
+            Path(folder, f"{name}.json").write_text(json.dumps(config))
+        open_clip.add_model_config(Path(folder))
     clip.model_names = lambda: tuple(OWN)  # type: ignore[assignment]
 
 
