@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,17 @@ def test_any_plain_pickle_is_followed_to_its_end(value: object, protocol: int) -
         file = io.BytesIO(pickle.dumps(data, protocol) + b"rest")
         check_opcodes(file)
         assert file.read() == b"rest"
+
+
+def test_the_bytes_of_a_pickle_are_passed_over() -> None:
+    """Those of a checkpoint are hundreds of megabytes; their text would be four times as long."""
+    size = 4_000_000
+    file = io.BytesIO(pickle.dumps([bytes(size)]))
+    tracemalloc.start()
+    check_opcodes(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * size
 
 
 def test_expansion_is_free_up_to_a_size() -> None:

@@ -122,7 +122,7 @@ class _Follower:
             stack.append(_MARK)
         elif name == "DUP":
             stack.append(stack[-1])
-        elif str(given).split()[-1:] == ["bytearray"] and name in ("GLOBAL", "INST"):
+        elif name in ("GLOBAL", "INST") and str(given).split()[-1:] == ["bytearray"]:
             raise OpcodeError("it makes a bytearray, which may be of any size")
         else:
             taken = self._taken(opcode)

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/official.py`: data and classifiers, official scripts, their answers."""
