@@ -284,11 +284,11 @@ def _chapter(
     cells = [record for record in numbers.records if record.kind == "cell"]
     temperatures = _temperatures(numbers.records)
     calibrations = []
-    for name, plain in numbers.common.items():
-        if plain is accuracy:
-            continue
+    calibrated = [plain for plain in numbers.common.values() if plain is not accuracy]
+    for plain in calibrated:
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
-            calibrations.append(calibration_table(plain, numbers.scaled[name], temperatures))
+            scaled = numbers.scaled[plain.scale.metric]
+            calibrations.append(calibration_table(plain, scaled, temperatures))
             temperatures = {}  # shown in one table only
     main, known = leaderboard_table(board), numbers.comparison
     standings = None if known is None else standings_table(board, known)
@@ -307,7 +307,7 @@ def _chapter(
         *trials_tables(board, cells),
         differences_table(_protocol_of(numbers.records), numbers.records),
         trainings,
-        missing_cells_table(board),
+        missing_cells_table(board, calibrated),
         *published,
     )
     top = headline(board, known, zero_shot_guesses(board, numbers.samples))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.api.metrics.labels import correct
 from bench.api.metrics.metric import LogProbs
@@ -44,8 +45,7 @@ def macro_f1(log_probs: LogProbs, manifest: Manifest) -> float:
     >>> round(macro_f1(always_0, manifest), 2), top1(always_0, manifest)
     (0.43, 0.75)
     """
-    if manifest.labels.shape[1] > 1 or (manifest.first < 0).any():
-        raise InputError("macro-F1: a sample has several labels or none, expected one each")
+    _one_label_each("macro-F1", manifest)
     labels, predictions = manifest.first, log_probs.argmax(axis=1)
     true_positives, labelled, predicted = (
         np.bincount(classes, minlength=log_probs.shape[1])
@@ -53,6 +53,58 @@ def macro_f1(log_probs: LogProbs, manifest: Manifest) -> float:
     )
     occurs = labelled > 0
     return float((2 * true_positives[occurs] / (labelled + predicted)[occurs]).mean())
+
+
+def balanced_accuracy(log_probs: LogProbs, manifest: Manifest) -> float:
+    """Return the mean over classes of the accuracy on the samples of a class, in [0, 1].
+
+    The mean is over the classes that occur as labels (Brodersen et al., The Balanced Accuracy and
+    Its Posterior Distribution, ICPR 2010, section II, for more than two classes). Raises InputError
+    if a sample has several labels or none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import balanced_accuracy
+    >>> from bench.api.splits import single_label
+    >>> balanced_accuracy(np.log([[0.9, 0.1]] * 4), single_label("abcd", [0, 0, 0, 1]))
+    0.5
+    """
+    return float(_accuracy_by_class("balanced accuracy", log_probs, manifest).mean())
+
+
+def worst_class(log_probs: LogProbs, manifest: Manifest) -> float:
+    """Return the accuracy of the class with the lowest accuracy, in [0, 1].
+
+    Only classes that occur as labels count: it is the accuracy of the worst group (Sagawa et al.,
+    Distributionally Robust Neural Networks for Group Shifts, ICLR 2020, section 2) with classes as
+    groups. Raises InputError if a sample has several labels or none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.api.metrics import worst_class
+    >>> from bench.api.splits import single_label
+    >>> worst_class(np.log([[0.9, 0.1]] * 4), single_label("abcd", [0, 0, 0, 1]))
+    0.0
+    """
+    return float(_accuracy_by_class("worst class", log_probs, manifest).min())
+
+
+def _accuracy_by_class(
+    metric: str, log_probs: LogProbs, manifest: Manifest
+) -> NDArray[np.floating]:
+    """Return the accuracy of each class that occurs as a label, in the order of classes."""
+    _one_label_each(metric, manifest)
+    _, members = np.unique(manifest.first, return_inverse=True)
+    hits = np.bincount(members, weights=correct(log_probs, manifest))
+    return np.asarray(hits / np.bincount(members))
+
+
+def _one_label_each(metric: str, manifest: Manifest) -> None:
+    """Raise InputError if a sample has several labels or none."""
+    if manifest.labels.shape[1] > 1 or (manifest.first < 0).any():
+        raise InputError(f"{metric}: a sample has several labels or none, expected one each")
 
 
 def worst_group(

@@ -7,8 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from bench.api.metrics.accuracy import macro_f1, pm, top1, worst_group
-from bench.api.metrics.calibration import ece
+from bench.api.metrics.accuracy import (
+    balanced_accuracy,
+    macro_f1,
+    pm,
+    top1,
+    worst_class,
+    worst_group,
+)
+from bench.api.metrics.calibration import adaptive_ece, classwise_ece, ece
+from bench.api.metrics.confidence import aurc, auroc
 from bench.api.metrics.metric import Metric
 from bench.api.metrics.scores import brier, nll
 from bench.api.splits import Manifest
@@ -62,6 +70,51 @@ OWN: Mapping[str, Metric] = {
 """Metrics of some evaluation sets only. Like accuracy, they are fractions; higher is better."""
 ACCURACIES = frozenset({ACCURACY.name, "worst-region", "pm-0", "pm-10"})
 """Metrics that are fractions of correct answers, so a mean over sets may mix them."""
+
+
+def _further(ece_bins: int) -> Mapping[str, Metric]:
+    bins = {"bins": ece_bins}
+    every = (
+        Metric("balanced", "Balanced accuracy", True, balanced_accuracy, **_PERCENT),
+        Metric("worst-class", "Worst class", True, worst_class, **_PERCENT),
+        Metric("adaptive-ece", "Adaptive ECE", False, adaptive_ece, bins, **_PERCENT),
+        Metric(
+            "classwise-ece", "Class-wise ECE", False, classwise_ece, bins,
+            unit="percent", factor=100, decimals=3,
+        ),
+        Metric("auroc", "AUROC of confidence", True, auroc, **_PERCENT),
+        Metric("aurc", "AURC", False, aurc, unit="percent", factor=100, decimals=2),
+    )  # fmt: skip
+    return {metric.name: metric for metric in every}
+
+
+FURTHER = _further(ece_bins=15)
+"""Metrics that every evaluation set can have, measured where they are asked for; of a row's chosen
+candidate only, not of its curve."""
+BY_CLASS = frozenset({"balanced", "worst-class"})
+"""Those of `FURTHER` that a temperature cannot change."""
+
+
+def asked_metrics(names: Iterable[str], ece_bins: int = 15) -> tuple[Metric, ...]:
+    """Return metrics of `FURTHER` by name, each once, in their order there.
+
+    `ece_bins` is the number of bins of the adaptive and class-wise ECE. Raises InputError for a
+    name that is not in `FURTHER`.
+
+    Examples
+    --------
+    >>> from bench.api.metrics import asked_metrics
+    >>> [metric.title for metric in asked_metrics(["aurc", "balanced", "aurc"])]
+    ['Balanced accuracy', 'AURC']
+    """
+    every, found = _further(ece_bins), set(names)
+    for name in sorted(found - every.keys()):
+        if name in METRICS:
+            raise InputError(f"metric {name!r} is part of every run: leave it out")
+        if name in OWN:
+            raise InputError(f"metric {name!r} is that of the sets which declare it: leave it out")
+        raise unknown_name("further metric", name, every)
+    return tuple(metric for name, metric in every.items() if name in found)
 
 
 def extra_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
