@@ -114,7 +114,12 @@ def measured(
             records=tuple(by_kind[key, False]),
             figures=tuple(by_kind[key, True]),
             samples=by_board.get(key, {}),
-            comparison=comparison(board, by_board.get(key, {}), common["ece"].get(key)),
+            comparison=comparison(
+                board,
+                by_board.get(key, {}),
+                common["ece"].get(key),
+                {name: common[name][key] for name in shared if name in FURTHER_SCALES},
+            ),
         )
         for key, board in primary.items()
     )

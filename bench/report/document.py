@@ -208,7 +208,8 @@ def document(
     shown, absent = merge_severities(all_records, missing)
     ordered = sorted(shown, key=sort_key)
     evidence = Evidence(ordered)
-    found = measured(ordered, absent, samples_by_board(evidence.passing(samples)))
+    stored = samples_by_board(evidence.passing(samples), {r.metric for r in ordered})
+    found = measured(ordered, absent, stored)
     histories = list(trainings)
     preset_tables = [paper_table(preset, ordered, absent) for preset in presets]
     chapters: list[Chapter] = []
