@@ -78,7 +78,7 @@ def _balanced(labels: NDArray[np.int64], right: NDArray[np.bool_]) -> tuple[floa
     """Return the value, the influence of each sample [N], and the variance not seen."""
     _, members = np.unique(labels, return_inverse=True)
     n = np.bincount(members)
-    k = np.bincount(members, weights=right)
+    k = np.bincount(members, weights=right).astype(np.float64)
     q = (k + 0.5) / (n + 1)
     influence = (right - (k / n)[members]) / (len(n) * n[members])
     unseen = float((((1 - q) ** 2 + q**2) / (2 * (len(n) * n) ** 2)).sum())
@@ -92,7 +92,7 @@ def _worst_class(
     value, influence, unseen, bias = worst_group_influence(labels, right, units)
     _, members = np.unique(labels, return_inverse=True)
     n = np.bincount(members)
-    k = np.bincount(members, weights=right)
+    k = np.bincount(members, weights=right).astype(np.float64)
     tail, worst = (1 - LEVEL) / 2, int(np.argmin(k / n))
     may_be = k / n <= _upper(k, n, tail)[worst]
     above = float(_upper(k, n, tail / may_be.sum())[may_be].min()) - value
