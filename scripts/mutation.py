@@ -39,7 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("bench/data/classes.py", "bench/data/class_files.py", "bench/data/missing_classes.py"),
         *("bench/api/dataset.py::LabelMap", "bench/data/suites/from_yaml.py::label_map"),
     ),
-    "metrics": ("bench/api/metrics.py", "bench/posthoc/calibration_error.py"),
+    "metrics": ("bench/api/metrics/*.py", "bench/posthoc/calibration_error.py"),
     "store": (
         *("bench/core/store/store.py", "bench/core/store/container.py"),
         *("bench/core/store/claims.py", "bench/core/store/forms.py"),

@@ -30,10 +30,20 @@ from typing import Literal
 
 import numpy as np
 
-from bench.api.metrics import ACCURACY
+from bench.api.metrics import ACCURACY, BY_CLASS
 from bench.core.errors import InputError
 from bench.core.records import Record
-from bench.leaderboard.board import ID, MEAN, OWN_SCALES, SCALES, BoardKey, Scale, Seed, board_key
+from bench.leaderboard.board import (
+    FURTHER_SCALES,
+    ID,
+    MEAN,
+    SCALES,
+    BoardKey,
+    Scale,
+    Seed,
+    board_key,
+    scale_of,
+)
 from bench.leaderboard.comparability import describe_conflict, row_name
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.stats.estimates import Estimate, paired_difference
@@ -48,7 +58,7 @@ SEED_ERROR = 0.015
 """The least deviation of an accuracy over seeds that is assumed if the runs share no seed. It is an
 assumption, slightly above that of rows of `mini` (0.2 to 1.3 points): a few seeds estimate their
 deviation badly."""
-SCALED = frozenset(SCALES) - {ACCURACY.name}
+SCALED = frozenset(SCALES | FURTHER_SCALES) - {ACCURACY.name} - BY_CLASS
 """The metrics that temperature scaling changes."""
 
 State = Literal["same", "better", "worse", "regression", "new", "vanished"]
@@ -215,7 +225,7 @@ def _cells(run: ComparedRun) -> dict[_Place, _Cell]:
     shifts: dict[_Place, list[_Place]] = defaultdict(list)
     for place, by_seed in values.items():
         (board, row, shift, metric, scaled), one = place, next(iter(by_seed.values()))
-        if shift != ID and not one.outside_mean and metric in SCALES:
+        if shift != ID and not one.outside_mean and metric in SCALES | FURTHER_SCALES:
             shifts[board, row, MEAN, metric, scaled].append(place)
     for (board, row, _, metric, scaled), places in shifts.items():
         of_row = [cells[place] for place in sorted(places, key=lambda place: place[2])]
@@ -326,7 +336,7 @@ def _state(change: Change, tolerance: float) -> State:
 
 def change_scale(metric: str) -> Scale:
     """Return the scale on which a metric is printed in leaderboards."""
-    return (SCALES | OWN_SCALES)[metric]
+    return scale_of(metric)
 
 
 def finer_scale(metric: str) -> Scale:

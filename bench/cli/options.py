@@ -54,6 +54,9 @@ HELP = {
     "trials": "Settings to try for each method of --tune; the first one is the default.",
     "controls": "Also run the ablations that test each method and report the oracle alpha.",
     "curves": "Also evaluate every alpha on the shifts. [default: on for mini]",
+    "metrics": "Further metrics, comma separated: balanced, worst-class, adaptive-ece, "
+    "classwise-ece, auroc, aurc (bench show NAME). Every run has accuracy, ECE, NLL and Brier "
+    "score.",
     "set": "Set a hyper-parameter; `bench show METHOD` lists them. model.FIELD=VALUE says what a "
     "checkpoint file does not. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
@@ -135,6 +138,7 @@ SHIFTS, PROTOCOL, SELECT = (
 OVERWRITE = option("overwrite", is_flag=True, default=None)
 CONTROLS = option("controls", is_flag=True, default=None)
 CURVES = cloup.option("--curves/--no-curves", default=None, help=HELP["curves"])
+METRICS = option("metrics", "NAMES")
 SET = cloup.option(
     "--set", "assignments", multiple=True, metavar="METHOD.PARAM=VALUE", help=HELP["set"]
 )
@@ -155,6 +159,7 @@ RUN_OPTIONS = (
         option("table", "NAME"),
         CONTROLS,
         CURVES,
+        METRICS,
     ),
     cloup.option_group(
         "Model and data",

@@ -14,6 +14,7 @@ from bench.cli.options import (
     CURVES,
     DEBUG,
     JSON,
+    METRICS,
     OVERWRITE,
     PATH,
     PLUGIN,
@@ -50,6 +51,7 @@ from bench.core.streams import print_line
     SHIFTS,
     CONTROLS,
     CURVES,
+    METRICS,
 )  # fmt: skip
 @cloup.option_group("Choices", PROTOCOL, SELECT, SET, PLUGIN)
 @cloup.option_group("Files and output", option("out", type=PATH), OVERWRITE, CACHE, JSON, DEBUG)

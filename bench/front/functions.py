@@ -22,7 +22,7 @@ from bench.runs.session import Session, prepare_session, run_session
 from bench.runs.study.score import score_study
 
 SCORE_OPTIONS = frozenset(
-    {"shifts", "protocol", "select", "controls", "curves", "set"}
+    {"shifts", "protocol", "select", "controls", "curves", "metrics", "set"}
     | {"out", "overwrite", "cache_dir", "plugin"}
 )
 """The options of `run` that `score` takes, too."""
@@ -77,8 +77,8 @@ def score(
 
     `outputs` holds ``outputs.yaml`` and the arrays it names (docs/outputs.md); `methods` are
     post-hoc methods. Of the other options of `run` those apply that concern neither models nor
-    training: shifts, protocol, select, controls, curves, set, out, overwrite, cache_dir and plugin.
-    Raises InputError for bad options or outputs.
+    training: shifts, protocol, select, controls, curves, metrics, set, out, overwrite, cache_dir
+    and plugin. Raises InputError for bad options or outputs.
 
     Examples
     --------

@@ -57,6 +57,7 @@ class RunOptions(TypedDict, total=False):
     trials: int | None
     controls: bool | None
     curves: bool | None
+    metrics: Names | None
     set: Mapping[str, Mapping[str, Any]] | None
     out: str | Path | None
     overwrite: bool | None

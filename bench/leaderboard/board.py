@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from bench.api.metrics import METRICS, OWN, Metric, averageable
+from bench.api.metrics import FURTHER, METRICS, OWN, Metric, averageable
 from bench.core.errors import unknown_name
 from bench.core.records import MissingCell, Record, Role
 from bench.core.trainings import TrainingRecord
@@ -74,6 +74,8 @@ SCALES = _scales(METRICS)
 OWN_SCALES = _scales(OWN)
 """Scales of the metrics that only some sets have. They match the scale of accuracy, so that one
 board can hold both."""
+FURTHER_SCALES = _scales(FURTHER)
+"""Scales of the metrics that runs have only where they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -356,6 +358,7 @@ def scale_of(metric: str | Scale) -> Scale:
     """
     if isinstance(metric, Scale):
         return metric
-    if metric not in SCALES | OWN_SCALES:
-        raise unknown_name("metric", metric, SCALES | OWN_SCALES)
-    return (SCALES | OWN_SCALES)[metric]
+    every = SCALES | OWN_SCALES | FURTHER_SCALES
+    if metric not in every:
+        raise unknown_name("metric", metric, every)
+    return every[metric]

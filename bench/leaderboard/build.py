@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bench.api.method import Method
-from bench.api.metrics import ACCURACY
+from bench.api.metrics import ACCURACY, BY_CLASS, OWN
 from bench.api.registry import methods
 from bench.core.records import MissingCell, Record
 from bench.leaderboard.board import (
@@ -22,7 +22,6 @@ from bench.leaderboard.board import (
     MARKS,
     MEAN,
     PENDING,
-    SCALES,
     Board,
     BoardKey,
     BoardRow,
@@ -201,7 +200,7 @@ def _board(key: BoardKey, of: BoardItems, scale: Scale | None, kind: Kind) -> Bo
     scale = scale or scale_of(metrics[ID])
     by_place, in_suite = tuple(metrics[place] for place in places), of.shifts_in_suite
     empty = Board(*key, scale, of.shifts, in_suite, by_place, (), of.outside_mean, of.prompts)
-    unlike = kind == "cell" and scale.metric in SCALES and scale.metric != ACCURACY.name
+    unlike = kind == "cell" and scale.metric not in {ACCURACY.name, *OWN, *BY_CLASS}
     entries = of.entries.of(metrics, kind, empty.over)
     return replace(empty, groups=_groups(entries, empty, unlike=unlike))
 

@@ -91,7 +91,7 @@ class BoardEntries:
     def __init__(self, items: Iterable[Record | MissingCell]) -> None:
         self._values: dict[tuple[str, str, str], dict[Name, dict[Seed, float]]] = {}
         self._conflicts: dict[tuple[str, str, str], str] = {}
-        self._reasons: dict[Name, dict[Place, str]] = defaultdict(dict)
+        self._reasons: dict[Name, dict[Place, dict[str, str]]] = defaultdict(dict)
         self._titles: dict[Name, str] = {}
         self._roles: dict[Name, Role] = {}
         self._doubtful: set[Name] = set()
@@ -104,9 +104,10 @@ class BoardEntries:
         self._titles[row] = min(self._titles.get(row, item.title), item.title)
         self._roles[row] = item.role
         if isinstance(item, MissingCell):
-            self._reasons[row][place] = item.reason
+            of_place = self._reasons[row].setdefault(place, {})
+            of_place |= dict.fromkeys(("", *item.lacking), item.reason)
             return
-        self._reasons[row].setdefault(place, UNRECORDED)
+        self._reasons[row].setdefault(place, {"": UNRECORDED})
         if item.provenance.get("caveats", {}).get("row"):
             self._doubtful.add(row)
         if _is_calibrated(item):
@@ -133,10 +134,18 @@ class BoardEntries:
         known = self._calibrated
         calibrated = {r for r in self._titles if r in known or _of_method(r) in known}
 
+        sign = "" if kind == "cell" else f"{kind} "  # as in `MissingCell.lacking`
+        what = {shift: f"{sign}{metric}" for shift, metric in metrics.items()}
+
         def entry(row: Name, title: str) -> RowEntry:
             values = {(shift, s): v for shift, at in measured for s, v in at.get(row, {}).items()}
             marks = row in self._doubtful, row in calibrated
-            found = RowEntry(*row, title, self._roles[row], values, self._reasons[row], *marks)
+            reasons = {
+                (shift, s): of_place.get(what[shift], of_place[""])
+                for (shift, s), of_place in self._reasons[row].items()
+                if shift in metrics
+            }
+            found = RowEntry(*row, title, self._roles[row], values, reasons, *marks)
             return found.with_mean(averaged)
 
         return {row: entry(row, title) for row, title in self._titles.items()}

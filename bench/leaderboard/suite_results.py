@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bench.core.records import MissingCell, Record
 from bench.leaderboard.board import (
+    FURTHER_SCALES,
     KINDS,
     OWN_SCALES,
     SCALES,
@@ -30,7 +31,7 @@ class SuiteResults:
     ----------
     board : the leaderboard with every set in its primary metric.
     common, scaled : leaderboards by metric, for metrics of all sets, without and with temperature
-        scaling.
+        scaling; those that were asked for come last.
     extra_boards : leaderboards in further metrics that only some sets have.
     curves : the candidates of each row.
     records : the cells without and with temperature scaling.
@@ -82,7 +83,9 @@ def measured(
     """
     ordered, absent = list(records), list(missing)
     names = {r.metric for r in ordered if r.kind in KINDS and r.metric != r.primary_metric}
+    names |= {name for cell in absent for name in cell.lacking}
     own = [name for name in OWN_SCALES if name in names]
+    shared = (*SCALES, *(name for name in FURTHER_SCALES if name in names))
 
     items = items_by_board(ordered, absent)
 
@@ -90,8 +93,8 @@ def measured(
         return {board.key: board for board in boards_of(items, metric, kind)}
 
     primary = boards_in(None)
-    common = {name: boards_in(name) for name in SCALES}
-    scaled = {name: boards_in(name, "scaled") for name in SCALES}
+    common = {name: boards_in(name) for name in shared}
+    scaled = {name: boards_in(name, "scaled") for name in shared}
     extra = [boards_in(name) for name in own]
     curves: dict[BoardKey, list[Curve]] = defaultdict(list)
     for curve in build_curves(ordered):
@@ -111,7 +114,12 @@ def measured(
             records=tuple(by_kind[key, False]),
             figures=tuple(by_kind[key, True]),
             samples=by_board.get(key, {}),
-            comparison=comparison(board, by_board.get(key, {}), common["ece"].get(key)),
+            comparison=comparison(
+                board,
+                by_board.get(key, {}),
+                common["ece"].get(key),
+                {name: common[name][key] for name in shared if name in FURTHER_SCALES},
+            ),
         )
         for key, board in primary.items()
     )

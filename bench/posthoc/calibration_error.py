@@ -1,4 +1,4 @@
-"""The expected calibration error of confidences."""
+"""The expected calibration error of confidences, over bins of equal width or of equal mass."""
 
 from __future__ import annotations
 
@@ -46,9 +46,7 @@ def calibration_error(
     >>> round(calibration_error(confidence, right, bins=10, edges="lower"), 3)
     0.525
     """
-    for name, value in (("bins", bins), ("batch", 1 if batch is None else batch)):
-        if not isinstance(value, int | np.integer) or value is True or not 1 <= value < 2**31:
-            raise InputError(f"{name}={value!r}: expected a whole number from 1 on")
+    _check_counts(bins=bins, batch=1 if batch is None else batch)
     inner = np.arange(1, bins) / bins
     if edges == "upper":
         bin_of, count = np.searchsorted(inner, confidence, side="left"), bins
@@ -61,3 +59,36 @@ def calibration_error(
     # n_b |acc_b - conf_b| of each bin, or of each bin of each batch.
     gap = np.bincount(bin_of, weights=right - confidence)
     return float(np.abs(gap).sum() / len(confidence))
+
+
+def adaptive_calibration_error(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], *, bins: int
+) -> float:
+    """Return the calibration error over `bins` bins of equal mass, in [0, 1].
+
+    It is sum_b n_b/N |acc_b - conf_b| over bins of N / bins samples in the order of confidence; the
+    first N mod bins bins have one sample more. Confidences [N] and `right` [N] are as in
+    `calibration_error`. Samples of equal confidence have no order: each counts as right with the
+    fraction of them that is right, so the result does not depend on the order of the samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.posthoc.calibration_error import adaptive_calibration_error
+    >>> confidence, right = np.array([0.9, 0.9, 0.6, 0.5]), np.array([True, False, True, True])
+    >>> round(adaptive_calibration_error(confidence, right, bins=2), 3)
+    0.425
+    """
+    _check_counts(bins=bins)
+    _, level, count = np.unique(confidence, return_inverse=True, return_counts=True)
+    share = (np.bincount(level, weights=right) / count)[level]
+    gap = (share - confidence)[np.argsort(confidence, kind="stable")]
+    sums = [abs(float(part.sum())) for part in np.array_split(gap, min(bins, len(gap)))]
+    return sum(sums) / len(gap)
+
+
+def _check_counts(**counts: int) -> None:
+    """Raise InputError if one of the numbers is not a whole number from 1 on."""
+    for name, value in counts.items():
+        if not isinstance(value, int | np.integer) or value is True or not 1 <= value < 2**31:
+            raise InputError(f"{name}={value!r}: expected a whole number from 1 on")

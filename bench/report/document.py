@@ -208,7 +208,8 @@ def document(
     shown, absent = merge_severities(all_records, missing)
     ordered = sorted(shown, key=sort_key)
     evidence = Evidence(ordered)
-    found = measured(ordered, absent, samples_by_board(evidence.passing(samples)))
+    stored = samples_by_board(evidence.passing(samples), {r.metric for r in ordered})
+    found = measured(ordered, absent, stored)
     histories = list(trainings)
     preset_tables = [paper_table(preset, ordered, absent) for preset in presets]
     chapters: list[Chapter] = []
@@ -284,11 +285,11 @@ def _chapter(
     cells = [record for record in numbers.records if record.kind == "cell"]
     temperatures = _temperatures(numbers.records)
     calibrations = []
-    for name, plain in numbers.common.items():
-        if plain is accuracy:
-            continue
+    calibrated = [plain for plain in numbers.common.values() if plain is not accuracy]
+    for plain in calibrated:
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
-            calibrations.append(calibration_table(plain, numbers.scaled[name], temperatures))
+            scaled = numbers.scaled[plain.scale.metric]
+            calibrations.append(calibration_table(plain, scaled, temperatures))
             temperatures = {}  # shown in one table only
     main, known = leaderboard_table(board), numbers.comparison
     standings = None if known is None else standings_table(board, known)
@@ -307,7 +308,7 @@ def _chapter(
         *trials_tables(board, cells),
         differences_table(_protocol_of(numbers.records), numbers.records),
         trainings,
-        missing_cells_table(board),
+        missing_cells_table(board, calibrated),
         *published,
     )
     top = headline(board, known, zero_shot_guesses(board, numbers.samples))

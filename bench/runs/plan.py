@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from bench.api.dataset import Shift
 from bench.api.method import Choice, Models
-from bench.api.metrics import ACCURACY, Metric, extra_metrics
+from bench.api.metrics import ACCURACY, BY_CLASS, Metric, extra_metrics
 from bench.api.recipe_parts import (
     backbone_of,
     encoder_of,
@@ -301,9 +301,10 @@ class _Builder:
         for shift in study.suite.evaluations():
             metrics = (*study.metrics, *extra_metrics(shift.metrics))
             column = self.column(row, fit, chosen, shift, more)
-            self.measured(column, None, chosen, True, (*metrics, *figures))
+            self.measured(column, None, chosen, True, (*metrics, *study.asked, *figures))
             if scale is not None:
-                self.measured(column, scale, chosen, True, study.metrics)
+                changed = (metric for metric in study.asked if metric.name not in BY_CLASS)
+                self.measured(column, scale, chosen, True, (*study.metrics, *changed))
             for candidate in curve:
                 self.measured(column, None, candidate, False, metrics)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import norm
 
-from bench.api.metrics import ece
+from bench.api.metrics import adaptive_ece, ece
 from bench.api.splits import single_label
 from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
 from bench.leaderboard.stats.estimates import Moments, estimate
@@ -216,15 +216,16 @@ class EceSetting:
 
 
 def ece_coverage(
-    setting: EceSetting, repeats: int, seed: int, draws: int = 0
+    setting: EceSetting, repeats: int, seed: int, draws: int = 0, *, equal_mass: bool = False
 ) -> tuple[float, float]:
     """Return how often the ECE's interval, and the basic bootstrap's, contain the true ECE.
 
-    Without `draws` there is no bootstrap; it needs one set and one seed.
+    Without `draws` there is no bootstrap; it needs one set and one seed. With `equal_mass` it is
+    the adaptive ECE.
     """
     rng = np.random.default_rng(seed)
     held = np.zeros(2)
-    truth = _ece_of(*_predictions(rng, EceSetting(len(IDS), setting.sharpness))[0])
+    truth = _ece_of(*_predictions(rng, EceSetting(len(IDS), setting.sharpness))[0], equal_mass)
     for _ in range(repeats):
         found = [_predictions(rng, setting) for _ in range(setting.sets)]
         row = [
@@ -235,7 +236,7 @@ def ece_coverage(
             )
             for number, of_set in enumerate(found)
         ]
-        low, high = ece_interval(row, bins=15)
+        low, high = ece_interval(row, 15, equal_mass=equal_mass)
         held[0] += low <= truth <= high
         if draws:
             ((log_probs, labels),) = found[0]
@@ -262,8 +263,12 @@ def _predictions(
     return made
 
 
-def _ece_of(log_probs: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    return ece(log_probs, single_label(IDS[: len(labels)], labels), bins=15)
+def _ece_of(
+    log_probs: NDArray[np.float64], labels: NDArray[np.int64], equal_mass: bool = False
+) -> float:
+    return (adaptive_ece if equal_mass else ece)(
+        log_probs, single_label(IDS[: len(labels)], labels), bins=15
+    )
 
 
 IDS = tuple(map(str, range(1_000_000)))

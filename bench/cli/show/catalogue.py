@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.api.method import Method
-from bench.api.metrics import METRICS, OWN, Metric
+from bench.api.metrics import FURTHER, METRICS, OWN, Metric
 from bench.api.protocol import PROTOCOLS, Protocol
 from bench.api.recipes import Fisher, Tuned
 from bench.api.registry import ALIASES, datasets, find_dataset, find_method, methods
@@ -41,6 +41,8 @@ KINDS = (
     "models",
 )  # fmt: skip
 
+EVERY_METRIC = {**METRICS, **OWN, **FURTHER}
+
 
 def listing(what: str | None, data: Path | None, facts: bool = False) -> dict[str, Any]:
     """All names of one kind, or of every kind except models, each with a line about it.
@@ -59,7 +61,7 @@ def listing(what: str | None, data: Path | None, facts: bool = False) -> dict[st
         "sets": lambda: {n: _set_line(c) for n, c in cards().items()},
         "tables": lambda: {n: p.title for n, p in PRESETS.items()},
         "published": lambda: {n: _published_line(t) for n, t in published_tables().items()},
-        "metrics": lambda: {n: m.title for n, m in {**METRICS, **OWN}.items()},
+        "metrics": lambda: {n: m.title for n, m in EVERY_METRIC.items()},
         "protocols": lambda: {p.name: _chosen_on(p) for p in PROTOCOLS.values()},
         "models": _models,
         "rules": lambda: {n: (r.__doc__ or "").splitlines()[0] for n, r in RULES.items()},
@@ -192,11 +194,11 @@ def describe_name(name: str, suite_name: str) -> dict[str, Any]:
         return _set_card(cards()[name])
     if name in RULES:
         return {"selection rule": name, "idea": inspect.getdoc(RULES[name]) or ""}
-    if metric := {**METRICS, **OWN}.get(name):
+    if metric := EVERY_METRIC.get(name):
         return _metric_card(metric)
     if name not in methods():
         valid = [
-            *(*methods(), *datasets(), *PROTOCOLS, *METRICS, *OWN, *RULES),
+            *(*methods(), *datasets(), *PROTOCOLS, *EVERY_METRIC, *RULES),
             *(*cards(), *published_tables()),
         ]
         kinds = "method, suite, data set, metric, rule, protocol or published table"
@@ -235,13 +237,14 @@ def describe_name(name: str, suite_name: str) -> dict[str, Any]:
 
 def _metric_card(metric: Metric) -> dict[str, Any]:
     fields = PROTOCOLS["clean"].facts()
-    names = [f"{metric.name}_{parameter}" for parameter in metric.params]
+    names = [f"ece_{parameter}" for parameter in metric.params if metric.name.endswith("ece")]
     settings = {f"--set protocol.{n}=VALUE": f"clean: {fields[n]}" for n in names if n in fields}
     return {
         "metric": metric.name,
         "title": metric.title,
         "definition": (inspect.getdoc(metric.function) or "").partition("\n\nExamples\n")[0],
         "better": "higher" if metric.higher_is_better else "lower",
+        **({"measured with": f"--metrics {metric.name}"} if metric.name in FURTHER else {}),
         **({"change with": settings} if settings else {}),
     }
 

@@ -84,11 +84,13 @@ class _Noise(NamedTuple):
     calibrated_deviation: float
 
 
-def ece_interval(row: Sequence[Confidences], bins: int, level: float = LEVEL) -> Interval:
+def ece_interval(
+    row: Sequence[Confidences], bins: int, level: float = LEVEL, *, equal_mass: bool = False
+) -> Interval:
     """Return the interval of a row's mean ECE with `bins` bins, over sets and seeds, in [0, 1].
 
-    Bins are those of `bench.api.metrics.ece`. Raises InputError if sets differ in the number of
-    seeds.
+    Bins are those of `bench.api.metrics.ece`, with `equal_mass` those of `adaptive_ece`. Raises
+    InputError if sets differ in the number of seeds.
 
     Examples
     --------
@@ -99,7 +101,10 @@ def ece_interval(row: Sequence[Confidences], bins: int, level: float = LEVEL) ->
     >>> low < 0.4 < high  # confident at 0.9, right at 0.5
     True
     """
-    found = [[_noise(c, r, bins) for c, r in zip(s.confidence, s.right, strict=True)] for s in row]
+    found = [
+        [_noise(c, r, bins, equal_mass) for c, r in zip(s.confidence, s.right, strict=True)]
+        for s in row
+    ]
     sets = zip(row, found, strict=True)
     mean = mean_estimate(
         [Outcomes(one.ids, np.array([n.e for n in noises])) for one, noises in sets]
@@ -130,9 +135,42 @@ GRID = np.linspace(0, 8, 4001)
 """Values of m at which f is tabulated; for larger m, f(m) is m."""
 
 
-def _noise(confidence: Floats, right: NDArray[np.bool_], bins: int) -> _Noise:
+def measured_ece(row: Sequence[Confidences], bins: int, *, equal_mass: bool = False) -> float:
+    """Return a row's mean ECE with `bins` bins, over sets and seeds, in [0, 1].
+
+    Samples of equal confidence are taken in their order; the rest is as in `ece_interval`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.ece_interval import Confidences, measured_ece
+    >>> confidences, right = np.array([[0.9, 0.8, 0.7, 0.6]]), np.array([[True, True, True, False]])
+    >>> round(measured_ece([Confidences("1f", confidences, right)], bins=2, equal_mass=True), 3)
+    0.15
+    """
+    found = [
+        np.abs(np.bincount(_bins_of(c, bins, equal_mass), weights=c - r)).sum() / len(r)
+        for of_set in row
+        for c, r in zip(of_set.confidence, of_set.right, strict=True)
+    ]
+    return float(np.mean(found))
+
+
+def _bins_of(confidence: Floats, bins: int, equal_mass: bool) -> NDArray[np.int64]:
+    """Return the bin of each sample [N]."""
+    if not equal_mass:
+        return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
+    found, n = np.empty(len(confidence), dtype=np.int64), len(confidence)
+    sizes = [n // bins + (b < n % bins) for b in range(bins)]
+    found[np.argsort(confidence, kind="stable")] = np.repeat(np.arange(bins), sizes)
+    return found
+
+
+def _noise(
+    confidence: Floats, right: NDArray[np.bool_], bins: int, equal_mass: bool = False
+) -> _Noise:
     n = len(right)
-    bin_of = np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
+    bin_of = _bins_of(confidence, bins, equal_mass)
     gap = confidence - right
     count, total, squares = (
         np.bincount(bin_of, weights=w, minlength=bins) for w in (None, gap, gap * gap)

@@ -129,11 +129,29 @@ def linearised(outputs: SampleOutputs) -> Linearised | None:
         skipped = [code for code, name in enumerate(on.names.get(group, ())) if name in skip]
         counted = ~np.isin(on.groups[group], skipped)
         influence = np.zeros(len(units))
-        value, influence[counted], unseen, bias = _worst_group(
+        value, influence[counted], unseen, bias = worst_group_influence(
             on.groups[group][counted], outputs.right[counted], units[counted]
         )
     else:
         return None
+    return by_units(on, value, influence, unseen, bias)
+
+
+def by_units(
+    on: EvaluationSet, value: float, influence: Floats, unseen: float, bias: float = 0.0
+) -> Linearised:
+    """Return a metric of one seed with the influences [N] of samples summed by unit of sampling.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.samples import EvaluationSet
+    >>> from bench.leaderboard.stats.linearised import by_units
+    >>> on = EvaluationSet("1f" * 16, "2e" * 16, np.array([[0], [1]]), {}, {})
+    >>> by_units(on, 0.5, np.array([0.25, -0.25]), unseen=0.0).values
+    array([[1., 0.]])
+    """
+    units = sampling_units(on)
     summed: Floats = np.bincount(units, weights=influence).astype(np.float64)
     by_unit = summed - float(summed.mean())
     if LOCATION in on.groups:
@@ -159,10 +177,20 @@ def _macro_f1(
     return float((2 * hits * share).sum()), influence, float((lost**2 + won**2).sum()) / 2
 
 
-def _worst_group(
+def worst_group_influence(
     codes: NDArray[np.int64], right: NDArray[np.bool_], units: NDArray[np.int64]
 ) -> tuple[float, Floats, float, float]:
-    """Return the value, the influence of each sample [N], the variance not seen, and the bias."""
+    """Return the value, the influence of each sample [N], the variance not seen, and the bias.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.linearised import worst_group_influence
+    >>> codes, right = np.array([0, 0, 1, 1]), np.array([True, True, True, False])
+    >>> value, influence, *_ = worst_group_influence(codes, right, np.arange(4))
+    >>> value, influence.tolist()
+    (0.5, [0.0, 0.0, 0.25, -0.25])
+    """
     _, members = np.unique(codes, return_inverse=True)
     n = np.bincount(members)
     k = np.bincount(members, weights=right)

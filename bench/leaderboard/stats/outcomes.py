@@ -85,5 +85,12 @@ class Linearised:
     redrawn: Floats | None = None
 
 
+def joined(seeds: Sequence[Linearised], redrawn: Floats | None = None) -> Linearised:
+    """Return the outcomes of several seeds on one set as those of a row."""
+    arrays = zip(*((one.values, one.unseen, one.bias) for one in seeds), strict=True)
+    values, unseen, bias = (np.concatenate(found) for found in arrays)
+    return Linearised(seeds[0].ids, seeds[0].n, values, unseen, bias, redrawn)
+
+
 RowData = Sequence[Outcomes | Linearised]
 """A row's outcomes by evaluation set."""

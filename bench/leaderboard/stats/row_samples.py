@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.api.metrics import FURTHER
 from bench.leaderboard.board import BoardKey, Name, Seed, board_key
 from bench.leaderboard.samples import SampleOutputs
+from bench.leaderboard.stats.further import linearised_in
 from bench.leaderboard.stats.linearised import linearised, outcomes_of, sampling_units
 from bench.leaderboard.stats.outcomes import Linearised
 
@@ -45,8 +47,11 @@ class RowSamples:
     classes : the number of classes among the set's labels and the row's predictions.
     redrawn : as in `SampleOutputs`.
     chosen : whether the row was chosen among several candidates.
+    further : the outcomes to first order in metrics that were asked for, by metric.
+    confidence : [n], confidences as stored, if the adaptive ECE was asked for.
 
-    `bench.leaderboard.stats.linearised` computes the last two.
+    `bench.leaderboard.stats.linearised` computes `linear`, `bench.leaderboard.stats.further`
+    computes `further`.
     """
 
     ids: str
@@ -59,6 +64,8 @@ class RowSamples:
     classes: int
     redrawn: NDArray[np.float64] | None = None
     chosen: bool = False
+    further: Mapping[str, Linearised] = field(default_factory=dict)
+    confidence: NDArray[np.float64] | None = None
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -71,17 +78,20 @@ SamplesByRow = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
 """The stored samples by row, evaluation set and seed."""
 
 
-def samples_by_board(outputs: Iterable[SampleOutputs]) -> Mapping[BoardKey, SamplesByRow]:
-    """Return the samples of each leaderboard in compact form."""
+def samples_by_board(
+    outputs: Iterable[SampleOutputs], metrics: Container[str] = ()
+) -> Mapping[BoardKey, SamplesByRow]:
+    """Return the samples of each leaderboard in compact form, for intervals in these `metrics`."""
+    asked = [name for name in FURTHER if name in metrics]
     found: dict[BoardKey, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
     for one in outputs:
         record = one.record
         row = found.setdefault(board_key(record), {}).setdefault((record.method, record.base), {})
-        row.setdefault(record.shift, {})[record.seed] = _compact(one)
+        row.setdefault(record.shift, {})[record.seed] = _compact(one, asked)
     return found
 
 
-def _compact(outputs: SampleOutputs) -> RowSamples:
+def _compact(outputs: SampleOutputs, asked: Sequence[str]) -> RowSamples:
     """Return outputs in compact form."""
     on = outputs.on
     outcomes = outcomes_of(outputs)
@@ -99,8 +109,10 @@ def _compact(outputs: SampleOutputs) -> RowSamples:
     chosen = by_fit["candidates"] > 1 if by_fit and "candidates" in by_fit else in_training
     classes = len(np.union1d(on.labels[on.labels >= 0], outputs.predicted))
     return RowSamples(
-        on.ids, len(right), packed, levels, bins, outcomes, linear, classes, redrawn, chosen
-    )
+        on.ids, len(right), packed, levels, bins, outcomes, linear, classes, redrawn, chosen,
+        {name: found for name in asked if (found := linearised_in(name, outputs)) is not None},
+        confidence if "adaptive-ece" in asked else None,
+    )  # fmt: skip
 
 
 def reliability(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from bench.api import method
 from bench.api.metrics import ACCURACY
 from bench.leaderboard.board import ID, Board, BoardRow, Name
 from bench.leaderboard.comparability import rankable_rows, tested_pairs, trained_once
-from bench.leaderboard.stats.ece_interval import Confidences, ece_interval
+from bench.leaderboard.stats.ece_interval import Confidences, ece_interval, measured_ece
 from bench.leaderboard.stats.estimates import (
     Interval,
     exact_interval,
@@ -26,7 +27,7 @@ from bench.leaderboard.stats.estimates import (
     paired_difference,
     wider_interval,
 )
-from bench.leaderboard.stats.outcomes import Linearised, Outcomes
+from bench.leaderboard.stats.outcomes import Linearised, Outcomes, joined
 from bench.leaderboard.stats.ranking import rank
 from bench.leaderboard.stats.row_samples import BINS, LEVELS, RowSamples, SamplesByRow
 from bench.leaderboard.stats.selection_noise import selection_variance
@@ -34,6 +35,8 @@ from bench.leaderboard.stats.selection_noise import selection_variance
 ZERO_SHOT: Name = (method.ZERO_SHOT, None)
 SAME = 1e-4
 """The largest difference of a recorded ECE from the ECE of the stored samples in 15 bins."""
+NEARLY_SAME = 1e-3
+"""The same for AUROC and AURC: stored confidences have ties that the measured ones have not."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class BoardStatistics:
     ece : by row, the interval of the ECE in each column.
     without_selection : rows whose intervals lack the noise of selection: they, or their base, were
         chosen on the selection split, and what another choice would have given is not known.
+    further : by metric that was asked for and by row, as `ece`.
     """
 
     columns: tuple[ColumnStatistics | None, ...]
@@ -82,6 +86,7 @@ class BoardStatistics:
     trained_once: bool = False
     ece: Mapping[Name, tuple[Interval | None, ...]] = field(default_factory=dict)
     without_selection: tuple[Name, ...] = ()
+    further: Mapping[str, Mapping[Name, tuple[Interval | None, ...]]] = field(default_factory=dict)
 
     @property
     def last(self) -> ColumnStatistics | None:
@@ -90,11 +95,15 @@ class BoardStatistics:
 
 
 def comparison(
-    board: Board, samples: SamplesByRow, ece: Board | None = None
+    board: Board,
+    samples: SamplesByRow,
+    ece: Board | None = None,
+    further: Mapping[str, Board] = MappingProxyType({}),
 ) -> BoardStatistics | None:
     """Return the statistics of a leaderboard; None if none of its samples were stored.
 
-    `ece` is the same leaderboard in the ECE, for the intervals of the ECE.
+    `ece` is the same leaderboard in the ECE, for the intervals of the ECE; `further` are those in
+    metrics that were asked for, by metric.
     """
     if not samples:
         return None
@@ -110,7 +119,9 @@ def comparison(
     )
     intervals = {} if ece is None else _ece_intervals(ece, _columns(ece, samples), samples)
     lacking = _without_selection(board, samples)
-    return BoardStatistics(columns, accuracy_sets, reason, trained_once(ranked), intervals, lacking)
+    others = {name: _further_intervals(of, samples) for name, of in further.items()}
+    once = trained_once(ranked)
+    return BoardStatistics(columns, accuracy_sets, reason, once, intervals, lacking, others)
 
 
 def _without_selection(board: Board, samples: SamplesByRow) -> tuple[Name, ...]:
@@ -274,9 +285,7 @@ def _outcome(of_set: Sequence[RowSamples]) -> Outcomes | Linearised | None:
         ids = first.ids if count == first.n else f"{first.ids} in {count} sets"
         return Outcomes(ids, np.array(outcomes), redrawn)
     if len(linear) == len(of_set):
-        arrays = zip(*((one.values, one.unseen, one.bias) for one in linear), strict=True)
-        values, unseen, bias = (np.concatenate(found) for found in arrays)
-        return Linearised(linear[0].ids, first.n, values, unseen, bias, redrawn)
+        return joined(linear, redrawn)
     return None
 
 
@@ -324,3 +333,41 @@ def _ece_interval(value: float | None, stored: Sequence[Sequence[RowSamples]]) -
         for of_set in stored
     ]
     return ece_interval(confidences, BINS)
+
+
+def _further_intervals(
+    board: Board, samples: SamplesByRow
+) -> dict[Name, tuple[Interval | None, ...]]:
+    """Return the intervals of each row in the metric of `board`, one per column."""
+    sets, metric = _columns(board, samples), board.scale.metric
+    return {
+        (row.method, row.base): tuple(
+            _further_interval(metric, cell.mean, _by_seed(row, names, samples))
+            for cell, names in zip(row.cells, sets, strict=True)
+        )
+        for row in board.rows
+    }
+
+
+def _further_interval(
+    metric: str, value: float | None, stored: Sequence[Sequence[RowSamples]]
+) -> Interval | None:
+    """Return the interval of a value; None where the stored samples do not give it."""
+    if value is None or not stored or any(of_set[0].n < 2 for of_set in stored):
+        return None
+    if metric == "adaptive-ece":
+        row = []
+        for seeds in stored:
+            confidence = np.array([one.confidence for one in seeds])
+            right = np.array([one.right for one in seeds])
+            row.append(Confidences(seeds[0].ids, confidence, right))
+        if abs(measured_ece(row, BINS, equal_mass=True) - value) > SAME:
+            return None
+        return ece_interval(row, BINS, equal_mass=True)
+    if not all(metric in one.further for of_set in stored for one in of_set):
+        return None
+    found = mean_estimate([joined([one.further[metric] for one in s]) for s in stored])
+    if abs(float(found.value) - value) > NEARLY_SAME:
+        return None
+    bounds = (float(np.clip(bound - found.value + value, 0, 1)) for bound in found.interval())
+    return Interval(*bounds)

@@ -99,7 +99,7 @@ def chapter_data(numbers: SuiteResults) -> dict[str, Any]:
                 "scale": _scale(plain.scale),
                 "cell": _measured(numbers, dict.fromkeys(places, name), "cell"),
                 "scaled": _measured(numbers, dict.fromkeys(places, name), "scaled"),
-                "intervals": _ece_intervals(board, found) if found and name == "ece" else {},
+                "intervals": _intervals_in(name, board, found) if found else {},
                 "over": [places.index(shift) for shift in plain.over] if plain.averaged else [],
                 "mean": plain.columns[-1] if plain.averaged else None,
             }
@@ -205,9 +205,10 @@ def _intervals(board: Board, found: BoardStatistics) -> dict[str, list[Any]]:
     return rows
 
 
-def _ece_intervals(board: Board, found: BoardStatistics) -> dict[str, list[Any]]:
-    """[low, high] or None for the ECE on ID and its mean over the shifts, by row."""
-    rows = ((row_key(row), found.ece.get((row.method, row.base), ())) for row in board.rows)
+def _intervals_in(metric: str, board: Board, found: BoardStatistics) -> dict[str, list[Any]]:
+    """[low, high] or None for a metric on ID and its mean over the shifts, by row, where known."""
+    known = found.ece if metric == "ece" else found.further.get(metric, {})
+    rows = ((row_key(row), known.get((row.method, row.base), ())) for row in board.rows)
     return {key: [_bounds(i) for i in id_and_mean(of_row)] for key, of_row in rows if any(of_row)}
 
 

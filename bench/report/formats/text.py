@@ -323,7 +323,7 @@ def _intervals(numbers: SuiteResults) -> Mapping[str, Intervals]:
         for group in numbers.board.groups
         for row in (*group.rows, *group.differences)
     }
-    return {OWN if is_own else ACCURACY.name: primary, "ece": known.ece}
+    return {OWN if is_own else ACCURACY.name: primary, "ece": known.ece, **known.further}
 
 
 def _interval(column: ColumnStatistics | None, row: BoardRow) -> Interval | None:

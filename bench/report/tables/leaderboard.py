@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from bench.api.metrics import BY_CLASS
 from bench.core.records import Role
 from bench.leaderboard.board import (
     MARKS,
@@ -146,11 +147,12 @@ def calibration_table(
     """
     with_scaled = any(cell.mean is not None for row in scaled.rows for cell in row.cells)
     shown = (scaled, plain) if with_scaled else (plain,)
+    is_changed = plain.scale.metric not in BY_CLASS
 
     def line(rows: tuple[BoardRow, ...]) -> TableLine:
         pairs, kind = zip(shown, rows, strict=True), _kind(rows[0])
         items = [
-            marked(found, row) if board is plain else found
+            marked(found, row) if board is plain and is_changed else found
             for board, row in pairs
             for found in (board_table_cell(board, row, cell) for cell in id_and_mean(row.cells))
         ]
@@ -250,8 +252,10 @@ def _side_by_side(
     return tuple(groups)
 
 
-def missing_cells_table(board: Board) -> Table:
+def missing_cells_table(board: Board, further: Sequence[Board] = ()) -> Table:
     """Return the cells without a value, by row and reason.
+
+    `further` are the same leaderboard in other metrics: of these, where the value is missing alone.
 
     Examples
     --------
@@ -267,6 +271,14 @@ def missing_cells_table(board: Board) -> Table:
         for label, cell in zip(("ID", *board.shifts), row.cells, strict=False):
             for seed, reason in cell.absent:
                 found[full_name(board, row), reason][label].add(seed)
+    for other in further:
+        for one, row in zip(board.rows, other.rows, strict=True):
+            pairs = zip(one.cells, row.cells, strict=False)
+            for label, (plain, cell) in zip(("ID", *board.shifts), pairs, strict=False):
+                for seed, reason in set(cell.absent) - set(plain.absent):
+                    if reason != UNRECORDED:
+                        place = f"{label} ({other.scale.title})"
+                        found[full_name(board, row), reason][place].add(seed)
     lines = []
     for (name, reason), places in found.items():
         seeds = seeds_text(set[Seed]().union(*places.values()))

@@ -129,6 +129,7 @@ class RunConfig(pydantic.BaseModel):
     trials: Positive | None = None
     controls: bool = False
     curves: bool | None = None
+    metrics: Names = ()
     set: Mapping[str, Mapping[str, Any]] = {}
     out: Place | None = None
     overwrite: bool = False
@@ -151,6 +152,7 @@ class RunConfig(pydantic.BaseModel):
         how |= {"tracker"}
         how |= {"epoch_accuracy", "templates", "plugin"}
         how |= set() if self.tune else {"tune", "trials"}
+        how |= set() if self.metrics else {"metrics"}
         options = self.model_dump(mode="json", exclude=how)
         if self.templates is not None:
             options["templates"] = str(self.templates)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from bench.api.dataset import Dataset, Suite
 from bench.api.method import ZERO_SHOT
+from bench.api.metrics import Metric, asked_metrics
 from bench.api.protocol import Protocol, protocol_with
 from bench.api.reading import Reading, parse_reading
 from bench.api.recipe_parts import backbone_of
@@ -176,6 +177,7 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         notes=tuple(notes),
         endpoints=imported,
         caveats=_uneven_tuning(rows),
+        asked=further_metrics(config, rules),
     )
 
 
@@ -333,6 +335,14 @@ def protocol_of(config: RunConfig) -> Protocol:
     if config.select is not None:
         changes["rule"] = config.select
     return protocol_with(config.protocol, changes)
+
+
+def further_metrics(config: RunConfig, rules: Protocol) -> tuple[Metric, ...]:
+    """Return the metrics of ``--metrics``. Raises InputError for a name that is not offered."""
+    try:
+        return asked_metrics(config.metrics, rules.ece_bins)
+    except InputError as error:
+        raise InputError(f"--metrics: {error}") from error
 
 
 def with_shifts(suite: Suite, config: RunConfig) -> Suite:

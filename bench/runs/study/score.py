@@ -15,7 +15,7 @@ from bench.core.paths import cache_dir
 from bench.runs.study.config import RunConfig, load_config
 from bench.runs.study.endpoints import Endpoints, GivenClassifier
 from bench.runs.study.outputs_folder import FILE, load_outputs_folder
-from bench.runs.study.resolve import protocol_of, requested_rows, with_shifts
+from bench.runs.study.resolve import further_metrics, protocol_of, requested_rows, with_shifts
 from bench.runs.study.rows import Settings, all_row_names, parse_rows
 from bench.runs.study.study import Study
 
@@ -63,6 +63,7 @@ def score_study(folder: Path, options: Mapping[str, Any]) -> tuple[RunConfig, St
         metrics=tuple(rules.metrics().values()),
         curves=config.controls or bool(config.curves),
         endpoints=endpoints,
+        asked=further_metrics(config, rules),
     )
     return config, study
 

@@ -23,7 +23,8 @@ class Study:
     `suite` has the splits that `protocol` requires. `precision` is that of forward passes for
     evaluation. `curves` states whether every candidate of a row is evaluated on the shifts. `notes`
     are the watermarks of every record. `endpoints` are the external classifiers, if any. `caveats`
-    concern the run as a whole.
+    concern the run as a whole. `metrics` are measured of every candidate, `asked` of those
+    that were chosen.
     """
 
     suite: Suite
@@ -37,6 +38,7 @@ class Study:
     notes: tuple[str, ...] = ()
     endpoints: Endpoints | None = None
     caveats: tuple[str, ...] = ()
+    asked: tuple[Metric, ...] = ()
 
     @property
     def model(self) -> str:
