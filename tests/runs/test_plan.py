@@ -62,6 +62,12 @@ def left(study: Study, store: Store) -> Counts:
     return pending_counts(planned(study, store), store)
 
 
+PLACEHOLDER = {
+    "value": 0.5, "data": None, "temperature": None, "trained": {}, "weight": 0.0, "n": 1,
+    "environment": {}, "devices": [],
+}  # fmt: skip
+
+
 def finish(study: Study, store: Store) -> None:
     """Store a placeholder under every pending key of the study."""
     while todo := pending(planned(study, store), store):
@@ -75,10 +81,11 @@ def finish(study: Study, store: Store) -> None:
                 case FitItem():
                     candidates = item.row.method.candidates()
                     choice = dict(candidates[len(candidates) // 2])
-                    store.write_arrays("fits", item.key, {}, {"choice": choice})
+                    note = {"choice": choice, "chosen_on": {}, "caveats": []}
+                    store.write_arrays("fits", item.key, {}, note)
                 case _:
                     assert isinstance(item, CellItem)
-                    store.write_cells(item.pack, {item.key: {}})
+                    store.write_cells(item.pack, {item.key: PLACEHOLDER})
                     if isinstance(item, CellItem) and item.keeps_samples:
                         split = item.shift.split.fingerprint
                         store_samples(
@@ -314,6 +321,6 @@ def test_the_store_is_asked_once_for_each_item(
         asked[item.key] += 1
         return is_stored(item, of)
 
-    monkeypatch.setattr("bench.runs.plan.is_stored", counted)
+    monkeypatch.setattr("bench.runs.costs.pending.is_stored", counted)
     assert pending(plan, store).keys() == asked.keys()
     assert set(asked.values()) == {1}
