@@ -240,14 +240,16 @@ def test_a_running_process_that_touches_its_claim_keeps_it(
 
 def test_folders_of_gone_processes_and_of_yesterday_are_swept(tmp_path: Path) -> None:
     host = own_name().split("-")[0]
-    for name, age in (("new-elsewhere-1-a", 25), ("new-elsewhere-2-b", 23), ("old-x-1-c", 48),
-                      (f"new-{host}-{2**31}-d", 0), (f"new-{own_name()}", 1)):  # fmt: skip
+    end = "0123456789ab"
+    for name, age in ((f"new-elsewhere-1-{end}", 25), (f"new-elsewhere-2-{end}", 23),
+                      (f"old-x-1-{end}", 48), (f"new-{host}-{2**31}-{end}", 0),
+                      (f"new-{own_name()}", 1)):  # fmt: skip
         (tmp_path / name / "inner").mkdir(parents=True)
         os.utime(tmp_path / name, (time.time() - age * 3600,) * 2)
     sweep(tmp_path, "new-")
     left = sorted(path.name.split("-")[1] for path in tmp_path.iterdir())
     assert left == sorted(["elsewhere", "x", host])
-    assert (tmp_path / "new-elsewhere-2-b").exists()
+    assert (tmp_path / f"new-elsewhere-2-{end}").exists()
 
 
 def test_what_is_expensive_is_flushed_to_the_disk_and_cells_are_not(

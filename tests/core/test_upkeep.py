@@ -26,6 +26,10 @@ from bench.core.store.upkeep import (
 
 KEYS = ("1f0c", "2e1d")
 HEX = "0123456789ab"
+CELL = {
+    "value": 0.25, "data": None, "temperature": None, "trained": {}, "weight": 0.0, "n": 1,
+    "environment": {}, "devices": [],
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -35,8 +39,10 @@ def store(tmp_path: Path) -> Store:
     for key in KEYS:
         made.write_arrays("weights", key, {"head.weight": np.ones((2, 3), dtype=np.float32)})
         made.write_block(key, 0, np.ones((5, 3), dtype=np.float32), "cpu")
-        made.write_arrays("fits", key, {}, {"choice": {"alpha": 0.5}})
-        made.write_cells(key, {"c": {"value": 0.25}})
+        made.write_arrays(
+            "fits", key, {}, {"choice": {"alpha": 0.5}, "chosen_on": {}, "caveats": []}
+        )
+        made.write_cells(key, {"c": CELL})
         made.write_json("trainings", key, [{"loss": 0.7}])
         made.write_arrays("progress", f"{key}-0", {"step": np.array([3])})
     made.root.joinpath("index").mkdir()

@@ -74,7 +74,7 @@ class CachedFile:
     >>> from pathlib import Path
     >>> from bench.core.store import Store
     >>> from bench.core.store.upkeep import cached_files
-    >>> Store(Path("one")).write_json("trainings", "1f0c", [])
+    >>> Store(Path("one")).write_json("trainings", "1f0c", [{"loss": 0.7}])
     >>> [(file.kind, file.item) for file in cached_files(Path("one"))]
     [('trainings', 'trainings/1f0c')]
     """
@@ -155,7 +155,7 @@ def uses_of(files: Iterable[CachedFile]) -> list[KindUse]:
     >>> from pathlib import Path
     >>> from bench.core.store import Store
     >>> from bench.core.store.upkeep import cached_files, uses_of
-    >>> Store(Path("used")).write_json("trainings", "1f0c", [])
+    >>> Store(Path("used")).write_json("trainings", "1f0c", [{"loss": 0.7}])
     >>> [(use.kind, use.files, use.size < 200) for use in uses_of(cached_files(Path("used")))]
     [('trainings', 1, True)]
     """
@@ -180,7 +180,7 @@ def fault_of(file: CachedFile) -> str:
     >>> from bench.core.store import Store
     >>> from bench.core.store.upkeep import cached_files, fault_of
     >>> store = Store(Path("checked"))
-    >>> store.write_json("trainings", "1f0c", [0.7])
+    >>> store.write_json("trainings", "1f0c", [{"loss": 0.7}])
     >>> (file,) = cached_files(store.root)
     >>> fault_of(file)
     ''
@@ -248,7 +248,7 @@ def outdated_files(
     >>> from bench.core.store import Store
     >>> from bench.core.store.upkeep import outdated_files
     >>> store = Store(Path("old"))
-    >>> store.write_json("trainings", "1f0c", [])
+    >>> store.write_json("trainings", "1f0c", [{"loss": 0.7}])
     >>> len(outdated_files(store.root, days=0)), len(outdated_files(store.root, days=1))
     (1, 0)
     """
