@@ -12,6 +12,7 @@ loop, in steps a second. The last line is the time in which a checkpoint holds a
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import tempfile
@@ -56,7 +57,7 @@ def compare(name: str, bare: Callable[[], object], ours: Callable[[], object], t
     )
     return (
         f"| {name} | {wall:.2f} | {our_wall:.2f} | {wall / our_wall:.2f} | "
-        f"{cpu:.2f} | {our_cpu:.2f} | {cpu / our_cpu:.2f} |"
+        f"{cpu:.2f} | {our_cpu:.2f} | {cpu / our_cpu if our_cpu else math.nan:.2f} |"
     )
 
 

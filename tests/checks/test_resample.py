@@ -74,7 +74,7 @@ def test_a_common_factor_is_found_below_the_rounding_of_bf16(
 
 
 def forget(cache: Path) -> None:
-    for kind in ("cells", "fits", "samples"):
+    for kind in ("cells", "fits", "distances", "samples"):
         for path in (cache / kind).rglob("*.*"):
             path.unlink()
 

@@ -22,7 +22,9 @@ from bench.runs.study.resolve import resolve_studies
 def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "cache")
     for key in ("1f0c", "2e1d"):
-        made.write_arrays("fits", key, {}, {"choice": {"alpha": 0.5}})
+        made.write_arrays(
+            "fits", key, {}, {"choice": {"alpha": 0.5}, "chosen_on": {}, "caveats": []}
+        )
     return made
 
 

@@ -47,7 +47,10 @@ def refused(*arguments: object, words: tuple[str, ...] = (), code: int = 2) -> N
     ("arguments", "words"),
     [
         (["--suite", "mikro"], ["unknown suite 'mikro'", "did you mean 'micro'?", "mini"]),
-        (["--methods", "wise_ft"], ["unknown method 'wise_ft'", "did you mean 'wise-ft'?", "vrf"]),
+        (
+            ["--methods", "wise_ft"],
+            ["unknown method 'wise_ft'", "did you mean 'wise-ft'?", "bench list methods"],
+        ),
         (["--methods", "vrf:e2e"], ["unknown method 'e2e'", "did you mean 'e2e-ft'?"]),
         (["--methods", "vrf:ose"], ["'ose' is an ensemble and cannot be a base"]),
         (["--methods", "zero-shot:e2e-ft"], ["'zero-shot' takes no base"]),

@@ -11,7 +11,7 @@ import torch
 from picture_training import CLASSES, SIDE, training
 from torch import Tensor, nn
 
-import bench.models.training.loop
+import bench.models.training.checkpoints
 from bench.api.trainer import GradientTrainer
 from bench.models.training.loop import Training
 from bench.models.training.networks import ImageClassifier
@@ -53,8 +53,8 @@ def resumed(
     trainer: GradientTrainer, place: Path, monkeypatch: pytest.MonkeyPatch, **options: Any
 ) -> dict[str, Tensor]:
     """The weights of a run that was killed after its fourth step and continued."""
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(bench.models.training.loop, "CHECKPOINT_SHARE", -1.0)
+    monkeypatch.setattr(bench.models.training.checkpoints, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(bench.models.training.checkpoints, "CHECKPOINT_SHARE", 1e9)
     steps: list[int] = []
 
     def kill(done: int, total: int) -> None:

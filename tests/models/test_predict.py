@@ -64,7 +64,8 @@ def how(batch_size: int = 64) -> Forward:
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.models.features, "BLOCK", 128)
-    monkeypatch.setattr(bench.core.store.store, "BLOCK", 128)
+    for module in (bench.core.store.store, bench.core.store.blocks):
+        monkeypatch.setattr(module, "BLOCK", 128)
 
 
 def run(images: Counted, store: Store, seeds: dict[str, int], batch_size: int = 64) -> None:
