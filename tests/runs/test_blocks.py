@@ -232,7 +232,7 @@ def test_records_of_before_tell_it_by_the_setting_of_their_method() -> None:
 
 def test_a_method_says_whether_it_is_calibrated() -> None:
     found = {name for name, method in methods().items() if method().calibrated}
-    assert found == {"vrf", *methods()["vrf"].controls}
+    assert found == {"vrf", *methods()["vrf"].controls, "dawin-output", "dawin-output-offset"}
     for name in found:
         assert not find_method(name)(calibrate="none").calibrated
 

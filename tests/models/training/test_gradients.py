@@ -73,7 +73,7 @@ def test_contrastive_gradients_in_parts_have_all_negatives(clip: Any, name: str,
     assert whole.keys() == parts.keys() and len(whole) > 40
     torch.testing.assert_close(parts["loss"], whole["loss"], rtol=1e-6, atol=1e-6)
     for gradient, exact in ((parts[n], whole[n]) for n in whole):
-        torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-5)  # float32, any threads
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def test_gradients_in_parts_equal_those_of_the_whole(
     assert whole.keys() == parts.keys()
     torch.testing.assert_close(parts["loss"], whole["loss"], rtol=1e-6, atol=1e-6)
     for gradient, exact in ((parts[n], whole[n]) for n in whole):
-        torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-5)  # float32, any threads
 
 
 def test_the_second_pass_of_gradient_caching_has_the_dropout_of_the_first() -> None:
