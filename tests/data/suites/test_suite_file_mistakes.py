@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from suite_files import BASE, NAMES, draw, folders, load, refused, write
 
-from bench.cli import catalogue
+from bench.cli.show import catalogue
 from bench.core.errors import InputError
 from bench.data.suites.from_yaml import load_suite_file, suite_file_defaults
 
