@@ -162,6 +162,34 @@ def test_integers_have_the_order_of_the_numbers_they_stand_for(numbers):
     assert np.array_equal(bounds._value_of(bounds._integer_below(exact)), exact)
 
 
+def test_a_chunk_with_a_larger_error_lowers_the_floor():
+    """The bound is not renewed for every chunk, but the error of its points always counts."""
+    this = bounds._Round(vectors(6, 1), k=2)
+    for seed in range(9):
+        assert this.add(vectors(64, 2 + seed))
+    before, known = this.floor(slice(None)), this.known
+    assert this.add(1e3 * vectors(64, 20)) and this.known == known  # not renewed
+    t = bounds._value_of(this.bound) * (1 - bounds.U) - 2 * this.error.numpy()
+    assert (this.floor(slice(None)) < before).all()
+    assert (bounds._value_of(this.floor(slice(None))) <= t * (1 - bounds.U)).all()
+
+
+def test_rounds_become_shorter_when_too_many_pairs_are_kept(monkeypatch):
+    monkeypatch.setattr(bounds, "ROWS", 8)
+    monkeypatch.setattr(bounds, "MOST", 900)
+    sizes, real = [], bounds._Round.__init__
+
+    def watched(self, queries, k):
+        sizes.append(len(queries))
+        real(self, queries, k)
+
+    monkeypatch.setattr(bounds._Round, "__init__", watched)
+    same = np.repeat(vectors(1, 1), 60, axis=0)
+    found = bounds.by_bounds(vectors(64, 2), same, 2, True)
+    assert np.array_equal(found, kth._by_faiss(vectors(64, 2), same, 2, True))
+    assert sizes[0] > sizes[1] and min(sizes) >= 8
+
+
 def test_only_points_within_the_error_are_looked_at_again(monkeypatch):
     monkeypatch.setattr(bounds, "CHUNK", 512)
     looked, real, k = [], bounds._kth_of, 20

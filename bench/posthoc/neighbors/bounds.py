@@ -74,15 +74,18 @@ def by_bounds(
     distances = np.empty(len(queries), dtype=np.float32)
     middle = np.mean([prepared(part, normalize).mean(axis=0) for part in _chunks(reference)], 0)
     near = _Near.of(reference, normalize)
-    size = max(ROWS, min(ROUND, MOST // (3 * k) // ROWS * ROWS))
-    for start in range(0, len(queries), size):
+    start, size = 0, max(ROWS, min(ROUND, MOST // (4 * k) // ROWS * ROWS))
+    while start < len(queries):
         block = prepared(queries[start : start + size], normalize)
         this = _Round(block - middle, k)
-        for part in _chunks(reference):
-            if not this.add(prepared(part, normalize) - middle):
-                return None
-        for i, (query, (index, closer)) in enumerate(zip(block, this.undecided(), strict=True)):
-            distances[start + i] = _kth_of(query, near.at(index), k - closer)
+        if all(this.add(prepared(part, normalize) - middle) for part in _chunks(reference)):
+            for i, (query, (index, closer)) in enumerate(zip(block, this.undecided(), strict=True)):
+                distances[start + i] = _kth_of(query, near.at(index), k - closer)
+            start += size
+        elif size > ROWS:
+            size = max(ROWS, size // 2)
+        else:
+            return None
     return distances
 
 
@@ -122,7 +125,7 @@ class _Round:
         self.rounded = (x - self.low[:, : self.width].float()).norm(dim=1)
         self.error = torch.zeros(len(x))
         self.best = np.full((len(x), k), LEAST, dtype=np.int16)
-        self.floor = np.full(len(x), LEAST, dtype=np.int16)
+        self.bound = np.full(len(x), LEAST, dtype=np.int16)
         self.waiting: list[list[NDArray[np.int16]]] = [[] for _ in range(0, len(x), ROWS)]
         self.kept: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16]]] = []
         self.products = torch.empty(min(ROWS, len(x)) * CHUNK, dtype=torch.bfloat16)
@@ -153,29 +156,40 @@ class _Round:
             r = self.products[: (rows.stop - start) * len(y)].view(-1, len(y))
             torch.mm(self.low[rows], y_low.T, out=r)
             ints = r.view(torch.int16)
-            if (self.floor[rows] < 0).any():
+            if (self.floor(rows) < 0).any():
                 ints ^= (ints >> 15) & 0x7FFF
-            self._raise_floor(place, rows, ints, renew)
-            flat = np.flatnonzero(ints.numpy() >= self.floor[rows, None])
+            self._raise_bound(place, rows, ints, renew)
+            flat = np.flatnonzero(ints.numpy() >= self.floor(rows)[:, None])
             row, index = np.divmod(flat, len(y))
             value = ints.numpy().reshape(-1)[flat]
             self.kept.append(
                 ((start + row).astype(np.int32), (last + index).astype(np.int32), value)
             )
+            if sum(len(row) for row, _, _ in self.kept) > MOST:
+                return False
         if renew:
             self.known = self.first
             row, index, value = self._left()
-            left = value >= self.floor[row]
+            left = value >= self.floor(slice(None))[row]
             self.kept = [(row[left], index[left], value[left])]
-        return sum(len(row) for row, _, _ in self.kept) <= MOST
+        return True
+
+    def floor(self, rows: slice) -> NDArray[np.int16]:
+        """Return the integers below which a point is none of the k nearest of some queries.
+
+        It falls if a chunk has a larger error than those before.
+        """
+        b = self.bound[rows]
+        floor = _floor(_value_of(b), self.error[rows].numpy())
+        return np.where(b == LEAST, LEAST, _integer_below(floor))
 
     def _left(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16]]:
         """Return the numbers of queries and of references, and r, of all pairs that are kept."""
         row, index, value = zip(*self.kept, strict=True)
         return np.concatenate(row), np.concatenate(index), np.concatenate(value)
 
-    def _raise_floor(self, place: int, rows: slice, ints: Any, renew: bool) -> None:
-        """Take the runs' maxima of some queries; now and then, find B and the floor from them."""
+    def _raise_bound(self, place: int, rows: slice, ints: Any, renew: bool) -> None:
+        """Take the runs' maxima of some queries; now and then, find B from them."""
         size = ints.shape[1]
         length = RUN if self.known >= self.k else max(1, min(RUN, size // (4 * self.k)))
         runs = size // length
@@ -186,9 +200,7 @@ class _Round:
             found = np.concatenate([self.best[rows], *self.waiting[place]], axis=1)
             self.waiting[place].clear()
             self.best[rows] = np.partition(found, -self.k, axis=1)[:, -self.k :]
-            b = self.best[rows].min(axis=1)
-            floor = _floor(_value_of(b), self.error[rows].numpy())
-            self.floor[rows] = np.where(b == LEAST, LEAST, _integer_below(floor))
+            self.bound[rows] = self.best[rows].min(axis=1)
 
     def undecided(self) -> Iterator[tuple[NDArray[np.int32], int]]:
         """Yield, for each query, the references to look at, and how many others are nearer.
