@@ -22,6 +22,7 @@ from bench.api.recipe_parts import stored_parts
 from bench.checks.differences import Difference, first_line_differing, text_differences, windows
 from bench.checks.resample import resample
 from bench.core.errors import DataError, InputError
+from bench.core.foreign.files import read_regular
 from bench.core.paths import write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import CellAddress, MissingCell, Record, records_text, sort_key
@@ -38,6 +39,7 @@ from bench.leaderboard.board import KINDS
 from bench.leaderboard.comparability import row_name
 from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.report import write as report
+from bench.report.glossary import linked_root
 from bench.report.run_folder import (
     BASELINES,
     CONFIG,
@@ -145,7 +147,8 @@ def recompute_run(
     if not found:
         formats = sorted({file.suffix[1:] for file in reports})
         with tempfile.TemporaryDirectory() as scratch:
-            sources.write(Path(scratch), formats)
+            roots = (linked_root(read_regular(file)) for file in reports)
+            sources.write(Path(scratch), formats, next(filter(None, roots), ""))
             for file in reports:
                 rendered = Path(scratch) / _rendered_name(file)
                 if rendered.is_file():

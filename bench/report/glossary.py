@@ -103,6 +103,21 @@ def path_to_root(folder: Path) -> str:
     return ""
 
 
+def linked_root(report: bytes) -> str:
+    """Return the `path_to_root` with which a report was written, as its links show; else ''.
+
+    A report may have been moved since.
+
+    Examples
+    --------
+    >>> from bench.report.glossary import linked_root
+    >>> linked_root(b'<a href="../../docs/datasets.md">'), linked_root(b"(docs/datasets.md)")
+    ('../..', '')
+    """
+    found = re.search(rb"[\"(](\.|\.\.(?:/\.\.)*)/docs/", report)
+    return found[1].decode() if found else ""
+
+
 def _terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> Iterator[Term]:
     board = numbers.board
     if board.suite in datasets():

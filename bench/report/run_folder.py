@@ -63,13 +63,15 @@ class ReportSources:
     runs: tuple[Path, ...]
     baselines: tuple[Baseline, ...] = ()
 
-    def write(self, folder: Path, formats: Sequence[str]) -> tuple[Path, ...]:
+    def write(
+        self, folder: Path, formats: Sequence[str], root: str | None = None
+    ) -> tuple[Path, ...]:
         """Write reports into a folder with `bench.report.write.write_document`.
 
         Raises InputError if a run cannot be read, DataError if its samples are damaged.
         """
         with _without_collector():
-            return write_document(folder, self._document(), formats)
+            return write_document(folder, self._document(), formats, root)
 
     def _document(self) -> Document:
         """Return the reports' content. It takes less memory than all records, which end here."""

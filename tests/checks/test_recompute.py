@@ -48,6 +48,26 @@ def test_a_run_as_it_was_made_has_no_difference(small: Finished) -> None:
     assert recompute_run(small.out / "report.md", options(small)).files[5:] == ("report.md",)
 
 
+def test_a_report_with_links_to_the_documentation_has_no_difference(
+    small: Finished, tmp_path: Path
+) -> None:
+    """It has them where it was made in a clone, as the first run in README is."""
+    clone, run = tmp_path / "clone", tmp_path / "clone" / "results" / "run"
+    for folder in ("docs", "bench/report"):
+        (clone / folder).mkdir(parents=True)
+    (clone / "docs" / "statistics.md").touch()
+    shutil.copytree(small.out, run)
+    assert bench("report", run).code == 0
+    assert "(../../docs/datasets.md)" in (run / "report.md").read_text()
+    moved = shutil.copytree(run, tmp_path / "moved")
+    for place in (run, moved):
+        found = recompute_run(place, options(small))
+        assert not found.differences and {"report.md", "report.html"} <= set(found.files)
+    report = moved / "report.md"
+    report.write_text(report.read_text().replace("../../docs/datasets.md", "../../docs/x.md", 1))
+    assert [one.file for one in differences(moved, options(small))] == ["report.md"]
+
+
 def test_nothing_is_left_in_the_cache(small: Finished, own: Finished) -> None:
     before = {p: p.read_bytes() for p in own.cache.rglob("*") if p.is_file()}
     for kind in ("cells", "fits", "samples", "sets"):
