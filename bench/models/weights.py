@@ -145,9 +145,9 @@ _BLOCK = re.compile(r"(?:.*?\.)??\w*?(?:blocks|layers|layer\d+)\.\d+(?=\.)")
 def tower_blocks(names: Iterable[str]) -> list[str]:
     """Return the modules that are the blocks of an image tower, from the first to the last.
 
-    `names` are those of its state, in the order of the model. Blocks are the numbered members of lists such as ``resblocks``
-    (open_clip's transformers), ``blocks`` (timm's, also within ``stages``), ``layers`` and
-    ``layer1`` to ``layer4`` (ResNets).
+    `names` are those of its state, in the order of the model. Blocks are the numbered members of
+    lists such as ``resblocks`` (open_clip's transformers), ``blocks`` (timm's, also within
+    ``stages``), ``layers`` and ``layer1`` to ``layer4`` (ResNets).
 
     Examples
     --------
