@@ -126,6 +126,7 @@ class FeaturesPulledBack(GradientTrainer):
     kind: ClassVar[str] = "FeaturesPulledBack"
     title: ClassVar[str] = "end to end, LDIFS"
     version: ClassVar[int] = 1
+    loss_is_mean: ClassVar[bool] = True
 
     lr: Positive = setting(3e-5, f"as for E2E-FT; {_REPO} finetune.py", official=1e-5, span=10)
     batch_size: Count = setting(512, f"as for E2E-FT; {_REPO} args.py", official=128)

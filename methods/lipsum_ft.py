@@ -64,6 +64,7 @@ class TextGuided(GradientTrainer):
     title: ClassVar[str] = "end to end, Lipsum-FT"
     version: ClassVar[int] = 1
     reads_text: ClassVar[bool] = True
+    loss_is_mean: ClassVar[bool] = True
 
     lr: Positive = setting(3e-5, f"{_RUN} README", official=1e-5, span=10)
     weight_decay: NonNegative = setting(0.1, f"{_RUN} {_FILE}", official=0.0, span=10)
@@ -90,12 +91,13 @@ class TextGuided(GradientTrainer):
         inner: Any = getattr(model, "module", model)
         tuned: list[Tensor] = []
         handle = inner.encoder.register_forward_hook(lambda m, i, output: tuned.append(output))
-        found = super().encode(model, batch, state)
-        handle.remove()
+        try:
+            found = super().encode(model, batch, state)
+        finally:
+            handle.remove()
         with torch.no_grad():
             start = functional_call(inner.encoder, state, (batch["inputs"],))
-            # The loop seeds every step, so that other random numbers stay as they are.
-            texts = inner.text.random(self.texts, self.length, torch.initial_seed())
+            texts = inner.text.random(self.texts, self.length, int(batch["seed"]))
         return found | {"gap": energy_gap(start, tuned[0], texts, inner.text.scale)}
 
     def loss(self, embeddings: dict[str, Tensor], step: int) -> Tensor:

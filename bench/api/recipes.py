@@ -265,8 +265,8 @@ class TensorWeights(Protocol):
         """Return, for every tensor, one weight per part; they sum to 1.
 
         `states` has a state dict per part, all with the same names and shapes: the tensors of an
-        image tower, or the NumPy arrays ``head.weight`` and ``head.bias`` of a head. Raises
-        CellError if the rule does not apply to such a tower.
+        image tower, in the order of the model, or the NumPy arrays ``head.weight`` and
+        ``head.bias`` of a head. Raises CellError if the rule does not apply to such a tower.
         """
         ...
 

@@ -121,7 +121,8 @@ class GradientTrainer:
     as an EMA teacher. The class attribute `smoke` has the hyper-parameters with which it shows, on
     synthetic images, that it runs; `least_steps` and `most_epochs` bound `suited_to`. Where
     `reads_text` is set, hooks have the pretrained model's text tower, frozen, as ``model.text``
-    (`bench.models.training.networks.FrozenText`).
+    (`bench.models.training.networks.FrozenText`). `loss_is_mean` says of a `loss` of its own that
+    it is a mean over samples, which may be summed over parts of a batch.
 
     Attributes
     ----------
@@ -156,6 +157,7 @@ class GradientTrainer:
     selects: ClassVar[bool] = False
     is_random: ClassVar[bool] = True
     reads_text: ClassVar[bool] = False
+    loss_is_mean: ClassVar[bool] = False
     smoke: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "warmup": 0.1}
     least_steps: ClassVar[int] = 200
     most_epochs: ClassVar[int] = 20
@@ -241,9 +243,11 @@ class GradientTrainer:
         """Return the embeddings of a batch that `loss` needs, by name.
 
         `batch` has ``inputs``: images [B, 3, H, W], or features [B, D] if only a head is trained;
-        ``labels`` [B]; and, if the text tower is trained, ``texts`` [B, L], one tokenised caption
-        per image. With several processes, the embeddings of trainers that tune the text tower are
-        gathered before `loss`. Default: ``logits`` [B, C] of the classifier, and ``labels``.
+        ``labels`` [B]; ``seed``, a number that only this step has; and, if the text tower is
+        trained, ``texts`` [B, L], one tokenised caption per image. An embedding has a row for each
+        sample, or is one number that does not depend on the samples, unless `loss_is_mean`. With
+        several processes, the embeddings of trainers that tune the text tower are gathered before
+        `loss`. Default: ``logits`` [B, C] of the classifier, and ``labels``.
         """
         return {"logits": model(batch["inputs"]), "labels": batch["labels"]}
 

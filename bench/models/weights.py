@@ -145,9 +145,9 @@ _BLOCK = re.compile(r"(?:.*?\.)??\w*?(?:blocks|layers|layer\d+)\.\d+(?=\.)")
 def tower_blocks(names: Iterable[str]) -> list[str]:
     """Return the modules that are the blocks of an image tower, from the first to the last.
 
-    `names` are those of its state. Blocks are the numbered members of lists such as ``resblocks``
-    (open_clip's transformers), ``blocks`` (timm's, also within ``stages``), ``layers`` and
-    ``layer1`` to ``layer4`` (ResNets).
+    `names` are those of its state, in the order of the model. Blocks are the numbered members of
+    lists such as ``resblocks`` (open_clip's transformers), ``blocks`` (timm's, also within
+    ``stages``), ``layers`` and ``layer1`` to ``layer4`` (ResNets).
 
     Examples
     --------
@@ -301,10 +301,15 @@ class HeldEncoders:
     kept: dict[Unmerged, State] = field(default_factory=dict)
 
     def read(self, encoder: Unmerged) -> State:
-        """Return the weights of an encoder, or a Fisher information, and keep nothing."""
+        """Return the weights of an encoder, or a Fisher information, and keep nothing.
+
+        They are in the order of the model, which files do not keep.
+        """
+        order = self.pretrained()
         if isinstance(encoder, Pretrained):
-            return self.pretrained()
-        return stored_encoder(encoder, self.store)
+            return order
+        state = stored_encoder(encoder, self.store)
+        return {name: state[name] for name in order if name in state} | state
 
     def state_of(self, encoder: Unmerged) -> State:
         """Return the same on the device, kept from the last call if there was room."""

@@ -181,3 +181,17 @@ def test_tuned_encoders_that_are_merged_are_read_once_if_there_is_room(
     assert set(held.kept) <= {seeds[0].base}
     held.keep_only(())
     assert not held.kept
+
+
+def test_stored_weights_are_in_the_order_of_the_model(tmp_path: Path) -> None:
+    """A rule by depth finds the blocks of an imported start in order, which files do not keep."""
+    names = [f"blocks.{i}.weight" for i in range(12)]
+    store, models = Store(tmp_path), fake_models()
+    store.write_arrays(
+        "weights",
+        weights_key(models.base),
+        {f"encoder.{name}": np.zeros(2, np.float32) for name in (*names, "of no model")},
+    )
+    pretrained = {name: torch.ones(2) for name in names}
+    held = HeldEncoders(store, lambda: pretrained, torch.device("cpu"))
+    assert list(held.state_of(models.base)) == [*names, "of no model"]

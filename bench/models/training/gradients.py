@@ -26,12 +26,13 @@ Tensors = dict[str, Tensor]
 class Gradients:
     """Computes losses of batches and leaves their gradients in the model's parameters.
 
-    With `part`, at most so many samples go through the model at a time. A mean over samples is
-    summed over the parts. For any other loss, such as a contrastive one, the embeddings of all
-    parts are computed first, then the loss and its gradients in them, and then those of the
-    parameters, part by part (gradient caching: Gao et al., "Scaling deep contrastive learning batch
-    size under memory limited setup", RepL4NLP 2021): every pair of the batch counts, at the price
-    of a second forward pass. Both equal the gradients of the whole batch up to rounding.
+    With `part`, at most so many samples go through the model at a time. A mean over samples, which
+    is the default loss and any with `loss_is_mean`, is summed over the parts. For any other, such
+    as a contrastive one, the embeddings of all parts are computed first, then the loss and its
+    gradients in them, and then those of the parameters, part by part (gradient caching: Gao et al.,
+    "Scaling deep contrastive learning batch size under memory limited setup", RepL4NLP 2021): every
+    pair of the batch counts, at the price of a second forward pass. Both equal the gradients of the
+    whole batch up to rounding.
 
     If the memory ends, activations are recomputed in the backward pass where the towers can do
     that, which changes no bit; then parts are halved until they fit. If torch has no deterministic
@@ -82,7 +83,7 @@ class Gradients:
         self.trainer, self.model, self.parallel = trainer, model, parallel
         self.accelerator, self.device = accelerator, device
         self.remark = remark
-        self.is_mean = type(trainer).loss is GradientTrainer.loss
+        self.is_mean = trainer.loss_is_mean or type(trainer).loss is GradientTrainer.loss
         self.normalised = next(
             (name for name, module in model.named_modules() if isinstance(module, _BatchNorm)), None
         )
@@ -100,9 +101,10 @@ class Gradients:
         """Return the loss of a batch, a scalar without gradients; gradients are in the parameters.
 
         `seed` is that of the step's random numbers, such as those of dropout. Raises CellError if
-        not even one sample fits into the memory.
+        not even one sample fits into the memory, or a loss cannot be computed from parts.
         """
         statistics = self._statistics()
+        batch = batch | {"seed": torch.tensor(seed)}
         while True:
             self.model.zero_grad(set_to_none=True)
             try:
@@ -175,10 +177,7 @@ class Gradients:
         """Return a loss of all embeddings together, and its gradients."""
         with torch.no_grad():
             found = [self._embeddings(own, state) for own, _ in self._each(batch, parts, seed)]
-        whole = {
-            name: torch.cat([one[name] for one in found]) if tensor.ndim else tensor
-            for name, tensor in found[-1].items()
-        }
+        whole = {name: self._joined(name, [one[name] for one in found], parts) for name in found[0]}
         leaves = {n: t.detach().requires_grad_(t.is_floating_point()) for n, t in whole.items()}
         floating = [name for name, tensor in leaves.items() if tensor.requires_grad]
         loss = self._loss(leaves, step)
@@ -209,7 +208,22 @@ class Gradients:
             torch.manual_seed(own)
             waits = i < len(parts) - 1
             held = self.accelerator.no_sync(self.parallel) if waits else nullcontext()
-            yield {name: tensor[rows] for name, tensor in batch.items()}, held
+            yield {n: tensor[rows] if tensor.ndim else tensor for n, tensor in batch.items()}, held
+
+    def _joined(self, name: str, found: list[Tensor], parts: Sequence[slice]) -> Tensor:
+        """Return an embedding of the whole batch: its rows, or the number that all parts have."""
+        first = found[0]
+        if first.ndim:
+            fits = [len(one) for one in found] == [rows.stop - rows.start for rows in parts]
+        else:
+            fits = all(torch.allclose(one, first, 0, 0, equal_nan=True) for one in found)
+        if not fits:
+            raise CellError(
+                f"training {self.trainer.title} does not go in parts of a batch: its embedding "
+                f"{name} is neither a row for each sample nor the same number in all parts; if its "
+                "loss is a mean over samples, set loss_is_mean"
+            )
+        return torch.cat(found) if first.ndim else first
 
     def _penalty_alone(self, state: Tensors) -> Tensor:
         """Return the penalty, 0 if there is none, and add its gradients."""

@@ -19,17 +19,24 @@ from bench.api.registry import methods
 from bench.api.trainer import GradientTrainer
 from bench.core.errors import CellError, InputError
 from bench.methods.l2_sp import PulledBack
-from bench.models.clip import identify_backbone, load_clip
+from bench.methods.ldifs import FeaturesPulledBack
+from bench.methods.lipsum_ft import TextGuided
+from bench.models.clip import Clip, identify_backbone, load_clip
 from bench.models.training.gradients import Gradients
-from bench.models.training.networks import DualEncoder, ImageClassifier
+from bench.models.training.networks import DualEncoder, FrozenText, ImageClassifier
 
 CPU = torch.device("cpu")
 SIZE = 10
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_clip(identify_backbone("tiny", "embedded", tmp_path_factory.mktemp("cache"))).model
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+    return load_clip(identify_backbone("tiny", "embedded", tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def clip(loaded: Clip) -> Any:
+    return loaded.model
 
 
 def of_model(
@@ -76,6 +83,14 @@ def test_contrastive_gradients_in_parts_have_all_negatives(clip: Any, name: str,
         torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-5)  # float32, any threads
 
 
+TRAINERS = [
+    GradientTrainer(smoothing=0.1),
+    PulledBack(),
+    FeaturesPulledBack(smoothing=0.1),
+    TextGuided(texts=5),
+]
+
+
 @dataclass(frozen=True)
 class OfAll(GradientTrainer):
     """A loss that is no mean over samples, as a plugin may have one."""
@@ -85,12 +100,12 @@ class OfAll(GradientTrainer):
 
 
 @pytest.mark.parametrize("part", [1, 4, 7])
-@pytest.mark.parametrize("trainer", [GradientTrainer(smoothing=0.1), PulledBack(), OfAll()])
+@pytest.mark.parametrize("trainer", [*TRAINERS, OfAll()])
 def test_gradients_in_parts_equal_those_of_the_whole(
-    clip: Any, trainer: GradientTrainer, part: int
+    loaded: Clip, trainer: GradientTrainer, part: int
 ) -> None:
-    tower = copy.deepcopy(clip.visual)
-    model = ImageClassifier(tower, torch.randn(3, 96), torch.zeros(3), normalize=True).train()
+    tower, text = copy.deepcopy(loaded.model.visual), FrozenText(loaded, CPU)
+    model = ImageClassifier(tower, torch.randn(3, 96), torch.zeros(3), True, text).train()
     state = {n: t + 0.01 for n, t in trainer.state_dict(model).items()}
     whole = computed(of_model(trainer, model)[0], pictures(), state)
     parts = computed(of_model(trainer, model, part)[0], pictures(), state)
@@ -98,6 +113,22 @@ def test_gradients_in_parts_equal_those_of_the_whole(
     torch.testing.assert_close(parts["loss"], whole["loss"], rtol=1e-6, atol=1e-6)
     for gradient, exact in ((parts[n], whole[n]) for n in whole):
         torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-5)  # float32, any threads
+
+
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 2)])
+def test_an_embedding_of_no_single_sample_is_refused_in_parts(rows: slice) -> None:
+    class Spread(OfAll):
+        title = "with a spread"
+
+        def encode(self, model: Any, batch: Any, state: Any) -> dict[str, Tensor]:
+            found = super().encode(model, batch, state)
+            spread = found["logits"].std() if rows.stop is None else found["logits"][rows]
+            return found | {"spread": spread}
+
+    model = build().train()
+    computed(of_model(Spread(), model)[0], pictures(8), {})
+    with pytest.raises(CellError, match=r"with a spread does not go .* embedding spread"):
+        computed(of_model(Spread(), model, 4)[0], pictures(8), {})
 
 
 def test_the_second_pass_of_gradient_caching_has_the_dropout_of_the_first() -> None:
