@@ -11,7 +11,7 @@ import click
 import cloup
 
 from bench.cli.options import CACHE, DEBUG, JSON, examples
-from bench.core.errors import DataError
+from bench.core.errors import DataError, InputError
 from bench.core.streams import print_line
 
 
@@ -110,7 +110,7 @@ def cache_verify_command(cache_dir: Path | None, remove: bool, as_json: bool) ->
 @cloup.option(
     "--older-than",
     metavar="DAYS",
-    type=click.FloatRange(min=0),
+    type=click.IntRange(min=0),
     help="Also remove outputs written more than DAYS ago, but no imported weights.",
 )
 @cloup.option("--unfinished", is_flag=True, help="Also remove checkpoints of unfinished trainings.")
@@ -119,7 +119,7 @@ def cache_verify_command(cache_dir: Path | None, remove: bool, as_json: bool) ->
 @DEBUG
 def cache_gc_command(
     cache_dir: Path | None,
-    older_than: float | None,
+    older_than: int | None,
     unfinished: bool,
     dry_run: bool,
     as_json: bool,
@@ -155,4 +155,7 @@ def cache_gc_command(
 def _root(option: Path | None) -> Path:
     from bench.core.paths import cache_dir
 
-    return cache_dir(option)
+    root = cache_dir(option)
+    if root.exists() and not root.is_dir():
+        raise InputError(f"cache folder {root} is a file, expected a folder")
+    return root

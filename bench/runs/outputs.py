@@ -29,8 +29,9 @@ from bench.models.heads import LinearHead, load_head
 from bench.posthoc.ensembles import distance_to_kth
 
 DISTANCES = "distances"
-"""The kind of stored distances to samples of a training set, and raised when others are found."""
+"""The kind of stored distances to samples of a training set."""
 VERSION = 1
+"""Version of the search for them; raised when it would find others."""
 WAIT = 0.2
 """Seconds after which it is looked again for distances that another run computes."""
 
@@ -143,15 +144,20 @@ class StoredOutputs:
             with self.store.claims.held([f"{DISTANCES}-{key}"]) as mine:
                 if not mine:
                     time.sleep(WAIT)
-                elif self._stored_distance(key) is None:
+                    continue
+                found = self._stored_distance(key)
+                if found is None:  # else another run has just stored it
                     reference = train.some_features(recipe, rows)
-                    new = distance_to_kth(self.features(recipe), reference, k)
-                    self.store.write_arrays(DISTANCES, key, {"distance": new})
+                    found = distance_to_kth(self.features(recipe), reference, k)
+                    self.store.write_arrays(DISTANCES, key, {"distance": found})
+                return found
         return found
 
     def _stored_distance(self, key: str) -> NDArray[np.float32] | None:
-        found = self.store.read_arrays(DISTANCES, key) or {}
-        return found.get("distance")  # type: ignore[return-value]
+        """Return stored distances; None if there are none, or not one of each sample, 0 or more."""
+        found: Any = (self.store.read_arrays(DISTANCES, key) or {}).get("distance")
+        is_good = found is not None and len(found) == self.split.size and (found >= 0).all()
+        return found if is_good else None
 
     def logits(self, recipe: Recipe) -> NDArray[np.float32]:
         """Return logits over the task's classes, float32 [N, C]."""

@@ -10,13 +10,14 @@ from pathlib import Path
 from stress_attacks.case import Place, Tally, compared, leftovers, same_or_said
 
 KINDS = (
-    *("renders", "weights", "trainings", "models", "features", "fits", "samples", "sets"),
-    *("cells", "rates"),
+    *("renders", "weights", "trainings", "models", "features", "distances", "fits", "samples"),
+    *("sets", "cells", "rates"),
 )
 ABOVE = {
-    "renders": ("features", "fits", "samples", "sets", "cells"),
-    "weights": ("features", "fits", "samples", "sets", "cells"),
-    "features": ("fits", "samples", "sets", "cells"),
+    "renders": ("features", "distances", "fits", "samples", "sets", "cells"),
+    "weights": ("features", "distances", "fits", "samples", "sets", "cells"),
+    "features": ("distances", "fits", "samples", "sets", "cells"),
+    "distances": ("fits", "samples", "sets", "cells"),
     "fits": ("samples", "sets", "cells"),
 }
 """What is removed, so that the damaged file must be read."""

@@ -70,12 +70,21 @@ def test_a_report_with_links_to_the_documentation_has_no_difference(
 
 def test_nothing_is_left_in_the_cache(small: Finished, own: Finished) -> None:
     before = {p: p.read_bytes() for p in own.cache.rglob("*") if p.is_file()}
-    for kind in ("cells", "fits", "samples", "sets"):
+    for kind in ("cells", "fits", "distances", "samples", "sets"):
         shutil.rmtree(own.cache / kind)
     assert not differences(own.out, options(own))
     after = {p: p.read_bytes() for p in own.cache.rglob("*") if p.is_file()}
     assert after.items() <= before.items()
-    assert not (own.cache / "cells").exists()
+    assert not (own.cache / "cells").exists() and not (own.cache / "distances").exists()
+
+
+def test_distances_are_computed_anew(own: Finished) -> None:
+    """Others in the cache, of the right form and with right checksums, change nothing."""
+    store = Store(own.cache)
+    for path in (own.cache / "distances").rglob("*.safetensors"):
+        (distance,) = unpacked_arrays(path.read_bytes()).values()
+        store.write_arrays("distances", path.stem, {"distance": 2 - distance})
+    assert not differences(own.out, options(own))
 
 
 def test_an_edited_record_is_found_with_what_it_should_be(own: Finished) -> None:

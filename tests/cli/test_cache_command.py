@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import assert_refused, bench
+from commands import Finished, assert_refused, bench
 
 from bench.core.store import Store
 from bench.core.store.claims import void_claims
@@ -44,6 +44,30 @@ def test_the_cache_is_listed(store: Store) -> None:
     assert use["size"] == sum(file.size for file in cached_files(store.root))
     empty = bench("cache", "ls", "--cache-dir", store.root / "nowhere")
     assert (empty.code, empty.out.strip()) == (0, f"{store.root / 'nowhere'} is empty")
+
+
+def test_no_output_of_a_run_is_a_stranger(small: Finished) -> None:
+    """Distances were listed as files of other programs, and neither verified nor removed."""
+    command = ["cache", "ls", "--json", "--cache-dir", small.cache]
+    kinds = {use["kind"] for use in json.loads(bench(*command).out)["kinds"]}
+    assert "distances" in kinds and "other" not in kinds
+    items = {file.item.partition("/")[0] for file in cached_files(small.cache)}
+    assert kinds - items - {""} <= {"claims", "index", "locks", "rates", "scripts", "tmp"}
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "gc", "gc --older-than 1"])
+def test_a_file_is_no_cache(command: str, tmp_path: Path) -> None:
+    """It was called a stored output to be removed."""
+    (tmp_path / "notes").write_text("mine")
+    result = bench("cache", *command.split(), "--cache-dir", tmp_path / "notes")
+    assert_refused(result, "notes is a file, expected a folder")
+
+
+@pytest.mark.parametrize("days", ["-1", "nan", "inf", "ten"])
+def test_days_that_are_none_are_refused(days: str, store: Store) -> None:
+    """NaN days removed nothing, without a word."""
+    result = bench("cache", "gc", "--older-than", days, "--cache-dir", store.root)
+    assert_refused(result, "--older-than")
 
 
 def test_damage_is_named_and_removed_on_request(store: Store) -> None:

@@ -61,6 +61,9 @@ HAND_LAID: dict[str, tuple[str, dict[str, NDArray[Any]], object]] = {
         {"n": 3, "set": "1f0c"},
     ),
     "a history of texts": ("weights", ARRAYS, {"history": [{"epoch": "one"}]}),
+    "no distances": ("distances", ARRAYS, {}),
+    "distances in float64": ("distances", {"distance": np.ones(3)}, {}),
+    "distances to each of several": ("distances", {"distance": np.ones((3, 2), np.float32)}, {}),
     "facts of no model": ("models", {}, {"facts": {}, "caveats": []}),
 }
 
@@ -99,8 +102,15 @@ def test_features_of_another_form_count_as_damaged(features: NDArray[Any], store
     assert store.read_features("kkk", 3) is None and not path.exists()
 
 
-@pytest.mark.parametrize("value", [[], {}, None, [{}], [{"loss": None}], {"c": {"value": 0.25}}, 3])
-@pytest.mark.parametrize("kind", ["trainings", "cells"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *([], {}, None, [{}], [{"loss": None}], [{"loss": "0.7"}], {"c": {"value": 0.25}}, 3),
+        *([1], ["1", 10], [1.5, 10], [-1, 10], [0, 0], [1, 10, 3]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["trainings", "cells", "precision"])
 def test_values_of_another_form_count_as_damaged(kind: str, value: object, store: Store) -> None:
     if (kind, value) == ("cells", {}):
         return  # a pack without cells

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -66,6 +68,42 @@ def test_damaged_distances_are_computed_again(tmp_path: Path, searches: list[int
     assert score(path, "--methods", "vrf").code == 0
     assert found(path) == first
     assert len(searches) == SETS
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(lambda d: d[:-1], lambda d: np.append(d, d[:1]), lambda d: d[:0], lambda d: -1 - d),
+        *(lambda d: d[:, None], lambda d: d.astype(np.float64), lambda d: d * np.float32(np.nan)),
+    ],
+)
+def test_what_is_no_distance_of_each_sample_is_computed_again(
+    change: Callable[[NDArray[Any]], NDArray[Any]], tmp_path: Path, searches: list[int]
+) -> None:
+    """Laid into the cache by hand, with a right name and checksum."""
+    path = folder(tmp_path / "given")
+    train, test = outputs_of(path)
+    rows = np.ones(60, bool)
+    first = test.distance(BASE, train, rows, 2)
+    (stored,) = (path / "cache" / "distances").rglob("*.safetensors")
+    test.store.write_arrays("distances", stored.stem, {"distance": change(first)})
+    assert np.array_equal(test.distance(BASE, train, rows, 2), first)
+    assert np.array_equal(test.distance(BASE, train, rows, 2), first)
+    assert len(searches) == 2
+
+
+def test_a_search_that_fails_leaves_the_next_to_others(
+    tmp_path: Path, searches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder(tmp_path / "given")
+    train, test = outputs_of(path)
+    rows = np.ones(60, bool)
+    with monkeypatch.context() as full, pytest.raises(OSError, match="full"):
+        full.setattr(Store, "write_arrays", Mock(side_effect=OSError("full")))
+        test.distance(BASE, train, rows, 2)
+    assert not list((path / "cache" / "claims").iterdir())
+    again = replace(test, store=Store(path / "cache")).distance(BASE, train, rows, 2)
+    assert np.array_equal(again, distance_to_kth(test.features(BASE), train.features(BASE), 2))
 
 
 def outputs_of(path: Path) -> tuple[LabelledStoredOutputs, StoredOutputs]:

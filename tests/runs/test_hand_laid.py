@@ -19,9 +19,10 @@ from bench.core.store.container import (
 )
 
 ABOVE = {
-    "renders": ("features", "fits", "samples", "sets", "cells"),
-    "weights": ("features", "fits", "samples", "sets", "cells"),
-    "features": ("fits", "samples", "sets", "cells"),
+    "renders": ("features", "distances", "fits", "samples", "sets", "cells"),
+    "weights": ("features", "distances", "fits", "samples", "sets", "cells"),
+    "features": ("distances", "fits", "samples", "sets", "cells"),
+    "distances": ("fits", "samples", "sets", "cells"),
     "fits": ("samples", "sets", "cells"),
 }
 """What is removed, so that a file is read."""
@@ -40,7 +41,7 @@ def lay(path: Path, *, empty: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fits", "samples", "sets", "models", "trainings", "cells",
-                                  "features", "renders"])  # fmt: skip
+                                  "features", "renders", "distances"])  # fmt: skip
 def test_what_is_of_another_form_is_computed_again(kind: str, own: Finished) -> None:
     """They ended in internal errors, or in reports that lacked something, at exit 0."""
     before = contents(own.out)
@@ -49,7 +50,7 @@ def test_what_is_of_another_form_is_computed_again(kind: str, own: Finished) -> 
     files = sorted(path for path in (own.cache / kind).rglob("*.*") if path.is_file())
     for number, path in enumerate(files):
         # A pack without cells is none that is damaged; features and renders have no notes.
-        always = kind in ("features", "renders", "trainings")
+        always = kind in ("features", "renders", "trainings", "distances")
         lay(path, empty=kind != "cells" and (always or number % 2 == 0))
     result = bench(*own.command, "--cache-dir", own.cache, "--out", own.out)
     assert result.code == 0, result.err

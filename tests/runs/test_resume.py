@@ -19,7 +19,7 @@ from bench.core.records import read_missing, read_records
 from bench.runs.execute import _Runner
 from bench.runs.plan import Plan
 
-KINDS = ("renders", "weights", "features", "fits", "samples", "sets", "cells")
+KINDS = ("renders", "weights", "features", "distances", "fits", "samples", "sets", "cells")
 
 
 def again(run: Finished) -> None:
@@ -68,7 +68,7 @@ def test_damage_is_noticed_at_once(kind: str, own: Finished) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param("renders", marks=pytest.mark.slow), "weights", "features"]
+    "kind", [pytest.param("renders", marks=pytest.mark.slow), "weights", "features", "distances"]
 )
 def test_damage_is_noticed_when_it_is_read(kind: str, own: Finished) -> None:
     """All outputs that depend on the damaged ones are removed: the damaged ones must be read."""

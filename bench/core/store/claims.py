@@ -272,10 +272,7 @@ def _remove(path: Path, seen: State) -> None:
         if _state(aside) != seen:  # it was another process's new claim
             with suppress(FileExistsError):
                 os.link(aside, path)
-        if aside.is_dir() and not aside.is_symlink():  # no claim of bench
-            shutil.rmtree(aside)
-        else:
-            aside.unlink()
+        remove(aside)  # a folder, too, which is no claim of bench
 
 
 def _holder(path: Path) -> tuple[str, int] | None:

@@ -24,7 +24,7 @@ History = tuple[Annotated[Choice, MinLen(1)], ...]
 
 
 class _Form(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(strict=True, extra="forbid")
+    model_config = pydantic.ConfigDict(extra="forbid")
 
 
 class _Fit(_Form):
@@ -105,9 +105,11 @@ NOTES: Mapping[str, pydantic.TypeAdapter[Any]] = {
 VALUES: Mapping[str, pydantic.TypeAdapter[Any]] = {
     "cells": pydantic.TypeAdapter(dict[str, _Cell]),
     "trainings": pydantic.TypeAdapter(Annotated[History, MinLen(1)]),
+    "precision": pydantic.TypeAdapter(tuple[pydantic.NonNegativeInt, pydantic.PositiveInt]),
 }
 ARRAYS: Mapping[str, Mapping[str, tuple[str, int]]] = {
     "features": {"features": ("F32", 2)},
+    "distances": {"distance": ("F32", 1)},
     "renders": {"pixels": ("U8", 4), "labels": ("I64", 1)},
     "samples": {"right": ("U8", 1), "confidence": ("U16", 1), "predicted": ("U", 1)},
     "sets": {"labels": ("I32", 2)},
@@ -179,6 +181,6 @@ def _check_lengths(arrays: Mapping[str, Any], n: int) -> None:
 
 def _check(form: pydantic.TypeAdapter[Any], text: str | bytes, what: str) -> Any:
     try:
-        return form.validate_json(text)
+        return form.validate_json(text, strict=True)
     except pydantic.ValidationError as error:
         raise ValueError(f"{what} has another form") from error

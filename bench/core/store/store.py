@@ -1,7 +1,8 @@
 """The content-addressed store of computed outputs: weights, features, fits and cells.
 
 Layout under the cache folder: ``weights/KEY.safetensors``, ``features/KEY/BLOCK.safetensors``,
-``fits/KEY.safetensors``, ``cells/KEY.json`` (all cells of a row, seed and evaluation set),
+``distances/KEY.safetensors`` (to training samples), ``fits/KEY.safetensors``, ``cells/KEY.json``
+(all cells of a row, seed and evaluation set),
 ``progress/KEY.safetensors`` (checkpoints of unfinished training runs), ``trainings/KEY.json``
 (their histories), ``samples/KEY.safetensors`` and ``sets/KEY.safetensors``
 (`bench.leaderboard.samples`), ``models/KEY.safetensors`` (facts of loaded models). Below each kind,

@@ -30,6 +30,7 @@ from bench.core.store.container import (
 KINDS = {
     "weights": "heads, trained and imported weights",
     "features": "features, in blocks of images",
+    "distances": "distances to training samples",
     "fits": "what was chosen, and temperatures",
     "cells": "measured numbers",
     "samples": "predictions by sample",
@@ -37,6 +38,7 @@ KINDS = {
     "trainings": "losses by epoch",
     "progress": "checkpoints of unfinished trainings",
     "models": "what is known of models",
+    "precision": "classes that bf16 changed",
     "renders": "images of the embedded suites",
     "index": "digests of images and lists of files",
     "imports": "descriptions of imported classifiers",

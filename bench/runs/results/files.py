@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.paths import write_atomic
-from bench.core.records import MissingCell, Record, records_text
+from bench.core.records import MissingCell, Record, records_text, write_missing
 from bench.core.store import Store
 from bench.core.trainings import TrainingRecord, write_trainings
 from bench.leaderboard import samples
@@ -33,10 +32,7 @@ class Results:
         """
         formats = {path.suffix[1:]: None for path in report_files(out)}
         write_atomic(new / RECORDS, records_text(self.records).encode())
-        if self.missing:
-            found = [m.model_dump(mode="json") for m in self.missing]
-            lines = sorted(json.dumps(m, sort_keys=True) + "\n" for m in found)
-            write_atomic(new / MISSING, "".join(lines).encode())
+        write_missing(new / MISSING, self.missing)
         write_trainings(new, self.trainings)
         samples.write_samples(new, store, self.records)
         write_report(
