@@ -1,13 +1,13 @@
-"""Measure on a GPU, in at most eight minutes, what bench promises of one.
+"""Measure on a GPU what bench promises of one.
 
     python benchmarks/gpu.py [--device cuda] [--small]
 
 Each part prints a line per measurement: throughput of image towers with random weights against the
 bare forward pass, training steps against a bare loop, whether two trainings give the same bits, the
-peak memory of whole batches, of parts and of recomputed activations, the k-th neighbour with FAISS
-against torch, and a run of the embedded suite against its golden numbers. The exit code is 1 if
-bits differ or a part fails. `--small` shrinks everything, for trying the program on a CPU
-(``--device cpu --small``).
+peak memory of whole batches and of quarters of them, the k-th neighbour as bench finds it against
+torch, and a run of the embedded suite against its golden numbers. The exit code is 1 if bits differ
+or a part fails. `--small` shrinks everything, for trying the program on a CPU (``--device cpu
+--small``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Measure `bench plan` for all methods, controls, shifts and 5 seeds of `mini`: 38,556 cells.
+"""Measure `bench plan` for all methods, controls, shifts and 5 seeds of `mini`, 40,000 cells.
 
     python benchmarks/plans.py [--repeats 3]
 

@@ -108,6 +108,7 @@ SURE_ECE = (
     "Noise biases the ECE upwards, most on small sets. Its interval is corrected for this bias, so "
     "the value may lie in the upper part of the interval or above it."
 )
+SURE_ASKED = "Intervals of the ECE and of --metrics do not account for choosing parameters."
 ON_TEST = (
     "Chosen on the ID test set, as in the official code: alpha, a, b, C and temperatures. "
     "This makes ID numbers too good."
@@ -235,6 +236,8 @@ def document(
         notes += SURE
     if any(numbers.comparison and numbers.comparison.ece for numbers in found):
         notes.append(SURE_ECE)
+    if any(numbers.comparison and numbers.comparison.further for numbers in found):
+        notes.append(SURE_ASKED)
     return Document(title, tuple(chapters), tuple(notes))
 
 

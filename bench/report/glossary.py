@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.api.method import ZERO_SHOT, Method
+from bench.api.metrics import FURTHER
 from bench.api.registry import datasets, methods
 from bench.leaderboard.board import Board, BoardRow
 from bench.leaderboard.suite_results import SuiteResults
@@ -29,6 +30,16 @@ RULES = {
     "max-val": "How parameters are chosen: the candidate with the best accuracy.",
 }
 """What the selection rules mean, by name."""
+ASKED = {
+    "balanced": "The accuracy on the samples of a class, averaged over classes.",
+    "worst-class": "The accuracy on the samples of the class where it is lowest.",
+    "adaptive-ece": "The ECE in bins of equally many samples.",
+    "classwise-ece": "The ECE of the probability of a class, averaged over classes.",
+    "auroc": "How often a right prediction is more confident than a wrong one; half of the time is "
+    "chance.",
+    "aurc": "The error rate among the most confident samples, averaged over how many are kept.",
+}
+"""What the metrics that a run was asked for mean, by name."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,10 @@ def _terms(numbers: SuiteResults, best: Sequence[BoardRow], headline: str) -> It
     if any(cell.mean is not None for row in numbers.common["ece"].rows for cell in row.cells):
         text = "Expected calibration error: how far confidence is from accuracy. Lower is better."
         yield Term("ECE", text, "docs/methods.md section 11")
+    for metric in (FURTHER[name] for name in FURTHER if name in numbers.common):
+        better = "Higher" if metric.higher_is_better else "Lower"
+        text = f"{ASKED[metric.name]} {better} is better."
+        yield Term(metric.title, text, "docs/methods.md section 11")
     name = board.protocol.partition(",")[0]
     if name in PROTOCOLS:
         page = "docs/decisions/2026-11-22-protocols.md"

@@ -162,7 +162,9 @@ def test_a_records_command_makes_it_again(small: Finished, tmp_path: Path) -> No
     assert result.code == 0, result.err
     again = {r.provenance.get("key") for r in read_records(tmp_path / "records.jsonl")}
     assert record.provenance["key"] in again
-    assert "--precision fp32" in line
+    assert "--precision fp32" in line and "--metrics" not in line
+    asked = record.model_copy(update={"metric": "auroc"})
+    assert "--metrics auroc" in str(rerun_command(asked))
     half = record.model_copy(update={"provenance": {**record.provenance, "precision": "bf16"}})
     assert "--precision bf16-eval" in str(rerun_command(half))  # its training was in fp32
 

@@ -14,6 +14,7 @@ import bench
 from bench.api.metrics import BY_CLASS, FURTHER
 from bench.core.errors import InputError
 from bench.core.records import read_missing
+from bench.report.glossary import ASKED
 
 EVERY = ",".join(FURTHER)
 
@@ -37,6 +38,9 @@ def test_reports_and_exports_show_them(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.html").read_text()
     for title in ("Worst class", "AUROC of confidence"):
         assert f"### {title} (percent)" in text and title in page
+        assert f"- **{title}**: " in text
+    assert ASKED.keys() == FURTHER.keys()
+    assert "of --metrics do not account for choosing parameters" in text
     assert "AURC" not in text and "Missing cells" not in text
     assert "w/ TS" not in text.partition("### Worst class")[2].partition("###")[0]
 

@@ -36,7 +36,7 @@ def test_every_newer_method_runs_and_transductive_rows_stand_apart(tmp_path: Pat
     weights = {r.method: r.weight for r in cells if r.shift == "v2"}
     assert 0 < weights["dawin-output"] < 1 and weights["model-stock"] == 1
     report = (tmp_path / "out" / "report.md").read_text()
-    assert report.index("not ranked: transductive rows") < report.index("DaWin (transductive)")
+    assert report.index("not ranked: transductive") < report.index("DaWin (transductive)")
     again = bench(*RUN, "--cache-dir", tmp_path / "other", "--out", tmp_path / "again")
     assert again.code == 0
     one, other = (contents(tmp_path / name) for name in ("out", "again"))

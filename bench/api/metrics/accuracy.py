@@ -59,8 +59,8 @@ def balanced_accuracy(log_probs: LogProbs, manifest: Manifest) -> float:
     """Return the mean over classes of the accuracy on the samples of a class, in [0, 1].
 
     The mean is over the classes that occur as labels (Brodersen et al., The Balanced Accuracy and
-    Its Posterior Distribution, ICPR 2010, section II, for more than two classes). Raises InputError
-    if a sample has several labels or none.
+    Its Posterior Distribution, ICPR 2010, for more than two classes). Raises InputError if a sample
+    has several labels or none.
 
     Examples
     --------
@@ -77,8 +77,8 @@ def worst_class(log_probs: LogProbs, manifest: Manifest) -> float:
     """Return the accuracy of the class with the lowest accuracy, in [0, 1].
 
     Only classes that occur as labels count: it is the accuracy of the worst group (Sagawa et al.,
-    Distributionally Robust Neural Networks for Group Shifts, ICLR 2020, section 2) with classes as
-    groups. Raises InputError if a sample has several labels or none.
+    Distributionally Robust Neural Networks for Group Shifts, ICLR 2020) with classes as groups.
+    Raises InputError if a sample has several labels or none.
 
     Examples
     --------

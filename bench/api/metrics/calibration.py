@@ -62,7 +62,7 @@ def classwise_ece(log_probs: LogProbs, manifest: Manifest, *, bins: int) -> floa
 
     (1/C') sum_c sum_b n_bc/N |y_bc - p_bc|, where bin b of class c has the n_bc samples whose
     probability of c is in ((b-1)/bins, b/bins], p_bc is the mean of these probabilities and y_bc
-    the fraction of these samples that are of class c (Kull et al., NeurIPS 2019, section 2). A
+    the fraction of these samples that are of class c (Kull et al., NeurIPS 2019). A
     sample with several acceptable labels is of the most probable one; a sample without one is of no
     class. Most probabilities are small, so it is smaller the more classes there are: only values on
     one set of classes can be compared.

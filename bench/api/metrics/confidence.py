@@ -20,7 +20,7 @@ def auroc(log_probs: LogProbs, manifest: Manifest) -> float:
 
     The probability that a right prediction has a higher confidence than a wrong one, where equal
     confidences count half (Hendrycks and Gimpel, A Baseline for Detecting Misclassified and
-    Out-of-Distribution Examples, ICLR 2017, section 2). 0.5 is chance. Raises CellError if all
+    Out-of-Distribution Examples, ICLR 2017). 0.5 is chance. Raises CellError if all
     predictions are right or all are wrong: it is not defined then.
 
     Examples

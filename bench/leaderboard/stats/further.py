@@ -38,6 +38,7 @@ from bench.leaderboard.stats.estimates import LEVEL
 from bench.leaderboard.stats.linearised import (
     EDGE,
     by_units,
+    group_accuracies,
     sampling_units,
     worst_group_influence,
 )
@@ -76,13 +77,9 @@ def linearised_in(metric: str, outputs: SampleOutputs) -> Linearised | None:
 
 def _balanced(labels: NDArray[np.int64], right: NDArray[np.bool_]) -> tuple[float, Floats, float]:
     """Return the value, the influence of each sample [N], and the variance not seen."""
-    _, members = np.unique(labels, return_inverse=True)
-    n = np.bincount(members)
-    k = np.bincount(members, weights=right).astype(np.float64)
-    q = (k + 0.5) / (n + 1)
-    influence = (right - (k / n)[members]) / (len(n) * n[members])
-    unseen = float((((1 - q) ** 2 + q**2) / (2 * (len(n) * n) ** 2)).sum())
-    return float((k / n).mean()), influence, unseen
+    of = group_accuracies(labels, right)
+    unseen = float(of.one_more.sum()) / len(of.n) ** 2
+    return float((of.k / of.n).mean()), of.influence / len(of.n), unseen
 
 
 def _worst_class(
@@ -90,9 +87,7 @@ def _worst_class(
 ) -> tuple[float, Floats, float, float]:
     """Return the value, the influence of each sample [N], the variance not seen, and the bias."""
     value, influence, unseen, bias = worst_group_influence(labels, right, units)
-    _, members = np.unique(labels, return_inverse=True)
-    n = np.bincount(members)
-    k = np.bincount(members, weights=right).astype(np.float64)
+    _, n, k, *_ = group_accuracies(labels, right)
     tail, worst = (1 - LEVEL) / 2, int(np.argmin(k / n))
     may_be = k / n <= _upper(k, n, tail)[worst]
     above = float(_upper(k, n, tail / may_be.sum())[may_be].min()) - value

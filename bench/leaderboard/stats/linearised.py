@@ -39,6 +39,8 @@ quantile of Student's t with one degree of freedom less, at least 1, the varianc
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
@@ -177,6 +179,50 @@ def _macro_f1(
     return float((2 * hits * share).sum()), influence, float((lost**2 + won**2).sum()) / 2
 
 
+class GroupAccuracies(NamedTuple):
+    """The accuracies of G groups of N samples, to first order.
+
+    Attributes
+    ----------
+    members : [N], the group of each sample, from 0 to G - 1.
+    n, k : [G], the numbers of samples and of those that are right.
+    influence : [N], that of a sample on the accuracy of its group.
+    one_more : [G], the variance of one more sample, half of it right and half wrong.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.linearised import group_accuracies
+    >>> group_accuracies(np.array([3, 3, 7]), np.array([True, False, True])).members
+    array([0, 0, 1])
+    """
+
+    members: NDArray[np.int64]
+    n: NDArray[np.int64]
+    k: Floats
+    influence: Floats
+    one_more: Floats
+
+
+def group_accuracies(codes: NDArray[np.int64], right: NDArray[np.bool_]) -> GroupAccuracies:
+    """Return the accuracy of each group among `codes` [N], in their order; `right` is [N].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bench.leaderboard.stats.linearised import group_accuracies
+    >>> found = group_accuracies(np.array([3, 3, 7]), np.array([True, False, True]))
+    >>> found.k / found.n, found.influence
+    (array([0.5, 1. ]), array([ 0.25, -0.25,  0.  ]))
+    """
+    members = np.unique(codes, return_inverse=True)[1].astype(np.int64)
+    n = np.bincount(members)
+    k = np.bincount(members, weights=right).astype(np.float64)
+    influence = (right - (k / n)[members]) / n[members]
+    q = (k + 0.5) / (n + 1)
+    return GroupAccuracies(members, n, k, influence, ((1 - q) ** 2 + q**2) / (2 * n**2))
+
+
 def worst_group_influence(
     codes: NDArray[np.int64], right: NDArray[np.bool_], units: NDArray[np.int64]
 ) -> tuple[float, Floats, float, float]:
@@ -191,12 +237,7 @@ def worst_group_influence(
     >>> value, influence.tolist()
     (0.5, [0.0, 0.0, 0.25, -0.25])
     """
-    _, members = np.unique(codes, return_inverse=True)
-    n = np.bincount(members)
-    k = np.bincount(members, weights=right)
-    influence = (right - (k / n)[members]) / n[members]
-    q = (k + 0.5) / (n + 1)
-    one_more = ((1 - q) ** 2 + q**2) / (2 * n**2)
+    members, n, k, influence, one_more = group_accuracies(codes, right)
     pairs, pair_of = np.unique(units * len(n) + members, return_inverse=True)
     by_unit = np.bincount(pair_of, weights=influence)
     variance = np.bincount(pairs % len(n), weights=by_unit**2) + one_more

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench.api.metrics import FURTHER
 from bench.api.protocol import CLEAN, PROTOCOLS
 from bench.core.hashing import canonical
 from bench.core.records import Record
@@ -55,6 +56,8 @@ def rerun_command(record: Record) -> str | None:
         parts += ["--seeds", str(record.seed)]
     if shots:
         parts += ["--shots", few.removesuffix(" shots")]
+    if record.metric in FURTHER:
+        parts += ["--metrics", record.metric]
     for note in record.notes:
         if limit := re.fullmatch(r"limit=(\d+)", note):
             parts += ["--limit", limit[1]]

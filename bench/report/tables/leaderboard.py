@@ -34,7 +34,7 @@ from bench.report.tables.table import (
 
 T = TypeVar("T")
 UNRANKED: Mapping[Role, str] = {
-    "transductive": "not ranked: transductive rows",
+    "transductive": "not ranked: transductive",
     "control": "not ranked: ablations",
     "oracle": "not ranked: oracles",
 }
