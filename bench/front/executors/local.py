@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -58,7 +58,11 @@ class LocalExecutor:
         if earlier is not None and earlier.exception() is not None:
             self._stop(number)  # its process died
         with _environment(self._own[number]):
-            future = self._pool(number).submit(_in_a_process, job)
+            try:
+                future = self._pool(number).submit(_in_a_process, job)
+            except BrokenExecutor:  # its process died after the last job
+                self._stop(number)
+                future = self._pool(number).submit(_in_a_process, job)
         self._busy[number] = future
         return Submitted(future.done, future.result)
 

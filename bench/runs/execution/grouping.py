@@ -62,5 +62,5 @@ def _most_blocks(group: Sequence[WorkItem], blocks: Mapping[str, int]) -> int:
 
 def _parts(items: Sequence[T], count: int, least: int) -> list[Sequence[T]]:
     """Return `items` in at most `count` parts of at least `least`, in order."""
-    size = max(least, math.ceil(len(items) / max(1, count)))
+    size = max(1, least, math.ceil(len(items) / max(1, count)))
     return [items[i : i + size] for i in range(0, len(items), size)]
