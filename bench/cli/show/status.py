@@ -23,7 +23,7 @@ from bench.core.streams import print_line
 @JSON
 @DEBUG
 def run_status_command(run: Path, as_json: bool) -> None:
-    """Show what the jobs of a run do: which run, wait or failed, where, and their logs.
+    """Show which jobs of a run work, wait or failed, and their logs.
 
     For runs with --executor, while they run and afterwards.
     """

@@ -121,9 +121,10 @@ def _in_a_process(job: Job) -> JobResult:
     place = Path(job.context.log) / f"{socket.gethostname()}-{os.getpid()}.log"
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("ab") as log:
-            for stream in (1, 2):
-                os.dup2(log.fileno(), stream)
+        log = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.close(log)
     try:
         return carry_out_job(job)
     except KeyboardInterrupt as stopped:

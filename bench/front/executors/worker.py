@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import DataError, InputError, one_line
+from bench.core.foreign.documents import parse_json
 from bench.core.progress import SilentProgress
 from bench.runs.costs.rates import remember_samples
 from bench.runs.execution.execute import choice_lookup
@@ -120,7 +121,9 @@ def _bench(context: JobContext) -> _Bench:
             f"{context.folder}, where the run was started, is not on {socket.gethostname()}: "
             f"workers need the same folders as the run ({error.strerror})"
         ) from error
-    return _Bench(prepare_session(RunConfig.model_validate_json(context.config), writes=False))
+    return _Bench(
+        prepare_session(RunConfig.model_validate(parse_json(context.config)), writes=False)
+    )
 
 
 @contextmanager
