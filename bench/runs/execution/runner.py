@@ -272,8 +272,11 @@ class Runner:
 
     def _measure(self, cells: Sequence[CellItem]) -> None:
         """Measure cells; all metrics of a row's candidate on a split share one prediction."""
+        # Set by set, so that the arrays of a set are read once and then leave the memory.
+        sets = dict.fromkeys(cell.shift.split.fingerprint for cell in cells)
+        number = {split: i for i, split in enumerate(sets)}
         groups: dict[str, list[CellItem]] = {}
-        for cell in cells:
+        for cell in sorted(cells, key=lambda cell: number[cell.shift.split.fingerprint]):
             groups.setdefault(cell.pack, []).append(cell)
         for pack, group in groups.items():
             self._claim(group, [pack], partial(self._score, group))
