@@ -22,6 +22,7 @@ from bench.front.executors.choice import chosen_executor
 from bench.front.executors.local import LocalExecutor
 from bench.front.executors.worker import carry_out_job
 from bench.front.options import config_of
+from bench.runs.execution.dispatch import Dispatcher
 from bench.runs.execution.execute import Outcome
 from bench.runs.execution.jobs import Job, JobContext, JobResult, Submitted
 from bench.runs.execution.states import JOBS, read_jobs
@@ -236,6 +237,33 @@ def test_a_worker_lost_again_and_again_costs_its_items_and_what_needs_them(tmp_p
     assert {record.method for record in outcome.records} == {"zero-shot"}
     reasons = {j.reason for j in read_jobs(tmp_path / "out").jobs if j.state == "lost"}
     assert any("signal 9" in reason for reason in reasons)
+
+
+def test_a_machine_whose_workers_share_a_split_may_be_lost(tmp_path: Path) -> None:
+    """It costs all its workers at once, which counts as one loss of each item."""
+    lost: list[Job] = []
+
+    def change(job: Job) -> JobResult:
+        if job.label.startswith("features of micro/val") and len(lost) < 4:
+            lost.append(job)
+            raise RuntimeError("the node is gone")
+        return carry_out_job(job)
+
+    executor = Here(change, slots=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dispatcher, "_jobs", shared(Dispatcher._jobs))
+        outcome = carried_out(tmp_path, executor, methods="zero-shot")
+    assert len(lost) == 4 and not outcome.missing
+
+
+def shared(real: Callable[..., list[Job]]) -> Callable[..., list[Job]]:
+    """Have four workers share the features of a split, as a large one's."""
+
+    def jobs(*given: Any) -> list[Job]:
+        found = real(*given)
+        return [job for job in found for _ in range(4 if job.label.startswith("feat") else 1)]
+
+    return jobs
 
 
 def test_a_worker_that_stores_nothing_is_not_asked_for_ever(tmp_path: Path) -> None:
