@@ -78,7 +78,8 @@ def run_and_show(session: Session, as_json: bool, said: Collection[str] = ()) ->
     from bench.front.display import make_display
     from bench.front.functions import carry_out
 
-    run = carry_out(session, lambda: make_display(session.expected(), as_json, session.work()))
+    expected, work = session.expected(), session.work()
+    run = carry_out(session, lambda: make_display(expected, as_json, work), "local")
     _say_caveats([caveat for caveat in run.caveats if caveat not in said])
     _show_result(run, session, as_json)
 

@@ -131,8 +131,14 @@ def load(
     return Run.load(Path(path), {k: Path(v) for k, v in places.items() if v is not None})
 
 
-def carry_out(session: Session, shown: Callable[[], AbstractContextManager[Progress]]) -> Run:
+def carry_out(
+    session: Session,
+    shown: Callable[[], AbstractContextManager[Progress]],
+    default: str | None = None,
+) -> Run:
     """Carry out a session, its progress shown in the context that `shown` makes.
+
+    `default` is the executor if its configuration names none; without one, this process computes.
 
     Examples
     --------
@@ -146,7 +152,8 @@ def carry_out(session: Session, shown: Callable[[], AbstractContextManager[Progr
     'complete'
     """
     config, logs = session.config, session.out.resolve() / LOGS
-    with chosen_executor(config.executor, config.device, logs) as executor:
+    name = None if session.scores_outputs else config.executor or default
+    with chosen_executor(name, config.device, logs) as executor:
         outcomes, out = run_session(session, shown, executor)
     records = sorted((r for outcome in outcomes for r in outcome.records), key=sort_key)
     missing = tuple(cell for outcome in outcomes for cell in outcome.missing)

@@ -86,6 +86,11 @@ class Session:
         """The table of ``--table``, if one was requested."""
         return () if self.config.table is None else (find_preset(self.config.table),)
 
+    @property
+    def scores_outputs(self) -> bool:
+        """Whether it scores outputs that were computed elsewhere, which needs no model."""
+        return "outputs" in self.copies.places
+
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
         """The plan of each study, with placeholders for choices that were not made when asked."""

@@ -15,7 +15,9 @@ from typing import Any
 import psutil
 import pytest
 from commands import SAME_BENCH, assert_refused, bench, contents, start
+from outputs_folders import folder, score
 
+import bench as bench_package
 from bench.core.errors import DataError, InputError
 from bench.core.progress import SilentProgress
 from bench.front.executors.choice import chosen_executor
@@ -347,16 +349,26 @@ def test_a_launcher_and_an_executor_exclude_each_other(
 def test_several_gpus_have_a_process_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    with chosen_executor(None, "auto", tmp_path) as executor:
+    with chosen_executor("local", "auto", tmp_path) as executor:
         assert isinstance(executor, LocalExecutor) and executor.slots == 2
         assert [own["CUDA_VISIBLE_DEVICES"] for own in executor._own] == ["2", "5"]
         assert all(int(own["OMP_NUM_THREADS"]) >= 1 for own in executor._own)
-    for text, device in ((None, "cpu"), (None, "cuda:1"), ("local", "cpu")):
+    for text, device in ((None, "auto"), ("local", "cuda:1"), ("local", "cpu")):
         with chosen_executor(text, device, tmp_path) as executor:
             assert executor is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
-    with chosen_executor(None, "auto", tmp_path) as executor:
+    with chosen_executor("local", "auto", tmp_path) as executor:
         assert executor is None
+
+
+def test_what_needs_no_gpu_has_no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bench score reads outputs that workers would not find; Python starts none unasked."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert score(folder(tmp_path / "in"), "--methods", "ose", "--out", tmp_path / "out").code == 0
+    assert not (tmp_path / "out" / JOBS).exists()
+    options: Any = {"suite": "micro", "limit": 20, "shifts": "v2", "methods": "zero-shot"}
+    run = bench_package.run(**options, out=tmp_path / "run", cache_dir=tmp_path / "cache")
+    assert run.records and not (tmp_path / "run" / JOBS).exists()
 
 
 def test_a_process_that_dies_between_two_jobs_is_replaced(tmp_path: Path) -> None:

@@ -72,6 +72,17 @@ class Dispatcher(Runner):
         """
         self.labels = training_labels(plan, left())
         flying: list[_Flying] = []
+        try:
+            self._work(plan, left, flying)
+        finally:  # of a run that ends, jobs are ended, too
+            for one in flying:
+                one.state.state = "stopped"
+            if flying:
+                self._write([], now=True)
+
+    def _work(
+        self, plan: Plan, left: Callable[[], dict[str, WorkItem]], flying: list[_Flying]
+    ) -> None:
         while True:
             started = time.monotonic()
             items = [i for i in left().values() if not self.blocked(i, plan)]
