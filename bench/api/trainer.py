@@ -215,6 +215,13 @@ class GradientTrainer:
         rate = self.lr * 30 if small else self.lr
         return {"lr": rate, "batch_size": batch, "epochs": epochs, "warmup": warmup}
 
+    def pretrained_with(self, loss: str) -> dict[str, Any]:
+        """Return the hyper-parameters that follow from the model's pretraining. Default: none.
+
+        `loss` is ``softmax``, as CLIP's, or ``sigmoid``, as SigLIP's.
+        """
+        return {}
+
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
         """Run the SGD loop from the start and return the tuned weights."""
         return inputs.descend(self)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone, TextHead
@@ -18,7 +16,8 @@ from bench.core.errors import InputError, unknown_name
 from bench.data.prompts import fill_template
 from bench.data.readers.fingerprints import file_digest
 from bench.models.distinct_classes import check_distinct
-from bench.models.released_tags import TINY, model_names, released_tags
+from bench.models.sources.network import go_offline_without_network
+from bench.models.sources.released_tags import TINY, model_names, released_tags
 
 if TYPE_CHECKING:
     import torch
@@ -165,7 +164,7 @@ def load_clip(identity: Backbone) -> Clip:
     >>> round(clip.scale, 1)
     18.0
     """
-    _go_offline_without_network()
+    go_offline_without_network()
     import open_clip
     from open_clip.transform import PreprocessCfg
 
@@ -223,20 +222,6 @@ def wants_quick_gelu(model: str, tag: str) -> bool:
     import open_clip
 
     return bool((open_clip.get_pretrained_cfg(model, tag) or {}).get("quick_gelu"))
-
-
-def _go_offline_without_network() -> None:
-    """Set Hugging Face's offline mode if its host cannot be resolved.
-
-    Otherwise its client would spend about a minute on retries.
-    """
-    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
-    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
-    if not proxied:
-        try:
-            socket.getaddrinfo(host, 443)
-        except OSError:
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def text_head(
@@ -302,7 +287,8 @@ def prompt_head(
     """Return ``head.weight`` [C, D] and ``head.bias`` [C] from an open_clip model's text tower.
 
     For each class, the prompts are embedded, normalised, averaged, normalised again and multiplied
-    by exp(logit_scale). The bias is 0 (wise-ft ``src/models/zeroshot.py``).
+    by exp(logit_scale) (wise-ft ``src/models/zeroshot.py``). The bias is the model's logit_bias, or
+    0 if it has none: it is the same for all classes.
 
     Parameters
     ----------
@@ -332,7 +318,24 @@ def prompt_head(
             rows.append(normalize(embeddings.mean(dim=0), dim=-1))
             progress(1)
         weight = torch.stack(rows).float() * model.logit_scale.detach().exp().float()
-    return {"head.weight": weight.cpu(), "head.bias": torch.zeros(len(rows))}
+        bias = torch.zeros(len(rows))
+        if (own := logit_bias(model)) is not None:
+            bias += own.detach().float().cpu()
+    return {"head.weight": weight.cpu(), "head.bias": bias}
+
+
+def logit_bias(model: Any) -> Tensor | None:
+    """Return the logit_bias of an open_clip model, which SigLIP's have; None for others.
+
+    Examples
+    --------
+    >>> from bench.data.mini.model import load_tiny
+    >>> from bench.models.clip import logit_bias
+    >>> logit_bias(load_tiny()) is None
+    True
+    """
+    found: Tensor | None = getattr(model, "logit_bias", None)
+    return found
 
 
 def encode_text(model: Any, tokens: Tensor) -> Tensor:

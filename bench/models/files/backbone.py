@@ -16,7 +16,7 @@ from bench.models.files.names import OPENAI, adapted
 from bench.models.files.preprocessing import FIELDS, assumed
 from bench.models.files.strict import check_kinds, load_strictly, widened
 from bench.models.files.values import check_values
-from bench.models.released_tags import TINY
+from bench.models.sources.released_tags import TINY
 
 
 def load_file(identity: Backbone) -> tuple[Any, Any, tuple[str, ...]]:

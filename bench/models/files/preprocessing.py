@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.api.reading import Reading
 from bench.core.errors import InputError, unknown_name
-from bench.models.released_tags import model_names, released_tags
+from bench.models.sources.released_tags import model_names, released_tags
 
 FIELDS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "resize": "resize_mode"}
 """The fields of a `Reading` by those of open_clip's preprocessing."""

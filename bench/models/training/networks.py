@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from bench.core.errors import CellError
-from bench.models.clip import Clip, encode_text, prompt_head
+from bench.models.clip import Clip, encode_text, logit_bias, prompt_head
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,18 @@ class DualEncoder(nn.Module):
         self.clip = clip
         self.register_buffer("prompts", prompts, persistent=False)
 
-    def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embed images [B, 3, H, W] and texts [B, L].
 
-        Returns the L2-normalised embeddings [B, D] of both, and exp(logit_scale).
+        Returns the L2-normalised embeddings [B, D] of both, exp(logit_scale), and logit_bias, 0 for
+        models without one.
         """
         image_embeddings = normalize(self.clip.visual(images).float(), dim=-1)
         text_embeddings = normalize(encode_text(self.clip, texts).float(), dim=-1)
-        return image_embeddings, text_embeddings, self.clip.logit_scale.exp()
+        scale = self.clip.logit_scale.exp().reshape(())
+        bias = logit_bias(self.clip)
+        bias = torch.zeros_like(scale) if bias is None else bias.reshape(())
+        return image_embeddings, text_embeddings, scale, bias
 
     def projections(self) -> tuple[Tensor, Tensor]:
         """Return the last linear maps [width, D] of the image tower and the text tower.

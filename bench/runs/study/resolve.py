@@ -25,7 +25,8 @@ from bench.data.suites import corruptions
 from bench.data.suites.from_yaml import load_suite_file
 from bench.data.suites.yaml_schema import is_suite_file
 from bench.models.clip import default_weights, identify_backbone
-from bench.models.released_tags import TINY
+from bench.models.sources.configurations import pretraining_loss
+from bench.models.sources.released_tags import TINY
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import Endpoints, leak_reason
 from bench.runs.study.imported import read_import
@@ -162,7 +163,8 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         identity = backbone_of(imported.zero_shot)
     size = _training_size(suite, rules, identity)
     tuning = _tuning(config)
-    asked = Settings(rules, suite.task.name, suite.defaults, size, tuning=tuning)
+    loss = pretraining_loss(identity)
+    asked = Settings(rules, suite.task.name, suite.defaults, size, loss, tuning=tuning)
     rows = requested_rows(config, asked)
     _needs_data(suite, rows)
     return Study(

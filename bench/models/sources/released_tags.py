@@ -27,11 +27,24 @@ def model_names() -> tuple[str, ...]:
 
     Examples
     --------
-    >>> from bench.models.released_tags import model_names
+    >>> from bench.models.sources.released_tags import model_names
     >>> "ViT-B-32" in model_names()
     True
     """
-    return tuple(sorted(p.stem for p in (_folder() / "model_configs").glob("*.json")))
+    return tuple(sorted(configuration_files()))
+
+
+@cache
+def configuration_files() -> Mapping[str, Path]:
+    """Return {model name: file of its configuration} of open_clip's models.
+
+    Examples
+    --------
+    >>> from bench.models.sources.released_tags import configuration_files
+    >>> configuration_files()["ViT-B-32"].name
+    'ViT-B-32.json'
+    """
+    return {path.stem: path for path in (_folder() / "model_configs").glob("*.json")}
 
 
 def released_tags(model: str) -> Mapping[str, Mapping[str, Any]]:
@@ -39,7 +52,7 @@ def released_tags(model: str) -> Mapping[str, Mapping[str, Any]]:
 
     Examples
     --------
-    >>> from bench.models.released_tags import released_tags
+    >>> from bench.models.sources.released_tags import released_tags
     >>> released_tags("ViT-B-32")["openai"]["quick_gelu"], released_tags("ViT-S-32-alt")
     (True, {})
     """

@@ -1,0 +1,40 @@
+"""open_clip's configurations of models, read without its import, which takes 5 s."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from bench.api.recipes import Backbone
+from bench.core.foreign.documents import read_json
+from bench.models.sources.released_tags import configuration_files
+
+
+def configuration(model: str) -> dict[str, Any]:
+    """Return open_clip's configuration of a model by its name; empty for any other name.
+
+    Examples
+    --------
+    >>> from bench.models.sources.configurations import configuration
+    >>> configuration("ViT-B-16-SigLIP")["init_logit_bias"], configuration("tiny")
+    (-10, {})
+    """
+    path = configuration_files().get(model)
+    found: dict[str, Any] = {} if path is None else read_json(path)
+    return found
+
+
+def pretraining_loss(backbone: Backbone) -> Literal["softmax", "sigmoid"]:
+    """Return the loss that a backbone was pretrained with: ``sigmoid`` for those with a bias.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone
+    >>> from bench.models.sources.configurations import pretraining_loss
+    >>> [
+    ...     pretraining_loss(Backbone(model, tag, f"tag:{tag}"))
+    ...     for model, tag in (("ViT-B-16-SigLIP", "webli"), ("ViT-B-32", "openai"))
+    ... ]
+    ['sigmoid', 'softmax']
+    """
+    has_bias = configuration(backbone.model).get("init_logit_bias") is not None
+    return "sigmoid" if has_bias else "softmax"
