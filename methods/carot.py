@@ -127,6 +127,7 @@ class CarotTrainer(SelfDistillation):
     kind: ClassVar[str] = "CarotTrainer"
     title: ClassVar[str] = "both towers, CaRot"
     version: ClassVar[int] = 2
+    reads_projections: ClassVar[bool] = True
 
     orthogonal: NonNegative = setting(0.2, _SCRIPT)
     cross: NonNegative = setting(0.05, _SCRIPT)

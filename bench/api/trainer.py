@@ -122,7 +122,8 @@ class GradientTrainer:
     synthetic images, that it runs; `least_steps` and `most_epochs` bound `suited_to`. Where
     `reads_text` is set, hooks have the pretrained model's text tower, frozen, as ``model.text``
     (`bench.models.training.networks.FrozenText`). `loss_is_mean` says of a `loss` of its own that
-    it is a mean over samples, which may be summed over parts of a batch.
+    it is a mean over samples, which may be summed over parts of a batch; `reads_projections`, that
+    the trainer needs towers that end in linear maps.
 
     Attributes
     ----------
@@ -158,6 +159,7 @@ class GradientTrainer:
     is_random: ClassVar[bool] = True
     reads_text: ClassVar[bool] = False
     loss_is_mean: ClassVar[bool] = False
+    reads_projections: ClassVar[bool] = False
     smoke: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "warmup": 0.1}
     least_steps: ClassVar[int] = 200
     most_epochs: ClassVar[int] = 20

@@ -18,6 +18,7 @@ from bench.data.readers.fingerprints import file_digest
 from bench.models.distinct_classes import check_distinct
 from bench.models.sources.network import go_offline_without_network
 from bench.models.sources.released_tags import TINY, model_names, released_tags
+from bench.models.sources.towers import two_towers
 
 if TYPE_CHECKING:
     import torch
@@ -195,7 +196,7 @@ def load_clip(identity: Backbone) -> Clip:
             "give a local checkpoint file with --pretrained"
         ) from error
     preprocess = PreprocessCfg(**model.visual.preprocess_cfg)
-    return Clip(model.eval(), _tokenizer(identity), preprocess)
+    return Clip(two_towers(model).eval(), _tokenizer(identity), preprocess)
 
 
 def _tokenizer(identity: Backbone) -> Any:

@@ -57,7 +57,7 @@ def reduced(config: Mapping[str, Any]) -> dict[str, Any]:
     found = copy.deepcopy(dict(config))
     vision, text = found["vision_cfg"], found["text_cfg"]
     name = vision.get("timm_model_name")
-    found["embed_dim"] = 768 if name == "vit_base_mci_224" else WIDTH
+    found["embed_dim"] = WIDTH
     if name is None:
         is_resnet = isinstance(vision["layers"], list)
         layers = [1, 1, 1, 1] if is_resnet else 2

@@ -17,6 +17,7 @@ from bench.models.files.preprocessing import FIELDS, assumed
 from bench.models.files.strict import check_kinds, load_strictly, widened
 from bench.models.files.values import check_values
 from bench.models.sources.released_tags import TINY
+from bench.models.sources.towers import two_towers
 
 
 def load_file(identity: Backbone) -> tuple[Any, Any, tuple[str, ...]]:
@@ -64,7 +65,7 @@ def load_file(identity: Backbone) -> tuple[Any, Any, tuple[str, ...]]:
     source = f"checkpoint {path}"
     load_strictly(model, widened(found[taken], source), source, name)
     said = (others, *caveats, *check_values(model.state_dict(), source))
-    return model.eval(), preprocess, tuple(text for text in said if text)
+    return two_towers(model).eval(), preprocess, tuple(text for text in said if text)
 
 
 def _tiny(reading: Reading) -> tuple[Any, Any, tuple[str, ...]]:

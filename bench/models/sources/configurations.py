@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from bench.api.recipes import Backbone
+from bench.api.trainer import Trainer
+from bench.core.errors import InputError
 from bench.core.foreign.documents import read_json
 from bench.models.sources.released_tags import configuration_files
 
@@ -38,3 +40,26 @@ def pretraining_loss(backbone: Backbone) -> Literal["softmax", "sigmoid"]:
     """
     has_bias = configuration(backbone.model).get("init_logit_bias") is not None
     return "sigmoid" if has_bias else "softmax"
+
+
+def check_trainable(backbone: Backbone, trainer: Trainer) -> None:
+    """Raise InputError if a trainer needs what a model's configuration does not have.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone
+    >>> from bench.methods.carot import CarotTrainer
+    >>> from bench.models.sources.configurations import check_trainable
+    >>> check_trainable(Backbone("ViT-B-16-SigLIP", "webli", "tag:webli"), CarotTrainer())
+    >>> odd = Backbone("ViT-SO400M-16-SigLIP-i18n-256", "webli", "tag:webli")
+    >>> check_trainable(odd, CarotTrainer())
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: the text tower of ViT-SO400M-16-SigLIP-i18n-256/webli does not ...
+    """
+    text = configuration(backbone.model).get("text_cfg", {})
+    if getattr(trainer, "reads_projections", False) and text.get("proj_type") == "none":
+        raise InputError(
+            f"the text tower of {backbone} does not end in a linear projection, which training "
+            f"{trainer.title} needs: leave the row out, or use another model"
+        )
