@@ -51,11 +51,13 @@ class Backbone:
     def __str__(self) -> str:
         """The name in reports. A file appears by its name and digest, without its folder.
 
-        What the user said of the file follows.
+        What the user said of the file follows. A repository of the hub has its owner and commit.
         """
         if self.digest.startswith("tag:") or self.pretrained == "embedded":
             return f"{self.model}/{self.pretrained}"
-        name = f"{self.model}/{PurePath(self.pretrained).name}@{self.digest[:8]}"
+        is_path = self.model != "hf-hub"
+        named = PurePath(self.pretrained).name if is_path else self.pretrained
+        name = f"{self.model}/{named}@{self.digest[:8]}"
         said = str(self.reading or "")
         return f"{name} ({said})" if said else name
 

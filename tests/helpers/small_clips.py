@@ -85,7 +85,10 @@ def built(config: Mapping[str, Any]) -> Any:
     kind = CoCa if "multimodal_cfg" in found else kinds[custom]
     torch.manual_seed(0)
     with small_trunks():
-        return kind(**found).eval()
+        model = kind(**found).eval()
+    for parameter in model.parameters():  # CoCa's decoder has one that is never initialised
+        parameter.data.nan_to_num_(0, 0, 0)
+    return model
 
 
 def small_clip(name: str) -> Any:

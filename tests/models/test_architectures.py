@@ -24,8 +24,8 @@ from bench.api.recipes import Backbone
 from bench.core.errors import CellError, InputError
 from bench.methods.carot import CarotTrainer, SelfDistillation
 from bench.models.clip import Clip, prompt_head
-from bench.models.sources.configurations import check_trainable, configuration
-from bench.models.sources.released_tags import model_names
+from bench.models.sources.configurations import check_trainable
+from bench.models.sources.released_tags import configuration, model_names
 from bench.models.sources.towers import two_towers
 from bench.models.training.networks import DualEncoder, FrozenText, ImageClassifier
 from bench.models.training.trainers import ContrastiveTrainer

@@ -191,6 +191,6 @@ def from_transformers(tensors: Mapping[str, Tensor], source: Path) -> dict[str, 
 def _not_clip(name: str, source: Path) -> InputError:
     return InputError(
         f"checkpoint {source} has the names of transformers, but not those of its CLIPModel, such "
-        f"as {name[:80]}: only CLIPModel is converted; save the model with open_clip's names, or "
-        "give a released tag"
+        f"as {name[:80]}: only CLIPModel is converted from a file; give its folder, --model "
+        "local-dir:PATH, or save the model with open_clip's names"
     )

@@ -1,28 +1,13 @@
-"""open_clip's configurations of models, read without its import, which takes 5 s."""
+"""What a plan knows of a model: the loss of its pretraining, what cannot be trained."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from bench.api.recipes import Backbone
 from bench.api.trainer import Trainer
 from bench.core.errors import InputError
-from bench.core.foreign.documents import read_json
-from bench.models.sources.released_tags import configuration_files
-
-
-def configuration(model: str) -> dict[str, Any]:
-    """Return open_clip's configuration of a model by its name; empty for any other name.
-
-    Examples
-    --------
-    >>> from bench.models.sources.configurations import configuration
-    >>> configuration("ViT-B-16-SigLIP")["init_logit_bias"], configuration("tiny")
-    (-10, {})
-    """
-    path = configuration_files().get(model)
-    found: dict[str, Any] = {} if path is None else read_json(path)
-    return found
+from bench.models.sources.table import source_of
 
 
 def pretraining_loss(backbone: Backbone) -> Literal["softmax", "sigmoid"]:
@@ -38,7 +23,7 @@ def pretraining_loss(backbone: Backbone) -> Literal["softmax", "sigmoid"]:
     ... ]
     ['sigmoid', 'softmax']
     """
-    has_bias = configuration(backbone.model).get("init_logit_bias") is not None
+    has_bias = source_of(backbone.model).configuration(backbone).get("init_logit_bias") is not None
     return "sigmoid" if has_bias else "softmax"
 
 
@@ -57,7 +42,7 @@ def check_trainable(backbone: Backbone, trainer: Trainer) -> None:
     ...
     bench.core.errors.InputError: the text tower of ViT-SO400M-16-SigLIP-i18n-256/webli does not ...
     """
-    text = configuration(backbone.model).get("text_cfg", {})
+    text = source_of(backbone.model).configuration(backbone).get("text_cfg", {})
     if getattr(trainer, "reads_projections", False) and text.get("proj_type") == "none":
         raise InputError(
             f"the text tower of {backbone} does not end in a linear projection, which training "

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.core.errors import InputError
+from bench.core.foreign.documents import read_json
 
 TINY = "tiny"
 """The model that is shipped with bench; the others are open_clip's."""
@@ -45,6 +46,20 @@ def configuration_files() -> Mapping[str, Path]:
     'ViT-B-32.json'
     """
     return {path.stem: path for path in (_folder() / "model_configs").glob("*.json")}
+
+
+def configuration(model: str) -> dict[str, Any]:
+    """Return open_clip's configuration of a model by its name; empty for any other name.
+
+    Examples
+    --------
+    >>> from bench.models.sources.released_tags import configuration
+    >>> configuration("ViT-B-16-SigLIP")["init_logit_bias"], configuration("tiny")
+    (-10, {})
+    """
+    path = configuration_files().get(model)
+    found: dict[str, Any] = {} if path is None else read_json(path)
+    return found
 
 
 def released_tags(model: str) -> Mapping[str, Mapping[str, Any]]:
