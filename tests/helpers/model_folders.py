@@ -41,7 +41,7 @@ def save_tokenizer(folder: Path) -> None:
     )
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<end>", eos_token="<end>", bos_token="<start>",
-        unk_token="<unk>",
+        unk_token="<unk>", sep_token="<end>",
     ).save_pretrained(folder)  # fmt: skip
 
 

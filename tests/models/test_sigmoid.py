@@ -9,16 +9,22 @@ from typing import Any
 import open_clip
 import pytest
 import torch
+from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.loss import SigLipLoss
+from PIL import Image
 from small_clips import reduced, small_clip, texts_of
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from bench.core.hashing import canonical, key_of
+from bench.core.store import Store
 from bench.methods.carot import CarotTrainer, SelfDistillation
 from bench.models.clip import prompt_head
+from bench.models.training.checkpoints import Checkpoints
+from bench.models.training.gradients import Gradients
+from bench.models.training.loop import Training
 from bench.models.training.losses import (
     sigmoid_distillation,
     sigmoid_kl_distillation,
@@ -26,6 +32,7 @@ from bench.models.training.losses import (
 )
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.training.trainers import ContrastiveTrainer
+from bench.models.transforms import TrainImages, byte_tensor
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.rows import Settings
@@ -155,3 +162,52 @@ def _contrasts(row: Any) -> bool:
 def test_keys_of_models_without_a_bias_are_as_before() -> None:
     before, now = (Settings(pretraining=loss).method("carot") for loss in ("softmax", "sigmoid"))
     assert "contrast" not in str(canonical(before)) and key_of(before) != key_of(now)
+
+
+@pytest.mark.parametrize("trainer", [ContrastiveTrainer, CarotTrainer])
+def test_parts_of_a_batch_have_its_loss_and_gradients(
+    siglip: Any, prompts: Tensor, trainer: Any
+) -> None:
+    trainer, found = trainer(contrast="sigmoid", batch_size=6), []
+    images = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    batch = {"inputs": images, "texts": prompts[[0, 1, 2, 0, 1, 2], 0], "labels": torch.arange(6)}
+    for part in (None, 4):
+        model = DualEncoder(copy.deepcopy(siglip), prompts).train()
+        accelerator, device = Accelerator(cpu=True), torch.device("cpu")
+        state = {name: t * 0.9 for name, t in trainer.state_dict(model).items()}
+        parts = Gradients(trainer, model, model, accelerator, device, part)
+        loss = parts.of(batch, state, step=1, seed=0)
+        found.append([loss, *(p.grad for p in model.parameters())])
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("contrast", ["sigmoid", "softmax"])
+def test_a_training_goes_on_where_it_was_killed(
+    siglip: Any, prompts: Tensor, contrast: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    trainer = ContrastiveTrainer(contrast=contrast, lr=1e-3, batch_size=4, epochs=3, warmup=1)
+    pictures = [Image.new("RGB", (32, 32), (40 * i, 9, 200 - 30 * i)) for i in range(6)]
+
+    def training(store: str, stop: int | None = None) -> Training:
+        def observe(step: int, steps: int, loss: Tensor, rate: float) -> None:
+            if step == stop:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(Checkpoints, "due", property(lambda _: True))
+        return Training(
+            build=lambda _: DualEncoder(copy.deepcopy(siglip), prompts),
+            images=TrainImages(pictures, [0, 1, 2] * 2, 32, byte_tensor, seed=0),
+            stored=lambda split: (torch.zeros(0), torch.zeros(0)),
+            size=6, classes=3, seed=0, key="1f0c", store=Store(tmp_path / store),
+            device=torch.device("cpu"), workers=0, progress=lambda done, total: None,
+            observe=observe, finish=lambda pixels: pixels.float() / 255,
+        )  # fmt: skip
+
+    whole = training("whole").descend(trainer)
+    with pytest.raises(KeyboardInterrupt):
+        training("killed", stop=4).descend(trainer)
+    resumed = training("killed").descend(trainer)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+    bias = whole["text.logit_bias"] == siglip.logit_bias
+    assert bool(bias) == (contrast == "softmax")

@@ -8,19 +8,41 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
-from model_folders import CONTEXT, SIDE, TOKENS, clip_folder, open_clip_folder, siglip_folder
+from model_folders import (
+    CONTEXT,
+    SIDE,
+    TOKENS,
+    clip_folder,
+    open_clip_folder,
+    save_tokenizer,
+    siglip_folder,
+)
 from PIL import Image
+from small_clips import built, reduced, small_trunks
 
 from bench.api.reading import Reading
-from bench.api.recipes import Backbone
+from bench.api.recipes import Backbone, TextHead
 from bench.core.errors import InputError
-from bench.models.clip import Clip, default_weights, identify_backbone, load_clip
+from bench.models.clip import (
+    Clip,
+    default_weights,
+    identify_backbone,
+    load_clip,
+    text_head,
+    tokenized,
+)
+from bench.models.distinct_classes import prompt_caveats
+from bench.models.files.backbone import load_weights
+from bench.models.files.containers import read_candidates
 from bench.models.files.transformers_config import CLIP_DEFAULTS, SIGLIP_DEFAULTS
 from bench.models.sources.configurations import pretraining_loss
 from bench.models.sources.network import go_offline_without_network
+from bench.models.sources.released_tags import configuration, model_names
+from bench.models.sources.towers import two_towers
 from bench.models.transforms import evaluation_transform, input_size
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
@@ -184,10 +206,6 @@ def test_what_is_assumed_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ViT-B-16", "EVA02-B-16", "coca_ViT-B-32", "ViT-B-16-SigLIP"])
 def test_a_folder_of_open_clip(name: str, tmp_path: Path, monkeypatch: Any) -> None:
-    from small_clips import built, small_trunks
-
-    from bench.models.sources.towers import two_towers
-
     own = {"hf_tokenizer_name": None}
     config = open_clip_folder(tmp_path / "model", name, **own)
     with small_trunks():
@@ -304,3 +322,56 @@ def test_no_network_means_offline(monkeypatch: Any) -> None:
     import os
 
     assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_file_of_transformers_for_a_siglip_of_open_clip(tmp_path: Path) -> None:
+    siglip_folder(tmp_path / "model", patch_size=16)
+    clip, weights = loaded(tmp_path / "model"), tmp_path / "model" / "model.safetensors"
+    config = reduced(configuration("ViT-B-16-SigLIP"))
+    config["text_cfg"] |= {"vocab_size": len(TOKENS), "context_length": CONTEXT}
+    sizes = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 32, "mlp_ratio": 1.5}
+    with patch("small_clips.trunk_sizes", lambda name: sizes):
+        config["text_cfg"]["mlp_ratio"] = 1.5
+        model = built(config)
+    load_weights(model, weights, "ViT-B-16-SigLIP", read_candidates(weights))
+    images, tokens = torch.randn(2, 3, 32, 32), clip.tokenizer(TEXTS)
+    with torch.no_grad():
+        found, expected = (m.get_logits(images, tokens)[0] for m in (model, clip.model))
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=0.02)  # GELU, not its tanh form
+
+
+TOKENIZERS = {
+    '{"clean": "canonicalize"}': "ViT-B-16-SigLIP",
+    '{"strip_sep_token": true}': "ViT-L-14-CLIPA",
+    "{}": "ViT-H-14-worldwide",
+}
+"""A model for each way of open_clip's to use a tokenizer that is in the hub."""
+
+
+def test_every_use_of_a_tokenizer_in_the_hub_has_a_stand_in() -> None:
+    texts = {name: configuration(name)["text_cfg"] for name in model_names()}
+    uses = {
+        json.dumps(text.get("tokenizer_kwargs") or {}): name
+        for name, text in texts.items()
+        if text.get("hf_tokenizer_name")
+    }
+    assert uses.keys() == TOKENIZERS.keys()
+    assert not any(text.get("tokenizer_mode") for text in texts.values())
+
+
+@pytest.mark.parametrize("name", TOKENIZERS.values())
+def test_a_tokenizer_of_the_hub_with_a_stand_in(name: str, tmp_path: Path) -> None:
+    sizes = {"vocab_size": len(TOKENS), "context_length": CONTEXT, "eos_id": len(TOKENS) - 1}
+    config = open_clip_folder(tmp_path / "model", name, **sizes)
+    assert config["text_cfg"]["hf_tokenizer_name"]
+    save_tokenizer(tmp_path / "model")
+    with small_trunks():
+        backbone, clip = identified(tmp_path / "model"), loaded(tmp_path / "model")
+    recipe = TextHead(
+        backbone, ("cat", "Dog", "a very long name of a thing"), ("a photo of a {}.",)
+    )
+    tokens = tokenized(clip, recipe)
+    assert tokens.shape == (3, 1, CONTEXT)
+    assert len(prompt_caveats(clip.tokenizer, recipe, tokens)) == 1  # one prompt is cut
+    head = text_head(clip, recipe, torch.device("cpu"), tokens=tokens)
+    assert head["head.weight"].isfinite().all()

@@ -198,14 +198,10 @@ def load_folder(folder: Path, name: str) -> LoadedModel:
     from bench.models.files.backbone import load_weights, quiet
     from bench.models.files.containers import read_candidates
     from bench.models.files.preprocessing import from_processor
-    from bench.models.files.siglip import from_siglip
     from bench.models.sources.towers import two_towers
 
     kind, configuration = described(folder, name)
     path = folder / weights_in(folder, kind, name)
-    found = read_candidates(path)
-    if kind == TRANSFORMERS and "init_logit_bias" in configuration:
-        found = {place: from_siglip(tensors, path) for place, tensors in found.items()}
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
             model = _built(folder, kind, configuration)
@@ -214,7 +210,7 @@ def load_folder(folder: Path, name: str) -> LoadedModel:
         raise InputError(
             f"{name} cannot be built ({reason}): check {kind} and the packages that it needs"
         ) from error
-    caveats = load_weights(model, path, name, found)
+    caveats = load_weights(model, path, name, read_candidates(path))
     if kind == OPEN_CLIP:
         from open_clip.transform import PreprocessCfg
 
