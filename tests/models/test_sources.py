@@ -15,6 +15,7 @@ import torch
 from model_folders import (
     CONTEXT,
     SIDE,
+    SIZES,
     TOKENS,
     clip_folder,
     open_clip_folder,
@@ -83,6 +84,23 @@ def test_outputs_are_those_of_transformers(make: Any, more: dict[str, Any], tmp_
         found, _ = clip.model.get_logits(images, tokens)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     assert float(expected.std()) > 0.3 and clip.caveats == ()
+
+
+def test_what_old_files_say_twice_is_read_as_transformers_does(tmp_path: Path) -> None:
+    clip_folder(tmp_path / "model")
+    values = json.loads((tmp_path / "model" / CONFIG).read_text())
+    own = {n: values["text_config"][n] for n in (*SIZES, "vocab_size", "max_position_embeddings")}
+    more = {"text_config_dict": {**own, "hidden_act": "gelu"}}
+    more |= {"vision_config_dict": {**values["vision_config"], "hidden_act": "gelu"}}
+    rewritten(tmp_path / "model" / CONFIG, lambda old: old.update(more))
+    theirs = transformers.CLIPModel.from_pretrained(tmp_path / "model").eval()
+    clip, images = loaded(tmp_path / "model"), torch.randn(3, 3, SIDE, SIDE)
+    tokens = clip.tokenizer(TEXTS)
+    with torch.no_grad():
+        expected = theirs(input_ids=tokens, pixel_values=images).logits_per_image
+        found, _ = clip.model.get_logits(images, tokens)
+    assert theirs.config.text_config.hidden_act == "gelu"
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_defaults_are_those_of_transformers() -> None:

@@ -65,10 +65,7 @@ def open_clip_configuration(config: Any, path: Path) -> dict[str, Any]:
             f"{path} is of the model {shortened(repr(kind), 60)}, expected clip or siglip: other "
             "models of transformers are not converted; give a model of open_clip"
         )
-    text, vision = (
-        {**KINDS[kind][part], **(config.get(part) or {})}
-        for part in ("text_config", "vision_config")
-    )
+    text, vision = (_part(config, name, KINDS[kind][name]) for name in KINDS[kind])
     for values in (text, vision):
         for name in ("image_size", "patch_size", "hidden_size", "num_hidden_layers"):
             if name in values and (type(values[name]) is not int or values[name] < 1):
@@ -80,6 +77,13 @@ def open_clip_configuration(config: Any, path: Path) -> dict[str, Any]:
         return (_clip if kind == "clip" else _siglip)(config, text, vision, path)
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{path} has a value of another kind than expected: {error}") from error
+
+
+def _part(config: Mapping[str, Any], name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of a tower; old files repeat it under another name, which counts more."""
+    older = config.get(f"{name}_dict")
+    last = {} if older is None else {**defaults, **older}
+    return {**defaults, **(config.get(name) or {}), **last}
 
 
 def _clip(
