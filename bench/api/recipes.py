@@ -110,6 +110,32 @@ class TextHead:
 
 
 @dataclass(frozen=True)
+class BlankHead:
+    """A head on raw features whose weights are all 0, of a backbone without a text tower.
+
+    Trainings start from it; it is not stored.
+
+    Attributes
+    ----------
+    backbone : the model that gives the features.
+    classes, width : number of classes and of features.
+
+    Examples
+    --------
+    >>> from bench.api.recipe_parts import normalizes
+    >>> from bench.api.recipes import Backbone, BlankHead
+    >>> normalizes(BlankHead(Backbone("timm:resnet18", "a1_in1k", "tag:a1_in1k"), 10, 512))
+    False
+    """
+
+    kind: ClassVar[str] = "BlankHead"
+
+    backbone: Backbone
+    classes: int
+    width: int
+
+
+@dataclass(frozen=True)
 class Imported:
     """A released classifier. Its weights were read from a file and are in the store.
 
@@ -186,7 +212,7 @@ class Classifier:
     kind: ClassVar[str] = "Classifier"
 
     encoder: Pretrained | Imported | External
-    head: TextHead | Imported | External
+    head: TextHead | BlankHead | Imported | External
 
 
 @dataclass(frozen=True)
@@ -307,7 +333,7 @@ class Merged:
 T = TypeVar("T")
 Recipe = Classifier | Tuned | Merged | Imported | External
 Encoder = Pretrained | Tuned | Merged | Imported | External
-Head = TextHead | Tuned | Merged | Imported | External
+Head = TextHead | BlankHead | Tuned | Merged | Imported | External
 
 
 def merge(

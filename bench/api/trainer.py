@@ -220,7 +220,7 @@ class GradientTrainer:
     def pretrained_with(self, loss: str) -> dict[str, Any]:
         """Return the hyper-parameters that follow from the model's pretraining. Default: none.
 
-        `loss` is ``softmax``, as CLIP's, or ``sigmoid``, as SigLIP's.
+        `loss` is ``softmax``, as CLIP's, ``sigmoid``, as SigLIP's, or ``labels``, of image towers.
         """
         return {}
 

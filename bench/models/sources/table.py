@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from bench.models.sources.folder import LOCAL_DIR, ModelFolder
 from bench.models.sources.hub import HUB, Hub
+from bench.models.sources.image_towers import TIMM, ImageTowers
 from bench.models.sources.named import Named
 from bench.models.sources.source import Source
 
-SOURCES: Mapping[str, Source] = {LOCAL_DIR: ModelFolder(), HUB: Hub()}
+SOURCES: Mapping[str, Source] = {LOCAL_DIR: ModelFolder(), HUB: Hub(), TIMM: ImageTowers()}
 """All sources but open_clip's own names, which have no prefix."""
 
 

@@ -154,6 +154,10 @@ class HeadTrainer(GradientTrainer):
         """Whether the head takes L2-normalised features."""
         return self.normalized
 
+    def pretrained_with(self, loss: str) -> dict[str, Any]:
+        """Return a random start on raw features for models without a zero-shot head."""
+        return {"start": "random", "normalized": False} if loss == "labels" else {}
+
     def check(self, starts_normalized: bool) -> None:
         """Raise InputError if training starts from the zero-shot head, but on other features."""
         if self.start == "zero-shot" and self.normalized != starts_normalized:

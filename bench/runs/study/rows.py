@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from bench.api.method import GROUPS, ZERO_SHOT, Method, Models
+from bench.api.method import GROUPS, PROBE, ZERO_SHOT, Method, Models
 from bench.api.protocol import CLEAN, Protocol
 from bench.api.recipes import Recipe, Tuned
 from bench.api.registry import find_method, methods
@@ -164,6 +164,23 @@ def parse_rows(
             raise unknown_name("method", owner, valid, "bench list methods")
         settings.method(owner)
     return tuple(rows.values())
+
+
+def without_text(rows: Sequence[Row], model: str) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Return the rows that are possible for a `model` without a text tower, and a caveat.
+
+    Raises InputError for ensembles, whose outputs are combined with those of zero-shot.
+    """
+    for row in rows:
+        if row.method.group == "ensembles":
+            raise InputError(
+                f"{row.name} needs zero-shot, and {model} has no text tower: name other rows, such "
+                "as --methods linear,e2e-ft,lp-ft,wise-ft:lp-ft"
+            )
+    return tuple(row for row in rows if row.name != ZERO_SHOT), (
+        f"Zero-shot is not possible: {model} has no text tower. A merge has in its place the "
+        f"linear classifier that the fine-tuned model started from, or that of the row {PROBE}.",
+    )
 
 
 def methods_of(rows: Sequence[Row]) -> set[str]:
