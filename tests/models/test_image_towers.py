@@ -22,6 +22,7 @@ from bench.models.heads import load_head
 from bench.models.sources.configurations import features_without_text
 from bench.runs.plan import make_plan
 from bench.runs.study.config import RunConfig
+from bench.runs.study.precision import measured_precision
 from bench.runs.study.resolve import resolve_studies
 from bench.runs.study.study import Study
 
@@ -76,6 +77,12 @@ def test_trainings_start_from_a_blank_head_on_raw_features(tmp_path: Path) -> No
     (found,) = along.method.needs(study.models(along, 0), {"alpha": 0.5})
     assert isinstance(found, Merged) and isinstance(found.parts[1], Tuned)
     assert found.parts[0] == found.parts[1].start
+
+
+def test_precision_is_not_chosen_by_a_head_of_zeros(tmp_path: Path) -> None:
+    study = study_of(tmp_path, "e2e-ft")
+    found = measured_precision(study, Store(tmp_path / "empty"), lambda: pytest.fail("no engine"))
+    assert found == ("fp32", "fp32, as there is no zero-shot classifier to compare bf16 with")
 
 
 def test_a_run_without_zero_shot(tmp_path: Path) -> None:
