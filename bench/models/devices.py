@@ -113,17 +113,3 @@ def free_memory(device: torch.device) -> int:
 
         return int(psutil.virtual_memory().available)
     return 0
-
-
-def core_count() -> int:
-    """Return the number of processor cores that this process may use.
-
-    Examples
-    --------
-    >>> from bench.models.devices import core_count
-    >>> core_count() >= 1
-    True
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

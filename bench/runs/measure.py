@@ -186,6 +186,7 @@ class Measurement:
         measured: dict[str, Measured],
     ) -> None:
         row, fit, shift = cells[0].row, cells[0].fit, cells[0].shift
+        self.arrays.measure(shift.split.fingerprint)
         outputs = StoredOutputs(
             self.store, self.arrays, shift.split, self.study.precision, shift.labels
         )
