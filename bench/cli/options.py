@@ -24,7 +24,9 @@ HELP = {
     "it: trained, merges, ensembles, newer. Their bases and zero-shot are added. "
     "[default: wise-ft,ose,vrf]",
     "shifts": "Shifts, comma separated, or 'all'. [default: all]",
-    "model": "open_clip model name, or 'tiny'. [default: the suite's]",
+    "model": "open_clip model name, 'tiny', local-dir:PATH (a folder of open_clip's or "
+    "transformers' CLIP or SigLIP), hf-hub:OWNER/NAME, or timm:NAME, a model without a text tower. "
+    "[default: the suite's]",
     "pretrained": "Pretrained tag (downloaded) or checkpoint file. [default: the suite's]",
     "imported": "Use the zero-shot and e2e-ft classifiers stored by `bench import`; train the "
     "rest.",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.dataset import Shift
-from bench.api.method import ZERO_SHOT
+from bench.api.method import PROBE, ZERO_SHOT
 from bench.api.metrics import ACCURACY
 from bench.api.recipe_parts import needs_outputs
 from bench.api.recipes import Recipe
@@ -210,7 +210,7 @@ class Run:
         measurement = Measurement(study, store, lambda opened: opened.load(), SilentProgress())
         stored = StoredOutputs(store, measurement.arrays, at.split, study.precision, at.labels)
         models, method = cell.fit.models, cell.row.method
-        names: dict[Recipe, str] = {models.zero_shot: ZERO_SHOT}
+        names: dict[Recipe, str] = {models.zero_shot: PROBE if study.width else ZERO_SHOT}
         if cell.row.base is not None:
             names.setdefault(models.base, cell.row.base.name)
         reads = method.needs(models, cell.choice)

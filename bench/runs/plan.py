@@ -32,6 +32,7 @@ from bench.api.recipes import Encoder, External, Fisher, Head, Merged, Recipe, T
 from bench.api.splits import Split
 from bench.core.errors import DataError, InputError
 from bench.core.hashing import CanonicalText, key_of
+from bench.models.sources.configurations import check_trainable
 from bench.runs.items import (
     CellItem,
     FeaturesItem,
@@ -184,6 +185,7 @@ class _Builder:
     def training_inputs(self, recipe: Tuned) -> list[str]:
         """Return the keys a training run reads: its start's weights, or features for a head."""
         task, trainer = self.study.suite.task, recipe.trainer
+        check_trainable(self.study.backbone, trainer)
         encoder, head = encoder_of(recipe.start), self.weights(head_of(recipe.start))
         if trainer.tunes_encoder:
             return [*self.weights(encoder), *head]

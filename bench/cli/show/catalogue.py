@@ -28,8 +28,8 @@ from bench.leaderboard.published.tables import (
     find_published_table,
     published_tables,
 )
-from bench.models.clip import EMBEDDED
-from bench.models.released_tags import TINY, model_names, released_tags
+from bench.models.sources.named import EMBEDDED
+from bench.models.sources.released_tags import TINY, model_names, released_tags
 from bench.posthoc.selection import RULES
 from bench.report.tables.table import format_value
 from bench.runs.costs.counts import parts_of

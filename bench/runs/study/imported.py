@@ -15,7 +15,7 @@ from bench.core.foreign.files import read_bounded, reading
 from bench.core.paths import write_atomic
 from bench.core.store import Store
 from bench.data.suites.yaml_schema import Name
-from bench.models.clip import EMBEDDED
+from bench.models.sources.named import EMBEDDED
 from bench.runs.study.endpoints import Endpoints, GivenClassifier
 
 

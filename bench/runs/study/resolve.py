@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bench.api.dataset import Dataset, Suite
-from bench.api.method import ZERO_SHOT
+from bench.api.method import PROBE, ZERO_SHOT
 from bench.api.metrics import Metric, asked_metrics
 from bench.api.protocol import Protocol, protocol_with
 from bench.api.reading import Reading, parse_reading
@@ -25,7 +25,8 @@ from bench.data.suites import corruptions
 from bench.data.suites.from_yaml import load_suite_file
 from bench.data.suites.yaml_schema import is_suite_file
 from bench.models.clip import default_weights, identify_backbone
-from bench.models.released_tags import TINY
+from bench.models.sources.configurations import features_without_text, pretraining_loss
+from bench.models.sources.released_tags import TINY
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import Endpoints, leak_reason
 from bench.runs.study.imported import read_import
@@ -36,6 +37,7 @@ from bench.runs.study.rows import (
     control_names,
     control_parameters,
     parse_rows,
+    without_text,
 )
 from bench.runs.study.study import Study
 from bench.runs.study.tuning import Searched, Tuning
@@ -162,8 +164,14 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         identity = backbone_of(imported.zero_shot)
     size = _training_size(suite, rules, identity)
     tuning = _tuning(config)
-    asked = Settings(rules, suite.task.name, suite.defaults, size, tuning=tuning)
+    loss, width = pretraining_loss(identity), features_without_text(identity)
+    asked = Settings(rules, suite.task.name, suite.defaults, size, loss, tuning=tuning)
+    said: tuple[str, ...] = ()
+    if width is not None:
+        config = config.model_copy(update={"methods": (PROBE, *config.methods)})
     rows = requested_rows(config, asked)
+    if width is not None:
+        rows, said = without_text(rows, str(identity))
     _needs_data(suite, rows)
     return Study(
         suite=suite,
@@ -176,8 +184,9 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         curves=config.controls or (suite.curves if config.curves is None else config.curves),
         notes=tuple(notes),
         endpoints=imported,
-        caveats=_uneven_tuning(rows),
+        caveats=(*_uneven_tuning(rows), *said),
         asked=further_metrics(config, rules),
+        width=width,
     )
 
 
