@@ -16,7 +16,14 @@ from typing import Any
 
 from bench.core.errors import InputError, escape_control
 from bench.core.foreign.documents import read_json
-from bench.core.paths import cache_dir, data_dir, default_cache_dir, write_atomic
+from bench.core.paths import (
+    cache_address,
+    cache_dir,
+    data_dir,
+    default_cache_dir,
+    store_address,
+    write_atomic,
+)
 from bench.data.suites.corruptions import parse_corruptions
 from bench.data.suites.yaml_schema import is_suite_file, read_suite_file
 from bench.runs.study.config import RunConfig
@@ -73,7 +80,9 @@ def copy_inputs(config: RunConfig, outputs: Path | None = None) -> InputCopies:
     data, cache = data_dir(config.data), cache_dir(config.cache_dir)
     if data is not None:
         places["data"] = str(data.resolve())
-    if cache.resolve() != default_cache_dir().resolve():
+    if address := cache_address(config.cache_dir):
+        places["cache_dir"] = address
+    elif cache.resolve() != default_cache_dir().resolve():
         places["cache_dir"] = str(cache.resolve())
     if config.pretrained is not None and Path(config.pretrained).expanduser().is_file():
         places["pretrained"] = str(Path(config.pretrained).expanduser().resolve())
@@ -123,7 +132,8 @@ def kept_inputs(run: Path, config: Mapping[str, Any]) -> KeptInputs:
         suites = {str(n): (Path(s["folder"]), _inside(run, s["kept"]))
                   for n, s in places.get("suites", {}).items()}  # fmt: skip
         outside = ("data", "cache_dir", "pretrained")
-        options = {n: places[n] for n in outside if n in places and Path(places[n]).exists()}
+        known = {n: places[n] for n in outside if n in places}
+        options = {n: at for n, at in known.items() if store_address(at) or Path(at).exists()}
         templates = _inside(run, places["templates"]) if "templates" in places else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the places of a run's inputs: delete it") from error
