@@ -106,6 +106,12 @@ def test_an_odd_address_is_refused(address: str) -> None:
         cache_path(address, "--cache-dir")
 
 
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    with pytest.raises(InputError, match="leave the password out") as error:
+        cache_path("sftp://me:secret@host/store", "--cache-dir")
+    assert "secret" not in str(error.value)
+
+
 def test_folders_to_write_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="output folder s3://bucket/x is an address"):
         check_writable(Path("s3://bucket/x"), "output folder")

@@ -162,6 +162,21 @@ def test_a_pack_that_another_machine_has_written_is_read_again(s3: S3) -> None:
         assert one.read_cell("9d8c", "2e1d") == cell == one.read_cell("9d8c", "1f0c")
 
 
+def test_an_object_that_was_replaced_since_it_was_listed_is_not_taken_for_a_damaged_one(
+    s3: S3,
+) -> None:
+    one, other = s3.store("one"), s3.store("other")
+    fill(one)
+    assert other.files.exists(other.path("trainings", "1f0c", ".json"))
+    for longer in (HISTORY * 2, HISTORY * 3):
+        one.write_json("trainings", "1f0c", longer)
+        assert other.read_json("trainings", "1f0c") == longer
+        other.path("trainings", "1f0c", ".json").unlink()
+        one.write_json("trainings", "1f0c", HISTORY)
+        assert other.read_json("trainings", "1f0c") == HISTORY
+    assert "trainings/1f/1f0c.json" in s3.objects()
+
+
 def test_existence_is_asked_once_for_all_outputs_of_a_kind(
     s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ from bench.core.store.remote_claims import RemoteClaims
 
 LOOK, SHARE = 10.0, 0.05
 """Seconds for which a listing is remembered, and the most of a run's time that listing may take."""
-HEADER = 2**17
+HEADER = 2**16
 """Bytes in which the header of most files ends."""
 PARTS, HEADERS = "parts", "headers"
 """Folders of the copy: downloads that are not complete, and beginnings of files."""
@@ -74,7 +74,7 @@ class RemoteFiles(StoreFiles):
     bucket: Bucket
     copy: Path
     _listings: dict[str, _Listing] = field(default_factory=dict, repr=False)
-    _dropped: set[str] = field(default_factory=set, repr=False)
+    _dropped: set[tuple[str, str]] = field(default_factory=set, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _looking: threading.local = field(default_factory=threading.local, repr=False)
 
@@ -179,16 +179,20 @@ class RemoteFiles(StoreFiles):
         super().remove(path)
 
     def drops_copy(self, path: Path) -> bool:
-        """Whether a damaged file was a copy that is dropped, once for each: the object may be good.
+        """Whether a damaged file was a copy that is dropped, once for each version of the object.
 
-        A copy that was downloaded again is not.
+        The object may be good, or another by now than the one that was asked for.
         """
         name = self._name(path)
-        if name is None or name in self._dropped:
+        if name is None:
             return False
-        self._dropped.add(name)
+        with self.looking_again():
+            entry = self._entry(name)
         path.unlink(missing_ok=True)
-        return True
+        mark = name, "" if entry is None else entry.version
+        is_new = mark not in self._dropped
+        self._dropped.add(mark)
+        return is_new
 
     def place(self, path: Path) -> str:
         """Return the address of a file or a folder."""
@@ -301,8 +305,11 @@ class RemoteFiles(StoreFiles):
                 return
             with part.open("ab") as file:  # one that was killed has begun
                 while (start := file.tell()) < entry.size:
-                    file.write(self.bucket.get(name, start, min(start + PART, entry.size)))
+                    end = min(start + PART, entry.size)
+                    file.write(data := self.bucket.get(name, start, end))
                     file.flush()
+                    if len(data) < end - start:  # another object by now, which its checksum shows
+                        break
             _move(part, path, entry)
 
     def _place(self, path: Path, data: bytes, entry: StoredObject) -> None:

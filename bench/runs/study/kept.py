@@ -2,7 +2,8 @@
 
 ``inputs/`` holds copies of the suite files, of the class names and templates that they read, and of
 the file of ``--templates``. ``places.json`` says where data and cache were on the machine of the
-run; it is no result and may be deleted, or left out when a run is published.
+run; it is no result and may be deleted, or left out when a run is published. An object store that
+it names is not asked, as others may have written it: name it with ``--cache-dir``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from bench.core.paths import (
     cache_dir,
     data_dir,
     default_cache_dir,
-    store_address,
     write_atomic,
 )
 from bench.data.suites.corruptions import parse_corruptions
@@ -132,8 +132,7 @@ def kept_inputs(run: Path, config: Mapping[str, Any]) -> KeptInputs:
         suites = {str(n): (Path(s["folder"]), _inside(run, s["kept"]))
                   for n, s in places.get("suites", {}).items()}  # fmt: skip
         outside = ("data", "cache_dir", "pretrained")
-        known = {n: places[n] for n in outside if n in places}
-        options = {n: at for n, at in known.items() if store_address(at) or Path(at).exists()}
+        options = {n: places[n] for n in outside if n in places and Path(places[n]).exists()}
         templates = _inside(run, places["templates"]) if "templates" in places else None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the places of a run's inputs: delete it") from error
