@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import run_of_chance
-from buckets import KEYS, S3, s3_server
+from buckets import KEYS, S3, Request, s3_server
 from commands import SMALL, Finished, bench
 from data_world import World
 from filelock import FileLock
@@ -156,7 +156,7 @@ def world(server: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World
 
 
 @pytest.fixture(scope="session")
-def s3_running() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def s3_running() -> Iterator[tuple[str, list[Request]]]:
     """A running S3 server of this test process."""
     with s3_server() as running:
         yield running
@@ -164,7 +164,7 @@ def s3_running() -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 @pytest.fixture
 def s3(
-    s3_running: tuple[str, list[tuple[str, str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_running: tuple[str, list[Request]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> S3:
     """A bucket of its own on the server, which every client here finds; nothing waits."""
     endpoint, asked = s3_running
@@ -173,7 +173,7 @@ def s3(
     monkeypatch.setattr("bench.core.store.bucket.PAUSES", (0.0, 0.0))
     found = S3(endpoint, f"b-{uuid.uuid4().hex}", tmp_path, asked)
     found.system.mkdir(found.bucket)
-    asked.clear()
+    found.clear()
     return found
 
 

@@ -182,7 +182,7 @@ def test_existence_is_asked_once_for_all_outputs_of_a_kind(
 ) -> None:
     fill(s3.store("one"))
     other = s3.store("other")
-    s3.asked.clear()
+    s3.clear()
     for number in range(3000):
         assert not other.has("fits", f"{number:04x}")
         assert other.blocks(f"{number:04x}", 2000) == [0, 1]
@@ -203,7 +203,7 @@ def test_claims_hold_between_machines(s3: S3, monkeypatch: pytest.MonkeyPatch) -
         assert got == ["weights-1", "weights-2"]
         with other.claims.held(["weights-2", "weights-3"]) as rest:
             assert rest == ["weights-3"]
-            s3.asked.clear()
+            s3.clear()
             assert not other.claims.take("weights-2") and s3.asked == []  # not asked each time
         assert set(s3.objects()) == {"claims/weights-1", "claims/weights-2"}
     assert s3.objects() == {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,15 +27,27 @@ KEYS = {
 }
 """Environment variables of a client that does not ask for anything else."""
 
+Request = tuple[str, str, str]
+"""Bucket, method and name of the object."""
+
 
 @dataclass
 class S3:
-    """A bucket of a test; `asked` has the requests since the last `clear`, as (method, name)."""
+    """A bucket of a test on a server; `all_asked` has what anybody asked of the server."""
 
     endpoint: str
     bucket: str
     folder: Path
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    all_asked: list[Request] = field(repr=False)
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """The requests for this bucket since the last `clear`, as (method, name)."""
+        return [(method, name) for bucket, method, name in self.all_asked if bucket == self.bucket]
+
+    def clear(self) -> None:
+        """Forget what was asked."""
+        self.all_asked.clear()
 
     @property
     def system(self) -> Any:
@@ -74,20 +85,20 @@ def remote_files(store: Store) -> RemoteFiles:
 
 
 @contextmanager
-def s3_server() -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def s3_server() -> Iterator[tuple[str, list[Request]]]:
     """Run a server; gives its address and the list to which requests are added."""
     pytest.importorskip("s3fs")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     threaded: Any = pytest.importorskip("moto.server").ThreadedMotoServer
-    asked: list[tuple[str, str]] = []
+    asked: list[Request] = []
     server = threaded(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     plain = server._server.app
 
     def noted(environ: Any, respond: Any) -> Any:
-        place = re.sub("^/[^/]*/?", "", environ["PATH_INFO"])
-        asked.append((environ["REQUEST_METHOD"], place))
+        bucket, _, name = environ["PATH_INFO"].removeprefix("/").partition("/")
+        asked.append((bucket, environ["REQUEST_METHOD"], name))
         return plain(environ, respond)
 
     server._server.app = noted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on(monkeypatch: pytest.MonkeyPatch, s3: S3, machine: str, *command: object) -> Result:
     """Run a command on a machine, which is to say with another folder of copies."""
     monkeypatch.setenv("BENCH_CACHE", str(s3.folder / machine))
-    s3.asked.clear()
+    s3.clear()
     return bench(*command, "--cache-dir", s3.address())
 
 
@@ -108,6 +109,26 @@ def test_two_machines_at_once_share_the_work(
     weights = [n for m, n in s3.asked if m == "PUT" and "/weights/" in n]
     assert len(features) == len(set(features)) and len(weights) == len(set(weights))
     assert not [name for name in s3.objects() if name.startswith("claims/")]
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_gone_on_with_by_another_machine(
+    s3: S3, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(s3.folder / "one"))
+    command = (*TRAINED, "--cache-dir", s3.address(), "--out", s3.folder / "killed")
+    process = start(*command, env={**SAME_BENCH, **os.environ})
+    while not any(m == "PUT" and "/features/" in name for m, name in s3.asked):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    done = {name for name in s3.objects() if name.startswith("features/")}
+    result = on(monkeypatch, s3, "two", *TRAINED, "--out", s3.folder / "run")
+    assert result.code == 0, result.err
+    assert contents(s3.folder / "run") == contents(here)
+    again = {name.partition("/")[2] for method, name in s3.asked if method == "PUT"}
+    assert done and not done & again
 
 
 def test_a_network_that_fails_ends_a_run_in_one_line_and_the_next_goes_on(

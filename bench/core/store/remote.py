@@ -89,8 +89,7 @@ class RemoteFiles(StoreFiles):
         if place is None:
             return super().names(folder)
         with self._lock:
-            if getattr(self._looking, "again", False):
-                self._look(f"{place}/")
+            self._look_again(f"{place}/")
             return set(self._listing(place).folders.get(place, ()))
 
     def version(self, path: Path) -> Hashable | None:
@@ -206,13 +205,13 @@ class RemoteFiles(StoreFiles):
 
     @contextmanager
     def looking_again(self) -> Iterator[None]:
-        """Give a context in which this thread asks for every object that it looks at."""
-        before = getattr(self._looking, "again", False)
-        self._looking.again = True
+        """Give a context in which this thread asks, once, for every object that it looks at."""
+        before = getattr(self._looking, "seen", None)
+        self._looking.seen = set()
         try:
             yield
         finally:
-            self._looking.again = before
+            self._looking.seen = before
 
     def forget(self) -> None:
         """Forget the listings: the next look at each kind of output asks for it."""
@@ -248,8 +247,7 @@ class RemoteFiles(StoreFiles):
     def _entry(self, name: str) -> StoredObject | None:
         folder, _, last = name.rpartition("/")
         with self._lock:
-            if getattr(self._looking, "again", False):
-                self._look(name)
+            self._look_again(name)
             return self._listing(name).folders.get(folder, {}).get(last)
 
     def _listing(self, name: str) -> _Listing:
@@ -266,8 +264,12 @@ class RemoteFiles(StoreFiles):
             self._listings[kind] = known
         return known
 
-    def _look(self, prefix: str) -> None:
-        """Ask for the objects whose names begin so, and correct what is remembered of them."""
+    def _look_again(self, prefix: str) -> None:
+        """Ask for the objects whose names begin so, where that is wanted."""
+        seen: set[str] | None = getattr(self._looking, "seen", None)
+        if seen is None or prefix in seen:
+            return
+        seen.add(prefix)
         found = self.bucket.entries(prefix)
         folders = self._listing(prefix).folders
         place = prefix.rpartition("/")[0]
