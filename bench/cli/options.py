@@ -11,7 +11,7 @@ import click
 import cloup
 
 from bench.core.errors import InputError
-from bench.core.paths import local_path
+from bench.core.paths import cache_path, local_path
 
 HELP = {
     "suite": "Suites, comma separated: names ('transfer' for the five transfer sets, dtd=3 for the "
@@ -66,7 +66,8 @@ HELP = {
     "checkpoint file does not. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
     "overwrite": "Replace the run in --out, even one with other settings or more cells.",
-    "cache-dir": "Folder for computed outputs. [default: $BENCH_CACHE, or the user's cache folder]",
+    "cache-dir": "Folder for computed outputs, or s3://BUCKET/PREFIX (docs/scaling.md). [default: "
+    "$BENCH_CACHE, or the user's cache folder]",
     "tracker": "Log trainings and leaderboard rows to tensorboard, wandb or mlflow, in "
     "OUT/trackers. Repeatable.",
     "config": "YAML file with these options (docs/config-file.md), relative paths from its folder; "
@@ -93,6 +94,8 @@ class LocalPath(click.Path):
     'results/run'
     """
 
+    checked = staticmethod(local_path)
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | bytes | os.PathLike[str]:
@@ -100,10 +103,23 @@ class LocalPath(click.Path):
         name = "path" if param is None else max(param.opts, key=len)
         if value == "":
             raise InputError(f"{name} is empty: give a path, or leave it out")
-        return super().convert(local_path(value, name), param, ctx)
+        return super().convert(self.checked(value, name), param, ctx)
 
 
-PATH = LocalPath(path_type=Path)
+class CachePath(LocalPath):
+    """The same, or the address of an object store.
+
+    Examples
+    --------
+    >>> from bench.cli.options import CachePath
+    >>> CachePath(path_type=str).convert("s3://bucket/prefix", None, None)
+    's3://bucket/prefix'
+    """
+
+    checked = staticmethod(cache_path)
+
+
+PATH, CACHE_PATH = LocalPath(path_type=Path), CachePath(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -129,7 +145,7 @@ PLUGIN, PLUGIN_ONLY_LOADED = (
     for kept in (True, False)
 )
 DATA = option("data", type=PATH)
-CACHE = option("cache-dir", type=PATH)
+CACHE = option("cache-dir", type=CACHE_PATH)
 JUNIT = cloup.option(
     "--junit", type=PATH, metavar="FILE", help="Also write the result as JUnit XML."
 )

@@ -221,7 +221,7 @@ class Run:
             logits = {name: stored.logits(recipe) for name, recipe in named.items()}
         except MissingOutput as error:
             raise InputError(
-                f"{row} on {split}: its outputs are not in the cache {store.root}: name the run's "
+                f"{row} on {split}: its outputs are not in the cache {store.place}: name the run's "
                 "cache (cache_dir), or run it again"
             ) from error
         manifest = at.split.load().manifest

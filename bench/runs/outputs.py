@@ -154,7 +154,8 @@ class StoredOutputs:
                 if not mine:
                     time.sleep(WAIT)
                     continue
-                found = self._stored_distance(key)
+                with self.store.files.looking_again():
+                    found = self._stored_distance(key)
                 if found is None:  # else another run has just stored it
                     reference = train.some_features(recipe, rows)
                     found = distance_to_kth(self.features(recipe), reference, k)

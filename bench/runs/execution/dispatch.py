@@ -186,6 +186,7 @@ class Dispatcher(Runner):
         one.state.state = "failed" if result.failed or result.error else "done"
         self._raise(one, result)
         self.failed |= result.failed
+        self.store.files.forget()
         one.state.reason = next(iter(result.failed.values()), "")
         for key in one.job.keys:
             item = plan.items[key]

@@ -99,6 +99,7 @@ def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progr
     while (keys := runner.engine.heard()) is not None:
         if not items.keys() >= set(keys):  # the first process has made choices since
             items = make_plan(study, choice_lookup(store)).items
+        store.files.forget()  # the first process has stored their inputs
         try:
             runner.carry_out([items[key] for key in keys])
         except Exception:

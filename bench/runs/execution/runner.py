@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bench.api.recipes import Fisher, TextHead, Tuned
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import DIVERGED
+from bench.core.environment import process_count
 from bench.core.errors import CellError, DataError, InputError, one_line
 from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, UnreadableOutput
@@ -136,9 +137,14 @@ class Runner:
         with self.store.claims.held(names) as got:
             if len(got) < len(names):
                 self.taken += 1
-            elif not all(is_stored(item, self.store) for item in items):
+            elif not self._are_stored(items):
                 self.tried += 1
                 self._try(items, act)
+
+    def _are_stored(self, items: Sequence[WorkItem]) -> bool:
+        """Whether the outputs of items are stored now: another run may just have ended them."""
+        with self.store.files.looking_again():
+            return all(is_stored(item, self.store) for item in items)
 
     def _features_for_training(self, items: Sequence[WorkItem], plan: Plan) -> list[WorkItem]:
         """Return the features items on every split whose features a pending training run reads."""
@@ -249,6 +255,8 @@ class Runner:
         except Exception as error:
             failure = error
         first_failure = self.engine.agreed(None if failure is None else one_line(failure))
+        if process_count() > 1:
+            self.store.files.forget()  # the other processes have stored their parts
         if failure is not None:
             raise failure
         if first_failure is not None:

@@ -19,6 +19,7 @@ from bench.api.registry import ALIASES, datasets, find_dataset, find_method
 from bench.core.errors import DataError, InputError
 from bench.core.parameters import parameters, search_spans
 from bench.core.paths import cache_dir, data_dir, local_path
+from bench.core.store.opening import store_at
 from bench.data import prompts
 from bench.data.copies import naming_copies
 from bench.data.suites import corruptions
@@ -276,7 +277,7 @@ def _imported_endpoints(config: RunConfig, suite: Suite, rules: Protocol, cache:
     Raises InputError if the backbone or the classes differ from those of the import, and if the
     protocol chooses on a selection split that the checkpoint may have seen.
     """
-    found = read_import(cache, config.imported or "")
+    found = read_import(store_at(config.cache_dir), config.imported or "")
     if config.templates is not None:
         raise InputError(
             f"--templates: the zero-shot head of --imported {found.name} is fixed: leave "
