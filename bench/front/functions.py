@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from bench.core.environment import process_count
 from bench.core.errors import CaveatWarning, InputError
@@ -20,6 +20,9 @@ from bench.front.run import Run
 from bench.report.run_folder import unloaded_plugins
 from bench.runs.session import Session, prepare_session, run_session
 from bench.runs.study.score import score_study
+
+if TYPE_CHECKING:
+    from bench.models.devices.group import ProcessGroup
 
 SCORE_OPTIONS = frozenset(
     {"shifts", "protocol", "select", "controls", "curves", "metrics", "set"}
@@ -129,8 +132,14 @@ def load(
     return Run.load(Path(path), {k: Path(v) for k, v in places.items() if v is not None})
 
 
-def carry_out(session: Session, shown: Callable[[], AbstractContextManager[Progress]]) -> Run:
+def carry_out(
+    session: Session,
+    shown: Callable[[], AbstractContextManager[Progress]],
+    group: ProcessGroup | None = None,
+) -> Run:
     """Carry out a session, its progress shown in the context that `shown` makes.
+
+    It is the first process of a `group`, if there are several.
 
     Examples
     --------
@@ -143,7 +152,7 @@ def carry_out(session: Session, shown: Callable[[], AbstractContextManager[Progr
     >>> run.status
     'complete'
     """
-    outcomes, out = run_session(session, shown)
+    outcomes, out = run_session(session, shown, group)
     records = sorted((r for outcome in outcomes for r in outcome.records), key=sort_key)
     missing = tuple(cell for outcome in outcomes for cell in outcome.missing)
     return Run(out, tuple(records), missing, session)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -14,11 +14,10 @@ from bench.api.method import Choice
 from bench.api.recipes import Fisher, TextHead, Tuned
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import DIVERGED
-from bench.core.environment import process_count
-from bench.core.errors import CellError, DataError, InputError, one_line
+from bench.core.errors import BenchError, DataError, InputError, one_line
 from bench.core.progress import Progress
 from bench.core.records import MissingCell, Record
-from bench.core.store import MissingOutput, Store, UnreadableOutput
+from bench.core.store import MissingOutput, Store
 from bench.core.trainings import TrainingRecord
 from bench.leaderboard import samples
 from bench.models.facts import read_model_note
@@ -33,6 +32,8 @@ from bench.runs.items import (
     WorkItem,
     by_split,
     is_stored,
+    pack_items,
+    unpack_items,
 )
 from bench.runs.measure import Measurement, address_of
 from bench.runs.plan import Plan, make_plan
@@ -42,6 +43,7 @@ from bench.runs.study.study import Study
 from bench.runs.study.tuning import Searched
 
 if TYPE_CHECKING:
+    from bench.models.devices.group import ProcessGroup
     from bench.runs.engine import Engine
 
 log = logging.getLogger("bench")
@@ -75,17 +77,24 @@ def choice_lookup(store: Store) -> Callable[[str], Choice | None]:
     return known
 
 
-def execute_plan(first: Plan, store: Store, engine: EngineMaker, progress: Progress) -> Outcome:
+def execute_plan(
+    first: Plan,
+    store: Store,
+    engine: EngineMaker,
+    progress: Progress,
+    group: ProcessGroup | None = None,
+) -> Outcome:
     """Compute what the store lacks and return all records of the plan's study.
 
-    The plan is made again when choices were made.
+    The plan is made again when choices were made. The other processes of a `group` take part in
+    it by `follow_plan`.
 
     `engine` is called at most once, and only when a model is needed. If an item fails, the items
     that depend on it fail too, and all others are still computed. Raises InputError for bad input
     and DataError for an image that cannot be read. What was computed before stays in the store.
     """
     study = first.study
-    runner = _Runner(study, store, engine, progress)
+    runner = _Runner(study, store, engine, progress, group)
     final, before = first, set[str]()
     runner.work(first, lambda: pending(first, store, first.first))
     while final.undecided and (now := {fit.key for fit in final.undecided}) != before:
@@ -100,22 +109,19 @@ def execute_plan(first: Plan, store: Store, engine: EngineMaker, progress: Progr
             samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)
     runner.work(final, lambda: pending(final, store, runner.possible(final)))
     runner.know_model(final)
-    if process_count() > 1:
-        runner.engine.announce(None)
+    if group is not None:
+        group.announce(None)
     return runner.outcome(final)
 
 
-def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> None:
+def follow_plan(
+    study: Study, store: Store, engine: EngineMaker, progress: Progress, group: ProcessGroup
+) -> None:
     """Do this process's part of the items that the first process announces, until it ends."""
-    items: Mapping[str, WorkItem] = {}
-    runner = _Runner(study, store, engine, progress)
-    while (keys := runner.engine.heard()) is not None:
-        if not items.keys() >= set(keys):  # the first process has made choices since
-            items = make_plan(study, choice_lookup(store)).items
-        try:
-            runner.carry_out([items[key] for key in keys])
-        except Exception:
-            log.debug("failed", exc_info=True)  # the first process learns of it and records it
+    runner = _Runner(study, store, engine, progress, group)
+    while (packed := group.hear()) is not None:
+        items = unpack_items(packed, study.suite.splits)
+        runner._try(items, partial(runner.carry_out, items))
 
 
 @dataclass
@@ -131,6 +137,7 @@ class _Runner:
     store: Store
     make_engine: EngineMaker
     progress: Progress
+    group: ProcessGroup | None = None
     failed: dict[str, str] = field(default_factory=dict)
     splits: dict[str, Loaded] = field(default_factory=dict)
     made_engine: Engine | None = None
@@ -280,9 +287,7 @@ class _Runner:
             for key in {key for item in items for key in item.inputs}:
                 self.store.check(key)
         except (Exception, SystemExit) as error:
-            if isinstance(error, InputError | DataError) and not isinstance(
-                error, UnreadableOutput
-            ):
+            if isinstance(error, BenchError) and error.ends_run:
                 raise
             log.debug("failed", exc_info=True)
             self.failed |= dict.fromkeys((item.key for item in items), one_line(error))
@@ -307,24 +312,21 @@ class _Runner:
 
     def _compute(self, items: Sequence[WorkItem]) -> None:
         """Have all processes compute one weights item or the features of one split."""
-        self.engine.announce([item.key for item in items])
-        self.carry_out(items)
+        # Another run may have stored some of them just now.
+        if left := [item for item in items if not is_stored(item, self.store)]:
+            if self.group is not None:
+                _ = self.engine  # the first process fetches the model before all others
+                self.group.announce(pack_items(left))
+            self.carry_out(left)
 
     def carry_out(self, items: Sequence[WorkItem]) -> None:
         """Do this process's part of some items and wait for all other processes.
 
-        Raises the exception of this process, or CellError with the message of another process.
+        Raises the exception of this process, or that of another.
         """
-        failure: Exception | None = None
-        try:
+        in_step = isinstance(items[0], WeightsItem) and isinstance(items[0].recipe, Tuned)
+        with nullcontext() if self.group is None else self.group.agreement(in_step=in_step):
             self._do(items)
-        except Exception as error:
-            failure = error
-        first_failure = self.engine.agreed(None if failure is None else one_line(failure))
-        if failure is not None:
-            raise failure
-        if first_failure is not None:
-            raise CellError(f"failed in another process: {first_failure}")
 
     def _do(self, items: Sequence[WorkItem]) -> None:
         """Compute a head, one training run, a Fisher information or the features of one split."""

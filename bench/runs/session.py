@@ -56,6 +56,7 @@ from bench.runs.study.study import Study
 from bench.runs.trackers import Trackers, require_packages
 
 if TYPE_CHECKING:
+    from bench.models.devices.group import ProcessGroup
     from bench.runs.engine import Engine
 
 OUTDATED = (MISSING, TRAININGS, PLACES, KEPT, FIGURES)
@@ -254,32 +255,34 @@ def resolved_config(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]
     return config.results() | filled
 
 
-def follow_session(session: Session) -> None:
+def follow_session(session: Session, group: ProcessGroup) -> None:
     """Take part in a run of several processes as one that is not the first."""
+    silent = SilentProgress()
     for study in session.studies:
-        follow_study(
-            study,
-            session.store,
-            _engine_maker(session, study, SilentProgress(), [], Trackers()),
-            SilentProgress(),
-        )
+        make = _engine_maker(session, study, silent, [], Trackers())
+        follow_study(study, session.store, make, silent, group)
 
 
 def run_session(
-    session: Session, shown: Callable[[], AbstractContextManager[Progress]]
+    session: Session,
+    shown: Callable[[], AbstractContextManager[Progress]],
+    group: ProcessGroup | None = None,
 ) -> tuple[list[Outcome], Path]:
     """Carry out a session and write its files; return the outcomes and the folder they are in.
 
     That folder is the session's, unless it has a run with cells that could not be computed now: a
     poorer outcome is written beside it. `shown` makes the context in which progress is displayed.
-    Raises InputError if the folder has a run that this one should not replace.
+    In a `group` the other processes `follow_session`. Raises InputError if the folder has a run
+    that this one should not replace.
     """
     with session.store.in_use():
-        return _run_session(session, shown)
+        return _run_session(session, shown, group)
 
 
 def _run_session(
-    session: Session, shown: Callable[[], AbstractContextManager[Progress]]
+    session: Session,
+    shown: Callable[[], AbstractContextManager[Progress]],
+    group: ProcessGroup | None,
 ) -> tuple[list[Outcome], Path]:
     outcomes, started = [], time.monotonic()
     session.store.sweep()
@@ -290,7 +293,7 @@ def _run_session(
         for plan in session.plans:
             engines: list[Engine] = []
             make = _engine_maker(session, plan.study, progress, engines, trackers)
-            outcome = execute_plan(plan, session.store, make, progress)
+            outcome = execute_plan(plan, session.store, make, progress, group)
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
                 remember_samples(session.store, plan.study, engine.device, engine.times)

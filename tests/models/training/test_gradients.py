@@ -11,7 +11,6 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from accelerate import Accelerator
 from picture_training import QUICK, build, training
 from torch import Tensor, nn
 
@@ -43,15 +42,14 @@ def of_model(
     trainer: GradientTrainer, model: nn.Module, part: int | None = None
 ) -> tuple[Gradients, list[str]]:
     said: list[str] = []
-    accelerator = Accelerator(cpu=True)
-    return Gradients(trainer, model, model, accelerator, CPU, part, said.append), said
+    return Gradients(trainer, model, model, CPU, part, said.append), said
 
 
 def computed(
     gradients: Gradients, batch: dict[str, Tensor], state: dict[str, Tensor], step: int = 3
 ) -> dict[str, Tensor]:
     """Return the loss and the gradients of all parameters, by name."""
-    found = {"loss": gradients.of(batch, state, step, seed=5)}
+    found = {"loss": gradients.of(batch, len(batch["labels"]), state, step, seed=5)}
     named = gradients.model.named_parameters()
     return found | {n: p.grad.clone() for n, p in named if p.grad is not None}
 
