@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
@@ -49,6 +50,9 @@ def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
     from bench.runs.session import follow_session
 
     with process_group(config.device) as group:
+        if not (group.is_first or logging.getLogger("bench").isEnabledFor(logging.DEBUG)):
+            for name in ("bench", "bench.progress"):
+                logging.getLogger(name).setLevel(logging.ERROR)
         # The first process reads folders of images, which the others find in the cache then.
         session = group.first_alone(partial(_session, config))
         if group.is_first:

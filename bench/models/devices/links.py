@@ -42,7 +42,7 @@ def linked(rank: int, board: Any, seconds: float) -> dict[int, Connection]:
     size = process_count()
     if rank:
         return {0: _connected(rank, json.loads(board.get(PLACE)), seconds)}
-    is_one_machine = os.environ.get("LOCAL_WORLD_SIZE") == str(size)
+    is_one_machine = os.environ.get("LOCAL_WORLD_SIZE", "1") == str(size)
     links: dict[int, Connection] = {}
     with socket.create_server(("127.0.0.1" if is_one_machine else "", 0), backlog=size) as server:
         key, port = secrets.token_bytes(32), server.getsockname()[1]
