@@ -133,8 +133,7 @@ class Engine:
         """
         recipe = recipes[0].training
         key, trainer = weights_key(recipe), recipe.trainer
-        is_shared = trainer.tunes_encoder or isinstance(trainer, GradientTrainer)
-        if not (is_shared or self.is_main):
+        if not (self.is_main or self._shares(trainer)):
             return
         label = f"{label}: {trainer.title}, seed {recipe.seed}"
         total = train.size * epochs_needed(trainer, [r.keep for r in recipes])
@@ -173,7 +172,7 @@ class Engine:
                 self._free()
                 set_seed(recipe.seed)
                 training = replace(training, observe=observe)
-                if is_shared or self.ranks == 1:
+                if self._shares(trainer):
                     weights = trainer.train(training)
                 else:
                     with threads_of_the_machine():
@@ -188,6 +187,11 @@ class Engine:
                 Checkpoints(self.store, key).discard()
                 if trainer.tunes_encoder:
                     self._timed(_rate_name(trainer), seen - resumed, started)
+
+    def _shares(self, trainer: Trainer) -> bool:
+        """Whether all processes, if there are several, take part in a training."""
+        by_steps = trainer.tunes_encoder or isinstance(trainer, GradientTrainer)
+        return by_steps or self.ranks == 1
 
     def _training(
         self, recipe: Tuned, train: Split, selection: Split, report: Callable[[int, int], None]
@@ -224,6 +228,7 @@ class Engine:
             x, y = (torch.from_numpy(array).to(self.where) for array in arrays)
             return x, y
 
+        evaluated = self.epoch_accuracy and self._shares(recipe.trainer)
         opened, preprocess = self.opened(train), self.clip.preprocess
         side, labels = input_size(preprocess), opened.manifest.first
         images = TrainImages(opened.images, labels, side, byte_tensor, recipe.seed)
@@ -239,7 +244,7 @@ class Engine:
             device=self.where,
             workers=self._workers(),
             progress=report,
-            accuracy=self._accuracy(recipe, selection) if self.epoch_accuracy else None,
+            accuracy=self._accuracy(recipe, selection) if evaluated else None,
             micro_batch=self.micro_batch,
             finish=normalisation(preprocess),
         )
