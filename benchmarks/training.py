@@ -30,8 +30,8 @@ from loops import CLASSES, Preloaded, bare_training, bench_training
 from open_clip.transform import PreprocessCfg
 from torch.utils.data import DataLoader
 
+from bench.core.environment import core_count
 from bench.core.store import Store
-from bench.models.devices import core_count
 from bench.models.training.checkpoints import Checkpoints
 from bench.models.transforms import TrainImages, byte_tensor, normalisation
 

@@ -52,7 +52,7 @@ from bench.report.run_folder import (
     report_files,
     report_sources,
 )
-from bench.runs.execute import choice_lookup, execute_plan
+from bench.runs.execution.execute import choice_lookup, execute_plan
 from bench.runs.items import FeaturesItem, WeightsItem
 from bench.runs.outputs import DISTANCES
 from bench.runs.plan import Plan, make_plan

@@ -20,6 +20,7 @@ from bench.cli.report import report_command
 from bench.cli.run import plan_command, run_command
 from bench.cli.score import score_command
 from bench.cli.show.commands import list_command, show_command
+from bench.cli.show.status import run_status_command
 from bench.core import __version__
 from bench.core.errors import (
     INTERRUPTED,
@@ -33,7 +34,7 @@ from bench.core.streams import print_line
 
 SECTIONS = (
     cloup.Section("Run", [run_command, plan_command, score_command, import_command]),
-    cloup.Section("Read", [list_command, show_command, report_command]),
+    cloup.Section("Read", [list_command, show_command, report_command, run_status_command]),
     cloup.Section("Check", [check_command, compare_command]),
     cloup.Section("Files", [data_group, cache_group]),
 )

@@ -31,6 +31,9 @@ HELP = {
     "seeds": "Training seeds, comma separated. [default: 0]",
     "data": "Folder that holds the data sets. [default: $BENCH_DATA]",
     "device": "auto, cpu, cuda, cuda:1 or mps. [default: auto]",
+    "executor": "Who computes: local, local:N for N processes here, ray[:ADDRESS] for a Ray "
+    "cluster, slurm[:OPTIONS] for job arrays (docs/scaling.md). [default: local, with a process "
+    "for each GPU]",
     "precision": "Precision for training and evaluation; bf16-eval is for evaluation alone, and "
     "auto takes it where it is fast and at most 0.2% of a sample change their class. "
     "[default: fp32]",
@@ -184,6 +187,7 @@ RUN_OPTIONS = (
     cloup.option_group(
         "Computation",
         option("device", "NAME"),
+        option("executor", "NAME"),
         option("precision", "fp32|bf16|bf16-eval|auto"),
         option("train-batch-size", "N", type=int),
         option("eval-batch-size", "N", type=int),

@@ -95,6 +95,20 @@ def _commit() -> str | None:
     return f"{head}-modified" if changed or new else head
 
 
+def core_count() -> int:
+    """Return the number of processor cores that this process may use.
+
+    Examples
+    --------
+    >>> from bench.core.environment import core_count
+    >>> core_count() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def process_count() -> int:
     """Return the number of processes that run this command together; 1 without a launcher.
 

@@ -14,10 +14,12 @@ from bench.core.errors import CaveatWarning, InputError
 from bench.core.progress import Progress
 from bench.core.records import sort_key
 from bench.front.display import live_display
+from bench.front.executors.choice import chosen_executor
 from bench.front.options import Names, RunOptions, config_of, load_plugins
 from bench.front.plan import RunPlan
 from bench.front.run import Run
 from bench.report.run_folder import unloaded_plugins
+from bench.runs.execution.jobs import LOGS
 from bench.runs.session import Session, prepare_session, run_session
 from bench.runs.study.score import score_study
 
@@ -152,7 +154,9 @@ def carry_out(
     >>> run.status
     'complete'
     """
-    outcomes, out = run_session(session, shown, group)
+    config, logs = session.config, session.out.resolve() / LOGS
+    with chosen_executor(config.executor, config.device, logs) as executor:
+        outcomes, out = run_session(session, shown, executor, group)
     records = sorted((r for outcome in outcomes for r in outcome.records), key=sort_key)
     missing = tuple(cell for outcome in outcomes for cell in outcome.missing)
     return Run(out, tuple(records), missing, session)

@@ -41,6 +41,7 @@ class RunOptions(TypedDict, total=False):
     seeds: int | Sequence[int] | str | None
     data: str | Path | None
     device: str | None
+    executor: str | None
     precision: Literal["fp32", "bf16", "bf16-eval", "auto"] | None
     train_batch_size: int | None
     eval_batch_size: int | None

@@ -30,7 +30,7 @@ from bench.report.run_folder import read_presets, read_run, rewrite_reports
 from bench.report.tables.leaderboard import leaderboard_table
 from bench.report.tables.terminal import board_title
 from bench.report.write import parse_formats
-from bench.runs.execute import choice_lookup
+from bench.runs.execution.execute import choice_lookup
 from bench.runs.items import CellItem
 from bench.runs.measure import Measurement
 from bench.runs.outputs import StoredOutputs

@@ -30,6 +30,7 @@ from bench.api.recipe_parts import (
 from bench.api.recipes import Backbone, Encoder, Fisher, TextHead, Tuned
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import AtEpoch, GradientTrainer, Keep, Trainer, epochs_needed
+from bench.core.environment import core_count
 from bench.core.errors import CellError, InputError
 from bench.core.hashing import canonical
 from bench.core.progress import Progress
@@ -37,7 +38,6 @@ from bench.core.store import MissingOutput, Store, rows_in
 from bench.core.trainings import Entry, store_history
 from bench.models.clip import load_clip, text_head, tokenized
 from bench.models.devices import (
-    core_count,
     exact_arithmetic,
     pick_device,
     place_of_process,

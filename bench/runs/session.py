@@ -35,8 +35,10 @@ from bench.report.run_folder import FIGURES, MISSING, PLAN
 from bench.report.staging import finish, staged
 from bench.runs.costs.counts import Counts, pending_counts
 from bench.runs.costs.rates import remember_samples
-from bench.runs.execute import Outcome, choice_lookup, execute_plan
-from bench.runs.execute import follow_plan as follow_study
+from bench.runs.execution.dispatch import Workers
+from bench.runs.execution.execute import Outcome, choice_lookup, execute_plan
+from bench.runs.execution.jobs import Executor, context_of
+from bench.runs.execution.runner import Runner
 from bench.runs.items import CellItem
 from bench.runs.measure import address_of
 from bench.runs.plan import Plan, make_plan
@@ -259,29 +261,32 @@ def follow_session(session: Session, group: ProcessGroup) -> None:
     """Take part in a run of several processes as one that is not the first."""
     silent = SilentProgress()
     for study in session.studies:
-        make = _engine_maker(session, study, silent, [], Trackers())
-        follow_study(study, session.store, make, silent, group)
+        make = engine_maker(session, study, silent, [], Trackers())
+        Runner(study, session.store, make, silent, group).follow()
 
 
 def run_session(
     session: Session,
     shown: Callable[[], AbstractContextManager[Progress]],
+    executor: Executor | None = None,
     group: ProcessGroup | None = None,
 ) -> tuple[list[Outcome], Path]:
     """Carry out a session and write its files; return the outcomes and the folder they are in.
 
-    That folder is the session's, unless it has a run with cells that could not be computed now: a
-    poorer outcome is written beside it. `shown` makes the context in which progress is displayed.
-    In a `group` the other processes `follow_session`. Raises InputError if the folder has a run
-    that this one should not replace.
+    With an `executor`, its workers compute; this process plans and writes. In a `group`, the other
+    processes `follow_session`. The folder is the session's, unless it has a run with cells that
+    could not be computed now: a poorer outcome is written beside it. `shown` makes the context in
+    which progress is displayed. Raises InputError if the folder has a run that this one should not
+    replace.
     """
     with session.store.in_use():
-        return _run_session(session, shown, group)
+        return _run_session(session, shown, executor, group)
 
 
 def _run_session(
     session: Session,
     shown: Callable[[], AbstractContextManager[Progress]],
+    executor: Executor | None,
     group: ProcessGroup | None,
 ) -> tuple[list[Outcome], Path]:
     outcomes, started = [], time.monotonic()
@@ -290,10 +295,12 @@ def _run_session(
     _check_replaceable(session)
     trackers = Trackers(session.config.tracker, session.out / "trackers")
     with shown() as progress:
-        for plan in session.plans:
+        for number, plan in enumerate(session.plans):
+            context = context_of(session.config, session.store.root, session.out)
+            workers = None if executor is None else Workers(executor, context, number)
             engines: list[Engine] = []
-            make = _engine_maker(session, plan.study, progress, engines, trackers)
-            outcome = execute_plan(plan, session.store, make, progress, group)
+            make = engine_maker(session, plan.study, progress, engines, trackers)
+            outcome = execute_plan(plan, session.store, make, progress, workers, group)
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
                 remember_samples(session.store, plan.study, engine.device, engine.times)
@@ -312,9 +319,10 @@ def _completed(outcome: Outcome, with_oracles: bool) -> Outcome:
     return replace(outcome, records=(*found, *more))
 
 
-def _engine_maker(
+def engine_maker(
     session: Session, study: Study, progress: Progress, made: list[Engine], trackers: Trackers
 ) -> Callable[..., Engine]:
+    """Return what makes the engine of a study once it is needed; it is appended to `made`, too."""
     config = session.config
 
     def make(opened: Any) -> Engine:
@@ -341,7 +349,7 @@ def _engine_maker(
 
 def engine_of(session: Session, study: Study, store: Store) -> Engine:
     """Return an engine for a study of a session that reads weights from `store`."""
-    make = _engine_maker(replace(session, store=store), study, SilentProgress(), [], Trackers())
+    make = engine_maker(replace(session, store=store), study, SilentProgress(), [], Trackers())
     return make(lambda split: split.load())
 
 

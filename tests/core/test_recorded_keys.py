@@ -38,7 +38,7 @@ from bench.data.classes import Classes
 from bench.data.readers.arrays import Arrays, array_split
 from bench.data.readers.folders import folder_split
 from bench.leaderboard.samples import SETS, store_samples
-from bench.runs.execute import choice_lookup
+from bench.runs.execution.execute import choice_lookup
 from bench.runs.items import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem
 from bench.runs.plan import make_plan
 from bench.runs.results.figure_data import FIGURES

@@ -24,7 +24,7 @@ from bench.posthoc.selection import ALPHAS
 from bench.report.document import PRIMARY_METRICS, document
 from bench.report.formats.text import escape, report_markdown
 from bench.report.tables.table import DASH
-from bench.runs.execute import Outcome, choice_lookup, execute_plan
+from bench.runs.execution.execute import Outcome, choice_lookup, execute_plan
 from bench.runs.items import CellItem, FitItem
 from bench.runs.plan import make_plan
 from bench.runs.study.config import RunConfig

@@ -18,7 +18,7 @@ from bench.core.store import Store, block_count
 from bench.leaderboard.samples import store_samples
 from bench.runs.costs.counts import Counts, pending_counts
 from bench.runs.costs.pending import pending
-from bench.runs.execute import choice_lookup
+from bench.runs.execution.execute import choice_lookup
 from bench.runs.items import (
     CellItem,
     FeaturesItem,

@@ -13,7 +13,7 @@ from commands import bench
 from bench.core import hashing
 from bench.core.store import Store
 from bench.runs import plan as planning
-from bench.runs.execute import choice_lookup
+from bench.runs.execution.execute import choice_lookup
 from bench.runs.plan import Plan, make_plan
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies

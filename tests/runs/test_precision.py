@@ -11,7 +11,7 @@ import pytest
 from bench.api.recipes import Tuned
 from bench.core.store import Store
 from bench.models.features import Forward
-from bench.runs.execute import choice_lookup
+from bench.runs.execution.execute import choice_lookup
 from bench.runs.items import WeightsItem
 from bench.runs.plan import make_plan
 from bench.runs.session import prepare_session

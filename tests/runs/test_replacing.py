@@ -16,7 +16,7 @@ from bench.core.records import read_missing, read_records
 from bench.core.store import Store
 from bench.report.run_folder import MISSING, RECORDS
 from bench.runs import session
-from bench.runs.execute import _Runner
+from bench.runs.execution.runner import Runner
 from bench.runs.items import WeightsItem, WorkItem
 from bench.runs.plan import Plan
 from bench.runs.results.files import Results
@@ -92,13 +92,13 @@ def test_weights_that_another_run_stores_at_that_moment_are_taken(
     out, cache = finished
     before, looked = contents(out), list[bool]()
     forget(cache, "weights", "features", "fits", "cells", "samples")
-    same = _Runner._same_training
+    same = Runner._same_training
 
-    def just_stored(self: _Runner, item: WeightsItem, plan: Plan) -> list[WorkItem]:
+    def just_stored(self: Runner, item: WeightsItem, plan: Plan) -> list[WorkItem]:
         looked.append(isinstance(item.recipe, Tuned))
         return [] if looked.count(True) == 1 and looked[-1] else same(self, item, plan)
 
-    monkeypatch.setattr(_Runner, "_same_training", just_stored)
+    monkeypatch.setattr(Runner, "_same_training", just_stored)
     assert bench(*SMALL, "--cache-dir", cache, "--out", out).code == 0
     assert contents(out) == before and looked.count(True) > 1
 

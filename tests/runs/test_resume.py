@@ -16,7 +16,7 @@ import pytest
 from commands import SMALL, Finished, bench, contents, start
 
 from bench.core.records import read_missing, read_records
-from bench.runs.execute import _Runner
+from bench.runs.execution.runner import Runner
 from bench.runs.plan import Plan
 
 KINDS = ("renders", "weights", "features", "distances", "fits", "samples", "sets", "cells")
@@ -179,14 +179,14 @@ def test_cells_whose_choice_is_not_known_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the fits were not reached, no placeholder for the choice is measured."""
-    real, calls = _Runner.work, list[int]()
+    real, calls = Runner.work, list[int]()
 
-    def gives_up_at_first(self: _Runner, plan: Plan, left: Callable[[], Any]) -> None:
+    def gives_up_at_first(self: Runner, plan: Plan, left: Callable[[], Any]) -> None:
         calls.append(1)
         if len(calls) > 2:
             real(self, plan, left)
 
-    monkeypatch.setattr(_Runner, "work", gives_up_at_first)
+    monkeypatch.setattr(Runner, "work", gives_up_at_first)
     out = tmp_path / "out"
     result = bench(*SMALL, "--methods", "ose", "--cache-dir", tmp_path / "cache", "--out", out)
     assert result.code == 1

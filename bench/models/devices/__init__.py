@@ -1,7 +1,6 @@
 """The device that a run computes on; the processes of a run on several devices."""
 
 from bench.models.devices.device import (
-    core_count,
     deterministic_algorithms,
     exact_arithmetic,
     free_memory,
@@ -11,7 +10,6 @@ from bench.models.devices.device import (
 )
 
 __all__ = [
-    "core_count",
     "deterministic_algorithms",
     "exact_arithmetic",
     "free_memory",

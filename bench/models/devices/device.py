@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from torch import distributed
 
+from bench.core.environment import core_count
 from bench.core.errors import InputError
 
 
@@ -117,20 +118,6 @@ def free_memory(device: torch.device) -> int:
     return 0
 
 
-def core_count() -> int:
-    """Return the number of processor cores that this process may use.
-
-    Examples
-    --------
-    >>> from bench.models.devices import core_count
-    >>> core_count() >= 1
-    True
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @contextmanager
 def threads_of_the_machine() -> Iterator[None]:
     """Let torch use all processor cores, for what one of several processes computes alone.
@@ -140,7 +127,8 @@ def threads_of_the_machine() -> Iterator[None]:
     Examples
     --------
     >>> import torch
-    >>> from bench.models.devices import core_count, threads_of_the_machine
+    >>> from bench.core.environment import core_count
+    >>> from bench.models.devices import threads_of_the_machine
     >>> with threads_of_the_machine():
     ...     print(torch.get_num_threads() == core_count())
     True

@@ -85,7 +85,18 @@ class Counts:
 
 def pending_counts(plan: Plan, store: Store) -> Counts:
     """Count the pending work of a plan."""
-    todo = list(pending(plan, store).values())
+    kinds: dict[str, tuple[type[WorkItem], ...]] = {
+        "weights": (WeightsItem,),
+        "features": (FeaturesItem,),
+        "fits": (FitItem, ScaleItem),
+        "cells": (CellItem,),
+    }
+    total = {name: len(plan.of(*kind)) for name, kind in kinds.items()}
+    return counts_of(list(pending(plan, store).values()), store, total)
+
+
+def counts_of(todo: Sequence[WorkItem], store: Store, total: Mapping[str, int]) -> Counts:
+    """Count the work of pending items; `total` is that of their plan."""
     weights = [i for i in todo if isinstance(i, WeightsItem)]
     tuned: dict[Tuned, list[WeightsItem]] = {}
     for weight in weights:
@@ -96,12 +107,6 @@ def pending_counts(plan: Plan, store: Store) -> Counts:
     for item in todo:
         if isinstance(item, FeaturesItem):
             by_split.setdefault(item.split.name, []).append(item)
-    kinds: dict[str, tuple[type[WorkItem], ...]] = {
-        "weights": (WeightsItem,),
-        "features": (FeaturesItem,),
-        "fits": (FitItem, ScaleItem),
-        "cells": (CellItem,),
-    }
     return Counts(
         text_heads=len(heads),
         fishers=sum(isinstance(i.recipe, Fisher) for i in weights),
@@ -111,7 +116,7 @@ def pending_counts(plan: Plan, store: Store) -> Counts:
         splits=tuple(_forwards(name, items, store) for name, items in by_split.items()),
         fits=sum(isinstance(i, FitItem | ScaleItem) for i in todo),
         cells=sum(isinstance(i, CellItem) for i in todo),
-        total={name: len(plan.of(*kind)) for name, kind in kinds.items()},
+        total=total,
     )
 
 

@@ -113,6 +113,7 @@ class RunConfig(pydantic.BaseModel):
     seeds: Seeds = (0,)
     data: Place | None = None
     device: Device = "auto"
+    executor: Name | None = None
     precision: Literal["fp32", "bf16", "bf16-eval", "auto"] | None = None
     train_batch_size: Positive | None = None
     eval_batch_size: Positive = 256
@@ -142,6 +143,7 @@ class RunConfig(pydantic.BaseModel):
         how = {
             "data",
             "device",
+            "executor",
             "eval_batch_size",
             "micro_batch",
             "workers",

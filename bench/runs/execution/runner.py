@@ -1,27 +1,21 @@
-"""Execution of a plan: stage 1 with its fits, stage 2 with its cells, and then the records."""
+"""The state of one execution: what of a plan is left, what failed, and how an item is computed."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from bench.api.method import Choice
 from bench.api.recipes import Fisher, TextHead, Tuned
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import DIVERGED
-from bench.core.errors import BenchError, DataError, InputError, one_line
+from bench.core.errors import BenchError, one_line
 from bench.core.progress import Progress
-from bench.core.records import MissingCell, Record
 from bench.core.store import MissingOutput, Store
-from bench.core.trainings import TrainingRecord
-from bench.leaderboard import samples
-from bench.models.facts import read_model_note
-from bench.runs.costs.pending import pending
 from bench.runs.items import (
     CellItem,
     FeaturesItem,
@@ -35,10 +29,9 @@ from bench.runs.items import (
     pack_items,
     unpack_items,
 )
-from bench.runs.measure import Measurement, address_of
-from bench.runs.plan import Plan, make_plan
-from bench.runs.results.caveats import PlanCaveats
-from bench.runs.results.trainings import plan_trainings, training_labels
+from bench.runs.measure import Measurement
+from bench.runs.plan import Plan
+from bench.runs.results.trainings import training_labels
 from bench.runs.study.study import Study
 from bench.runs.study.tuning import Searched
 
@@ -55,82 +48,13 @@ EngineMaker = Callable[[Callable[[Split], Loaded]], "Engine"]
 """Makes the engine from the function that opens a split."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run: the final plan, its records, the cells that could not be computed, and the
-    training runs with their histories.
-    """
-
-    plan: Plan
-    records: tuple[Record, ...]
-    missing: tuple[MissingCell, ...]
-    trainings: tuple[TrainingRecord, ...] = ()
-
-
-def choice_lookup(store: Store) -> Callable[[str], Choice | None]:
-    """Return a function from a fit's key to the choice stored under it, None if there is none."""
-
-    def known(key: str) -> Choice | None:
-        note = store.read_note("fits", key)
-        return None if note is None else note["choice"]
-
-    return known
-
-
-def execute_plan(
-    first: Plan,
-    store: Store,
-    engine: EngineMaker,
-    progress: Progress,
-    group: ProcessGroup | None = None,
-) -> Outcome:
-    """Compute what the store lacks and return all records of the plan's study.
-
-    The plan is made again when choices were made. The other processes of a `group` take part in
-    it by `follow_plan`.
-
-    `engine` is called at most once, and only when a model is needed. If an item fails, the items
-    that depend on it fail too, and all others are still computed. Raises InputError for bad input
-    and DataError for an image that cannot be read. What was computed before stays in the store.
-    """
-    study = first.study
-    runner = _Runner(study, store, engine, progress, group)
-    final, before = first, set[str]()
-    runner.work(first, lambda: pending(first, store, first.first))
-    while final.undecided and (now := {fit.key for fit in final.undecided}) != before:
-        # Once the settings of a base are chosen, the ensembles on it choose theirs.
-        final, before = make_plan(study, choice_lookup(store)), now
-        runner.work(final, partial(pending, final, store, final.first))
-    for fit in final.undecided:  # whose cells have a placeholder for the choice
-        if not runner._blocked(fit, final):
-            runner.failed[fit.key] = "nothing was chosen; run the same command again"
-    for cell in final.cells:
-        if cell.keeps_samples:  # read only when the run is over: too late to recompute
-            samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)
-    runner.work(final, lambda: pending(final, store, runner.possible(final)))
-    runner.know_model(final)
-    if group is not None:
-        group.announce(None)
-    return runner.outcome(final)
-
-
-def follow_plan(
-    study: Study, store: Store, engine: EngineMaker, progress: Progress, group: ProcessGroup
-) -> None:
-    """Do this process's part of the items that the first process announces, until it ends."""
-    runner = _Runner(study, store, engine, progress, group)
-    while (packed := group.hear()) is not None:
-        items = unpack_items(packed, study.suite.splits)
-        runner._try(items, partial(runner.carry_out, items))
-
-
 @dataclass
-class _Runner:
-    """The state of one execution.
+class Runner:
+    """The state of one execution, in this process.
 
     `failed` has the reason for each failed item, `labels` the name of each training, by key. In the
     current round, `tried` is the number of items that were tried and `taken` that of those that
-    other runs are computing.
+    other runs are computing. In a `group`, the other processes take part in what needs the model.
     """
 
     study: Study
@@ -147,6 +71,7 @@ class _Runner:
 
     @property
     def engine(self) -> Engine:
+        """The engine, made when it is first needed."""
         if self.made_engine is None:
             with self.progress.task(f"load {self.study.backbone}", 1):
                 self.made_engine = self.make_engine(self.opened)
@@ -154,6 +79,7 @@ class _Runner:
 
     @cached_property
     def measuring(self) -> Measurement:
+        """What fits and measures."""
         return Measurement(self.study, self.store, self.opened, self.progress)
 
     def opened(self, split: Split) -> Loaded:
@@ -172,7 +98,7 @@ class _Runner:
         self.labels = training_labels(plan, left())
         rounds, waited = 0, 0
         while rounds <= len(plan.items):
-            items = [i for i in left().values() if not self._blocked(i, plan)]
+            items = [i for i in left().values() if not self.blocked(i, plan)]
             if not items:
                 return
             self.tried, self.taken = 0, 0
@@ -185,27 +111,27 @@ class _Runner:
 
     def _work_round(self, items: Sequence[WorkItem], plan: Plan) -> None:
         for item in items:
-            if isinstance(item, WeightsItem) and self._ready(item, plan):
+            if isinstance(item, WeightsItem) and self.ready(item, plan):
                 same = self._same_training(item, plan)
                 if same:  # else another run has just stored them
                     self._claim(same, [item.made_by], partial(self._compute, same))
         cells = [item for item in items if isinstance(item, CellItem)]
-        self._measure([c for c in cells if self._ready(c, plan)])
+        self._measure([c for c in cells if self.ready(c, plan)])
         # Heads are trained on features. These features come first: the encoders trained after
         # them then share their forward passes, and the decoded images, with all others.
         first = self._features_for_training(items, plan)
         for features in by_split(first or items):
-            if ready := [i for i in features if self._ready(i, plan)]:
+            if ready := [i for i in features if self.ready(i, plan)]:
                 self._forward(ready)
             split = features[0].split.fingerprint
             here = [c for c in cells if c.shift.split.fingerprint == split]
-            self._measure([c for c in here if self._ready(c, plan)])
+            self._measure([c for c in here if self.ready(c, plan)])
         for item in items:
-            if isinstance(item, FitItem) and self._ready(item, plan):
+            if isinstance(item, FitItem) and self.ready(item, plan):
                 act = partial(self.measuring.fit, item, self.failed)
                 self._claim([item], [item.key], act)
         for item in items:
-            if isinstance(item, ScaleItem) and self._ready(item, plan):
+            if isinstance(item, ScaleItem) and self.ready(item, plan):
                 self._claim([item], [item.key], partial(self.measuring.scale, item))
 
     def _claim(
@@ -224,12 +150,12 @@ class _Runner:
         weights = [item for item in items if isinstance(item, WeightsItem)]
         inputs = {key for item in weights for key in item.inputs}
         read = [i for i in items if isinstance(i, FeaturesItem) and i.key in inputs]
-        ready = [i for i in read if self._ready(i, plan)]
+        ready = [i for i in read if self.ready(i, plan)]
         splits = {item.split.fingerprint for item in ready}
         features = [i for i in items if isinstance(i, FeaturesItem)]
         return [i for i in features if i.split.fingerprint in splits]
 
-    def _blocked(self, item: WorkItem, plan: Plan) -> bool:
+    def blocked(self, item: WorkItem, plan: Plan) -> bool:
         """Whether the item or one of its inputs has failed; the reason is stored in `failed`."""
         if isinstance(item, GivenItem) and item.reason:
             self.failed[item.key] = item.reason
@@ -238,7 +164,7 @@ class _Runner:
         if is_stored(item, self.store):
             return False
         for key in item.inputs:
-            if key in self.failed or self._blocked(plan.items[key], plan):
+            if key in self.failed or self.blocked(plan.items[key], plan):
                 if _is_lost_trial(item, self.failed[key]):
                     continue
                 self.failed[item.key] = self.failed[key]
@@ -247,11 +173,11 @@ class _Runner:
 
     def possible(self, plan: Plan) -> list[CellItem]:
         """Return the cells that no failure prevents."""
-        return [cell for cell in plan.cells if not self._blocked(cell, plan)]
+        return [cell for cell in plan.cells if not self.blocked(cell, plan)]
 
-    def _ready(self, item: WorkItem, plan: Plan) -> bool:
+    def ready(self, item: WorkItem, plan: Plan) -> bool:
         """Whether the item is not done yet and all its inputs are stored."""
-        unfinished = not is_stored(item, self.store) and not self._blocked(item, plan)
+        unfinished = not is_stored(item, self.store) and not self.blocked(item, plan)
         return unfinished and all(
             is_stored(plan.items[key], self.store)
             or (key in self.failed and _is_lost_trial(item, self.failed[key]))
@@ -328,6 +254,12 @@ class _Runner:
         with nullcontext() if self.group is None else self.group.agreement(in_step=in_step):
             self._do(items)
 
+    def follow(self) -> None:
+        """Do this process's part of what the first one of the group announces, until it ends."""
+        while self.group is not None and (packed := self.group.hear()) is not None:
+            items = unpack_items(packed, self.study.suite.splits)
+            self._try(items, partial(self.carry_out, items))
+
     def _do(self, items: Sequence[WorkItem]) -> None:
         """Compute a head, one training run, a Fisher information or the features of one split."""
         match items[0]:
@@ -356,39 +288,6 @@ class _Runner:
         """Measure those cells of a pack that no other run has measured meanwhile."""
         left = [cell for cell in cells if not is_stored(cell, self.store)]
         self.measuring.score(left, lambda cell, act: self._try([cell], act))
-
-    def know_model(self, plan: Plan) -> None:
-        """Load the model if the store lacks what records say of it, as that of an older version."""
-        if plan.of(FeaturesItem) and read_model_note(self.store, self.study.backbone) is None:
-            # A check of a run loads none. Weights that are not to be had are not needed either.
-            with suppress(DataError, InputError):
-                _ = self.engine
-
-    def outcome(self, plan: Plan) -> Outcome:
-        """Return the records of the stored cells, and the missing cells with their reasons."""
-        records: list[Record] = []
-        known = PlanCaveats(plan, self.store)
-        lacking: dict[tuple[object, ...], list[CellItem]] = {}
-        for cell in plan.cells:
-            value = self.store.read_cell(cell.pack, cell.key)
-            if value is not None:
-                records.append(self.measuring.record(cell, value, known))
-            else:
-                self._blocked(cell, plan)
-                reason = self.failed.get(cell.key, "not computed")
-                place = (cell.row.name, cell.fit.seed, cell.shift.name, reason)
-                lacking.setdefault(place, []).append(cell)
-        missing = [
-            MissingCell.model_validate(
-                address_of(self.study, cells[0])
-                | {"reason": str(place[-1]), "lacking": tuple(cell.name for cell in cells)}
-            )
-            for place, cells in lacking.items()
-        ]
-        trainings = tuple(plan_trainings(plan, self.store))
-        if len(records) + sum(cell.count for cell in missing) != len(plan.cells):
-            raise RuntimeError(f"{len(plan.cells)} cells were planned, others were computed")
-        return Outcome(plan, tuple(records), tuple(missing), trainings)
 
 
 def _is_lost_trial(item: WorkItem, reason: str) -> bool:

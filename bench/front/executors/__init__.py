@@ -1,0 +1,1 @@
+"""Workers of a run: processes of this machine, of a Ray cluster or of SLURM."""

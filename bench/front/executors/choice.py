@@ -1,0 +1,103 @@
+"""The executor that ``--executor`` names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.core.environment import process_count
+from bench.core.errors import InputError, unknown_name
+from bench.front.executors.parts import options_of
+from bench.runs.execution.jobs import Executor
+
+NAMES = ("local", "ray", "slurm")
+
+
+@contextmanager
+def chosen_executor(text: str | None, device: str, logs: Path) -> Iterator[Executor | None]:
+    """Give the executor that `text` names, such as ``ray:auto``, and close it afterwards.
+
+    None stands for this process. It is what ``local`` means, the default, unless the machine has
+    several GPUs and `device` is ``auto`` or ``cuda``: then it is a process for each. `logs` is the
+    folder for what executors write. Raises InputError for unknown names and options, for one whose
+    package is not installed, and beside a launcher of several processes.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.front.executors.choice import chosen_executor
+    >>> with chosen_executor("local:3", "cpu", Path("logs")) as executor:
+    ...     executor.slots
+    3
+    >>> with chosen_executor("dask", "cpu", Path("logs")) as executor:
+    ...     pass
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: unknown executor 'dask': expected one of local, ray, slurm
+    """
+    executor = _executor(text, device, logs)
+    try:
+        yield executor
+    finally:
+        if executor is not None:
+            executor.close()
+
+
+def _executor(text: str | None, device: str, logs: Path) -> Executor | None:
+    name, _, rest = (text or "local").partition(":")
+    if name not in NAMES:
+        raise unknown_name("executor", name, NAMES)
+    if process_count() > 1:
+        if text is not None:
+            raise InputError(
+                f"--executor {text}: a launcher started {process_count()} processes of this "
+                "command: leave one of the two out"
+            )
+        return None
+    if name == "local":
+        from bench.front.executors.local import LocalExecutor
+
+        gpus = visible_gpus() if device in ("auto", "cuda") else ()
+        if rest and not re.fullmatch(r"[1-9][0-9]{0,3}", rest):
+            raise InputError(f"--executor {text}: expected local or local:N with N from 1 to 9999")
+        count = int(rest) if rest else len(gpus)
+        return LocalExecutor(count, gpus) if rest or count > 1 else None
+    if name == "ray":
+        from bench.front.executors.ray import RayExecutor
+
+        return RayExecutor(*_place_and_options(f"--executor {text}", rest), device)
+    from bench.front.executors.slurm import SlurmExecutor
+
+    return SlurmExecutor(options_of(f"--executor {text}", rest), device, logs)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Return the GPUs of this machine that a run may use, as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    torch is not asked: it takes seconds to load, and this process may need no model.
+
+    Examples
+    --------
+    >>> import os
+    >>> from bench.front.executors.choice import visible_gpus
+    >>> os.environ["CUDA_VISIBLE_DEVICES"] = "2,5"
+    >>> visible_gpus()
+    ('2', '5')
+    >>> del os.environ["CUDA_VISIBLE_DEVICES"]
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return tuple(part.strip() for part in named.split(",") if part.strip() not in ("", "-1"))
+    found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
+    return tuple(sorted((match[1] for match in found if match), key=int))
+
+
+def _place_and_options(option: str, text: str) -> tuple[str, Mapping[str, str]]:
+    """Split ``ADDRESS,NAME=VALUE,...``; the address may be missing."""
+    first, _, rest = text.partition(",")
+    if "=" in first:
+        return "", options_of(option, text)
+    return first, options_of(option, rest)

@@ -1,0 +1,131 @@
+"""Workers on this machine: a process for each GPU, or as many as asked for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from bench.core.environment import core_count
+from bench.core.errors import one_line
+from bench.front.executors.worker import carry_out_job
+from bench.runs.execution.jobs import Job, JobResult, Submitted
+
+
+class LocalExecutor:
+    """Carries out jobs in `count` processes of this machine, each with its share of the cores.
+
+    Of the `gpus`, named as in ``CUDA_VISIBLE_DEVICES``, each process sees one, in turn. A process
+    that dies loses its job alone; the next job starts another. ``OMP_NUM_THREADS`` is kept where it
+    is set: runs give the same bits with the same number of threads.
+
+    Examples
+    --------
+    >>> from bench.front.executors.local import LocalExecutor
+    >>> executor = LocalExecutor(2)
+    >>> executor.name, executor.slots
+    ('local:2', 2)
+    >>> executor.close()
+    """
+
+    least = 4
+
+    def __init__(self, count: int, gpus: Sequence[str] = ()) -> None:
+        self.name, self.slots = f"local:{count}", count
+        threads = str(max(1, core_count() // count))
+        self._own: list[Mapping[str, str]] = [
+            {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+            | ({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})
+            for i in range(count)
+        ]
+        self._pools: list[ProcessPoolExecutor | None] = [None] * count
+        self._busy: dict[int, Future[JobResult]] = {}
+
+    def submit(self, jobs: Sequence[Job]) -> list[Submitted]:
+        """Give each job to a free process; `slots` is how many there are."""
+        return [self._submitted(job) for job in jobs]
+
+    def _submitted(self, job: Job) -> Submitted:
+        number = next(i for i in range(self.slots) if i not in self._busy or self._busy[i].done())
+        earlier = self._busy.pop(number, None)
+        if earlier is not None and earlier.exception() is not None:
+            self._stop(number)  # its process died
+        with _environment(self._own[number]):
+            try:
+                future = self._pool(number).submit(_in_a_process, job)
+            except BrokenExecutor:  # its process died after the last job
+                self._stop(number)
+                future = self._pool(number).submit(_in_a_process, job)
+        self._busy[number] = future
+        return Submitted(future.done, future.result)
+
+    def _pool(self, number: int) -> ProcessPoolExecutor:
+        pool = self._pools[number]
+        if pool is None:
+            spawn = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_set_up)
+            self._pools[number] = pool
+        return pool
+
+    def _stop(self, number: int) -> None:
+        pool, self._pools[number] = self._pools[number], None
+        if pool is not None:
+            for process in [*(pool._processes or {}).values()]:
+                process.terminate()  # a training stores where it is
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def close(self) -> None:
+        """End all processes; a training among them first stores where it is."""
+        for number in range(self.slots):
+            self._stop(number)
+        self._busy.clear()
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Have a process that starts meanwhile see other variables: libraries read them when loaded."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _set_up() -> None:
+    """Leave Ctrl-C, which a terminal sends to this process as well, to the run; end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run = multiprocessing.parent_process()
+
+    def end_with_the_run() -> None:
+        if run is not None:
+            wait([run.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=end_with_the_run, daemon=True).start()
+
+
+def _in_a_process(job: Job) -> JobResult:
+    """Carry out a job, with what libraries print in the log of this process."""
+    place = Path(job.context.log) / f"{socket.gethostname()}-{os.getpid()}.log"
+    with suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        log = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.close(log)
+    try:
+        return carry_out_job(job)
+    except KeyboardInterrupt as stopped:
+        raise SystemExit(f"stopped: {one_line(stopped)}") from stopped

@@ -1,0 +1,1 @@
+"""Carries plans out: here, or as jobs of workers."""
