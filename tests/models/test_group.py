@@ -19,7 +19,7 @@ from bench.core.errors import BenchError, CellError, DataError, InputError
 from bench.core.store import MissingOutput, UnreadableOutput
 from bench.models.devices import group as module
 from bench.models.devices import links
-from bench.models.devices.group import ProcessGroup, process_group
+from bench.models.devices.group import ProcessGroup, _claim_gpu, process_group
 from bench.models.devices.links import linked
 
 
@@ -311,3 +311,11 @@ def test_processes_cannot_share_one_device(device: str) -> None:
         process_group(device),
     ):
         pass
+
+
+def test_two_processes_with_one_gpu_are_refused() -> None:
+    board = HashStore()
+    for uuid in ("1f0c", "2e1d"):
+        _claim_gpu(board, "cuda:0", uuid)  # each sees its own as the only one
+    with pytest.raises(InputError, match=r"same GPU \(cuda:0, 2e1d\): start as many"):
+        _claim_gpu(board, "cuda:0", "2e1d")

@@ -280,17 +280,13 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
             group.announce(on_cpu)
         elif on_cpu != group.hear():
             raise InputError("not all processes have a GPU: use --device cpu")
-        if not on_cpu and int(os.environ["LOCAL_RANK"]) >= torch.cuda.device_count():
-            raise InputError(
-                f"more processes than the {torch.cuda.device_count()} GPUs of this machine: start "
-                "one for each"
-            )
         _join_torch(on_cpu, distributed.PrefixStore("torch", board), rank, size)
         yield group
 
 
 def _join_torch(on_cpu: bool, board: Any, rank: int, size: int) -> None:
     """Make the processes a group of torch.distributed, with accelerate's choice of a backend."""
+    import torch
     from accelerate import PartialState
 
     # Without CUDA and without `cpu`, accelerate has each process run alone, without a word.
@@ -299,4 +295,15 @@ def _join_torch(on_cpu: bool, board: Any, rank: int, size: int) -> None:
         raise InputError(
             f"{size} processes were started and {state.num_processes} joined: unset the variables "
             "ACCELERATE_..., or start one process"
+        )
+    if not on_cpu:
+        _claim_gpu(board, str(state.device), torch.cuda.get_device_properties(state.device).uuid)
+
+
+def _claim_gpu(board: Any, name: str, uuid: object) -> None:
+    """Raise InputError if another process has the GPU; some launchers show only one to each."""
+    if board.add(f"gpu {uuid}", 1) > 1:
+        raise InputError(
+            f"two processes have the same GPU ({name}, {uuid}): start as many on a machine as it "
+            "has GPUs"
         )
