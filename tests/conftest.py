@@ -67,7 +67,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return make
 
-    monkeypatch.setattr("bench.runs.session._engine_maker", refuse)
+    monkeypatch.setattr("bench.runs.session.engine_maker", refuse)
 
 
 @pytest.fixture(scope="session")

@@ -193,9 +193,13 @@ class Suite:
     @property
     def faults(self) -> tuple[str, ...]:
         """Descriptions of how splits differ from the data sets they should be; empty if none do."""
-        task = self.task
-        splits = (task.train, task.selection, self.test, *(s.split for s in self.shifts))
-        return tuple(dict.fromkeys(split.fault for split in splits if split.fault))
+        return tuple(dict.fromkeys(split.fault for split in self.splits if split.fault))
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits of the task, the ID test set and the splits of the shifts."""
+        shifts = (shift.split for shift in self.shifts)
+        return self.task.train, self.task.selection, self.test, *shifts
 
     def only(self, names: Sequence[str]) -> Suite:
         """Return the suite with only the shifts `names`, in the suite's order.

@@ -255,8 +255,8 @@ class GradientTrainer:
         ``labels`` [B]; ``seed``, a number that only this step has; and, if the text tower is
         trained, ``texts`` [B, L], one tokenised caption per image. An embedding has a row for each
         sample, or is one number that does not depend on the samples, unless `loss_is_mean`. With
-        several processes, the embeddings of trainers that tune the text tower are gathered before
-        `loss`. Default: ``logits`` [B, C] of the classifier, and ``labels``.
+        several processes, `loss` gets those of the whole batch unless it is a mean. Default:
+        ``logits`` [B, C] of the classifier, and ``labels``.
         """
         return {"logits": model(batch["inputs"]), "labels": batch["labels"]}
 

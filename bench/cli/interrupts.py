@@ -8,12 +8,10 @@ import signal
 import sys
 from types import FrameType
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C or SIGTERM."""
+from bench.core.errors import INTERRUPTED
+from bench.core.streams import SHOW_CURSOR
 
 SAID = "bench: interrupted; run the same command again to resume"
-SHOW_CURSOR = "\033[?25h"
-"""Live displays hide it."""
 
 AGAIN_SECONDS = 0.5
 """An interrupt that was swallowed is raised again after this time."""

@@ -14,7 +14,7 @@ from bench.cli.check import check_command
 from bench.cli.compare import compare_command
 from bench.cli.data import data as data_group
 from bench.cli.import_checkpoints import import_command
-from bench.cli.interrupts import INTERRUPTED, SAID, end
+from bench.cli.interrupts import SAID, end
 from bench.cli.options import examples
 from bench.cli.report import report_command
 from bench.cli.run import plan_command, run_command
@@ -22,7 +22,14 @@ from bench.cli.score import score_command
 from bench.cli.show.commands import list_command, show_command
 from bench.cli.show.status import run_status_command
 from bench.core import __version__
-from bench.core.errors import BenchError, InputError, concise, escape_control, one_line
+from bench.core.errors import (
+    INTERRUPTED,
+    BenchError,
+    code_of,
+    concise,
+    escape_control,
+    one_line,
+)
 from bench.core.streams import print_line
 
 SECTIONS = (
@@ -113,11 +120,10 @@ def exit_code(arguments: Sequence[str]) -> int:
             import traceback
 
             traceback.print_exc()
-        if isinstance(error, BenchError):
-            return _failed(one_line(error), error.exit_code)
-        if isinstance(error, OSError):
-            return _failed(one_line(error), InputError.exit_code)
-        return _failed(f"internal error (--debug shows the traceback): {one_line(error)}", 1)
+        said, code = one_line(error), code_of(error)
+        if isinstance(error, BenchError | OSError):
+            return _failed(said, code)
+        return _failed(f"internal error (--debug shows the traceback): {said}", code)
 
 
 def _failed(message: str, code: int) -> int:

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Collection, Iterable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import cloup
 
 from bench.cli.options import examples, run_options
-from bench.core.environment import is_first_process
+from bench.core.environment import is_first_process, process_count
 from bench.core.errors import CellError
 from bench.core.streams import print_line
 
 if TYPE_CHECKING:
+    from bench.core.progress import Progress
     from bench.front.run import Run
+    from bench.models.devices.group import ProcessGroup
     from bench.runs.session import Session
+    from bench.runs.study.config import RunConfig
 
 
 @cloup.command(
@@ -35,22 +41,38 @@ def run_command(as_json: bool, dry_run: bool, **options: Any) -> None:
 
     Run the same command again to resume a run that was stopped.
     """
-    session = _session(options)
-    if dry_run:
-        _show_plan(session, as_json)
+    config = _config(options)
+    if process_count() == 1 or dry_run:
+        if is_first_process():
+            _run(_session(config), as_json, dry_run)
         return
-    from bench.front.plan import RunPlan
+    from bench.models.devices.group import process_group
     from bench.runs.session import follow_session
 
-    if not is_first_process():
-        follow_session(session)
+    with process_group(config.device) as group:
+        if not (group.is_first or logging.getLogger("bench").isEnabledFor(logging.DEBUG)):
+            for name in ("bench", "bench.progress"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+        # The first process reads folders of images, which the others find in the cache then.
+        session = group.first_alone(partial(_session, config))
+        if group.is_first:
+            _run(session, as_json, dry_run, group)
+        else:
+            follow_session(session, group)
+
+
+def _run(session: Session, as_json: bool, dry_run: bool, group: ProcessGroup | None = None) -> None:
+    from bench.front.plan import RunPlan
+
+    if dry_run:
+        _show_plan(session, as_json)
         return
     plan = RunPlan.of(session)
     if not as_json:
         print_line(plan.summary(), sys.stderr)
     known = [caveat for caveats in plan.caveats.values() for caveat in caveats]
     _say_caveats(known)
-    run_and_show(session, as_json, known)
+    run_and_show(session, as_json, known, group)
 
 
 @cloup.command(
@@ -66,20 +88,24 @@ def plan_command(as_json: bool, **options: Any) -> None:
 
     Takes the options of `bench run`; counts training runs, forward passes and decoded images.
     """
-    _show_plan(_session(options), as_json)
+    _show_plan(_session(_config(options)), as_json)
 
 
-def run_and_show(session: Session, as_json: bool, said: Collection[str] = ()) -> None:
+def run_and_show(
+    session: Session, as_json: bool, said: Collection[str] = (), group: ProcessGroup | None = None
+) -> None:
     """Run a session with a live display and print its leaderboards.
 
-    Caveats that were not `said` before go to standard error. Raises CellError, for exit code 1, if
-    a cell is missing.
+    It is the first process of a `group`, if there are several. Caveats that were not `said` before
+    go to standard error. Raises CellError, for exit code 1, if a cell is missing.
     """
     from bench.front.display import make_display
     from bench.front.functions import carry_out
 
-    expected, work = session.expected(), session.work()
-    run = carry_out(session, lambda: make_display(expected, as_json, work), "local")
+    def shown() -> AbstractContextManager[Progress]:
+        return make_display(session.expected(), as_json, session.work())
+
+    run = carry_out(session, shown, "local", group)
     _say_caveats([caveat for caveat in run.caveats if caveat not in said])
     _show_result(run, session, as_json)
 
@@ -89,12 +115,19 @@ def _say_caveats(caveats: Iterable[str]) -> None:
         print_line(f"caveat: {caveat}", sys.stderr)
 
 
-def _session(options: dict[str, Any]) -> Session:
-    from bench.runs.session import prepare_session
+def _config(options: dict[str, Any]) -> RunConfig:
     from bench.runs.study.config import load_config
 
     options["set"] = options.pop("assignments")
-    session = prepare_session(load_config(options.pop("config"), options))
+    return load_config(options.pop("config"), options)
+
+
+def _session(config: RunConfig) -> Session:
+    from bench.runs.session import prepare_session
+
+    session = prepare_session(config)
+    if not is_first_process():
+        return session
     for study in session.studies:
         for shift, reason in study.suite.lacking.items():
             print_line(f"{study.suite.name} without {shift}: {reason}", sys.stderr)

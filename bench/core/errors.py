@@ -11,9 +11,15 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C or SIGTERM."""
+
 
 class BenchError(Exception):
     """Base class of all errors that bench raises on purpose.
+
+    `exit_code` is that of a command that ends with the error; `ends_run` states whether one in the
+    midst of a run ends the run, and not only what was being computed.
 
     Examples
     --------
@@ -23,6 +29,7 @@ class BenchError(Exception):
     """
 
     exit_code = 1
+    ends_run = False
 
     def __str__(self) -> str:
         """The message as one line without control characters, however long what it quotes is."""
@@ -53,6 +60,7 @@ class InputError(BenchError):
     """
 
     exit_code = 2
+    ends_run = True
 
 
 class RegressionError(BenchError):
@@ -79,6 +87,7 @@ class DataError(BenchError):
     """
 
     exit_code = 4
+    ends_run = True
 
 
 class CaveatWarning(UserWarning):
@@ -90,6 +99,22 @@ class CaveatWarning(UserWarning):
     >>> from bench.core.errors import CaveatWarning
     >>> warnings.simplefilter("ignore", CaveatWarning)  # they also stand in `Run.caveats`
     """
+
+
+def code_of(error: BaseException) -> int:
+    """Return the exit code of a command that ends with an error.
+
+    Examples
+    --------
+    >>> from bench.core.errors import InputError, code_of
+    >>> code_of(InputError("no data")), code_of(OSError(28, "No space left")), code_of(ValueError())
+    (2, 2, 1)
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    # click's errors have a code, too; what the system refuses is the user's to mend.
+    default = InputError.exit_code if isinstance(error, OSError) else 1
+    return int(getattr(error, "exit_code", default))
 
 
 LONGEST = 499

@@ -7,6 +7,9 @@ from typing import TextIO
 
 from bench.core.errors import escape_control
 
+SHOW_CURSOR = "\033[?25h"
+"""Live displays hide it."""
+
 
 def print_line(text: str, file: TextIO, *, styled: bool = False) -> None:
     r"""Print a line, or several, and flush it.

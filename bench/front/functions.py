@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from bench.core.environment import process_count
 from bench.core.errors import CaveatWarning, InputError
@@ -22,6 +22,9 @@ from bench.report.run_folder import unloaded_plugins
 from bench.runs.execution.jobs import LOGS
 from bench.runs.session import Session, prepare_session, run_session
 from bench.runs.study.score import score_study
+
+if TYPE_CHECKING:
+    from bench.models.devices.group import ProcessGroup
 
 SCORE_OPTIONS = frozenset(
     {"shifts", "protocol", "select", "controls", "curves", "metrics", "set"}
@@ -135,10 +138,12 @@ def carry_out(
     session: Session,
     shown: Callable[[], AbstractContextManager[Progress]],
     default: str | None = None,
+    group: ProcessGroup | None = None,
 ) -> Run:
     """Carry out a session, its progress shown in the context that `shown` makes.
 
     `default` is the executor if its configuration names none; without one, this process computes.
+    It is the first process of a `group`, if there are several.
 
     Examples
     --------
@@ -154,7 +159,7 @@ def carry_out(
     config, logs = session.config, session.out.resolve() / LOGS
     name = None if session.scores_outputs else config.executor or default
     with chosen_executor(name, config.device, logs) as executor:
-        outcomes, out = run_session(session, shown, executor)
+        outcomes, out = run_session(session, shown, executor, group)
     records = sorted((r for outcome in outcomes for r in outcome.records), key=sort_key)
     missing = tuple(cell for outcome in outcomes for cell in outcome.missing)
     return Run(out, tuple(records), missing, session)

@@ -1,8 +1,8 @@
 """The engine computes the items that need a model; it is made only if such an item is pending.
 
-It runs in one process or several (``accelerate launch``). Every process holds the model. Training
-is data-parallel, blocks of features are divided among the processes, and only the first process
-writes everything else.
+It runs in one process or several (``torchrun``, ``accelerate launch``). Every process holds the
+model. Training is data-parallel, blocks of features are divided among the processes, and only the
+first process computes and writes everything else.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from functools import partial
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object, set_seed
-from torch import Tensor, nn
+from accelerate.utils import set_seed
+from torch import Tensor, distributed, nn
 
 from bench.api.declarations import chosen_edges
 from bench.api.recipe_parts import (
@@ -33,13 +31,18 @@ from bench.api.recipes import Backbone, Encoder, Fisher, TextHead, Tuned
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import AtEpoch, GradientTrainer, Keep, Trainer, epochs_needed
 from bench.core.environment import core_count
-from bench.core.errors import InputError
+from bench.core.errors import CellError, InputError
 from bench.core.hashing import canonical
 from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
 from bench.core.trainings import Entry, store_history
 from bench.models.clip import load_clip, text_head, tokenized
-from bench.models.devices import exact_arithmetic, pick_device
+from bench.models.devices import (
+    exact_arithmetic,
+    pick_device,
+    place_of_process,
+    threads_of_the_machine,
+)
 from bench.models.distinct_classes import prompt_caveats
 from bench.models.facts import facts_of, write_model_note
 from bench.models.features import Forward, predict_split
@@ -64,9 +67,6 @@ from bench.runs.costs.counts import TUNING, TUNING_BOTH
 from bench.runs.costs.rates import Sample
 from bench.runs.costs.stopwatch import Stopwatch
 from bench.runs.trackers import Trackers
-
-PATIENCE = timedelta(days=2)
-"""Time that a process waits for another before it gives up."""
 
 
 @dataclass
@@ -93,8 +93,7 @@ class Engine:
     times: dict[str, list[Sample]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        # The other processes wait while the first one searches neighbours, fits and measures.
-        self.processes = PartialState(cpu=self.device == "cpu", timeout=PATIENCE)
+        self.rank, self.ranks = place_of_process()
         self.where = pick_device(self.device)
         exact_arithmetic()
         self.clip = load_clip(self.backbone)
@@ -112,27 +111,7 @@ class Engine:
     @property
     def is_main(self) -> bool:
         """Whether this process writes and reports."""
-        return bool(self.processes.is_main_process)
-
-    def announce(self, keys: Sequence[str] | None) -> None:
-        """Tell the other processes which items come next, or None at the end. First process only.
-
-        Only the first process decides what is pending. If two processes looked at the store at
-        different moments, they could disagree and wait for each other forever.
-        """
-        broadcast_object_list([keys])
-
-    def heard(self) -> Sequence[str] | None:
-        """Wait for the first process and return what it announced. Other processes only."""
-        order: list[Sequence[str] | None] = [None]
-        broadcast_object_list(order)
-        return order[0]
-
-    def agreed(self, failure: str | None) -> str | None:
-        """Wait for all processes and return the first of their failures, None if there is none."""
-        if self.processes.num_processes == 1:
-            return failure
-        return next((one for one in gather_object([failure]) if one is not None), None)
+        return self.rank == 0
 
     def build_head(self, recipe: TextHead) -> None:
         """Build and store a zero-shot head."""
@@ -149,20 +128,18 @@ class Engine:
         """Train, or resume from a checkpoint, and store the weights of `recipes`.
 
         All recipes share one training run: they differ only in which of its weights they `keep`.
-        `label` names it in the progress.
+        `label` names it in the progress. What is no gradient descent over images, such as L-BFGS,
+        is computed by the first process, with the threads of the machine.
         """
         recipe = recipes[0].training
         key, trainer = weights_key(recipe), recipe.trainer
+        if not (self.is_main or self._shares(trainer)):
+            return
         label = f"{label}: {trainer.title}, seed {recipe.seed}"
         total = train.size * epochs_needed(trainer, [r.keep for r in recipes])
         work = (TUNING_BOTH if trainer.tunes_text else TUNING) if trainer.tunes_encoder else 0.0
         with self.progress.task(label, total, work) as task:
-            self.processes.wait_for_everyone()
             keys = {r.keep: weights_key(r) for r in recipes}
-            # Another run may have stored some of them just now.
-            keys = {keep: k for keep, k in keys.items() if not self.store.has("weights", k)}
-            if not keys:
-                return
             seen, resumed = 0, 0
 
             def report(done: int, _: int) -> None:
@@ -194,7 +171,12 @@ class Engine:
                 started = Stopwatch()
                 self._free()
                 set_seed(recipe.seed)
-                weights = trainer.train(replace(training, observe=observe))
+                training = replace(training, observe=observe)
+                if self._shares(trainer):
+                    weights = trainer.train(training)
+                else:
+                    with threads_of_the_machine():
+                        weights = trainer.train(_Alone(**vars(training)))
             if None in keys:
                 ends[None] = weights
             if self.is_main:
@@ -205,6 +187,11 @@ class Engine:
                 Checkpoints(self.store, key).discard()
                 if trainer.tunes_encoder:
                     self._timed(_rate_name(trainer), seen - resumed, started)
+
+    def _shares(self, trainer: Trainer) -> bool:
+        """Whether all processes, if there are several, take part in a training."""
+        by_steps = trainer.tunes_encoder or isinstance(trainer, GradientTrainer)
+        return by_steps or self.ranks == 1
 
     def _training(
         self, recipe: Tuned, train: Split, selection: Split, report: Callable[[int, int], None]
@@ -241,6 +228,7 @@ class Engine:
             x, y = (torch.from_numpy(array).to(self.where) for array in arrays)
             return x, y
 
+        evaluated = self.epoch_accuracy and self._shares(recipe.trainer)
         opened, preprocess = self.opened(train), self.clip.preprocess
         side, labels = input_size(preprocess), opened.manifest.first
         images = TrainImages(opened.images, labels, side, byte_tensor, recipe.seed)
@@ -256,7 +244,7 @@ class Engine:
             device=self.where,
             workers=self._workers(),
             progress=report,
-            accuracy=self._accuracy(recipe, selection) if self.epoch_accuracy else None,
+            accuracy=self._accuracy(recipe, selection) if evaluated else None,
             micro_batch=self.micro_batch,
             finish=normalisation(preprocess),
         )
@@ -304,7 +292,8 @@ class Engine:
             start = encoder_of(recipe.start)
             key = features_key(start, selection.fingerprint, trainer.precision)
             self.predict(selection, {key: start})
-            self.processes.wait_for_everyone()
+            if self.ranks > 1:
+                distributed.barrier()
             features = self.store.read_features(key, selection.size)
             if features is None:
                 raise MissingOutput(f"features {key} of {selection.name}")
@@ -337,9 +326,8 @@ class Engine:
     def predict(self, split: Split, encoders: Mapping[str, Encoder]) -> None:
         """Compute the missing features of `encoders` ({key: encoder}) on a split."""
         loaded = self.opened(split)
-        rank, ranks = share = (self.processes.process_index, self.processes.num_processes)
         missing = {key: self.store.blocks(key, split.size) for key in encoders}
-        mine = [b for blocks in missing.values() for b in blocks if b % ranks == rank]
+        mine = [b for blocks in missing.values() for b in blocks if b % self.ranks == self.rank]
         total = rows_in(mine, split.size)
         label = f"compute features of {split.name} (encoders: {len(encoders)})"
         with self.progress.task(label, total, 1.0) as task:
@@ -355,7 +343,7 @@ class Engine:
                 Forward(
                     self.where, self.hardware, self.precision, self.batch_size, self._workers()
                 ),
-                share,
+                (self.rank, self.ranks),
                 task.advance,
                 {key: stored_parts(encoder) for key, encoder in encoders.items()},
             )
@@ -385,8 +373,19 @@ class Engine:
         """Return the number of decoding processes: for a GPU the cores of this process, up to 8."""
         if self.workers is not None:
             return self.workers
-        beside = int(os.environ.get("LOCAL_WORLD_SIZE", self.processes.num_processes))
+        beside = int(os.environ.get("LOCAL_WORLD_SIZE", self.ranks))
         return 0 if self.where.type == "cpu" else max(1, min(8, core_count() // beside))
+
+
+@dataclass(frozen=True)
+class _Alone(Training):
+    """What a trainer gets that one of several processes runs alone."""
+
+    def descend(self, trainer: GradientTrainer) -> dict[str, Tensor]:
+        raise CellError(
+            f"{trainer.title}: in several processes only a GradientTrainer can use the SGD loop to "
+            "train a head: start one process"
+        )
 
 
 def _rate_name(trainer: Trainer) -> str:

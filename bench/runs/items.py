@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import itertools
-from collections.abc import Iterable
+import pickle
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bench.api.dataset import Shift
 from bench.api.method import Choice, Models
@@ -13,6 +15,7 @@ from bench.api.metrics import ACCURACY, Metric
 from bench.api.recipe_parts import weights_key
 from bench.api.recipes import Encoder, Fisher, TextHead, Tuned
 from bench.api.splits import Split
+from bench.core.errors import InputError
 from bench.core.hashing import canonical_json
 from bench.core.store import Store
 from bench.leaderboard import samples
@@ -140,8 +143,44 @@ def is_stored(item: WorkItem, store: Store) -> bool:
             raise TypeError(item)
 
 
+def pack_items(items: Sequence[WorkItem]) -> bytes:
+    """Return items for another process of the same run: pickled, with splits by fingerprint."""
+    found = io.BytesIO()
+    _Pickler(found).dump(list(items))
+    return found.getvalue()
+
+
+def unpack_items(packed: bytes, splits: Iterable[Split]) -> list[WorkItem]:
+    """Return the items of `pack_items` with this process's splits.
+
+    Raises InputError for a split that it lacks.
+    """
+    unpickler = pickle.Unpickler(io.BytesIO(packed))
+    known = {split.fingerprint: split for split in splits}
+
+    def split_of(place: tuple[str, str]) -> Split:
+        name, fingerprint = place
+        if fingerprint not in known:
+            raise InputError(
+                f"{name} differs between the processes of this run: give all of them the same "
+                "data and the same cache folder"
+            )
+        return known[fingerprint]
+
+    unpickler.persistent_load = split_of  # type: ignore[method-assign]
+    found: list[WorkItem] = unpickler.load()
+    return found
+
+
+class _Pickler(pickle.Pickler):
+    """Splits open files of their machine, by functions that cannot be sent."""
+
+    def persistent_id(self, value: Any) -> tuple[str, str] | None:
+        return (value.name, value.fingerprint) if isinstance(value, Split) else None
+
+
 def by_split(items: Iterable[WorkItem]) -> list[list[FeaturesItem]]:
-    """Group the features items by split, in the order in which the splits first appear."""
+    """ProcessGroup the features items by split, in the order in which the splits first appear."""
     features = [i for i in items if isinstance(i, FeaturesItem)]
     order = list(dict.fromkeys(i.split.fingerprint for i in features))
     ranked = sorted(features, key=lambda i: order.index(i.split.fingerprint))

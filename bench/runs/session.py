@@ -38,8 +38,8 @@ from bench.runs.costs.counts import Counts, pending_counts
 from bench.runs.costs.rates import remember_samples
 from bench.runs.execution.dispatch import Workers
 from bench.runs.execution.execute import Outcome, choice_lookup, execute_plan
-from bench.runs.execution.execute import follow_plan as follow_study
 from bench.runs.execution.jobs import Executor, context_of
+from bench.runs.execution.runner import Runner
 from bench.runs.items import CellItem
 from bench.runs.measure import address_of
 from bench.runs.plan import Plan, make_plan
@@ -59,6 +59,7 @@ from bench.runs.study.study import Study
 from bench.runs.trackers import Trackers, require_packages
 
 if TYPE_CHECKING:
+    from bench.models.devices.group import ProcessGroup
     from bench.runs.engine import Engine
 
 OUTDATED = (MISSING, TRAININGS, PLACES, KEPT, FIGURES)
@@ -261,37 +262,37 @@ def resolved_config(config: RunConfig, found: Sequence[Study]) -> dict[str, Any]
     return config.results() | filled
 
 
-def follow_session(session: Session) -> None:
+def follow_session(session: Session, group: ProcessGroup) -> None:
     """Take part in a run of several processes as one that is not the first."""
+    silent = SilentProgress()
     for study in session.studies:
-        follow_study(
-            study,
-            session.store,
-            engine_maker(session, study, SilentProgress(), [], Trackers()),
-            SilentProgress(),
-        )
+        make = engine_maker(session, study, silent, [], Trackers())
+        Runner(study, session.store, make, silent, group).follow()
 
 
 def run_session(
     session: Session,
     shown: Callable[[], AbstractContextManager[Progress]],
     executor: Executor | None = None,
+    group: ProcessGroup | None = None,
 ) -> tuple[list[Outcome], Path]:
     """Carry out a session and write its files; return the outcomes and the folder they are in.
 
-    With an `executor`, its workers compute; this process plans and writes. The folder is the
-    session's, unless it has a run with cells that could not be computed now: a poorer outcome is
-    written beside it. `shown` makes the context in which progress is displayed. Raises InputError
-    if the folder has a run that this one should not replace.
+    With an `executor`, its workers compute; this process plans and writes. In a `group`, the other
+    processes `follow_session`. The folder is the session's, unless it has a run with cells that
+    could not be computed now: a poorer outcome is written beside it. `shown` makes the context in
+    which progress is displayed. Raises InputError if the folder has a run that this one should not
+    replace.
     """
     with session.store.in_use():
-        return _run_session(session, shown, executor)
+        return _run_session(session, shown, executor, group)
 
 
 def _run_session(
     session: Session,
     shown: Callable[[], AbstractContextManager[Progress]],
     executor: Executor | None,
+    group: ProcessGroup | None,
 ) -> tuple[list[Outcome], Path]:
     outcomes, started = [], time.monotonic()
     session.store.sweep()
@@ -304,7 +305,7 @@ def _run_session(
             workers = None if executor is None else Workers(executor, context, number)
             engines: list[Engine] = []
             make = engine_maker(session, plan.study, progress, engines, trackers)
-            outcome = execute_plan(plan, session.store, make, progress, workers)
+            outcome = execute_plan(plan, session.store, make, progress, workers, group)
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
                 remember_samples(session.store, plan.study, engine.device, engine.times)

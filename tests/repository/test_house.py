@@ -24,7 +24,7 @@ BELOW: Mapping[str, set[str]] = {
     "report": {"core", "api", "leaderboard"},
     "runs": {"core", "posthoc", "api", "data", "models", "leaderboard", "report"},
     "checks": {"core", "api", "data", "leaderboard", "report", "runs"},
-    "front": {"core", "api", "leaderboard", "report", "runs", "checks"},
+    "front": {"core", "api", "models", "leaderboard", "report", "runs", "checks"},
     "methods": {"core", "posthoc", "api", "models"},
     "datasets": {"core", "api", "data"},
 }

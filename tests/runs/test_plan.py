@@ -19,7 +19,16 @@ from bench.leaderboard.samples import store_samples
 from bench.runs.costs.counts import Counts, pending_counts
 from bench.runs.costs.pending import pending
 from bench.runs.execution.execute import choice_lookup
-from bench.runs.items import CellItem, FeaturesItem, FitItem, WeightsItem, WorkItem, is_stored
+from bench.runs.items import (
+    CellItem,
+    FeaturesItem,
+    FitItem,
+    WeightsItem,
+    WorkItem,
+    is_stored,
+    pack_items,
+    unpack_items,
+)
 from bench.runs.plan import Plan, make_plan
 from bench.runs.results.figure_data import FIGURES
 from bench.runs.study.config import RunConfig
@@ -324,3 +333,19 @@ def test_the_store_is_asked_once_for_each_item(
     monkeypatch.setattr("bench.runs.costs.pending.is_stored", counted)
     assert pending(plan, store).keys() == asked.keys()
     assert set(asked.values()) == {1}
+
+
+def test_items_reach_another_process_with_its_own_splits(store: Store) -> None:
+    here, there = study(store, methods="all"), study(store, methods="all")
+    items = [
+        item
+        for item in planned(here, store).items.values()
+        if isinstance(item, WeightsItem | FeaturesItem)
+    ]
+    found = unpack_items(pack_items(items), there.suite.splits)
+    assert found == items and len(items) > 50
+    own = {id(split) for split in there.suite.splits}
+    assert all(id(item.split) in own for item in found if isinstance(item, FeaturesItem))
+    *others, _ = there.suite.splits
+    with pytest.raises(InputError, match="micro/v2 differs between the processes"):
+        unpack_items(pack_items(items), others)

@@ -8,6 +8,7 @@ import os
 import re
 import struct
 from collections.abc import Mapping
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from commands import SMALL, Finished, assert_refused, bench, contents
 
 from bench.core.records import read_records
 from bench.leaderboard.build import build_boards
+from bench.models.devices.group import ProcessGroup
 from bench.runs.session import follow_session, prepare_session
 from bench.runs.study.config import load_config
 from bench.runs.trackers import PACKAGES, POINTS, Trackers
@@ -218,10 +220,14 @@ def test_several_processes_have_the_trackers_of_the_first(
 ) -> None:
     installed("tensorboard")
     given: list[Trackers] = []
-    monkeypatch.setattr("bench.runs.session._engine_maker", lambda *a: given.append(a[-1]))
-    monkeypatch.setattr("bench.runs.session.follow_study", lambda *_: None)
+    monkeypatch.setattr("bench.runs.session.engine_maker", lambda *a: given.append(a[-1]))
+    here, there = Pipe()
+    here.send(("work", None))  # the first process has nothing to compute
     options = {"suite": "micro", "tracker": "tensorboard", "cache_dir": tmp_path / "cache"}
-    follow_session(prepare_session(load_config(None, options)))
+    session, group = prepare_session(load_config(None, options)), ProcessGroup(1, {0: there})
+    here.send(("end", 0))
+    with group:
+        follow_session(session, group)
     assert [trackers.names for trackers in given] == [()]
 
 

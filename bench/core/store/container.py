@@ -51,6 +51,8 @@ class UnreadableOutput(DataError):
     4
     """
 
+    ends_run = False
+
 
 def bytes_of(path: Path) -> bytes | None:
     """Return the content of a stored file, None if it is absent.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+Item = TypeVar("Item")
+
 
 @dataclass(frozen=True)
 class StepBatches:
-    """A batch sampler that yields (epoch, sample, template) indices for one process.
+    """A batch sampler that yields (epoch, sample, template) indices, of whole batches.
 
     Attributes
     ----------
@@ -21,8 +24,6 @@ class StepBatches:
     batch_size : samples per step, over all processes.
     epochs : number of epochs.
     start : the first step; earlier ones are skipped.
-    rank, ranks : this process's rank and the number of processes. Each gets its part of every
-        batch; all parts have the same length.
 
     Examples
     --------
@@ -41,8 +42,6 @@ class StepBatches:
     batch_size: int
     epochs: int
     start: int
-    rank: int = 0
-    ranks: int = 1
 
     def __len__(self) -> int:
         return self.epochs * self.per_epoch - self.start
@@ -59,6 +58,41 @@ class StepBatches:
             for step in range(first, self.per_epoch):
                 drawn = order[step * self.batch_size : (step + 1) * self.batch_size]
                 batch = [pair for pair in drawn if pair[0] >= 0]
-                per_rank = -(-len(batch) // self.ranks)  # the same number for every rank
-                own = range(self.rank, per_rank * self.ranks, self.ranks)
-                yield [(epoch, *batch[i % len(batch)]) for i in own]
+                yield [(epoch, *pair) for pair in batch]
+
+
+@dataclass(frozen=True)
+class BatchShare:
+    """The part of each batch that one of several processes computes.
+
+    Attributes
+    ----------
+    rank, ranks : this process's rank and the number of processes.
+
+    Examples
+    --------
+    >>> from bench.models.training.batches import BatchShare
+    >>> [BatchShare(rank, 2).of([10, 11, 12]) for rank in range(2)]
+    [[10, 12], [11]]
+    >>> BatchShare(1, 2).of([10]), BatchShare(1, 2).count(1)  # one that does not count
+    ([10], 0)
+    """
+
+    rank: int = 0
+    ranks: int = 1
+
+    def of(self, batch: Sequence[Item]) -> list[Item]:
+        """Return this process's samples of a batch, every `ranks`-th one.
+
+        A process for which none is left takes the first one, since all have to take part in a step;
+        it has no weight.
+        """
+        return list(batch[self.rank :: self.ranks]) or list(batch[:1])
+
+    def count(self, size: int) -> int:
+        """Return the number of samples that count in this process's part of a batch of `size`."""
+        return len(range(self.rank, size, self.ranks))
+
+
+ALONE = BatchShare()
+"""Whole batches: the share of the only process."""

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.api.trainer import GradientTrainer, random_generator
 from bench.core.errors import CellError, InputError
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
+from bench.models.training.batches import ALONE, BatchShare
 
 log = logging.getLogger("bench.progress")
 Tensors = dict[str, Tensor]
@@ -34,6 +32,9 @@ class Gradients:
     pair of the batch counts, at the price of a second forward pass. Both equal the gradients of the
     whole batch up to rounding.
 
+    So do those of several processes, each with its `share` of a batch: means are weighted with the
+    number of samples, and for any other loss the embeddings of all processes are gathered.
+
     If the memory ends, activations are recomputed in the backward pass where the towers can do
     that, which changes no bit; then parts are halved until they fit. If torch has no deterministic
     form of an operation on the device, the step is repeated with what it has.
@@ -42,17 +43,16 @@ class Gradients:
     ----------
     trainer : gives embeddings, loss and penalty.
     model, parallel : the model, and what wraps it for several processes (else the same).
-    accelerator : of the process group.
     device : the device of the model.
     part : the most samples at a time; None for whole batches.
     remark : called with a sentence if the gradients are not, bit for bit, those of whole batches.
+    share : which part of a batch is this process's.
 
     Raises InputError if the model has batch normalisation, whose statistics are those of a part.
 
     Examples
     --------
     >>> import torch
-    >>> from accelerate import Accelerator
     >>> from torch import nn
     >>> from bench.api.trainer import GradientTrainer
     >>> from bench.models.training.gradients import Gradients
@@ -61,10 +61,8 @@ class Gradients:
     >>> batch = {"inputs": torch.eye(2)[[0, 0, 1]], "labels": torch.tensor([0, 1, 1])}
     >>> found = []
     >>> for part in (None, 2):
-    ...     of_parts = Gradients(
-    ...         GradientTrainer(), model, model, Accelerator(cpu=True), torch.device("cpu"), part
-    ...     )
-    ...     loss = of_parts.of(batch, state={}, step=0, seed=0)
+    ...     of_parts = Gradients(GradientTrainer(), model, model, torch.device("cpu"), part)
+    ...     loss = of_parts.of(batch, size=3, state={}, step=0, seed=0)
     ...     found.append((loss, model.head.bias.grad))
     ...     model.zero_grad()
     >>> torch.testing.assert_close(*found)
@@ -75,18 +73,22 @@ class Gradients:
         trainer: GradientTrainer,
         model: nn.Module,
         parallel: Any,
-        accelerator: Accelerator,
         device: torch.device,
         part: int | None = None,
         remark: Callable[[str], None] = lambda sentence: None,
+        share: BatchShare = ALONE,
     ) -> None:
         self.trainer, self.model, self.parallel = trainer, model, parallel
-        self.accelerator, self.device = accelerator, device
-        self.remark = remark
+        self.device, self.remark, self.share = device, remark, share
         self.is_mean = trainer.loss_is_mean or type(trainer).loss is GradientTrainer.loss
         self.normalised = next(
             (name for name, module in model.named_modules() if isinstance(module, _BatchNorm)), None
         )
+        if self.normalised and share.ranks > 1:
+            raise InputError(
+                f"{trainer.title}: the model has batch normalisation ({self.normalised}), whose "
+                "statistics are those of the samples that one process has: start one process"
+            )
         self.part: int | None = None
         if part is not None and part < trainer.batch_size:
             if self.normalised:
@@ -97,20 +99,22 @@ class Gradients:
                 )
             self._divide(part, "as --micro-batch demands")
 
-    def of(self, batch: Tensors, state: Tensors, step: int, seed: int) -> Tensor:
+    def of(self, batch: Tensors, size: int, state: Tensors, step: int, seed: int) -> Tensor:
         """Return the loss of a batch, a scalar without gradients; gradients are in the parameters.
 
-        `seed` is that of the step's random numbers, such as those of dropout. Raises CellError if
-        not even one sample fits into the memory, or a loss cannot be computed from parts.
+        `batch` is this process's share of one of `size` samples. The loss is that of the share if
+        it is a mean over samples. `seed` is that of the step's random numbers, such as those of
+        dropout. Raises CellError if not even one sample fits into the memory, or a loss cannot be
+        computed from parts.
         """
         statistics = self._statistics()
         batch = batch | {"seed": torch.tensor(seed)}
         while True:
             self.model.zero_grad(set_to_none=True)
             try:
-                return self._of(batch, state, step, seed)
+                return self._of(batch, size, state, step, seed)
             except torch.cuda.OutOfMemoryError as error:
-                if self.accelerator.num_processes > 1:
+                if self.share.ranks > 1:
                     raise CellError(
                         f"out of memory in a process with {len(batch['labels'])} samples of a "
                         "batch: set --micro-batch, or use more devices"
@@ -123,19 +127,23 @@ class Gradients:
             # Outside the handler, as the exception holds the tensors of the pass that failed.
             self._save_memory(len(batch["labels"]))
 
-    def _of(self, batch: Tensors, state: Tensors, step: int, seed: int) -> Tensor:
-        size = len(batch["labels"])
-        if self.part is None or size <= self.part:
+    def _of(self, batch: Tensors, size: int, state: Tensors, step: int, seed: int) -> Tensor:
+        here = len(batch["labels"])
+        if self.part is None or here <= self.part:
             torch.manual_seed(seed)
-            loss = self._loss(self._embeddings(batch, state), step)
+            loss = self._loss(self._embeddings(batch, state), size, step)
             penalty = self.trainer.penalty(self.model, state)
-            loss = loss if penalty is None else loss + penalty
-            self.accelerator.backward(loss)
-            return loss.detach()
-        parts = [slice(i, min(i + self.part, size)) for i in range(0, size, self.part)]
+            weighted = loss * self._weight(size) if self.share.ranks > 1 else loss
+            (weighted if penalty is None else weighted + penalty).backward()  # type: ignore[no-untyped-call]
+            return (loss if penalty is None else loss + penalty).detach()
+        parts = [slice(i, min(i + self.part, here)) for i in range(0, here, self.part)]
         if self.is_mean:
-            return self._summed(batch, parts, state, step, seed)
-        return self._cached(batch, parts, state, step, seed)
+            return self._summed(batch, size, parts, state, step, seed)
+        return self._cached(batch, size, parts, state, step, seed)
+
+    def _weight(self, size: int) -> float:
+        """Return the factor of this process's loss, since the gradients of all are averaged."""
+        return self.share.count(size) * self.share.ranks / size if self.is_mean else 1.0
 
     def _embeddings(self, batch: Tensors, state: Tensors) -> Tensors:
         # accelerate's autocast is not used, because its precision is global to the process.
@@ -143,32 +151,38 @@ class Gradients:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return self.trainer.encode(self.parallel, batch, state)
 
-    def _loss(self, embeddings: Tensors, step: int) -> Tensor:
-        if self.trainer.tunes_text and self.accelerator.num_processes > 1:
-            embeddings = {name: _gathered(tensor) for name, tensor in embeddings.items()}
+    def _loss(self, embeddings: Tensors, size: int, step: int) -> Tensor:
+        if self.share.ranks > 1 and not self.is_mean:
+            rows = len(self.share.of(range(size)))
+            if unfit := [n for n, t in embeddings.items() if t.ndim and len(t) != rows]:
+                raise self._indivisible("in several processes", unfit[0])
+            embeddings = {n: _gathered(t, size, self.share) for n, t in embeddings.items()}
         return self.trainer.loss(embeddings, step)
 
     def _summed(
         self,
         batch: Tensors,
+        size: int,
         parts: Sequence[slice],
         state: Tensors,
         step: int,
         seed: int,
     ) -> Tensor:
         """Return the mean over samples, summed over the parts, and its gradients."""
-        total, size = torch.zeros((), device=self.device), len(batch["labels"])
+        total, here = torch.zeros((), device=self.device), len(batch["labels"])
         for own, synchronised in self._each(batch, parts, seed):
             with synchronised:
-                loss = self._loss(self._embeddings(own, state), step)
-                loss = loss * (len(own["labels"]) / size)
+                loss = self._loss(self._embeddings(own, state), size, step)
+                loss = loss * (len(own["labels"]) / here)
                 total += loss.detach()
-                self.accelerator.backward(loss)
+                weighted = loss * self._weight(size) if self.share.ranks > 1 else loss
+                weighted.backward()  # type: ignore[no-untyped-call]
         return total + self._penalty_alone(state)
 
     def _cached(
         self,
         batch: Tensors,
+        size: int,
         parts: Sequence[slice],
         state: Tensors,
         step: int,
@@ -180,7 +194,7 @@ class Gradients:
         whole = {name: self._joined(name, [one[name] for one in found], parts) for name in found[0]}
         leaves = {n: t.detach().requires_grad_(t.is_floating_point()) for n, t in whole.items()}
         floating = [name for name, tensor in leaves.items() if tensor.requires_grad]
-        loss = self._loss(leaves, step)
+        loss = self._loss(leaves, size, step)
         slopes = torch.autograd.grad(loss, [leaves[n] for n in floating], allow_unused=True)
         known = {n: slope for n, slope in zip(floating, slopes, strict=True) if slope is not None}
         for i, (own, synchronised) in enumerate(self._each(batch, parts, seed)):
@@ -207,7 +221,7 @@ class Gradients:
             own = int(random_generator(seed, i).integers(2**32))  # torch's CPU takes 32 bits
             torch.manual_seed(own)
             waits = i < len(parts) - 1
-            held = self.accelerator.no_sync(self.parallel) if waits else nullcontext()
+            held = self.parallel.no_sync() if waits and self.share.ranks > 1 else nullcontext()
             yield {n: tensor[rows] if tensor.ndim else tensor for n, tensor in batch.items()}, held
 
     def _joined(self, name: str, found: list[Tensor], parts: Sequence[slice]) -> Tensor:
@@ -218,19 +232,22 @@ class Gradients:
         else:
             fits = all(torch.allclose(one, first, 0, 0, equal_nan=True) for one in found)
         if not fits:
-            raise CellError(
-                f"training {self.trainer.title} does not go in parts of a batch: its embedding "
-                f"{name} is neither a row for each sample nor the same number in all parts; if its "
-                "loss is a mean over samples, set loss_is_mean"
-            )
+            raise self._indivisible("in parts of a batch", name)
         return torch.cat(found) if first.ndim else first
+
+    def _indivisible(self, how: str, name: str) -> CellError:
+        return CellError(
+            f"training {self.trainer.title} does not go {how}: its embedding {name} is neither a "
+            "row for each sample nor the same number in all parts; if its loss is a mean over "
+            "samples, set loss_is_mean"
+        )
 
     def _penalty_alone(self, state: Tensors) -> Tensor:
         """Return the penalty, 0 if there is none, and add its gradients."""
         penalty = self.trainer.penalty(self.model, state)
         if penalty is None:
             return torch.zeros((), device=self.device)
-        self.accelerator.backward(penalty)
+        penalty.backward()  # type: ignore[no-untyped-call]
         return penalty.detach()
 
     def _statistics(self) -> list[tuple[Tensor, Tensor]]:
@@ -297,10 +314,16 @@ def _is_strict() -> bool:
     return torch.are_deterministic_algorithms_enabled() and not warns
 
 
-def _gathered(embeddings: Tensor) -> Tensor:
-    """Return the embeddings [B, ...] of all processes, with gradients; scalars are unchanged."""
+def _gathered(embeddings: Tensor, size: int, share: BatchShare) -> Tensor:
+    """Return the embeddings [size, ...] of all processes in the order of the batch, with gradients.
+
+    Scalars are unchanged.
+    """
     from torch.distributed.nn.functional import all_gather
 
     if embeddings.ndim == 0:
         return embeddings
-    return torch.cat(all_gather(embeddings))  # type: ignore[no-untyped-call]
+    if len(embeddings) < -(-size // share.ranks):  # all have to send as much
+        embeddings = torch.cat([embeddings, embeddings[-1:]])
+    every = torch.stack(all_gather(embeddings), dim=1)  # type: ignore[no-untyped-call]
+    return every.flatten(0, 1)[:size]

@@ -1,9 +1,10 @@
 """The SGD loop of all gradient-based trainers.
 
-It uses AdamW or SGD with accelerate, on the CPU or on one or more GPUs, in fp32 or bf16. It is
-reproducible bit for bit on the same machine and can be resumed after it was killed: the order of
-samples, their crops and the random state of every step depend only on the seed and the epoch or
-step, and checkpoints contain everything else.
+It uses AdamW or SGD on the CPU or on one or more GPUs, in fp32 or bf16. It is reproducible bit for
+bit on the same machine and can be resumed after it was killed: the order of samples, their crops
+and the random state of every step depend only on the seed and the epoch or step, and checkpoints
+contain everything else. Several processes share every batch; a step is that of one process, up to
+rounding.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import torch
+from accelerate.utils import gather
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from bench.api.trainer import (
     DIVERGED,
@@ -31,8 +35,8 @@ from bench.api.trainer import (
 )
 from bench.core.errors import CellError
 from bench.core.store import Store
-from bench.models.devices import deterministic_algorithms
-from bench.models.training.batches import StepBatches
+from bench.models.devices import deterministic_algorithms, place_of_process
+from bench.models.training.batches import ALONE, BatchShare, StepBatches
 from bench.models.training.checkpoints import (
     Checkpoints,
     below,
@@ -45,9 +49,6 @@ from bench.models.training.interrupts import held_interrupts
 from bench.models.training.networks import DualEncoder, ImageClassifier
 from bench.models.training.reading import decoded_batches
 from bench.models.transforms import TrainImages
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 log = logging.getLogger("bench.progress")
 Model = ImageClassifier | DualEncoder
@@ -78,7 +79,7 @@ class Training:
     keeps : the weights to keep; None stands for the last ones. The loop stops when it has all.
     emit : called with each of `keeps`, except None, and its weights as soon as they are known.
     observe : called after each step with its number from 1, the number of steps of the schedule,
-        the loss on this process's part of the batch (a scalar tensor) and the learning rate.
+        the loss of the batch (a scalar tensor) and the learning rate.
     logged : called with each entry of the training's history, in order: also, at the start, with
         those that a checkpoint holds.
     accuracy : returns the accuracy of a model on the selection split, in [0, 1], without changing
@@ -147,34 +148,44 @@ class Training:
         with deterministic_algorithms(self.device):
             return _Descent(trainer, replace(self, images=images)).run()
 
-    def batches(self, draws: StepBatches) -> Generator[dict[str, Tensor], None, None]:
-        """Yield ``inputs``, ``labels`` and, for images, ``templates`` of batches, on the device."""
+    def batches(
+        self, draws: StepBatches, share: BatchShare = ALONE
+    ) -> Generator[tuple[int, dict[str, Tensor]], None, None]:
+        """Yield the size of each batch and this process's share of it, on the device.
+
+        The share has ``inputs``, ``labels`` and, for images, ``templates``.
+        """
+        sizes: deque[int] = deque()
+
+        def shares() -> Iterator[Sequence[tuple[int, int, int]]]:
+            for batch in draws:
+                sizes.append(len(batch))
+                yield share.of(batch)
+
         if self.images is None:
             features, labels = self.stored("train")
-            for batch in draws:
+            for batch in shares():
                 rows = [sample for _, sample, _ in batch]
-                yield {"inputs": features[rows], "labels": labels[rows]}
+                yield sizes.popleft(), {"inputs": features[rows], "labels": labels[rows]}
             return
         is_cuda = self.device.type == "cuda"
-        with closing(decoded_batches(self.images, draws, self.workers, is_cuda)) as decoded:
+        with closing(decoded_batches(self.images, shares(), self.workers, is_cuda)) as decoded:
             for parts in decoded:
                 pixels, labels, templates = (
                     part.to(self.device, non_blocking=is_cuda) for part in parts
                 )
-                yield {"inputs": self.finish(pixels), "labels": labels, "templates": templates}
+                found = {"inputs": self.finish(pixels), "labels": labels, "templates": templates}
+                yield sizes.popleft(), found
 
 
 class _Descent:
     """One training run: model, optimiser, the trainer's own state and the running averages."""
 
     def __init__(self, trainer: GradientTrainer, inputs: Training) -> None:
-        from accelerate import Accelerator
-
         torch.manual_seed(inputs.seed)
         self.trainer, self.inputs = trainer, inputs
-        self.accelerator: Accelerator = Accelerator(
-            cpu=inputs.device.type == "cpu", mixed_precision="no"
-        )
+        self.share = BatchShare(*place_of_process())
+        self.stops = False
         self.model = inputs.build(trainer).train()
         trainer.prepare(self.model)
         self.model.to(inputs.device)
@@ -193,11 +204,24 @@ class _Descent:
             inputs.log(entry)
         if self.step:
             log.info("training goes on after step %d, from its checkpoint", self.step)
-        parallel = self.accelerator.prepare_model(self.model, device_placement=False)
         part = None if inputs.images is None else inputs.micro_batch
+        parallel = self._parallel()
         self.gradients = Gradients(
-            trainer, self.model, parallel, self.accelerator, inputs.device, part, self._remark
+            trainer, self.model, parallel, inputs.device, part, self._remark, self.share
         )
+
+    def _parallel(self) -> Any:
+        """Return what averages gradients over the processes; the model itself in one process."""
+        if self.share.ranks == 1:
+            return self.model
+        steps = gather(torch.tensor([self.step], device=self.inputs.device)).tolist()
+        if len(set(steps)) > 1:
+            raise CellError(
+                f"the processes have checkpoints of different steps ({min(steps)} to "
+                f"{max(steps)}): the cache folder must be one that all see; run the command again"
+            )
+        # Buffers are constants: models with batch normalisation are refused.
+        return DistributedDataParallel(self.model, broadcast_buffers=False)
 
     def run(self) -> dict[str, Tensor]:
         trainer, inputs = self.trainer, self.inputs
@@ -209,21 +233,22 @@ class _Descent:
             trainer.batch_size,
             epochs_needed(trainer, inputs.keeps),
             self.step,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
         )
+        read = inputs.batches(batches, self.share)
         try:
-            with held_interrupts() as interrupted, closing(inputs.batches(batches)) as read:
-                for batch in self._loaded(read):
-                    self._step(batch, steps)
+            with held_interrupts() as interrupted, closing(read):
+                for size, batch in read:
+                    self._step(batch, size, steps, interrupted)
                     done = min(self.step * trainer.batch_size, batches.epochs * inputs.size)
                     inputs.progress(done, batches.epochs * inputs.size)
                     if self.step % self.per_epoch == 0:
                         self._log(steps)
                     self._emit()
-                    if interrupted() or self.checkpoints.due:
+                    # Several processes stop after the same step.
+                    stops = self.stops if self.share.ranks > 1 else interrupted()
+                    if stops or self.checkpoints.due:
                         self._save()
-                    if interrupted():
+                    if stops:
                         raise KeyboardInterrupt
         finally:
             self.checkpoints.finish()
@@ -233,42 +258,24 @@ class _Descent:
             inputs.emit(Average(decay), _on_cpu(averaged.weights()))
         return _on_cpu(self.model.weights())
 
-    def _loaded(self, batches: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
-        """Yield the batches. If one process cannot load its part, all processes stop."""
-        while True:
-            batch = failure = None
-            try:
-                batch = next(batches, None)
-            except Exception as error:
-                failure = error
-            if self.accelerator.num_processes > 1:
-                mark = torch.tensor([failure is not None], device=self.inputs.device)
-                if self.accelerator.gather(mark).any() and failure is None:
-                    failure = CellError(
-                        "another process could not load its part of a batch; see its error message"
-                    )
-            if failure is not None:
-                raise failure
-            if batch is None:
-                return
-            yield batch
-
-    def _step(self, batch: dict[str, Tensor], steps: int) -> None:
+    def _step(
+        self, batch: dict[str, Tensor], size: int, steps: int, interrupted: Callable[[], bool]
+    ) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.trainer, self.step, steps)
         if isinstance(self.model, DualEncoder):
             batch["texts"] = self.model.prompts[batch["labels"], batch["templates"]]
         seed = self.inputs.seed * 1_000_003 + self.step
-        loss = self.gradients.of(batch, self.state, self.step, seed)
-        losses = self.accelerator.gather(loss.reshape(1))
-        if not torch.isfinite(losses).all():
+        loss = self.gradients.of(batch, size, self.state, self.step, seed)
+        if self.share.ranks > 1:
+            loss = self._whole(loss, size, interrupted())
+        if not torch.isfinite(loss):
             raise CellError(
                 f"{DIVERGED}: loss is {loss.item()} after {self.step} of {steps} steps; use a "
                 "smaller lr"
             )
-        count = len(batch["labels"])  # on every process the same
-        self.summed_loss += losses.double().mean().item() * count
-        self.summed_samples += count
+        self.summed_loss += loss.double().item() * size
+        self.summed_samples += size
         if self.trainer.clip:
             torch.nn.utils.clip_grad_norm_(self.tuned, self.trainer.clip)
         self.optimizer.step()
@@ -282,13 +289,22 @@ class _Descent:
         self.step += 1
         self.inputs.observe(self.step, steps, loss, self.optimizer.param_groups[0]["lr"])
 
+    def _whole(self, loss: Tensor, size: int, stops: bool) -> Tensor:
+        """Return the loss of the whole batch, and note whether any process is to stop."""
+        mine = [loss.double(), loss.new_tensor(self.share.count(size) / size, dtype=torch.double)]
+        told = gather(torch.stack([*mine, torch.full_like(mine[1], stops)])[None])
+        losses, weights, stopping = told.unbind(dim=1)
+        self.stops = bool(stopping.any())
+        whole: Tensor = losses @ weights
+        return whole
+
     def _log(self, steps: int) -> None:
         """At the end of an epoch, add it to the history."""
         rate = learning_rate(self.trainer, self.step - 1, steps)
         loss = self.summed_loss / self.summed_samples
         self.summed_loss, self.summed_samples = 0.0, 0
         entry = {"epoch": self.step // self.per_epoch, "loss": loss, "lr": rate}
-        if self.inputs.accuracy is not None and self.accelerator.is_main_process:
+        if self.inputs.accuracy is not None and self.share.rank == 0:
             self.checkpoints.finish()  # worker processes must not be forked beside a thread
             accuracy = self.inputs.accuracy(self.model)
             entry |= {} if math.isnan(accuracy) else {"selection": accuracy}
@@ -304,7 +320,7 @@ class _Descent:
 
     def _save(self) -> None:
         """Write a checkpoint: weights, averages, optimiser state, the trainer's state, the step."""
-        if not self.accelerator.is_main_process:
+        if self.share.rank:
             return
         tensors = {f"model.{n}": t for n, t in self.model.state_dict().items()}
         tensors |= {f"state.{n}": t for n, t in self.state.items()}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from bench.api.method import Choice
-from bench.core.environment import process_count
 from bench.core.errors import DataError, InputError
 from bench.core.progress import Progress
 from bench.core.records import MissingCell, Record
@@ -20,14 +19,14 @@ from bench.models.facts import read_model_note
 from bench.runs.costs.pending import pending
 from bench.runs.execution.dispatch import Dispatcher, Workers
 from bench.runs.execution.runner import EngineMaker, Runner
-from bench.runs.items import CellItem, FeaturesItem, WorkItem
+from bench.runs.items import CellItem, FeaturesItem
 from bench.runs.measure import address_of
 from bench.runs.plan import Plan, make_plan
 from bench.runs.results.caveats import PlanCaveats
 from bench.runs.results.trainings import plan_trainings
-from bench.runs.study.study import Study
 
-log = logging.getLogger("bench")
+if TYPE_CHECKING:
+    from bench.models.devices.group import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,12 @@ def execute_plan(
     engine: EngineMaker,
     progress: Progress,
     workers: Workers | None = None,
+    group: ProcessGroup | None = None,
 ) -> Outcome:
     """Compute what the store lacks and return all records of the plan's study.
 
-    The plan is made again when choices were made. With `workers`, these compute.
+    The plan is made again when choices were made. With `workers`, these compute. In a `group`, the
+    other processes take part by `Runner.follow`.
 
     `engine` is called at most once, and only when a model is needed. If an item fails, the items
     that depend on it fail too, and all others are still computed. Raises InputError for bad input
@@ -69,7 +70,7 @@ def execute_plan(
     """
     study = first.study
     runner = (
-        Runner(study, store, engine, progress)
+        Runner(study, store, engine, progress, group)
         if workers is None
         else Dispatcher(study, store, engine, progress, workers=workers)
     )
@@ -87,23 +88,9 @@ def execute_plan(
             samples.drop_damaged_samples(store, cell.key, cell.shift.split.fingerprint)
     runner.work(final, lambda: pending(final, store, runner.possible(final)))
     _know_model(runner, final)
-    if process_count() > 1:
-        runner.engine.announce(None)
+    if group is not None:
+        group.announce(None)
     return _outcome(runner, final)
-
-
-def follow_plan(study: Study, store: Store, engine: EngineMaker, progress: Progress) -> None:
-    """Do this process's part of the items that the first process announces, until it ends."""
-    items: Mapping[str, WorkItem] = {}
-    runner = Runner(study, store, engine, progress)
-    while (keys := runner.engine.heard()) is not None:
-        if not items.keys() >= set(keys):  # the first process has made choices since
-            items = make_plan(study, choice_lookup(store)).items
-        store.files.forget()  # the first process has stored their inputs
-        try:
-            runner.carry_out([items[key] for key in keys])
-        except Exception:
-            log.debug("failed", exc_info=True)  # the first process learns of it and records it
 
 
 def _know_model(runner: Runner, plan: Plan) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -12,10 +13,9 @@ from typing import TYPE_CHECKING
 from bench.api.recipes import Fisher, TextHead, Tuned
 from bench.api.splits import Loaded, Split
 from bench.api.trainer import DIVERGED
-from bench.core.environment import process_count
-from bench.core.errors import CellError, DataError, InputError, one_line
+from bench.core.errors import BenchError, one_line
 from bench.core.progress import Progress
-from bench.core.store import MissingOutput, Store, UnreadableOutput
+from bench.core.store import MissingOutput, Store
 from bench.runs.items import (
     CellItem,
     FeaturesItem,
@@ -26,6 +26,8 @@ from bench.runs.items import (
     WorkItem,
     by_split,
     is_stored,
+    pack_items,
+    unpack_items,
 )
 from bench.runs.measure import Measurement
 from bench.runs.plan import Plan
@@ -34,6 +36,7 @@ from bench.runs.study.study import Study
 from bench.runs.study.tuning import Searched
 
 if TYPE_CHECKING:
+    from bench.models.devices.group import ProcessGroup
     from bench.runs.engine import Engine
 
 log = logging.getLogger("bench")
@@ -51,13 +54,14 @@ class Runner:
 
     `failed` has the reason for each failed item, `labels` the name of each training, by key. In the
     current round, `tried` is the number of items that were tried and `taken` that of those that
-    other runs are computing.
+    other runs are computing. In a `group`, the other processes take part in what needs the model.
     """
 
     study: Study
     store: Store
     make_engine: EngineMaker
     progress: Progress
+    group: ProcessGroup | None = None
     failed: dict[str, str] = field(default_factory=dict)
     splits: dict[str, Loaded] = field(default_factory=dict)
     made_engine: Engine | None = None
@@ -214,9 +218,7 @@ class Runner:
             for key in {key for item in items for key in item.inputs}:
                 self.store.check(key)
         except (Exception, SystemExit) as error:
-            if isinstance(error, InputError | DataError) and not isinstance(
-                error, UnreadableOutput
-            ):
+            if isinstance(error, BenchError) and error.ends_run:
                 raise
             log.debug("failed", exc_info=True)
             self.failed |= dict.fromkeys((item.key for item in items), one_line(error))
@@ -241,26 +243,32 @@ class Runner:
 
     def _compute(self, items: Sequence[WorkItem]) -> None:
         """Have all processes compute one weights item or the features of one split."""
-        self.engine.announce([item.key for item in items])
-        self.carry_out(items)
+        # Another run may have stored some of them just now.
+        if left := [item for item in items if not is_stored(item, self.store)]:
+            if self.group is not None:
+                _ = self.engine  # the first process fetches the model before all others
+                self.group.announce(pack_items(left))
+            self.carry_out(left)
 
     def carry_out(self, items: Sequence[WorkItem]) -> None:
         """Do this process's part of some items and wait for all other processes.
 
-        Raises the exception of this process, or CellError with the message of another process.
+        Raises the exception of this process, or that of another.
         """
-        failure: Exception | None = None
+        in_step = isinstance(items[0], WeightsItem) and isinstance(items[0].recipe, Tuned)
         try:
-            self._do(items)
-        except Exception as error:
-            failure = error
-        first_failure = self.engine.agreed(None if failure is None else one_line(failure))
-        if process_count() > 1:
-            self.store.files.forget()  # the other processes have stored their parts
-        if failure is not None:
-            raise failure
-        if first_failure is not None:
-            raise CellError(f"failed in another process: {first_failure}")
+            with nullcontext() if self.group is None else self.group.agreement(in_step=in_step):
+                self._do(items)
+        finally:
+            if self.group is not None:
+                self.store.files.forget()  # the other processes have stored their parts
+
+    def follow(self) -> None:
+        """Do this process's part of what the first one of the group announces, until it ends."""
+        while self.group is not None and (packed := self.group.hear()) is not None:
+            items = unpack_items(packed, self.study.suite.splits)
+            self.store.files.forget()  # the first process has stored their inputs
+            self._try(items, partial(self.carry_out, items))
 
     def _do(self, items: Sequence[WorkItem]) -> None:
         """Compute a head, one training run, a Fisher information or the features of one split."""

@@ -11,7 +11,6 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from accelerate import Accelerator
 from picture_training import QUICK, build, training
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from bench.methods.l2_sp import PulledBack
 from bench.methods.ldifs import FeaturesPulledBack
 from bench.methods.lipsum_ft import TextGuided
 from bench.models.clip import Clip, identify_backbone, load_clip
+from bench.models.training.batches import BatchShare
 from bench.models.training.gradients import Gradients
 from bench.models.training.networks import DualEncoder, FrozenText, ImageClassifier
 
@@ -43,15 +43,14 @@ def of_model(
     trainer: GradientTrainer, model: nn.Module, part: int | None = None
 ) -> tuple[Gradients, list[str]]:
     said: list[str] = []
-    accelerator = Accelerator(cpu=True)
-    return Gradients(trainer, model, model, accelerator, CPU, part, said.append), said
+    return Gradients(trainer, model, model, CPU, part, said.append), said
 
 
 def computed(
     gradients: Gradients, batch: dict[str, Tensor], state: dict[str, Tensor], step: int = 3
 ) -> dict[str, Tensor]:
     """Return the loss and the gradients of all parameters, by name."""
-    found = {"loss": gradients.of(batch, state, step, seed=5)}
+    found = {"loss": gradients.of(batch, len(batch["labels"]), state, step, seed=5)}
     named = gradients.model.named_parameters()
     return found | {n: p.grad.clone() for n, p in named if p.grad is not None}
 
@@ -115,6 +114,30 @@ def test_gradients_in_parts_equal_those_of_the_whole(
         torch.testing.assert_close(gradient, exact, rtol=1e-4, atol=1e-5)  # float32, any threads
 
 
+@pytest.mark.parametrize("size", [1, 5, 7])
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_shares_of_three_processes_average_to_the_gradients_of_the_whole(
+    loaded: Clip, trainer: GradientTrainer, size: int
+) -> None:
+    """Also those of a batch that leaves two of them without a sample."""
+    tower, text = copy.deepcopy(loaded.model.visual), FrozenText(loaded, CPU)
+    model = ImageClassifier(tower, torch.randn(3, 96), torch.zeros(3), True, text).train()
+    state = {n: t + 0.01 for n, t in trainer.state_dict(model).items()}
+    batch = {name: tensor[:size] for name, tensor in pictures().items()}
+    whole = computed(of_model(trainer, model)[0], batch, state)
+    shares = [BatchShare(rank, 3) for rank in range(3)]
+    found = []
+    for share in shares:
+        own = {name: torch.stack(share.of(list(tensor))) for name, tensor in batch.items()}
+        gradients = Gradients(trainer, model, model, CPU, share=share)
+        loss = gradients.of(own, size, state, step=3, seed=5)
+        found.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        found[-1]["loss"] = loss * share.count(size) * 3 / size  # averaged below, too
+    for name, exact in whole.items():
+        mean = torch.stack([one[name] for one in found]).mean(dim=0)
+        torch.testing.assert_close(mean, exact, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("rows", [slice(None), slice(0, 2)])
 def test_an_embedding_of_no_single_sample_is_refused_in_parts(rows: slice) -> None:
     class Spread(OfAll):
@@ -163,6 +186,12 @@ def test_parts_are_refused_with_batch_normalisation() -> None:
     with pytest.raises(InputError, match=message):
         of_model(QUICK, normalised(), 5)
     of_model(QUICK, normalised(), QUICK.batch_size)  # no batch is larger
+
+
+def test_several_processes_are_refused_with_batch_normalisation() -> None:
+    message = r"has batch normalisation \(encoder\.0\.1\), .* start one process"
+    with pytest.raises(InputError, match=message):
+        Gradients(QUICK, normalised(), None, CPU, share=BatchShare(0, 2))
 
 
 class Full:

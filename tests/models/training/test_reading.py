@@ -127,7 +127,8 @@ def test_what_a_training_reads_is_finished_on_its_device(tmp_path: Path) -> None
 
     inputs = training(tmp_path)
     draws = StepBatches(lambda e: np.array([[4, 0], [5, 0]]), 2, 2, 1, 0)
-    (plain,) = inputs.batches(draws)
-    (doubled,) = replace(inputs, finish=lambda pixels: 2 * pixels).batches(draws)
+    ((size, plain),) = inputs.batches(draws)
+    ((_, doubled),) = replace(inputs, finish=lambda pixels: 2 * pixels).batches(draws)
+    assert size == 2
     assert torch.equal(2 * plain["inputs"], doubled["inputs"])
     assert torch.equal(plain["labels"], doubled["labels"])

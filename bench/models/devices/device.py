@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import torch
 from accelerate import PartialState
+from torch import distributed
 
+from bench.core.environment import core_count
 from bench.core.errors import InputError
 
 
@@ -27,7 +29,8 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device(PartialState().device)
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        alone = place_of_process()[1] == 1  # several processes cannot share it
+        return torch.device("mps" if alone and torch.backends.mps.is_available() else "cpu")
     with suppress(RuntimeError, AssertionError):
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -113,3 +116,40 @@ def free_memory(device: torch.device) -> int:
 
         return int(psutil.virtual_memory().available)
     return 0
+
+
+@contextmanager
+def threads_of_the_machine() -> Iterator[None]:
+    """Let torch use all processor cores, for what one of several processes computes alone.
+
+    Launchers set OMP_NUM_THREADS to 1, so that processes do not get in each other's way.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.core.environment import core_count
+    >>> from bench.models.devices import threads_of_the_machine
+    >>> with threads_of_the_machine():
+    ...     print(torch.get_num_threads() == core_count())
+    True
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(core_count())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def place_of_process() -> tuple[int, int]:
+    """Return the rank of this process and the number of processes that compute together.
+
+    Examples
+    --------
+    >>> from bench.models.devices import place_of_process
+    >>> place_of_process()
+    (0, 1)
+    """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
