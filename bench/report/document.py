@@ -30,6 +30,7 @@ from bench.report.glossary import Term, new_terms, terms
 from bench.report.headline import headline
 from bench.report.tables.choices import candidates_table, choices_table
 from bench.report.tables.differences import differences_table
+from bench.report.tables.elsewhere import elsewhere_table
 from bench.report.tables.leaderboard import (
     calibration_table,
     extra_metrics_table,
@@ -232,12 +233,10 @@ def document(
     suites = ", ".join(sorted({m.board.suite for m in found}))
     title = f"Robust fine-tuning on {suites or 'no suite'}"
     notes = [*_notes(ordered, presets), *([MERGED] if len(ordered) < len(all_records) else [])]
-    if any(numbers.comparison is not None for numbers in found):
-        notes += SURE
-    if any(numbers.comparison and numbers.comparison.ece for numbers in found):
-        notes.append(SURE_ECE)
-    if any(numbers.comparison and numbers.comparison.further for numbers in found):
-        notes.append(SURE_ASKED)
+    compared = [numbers.comparison for numbers in found if numbers.comparison is not None]
+    notes += SURE if compared else ()
+    notes += [SURE_ECE] if any(known.ece for known in compared) else []
+    notes += [SURE_ASKED] if any(known.further for known in compared) else []
     return Document(title, tuple(chapters), tuple(notes))
 
 
@@ -305,6 +304,7 @@ def _chapter(
             if accuracy.metrics != board.metrics
             else ()
         ),
+        elsewhere_table(numbers),
         extra_metrics_table(board, numbers.extra_boards),
         *calibrations,
         choices_table(board, cells),
