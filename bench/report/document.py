@@ -9,16 +9,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import fmean
 from typing import Any
 
 from bench.api.metrics import ACCURACY
 from bench.core.records import MissingCell, Record, sort_key
 from bench.core.trainings import TrainingRecord
-from bench.leaderboard.board import ID, Board, Seed, board_key
+from bench.leaderboard.board import ID, Board, board_key
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.published.layouts import Preset
+from bench.leaderboard.robustness import DerivedBoard, derived_board
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.severities import merge_severities
 from bench.leaderboard.stats.chance import zero_shot_guesses
@@ -35,10 +35,12 @@ from bench.report.tables.leaderboard import (
     calibration_table,
     extra_metrics_table,
     leaderboard_table,
+    mean_temperatures,
     missing_cells_table,
 )
 from bench.report.tables.ledger import run_ledger_tables
 from bench.report.tables.paper_layout import paper_table
+from bench.report.tables.robustness import derived_table
 from bench.report.tables.standings import mark_ties, standings_table
 from bench.report.tables.table import DASH, Table, format_value, seeds_text
 from bench.report.tables.trainings import trainings_table
@@ -139,6 +141,7 @@ class Chapter:
     curves: tuple[Table, ...]
     numbers: SuiteResults
     baselines: tuple[Baseline, ...]
+    derived: tuple[DerivedBoard, ...]
     summary: str
     terms: tuple[Term, ...]
 
@@ -191,12 +194,13 @@ def document(
     samples: Iterable[SampleOutputs] = (),
     baselines: Sequence[Baseline] = (),
     trainings: Iterable[TrainingRecord] = (),
+    derived: Sequence[str] = (),
 ) -> Document:
     """Return the content of a report; the tables of `presets` come first in each chapter.
 
     `samples` add intervals, ranks and reliability diagrams. `baselines` add the fitted line for
-    effective robustness, `trainings` the losses by epoch. Raises InputError for records that
-    contradict each other.
+    effective robustness, `trainings` the losses by epoch, `derived` metrics of
+    `bench.leaderboard.robustness`. Raises InputError for records that contradict each other.
 
     Examples
     --------
@@ -227,6 +231,7 @@ def document(
             ),
             baselines,
             trainings_table(m.board, [t for t in histories if board_key(t) == m.key]),
+            tuple(derived_board(name, m, baselines) for name in derived),
         )
         known = [term for other in chapters for term in other.terms]
         chapters.append(replace(chapter, terms=new_terms(chapter.terms, known)))
@@ -276,6 +281,7 @@ def _chapter(
     published: Iterable[Table],
     baselines: Sequence[Baseline],
     trainings: Table,
+    derived: tuple[DerivedBoard, ...],
 ) -> Chapter:
     """Return a chapter.
 
@@ -285,7 +291,7 @@ def _chapter(
     """
     board, accuracy = numbers.board, numbers.common[ACCURACY.name]
     cells = [record for record in numbers.records if record.kind == "cell"]
-    temperatures = _temperatures(numbers.records)
+    temperatures = mean_temperatures(numbers.records)
     calibrations = []
     calibrated = [plain for plain in numbers.common.values() if plain is not accuracy]
     for plain in calibrated:
@@ -305,6 +311,7 @@ def _chapter(
             else ()
         ),
         elsewhere_table(numbers),
+        *map(derived_table, derived),
         extra_metrics_table(board, numbers.extra_boards),
         *calibrations,
         choices_table(board, cells),
@@ -324,18 +331,10 @@ def _chapter(
         curves=tuple(candidates_table(curve, board) for curve in numbers.curves),
         numbers=numbers,
         baselines=tuple(baselines),
+        derived=derived,
         summary=top.text,
         terms=terms(numbers, top.best, top.text),
     )
-
-
-def _temperatures(records: Iterable[Record]) -> dict[tuple[str, str | None], float]:
-    """Mean temperature over seeds of each row, by method and base."""
-    found: dict[tuple[str, str | None], dict[Seed, float]] = defaultdict(dict)
-    for record in records:
-        if record.temperature is not None:
-            found[record.method, record.base][record.seed] = record.temperature
-    return {row: fmean(by_seed.values()) for row, by_seed in found.items()}
 
 
 def _protocol_of(records: Iterable[Record]) -> Mapping[str, Any]:

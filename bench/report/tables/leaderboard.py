@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import TypeVar
 
 from bench.api.metrics import BY_CLASS
-from bench.core.records import Role
+from bench.core.records import Record, Role
 from bench.leaderboard.board import (
     MARKS,
     UNRECORDED,
@@ -19,6 +20,7 @@ from bench.leaderboard.board import (
     BoardRow,
     Cell,
     Group,
+    Name,
     Seed,
 )
 from bench.report.tables.table import (
@@ -169,6 +171,24 @@ def calibration_table(
     groups = _side_by_side(shown, line)
     note = unlike_note(groups, with_scaled=with_scaled)
     return Table(caption, columns, _align(columns, texts=1), groups, note, name)
+
+
+def mean_temperatures(records: Iterable[Record]) -> dict[Name, float]:
+    """Return the mean temperature over seeds of each row that has one.
+
+    Examples
+    --------
+    >>> from bench.report.tables.leaderboard import mean_temperatures
+    >>> from bench.testing.fakes import fake_records
+    >>> first = fake_records()[0].model_copy(update={"temperature": 1.5})
+    >>> mean_temperatures([first])
+    {('zero-shot', None): 1.5}
+    """
+    found: dict[Name, dict[Seed, float]] = defaultdict(dict)
+    for record in records:
+        if record.temperature is not None:
+            found[record.method, record.base][record.seed] = record.temperature
+    return {row: fmean(by_seed.values()) for row, by_seed in found.items()}
 
 
 def marked(cell: TableCell, row: BoardRow) -> TableCell:
