@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from bench.api.metrics import ACCURACY
+from bench.api.protocol import scaling_label
 from bench.core.records import MissingCell, Record, sort_key
 from bench.core.trainings import TrainingRecord
 from bench.leaderboard.board import ID, Board, board_key
@@ -28,14 +29,20 @@ from bench.report.caveats import caveat_sentences
 from bench.report.figures.spec import Chart
 from bench.report.glossary import Term, new_terms, terms
 from bench.report.headline import headline
-from bench.report.tables.choices import candidates_table, choices_table
+from bench.report.tables.choices import (
+    CALIBRATED_OTHERWISE,
+    CRITERIA,
+    SCALED,
+    candidates_table,
+    choices_table,
+    mean_temperatures,
+)
 from bench.report.tables.differences import differences_table
 from bench.report.tables.elsewhere import elsewhere_table
 from bench.report.tables.leaderboard import (
     calibration_table,
     extra_metrics_table,
     leaderboard_table,
-    mean_temperatures,
     missing_cells_table,
 )
 from bench.report.tables.ledger import run_ledger_tables
@@ -46,11 +53,6 @@ from bench.report.tables.table import DASH, Table, format_value, seeds_text
 from bench.report.tables.trainings import trainings_table
 from bench.report.tables.trials import trials_tables
 
-CRITERIA = {
-    "nll": "T with the smallest NLL",
-    "confidence": "T at which mean confidence equals accuracy",
-}
-"""Descriptions of the criteria of temperature scaling."""
 PROVENANCE = ("preprocessing", "precision", "versions", "commit", "hardware")
 """Provenance and environment fields that a report lists if the records have them."""
 
@@ -70,11 +72,6 @@ READING = (
 CHOSEN = "Parameters were chosen on the selection split only, never on the test set or a shift."
 CHOSEN_MOSTLY = (
     "Parameters were chosen on the selection split, unless a warning or a row states otherwise."
-)
-SCALED = (
-    "w/ TS and w/o TS: with and without temperature scaling, softmax(log p / T). Each row and seed "
-    "has its own T; tables show the mean over seeds. Accuracy has no such columns, as T does not "
-    "change the order of classes."
 )
 PRIMARY_METRICS = (
     "Some evaluation sets have a primary metric of their own. The column header names it where it "
@@ -253,8 +250,10 @@ def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str
     yield CHOSEN_MOSTLY if leaks or "oracle" in roles else CHOSEN
     if any(record.primary_metric != "top1" for record in records):
         yield PRIMARY_METRICS
-    if "scaled" in kinds:
+    labels = {scaling_label(record.protocol) for record in records}
+    if "scaled" in kinds and "TS" in labels:
         yield SCALED
+    yield from (CALIBRATED_OTHERWISE.format(label) for label in sorted(labels - {"TS"}))
     if "control" in roles:
         yield CONTROLS
     if "oracle" in roles:
@@ -293,7 +292,8 @@ def _chapter(
     cells = [record for record in numbers.records if record.kind == "cell"]
     temperatures = mean_temperatures(numbers.records)
     calibrations = []
-    calibrated = [plain for plain in numbers.common.values() if plain is not accuracy]
+    reorders = scaling_label(board.protocol) != "TS"
+    calibrated = [plain for plain in numbers.common.values() if reorders or plain is not accuracy]
     for plain in calibrated:
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
             scaled = numbers.scaled[plain.scale.metric]
@@ -318,7 +318,7 @@ def _chapter(
         *trials_tables(board, cells),
         differences_table(_protocol_of(numbers.records), numbers.records),
         trainings,
-        missing_cells_table(board, calibrated),
+        missing_cells_table(board, [plain for plain in calibrated if plain is not accuracy]),
         *published,
     )
     top = headline(board, known, zero_shot_guesses(board, numbers.samples))

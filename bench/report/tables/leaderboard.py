@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
 from typing import TypeVar
 
 from bench.api.metrics import BY_CLASS
-from bench.core.records import Record, Role
+from bench.api.protocol import scaling_label
+from bench.core.records import Role
 from bench.leaderboard.board import (
     MARKS,
     UNRECORDED,
@@ -20,7 +20,6 @@ from bench.leaderboard.board import (
     BoardRow,
     Cell,
     Group,
-    Name,
     Seed,
 )
 from bench.report.tables.table import (
@@ -55,6 +54,11 @@ UNSCALED = "This run has no columns with temperature scaling."
 ALIKE = (
     "In the columns w/ TS every row but oracles has a temperature, such a row in addition to its "
     "endpoints' two."
+)
+
+ALIKE_OTHERWISE = (
+    "In the columns w/ {} every row but oracles is calibrated, such a row in addition to its "
+    "endpoints' temperatures."
 )
 
 
@@ -133,8 +137,9 @@ def calibration_table(
 ) -> Table:
     """Return ID and OOD mean in a metric, with (if any row has it) and without temperature scaling.
 
-    The columns w/ TS come first: there all rows are calibrated. In the others, the cells of rows
-    whose method is calibrated by itself are marked, and the line below the table says so.
+    Where the protocol has another calibration, that takes its place. The columns with it come
+    first: there all rows are calibrated. In the others, the cells of rows whose method is
+    calibrated by itself are marked, and the line below the table says so.
     `plain` and `scaled` are the same leaderboard without and with temperature scaling.
     `temperatures`, by method and base, fill a last column, which is left out if they are empty.
 
@@ -165,30 +170,13 @@ def calibration_table(
 
     labels = id_and_mean(plain.columns)
     if with_scaled:
-        labels = [f"{label} {which} TS" for which in ("w/", "w/o") for label in labels]
+        how = scaling_label(plain.protocol)
+        labels = [f"{label} {which} {how}" for which in ("w/", "w/o") for label in labels]
     columns = ("Method", *labels, *(("T",) if temperatures else ()))
     caption, name = f"{plain.scale.title} ({plain.scale.unit})", f"calibration {plain.scale.metric}"
     groups = _side_by_side(shown, line)
-    note = unlike_note(groups, with_scaled=with_scaled)
+    note = unlike_note(groups, with_scaled=with_scaled, how=scaling_label(plain.protocol))
     return Table(caption, columns, _align(columns, texts=1), groups, note, name)
-
-
-def mean_temperatures(records: Iterable[Record]) -> dict[Name, float]:
-    """Return the mean temperature over seeds of each row that has one.
-
-    Examples
-    --------
-    >>> from bench.report.tables.leaderboard import mean_temperatures
-    >>> from bench.testing.fakes import fake_records
-    >>> first = fake_records()[0].model_copy(update={"temperature": 1.5})
-    >>> mean_temperatures([first])
-    {('zero-shot', None): 1.5}
-    """
-    found: dict[Name, dict[Seed, float]] = defaultdict(dict)
-    for record in records:
-        if record.temperature is not None:
-            found[record.method, record.base][record.seed] = record.temperature
-    return {row: fmean(by_seed.values()) for row, by_seed in found.items()}
 
 
 def marked(cell: TableCell, row: BoardRow) -> TableCell:
@@ -210,7 +198,9 @@ def marked(cell: TableCell, row: BoardRow) -> TableCell:
     return replace(cell, sign=CALIBRATED) if is_number else cell
 
 
-def unlike_note(groups: Iterable[Iterable[TableLine]], *, with_scaled: bool) -> str:
+def unlike_note(
+    groups: Iterable[Iterable[TableLine]], *, with_scaled: bool, how: str = "TS"
+) -> str:
     """Return the line below a table that explains its marked cells; empty if there are none.
 
     Examples
@@ -223,7 +213,9 @@ def unlike_note(groups: Iterable[Iterable[TableLine]], *, with_scaled: bool) -> 
     items = (item for group in groups for line in group for item in line.items)
     if not any(item.sign == CALIBRATED for item in items):
         return ""
-    return f"{UNLIKE} {ALIKE if with_scaled else UNSCALED}"
+    if not with_scaled:
+        return f"{UNLIKE} {UNSCALED}"
+    return f"{UNLIKE} {ALIKE if how == 'TS' else ALIKE_OTHERWISE.format(how)}"
 
 
 def extra_metrics_table(board: Board, others: Sequence[Board]) -> Table:
