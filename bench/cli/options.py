@@ -60,8 +60,8 @@ HELP = {
     "controls": "Also run the ablations that test each method and report the oracle alpha.",
     "curves": "Also evaluate every alpha on the shifts. [default: on for mini]",
     "metrics": "Further metrics, comma separated: balanced, worst-class, adaptive-ece, "
-    "classwise-ece, auroc, aurc (bench show NAME). Every run has accuracy, ECE, NLL and Brier "
-    "score.",
+    "classwise-ece, auroc, aurc, id-ood-gap, effective-robustness, relative-robustness (bench show "
+    "NAME). Every run has accuracy, ECE, NLL and Brier score.",
     "set": "Set a hyper-parameter; `bench show METHOD` lists them. model.FIELD=VALUE says what a "
     "checkpoint file does not. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",

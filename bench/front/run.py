@@ -151,7 +151,7 @@ class Run:
         """Return one row per measured cell of the leaderboards.
 
         Columns: suite, model, protocol, row (METHOD:BASE), method, base, seed, shift, metric,
-        scaled (by a temperature), value (fraction or nats), low and high (exact 95% interval of an
+        scaled (if calibrated), value (fraction or nats), low and high (exact 95% interval of an
         accuracy over the set's samples, NaN for other metrics), n, weight, role, notes and chosen
         (the chosen parameters). Raises InputError if pandas is not installed.
 

@@ -10,13 +10,13 @@ from types import MappingProxyType
 
 from bench.api.dataset import Dataset, Suite
 from bench.api.method import PROBE, ZERO_SHOT
-from bench.api.metrics import Metric, asked_metrics
+from bench.api.metrics import FURTHER, METRICS, OWN, Metric, asked_metrics
 from bench.api.protocol import Protocol, protocol_with
 from bench.api.reading import Reading, parse_reading
 from bench.api.recipe_parts import backbone_of
 from bench.api.recipes import Backbone
 from bench.api.registry import ALIASES, datasets, find_dataset, find_method
-from bench.core.errors import DataError, InputError
+from bench.core.errors import DataError, InputError, unknown_name
 from bench.core.parameters import parameters, search_spans
 from bench.core.paths import cache_dir, data_dir, local_path
 from bench.core.store.opening import store_at
@@ -25,6 +25,7 @@ from bench.data.copies import naming_copies
 from bench.data.suites import corruptions
 from bench.data.suites.from_yaml import load_suite_file
 from bench.data.suites.yaml_schema import is_suite_file
+from bench.leaderboard.robustness import DERIVED
 from bench.models.clip import default_weights, identify_backbone
 from bench.models.sources.configurations import features_without_text, pretraining_loss
 from bench.models.sources.released_tags import TINY
@@ -348,9 +349,15 @@ def protocol_of(config: RunConfig) -> Protocol:
 
 
 def further_metrics(config: RunConfig, rules: Protocol) -> tuple[Metric, ...]:
-    """Return the metrics of ``--metrics``. Raises InputError for a name that is not offered."""
+    """Return the metrics of ``--metrics`` that are measured, not those that a report derives.
+
+    Raises InputError for a name that is not offered.
+    """
+    measured = [name for name in config.metrics if name not in DERIVED]
     try:
-        return asked_metrics(config.metrics, rules.ece_bins)
+        for name in sorted(set(measured) - METRICS.keys() - OWN.keys() - FURTHER.keys()):
+            raise unknown_name("further metric", name, (*FURTHER, *DERIVED))
+        return asked_metrics(measured, rules.ece_bins)
     except InputError as error:
         raise InputError(f"--metrics: {error}") from error
 
