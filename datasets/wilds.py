@@ -1,4 +1,4 @@
-"""The WILDS suites `fmow` (satellite images, later years) and `iwildcam` (camera traps).
+"""The WILDS suites `fmow` (satellites), `iwildcam` (camera traps) and `camelyon17` (hospitals).
 
 Koh et al., ICML 2021. Splits, labels and groups are read from the archives' own CSV files by the
 rules of the ``wilds`` package, which is not needed (docs/decisions/2026-11-22-wilds.md). These
@@ -29,7 +29,13 @@ from bench.data.cards import SetCard, cards
 from bench.data.folder import DataFolder, NotFound, Reason, holds_entries
 from bench.data.prompts import PLAIN, read_templates
 from bench.data.readers.folders import named_split
-from bench.data.suites.common import PROMPTS, real_suite, split_or_absent, suite_card
+from bench.data.suites.common import (
+    PROMPTS,
+    official_templates,
+    real_suite,
+    split_or_absent,
+    suite_card,
+)
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "flyp": {"lr": 1e-5, "weight_decay": 0.2, "batch_size": 256, "epochs": 20},
@@ -289,9 +295,8 @@ def _species(folder: DataFolder, root: Path) -> tuple[tuple[str, ...], str]:
     """
     english = _english(folder)
     if english.is_file():
-        return _class_names(
-            english, "english"
-        ), f"class names are those of wise-ft's {english.name}"
+        origin = f"class names are those of wise-ft's {english.name}"
+        return _class_names(english, "english"), origin
     scientific = root / "categories.csv"
     return _class_names(scientific, "name"), (
         f"class names are the scientific ones of {scientific.name}, not the official English ones: "
@@ -307,6 +312,61 @@ def _class_names(path: Path, column: str) -> tuple[str, ...]:
         last = IWILDCAM.classes - 1
         raise InputError(f"{path}: expected y from 0 to {last} in order, then only {UNUSED}")
     return tuple(name.lower() for _, name in used)
+
+
+# Camelyon17
+
+CAMELYON = cards()["wilds-camelyon17"]
+CENTERS, SEEN = {"1": "ood_val", "2": "ood_test"}, {"0": "train", "1": "id_val"}
+"""Splits on the card, by hospital if it is not in training, else by the split in the metadata."""
+_camelyon = holds_entries("metadata.csv", "patches")
+TISSUES = ("healthy lymph node tissue", "lymph node tumor tissue")
+"""The class names of OpenAI's prompts for PatchCamelyon, whose patches are of the same kind."""
+
+
+@registry.dataset
+class Camelyon17:
+    """Patches of lymph nodes with or without a tumour, shifted to another hospital."""
+
+    name: ClassVar[str] = "camelyon17"
+    card: ClassVar[Card] = suite_card(CAMELYON.name, {"ood": CAMELYON.name})
+
+    def found(self, data: Path | None) -> bool:
+        """Return whether the folder with its metadata is in the data folder."""
+        return DataFolder(data, Path()).has(CAMELYON.name, "all", _camelyon)
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """Return the suite, with id_val as ID test set and a part of train held out to choose on.
+
+        Raises InputError if the folder or all ID test images are missing.
+        """
+        folder = DataFolder(data, cache)
+        images = _camelyon_images(folder.place(CAMELYON.name, "all", _camelyon))
+        opener = _Opener(self.name, CAMELYON, folder, images)
+        templates, origin = official_templates(folder, CAMELYON.name, "pcam")
+        train = split_or_absent("camelyon17/train", lambda: opener.split("train", "train"))
+        task = Task(self.name, TISSUES, templates, train, train)
+        shifts = {"ood": lambda: Shift("ood", opener.split("ood", "ood_test"))}
+        prompts = f"class names of OpenAI's prompts for PatchCamelyon; templates: {origin}"
+        return real_suite(folder, task, opener.split("test", "id_val"), shifts, prompts=prompts)
+
+
+def _camelyon_images(root: Path) -> _Images:
+    path = root / "metadata.csv"
+    columns = ("patient", "node", "x_coord", "y_coord", "tumor", "center", "split")
+    *places, labels, centers, splits = _columns(path, columns)
+    if wrong := sorted(set(labels) - {"0", "1"}):
+        raise InputError(f"{path}: tumor {wrong[0]!r:.40}: expected 0 or 1; get the file again")
+    return _Images(
+        root / "patches",
+        files=[f"patient_{p}_node_{n}/patch_patient_{p}_node_{n}_x_{x}_y_{y}.png"
+               for p, n, x, y in zip(*places, strict=True)],
+        parts=np.array([CENTERS.get(c) or SEEN.get(s, "")
+                        for c, s in zip(centers, splits, strict=True)]),
+        labels=_integers(path, labels),
+        group="hospital",
+        members=_integers(path, centers),
+    )  # fmt: skip
 
 
 # CSV

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +10,7 @@ from bench.api.method import Method, Models
 from bench.api.recipes import Recipe
 from bench.api.registry import method
 from bench.core.parameters import Count, Fraction, NonNegative, setting
-from bench.models.training.trainers import ContrastiveTrainer
+from bench.models.training.trainers import EMBEDDED, ContrastiveTrainer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SCRIPT = "MLAI-Yonsei/CaRot example_scripts/carot.sh"
 _PARSER = "MLAI-Yonsei/CaRot src/args.py"
 _SLIDES = "the slides state none"
-TEACHER = ("teacher_images", "teacher_texts", "teacher_scale")
+TEACHER = tuple(f"teacher_{name}" for name in EMBEDDED)
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,21 @@ class SelfDistillation(ContrastiveTrainer):
 
     def distance(self, embeddings: dict[str, Tensor]) -> Tensor:
         """Return the distance in the slides' form: KL divergences."""
-        from bench.models.training.losses import kl_distillation
+        from bench.models.training.losses import kl_distillation, sigmoid_kl_distillation
 
-        return kl_distillation(*(embeddings[n] for n in ("images", "texts", "scale", *TEACHER)))
+        return self._apart(embeddings, kl_distillation, sigmoid_kl_distillation)
+
+    def _apart(
+        self,
+        embeddings: dict[str, Tensor],
+        softmax: Callable[..., Tensor],
+        sigmoid: Callable[..., Tensor],
+    ) -> Tensor:
+        """Return the term for the trainer's `contrast`; only that of the sigmoid has biases."""
+        names = [*EMBEDDED, *TEACHER]
+        if self.contrast == "sigmoid":
+            return sigmoid(*(embeddings[name] for name in names))
+        return softmax(*(embeddings[name] for name in names if not name.endswith("bias")))
 
     def after_step(self, model: nn.Module, state: dict[str, Tensor], step: int, steps: int) -> None:
         """Update the teacher every `period` steps: teacher = m teacher + (1 - m) student."""
@@ -115,6 +127,7 @@ class CarotTrainer(SelfDistillation):
     kind: ClassVar[str] = "CarotTrainer"
     title: ClassVar[str] = "both towers, CaRot"
     version: ClassVar[int] = 2
+    reads_projections: ClassVar[bool] = True
 
     orthogonal: NonNegative = setting(0.2, _SCRIPT)
     cross: NonNegative = setting(0.05, _SCRIPT)
@@ -124,9 +137,9 @@ class CarotTrainer(SelfDistillation):
 
         Its gradient equals that of the KL divergences.
         """
-        from bench.models.training.losses import distillation
+        from bench.models.training.losses import distillation, sigmoid_distillation
 
-        return distillation(*(embeddings[n] for n in ("images", "texts", "scale", *TEACHER)))
+        return self._apart(embeddings, distillation, sigmoid_distillation)
 
     def penalty(self, model: nn.Module, state: dict[str, Tensor]) -> Tensor | None:
         """Return the orthogonality and the cross-covariance penalty."""

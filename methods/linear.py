@@ -83,9 +83,9 @@ class LogisticRegression:
     """Multinomial logistic regression with L-BFGS; C is chosen on the selection split.
 
     Minimises mean cross-entropy + |W|^2 / (2 C N), scikit-learn's objective, in float64, on a GPU
-    if there is one. Values of
-    C are tried in increasing order, each starting from the previous solution. The C with the
-    highest accuracy on the selection split is chosen; ties go to the smallest.
+    if there is one. Values of C are tried in increasing order, each starting from the previous
+    solution. The C with the highest accuracy on the selection split is chosen; ties go to the
+    smallest.
 
     Attributes
     ----------

@@ -72,6 +72,7 @@ def _attacks(
     def killed() -> Iterator[Tally]:
         count = given.kills or (3 if short else 50)
         yield kills(folder, expected, seconds, count, given.seed)
+        yield kills(folder, expected, 2 * seconds, count, given.seed, "local:2")
 
     def damaged() -> Iterator[Tally]:
         obey_permissions()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from browser import run_of_chance
+from buckets import KEYS, S3, Request, s3_server
 from commands import SMALL, Finished, bench
 from data_world import World
 from filelock import FileLock
@@ -151,6 +153,28 @@ def world(server: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World
     data = tmp_path / "data"
     data.mkdir()
     return World(server, data, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def s3_running() -> Iterator[tuple[str, list[Request]]]:
+    """A running S3 server of this test process."""
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture
+def s3(
+    s3_running: tuple[str, list[Request]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> S3:
+    """A bucket of its own on the server, which every client here finds; nothing waits."""
+    endpoint, asked = s3_running
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("bench.core.store.bucket.PAUSES", (0.0, 0.0))
+    found = S3(endpoint, f"b-{uuid.uuid4().hex}", tmp_path, asked)
+    found.system.mkdir(found.bucket)
+    found.clear()
+    return found
 
 
 @pytest.fixture

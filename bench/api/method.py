@@ -18,7 +18,7 @@ from annotated_types import MinLen
 from numpy.typing import NDArray
 
 from bench.api.recipe_parts import head_of, needs_outputs, normalizes
-from bench.api.recipes import Classifier, Imported, Recipe, Tuned
+from bench.api.recipes import Imported, Recipe, Tuned
 from bench.core.errors import InputError
 from bench.core.parameters import Fraction, setting
 from bench.posthoc.functional import log_softmax
@@ -33,8 +33,8 @@ Fitted = Mapping[str, NDArray[Any]]
 Rule = Callable[[Sequence[float], Sequence[float]], int]
 """A selection rule: (accuracies, mean weights) of the candidates -> index of the chosen one."""
 
-ZERO_SHOT = "zero-shot"
-"""The name of the untouched model's row, which every run has."""
+ZERO_SHOT, PROBE = "zero-shot", "linear"
+"""The untouched model's row, which every run has; the row of runs whose model has no text tower."""
 
 GROUPS = ("trained", "merges", "ensembles", "newer")
 """Names that select some of the methods of ``all``: by `Method.group`, or by `Method.is_newer`."""
@@ -53,7 +53,7 @@ class Models:
 
     Attributes
     ----------
-    zero_shot : the untouched zero-shot classifier.
+    zero_shot : the zero-shot classifier, or what stands in for it without a text tower.
     base : the fine-tuned classifier an ensemble is built on; `zero_shot` if there is none.
     train, selection : fingerprints of the training and the selection split.
     seed : the training seed.
@@ -67,7 +67,7 @@ class Models:
     3
     """
 
-    zero_shot: Classifier
+    zero_shot: Recipe
     base: Recipe
     train: str
     selection: str

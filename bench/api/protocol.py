@@ -63,10 +63,11 @@ class Protocol:
         "lists both with their sources",
         official="official",
     )
-    scaling: Literal["nll", "confidence", "none"] = setting(
+    scaling: Literal["nll", "confidence", "vector", "isotonic", "none"] = setting(
         "nll",
-        "criterion for the results with temperature scaling; CaRot's evaluator takes a factor "
-        "set by hand, and how its authors chose theirs is unknown (docs/methods.md section 11)",
+        "criterion for the results with temperature scaling, or another calibration in its place "
+        "(vector, isotonic); CaRot's evaluator takes a factor set by hand, and how its authors "
+        "chose theirs is unknown (docs/methods.md section 11)",
         official="confidence",
     )
     ece_bins: Bins = setting(15, "number of ECE bins; 10 in CaRot's evaluator", official=10)
@@ -152,6 +153,23 @@ def protocol_with(name: str, changes: Mapping[str, Any]) -> Protocol:
     differing = [f"{k} {_text(v)}" for k, v in after.items() if v != before[k]]
     title = ", ".join([name, *differing])
     return Protocol(title, **after)
+
+
+SCALINGS = {"vector": "VS", "isotonic": "IR"}
+"""Short names of calibrations in reports; that of temperature scaling, ``TS``, is the default."""
+
+
+def scaling_label(protocol: str) -> str:
+    """Return the short name of the calibration of a protocol, by the protocol's name.
+
+    Examples
+    --------
+    >>> from bench.api.protocol import protocol_with, scaling_label
+    >>> scaling_label("clean"), scaling_label(protocol_with("clean", {"scaling": "vector"}).name)
+    ('TS', 'VS')
+    """
+    changed = {part.removeprefix("scaling ") for part in protocol.split(", ") if "scaling " in part}
+    return next((label for name, label in SCALINGS.items() if name in changed), "TS")
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from bench.api.recipes import (
     Backbone,
+    BlankHead,
     Classifier,
     Encoder,
     External,
@@ -71,7 +72,7 @@ def head_of(recipe: Recipe | Head) -> Head:
             return recipe.head
         case Merged():
             return _merged_again(recipe, [head_of(p) for p in recipe.parts])  # type: ignore[arg-type]
-        case Tuned() | TextHead() | Imported() | External():
+        case Tuned() | TextHead() | BlankHead() | Imported() | External():
             return recipe
 
 
@@ -116,7 +117,7 @@ def backbone_of(recipe: Recipe | Encoder | Head) -> Backbone:
     'fake/none'
     """
     match recipe:
-        case Pretrained() | TextHead() | Imported():
+        case Pretrained() | TextHead() | BlankHead() | Imported():
             return recipe.backbone
         case Classifier():
             return backbone_of(recipe.encoder)
@@ -152,6 +153,8 @@ def normalizes(recipe: Recipe | Head) -> bool:
     match recipe:
         case TextHead() | Imported():
             return recipe.normalize
+        case BlankHead():
+            return False
         case Classifier():
             return normalizes(recipe.head)
         case Tuned():

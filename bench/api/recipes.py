@@ -51,11 +51,13 @@ class Backbone:
     def __str__(self) -> str:
         """The name in reports. A file appears by its name and digest, without its folder.
 
-        What the user said of the file follows.
+        What the user said of the file follows. A repository of the hub has its owner and commit.
         """
         if self.digest.startswith("tag:") or self.pretrained == "embedded":
             return f"{self.model}/{self.pretrained}"
-        name = f"{self.model}/{PurePath(self.pretrained).name}@{self.digest[:8]}"
+        is_path = self.model != "hf-hub"
+        named = PurePath(self.pretrained).name if is_path else self.pretrained
+        name = f"{self.model}/{named}@{self.digest[:8]}"
         said = str(self.reading or "")
         return f"{name} ({said})" if said else name
 
@@ -105,6 +107,32 @@ class TextHead:
     templates: tuple[str, ...]
     normalize: bool = True
     precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class BlankHead:
+    """A head on raw features whose weights are all 0, of a backbone without a text tower.
+
+    Trainings start from it; it is not stored.
+
+    Attributes
+    ----------
+    backbone : the model that gives the features.
+    classes, width : number of classes and of features.
+
+    Examples
+    --------
+    >>> from bench.api.recipe_parts import normalizes
+    >>> from bench.api.recipes import Backbone, BlankHead
+    >>> normalizes(BlankHead(Backbone("timm:resnet18", "a1_in1k", "tag:a1_in1k"), 10, 512))
+    False
+    """
+
+    kind: ClassVar[str] = "BlankHead"
+
+    backbone: Backbone
+    classes: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -184,7 +212,7 @@ class Classifier:
     kind: ClassVar[str] = "Classifier"
 
     encoder: Pretrained | Imported | External
-    head: TextHead | Imported | External
+    head: TextHead | BlankHead | Imported | External
 
 
 @dataclass(frozen=True)
@@ -305,7 +333,7 @@ class Merged:
 T = TypeVar("T")
 Recipe = Classifier | Tuned | Merged | Imported | External
 Encoder = Pretrained | Tuned | Merged | Imported | External
-Head = TextHead | Tuned | Merged | Imported | External
+Head = TextHead | BlankHead | Tuned | Merged | Imported | External
 
 
 def merge(

@@ -122,7 +122,8 @@ class GradientTrainer:
     synthetic images, that it runs; `least_steps` and `most_epochs` bound `suited_to`. Where
     `reads_text` is set, hooks have the pretrained model's text tower, frozen, as ``model.text``
     (`bench.models.training.networks.FrozenText`). `loss_is_mean` says of a `loss` of its own that
-    it is a mean over samples, which may be summed over parts of a batch.
+    it is a mean over samples, which may be summed over parts of a batch; `reads_projections`, that
+    the trainer needs towers that end in linear maps.
 
     Attributes
     ----------
@@ -158,6 +159,7 @@ class GradientTrainer:
     is_random: ClassVar[bool] = True
     reads_text: ClassVar[bool] = False
     loss_is_mean: ClassVar[bool] = False
+    reads_projections: ClassVar[bool] = False
     smoke: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "epochs": 1, "batch_size": 64, "warmup": 0.1}
     least_steps: ClassVar[int] = 200
     most_epochs: ClassVar[int] = 20
@@ -214,6 +216,13 @@ class GradientTrainer:
         warmup = (0.1 if epochs * per_epoch <= 5000 else 500) if self.warmup else 0
         rate = self.lr * 30 if small else self.lr
         return {"lr": rate, "batch_size": batch, "epochs": epochs, "warmup": warmup}
+
+    def pretrained_with(self, loss: str) -> dict[str, Any]:
+        """Return the hyper-parameters that follow from the model's pretraining. Default: none.
+
+        `loss` is ``softmax``, as CLIP's, ``sigmoid``, as SigLIP's, or ``labels``, of image towers.
+        """
+        return {}
 
     def train(self, inputs: TrainInputs) -> dict[str, Tensor]:
         """Run the SGD loop from the start and return the tuned weights."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from bench.api.protocol import scaling_label
 from bench.checks.compare import Change, ComparedRun, change_scale, finer_scale
 from bench.checks.compare import State as ChangeState
 from bench.checks.junit import State, Verdict
@@ -172,4 +173,5 @@ def _place(change: Change) -> str:
 
 def _scaling_suffix(change: Change) -> str:
     """Return the suffix of a name with temperature scaling, as in leaderboards."""
-    return " w/ TS" if change.scaled else ""
+    _, _, protocol, _ = change.board
+    return f" w/ {scaling_label(protocol)}" if change.scaled else ""

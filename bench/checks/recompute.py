@@ -91,6 +91,10 @@ class _RecomputingStore(Store):
         return root / kind / key[:2] / f"{key}{suffix}"
 
 
+def _recomputing(session: Session, scratch: Path) -> Store:
+    return _RecomputingStore(session.store.root, session.store.files, scratch=scratch)
+
+
 @dataclass(frozen=True)
 class RecomputedRun:
     """The result: how many leaderboard cells were recomputed, the checked files, differences."""
@@ -216,7 +220,7 @@ def _recompute_one(
             found = tuple(Difference(MANIFEST, f" {name}", *texts) for name in changed)
             files.append(MANIFEST)
         if not found and share:
-            store = _RecomputingStore(session.store.root, scratch=Path(scratch))
+            store = _recomputing(session, Path(scratch))
             count, different = resample(session, plans, store, share, progress)
             found = tuple(different)
             files.append(f"{count} features of images forwarded again")
@@ -253,7 +257,7 @@ def _recomputed(
 
     Raises DataError if a cell is missing that is not among `lacking`, those of the run.
     """
-    store = _RecomputingStore(session.store.root, scratch=scratch)
+    store = _recomputing(session, scratch)
     found, trainings, plans = list[Record](), list[TrainingRecord](), list[Plan]()
     for plan in session.plans:  # before anything is read, because reading removes damaged files
         _check_stored(plan, store)
@@ -279,12 +283,14 @@ def _check_stored(plan: Plan, store: Store) -> None:
     """
     for item in plan.of(WeightsItem, FeaturesItem):
         for path in store.damaged(item.key):
-            raise DataError(f"{path} is damaged, its numbers cannot be checked: {REPEAT}")
+            named = store.files.place(path)
+            raise DataError(f"{named} is damaged, its numbers cannot be checked: {REPEAT}")
     for item in plan.of(FeaturesItem):
         for path in store.made_otherwise(item.key, stored_parts(item.encoder)):
+            named = store.files.place(path)
             raise DataError(
-                f"{path} was made by other weights than those in the cache now, its numbers cannot "
-                "be checked: delete the folder of this file and run the same command again"
+                f"{named} was made by other weights than those in the cache now, its numbers "
+                "cannot be checked: delete the folder of this file and run the same command again"
             )
 
 

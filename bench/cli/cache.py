@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import cloup
@@ -13,6 +15,10 @@ import cloup
 from bench.cli.options import CACHE, DEBUG, JSON, examples
 from bench.core.errors import DataError, InputError
 from bench.core.streams import print_line
+
+if TYPE_CHECKING:
+    from bench.core.store import Store
+    from bench.core.store.upkeep import CachedFile
 
 
 @cloup.group(
@@ -36,13 +42,13 @@ def cache_ls_command(cache_dir: Path | None, as_json: bool) -> None:
     from tabulate import tabulate
 
     from bench.core.paths import format_bytes
-    from bench.core.store.upkeep import KINDS, cached_files, uses_of
+    from bench.core.store.upkeep import KINDS, uses_of
 
-    root = _root(cache_dir)
-    uses = uses_of(cached_files(root))
+    store = _store(cache_dir)
+    uses = uses_of(_files(store))
     if as_json:
         kinds = [dataclasses.asdict(use) for use in uses]
-        print_line(json.dumps({"cache": str(root), "kinds": kinds}, indent=1), sys.stdout)
+        print_line(json.dumps({"cache": store.place, "kinds": kinds}, indent=1), sys.stdout)
         return
     rows = [
         (
@@ -58,8 +64,8 @@ def cache_ls_command(cache_dir: Path | None, as_json: bool) -> None:
     columns = ("Kind", "Files", "Size", "On disk", "Days old", "What")
     align = ("left", *["right"] * 4, "left")
     print_line(
-        f"{root}\n\n{tabulate(rows, columns, 'simple', colalign=align)}" if rows
-        else f"{root} is empty", sys.stdout
+        f"{store.place}\n\n{tabulate(rows, columns, 'simple', colalign=align)}" if rows
+        else f"{store.place} is empty", sys.stdout
     )  # fmt: skip
 
 
@@ -73,36 +79,40 @@ def cache_verify_command(cache_dir: Path | None, remove: bool, as_json: bool) ->
 
     Each damaged file is printed; the exit code is then 4, unless all of them were removed.
     """
-    from bench.core.store.upkeep import cached_files, fault_of, removed
+    from bench.core.store.container import bytes_of
+    from bench.core.store.remote import RemoteFiles
+    from bench.core.store.upkeep import fault_of, removed
     from bench.front.display import make_display
 
-    root = _root(cache_dir)
-    files = [file for file in cached_files(root) if file.item]
+    store = _store(cache_dir)
+    files = [file for file in _files(store) if file.item]
+    read = store.files.original if isinstance(store.files, RemoteFiles) else bytes_of
     faults: dict[Path, str] = {}
     with (
         make_display((), as_json) as progress,
         progress.task("verify the cache", len(files)) as task,
     ):
         for file in files:
-            if fault := fault_of(file):
+            if fault := fault_of(file, read):
                 faults[file.path] = fault
             task.advance(1)
-    gone = removed(faults) if remove else []
+    gone = removed(faults, store.files.remove) if remove else []
+    place = store.files.place
     if as_json:
         found = [
-            {"file": str(path), "problem": fault, "removed": path in gone}
+            {"file": place(path), "problem": fault, "removed": path in gone}
             for path, fault in faults.items()
         ]
-        text = json.dumps({"cache": str(root), "files": len(files), "damaged": found}, indent=1)
+        text = json.dumps({"cache": store.place, "files": len(files), "damaged": found}, indent=1)
         print_line(text, sys.stdout)
     else:
         for path, fault in faults.items():
-            print_line(f"{path}: {fault}{'; removed' * (path in gone)}", sys.stdout)
+            print_line(f"{place(path)}: {fault}{'; removed' * (path in gone)}", sys.stdout)
         print_line(f"{len(files):,} outputs read, {len(faults)} damaged", sys.stdout)
     if len(gone) < len(faults):
-        names = ", ".join(str(path.relative_to(root)) for path in faults if path not in gone)
+        names = ", ".join(str(p.relative_to(store.root)) for p in faults if p not in gone)
         advice = "remove them by hand" if remove else "add --remove to have them computed again"
-        raise DataError(f"damaged in {root}: {names}; {advice}")
+        raise DataError(f"damaged in {store.place}: {names}; {advice}")
 
 
 @cache.command("gc")
@@ -129,11 +139,19 @@ def cache_gc_command(
     No run loses what it uses: while one runs on the cache, outputs are not removed.
     """
     from bench.core.paths import format_bytes
+    from bench.core.store.remote import RemoteFiles
     from bench.core.store.upkeep import leftover_files, outdated_files, removed
     from bench.runs.study.imported import imported_keys
 
-    root = _root(cache_dir)
-    kept = set() if older_than is None else imported_keys(root)
+    store = _store(cache_dir)
+    root = store.root
+    if isinstance(store.files, RemoteFiles):
+        raise InputError(
+            f"{store.place}: bench cache gc removes nothing from an object store, since it cannot "
+            "know which machines need it: give the bucket a lifecycle rule, or delete objects "
+            f"when no run uses them; the local copy, {root}, may be deleted at any time"
+        )
+    kept = set() if older_than is None else imported_keys(store)
     old = outdated_files(root, older_than, unfinished=unfinished, kept=kept)
     sizes = {path: path.lstat().st_size for path in (*leftover_files(root), *old)}
     gone = list(sizes) if dry_run else removed(sizes)
@@ -152,10 +170,18 @@ def cache_gc_command(
         raise DataError(f"{stay[0]} cannot be removed: change its rights, or remove it by hand")
 
 
-def _root(option: Path | None) -> Path:
-    from bench.core.paths import cache_dir
+def _store(option: Path | None) -> Store:
+    from bench.core.store.opening import store_at
 
-    root = cache_dir(option)
-    if root.exists() and not root.is_dir():
-        raise InputError(f"cache folder {root} is a file, expected a folder")
-    return root
+    store = store_at(option)
+    if store.root.exists() and not store.root.is_dir():
+        raise InputError(f"cache folder {store.root} is a file, expected a folder")
+    return store
+
+
+def _files(store: Store) -> Iterator[CachedFile]:
+    from bench.core.store.remote import RemoteFiles
+    from bench.core.store.upkeep import cached_files, remote_files
+
+    files = store.files
+    return remote_files(files) if isinstance(files, RemoteFiles) else cached_files(store.root)

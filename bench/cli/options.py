@@ -11,7 +11,7 @@ import click
 import cloup
 
 from bench.core.errors import InputError
-from bench.core.paths import local_path
+from bench.core.paths import cache_path, local_path
 
 HELP = {
     "suite": "Suites, comma separated: names ('transfer' for the five transfer sets, dtd=3 for the "
@@ -24,7 +24,9 @@ HELP = {
     "it: trained, merges, ensembles, newer. Their bases and zero-shot are added. "
     "[default: wise-ft,ose,vrf]",
     "shifts": "Shifts, comma separated, or 'all'. [default: all]",
-    "model": "open_clip model name, or 'tiny'. [default: the suite's]",
+    "model": "open_clip model name, 'tiny', local-dir:PATH (a folder of open_clip's or "
+    "transformers' CLIP or SigLIP), hf-hub:OWNER/NAME, or timm:NAME, a model without a text tower. "
+    "[default: the suite's]",
     "pretrained": "Pretrained tag (downloaded) or checkpoint file. [default: the suite's]",
     "imported": "Use the zero-shot and e2e-ft classifiers stored by `bench import`; train the "
     "rest.",
@@ -58,13 +60,14 @@ HELP = {
     "controls": "Also run the ablations that test each method and report the oracle alpha.",
     "curves": "Also evaluate every alpha on the shifts. [default: on for mini]",
     "metrics": "Further metrics, comma separated: balanced, worst-class, adaptive-ece, "
-    "classwise-ece, auroc, aurc (bench show NAME). Every run has accuracy, ECE, NLL and Brier "
-    "score.",
+    "classwise-ece, auroc, aurc, id-ood-gap, effective-robustness, relative-robustness (bench show "
+    "NAME). Every run has accuracy, ECE, NLL and Brier score.",
     "set": "Set a hyper-parameter; `bench show METHOD` lists them. model.FIELD=VALUE says what a "
     "checkpoint file does not. Repeatable.",
     "out": "Output folder. [default: results/runs/SUITE-HASH]",
     "overwrite": "Replace the run in --out, even one with other settings or more cells.",
-    "cache-dir": "Folder for computed outputs. [default: $BENCH_CACHE, or the user's cache folder]",
+    "cache-dir": "Folder for computed outputs, or s3://BUCKET/PREFIX (docs/scaling.md). [default: "
+    "$BENCH_CACHE, or the user's cache folder]",
     "tracker": "Log trainings and leaderboard rows to tensorboard, wandb or mlflow, in "
     "OUT/trackers. Repeatable.",
     "config": "YAML file with these options (docs/config-file.md), relative paths from its folder; "
@@ -91,6 +94,8 @@ class LocalPath(click.Path):
     'results/run'
     """
 
+    checked = staticmethod(local_path)
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | bytes | os.PathLike[str]:
@@ -98,10 +103,23 @@ class LocalPath(click.Path):
         name = "path" if param is None else max(param.opts, key=len)
         if value == "":
             raise InputError(f"{name} is empty: give a path, or leave it out")
-        return super().convert(local_path(value, name), param, ctx)
+        return super().convert(self.checked(value, name), param, ctx)
 
 
-PATH = LocalPath(path_type=Path)
+class CachePath(LocalPath):
+    """The same, or the address of an object store.
+
+    Examples
+    --------
+    >>> from bench.cli.options import CachePath
+    >>> CachePath(path_type=str).convert("s3://bucket/prefix", None, None)
+    's3://bucket/prefix'
+    """
+
+    checked = staticmethod(cache_path)
+
+
+PATH, CACHE_PATH = LocalPath(path_type=Path), CachePath(path_type=Path)
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -127,7 +145,7 @@ PLUGIN, PLUGIN_ONLY_LOADED = (
     for kept in (True, False)
 )
 DATA = option("data", type=PATH)
-CACHE = option("cache-dir", type=PATH)
+CACHE = option("cache-dir", type=CACHE_PATH)
 JUNIT = cloup.option(
     "--junit", type=PATH, metavar="FILE", help="Also write the result as JUnit XML."
 )

@@ -105,7 +105,7 @@ def run_and_show(
     def shown() -> AbstractContextManager[Progress]:
         return make_display(session.expected(), as_json, session.work())
 
-    run = carry_out(session, shown, group)
+    run = carry_out(session, shown, "local", group)
     _say_caveats([caveat for caveat in run.caveats if caveat not in said])
     _show_result(run, session, as_json)
 

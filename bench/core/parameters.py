@@ -188,13 +188,33 @@ def suited_settings(value: Any, images: int, *, small: bool) -> dict[str, Any]:
     >>> found["lr"], found["epochs"], found["probe.epochs"]
     (1e-05, 10, 50)
     """
-    suited = getattr(value, "suited_to", None)
-    found = {} if suited is None else dict(suited(images, small=small))
+    return _following(value, "suited_to", images, small=small)
+
+
+def pretraining_settings(value: Any, loss: str) -> dict[str, Any]:
+    """Return what follows from the loss of a model's pretraining for all trainers in a method.
+
+    {name: value} as in `parameters`; the values are those of the trainers' own ``pretrained_with``.
+
+    Examples
+    --------
+    >>> from bench.api.registry import find_method
+    >>> from bench.core.parameters import pretraining_settings
+    >>> [pretraining_settings(find_method(name)(), "sigmoid") for name in ("flyp", "lp-ft")]
+    [{'contrast': 'sigmoid'}, {}]
+    """
+    return _following(value, "pretrained_with", loss)
+
+
+def _following(value: Any, rule: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Return what the method `rule` of a method and of the trainers in it gives, by name."""
+    own = getattr(value, rule, None)
+    found = {} if own is None else dict(own(*args, **kwargs))
     for field in dataclasses.fields(value):
         inner = getattr(value, field.name)
         if dataclasses.is_dataclass(inner):
-            own = suited_settings(inner, images, small=small)
-            found |= {f"{_prefix(field.name)}{name}": one for name, one in own.items()}
+            theirs = _following(inner, rule, *args, **kwargs)
+            found |= {f"{_prefix(field.name)}{name}": one for name, one in theirs.items()}
     return found
 
 

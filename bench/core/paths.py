@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +19,9 @@ import platformdirs
 from bench.core.errors import InputError
 
 P = TypeVar("P", str, Path)
+NO_STORES = frozenset({"file", "ftp", "hf", "http", "https", "local"})
+"""Schemes of addresses that are no object stores."""
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 def local_path(path: P, what: str) -> P:
@@ -43,7 +48,7 @@ def local_path(path: P, what: str) -> P:
         if isinstance(error, FileNotFoundError):  # of a relative path, in a folder that is gone
             reason = "the working folder is gone; change to one that exists"
         raise InputError(f"{what} {path} is no usable path: {reason}") from error
-    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/+", str(path))
+    found = _ADDRESS.match(str(path))
     if found is None or is_there:
         return path
     address = f"{found[1]}://{str(path)[found.end() :]}"
@@ -53,8 +58,66 @@ def local_path(path: P, what: str) -> P:
     )
 
 
+def store_address(path: str | Path) -> str:
+    """Return the address of an object store, such as ``s3://bucket/prefix``; empty for a path.
+
+    A path object has lost the second slash. Addresses of the web and of files are none.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import store_address
+    >>> store_address(Path("s3://bucket/prefix/")), store_address("cache"), store_address("a:b")
+    ('s3://bucket/prefix', '', '')
+    """
+    found = _ADDRESS.match(str(path))
+    if found is None or found[1].lower() in NO_STORES:
+        return ""
+    with suppress(OSError, ValueError):  # of what is no path at all
+        if Path(path).exists():
+            return ""
+    return f"{found[1].lower()}://{str(path)[found.end() :].rstrip('/')}"
+
+
+def cache_path(path: P, what: str) -> P:
+    """Return a path, or the address of an object store. Raises as `local_path` for another address.
+
+    Examples
+    --------
+    >>> from bench.core.paths import cache_path
+    >>> cache_path("s3://bucket/prefix", "--cache-dir")
+    's3://bucket/prefix'
+    """
+    address = store_address(path)
+    if not address:
+        return local_path(path, what)
+    if re.match(r"[^:]+://[^/]*:[^/]*@", address):
+        raise InputError(f"{what}: leave the password out of the address: it would be shown")
+    if not re.fullmatch(r"[^:]+://[!-~]{1,900}", address):
+        raise InputError(
+            f"{what} {address:.200}: expected s3://BUCKET/PREFIX, in ASCII without spaces"
+        )
+    return path
+
+
+def cache_address(option: Path | None) -> str:
+    """Return the address of the object store that is the cache; empty if it is a folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.paths import cache_address
+    >>> cache_address(Path("s3://bucket/prefix")), cache_address(Path("here"))
+    ('s3://bucket/prefix', '')
+    """
+    return store_address(os.environ.get("BENCH_CACHE", "") if option is None else option)
+
+
 def cache_dir(option: Path | None) -> Path:
     """Return the cache folder: ``--cache-dir``, else ``$BENCH_CACHE``, else the platform's.
+
+    If that is the address of an object store, the folder of its local copy, which is below
+    ``$BENCH_CACHE``, if that is a folder, or the platform's.
 
     Examples
     --------
@@ -63,10 +126,13 @@ def cache_dir(option: Path | None) -> Path:
     >>> cache_dir(Path("here")).name
     'here'
     """
-    if option is not None:
-        return local_path(option, "cache folder")
-    env = local_path(os.environ.get("BENCH_CACHE", ""), "cache folder $BENCH_CACHE")
-    return Path(env) if env else default_cache_dir()
+    env = cache_path(os.environ.get("BENCH_CACHE", ""), "cache folder $BENCH_CACHE")
+    own = default_cache_dir() if not env or store_address(env) else Path(env)
+    found = None if option is None else cache_path(option, "cache folder")
+    if not (address := cache_address(found)):
+        return own if found is None else found
+    mark = hashlib.sha256(address.encode()).hexdigest()[:12]
+    return own / "copies" / f"{re.sub('[^a-z0-9.]+', '-', address.lower())[:60]}-{mark}"
 
 
 def default_cache_dir() -> Path:

@@ -89,7 +89,7 @@ class Record(CellAddress):
     kind : ``cell`` for leaderboard cells; ``scaled`` for the same cell after temperature scaling
         with `temperature`; ``curve`` for one candidate of a row, with its parameters in `choice`,
         whether or not it was chosen; ``figure`` for a figure, with its content in `data`.
-    temperature : the temperature of a ``scaled`` record; None for other kinds.
+    temperature : the temperature of a ``scaled`` record; None for other kinds and calibrations.
     data : the content of a ``figure`` record; None for other kinds.
     choice : the chosen parameters (alpha, a, b); empty if there was nothing to choose.
     chosen_on : for chosen parameters, the split, its number of samples, the selection rule, and

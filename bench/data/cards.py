@@ -29,7 +29,7 @@ Count = pydantic.PositiveInt | Literal["unknown"]
 Role = Literal["ID", "shift", "transfer"]
 User = Literal[
     "archive", "wise-ft", "wise-ft guide", "VRF", "FLYP", "FLYP guide", "CaRot", "torchvision",
-    "wilds", "bench",
+    "wilds", "DomainBed", "bench",
 ]  # fmt: skip
 """Who uses a folder: the set's unpacked archive, an official code, a package, or bench itself."""
 DIGITS = {"md5": 32, "sha256": 64, "git-blob": 40}

@@ -137,10 +137,12 @@ def load(
 def carry_out(
     session: Session,
     shown: Callable[[], AbstractContextManager[Progress]],
+    default: str | None = None,
     group: ProcessGroup | None = None,
 ) -> Run:
     """Carry out a session, its progress shown in the context that `shown` makes.
 
+    `default` is the executor if its configuration names none; without one, this process computes.
     It is the first process of a `group`, if there are several.
 
     Examples
@@ -155,7 +157,8 @@ def carry_out(
     'complete'
     """
     config, logs = session.config, session.out.resolve() / LOGS
-    with chosen_executor(config.executor, config.device, logs) as executor:
+    name = None if session.scores_outputs else config.executor or default
+    with chosen_executor(name, config.device, logs) as executor:
         outcomes, out = run_session(session, shown, executor, group)
     records = sorted((r for outcome in outcomes for r in outcome.records), key=sort_key)
     missing = tuple(cell for outcome in outcomes for cell in outcome.missing)

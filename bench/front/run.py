@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.dataset import Shift
-from bench.api.method import ZERO_SHOT
+from bench.api.method import PROBE, ZERO_SHOT
 from bench.api.metrics import ACCURACY
 from bench.api.recipe_parts import needs_outputs
 from bench.api.recipes import Recipe
@@ -151,7 +151,7 @@ class Run:
         """Return one row per measured cell of the leaderboards.
 
         Columns: suite, model, protocol, row (METHOD:BASE), method, base, seed, shift, metric,
-        scaled (by a temperature), value (fraction or nats), low and high (exact 95% interval of an
+        scaled (if calibrated), value (fraction or nats), low and high (exact 95% interval of an
         accuracy over the set's samples, NaN for other metrics), n, weight, role, notes and chosen
         (the chosen parameters). Raises InputError if pandas is not installed.
 
@@ -210,7 +210,7 @@ class Run:
         measurement = Measurement(study, store, lambda opened: opened.load(), SilentProgress())
         stored = StoredOutputs(store, measurement.arrays, at.split, study.precision, at.labels)
         models, method = cell.fit.models, cell.row.method
-        names: dict[Recipe, str] = {models.zero_shot: ZERO_SHOT}
+        names: dict[Recipe, str] = {models.zero_shot: PROBE if study.width else ZERO_SHOT}
         if cell.row.base is not None:
             names.setdefault(models.base, cell.row.base.name)
         reads = method.needs(models, cell.choice)
@@ -221,7 +221,7 @@ class Run:
             logits = {name: stored.logits(recipe) for name, recipe in named.items()}
         except MissingOutput as error:
             raise InputError(
-                f"{row} on {split}: its outputs are not in the cache {store.root}: name the run's "
+                f"{row} on {split}: its outputs are not in the cache {store.place}: name the run's "
                 "cache (cache_dir), or run it again"
             ) from error
         manifest = at.split.load().manifest

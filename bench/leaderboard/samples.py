@@ -133,9 +133,10 @@ def store_samples(
     True
     """
     set_key = _set_key(split)
-    with store.claims.held([f"{SETS}-{set_key}"]) as got:
-        if got and not store.has(SETS, set_key):  # runs at once measure other rows on this set
-            store.write_arrays(SETS, set_key, *_set_arrays(manifest))
+    if not store.has(SETS, set_key):
+        with store.claims.held([f"{SETS}-{set_key}"]) as got, store.files.looking_again():
+            if got and not store.has(SETS, set_key):  # runs at once measure other rows on this set
+                store.write_arrays(SETS, set_key, *_set_arrays(manifest))
     confidence = np.exp(log_probs.max(axis=1).astype(np.float64))
     arrays = {
         "right": np.packbits(correct(log_probs, manifest)),

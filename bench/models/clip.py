@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone, TextHead
-from bench.core.errors import InputError, unknown_name
 from bench.data.prompts import fill_template
-from bench.data.readers.fingerprints import file_digest
 from bench.models.distinct_classes import check_distinct
-from bench.models.released_tags import TINY, model_names, released_tags
+from bench.models.sources.table import source_of
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-EMBEDDED = "embedded"
-SUFFIXES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".npz", ".safetensors"})
-"""Endings of checkpoint files."""
-TAGS_SHOWN = 8
-"""The most tags of a model in an error."""
-
 
 def identify_backbone(
     model: str, pretrained: str, cache_dir: Path, reading: Reading | None = None
 ) -> Backbone:
-    """Return the backbone of an open_clip model name and a pretrained tag or checkpoint file.
+    """Return the backbone of a model's name and its weights.
 
-    Model ``tiny`` with weights ``embedded`` is the CLIP shipped with bench. `reading` is what the
-    user says of a checkpoint file. Raises InputError for a model name that open_clip does not have,
-    for a missing file if `pretrained` looks like a path, and for a `reading` of anything but a
-    file. Tags are checked when the model is loaded.
+    `model` is a name of open_clip's with a pretrained tag or checkpoint file as `pretrained`,
+    ``tiny`` with ``embedded`` (the CLIP shipped with bench), ``local-dir:PATH``, a folder of
+    open_clip's or transformers', or ``hf-hub:OWNER/NAME``; the part after the colon may also be
+    `pretrained`. `reading` is what the user says of a checkpoint file. Raises InputError for names,
+    files and folders that do not exist, if a package is missing that the model needs, and for a
+    `reading` of anything but a file. Tags are checked when the model is loaded.
 
     Examples
     --------
@@ -52,46 +41,13 @@ def identify_backbone(
     ...
     bench.core.errors.InputError: unknown model 'ViT-B32': did you mean 'ViT-B-32'? ...
     """
-    path = Path(pretrained).expanduser()
-    is_file = path.is_file()
-    if model == TINY:
-        if pretrained != EMBEDDED and not is_file:
-            raise InputError(
-                f"--pretrained {pretrained}: model 'tiny' has only 'embedded' weights, and no such "
-                "file exists: leave --pretrained out, or give an existing file"
-            )
-    else:
-        _check_model(model)
-    if is_file and pretrained != EMBEDDED:
-        digest = file_digest(path.resolve(), cache_dir)
-        return Backbone(model, str(path), digest, reading or Reading())
-    if os.sep in pretrained or path.suffix in SUFFIXES or path.is_dir():
-        what = "is a folder" if path.is_dir() else "no such checkpoint file"
-        raise InputError(
-            f"--pretrained {pretrained}: {what}; give an existing file, or a pretrained tag of "
-            f"{model}"
-        )
-    if reading is not None and reading.said():
-        raise InputError(
-            f"--set model.{next(iter(reading.said()))} says how a checkpoint file is read, but "
-            f"--pretrained {pretrained} is none; its preprocessing and activation are known: leave "
-            "the option out"
-        )
-    if model == TINY:
-        return Backbone(TINY, EMBEDDED, _embedded_digest())
-    return Backbone(model, pretrained, f"tag:{pretrained}")
-
-
-def _check_model(name: str) -> None:
-    """Raise InputError, which names the three nearest, unless open_clip has the model."""
-    if name not in model_names():
-        raise unknown_name("model", name, [TINY, *model_names()], "bench list models")
+    return source_of(model).identify(model, pretrained, cache_dir, reading)
 
 
 def default_weights(model: str) -> str:
-    """Return the weights of a model that is given alone: those of ``tiny``.
+    """Return the weights of a model that is given alone: of ``tiny``, a folder, or of the hub.
 
-    Raises InputError, which names the model's tags, for any other.
+    Raises InputError, which names the model's tags, for a name of open_clip's.
 
     Examples
     --------
@@ -103,21 +59,7 @@ def default_weights(model: str) -> str:
     ...
     bench.core.errors.InputError: --model ViT-B-16-SigLIP needs --pretrained as well: webli, or ...
     """
-    if model == TINY:
-        return EMBEDDED
-    _check_model(model)
-    tags = list(released_tags(model))
-    shown = ", ".join(tags[:TAGS_SHOWN])
-    if len(tags) > TAGS_SHOWN:
-        shown += f" or one of {len(tags) - TAGS_SHOWN} more (bench list models)"
-    where = f"{shown}, or a" if tags else "it has no released weights; give a"
-    raise InputError(f"--model {model} needs --pretrained as well: {where} checkpoint file")
-
-
-def _embedded_digest() -> str:
-    card = files("bench.data.mini") / "tiny.json"
-    digest: str = json.loads(card.read_text())["sha256"]
-    return digest
+    return source_of(model).default_weights(model)
 
 
 @dataclass(frozen=True)
@@ -165,78 +107,7 @@ def load_clip(identity: Backbone) -> Clip:
     >>> round(clip.scale, 1)
     18.0
     """
-    _go_offline_without_network()
-    import open_clip
-    from open_clip.transform import PreprocessCfg
-
-    if identity.model == TINY and identity.reading is None:
-        from bench.data.mini.model import PREPROCESS, load_tiny
-
-        return Clip(load_tiny(), _tokenizer(identity), PreprocessCfg(**PREPROCESS))
-    if identity.reading is not None:
-        from bench.models.files.backbone import load_file
-
-        model, preprocess, caveats = load_file(identity)
-        return Clip(model, _tokenizer(identity), preprocess, caveats)
-    tags = open_clip.list_pretrained_tags_by_model(identity.model)
-    if identity.pretrained not in tags:
-        raise unknown_name(
-            f"pretrained tag of {identity.model}", identity.pretrained, tags, "bench list models"
-        )
-    try:
-        model = open_clip.create_model(
-            identity.model,
-            pretrained=identity.pretrained,
-            force_quick_gelu=wants_quick_gelu(identity.model, identity.pretrained),
-        )
-    except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise InputError(
-            f"weights {identity} could not be downloaded ({first}); connect to the network, or "
-            "give a local checkpoint file with --pretrained"
-        ) from error
-    preprocess = PreprocessCfg(**model.visual.preprocess_cfg)
-    return Clip(model.eval(), _tokenizer(identity), preprocess)
-
-
-def _tokenizer(identity: Backbone) -> Any:
-    import open_clip
-
-    if identity.model == TINY:
-        from bench.data.mini.model import tiny_tokenizer
-
-        return tiny_tokenizer()
-    return open_clip.get_tokenizer(identity.model)
-
-
-def wants_quick_gelu(model: str, tag: str) -> bool:
-    """Whether the released weights of a tag were trained with QuickGELU, as OpenAI's were.
-
-    If the model's configuration differs, open_clip only warns, and all outputs are wrong.
-
-    Examples
-    --------
-    >>> from bench.models.clip import wants_quick_gelu
-    >>> wants_quick_gelu("ViT-B-32", "openai"), wants_quick_gelu("ViT-B-32", "laion2b_s34b_b79k")
-    (True, False)
-    """
-    import open_clip
-
-    return bool((open_clip.get_pretrained_cfg(model, tag) or {}).get("quick_gelu"))
-
-
-def _go_offline_without_network() -> None:
-    """Set Hugging Face's offline mode if its host cannot be resolved.
-
-    Otherwise its client would spend about a minute on retries.
-    """
-    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).hostname
-    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"))
-    if not proxied:
-        try:
-            socket.getaddrinfo(host, 443)
-        except OSError:
-            os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    return Clip(*source_of(identity.model).load(identity))
 
 
 def text_head(
@@ -302,7 +173,8 @@ def prompt_head(
     """Return ``head.weight`` [C, D] and ``head.bias`` [C] from an open_clip model's text tower.
 
     For each class, the prompts are embedded, normalised, averaged, normalised again and multiplied
-    by exp(logit_scale). The bias is 0 (wise-ft ``src/models/zeroshot.py``).
+    by exp(logit_scale) (wise-ft ``src/models/zeroshot.py``). The bias is the model's logit_bias, or
+    0 if it has none: it is the same for all classes.
 
     Parameters
     ----------
@@ -332,7 +204,24 @@ def prompt_head(
             rows.append(normalize(embeddings.mean(dim=0), dim=-1))
             progress(1)
         weight = torch.stack(rows).float() * model.logit_scale.detach().exp().float()
-    return {"head.weight": weight.cpu(), "head.bias": torch.zeros(len(rows))}
+        bias = torch.zeros(len(rows))
+        if (own := logit_bias(model)) is not None:
+            bias += own.detach().float().cpu()
+    return {"head.weight": weight.cpu(), "head.bias": bias}
+
+
+def logit_bias(model: Any) -> Tensor | None:
+    """Return the logit_bias of an open_clip model, which SigLIP's have; None for others.
+
+    Examples
+    --------
+    >>> from bench.data.mini.model import load_tiny
+    >>> from bench.models.clip import logit_bias
+    >>> logit_bias(load_tiny()) is None
+    True
+    """
+    found: Tensor | None = getattr(model, "logit_bias", None)
+    return found
 
 
 def encode_text(model: Any, tokens: Tensor) -> Tensor:

@@ -191,9 +191,10 @@ class _Mine:
             keys = [k for k in self.keys if block in missing[k]]
             taken = [k for k in keys if self.store.claims.take(_claim(k, block))]
             self.claimed[block] = taken
-            for key in taken.copy():
-                if self.store.has_block(key, block):  # another process was just done with it
-                    self.done(block, key)
+            with self.store.files.looking_again():
+                ready = [key for key in taken if self.store.has_block(key, block)]
+            for key in ready:  # another process was just done with it
+                self.done(block, key)
             if taken:
                 yield block
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.api.recipe_parts import normalizes, weights_key
-from bench.api.recipes import External, Fisher, Head, Imported, Merged, TextHead, Tuned
+from bench.api.recipes import BlankHead, External, Fisher, Head, Imported, Merged, TextHead, Tuned
 from bench.core.errors import InputError
 from bench.core.store import MissingOutput, Store
 
@@ -96,6 +96,9 @@ def load_head(head: Head, store: Store) -> LinearHead:
         weight = _merged([p.weight for p in parts], [f[0] for f in fishers], head)
         bias = _merged([p.bias for p in parts], [f[1] for f in fishers], head)
         return LinearHead(weight, bias, normalizes(head))
+    if isinstance(head, BlankHead):
+        zeros = np.zeros((head.classes, head.width), np.float32)
+        return LinearHead(zeros, np.zeros(head.classes, np.float32), normalizes(head))
     return LinearHead(*_stored(head, store), normalizes(head))
 
 

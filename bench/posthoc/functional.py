@@ -34,8 +34,9 @@ def log_softmax(scores: Floats) -> Floats:
     array([[0.5, 0.5],
            [0. , 1. ]])
     """
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    shifted = np.asarray(scores - scores.max(axis=1, keepdims=True))
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted
 
 
 def mix(log_p_zs: Floats, log_p_ft: Floats, weight: ArrayLike) -> Floats:

@@ -9,16 +9,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import fmean
 from typing import Any
 
 from bench.api.metrics import ACCURACY
+from bench.api.protocol import scaling_label
 from bench.core.records import MissingCell, Record, sort_key
 from bench.core.trainings import TrainingRecord
-from bench.leaderboard.board import ID, Board, Seed, board_key
+from bench.leaderboard.board import ID, Board, board_key
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.published.layouts import Preset
+from bench.leaderboard.robustness import DerivedBoard, derived_board
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.severities import merge_severities
 from bench.leaderboard.stats.chance import zero_shot_guesses
@@ -28,8 +29,16 @@ from bench.report.caveats import caveat_sentences
 from bench.report.figures.spec import Chart
 from bench.report.glossary import Term, new_terms, terms
 from bench.report.headline import headline
-from bench.report.tables.choices import candidates_table, choices_table
+from bench.report.tables.choices import (
+    CALIBRATED_OTHERWISE,
+    CRITERIA,
+    SCALED,
+    candidates_table,
+    choices_table,
+    mean_temperatures,
+)
 from bench.report.tables.differences import differences_table
+from bench.report.tables.elsewhere import elsewhere_table
 from bench.report.tables.leaderboard import (
     calibration_table,
     extra_metrics_table,
@@ -38,16 +47,12 @@ from bench.report.tables.leaderboard import (
 )
 from bench.report.tables.ledger import run_ledger_tables
 from bench.report.tables.paper_layout import paper_table
+from bench.report.tables.robustness import derived_table
 from bench.report.tables.standings import mark_ties, standings_table
 from bench.report.tables.table import DASH, Table, format_value, seeds_text
 from bench.report.tables.trainings import trainings_table
 from bench.report.tables.trials import trials_tables
 
-CRITERIA = {
-    "nll": "T with the smallest NLL",
-    "confidence": "T at which mean confidence equals accuracy",
-}
-"""Descriptions of the criteria of temperature scaling."""
 PROVENANCE = ("preprocessing", "precision", "versions", "commit", "hardware")
 """Provenance and environment fields that a report lists if the records have them."""
 
@@ -67,11 +72,6 @@ READING = (
 CHOSEN = "Parameters were chosen on the selection split only, never on the test set or a shift."
 CHOSEN_MOSTLY = (
     "Parameters were chosen on the selection split, unless a warning or a row states otherwise."
-)
-SCALED = (
-    "w/ TS and w/o TS: with and without temperature scaling, softmax(log p / T). Each row and seed "
-    "has its own T; tables show the mean over seeds. Accuracy has no such columns, as T does not "
-    "change the order of classes."
 )
 PRIMARY_METRICS = (
     "Some evaluation sets have a primary metric of their own. The column header names it where it "
@@ -138,6 +138,7 @@ class Chapter:
     curves: tuple[Table, ...]
     numbers: SuiteResults
     baselines: tuple[Baseline, ...]
+    derived: tuple[DerivedBoard, ...]
     summary: str
     terms: tuple[Term, ...]
 
@@ -190,12 +191,13 @@ def document(
     samples: Iterable[SampleOutputs] = (),
     baselines: Sequence[Baseline] = (),
     trainings: Iterable[TrainingRecord] = (),
+    derived: Sequence[str] = (),
 ) -> Document:
     """Return the content of a report; the tables of `presets` come first in each chapter.
 
     `samples` add intervals, ranks and reliability diagrams. `baselines` add the fitted line for
-    effective robustness, `trainings` the losses by epoch. Raises InputError for records that
-    contradict each other.
+    effective robustness, `trainings` the losses by epoch, `derived` metrics of
+    `bench.leaderboard.robustness`. Raises InputError for records that contradict each other.
 
     Examples
     --------
@@ -226,18 +228,17 @@ def document(
             ),
             baselines,
             trainings_table(m.board, [t for t in histories if board_key(t) == m.key]),
+            tuple(derived_board(name, m, baselines) for name in derived),
         )
         known = [term for other in chapters for term in other.terms]
         chapters.append(replace(chapter, terms=new_terms(chapter.terms, known)))
     suites = ", ".join(sorted({m.board.suite for m in found}))
     title = f"Robust fine-tuning on {suites or 'no suite'}"
     notes = [*_notes(ordered, presets), *([MERGED] if len(ordered) < len(all_records) else [])]
-    if any(numbers.comparison is not None for numbers in found):
-        notes += SURE
-    if any(numbers.comparison and numbers.comparison.ece for numbers in found):
-        notes.append(SURE_ECE)
-    if any(numbers.comparison and numbers.comparison.further for numbers in found):
-        notes.append(SURE_ASKED)
+    compared = [numbers.comparison for numbers in found if numbers.comparison is not None]
+    notes += SURE if compared else ()
+    notes += [SURE_ECE] if any(known.ece for known in compared) else []
+    notes += [SURE_ASKED] if any(known.further for known in compared) else []
     return Document(title, tuple(chapters), tuple(notes))
 
 
@@ -249,8 +250,10 @@ def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str
     yield CHOSEN_MOSTLY if leaks or "oracle" in roles else CHOSEN
     if any(record.primary_metric != "top1" for record in records):
         yield PRIMARY_METRICS
-    if "scaled" in kinds:
+    labels = {scaling_label(record.protocol) for record in records}
+    if "scaled" in kinds and "TS" in labels:
         yield SCALED
+    yield from (CALIBRATED_OTHERWISE.format(label) for label in sorted(labels - {"TS"}))
     if "control" in roles:
         yield CONTROLS
     if "oracle" in roles:
@@ -277,6 +280,7 @@ def _chapter(
     published: Iterable[Table],
     baselines: Sequence[Baseline],
     trainings: Table,
+    derived: tuple[DerivedBoard, ...],
 ) -> Chapter:
     """Return a chapter.
 
@@ -286,9 +290,10 @@ def _chapter(
     """
     board, accuracy = numbers.board, numbers.common[ACCURACY.name]
     cells = [record for record in numbers.records if record.kind == "cell"]
-    temperatures = _temperatures(numbers.records)
+    temperatures = mean_temperatures(numbers.records)
     calibrations = []
-    calibrated = [plain for plain in numbers.common.values() if plain is not accuracy]
+    reorders = scaling_label(board.protocol) != "TS"
+    calibrated = [plain for plain in numbers.common.values() if reorders or plain is not accuracy]
     for plain in calibrated:
         if any(cell.mean is not None for row in plain.rows for cell in row.cells):
             scaled = numbers.scaled[plain.scale.metric]
@@ -305,13 +310,15 @@ def _chapter(
             if accuracy.metrics != board.metrics
             else ()
         ),
+        elsewhere_table(numbers),
+        *map(derived_table, derived),
         extra_metrics_table(board, numbers.extra_boards),
         *calibrations,
         choices_table(board, cells),
         *trials_tables(board, cells),
         differences_table(_protocol_of(numbers.records), numbers.records),
         trainings,
-        missing_cells_table(board, calibrated),
+        missing_cells_table(board, [plain for plain in calibrated if plain is not accuracy]),
         *published,
     )
     top = headline(board, known, zero_shot_guesses(board, numbers.samples))
@@ -324,18 +331,10 @@ def _chapter(
         curves=tuple(candidates_table(curve, board) for curve in numbers.curves),
         numbers=numbers,
         baselines=tuple(baselines),
+        derived=derived,
         summary=top.text,
         terms=terms(numbers, top.best, top.text),
     )
-
-
-def _temperatures(records: Iterable[Record]) -> dict[tuple[str, str | None], float]:
-    """Mean temperature over seeds of each row, by method and base."""
-    found: dict[tuple[str, str | None], dict[Seed, float]] = defaultdict(dict)
-    for record in records:
-        if record.temperature is not None:
-            found[record.method, record.base][record.seed] = record.temperature
-    return {row: fmean(by_seed.values()) for row, by_seed in found.items()}
 
 
 def _protocol_of(records: Iterable[Record]) -> Mapping[str, Any]:

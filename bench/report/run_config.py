@@ -20,6 +20,7 @@ class _Kinds(pydantic.BaseModel):
     table: str | None = None
     templates: str | None = None
     templates_sha256: str | None = None
+    metrics: list[str] = []
     plugin: list[str] = []
     plugin_sha256: list[str] = []
     set: dict[str, dict[str, Any]] = {}

@@ -31,6 +31,7 @@ from bench.leaderboard import samples
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
 from bench.leaderboard.published.layouts import Preset, find_preset
+from bench.leaderboard.robustness import DERIVED
 from bench.report.document import Document, document
 from bench.report.run_config import CONFIG as CONFIG
 from bench.report.run_config import read_config
@@ -88,6 +89,7 @@ class ReportSources:
             (outputs for run in self.runs for outputs in read_samples(run)),
             self.baselines,
             _distinct_trainings(self.runs),
+            tuple(dict.fromkeys(name for run in self.runs for name in read_derived(run))),
         )
 
 
@@ -295,3 +297,22 @@ def read_presets(folder: Path) -> tuple[Preset, ...]:
         return ()
     name = read_config(folder).get("table")
     return () if name is None else (find_preset(name),)
+
+
+def read_derived(folder: Path) -> tuple[str, ...]:
+    """Return the derived metrics that the ``config.json`` of a run asks for, in their usual order.
+
+    Raises InputError if the file cannot be read.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.run_folder import read_derived
+    >>> _ = Path("config.json").write_text('{"metrics": ["aurc", "id-ood-gap"]}')
+    >>> read_derived(Path("."))
+    ('id-ood-gap',)
+    """
+    if not (folder / CONFIG).exists():
+        return ()
+    asked = read_config(folder).get("metrics", ())
+    return tuple(name for name in DERIVED if name in asked)

@@ -73,6 +73,7 @@ def write_report(
     baselines: Sequence[Baseline] = (),
     trainings: Iterable[TrainingRecord] = (),
     root: str | None = None,
+    derived: Sequence[str] = (),
 ) -> tuple[Path, ...]:
     """Write reports of records into `directory` with `write_document`; return their paths.
 
@@ -87,7 +88,7 @@ def write_report(
     >>> [path.name for path in paths]
     ['report.md', 'report.csv']
     """
-    content = document(records, missing, presets, samples, baselines, trainings)
+    content = document(records, missing, presets, samples, baselines, trainings, derived)
     return write_document(directory, content, formats, root)
 
 

@@ -17,8 +17,9 @@ from bench.api.dataset import Task
 from bench.api.recipe_parts import weights_key
 from bench.api.recipes import Backbone, Imported, TextHead
 from bench.core.errors import InputError
-from bench.core.paths import cache_dir, check_writable, data_dir
+from bench.core.paths import data_dir
 from bench.core.store import Store
+from bench.core.store.opening import store_at
 from bench.models.clip import Clip, load_clip, text_head, tokenized
 from bench.models.devices import pick_device
 from bench.models.distinct_classes import prompt_caveats
@@ -56,7 +57,7 @@ def import_wise_ft(
     Raises InputError unless both classifiers fit the backbone, each other and the suite's task.
     The rows of the zero-shot head must be in the order of the task's classes.
     """
-    store = Store(check_writable(cache_dir(cache), "cache folder"))
+    store = store_at(cache, writes=True)
     suites = find_suites(suite, data_dir(data), store.root)
     if len(suites) != 1:
         names = ", ".join(each.name for each in suites)
@@ -92,13 +93,13 @@ def import_wise_ft(
         zero_shot=ImportedFile(file=zero_shot.name, digest=pair[0].digest),
         tuned=ImportedFile(file=tuned.name, digest=pair[1].digest),
     )
-    check_import_name(store.root, imported)
+    check_import_name(store, imported)
     text_recipe = TextHead(backbone, task.classnames, task.templates)
     own = _backbone_head(text_recipe, clip, torch_device, store)
     _check_order(pair, own, task.classnames)
     _store(store, imported.untouched(backbone), pair[0], head_only=untouched[0])
     _store(store, imported.fine_tuned(backbone), pair[1])
-    write_import(store.root, imported)
+    write_import(store, imported)
     return imported
 
 

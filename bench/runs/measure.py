@@ -28,7 +28,6 @@ from bench.core.progress import Progress
 from bench.core.records import Record
 from bench.core.store import MissingOutput, Store
 from bench.leaderboard import samples
-from bench.posthoc.ensembles import fit_temperatures, scaled_log_probs
 from bench.posthoc.redraws import choose_again, resample_counts
 from bench.posthoc.remarks import collected
 from bench.posthoc.selection import choose
@@ -38,6 +37,7 @@ from bench.runs.outputs import ArrayCache, LabelledStoredOutputs, StoredOutputs
 from bench.runs.results.caveats import PlanCaveats, far_below_chance
 from bench.runs.results.figure_data import Figure
 from bench.runs.results.redrawn import redrawn_choices
+from bench.runs.results.scaling import Scaling
 from bench.runs.study.rows import Row
 from bench.runs.study.study import Study
 from bench.runs.study.tuning import Searched, trials_of
@@ -144,16 +144,22 @@ class Measurement:
         return features_key(encoder_of(recipe), split.fingerprint, precision) in failed
 
     def scale(self, item: ScaleItem) -> None:
-        """Find the temperature of a row's predictions on the selection split."""
-        task, criterion = self.study.suite.task, self.study.protocol.scaling
+        """Fit the temperature, or other calibration, of a row's predictions."""
+        task = self.study.suite.task
         selection = self._labelled(task.selection)
         with self.progress.task(f"find temperature of {item.row.name}", 1), _cell_errors():
             (prediction,) = self.predicted(item.row, item.fit, selection, [item.choice])
-            with collected() as caveats:
-                (found,) = fit_temperatures(criterion, selection.labels, prediction.log_probs)
-        facts = {"temperature": found, "criterion": criterion, "split": task.selection.name}
-        note = facts | {"caveats": caveats}
-        self.store.write_arrays("fits", item.key, {}, note)
+            self._scaling.fit(item.key, prediction.log_probs, selection.labels, task.selection.name)
+
+    @property
+    def _scaling(self) -> Scaling:
+        return Scaling(self.study.protocol.scaling, self.store, self.arrays)
+
+    def _over_task(self, cell: CellItem) -> Floats:
+        """Return what a cell's row predicts on its set over the task's classes."""
+        outputs = StoredOutputs(self.store, self.arrays, cell.shift.split, self.study.precision)
+        (found,) = self.predicted(cell.row, cell.fit, outputs, [cell.choice])
+        return found.log_probs
 
     def predicted(
         self, row: Row, fit: FitItem, outputs: StoredOutputs, choices: Sequence[Choice]
@@ -186,6 +192,7 @@ class Measurement:
         measured: dict[str, Measured],
     ) -> None:
         row, fit, shift = cells[0].row, cells[0].fit, cells[0].shift
+        self.arrays.measure(shift.split.fingerprint)
         outputs = StoredOutputs(
             self.store, self.arrays, shift.split, self.study.precision, shift.labels
         )
@@ -230,11 +237,13 @@ class Measurement:
         with _cell_errors():
             log_probs = prediction.log_probs
             if cell.scale is not None:
-                note = self.store.read_note("fits", cell.scale.key)
-                if note is None:
-                    raise MissingOutput(f"temperature {cell.scale.key}")
-                temperature = note["temperature"]
-                log_probs = scaled_log_probs(log_probs, temperature)
+                log_probs, temperature = self._scaling.apply(
+                    cell.scale.key,
+                    log_probs,
+                    cell.pack,
+                    cell.shift.labels,
+                    partial(self._over_task, cell),
+                )
             if isinstance(cell.metric, Figure):
                 measured, data = cell.metric.function(prediction, manifest)
             else:

@@ -49,20 +49,29 @@ class ArrayCache:
     """Least-recently-used cache of arrays, up to `budget` bytes, shared by all outputs of a run."""
 
     budget: int = 1 << 30
-    held: OrderedDict[str, Array] = field(default_factory=OrderedDict)
+    held: OrderedDict[tuple[str, str], Array] = field(default_factory=OrderedDict)
     heads: dict[Head, LinearHead] = field(default_factory=dict)
+    measured: str = ""
 
-    def get(self, key: str, make: Callable[[], Array]) -> Array:
-        """Return the array cached under `key`; call `make` for it if there is none.
+    def get(self, split: str, key: str, make: Callable[[], Array]) -> Array:
+        """Return the array of a split that is cached under `key`; `make` it if there is none.
 
         It is read-only: a method that changed it in place would change other rows' numbers.
         """
-        if key not in self.held:
-            self.held[key] = _read_only(make())
-        self.held.move_to_end(key)
+        place = (split, key)
+        if place not in self.held:
+            self.held[place] = _read_only(make())
+        self.held.move_to_end(place)
         while sum(a.nbytes for a in self.held.values()) > self.budget and len(self.held) > 1:
             self.held.popitem(last=False)
-        return self.held[key]
+        return self.held[place]
+
+    def measure(self, split: str) -> None:
+        """Take note that a split is measured now: the arrays of the one before leave the memory."""
+        if split != self.measured:
+            for place in [place for place in self.held if place[0] == self.measured]:
+                del self.held[place]
+            self.measured = split
 
     def head(self, head: Head, store: Store) -> LinearHead:
         """Return the head. It is read once, since its file also holds the encoder's weights."""
@@ -94,7 +103,7 @@ class StoredOutputs:
                 raise MissingOutput(f"features {key} of {self.split.name}")
             return found
 
-        return self.cache.get(key, make)  # type: ignore[return-value]
+        return self.cache.get(self.split.fingerprint, key, make)  # type: ignore[return-value]
 
     def _key(self, encoder: Encoder | External) -> str:
         """Return what identifies the features of an encoder on this split."""
@@ -145,7 +154,8 @@ class StoredOutputs:
                 if not mine:
                     time.sleep(WAIT)
                     continue
-                found = self._stored_distance(key)
+                with self.store.files.looking_again():
+                    found = self._stored_distance(key)
                 if found is None:  # else another run has just stored it
                     reference = train.some_features(recipe, rows)
                     found = distance_to_kth(self.features(recipe), reference, k)
@@ -169,7 +179,7 @@ class StoredOutputs:
     def _given(self, recipe: External, kind: str) -> NDArray[Any]:
         """Return an external array of the split's file. Raises CellError if the file lacks it."""
         make = partial(self._file(recipe, kind), kind, slice(None))
-        return self.cache.get(f"{self.split.fingerprint} {recipe.model}.{kind}", make)
+        return self.cache.get(self.split.fingerprint, f"{recipe.model}.{kind}", make)
 
     def _file(self, recipe: External, kind: str) -> Callable[[str, slice], NDArray[Any]]:
         """Return what reads a model's arrays of the split's file: (kind, rows) -> array."""

@@ -32,6 +32,8 @@ from bench.api.recipes import Encoder, External, Fisher, Head, Merged, Recipe, T
 from bench.api.splits import Split
 from bench.core.errors import DataError, InputError
 from bench.core.hashing import CanonicalText, key_of
+from bench.models.sources.configurations import check_trainable
+from bench.posthoc.calibrators import CALIBRATORS
 from bench.runs.items import (
     CellItem,
     FeaturesItem,
@@ -184,6 +186,7 @@ class _Builder:
     def training_inputs(self, recipe: Tuned) -> list[str]:
         """Return the keys a training run reads: its start's weights, or features for a head."""
         task, trainer = self.study.suite.task, recipe.trainer
+        check_trainable(self.study.backbone, trainer)
         encoder, head = encoder_of(recipe.start), self.weights(head_of(recipe.start))
         if trainer.tunes_encoder:
             return [*self.weights(encoder), *head]
@@ -295,6 +298,7 @@ class _Builder:
         chosen = choice if choice is not None else candidates[len(candidates) // 2]
         scaled = study.protocol.scaling != "none" and not study.suite.task.selection.absent
         scale = self.scale(row, fit, chosen) if scaled else None
+        reorders = study.protocol.scaling in CALIBRATORS
         figures = FIGURES if method.has_figures else ()
         others = also_on_shifts(fit, study.curves)  # which other draws would have chosen
         more = {id(r): r for c in others for r in self.needed(row, fit.models, c)}.values()
@@ -303,13 +307,13 @@ class _Builder:
             column = self.column(row, fit, chosen, shift, more)
             self.measured(column, None, chosen, True, (*metrics, *study.asked, *figures))
             if scale is not None:
-                changed = (metric for metric in study.asked if metric.name not in BY_CLASS)
+                changed = (m for m in study.asked if reorders or m.name not in BY_CLASS)
                 self.measured(column, scale, chosen, True, (*study.metrics, *changed))
             for candidate in curve:
                 self.measured(column, None, candidate, False, metrics)
 
     def scale(self, row: Row, fit: FitItem, choice: Choice) -> ScaleItem:
-        """Add the item that finds the temperature of a row's predictions."""
+        """Add the item that finds the temperature, or other calibration, of a row's predictions."""
         selection = self.study.suite.task.selection
         inputs = self.prediction_inputs(row, fit, choice, selection)
         how = (selection.fingerprint, self.study.protocol.scaling)

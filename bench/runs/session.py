@@ -20,10 +20,11 @@ from bench.api.registry import datasets, loaded_plugins
 from bench.core.errors import DataError, InputError, shortened
 from bench.core.foreign.files import TABLE, read_bounded, without_waiting
 from bench.core.hashing import key_of
-from bench.core.paths import cache_dir, check_writable, write_atomic
+from bench.core.paths import check_writable, write_atomic
 from bench.core.progress import Progress, SilentProgress
 from bench.core.records import MissingCell
 from bench.core.store import Store
+from bench.core.store.opening import store_at
 from bench.core.trainings import TRAININGS
 from bench.data.prompts import templates_digest
 from bench.data.suites.yaml_schema import is_suite_file
@@ -87,6 +88,11 @@ class Session:
         """The table of ``--table``, if one was requested."""
         return () if self.config.table is None else (find_preset(self.config.table),)
 
+    @property
+    def scores_outputs(self) -> bool:
+        """Whether it scores outputs that were computed elsewhere, which needs no model."""
+        return "outputs" in self.copies.places
+
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
         """The plan of each study, with placeholders for choices that were not made when asked."""
@@ -143,8 +149,7 @@ def prepare_session(
     of the user's own images to the cache.
     """
     require_packages(config.tracker)
-    cache = cache_dir(config.cache_dir)
-    store = Store(check_writable(cache, "cache folder") if writes else cache)
+    store = store_at(config.cache_dir, writes=writes)
     found = resolve_studies(config) if found is None else found
     if config.precision == AUTO:
         config, found = with_measured_precision(config, found, store)
@@ -296,7 +301,7 @@ def _run_session(
     trackers = Trackers(session.config.tracker, session.out / "trackers")
     with shown() as progress:
         for number, plan in enumerate(session.plans):
-            context = context_of(session.config, session.store.root, session.out)
+            context = context_of(session.config, session.store.place, session.out)
             workers = None if executor is None else Workers(executor, context, number)
             engines: list[Engine] = []
             make = engine_maker(session, plan.study, progress, engines, trackers)

@@ -5,7 +5,8 @@
 
 Tests compare the digests, so that no digit changes by accident. REFERENCE, by default
 ../shared/reference/published.json next to the repository, has the same cells from an independent
-reading of the sources. If it exists and contradicts a table, nothing is written.
+reading of the sources; curves.json beside it has those of curves over alpha. If it exists and
+contradicts a table, nothing is written.
 """
 
 from __future__ import annotations
@@ -19,11 +20,26 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.paths import write_atomic
-from bench.leaderboard.published.tables import Claim, PublishedTable, published_tables
+from bench.leaderboard.published.tables import (
+    Claim,
+    PublishedTable,
+    find_published_table,
+    published_tables,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGESTS = ROOT / "tests" / "recorded" / "published.sha256"
 REFERENCE = ROOT.parent / "shared" / "reference" / "published.json"
+CURVES = "curves.json"
+"""Beside the reference: the cells of the published curves over alpha, from another reading."""
+CURVE_SETS = {
+    "id": "imagenet",
+    "v2": "imagenet-v2",
+    "r": "imagenet-r",
+    "sketch": "imagenet-sketch",
+    "objectnet": "objectnet",
+    "a": "imagenet-a",
+}
 METRIC_NAMES = {"pm-0 top1": "pm-0", "worst-region top1": "worst-region"}
 """The reference's names of metrics that have other names here."""
 
@@ -49,6 +65,35 @@ def of_record(record: Mapping[str, Any]) -> tuple[object, ...]:
     return (record["source"]["paper"], record["source"]["table"], *row, *cell)
 
 
+def of_curves(curves: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the cells of `CURVES` as records of the reference."""
+    source = find_published_table("beyond-wise-ft").source
+    assert curves["source"] in source.paper and curves["commit"] in source.seen_in
+    backbones = {"ViT-B-32-quickgelu": "ViT-B/32", "ViT-B-16": "ViT-B/16"}
+    return [
+        {
+            "source": {"paper": source.paper, "table": source.table},
+            "backbone": f"{backbones[run['model']]} (LAION-400M)",
+            "method": "wise-ft",
+            "base": "e2e-ft",
+            "modifiers": {
+                "alpha": point["alpha"],
+                "source_of_row": Path(run["file"]).stem,
+                "training": f"lr {run['lr']:g}, augmentation {run['data_augmentation']}",
+            },
+            "suite": "imagenet",
+            "dataset": CURVE_SETS[name],
+            "metric": "top1",
+            "unit": "percent",
+            "value": value,
+        }
+        for run in curves["runs"]
+        for point in run["points"]
+        for name, value in point.items()
+        if name != "alpha"
+    ]
+
+
 def of_claim(table: PublishedTable, claim: Claim) -> tuple[object, ...]:
     """Return a cell of ours: table, row, column and number."""
     column, row = claim.column, claim.row
@@ -72,6 +117,7 @@ def main(arguments: Sequence[str]) -> None:
     reference = Path(arguments[0]) if arguments else REFERENCE
     if reference.is_file():
         records = json.loads(reference.read_text(encoding="utf-8"))["records"]
+        records += of_curves(json.loads(reference.with_name(CURVES).read_text(encoding="utf-8")))
         if found := contradictions(records, published_tables().values()):
             sys.exit("\n".join([*found, "tables and reference differ: nothing was written"]))
     else:

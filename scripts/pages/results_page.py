@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import markdown_page
+import results_elsewhere
 from results_beside import side_by_side
 from results_findings import findings
 
@@ -190,6 +191,7 @@ def page(found: Sequence[Run], statuses: Mapping[str, tuple[LedgerEntry, ...]]) 
     parts += ["## What the words mean", _terms(found), ABOUT]
     for run in found:
         parts += _run(run, {other.name: other for other in found})
+    parts += results_elsewhere.parts()
     parts += _ledger(statuses)
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -201,6 +203,8 @@ def _overview(found: Sequence[Run]) -> str:
         for run in found
         for chapter in run.document.chapters
     ]
+    elsewhere = results_elsewhere.TITLE
+    lines.append(f"- [{elsewhere}](#{markdown_page.anchor(elsewhere)}), not ranked with ours")
     return "\n".join([*lines, "- [Reproduction ledger](#reproduction-ledger)"])
 
 
@@ -367,5 +371,6 @@ if __name__ == "__main__":
         for chapter in one.document.chapters:
             for chart, name in _figures(one, chapter):
                 write_atomic(folder / name, chart_svg(chart, chapter.marks))
+    write_atomic(results_elsewhere.path(RESULTS), results_elsewhere.picture())
     for path, text in pages().items():
         write_atomic(path, text.encode())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import bench
 from bench.core.records import read_missing, read_records
+from bench.runs.execution.jobs import LOGS
 
 COMMAND = (
     *("run", "--suite", "micro", "--limit", "20", "--shifts", "v2"),
@@ -18,7 +19,8 @@ COMMAND = (
 )
 COUNTED = Path(__file__).with_name("counted.py")
 ENV = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(Path(bench.__file__).parents[1])}
-OTHERS = ("timings.jsonl", "places.json")  # when and where, not what
+ENV |= {"OMP_NUM_THREADS": "1"}  # workers give the bits of one process with as many threads
+OTHERS = ("timings.jsonl", "places.json", "jobs.json")  # when and where, not what
 
 
 @dataclass
@@ -77,7 +79,8 @@ class Place:
 def contents(folder: Path) -> dict[str, bytes]:
     """The files of a run that must be the same whenever it is repeated."""
     files = (p for p in folder.rglob("*") if p.is_file() and p.name not in OTHERS)
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    named = {path.relative_to(folder).as_posix(): path for path in files}
+    return {n: path.read_bytes() for n, path in named.items() if not n.startswith(f"{LOGS}/")}
 
 
 def leftovers(*places: Path) -> str:

@@ -17,19 +17,27 @@ WHOM = ("group", "workers", "driver")
 
 
 def kills(
-    folder: Path, expected: dict[str, bytes], seconds: float, count: int, seed: int = 0
+    folder: Path,
+    expected: dict[str, bytes],
+    seconds: float,
+    count: int,
+    seed: int = 0,
+    executor: str = "local",
 ) -> Tally:
-    """Kill a run that takes `seconds` at `count` moments, and run the same command again."""
-    tally, random_ = Tally("kills"), random.Random(7 + seed)
+    """Kill a run that takes `seconds` at `count` moments, and run the same command again.
+
+    With another `executor`, such as ``local:2``, the workers that are killed are its.
+    """
+    tally, random_ = Tally(f"kills, {executor}"), random.Random(7 + seed)
     for number in range(count):
         whom, after = WHOM[number % 3], random_.uniform(0.1, 1.05) * seconds
         place = Place(folder / f"kill-{number}")
-        process = place.start()
+        process = place.start("--executor", executor)
         killed = kill(process, whom, after)
         process.communicate()
         with suppress(ProcessLookupError):  # a killed driver's workers end by themselves later
             os.killpg(process.pid, signal.SIGKILL)
-        fault = compared(place.out, expected, place.run())
+        fault = compared(place.out, expected, place.run("--executor", executor))
         left = leftovers(place.cache, place.out)
         tally.add(f"{whom} after {after:.2f} s ({killed} killed)", fault, left)
         shutil.rmtree(place.root)

@@ -13,9 +13,12 @@ from commands import assert_refused, bench
 from bench.core.errors import InputError, one_line
 from bench.core.foreign.documents import parse_yaml
 from bench.core.paths import (
+    cache_address,
     cache_dir,
+    cache_path,
     check_writable,
     data_dir,
+    default_cache_dir,
     local_path,
     write_atomic,
 )
@@ -62,7 +65,7 @@ def test_a_folder_that_exists_is_one_whatever_its_name(
     "option", ["data", "out", "cache_dir", "pretrained", "templates", "config", "suite", "plugin"]
 )
 def test_no_option_takes_an_address(option: str) -> None:
-    address = "s3://bucket/pets.yaml"
+    address = "https://example.org/pets.yaml" if option == "cache_dir" else "s3://bucket/pets.yaml"
     with pytest.raises(InputError, match="is an address, not a path on this machine"):
         config_of({option: address})
     name = f"--{option.replace('_', '-')}"
@@ -72,9 +75,41 @@ def test_no_option_takes_an_address(option: str) -> None:
 
 @pytest.mark.parametrize("variable", ["BENCH_DATA", "BENCH_CACHE"])
 def test_no_variable_takes_an_address(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(variable, "s3://bucket/data")
-    with pytest.raises(InputError, match=rf"\${variable} s3://bucket/data is an address"):
+    monkeypatch.setenv(variable, "https://example.org/data")
+    with pytest.raises(InputError, match=rf"\${variable} https://example.org/data is an address"):
         (data_dir if variable == "BENCH_DATA" else cache_dir)(None)
+
+
+def test_the_cache_may_be_an_object_store_with_a_local_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    for address in ("s3://bucket/a", "s3://bucket/a/", "S3://bucket/a", "s3://bucket/b"):
+        for option in (Path(address), address):
+            assert cache_address(option) == address.replace("S3", "s3").rstrip("/")  # type: ignore[arg-type]
+    one, same, other = (cache_dir(Path(f"s3://bucket/{name}")) for name in ("a", "a/", "b"))
+    assert one == same != other and one.parent == other.parent == tmp_path / "copies"
+    assert cache_address(tmp_path) == cache_address(None) == "" and cache_dir(None) == tmp_path
+    monkeypatch.setenv("BENCH_CACHE", "s3://bucket/a")
+    assert cache_address(None) == "s3://bucket/a" and cache_dir(None).name == one.name
+    assert cache_dir(None).parent.parent == default_cache_dir()
+    monkeypatch.chdir(tmp_path)
+    Path("s3:/bucket/a").mkdir(parents=True)  # a folder that exists is one
+    assert cache_address(Path("s3://bucket/a")) == ""
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://", "s3://bucket/\n", "s3://bucket/ä", f"s3://b/{'x' * 1000}", "s3://b/\0"]
+)
+def test_an_odd_address_is_refused(address: str) -> None:
+    with pytest.raises(InputError, match="expected s3://BUCKET/PREFIX"):
+        cache_path(address, "--cache-dir")
+
+
+def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+    with pytest.raises(InputError, match="leave the password out") as error:
+        cache_path("sftp://me:secret@host/store", "--cache-dir")
+    assert "secret" not in str(error.value)
 
 
 def test_folders_to_write_are_none(tmp_path: Path) -> None:

@@ -136,6 +136,8 @@ UNVERIFIED = {
     "wilds-fmow": ("id_val", "id_test", "ood_val"),
 }
 """Counts that the notes of the reference do not confirm."""
+NEWER = {"pacs", "office-home", "wilds-camelyon17"}
+"""Sets that the reference does not have; the tests of their suites have their counts."""
 LATER = {"sun397": {"train": 19850, "test": 19850}, "ytbb-robust": {"sets": 2030}}
 """Counts that are newer than the reference: those of a partition, and one inferred later."""
 
@@ -143,13 +145,15 @@ LATER = {"sun397": {"train": 19850, "test": 19850}, "ytbb-robust": {"sets": 2030
 def test_there_is_a_card_for_every_set_of_the_reference(
     reference: dict[str, dict[str, Any]],
 ) -> None:
-    assert set(cards()) == set(reference)
+    assert set(cards()) == set(reference) | NEWER
 
 
 @ALL
 def test_facts_are_those_of_the_reference(
     card: SetCard, reference: dict[str, dict[str, Any]]
 ) -> None:
+    if card.name in NEWER:
+        pytest.skip("the reference does not have this set")
     facts = reference[card.name]
     known = {split: count for split, count in card.images.items() if count != UNKNOWN}
     assert known == facts["images"] | LATER.get(card.name, {})
@@ -166,6 +170,8 @@ def test_facts_are_those_of_the_reference(
 def test_archives_are_those_of_the_reference(
     card: SetCard, reference: dict[str, dict[str, Any]]
 ) -> None:
+    if card.name in NEWER:
+        pytest.skip("the reference does not have this set")
     sums = {digits for archive in card.archives for digits in archive.checksums.values()}
     sizes = {archive.size for archive in card.archives}
     names = {archive.file for archive in card.archives}

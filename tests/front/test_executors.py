@@ -15,13 +15,16 @@ from typing import Any
 import psutil
 import pytest
 from commands import SAME_BENCH, assert_refused, bench, contents, start
+from outputs_folders import folder, score
 
+import bench as bench_package
 from bench.core.errors import DataError, InputError
 from bench.core.progress import SilentProgress
 from bench.front.executors.choice import chosen_executor
 from bench.front.executors.local import LocalExecutor
 from bench.front.executors.worker import carry_out_job
 from bench.front.options import config_of
+from bench.runs.execution.dispatch import Dispatcher
 from bench.runs.execution.execute import Outcome
 from bench.runs.execution.jobs import Job, JobContext, JobResult, Submitted
 from bench.runs.execution.states import JOBS, read_jobs
@@ -238,6 +241,33 @@ def test_a_worker_lost_again_and_again_costs_its_items_and_what_needs_them(tmp_p
     assert any("signal 9" in reason for reason in reasons)
 
 
+def test_a_machine_whose_workers_share_a_split_may_be_lost(tmp_path: Path) -> None:
+    """It costs all its workers at once, which counts as one loss of each item."""
+    lost: list[Job] = []
+
+    def change(job: Job) -> JobResult:
+        if job.label.startswith("features of micro/val") and len(lost) < 4:
+            lost.append(job)
+            raise RuntimeError("the node is gone")
+        return carry_out_job(job)
+
+    executor = Here(change, slots=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Dispatcher, "_jobs", shared(Dispatcher._jobs))
+        outcome = carried_out(tmp_path, executor, methods="zero-shot")
+    assert len(lost) == 4 and not outcome.missing
+
+
+def shared(real: Callable[..., list[Job]]) -> Callable[..., list[Job]]:
+    """Have four workers share the features of a split, as a large one's."""
+
+    def jobs(*given: Any) -> list[Job]:
+        found = real(*given)
+        return [job for job in found for _ in range(4 if job.label.startswith("feat") else 1)]
+
+    return jobs
+
+
 def test_a_worker_that_stores_nothing_is_not_asked_for_ever(tmp_path: Path) -> None:
     executor = Here(lambda job: JobResult())
     outcome = carried_out(tmp_path, executor, methods="zero-shot")
@@ -319,16 +349,26 @@ def test_a_launcher_and_an_executor_exclude_each_other(
 def test_several_gpus_have_a_process_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    with chosen_executor(None, "auto", tmp_path) as executor:
+    with chosen_executor("local", "auto", tmp_path) as executor:
         assert isinstance(executor, LocalExecutor) and executor.slots == 2
         assert [own["CUDA_VISIBLE_DEVICES"] for own in executor._own] == ["2", "5"]
         assert all(int(own["OMP_NUM_THREADS"]) >= 1 for own in executor._own)
-    for text, device in ((None, "cpu"), (None, "cuda:1"), ("local", "cpu")):
+    for text, device in ((None, "auto"), ("local", "cuda:1"), ("local", "cpu")):
         with chosen_executor(text, device, tmp_path) as executor:
             assert executor is None
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
-    with chosen_executor(None, "auto", tmp_path) as executor:
+    with chosen_executor("local", "auto", tmp_path) as executor:
         assert executor is None
+
+
+def test_what_needs_no_gpu_has_no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bench score reads outputs that workers would not find; Python starts none unasked."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert score(folder(tmp_path / "in"), "--methods", "ose", "--out", tmp_path / "out").code == 0
+    assert not (tmp_path / "out" / JOBS).exists()
+    options: Any = {"suite": "micro", "limit": 20, "shifts": "v2", "methods": "zero-shot"}
+    run = bench_package.run(**options, out=tmp_path / "run", cache_dir=tmp_path / "cache")
+    assert run.records and not (tmp_path / "run" / JOBS).exists()
 
 
 def test_a_process_that_dies_between_two_jobs_is_replaced(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 import mini_baselines
 import pytest
 import testbed_baselines
-from browser import opened, run_of_chance
+from browser import opened
+from imagenet_rows import IMAGENET, on_request, rows, scatter
 from places import ROOT
 
 from bench.api.registry import find_dataset
-from bench.core.records import Record
 from bench.data.mini import render
 from bench.leaderboard.published import baselines
 from bench.leaderboard.published.baselines import Baseline
@@ -25,35 +25,15 @@ from bench.report.figures.spec import Chart
 from bench.report.write import document, write_report
 
 DOCS, FOLDER = ROOT / "docs", ROOT / "datasets" / "baselines"
-IMAGENET = {
-    "id": 50_000, "v2": 10_000, "sketch": 50_889, "a": 7_500, "r": 30_000, "objectnet": 18_574,
-}  # fmt: skip
 MINI = {name: size for name, size in render.SPLITS.items() if name not in ("train", "val")}
 MINI = {"id": MINI.pop("test")} | MINI
 SHIFTS = tuple(IMAGENET)[1:]
 NO_LINE = "No line for effective robustness"
 
 
-def rows(suite: str, sizes: Mapping[str, int]) -> list[Record]:
-    """Return records that claim the given set sizes, although few samples were used."""
-    made, _ = run_of_chance(dict.fromkeys(sizes, 60), seeds=(0,))
-    return [r.model_copy(update={"suite": suite, "n": sizes[r.shift]}) for r in made]
-
-
-def scatter(records: Sequence[Record], given: Sequence[Baseline] = ()) -> Chart:
-    (chapter,) = document(records, baselines=given).chapters
-    return next(figure for figure in chapter.figures if figure.name == "id-ood")
-
-
 def crosses(figure: Chart) -> list[dict[str, Any]]:
     assert figure.spec is not None
     return figure.spec["datasets"]["baselines"] if "baselines" in on_request(figure) else []
-
-
-def on_request(figure: Chart) -> list[str]:
-    """The layers that the page draws on request."""
-    assert figure.spec is not None
-    return [layer["name"] for layer in figure.spec.get("usermeta", {}).get("on_request", ())]
 
 
 def test_those_of_imagenet_are_the_testbeds_models_of_standard_training() -> None:

@@ -32,7 +32,7 @@ OWN = {
     "bench/core/record_lines/reading.py": "single lines, read within budgets; LineError for all",
     "bench/leaderboard/samples.py": "the store of a run, whose checksums are compared",
     "bench/models/training/checkpoints.py": "the store",
-    "bench/models/clip.py": "bench's own tiny.json",
+    "bench/models/sources/named.py": "bench's own tiny.json",
     "bench/runs/costs/stopwatch.py": "/proc/self/task",
     "bench/runs/costs/rates.py": "bench's own tiny.json, and rates in the cache",
     "bench/runs/study/imported.py": "descriptions that bench import writes to the cache",

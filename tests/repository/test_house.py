@@ -19,7 +19,7 @@ BELOW: Mapping[str, set[str]] = {
     "api": {"core", "posthoc"},
     "data": {"core", "api"},
     "models": {"core", "api", "data"},
-    "leaderboard": {"core", "api", "data"},
+    "leaderboard": {"core", "posthoc", "api", "data"},
     "testing": {"core", "posthoc", "api", "data"},
     "report": {"core", "api", "leaderboard"},
     "runs": {"core", "posthoc", "api", "data", "models", "leaderboard", "report"},

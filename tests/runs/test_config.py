@@ -196,7 +196,7 @@ def test_assignments() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("cache_dir: s3://b/x", ["cache_dir s3://b/x is an address"]),
+        ("cache_dir: https://b/x", ["cache_dir https://b/x is an address"]),
         ("data: https://x.org/d", ["data https://x.org/d is an address"]),
         ("out: gs://b/out", ["out gs://b/out is an address"]),
         ("templates: https://x.org/t.txt", ["templates https://x.org/t.txt is an address"]),

@@ -25,7 +25,7 @@ from bench.api.recipes import Backbone, Classifier, Imported, Merged, Pretrained
 from bench.api.splits import Split
 from bench.core.records import Record, read_records
 from bench.core.store import Store
-from bench.models import clip as models
+from bench.models.sources import named
 from bench.runs.import_checkpoints import misplaced_rows
 from bench.runs.study.endpoints import leak_reason
 
@@ -59,7 +59,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, changes in ((MODEL, {}), (f"{MODEL}-gelu", {"quick_gelu": False})):
             (folder / f"{name}.json").write_text(json.dumps(CONFIG | changes))
         open_clip.add_model_config(folder)
-        patch.setattr(models, "model_names", lambda: (MODEL, f"{MODEL}-gelu"))
+        patch.setattr(named, "model_names", lambda: (MODEL, f"{MODEL}-gelu"))
         torch.manual_seed(0)
         state = open_clip.create_model(MODEL).state_dict()
         save_file({n: t.contiguous() for n, t in state.items()}, folder / "vit.safetensors")

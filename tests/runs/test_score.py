@@ -223,6 +223,30 @@ def test_options(tmp_path: Path) -> None:
     assert {r.kind for r in found(path)} == {"cell", "scaled", "curve", "figure"}
 
 
+def test_arrays_of_one_set_at_a_time_are_in_memory_each_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All sets of ImageNet's size together do not fit, and each row would read them again."""
+    reads: list[tuple[str, str]] = []
+    held: set[frozenset[str]] = set()
+    real = ArrayCache.get
+
+    def get(self: ArrayCache, split: str, key: str, make: Callable[[], Any]) -> Any:
+        def made() -> Any:
+            reads.append((split, key))
+            return make()
+
+        found = real(self, split, key, made)
+        held.add(frozenset(of for of, name in self.held if name.endswith("logits")))
+        return found
+
+    monkeypatch.setattr(ArrayCache, "get", get)
+    path = folder(tmp_path / "in")
+    assert score(path, "--methods", "ose,vrf", "--out", tmp_path / "out").code == 0
+    assert len(reads) == len(set(reads)) and len({split for split, _ in reads}) == 4
+    assert max(map(len, held)) <= 2  # the selection split and one test set
+
+
 def test_changed_outputs_change_the_numbers(tmp_path: Path) -> None:
     assert score(folder(tmp_path)).code == 0
     before = {r.shift: r.value for r in found(tmp_path) if cell(r)}

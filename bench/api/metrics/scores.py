@@ -48,5 +48,5 @@ def brier(log_probs: LogProbs, manifest: Manifest) -> float:
     is_known = manifest.first >= 0
     rows = np.flatnonzero(is_known)
     error[rows, best_label(log_probs, manifest)[rows]] -= 1
-    of_sample = np.square(error).sum(axis=1, dtype=np.float64) + ~is_known
+    of_sample = np.square(error, out=error).sum(axis=1, dtype=np.float64) + ~is_known
     return float(of_sample.mean())

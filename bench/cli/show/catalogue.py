@@ -28,8 +28,9 @@ from bench.leaderboard.published.tables import (
     find_published_table,
     published_tables,
 )
-from bench.models.clip import EMBEDDED
-from bench.models.released_tags import TINY, model_names, released_tags
+from bench.leaderboard.robustness import DERIVED, DerivedMetric
+from bench.models.sources.named import EMBEDDED
+from bench.models.sources.released_tags import TINY, model_names, released_tags
 from bench.posthoc.selection import RULES
 from bench.report.tables.table import format_value
 from bench.runs.costs.counts import parts_of
@@ -41,7 +42,7 @@ KINDS = (
     "models",
 )  # fmt: skip
 
-EVERY_METRIC = {**METRICS, **OWN, **FURTHER}
+EVERY_METRIC: Mapping[str, Metric | DerivedMetric] = {**METRICS, **OWN, **FURTHER, **DERIVED}
 
 
 def listing(what: str | None, data: Path | None, facts: bool = False) -> dict[str, Any]:
@@ -235,7 +236,15 @@ def describe_name(name: str, suite_name: str) -> dict[str, Any]:
     }
 
 
-def _metric_card(metric: Metric) -> dict[str, Any]:
+def _metric_card(metric: Metric | DerivedMetric) -> dict[str, Any]:
+    if isinstance(metric, DerivedMetric):
+        return {
+            "metric": metric.name,
+            "title": metric.title,
+            "definition": metric.definition,
+            "better": metric.better,
+            "computed with": f"--metrics {metric.name}, when the report is written",
+        }
     fields = PROTOCOLS["clean"].facts()
     names = [f"ece_{parameter}" for parameter in metric.params if metric.name.endswith("ece")]
     settings = {f"--set protocol.{n}=VALUE": f"clean: {fields[n]}" for n in names if n in fields}

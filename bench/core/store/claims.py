@@ -102,13 +102,12 @@ class Claims:
         if path in self._held:
             self._held.discard(path)
             with suppress(OSError):
-                if _holder(path) == _me():  # else it was taken over
+                if _holder(path) == this_process():  # else it was taken over
                     path.unlink()
 
     def _is_void(self, path: Path, seen: State) -> bool:
         """Whether nobody works under the claim any more."""
-        holder = _holder(path)
-        if holder and holder[0] == _host() and not _runs(holder[1]):
+        if is_gone(_holder(path)):
             return True
         before, since = self._seen.get(path, (None, 0.0))
         if before != seen:
@@ -221,9 +220,8 @@ def void_claims(folder: Path) -> tuple[list[Path], list[str]]:
             if path in void or OWN.fullmatch(path.name):
                 continue
             with suppress(OSError):  # it is given up meanwhile
-                host, pid = _holder(path) or ("unknown", 0)
-                is_gone = host == _host() and not _runs(pid)
-                if is_gone or is_old(path):
+                host, pid = holder = _holder(path) or ("unknown", 0)
+                if is_gone(holder) or is_old(path):
                     void.append(path)
                 else:
                     held.add(f"{host} {pid}")
@@ -249,7 +247,7 @@ def _created(path: Path) -> bool:
         return False
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(json.dumps(_me()).encode())
+            file.write(json.dumps(this_process()).encode())
     except OSError:  # of a full disk: nobody must wait for a claim that names no process
         path.unlink(missing_ok=True)
         raise
@@ -277,13 +275,49 @@ def _remove(path: Path, seen: State) -> None:
 
 def _holder(path: Path) -> tuple[str, int] | None:
     try:
-        host, pid = json.loads(read_bounded(path, most=LONGEST))
+        return holder_in(read_bounded(path, most=LONGEST))
+    except (OSError, ValueError):
+        return None
+
+
+def holder_in(claim: bytes) -> tuple[str, int] | None:
+    """Return the machine and the process that a claim names first; None if it is damaged.
+
+    Examples
+    --------
+    >>> from bench.core.store.claims import holder_in
+    >>> holder_in(b'["node7", 4711]'), holder_in(b"[")
+    (('node7', 4711), None)
+    """
+    try:
+        host, pid, *_ = json.loads(claim)
         return str(host), int(pid)
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None  # being written, or damaged: its time decides
 
 
-def _me() -> tuple[str, int]:
+def is_gone(holder: tuple[str, int] | None) -> bool:
+    """Whether a process is known to have ended: one of this machine that does not run.
+
+    Examples
+    --------
+    >>> from bench.core.store.claims import is_gone, this_process
+    >>> is_gone(this_process()), is_gone(("another machine", 4711)), is_gone(None)
+    (False, False, False)
+    """
+    return holder is not None and holder[0] == _host() and not _runs(holder[1])
+
+
+def this_process() -> tuple[str, int]:
+    """Return the machine and the process that claims name.
+
+    Examples
+    --------
+    >>> import os
+    >>> from bench.core.store.claims import this_process
+    >>> this_process()[1] == os.getpid()
+    True
+    """
     return _host(), os.getpid()
 
 

@@ -51,6 +51,14 @@ class _Temperature(_Form):
     caveats: Caveats
 
 
+class _Calibration(_Form):
+    """What a calibration with parameters per class was fitted on; its parameters are arrays."""
+
+    criterion: str
+    split: str
+    caveats: Caveats
+
+
 class _Facts(_Form):
     activation: str
     image_size: int
@@ -96,7 +104,7 @@ class _Cell(_Form):
 
 
 NOTES: Mapping[str, pydantic.TypeAdapter[Any]] = {
-    "fits": pydantic.TypeAdapter(_Fit | _Temperature),
+    "fits": pydantic.TypeAdapter(_Fit | _Temperature | _Calibration),
     "models": pydantic.TypeAdapter(_Model),
     "weights": pydantic.TypeAdapter(_Weights),
     "samples": pydantic.TypeAdapter(_Samples),

@@ -2,11 +2,10 @@
 
 Layout under the cache folder: ``weights/KEY.safetensors``, ``features/KEY/BLOCK.safetensors``,
 ``distances/KEY.safetensors`` (to training samples), ``fits/KEY.safetensors``, ``cells/KEY.json``
-(all cells of a row, seed and evaluation set),
-``progress/KEY.safetensors`` (checkpoints of unfinished training runs), ``trainings/KEY.json``
-(their histories), ``samples/KEY.safetensors`` and ``sets/KEY.safetensors``
-(`bench.leaderboard.samples`), ``models/KEY.safetensors`` (facts of loaded models). Below each kind,
-files are grouped in folders named by the first two digits of the key.
+(all cells of a row, seed and evaluation set), ``progress/KEY.safetensors`` (checkpoints of
+unfinished training runs), ``trainings/KEY.json`` (their histories), ``samples/KEY.safetensors`` and
+``sets/KEY.safetensors`` (`bench.leaderboard.samples`), ``models/KEY.safetensors`` (facts of loaded
+models). Below each kind, files are grouped in folders named by the first two digits of the key.
 
 Every file names its output and has a checksum (`bench.core.store.container`). One that is damaged
 or that is another output than its name says is removed when it is read, so that it is recomputed.
@@ -19,26 +18,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.hashing import canonical_json
-from bench.core.paths import write_atomic
 from bench.core.store.blocks import BLOCK, block_count, rows_in
 from bench.core.store.claims import Claims, own_name, sweep
 from bench.core.store.container import (
     DamagedError,
     UnreadableOutput,
-    bytes_of,
-    metadata,
-    names_in,
     note_of,
     opened,
     opened_json,
@@ -47,10 +42,13 @@ from bench.core.store.container import (
     sealed_json,
     unpacked_arrays,
 )
+from bench.core.store.files import StoreFiles
 
 RUN = "run-"
 """The beginning of the claims of runs, each of which holds one to its end."""
 
+SUFFIX = ".safetensors"
+T = TypeVar("T")
 log = logging.getLogger("bench")
 
 
@@ -69,6 +67,8 @@ class MissingOutput(Exception):
 class Store:
     """The store in folder `root`. Several processes may safely compute the same keys.
 
+    `files` opens, lists, writes and removes its files, in the folder or beyond it.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -81,14 +81,24 @@ class Store:
     """
 
     root: Path
-    _cells: dict[str, tuple[Path, tuple[int, int], dict[str, Any]]] = field(
+    files: StoreFiles = field(default=StoreFiles(), repr=False)
+    _cells: dict[str, tuple[Path, Hashable, dict[str, Any]]] = field(
         default_factory=dict, repr=False, compare=False
     )
 
     @cached_property
     def claims(self) -> Claims:
         """What this process computes while others that share the store compute other things."""
+        return self.files.claims(self._uses)
+
+    @cached_property
+    def _uses(self) -> Claims:
         return Claims(self.at_work / "claims")
+
+    @property
+    def place(self) -> str:
+        """Where others find the store, as ``--cache-dir`` takes it: a folder or an address."""
+        return self.files.place(self.root)
 
     @property
     def at_work(self) -> Path:
@@ -103,16 +113,16 @@ class Store:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Claim that a run uses the store, so that nobody removes outputs from it."""
-        with self.claims.held([f"{RUN}{own_name()}"]):
+        with self._uses.held([f"{RUN}{own_name()}"]):
             yield
 
-    def path(self, kind: str, key: str, suffix: str = ".safetensors") -> Path:
+    def path(self, kind: str, key: str, suffix: str = SUFFIX) -> Path:
         """Return the path of output `key` of `kind`, whether or not it exists."""
         return self.root / kind / key[:2] / f"{key}{suffix}"
 
     def has(self, kind: str, key: str) -> bool:
         """Whether an output exists. Its content is only verified when it is read."""
-        return self.path(kind, key).exists()
+        return self.files.exists(self.path(kind, key))
 
     def read(self, kind: str, key: str) -> bytes | None:
         """Return the safetensors file of an output; None if it is absent.
@@ -128,13 +138,7 @@ class Store:
 
     def read_json(self, kind: str, key: str) -> Any:
         """Return a stored JSON value; None if it is absent. Damaged files as in `read`."""
-        path = self.path(kind, key, ".json")
-        try:
-            data = bytes_of(path)
-            return None if data is None else opened_json(f"{kind}/{key}", data)
-        except DamagedError as error:
-            self._remove(path, error)
-            return None
+        return self._opened(self.path(kind, key, ".json"), partial(opened_json, f"{kind}/{key}"))
 
     def write_json(self, kind: str, key: str, value: Any, *, durable: bool = True) -> None:
         """Store a JSON value."""
@@ -142,25 +146,38 @@ class Store:
         self._write(self.path(kind, key, ".json"), data, durable=durable)
 
     def _read(self, path: Path, item: str) -> bytes | None:
+        return self._opened(path, partial(opened, item))
+
+    def _opened(self, path: Path, form: Callable[[bytes], T]) -> T | None:
         try:
-            data = bytes_of(path)
-            return None if data is None else opened(item, data)
+            return self._intact(path, form)
         except DamagedError as error:
             self._remove(path, error)
             return None
 
-    def _remove(self, path: Path, error: DamagedError) -> None:
+    def _intact(self, path: Path, form: Callable[[bytes], T]) -> T | None:
+        """What `form` makes of a file, None if it is absent. Raises DamagedError."""
+        data = self.files.read(path)
         try:
-            path.unlink(missing_ok=True)
+            return None if data is None else form(data)
+        except DamagedError:
+            if not self.files.drops_copy(path):
+                raise
+            return self._intact(path, form)
+
+    def _remove(self, path: Path, error: DamagedError) -> None:
+        place = self.files.place(path)
+        try:
+            self.files.remove(path)
         except OSError as failure:
             raise UnreadableOutput(
-                f"stored output {path} is damaged ({error}) and cannot be removed: "
+                f"stored output {place} is damaged ({error}) and cannot be removed: "
                 f"{failure.strerror}: remove it to have it computed again"
             ) from failure
-        log.warning("stored output %s is damaged, recomputing it: %s", path, error)
+        log.warning("stored output %s is damaged, recomputing it: %s", place, error)
 
     def _write(self, path: Path, *parts: bytes | memoryview, durable: bool = True) -> None:
-        write_atomic(path, *parts, durable=durable, temporary=self.at_work / "tmp" / own_name())
+        self.files.write(path, *parts, durable=durable, temporary=self.at_work / "tmp" / own_name())
 
     def read_arrays(self, kind: str, key: str) -> dict[str, NDArray[np.generic]] | None:
         """Return the arrays of an output by name, or None if it is absent."""
@@ -199,7 +216,8 @@ class Store:
         """
         if self.has("fits", key):
             return tuple((self.read_note("fits", key) or {}).get("caveats", ()))
-        return tuple(json.loads(_facts(self.path("weights", key)).get("caveats", "[]")))
+        facts = self.files.facts
+        return tuple(json.loads(facts(self.path("weights", key)).get("caveats", "[]")))
 
     def blocks(self, key: str, size: int) -> list[int]:
         """Return the missing blocks of the features `key` of a split of `size` rows.
@@ -214,12 +232,12 @@ class Store:
         >>> store.blocks("1f0c", size=3000), store.read_features("1f0c", size=1024).shape
         ([1, 2], (1024, 2))
         """
-        existing = names_in(self._block(key, 0).parent)
+        existing = self.files.names(self._block(key, 0).parent)
         return [b for b in range(block_count(size)) if _block_name(b) not in existing]
 
     def has_block(self, key: str, block: int) -> bool:
         """Whether a block of features exists."""
-        return self._block(key, block).exists()
+        return self.files.exists(self._block(key, block))
 
     def write_block(
         self,
@@ -240,8 +258,8 @@ class Store:
     def device(self, key: str) -> str | None:
         """Return the device that computed weights or features, None for other outputs."""
         for path in (self.path("weights", key), self._block(key, 0)):
-            if path.exists():
-                if facts := _facts(path):
+            if self.files.exists(path):
+                if facts := self.files.facts(path):
                     return str(facts.get("device"))
                 raise MissingOutput(f"the beginning of {path}")
         return None
@@ -309,17 +327,14 @@ class Store:
     def _pack(self, pack: str) -> dict[str, Any]:
         """The cells of a pack, read again only if the file has changed."""
         if pack not in self._cells:
-            self._cells[pack] = (self.path("cells", pack, ".json"), (0, 0), {})
+            self._cells[pack] = (self.path("cells", pack, ".json"), None, {})
         path, known, cells = self._cells[pack]
         try:
-            status = path.stat()
-            now = status.st_ino, status.st_mtime_ns
-        except FileNotFoundError:
-            now, cells = (0, 0), {}
+            now = self.files.version(path)
         except OSError:  # it cannot be read, which this says
             return self.read_json("cells", pack) or {}
         if now != known:
-            cells = self.read_json("cells", pack) or {}
+            cells = {} if now is None else self.read_json("cells", pack) or {}
         self._cells[pack] = (path, now, cells)
         return cells
 
@@ -330,11 +345,12 @@ class Store:
         """
         if not all(self.has("weights", name) for name in made_of):
             return []
-        now, blocks = self._checksums(made_of), self._block(key, 0).parent.glob("*.safetensors")
-        return [path for path in sorted(blocks) if _facts(path).get("made_of", now) != now]
+        now, facts = self._checksums(made_of), self.files.facts
+        return [path for path in self._blocks(key) if facts(path).get("made_of", now) != now]
 
     def _checksums(self, weights: Sequence[str]) -> str:
-        stated = (_facts(self.path("weights", key)).get("sha256", "") for key in weights)
+        facts = self.files.facts
+        stated = (facts(self.path("weights", key)).get("sha256", "") for key in weights)
         return hashlib.sha256(" ".join(stated).encode()).hexdigest()
 
     def damaged(self, key: str) -> list[Path]:
@@ -342,8 +358,7 @@ class Store:
         found = []
         for path, item in self._files(key):
             try:
-                if (data := bytes_of(path)) is not None:
-                    opened(item, data)
+                self._intact(path, partial(opened, item))
             except DamagedError:
                 found.append(path)
         return found
@@ -355,34 +370,30 @@ class Store:
 
     def _files(self, key: str) -> Iterator[tuple[Path, str]]:
         yield self.path("weights", key), f"weights/{key}"
-        for path in sorted(self._block(key, 0).parent.glob("*.safetensors")):
+        for path in self._blocks(key):
             yield path, f"features/{key}/{path.stem}"
+
+    def _blocks(self, key: str) -> list[Path]:
+        folder = self._block(key, 0).parent
+        return [folder / n for n in sorted(self.files.names(folder)) if n.endswith(SUFFIX)]
 
     def discard(self, kind: str, key: str) -> None:
         """Delete an output, such as the checkpoints of a finished training run."""
-        self.path(kind, key).unlink(missing_ok=True)
+        self.files.remove(self.path(kind, key))
 
     @contextmanager
     def lock(self, kind: str, key: str) -> Iterator[None]:
         """Hold the lock of an output, so that only one process computes it at a time."""
         from filelock import FileLock
 
-        path = self.root / "locks" / f"{kind}-{key}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path):
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{kind}-{key}"):
             yield
 
 
-def _facts(path: Path) -> dict[str, str]:
-    """The metadata of a file without reading its arrays; empty if absent or damaged."""
-    try:
-        return metadata(path)
-    except (OSError, DamagedError):
-        return {}
-
-
 def _block_name(block: int) -> str:
-    return f"{block:06d}.safetensors"
+    return f"{block:06d}{SUFFIX}"
 
 
 def _block_item(key: str, block: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from bench.core.store.container import (
     opened,
     opened_json,
 )
+from bench.core.store.remote import RemoteFiles
 
 KINDS = {
     "weights": "heads, trained and imported weights",
@@ -134,11 +135,35 @@ def _files(root: Path, below: str, depth: int) -> Iterator[CachedFile]:
             continue
         with suppress(FileNotFoundError):  # as a file that a run was just writing
             status = path.lstat()
-            folder = place.partition("/")[0] if "/" in place else OTHER
-            kind = folder if folder in KINDS else OTHER
             disk = getattr(status, "st_blocks", -(-status.st_size // BLOCK_SIZE)) * BLOCK_SIZE
-            item = "" if kind == OTHER else _item(place)
+            kind, item = _what(place)
             yield CachedFile(path, kind, item, status.st_size, disk, status.st_mtime)
+
+
+def remote_files(files: RemoteFiles) -> Iterator[CachedFile]:
+    """Yield the objects of a store, sorted by name, with the paths that copies of them have.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.store import Store
+    >>> from bench.core.store.bucket import open_bucket
+    >>> from bench.core.store.remote import RemoteFiles
+    >>> from bench.core.store.upkeep import remote_files
+    >>> files = RemoteFiles(open_bucket("memory://examples/listed"), Path("listed"))
+    >>> Store(Path("listed"), files).write_json("trainings", "1f0c", [{"loss": 0.7}])
+    >>> [(file.kind, file.item) for file in remote_files(files)]
+    [('trainings', 'trainings/1f0c')]
+    """
+    for name, entry in sorted(files.bucket.entries("").items()):
+        yield CachedFile(files.copy / name, *_what(name), entry.size, entry.size, entry.written)
+
+
+def _what(place: str) -> tuple[str, str]:
+    """Return the kind of a file at a place in a cache folder, and the output that it should be."""
+    folder = place.partition("/")[0] if "/" in place else OTHER
+    kind = folder if folder in KINDS else OTHER
+    return kind, "" if kind == OTHER else _item(place)
 
 
 def _item(place: str) -> str:
@@ -173,8 +198,10 @@ def uses_of(files: Iterable[CachedFile]) -> list[KindUse]:
     return found
 
 
-def fault_of(file: CachedFile) -> str:
+def fault_of(file: CachedFile, read: Callable[[Path], bytes | None] = bytes_of) -> str:
     """Return what is wrong with an output, against its own checksum and name; empty if nothing is.
+
+    `read` returns the content of a file, None if it is absent.
 
     Examples
     --------
@@ -191,7 +218,7 @@ def fault_of(file: CachedFile) -> str:
     True
     """
     try:
-        if file.item and (data := bytes_of(file.path)) is not None:
+        if file.item and (data := read(file.path)) is not None:
             is_json = file.path.suffix == ".json"
             opened_json(file.item, data) if is_json else opened(file.item, data)
     except (DamagedError, UnreadableOutput) as error:
@@ -199,8 +226,8 @@ def fault_of(file: CachedFile) -> str:
     return ""
 
 
-def removed(paths: Iterable[Path]) -> list[Path]:
-    """Remove files and return those that are gone; the others cannot be removed.
+def removed(paths: Iterable[Path], act: Callable[[Path], None] = remove) -> list[Path]:
+    """Remove files, by `act`, and return those that are gone; the others cannot be removed.
 
     Examples
     --------
@@ -212,7 +239,7 @@ def removed(paths: Iterable[Path]) -> list[Path]:
     gone = []
     for path in paths:
         with suppress(OSError):
-            remove(path)
+            act(path)
             gone.append(path)
     return gone
 

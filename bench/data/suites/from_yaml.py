@@ -108,7 +108,7 @@ def load_suite_file(
         test=test,
         shifts=tuple(shifts),
         model=form.model,
-        pretrained=form.pretrained,
+        pretrained=form.weights,
         defaults=form.defaults,
         metrics=form.metrics,
         prompts=prompts,

@@ -261,6 +261,12 @@ class SuiteFile(StrictForm):
         return raw
 
     @property
+    def weights(self) -> str:
+        """The weights of the default backbone: those of a model ``PREFIX:NAME`` are its name."""
+        _, colon, name = self.model.partition(":")
+        return name if colon and "pretrained" not in self.model_fields_set else self.pretrained
+
+    @property
     def sources(self) -> Mapping[str, ImageSource]:
         """{train or test: source of its images}; empty with `split`."""
         both = {"train": self.train, "test": self.test}

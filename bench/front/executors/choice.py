@@ -20,8 +20,8 @@ NAMES = ("local", "ray", "slurm")
 def chosen_executor(text: str | None, device: str, logs: Path) -> Iterator[Executor | None]:
     """Give the executor that `text` names, such as ``ray:auto``, and close it afterwards.
 
-    None stands for this process. It is what ``local`` means, the default, unless the machine has
-    several GPUs and `device` is ``auto`` or ``cuda``: then it is a process for each. `logs` is the
+    None stands for this process. It is also what ``local`` means, unless the machine has several
+    GPUs and `device` is ``auto`` or ``cuda``: then it is a process for each. `logs` is the
     folder for what executors write. Raises InputError for unknown names and options, for one whose
     package is not installed, and beside a launcher of several processes.
 
@@ -47,16 +47,18 @@ def chosen_executor(text: str | None, device: str, logs: Path) -> Iterator[Execu
 
 
 def _executor(text: str | None, device: str, logs: Path) -> Executor | None:
-    name, _, rest = (text or "local").partition(":")
+    if text is None:
+        return None
+    name, _, rest = text.partition(":")
     if name not in NAMES:
         raise unknown_name("executor", name, NAMES)
     if process_count() > 1:
-        if text is not None:
-            raise InputError(
-                f"--executor {text}: a launcher started {process_count()} processes of this "
-                "command: leave one of the two out"
-            )
-        return None
+        if text == "local":
+            return None
+        raise InputError(
+            f"--executor {text}: a launcher started {process_count()} processes of this command: "
+            "leave one of the two out"
+        )
     if name == "local":
         from bench.front.executors.local import LocalExecutor
 

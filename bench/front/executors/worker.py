@@ -71,6 +71,7 @@ class _Bench:
     def do(self, job: Job) -> dict[str, str]:
         """Carry out a job; return the reasons of the items that failed, by key."""
         study, store = self.session.studies[job.study], self.session.store
+        store.files.forget()  # others have stored the inputs of the job since the last one
         if job.study not in self.runners:
             make = engine_maker(self.session, study, SilentProgress(), self.engines, self.trackers)
             self.runners[job.study] = Runner(study, store, make, SilentProgress())
@@ -82,7 +83,7 @@ class _Bench:
             if key not in plan.items:
                 raise InputError(
                     f"this worker's plan has no item {key}: it has another version of bench, other "
-                    f"data or another store than the run; its store is {store.root}"
+                    f"data or another store than the run; its store is {store.place}"
                 )
         runner.failed.clear()
 

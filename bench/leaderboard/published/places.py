@@ -60,7 +60,9 @@ MEANS: Mapping[str, tuple[str, ...]] = {
 MODELS: Mapping[str, str] = {
     "RN50": "RN50/openai",
     "ViT-B/16": "ViT-B-16/openai",
+    "ViT-B/16 (LAION-400M)": "ViT-B-16/laion400m_e32",
     "ViT-B/32": "ViT-B-32/openai",
+    "ViT-B/32 (LAION-400M)": "ViT-B-32-quickgelu/laion400m_e32",
     "ViT-L/14": "ViT-L-14/openai",
     "ViT-L/14@336": "ViT-L-14-336/openai",
 }

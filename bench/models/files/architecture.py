@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.core.errors import InputError
-from bench.models.released_tags import model_names
+from bench.models.sources.released_tags import model_names
 
 PATCHES = ("visual.conv1.weight", "visual.trunk.patch_embed.proj.weight")
 """Names of the weights [width, 3, height, width] that embed patches of images."""

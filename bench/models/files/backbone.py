@@ -11,12 +11,13 @@ from typing import Any
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone
 from bench.core.errors import InputError
-from bench.models.files.containers import choose_weights, read_candidates
+from bench.models.files.containers import State, choose_weights, read_candidates
 from bench.models.files.names import OPENAI, adapted
 from bench.models.files.preprocessing import FIELDS, assumed
 from bench.models.files.strict import check_kinds, load_strictly, widened
 from bench.models.files.values import check_values
-from bench.models.released_tags import TINY
+from bench.models.sources.released_tags import TINY
+from bench.models.sources.towers import two_towers
 
 
 def load_file(identity: Backbone) -> tuple[Any, Any, tuple[str, ...]]:
@@ -50,6 +51,32 @@ def load_file(identity: Backbone) -> tuple[Any, Any, tuple[str, ...]]:
         model = _built(name, use.quick_gelu, reading.image_size)
         preprocess = PreprocessCfg(size=model.visual.image_size, **use.preprocess)
         caveats = use.caveats
+    others, *values = load_weights(model, path, name, found, reading.weights)
+    said = tuple(text for text in (others, *caveats, *values) if text)
+    return two_towers(model).eval(), preprocess, said
+
+
+def load_weights(
+    model: Any,
+    path: Path,
+    name: str,
+    found: dict[str, State],
+    wanted: str | None = None,
+) -> tuple[str, ...]:
+    """Load weights that `read_candidates` found in a file into an open_clip model; return caveats.
+
+    The first is on other weights in the file, ``""`` if there are none. `name` is the model's in
+    messages, `wanted` the place of the weights to take, if said. Raises InputError if they are not
+    those of the model.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.data.mini.model import build_tiny, load_tiny
+    >>> from bench.models.files.backbone import load_weights
+    >>> load_weights(build_tiny(), Path("w.pt"), "tiny", {"model": load_tiny().state_dict()})
+    ('',)
+    """
     fitting = {}
     known = model.state_dict().keys()
     for place, tensors in found.items():
@@ -57,14 +84,13 @@ def load_file(identity: Backbone) -> tuple[Any, Any, tuple[str, ...]]:
             check_kinds(tensors, f"checkpoint {path}")
             found[place] = adapted(tensors, model, path)
         except InputError:
-            if len(found) == 1 or place == reading.weights:
+            if len(found) == 1 or place == wanted:
                 raise
         fitting[place] = len(known & found[place].keys())
-    taken, others = choose_weights(path, found, fitting, reading.weights)
+    taken, others = choose_weights(path, found, fitting, wanted)
     source = f"checkpoint {path}"
     load_strictly(model, widened(found[taken], source), source, name)
-    said = (others, *caveats, *check_values(model.state_dict(), source))
-    return model.eval(), preprocess, tuple(text for text in said if text)
+    return (others, *check_values(model.state_dict(), source))
 
 
 def _tiny(reading: Reading) -> tuple[Any, Any, tuple[str, ...]]:
@@ -94,7 +120,7 @@ def _built(name: str, quick_gelu: bool, image_size: int | None) -> Any:
     import open_clip
 
     try:
-        with _quiet():
+        with quiet():
             return open_clip.create_model(
                 name,
                 pretrained_text=False,
@@ -111,8 +137,16 @@ def _built(name: str, quick_gelu: bool, image_size: int | None) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep open_clip from warning that a model without weights has none."""
+def quiet() -> Iterator[None]:
+    """Keep open_clip from warning that a model without weights has none.
+
+    Examples
+    --------
+    >>> import logging
+    >>> from bench.models.files.backbone import quiet
+    >>> with quiet():
+    ...     logging.warning("No pretrained weights loaded")
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

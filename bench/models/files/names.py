@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import InputError
+from bench.models.files.siglip import from_siglip
 
 WRAPPERS = frozenset({"module", "_orig_mod", "_forward_module"})
 """Parts of names that DataParallel, torch.compile and the like put in."""
@@ -104,7 +105,7 @@ def adapted(tensors: Mapping[str, Tensor], model: Any, source: Path) -> dict[str
     found = unwrapped(tensors, source, known)
     found = {n: t for n, t in found.items() if n in known or n not in OPENAI}
     if any(name.startswith(TRANSFORMERS) for name in found):
-        found = from_transformers(found, source)
+        found = (from_siglip if "logit_bias" in known else from_transformers)(found, source)
     found = _converted(found, model, source)
     for ours, theirs in (("text.", ""), ("", "text.")):
         found = _moved_text(found, known, ours, theirs)
@@ -191,6 +192,6 @@ def from_transformers(tensors: Mapping[str, Tensor], source: Path) -> dict[str, 
 def _not_clip(name: str, source: Path) -> InputError:
     return InputError(
         f"checkpoint {source} has the names of transformers, but not those of its CLIPModel, such "
-        f"as {name[:80]}: only CLIPModel is converted; save the model with open_clip's names, or "
-        "give a released tag"
+        f"as {name[:80]}: only CLIPModel is converted to this model; give the --model it was made "
+        "with, its folder as --model local-dir:PATH, or save it with open_clip's names"
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.api.reading import Reading
-from bench.core.errors import InputError, unknown_name
-from bench.models.released_tags import model_names, released_tags
+from bench.core.errors import InputError, shortened, unknown_name
+from bench.core.foreign.documents import read_json
+from bench.models.sources.released_tags import model_names, released_tags
 
 FIELDS = {"mean": "mean", "std": "std", "interpolation": "interpolation", "resize": "resize_mode"}
 """The fields of a `Reading` by those of open_clip's preprocessing."""
@@ -159,3 +161,78 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def from_processor(folder: Path, size: Any, configuration: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return (open_clip's ``PreprocessCfg``, a caveat or ``""``) of a model of transformers.
+
+    They are those of ``preprocessor_config.json``, or of the ``image_processor`` in
+    ``processor_config.json``. If a folder has neither, they are those of CLIP or of SigLIP, with a
+    caveat. `size` is that of the image tower. Raises InputError for steps that open_clip does not
+    have.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.models.files.preprocessing import from_processor
+    >>> found, caveat = from_processor(Path("nowhere"), 224, {"init_logit_bias": -10})
+    >>> found.resize_mode, found.mean, caveat
+    ('squash', (0.5, 0.5, 0.5), 'The folder has no preprocessor_config.json: that of SigLIP was ...)
+    """
+    from open_clip.transform import PreprocessCfg
+
+    side = size if isinstance(size, int) else size[0]
+    is_siglip = "init_logit_bias" in configuration
+    own = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "resize_mode": "squash"} if is_siglip else {}
+    plain = PreprocessCfg(size=side, **own)
+    path, values = _processor(folder)
+    if path is None:
+        kind = "SigLIP" if is_siglip else "CLIP"
+        return plain, f"The folder has no preprocessor_config.json: that of {kind} was taken."
+    shape, crop = values.get("size", {}), values.get("crop_size", {})
+    shape = {"shortest_edge": shape} if isinstance(shape, int) else dict(shape)
+    crop = {"height": crop, "width": crop} if isinstance(crop, int) else dict(crop or {})
+    crops = values.get("do_center_crop", not is_siglip)
+    expected = {
+        "size": (
+            shape,
+            ({"shortest_edge": side},) if crops else ({"height": side, "width": side},),
+        ),
+        "crop_size": (crop, ({"height": side, "width": side}, {}) if crops else (crop,)),
+        "resample": (values.get("resample", 3), tuple(_FILTERS)),
+        **{f"do_{step}": (values.get(f"do_{step}", True), (True,)) for step in _STEPS},
+        "rescale_factor": (round(1 / values.get("rescale_factor", 1 / 255), 3), (255,)),
+    }
+    for name, (found, known) in expected.items():
+        if found not in known and found != {}:
+            raise InputError(
+                f"{path}: {name} is {shortened(str(values.get(name)), 60)}, which is not how "
+                f"images of {side} pixels are prepared for such models: correct the file"
+            )
+    return PreprocessCfg(
+        size=side,
+        mean=tuple(map(float, values.get("image_mean", plain.mean))),
+        std=tuple(map(float, values.get("image_std", plain.std))),
+        interpolation=_FILTERS[values.get("resample", 3)],
+        resize_mode="shortest" if crops else "squash",
+    ), ""
+
+
+_FILTERS = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers of filters."""
+_STEPS = ("resize", "rescale", "normalize")
+
+
+def _processor(folder: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Return the file that describes the preprocessing of a folder, and what it says."""
+    for name, inner in (
+        ("preprocessor_config.json", None),
+        ("processor_config.json", "image_processor"),
+    ):
+        path = folder / name
+        if path.is_file():
+            values = read_json(path)
+            values = values.get(inner) if inner and isinstance(values, dict) else values
+            if isinstance(values, dict):
+                return path, values
+    return None, {}

@@ -1,5 +1,7 @@
 """The terms of FLYP's and CaRot's losses, as pure, differentiable functions of tensors.
 
+For models pretrained with the sigmoid loss, SigLIP's, there is a counterpart of each.
+
 Embeddings must be L2-normalised by the caller; row i of the images and row i of the texts are a
 pair. Sources are the official codes (docs/methods.md section 6 and section 10): locuslab/FLYP
 215d5bb ``clip/loss.py`` and MLAI-Yonsei/CaRot c3e8bdc ``clip/loss.py`` and
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, kl_div
 
 
 def contrastive_loss(
@@ -43,6 +45,36 @@ def contrastive_loss(
     to_texts = cross_entropy(logits, target, label_smoothing=smoothing)
     to_images = cross_entropy(logits.T, target, label_smoothing=smoothing)
     return (to_texts + to_images) / 2
+
+
+def sigmoid_loss(
+    images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, smoothing: float = 0.0
+) -> Tensor:
+    """Return SigLIP's loss: every pair of the batch is classified as matching or not, in nats.
+
+    The sum over all B x B pairs of -log sigmoid(z (scale u.v + bias)), z = 1 on the diagonal and -1
+    elsewhere, divided by B (Zhai et al., "Sigmoid loss for language image pre-training", ICCV 2023,
+    algorithm 1; ``SigLipLoss`` of open_clip).
+
+    Parameters
+    ----------
+    images, texts : [B, D], L2-normalised; B >= 1.
+    scale, bias : exp(logit_scale) > 0 and logit_bias, one number each.
+    smoothing : label smoothing s in [0, 1]: a target y of 0 or 1 becomes (1 - s) y + s / 2.
+
+    Returns a scalar >= 0; it is B log 2 where all logits are 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.losses import sigmoid_loss
+    >>> pairs, zero = torch.eye(2), torch.tensor(0.0)
+    >>> sigmoid_loss(pairs, pairs, zero, zero), sigmoid_loss(pairs, pairs, zero + 4, zero - 2)
+    (tensor(1.3863), tensor(0.2539))
+    """
+    logits = scale * images @ texts.T + bias
+    target = (1 - smoothing) * torch.eye(len(logits), device=logits.device) + smoothing / 2
+    return _binary(logits, target.to(logits.dtype))
 
 
 def cross_covariance(visual_projection: Tensor, text_projection: Tensor) -> Tensor:
@@ -156,6 +188,64 @@ def kl_distillation(
     return _kl(teacher, student) + _kl(teacher.T, student.T)
 
 
+def sigmoid_distillation(
+    images: Tensor,
+    texts: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    teacher_images: Tensor,
+    teacher_texts: Tensor,
+    teacher_scale: Tensor,
+    teacher_bias: Tensor,
+) -> Tensor:
+    """Return the counterpart of `distillation` for models trained with `sigmoid_loss`.
+
+    It is the cross-entropy between the teacher's and the student's probabilities that a pair
+    matches, summed over all pairs and divided by B. As `distillation` has both directions and
+    `contrastive_loss` their mean, it counts twice. No gradient flows into the teacher. Returns a
+    scalar >= 0 in nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.losses import sigmoid_distillation
+    >>> student = teacher = (torch.eye(2), torch.eye(2), torch.tensor(0.0), torch.tensor(0.0))
+    >>> sigmoid_distillation(*student, *teacher)  # 4 log 2
+    tensor(2.7726)
+    """
+    student = scale * images @ texts.T + bias
+    teacher = _teacher(teacher_images, teacher_texts, teacher_scale, teacher_bias)
+    return 2 * _binary(student, teacher.sigmoid())
+
+
+def sigmoid_kl_distillation(
+    images: Tensor,
+    texts: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    teacher_images: Tensor,
+    teacher_texts: Tensor,
+    teacher_scale: Tensor,
+    teacher_bias: Tensor,
+) -> Tensor:
+    """Return `sigmoid_distillation` minus the teacher's entropy: 0 if student and teacher agree.
+
+    Returns a scalar >= 0 in nats, with the same gradient.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from bench.models.training.losses import sigmoid_kl_distillation
+    >>> student = teacher = (torch.eye(2), torch.eye(2), torch.tensor(5.0), torch.tensor(-2.0))
+    >>> sigmoid_kl_distillation(*student, *teacher)
+    tensor(0.)
+    """
+    student = scale * images @ texts.T + bias
+    teacher = _teacher(teacher_images, teacher_texts, teacher_scale, teacher_bias)
+    matches = teacher.sigmoid()
+    return 2 * (_binary(student, matches) - _binary(teacher, matches))
+
+
 def ema_momentum(
     step: int, steps: int, start: float = 0.05, end: float = 0.9, ramp: float = 0.2
 ) -> float:
@@ -184,10 +274,16 @@ def ema_momentum(
     return (end - start) / length * step + start if step else start
 
 
-def _teacher(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+def _teacher(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor | float = 0.0) -> Tensor:
     """Return the teacher's similarities [B, B], without gradients."""
     with torch.no_grad():
-        return scale * images @ texts.T
+        return scale * images @ texts.T + bias
+
+
+def _binary(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the binary cross-entropy of pairs [B, B], summed and divided by B."""
+    total: Tensor = binary_cross_entropy_with_logits(logits, target, reduction="sum")
+    return total / len(logits)
 
 
 def _kl(teacher: Tensor, student: Tensor) -> Tensor:

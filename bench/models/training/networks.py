@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from bench.core.errors import CellError
-from bench.models.clip import Clip, encode_text, prompt_head
+from bench.models.clip import Clip, encode_text, logit_bias, prompt_head
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class FrozenText:
         model: Any = self.clip.model
         (frame,) = self.clip.tokenizer([""])
         end = int(frame.argmax())
-        if getattr(model, "text_pool_type", None) != "argmax" or end + length + 1 > len(frame):
+        own = getattr(model, "text", None)  # of models whose text tower is a module of its own
+        pooling = getattr(model, "text_pool_type", getattr(own, "pool_type", None))
+        if pooling != "argmax" or end + length + 1 > len(frame):
             raise CellError(
                 f"random texts of {length} tokens need a text tower that reads its end token, and "
                 f"a context of {end + length + 1}: use another model or a smaller length"
@@ -136,35 +139,34 @@ class DualEncoder(nn.Module):
         self.clip = clip
         self.register_buffer("prompts", prompts, persistent=False)
 
-    def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Embed images [B, 3, H, W] and texts [B, L].
 
-        Returns the L2-normalised embeddings [B, D] of both, and exp(logit_scale).
+        Returns the L2-normalised embeddings [B, D] of both, exp(logit_scale), and logit_bias, 0 for
+        models without one.
         """
         image_embeddings = normalize(self.clip.visual(images).float(), dim=-1)
         text_embeddings = normalize(encode_text(self.clip, texts).float(), dim=-1)
-        return image_embeddings, text_embeddings, self.clip.logit_scale.exp()
+        scale = self.clip.logit_scale.exp().reshape(())
+        bias = logit_bias(self.clip)
+        bias = torch.zeros_like(scale) if bias is None else bias.reshape(())
+        return image_embeddings, text_embeddings, scale, bias
 
     def projections(self) -> tuple[Tensor, Tensor]:
         """Return the last linear maps [width, D] of the image tower and the text tower.
 
-        Raises CellError if a tower does not end in a linear map.
+        A map without a projection after it, such as SigLIP's image tower, ends in the last layer of
+        its pooling head. Raises CellError if a tower does not end in a linear map.
         """
-        visual, head = self.clip.visual, getattr(self.clip.visual, "head", None)
-        image = getattr(visual, "proj", None)
-        if image is None and isinstance(getattr(head, "proj", None), nn.Linear):
-            image = head.proj.weight.T  # type: ignore[union-attr]
-        if image is None and hasattr(visual, "attnpool"):
-            image = visual.attnpool.c_proj.weight.T
-        text = getattr(self.clip, "text_projection", None)
-        if isinstance(text, nn.Linear):
-            text = text.weight.T
-        if not isinstance(image, Tensor) or not isinstance(text, Tensor):
-            raise CellError(
-                "a tower of this model does not end in a linear projection, which the method "
-                "needs: use another model"
-            )
-        return image, text
+        image = _last_map(self.clip.visual, _IMAGE_MAPS)
+        text = _last_map(self.clip, _TEXT_MAPS)
+        for tower, found in (("image", image), ("text", text)):
+            if found is None:
+                raise CellError(
+                    f"the {tower} tower of this model does not end in a linear projection, which "
+                    "the method needs: use another model"
+                )
+        return image, text  # type: ignore[return-value]
 
     def weights(self) -> dict[str, Tensor]:
         """Return the current weights: ``encoder.*``, ``text.*`` and a rebuilt ``head.*``.
@@ -180,3 +182,33 @@ class DualEncoder(nn.Module):
         head = prompt_head(self.clip.eval(), self.prompts)
         self.clip.train(was_training)
         return found | head
+
+
+_IMAGE_MAPS = (
+    "proj",  # open_clip's vision transformers
+    "attnpool.c_proj",  # its ResNets
+    "head.proj",  # timm's towers with open_clip's linear head
+    "head.mlp.fc2",  # and with its two-layer head
+    "trunk.head",  # timm's own classifier
+    "trunk.head.fc",
+    "trunk.attn_pool.mlp.fc2",  # pooling by attention alone
+)
+_TEXT_MAPS = (
+    "text_projection",
+    "text.text_projection",
+    "text.proj",  # transformers' towers
+    "text.proj.2",  # and those with a two-layer head
+)
+
+
+def _last_map(tower: nn.Module, places: Sequence[str]) -> Tensor | None:
+    """Return the first of `places` that is a linear map, as [width, D]; None if there is none."""
+    for place in places:
+        found: Any = tower
+        for name in place.split("."):
+            found = getattr(found, name, None)
+        if isinstance(found, nn.Linear):
+            return found.weight.T
+        if isinstance(found, Tensor) and found.ndim == 2:
+            return found
+    return None

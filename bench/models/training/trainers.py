@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _FREEZE = "mlfoundations/wise-ft with --freeze-encoder"
 _BATCH = "as for the other trainers; 128 is the default of wise-ft's src/args.py"
+EMBEDDED = ("images", "texts", "scale", "bias")
+"""What a `bench.models.training.networks.DualEncoder` returns."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class ContrastiveTrainer(GradientTrainer):
         ceil(N / batch) of them, so an image may occur several times in an epoch or not at all. When
         no batch is left, the pairs are put in another order.
     smoothing : label smoothing over the captions of the batch (CaRot's ``ls``).
+    contrast : ``softmax``, over the captions and over the images of the batch, as CLIP was
+        pretrained, or ``sigmoid``, of every pair with the model's bias (0 without one), as SigLIP
+        was. None is ``softmax``; the plan sets ``sigmoid`` for models pretrained with it.
 
     Examples
     --------
@@ -65,6 +70,21 @@ class ContrastiveTrainer(GradientTrainer):
         "6; get_csv_dataset in src/datasets/laion.py)",
         official="csv-rows",
     )
+    contrast: Literal["softmax", "sigmoid"] | None = setting(
+        None, "that of the pretraining, as FLYP's title says", keyed_if_set=True
+    )
+
+    def pretrained_with(self, loss: str) -> dict[str, Any]:
+        """Return ``contrast`` for models pretrained with the sigmoid loss."""
+        return {"contrast": loss} if loss == "sigmoid" else {}
+
+    def prepare(self, model: nn.Module) -> None:
+        """Leave the bias as it is under ``softmax``, which does not depend on it."""
+        from bench.models.clip import logit_bias
+
+        bias = logit_bias(model.clip)
+        if bias is not None and self.contrast != "sigmoid":
+            bias.requires_grad_(False)
 
     def draws(self, seed: int, epoch: int, size: int, templates: int) -> NDArray[np.int64]:
         """Return the (sample, template) pairs of an epoch, int64 [n, 2]."""
@@ -86,15 +106,16 @@ class ContrastiveTrainer(GradientTrainer):
     def encode(
         self, model: nn.Module, batch: dict[str, Tensor], state: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Return ``images`` and ``texts`` [B, D], both normalised, and ``scale``."""
-        images, texts, scale = model(batch["inputs"], batch["texts"])
-        return {"images": images, "texts": texts, "scale": scale}
+        """Return ``images`` and ``texts`` [B, D], both normalised, ``scale`` and ``bias``."""
+        return dict(zip(EMBEDDED, model(batch["inputs"], batch["texts"]), strict=True))
 
     def loss(self, embeddings: dict[str, Tensor], step: int) -> Tensor:
-        """Return the symmetric contrastive loss of the batch."""
-        from bench.models.training.losses import contrastive_loss
+        """Return the contrastive loss of the batch."""
+        from bench.models.training.losses import contrastive_loss, sigmoid_loss
 
-        images, texts, scale = (embeddings[name] for name in ("images", "texts", "scale"))
+        images, texts, scale, bias = (embeddings[name] for name in EMBEDDED)
+        if self.contrast == "sigmoid":
+            return sigmoid_loss(images, texts, scale, bias, self.smoothing)
         return contrastive_loss(images, texts, scale, self.smoothing)
 
 
@@ -132,6 +153,10 @@ class HeadTrainer(GradientTrainer):
     def normalize(self) -> bool | None:
         """Whether the head takes L2-normalised features."""
         return self.normalized
+
+    def pretrained_with(self, loss: str) -> dict[str, Any]:
+        """Return a random start on raw features for models without a zero-shot head."""
+        return {"start": "random", "normalized": False} if loss == "labels" else {}
 
     def check(self, starts_normalized: bool) -> None:
         """Raise InputError if training starts from the zero-shot head, but on other features."""

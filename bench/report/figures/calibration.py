@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import altair as alt
 
+from bench.api.protocol import scaling_label
 from bench.leaderboard.board import Board
 from bench.leaderboard.suite_results import SuiteResults
 from bench.report.figures.drawing import drawn, linear_axis, tooltip
@@ -14,6 +15,8 @@ from bench.report.tables.leaderboard import full_name
 HOWS = ("unscaled", "temperature-scaled")
 """Kinds of probabilities."""
 FIELDS = ("row", "probabilities", "Accuracy", "ECE")
+AFTER = {"TS": "temperature scaling", "VS": "vector scaling", "IR": "isotonic regression"}
+"""Calibrations by their short names."""
 
 
 def calibration_charts(numbers: SuiteResults) -> list[Chart]:
@@ -29,7 +32,9 @@ def calibration_charts(numbers: SuiteResults) -> list[Chart]:
 
 def _points(accuracy: Board, boards: tuple[Board, Board], at: int) -> list[Spec]:
     found = []
-    for board, how in zip(boards, HOWS, strict=True):
+    after = AFTER[scaling_label(accuracy.protocol)]
+    hows = (HOWS[0], HOWS[1] if after == AFTER["TS"] else f"after {after}")
+    for board, how in zip(boards, hows, strict=True):
         for row, other in zip(accuracy.rows, board.rows, strict=True):
             a, e = row.cells[at].mean, other.cells[at].mean
             if a is None or e is None:
@@ -50,7 +55,8 @@ def _chart(accuracy: Board, name: str, label: str, points: list[Spec]) -> Chart:
     )
     caption = ["Means over seeds; down and to the right is better."]
     if len(hows) > 1:
-        caption.append("Filled: unscaled probabilities; hollow: after temperature scaling.")
+        after = AFTER[scaling_label(accuracy.protocol)]
+        caption.append(f"Filled: unscaled probabilities; hollow: after {after}.")
     caption += grey_caption(points)
     table = numbers_table(f"Accuracy and ECE, {label} (percent)", points, FIELDS, 2)
     title = f"ECE against accuracy, {label}"

@@ -18,11 +18,14 @@ from bench.leaderboard.published.baselines import (
     Baseline,
     BaselineLine,
     fit_line,
+    same_data,
     shipped_baselines,
     usable_baselines,
 )
+from bench.leaderboard.published.curves import published_curves
 from bench.leaderboard.suite_results import SuiteResults
 from bench.report.figures.drawing import SIZE, drawn, logit, logit_axis, tooltip
+from bench.report.figures.elsewhere import curve_values
 from bench.report.figures.spec import Chart, Spec, numbers_table, shown_rows
 from bench.report.figures.style import (
     FADED,
@@ -43,7 +46,7 @@ CROSS = "M-1,-1L1,1M-1,1L1,-1"
 SOURCES = 3
 """Number of baseline sources that a caption names."""
 ASIDE = "The axes fit the methods; report.html draws what follows on request, by a checkbox."
-ON_REQUEST = ("baselines", "line", "aside")
+ON_REQUEST = ("baselines", "line", "aside", "elsewhere")
 """Layers that a page draws on request only; they stand in the specification's ``usermeta``."""
 
 
@@ -70,19 +73,20 @@ def id_ood(numbers: SuiteResults, baselines: Sequence[Baseline]) -> Chart | None
     paths = [p for curve in curves for p in _path(board, curve)]
     trained = _checkpoints(board, rows)
     others = [_baseline(b, board) for b in usable_baselines(numbers, baselines)]
+    elsewhere = _elsewhere(numbers)
     line = fit_line([(b["id"], b["ood"]) for b in others])
     of_baselines = _baselines_text(board, baselines, others, line)
     x, y = (logit_axis(p[axis] for p in (*points, *paths)) for axis in "xy")
     ends = [{"x": at, "y": round(line.at(at), 5)} for at in x["scale"]["domain"]] if line else []
-    data = {"baselines": others, "line": ends, "aside": aside, "paths": paths,
-            "trained": trained, "points": methods_last(points)}  # fmt: skip
+    data = {"baselines": others, "line": ends, "aside": aside, "elsewhere": elsewhere,
+            "paths": paths, "trained": trained, "points": methods_last(points)}  # fmt: skip
     known = list(dict.fromkeys((*rows, *(_row(board, curve) for curve in curves))))
     drawing = alt.layer(*_layers(board, known, data), **SIZE).encode(
         x=alt.X("x:Q", title=f"ID, {board.scale.unit} (logit scale)", **x),
         y=alt.Y("y:Q", title=f"{board.over_shifts}, {board.scale.unit} (logit scale)", **y),
     )
     caption = _scatter_caption(every, data, of_baselines)
-    table = _scatter_table(board, every, others, line)
+    table = _scatter_table(board, every, others, line, elsewhere)
     return _set_aside(drawn("id-ood", title, caption, drawing, table, **data))
 
 
@@ -115,10 +119,17 @@ def _layers(
     trained = chart("trained").mark_line(strokeDash=[4, 3], strokeWidth=1.2, color=GREY)
     points = chart("points").mark_point(filled=True)
     aside = chart("aside").mark_point(filled=True, color=GREY, size=26)
+    dots = alt.OverlayMarkDef(filled=False, size=12, strokeWidth=0.8, color=GREY)
+    elsewhere = chart("elsewhere").mark_line(strokeWidth=0.8, color=GREY, point=dots)
     layers = (
         crosses.encode(tooltip=tooltip("row", "source", *means, row="baseline")),
         chart("line").mark_line(strokeDash=[6, 4], clip=True, color=GREY),
         aside.encode(shape=look["shape"], tooltip=tooltip("row", *means, "seeds")),
+        elsewhere.encode(
+            alt.Order("step:Q"),
+            alt.Detail(["row:N", "source:N"]),
+            tooltip=tooltip("row", "candidate", "source", *means, row="measured elsewhere"),
+        ),
         paths.encode(alt.Order("step:Q"), alt.Detail("row:N")),
         candidates.encode(tooltip=tooltip("row", "candidate", "chosen", *means), **small),
         trained.encode(alt.Order("step:Q"), alt.Detail("training:N")),
@@ -150,6 +161,19 @@ def _place(board: Board, of_id: float, ood: float) -> Spec:
         "ID": board.scale.text(of_id),
         board.over_shifts: board.scale.text(ood),
     }
+
+
+def _elsewhere(numbers: SuiteResults) -> list[Spec]:
+    """The points of published curves on the same images, with the text of the board's mean."""
+    board = numbers.board
+    if not published_curves(board.suite) or not same_data(numbers):
+        return []
+    curves = [c for c in published_curves(board.suite) if c.covers(board.over)]
+    return [
+        value | _place(board, value["id"], value["ood"])
+        for curve in curves
+        for value in curve_values(curve, board.over)
+    ]
 
 
 def _is_path(curve: Curve) -> bool:
@@ -213,8 +237,14 @@ def _scatter_caption(
         )
     if data["trained"]:
         parts.append("Dashed lines connect the checkpoints of a training run with its final model.")
-    if data["aside"] or data["baselines"]:
+    if any(data[name] for name in ON_REQUEST):
         parts.append(ASIDE)
+    if data["elsewhere"]:
+        count = sum(value["step"] == 0 for value in data["elsewhere"])
+        parts.append(
+            f"Grey lines are {count} curves over alpha in published tables, measured elsewhere: "
+            "they are not ranked with the rows."
+        )
     return " ".join([*parts, *grey_caption(points), of_baselines])
 
 
@@ -256,9 +286,13 @@ def _baselines_text(
 
 
 def _scatter_table(
-    board: Board, points: Sequence[Spec], others: Sequence[Spec], line: BaselineLine | None
+    board: Board,
+    points: Sequence[Spec],
+    others: Sequence[Spec],
+    line: BaselineLine | None,
+    elsewhere: Sequence[Spec],
 ) -> Table:
-    """A table of all points: the rows, then the baselines, if there are any."""
+    """A table of all points: rows, then baselines and points measured elsewhere, if there are."""
     fields, note = ["row", "ID", board.over_shifts], ""
     if line is not None:
         fields.append("Above the baselines")
@@ -274,8 +308,14 @@ def _scatter_table(
         return point | {"Above the baselines": board.scale.text(height, signed=True)}
 
     caption = f"ID and {board.over_shifts} ({board.scale.unit})"
-    table, more = (numbers_table(caption, [*map(above, p)], fields, 1) for p in (points, others))
-    if others:
-        head = TableLine((TableCell("Baselines"),), "head")
-        table = replace(table, groups=(*table.groups, (head, *more.groups[0])), note=note)
+    named = [
+        value | {"row": f"{value['row']}, {value['candidate']} ({value['source']})"}
+        for value in elsewhere
+    ]
+    table = numbers_table(caption, [*map(above, points)], fields, 1)
+    for title, values in (("Baselines", others), ("Measured elsewhere", named)):
+        if values:
+            more = numbers_table(caption, [*map(above, values)], fields, 1)
+            head = TableLine((TableCell(title),), "head")
+            table = replace(table, groups=(*table.groups, (head, *more.groups[0])), note=note)
     return table

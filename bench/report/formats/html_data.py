@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.api.protocol import scaling_label
 from bench.core.records import Record
 from bench.leaderboard.board import ID, Board, BoardRow, Name, Scale
 from bench.leaderboard.stats.chance import zero_shot_guesses
@@ -104,7 +105,7 @@ def chapter_data(numbers: SuiteResults) -> dict[str, Any]:
                 "mean": plain.columns[-1] if plain.averaged else None,
             }
             for name, plain in numbers.common.items()
-            if name != "top1"
+            if name != "top1" or scaling_label(board.protocol) != "TS"
         },
         "temperatures": _temperatures(numbers),
         "intervals": _intervals(board, found) if found else {},

@@ -310,6 +310,9 @@ def board_cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
         yield from _board_cells(board, name, known.get(name, {}))
     for name, board in numbers.scaled.items():
         yield from _board_cells(board, name, {}, scaled=True)
+    for derived in chapter.derived:
+        name = derived.metric.name
+        yield from _board_cells(derived.board, name, derived.intervals, scaled=False)
 
 
 def _intervals(numbers: SuiteResults) -> Mapping[str, Intervals]:

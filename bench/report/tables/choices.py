@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -15,6 +15,7 @@ from bench.leaderboard.board import (
     Board,
     Cell,
     Curve,
+    Name,
     Point,
     Seed,
 )
@@ -32,6 +33,25 @@ from bench.report.tables.table import (
 
 MOST_POINTS = 25
 """For a curve with more candidates, only the chosen ones and the best two are shown."""
+
+
+CRITERIA = {
+    "nll": "T with the smallest NLL",
+    "confidence": "T at which mean confidence equals accuracy",
+    "vector": "in its place vector scaling (VS) with the smallest NLL",
+    "isotonic": "in its place isotonic regression (IR), one class against the rest",
+}
+"""Descriptions of the criteria of temperature scaling, and of other calibrations."""
+CALIBRATED_OTHERWISE = (
+    "w/ {0} and w/o {0}: with and without calibration on the selection split, each row and seed "
+    "for itself. It has parameters per class, over the task's classes, so it can change predicted "
+    "classes and accuracy. Ranks and intervals are of the numbers without it."
+)
+SCALED = (
+    "w/ TS and w/o TS: with and without temperature scaling, softmax(log p / T). Each row and seed "
+    "has its own T; tables show the mean over seeds. Accuracy has no such columns, as T does not "
+    "change the order of classes."
+)
 
 
 def choices_table(board: Board, records: Sequence[Record]) -> Table:
@@ -157,3 +177,21 @@ def _chosen_by(point: Point) -> str:
 
 def _value(curve: Curve, cell: Cell) -> str:
     return DASH if cell.mean is None else curve.scale.text(cell.mean)
+
+
+def mean_temperatures(records: Iterable[Record]) -> dict[Name, float]:
+    """Return the mean temperature over seeds of each row that has one.
+
+    Examples
+    --------
+    >>> from bench.report.tables.choices import mean_temperatures
+    >>> from bench.testing.fakes import fake_records
+    >>> first = fake_records()[0].model_copy(update={"temperature": 1.5})
+    >>> mean_temperatures([first])
+    {('zero-shot', None): 1.5}
+    """
+    found: dict[Name, dict[Seed, float]] = defaultdict(dict)
+    for record in records:
+        if record.temperature is not None:
+            found[record.method, record.base][record.seed] = record.temperature
+    return {row: fmean(by_seed.values()) for row, by_seed in found.items()}

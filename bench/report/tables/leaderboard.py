@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from bench.api.metrics import BY_CLASS
+from bench.api.protocol import scaling_label
 from bench.core.records import Role
 from bench.leaderboard.board import (
     MARKS,
@@ -53,6 +54,11 @@ UNSCALED = "This run has no columns with temperature scaling."
 ALIKE = (
     "In the columns w/ TS every row but oracles has a temperature, such a row in addition to its "
     "endpoints' two."
+)
+
+ALIKE_OTHERWISE = (
+    "In the columns w/ {} every row but oracles is calibrated, such a row in addition to its "
+    "endpoints' temperatures."
 )
 
 
@@ -131,8 +137,9 @@ def calibration_table(
 ) -> Table:
     """Return ID and OOD mean in a metric, with (if any row has it) and without temperature scaling.
 
-    The columns w/ TS come first: there all rows are calibrated. In the others, the cells of rows
-    whose method is calibrated by itself are marked, and the line below the table says so.
+    Where the protocol has another calibration, that takes its place. The columns with it come
+    first: there all rows are calibrated. In the others, the cells of rows whose method is
+    calibrated by itself are marked, and the line below the table says so.
     `plain` and `scaled` are the same leaderboard without and with temperature scaling.
     `temperatures`, by method and base, fill a last column, which is left out if they are empty.
 
@@ -163,11 +170,12 @@ def calibration_table(
 
     labels = id_and_mean(plain.columns)
     if with_scaled:
-        labels = [f"{label} {which} TS" for which in ("w/", "w/o") for label in labels]
+        how = scaling_label(plain.protocol)
+        labels = [f"{label} {which} {how}" for which in ("w/", "w/o") for label in labels]
     columns = ("Method", *labels, *(("T",) if temperatures else ()))
     caption, name = f"{plain.scale.title} ({plain.scale.unit})", f"calibration {plain.scale.metric}"
     groups = _side_by_side(shown, line)
-    note = unlike_note(groups, with_scaled=with_scaled)
+    note = unlike_note(groups, with_scaled=with_scaled, how=scaling_label(plain.protocol))
     return Table(caption, columns, _align(columns, texts=1), groups, note, name)
 
 
@@ -190,7 +198,9 @@ def marked(cell: TableCell, row: BoardRow) -> TableCell:
     return replace(cell, sign=CALIBRATED) if is_number else cell
 
 
-def unlike_note(groups: Iterable[Iterable[TableLine]], *, with_scaled: bool) -> str:
+def unlike_note(
+    groups: Iterable[Iterable[TableLine]], *, with_scaled: bool, how: str = "TS"
+) -> str:
     """Return the line below a table that explains its marked cells; empty if there are none.
 
     Examples
@@ -203,7 +213,9 @@ def unlike_note(groups: Iterable[Iterable[TableLine]], *, with_scaled: bool) -> 
     items = (item for group in groups for line in group for item in line.items)
     if not any(item.sign == CALIBRATED for item in items):
         return ""
-    return f"{UNLIKE} {ALIKE if with_scaled else UNSCALED}"
+    if not with_scaled:
+        return f"{UNLIKE} {UNSCALED}"
+    return f"{UNLIKE} {ALIKE if how == 'TS' else ALIKE_OTHERWISE.format(how)}"
 
 
 def extra_metrics_table(board: Board, others: Sequence[Board]) -> Table:

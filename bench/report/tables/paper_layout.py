@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from bench.api.protocol import scaling_label
 from bench.core.records import MissingCell, Record
 from bench.leaderboard.board import SCALES, Board, BoardKey, BoardRow
 from bench.leaderboard.build import build_boards
@@ -70,9 +71,10 @@ def _by_shift(preset: Preset, board: Board) -> Table:
 
 def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
     """ID and OOD accuracy, and ID and OOD ECE without and with temperature scaling."""
+    how = scaling_label(found[0].protocol)
     columns = [
         f"{place} {metric}"
-        for metric in ("Acc.", "ECE w/o TS", "ECE w/ TS")
+        for metric in ("Acc.", f"ECE w/o {how}", f"ECE w/ {how}")
         for place in id_and_mean(("ID", *(("OOD",) if found[0].over else ())))
     ]
     groups = tuple(
@@ -92,7 +94,7 @@ def _calibration(preset: Preset, found: Sequence[Board]) -> Table:
     )
     table = _table(preset, found[0], "Accuracy and ECE (fraction)", columns, groups)
     with_scaled = any(cell.mean is not None for row in found[-1].rows for cell in row.cells)
-    note = f"{table.note} {unlike_note(groups, with_scaled=with_scaled)}".strip()
+    note = f"{table.note} {unlike_note(groups, with_scaled=with_scaled, how=how)}".strip()
     return replace(table, note=note)
 
 

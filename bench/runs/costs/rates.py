@@ -19,7 +19,7 @@ from bench.core.foreign.files import read_bounded
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store import Store
-from bench.models.clip import EMBEDDED
+from bench.models.sources.named import EMBEDDED
 from bench.runs.costs.counts import TUNING, TUNING_BOTH
 from bench.runs.study.study import Study
 

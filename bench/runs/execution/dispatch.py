@@ -54,10 +54,12 @@ class _Flying:
 class Dispatcher(Runner):
     """A runner that has workers compute; see `Runner`.
 
-    `lost` counts workers that were lost, by the key of an item. `states` are those of all jobs.
+    `sent` counts how often an item was sent, once however many workers share it, and `lost` how
+    often that cost a worker. `states` are those of all jobs.
     """
 
     workers: Workers = field(kw_only=True)
+    sent: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     states: list[JobState] = field(default_factory=list)
     written: float = 0.0
@@ -70,12 +72,22 @@ class Dispatcher(Runner):
         """
         self.labels = training_labels(plan, left())
         flying: list[_Flying] = []
-        sent: Counter[str] = Counter()
+        try:
+            self._work(plan, left, flying)
+        finally:  # of a run that ends, jobs are ended, too
+            for one in flying:
+                one.state.state = "stopped"
+            if flying:
+                self._write([], now=True)
+
+    def _work(
+        self, plan: Plan, left: Callable[[], dict[str, WorkItem]], flying: list[_Flying]
+    ) -> None:
         while True:
             started = time.monotonic()
             items = [i for i in left().values() if not self.blocked(i, plan)]
             for item in items:
-                if sent[item.key] > TRIES:
+                if self.sent[item.key] > TRIES:
                     self.failed[item.key] = f"not there after {TRIES} tries"
             away = {key for one in flying for key in one.job.keys}
             ready = [i for i in items if self.ready(i, plan) and i.key not in away]
@@ -84,7 +96,7 @@ class Dispatcher(Runner):
                 return
             if ready and free > 0:
                 jobs = self._jobs(ready, plan, free)
-                sent.update(key for job in jobs for key in job.keys)
+                self.sent.update({key for job in jobs for key in job.keys})
                 flying += self._send(jobs, plan)
             looked = time.monotonic() - started
             self._wait(flying, min(LONGEST, max(PAUSE, looked / BUSY)))
@@ -174,6 +186,7 @@ class Dispatcher(Runner):
         one.state.state = "failed" if result.failed or result.error else "done"
         self._raise(one, result)
         self.failed |= result.failed
+        self.store.files.forget()
         one.state.reason = next(iter(result.failed.values()), "")
         for key in one.job.keys:
             item = plan.items[key]
@@ -186,8 +199,8 @@ class Dispatcher(Runner):
         """Send the items again, each alone; after `LOST` times they have failed."""
         one.state.state, one.state.reason = "lost", reason
         log.warning("a worker was lost (%s): %s", one.job.label, reason)
-        self.lost.update(one.job.keys)
         for key in one.job.keys:
+            self.lost[key] = min(self.lost[key] + 1, self.sent[key])  # of a machine, all at once
             if self.lost[key] >= LOST:
                 self.failed[key] = f"its worker was lost {LOST} times: {reason}"
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from bench.core.paths import store_address
 from bench.runs.study.config import RunConfig
 
 LOGS = "jobs"
@@ -32,12 +33,14 @@ class JobContext:
     log: str
 
 
-def context_of(config: RunConfig, cache: Path, out: Path) -> JobContext:
+def context_of(config: RunConfig, cache: str, out: Path) -> JobContext:
     """Return what workers must know of a run with its outputs in `cache` and its results in `out`.
 
+    `cache` is a folder or the address of an object store.
     What an option stands for here, such as ``--precision auto``, must be decided already.
     """
-    places = {"cache_dir": cache.resolve(), "out": out.resolve()}
+    store = Path(cache) if store_address(cache) else Path(cache).resolve()
+    places = {"cache_dir": store, "out": out.resolve()}
     text = config.model_copy(update=places).model_dump_json(
         exclude_unset=True, exclude={"executor"}
     )

@@ -141,9 +141,14 @@ class Runner:
         with self.store.claims.held(names) as got:
             if len(got) < len(names):
                 self.taken += 1
-            elif not all(is_stored(item, self.store) for item in items):
+            elif not self._are_stored(items):
                 self.tried += 1
                 self._try(items, act)
+
+    def _are_stored(self, items: Sequence[WorkItem]) -> bool:
+        """Whether the outputs of items are stored now: another run may just have ended them."""
+        with self.store.files.looking_again():
+            return all(is_stored(item, self.store) for item in items)
 
     def _features_for_training(self, items: Sequence[WorkItem], plan: Plan) -> list[WorkItem]:
         """Return the features items on every split whose features a pending training run reads."""
@@ -251,13 +256,18 @@ class Runner:
         Raises the exception of this process, or that of another.
         """
         in_step = isinstance(items[0], WeightsItem) and isinstance(items[0].recipe, Tuned)
-        with nullcontext() if self.group is None else self.group.agreement(in_step=in_step):
-            self._do(items)
+        try:
+            with nullcontext() if self.group is None else self.group.agreement(in_step=in_step):
+                self._do(items)
+        finally:
+            if self.group is not None:
+                self.store.files.forget()  # the other processes have stored their parts
 
     def follow(self) -> None:
         """Do this process's part of what the first one of the group announces, until it ends."""
         while self.group is not None and (packed := self.group.hear()) is not None:
             items = unpack_items(packed, self.study.suite.splits)
+            self.store.files.forget()  # the first process has stored their inputs
             self._try(items, partial(self.carry_out, items))
 
     def _do(self, items: Sequence[WorkItem]) -> None:
@@ -278,8 +288,11 @@ class Runner:
 
     def _measure(self, cells: Sequence[CellItem]) -> None:
         """Measure cells; all metrics of a row's candidate on a split share one prediction."""
+        # Set by set, so that the arrays of a set are read once and then leave the memory.
+        sets = dict.fromkeys(cell.shift.split.fingerprint for cell in cells)
+        number = {split: i for i, split in enumerate(sets)}
         groups: dict[str, list[CellItem]] = {}
-        for cell in cells:
+        for cell in sorted(cells, key=lambda cell: number[cell.shift.split.fingerprint]):
             groups.setdefault(cell.pack, []).append(cell)
         for pack, group in groups.items():
             self._claim(group, [pack], partial(self._score, group))

@@ -13,7 +13,14 @@ from bench.core.trainings import TrainingRecord, write_trainings
 from bench.leaderboard import samples
 from bench.leaderboard.published.layouts import Preset
 from bench.report.glossary import path_to_root
-from bench.report.run_folder import MISSING, RECORDS, kept_baselines, read_samples, report_files
+from bench.report.run_folder import (
+    MISSING,
+    RECORDS,
+    kept_baselines,
+    read_derived,
+    read_samples,
+    report_files,
+)
 from bench.report.write import USUAL, write_report
 
 
@@ -27,6 +34,8 @@ class Results:
 
     def write(self, new: Path, out: Path, store: Store, presets: Sequence[Preset]) -> None:
         """Write records, samples and reports into `new`, which is to become the folder `out`.
+
+        Its configuration is there already: it may ask for derived metrics.
 
         Reports are written in the usual formats and in those that `out` has.
         """
@@ -45,4 +54,5 @@ class Results:
             baselines=kept_baselines(out),
             trainings=self.trainings,
             root=path_to_root(out),
+            derived=read_derived(new),
         )

@@ -15,7 +15,7 @@ from bench.api.registry import load_plugin, loaded_plugins
 from bench.core.errors import InputError, shortened, unknown_name
 from bench.core.foreign.documents import DocumentError, parse_yaml
 from bench.core.foreign.files import text_of
-from bench.core.paths import local_path
+from bench.core.paths import cache_path, local_path, store_address
 from bench.data.prompts import templates_digest
 from bench.leaderboard.published.layouts import find_preset
 from bench.posthoc.selection import RULES
@@ -201,8 +201,9 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         raise InputError(f"{where} {shown}: {first['msg']}") from error
     for name in (*PATHS, "pretrained", "suite"):
         given = getattr(config, name)
+        checked = cache_path if name == "cache_dir" else local_path
         for one in given if isinstance(given, tuple) else (given,):
-            local_path("" if one is None else str(one), f"--{name.replace('_', '-')}")
+            checked("" if one is None else str(one), f"--{name.replace('_', '-')}")
     if config.select is not None and config.select not in RULES:
         raise unknown_name("selection rule", config.select, RULES)
     return _with_table(config).model_copy(update={"set": _merged(config.set, assigned)})
@@ -226,13 +227,16 @@ def _from_folder(path: Path, name: str, value: Any) -> Any:
     """Return the value of a run file's option with relative paths starting at its folder.
 
     Suites are paths if they are suite files; a `pretrained` is one if there is such a file.
-    Raises InputError for an address such as ``s3://``, which joining would hide.
+    An object store that is the cache is kept. Raises InputError for other addresses, which joining
+    would hide.
     """
     if isinstance(value, list):
         return [_from_folder(path, name, one) for one in value]
     if not isinstance(value, str):
         return value
     folder, what = path.parent, f"{path}: {name}"
+    if name == "cache_dir" and store_address(value):
+        return cache_path(value, what)
     if name in PATHS and value:
         return str(folder / local_path(value, what))
     if name == "pretrained" and (folder / value).is_file():

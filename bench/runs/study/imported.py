@@ -12,10 +12,9 @@ from bench.api.recipe_parts import weights_key
 from bench.api.recipes import Backbone, Classifier, Imported, Pretrained
 from bench.core.errors import InputError, unknown_name
 from bench.core.foreign.files import read_bounded, reading
-from bench.core.paths import write_atomic
 from bench.core.store import Store
 from bench.data.suites.yaml_schema import Name
-from bench.models.clip import EMBEDDED
+from bench.models.sources.named import EMBEDDED
 from bench.runs.study.endpoints import Endpoints, GivenClassifier
 
 
@@ -80,35 +79,37 @@ class ImportedPair(pydantic.BaseModel):
         return Endpoints(model, Classifier(encoder, head), {DEFAULT_BASE: given})
 
 
-def read_import(cache: Path, name: str) -> ImportedPair:
+def read_import(store: Store, name: str) -> ImportedPair:
     """Return the import `name`. Raises InputError if it or its stored weights do not exist."""
-    known = sorted(path.stem for path in (cache / "imports").glob("*.json"))
+    known = _names(store)
     if not known:
         raise InputError(f"--imported {name}: nothing was imported yet: run bench import first")
     if name not in known:
         raise unknown_name("import", name, known)
-    found = _read(_path(cache, name))
+    found = _read(store, name)
     for recipe in (found.untouched(found.backbone), found.fine_tuned(found.backbone)):
-        if not Store(cache).has("weights", weights_key(recipe)):
+        if not store.has("weights", weights_key(recipe)):
             raise InputError(
                 f"import {name}: its weights are gone from the cache: run bench import again"
             )
     return found
 
 
-def imported_keys(cache: Path) -> set[str]:
+def imported_keys(store: Store) -> set[str]:
     """Return the keys of all imported weights, which nothing but their files can make again.
 
     Raises InputError for a description that cannot be read.
     """
-    pairs = [_read(path) for path in sorted((cache / "imports").glob("*.json"))]
+    pairs = [_read(store, name) for name in _names(store)]
     recipes = [r for p in pairs for r in (p.untouched(p.backbone), p.fine_tuned(p.backbone))]
     return {weights_key(recipe) for recipe in recipes}
 
 
-def check_import_name(cache: Path, made: ImportedPair) -> None:
+def check_import_name(store: Store, made: ImportedPair) -> None:
     """Raise InputError if an import of other files has the same name."""
-    path = _path(cache, made.name)
+    path = store.files.fetched(_path(store, made.name))
+    if path is None:
+        return
     try:
         taken = ImportedPair.model_validate_json(read_bounded(path))
     except (OSError, ValueError):
@@ -117,18 +118,24 @@ def check_import_name(cache: Path, made: ImportedPair) -> None:
         raise InputError(f"--name {made.name} is taken by other files: choose another name")
 
 
-def write_import(cache: Path, made: ImportedPair) -> None:
+def write_import(store: Store, made: ImportedPair) -> None:
     """Write the description of an import to the cache."""
-    write_atomic(_path(cache, made.name), made.model_dump_json(indent=1).encode())
+    store.files.write(_path(store, made.name), made.model_dump_json(indent=1).encode())
 
 
-def _read(path: Path) -> ImportedPair:
+def _names(store: Store) -> list[str]:
+    found = store.files.names(store.root / "imports")
+    return sorted(name.removesuffix(".json") for name in found if name.endswith(".json"))
+
+
+def _read(store: Store, name: str) -> ImportedPair:
+    path = _path(store, name)
     try:
         with reading(path):
-            return ImportedPair.model_validate_json(read_bounded(path))
+            return ImportedPair.model_validate_json(read_bounded(store.files.fetched(path) or path))
     except ValueError as error:
         raise InputError(f"{path} is damaged: run bench import again to restore it") from error
 
 
-def _path(cache: Path, name: str) -> Path:
-    return cache / "imports" / f"{name}.json"
+def _path(store: Store, name: str) -> Path:
+    return store.root / "imports" / f"{name}.json"

@@ -2,7 +2,8 @@
 
 ``inputs/`` holds copies of the suite files, of the class names and templates that they read, and of
 the file of ``--templates``. ``places.json`` says where data and cache were on the machine of the
-run; it is no result and may be deleted, or left out when a run is published.
+run; it is no result and may be deleted, or left out when a run is published. An object store that
+it names is not asked, as others may have written it: name it with ``--cache-dir``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from typing import Any
 
 from bench.core.errors import InputError, escape_control
 from bench.core.foreign.documents import read_json
-from bench.core.paths import cache_dir, data_dir, default_cache_dir, write_atomic
+from bench.core.paths import (
+    cache_address,
+    cache_dir,
+    data_dir,
+    default_cache_dir,
+    write_atomic,
+)
 from bench.data.suites.corruptions import parse_corruptions
 from bench.data.suites.yaml_schema import is_suite_file, read_suite_file
 from bench.runs.study.config import RunConfig
@@ -73,7 +80,9 @@ def copy_inputs(config: RunConfig, outputs: Path | None = None) -> InputCopies:
     data, cache = data_dir(config.data), cache_dir(config.cache_dir)
     if data is not None:
         places["data"] = str(data.resolve())
-    if cache.resolve() != default_cache_dir().resolve():
+    if address := cache_address(config.cache_dir):
+        places["cache_dir"] = address
+    elif cache.resolve() != default_cache_dir().resolve():
         places["cache_dir"] = str(cache.resolve())
     if config.pretrained is not None and Path(config.pretrained).expanduser().is_file():
         places["pretrained"] = str(Path(config.pretrained).expanduser().resolve())

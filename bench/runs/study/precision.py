@@ -68,6 +68,8 @@ def measured_precision(study: Study, store: Store, engine: Callable[[], Engine])
     resumed is the same run.
     """
     selection = study.suite.task.selection
+    if study.width is not None:
+        return "fp32", "fp32, as there is no zero-shot classifier to compare bf16 with"
     if selection.absent:
         return "fp32", "fp32, as there is no selection split to compare bf16 on"
     made = engine()

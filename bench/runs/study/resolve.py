@@ -9,23 +9,26 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bench.api.dataset import Dataset, Suite
-from bench.api.method import ZERO_SHOT
-from bench.api.metrics import Metric, asked_metrics
+from bench.api.method import PROBE, ZERO_SHOT
+from bench.api.metrics import FURTHER, METRICS, OWN, Metric, asked_metrics
 from bench.api.protocol import Protocol, protocol_with
 from bench.api.reading import Reading, parse_reading
 from bench.api.recipe_parts import backbone_of
 from bench.api.recipes import Backbone
 from bench.api.registry import ALIASES, datasets, find_dataset, find_method
-from bench.core.errors import DataError, InputError
+from bench.core.errors import DataError, InputError, unknown_name
 from bench.core.parameters import parameters, search_spans
 from bench.core.paths import cache_dir, data_dir, local_path
+from bench.core.store.opening import store_at
 from bench.data import prompts
 from bench.data.copies import naming_copies
 from bench.data.suites import corruptions
 from bench.data.suites.from_yaml import load_suite_file
 from bench.data.suites.yaml_schema import is_suite_file
+from bench.leaderboard.robustness import DERIVED
 from bench.models.clip import default_weights, identify_backbone
-from bench.models.released_tags import TINY
+from bench.models.sources.configurations import features_without_text, pretraining_loss
+from bench.models.sources.released_tags import TINY
 from bench.runs.study.config import RunConfig
 from bench.runs.study.endpoints import Endpoints, leak_reason
 from bench.runs.study.imported import read_import
@@ -36,6 +39,7 @@ from bench.runs.study.rows import (
     control_names,
     control_parameters,
     parse_rows,
+    without_text,
 )
 from bench.runs.study.study import Study
 from bench.runs.study.tuning import Searched, Tuning
@@ -162,8 +166,14 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         identity = backbone_of(imported.zero_shot)
     size = _training_size(suite, rules, identity)
     tuning = _tuning(config)
-    asked = Settings(rules, suite.task.name, suite.defaults, size, tuning=tuning)
+    loss, width = pretraining_loss(identity), features_without_text(identity)
+    asked = Settings(rules, suite.task.name, suite.defaults, size, loss, tuning=tuning)
+    said: tuple[str, ...] = ()
+    if width is not None:
+        config = config.model_copy(update={"methods": (PROBE, *config.methods)})
     rows = requested_rows(config, asked)
+    if width is not None:
+        rows, said = without_text(rows, str(identity))
     _needs_data(suite, rows)
     return Study(
         suite=suite,
@@ -176,8 +186,9 @@ def _study(suite: Suite, config: RunConfig, cache: Path) -> Study:
         curves=config.controls or (suite.curves if config.curves is None else config.curves),
         notes=tuple(notes),
         endpoints=imported,
-        caveats=_uneven_tuning(rows),
+        caveats=(*_uneven_tuning(rows), *said),
         asked=further_metrics(config, rules),
+        width=width,
     )
 
 
@@ -267,7 +278,7 @@ def _imported_endpoints(config: RunConfig, suite: Suite, rules: Protocol, cache:
     Raises InputError if the backbone or the classes differ from those of the import, and if the
     protocol chooses on a selection split that the checkpoint may have seen.
     """
-    found = read_import(cache, config.imported or "")
+    found = read_import(store_at(config.cache_dir), config.imported or "")
     if config.templates is not None:
         raise InputError(
             f"--templates: the zero-shot head of --imported {found.name} is fixed: leave "
@@ -338,9 +349,15 @@ def protocol_of(config: RunConfig) -> Protocol:
 
 
 def further_metrics(config: RunConfig, rules: Protocol) -> tuple[Metric, ...]:
-    """Return the metrics of ``--metrics``. Raises InputError for a name that is not offered."""
+    """Return the metrics of ``--metrics`` that are measured, not those that a report derives.
+
+    Raises InputError for a name that is not offered.
+    """
+    measured = [name for name in config.metrics if name not in DERIVED]
     try:
-        return asked_metrics(config.metrics, rules.ece_bins)
+        for name in sorted(set(measured) - METRICS.keys() - OWN.keys() - FURTHER.keys()):
+            raise unknown_name("further metric", name, (*FURTHER, *DERIVED))
+        return asked_metrics(measured, rules.ece_bins)
     except InputError as error:
         raise InputError(f"--metrics: {error}") from error
 

@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from bench.api.method import GROUPS, ZERO_SHOT, Method, Models
+from bench.api.method import GROUPS, PROBE, ZERO_SHOT, Method, Models
 from bench.api.protocol import CLEAN, Protocol
 from bench.api.recipes import Recipe, Tuned
 from bench.api.registry import find_method, methods
 from bench.api.trainer import AtEpoch
 from bench.core.errors import InputError, unknown_name
-from bench.core.parameters import parameters, suited_settings, with_parameters
+from bench.core.parameters import (
+    parameters,
+    pretraining_settings,
+    suited_settings,
+    with_parameters,
+)
 from bench.leaderboard.hyper_parameters import TUNED
 from bench.runs.study.tuning import Tuning, searched
 
@@ -102,14 +107,15 @@ class Settings:
     """The sources of hyper-parameters, each {method: {parameter: value}}, and what is searched.
 
     In increasing priority: the defaults of the method's class, what `protocol` sets on `task`, what
-    follows from the training split's `size` if that is given, the class's own for the suite named
-    as the task, `suite`, and `overrides`.
+    follows from the training split's `size` if that is given and from the loss of the model's
+    `pretraining`, the class's own for the suite named as the task, `suite`, and `overrides`.
     """
 
     protocol: Protocol = CLEAN
     task: str = ""
     suite: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     size: TrainingSize | None = None
+    pretraining: str = "softmax"
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuning: Tuning = field(default_factory=Tuning)
 
@@ -119,6 +125,7 @@ class Settings:
         for changes in (
             self.protocol.changes(method, self.task),
             {} if self.size is None else self.size.changes(method),
+            pretraining_settings(method, self.pretraining),
             method.defaults_on.get(self.task, {}),
             self.suite.get(name, {}),
             self.overrides.get(name, {}),
@@ -157,6 +164,23 @@ def parse_rows(
             raise unknown_name("method", owner, valid, "bench list methods")
         settings.method(owner)
     return tuple(rows.values())
+
+
+def without_text(rows: Sequence[Row], model: str) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    """Return the rows that are possible for a `model` without a text tower, and a caveat.
+
+    Raises InputError for ensembles, whose outputs are combined with those of zero-shot.
+    """
+    for row in rows:
+        if row.method.group == "ensembles":
+            raise InputError(
+                f"{row.name} needs zero-shot, and {model} has no text tower: name other rows, such "
+                "as --methods linear,e2e-ft,lp-ft,wise-ft:lp-ft"
+            )
+    return tuple(row for row in rows if row.name != ZERO_SHOT), (
+        f"Zero-shot is not possible: {model} has no text tower. A merge has in its place the "
+        f"linear classifier that the fine-tuned model started from, or that of the row {PROBE}.",
+    )
 
 
 def methods_of(rows: Sequence[Row]) -> set[str]:

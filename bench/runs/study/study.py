@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bench.api.dataset import Suite
-from bench.api.method import Method, Models
+from bench.api.method import PROBE, Method, Models
 from bench.api.metrics import ACCURACY, Metric, extra_metrics
 from bench.api.protocol import Protocol
 from bench.api.recipe_parts import is_tuned
-from bench.api.recipes import Backbone, Classifier, Pretrained, Recipe, TextHead
+from bench.api.recipes import Backbone, BlankHead, Classifier, Pretrained, Recipe, TextHead, Tuned
 from bench.core.errors import InputError
 from bench.runs.study.endpoints import Endpoints
 from bench.runs.study.rows import Row
@@ -24,7 +24,8 @@ class Study:
     evaluation. `curves` states whether every candidate of a row is evaluated on the shifts. `notes`
     are the watermarks of every record. `endpoints` are the external classifiers, if any. `caveats`
     concern the run as a whole. `metrics` are measured of every candidate, `asked` of those
-    that were chosen.
+    that were chosen. `width` is the number of features of a backbone without a text tower, else
+    None.
     """
 
     suite: Suite
@@ -39,6 +40,7 @@ class Study:
     endpoints: Endpoints | None = None
     caveats: tuple[str, ...] = ()
     asked: tuple[Metric, ...] = ()
+    width: int | None = None
 
     @property
     def model(self) -> str:
@@ -52,10 +54,13 @@ class Study:
 
     @cached_property
     def zero_shot(self) -> Classifier:
-        """The zero-shot classifier of the task."""
+        """The zero-shot classifier of the task; without a text tower, what trainings start from."""
         if self.endpoints is not None:
             return self.endpoints.zero_shot
         task = self.suite.task
+        if self.width is not None:
+            blank = BlankHead(self.backbone, len(task.classnames), self.width)
+            return Classifier(Pretrained(self.backbone), blank)
         head = TextHead(self.backbone, task.classnames, task.templates, precision=self.precision)
         return Classifier(Pretrained(self.backbone), head)
 
@@ -74,7 +79,18 @@ class Study:
         base = row.base.method.recipe(ground)
         if not is_tuned(base):
             raise InputError(f"{row.name}: {row.base.name} is not fine-tuned and cannot be a base")
+        if self.width is not None:
+            ground = replace(ground, zero_shot=self._first_training(base, ground))
         return replace(ground, base=base)
+
+    def _first_training(self, base: Recipe, ground: Models) -> Recipe:
+        """Return what stands in for zero-shot beside `base`, for a backbone without a text tower.
+
+        It is the training that `base` starts from, if it starts from one, else the linear row's.
+        """
+        if isinstance(base, Tuned) and is_tuned(base.start):
+            return base.start
+        return next(row.method.recipe(ground) for row in self.rows if row.name == PROBE)
 
     def entries(self) -> list[tuple[Row, int | None, Models]]:
         """Return (row, seed, models) for every row and seed.

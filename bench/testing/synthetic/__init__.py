@@ -15,13 +15,22 @@ from bench.core.errors import InputError
 from bench.core.paths import write_atomic
 from bench.data.folder import SYNTHETIC
 from bench.testing.synthetic.cifar import make_cifar
+from bench.testing.synthetic.domains import make_domains
 from bench.testing.synthetic.imagenet import make_imagenet
 from bench.testing.synthetic.objectnet import make_objectnet
 from bench.testing.synthetic.transfer import make_transfer
 from bench.testing.synthetic.videos import make_videos
 from bench.testing.synthetic.wilds import make_wilds
 
-MAKERS = (make_cifar, make_imagenet, make_objectnet, make_transfer, make_videos, make_wilds)
+MAKERS = (
+    make_cifar,
+    make_domains,
+    make_imagenet,
+    make_objectnet,
+    make_transfer,
+    make_videos,
+    make_wilds,
+)
 
 
 def make_copies(root: Path) -> dict[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""WILDS-FMoW v1.1 and WILDS-iWildCam v2.0: the CSV files with all columns, and a few images."""
+"""WILDS-FMoW, -iWildCam and -Camelyon17: the CSV files with all columns, and a few images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TWICE = ("Lowland paca", "Jaguarundi", "unknown bird", "central American red bro
 
 
 def make_wilds(root: Path) -> dict[str, dict[str, int]]:
-    """Write both sets, and made-up species names in place of the official list.
+    """Write the sets, and made-up species names in place of the official list.
 
     Examples
     --------
@@ -39,7 +39,11 @@ def make_wilds(root: Path) -> dict[str, dict[str, int]]:
     >>> make_wilds(Path("data"))["wilds-iwildcam"]["id_test"]
     70
     """
-    return {"wilds-fmow": _fmow(root / "fmow_v1.1"), "wilds-iwildcam": _iwildcam(root)}
+    return {
+        "wilds-fmow": _fmow(root / "fmow_v1.1"),
+        "wilds-iwildcam": _iwildcam(root),
+        "wilds-camelyon17": _camelyon(root / "camelyon17_v1.0"),
+    }
 
 
 def _table(path: Path, header: str, rows: Iterable[Sequence[object]]) -> None:
@@ -160,3 +164,31 @@ def _names(root: Path) -> None:
     folder = root / "bench-prompts" / "wilds-iwildcam"
     _table(root / "iwildcam_v2.0" / "categories.csv", "y,category_id,name", scientific)
     _table(folder / "labels.csv", "y,category_id,name,english", named)
+
+
+# Camelyon17
+
+
+def _camelyon(root: Path) -> dict[str, int]:
+    """Write Camelyon17: five hospitals with two patients each; the first patch has an alpha."""
+    counts = dict.fromkeys(("train", "id_val", "ood_val", "ood_test"), 0)
+    rows: list[tuple[object, ...]] = []
+    for number in range(150):
+        center, tumor = number % 5, number // 5 % 2
+        patient, node = f"{4 + 10 * center + number // 10 % 2:03}", number // 20 % 3
+        x, y = 32 * number, 64 * number + 3328
+        # The column has 0 or 1 for every hospital; the package overrides it for two of them.
+        split = int(number // 5 % 4 == 3)
+        part = {1: "ood_val", 2: "ood_test"}.get(center, "id_val" if split else "train")
+        counts[part] += 1
+        place = f"patient_{patient}_node_{node}"
+        picture = pixels(tumor, f"camelyon17 {number}", width=24, height=24)
+        if number == 0:
+            opaque = np.full((*picture.shape[:2], 1), 255, dtype=np.uint8)
+            picture = np.concatenate([picture, opaque], axis=2)
+        save(root / "patches" / place / f"patch_{place}_x_{x}_y_{y}.png", picture)
+        rows.append((number, patient, node, x, y, tumor, 10 * center + node, center, split))
+    header = ",patient,node,x_coord,y_coord,tumor,slide,center,split"
+    _table(root / "metadata.csv", header, rows)
+    write_atomic(root / "RELEASE_v1.0.txt", b"A synthetic copy.\n", durable=False)
+    return counts

@@ -43,6 +43,14 @@ def test_the_smallest_file(pets: Path) -> None:
     assert suite.shifts == ()
 
 
+@pytest.mark.parametrize("model", ["local-dir:models/mine", "hf-hub:owner/name"])
+def test_a_model_with_a_source_is_named_alone(pets: Path, model: str) -> None:
+    suite = load(pets, model=model)
+    assert (suite.model, suite.pretrained) == (model, model.partition(":")[2])
+    suite = load(pets, model="local-dir", pretrained="models/mine")
+    assert (suite.model, suite.pretrained) == ("local-dir", "models/mine")
+
+
 def test_train_and_selection_share_no_image_and_have_all_classes(pets: Path) -> None:
     task = load(pets, selection={"holdout": 0.4, "seed": 3}).task
     train, selection = task.train.load(), task.selection.load()

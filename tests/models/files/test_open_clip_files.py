@@ -16,7 +16,7 @@ from bench.models.files.architecture import fitting_models
 from bench.models.files.names import adapted
 from bench.models.files.preprocessing import assumed
 from bench.models.files.strict import load_strictly, widened
-from bench.models.released_tags import model_names, released_tags
+from bench.models.sources.released_tags import model_names, released_tags
 
 HALF = (0.5, 0.5, 0.5)
 

@@ -97,7 +97,8 @@ const figures = (() => {
         this.figure.querySelector("figcaption").append(" Click a method in the legend to highlight it.");
       }
       const more = (this.spec.usermeta?.on_request ?? []).map((one) => one.name);
-      for (const [label, ...names] of [["Baselines", "baselines", "line"], ["Ablations and oracles", "aside"]]) {
+      for (const [label, ...names] of [["Baselines", "baselines", "line"], ["Ablations and oracles", "aside"],
+        ["Curves measured elsewhere", "elsewhere"]]) {
         if (!more.includes(names[0])) continue;
         this.holder.before(box(label, false, (on) => {
           names.forEach((one) => this.asked[on ? "add" : "delete"](one));

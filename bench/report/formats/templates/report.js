@@ -23,7 +23,7 @@
       this.summary = section.querySelector(".summary");
       this.summary.written = this.summary.textContent;
       this.intervals = false;
-      const sortable = 'table[data-table]:not([data-table="choices"], [data-table="trainings"], [data-table="published"])';
+      const sortable = 'table[data-table]:not([data-table="choices"], [data-table="trainings"], [data-table="published"], [data-table="elsewhere"])';
       this.tables = [...section.querySelectorAll(sortable)].map(
         (table) => new tables.Table(this, table));
       this.status = element("span", { role: "status" });

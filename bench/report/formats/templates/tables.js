@@ -3,6 +3,7 @@
 
 const tables = (() => {
   const { DASH, averaged, between, deviation, element, mean, ranksText, text } = shared;
+  const SCALED = / w\/ [A-Z]{2}$/; // how a column is calibrated, at the end of its label
 
   class Table {
     constructor(chapter, table) {
@@ -105,8 +106,8 @@ const tables = (() => {
       const id = { places: [0], label: data.labels[0] }, width = data.places.length > 1 ? 2 : 1;
       if (this.heads[column + 1].dataset.label === "T") return { ...id, scaled: true };
       const place = column % width ? chapter.last(over, label) : id;
-      const isScaled = this.heads[column + 1].dataset.label.endsWith(" w/ TS");
-      const title = scale.title + (isScaled ? " w/ TS" : "");
+      const how = this.heads[column + 1].dataset.label.match(SCALED)?.[0] ?? "", isScaled = how !== "";
+      const title = scale.title + how;
       return {
         ...place, scaled: isScaled, measure: { ...(isScaled ? scaled : cell), scale, title },
         interval: isScaled || (place.mean && chapter.subset) ? null : intervals[key]?.[column % width],
@@ -314,13 +315,13 @@ const tables = (() => {
         const interval = intervals && bounds[tr.dataset.row]?.[end];
         return interval ? { ...shown, wide: true, small: `[${between(scale, interval)}]` } : shown;
       };
-      const at = (which) => this.heads.findIndex(({ dataset }) => dataset.label.startsWith(which) && !dataset.label.endsWith(" w/ TS"));
+      const at = (which) => this.heads.findIndex(({ dataset }) => dataset.label.startsWith(which) && !SCALED.test(dataset.label));
       const id = at(data.labels[0]);
       for (const tr of this.lines) this.fill(tr.cells[id], sure(tr, 0, this.written.get(tr)[id]));
       if (!data.mean) return;
       this.heads.forEach(({ dataset: { label } }, at) => {
         if (!label.startsWith(data.mean)) return;
-        const isScaled = label.endsWith(" w/ TS");
+        const isScaled = SCALED.test(label);
         this.relabel(at, label.replace(data.mean, found?.label ?? data.mean));
         const rows = data.rows.map((row, r) => {
           const bySeed = averaged((isScaled ? scaled : cell).values[r], this.chapter.over);

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.core.errors import InputError
+from bench.core.foreign.documents import read_json
 
 TINY = "tiny"
 """The model that is shipped with bench; the others are open_clip's."""
@@ -27,11 +28,38 @@ def model_names() -> tuple[str, ...]:
 
     Examples
     --------
-    >>> from bench.models.released_tags import model_names
+    >>> from bench.models.sources.released_tags import model_names
     >>> "ViT-B-32" in model_names()
     True
     """
-    return tuple(sorted(p.stem for p in (_folder() / "model_configs").glob("*.json")))
+    return tuple(sorted(configuration_files()))
+
+
+@cache
+def configuration_files() -> Mapping[str, Path]:
+    """Return {model name: file of its configuration} of open_clip's models.
+
+    Examples
+    --------
+    >>> from bench.models.sources.released_tags import configuration_files
+    >>> configuration_files()["ViT-B-32"].name
+    'ViT-B-32.json'
+    """
+    return {path.stem: path for path in (_folder() / "model_configs").glob("*.json")}
+
+
+def configuration(model: str) -> dict[str, Any]:
+    """Return open_clip's configuration of a model by its name; empty for any other name.
+
+    Examples
+    --------
+    >>> from bench.models.sources.released_tags import configuration
+    >>> configuration("ViT-B-16-SigLIP")["init_logit_bias"], configuration("tiny")
+    (-10, {})
+    """
+    path = configuration_files().get(model)
+    found: dict[str, Any] = {} if path is None else read_json(path)
+    return found
 
 
 def released_tags(model: str) -> Mapping[str, Mapping[str, Any]]:
@@ -39,7 +67,7 @@ def released_tags(model: str) -> Mapping[str, Mapping[str, Any]]:
 
     Examples
     --------
-    >>> from bench.models.released_tags import released_tags
+    >>> from bench.models.sources.released_tags import released_tags
     >>> released_tags("ViT-B-32")["openai"]["quick_gelu"], released_tags("ViT-S-32-alt")
     (True, {})
     """

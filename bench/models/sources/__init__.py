@@ -1,0 +1,1 @@
+"""Where models come from: their names, their configurations and how each source is loaded."""

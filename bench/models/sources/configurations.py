@@ -1,0 +1,80 @@
+"""What a plan knows of a model: the loss of its pretraining, what cannot be trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bench.api.recipes import Backbone
+from bench.api.trainer import Trainer
+from bench.core.errors import InputError
+from bench.models.sources.table import source_of
+
+Loss = Literal["softmax", "sigmoid", "labels"]
+
+
+def features_without_text(backbone: Backbone) -> int | None:
+    """Return the number of features of a backbone without a text tower; None if it has one.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone
+    >>> from bench.models.sources.configurations import features_without_text
+    >>> [
+    ...     features_without_text(Backbone(model, tag, f"tag:{tag}"))
+    ...     for model, tag in (("timm:resnet18", "a1_in1k"), ("ViT-B-32", "openai"))
+    ... ]
+    [512, None]
+    """
+    found = source_of(backbone.model).configuration(backbone)
+    return found["embed_dim"] if found and "text_cfg" not in found else None
+
+
+def pretraining_loss(backbone: Backbone) -> Loss:
+    """Return the loss that a backbone was pretrained with.
+
+    It is ``sigmoid`` for those with a bias, ``labels`` for those without a text tower, else
+    ``softmax``.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone
+    >>> from bench.models.sources.configurations import pretraining_loss
+    >>> [
+    ...     pretraining_loss(Backbone(model, tag, f"tag:{tag}"))
+    ...     for model, tag in (("ViT-B-16-SigLIP", "webli"), ("ViT-B-32", "openai"))
+    ... ]
+    ['sigmoid', 'softmax']
+    """
+    if features_without_text(backbone) is not None:
+        return "labels"
+    has_bias = source_of(backbone.model).configuration(backbone).get("init_logit_bias") is not None
+    return "sigmoid" if has_bias else "softmax"
+
+
+def check_trainable(backbone: Backbone, trainer: Trainer) -> None:
+    """Raise InputError if a trainer needs what a model's configuration does not have.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone
+    >>> from bench.methods.carot import CarotTrainer
+    >>> from bench.models.sources.configurations import check_trainable
+    >>> check_trainable(Backbone("ViT-B-16-SigLIP", "webli", "tag:webli"), CarotTrainer())
+    >>> odd = Backbone("ViT-SO400M-16-SigLIP-i18n-256", "webli", "tag:webli")
+    >>> check_trainable(odd, CarotTrainer())
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: the text tower of ViT-SO400M-16-SigLIP-i18n-256/webli does not ...
+    """
+    needs_text = trainer.tunes_text or getattr(trainer, "reads_text", False)
+    if needs_text and features_without_text(backbone) is not None:
+        raise InputError(
+            f"training {trainer.title} needs a text tower, and {backbone} has none: leave the row "
+            "out"
+        )
+    text = source_of(backbone.model).configuration(backbone).get("text_cfg", {})
+    if getattr(trainer, "reads_projections", False) and text.get("proj_type") == "none":
+        raise InputError(
+            f"the text tower of {backbone} does not end in a linear projection, which training "
+            f"{trainer.title} needs: leave the row out, or use another model"
+        )

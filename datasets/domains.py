@@ -1,0 +1,129 @@
+"""Suites of sets with several domains, one of which is unseen in training: PACS and Office-Home.
+
+The three other domains are trained on together; a fifth of them, drawn by class, is the ID test
+set. Which domain is left out is the suite's partition: ``pacs`` leaves out the first, ``pacs=4``
+the fourth. Gulrajani and Lopez-Paz, ICLR 2021, evaluate like this, with the same share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from bench.api import registry
+from bench.api.dataset import Card, Shift, Suite, Task
+from bench.api.splits import Split
+from bench.core.errors import InputError
+from bench.data.cards import cards
+from bench.data.folder import DataFolder, holds_entries
+from bench.data.prompts import PLAIN
+from bench.data.readers.folders import tree_split
+from bench.data.suites.common import real_suite, suite_card
+
+UNSEEN = "unseen"
+"""The name of the shift: all images of the domain that is left out."""
+SHARE = 0.2
+"""The fraction of the domains seen that is the ID test set, as in DomainBed."""
+SEED = 1
+"""That of its draw. A selection split is held out of the rest with another seed."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A set of several domains, of which `partition`, counted from 1, is left out."""
+
+    name: ClassVar[str]
+    of: ClassVar[str]
+    card: ClassVar[Card]
+    domains: ClassVar[tuple[str, ...]]
+    partitions: ClassVar[int]
+
+    partition: int = 1
+
+    def found(self, data: Path | None) -> bool:
+        """Return whether the folders of all domains are in the data folder."""
+        return DataFolder(data, Path()).has(self.of, "all", holds_entries(*self.domains))
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """Return the suite, named ``pacs`` for partition 1 and ``pacs=3`` for partition 3.
+
+        Raises InputError if a folder of a domain is missing, or has other classes than the card.
+        """
+        folder = DataFolder(data, cache)
+        root = folder.place(self.of, "all", holds_entries(*self.domains))
+        name = self.name if self.partition == 1 else f"{self.name}={self.partition}"
+        classes, left_out = self._classes(root), self.domains[self.partition - 1]
+        whole = self._whole(name, folder, root, classes)
+        domain = np.array([image.partition("/")[0] for image in whole.load().manifest.ids])
+        seen = whole.take(np.flatnonzero(domain != left_out), f"without {left_out}")
+        # Parts of the set have no count of their own; a fault of the whole stays theirs.
+        train, held = replace(seen, name=f"{name}/train", of=None).held_out(SHARE, SEED)
+        test = replace(held, name=f"{name}/test")
+        task = Task(name, tuple(c.replace("_", " ") for c in classes), PLAIN, train, train)
+
+        def unseen() -> Shift:
+            found = whole.take(np.flatnonzero(domain == left_out), f"only {left_out}")
+            found = replace(found, name=f"{name}/{UNSEEN}")
+            return Shift(UNSEEN, folder.counted(found, self.of, left_out))
+
+        prompts = (
+            f"class names of the folders; {PLAIN[0]!r}, as no official prompt is known; "
+            f"the domain left out is {left_out}"
+        )
+        return real_suite(folder, task, test, {UNSEEN: unseen}, prompts=prompts)
+
+    def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
+        """Return {folder of a domain: its expected class folders}."""
+        root = DataFolder(data, Path()).place(self.of, "all", holds_entries(*self.domains))
+        return dict.fromkeys((root / domain for domain in self.domains), self._classes(root))
+
+    def _classes(self, root: Path) -> list[str]:
+        """Return the class folders of any domain, sorted."""
+        found = {
+            entry.name
+            for domain in self.domains
+            for entry in (root / domain).iterdir()
+            if entry.is_dir() and entry.name[0] != "."
+        }
+        if len(found) != (expected := cards()[self.of].classes):
+            raise InputError(
+                f"{root} has {len(found)} class folders in {', '.join(self.domains)}: expected "
+                f"{expected}; unpack the archive again"
+            )
+        return sorted(found)
+
+    def _whole(self, name: str, folder: DataFolder, root: Path, classes: list[str]) -> Split:
+        """Return the images of all domains, with a fault unless there are as many as expected."""
+        labels = {
+            f"{domain}/{one}": index for domain in self.domains for index, one in enumerate(classes)
+        }
+        found = tree_split(f"{name}/all", root, labels, folder.cache)
+        return folder.counted(found, self.of, "all")
+
+
+@registry.dataset
+@dataclass(frozen=True)
+class Pacs(LeftOut):
+    """PACS: photos, art paintings, cartoons and sketches of seven classes."""
+
+    name: ClassVar[str] = "pacs"
+    of: ClassVar[str] = "pacs"
+    card: ClassVar[Card] = suite_card("pacs", {UNSEEN: "pacs"})
+    domains: ClassVar[tuple[str, ...]] = ("art_painting", "cartoon", "photo", "sketch")
+    partitions: ClassVar[int] = 4
+
+
+@registry.dataset
+@dataclass(frozen=True)
+class OfficeHome(LeftOut):
+    """Office-Home: art, clipart, product pictures and photos of 65 everyday objects."""
+
+    name: ClassVar[str] = "office-home"
+    of: ClassVar[str] = "office-home"
+    card: ClassVar[Card] = suite_card("office-home", {UNSEEN: "office-home"})
+    domains: ClassVar[tuple[str, ...]] = ("Art", "Clipart", "Product", "Real World")
+    partitions: ClassVar[int] = 4
