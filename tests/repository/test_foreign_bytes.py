@@ -26,6 +26,7 @@ OWN = {
     "bench/core/store/claims.py": "claims of other processes",
     "bench/core/store/container.py": "the store, whose checksums are compared",
     "bench/core/store/forms.py": "the store; pydantic's JSON reader has limits of its own",
+    "bench/core/store/remote.py": "downloads, which are written here and read by the store",
     "bench/core/store/store.py": "the store, whose checksums are compared",
     "bench/core/trainings.py": "lines read within budgets; pydantic's JSON reader has its own",
     "bench/core/records.py": "lines read within budgets; pydantic's JSON reader has its own",
