@@ -142,7 +142,7 @@ def test_of_two_that_find_the_same_damage_none_fails(
         return b"damaged"
 
     write_all(store)
-    monkeypatch.setattr("bench.core.store.store.bytes_of", read_before_another_removes_it)
+    monkeypatch.setattr("bench.core.store.files.bytes_of", read_before_another_removes_it)
     assert store.read_arrays("fits", "f") is None
 
 
