@@ -7,8 +7,10 @@ the fourth. Gulrajani and Lopez-Paz, ICLR 2021, evaluate like this, with the sam
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,8 +19,6 @@ import numpy as np
 from bench.api import registry
 from bench.api.dataset import Card, Shift, Suite, Task
 from bench.api.splits import Split
-from bench.core.errors import InputError
-from bench.data.cards import cards
 from bench.data.folder import DataFolder, holds_entries
 from bench.data.prompts import PLAIN
 from bench.data.readers.folders import tree_split
@@ -32,6 +32,15 @@ SEED = 1
 """That of its draw. A selection split is held out of the rest with another seed."""
 
 
+def _listed() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return {set: domains and classes} of ``domains.toml``."""
+    text = files("bench.datasets").joinpath("domains.toml").read_text(encoding="utf-8")
+    return {of: {k: tuple(v) for k, v in one.items()} for of, one in tomllib.loads(text).items()}
+
+
+_LISTED = _listed()
+
+
 @dataclass(frozen=True)
 class LeftOut:
     """A set of several domains, of which `partition`, counted from 1, is left out."""
@@ -40,6 +49,7 @@ class LeftOut:
     of: ClassVar[str]
     card: ClassVar[Card]
     domains: ClassVar[tuple[str, ...]]
+    classes: ClassVar[tuple[str, ...]]
     partitions: ClassVar[int]
 
     partition: int = 1
@@ -51,19 +61,19 @@ class LeftOut:
     def suite(self, data: Path | None, cache: Path) -> Suite:
         """Return the suite, named ``pacs`` for partition 1 and ``pacs=3`` for partition 3.
 
-        Raises InputError if a folder of a domain is missing, or has other classes than the card.
+        Raises InputError if a folder of a domain is missing.
         """
         folder = DataFolder(data, cache)
         root = folder.place(self.of, "all", holds_entries(*self.domains))
         name = self.name if self.partition == 1 else f"{self.name}={self.partition}"
-        classes, left_out = self._classes(root), self.domains[self.partition - 1]
-        whole = self._whole(name, folder, root, classes)
+        left_out = self.domains[self.partition - 1]
+        whole = self._whole(name, folder, root)
         domain = np.array([image.partition("/")[0] for image in whole.load().manifest.ids])
         seen = whole.take(np.flatnonzero(domain != left_out), f"without {left_out}")
         # Parts of the set have no count of their own; a fault of the whole stays theirs.
         train, held = replace(seen, name=f"{name}/train", of=None).held_out(SHARE, SEED)
         test = replace(held, name=f"{name}/test")
-        task = Task(name, tuple(c.replace("_", " ") for c in classes), PLAIN, train, train)
+        task = Task(name, tuple(c.replace("_", " ") for c in self.classes), PLAIN, train, train)
 
         def unseen() -> Shift:
             found = whole.take(np.flatnonzero(domain == left_out), f"only {left_out}")
@@ -79,27 +89,14 @@ class LeftOut:
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
         """Return {folder of a domain: its expected class folders}."""
         root = DataFolder(data, Path()).place(self.of, "all", holds_entries(*self.domains))
-        return dict.fromkeys((root / domain for domain in self.domains), self._classes(root))
+        return dict.fromkeys((root / domain for domain in self.domains), self.classes)
 
-    def _classes(self, root: Path) -> list[str]:
-        """Return the class folders of any domain, sorted."""
-        found = {
-            entry.name
-            for domain in self.domains
-            for entry in (root / domain).iterdir()
-            if entry.is_dir() and entry.name[0] != "."
-        }
-        if len(found) != (expected := cards()[self.of].classes):
-            raise InputError(
-                f"{root} has {len(found)} class folders in {', '.join(self.domains)}: expected "
-                f"{expected}; unpack the archive again"
-            )
-        return sorted(found)
-
-    def _whole(self, name: str, folder: DataFolder, root: Path, classes: list[str]) -> Split:
+    def _whole(self, name: str, folder: DataFolder, root: Path) -> Split:
         """Return the images of all domains, with a fault unless there are as many as expected."""
         labels = {
-            f"{domain}/{one}": index for domain in self.domains for index, one in enumerate(classes)
+            f"{domain}/{one}": index
+            for domain in self.domains
+            for index, one in enumerate(self.classes)
         }
         found = tree_split(f"{name}/all", root, labels, folder.cache)
         return folder.counted(found, self.of, "all")
@@ -113,7 +110,8 @@ class Pacs(LeftOut):
     name: ClassVar[str] = "pacs"
     of: ClassVar[str] = "pacs"
     card: ClassVar[Card] = suite_card("pacs", {UNSEEN: "pacs"})
-    domains: ClassVar[tuple[str, ...]] = ("art_painting", "cartoon", "photo", "sketch")
+    domains: ClassVar[tuple[str, ...]] = _LISTED["pacs"]["domains"]
+    classes: ClassVar[tuple[str, ...]] = _LISTED["pacs"]["classes"]
     partitions: ClassVar[int] = 4
 
 
@@ -125,5 +123,6 @@ class OfficeHome(LeftOut):
     name: ClassVar[str] = "office-home"
     of: ClassVar[str] = "office-home"
     card: ClassVar[Card] = suite_card("office-home", {UNSEEN: "office-home"})
-    domains: ClassVar[tuple[str, ...]] = ("Art", "Clipart", "Product", "Real World")
+    domains: ClassVar[tuple[str, ...]] = _LISTED["office-home"]["domains"]
+    classes: ClassVar[tuple[str, ...]] = _LISTED["office-home"]["classes"]
     partitions: ClassVar[int] = 4

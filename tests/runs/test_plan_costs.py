@@ -72,7 +72,7 @@ def test_a_run_plans_once_and_again_only_after_choices(
         made.append(arguments)
         return make_plan(*arguments)
 
-    for module in ("execute", "session"):
+    for module in ("execution.execute", "session"):
         monkeypatch.setattr(f"bench.runs.{module}.make_plan", counted)
     command = ["run", "--suite", "micro", "--methods", methods, "--shifts", "v2", "--limit", 20]
     command += ["--cache-dir", tmp_path / "cache", "--out", tmp_path / "run"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
@@ -41,13 +40,13 @@ def linked(rank: int, board: Any, seconds: float) -> dict[int, Connection]:
     """
     size = process_count()
     if rank:
-        return {0: _connected(rank, json.loads(board.get(PLACE)), seconds)}
+        return {0: _connected(rank, board.get(PLACE).decode(), seconds)}
     is_one_machine = os.environ.get("LOCAL_WORLD_SIZE", "1") == str(size)
     links: dict[int, Connection] = {}
     with socket.create_server(("127.0.0.1" if is_one_machine else "", 0), backlog=size) as server:
         key, port = secrets.token_bytes(32), server.getsockname()[1]
         host = "127.0.0.1" if is_one_machine else _own_address()
-        board.set(PLACE, json.dumps({"host": host, "port": port, "key": key.hex()}))
+        board.set(PLACE, f"{key.hex()} {port} {host}")
         end = time.monotonic() + seconds
         while len(links) < size - 1:
             server.settimeout(max(0.0, end - time.monotonic()) or 1e-3)
@@ -69,10 +68,11 @@ def linked(rank: int, board: Any, seconds: float) -> dict[int, Connection]:
     return links
 
 
-def _connected(rank: int, place: dict[str, Any], seconds: float) -> Connection:
-    host, port, key = place["host"], place["port"], bytes.fromhex(place["key"])
+def _connected(rank: int, place: str, seconds: float) -> Connection:
+    secret, port, host = place.split()
+    key = bytes.fromhex(secret)
     try:
-        link = _link(socket.create_connection((host, port), timeout=seconds), seconds)
+        link = _link(socket.create_connection((host, int(port)), timeout=seconds), seconds)
         answer_challenge(link, key)
         deliver_challenge(link, key)
         link.send(rank)

@@ -104,15 +104,17 @@ class Gradients:
 
         `batch` is this process's share of one of `size` samples. The loss is that of the share if
         it is a mean over samples. `seed` is that of the step's random numbers, such as those of
-        dropout. Raises CellError if not even one sample fits into the memory, or a loss cannot be
-        computed from parts.
+        dropout. Raises CellError if not even one sample fits into the memory, a loss cannot be
+        computed from parts, or, with several processes, a parameter has no gradient.
         """
         statistics = self._statistics()
         batch = batch | {"seed": torch.tensor(seed)}
         while True:
             self.model.zero_grad(set_to_none=True)
             try:
-                return self._of(batch, size, state, step, seed)
+                loss = self._of(batch, size, state, step, seed)
+                self._check_all_have_gradients()
+                return loss
             except torch.cuda.OutOfMemoryError as error:
                 if self.share.ranks > 1:
                     raise CellError(
@@ -140,6 +142,16 @@ class Gradients:
         if self.is_mean:
             return self._summed(batch, size, parts, state, step, seed)
         return self._cached(batch, size, parts, state, step, seed)
+
+    def _check_all_have_gradients(self) -> None:
+        """Raise CellError for a parameter that is left out: torch averages all of them, or none."""
+        for name, parameter in self.model.named_parameters() if self.share.ranks > 1 else ():
+            if parameter.requires_grad and parameter.grad is None:
+                raise CellError(
+                    f"{self.trainer.title}: the loss does not depend on {name}, which several "
+                    "processes cannot train with: start one process, or have the trainer's prepare "
+                    "call requires_grad_(False) on it"
+                )
 
     def _weight(self, size: int) -> float:
         """Return the factor of this process's loss, since the gradients of all are averaged."""

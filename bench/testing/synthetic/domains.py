@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 
 from bench.testing.synthetic._pictures import pixels, save
-
-_PACS = ("art_painting", "cartoon", "photo", "sketch")
-_ANIMALS = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
-_OFFICE = ("Art", "Clipart", "Product", "Real World")
-_OBJECTS = (*(f"Object_{number:02}" for number in range(64)), "ToothBrush")
 
 
 def make_domains(root: Path) -> dict[str, dict[str, int]]:
@@ -22,14 +20,16 @@ def make_domains(root: Path) -> dict[str, dict[str, int]]:
     >>> make_domains(Path("data"))["pacs"]
     {'art_painting': 35, 'cartoon': 42, 'photo': 49, 'sketch': 56, 'all': 182}
     """
+    text = files("bench.datasets").joinpath("domains.toml").read_text(encoding="utf-8")
+    pacs, office = (tomllib.loads(text)[name] for name in ("pacs", "office-home"))
     return {
-        "pacs": _domains(root / "PACS", _PACS, _ANIMALS, "pic_{:03}.jpg", 5),
-        "office-home": _domains(root / "office_home", _OFFICE, _OBJECTS, "{:05}.jpg", 2),
+        "pacs": _domains(root / "PACS", **pacs, file="pic_{:03}.jpg", least=5),
+        "office-home": _domains(root / "office_home", **office, file="{:05}.jpg", least=2),
     }
 
 
 def _domains(
-    root: Path, domains: tuple[str, ...], classes: tuple[str, ...], file: str, least: int
+    root: Path, domains: Sequence[str], classes: Sequence[str], file: str, least: int
 ) -> dict[str, int]:
     """Write `least` images per class in the first domain, and one more in each further one."""
     counts = {}

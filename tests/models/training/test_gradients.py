@@ -188,6 +188,17 @@ def test_parts_are_refused_with_batch_normalisation() -> None:
     of_model(QUICK, normalised(), QUICK.batch_size)  # no batch is larger
 
 
+def test_a_parameter_that_several_processes_cannot_average_is_named() -> None:
+    """torch would leave the gradients beside it as they are, and fail in the next step."""
+    model = build().train()
+    model.idle = nn.Parameter(torch.zeros(3))
+    gradients = Gradients(QUICK, model, model, CPU, share=BatchShare(0, 2))
+    with pytest.raises(CellError, match=r"the loss does not depend on idle, .* start one process"):
+        gradients.of(pictures(8), 2 * SIZE, {}, step=0, seed=0)
+    model.idle.requires_grad_(requires_grad=False)
+    gradients.of(pictures(8), 2 * SIZE, {}, step=0, seed=0)
+
+
 def test_several_processes_are_refused_with_batch_normalisation() -> None:
     message = r"has batch normalisation \(encoder\.0\.1\), .* start one process"
     with pytest.raises(InputError, match=message):
