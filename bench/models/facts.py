@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.api.recipes import Backbone
-from bench.core.hashing import key_of
+from bench.core.hashing import canonical_json, key_of
 from bench.core.store import Store
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def facts_of(clip: Clip) -> ModelFacts:
 def write_model_note(
     store: Store, backbone: Backbone, facts: ModelFacts, caveats: Sequence[str]
 ) -> None:
-    """Store the facts of a backbone, and what was assumed when it was loaded.
+    """Store the facts of a backbone, and what was assumed when it was loaded, if that is new.
 
     Examples
     --------
@@ -88,7 +88,8 @@ def write_model_note(
     ['Something was assumed.']
     """
     note = {"facts": asdict(facts), "caveats": list(caveats)}
-    store.write_arrays("models", key_of(backbone), {}, note=note)
+    if canonical_json(read_model_note(store, backbone)) != canonical_json(note):
+        store.write_arrays("models", key_of(backbone), {}, note=note)
 
 
 def read_model_note(store: Store, backbone: Backbone) -> dict[str, Any] | None:

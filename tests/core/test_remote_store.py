@@ -328,6 +328,23 @@ def test_a_package_that_is_missing(package: str, monkeypatch: pytest.MonkeyPatch
         store_at(Path("s3://bucket/x"))
 
 
+def test_other_addresses_are_taken_with_a_warning_if_their_package_is_there(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(InputError, match=r"gs://bucket/x: a package .*: install what fsspec needs"):
+        store_at(Path("gs://bucket/x"))
+    with pytest.raises(InputError, match="nowhere://bucket/x: Protocol not known"):
+        store_at(Path("nowhere://bucket/x"))
+    assert caplog.text == ""
+    monkeypatch.setattr("bench.core.store.bucket.OWN", ())
+    store = store_at(Path("memory://bucket/untested"), writes=True)
+    assert "memory://bucket/untested: only stores at s3:// are tested" in caplog.text
+    store.write_json("trainings", "1f0c", HISTORY)
+    assert store.read_json("trainings", "1f0c") == HISTORY
+
+
 def deny(s3: S3, *actions: str) -> None:
     rule = {"Effect": "Deny", "Principal": "*", "Action": [f"s3:{a}" for a in actions],
             "Resource": f"arn:aws:s3:::{s3.bucket}/*"}  # fmt: skip

@@ -24,7 +24,8 @@ PART = 32 * 2**20
 """Bytes of the parts in which large objects are read and sent."""
 PARALLEL = 4
 """Parts of one object that are sent at once."""
-TESTED = "s3"
+TESTED, OWN = "s3", ("memory",)
+"""Schemes of addresses that are tested on a server, and those of examples."""
 
 _UNKNOWN = {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError",
             "ProfileNotFound", "TokenRetrievalError", "SSOTokenLoadError",
@@ -225,8 +226,8 @@ def open_bucket(address: str) -> Bucket:
             f"cache folder {address}: a package is not installed ({one_line(error)}): {install}"
         ) from error
     except ValueError as error:
-        raise InputError(f"cache folder {address}: {one_line(error)}") from error
-    if scheme not in (TESTED, "memory"):
+        raise InputError(f"cache folder {address}: {error}") from error
+    if scheme not in (TESTED, *OWN):
         log.warning("%s: only stores at s3:// are tested", address)
     system = kind(skip_instance_cache=True, use_listings_cache=False)
     return Bucket(address.rstrip("/"), system)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.store.bucket import Bucket
-from bench.core.store.claims import Claims, holder_in, is_gone, this_process
+from bench.core.store.claims import LONGEST, Claims, holder_in, is_gone, this_process
 
 BEAT, LEASE = 15.0, 90.0
 """Seconds between two writes of a claim that is held, and after which an unchanged claim is void.
@@ -104,7 +104,9 @@ class RemoteClaims(Claims):
 
     def _content(self, path: Path) -> bytes:
         entry = self.bucket.entry(path.as_posix())
-        return b"" if entry is None else self.bucket.get(path.as_posix(), 0, entry.size)
+        return (
+            b"" if entry is None else self.bucket.get(path.as_posix(), 0, min(entry.size, LONGEST))
+        )
 
     def _text(self) -> bytes:
         """What a claim contains; it is another text each time, and so another version."""
