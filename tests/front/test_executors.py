@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -369,6 +370,22 @@ def test_what_needs_no_gpu_has_no_workers(tmp_path: Path, monkeypatch: pytest.Mo
     options: Any = {"suite": "micro", "limit": 20, "shifts": "v2", "methods": "zero-shot"}
     run = bench_package.run(**options, out=tmp_path / "run", cache_dir=tmp_path / "cache")
     assert run.records and not (tmp_path / "run" / JOBS).exists()
+
+
+def test_a_script_is_not_run_again_by_its_workers(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import bench\n"
+        "print('once')\n"
+        "run = bench.run(suite='micro', limit=20, shifts='v2', methods='zero-shot',\n"
+        "                executor='local:1', cache_dir='cache', out='out')\n"
+        "print(run.status)\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=SAME_BENCH, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["once", "complete"], done.stderr
 
 
 def test_a_process_that_dies_between_two_jobs_is_replaced(tmp_path: Path) -> None:

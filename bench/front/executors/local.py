@@ -6,12 +6,14 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from bench.core.environment import core_count
 from bench.core.errors import one_line
@@ -57,7 +59,7 @@ class LocalExecutor:
         earlier = self._busy.pop(number, None)
         if earlier is not None and earlier.exception() is not None:
             self._stop(number)  # its process died
-        with _environment(self._own[number]):
+        with _environment(self._own[number]), _without_main():
             try:
                 future = self._pool(number).submit(_in_a_process, job)
             except BrokenExecutor:  # its process died after the last job
@@ -101,6 +103,20 @@ def _environment(changes: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Have a process that starts meanwhile not run the user's script again, as Python's own do."""
+    main = sys.modules["__main__"]
+    names = {"__file__", "__spec__"} & vars(main).keys()
+    kept: dict[str, Any] = {name: vars(main)[name] for name in names}
+    vars(main).pop("__file__", None)
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(kept)
 
 
 def _set_up() -> None:
