@@ -17,6 +17,7 @@ ALLOWED = {
     "data/cards.py": "papers' codes as origins of folder layouts",
     "data/mini/model.py": "linear: an option of timm",
     "leaderboard/published/": "papers' tables and their presets",
+    "core/paths.py": "ftp: a scheme of addresses",
     "models/training/trainers.py": "zero-shot: the start of a head",
     "runs/import_checkpoints.py": "the file format of wise-ft's checkpoints",
     "runs/results/plan_lines.py": "fisher: a kind of work",
