@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.core.environment import core_count
 from bench.core.errors import one_line
+from bench.front.executors.parts import changed_environment
 from bench.front.executors.worker import carry_out_job
 from bench.runs.execution.jobs import Job, JobResult, Submitted
 
@@ -59,7 +60,7 @@ class LocalExecutor:
         earlier = self._busy.pop(number, None)
         if earlier is not None and earlier.exception() is not None:
             self._stop(number)  # its process died
-        with _environment(self._own[number]), _without_main():
+        with changed_environment(self._own[number]), _without_main():
             try:
                 future = self._pool(number).submit(_in_a_process, job)
             except BrokenExecutor:  # its process died after the last job
@@ -88,21 +89,6 @@ class LocalExecutor:
         for number in range(self.slots):
             self._stop(number)
         self._busy.clear()
-
-
-@contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Have a process that starts meanwhile see other variables: libraries read them when loaded."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -1,10 +1,56 @@
-"""Options of an executor, as ``NAME=VALUE,...`` behind its name."""
+"""What executors share: options, as ``NAME=VALUE,...``, and where workers find bench."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
+import bench
 from bench.core.errors import InputError, unknown_name
+
+
+def code_folder() -> Path | None:
+    """Return the folder that workers must import bench from; None if it is installed.
+
+    The working folder, where the run was started, may have another one.
+
+    Examples
+    --------
+    >>> from bench.front.executors.parts import code_folder
+    >>> place = code_folder()
+    >>> place is None or (place / "bench").is_dir()
+    True
+    """
+    place = Path(bench.__file__).resolve().parents[1]
+    return None if place.name in ("site-packages", "dist-packages") else place
+
+
+@contextmanager
+def changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Have processes that start meanwhile see other variables.
+
+    Examples
+    --------
+    >>> import os
+    >>> from bench.front.executors.parts import changed_environment
+    >>> with changed_environment({"BENCH_EXAMPLE": "1"}):
+    ...     print(os.environ["BENCH_EXAMPLE"])
+    1
+    >>> "BENCH_EXAMPLE" in os.environ
+    False
+    """
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def options_of(option: str, text: str) -> dict[str, str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from importlib import import_module
 from typing import Any
 
 from bench.core.errors import InputError, one_line
-from bench.front.executors.parts import numbers_of
+from bench.front.executors.parts import code_folder, numbers_of
 from bench.front.executors.worker import carry_out_job
 from bench.runs.execution.jobs import Job, Submitted
 
@@ -48,9 +50,11 @@ class RayExecutor:
         self.name, self._ray = f"ray:{address}" if address else "ray", ray
         start: dict[str, Any] = {"include_dashboard": False} if not address else {}
         try:
-            ray.init(
-                address=address or "local", log_to_driver=False, logging_level="error", **start
-            )
+            # Ray has workers import from the working folder first, which may have another bench.
+            with chdir(code_folder() or sys.prefix):
+                ray.init(
+                    address=address or "local", log_to_driver=False, logging_level="error", **start
+                )
         except Exception as error:
             raise InputError(
                 f"--executor ray:{address}: no Ray cluster there: {one_line(error)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError, one_line, unknown_name
-from bench.front.executors.parts import numbers_of
+from bench.front.executors.parts import changed_environment, code_folder, numbers_of
 from bench.front.executors.worker import carry_out_job
 from bench.runs.execution.jobs import Job, JobResult, Submitted
 
@@ -82,7 +83,11 @@ class SlurmExecutor:
         if not jobs:
             return []
         self._executor.update_parameters(gpus_per_node=self._gpus if jobs[0].on_device else 0)
-        with self._executor.batch():
+        # Python would import from the working folder first, which may have another bench.
+        code, found = code_folder(), os.environ.get("PYTHONPATH")
+        paths = [str(path) for path in (code, found) if path]
+        own = {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+        with changed_environment(own), self._executor.batch():
             sent = [self._executor.submit(_Again(), job) for job in jobs]
         self._sent += sent
         return [
