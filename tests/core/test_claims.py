@@ -210,3 +210,16 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     sweep(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
     sweep(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told from /proc")
+def test_a_process_that_ended_unasked_holds_no_claim() -> None:
+    """In containers nobody asks how orphans ended: their claims were waited for."""
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.read() == b""
+    end = time.monotonic() + 30
+    while not claims._is_zombie(process.pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    holder = (claims.this_process()[0], process.pid)
+    assert claims.is_gone(holder) and not claims.is_gone(claims.this_process())
+    process.communicate()

@@ -332,4 +332,13 @@ def _runs(pid: int) -> bool:
         return False
     except OSError:
         return True
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and nobody has asked how, as often in containers; on Linux."""
+    try:
+        status = read_bounded(Path(f"/proc/{pid}/stat"), most=LONGEST)
+    except (OSError, ValueError):
+        return False
+    return status.rpartition(b")")[2].split()[:1] == [b"Z"]

@@ -108,6 +108,9 @@ def _without_main() -> Iterator[None]:
 def _set_up() -> None:
     """Leave Ctrl-C, which a terminal sends to this process as well, to the run; end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Else processes that decode images for this one would be spawned, too: they take seconds to
+    # start, and outlive it if it is killed meanwhile.
+    multiprocessing.set_start_method(None, force=True)
     run = multiprocessing.parent_process()
 
     def end_with_the_run() -> None:
