@@ -8,9 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -18,17 +18,11 @@ from commands import SAME_BENCH, assert_refused, bench, contents, start
 from outputs_folders import folder, score
 
 import bench as bench_package
-from bench.core.errors import DataError, InputError
-from bench.core.progress import SilentProgress
+from bench.core.errors import InputError
 from bench.front.executors.choice import chosen_executor
 from bench.front.executors.local import LocalExecutor
-from bench.front.executors.worker import carry_out_job
-from bench.front.options import config_of
-from bench.runs.execution.dispatch import Dispatcher
-from bench.runs.execution.execute import Outcome
-from bench.runs.execution.jobs import Job, JobContext, JobResult, Submitted
+from bench.runs.execution.jobs import Job, JobContext
 from bench.runs.execution.states import JOBS, read_jobs
-from bench.runs.session import Session, prepare_session, run_session
 
 RUN = (
     *("run", "--suite", "micro", "--limit", "40", "--shifts", "v2", "--no-curves"),
@@ -181,140 +175,6 @@ def test_a_job_at_its_time_limit_is_submitted_again() -> None:
     assert isinstance(again.function, _Again) and again.args == (job,)
 
 
-@dataclass
-class Here:
-    """Carries out jobs in this process, after `change` had its way with them."""
-
-    change: Callable[[Job], JobResult] = carry_out_job
-    slots: int = 2
-    name: str = "here"
-    least: int = 2
-    jobs: list[Job] = field(default_factory=list)
-
-    def submit(self, jobs: Sequence[Job]) -> list[Submitted]:
-        self.jobs += jobs
-        return [Submitted(lambda: True, lambda job=job: self.change(job)) for job in jobs]  # type: ignore[misc]
-
-    def close(self) -> None:
-        pass
-
-
-def prepared(folder: Path, **options: Any) -> Session:
-    small = {"suite": "micro", "limit": 20, "shifts": "v2", "methods": "ose", "curves": False}
-    places = {"out": folder / "out", "cache_dir": folder / "cache"}
-    return prepare_session(config_of(small | {"set": {"e2e-ft": {"epochs": 1}}} | places | options))
-
-
-def carried_out(folder: Path, executor: Here, **options: Any) -> Outcome:
-    from contextlib import nullcontext
-
-    session = prepared(folder, **options)
-    (outcome,), _ = run_session(session, lambda: nullcontext(SilentProgress()), executor)
-    return outcome
-
-
-def test_each_item_goes_once_and_only_keys_travel(tmp_path: Path) -> None:
-    executor = Here()
-    outcome = carried_out(tmp_path, executor)
-    assert not outcome.missing
-    sent = [key for job in executor.jobs for key in job.keys]
-    assert sorted(set(sent)) == sorted(sent)
-    assert {type(job.keys) for job in executor.jobs} == {tuple}
-    assert {job.on_device for job in executor.jobs} == {True, False}
-    more = Here()
-    carried_out(tmp_path, more)
-    assert not more.jobs
-
-
-def test_a_worker_lost_again_and_again_costs_its_items_and_what_needs_them(tmp_path: Path) -> None:
-    def change(job: Job) -> JobResult:
-        if job.label.startswith("train"):
-            raise RuntimeError("killed by signal 9")
-        return carry_out_job(job)
-
-    executor = Here(change)
-    outcome = carried_out(tmp_path, executor)
-    assert sum(job.label.startswith("train") for job in executor.jobs) == 3
-    assert {cell.method for cell in outcome.missing} == {"e2e-ft", "ose"}
-    assert {cell.reason for cell in outcome.missing} == {
-        "its worker was lost 3 times: RuntimeError: killed by signal 9"
-    }
-    assert {record.method for record in outcome.records} == {"zero-shot"}
-    reasons = {j.reason for j in read_jobs(tmp_path / "out").jobs if j.state == "lost"}
-    assert any("signal 9" in reason for reason in reasons)
-
-
-def test_a_machine_whose_workers_share_a_split_may_be_lost(tmp_path: Path) -> None:
-    """It costs all its workers at once, which counts as one loss of each item."""
-    lost: list[Job] = []
-
-    def change(job: Job) -> JobResult:
-        if job.label.startswith("features of micro/val") and len(lost) < 4:
-            lost.append(job)
-            raise RuntimeError("the node is gone")
-        return carry_out_job(job)
-
-    executor = Here(change, slots=8)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Dispatcher, "_jobs", shared(Dispatcher._jobs))
-        outcome = carried_out(tmp_path, executor, methods="zero-shot")
-    assert len(lost) == 4 and not outcome.missing
-
-
-def shared(real: Callable[..., list[Job]]) -> Callable[..., list[Job]]:
-    """Have four workers share the features of a split, as a large one's."""
-
-    def jobs(*given: Any) -> list[Job]:
-        found = real(*given)
-        return [job for job in found for _ in range(4 if job.label.startswith("feat") else 1)]
-
-    return jobs
-
-
-def test_a_worker_that_stores_nothing_is_not_asked_for_ever(tmp_path: Path) -> None:
-    executor = Here(lambda job: JobResult())
-    outcome = carried_out(tmp_path, executor, methods="zero-shot")
-    assert not outcome.records and len(executor.jobs) <= 2 * 11
-    assert "not there after 10 tries" in {cell.reason for cell in outcome.missing}
-
-
-@pytest.mark.parametrize("kind", [InputError, DataError])
-def test_what_is_wrong_with_the_input_ends_the_run_with_its_code(
-    kind: type[InputError | DataError], tmp_path: Path
-) -> None:
-    executor = Here(lambda job: JobResult(error=(kind.exit_code, "image 3 is cut")))
-    with pytest.raises(kind, match="image 3 is cut"):
-        carried_out(tmp_path, executor)
-    assert len(executor.jobs) <= executor.slots
-
-
-def test_a_worker_of_another_version_says_so(tmp_path: Path) -> None:
-    other = Here(lambda job: carry_out_job(replace(job, keys=("1f0c",))))
-    with pytest.raises(InputError, match="has no item 1f0c: it has another version of bench"):
-        carried_out(tmp_path, other)
-
-
-def test_a_worker_without_the_runs_folder_says_so(tmp_path: Path) -> None:
-    def elsewhere(job: Job) -> JobResult:
-        gone = replace(job.context, folder=str(tmp_path / "nowhere"))
-        return carry_out_job(replace(job, context=gone))
-
-    with pytest.raises(InputError, match=r"nowhere, where the run was started, is not on"):
-        carried_out(tmp_path, Here(elsewhere))
-
-
-def test_failures_name_their_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    diverging = {"e2e-ft": {"epochs": 1, "lr": 1e30}}
-    outcome = carried_out(tmp_path, Here(), set=diverging)
-    assert {cell.method for cell in outcome.missing} == {"e2e-ft", "ose"}
-    (failed,) = [job for job in read_jobs(tmp_path / "out").jobs if job.state == "failed"]
-    assert failed.label.startswith("train") and failed.reason
-    assert failed.reason in {cell.reason for cell in outcome.missing}
-    shown = bench("status", tmp_path / "out")
-    assert "failed" in shown.out and failed.log in shown.out
-    assert "Traceback" in Path(failed.log).read_text()
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -326,6 +186,8 @@ def test_failures_name_their_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("slurm:gpu", "expected NAME=VALUE"),
         ("slurm:cluster=pbs", "expected slurm or local"),
         ("slurm:minutes=-1", "expected a whole number"),
+        ("slurm:jobs=0", "expected a whole number from 1"),  # it waited for ever
+        ("ray:auto,cpus=0", "expected a whole number from 1"),
         ("slurm", "slurm"),
     ],
 )
@@ -334,6 +196,26 @@ def test_executors_that_are_none_are_refused(text: str, words: str, tmp_path: Pa
     result = bench(*command, "--executor", text, "--out", tmp_path / "o", "--cache-dir", tmp_path)
     assert result.code == 2 and words in result.err and "Traceback" not in result.err
     assert len(result.err.splitlines()[-1]) < 500
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_jobs_that_no_machine_can_run_are_refused(tmp_path: Path) -> None:
+    """Ray would wait for a machine that never comes."""
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    done = run(tmp_path, "--executor", "ray:cpus=4096")
+    assert done.returncode == 2 and "no machine of the cluster has" in done.stderr
+    assert "4096 of CPU" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_what_slurm_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitit = pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    refused = Mock(side_effect=submitit.core.utils.FailedJobError("invalid partition"))
+    monkeypatch.setattr(submitit.AutoExecutor, "submit", refused)
+    command = ("run", "--suite", "micro", "--limit", "20", "--methods", "zero-shot")
+    places = ("--out", tmp_path / "out", "--cache-dir", tmp_path / "cache")
+    result = bench(*command, "--executor", "slurm:cluster=local", *places)
+    assert_refused(result, "jobs are not accepted", "invalid partition")
 
 
 def test_a_launcher_and_an_executor_exclude_each_other(
@@ -407,10 +289,3 @@ def test_a_process_that_dies_between_two_jobs_is_replaced(tmp_path: Path) -> Non
     finally:
         executor.close()
     assert len(results) == 2 and all("JSON" in reason for reason in results)
-
-
-def test_a_run_without_jobs_and_a_bad_file_are_named(tmp_path: Path) -> None:
-    assert_refused(bench("status", tmp_path), JOBS, "--executor")
-    for text in ("[]", "{", '{"executor": 3}', "\xff"):
-        (tmp_path / JOBS).write_text(text)
-        assert_refused(bench("status", tmp_path), JOBS)

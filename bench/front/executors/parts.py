@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,9 @@ def options_of(option: str, text: str) -> dict[str, str]:
 
 
 def numbers_of(option: str, given: Mapping[str, str], known: Sequence[str]) -> dict[str, int]:
-    """Return options as whole numbers. Raises InputError for unknown names and other values.
+    """Return options as whole numbers from 1; only of ``gpus`` a job may have 0.
+
+    Raises InputError for unknown names and other values.
 
     Examples
     --------
@@ -83,6 +86,9 @@ def numbers_of(option: str, given: Mapping[str, str], known: Sequence[str]) -> d
     for name, value in given.items():
         if name not in known:
             raise unknown_name(f"option of {option}", name, known)
-        if not (value.isascii() and value.isdigit() and 0 <= int(value) < 10**6):
-            raise InputError(f"{option}: {name}={value:.40}: expected a whole number")
+        least = 0 if name == "gpus" else 1
+        if not (re.fullmatch("[0-9]{1,6}", value) and int(value) >= least):
+            raise InputError(
+                f"{option}: {name}={value:.40}: expected a whole number from {least} to 999999"
+            )
     return {name: int(value) for name, value in given.items()}

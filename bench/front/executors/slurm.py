@@ -79,7 +79,7 @@ class SlurmExecutor:
         self._sent: list[Any] = []
 
     def submit(self, jobs: Sequence[Job]) -> list[Submitted]:
-        """Send jobs as one array."""
+        """Send jobs as one array. Raises InputError if SLURM refuses it, such as its partition."""
         if not jobs:
             return []
         self._executor.update_parameters(gpus_per_node=self._gpus if jobs[0].on_device else 0)
@@ -87,8 +87,13 @@ class SlurmExecutor:
         code, found = code_folder(), os.environ.get("PYTHONPATH")
         paths = [str(path) for path in (code, found) if path]
         own = {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
-        with changed_environment(own), self._executor.batch():
-            sent = [self._executor.submit(_Again(), job) for job in jobs]
+        try:
+            with changed_environment(own), self._executor.batch():
+                sent = [self._executor.submit(_Again(), job) for job in jobs]
+        except Exception as error:  # submitit's own, with what sbatch said
+            raise InputError(
+                f"--executor slurm: jobs are not accepted: {one_line(error)}"
+            ) from error
         self._sent += sent
         return [
             Submitted(one.done, one.result, partial(_state, one), str(one.paths.stderr))
