@@ -160,6 +160,10 @@ def test_a_pack_that_another_machine_has_written_is_read_again(s3: S3) -> None:
     other.write_cells("9d8c", {"2e1d": cell})
     with one.files.looking_again():
         assert one.read_cell("9d8c", "2e1d") == cell == one.read_cell("9d8c", "1f0c")
+    other.write_cells("9d8c", {"3d2e": cell})
+    one.write_cells("9d8c", {"4c3f": cell})  # its listing is older
+    other.files.forget()
+    assert all(other.read_cell("9d8c", key) == cell for key in ("1f0c", "2e1d", "3d2e", "4c3f"))
 
 
 def test_an_object_that_was_replaced_since_it_was_listed_is_not_taken_for_a_damaged_one(
