@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from buckets import S3, remote_files
 from bench.core.errors import DataError, InputError
 from bench.core.store import Store
 from bench.core.store.bucket import Bucket, check_writable_bucket, open_bucket
+from bench.core.store.claims import this_process
 from bench.core.store.opening import store_at
 from bench.core.store.upkeep import remote_files as listed
 
@@ -221,12 +223,24 @@ def put_claim(s3: S3, host: str, pid: int, mark: float = 0.0) -> None:
 
 
 def test_a_claim_of_a_process_here_that_is_gone_is_taken_over_at_once(s3: S3) -> None:
-    from bench.core.store.claims import this_process
-
     put_claim(s3, this_process()[0], 2**22 + 1)
     store = s3.store("one")
     assert store.claims.take("weights-1")
     assert json.loads(s3.objects()["claims/weights-1"])[1] == os.getpid()
+
+
+def test_a_claim_of_a_process_here_that_ends_meanwhile_is_taken_over(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.core.store.remote_claims.ASK", 0.0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
+    )
+    put_claim(s3, this_process()[0], process.pid)
+    store = s3.store("one")
+    assert not store.claims.take("weights-1") and not store.claims.take("weights-1")
+    process.communicate()
+    assert store.claims.take("weights-1")
 
 
 def test_a_claim_of_another_machine_is_void_once_it_stays_the_same(
