@@ -92,7 +92,7 @@ class RemoteClaims(Claims):
             if not self._is_left(path, entry.version):
                 return False
             self.bucket.delete(path.as_posix())
-        return self.bucket.create(path.as_posix(), self._text()) is not None
+        return self.bucket.create(path.as_posix(), self._text(), patient=False) is not None
 
     def _is_left(self, path: Path, version: str) -> bool:
         """Whether nobody works under a claim any more."""
