@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from bench.core.store.bucket import PART, Bucket, StoredObject
 from bench.core.store.claims import Claims, is_old, own_name
-from bench.core.store.container import LONGEST_HEADER, DamagedError, metadata
+from bench.core.store.container import LONGEST_HEADER
 from bench.core.store.files import StoreFiles
 from bench.core.store.remote_claims import RemoteClaims
 
@@ -137,10 +137,7 @@ class RemoteFiles(StoreFiles):
                     return {}
         elif self.fetched(path) is None:
             return {}
-        try:
-            return metadata(here)
-        except (OSError, DamagedError):
-            return {}
+        return super().facts(here)
 
     def write(
         self,
