@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from buckets import S3, remote_files
+from commands import bench
 
 from bench.core.errors import DataError, InputError
 from bench.core.store import Store
-from bench.core.store.bucket import Bucket
+from bench.core.store.bucket import Bucket, StoredObject
 from bench.core.store.opening import store_at
 from bench.core.store.upkeep import remote_files as listed
 
@@ -297,3 +298,21 @@ def test_what_lies_in_a_bucket_is_listed_and_verified(s3: S3) -> None:
         *(f"features/1f0c/{n:06}" for n in (0, 1)),
     }
     assert all(abs(file.written - time.time()) < 1000 for file in files.values())
+
+
+def test_what_a_run_replaces_while_it_is_verified_is_not_taken_for_damaged(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plain = s3.store("one"), Bucket.entries
+    fill(store)
+
+    def replaced(bucket: Bucket, prefix: str, **options: Any) -> dict[str, StoredObject]:
+        found = plain(bucket, prefix, **options)
+        if prefix == "trainings/":
+            store.write_json("trainings", "1f0c", HISTORY * 3)
+        return found
+
+    monkeypatch.setattr(Bucket, "entries", replaced)
+    result = bench("cache", "verify", "--remove", "--cache-dir", s3.address())
+    assert result.code == 0 and "4 outputs read, 0 damaged" in result.out
+    assert "trainings/1f/1f0c.json" in s3.objects()
