@@ -145,11 +145,12 @@ def test_a_damaged_copy_is_fetched_again(s3: S3) -> None:
     store = s3.store("one")
     fill(store)
     path = store.path("trainings", "1f0c", ".json")
-    times = path.stat().st_mtime
-    path.write_bytes(path.read_bytes().replace(b"0.7", b"0.6"))
-    os.utime(path, (times, times))  # as a broken disk leaves it
-    assert store.read_json("trainings", "1f0c") == HISTORY
-    assert "trainings/1f/1f0c.json" in s3.objects()
+    for _ in range(2):
+        times = path.stat().st_mtime
+        path.write_bytes(path.read_bytes().replace(b"0.7", b"0.6"))
+        os.utime(path, (times, times))  # as a broken disk leaves it
+        assert store.read_json("trainings", "1f0c") == HISTORY
+        assert "trainings/1f/1f0c.json" in s3.objects()
 
 
 def test_a_pack_that_another_machine_has_written_is_read_again(s3: S3) -> None:

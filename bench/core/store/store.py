@@ -155,15 +155,15 @@ class Store:
             self._remove(path, error)
             return None
 
-    def _intact(self, path: Path, form: Callable[[bytes], T]) -> T | None:
+    def _intact(self, path: Path, form: Callable[[bytes], T], seen: Hashable = None) -> T | None:
         """What `form` makes of a file, None if it is absent. Raises DamagedError."""
         data = self.files.read(path)
         try:
             return None if data is None else form(data)
         except DamagedError:
-            if not self.files.drops_copy(path):
+            if (version := self.files.drop_copy(path)) in (None, seen):
                 raise
-            return self._intact(path, form)
+            return self._intact(path, form, version)
 
     def _remove(self, path: Path, error: DamagedError) -> None:
         place = self.files.place(path)
