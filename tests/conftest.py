@@ -168,7 +168,8 @@ def s3(
 ) -> S3:
     """A bucket of its own on the server, which every client here finds; nothing waits."""
     endpoint, asked = s3_running
-    for name, value in {**KEYS, "AWS_ENDPOINT_URL": endpoint}.items():
+    own = {"AWS_ENDPOINT_URL": endpoint, "BENCH_CACHE": str(tmp_path / "cache")}
+    for name, value in {**KEYS, **own}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("bench.core.store.bucket.PAUSES", (0.0, 0.0))
     found = S3(endpoint, f"b-{uuid.uuid4().hex}", tmp_path, asked)

@@ -93,7 +93,11 @@ def cache_verify_command(cache_dir: Path | None, remove: bool, as_json: bool) ->
         progress.task("verify the cache", len(files)) as task,
     ):
         for file in files:
-            if fault := fault_of(file, read):
+            fault = fault_of(file, read)
+            if fault:
+                with store.files.looking_again():  # a run may just have replaced it
+                    fault = fault_of(file, read)
+            if fault:
                 faults[file.path] = fault
             task.advance(1)
     gone = removed(faults, store.files.remove) if remove else []

@@ -91,7 +91,7 @@ def cache_path(path: P, what: str) -> P:
     address = store_address(path)
     if not address:
         return local_path(path, what)
-    if re.match(r"[^:]+://[^/]*:[^/]*@", address):
+    if re.match(r"[^:]+://[^/]*:.*@", address):
         raise InputError(f"{what}: leave the password out of the address: it would be shown")
     if not re.fullmatch(r"[^:]+://[!-~]{1,900}", address):
         raise InputError(

@@ -106,9 +106,10 @@ def test_an_odd_address_is_refused(address: str) -> None:
         cache_path(address, "--cache-dir")
 
 
-def test_a_password_in_an_address_is_refused_and_not_shown() -> None:
+@pytest.mark.parametrize("address", ["sftp://me:secret@host/store", "s3://AKIA:a/secret@bucket/x"])
+def test_a_password_in_an_address_is_refused_and_not_shown(address: str) -> None:
     with pytest.raises(InputError, match="leave the password out") as error:
-        cache_path("sftp://me:secret@host/store", "--cache-dir")
+        cache_path(address, "--cache-dir")
     assert "secret" not in str(error.value)
 
 

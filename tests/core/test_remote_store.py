@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from buckets import S3, remote_files
+from commands import bench
 
 from bench.core.errors import DataError, InputError
 from bench.core.store import Store
-from bench.core.store.bucket import Bucket, check_writable_bucket, open_bucket
+from bench.core.store.bucket import Bucket, StoredObject
 from bench.core.store.opening import store_at
 from bench.core.store.upkeep import remote_files as listed
 
@@ -144,11 +145,12 @@ def test_a_damaged_copy_is_fetched_again(s3: S3) -> None:
     store = s3.store("one")
     fill(store)
     path = store.path("trainings", "1f0c", ".json")
-    times = path.stat().st_mtime
-    path.write_bytes(path.read_bytes().replace(b"0.7", b"0.6"))
-    os.utime(path, (times, times))  # as a broken disk leaves it
-    assert store.read_json("trainings", "1f0c") == HISTORY
-    assert "trainings/1f/1f0c.json" in s3.objects()
+    for _ in range(2):
+        times = path.stat().st_mtime
+        path.write_bytes(path.read_bytes().replace(b"0.7", b"0.6"))
+        os.utime(path, (times, times))  # as a broken disk leaves it
+        assert store.read_json("trainings", "1f0c") == HISTORY
+        assert "trainings/1f/1f0c.json" in s3.objects()
 
 
 def test_a_pack_that_another_machine_has_written_is_read_again(s3: S3) -> None:
@@ -160,6 +162,10 @@ def test_a_pack_that_another_machine_has_written_is_read_again(s3: S3) -> None:
     other.write_cells("9d8c", {"2e1d": cell})
     with one.files.looking_again():
         assert one.read_cell("9d8c", "2e1d") == cell == one.read_cell("9d8c", "1f0c")
+    other.write_cells("9d8c", {"3d2e": cell})
+    one.write_cells("9d8c", {"4c3f": cell})  # its listing is older
+    other.files.forget()
+    assert all(other.read_cell("9d8c", key) == cell for key in ("1f0c", "2e1d", "3d2e", "4c3f"))
 
 
 def test_an_object_that_was_replaced_since_it_was_listed_is_not_taken_for_a_damaged_one(
@@ -195,87 +201,6 @@ def test_existence_is_asked_once_for_all_outputs_of_a_kind(
     monkeypatch.setattr("bench.core.store.remote.SHARE", 1e9)
     s3.store("one").write_arrays("fits", "1f0c", {}, {"choice": {}, "chosen_on": {}, "caveats": []})
     assert other.has("fits", "1f0c")  # a listing does not count for ever
-
-
-def test_claims_hold_between_machines(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = s3.store("one"), s3.store("other")
-    with one.claims.held(["weights-1", "weights-2"]) as got:
-        assert got == ["weights-1", "weights-2"]
-        with other.claims.held(["weights-2", "weights-3"]) as rest:
-            assert rest == ["weights-3"]
-            s3.clear()
-            assert not other.claims.take("weights-2") and s3.asked == []  # not asked each time
-        assert set(s3.objects()) == {"claims/weights-1", "claims/weights-2"}
-    assert s3.objects() == {}
-    monkeypatch.setattr("bench.core.store.remote_claims.ASK", 0.0)
-    assert other.claims.take("weights-2")
-
-
-def put_claim(s3: S3, host: str, pid: int, mark: float = 0.0) -> None:
-    text = json.dumps([host, pid, "token", mark]).encode()
-    s3.system.pipe_file(f"{s3.address()}/claims/weights-1", text)
-
-
-def test_a_claim_of_a_process_here_that_is_gone_is_taken_over_at_once(s3: S3) -> None:
-    from bench.core.store.claims import this_process
-
-    put_claim(s3, this_process()[0], 2**22 + 1)
-    store = s3.store("one")
-    assert store.claims.take("weights-1")
-    assert json.loads(s3.objects()["claims/weights-1"])[1] == os.getpid()
-
-
-def test_a_claim_of_another_machine_is_void_once_it_stays_the_same(
-    s3: S3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in (("ASK", 0.0), ("LEASE", 0.3)):
-        monkeypatch.setattr(f"bench.core.store.remote_claims.{name}", value)
-    store = s3.store("one")
-    for mark in range(3):
-        put_claim(s3, "elsewhere", 1, mark)
-        assert not store.claims.take("weights-1")
-        time.sleep(0.2)
-    assert not store.claims.take("weights-1")  # it has changed 0.2 s ago
-    time.sleep(0.3)
-    assert store.claims.take("weights-1")
-
-
-def test_a_held_claim_is_written_again_and_a_lost_one_is_not_removed(
-    s3: S3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bench.core.store.remote_claims.BEAT", 0.05)
-    store = s3.store("one")
-    assert store.claims.take("weights-1")
-    before = s3.objects()["claims/weights-1"]
-    time.sleep(0.4)
-    assert s3.objects()["claims/weights-1"] != before
-    monkeypatch.setattr("bench.core.store.remote_claims.BEAT", 100.0)
-    time.sleep(0.1)
-    put_claim(s3, "elsewhere", 1)
-    monkeypatch.setattr("bench.core.store.remote_claims.LEASE", 0.0)  # it lost touch
-    store.claims.release("weights-1")
-    assert "claims/weights-1" in s3.objects()
-
-
-def test_claims_that_cannot_be_written_hinder_nobody(
-    s3: S3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise InputError("may not write")
-
-    monkeypatch.setattr(Bucket, "create", refuse)
-    assert s3.store("one").claims.take("weights-1")
-
-
-def test_a_store_without_conditional_writes_is_said_to_be_one(
-    s3: S3, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    bucket = open_bucket(s3.address())
-    check_writable_bucket(bucket)
-    assert caplog.text == ""
-    monkeypatch.setattr(Bucket, "create", Bucket.put)
-    check_writable_bucket(bucket)
-    assert "does not know conditional writes" in caplog.text and s3.objects() == {}
 
 
 def test_a_network_that_fails_for_a_while_does_no_harm(
@@ -374,3 +299,21 @@ def test_what_lies_in_a_bucket_is_listed_and_verified(s3: S3) -> None:
         *(f"features/1f0c/{n:06}" for n in (0, 1)),
     }
     assert all(abs(file.written - time.time()) < 1000 for file in files.values())
+
+
+def test_what_a_run_replaces_while_it_is_verified_is_not_taken_for_damaged(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plain = s3.store("one"), Bucket.entries
+    fill(store)
+
+    def replaced(bucket: Bucket, prefix: str, **options: Any) -> dict[str, StoredObject]:
+        found = plain(bucket, prefix, **options)
+        if prefix == "trainings/":
+            store.write_json("trainings", "1f0c", HISTORY * 3)
+        return found
+
+    monkeypatch.setattr(Bucket, "entries", replaced)
+    result = bench("cache", "verify", "--remove", "--cache-dir", s3.address())
+    assert result.code == 0 and "4 outputs read, 0 damaged" in result.out
+    assert "trainings/1f/1f0c.json" in s3.objects()

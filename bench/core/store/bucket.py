@@ -135,7 +135,13 @@ class Bucket:
         """
 
         def ask() -> Any:
-            return self.system.pipe_file(self._path(name), data, mode="create")
+            try:
+                return self.system.pipe_file(self._path(name), data, mode="create")
+            except OSError as error:  # s3fs knows it only if the server names the condition
+                answer = getattr(error.__cause__, "response", {}).get("Error", {})
+                if answer.get("Code") == "PreconditionFailed":
+                    raise FileExistsError(name) from error
+                raise
 
         try:
             return _version(self._asked(ask, name, "write", patient=patient))

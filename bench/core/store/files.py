@@ -82,9 +82,9 @@ class StoreFiles:
         """Remove a file, if it is there. Raises OSError if it stays."""
         path.unlink(missing_ok=True)
 
-    def drops_copy(self, path: Path) -> bool:
-        """Whether a damaged file was only a copy: it is dropped, and reading it again may help."""
-        return False
+    def drop_copy(self, path: Path) -> Hashable | None:
+        """Drop a damaged copy and return the version that the next is of; None if it is none."""
+        return None
 
     def place(self, path: Path) -> str:
         """Return what a person calls the place of a file or a folder."""

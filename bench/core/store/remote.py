@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from bench.core.store.bucket import PART, Bucket, StoredObject
 from bench.core.store.claims import Claims, is_old, own_name
-from bench.core.store.container import LONGEST_HEADER, DamagedError, metadata
+from bench.core.store.container import LONGEST_HEADER
 from bench.core.store.files import StoreFiles
 from bench.core.store.remote_claims import RemoteClaims
 
@@ -74,7 +74,6 @@ class RemoteFiles(StoreFiles):
     bucket: Bucket
     copy: Path
     _listings: dict[str, _Listing] = field(default_factory=dict, repr=False)
-    _dropped: set[tuple[str, str]] = field(default_factory=set, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _looking: threading.local = field(default_factory=threading.local, repr=False)
 
@@ -137,10 +136,7 @@ class RemoteFiles(StoreFiles):
                     return {}
         elif self.fetched(path) is None:
             return {}
-        try:
-            return metadata(here)
-        except (OSError, DamagedError):
-            return {}
+        return super().facts(here)
 
     def write(
         self,
@@ -177,21 +173,18 @@ class RemoteFiles(StoreFiles):
             self._note(name, None)
         super().remove(path)
 
-    def drops_copy(self, path: Path) -> bool:
-        """Whether a damaged file was a copy that is dropped, once for each version of the object.
+    def drop_copy(self, path: Path) -> Hashable | None:
+        """Drop a damaged copy and return the version that the object has now, empty if it is gone.
 
         The object may be good, or another by now than the one that was asked for.
         """
         name = self._name(path)
         if name is None:
-            return False
+            return None
         with self.looking_again():
             entry = self._entry(name)
         path.unlink(missing_ok=True)
-        mark = name, "" if entry is None else entry.version
-        is_new = mark not in self._dropped
-        self._dropped.add(mark)
-        return is_new
+        return "" if entry is None else entry.version
 
     def place(self, path: Path) -> str:
         """Return the address of a file or a folder."""

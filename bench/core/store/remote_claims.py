@@ -50,7 +50,9 @@ class RemoteClaims(Claims):
 
     bucket: Bucket = field(kw_only=True)
     _token: str = field(default_factory=lambda: uuid.uuid4().hex, repr=False)
-    _known: dict[Path, tuple[str, float]] = field(default_factory=dict, repr=False)
+    _known: dict[Path, tuple[str, float, tuple[str, int] | None]] = field(
+        default_factory=dict, repr=False
+    )
     _asked: dict[Path, float] = field(default_factory=dict, repr=False)
     _written: dict[Path, float] = field(default_factory=dict, repr=False)
     _guard: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -90,17 +92,19 @@ class RemoteClaims(Claims):
             if not self._is_left(path, entry.version):
                 return False
             self.bucket.delete(path.as_posix())
-        return self.bucket.create(path.as_posix(), self._text()) is not None
+        return self.bucket.create(path.as_posix(), self._text(), patient=False) is not None
 
     def _is_left(self, path: Path, version: str) -> bool:
         """Whether nobody works under a claim any more."""
-        before, since = self._known.get(path, ("", 0.0))
+        before, since, holder = self._known.get(path, ("", 0.0, None))
         if before != version:
-            self._known[path] = (version, time.monotonic())
-            with suppress(FileNotFoundError):
-                return is_gone(holder_in(self._content(path)))
-            return True
-        return time.monotonic() - since > LEASE
+            try:
+                holder = holder_in(self._content(path))
+            except FileNotFoundError:
+                return True
+            since = time.monotonic()
+            self._known[path] = (version, since, holder)
+        return is_gone(holder) or time.monotonic() - since > LEASE
 
     def _content(self, path: Path) -> bytes:
         entry = self.bucket.entry(path.as_posix())

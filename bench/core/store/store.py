@@ -155,15 +155,15 @@ class Store:
             self._remove(path, error)
             return None
 
-    def _intact(self, path: Path, form: Callable[[bytes], T]) -> T | None:
+    def _intact(self, path: Path, form: Callable[[bytes], T], seen: Hashable = None) -> T | None:
         """What `form` makes of a file, None if it is absent. Raises DamagedError."""
         data = self.files.read(path)
         try:
             return None if data is None else form(data)
         except DamagedError:
-            if not self.files.drops_copy(path):
+            if (version := self.files.drop_copy(path)) in (None, seen):
                 raise
-            return self._intact(path, form)
+            return self._intact(path, form, version)
 
     def _remove(self, path: Path, error: DamagedError) -> None:
         place = self.files.place(path)
@@ -216,8 +216,7 @@ class Store:
         """
         if self.has("fits", key):
             return tuple((self.read_note("fits", key) or {}).get("caveats", ()))
-        facts = self.files.facts
-        return tuple(json.loads(facts(self.path("weights", key)).get("caveats", "[]")))
+        return tuple(json.loads(self.files.facts(self.path("weights", key)).get("caveats", "[]")))
 
     def blocks(self, key: str, size: int) -> list[int]:
         """Return the missing blocks of the features `key` of a split of `size` rows.
@@ -322,7 +321,9 @@ class Store:
         (True, None)
         """
         if cells:
-            self.write_json("cells", pack, {**self._pack(pack), **cells}, durable=False)
+            with self.files.looking_again():  # another run may just have added some
+                known = self._pack(pack)
+            self.write_json("cells", pack, {**known, **cells}, durable=False)
 
     def _pack(self, pack: str) -> dict[str, Any]:
         """The cells of a pack, read again only if the file has changed."""
@@ -349,9 +350,8 @@ class Store:
         return [path for path in self._blocks(key) if facts(path).get("made_of", now) != now]
 
     def _checksums(self, weights: Sequence[str]) -> str:
-        facts = self.files.facts
-        stated = (facts(self.path("weights", key)).get("sha256", "") for key in weights)
-        return hashlib.sha256(" ".join(stated).encode()).hexdigest()
+        facts = (self.files.facts(self.path("weights", key)) for key in weights)
+        return hashlib.sha256(" ".join(f.get("sha256", "") for f in facts).encode()).hexdigest()
 
     def damaged(self, key: str) -> list[Path]:
         """Return the damaged files among the weights and features of `key`. Removes nothing."""
