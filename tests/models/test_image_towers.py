@@ -20,6 +20,7 @@ from bench.core.store import Store
 from bench.models.clip import default_weights, identify_backbone, load_clip
 from bench.models.heads import load_head
 from bench.models.sources.configurations import features_without_text
+from bench.runs.items import FitItem
 from bench.runs.plan import make_plan
 from bench.runs.study.config import RunConfig
 from bench.runs.study.precision import measured_precision
@@ -77,6 +78,20 @@ def test_trainings_start_from_a_blank_head_on_raw_features(tmp_path: Path) -> No
     (found,) = along.method.needs(study.models(along, 0), {"alpha": 0.5})
     assert isinstance(found, Merged) and isinstance(found.parts[1], Tuned)
     assert found.parts[0] == found.parts[1].start
+
+
+def test_a_merge_of_a_searched_training_is_of_the_row_itself(tmp_path: Path) -> None:
+    study = study_of(tmp_path, *ROWS, tune=("e2e-ft", "lp-ft"), trials=2)
+    plan = make_plan(study, lambda key: None)
+    chosen = {fit.key: fit.row.method.candidates()[-1] for fit in plan.undecided}
+    fits = make_plan(study, chosen.get).of(FitItem)
+    rows = {fit.row.name: fit for fit in fits}
+    for name in ("e2e-ft+tuned", "lp-ft+tuned"):
+        row = rows[name]
+        (own,) = row.row.method.needs(row.models, chosen[row.key])
+        assert rows[f"wise-ft:{name}"].models.base == own
+    with pytest.raises(InputError, match="wise-ft:e2e-ft has the row linear in place of zero-sho"):
+        study_of(tmp_path, *ROWS, tune=("linear",), trials=2)
 
 
 def test_precision_is_not_chosen_by_a_head_of_zeros(tmp_path: Path) -> None:
