@@ -116,9 +116,14 @@ def test_the_defaults_are_those_of_transformers() -> None:
             assert known == values
 
 
+@pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("make", [clip_folder, siglip_folder])
-def test_images_are_prepared_as_transformers_does(make: Any, tmp_path: Path) -> None:
+def test_images_are_prepared_as_transformers_does(make: Any, both: bool, tmp_path: Path) -> None:
     make(tmp_path / "model")
+    if both:  # as transformers 5 saves a folder of an older version again
+        values = json.loads((tmp_path / "model" / PROCESSOR).read_text())
+        newer = {"image_processor": values | {"image_mean": [0.1, 0.2, 0.3]}}
+        (tmp_path / "model" / "processor_config.json").write_text(json.dumps(newer))
     clip = loaded(tmp_path / "model")
     pixels = torch.randint(0, 256, (40, 60, 3), generator=torch.Generator().manual_seed(4))
     image = Image.fromarray(pixels.to(torch.uint8).numpy())
@@ -147,6 +152,31 @@ ODD: dict[str, tuple[Any, Callable[[Path], Any], str]] = {
         siglip_folder,
         lambda f: rewritten(f / PROCESSOR, lambda v: v.update(do_normalize=False)),
         "do_normalize is False",
+    ),
+    "a grey mean": (
+        clip_folder,
+        lambda f: rewritten(f / PROCESSOR, lambda v: v.update(image_mean=[0.5])),
+        r"image_mean is \[0\.5\]",
+    ),
+    "a mean that is none": (
+        siglip_folder,
+        lambda f: rewritten(f / PROCESSOR, lambda v: v.update(image_mean=None)),
+        "has a value of another kind than expected",
+    ),
+    "a size of images that is none": (
+        clip_folder,
+        lambda f: rewritten(f / PROCESSOR, lambda v: v.update(size="big")),
+        "size is big, which is not how",
+    ),
+    "a factor of 0": (
+        clip_folder,
+        lambda f: rewritten(f / PROCESSOR, lambda v: v.update(rescale_factor=0)),
+        "has a value of another kind than expected",
+    ),
+    "a tower that is none": (
+        clip_folder,
+        lambda f: rewritten(f / CONFIG, lambda v: v.update(text_config="small")),
+        r"config\.json has a value of another kind than expected",
     ),
     "another model": (
         clip_folder,
