@@ -140,6 +140,7 @@ def test_rows_that_need_a_text_tower_are_refused_by_the_plan(
         ("timm:resnet18", "a1_in2k", "pretrained tag of timm:resnet18 'a1_in2k': did you mean"),
         ("timm:resnet18", "nowhere/w.pt", "no such checkpoint file"),
         ("timm", "a1_in1k", "needs more: --model timm:NAME"),
+        ("timm:resnet18.a1_in1k", "a2_in1k", "--model timm:resnet18 --pretrained a1_in1k"),
     ],
 )
 def test_wrong_names_are_refused(model: str, weights: str, message: str, tmp_path: Path) -> None:

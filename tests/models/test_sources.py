@@ -41,6 +41,7 @@ from bench.models.files.backbone import load_weights
 from bench.models.files.containers import read_candidates
 from bench.models.files.transformers_config import CLIP_DEFAULTS, SIGLIP_DEFAULTS
 from bench.models.sources.configurations import pretraining_loss
+from bench.models.sources.folder import OPEN_CLIP
 from bench.models.sources.network import go_offline_without_network
 from bench.models.sources.released_tags import configuration, model_names
 from bench.models.sources.towers import two_towers
@@ -177,6 +178,11 @@ ODD: dict[str, tuple[Any, Callable[[Path], Any], str]] = {
         clip_folder,
         lambda f: rewritten(f / CONFIG, lambda v: v.update(text_config="small")),
         r"config\.json has a value of another kind than expected",
+    ),
+    "a tower of open_clip that is none": (
+        lambda f: open_clip_folder(f, "ViT-B-16"),
+        lambda f: rewritten(f / OPEN_CLIP, lambda v: v["model_cfg"].update(text_cfg=None)),
+        "has no model_cfg with embed_dim, vision_cfg and text_cfg",
     ),
     "another model": (
         clip_folder,
@@ -366,10 +372,13 @@ def test_no_network_means_offline(monkeypatch: Any) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "https://no.such.host.invalid")
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
+    from huggingface_hub import constants  # read before, as by an import of timm
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     go_offline_without_network()
     import os
 
-    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert os.environ["HF_HUB_OFFLINE"] == "1" and constants.is_offline_mode()
 
 
 def test_a_file_of_transformers_for_a_siglip_of_open_clip(tmp_path: Path) -> None:
