@@ -180,7 +180,7 @@ class _Pickler(pickle.Pickler):
 
 
 def by_split(items: Iterable[WorkItem]) -> list[list[FeaturesItem]]:
-    """ProcessGroup the features items by split, in the order in which the splits first appear."""
+    """Group the features items by split, in the order in which the splits first appear."""
     features = [i for i in items if isinstance(i, FeaturesItem)]
     order = list(dict.fromkeys(i.split.fingerprint for i in features))
     ranked = sorted(features, key=lambda i: order.index(i.split.fingerprint))

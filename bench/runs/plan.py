@@ -239,7 +239,7 @@ class _Builder:
         """Return the base that a row is built on; None if its settings are still to be chosen."""
         if row.base is None or not row.base.fits:
             return models.base
-        ground = replace(models, base=models.zero_shot)
+        ground = self.study.models(row.base, models.seed)
         choice = known(self.fit(row.base, models.seed if seed is None else seed, ground).key)
         return None if choice is None else row.base.method.needs(ground, choice)[0]
 

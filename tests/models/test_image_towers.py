@@ -20,6 +20,7 @@ from bench.core.store import Store
 from bench.models.clip import default_weights, identify_backbone, load_clip
 from bench.models.heads import load_head
 from bench.models.sources.configurations import features_without_text
+from bench.runs.items import FitItem
 from bench.runs.plan import make_plan
 from bench.runs.study.config import RunConfig
 from bench.runs.study.precision import measured_precision
@@ -79,6 +80,20 @@ def test_trainings_start_from_a_blank_head_on_raw_features(tmp_path: Path) -> No
     assert found.parts[0] == found.parts[1].start
 
 
+def test_a_merge_of_a_searched_training_is_of_the_row_itself(tmp_path: Path) -> None:
+    study = study_of(tmp_path, *ROWS, tune=("e2e-ft", "lp-ft"), trials=2)
+    plan = make_plan(study, lambda key: None)
+    chosen = {fit.key: fit.row.method.candidates()[-1] for fit in plan.undecided}
+    fits = make_plan(study, chosen.get).of(FitItem)
+    rows = {fit.row.name: fit for fit in fits}
+    for name in ("e2e-ft+tuned", "lp-ft+tuned"):
+        row = rows[name]
+        (own,) = row.row.method.needs(row.models, chosen[row.key])
+        assert rows[f"wise-ft:{name}"].models.base == own
+    with pytest.raises(InputError, match="wise-ft:e2e-ft has the row linear in place of zero-sho"):
+        study_of(tmp_path, *ROWS, tune=("linear",), trials=2)
+
+
 def test_precision_is_not_chosen_by_a_head_of_zeros(tmp_path: Path) -> None:
     study = study_of(tmp_path, "e2e-ft")
     found = measured_precision(study, Store(tmp_path / "empty"), lambda: pytest.fail("no engine"))
@@ -125,6 +140,7 @@ def test_rows_that_need_a_text_tower_are_refused_by_the_plan(
         ("timm:resnet18", "a1_in2k", "pretrained tag of timm:resnet18 'a1_in2k': did you mean"),
         ("timm:resnet18", "nowhere/w.pt", "no such checkpoint file"),
         ("timm", "a1_in1k", "needs more: --model timm:NAME"),
+        ("timm:resnet18.a1_in1k", "a2_in1k", "--model timm:resnet18 --pretrained a1_in1k"),
     ],
 )
 def test_wrong_names_are_refused(model: str, weights: str, message: str, tmp_path: Path) -> None:

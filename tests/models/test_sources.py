@@ -41,6 +41,7 @@ from bench.models.files.backbone import load_weights
 from bench.models.files.containers import read_candidates
 from bench.models.files.transformers_config import CLIP_DEFAULTS, SIGLIP_DEFAULTS
 from bench.models.sources.configurations import pretraining_loss
+from bench.models.sources.folder import OPEN_CLIP
 from bench.models.sources.network import go_offline_without_network
 from bench.models.sources.released_tags import configuration, model_names
 from bench.models.sources.towers import two_towers
@@ -116,9 +117,14 @@ def test_the_defaults_are_those_of_transformers() -> None:
             assert known == values
 
 
+@pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("make", [clip_folder, siglip_folder])
-def test_images_are_prepared_as_transformers_does(make: Any, tmp_path: Path) -> None:
+def test_images_are_prepared_as_transformers_does(make: Any, both: bool, tmp_path: Path) -> None:
     make(tmp_path / "model")
+    if both:  # as transformers 5 saves a folder of an older version again
+        values = json.loads((tmp_path / "model" / PROCESSOR).read_text())
+        newer = {"image_processor": values | {"image_mean": [0.1, 0.2, 0.3]}}
+        (tmp_path / "model" / "processor_config.json").write_text(json.dumps(newer))
     clip = loaded(tmp_path / "model")
     pixels = torch.randint(0, 256, (40, 60, 3), generator=torch.Generator().manual_seed(4))
     image = Image.fromarray(pixels.to(torch.uint8).numpy())
@@ -147,6 +153,36 @@ ODD: dict[str, tuple[Any, Callable[[Path], Any], str]] = {
         siglip_folder,
         lambda f: rewritten(f / PROCESSOR, lambda v: v.update(do_normalize=False)),
         "do_normalize is False",
+    ),
+    "a grey mean": (
+        clip_folder,
+        lambda f: rewritten(f / PROCESSOR, lambda v: v.update(image_mean=[0.5])),
+        r"image_mean is \[0\.5\]",
+    ),
+    "a mean that is none": (
+        siglip_folder,
+        lambda f: rewritten(f / PROCESSOR, lambda v: v.update(image_mean=None)),
+        "has a value of another kind than expected",
+    ),
+    "a size of images that is none": (
+        clip_folder,
+        lambda f: rewritten(f / PROCESSOR, lambda v: v.update(size="big")),
+        "size is big, which is not how",
+    ),
+    "a factor of 0": (
+        clip_folder,
+        lambda f: rewritten(f / PROCESSOR, lambda v: v.update(rescale_factor=0)),
+        "has a value of another kind than expected",
+    ),
+    "a tower that is none": (
+        clip_folder,
+        lambda f: rewritten(f / CONFIG, lambda v: v.update(text_config="small")),
+        r"config\.json has a value of another kind than expected",
+    ),
+    "a tower of open_clip that is none": (
+        lambda f: open_clip_folder(f, "ViT-B-16"),
+        lambda f: rewritten(f / OPEN_CLIP, lambda v: v["model_cfg"].update(text_cfg=None)),
+        "has no model_cfg with embed_dim, vision_cfg and text_cfg",
     ),
     "another model": (
         clip_folder,
@@ -336,10 +372,13 @@ def test_no_network_means_offline(monkeypatch: Any) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "https://no.such.host.invalid")
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
+    from huggingface_hub import constants  # read before, as by an import of timm
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     go_offline_without_network()
     import os
 
-    assert os.environ["HF_HUB_OFFLINE"] == "1"
+    assert os.environ["HF_HUB_OFFLINE"] == "1" and constants.is_offline_mode()
 
 
 def test_a_file_of_transformers_for_a_siglip_of_open_clip(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +166,10 @@ def _plain(value: Any) -> Any:
 def from_processor(folder: Path, size: Any, configuration: Mapping[str, Any]) -> tuple[Any, str]:
     """Return (open_clip's ``PreprocessCfg``, a caveat or ``""``) of a model of transformers.
 
-    They are those of ``preprocessor_config.json``, or of the ``image_processor`` in
-    ``processor_config.json``. If a folder has neither, they are those of CLIP or of SigLIP, with a
-    caveat. `size` is that of the image tower. Raises InputError for steps that open_clip does not
-    have.
+    They are those of the ``image_processor`` in ``processor_config.json``, or else of
+    ``preprocessor_config.json``, as for transformers. If a folder has neither, they are those of
+    CLIP or of SigLIP, with a caveat. `size` is that of the image tower. Raises InputError for steps
+    that open_clip does not have.
 
     Examples
     --------
@@ -189,10 +189,18 @@ def from_processor(folder: Path, size: Any, configuration: Mapping[str, Any]) ->
     if path is None:
         kind = "SigLIP" if is_siglip else "CLIP"
         return plain, f"The folder has no preprocessor_config.json: that of {kind} was taken."
-    shape, crop = values.get("size", {}), values.get("crop_size", {})
-    shape = {"shortest_edge": shape} if isinstance(shape, int) else dict(shape)
-    crop = {"height": crop, "width": crop} if isinstance(crop, int) else dict(crop or {})
-    crops = values.get("do_center_crop", not is_siglip)
+    try:
+        return _prepared(path, values, plain, crops=values.get("do_center_crop", not is_siglip)), ""
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(f"{path} has a value of another kind than expected: {error}") from error
+
+
+def _prepared(path: Path, values: Mapping[str, Any], plain: Any, crops: bool) -> Any:
+    """Return what a file says of images, as far as it differs from `plain`."""
+    side, shape, crop = plain.size, values.get("size", {}), values.get("crop_size") or {}
+    shape = {"shortest_edge": shape} if isinstance(shape, int) else shape
+    crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+    mean, std = (tuple(map(float, values.get(f"image_{n}", getattr(plain, n)))) for n in _CHANNELS)
     expected = {
         "size": (
             shape,
@@ -202,6 +210,8 @@ def from_processor(folder: Path, size: Any, configuration: Mapping[str, Any]) ->
         "resample": (values.get("resample", 3), tuple(_FILTERS)),
         **{f"do_{step}": (values.get(f"do_{step}", True), (True,)) for step in _STEPS},
         "rescale_factor": (round(1 / values.get("rescale_factor", 1 / 255), 3), (255,)),
+        "image_mean": (len(mean), (3,)),
+        "image_std": (len(std), (3,)),
     }
     for name, (found, known) in expected.items():
         if found not in known and found != {}:
@@ -209,25 +219,25 @@ def from_processor(folder: Path, size: Any, configuration: Mapping[str, Any]) ->
                 f"{path}: {name} is {shortened(str(values.get(name)), 60)}, which is not how "
                 f"images of {side} pixels are prepared for such models: correct the file"
             )
-    return PreprocessCfg(
-        size=side,
-        mean=tuple(map(float, values.get("image_mean", plain.mean))),
-        std=tuple(map(float, values.get("image_std", plain.std))),
+    return replace(
+        plain,
+        mean=mean,
+        std=std,
         interpolation=_FILTERS[values.get("resample", 3)],
         resize_mode="shortest" if crops else "squash",
-    ), ""
+    )
 
 
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of filters."""
-_STEPS = ("resize", "rescale", "normalize")
+_STEPS, _CHANNELS = ("resize", "rescale", "normalize"), ("mean", "std")
 
 
 def _processor(folder: Path) -> tuple[Path | None, dict[str, Any]]:
     """Return the file that describes the preprocessing of a folder, and what it says."""
     for name, inner in (
-        ("preprocessor_config.json", None),
         ("processor_config.json", "image_processor"),
+        ("preprocessor_config.json", None),
     ):
         path = folder / name
         if path.is_file():

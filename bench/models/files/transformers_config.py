@@ -65,15 +65,15 @@ def open_clip_configuration(config: Any, path: Path) -> dict[str, Any]:
             f"{path} is of the model {shortened(repr(kind), 60)}, expected clip or siglip: other "
             "models of transformers are not converted; give a model of open_clip"
         )
-    text, vision = (_part(config, name, KINDS[kind][name]) for name in KINDS[kind])
-    for values in (text, vision):
-        for name in ("image_size", "patch_size", "hidden_size", "num_hidden_layers"):
-            if name in values and (type(values[name]) is not int or values[name] < 1):
-                raise InputError(
-                    f"{path}: {name} is {shortened(repr(values[name]), 60)}, expected a whole "
-                    "number above 0: check the file"
-                )
     try:
+        text, vision = (_part(config, name, KINDS[kind][name]) for name in KINDS[kind])
+        for values in (text, vision):
+            for name in ("image_size", "patch_size", "hidden_size", "num_hidden_layers"):
+                if name in values and (type(values[name]) is not int or values[name] < 1):
+                    raise InputError(
+                        f"{path}: {name} is {shortened(repr(values[name]), 60)}, expected a whole "
+                        "number above 0: check the file"
+                    )
         return (_clip if kind == "clip" else _siglip)(config, text, vision, path)
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{path} has a value of another kind than expected: {error}") from error

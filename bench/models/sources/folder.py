@@ -147,15 +147,14 @@ def described(folder: Path, name: str) -> tuple[str, dict[str, Any]]:
         path = folder / OPEN_CLIP
         whole = read_json(path)
         found = whole.get("model_cfg") if isinstance(whole, dict) else None
-        if (
-            not isinstance(found, dict)
-            or not {"embed_dim", "vision_cfg", "text_cfg"} <= found.keys()
-        ):
+        kinds = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
+        own = found if isinstance(found, dict) else {}
+        if not all(isinstance(own.get(part), kind) for part, kind in kinds.items()):
             raise InputError(
                 f"{name}: {path.name} has no model_cfg with embed_dim, vision_cfg and text_cfg, as "
                 "open_clip writes it: check the file"
             )
-        return OPEN_CLIP, found
+        return OPEN_CLIP, own
     if (folder / TRANSFORMERS).is_file():
         path = folder / TRANSFORMERS
         return TRANSFORMERS, open_clip_configuration(read_json(path), path)

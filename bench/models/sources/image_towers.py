@@ -107,9 +107,14 @@ def _tags(name: str) -> list[str]:
     import timm
     from timm.models import get_arch_pretrained_cfgs
 
+    plain, dot, tag = name.partition(".")
+    if dot:
+        raise InputError(
+            f"--model {TIMM}:{name} names weights, too: use --model {TIMM}:{plain} --pretrained "
+            f"{tag}"
+        )
     if not timm.is_model(name):
-        names = timm.list_models()
-        raise unknown_name("model of timm", name, names)
+        raise unknown_name("model of timm", name, timm.list_models())
     return [full.partition(".")[2] for full in get_arch_pretrained_cfgs(name) if "." in full]
 
 

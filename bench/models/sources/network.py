@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from urllib.parse import urlsplit
 
 
@@ -24,3 +25,6 @@ def go_offline_without_network() -> None:
             socket.getaddrinfo(host, 443)
         except OSError:
             os.environ.setdefault("HF_HUB_OFFLINE", "1")
+            read = sys.modules.get("huggingface_hub.constants")  # it reads the variable once
+            if read is not None and os.environ["HF_HUB_OFFLINE"] == "1":
+                vars(read)["HF_HUB_OFFLINE"] = True

@@ -80,17 +80,23 @@ class Study:
         if not is_tuned(base):
             raise InputError(f"{row.name}: {row.base.name} is not fine-tuned and cannot be a base")
         if self.width is not None:
-            ground = replace(ground, zero_shot=self._first_training(base, ground))
+            ground = replace(ground, zero_shot=self._first_training(row, base, ground))
         return replace(ground, base=base)
 
-    def _first_training(self, base: Recipe, ground: Models) -> Recipe:
+    def _first_training(self, row: Row, base: Recipe, ground: Models) -> Recipe:
         """Return what stands in for zero-shot beside `base`, for a backbone without a text tower.
 
         It is the training that `base` starts from, if it starts from one, else the linear row's.
         """
         if isinstance(base, Tuned) and is_tuned(base.start):
             return base.start
-        return next(row.method.recipe(ground) for row in self.rows if row.name == PROBE)
+        for probe in self.rows:
+            if probe.name == PROBE:
+                return probe.method.recipe(ground)
+        raise InputError(
+            f"{row.name} has the row {PROBE} in place of zero-shot, whose settings are searched: "
+            f"leave {PROBE} out of --tune, or name {row.label}:lp-ft"
+        )
 
     def entries(self) -> list[tuple[Row, int | None, Models]]:
         """Return (row, seed, models) for every row and seed.
