@@ -126,7 +126,7 @@ def test_the_selection_split_is_held_out_of_the_domains_seen(domains: Path, tmp_
 
 
 @ALL
-def test_partitions_share_no_key_and_images_share_their_features(
+def test_partitions_share_no_key_and_each_keeps_its_own(
     name: str, domains: Path, tmp_path: Path
 ) -> None:
     suites = [suite_of(domains, name, tmp_path, partition=n) for n in (1, 2, 3, 4)]
