@@ -224,6 +224,7 @@ def test_asking_changes_no_record_and_a_report_again_has_the_same(tmp_path: Path
     with (asked / "out" / "report.csv").open() as file:
         cells: list[dict[str, Any]] = [r for r in csv.DictReader(file) if r["metric"] in DERIVED]
     assert {c["metric"] for c in cells} == {GAP, RELATIVE}
+    assert {c["ranked"] for c in cells} == {"False"}
     assert all(float(c["low"]) <= float(c["mean"]) <= float(c["high"]) for c in cells if c["low"])
     assert json.loads((asked / "out" / CONFIG).read_text())["metrics"] == list(DERIVED)
 
