@@ -43,10 +43,12 @@ _LISTED = _listed()
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A set of several domains, of which `partition`, counted from 1, is left out."""
+    """A set of several domains, of which `partition`, counted from 1, is left out.
+
+    A subclass has its name, and what ``domains.toml`` and the set's card have under this name.
+    """
 
     name: ClassVar[str]
-    of: ClassVar[str]
     card: ClassVar[Card]
     domains: ClassVar[tuple[str, ...]]
     classes: ClassVar[tuple[str, ...]]
@@ -54,9 +56,14 @@ class LeftOut:
 
     partition: int = 1
 
+    def __init_subclass__(cls) -> None:
+        cls.card = suite_card(cls.name, {UNSEEN: cls.name})
+        cls.domains, cls.classes = (_LISTED[cls.name][what] for what in ("domains", "classes"))
+        cls.partitions = len(cls.domains)
+
     def found(self, data: Path | None) -> bool:
         """Return whether the folders of all domains are in the data folder."""
-        return DataFolder(data, Path()).has(self.of, "all", holds_entries(*self.domains))
+        return DataFolder(data, Path()).has(self.name, "all", holds_entries(*self.domains))
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
         """Return the suite, named ``pacs`` for partition 1 and ``pacs=3`` for partition 3.
@@ -64,7 +71,7 @@ class LeftOut:
         Raises InputError if a folder of a domain is missing.
         """
         folder = DataFolder(data, cache)
-        root = folder.place(self.of, "all", holds_entries(*self.domains))
+        root = folder.place(self.name, "all", holds_entries(*self.domains))
         name = self.name if self.partition == 1 else f"{self.name}={self.partition}"
         left_out = self.domains[self.partition - 1]
         whole = self._whole(name, folder, root)
@@ -78,7 +85,7 @@ class LeftOut:
         def unseen() -> Shift:
             found = whole.take(np.flatnonzero(domain == left_out), f"only {left_out}")
             found = replace(found, name=f"{name}/{UNSEEN}")
-            return Shift(UNSEEN, folder.counted(found, self.of, left_out))
+            return Shift(UNSEEN, folder.counted(found, self.name, left_out))
 
         prompts = (
             f"class names of the folders; {PLAIN[0]!r}, as no official prompt is known; "
@@ -88,7 +95,7 @@ class LeftOut:
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
         """Return {folder of a domain: its expected class folders}."""
-        root = DataFolder(data, Path()).place(self.of, "all", holds_entries(*self.domains))
+        root = DataFolder(data, Path()).place(self.name, "all", holds_entries(*self.domains))
         return dict.fromkeys((root / domain for domain in self.domains), self.classes)
 
     def _whole(self, name: str, folder: DataFolder, root: Path) -> Split:
@@ -99,7 +106,7 @@ class LeftOut:
             for index, one in enumerate(self.classes)
         }
         found = tree_split(f"{name}/all", root, labels, folder.cache)
-        return folder.counted(found, self.of, "all")
+        return folder.counted(found, self.name, "all")
 
 
 @registry.dataset
@@ -108,11 +115,6 @@ class Pacs(LeftOut):
     """PACS: photos, art paintings, cartoons and sketches of seven classes."""
 
     name: ClassVar[str] = "pacs"
-    of: ClassVar[str] = "pacs"
-    card: ClassVar[Card] = suite_card("pacs", {UNSEEN: "pacs"})
-    domains: ClassVar[tuple[str, ...]] = _LISTED["pacs"]["domains"]
-    classes: ClassVar[tuple[str, ...]] = _LISTED["pacs"]["classes"]
-    partitions: ClassVar[int] = 4
 
 
 @registry.dataset
@@ -121,8 +123,3 @@ class OfficeHome(LeftOut):
     """Office-Home: art, clipart, product pictures and photos of 65 everyday objects."""
 
     name: ClassVar[str] = "office-home"
-    of: ClassVar[str] = "office-home"
-    card: ClassVar[Card] = suite_card("office-home", {UNSEEN: "office-home"})
-    domains: ClassVar[tuple[str, ...]] = _LISTED["office-home"]["domains"]
-    classes: ClassVar[tuple[str, ...]] = _LISTED["office-home"]["classes"]
-    partitions: ClassVar[int] = 4

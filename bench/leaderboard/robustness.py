@@ -127,8 +127,8 @@ class DerivedBoard:
 
 
 Value = tuple[float, Interval | None]
-_Measure = Callable[[BoardRow, str, tuple[str, ...]], Value | None]
-"""The value of a row in a column (its label), which averages these shifts."""
+_Measure = Callable[[BoardRow, int, tuple[str, ...]], Value | None]
+"""The value of a row in a column (its position), which averages these shifts."""
 
 
 def derived_board(
@@ -169,7 +169,7 @@ def derived_board(
     for group in board.groups:
         rows = []
         for row in group.rows:
-            values = [_value(row, column, board, measure) for column in board.columns[1:]]
+            values = [_value(row, at, board, measure) for at in range(1, len(board.columns))]
             cells = [_cell(cell, v) for cell, v in zip(row.cells[1:], values, strict=True)]
             rows.append(replace(row, cells=(Cell(), *cells)))
             intervals[row.method, row.base] = (None, *(v[1] if v else None for v in values))
@@ -191,7 +191,7 @@ def _measures(
         zero = rows.get((ZERO_SHOT, None))
         if zero is None:
             return None, "the results have no zero-shot row to subtract"
-        return _relative(numbers, board, zero), f"Minus the accuracy of {zero.title}."
+        return _relative(numbers, zero), f"Minus the accuracy of {zero.title}."
     models = usable_baselines(numbers, given)
     if _line(models, board.over) is None:
         return None, (
@@ -206,19 +206,18 @@ def _measures(
     return _effective(numbers, models), about
 
 
-def _value(row: BoardRow, column: str, board: Board, measure: _Measure) -> Value | None:
+def _value(row: BoardRow, at: int, board: Board, measure: _Measure) -> Value | None:
     """Return the value of a row in a column, or None if it has none."""
-    cells = dict(zip(board.columns, row.cells, strict=False))
-    is_mean = board.averaged and column == board.columns[-1]
-    shifts = board.over if is_mean else (column,)
-    if cells["ID"].mean is None or cells[column].mean is None or not set(shifts) <= {*board.over}:
+    is_mean = at > len(board.shifts)
+    shifts = board.over if is_mean else (board.shifts[at - 1],)
+    if row.cells[0].mean is None or row.cells[at].mean is None or not {*shifts} <= {*board.over}:
         return None
-    return measure(row, column, shifts)
+    return measure(row, at, shifts)
 
 
 def _gap(numbers: SuiteResults) -> _Measure:
-    def measure(row: BoardRow, column: str, shifts: tuple[str, ...]) -> Value:
-        of_id, ood = _accuracies(row, numbers.common[ACCURACY.name], column)
+    def measure(row: BoardRow, at: int, shifts: tuple[str, ...]) -> Value:
+        of_id, ood = _accuracies(row, at)
         weights = {ID: 1.0} | {shift: -1 / len(shifts) for shift in shifts}
         return of_id - ood, _interval(numbers, row, weights, of_id - ood)
 
@@ -226,11 +225,11 @@ def _gap(numbers: SuiteResults) -> _Measure:
 
 
 def _effective(numbers: SuiteResults, models: Sequence[Baseline]) -> _Measure:
-    def measure(row: BoardRow, column: str, shifts: tuple[str, ...]) -> Value | None:
+    def measure(row: BoardRow, at: int, shifts: tuple[str, ...]) -> Value | None:
         line = _line(models, shifts)
         if line is None:
             return None
-        of_id, ood = _accuracies(row, numbers.common[ACCURACY.name], column)
+        of_id, ood = _accuracies(row, at)
         value = ood - line.expected(of_id)
         weights = {ID: -steepness(line, of_id)} | {shift: 1 / len(shifts) for shift in shifts}
         return value, _interval(numbers, row, weights, value)
@@ -238,25 +237,23 @@ def _effective(numbers: SuiteResults, models: Sequence[Baseline]) -> _Measure:
     return measure
 
 
-def _relative(numbers: SuiteResults, board: Board, zero: BoardRow) -> _Measure:
-    def measure(row: BoardRow, column: str, shifts: tuple[str, ...]) -> Value | None:
-        before = dict(zip(board.columns, zero.cells, strict=False))[column].mean
-        _, ood = _accuracies(row, board, column)
+def _relative(numbers: SuiteResults, zero: BoardRow) -> _Measure:
+    def measure(row: BoardRow, at: int, shifts: tuple[str, ...]) -> Value | None:
+        before = zero.cells[at].mean
+        _, ood = _accuracies(row, at)
         if before is None or row is zero:
             return None
         found = None
         if _is_accuracy(numbers, shifts) and numbers.samples:
             names = (row.method, row.base), (zero.method, zero.base)
-            label = numbers.board.columns[board.columns.index(column)]
-            found = difference(numbers.board, numbers.samples, *names, label)
+            found = difference(numbers.board, numbers.samples, *names, at)
         return ood - before, None if found is None else found[1]
 
     return measure
 
 
-def _accuracies(row: BoardRow, board: Board, column: str) -> tuple[float, float]:
-    cells = dict(zip(board.columns, row.cells, strict=False))
-    return cells["ID"].mean or 0.0, cells[column].mean or 0.0
+def _accuracies(row: BoardRow, at: int) -> tuple[float, float]:
+    return row.cells[0].mean or 0.0, row.cells[at].mean or 0.0
 
 
 def _interval(

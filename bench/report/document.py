@@ -250,8 +250,8 @@ def _notes(records: Sequence[Record], presets: Sequence[Preset]) -> Iterator[str
     yield CHOSEN_MOSTLY if leaks or "oracle" in roles else CHOSEN
     if any(record.primary_metric != "top1" for record in records):
         yield PRIMARY_METRICS
-    labels = {scaling_label(record.protocol) for record in records}
-    if "scaled" in kinds and "TS" in labels:
+    labels = {scaling_label(record.protocol) for record in records if record.kind == "scaled"}
+    if "TS" in labels:
         yield SCALED
     yield from (CALIBRATED_OTHERWISE.format(label) for label in sorted(labels - {"TS"}))
     if "control" in roles:

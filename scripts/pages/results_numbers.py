@@ -68,9 +68,8 @@ class Numbers:
 
     def minus(self, one: str, other: str, *, on_id: bool = False) -> Difference:
         """The paired difference of two rows' accuracy, of the OOD mean or on ID."""
-        board = self.measured.board
-        column = board.columns[0 if on_id else -1]
-        found = difference(board, self.measured.samples, _name(one), _name(other), column)
+        pair, at = (_name(one), _name(other)), 0 if on_id else -1
+        found = difference(self.measured.board, self.measured.samples, *pair, at)
         assert found is not None, "a finding is about rows with samples"
         return Difference(*found)
 

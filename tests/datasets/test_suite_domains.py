@@ -13,8 +13,10 @@ from commands import bench
 
 from bench.api.dataset import Suite
 from bench.api.registry import find_dataset
+from bench.core.progress import SilentProgress
 from bench.core.records import read_records
 from bench.data.cards import cards
+from bench.data.download.unpack import unpack
 from bench.data.folder import SYNTHETIC, NotFound
 from bench.testing.contract import check_dataset
 from bench.testing.synthetic.domains import make_domains
@@ -22,6 +24,11 @@ from bench.testing.synthetic.domains import make_domains
 NAMES = ("pacs", "office-home")
 ALL = pytest.mark.parametrize("name", NAMES)
 SHARE, HELD = 0.2, 0.1
+FOLDERS = {
+    "pacs": ("PACS", "kfold"),
+    "office-home": ("office_home", "OfficeHomeDataset_10072016"),
+}
+"""Their names in DomainBed and in the archives."""
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +126,7 @@ def test_the_selection_split_is_held_out_of_the_domains_seen(domains: Path, tmp_
 
 
 @ALL
-def test_partitions_share_no_key_and_images_share_their_features(
+def test_partitions_share_no_key_and_each_keeps_its_own(
     name: str, domains: Path, tmp_path: Path
 ) -> None:
     suites = [suite_of(domains, name, tmp_path, partition=n) for n in (1, 2, 3, 4)]
@@ -144,9 +151,17 @@ def test_real_data_are_counted(own: Path, tmp_path: Path) -> None:
     assert any("pacs art_painting: 35 of 2,048 images" in fault for fault in faults)
 
 
-def test_the_archives_own_folder_is_found(own: Path, tmp_path: Path) -> None:
-    (own / "office_home").rename(own / "OfficeHomeDataset_10072016")
-    assert suite_of(own, "office-home", tmp_path).faults == ()
+@ALL
+def test_an_archive_is_unpacked_where_the_suite_finds_it(
+    name: str, own: Path, tmp_path: Path
+) -> None:
+    """By the folder in it, which is not the one that DomainBed gives it."""
+    (archive,) = cards()[name].archives
+    renamed, inside = FOLDERS[name]
+    (own / renamed).rename(tmp_path / inside)
+    packed = Path(shutil.make_archive(str(tmp_path / name), "zip", tmp_path, inside))
+    unpack(packed, own / str(archive.into), SilentProgress())
+    assert suite_of(own, name, tmp_path).faults == ()
 
 
 def test_missing_classes_and_domains_are_named(own: Path, tmp_path: Path) -> None:

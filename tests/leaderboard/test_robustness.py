@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,26 @@ def test_an_incomplete_row_has_no_mean_and_a_shift_outside_the_mean_no_value() -
     assert dict(zip(board.columns, board.rows[0].cells, strict=True))["a"].mean is None
 
 
+@pytest.mark.parametrize("metric", DERIVED)
+def test_a_shift_that_is_called_like_the_column_of_id_has_its_own_values(metric: str) -> None:
+    _, wanted = with_samples(metric)
+    records, samples = run_of_chance()
+    models = [Baseline(f"m{i}", "me", dict.fromkeys(("id", "ID", "sketch", "a"), i / 10))
+              for i in (4, 5, 6)]  # fmt: skip
+
+    def renamed(record: Record) -> Record:
+        return record.model_copy(update={"shift": "ID"}) if record.shift == "v2" else record
+
+    (chapter,) = document(
+        map(renamed, records),
+        samples=[replace(one, record=renamed(one.record)) for one in samples],
+        baselines=models,
+        derived=[metric],
+    ).chapters
+    assert values(chapter.derived[0]) == values(wanted)
+    assert chapter.derived[0].intervals == wanted.intervals
+
+
 def test_asking_changes_no_record_and_a_report_again_has_the_same(tmp_path: Path) -> None:
     plain, asked = folder(tmp_path / "plain"), folder(tmp_path / "asked")
     assert score(plain).code == 0
@@ -224,6 +245,7 @@ def test_asking_changes_no_record_and_a_report_again_has_the_same(tmp_path: Path
     with (asked / "out" / "report.csv").open() as file:
         cells: list[dict[str, Any]] = [r for r in csv.DictReader(file) if r["metric"] in DERIVED]
     assert {c["metric"] for c in cells} == {GAP, RELATIVE}
+    assert {c["ranked"] for c in cells} == {"False"}
     assert all(float(c["low"]) <= float(c["mean"]) <= float(c["high"]) for c in cells if c["low"])
     assert json.loads((asked / "out" / CONFIG).read_text())["metrics"] == list(DERIVED)
 

@@ -16,7 +16,9 @@ from bench.api.dataset import LabelMap
 from bench.core.records import Record
 from bench.posthoc.calibrators import CALIBRATORS
 from bench.posthoc.functional import log_softmax
+from bench.report.document import document
 from bench.report.tables.leaderboard import ALIKE
+from bench.testing.fakes import fake_records
 
 OTHERS = ("vector", "isotonic")
 LABELS = {"vector": "VS", "isotonic": "IR"}
@@ -106,6 +108,14 @@ def test_a_report_names_the_calibration_and_its_accuracy(tmp_path: Path, name: s
     assert f"ID w/ {LABELS[name]}" in heads
     cells = bench.load(out).to_pandas()
     assert cells[cells.scaled].metric.nunique() == 4
+
+
+def test_columns_that_a_report_does_not_have_are_not_explained() -> None:
+    """As without a selection split: the protocol names a calibration, but no cell has it."""
+    records = [r.model_copy(update={"protocol": "clean, scaling vector"}) for r in fake_records()]
+    assert not any("w/ VS" in note for note in document(records).notes)
+    scaled = records[0].model_copy(update={"kind": "scaled"})
+    assert any("w/ VS" in note for note in document([*records, scaled]).notes)
 
 
 def test_temperatures_have_no_table_of_accuracy(tmp_path: Path) -> None:

@@ -205,14 +205,14 @@ def _column(
 
 
 def difference(
-    board: Board, samples: SamplesByRow, one: Name, other: Name, column: str
+    board: Board, samples: SamplesByRow, one: Name, other: Name, at: int
 ) -> tuple[float, Interval] | None:
-    """Return one row minus another in a column of the leaderboard, with its interval.
+    """Return one row minus another in column `at` of the leaderboard, with its interval.
 
     The pairs of difference rows and those with zero-shot are in `ColumnStatistics.differences`;
     this is for any other pair. None if the rows do not have samples of all sets and common seeds.
     """
-    sets = _columns(board, samples)[board.columns.index(column)]
+    sets = _columns(board, samples)[at]
     rows = {(row.method, row.base): row for row in board.rows}
     both = _on_common_seeds(rows[one], rows[other], sets, samples) if sets else None
     return _difference(*both) if both is not None and all(both) else None

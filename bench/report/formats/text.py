@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.api.metrics import ACCURACY
 from bench.leaderboard.board import MEAN, Board, BoardRow, Name
+from bench.leaderboard.robustness import DERIVED
 from bench.leaderboard.stats.estimates import Interval
 from bench.leaderboard.stats.significance import ColumnStatistics
 from bench.leaderboard.suite_results import SuiteResults
@@ -26,9 +27,11 @@ CELL_FIELDS = (
 """Fields of each cell. Values are fractions (nats for NLL), not percent.
 
 `calibrated` says that the row's method fitted temperatures before it was measured; other rows have
-a temperature only where `temperature_scaled`. `set` is ``OOD mean`` for means over the shifts.
-`low` and `high` bound the 95% interval of `mean` if samples are stored: for the primary metric of a
-set (also for differences) and for the ECE.
+a temperature only where `temperature_scaled`, or the calibration that the protocol names in its
+place. `set` is ``OOD mean`` for means over the shifts. `ranked` rows are marked where they are
+best, but never in a derived metric. `low` and `high` bound the 95% interval of `mean` if samples
+are stored: for the primary metric of a set (also for differences), the ECE, and metrics that were
+asked for.
 """
 Intervals = Mapping[Name, Sequence[Interval | None]]
 """Intervals of each column, by row or by name of a difference row."""
@@ -312,7 +315,7 @@ def board_cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
         yield from _board_cells(board, name, {}, scaled=True)
     for derived in chapter.derived:
         name = derived.metric.name
-        yield from _board_cells(derived.board, name, derived.intervals, scaled=False)
+        yield from _board_cells(derived.board, name, derived.intervals)
 
 
 def _intervals(numbers: SuiteResults) -> Mapping[str, Intervals]:
@@ -348,9 +351,10 @@ def _board_cells(
     if board.averaged and board.partial:
         names = (*names, board.over_shifts)
     place = (board.suite, board.model, board.protocol, "; ".join(board.notes), metric, scaled)
+    is_ranking = board.ranked and metric not in DERIVED
     for group in board.groups:
         for row in (*group.rows, *group.differences):
-            is_ranked = board.ranked and row.complete and row in group.of("method")
+            is_ranked = is_ranking and row.complete and row in group.of("method")
             known = intervals.get((row.method, row.base)) or [None] * len(names)
             for name, cell, interval in zip(names, row.cells, known, strict=True):
                 missing = " ".join(str(seed) for seed, _ in cell.absent)
