@@ -10,13 +10,13 @@ import click
 import cloup
 
 from bench.cli.cache import cache as cache_group
-from bench.cli.check import check_command
-from bench.cli.compare import compare_command
 from bench.cli.data import data as data_group
 from bench.cli.import_checkpoints import import_command
 from bench.cli.interrupts import SAID, end
 from bench.cli.options import examples
-from bench.cli.report import report_command
+from bench.cli.results.check import check_command
+from bench.cli.results.compare import compare_command
+from bench.cli.results.report import report_command
 from bench.cli.run import plan_command, run_command
 from bench.cli.score import score_command
 from bench.cli.show.commands import list_command, show_command

@@ -51,7 +51,7 @@ OWN = {
     "bench/leaderboard/published/tables.py": "bench's own tables",
     "datasets/entity30.py": "bench's own table",
     "datasets/domains.py": "bench's own table",
-    "bench/cli/compare.py": "an archive that Git makes of the user's own repository",
+    "bench/cli/results/compare.py": "an archive that Git makes of the user's own repository",
 }
 """Files that use one of these calls for other bytes, and for which."""
 

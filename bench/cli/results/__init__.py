@@ -1,0 +1,1 @@
+"""Commands on results that stand: report, check, compare."""
