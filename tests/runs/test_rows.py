@@ -20,6 +20,7 @@ from bench.runs.study.rows import (
     control_parameters,
     parse_rows,
 )
+from bench.runs.study.tuning import Tuning
 from bench.testing.fakes import fake_models
 
 MODELS = fake_models(tuned=False)
@@ -137,6 +138,14 @@ def test_controls_come_with_every_base_of_vrf() -> None:
     checks = ("vrf-all-correct", "vrf-global", "vrf-constant", "vrf-shuffled", "ose-calibrated")
     assert set(found) == {f"{c}:{base}" for c in checks for base in ("lp-ft", "e2e-ft")}
     assert all(methods()[check].is_control for check in checks[:3])
+
+
+def test_controls_of_a_tuned_base_are_built_on_it() -> None:
+    settings = Settings(tuning=Tuning(("lp-ft",), 3))
+    names = control_names(parse_rows(["vrf:lp-ft"], settings))
+    found = parse_rows(names, settings)
+    assert {row.base.name for row in found if row.base} == {"lp-ft+tuned"}
+    assert len([row for row in found if row.base]) == len(names) > 0
 
 
 def test_a_controls_fit_is_vrfs() -> None:

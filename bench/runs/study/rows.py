@@ -190,8 +190,8 @@ def methods_of(rows: Sequence[Row]) -> set[str]:
 
 def control_names(rows: Sequence[Row]) -> list[str]:
     """Return the names of the controls of all `rows`, base by base, as their methods list them."""
-    return [
-        f"{control}:{row.base.name}" if row.base else control
+    return [  # the base as it was asked for: what is tuned follows from the settings
+        f"{control}:{row.base.name.removesuffix(TUNED)}" if row.base else control
         for row in rows
         for control in row.method.controls
     ]
