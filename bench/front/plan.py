@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.front.executors.choice import check_executor
 from bench.runs.costs.counts import Counts
 from bench.runs.costs.estimate import Basis, TimeEstimate, estimate_time
 from bench.runs.plan import Plan
@@ -42,7 +43,12 @@ class RunPlan:
 
     @classmethod
     def of(cls, session: Session) -> RunPlan:
-        """The plan of a session as it stands: what is in the store is not counted as left."""
+        """The plan of a session as it stands: what is in the store is not counted as left.
+
+        Raises InputError for an executor that there is not.
+        """
+        if session.config.executor is not None:
+            check_executor(session.config.executor)
         left = session.left()
         about = {p.study.suite.name: PlanCaveats(p, session.store) for p in session.plans}
         known = {suite: caveats.of_inputs() for suite, caveats in about.items()}

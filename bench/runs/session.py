@@ -36,7 +36,7 @@ from bench.report.run_folder import FIGURES, MISSING, PLAN
 from bench.report.staging import finish, staged
 from bench.runs.costs.counts import Counts, pending_counts
 from bench.runs.costs.rates import remember_samples
-from bench.runs.execution.dispatch import Workers
+from bench.runs.execution.dispatch import Workers, workers_of
 from bench.runs.execution.execute import Outcome, choice_lookup, execute_plan
 from bench.runs.execution.jobs import Executor, context_of
 from bench.runs.execution.runner import Runner
@@ -299,21 +299,21 @@ def _run_session(
     finish(session.out)
     _check_replaceable(session)
     trackers = Trackers(session.config.tracker, session.out / "trackers")
+    workers: Sequence[Workers | None] = [None] * len(session.plans)
+    if executor is not None:
+        context = context_of(session.config, session.store.place, session.out)
+        workers = workers_of(executor, context, [count.work for count in session.left()])
     with shown() as progress:
-        for number, plan in enumerate(session.plans):
-            context = context_of(session.config, session.store.place, session.out)
-            workers = None if executor is None else Workers(executor, context, number)
+        for plan, own in zip(session.plans, workers, strict=True):
             engines: list[Engine] = []
             make = engine_maker(session, plan.study, progress, engines, trackers)
-            outcome = execute_plan(plan, session.store, make, progress, workers, group)
+            outcome = execute_plan(plan, session.store, make, progress, own, group)
             outcomes.append(_completed(outcome, session.config.controls))
             for engine in engines:
                 remember_samples(session.store, plan.study, engine.device, engine.times)
     out = _write(session, outcomes, time.monotonic() - started)
-    trackers.boards(
-        [record for outcome in outcomes for record in outcome.records],
-        [cell for outcome in outcomes for cell in outcome.missing],
-    )
+    cells = [cell for outcome in outcomes for cell in outcome.missing]
+    trackers.boards([record for outcome in outcomes for record in outcome.records], cells)
     return outcomes, out
 
 

@@ -192,10 +192,14 @@ def test_a_job_at_its_time_limit_is_submitted_again() -> None:
     ],
 )
 def test_executors_that_are_none_are_refused(text: str, words: str, tmp_path: Path) -> None:
-    command = ("run", "--suite", "micro", "--limit", "20", "--methods", "zero-shot")
-    result = bench(*command, "--executor", text, "--out", tmp_path / "o", "--cache-dir", tmp_path)
-    assert result.code == 2 and words in result.err and "Traceback" not in result.err
-    assert len(result.err.splitlines()[-1]) < 500
+    command = ("--suite", "micro", "--limit", "20", "--methods", "zero-shot", "--executor", text)
+    places = ("--out", tmp_path / "o", "--cache-dir", tmp_path)
+    for name in ("run", "plan"):
+        if text == "slurm" and name == "plan":
+            continue  # which a machine without SLURM can make
+        result = bench(name, *command, *places)
+        assert result.code == 2 and words in result.err and "Traceback" not in result.err
+        assert len(result.err.splitlines()[-1]) < 500
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from bench.front.executors.worker import carry_out_job
 from bench.front.options import config_of
 from bench.runs.execution.dispatch import Dispatcher
 from bench.runs.execution.execute import Outcome
-from bench.runs.execution.jobs import Job, JobResult, Submitted
-from bench.runs.execution.states import JOBS, read_jobs
+from bench.runs.execution.job_progress import JobProgress, job_name, work_by_job
+from bench.runs.execution.jobs import LOGS, Job, JobResult, Submitted
+from bench.runs.execution.states import JOBS, JobBook, JobState, read_jobs
 from bench.runs.session import Session, prepare_session, run_session
 
 
@@ -159,3 +161,70 @@ def test_a_run_without_jobs_and_a_bad_file_are_named(tmp_path: Path) -> None:
     for text in ("[]", "{", '{"executor": 3}', "\xff"):
         (tmp_path / JOBS).write_text(text)
         assert_refused(bench("status", tmp_path), JOBS)
+
+
+def test_how_far_a_job_is_reaches_the_display_and_the_status(tmp_path: Path) -> None:
+    """A worker reports while it works; the run adds that up, and never more than the job has."""
+    folder, steps = tmp_path / "out" / LOGS, list[int]()
+
+    class Shown(SilentProgress):
+        def advance(self, count: int) -> None:
+            steps.append(count)
+
+    class Slow(Here):
+        def submit(self, jobs: Sequence[Job]) -> list[Submitted]:
+            return [Submitted(self.looks(job), partial(carry_out_job, job)) for job in jobs]
+
+        def looks(self, job: Job) -> Callable[[], bool]:
+            """Two looks at a job that works, each with a report, of more than there is at last."""
+            reports = iter([(10, False), (10**9, False)])
+
+            def look() -> bool:
+                count, is_done = next(reports, (0, True))
+                progress = JobProgress(folder, job.keys)
+                progress._written -= 2
+                progress.did(count)
+                return is_done
+
+            return look
+
+    session = prepared(tmp_path)
+    work = session.work()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JobBook, "is_due", lambda book: True)
+        run_session(session, lambda: nullcontext(Shown()), Slow())
+    assert sum(steps) == pytest.approx(work, abs=len(steps)) and min(steps) >= 0
+    found = read_jobs(tmp_path / "out")
+    assert found.work_left == 0 and found.seconds_left == 0 and found.seconds > 0
+    assert found.work_done == pytest.approx(work, abs=len(found.jobs))
+    assert {job.share for job in found.jobs} == {1.0}
+
+
+def test_reports_of_workers_that_are_none_are_left_out(tmp_path: Path) -> None:
+    progress = JobProgress(tmp_path, ("key",))
+    with progress.task("features", 10, work=2.0) as task:
+        task.advance(3)
+        assert work_by_job(tmp_path) == {}  # too early for a report
+        progress._written -= 2
+        task.advance(2)
+    assert work_by_job(tmp_path) == {job_name(("key",)): 10.0}
+    for name, text in {"a": "{", "b": "[]", "c": '{"job": 3, "work": 1}', "d": "null"}.items():
+        (tmp_path / f"{name}.progress").write_text(text)
+    (tmp_path / "e.progress").write_text('{"job": "x", "work": -1}')
+    (tmp_path / "f.progress").mkdir()
+    assert work_by_job(tmp_path) == {job_name(("key",)): 10.0}
+    progress.end()
+    assert work_by_job(tmp_path) == {}
+
+
+def test_status_says_what_is_done_and_to_come(tmp_path: Path) -> None:
+    book = JobBook(tmp_path, "ray", [JobState(label="train 1 of 2", items=1, state="running")])
+    book.work_left, book.jobs[0].share = 4000.0, 0.25
+    book.write()
+    shown = bench("status", tmp_path).out
+    assert "0 forward passes done in 0 s, 4,000 left\n" in shown and "25%" in shown
+    book.did(1000.0)
+    book._begun -= 60
+    book.write()
+    shown = bench("status", tmp_path).out
+    assert "1,000 forward passes done in 60 s, 3,000 left: about 180 s at this pace" in shown

@@ -40,8 +40,16 @@ def run_status_command(run: Path, as_json: bool) -> None:
     numbers = ", ".join(f"{counts[state]} {state}" for state in counts)
     line = f"{found.executor}, {found.updated}: {len(found.jobs)} jobs: {numbers}"
     print_line(f"{line}; {spent:.0f} s of workers", sys.stdout)
+    left, soon = found.work_left, found.seconds_left
+    if left:
+        work = f"{found.work_done:,.0f} forward passes done in {found.seconds:.0f} s, {left:,.0f}"
+        time = "" if soon is None else f": about {soon:.0f} s at this pace"
+        print_line(f"{work} left{time}", sys.stdout)
     shown = [job for job in found.jobs if job.state != "done"]
     if shown:
-        rows = [(job.state, job.label, job.host, job.reason[:60], job.log) for job in shown]
-        columns = ("State", "Job", "On", "Reason", "Log")
+        rows = [
+            (job.state, f"{job.share:.0%}", job.label, job.host, job.reason[:60], job.log)
+            for job in shown
+        ]
+        columns = ("State", "Done", "Job", "On", "Reason", "Log")
         print_line(tabulate(rows, columns, tablefmt="simple", disable_numparse=True), sys.stdout)

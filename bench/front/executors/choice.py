@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.core.environment import process_count
 from bench.core.errors import InputError, unknown_name
-from bench.front.executors.parts import options_of
+from bench.front.executors.parts import numbers_of, options_of
 from bench.runs.execution.jobs import Executor
 
 NAMES = ("local", "ray", "slurm")
@@ -46,12 +46,40 @@ def chosen_executor(text: str | None, device: str, logs: Path) -> Iterator[Execu
             executor.close()
 
 
+def check_executor(text: str) -> None:
+    """Raise InputError for a name or for options that no executor has. Starts nothing.
+
+    Examples
+    --------
+    >>> from bench.front.executors.choice import check_executor
+    >>> check_executor("ray:auto,gpus=1")
+    >>> check_executor("local:0")
+    Traceback (most recent call last):
+    ...
+    bench.core.errors.InputError: --executor local:0: expected local or local:N with N from ...
+    """
+    name, _, rest = text.partition(":")
+    option = f"--executor {text}"
+    if name not in NAMES:
+        raise unknown_name("executor", name, NAMES)
+    if name == "local":
+        if rest and not re.fullmatch(r"[1-9][0-9]{0,3}", rest):
+            raise InputError(f"{option}: expected local or local:N with N from 1 to 9999")
+    elif name == "ray":
+        from bench.front.executors.ray import OPTIONS
+
+        numbers_of("--executor ray", _place_and_options(option, rest)[1], OPTIONS)
+    else:
+        from bench.front.executors.slurm import numbers_and_texts
+
+        numbers_and_texts(options_of(option, rest))
+
+
 def _executor(text: str | None, device: str, logs: Path) -> Executor | None:
     if text is None:
         return None
+    check_executor(text)
     name, _, rest = text.partition(":")
-    if name not in NAMES:
-        raise unknown_name("executor", name, NAMES)
     if process_count() > 1:
         if text == "local":
             return None
@@ -63,8 +91,6 @@ def _executor(text: str | None, device: str, logs: Path) -> Executor | None:
         from bench.front.executors.local import LocalExecutor
 
         gpus = visible_gpus() if device in ("auto", "cuda") else ()
-        if rest and not re.fullmatch(r"[1-9][0-9]{0,3}", rest):
-            raise InputError(f"--executor {text}: expected local or local:N with N from 1 to 9999")
         count = int(rest) if rest else len(gpus)
         return LocalExecutor(count, gpus) if rest or count > 1 else None
     if name == "ray":

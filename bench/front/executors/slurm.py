@@ -44,15 +44,8 @@ class SlurmExecutor:
     least = 64
 
     def __init__(self, options: Mapping[str, str], device: str, logs: Path) -> None:
-        for name in options:
-            if name not in (*NUMBERS, *TEXTS):
-                raise unknown_name("option of --executor slurm", name, (*NUMBERS, *TEXTS))
-        texts = {name: value for name, value in options.items() if name in TEXTS}
-        given = {name: value for name, value in options.items() if name in NUMBERS}
-        numbers = numbers_of("--executor slurm", given, NUMBERS)
+        numbers, texts = numbers_and_texts(options)
         cluster = texts.pop("cluster", "slurm")
-        if cluster not in ("slurm", "local"):
-            raise InputError(f"--executor slurm: cluster={cluster:.40}: expected slurm or local")
         try:
             submitit: Any = import_module("submitit")
         except ImportError as error:
@@ -106,6 +99,26 @@ class SlurmExecutor:
             with suppress(Exception):
                 if not one.done():
                     one.cancel()
+
+
+def numbers_and_texts(options: Mapping[str, str]) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the options that are numbers, and the others. Raises InputError for wrong ones.
+
+    Examples
+    --------
+    >>> from bench.front.executors.slurm import numbers_and_texts
+    >>> numbers_and_texts({"partition": "gpu", "minutes": "90"})
+    ({'minutes': 90}, {'partition': 'gpu'})
+    """
+    for name in options:
+        if name not in (*NUMBERS, *TEXTS):
+            raise unknown_name("option of --executor slurm", name, (*NUMBERS, *TEXTS))
+    texts = {name: value for name, value in options.items() if name in TEXTS}
+    given = {name: value for name, value in options.items() if name in NUMBERS}
+    cluster = texts.get("cluster", "slurm")
+    if cluster not in ("slurm", "local"):
+        raise InputError(f"--executor slurm: cluster={cluster:.40}: expected slurm or local")
+    return numbers_of("--executor slurm", given, NUMBERS), texts
 
 
 def _state(job: Any) -> str:

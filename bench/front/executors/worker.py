@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from bench.core.errors import DataError, InputError, one_line
 from bench.core.foreign.documents import parse_json
-from bench.core.progress import SilentProgress
 from bench.runs.costs.rates import remember_samples
 from bench.runs.execution.execute import choice_lookup
+from bench.runs.execution.job_progress import JobProgress
 from bench.runs.execution.jobs import Job, JobContext, JobResult
 from bench.runs.execution.runner import Runner
 from bench.runs.items import WorkItem, is_stored
@@ -64,6 +64,7 @@ class _Bench:
     """A run as a worker sees it; `plans` and `runners` are those of its studies, once needed."""
 
     session: Session
+    progress: JobProgress
     engines: list[Engine] = field(default_factory=list)
     plans: dict[int, Plan] = field(default_factory=dict)
     runners: dict[int, Runner] = field(default_factory=dict)
@@ -73,8 +74,8 @@ class _Bench:
         study, store = self.session.studies[job.study], self.session.store
         store.files.forget()  # others have stored the inputs of the job since the last one
         if job.study not in self.runners:
-            make = engine_maker(self.session, study, SilentProgress(), self.engines, self.trackers)
-            self.runners[job.study] = Runner(study, store, make, SilentProgress())
+            make = engine_maker(self.session, study, self.progress, self.engines, self.trackers)
+            self.runners[job.study] = Runner(study, store, make, self.progress)
         runner = self.runners[job.study]
         if not self._plan(job.study).items.keys() >= set(job.keys):
             self.plans.pop(job.study)  # choices were made since
@@ -91,8 +92,12 @@ class _Bench:
             items = {key: plan.items[key] for key in job.keys}
             return {key: item for key, item in items.items() if runner.ready(item, plan)}
 
-        with store.in_use():
-            runner.work(plan, left)
+        self.progress.begin(job.keys)
+        try:
+            with store.in_use():
+                runner.work(plan, left)
+        finally:
+            self.progress.end()
         for engine in self.engines:
             remember_samples(store, study, engine.device, engine.times)
             engine.times.clear()
@@ -122,9 +127,8 @@ def _bench(context: JobContext) -> _Bench:
             f"{context.folder}, where the run was started, is not on {socket.gethostname()}: "
             f"workers need the same folders as the run ({error.strerror})"
         ) from error
-    return _Bench(
-        prepare_session(RunConfig.model_validate(parse_json(context.config)), writes=False)
-    )
+    config = RunConfig.model_validate(parse_json(context.config))
+    return _Bench(prepare_session(config, writes=False), JobProgress(Path(context.log)))
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from bench.core.errors import BenchError, CellError, DataError, InputError, one_line
 from bench.core.progress import ProgressTask
-from bench.runs.costs.counts import counts_of
+from bench.runs.costs.counts import counts_of, pending_counts
 from bench.runs.execution.grouping import groups_of
+from bench.runs.execution.job_progress import job_name, work_by_job
 from bench.runs.execution.jobs import Executor, Job, JobContext, JobResult, Submitted
 from bench.runs.execution.runner import Runner
-from bench.runs.execution.states import JobState, write_jobs
+from bench.runs.execution.states import JobBook, JobState
 from bench.runs.items import CellItem, FeaturesItem, FitItem, ScaleItem, WeightsItem, WorkItem
 from bench.runs.plan import Plan
 from bench.runs.results.trainings import training_labels
@@ -31,23 +32,36 @@ log = logging.getLogger("bench")
 
 @dataclass(frozen=True)
 class Workers:
-    """Who computes: an executor, the context of its jobs, and which study of the run this is."""
+    """Who computes: an executor, the context of its jobs, and which study of the run this is.
+
+    The `book` is what is known of all jobs of the run. The studies that come `later` have so much
+    work, in forward passes of an image.
+    """
 
     executor: Executor
     context: JobContext
     study: int
+    book: JobBook
+    later: float
+
+
+def workers_of(executor: Executor, context: JobContext, work: Sequence[float]) -> list[Workers]:
+    """Return the workers of each study of a run; `work` is what is left of each."""
+    book = JobBook(Path(context.log).parent, executor.name)
+    return [Workers(executor, context, n, book, sum(work[n + 1 :])) for n in range(len(work))]
 
 
 @dataclass
 class _Flying:
-    """A job that was sent, the work that it stands for, and how it is shown."""
+    """A job that was sent, the work that it stands for and what is done of it; how it is shown."""
 
     job: Job
     submitted: Submitted
     state: JobState
-    work: float
+    work: int
     shown: ExitStack
     task: ProgressTask
+    done: int = 0
 
 
 @dataclass
@@ -61,8 +75,6 @@ class Dispatcher(Runner):
     workers: Workers = field(kw_only=True)
     sent: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
-    states: list[JobState] = field(default_factory=list)
-    written: float = 0.0
 
     def work(self, plan: Plan, left: Callable[[], dict[str, WorkItem]]) -> None:
         """Have all pending items computed that do not depend on a failed one.
@@ -71,6 +83,8 @@ class Dispatcher(Runner):
         `Executor.close`.
         """
         self.labels = training_labels(plan, left())
+        left_here = pending_counts(plan, self.store).work
+        self.workers.book.work_left = left_here + self.workers.later
         flying: list[_Flying] = []
         try:
             self._work(plan, left, flying)
@@ -78,7 +92,7 @@ class Dispatcher(Runner):
             for one in flying:
                 one.state.state = "stopped"
             if flying:
-                self._write([], now=True)
+                self.workers.book.write()
 
     def _work(
         self, plan: Plan, left: Callable[[], dict[str, WorkItem]], flying: list[_Flying]
@@ -103,7 +117,7 @@ class Dispatcher(Runner):
             for one in [one for one in flying if one.submitted.done()]:
                 flying.remove(one)
                 self._end(one, plan)
-            self._write(flying)
+            self._note(flying)
 
     def _jobs(self, ready: Sequence[WorkItem], plan: Plan, free: int) -> list[Job]:
         """Return the jobs to send now, at most as many as there are free workers."""
@@ -153,12 +167,11 @@ class Dispatcher(Runner):
                 items = [] if job.keys in counted else [plan.items[key] for key in job.keys]
                 counted.add(job.keys)
                 state = JobState(label=job.label, items=len(job.keys), log=submitted.log)
-                work, shown = counts_of(items, self.store, {}).work, ExitStack()
-                share = work and 1.0
+                work, shown = round(counts_of(items, self.store, {}).work), ExitStack()
                 task = shown.enter_context(
-                    self.progress.task(job.label, max(1, round(work)), share)
+                    self.progress.task(job.label, max(1, work), 1.0 if work else 0.0)
                 )
-                self.states.append(state)
+                self.workers.book.jobs.append(state)
                 found.append(_Flying(job, submitted, state, work, shown, task))
         return found
 
@@ -170,7 +183,7 @@ class Dispatcher(Runner):
             if any(one.submitted.done() for one in flying) or not flying:
                 return
             pause = min(1.0, 0.02 * (time.monotonic() - before) + 0.02)
-            self._write(flying)
+            self._note(flying)
 
     def _end(self, one: _Flying, plan: Plan) -> None:
         """Take note of what a job did; raise what ends the run."""
@@ -180,10 +193,11 @@ class Dispatcher(Runner):
             except Exception as error:  # whatever an executor raises for a lost worker
                 self._lose(one, one_line(error))
                 return
-            one.task.advance(max(1, round(one.work)))
+            self._advance(one, one.work)
         one.state.host, one.state.seconds = result.host, round(result.seconds, 2)
         one.state.log = result.log or one.state.log
         one.state.state = "failed" if result.failed or result.error else "done"
+        one.state.share = 1.0
         self._raise(one, result)
         self.failed |= result.failed
         self.store.files.forget()
@@ -211,14 +225,23 @@ class Dispatcher(Runner):
         code, message = result.error
         kinds: tuple[type[BenchError], ...] = (InputError, DataError)
         one.state.reason = message
-        self._write([], now=True)
+        self.workers.book.write()
         raise next((kind for kind in kinds if kind.exit_code == code), CellError)(message)
 
-    def _write(self, flying: Sequence[_Flying], now: bool = False) -> None:
+    def _advance(self, one: _Flying, done: int) -> None:
+        """Take note that so much of a job's work is done."""
+        new = max(0, min(done, one.work) - one.done)
+        one.done += new
+        one.task.advance(new)
+        self.workers.book.did(new)
+
+    def _note(self, flying: Sequence[_Flying]) -> None:
         """Write what all jobs do, once a second: for `bench status`, which is no result."""
-        if not now and flying and time.monotonic() - self.written < 1:
+        if flying and not self.workers.book.is_due():
             return
-        self.written = time.monotonic()
+        reported = work_by_job(Path(self.workers.context.log)) if flying else {}
         for one in flying:
             one.state.state = one.submitted.state()
-        write_jobs(Path(self.workers.context.log).parent, self.workers.executor.name, self.states)
+            self._advance(one, round(reported.get(job_name(one.job.keys), 0.0)))
+            one.state.share = round(one.done / one.work, 3) if one.work else 0.0
+        self.workers.book.write()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,12 +22,14 @@ class JobState(pydantic.BaseModel):
     """A job: how many items it has, what it does, where, for how many seconds, and its log.
 
     `state` is done, failed, lost, or what the executor says of it, such as waiting or running;
-    `reason` says why it failed.
+    `share` is the part of its forward passes that is done, from 0 to 1. `reason` says why it
+    failed.
     """
 
     label: str
     items: int
     state: str = "waiting"
+    share: float = 0.0
     host: str = ""
     seconds: float = 0.0
     log: str = ""
@@ -34,21 +37,72 @@ class JobState(pydantic.BaseModel):
 
 
 class RunJobs(pydantic.BaseModel):
-    """The jobs of a run, in the order in which they were sent; `updated` is the time in UTC."""
+    """The jobs of a run, in the order in which they were sent; `updated` is the time in UTC.
+
+    `seconds` have passed since the first was sent. Of the work, in forward passes of an image,
+    `work_done` is done since then, and `work_left` is left as far as it is known: choices that are
+    still to be made can add to it.
+    """
 
     executor: str
     updated: str
+    seconds: float = 0.0
+    work_done: float = 0.0
+    work_left: float = 0.0
     jobs: tuple[JobState, ...]
 
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the pace so far; None if that is not known.
 
-def write_jobs(folder: Path, executor: str, jobs: Sequence[JobState]) -> None:
-    """Write what jobs do into a run's folder, if that can be written."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    content = RunJobs(executor=executor, updated=now, jobs=tuple(jobs))
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        text = content.model_dump_json(indent=1)
-        write_atomic(folder / JOBS, text.encode(), durable=False)
+        Examples
+        --------
+        >>> from bench.runs.execution.states import RunJobs
+        >>> counted = {"seconds": 60, "work_done": 3000, "work_left": 1000}
+        >>> RunJobs(executor="ray", updated="", jobs=(), **counted).seconds_left
+        20.0
+        """
+        if not self.work_left:
+            return 0.0
+        return self.seconds * self.work_left / self.work_done if self.work_done else None
+
+
+@dataclass
+class JobBook:
+    """The jobs of a run in `folder`, while they are sent and end; see `RunJobs`."""
+
+    folder: Path
+    executor: str
+    jobs: list[JobState] = field(default_factory=list)
+    work_done: float = 0.0
+    work_left: float = 0.0
+    _begun: float = field(default_factory=time.monotonic, repr=False)
+    _written: float = field(default=0.0, repr=False)
+
+    def did(self, work: float) -> None:
+        """Note that so much work was done."""
+        self.work_done += work
+        self.work_left = max(0.0, self.work_left - work)
+
+    def is_due(self) -> bool:
+        """Whether the file is a second old."""
+        return time.monotonic() - self._written >= 1
+
+    def write(self) -> None:
+        """Write the file, if the folder can be written."""
+        self._written = time.monotonic()
+        content = RunJobs(
+            executor=self.executor,
+            updated=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(self._written - self._begun, 1),
+            work_done=round(self.work_done),
+            work_left=round(self.work_left),
+            jobs=tuple(self.jobs),
+        )
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = content.model_dump_json(indent=1)
+            write_atomic(self.folder / JOBS, text.encode(), durable=False)
 
 
 def read_jobs(folder: Path) -> RunJobs:
