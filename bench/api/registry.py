@@ -132,7 +132,17 @@ def _where(cls: type) -> str:
 
 @cache
 def _discover(group: str) -> None:
-    package = importlib.import_module(group)
+    try:
+        package = importlib.import_module(group)
+    except ModuleNotFoundError as error:
+        if error.name != group:
+            raise
+        link = Path(__file__).parents[1] / group.rpartition(".")[2]
+        raise InputError(
+            f"{link} is not the link to a folder that it is in the repository: Git made no "
+            "symbolic links here, as on Windows by default. Turn on Windows' developer mode and "
+            "clone again with git clone -c core.symlinks=true, or install a wheel"
+        ) from error
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
         if not module.name.startswith("_"):
             importlib.import_module(f"{group}.{module.name}")

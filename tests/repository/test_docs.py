@@ -49,7 +49,7 @@ def test_the_readme_has_two_commands_for_everything() -> None:
     text = (ROOT / "README.md").read_text()
     assert ".venv/bin/bench run" in text
     assert "/pytest" in text
-    assert text.count("\n    ") == 6
+    assert text.count("\n    ") == 5
 
 
 def test_the_readme_shows_what_the_first_command_prints() -> None:
