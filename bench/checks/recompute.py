@@ -21,6 +21,7 @@ import numpy as np
 from bench.api.recipe_parts import stored_parts
 from bench.checks.differences import Difference, first_line_differing, text_differences, windows
 from bench.checks.resample import resample
+from bench.core.environment import processor
 from bench.core.errors import DataError, InputError
 from bench.core.foreign.files import read_regular
 from bench.core.paths import write_atomic
@@ -97,11 +98,15 @@ def _recomputing(session: Session, scratch: Path) -> Store:
 
 @dataclass(frozen=True)
 class RecomputedRun:
-    """The result: how many leaderboard cells were recomputed, the checked files, differences."""
+    """The result: how many leaderboard cells were recomputed, the checked files, differences.
+
+    `elsewhere` names the processors that measured cells, if this machine has none of them.
+    """
 
     cells: int
     files: tuple[str, ...]
     differences: tuple[Difference, ...]
+    elsewhere: tuple[str, ...] = ()
 
 
 def run_folder_of(path: Path) -> Path:
@@ -142,12 +147,14 @@ def recompute_run(
         sources = report_sources(folder)
     reports = _reports_to_compare(path, folder, has_runs=bool(runs))
     files, found, cells = dict[str, None](), tuple[Difference, ...](), 0
+    elsewhere = dict[str, None]()
     for run in sources.runs:
         prefix = "" if run == folder else f"{run}/"
         part = _recompute_one(run, prefix, options, progress or SilentProgress(), share)
         cells += part.cells
         files |= dict.fromkeys(part.files)
         found += part.differences
+        elsewhere |= dict.fromkeys(part.elsewhere)
     if not found:
         formats = sorted({file.suffix[1:] for file in reports})
         with tempfile.TemporaryDirectory() as scratch:
@@ -160,7 +167,7 @@ def recompute_run(
                     files[file.name] = None
                 elif file == path:
                     raise InputError(f"{path}: these runs have no figure {file.name}")
-    return RecomputedRun(cells, tuple(files), found)
+    return RecomputedRun(cells, tuple(files), found, tuple(elsewhere))
 
 
 def _reports_to_compare(path: Path, folder: Path, *, has_runs: bool) -> list[Path]:
@@ -228,7 +235,19 @@ def _recompute_one(
         sum(record.kind in KINDS for record in recomputed),
         tuple(prefix + file for file in files),
         tuple(replace(one, file=prefix + one.file) for one in found),
+        _processors_elsewhere(records),
     )
+
+
+def _processors_elsewhere(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return the processors that measured records, if they are known and this machine has none."""
+    stated = [record.provenance.get("environment", {}).get("hardware") for record in records]
+    known = dict.fromkeys(_name(found) for found in stated if isinstance(found, Mapping))
+    return () if _name(processor()) in known else tuple(known)
+
+
+def _name(hardware: Mapping[str, Any]) -> str:
+    return str(hardware.get("cpu") or hardware.get("machine"))
 
 
 def _check_same_data(run: Path, session: Session, records: Sequence[Record]) -> None:

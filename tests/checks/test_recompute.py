@@ -48,6 +48,27 @@ def test_a_run_as_it_was_made_has_no_difference(small: Finished) -> None:
     assert recompute_run(small.out / "report.md", options(small)).files[5:] == ("report.md",)
 
 
+def test_a_difference_on_other_hardware_says_so(small: Finished, tmp_path: Path) -> None:
+    """Rounding may explain a sample that changed sides; which machine it was is in the records."""
+    run = tmp_path / "run"
+    shutil.copytree(small.out, run)
+    records = read_records(run / "records.jsonl")
+    for index, record in enumerate(records):
+        environment = record.provenance.get("environment", {}) | {
+            "hardware": {"cpu": "Some CPU 9000"}
+        }
+        provenance = record.provenance | {"environment": environment}
+        records[index] = record.model_copy(update={"provenance": provenance})
+    (run / "records.jsonl").write_text(records_text(records))
+    assert recompute_run(run, options(small)).elsewhere == ("Some CPU 9000",)
+    assert not recompute_run(small.out, options(small)).elsewhere
+    edited = records[0].model_copy(update={"value": records[0].value + 0.01})
+    (run / "records.jsonl").write_text(records_text([edited, *records[1:]]))
+    result = bench("check", run, "--cache-dir", small.cache)
+    assert result.code == 3 and "measured on Some CPU 9000, which may round otherwise" in result.err
+    assert len(result.err.splitlines()[-1]) < 500
+
+
 def test_a_report_with_links_to_the_documentation_has_no_difference(
     small: Finished, tmp_path: Path
 ) -> None:
