@@ -1,12 +1,14 @@
 """Simulate the schedule of a large run on many GPUs, with the groups of jobs that bench would send.
 
-    python benchmarks/scaling.py [--gpus 1,8,64] [--seeds 3] [--images-per-second 1000]
+    python benchmarks/scaling.py [--gpus 1,8,64] [--per-job 1] [--seeds 3]
 
 The run is the plan of all methods of `mini`, its splits taken to be as large as ImageNet's and
 those of its shifts, for three backbones: ViT-B/32, B/16 and L/14. What takes long is counted in
 forward passes of a ViT-B/32, as `bench plan` counts it (3 for a training step of an image, 5 with
 the text tower); a larger model costs as many times more as it has multiplications. Fits and cells
-take the seconds of the options, a job a second more. Nothing is measured here but the schedule.
+take the seconds of the options, a job a second more. Where several GPUs share a job
+(`--executor ...,processes=N`) it is as many times as fast, which is an assumption, and takes
+`--start-seconds` more. Nothing is measured here but the schedule.
 """
 
 from __future__ import annotations
@@ -124,6 +126,8 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpus", default="1,8,64")
+    parser.add_argument("--per-job", type=int, default=1, help="GPUs that share a job")
+    parser.add_argument("--start-seconds", type=float, default=30.0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--images-per-second", type=float, default=1000.0)
@@ -137,7 +141,8 @@ def main() -> None:
         plan = make_plan(session.studies[0], lambda key: None)
     names = of.backbones.split(",")
     costs = [BACKBONES[name] / BACKBONES["ViT-B/32"] for name in names]
-    seconds = {"fit": of.fit_seconds, "cell": of.cell_seconds, "job": 1.0}
+    start = of.start_seconds if of.per_job > 1 else 0.0
+    seconds = {"fit": of.fit_seconds, "cell": of.cell_seconds, "job": 1.0 + start}
     whole = [Simulated(plan, cost, of.epochs) for cost in costs]
     made = {getattr(item, "made_by", key): key for key, item in plan.items.items()}
     work = [run.work(key) for run in whole for key in made.values()]
@@ -149,7 +154,8 @@ def main() -> None:
     print("| GPUs | hours | GPU hours | busy |\n|--:|--:|--:|--:|")
     for gpus in map(int, of.gpus.split(",")):
         runs = [Simulated(plan, cost, of.epochs) for cost in costs]
-        took, busy = simulate(runs, gpus, of.images_per_second, seconds)
+        rate = of.images_per_second * of.per_job
+        took, busy = simulate(runs, gpus // of.per_job, rate, seconds)
         hours = took / 3600
         print(f"| {gpus} | {hours:.1f} | {hours * gpus:.0f} | {100 * busy:.0f}% |", flush=True)
 

@@ -26,6 +26,9 @@ from bench.core import __version__
 
 ROOT = Path(__file__).parents[1]
 HOLDS, FAILS, LACKS = "holds", "FAILS", "not shown"
+MICRO = (*("--suite", "micro", "--limit", "40"), *("--shifts", "v2,objectnet"))
+MICRO += ("--set", "e2e-ft.epochs=1")
+"""The run that ``golden:micro`` has recorded."""
 Answer = tuple[str, str]
 """One of the three words above, and what about it."""
 
@@ -120,7 +123,7 @@ def _wheel_runs(folder: Path, wheel: Path, python: str, tool: str) -> Answer:
     steps = [
         make,
         add,
-        [command, "run", "--suite", "micro", "--out", run, *places],
+        [command, "run", *MICRO, "--out", run, *places],
         [command, "check", run, *places],
         [command, "check", run, "--against", "golden:micro"],
     ]

@@ -16,11 +16,14 @@ import psutil
 import pytest
 from commands import SAME_BENCH, assert_refused, bench, contents, start
 from outputs_folders import folder, score
+from same_weights import assert_same_weights
 
 import bench as bench_package
-from bench.core.errors import InputError
+from bench.core.errors import CellError, InputError
+from bench.core.records import read_records
 from bench.front.executors.choice import chosen_executor
 from bench.front.executors.local import LocalExecutor
+from bench.front.executors.together import RESULT, _ended
 from bench.runs.execution.jobs import Job, JobContext
 from bench.runs.execution.states import JOBS, read_jobs
 
@@ -181,6 +184,9 @@ def test_a_job_at_its_time_limit_is_submitted_again() -> None:
         ("dask", "unknown executor 'dask'"),
         ("local:0", "expected local or local:N"),
         ("local:many", "expected local or local:N"),
+        ("local:2,gpus=2", "unknown option of --executor local 'gpus'"),
+        ("local:processes=0", "expected a whole number from 1"),
+        ("slurm:gpus=4,processes=2", "each process has one GPU"),
         ("ray:auto,gpus=many", "gpus=many: expected a whole number"),
         ("ray:auto,gpus", "expected NAME=VALUE"),
         ("slurm:gpu", "expected NAME=VALUE"),
@@ -293,3 +299,60 @@ def test_a_process_that_dies_between_two_jobs_is_replaced(tmp_path: Path) -> Non
     finally:
         executor.close()
     assert len(results) == 2 and all("JSON" in reason for reason in results)
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_job_give_the_numbers_of_one(tmp_path: Path) -> None:
+    """To 1e-4, also after their worker was killed: they end with it, and the job goes again."""
+    command = (*RUN[:-8], "--methods", "e2e-ft", "--set", "e2e-ft.epochs=2", "--device", "cpu")
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    assert run(alone, command=command).returncode == 0
+    process = start(
+        *(*command, "--out", shared / "out", "--cache-dir", shared / "cache"),
+        *("--executor", "local:1,processes=2"),
+        env=ONE_THREAD,
+    )
+    (worker,) = wait_for(lambda: workers(process))
+    ranks = wait_for(lambda: len(found := ranks_of(worker)) == 2 and found, 300)
+    worker.kill()
+    wait_for(lambda: not any(p.is_running() and p.status() != "zombie" for p in ranks), 60)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert "a worker was lost" in err
+    states = {job.state for job in read_jobs(shared / "out").jobs}
+    assert states == {"lost", "done"}
+    one, two = (read_records(folder / "out" / "records.jsonl") for folder in (alone, shared))
+    assert [r.value for r in two] == pytest.approx([r.value for r in one], abs=1e-4)
+    assert_same_weights(alone / "cache", shared / "cache", at_least=1)
+
+
+def ranks_of(worker: psutil.Process) -> list[psutil.Process]:
+    try:
+        words = {process: process.cmdline() for process in worker.children(recursive=True)}
+    except psutil.Error:  # one that ends meanwhile
+        return []
+    rank, launcher = "bench.front.executors.rank", "torch.distributed.run"
+    return [one for one, said in words.items() if rank in said and launcher not in said]
+
+
+def test_each_process_of_a_job_has_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    executor = LocalExecutor(2, ["0", "1", "2", "3"], processes=2)
+    visible = [own["CUDA_VISIBLE_DEVICES"] for own in executor._own]
+    assert visible == ["0,1", "2,3"] and executor.name == "local:2,processes=2"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5")
+    with chosen_executor("local:processes=3", "auto", tmp_path) as found:
+        assert found is not None and (found.slots, found.processes) == (2, 3)
+    with (
+        pytest.raises(InputError, match="this machine has 6 GPUs"),
+        chosen_executor("local:processes=7", "auto", tmp_path),
+    ):
+        pass
+
+
+def test_processes_without_a_result_fail_the_job(tmp_path: Path) -> None:
+    """As after the end of one by a signal; bench's last line is the reason."""
+    (tmp_path / "errors").write_text("torch: noise\nbench: process 1: gone\nTraceback\n")
+    with pytest.raises(CellError, match=r"ended without a result: process 1: gone$"):
+        _ended(tmp_path)
+    (tmp_path / RESULT).write_text('{"failed": {"a": "diverged"}, "error": null}')
+    assert _ended(tmp_path) == ({"a": "diverged"}, None)

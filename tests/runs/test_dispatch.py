@@ -32,6 +32,7 @@ class Here:
     slots: int = 2
     name: str = "here"
     least: int = 2
+    processes: int = 1
     jobs: list[Job] = field(default_factory=list)
 
     def submit(self, jobs: Sequence[Job]) -> list[Submitted]:
@@ -65,6 +66,12 @@ def test_each_item_goes_once_and_only_keys_travel(tmp_path: Path) -> None:
     more = Here()
     carried_out(tmp_path, more)
     assert not more.jobs
+
+
+def test_only_what_needs_a_device_is_shared_by_processes(tmp_path: Path) -> None:
+    executor = Here(lambda job: carry_out_job(replace(job, processes=1)), processes=3)
+    assert not carried_out(tmp_path, executor).missing
+    assert {(job.on_device, job.processes) for job in executor.jobs} == {(True, 3), (False, 1)}
 
 
 def test_a_worker_lost_again_and_again_costs_its_items_and_what_needs_them(tmp_path: Path) -> None:

@@ -10,13 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from commands import SAME_BENCH, Finished, bench, start
 from PIL import Image
-from safetensors.torch import load
+from same_weights import assert_same_weights
 
 from bench.core.records import Record, read_records
-from bench.core.store import Store
 
 SIZES = [
     f"--set={m}.{s}" for m in ("e2e-ft", "carot", "odd") for s in ("epochs=2", "batch_size=13")
@@ -118,23 +116,6 @@ def cells(path: Path) -> dict[tuple[str, str], Record]:
         for r in read_records(path / "records.jsonl")
         if r.kind == "cell" and r.metric == "top1"
     }
-
-
-def assert_same_weights(one: Path, other: Path, at_least: int) -> None:
-    """Assert that two caches have the same weights to 1e-4, and the first at least so many.
-
-    The bias of attention's keys has no influence, and no gradient but rounding, which Adam scales.
-    """
-    keys = [path.stem for path in one.glob("weights/*/*.safetensors")]
-    assert len(keys) >= at_least
-    for key in keys:
-        first, second = (load(Store(cache).read("weights", key) or b"") for cache in (one, other))
-        for name, tensor in first.items():
-            same = torch.isclose(second[name], tensor, rtol=1e-4, atol=1e-4)
-            if name.endswith("attn.in_proj_bias"):
-                third = len(tensor) // 3
-                same[third : 2 * third] = True
-            assert same.all(), (key, name)
 
 
 @pytest.fixture(scope="module")

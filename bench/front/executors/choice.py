@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.core.environment import process_count
 from bench.core.errors import InputError, unknown_name
-from bench.front.executors.parts import numbers_of, options_of
+from bench.front.executors.parts import gpus_and_processes, numbers_of, options_of
 from bench.runs.execution.jobs import Executor
 
 NAMES = ("local", "ray", "slurm")
@@ -63,12 +63,12 @@ def check_executor(text: str) -> None:
     if name not in NAMES:
         raise unknown_name("executor", name, NAMES)
     if name == "local":
-        if rest and not re.fullmatch(r"[1-9][0-9]{0,3}", rest):
-            raise InputError(f"{option}: expected local or local:N with N from 1 to 9999")
+        _local(option, rest)
     elif name == "ray":
         from bench.front.executors.ray import OPTIONS
 
-        numbers_of("--executor ray", _place_and_options(option, rest)[1], OPTIONS)
+        given = _place_and_options(option, rest)[1]
+        gpus_and_processes("--executor ray", numbers_of("--executor ray", given, OPTIONS), 0)
     else:
         from bench.front.executors.slurm import numbers_and_texts
 
@@ -91,8 +91,14 @@ def _executor(text: str | None, device: str, logs: Path) -> Executor | None:
         from bench.front.executors.local import LocalExecutor
 
         gpus = visible_gpus() if device in ("auto", "cuda") else ()
-        count = int(rest) if rest else len(gpus)
-        return LocalExecutor(count, gpus) if rest or count > 1 else None
+        named, processes = _local(f"--executor {text}", rest)
+        if gpus and processes > len(gpus):
+            raise InputError(
+                f"--executor {text}: this machine has {len(gpus)} GPUs, one for each process: name "
+                "at most as many"
+            )
+        count = named or max(1, len(gpus) // processes)
+        return LocalExecutor(count, gpus, processes) if rest or count > 1 else None
     if name == "ray":
         from bench.front.executors.ray import RayExecutor
 
@@ -100,6 +106,14 @@ def _executor(text: str | None, device: str, logs: Path) -> Executor | None:
     from bench.front.executors.slurm import SlurmExecutor
 
     return SlurmExecutor(options_of(f"--executor {text}", rest), device, logs)
+
+
+def _local(option: str, rest: str) -> tuple[int, int]:
+    """Return the number of workers, 0 if none is named, and that of processes of a job."""
+    count, given = _place_and_options(option, rest)
+    if count and not re.fullmatch(r"[1-9][0-9]{0,3}", count):
+        raise InputError(f"{option}: expected local or local:N with N from 1 to 9999")
+    return int(count or 0), numbers_of("--executor local", given, ["processes"]).get("processes", 1)
 
 
 def visible_gpus() -> tuple[str, ...]:
@@ -124,7 +138,7 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 def _place_and_options(option: str, text: str) -> tuple[str, Mapping[str, str]]:
-    """Split ``ADDRESS,NAME=VALUE,...``; the address may be missing."""
+    """Split ``PLACE,NAME=VALUE,...``; the place may be missing."""
     first, _, rest = text.partition(",")
     if "=" in first:
         return "", options_of(option, text)

@@ -23,11 +23,12 @@ from bench.runs.execution.jobs import Job, JobResult, Submitted
 
 
 class LocalExecutor:
-    """Carries out jobs in `count` processes of this machine, each with its share of the cores.
+    """Carries out jobs in `count` workers of this machine, each with its share of the cores.
 
-    Of the `gpus`, named as in ``CUDA_VISIBLE_DEVICES``, each process sees one, in turn. A process
-    that dies loses its job alone; the next job starts another. ``OMP_NUM_THREADS`` is kept where it
-    is set: runs give the same bits with the same number of threads.
+    Of the `gpus`, named as in ``CUDA_VISIBLE_DEVICES``, each worker sees as many, in turn, as
+    `processes` share its jobs on a device. A worker is a process; one that dies loses its job
+    alone, and the next job starts another. ``OMP_NUM_THREADS`` is kept where it is set: runs give
+    the same bits with the same number of threads.
 
     Examples
     --------
@@ -40,12 +41,13 @@ class LocalExecutor:
 
     least = 4
 
-    def __init__(self, count: int, gpus: Sequence[str] = ()) -> None:
-        self.name, self.slots = f"local:{count}", count
+    def __init__(self, count: int, gpus: Sequence[str] = (), processes: int = 1) -> None:
+        shared = f",processes={processes}" if processes > 1 else ""
+        self.name, self.slots, self.processes = f"local:{count}{shared}", count, processes
         threads = str(max(1, core_count() // count))
         self._own: list[Mapping[str, str]] = [
             {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
-            | ({"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {})
+            | ({"CUDA_VISIBLE_DEVICES": _some(gpus, i * processes, processes)} if gpus else {})
             for i in range(count)
         ]
         self._pools: list[ProcessPoolExecutor | None] = [None] * count
@@ -89,6 +91,10 @@ class LocalExecutor:
         for number in range(self.slots):
             self._stop(number)
         self._busy.clear()
+
+
+def _some(gpus: Sequence[str], first: int, count: int) -> str:
+    return ",".join(gpus[i % len(gpus)] for i in range(first, first + count))
 
 
 @contextmanager

@@ -28,6 +28,21 @@ def code_folder() -> Path | None:
     return None if place.name in ("site-packages", "dist-packages") else place
 
 
+def code_environment() -> dict[str, str]:
+    """Return the variables with which Python imports the bench of this process.
+
+    It would import from the working folder first, which may have another one.
+
+    Examples
+    --------
+    >>> from bench.front.executors.parts import code_environment
+    >>> code_environment()["PYTHONSAFEPATH"]
+    '1'
+    """
+    paths = [str(path) for path in (code_folder(), os.environ.get("PYTHONPATH")) if path]
+    return {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
+
+
 @contextmanager
 def changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
     """Have processes that start meanwhile see other variables.
@@ -92,3 +107,28 @@ def numbers_of(option: str, given: Mapping[str, str], known: Sequence[str]) -> d
                 f"{option}: {name}={value:.40}: expected a whole number from {least} to 999999"
             )
     return {name: int(value) for name, value in given.items()}
+
+
+def gpus_and_processes(option: str, numbers: Mapping[str, int], default: int) -> tuple[int, int]:
+    """Return how many GPUs a job on a device gets, and how many processes share it.
+
+    Each process has a GPU of its own, so one number gives the other; a job without GPUs may have
+    several processes. `default` is the number of GPUs of a process if none is named: 0 or 1.
+    Raises InputError if there are GPUs, but not one for each process.
+
+    Examples
+    --------
+    >>> from bench.front.executors.parts import gpus_and_processes
+    >>> gpus_and_processes("--executor ray", {"gpus": 4}, default=1)
+    (4, 4)
+    >>> gpus_and_processes("--executor ray", {"processes": 2}, default=0)
+    (0, 2)
+    """
+    processes = numbers.get("processes", max(1, numbers.get("gpus", 1)))
+    gpus = numbers.get("gpus", default * processes)
+    if gpus not in (0, processes):
+        raise InputError(
+            f"{option}: gpus={gpus} and processes={processes}: each process has one GPU: name one "
+            "of the two, or the same number"
+        )
+    return gpus, processes

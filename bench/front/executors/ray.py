@@ -11,13 +11,13 @@ from importlib import import_module
 from typing import Any
 
 from bench.core.errors import CellError, InputError, one_line
-from bench.front.executors.parts import code_folder, numbers_of
+from bench.front.executors.parts import code_folder, gpus_and_processes, numbers_of
 from bench.front.executors.worker import carry_out_job
 from bench.runs.execution.jobs import Job, Submitted
 
 RETRIES = 3
 """How often Ray starts a job again whose process or node was lost."""
-OPTIONS = ("cpus", "gpus", "memory")
+OPTIONS = ("cpus", "gpus", "processes", "memory")
 
 log = logging.getLogger("bench")
 
@@ -28,8 +28,9 @@ class RayExecutor:
     `address` is that of a cluster, ``auto`` for the one of this machine; without one, a cluster is
     started here and ends with the run. Of the `options`, ``cpus`` (1) and ``memory`` (in GB) are
     what each job gets, ``gpus`` what each on a device gets (1 if the cluster has any and `device`
-    may be one). Raises InputError if Ray is not installed, if there is no cluster at the address,
-    and if the one started here cannot give that; a cluster elsewhere may still grow.
+    may be one), each with a process of its own (``processes``). Raises InputError if Ray is not
+    installed, if there is no cluster at the address, and if the one started here cannot give that;
+    a cluster elsewhere may still grow.
 
     Examples
     --------
@@ -66,7 +67,7 @@ class RayExecutor:
         self._cpus = numbers.get("cpus", 1)
         may_be_gpu = device in ("auto", "cuda")
         default = 1 if may_be_gpu and self._resources().get("GPU", 0) else 0
-        self._gpus = numbers.get("gpus", default)
+        self._gpus, self.processes = gpus_and_processes("--executor ray", numbers, default)
         memory = {"memory": numbers["memory"] * 10**9} if "memory" in numbers else {}
         self._check_room({"CPU": self._cpus, "GPU": self._gpus, **memory}, waits=bool(address))
         # A process that took a GPU job would otherwise end with it, and load the model each time.

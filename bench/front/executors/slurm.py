@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -12,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError, one_line, unknown_name
-from bench.front.executors.parts import changed_environment, code_folder, numbers_of
+from bench.front.executors.parts import (
+    changed_environment,
+    code_environment,
+    gpus_and_processes,
+    numbers_of,
+)
 from bench.front.executors.worker import carry_out_job
 from bench.runs.execution.jobs import Job, JobResult, Submitted
 
-NUMBERS = ("gpus", "cpus", "memory", "minutes", "jobs")
+NUMBERS = ("gpus", "processes", "cpus", "memory", "minutes", "jobs")
 TEXTS = ("partition", "account", "qos", "constraint", "cluster")
 FOLDER = "slurm"
 """The folder of submitit's files and of the logs, below that of the logs of workers."""
@@ -27,9 +31,10 @@ class SlurmExecutor:
 
     Of the `options`, ``partition``, ``account``, ``qos`` and ``constraint`` go to SLURM; each job
     gets ``minutes`` (240), ``cpus`` (8), ``memory`` in GB (32) and, on a device, ``gpus`` (1 unless
-    `device` is the CPU); at most ``jobs`` (64) run at once. ``cluster=local`` runs them as
-    processes here, to try it. `logs` is the folder for what submitit writes. Raises InputError if
-    submitit is not installed, for unknown options, and where there is no SLURM.
+    `device` is the CPU), each with a process of its own (``processes``); at most ``jobs`` (64) run
+    at once. ``cluster=local`` runs them as processes here, to try it. `logs` is the folder for what
+    submitit writes. Raises InputError if submitit is not installed, for unknown options, and where
+    there is no SLURM.
 
     Examples
     --------
@@ -68,7 +73,8 @@ class SlurmExecutor:
         except (RuntimeError, OSError) as error:
             raise InputError(f"--executor slurm: {one_line(error)}") from error
         self.name, self.slots = "slurm", numbers.get("jobs", 64)
-        self._gpus = numbers.get("gpus", 0 if device == "cpu" or cluster == "local" else 1)
+        default = 0 if device == "cpu" or cluster == "local" else 1
+        self._gpus, self.processes = gpus_and_processes("--executor slurm", numbers, default)
         self._sent: list[Any] = []
 
     def submit(self, jobs: Sequence[Job]) -> list[Submitted]:
@@ -76,12 +82,8 @@ class SlurmExecutor:
         if not jobs:
             return []
         self._executor.update_parameters(gpus_per_node=self._gpus if jobs[0].on_device else 0)
-        # Python would import from the working folder first, which may have another bench.
-        code, found = code_folder(), os.environ.get("PYTHONPATH")
-        paths = [str(path) for path in (code, found) if path]
-        own = {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})
         try:
-            with changed_environment(own), self._executor.batch():
+            with changed_environment(code_environment()), self._executor.batch():
                 sent = [self._executor.submit(_Again(), job) for job in jobs]
         except Exception as error:  # submitit's own, with what sbatch said
             raise InputError(
@@ -118,7 +120,9 @@ def numbers_and_texts(options: Mapping[str, str]) -> tuple[dict[str, int], dict[
     cluster = texts.get("cluster", "slurm")
     if cluster not in ("slurm", "local"):
         raise InputError(f"--executor slurm: cluster={cluster:.40}: expected slurm or local")
-    return numbers_of("--executor slurm", given, NUMBERS), texts
+    numbers = numbers_of("--executor slurm", given, NUMBERS)
+    gpus_and_processes("--executor slurm", numbers, 0)
+    return numbers, texts
 
 
 def _state(job: Any) -> str:

@@ -6,15 +6,17 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import DataError, InputError, one_line
 from bench.core.foreign.documents import parse_json
+from bench.core.progress import SilentProgress
+from bench.front.executors.together import Ended, carry_out_together
 from bench.runs.costs.rates import remember_samples
 from bench.runs.execution.execute import choice_lookup
 from bench.runs.execution.job_progress import JobProgress
@@ -27,6 +29,7 @@ from bench.runs.study.config import RunConfig
 from bench.runs.trackers import Trackers
 
 if TYPE_CHECKING:
+    from bench.models.devices.group import ProcessGroup
     from bench.runs.engine import Engine
 
 log = logging.getLogger("bench")
@@ -48,15 +51,64 @@ def carry_out_job(job: Job) -> JobResult:
     """
     started = time.monotonic()
     with _logged(Path(job.context.log)) as place:
-        try:
-            failed, error = _bench(job.context).do(job), None
-        except (InputError, DataError) as problem:
-            log.debug("failed", exc_info=True)
-            failed, error = {}, (problem.exit_code, one_line(problem))
-        except Exception as problem:
-            log.debug("failed", exc_info=True)
-            failed, error = dict.fromkeys(job.keys, one_line(problem)), None
+        failed, error = ended(job, carry_out_together if job.processes > 1 else _alone)
     return JobResult(failed, error, socket.gethostname(), time.monotonic() - started, place)
+
+
+def ended(job: Job, act: Callable[[Job], Ended]) -> Ended:
+    """Return how a job ended that `act` computes, whatever that raises.
+
+    Bad input and bad data end the run; whatever else is raised fails the items of the job.
+
+    Examples
+    --------
+    >>> from bench.core.errors import DataError
+    >>> from bench.front.executors.worker import ended
+    >>> from bench.runs.execution.jobs import Job, JobContext
+    >>> def act(job):
+    ...     raise DataError("dog.png is cut")
+    ...
+    >>> ended(Job(JobContext("{}", ".", "logs"), 0, ("1f0c",), "features", on_device=True), act)
+    ({}, (4, 'dog.png is cut'))
+    """
+    try:
+        return act(job)
+    except (InputError, DataError) as problem:
+        log.debug("failed", exc_info=True)
+        return {}, (problem.exit_code, one_line(problem))
+    except Exception as problem:
+        log.debug("failed", exc_info=True)
+        return dict.fromkeys(job.keys, one_line(problem)), None
+
+
+def carry_out_part(job: Job) -> Ended:
+    """Do the part of a job of this process, which a launcher started with others, all for this job.
+
+    What the first process returns is how the job ended. Raises InputError if they do not join.
+
+    Examples
+    --------
+    >>> from bench.front.executors.worker import carry_out_part
+    >>> from bench.runs.execution.jobs import Job, JobContext
+    >>> context = JobContext('{"suite": ["micro"], "methods": ["zero-shot"]}', ".", "logs")
+    >>> carry_out_part(Job(context, 0, (), "features", on_device=True))  # the only process
+    ({}, None)
+    """
+    from bench.models.devices.group import process_group
+
+    config = RunConfig.model_validate(parse_json(job.context.config))
+    with process_group(config.device) as group:
+        run = group.first_alone(partial(_bench, job.context))
+        if not group.is_first:
+            run.follow(job.study, group)
+            return {}, None
+        failed = run.do(job, group)
+        group.announce(None)
+        return failed, None
+
+
+def _alone(job: Job) -> Ended:
+    return _bench(job.context).do(job), None
 
 
 @dataclass
@@ -69,13 +121,16 @@ class _Bench:
     plans: dict[int, Plan] = field(default_factory=dict)
     runners: dict[int, Runner] = field(default_factory=dict)
 
-    def do(self, job: Job) -> dict[str, str]:
-        """Carry out a job; return the reasons of the items that failed, by key."""
+    def do(self, job: Job, group: ProcessGroup | None = None) -> dict[str, str]:
+        """Carry out a job; return the reasons of the items that failed, by key.
+
+        It is the first process of a `group`, if several share the job; the others `follow`.
+        """
         study, store = self.session.studies[job.study], self.session.store
         store.files.forget()  # others have stored the inputs of the job since the last one
         if job.study not in self.runners:
             make = engine_maker(self.session, study, self.progress, self.engines, self.trackers)
-            self.runners[job.study] = Runner(study, store, make, self.progress)
+            self.runners[job.study] = Runner(study, store, make, self.progress, group)
         runner = self.runners[job.study]
         if not self._plan(job.study).items.keys() >= set(job.keys):
             self.plans.pop(job.study)  # choices were made since
@@ -106,6 +161,12 @@ class _Bench:
             for key in job.keys
             if key in runner.failed and not is_stored(plan.items[key], store)
         }
+
+    def follow(self, study: int, group: ProcessGroup) -> None:
+        """Do this process's part of a job of which another one is the first process."""
+        of, silent = self.session.studies[study], SilentProgress()
+        make = engine_maker(self.session, of, silent, self.engines, self.trackers)
+        Runner(of, self.session.store, make, silent, group).follow()
 
     @property
     def trackers(self) -> Trackers:

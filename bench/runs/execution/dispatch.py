@@ -131,19 +131,15 @@ class Dispatcher(Runner):
             for item in rest
             if isinstance(item, FeaturesItem)
         }
-        workers = self.workers
-        slots, least = free - len(alone), workers.executor.least
+        slots, least = free - len(alone), self.workers.executor.least
         groups = [*([item] for item in alone), *groups_of(rest, blocks, slots, least)]
-        return [
-            Job(
-                workers.context,
-                workers.study,
-                tuple(item.key for item in group),
-                self._label(group),
-                on_device=isinstance(group[0], WeightsItem | FeaturesItem),
-            )
-            for group in groups[:free]
-        ]
+        return [self._job(group) for group in groups[:free]]
+
+    def _job(self, group: Sequence[WorkItem]) -> Job:
+        workers, is_on = self.workers, isinstance(group[0], WeightsItem | FeaturesItem)
+        keys, label = tuple(item.key for item in group), self._label(group)
+        processes = workers.executor.processes if is_on else 1
+        return Job(workers.context, workers.study, keys, label, is_on, processes)
 
     def _label(self, group: Sequence[WorkItem]) -> str:
         """Return a few words on what is computed."""

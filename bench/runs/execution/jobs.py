@@ -52,7 +52,7 @@ class Job:
     """Items of the plan of one study of a run, by key; `label` says what they are.
 
     `study` counts the run's studies from 0. A job that is not `on_device` needs processor cores
-    alone: it fits, measures or trains a head on stored features.
+    alone: it fits or measures. One that is may be shared by several `processes` of a machine.
     """
 
     context: JobContext
@@ -60,6 +60,7 @@ class Job:
     keys: tuple[str, ...]
     label: str
     on_device: bool
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Executor(Protocol):
     name: str
     least: int
     """The fewest fits, or packs of cells, that are worth a job."""
+    processes: int
+    """The number of processes that share a job on a device, each with a GPU if there are any."""
 
     @property
     def slots(self) -> int:

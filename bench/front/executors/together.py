@@ -1,0 +1,134 @@
+"""A job that several processes of one machine compute together, started by torchrun."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.core.environment import core_count
+from bench.core.errors import CellError, InputError
+from bench.core.foreign.documents import read_json
+from bench.front.executors.parts import code_environment
+from bench.runs.execution.jobs import Job, JobContext
+
+JOB, RESULT = "job.json", "result.json"
+"""Files in the folder of a job."""
+PATIENCE = 30.0
+"""Seconds for the processes of a job that is ended to store what they have."""
+Ended = tuple[dict[str, str], tuple[int, str] | None]
+"""The reasons of the items that failed, by key, and what ends the run: `JobResult`."""
+
+log = logging.getLogger("bench")
+
+
+def carry_out_together(job: Job) -> Ended:
+    """Have `job.processes` processes compute a job, data-parallel; return how that ended.
+
+    They see the GPUs that this process sees, and end if it does. Raises CellError if they end
+    without a result, as when one of them is killed.
+
+    Examples
+    --------
+    >>> from bench.front.executors.together import carry_out_together
+    >>> from bench.runs.execution.jobs import Job, JobContext
+    >>> job = Job(JobContext("{", ".", "logs"), 0, ("1f0c",), "features", on_device=True)
+    >>> carry_out_together(job)  # its configuration is cut
+    ({'1f0c': '...invalid JSON: ...'}, None)
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-job-") as folder:
+        place = Path(folder)
+        (place / JOB).write_text(json.dumps(asdict(job)))
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(job.processes)]
+        command += ["-m", "bench.front.executors.rank", folder]
+        with (place / "errors").open("wb") as errors:
+            # Each process reads its input, which ends with this process.
+            running = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stderr=errors,
+                env=_environment(job.processes),
+                start_new_session=True,  # Ctrl-C is for the run, which ends its workers
+            )
+            try:
+                running.wait()
+            finally:
+                _end(running)
+        return _ended(place)
+
+
+def _environment(processes: int) -> Mapping[str, str]:
+    """Return the environment of a job's processes, who share the threads of this one."""
+    launched = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "TORCHELASTIC")
+    own = {name: v for name, v in os.environ.items() if not name.startswith(launched)}
+    threads = int(os.environ.get("OMP_NUM_THREADS") or core_count())
+    return own | code_environment() | {"OMP_NUM_THREADS": str(max(1, threads // processes))}
+
+
+def _end(running: subprocess.Popen[bytes]) -> None:
+    """End what still runs."""
+    if running.poll() is None:
+        running.terminate()
+        try:
+            running.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            running.kill()
+    if running.stdin is not None:
+        running.stdin.close()
+
+
+def _ended(place: Path) -> Ended:
+    said = (place / "errors").read_text(errors="replace")
+    log.debug("%s", said)
+    try:
+        match read_json(place / RESULT):
+            case {"failed": dict(failed), "error": None}:
+                return failed, None
+            case {"failed": dict(failed), "error": [int(code), str(message)]}:
+                return failed, (code, message)
+    except (OSError, InputError):
+        pass
+    lines = [line for line in said.splitlines() if line.startswith("bench: ")] or ["no message"]
+    raise CellError(f"its processes ended without a result: {lines[-1].removeprefix('bench: ')}")
+
+
+def read_job(place: Path) -> Job:
+    """Return the job that lies in a folder.
+
+    Examples
+    --------
+    >>> import json
+    >>> from dataclasses import asdict
+    >>> from pathlib import Path
+    >>> from bench.front.executors.together import JOB, read_job
+    >>> from bench.runs.execution.jobs import Job, JobContext
+    >>> job = Job(JobContext("{}", ".", "logs"), 0, ("1f0c",), "features", on_device=True)
+    >>> _ = Path(JOB).write_text(json.dumps(asdict(job)))
+    >>> read_job(Path(".")) == job
+    True
+    """
+    fields = json.loads((place / JOB).read_text())
+    context = JobContext(**fields.pop("context"))
+    return Job(context, keys=tuple(fields.pop("keys")), **fields)
+
+
+def write_result(place: Path, ended: Ended) -> None:
+    """Write how the job ended into its folder.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.front.executors.together import RESULT, write_result
+    >>> write_result(Path("."), ({}, (4, "dog.png is cut")))
+    >>> Path(RESULT).read_text()
+    '{"failed": {}, "error": [4, "dog.png is cut"]}'
+    """
+    failed, error = ended
+    (place / RESULT).write_text(json.dumps({"failed": failed, "error": error}))
