@@ -1,4 +1,4 @@
-"""Suites of sets with several domains, one of which is unseen in training: PACS and Office-Home.
+"""Suites of sets with several domains, one unseen in training: PACS, Office-Home and VLCS.
 
 The three other domains are trained on together; a fifth of them, drawn by class, is the ID test
 set. Which domain is left out is the suite's partition: ``pacs`` leaves out the first, ``pacs=4``
@@ -123,3 +123,11 @@ class OfficeHome(LeftOut):
     """Office-Home: art, clipart, product pictures and photos of 65 everyday objects."""
 
     name: ClassVar[str] = "office-home"
+
+
+@registry.dataset
+@dataclass(frozen=True)
+class Vlcs(LeftOut):
+    """VLCS: photographs of five classes from four older data sets."""
+
+    name: ClassVar[str] = "vlcs"

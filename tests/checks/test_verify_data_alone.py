@@ -38,6 +38,7 @@ CLASSES = {
     "sun397": "SUN397/z",
     "pacs": "PACS/art_painting",
     "office-home": "office_home/Art",
+    "vlcs": "VLCS/Caltech101",
 }
 """Sets that own all their class folders."""
 FRAMES = {
@@ -47,6 +48,7 @@ FRAMES = {
 COUNTED = {
     "pacs": "pacs art_painting: 34 of 35 images",
     "office-home": "office-home Art: 129 of 130 images",
+    "vlcs": "vlcs Caltech101: 24 of 25 images",
 }
 """What is said where a domain lacks an image; the folder is that of all domains."""
 FILES = [name for name in cards() if name not in ARRAYS]

@@ -1,4 +1,4 @@
-"""PACS and Office-Home: which domain is left out, disjoint splits, missing images, and a run."""
+"""PACS, Office-Home, VLCS: the domain left out, disjoint splits, missing images, and a run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from bench.data.folder import SYNTHETIC, NotFound
 from bench.testing.contract import check_dataset
 from bench.testing.synthetic.domains import make_domains
 
-NAMES = ("pacs", "office-home")
+NAMES = ("pacs", "office-home", "vlcs")
 ALL = pytest.mark.parametrize("name", NAMES)
 SHARE, HELD = 0.2, 0.1
 FOLDERS = {
     "pacs": ("PACS", "kfold"),
     "office-home": ("office_home", "OfficeHomeDataset_10072016"),
+    "vlcs": ("VLCS", "VLCS"),
 }
 """Their names in DomainBed and in the archives."""
 
@@ -72,8 +73,9 @@ def test_equal_calls_write_equal_files(domains: Path, tmp_path: Path) -> None:
 
 
 def test_the_cards_counts_add_up() -> None:
-    """Those of Dassl's loader and a pinned copy (PACS), and of public loaders (Office-Home)."""
-    for name, total in (("pacs", 9991), ("office-home", 15588)):
+    """Those of Dassl's loader and a pinned copy (PACS), of public loaders (Office-Home), and of
+    DomainBed's list of files (VLCS)."""
+    for name, total in (("pacs", 9991), ("office-home", 15588), ("vlcs", 10729)):
         images = cards()[name].images
         assert images["all"] == total == sum(n for k, n in images.items() if k != "all")
         assert set(images) == {"all", *find_dataset(name).domains}
@@ -159,7 +161,8 @@ def test_an_archive_is_unpacked_where_the_suite_finds_it(
     (archive,) = cards()[name].archives
     renamed, inside = FOLDERS[name]
     (own / renamed).rename(tmp_path / inside)
-    packed = Path(shutil.make_archive(str(tmp_path / name), "zip", tmp_path, inside))
+    form = "gztar" if archive.file.endswith(".tar.gz") else "zip"
+    packed = Path(shutil.make_archive(str(tmp_path / name), form, tmp_path, inside))
     unpack(packed, own / str(archive.into), SilentProgress())
     assert suite_of(own, name, tmp_path).faults == ()
 
@@ -175,7 +178,7 @@ def test_missing_classes_and_domains_are_named(own: Path, tmp_path: Path) -> Non
     assert refused.code == 2 and "expected pacs=1 to pacs=4" in refused.err
 
 
-def test_a_run_on_the_copy_measures_both_sets(domains: Path, tmp_path: Path) -> None:
+def test_a_run_on_the_copy_measures_seen_and_unseen_domains(domains: Path, tmp_path: Path) -> None:
     where = ("--cache-dir", tmp_path / "cache", "--out", tmp_path / "out", "--data", domains)
     done = bench("run", "--suite", "pacs=4", "--methods", "zero-shot", *where)
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""PACS and Office-Home in miniature: all domains and classes, a few images of each."""
+"""PACS, Office-Home and VLCS in miniature: all domains and classes, a few images of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.testing.synthetic._pictures import pixels, save
 
 
 def make_domains(root: Path) -> dict[str, dict[str, int]]:
-    """Write both sets below `root`; returns {set: {part: number of images}}.
+    """Write the sets below `root`; returns {set: {part: number of images}}.
 
     Examples
     --------
@@ -21,10 +21,12 @@ def make_domains(root: Path) -> dict[str, dict[str, int]]:
     {'art_painting': 35, 'cartoon': 42, 'photo': 49, 'sketch': 56, 'all': 182}
     """
     text = files("bench.datasets").joinpath("domains.toml").read_text(encoding="utf-8")
-    pacs, office = (tomllib.loads(text)[name] for name in ("pacs", "office-home"))
+    listed = tomllib.loads(text)
+    pacs, office, vlcs = (listed[name] for name in ("pacs", "office-home", "vlcs"))
     return {
         "pacs": _domains(root / "PACS", **pacs, file="pic_{:03}.jpg", least=5),
         "office-home": _domains(root / "office_home", **office, file="{:05}.jpg", least=2),
+        "vlcs": _domains(root / "VLCS", **vlcs, file="img_{:04}.jpg", least=5),
     }
 
 
