@@ -24,7 +24,7 @@ from bench.leaderboard.published.ledger import (
     count_verdicts,
     ledger,
 )
-from bench.leaderboard.published.tables import find_published_table
+from bench.leaderboard.published.tables import PublishedTable, find_published_table
 from bench.report.published_tables import render_table
 from bench.report.run_folder import RECORDS, read_run, read_samples
 from bench.report.tables.ledger import describe_entry, ledger_table
@@ -234,20 +234,43 @@ def _golden_data(name: str, compared: Sequence[GoldenComparison]) -> dict[str, A
     return {"against": name, "cells": cells}
 
 
-def _against_published(runs: Sequence[Path], against: str, tolerance: float | None) -> CheckResult:
-    table = find_published_table(against.removeprefix(PUBLISHED))
+def published_entries(
+    runs: Sequence[Path], table: PublishedTable, tolerance: float | None = None
+) -> tuple[LedgerEntry, ...]:
+    """Return the ledger of a published table over runs, with their samples as evidence.
+
+    `tolerance`, a fraction, replaces the ledger's own. Raises InputError for a folder that is no
+    run.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import records_text
+    >>> from bench.front.check import published_entries
+    >>> from bench.leaderboard.published.tables import PublishedTable, find_published_table
+    >>> from bench.testing.fakes import fake_records
+    >>> Path("run").mkdir()
+    >>> _ = Path("run/records.jsonl").write_text(records_text(fake_records()))
+    >>> published_entries([Path("run")], find_published_table("vrf-table1"))[0].verdict
+    'not attempted'
+    """
     found = [_read(run) for run in runs]
     records = distinct_records(r for have, _ in found for r in have)
     missing = [m for _, lacking in found for m in lacking]
-    fraction = None if tolerance is None else tolerance / 100
     evidence = Evidence(records)
     for run in runs:
         folder = run.parent if run.name == RECORDS else run
         evidence.of(read_samples(folder))
-    entries = ledger(table, records, missing, fraction, evidence)
+    return ledger(table, records, missing, tolerance, evidence)
+
+
+def _against_published(runs: Sequence[Path], against: str, tolerance: float | None) -> CheckResult:
+    table = find_published_table(against.removeprefix(PUBLISHED))
+    fraction = None if tolerance is None else tolerance / 100
+    entries = published_entries(runs, table, fraction)
     attempted = [entry for entry in entries if entry.verdict != "not attempted"]
     if not attempted:
-        raise InputError(f"no cell is comparable with {against}: {_reasons(entries)}")
+        raise InputError(f"no cell is comparable with {against}: {frequent_reasons(entries)}")
     failures = []
     if misses := [entry for entry in attempted if entry.verdict == "not reproduced"]:
         more = f" and {len(misses) - 3} more" if len(misses) > 3 else ""
@@ -259,7 +282,7 @@ def _against_published(runs: Sequence[Path], against: str, tolerance: float | No
         failures.append(f"{number} not verified: {unverified[0].reason}")
     verdicts = tuple(_as_verdict(entry) for entry in entries)
     shown = render_table(ledger_table(table, entries), wide=True)
-    text = f"{shown}\n{_summary(entries)}"
+    text = f"{shown}\n{verdicts_summary(entries)}"
     data = _data(table.name, entries)
     failure = shortened("; ".join(failures), LONGEST)
     return CheckResult(f"Against {against}", verdicts, failure, text, data)
@@ -283,15 +306,34 @@ def _as_verdict(entry: LedgerEntry) -> Verdict:
     return Verdict(f"{claim.backbone} {claim.row.name}", claim.column.name, state, text)
 
 
-def _reasons(entries: Sequence[LedgerEntry]) -> str:
-    """The three most frequent reasons why cells were not attempted."""
+def frequent_reasons(entries: Sequence[LedgerEntry]) -> str:
+    """Return the three most frequent reasons why cells were not attempted.
+
+    Examples
+    --------
+    >>> from bench.front.check import frequent_reasons
+    >>> from bench.leaderboard.published.ledger import ledger
+    >>> from bench.leaderboard.published.tables import PublishedTable, find_published_table
+    >>> frequent_reasons(ledger(find_published_table("vrf-table1"), []))
+    'no record of top1 (70 cells)'
+    """
     found = Counter(entry.reason for entry in entries).most_common()
     more = f" and {len(found) - 3} other reasons" if len(found) > 3 else ""
     return "; ".join(f"{reason} ({count} cells)" for reason, count in found[:3]) + more
 
 
-def _summary(entries: Sequence[LedgerEntry]) -> str:
+def verdicts_summary(entries: Sequence[LedgerEntry]) -> str:
+    """Return the number of cells with each verdict, and the models that they were measured with.
 
+    Examples
+    --------
+    >>> from bench.front.check import verdicts_summary
+    >>> from bench.leaderboard.published.ledger import LedgerEntry
+    >>> from bench.leaderboard.published.tables import PublishedTable, find_published_table
+    >>> claim = find_published_table("vrf-table1").claims[0]
+    >>> verdicts_summary([LedgerEntry(claim, "reproduced", ours=0.634, model="ViT-B-32/openai")])
+    '1 reproduced, 0 not reproduced, 0 not attempted; measured with ViT-B-32/openai'
+    """
     models = ", ".join(sorted({entry.model for entry in entries if entry.model}))
     verdicts = ", ".join(
         f"{number} {verdict}" for verdict, number in count_verdicts(entries).items()
