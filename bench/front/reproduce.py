@@ -124,8 +124,8 @@ class Reproduction:
         curves = any(row.given for _, row in self.table.rows) or None
         first = [name for name in methods if name in (ZERO_SHOT, PROBE)]
         found = [
-            run("zero-shot", "-zero-shot", " and ".join(first), ours, methods=first, **model),
-            run("zero-shot", "-zero-shot-clean", ZERO_SHOT, CLEAN, methods=ZERO_SHOT, **model),
+            run(ZERO_SHOT, f"-{ZERO_SHOT}", " and ".join(first), ours, methods=first, **model),
+            run(ZERO_SHOT, f"-{ZERO_SHOT}-clean", ZERO_SHOT, CLEAN, methods=ZERO_SHOT, **model),
         ]
         if imported is not None:
             own = [name for name in methods if name.rpartition(":")[2] == DEFAULT_BASE]
