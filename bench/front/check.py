@@ -14,6 +14,7 @@ from bench.checks.golden import GoldenComparison
 from bench.checks.junit import State, Verdict
 from bench.checks.recompute import RecomputedRun, recompute_run
 from bench.checks.resample import parse_share
+from bench.checks.submission import report_faults, submission_faults
 from bench.core.errors import DataError, InputError, one_line, shortened
 from bench.core.records import MissingCell, Record, distinct_records, read_records
 from bench.front.options import load_plugins
@@ -29,7 +30,7 @@ from bench.report.published_tables import render_table
 from bench.report.run_folder import RECORDS, read_run, read_samples
 from bench.report.tables.ledger import describe_entry, ledger_table
 
-PUBLISHED, GOLDEN = "published:", "golden:"
+PUBLISHED, GOLDEN, SAMPLES = "published:", "golden:", "samples"
 LONGEST = 480
 """The most characters of a failure, which is one line of text."""
 LINES = 30
@@ -108,7 +109,8 @@ def check(
     folders of the inputs, `plugin` the plugin files that the runs used. With `resample`, such as
     ``"1%"``, a random share of the images is forwarded again and compared with stored features.
     ``against="golden:mini"`` compares with recorded numbers, ``"published:vrf-table1"`` with a
-    published table, within `tolerance` in percentage points.
+    published table, within `tolerance` in percentage points. ``against="samples"`` checks what the
+    folders show by themselves, without data and cache: whether ``results/`` would take them.
 
     Raises InputError for bad arguments and if nothing is comparable, DataError if a stored output
     is missing or damaged. A difference is no error: see `CheckResult.passed`.
@@ -140,8 +142,10 @@ def check(
         return _against_golden(paths, against.removeprefix(GOLDEN))
     if against.startswith(PUBLISHED):
         return _against_published(paths, against, tolerance)
+    if against == SAMPLES:
+        return _against_samples(paths)
     raise InputError(
-        f"--against {against}: expected {PUBLISHED}NAME or {GOLDEN}NAME, such as "
+        f"--against {against}: expected {PUBLISHED}NAME, {GOLDEN}NAME or {SAMPLES}, such as "
         f"{PUBLISHED}vrf-table1 or {GOLDEN}mini"
     )
 
@@ -232,6 +236,30 @@ def _golden_data(name: str, compared: Sequence[GoldenComparison]) -> dict[str, A
         for one in compared
     ]
     return {"against": name, "cells": cells}
+
+
+def _against_samples(runs: Sequence[Path]) -> CheckResult:
+    found = {run: (*submission_faults(run), *report_faults(run)) for run in runs}
+    faults = [f"{run}: {fault}" for run, own in found.items() for fault in own]
+    verdicts = [
+        Verdict(str(run), "results", "failed", fault) for run in runs for fault in found[run]
+    ]
+    verdicts += [Verdict(str(run), "results") for run in runs if not found[run]]
+    data = {"against": SAMPLES, "faults": {str(run): list(own) for run, own in found.items()}}
+    title = "Against their own samples"
+    if not faults:
+        folders = "1 folder" if len(runs) == 1 else f"{len(runs)} folders"
+        text = (
+            f"{folders}: complete; numbers follow from samples, where samples can show them, and "
+            "reports from records"
+        )
+        return CheckResult(title, tuple(verdicts), "", text, data)
+    failure = shortened(f"{_faults(len(faults))}; the first: {faults[0]}", LONGEST)
+    return CheckResult(title, tuple(verdicts), failure, _lines(faults), data)
+
+
+def _faults(count: int) -> str:
+    return "1 fault" if count == 1 else f"{count} faults"
 
 
 def published_entries(
