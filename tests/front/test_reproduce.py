@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -10,17 +9,14 @@ from pathlib import Path
 
 import pytest
 from commands import Result, assert_refused, bench
+from micro_table import NAME, print_table
 
-from bench.api.registry import find_dataset
 from bench.cli import run
 from bench.core.errors import CellError
 from bench.core.records import read_records
-from bench.front import reproduce
-from bench.front.reproduce import Reproduction, find_reproduction
-from bench.leaderboard.published import layouts, places
-from bench.leaderboard.published.layouts import PRESETS, Preset, PresetRow
-from bench.leaderboard.published.places import Counterpart
-from bench.leaderboard.published.tables import PublishedTable, parse_published_table
+from bench.front.reproduce import find_reproduction
+from bench.leaderboard.published import places
+from bench.leaderboard.published.layouts import PRESETS
 from bench.runs.session import Session
 
 SETS = ["imagenet", "imagenet-v2", "imagenet-sketch", "imagenet-a", "imagenet-r", "objectnet"]
@@ -109,44 +105,15 @@ def test_the_plan_states_work_time_and_space_and_runs_nothing(
 
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Print a table of the embedded model on `micro`, which is taken for a complete data set."""
-    groups = ((PresetRow("ZS", "zero-shot"), PresetRow("LC", "linear")),)
-    preset = Preset("micro-table", "A table", "nowhere", "shifts", groups)
-    monkeypatch.setattr(find_dataset("micro"), "notes", ())
-    monkeypatch.setitem(places.MODELS, "tiny", "tiny/embedded")
-    monkeypatch.setitem(places.PLACES, "micro-id", Counterpart("micro", "id"))
-    monkeypatch.setitem(layouts.PRESETS, "micro-table", preset)
-
-    def make(zero_shot: str, linear: str) -> None:
-        table = published(zero_shot, linear)
-        goal = Reproduction(preset, table)
-        monkeypatch.setattr(reproduce, "find_reproduction", lambda name: goal)
-
-    return make
-
-
-def published(zero_shot: str, linear: str) -> PublishedTable:
-    source = {"paper": "x", "arxiv": None, "table": "x", "url": None, "seen_in": "x"}
-    column = {"label": "ID", "suite": "x", "dataset": "micro-id", "metric": "top1"}
-    row = {"base": None, "modifiers": {}}
-    cells = {"zero-shot": zero_shot, "linear": linear}
-    rows = [{**row, "label": n, "ours": n, "method": n, "cells": [c]} for n, c in cells.items()]
-    content = {
-        "name": "micro-table",
-        "title": "A table",
-        "source": {**source, "secondary": False},
-        "conditions": {"ours": "official", "chosen": "x", "training": "x", "ece": None},
-        "labels": "ours",
-        "remarks": [],
-        "columns": [{**column, "unit": "percent", "scaled": None}],
-        "groups": [{"backbone": "tiny", "rows": rows}],
-    }
-    return parse_published_table("micro-table.json", json.dumps(content))
+    """Print a table with these cells of zero-shot and the linear classifier."""
+    return lambda zero_shot, linear: print_table(
+        monkeypatch, {"zero-shot": zero_shot, "linear": linear}
+    )
 
 
 def stages(tmp_path: Path, *more: str) -> Result:
     own = ("--cache-dir", tmp_path / "cache", "--out", tmp_path / "run")
-    return bench("reproduce", "micro-table", *own, *more)
+    return bench("reproduce", NAME, *own, *more)
 
 
 def test_contradicted_cells_are_said_in_words_and_end_in_code_3(
