@@ -238,7 +238,8 @@ def _golden_data(name: str, compared: Sequence[GoldenComparison]) -> dict[str, A
     return {"against": name, "cells": cells}
 
 
-def _against_samples(runs: Sequence[Path]) -> CheckResult:
+def _against_samples(paths: Sequence[Path]) -> CheckResult:
+    runs = [path.parent if path.name == RECORDS else path for path in paths]
     found = {run: (*submission_faults(run), *report_faults(run)) for run in runs}
     faults = [f"{run}: {fault}" for run, own in found.items() for fault in own]
     verdicts = [
