@@ -72,17 +72,19 @@ committed.
 ATTEMPT = """\
 ### How to attempt a reproduction
 
-You need a machine with a GPU and the real data. [docs/published.md](../docs/published.md)
-describes what counts and within which tolerance, [docs/datasets.md](../docs/datasets.md) how to get
-the data.
+You need a machine with a GPU and the real data. `bench reproduce vrf-table1 --data DIR` does all in
+stages: [docs/reproduce.md](../docs/reproduce.md) says what to expect of each.
+[docs/published.md](../docs/published.md) describes what counts and within which tolerance,
+[docs/datasets.md](../docs/datasets.md) how to get the data. The steps by hand:
 
     export BENCH_DATA=~/data
     bench data download --suite imagenet
     bench data status
 {commands}
 
-Put the run's folder into `results/` and run `python scripts/pages/results_page.py`: the ledger
-then includes it. For the commands for the other tables, see [published/](published/README.md).
+`bench submit RUN` puts what is needed of the run into `results/`; run
+`python scripts/pages/results_page.py`, and the ledger includes it. For the commands for the other
+tables, see [published/](published/README.md).
 """
 PUBLISHED = """\
 # Published tables
