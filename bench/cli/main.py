@@ -14,9 +14,11 @@ from bench.cli.data import data as data_group
 from bench.cli.import_checkpoints import import_command
 from bench.cli.interrupts import SAID, end
 from bench.cli.options import examples
+from bench.cli.reproduce import reproduce_command
 from bench.cli.results.check import check_command
 from bench.cli.results.compare import compare_command
 from bench.cli.results.report import report_command
+from bench.cli.results.submit import submit_command
 from bench.cli.run import plan_command, run_command
 from bench.cli.score import score_command
 from bench.cli.show.commands import list_command, show_command
@@ -33,9 +35,11 @@ from bench.core.errors import (
 from bench.core.streams import print_line
 
 SECTIONS = (
-    cloup.Section("Run", [run_command, plan_command, score_command, import_command]),
+    cloup.Section(
+        "Run", [run_command, plan_command, reproduce_command, score_command, import_command]
+    ),
     cloup.Section("Read", [list_command, show_command, report_command, run_status_command]),
-    cloup.Section("Check", [check_command, compare_command]),
+    cloup.Section("Check", [check_command, compare_command, submit_command]),
     cloup.Section("Files", [data_group, cache_group]),
 )
 

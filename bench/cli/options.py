@@ -18,8 +18,8 @@ HELP = {
     "third official partition), a suite file (my.yaml), or 'available' for all whose data are "
     "found (mini if there are none). NAME+corruptions takes the ID test images, corrupted, as "
     "shifts; NAME+corruptions=3 those of severity 3. [default: mini]",
-    "table": "Reproduce the rows and layout of a paper's table: vrf-table1 or carot-slides. "
-    "Replaces --methods.",
+    "table": "The rows and layout of a paper's table: vrf-table1, carot-slides or "
+    "wise-ft-table8. Replaces --methods.",
     "methods": "Methods, comma separated, such as vrf,wise-ft or vrf:lp-ft, 'all', or a part of "
     "it: trained, merges, ensembles, newer. Their bases and zero-shot are added. "
     "[default: wise-ft,ose,vrf]",

@@ -14,6 +14,7 @@ from bench.checks.golden import GoldenComparison
 from bench.checks.junit import State, Verdict
 from bench.checks.recompute import RecomputedRun, recompute_run
 from bench.checks.resample import parse_share
+from bench.checks.submission import report_faults, submission_faults
 from bench.core.errors import DataError, InputError, one_line, shortened
 from bench.core.records import MissingCell, Record, distinct_records, read_records
 from bench.front.options import load_plugins
@@ -24,12 +25,12 @@ from bench.leaderboard.published.ledger import (
     count_verdicts,
     ledger,
 )
-from bench.leaderboard.published.tables import find_published_table
+from bench.leaderboard.published.tables import PublishedTable, find_published_table
 from bench.report.published_tables import render_table
 from bench.report.run_folder import RECORDS, read_run, read_samples
 from bench.report.tables.ledger import describe_entry, ledger_table
 
-PUBLISHED, GOLDEN = "published:", "golden:"
+PUBLISHED, GOLDEN, SAMPLES = "published:", "golden:", "samples"
 LONGEST = 480
 """The most characters of a failure, which is one line of text."""
 LINES = 30
@@ -112,7 +113,8 @@ def check(
     folders of the inputs, `plugin` the plugin files that the runs used. With `resample`, such as
     ``"1%"``, a random share of the images is forwarded again and compared with stored features.
     ``against="golden:mini"`` compares with recorded numbers, ``"published:vrf-table1"`` with a
-    published table, within `tolerance` in percentage points.
+    published table, within `tolerance` in percentage points. ``against="samples"`` checks what the
+    folders show by themselves, without data and cache: whether ``results/`` would take them.
 
     Raises InputError for bad arguments and if nothing is comparable, DataError if a stored output
     is missing or damaged. A difference is no error: see `CheckResult.passed`.
@@ -144,8 +146,10 @@ def check(
         return _against_golden(paths, against.removeprefix(GOLDEN))
     if against.startswith(PUBLISHED):
         return _against_published(paths, against, tolerance)
+    if against == SAMPLES:
+        return _against_samples(paths)
     raise InputError(
-        f"--against {against}: expected {PUBLISHED}NAME or {GOLDEN}NAME, such as "
+        f"--against {against}: expected {PUBLISHED}NAME, {GOLDEN}NAME or {SAMPLES}, such as "
         f"{PUBLISHED}vrf-table1 or {GOLDEN}mini"
     )
 
@@ -241,20 +245,68 @@ def _golden_data(name: str, compared: Sequence[GoldenComparison]) -> dict[str, A
     return {"against": name, "cells": cells}
 
 
-def _against_published(runs: Sequence[Path], against: str, tolerance: float | None) -> CheckResult:
-    table = find_published_table(against.removeprefix(PUBLISHED))
+def _against_samples(paths: Sequence[Path]) -> CheckResult:
+    runs = [path.parent if path.name == RECORDS else path for path in paths]
+    found = {run: (*submission_faults(run), *report_faults(run)) for run in runs}
+    faults = [f"{run}: {fault}" for run, own in found.items() for fault in own]
+    verdicts = [
+        Verdict(str(run), "results", "failed", fault) for run in runs for fault in found[run]
+    ]
+    verdicts += [Verdict(str(run), "results") for run in runs if not found[run]]
+    data = {"against": SAMPLES, "faults": {str(run): list(own) for run, own in found.items()}}
+    title = "Against their own samples"
+    if not faults:
+        folders = "1 folder" if len(runs) == 1 else f"{len(runs)} folders"
+        text = (
+            f"{folders}: complete; numbers follow from samples, where samples can show them, and "
+            "reports from records"
+        )
+        return CheckResult(title, tuple(verdicts), "", text, data)
+    failure = shortened(f"{_faults(len(faults))}; the first: {faults[0]}", LONGEST)
+    return CheckResult(title, tuple(verdicts), failure, _lines(faults), data)
+
+
+def _faults(count: int) -> str:
+    return "1 fault" if count == 1 else f"{count} faults"
+
+
+def published_entries(
+    runs: Sequence[Path], table: PublishedTable, tolerance: float | None = None
+) -> tuple[LedgerEntry, ...]:
+    """Return the ledger of a published table over runs, with their samples as evidence.
+
+    `tolerance`, a fraction, replaces the ledger's own. Raises InputError for a folder that is no
+    run.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.core.records import records_text
+    >>> from bench.front.check import published_entries
+    >>> from bench.leaderboard.published.tables import PublishedTable, find_published_table
+    >>> from bench.testing.fakes import fake_records
+    >>> Path("run").mkdir()
+    >>> _ = Path("run/records.jsonl").write_text(records_text(fake_records()))
+    >>> published_entries([Path("run")], find_published_table("vrf-table1"))[0].verdict
+    'not attempted'
+    """
     found = [_read(run) for run in runs]
     records = distinct_records(r for have, _ in found for r in have)
     missing = [m for _, lacking in found for m in lacking]
-    fraction = None if tolerance is None else tolerance / 100
     evidence = Evidence(records)
     for run in runs:
         folder = run.parent if run.name == RECORDS else run
         evidence.of(read_samples(folder))
-    entries = ledger(table, records, missing, fraction, evidence)
+    return ledger(table, records, missing, tolerance, evidence)
+
+
+def _against_published(runs: Sequence[Path], against: str, tolerance: float | None) -> CheckResult:
+    table = find_published_table(against.removeprefix(PUBLISHED))
+    fraction = None if tolerance is None else tolerance / 100
+    entries = published_entries(runs, table, fraction)
     attempted = [entry for entry in entries if entry.verdict != "not attempted"]
     if not attempted:
-        raise InputError(f"no cell is comparable with {against}: {_reasons(entries)}")
+        raise InputError(f"no cell is comparable with {against}: {frequent_reasons(entries)}")
     failures = []
     if misses := [entry for entry in attempted if entry.verdict == "not reproduced"]:
         more = f" and {len(misses) - 3} more" if len(misses) > 3 else ""
@@ -266,7 +318,7 @@ def _against_published(runs: Sequence[Path], against: str, tolerance: float | No
         failures.append(f"{number} not verified: {unverified[0].reason}")
     verdicts = tuple(_as_verdict(entry) for entry in entries)
     shown = render_table(ledger_table(table, entries), wide=True)
-    text = f"{shown}\n{_summary(entries)}"
+    text = f"{shown}\n{verdicts_summary(entries)}"
     data = _data(table.name, entries)
     failure = shortened("; ".join(failures), LONGEST)
     return CheckResult(f"Against {against}", verdicts, failure, text, data)
@@ -290,15 +342,34 @@ def _as_verdict(entry: LedgerEntry) -> Verdict:
     return Verdict(f"{claim.backbone} {claim.row.name}", claim.column.name, state, text)
 
 
-def _reasons(entries: Sequence[LedgerEntry]) -> str:
-    """The three most frequent reasons why cells were not attempted."""
+def frequent_reasons(entries: Sequence[LedgerEntry]) -> str:
+    """Return the three most frequent reasons why cells were not attempted.
+
+    Examples
+    --------
+    >>> from bench.front.check import frequent_reasons
+    >>> from bench.leaderboard.published.ledger import ledger
+    >>> from bench.leaderboard.published.tables import PublishedTable, find_published_table
+    >>> frequent_reasons(ledger(find_published_table("vrf-table1"), []))
+    'no record of top1 (70 cells)'
+    """
     found = Counter(entry.reason for entry in entries).most_common()
     more = f" and {len(found) - 3} other reasons" if len(found) > 3 else ""
     return "; ".join(f"{reason} ({count} cells)" for reason, count in found[:3]) + more
 
 
-def _summary(entries: Sequence[LedgerEntry]) -> str:
+def verdicts_summary(entries: Sequence[LedgerEntry]) -> str:
+    """Return the number of cells with each verdict, and the models that they were measured with.
 
+    Examples
+    --------
+    >>> from bench.front.check import verdicts_summary
+    >>> from bench.leaderboard.published.ledger import LedgerEntry
+    >>> from bench.leaderboard.published.tables import PublishedTable, find_published_table
+    >>> claim = find_published_table("vrf-table1").claims[0]
+    >>> verdicts_summary([LedgerEntry(claim, "reproduced", ours=0.634, model="ViT-B-32/openai")])
+    '1 reproduced, 0 not reproduced, 0 not attempted; measured with ViT-B-32/openai'
+    """
     models = ", ".join(sorted({entry.model for entry in entries if entry.model}))
     verdicts = ", ".join(
         f"{number} {verdict}" for verdict, number in count_verdicts(entries).items()

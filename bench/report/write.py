@@ -130,3 +130,22 @@ def _pictures(content: Document, kind: str) -> Iterator[tuple[str, bytes]]:
             if figure.spec is not None:
                 name = re.sub(r"[^a-z0-9]+", "-", figure.name.lower()).strip("-")
                 yield f"{prefix}{name}.{kind}", PICTURES[kind](figure, chapter.marks)
+
+
+def id_ood_pictures(content: Document) -> dict[str, bytes]:
+    """Return the figure `id-ood` of each chapter as SVG, by its name in a folder of ``results/``.
+
+    Examples
+    --------
+    >>> from bench.report.document import document
+    >>> from bench.report.write import id_ood_pictures
+    >>> from bench.testing.fakes import fake_records
+    >>> list(id_ood_pictures(document(fake_records())))
+    ['id-ood.svg']
+    """
+    return {
+        f"id-ood-{number}.svg" if number else "id-ood.svg": PICTURES["svg"](figure, chapter.marks)
+        for number, chapter in enumerate(content.chapters)
+        for figure in chapter.figures
+        if figure.name == "id-ood" and figure.spec is not None
+    }

@@ -33,7 +33,6 @@ from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.published.ledger import LedgerEntry, count_verdicts, ledger
 from bench.leaderboard.published.tables import published_tables
 from bench.report.document import Chapter, Document, document
-from bench.report.figures.rasterize import chart_svg
 from bench.report.figures.spec import Chart
 from bench.report.formats.text import escape, markdown_table, markdown_terms
 from bench.report.glossary import INTRODUCTION, path_to_root
@@ -42,7 +41,7 @@ from bench.report.published_tables import reproduction_commands
 from bench.report.run_folder import read_presets, read_run, read_samples, report_sources
 from bench.report.tables.ledger import ledger_table
 from bench.report.tables.table import Table
-from bench.report.write import USUAL
+from bench.report.write import USUAL, id_ood_pictures
 from bench.runs.study.config import RunConfig
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -73,17 +72,19 @@ committed.
 ATTEMPT = """\
 ### How to attempt a reproduction
 
-You need a machine with a GPU and the real data. [docs/published.md](../docs/published.md)
-describes what counts and within which tolerance, [docs/datasets.md](../docs/datasets.md) how to get
-the data.
+You need a machine with a GPU and the real data. `bench reproduce vrf-table1 --data DIR` does all in
+stages: [docs/reproduce.md](../docs/reproduce.md) says what to expect of each.
+[docs/published.md](../docs/published.md) describes what counts and within which tolerance,
+[docs/datasets.md](../docs/datasets.md) how to get the data. The steps by hand:
 
     export BENCH_DATA=~/data
     bench data download --suite imagenet
     bench data status
 {commands}
 
-Put the run's folder into `results/` and run `python scripts/pages/results_page.py`: the ledger
-then includes it. For the commands for the other tables, see [published/](published/README.md).
+`bench submit RUN` puts what is needed of the run into `results/`; run
+`python scripts/pages/results_page.py`, and the ledger includes it. For the commands for the other
+tables, see [published/](published/README.md).
 """
 PUBLISHED = """\
 # Published tables
@@ -368,9 +369,8 @@ if __name__ == "__main__":
     for one in runs():
         folder = RESULTS / one.name
         report_sources(folder).write(folder, USUAL)
-        for chapter in one.document.chapters:
-            for chart, name in _figures(one, chapter):
-                write_atomic(folder / name, chart_svg(chart, chapter.marks))
+        for name, picture in id_ood_pictures(one.document).items():
+            write_atomic(folder / name, picture)
     write_atomic(results_elsewhere.path(RESULTS), results_elsewhere.picture())
     for path, text in pages().items():
         write_atomic(path, text.encode())

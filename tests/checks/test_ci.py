@@ -12,6 +12,7 @@ import browser
 import click
 import pytest
 import yaml
+from commands import bench
 from places import ROOT
 from record_golden import golden
 
@@ -57,6 +58,21 @@ def test_every_gate_is_in_the_workflow() -> None:
     assert len(checks) == 3 and all("--junit" in line for line in checks)
     (run,) = [line for line in lines if line[:2] == ["bench", "run"]]
     assert run[:-2] == shlex.split(find_golden("mini").command)
+
+
+def test_the_gate_of_results_reads_and_passes_what_is_committed() -> None:
+    gate = yaml.safe_load((ROOT / ".github" / "workflows" / "results.yml").read_text())
+    assert gate["permissions"] == {"contents": "read"}
+    assert "permissions" not in gate["jobs"]["gate"]
+    assert {"push", "pull_request"} == gate[True].keys()  # no event that gives others' code rights
+    install, check = commands(gate["jobs"]["gate"])
+    assert install[:2] == ["pip", "install"]
+    found = ROOT.glob("results/*/records.jsonl")
+    paths = sorted(str(path.relative_to(ROOT)) for path in found)
+    assert check[:3] == ["bench", "check", "results/*/records.jsonl"] and len(paths) >= 5
+    options = [one for one in check[3:] if one not in ("--junit", "results.xml")]
+    result = bench("check", *(ROOT / path for path in paths), *options)
+    assert result.code == 0, result.err
 
 
 def test_results_are_compared_only_where_the_commit_before_has_some(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -71,3 +73,25 @@ def test_the_training_program_compares_with_bare_loops(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines[3:5]] == ["preloaded", "JPEG"]
     assert lines[-1].startswith("a checkpoint: ")
+
+
+@pytest.mark.slow
+def test_the_page_on_tables_has_the_costs_that_the_program_prints(
+    synthetic: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import table_costs
+
+    monkeypatch.setattr(table_costs.common, "smoke_defaults", table_costs.common.smoke_defaults)
+    monkeypatch.setattr(sys, "argv", ["x", "--copies", str(synthetic)])
+    table_costs.main()
+    plans = capsys.readouterr().out.split("\n\n")[:-1]
+    page = (ROOT / "docs" / "reproduce.md").read_text()
+    rows = re.findall(r"^\| `[\w-]+`, (ViT\S+) \| (.*); (.*) \| (.*); (.*) \|$", page, re.MULTILINE)
+    assert len(rows) == len(plans) == 4
+    for (model, *cells), plan in zip(rows, plans, strict=True):
+        lines = plan.strip().splitlines()
+        work, space = lines[2::3][::2], lines[3::3][::2]  # without the clean run between
+        assert lines[0].endswith(f"{model}/openai")
+        for cell, line in zip(cells, (work[0], space[0], work[1], space[1]), strict=True):
+            assert all(part in line for part in cell.split(", "))

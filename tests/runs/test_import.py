@@ -17,6 +17,7 @@ import pytest
 import released
 import torch
 from commands import Result, assert_refused, bench
+from micro_table import NAME, print_table
 from safetensors.torch import load_file, save_file
 
 from bench.api.dataset import Task
@@ -126,6 +127,28 @@ def test_an_import_gives_the_numbers_of_the_run_that_trained_it(pair: Pair, tmp_
     tuned = next(r for r in found if r.method == "e2e-ft" and r.kind == "cell")
     assert tuned.provenance["method"]["trained_on"] == "micro's train"
     assert str(pair.tuned.parent) not in (out / "records.jsonl").read_text()
+
+
+def test_a_reproduction_evaluates_an_import_in_a_stage_of_its_own(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print_table(monkeypatch, {"zero-shot": "60.5", "e2e-ft": "61.0", "wise-ft:e2e-ft": "62.0"})
+    cache = tmp_path / "cache"
+    command = ("reproduce", NAME, *pair.backbone, "--imported", "ours", "--until", "released")
+    command = (*command, "--cache-dir", cache, "--out", tmp_path / "run")
+    assert_refused(bench(*command), "--imported ours: nothing was imported yet")
+    assert take(pair, cache).code == 0
+    done = bench(*command)
+    assert done.code == 0, done.err
+    names = {path.name for path in tmp_path.glob("run*")}
+    assert names == {"run-zero-shot", "run-zero-shot-clean", "run-released"}
+    rows = {record.method for record in read_records(tmp_path / "run-released" / "records.jsonl")}
+    assert rows == {"zero-shot", "e2e-ft", "wise-ft"}
+    assert "released: the checkpoints ours, protocol official" in done.out
+    # What has not seen the selection split may choose on it.
+    assert take(pair, cache, "--selection-unseen").code == 0
+    assert bench(*command).code == 0
+    assert (tmp_path / "run-released-clean" / "records.jsonl").is_file()
 
 
 def test_the_untouched_image_tower_is_shared(pair: Pair, tmp_path: Path) -> None:

@@ -25,9 +25,10 @@ from bench.core.streams import print_line
 @cloup.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN|FILE...")
 @cloup.option(
     "--against",
-    metavar="golden:NAME|published:NAME",
-    help="Compare with recorded numbers of the embedded suite (golden:mini) or with a published "
-    "table (`bench list published`). [default: the run's own stored outputs]",
+    metavar="golden:NAME|published:NAME|samples",
+    help="Compare with recorded numbers of the embedded suite (golden:mini), with a published "
+    "table (`bench list published`), or with the folder's own samples, as before it is committed "
+    "to results/. [default: the run's own stored outputs]",
 )
 @cloup.option(
     "--tolerance",
@@ -74,7 +75,8 @@ def check_command(
     Without --against every number is recomputed from the run's stored outputs and the tables are
     rebuilt. The exit code is 3 if a digit differs and 4 if a stored output is missing or damaged.
     With --against cells are compared. The exit code is 3 if a cell differs from what was recorded
-    or published and 2 if no cell is comparable. See docs/ci.md and docs/published.md.
+    or published and 2 if no cell is comparable. With --against samples neither data nor cache is
+    needed. See docs/ci.md, docs/published.md and docs/reproduce.md.
     """
     from bench.checks.junit import publish_verdicts
     from bench.front.check import RECOMPUTED, DamagedRunError, check

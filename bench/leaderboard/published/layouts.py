@@ -46,6 +46,8 @@ class Preset:
     form : ``shifts``: accuracy on ID, on every shift, and their mean; ``calibration``: ID and OOD
         accuracy, ID and OOD ECE without and with temperature scaling.
     groups : its lines in order, in groups separated by rules.
+    released : the fine-tuned checkpoints of its models that were released, and where they are;
+        empty if none are known.
 
     Examples
     --------
@@ -59,6 +61,7 @@ class Preset:
     source: str
     form: Form
     groups: tuple[tuple[PresetRow, ...], ...]
+    released: str = ""
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -108,7 +111,22 @@ CAROT_SLIDES = Preset(
     ),
 )
 
-PRESETS: Mapping[str, Preset] = {p.name: p for p in (VRF_TABLE_1, CAROT_SLIDES)}
+WISE_FT_TABLE_8 = Preset(
+    name="wise-ft-table8",
+    title="WiSE-FT's Table 8",
+    source="Wortsman et al., CVPR 2022, Table 8",
+    form="shifts",
+    groups=(
+        (PresetRow("Zero-shot", "zero-shot"),),
+        (PresetRow("E2E-FT", "e2e-ft"), PresetRow("+ Weight-space ensemble", "wise-ft:e2e-ft")),
+    ),
+    released="zeroshot.pt and checkpoint_10.pt of ViT-B/16, which the README of "
+    "github.com/BeierZhu/VRF links to",
+)
+"""Its ensembles have alpha 0.5, or the best alpha for each column. A run has one line, whose alpha
+is chosen as usual; its curve over alpha has the other points."""
+
+PRESETS: Mapping[str, Preset] = {p.name: p for p in (VRF_TABLE_1, CAROT_SLIDES, WISE_FT_TABLE_8)}
 """Every preset by name."""
 
 

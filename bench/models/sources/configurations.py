@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from bench.api.recipes import Backbone
@@ -10,6 +11,48 @@ from bench.core.errors import InputError
 from bench.models.sources.table import source_of
 
 Loss = Literal["softmax", "sigmoid", "labels"]
+
+
+@dataclass(frozen=True)
+class ModelSizes:
+    """Sizes of a model: its `features` per image, and the parameters of its towers.
+
+    `image` counts those of the image tower, `whole` those of both towers.
+
+    Examples
+    --------
+    >>> from bench.models.sources.configurations import ModelSizes
+    >>> ModelSizes(features=512, image=2, whole=3).whole
+    3
+    """
+
+    features: int
+    image: int
+    whole: int
+
+
+def model_sizes(backbone: Backbone) -> ModelSizes | None:
+    """Return the sizes of a CLIP with two plain towers; None for all others. Loads no weights.
+
+    Examples
+    --------
+    >>> from bench.api.recipes import Backbone
+    >>> from bench.models.sources.configurations import model_sizes
+    >>> model_sizes(Backbone("ViT-B-32", "openai", "tag:openai"))
+    ModelSizes(features=512, image=87849216, whole=151277313)
+    """
+    import torch
+    from open_clip import CLIP
+
+    found = source_of(backbone.model).configuration(backbone)
+    try:
+        with torch.device("meta"):
+            model = CLIP(**found)
+    except Exception:  # open_clip raises almost anything for configurations of other models
+        return None
+    image = sum(one.numel() for one in model.visual.parameters())
+    whole = sum(one.numel() for one in model.parameters())
+    return ModelSizes(found["embed_dim"], image, whole)
 
 
 def features_without_text(backbone: Backbone) -> int | None:
