@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,10 @@ from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.progress import SilentProgress
 from bench.core.records import MissingCell, Record
 from bench.core.store import MissingOutput
+from bench.front.exports.tables import data_frame
 from bench.leaderboard.board import ID, Board
 from bench.leaderboard.build import build_boards
-from bench.leaderboard.comparability import row_name
 from bench.leaderboard.severities import merge_severities
-from bench.leaderboard.stats.estimates import exact_interval
 from bench.report.caveats import caveat_sentences
 from bench.report.run_folder import read_presets, read_run, rewrite_reports
 from bench.report.tables.leaderboard import leaderboard_table
@@ -150,10 +149,10 @@ class Run:
     def to_pandas(self) -> pandas.DataFrame:
         """Return one row per measured cell of the leaderboards.
 
-        Columns: suite, model, protocol, row (METHOD:BASE), method, base, seed, shift, metric,
-        scaled (if calibrated), value (fraction or nats), low and high (exact 95% interval of an
-        accuracy over the set's samples, NaN for other metrics), n, weight, role, notes and chosen
-        (the chosen parameters). Raises InputError if pandas is not installed.
+        The columns are those of all tables of records (docs/exchange.md): ``row`` (METHOD:BASE),
+        ``scaled`` (if calibrated), ``low`` and ``high`` (exact 95% interval of an accuracy over the
+        set's samples, NaN for other metrics) and the fields of `bench.core.records.Record`. Raises
+        InputError if pandas is not installed.
 
         Examples
         --------
@@ -163,12 +162,7 @@ class Run:
         >>> list(cells[(cells.metric == "top1") & ~cells.scaled]["shift"])
         ['id', 'v2']
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("to_pandas needs pandas: pip install pandas") from error
-        rows = [_cell(r) for r in self.records if r.kind in ("cell", "scaled")]
-        return pandas.DataFrame(rows)
+        return data_frame(r for r in self.records if r.kind in ("cell", "scaled"))
 
     def leaderboard(self) -> Leaderboards:
         """Return the leaderboards, with a paper's layout first if the run has one."""
@@ -275,28 +269,6 @@ def _features(
         except CellError:
             if not needs_outputs(recipe):
                 raise
-
-
-def _cell(record: Record) -> dict[str, Any]:
-    """A cell as a row of a data frame."""
-    low = high = float("nan")
-    if record.metric == ACCURACY.name:
-        interval = exact_interval(round(record.value * record.n), record.n)
-        low, high = float(interval.low), float(interval.high)
-    return {
-        **{name: getattr(record, name) for name in ("suite", "model", "protocol")},
-        "row": row_name(record),
-        **{name: getattr(record, name) for name in ("method", "base", "seed", "shift", "metric")},
-        "scaled": record.kind == "scaled",
-        "value": record.value,
-        "low": low,
-        "high": high,
-        "n": record.n,
-        "weight": record.weight,
-        "role": record.role,
-        "notes": ", ".join(record.notes),
-        "chosen": dict(record.choice),
-    }
 
 
 def _html(board: Board) -> str:
