@@ -195,12 +195,12 @@ class Run:
         `seed` and `suite` are needed only where the run has several. Raises InputError for unknown
         names, and if the outputs are no longer in the cache.
         """
-        study, cell = self._cell_item(row, seed, suite)
+        study, cell = self.chosen(row, seed=seed, suite=suite)
         shifts = {shift.name: shift for shift in study.suite.evaluations()}
         shifts[SELECTION] = Shift(SELECTION, study.suite.task.selection)
         if split not in shifts:
             raise unknown_name(f"split of {study.suite.name}", split, shifts)
-        at, store = shifts[split], self._session.store
+        at, store = shifts[split], self.own_session.store
         measurement = Measurement(study, store, lambda opened: opened.load(), SilentProgress())
         stored = StoredOutputs(store, measurement.arrays, at.split, study.precision, at.labels)
         models, method = cell.fit.models, cell.row.method
@@ -223,21 +223,27 @@ class Run:
         return RowOutputs(features, logits, log_probs, prediction.weight, labels, manifest.ids)
 
     @cached_property
-    def _session(self) -> Session:
+    def own_session(self) -> Session:
+        """The session that repeats the run. Raises as `bench.runs.session.session_of` does."""
         return session_of(self.path, self.places) if self.session is None else self.session
 
-    def _cell_item(self, row: str, seed: int | None, suite: str | None) -> tuple[Study, CellItem]:
-        """Return the row's chosen cell of accuracy on the ID test set, and its study."""
+    def chosen(
+        self, row: str, *, seed: int | None = None, suite: str | None = None
+    ) -> tuple[Study, CellItem]:
+        """Return a row's cell of accuracy on the ID test set, with its choice, and its study.
+
+        Raises InputError unless the names fit one row.
+        """
         cells = [
             (study, cell)
-            for study in self._session.studies
-            for cell in make_plan(study, choice_lookup(self._session.store)).cells
+            for study in self.own_session.studies
+            for cell in make_plan(study, choice_lookup(self.own_session.store)).cells
             if cell.chosen and cell.scale is None and cell.metric == ACCURACY
             if cell.shift.name == ID
         ]
         suites = {study.suite.name for study, _ in cells}
         if suite is None and len(suites) > 1:
-            raise InputError(f"outputs: the run has {', '.join(sorted(suites))}: choose a suite")
+            raise InputError(f"{row}: the run has {', '.join(sorted(suites))}: choose a suite")
         if suite is not None and suite not in suites:
             raise unknown_name("suite of the run", suite, suites)
         cells = [(study, cell) for study, cell in cells if suite in (None, study.suite.name)]
@@ -253,7 +259,7 @@ class Run:
             names = sorted(found)
             seeds = sorted({c.fit.seed for _, c in cells if c.fit.seed is not None})
             raise InputError(
-                f"outputs: {row!r} with seed {seed} is {len(of_seed)} rows: expected one of "
+                f"{row!r} with seed {seed} is {len(of_seed)} rows: expected one of "
                 f"{', '.join(names)} with a seed of {seeds}"
             )
         return of_seed[0]

@@ -5,35 +5,70 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import click
 import cloup
 
-from bench.cli.options import DEBUG, PATH, PLUGIN_ONLY_LOADED, examples
+from bench.cli.options import CACHE, DATA, DEBUG, PATH, PLUGIN_ONLY_LOADED, examples
+from bench.core.errors import InputError
 from bench.core.streams import print_line
 
 
 @cloup.command(
     "export",
     epilog=examples(
+        "bench export results/runs/RUN wise-ft:e2e-ft",
+        "bench export results/runs/RUN e2e-ft --format open-clip --to mine",
         "bench export results/runs/RUN --records records.parquet",
-        "bench export results/runs/RUN --records records.csv",
     ),
 )
 @cloup.argument("run", type=PATH, metavar="RUN")
+@cloup.argument("row", required=False, metavar="ROW")
+@cloup.option("--to", type=PATH, help="Output folder. [default: results/exports/RUN/ROW]")
+@cloup.option(
+    "--format",
+    "form",
+    type=click.Choice(["safetensors", "open-clip"]),
+    default="safetensors",
+    show_default=True,
+    help="A classifier's files: image tower and head, or also a CLIP model that open_clip loads.",
+)
+@cloup.option("--seed", type=int, metavar="S", help="Training seed. [default: the only one]")
+@cloup.option("--suite", metavar="NAME", help="Suite of the run. [default: the only one]")
 @cloup.option(
     "--records",
     type=PATH,
-    required=True,
     metavar="FILE",
     help="Write all records as a table: .csv, or .parquet and .arrow (extra 'arrow').",
 )
+@DATA
+@CACHE
 @PLUGIN_ONLY_LOADED
 @DEBUG
-def export_command(run: Path, records: Path) -> None:
-    """Export records of a run for other tools.
+def export_command(
+    run: Path,
+    row: str | None,
+    to: Path | None,
+    form: str,
+    seed: int | None,
+    suite: str | None,
+    records: Path | None,
+    data: Path | None,
+    cache_dir: Path | None,
+) -> None:
+    """Export a classifier or the records of a run for other tools.
 
-    RUN is a folder. docs/exchange.md explains the files.
+    RUN is a folder; ROW is METHOD or METHOD:BASE, as in its leaderboard: a trained or merged
+    classifier is written with a model card. docs/exchange.md explains the files.
     """
+    from bench.front.exports.classifier import export_classifier
     from bench.front.exports.tables import write_records
-    from bench.report.run_folder import read_run
+    from bench.front.functions import load
 
-    print_line(str(write_records(records, read_run(run)[0])), sys.stdout)
+    if row is None and records is None:
+        raise InputError("nothing to export: name a ROW of the run, or a file with --records")
+    found = load(run, data=data, cache_dir=cache_dir)
+    if records is not None:
+        print_line(str(write_records(records, found.records)), sys.stdout)
+    if row is not None:
+        folder = to or Path("results/exports") / run.resolve().name / row.replace(":", "-")
+        print_line(str(export_classifier(found, row, folder, form, seed, suite)), sys.stdout)
