@@ -227,6 +227,17 @@ class Run:
         """The session that repeats the run. Raises as `bench.runs.session.session_of` does."""
         return session_of(self.path, self.places) if self.session is None else self.session
 
+    @cached_property
+    def _chosen_cells(self) -> list[tuple[Study, CellItem]]:
+        """The chosen cells of accuracy on the ID test sets, and their studies."""
+        return [
+            (study, cell)
+            for study in self.own_session.studies
+            for cell in make_plan(study, choice_lookup(self.own_session.store)).cells
+            if cell.chosen and cell.scale is None and cell.metric == ACCURACY
+            if cell.shift.name == ID
+        ]
+
     def chosen(
         self, row: str, *, seed: int | None = None, suite: str | None = None
     ) -> tuple[Study, CellItem]:
@@ -234,13 +245,7 @@ class Run:
 
         Raises InputError unless the names fit one row.
         """
-        cells = [
-            (study, cell)
-            for study in self.own_session.studies
-            for cell in make_plan(study, choice_lookup(self.own_session.store)).cells
-            if cell.chosen and cell.scale is None and cell.metric == ACCURACY
-            if cell.shift.name == ID
-        ]
+        cells = self._chosen_cells
         suites = {study.suite.name for study, _ in cells}
         if suite is None and len(suites) > 1:
             raise InputError(f"{row}: the run has {', '.join(sorted(suites))}: choose a suite")
