@@ -34,7 +34,7 @@ from bench.runs.study.study import Study
 
 PREDICTIONS = "predictions"
 """The folder of what the row itself predicts."""
-Arrays = dict[str, NDArray[Any]]
+_Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -111,19 +111,19 @@ def export_outputs(
     return to
 
 
-def _save(arrays: Arrays, path: Path) -> None:
+def _save(arrays: _Arrays, path: Path) -> None:
     from safetensors.numpy import save_file
 
     path.parent.mkdir(exist_ok=True)
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
 
 
-def _predictions(own: _Row, split: str) -> Arrays:
+def _predictions(own: _Row, split: str) -> _Arrays:
     """Return what the row predicts over the classes of a split: its probabilities and weights."""
     found = _outputs(own, own.cell.row.name, split)
     size = len(found.log_probs)
     weight = np.broadcast_to(np.asarray(found.weight, np.float64), size)
-    arrays: Arrays = {"probabilities": np.exp(found.log_probs), "log_probs": found.log_probs}
+    arrays: _Arrays = {"probabilities": np.exp(found.log_probs), "log_probs": found.log_probs}
     arrays |= {"labels": found.labels, "weight": weight}
     if own.cell.row.method.group != "ensembles":
         (logits,), features = found.logits.values(), tuple(found.features.values())
@@ -136,7 +136,7 @@ def _outputs(own: _Row, row: str, split: str) -> Any:
     return own.run.outputs(row, split, seed=own.cell.fit.seed, suite=suite)
 
 
-def _evaluated(own: _Row, split: str, shift: Shift) -> Arrays:
+def _evaluated(own: _Row, split: str, shift: Shift) -> _Arrays:
     """Return the arrays of an evaluation set; none if its samples are not of one class each."""
     manifest = shift.split.load().manifest
     if manifest.labels.shape[1] > 1 or (manifest.first < 0).any():
@@ -150,13 +150,13 @@ def _evaluated(own: _Row, split: str, shift: Shift) -> Arrays:
     return arrays
 
 
-def _labels(split: Split) -> Arrays:
+def _labels(split: Split) -> _Arrays:
     manifest = split.load().manifest
     groups = {f"groups.{name}": codes for name, codes in manifest.groups.items()}
     return {"labels": manifest.first, **groups}
 
 
-def _train(own: _Row) -> Arrays:
+def _train(own: _Row) -> _Arrays:
     """Return the arrays of the training split, for VRF; none if the run did not compute them."""
     study, store = own.study, own.run.own_session.store
     split = study.suite.task.train
