@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,10 @@ from bench.core.errors import CellError, InputError, unknown_name
 from bench.core.progress import SilentProgress
 from bench.core.records import MissingCell, Record
 from bench.core.store import MissingOutput
+from bench.front.exports.tables import data_frame
 from bench.leaderboard.board import ID, Board
 from bench.leaderboard.build import build_boards
-from bench.leaderboard.comparability import row_name
 from bench.leaderboard.severities import merge_severities
-from bench.leaderboard.stats.estimates import exact_interval
 from bench.report.caveats import caveat_sentences
 from bench.report.run_folder import read_presets, read_run, rewrite_reports
 from bench.report.tables.leaderboard import leaderboard_table
@@ -150,10 +149,10 @@ class Run:
     def to_pandas(self) -> pandas.DataFrame:
         """Return one row per measured cell of the leaderboards.
 
-        Columns: suite, model, protocol, row (METHOD:BASE), method, base, seed, shift, metric,
-        scaled (if calibrated), value (fraction or nats), low and high (exact 95% interval of an
-        accuracy over the set's samples, NaN for other metrics), n, weight, role, notes and chosen
-        (the chosen parameters). Raises InputError if pandas is not installed.
+        The columns are those of all tables of records (docs/exchange.md): ``row`` (METHOD:BASE),
+        ``scaled`` (if calibrated), ``low`` and ``high`` (exact 95% interval of an accuracy over the
+        set's samples, NaN for other metrics) and the fields of `bench.core.records.Record`. Raises
+        InputError if pandas is not installed.
 
         Examples
         --------
@@ -163,12 +162,7 @@ class Run:
         >>> list(cells[(cells.metric == "top1") & ~cells.scaled]["shift"])
         ['id', 'v2']
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("to_pandas needs pandas: pip install pandas") from error
-        rows = [_cell(r) for r in self.records if r.kind in ("cell", "scaled")]
-        return pandas.DataFrame(rows)
+        return data_frame(r for r in self.records if r.kind in ("cell", "scaled"))
 
     def leaderboard(self) -> Leaderboards:
         """Return the leaderboards, with a paper's layout first if the run has one."""
@@ -201,12 +195,12 @@ class Run:
         `seed` and `suite` are needed only where the run has several. Raises InputError for unknown
         names, and if the outputs are no longer in the cache.
         """
-        study, cell = self._cell_item(row, seed, suite)
+        study, cell = self.chosen(row, seed=seed, suite=suite)
         shifts = {shift.name: shift for shift in study.suite.evaluations()}
         shifts[SELECTION] = Shift(SELECTION, study.suite.task.selection)
         if split not in shifts:
             raise unknown_name(f"split of {study.suite.name}", split, shifts)
-        at, store = shifts[split], self._session.store
+        at, store = shifts[split], self.own_session.store
         measurement = Measurement(study, store, lambda opened: opened.load(), SilentProgress())
         stored = StoredOutputs(store, measurement.arrays, at.split, study.precision, at.labels)
         models, method = cell.fit.models, cell.row.method
@@ -229,21 +223,32 @@ class Run:
         return RowOutputs(features, logits, log_probs, prediction.weight, labels, manifest.ids)
 
     @cached_property
-    def _session(self) -> Session:
+    def own_session(self) -> Session:
+        """The session that repeats the run. Raises as `bench.runs.session.session_of` does."""
         return session_of(self.path, self.places) if self.session is None else self.session
 
-    def _cell_item(self, row: str, seed: int | None, suite: str | None) -> tuple[Study, CellItem]:
-        """Return the row's chosen cell of accuracy on the ID test set, and its study."""
-        cells = [
+    @cached_property
+    def _chosen_cells(self) -> list[tuple[Study, CellItem]]:
+        """The chosen cells of accuracy on the ID test sets, and their studies."""
+        return [
             (study, cell)
-            for study in self._session.studies
-            for cell in make_plan(study, choice_lookup(self._session.store)).cells
+            for study in self.own_session.studies
+            for cell in make_plan(study, choice_lookup(self.own_session.store)).cells
             if cell.chosen and cell.scale is None and cell.metric == ACCURACY
             if cell.shift.name == ID
         ]
+
+    def chosen(
+        self, row: str, *, seed: int | None = None, suite: str | None = None
+    ) -> tuple[Study, CellItem]:
+        """Return a row's cell of accuracy on the ID test set, with its choice, and its study.
+
+        Raises InputError unless the names fit one row.
+        """
+        cells = self._chosen_cells
         suites = {study.suite.name for study, _ in cells}
         if suite is None and len(suites) > 1:
-            raise InputError(f"outputs: the run has {', '.join(sorted(suites))}: choose a suite")
+            raise InputError(f"{row}: the run has {', '.join(sorted(suites))}: choose a suite")
         if suite is not None and suite not in suites:
             raise unknown_name("suite of the run", suite, suites)
         cells = [(study, cell) for study, cell in cells if suite in (None, study.suite.name)]
@@ -259,7 +264,7 @@ class Run:
             names = sorted(found)
             seeds = sorted({c.fit.seed for _, c in cells if c.fit.seed is not None})
             raise InputError(
-                f"outputs: {row!r} with seed {seed} is {len(of_seed)} rows: expected one of "
+                f"{row!r} with seed {seed} is {len(of_seed)} rows: expected one of "
                 f"{', '.join(names)} with a seed of {seeds}"
             )
         return of_seed[0]
@@ -275,28 +280,6 @@ def _features(
         except CellError:
             if not needs_outputs(recipe):
                 raise
-
-
-def _cell(record: Record) -> dict[str, Any]:
-    """A cell as a row of a data frame."""
-    low = high = float("nan")
-    if record.metric == ACCURACY.name:
-        interval = exact_interval(round(record.value * record.n), record.n)
-        low, high = float(interval.low), float(interval.high)
-    return {
-        **{name: getattr(record, name) for name in ("suite", "model", "protocol")},
-        "row": row_name(record),
-        **{name: getattr(record, name) for name in ("method", "base", "seed", "shift", "metric")},
-        "scaled": record.kind == "scaled",
-        "value": record.value,
-        "low": low,
-        "high": high,
-        "n": record.n,
-        "weight": record.weight,
-        "role": record.role,
-        "notes": ", ".join(record.notes),
-        "chosen": dict(record.choice),
-    }
 
 
 def _html(board: Board) -> str:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone, TextHead
+from bench.core.errors import InputError
 from bench.data.prompts import fill_template
-from bench.models.distinct_classes import check_distinct
+from bench.models.distinct_classes import check_distinct, prompt_caveats
+from bench.models.files.folder_head import DESCRIPTION, FolderHead
 from bench.models.sources.table import source_of
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class Clip:
     tokenizer : its tokenizer.
     preprocess : its preprocessing configuration (open_clip's ``PreprocessCfg``).
     caveats : sentences on what was assumed of its file, and how to say otherwise.
+    head : the classifier that its folder has beside it; often None.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class Clip:
     tokenizer: Any
     preprocess: Any
     caveats: tuple[str, ...] = ()
+    head: FolderHead | None = None
 
     @property
     def scale(self) -> float:
@@ -119,8 +123,9 @@ def text_head(
 ) -> dict[str, Tensor]:
     """Return ``head.weight`` [C, D] and ``head.bias`` [C] of a zero-shot head.
 
-    `progress` is called with 1 after each class; `tokens` are those of `tokenized`, if known.
-    Raises InputError if all classes get the same embedding.
+    `progress` is called with 1 after each class; `tokens` are those of `tokenized`, if known. A
+    head of the model's folder for these classes is returned as it is. Raises InputError if all
+    classes get the same embedding.
 
     Examples
     --------
@@ -136,12 +141,43 @@ def text_head(
     """
     import torch
 
+    if clip.head is not None and clip.head.is_for(recipe.classnames):
+        if clip.head.said.normalize != recipe.normalize:
+            raise InputError(
+                "the classifier in the model's folder takes raw features, but rows of bench begin "
+                f"with normalised ones: remove {DESCRIPTION} from the folder to use prompts"
+            )
+        progress(len(recipe.classnames))
+        return {"head.weight": clip.head.weight, "head.bias": clip.head.bias}
     prompts = tokenized(clip, recipe) if tokens is None else tokens
     bf16 = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
     with bf16:
         head = prompt_head(clip.model.to(device), prompts.to(device), progress)
     check_distinct(head["head.weight"])
     return head
+
+
+def head_caveats(clip: Clip, recipe: TextHead, tokens: Tensor) -> tuple[str, ...]:
+    """Return what a reader should know of a zero-shot head, by its prompts or the model's folder.
+
+    Raises InputError as `bench.models.distinct_classes.prompt_caveats` does.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.api.recipes import TextHead
+    >>> from bench.models.clip import head_caveats, identify_backbone, load_clip, tokenized
+    >>> backbone = identify_backbone("tiny", "embedded", Path("cache"))
+    >>> clip, recipe = load_clip(backbone), TextHead(backbone, ("star", "heart"), ("a {}.",))
+    >>> head_caveats(clip, recipe, tokenized(clip, recipe))
+    ()
+    """
+    if clip.head is None:
+        return prompt_caveats(clip.tokenizer, recipe, tokens)
+    if clip.head.is_for(recipe.classnames):
+        return (clip.head.caveat,)
+    unused = "The classifier in the model's folder has other classes and was not used."
+    return (*prompt_caveats(clip.tokenizer, recipe, tokens), unused)
 
 
 def tokenized(clip: Clip, recipe: TextHead) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bench.api.recipes import Backbone
 from bench.core.hashing import canonical_json, key_of
 from bench.core.store import Store
+from bench.models.sources.released_tags import TINY
+from bench.models.sources.table import source_of
 
 if TYPE_CHECKING:
     from bench.models.clip import Clip
@@ -68,6 +71,34 @@ def facts_of(clip: Clip) -> ModelFacts:
         interpolation=use.interpolation,
         resize=use.resize_mode,
     )
+
+
+def configuration_of(clip: Clip, backbone: Backbone) -> dict[str, Any]:
+    """Return the configuration with which open_clip builds a loaded model; empty if none is known.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.models.facts import configuration_of
+    >>> from bench.models.clip import identify_backbone, load_clip
+    >>> tiny = identify_backbone("tiny", "embedded", Path("cache"))
+    >>> configuration_of(load_clip(tiny), tiny)["embed_dim"]
+    96
+    """
+    if backbone.model == TINY:
+        from bench.data.mini.model import CONFIGURATION
+
+        return copy.deepcopy(CONFIGURATION)
+    found = copy.deepcopy(source_of(backbone.model).configuration(backbone))
+    facts = facts_of(clip)
+    is_quick = facts.activation == "quick_gelu"
+    if is_quick or "quick_gelu" in found:
+        found["quick_gelu"] = is_quick
+    if "image_size" in found.get("vision_cfg", {}):
+        found["vision_cfg"]["image_size"] = facts.image_size
+    if found.pop("multimodal_cfg", None) is not None:  # of CoCa, whose text decoder is left out
+        found["custom_text"] = True
+    return found
 
 
 def write_model_note(

@@ -253,6 +253,30 @@ def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -
     >>> {name: tuple(tensor.shape) for name, tensor in stored_encoder(models.base, store).items()}
     {'proj': (8, 4)}
     """
+    return stored_part(recipe, store, "encoder.")
+
+
+def stored_part(
+    recipe: Tuned | Imported | External | Fisher, store: Store, prefix: str
+) -> dict[str, Tensor]:
+    """Return the tensors of stored weights whose names begin with `prefix`, without it.
+
+    Besides ``encoder.`` these are ``head.`` and, of trainings that tune both towers, ``text.``.
+    Raises as `stored_encoder` does.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from bench.api.recipe_parts import weights_key
+    >>> from bench.core.store import Store
+    >>> from bench.models.weights import stored_part
+    >>> from bench.testing.fakes import fake_models
+    >>> models, store = fake_models(), Store(Path("store"))
+    >>> store.write_arrays("weights", weights_key(models.base), {"head.bias": np.zeros(6)})
+    >>> list(stored_part(models.base, store, "head."))
+    ['bias']
+    """
     from safetensors.torch import load
 
     key = weights_key(recipe)
@@ -261,7 +285,6 @@ def stored_encoder(recipe: Tuned | Imported | External | Fisher, store: Store) -
         raise (
             import_lost(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")
         )
-    prefix = "encoder."
     return {n.removeprefix(prefix): t for n, t in load(data).items() if n.startswith(prefix)}
 
 

@@ -17,6 +17,7 @@ from bench.core.records import MissingCell, Record, sort_key
 from bench.core.trainings import TrainingRecord
 from bench.leaderboard.board import ID, Board, board_key
 from bench.leaderboard.published.baselines import Baseline
+from bench.leaderboard.published.clip_benchmark import ForeignRow
 from bench.leaderboard.published.evidence import Evidence
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.robustness import DerivedBoard, derived_board
@@ -141,6 +142,7 @@ class Chapter:
     derived: tuple[DerivedBoard, ...]
     summary: str
     terms: tuple[Term, ...]
+    beside: tuple[ForeignRow, ...] = ()
 
     @cached_property
     def figures(self) -> tuple[Chart, ...]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import gc
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.api.registry import loaded_plugins
@@ -30,13 +31,14 @@ from bench.core.trainings import TrainingRecord, read_trainings
 from bench.leaderboard import samples
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
+from bench.leaderboard.published.clip_benchmark import ForeignFile, read_clip_benchmark
 from bench.leaderboard.published.layouts import Preset, find_preset
 from bench.leaderboard.robustness import DERIVED
 from bench.report.document import Document, document
 from bench.report.run_config import CONFIG as CONFIG
 from bench.report.run_config import read_config
 from bench.report.staging import finish
-from bench.report.write import FORMATS, PICTURES, write_document
+from bench.report.write import FORMATS, PICTURES, with_foreign_rows, write_document
 
 RECORDS = "records.jsonl"
 MISSING = "missing.jsonl"
@@ -44,6 +46,8 @@ PLAN = "plan.json"
 SOURCES = "sources.json"
 BASELINES = "baselines.csv"
 FIGURES = "figures"
+BESIDE = "beside"
+"""The folder with the files of foreign rows that the reports show."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class ReportSources:
 
     runs: tuple[Path, ...]
     baselines: tuple[Baseline, ...] = ()
+    beside: tuple[ForeignFile, ...] = ()
 
     def write(
         self, folder: Path, formats: Sequence[str], root: str | None = None
@@ -72,9 +77,9 @@ class ReportSources:
         Raises InputError if a run cannot be read, DataError if its samples are damaged.
         """
         with _without_collector():
-            return write_document(folder, self._document(), formats, root)
+            return write_document(folder, self.document(), formats, root)
 
-    def _document(self) -> Document:
+    def document(self) -> Document:
         """Return the reports' content. It takes less memory than all records, which end here."""
         contents = [read_run(run) for run in self.runs]
         records = distinct_records(r for own, _ in contents for r in own)
@@ -82,7 +87,7 @@ class ReportSources:
             raise InputError(
                 f"{', '.join(map(str, self.runs))}: no records to report; run the suite first"
             )
-        return document(
+        content = document(
             records,
             [m for _, missing in contents for m in missing],
             tuple(dict.fromkeys(preset for run in self.runs for preset in read_presets(run))),
@@ -91,6 +96,7 @@ class ReportSources:
             _distinct_trainings(self.runs),
             tuple(dict.fromkeys(name for run in self.runs for name in read_derived(run))),
         )
+        return with_foreign_rows(content, self.beside)
 
 
 @contextmanager
@@ -137,7 +143,7 @@ def report_sources(folder: Path) -> ReportSources:
     path = folder / SOURCES
     finish(folder)
     if (folder / RECORDS).is_file():
-        return ReportSources((folder,), kept_baselines(folder))
+        return ReportSources((folder,), kept_baselines(folder), kept_beside(folder))
     if not path.is_file():
         raise InputError(f"{folder}: expected the folder of a run or of reports of runs")
     try:
@@ -149,7 +155,7 @@ def report_sources(folder: Path) -> ReportSources:
         raise InputError(
             f"{path} does not name the runs of a report: write it again with bench report"
         ) from error
-    return ReportSources(runs, kept_baselines(folder))
+    return ReportSources(runs, kept_baselines(folder), kept_beside(folder))
 
 
 def kept_baselines(folder: Path) -> tuple[Baseline, ...]:
@@ -166,14 +172,36 @@ def kept_baselines(folder: Path) -> tuple[Baseline, ...]:
     return read_baselines(path) if path.is_file() else ()
 
 
+def kept_beside(folder: Path) -> tuple[ForeignFile, ...]:
+    """Return the files of foreign rows of a folder's reports. Raises InputError for a damaged one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.run_folder import kept_beside
+    >>> kept_beside(Path("nowhere"))
+    ()
+    """
+    return tuple(map(read_clip_benchmark, _files_beside(folder)))
+
+
+def _files_beside(folder: Path) -> list[Path]:
+    return sorted(p for p in (folder / BESIDE).glob("*") if p.suffix in (".csv", ".json"))
+
+
 def rewrite_reports(
-    folder: Path, runs: Sequence[Path], baselines: Path | None, formats: Sequence[str]
+    folder: Path,
+    runs: Sequence[Path],
+    baselines: Path | None,
+    formats: Sequence[str],
+    beside: Sequence[Path] = (),
 ) -> tuple[Path, ...]:
     """Write reports of runs into a folder, together with their inputs; return the reports' paths.
 
-    Without `baselines`, the folder's own baselines stay. If the inputs changed, formats that the
-    folder already has are written again, too. Raises InputError if the folder is that of a run and
-    other runs are to be reported in it, DataError if samples are damaged.
+    Without `baselines`, the folder's own baselines stay, and so do its foreign rows without files
+    `beside`. If the inputs changed, formats that the folder already has are written again, too.
+    Raises InputError if the folder is that of a run and other runs are to be reported in it, and
+    for files `beside` that cannot be read or shown, DataError if samples are damaged.
 
     Examples
     --------
@@ -191,21 +219,40 @@ def rewrite_reports(
         raise InputError(
             f"{folder} is the folder of a run: choose another --out for a report of other runs"
         )
-    sources = ReportSources(tuple(runs), kept_baselines(folder))
+    sources = ReportSources(tuple(runs), kept_baselines(folder), kept_beside(folder))
     inputs: dict[Path, bytes] = {}
     if baselines is not None:
-        sources = ReportSources(tuple(runs), read_baselines(baselines))
+        sources = replace(sources, baselines=read_baselines(baselines))
         inputs[folder / BASELINES] = baselines.read_bytes()
+    if beside:
+        sources = replace(sources, beside=_read_beside(beside))
+        inputs |= {folder / BESIDE / path.name: path.read_bytes() for path in beside}
     if not own:
         names = [Path(os.path.relpath(run.resolve(), folder.resolve())).as_posix() for run in runs]
         text = json.dumps({"runs": names}, indent=1) + "\n"
         inputs[folder / SOURCES] = text.encode()
     changed = any(not p.is_file() or p.read_bytes() != data for p, data in inputs.items())
     existing = {path.suffix[1:] for path in report_files(folder)} if changed else set()
+    if beside and not any(chapter.beside for chapter in sources.document().chapters):
+        raise InputError(
+            "--beside: no result is an accuracy on an evaluation set of the reported suites: give "
+            "results on their data sets"
+        )
     written = sources.write(folder, tuple(dict.fromkeys([*formats, *sorted(existing)])))
     for path, data in inputs.items():
         write_atomic(path, data)
+    for path in _files_beside(folder) if beside else ():
+        if path not in inputs:
+            path.unlink()
     return written
+
+
+def _read_beside(paths: Sequence[Path]) -> tuple[ForeignFile, ...]:
+    """Return the given files, which are kept by their names, in the order of these."""
+    names = Counter(path.name for path in paths)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise InputError(f"--beside: several files are named {twice[0]}: give them other names")
+    return tuple(map(read_clip_benchmark, sorted(paths, key=lambda path: path.name)))
 
 
 def report_files(folder: Path) -> list[Path]:

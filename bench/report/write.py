@@ -17,6 +17,7 @@ from bench.core.paths import write_atomic
 from bench.core.records import MissingCell, Record
 from bench.core.trainings import TrainingRecord
 from bench.leaderboard.published.baselines import Baseline
+from bench.leaderboard.published.clip_benchmark import ForeignFile, foreign_rows
 from bench.leaderboard.published.layouts import Preset
 from bench.leaderboard.samples import SampleOutputs
 from bench.report.document import Document, document
@@ -25,6 +26,7 @@ from bench.report.figures.spec import Chart
 from bench.report.formats.html import report_html
 from bench.report.formats.text import report_csv, report_json, report_latex, report_markdown
 from bench.report.glossary import path_to_root
+from bench.report.tables.elsewhere import foreign_table
 
 FORMATS: dict[str, Callable[[Document], str]] = {
     "md": report_markdown,
@@ -40,6 +42,8 @@ ALSO = {"latex": "tex", "markdown": "md"}
 """Other names of formats."""
 USUAL = ("md", "html")
 """Default formats."""
+FIRST = ("leaderboard", "standings")
+"""The tables that come before foreign rows."""
 
 
 def parse_formats(formats: str) -> tuple[str, ...]:
@@ -74,6 +78,7 @@ def write_report(
     trainings: Iterable[TrainingRecord] = (),
     root: str | None = None,
     derived: Sequence[str] = (),
+    beside: Sequence[ForeignFile] = (),
 ) -> tuple[Path, ...]:
     """Write reports of records into `directory` with `write_document`; return their paths.
 
@@ -89,7 +94,37 @@ def write_report(
     ['report.md', 'report.csv']
     """
     content = document(records, missing, presets, samples, baselines, trainings, derived)
-    return write_document(directory, content, formats, root)
+    return write_document(directory, with_foreign_rows(content, beside), formats, root)
+
+
+def with_foreign_rows(content: Document, files: Sequence[ForeignFile]) -> Document:
+    """Return a report with the rows of files on its suites' sets, below each leaderboard.
+
+    Raises InputError if the files contradict each other.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.clip_benchmark import ForeignFile, ForeignResult
+    >>> from bench.report.document import document
+    >>> from bench.report.write import with_foreign_rows
+    >>> from bench.testing.fakes import fake_records
+    >>> records = [r.model_copy(update={"suite": "imagenet"}) for r in fake_records()]
+    >>> result = ForeignResult("ViT-B-32", "openai", "en", "imagenet-v2", 0.5596)
+    >>> files = [ForeignFile("v2.json", "1f" * 32, (result,))]
+    >>> (chapter,) = with_foreign_rows(document(records), files).chapters
+    >>> [table.name for table in chapter.tables]
+    ['leaderboard', 'beside']
+    """
+    chapters = []
+    for chapter in content.chapters:
+        if rows := foreign_rows(files, chapter.numbers.board.suite):
+            names = [table.name for table in chapter.tables]
+            at = 1 + max((i for i, n in enumerate(names) if n in FIRST), default=len(names) - 1)
+            table = foreign_table(chapter.numbers, rows)
+            tables = (*chapter.tables[:at], table, *chapter.tables[at:])
+            chapter = replace(chapter, tables=tables, beside=rows)
+        chapters.append(chapter)
+    return replace(content, chapters=tuple(chapters))
 
 
 def write_document(

@@ -36,14 +36,13 @@ from bench.core.hashing import canonical
 from bench.core.progress import Progress
 from bench.core.store import MissingOutput, Store, rows_in
 from bench.core.trainings import Entry, store_history
-from bench.models.clip import load_clip, text_head, tokenized
+from bench.models.clip import head_caveats, load_clip, text_head, tokenized
 from bench.models.devices import (
     exact_arithmetic,
     pick_device,
     place_of_process,
     threads_of_the_machine,
 )
-from bench.models.distinct_classes import prompt_caveats
 from bench.models.facts import facts_of, write_model_note
 from bench.models.features import Forward, predict_split
 from bench.models.heads import load_head
@@ -117,7 +116,7 @@ class Engine:
         """Build and store a zero-shot head."""
         if self.is_main:
             key, tokens = weights_key(recipe), tokenized(self.clip, recipe)
-            caveats = prompt_caveats(self.clip.tokenizer, recipe, tokens)
+            caveats = head_caveats(self.clip, recipe, tokens)
             with self.progress.task("build zero-shot head", len(recipe.classnames)) as task:
                 head = text_head(self.clip, recipe, self.where, task.advance, tokens)
                 self._write_weights(key, head, caveats)

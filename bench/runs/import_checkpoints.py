@@ -20,9 +20,8 @@ from bench.core.errors import InputError
 from bench.core.paths import data_dir
 from bench.core.store import Store
 from bench.core.store.opening import store_at
-from bench.models.clip import Clip, load_clip, text_head, tokenized
+from bench.models.clip import Clip, head_caveats, load_clip, text_head, tokenized
 from bench.models.devices import pick_device
-from bench.models.distinct_classes import prompt_caveats
 from bench.models.facts import facts_of, write_model_note
 from bench.models.heads import load_head
 from bench.models.wise_ft_checkpoints import ReleasedClassifier, check_fits, read_classifier
@@ -191,7 +190,7 @@ def _backbone_head(
     key = weights_key(recipe)
     if not store.has("weights", key):
         tokens = tokenized(clip, recipe)
-        caveats = prompt_caveats(clip.tokenizer, recipe, tokens)
+        caveats = head_caveats(clip, recipe, tokens)
         head = text_head(clip, recipe, device, tokens=tokens)
         metadata = {"device": device.type, "caveats": json.dumps(list(caveats))}
         store.write("weights", key, save(head, metadata=metadata))

@@ -88,7 +88,7 @@ def test_a_data_frame_has_every_cell(run: bench.Run) -> None:
         & (frame["shift"] == first.shift)
         & ~frame.scaled
     ].iloc[0]
-    assert row["value"] == first.value and row.n == first.n and row.chosen == first.choice
+    assert row["value"] == first.value and row.n == first.n and row.choice == first.choice
     assert row.low < row["value"] < row.high
     assert frame[frame.metric == "ece"].low.isna().all()
 

@@ -1,1 +1,1 @@
-"""Commands on results that stand: report, check, compare."""
+"""Commands on results that stand: report, export, check, compare."""

@@ -19,6 +19,7 @@ from bench.core.streams import print_line
         "bench report results/runs/RUN --open",
         "bench report results/runs/RUN --format tex,svg --out paper",
         "bench report RUN1 RUN2 --out merged         # one report of several runs",
+        "bench report results/runs/RUN --beside imagenet1k.json --beside v2.json",
     ),
 )
 @cloup.argument("runs", nargs=-1, required=True, type=PATH)
@@ -27,11 +28,24 @@ from bench.core.streams import print_line
 )
 @cloup.option("--out", type=PATH, help="Output folder. [default: the run's]")
 @cloup.option("--baselines", type=PATH, metavar="CSV", help=HELP["baselines"])
+@cloup.option(
+    "--beside",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Show results of CLIP_benchmark (.json, .csv) beside the rows, marked and not ranked; "
+    "they stay with the report. Repeatable.",
+)
 @cloup.option("--open", "show", is_flag=True, help="Open report.html in the browser.")
 @PLUGIN_ONLY_LOADED
 @DEBUG
 def report_command(
-    runs: tuple[Path, ...], formats: str, out: Path | None, baselines: Path | None, show: bool
+    runs: tuple[Path, ...],
+    formats: str,
+    out: Path | None,
+    baselines: Path | None,
+    beside: tuple[Path, ...],
+    show: bool,
 ) -> None:
     """Rebuild the report of finished runs.
 
@@ -52,7 +66,7 @@ def report_command(
                 sys.stderr,
             )
     target = check_writable(out or runs[0], "output folder")
-    written = rewrite_reports(target, runs, baselines, wanted)
+    written = rewrite_reports(target, runs, baselines, wanted, beside)
     for path in written:
         print_line(str(path), sys.stdout)
     if show:

@@ -32,6 +32,18 @@ ARCHITECTURE: dict[str, Any] = {
     "text": {"width": 64, "heads": 2, "layers": 2},
 }
 
+CONFIGURATION: dict[str, Any] = {
+    "embed_dim": ARCHITECTURE["embed_dim"],
+    "vision_cfg": {
+        "timm_model_name": "bench_mini_convnext",
+        "timm_pool": "avg",
+        "timm_proj": "linear",
+        "image_size": PREPROCESS["size"],
+    },
+    "text_cfg": {"context_length": CONTEXT, "vocab_size": VOCABULARY, **ARCHITECTURE["text"]},
+}
+"""The architecture as open_clip's configurations state it; the image tower is registered below."""
+
 
 @register_model
 def bench_mini_convnext(pretrained: bool = False, **_: Any) -> ConvNeXt:
@@ -51,14 +63,9 @@ def bench_mini_convnext(pretrained: bool = False, **_: Any) -> ConvNeXt:
 
 def build_tiny() -> open_clip.CLIP:
     """Return the architecture with random weights from torch's global generator."""
-    vision = CLIPVisionCfg(
-        timm_model_name="bench_mini_convnext",
-        timm_pool="avg",
-        timm_proj="linear",
-        image_size=PREPROCESS["size"],
-    )
-    text = CLIPTextCfg(context_length=CONTEXT, vocab_size=VOCABULARY, **ARCHITECTURE["text"])
-    return open_clip.CLIP(ARCHITECTURE["embed_dim"], vision, text)
+    vision = CLIPVisionCfg(**CONFIGURATION["vision_cfg"])
+    text = CLIPTextCfg(**CONFIGURATION["text_cfg"])
+    return open_clip.CLIP(CONFIGURATION["embed_dim"], vision, text)
 
 
 @lru_cache(maxsize=1)

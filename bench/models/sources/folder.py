@@ -13,6 +13,8 @@ from bench.core.foreign.documents import read_json
 from bench.core.hashing import key_of
 from bench.core.paths import local_path
 from bench.data.readers.fingerprints import file_digest
+from bench.models.files.folder_head import DESCRIPTION, read_folder_head
+from bench.models.files.folder_head import WEIGHTS as HEAD
 from bench.models.files.transformers_config import open_clip_configuration
 from bench.models.sources.source import LoadedModel, check_packages
 
@@ -80,7 +82,8 @@ class ModelFolder:
                 f"{name} has no tokenizer, such as tokenizer.json: save the model's tokenizer "
                 "there, tokenizer.save_pretrained(FOLDER)"
             )
-        files = sorted([kind, weights, *beside])
+        heads = [one for one in (DESCRIPTION, HEAD) if (folder / one).is_file()]
+        files = sorted([kind, weights, *beside, *heads])
         digests = [[one, file_digest((folder / one).resolve(), cache_dir)] for one in files]
         return Backbone(LOCAL_DIR, str(folder), key_of("folder", digests), Reading())
 
@@ -194,6 +197,7 @@ def load_folder(folder: Path, name: str) -> LoadedModel:
     """
     import torch
 
+    from bench.data.mini.model import CONFIGURATION, tiny_tokenizer  # timm knows its tower then
     from bench.models.files.backbone import load_weights, quiet
     from bench.models.files.containers import read_candidates
     from bench.models.files.preprocessing import from_processor
@@ -216,9 +220,11 @@ def load_folder(folder: Path, name: str) -> LoadedModel:
         preprocess, said = PreprocessCfg(**model.visual.preprocess_cfg), ""
     else:
         preprocess, said = from_processor(folder, model.visual.image_size, configuration)
-    tokenizer = _tokenizer(folder, configuration["text_cfg"], name)
+    is_tiny = configuration["text_cfg"] == CONFIGURATION["text_cfg"]
+    tokenizer = tiny_tokenizer() if is_tiny else _tokenizer(folder, configuration["text_cfg"], name)
     caveats = tuple(text for text in (*caveats, said) if text)
-    return LoadedModel(two_towers(model).eval(), tokenizer, preprocess, caveats)
+    head = read_folder_head(folder, configuration["embed_dim"], name)
+    return LoadedModel(two_towers(model).eval(), tokenizer, preprocess, caveats, head)
 
 
 def _built(folder: Path, kind: str, configuration: dict[str, Any]) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone
 from bench.core.errors import InputError, shortened
+from bench.models.files.folder_head import DESCRIPTION
+from bench.models.files.folder_head import WEIGHTS as HEAD
 from bench.models.sources.folder import (
     OPEN_CLIP,
     PREPROCESSING,
@@ -70,7 +72,7 @@ class Hub:
         name, commit = backbone.pretrained, backbone.digest
         kind = _file(name, commit, (OPEN_CLIP, TRANSFORMERS)).name
         folder = _file(name, commit, WEIGHTS[kind]).parent
-        wanted = [*PREPROCESSING, *TOKENIZER]
+        wanted = [*PREPROCESSING, *TOKENIZER, DESCRIPTION, HEAD]
         try:
             snapshot_download(name, revision=commit, allow_patterns=wanted)
         except Exception as error:

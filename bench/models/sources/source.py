@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone
 from bench.core.errors import InputError
+from bench.models.files.folder_head import FolderHead
 
 EXTRA = "transformers"
 """The extra of bench with the packages for tokenizers and text towers of Hugging Face."""
@@ -16,6 +17,8 @@ EXTRA = "transformers"
 
 class LoadedModel(NamedTuple):
     """A loaded model: the open_clip model, its tokenizer, its ``PreprocessCfg``, and caveats.
+
+    `head` is the classifier that a folder has beside its model; often None.
 
     Examples
     --------
@@ -28,6 +31,7 @@ class LoadedModel(NamedTuple):
     tokenizer: Any
     preprocess: Any
     caveats: tuple[str, ...] = ()
+    head: FolderHead | None = None
 
 
 class Source(Protocol):

@@ -29,9 +29,9 @@ CELL_FIELDS = (
 `calibrated` says that the row's method fitted temperatures before it was measured; other rows have
 a temperature only where `temperature_scaled`, or the calibration that the protocol names in its
 place. `set` is ``OOD mean`` for means over the shifts. `ranked` rows are marked where they are
-best, but never in a derived metric. `low` and `high` bound the 95% interval of `mean` if samples
-are stored: for the primary metric of a set (also for differences), the ECE, and metrics that were
-asked for.
+best, but never in a derived metric. The `role` of rows that others measured is ``elsewhere``. `low`
+and `high` bound the 95% interval of `mean` if samples are stored: for the primary metric of a set
+(also for differences), the ECE, and metrics that were asked for.
 """
 Intervals = Mapping[Name, Sequence[Interval | None]]
 """Intervals of each column, by row or by name of a difference row."""
@@ -316,6 +316,14 @@ def board_cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
     for derived in chapter.derived:
         name = derived.metric.name
         yield from _board_cells(derived.board, name, derived.intervals)
+    board = numbers.board
+    for row in chapter.beside:
+        files = "; ".join(file.stated for file in row.files)
+        place = (board.suite, row.title, "", f"measured elsewhere: {files}", ACCURACY.name, False)
+        names = ("zero-shot", None, "elsewhere", False, False)
+        for shift, value in row.values.items():
+            values = (value, None, None, "", "", None, None)
+            yield dict(zip(CELL_FIELDS, (*place, *names, shift, *values), strict=True))
 
 
 def _intervals(numbers: SuiteResults) -> Mapping[str, Intervals]:

@@ -1,11 +1,13 @@
-"""Tables of curves over alpha that others measured: marked as such, never ranked with our rows."""
+"""Tables of what others measured, curves and rows: marked as such, never ranked with our rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 from bench.leaderboard.board import ID, MEAN, Scale, scale_of
 from bench.leaderboard.published.baselines import same_data
+from bench.leaderboard.published.clip_benchmark import ForeignRow
 from bench.leaderboard.published.curves import (
     PublishedCurve,
     PublishedPoint,
@@ -15,7 +17,7 @@ from bench.leaderboard.published.curves import (
 )
 from bench.leaderboard.published.tables import find_published_table
 from bench.leaderboard.suite_results import SuiteResults
-from bench.report.tables.table import Table, TableCell, TableLine, _align
+from bench.report.tables.table import DASH, Table, TableCell, TableLine, _align
 
 CAPTION = "Measured elsewhere, not ranked"
 NOTE = (
@@ -23,6 +25,49 @@ NOTE = (
     "alpha is what it picks on the published ID accuracies. These are of the test set, so it is a "
     "check of the curves' shape, not a result under a protocol."
 )
+
+BESIDE = (
+    "Zero-shot accuracies that files of CLIP_benchmark state: not verified by us, in no rank, mean "
+    "or test of ours. Prompts, class names and crops are its own."
+)
+OTHER_DATA = " This run did not use all images of each set, so the rows cannot be compared."
+
+
+def foreign_table(numbers: SuiteResults, rows: Sequence[ForeignRow]) -> Table:
+    """Return rows that others measured on a board's sets, one line a model; empty if none.
+
+    Values are percentages. There is a mean only where all shifts of the board's mean are there.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.published.clip_benchmark import ForeignRow
+    >>> from bench.leaderboard.suite_results import measured
+    >>> from bench.report.tables.elsewhere import foreign_table
+    >>> from bench.testing.fakes import fake_records
+    >>> (results,) = measured(fake_records())
+    >>> row = ForeignRow("ViT-B-32, openai", {"id": 0.63, "v2": 0.56}, ())
+    >>> [item.text for item in foreign_table(results, [row]).groups[0][0].items]
+    ['ViT-B-32, openai', '63.0', '56.0', '–', '–', '']
+    """
+    board, scale = numbers.board, scale_of("top1")
+    places = (ID, *board.shifts)
+    columns = ("Model, weights", "ID", *board.shifts)
+    columns += ((board.over_shifts,) if board.averaged else ()) + ("Files",)
+    lines = []
+    for row in rows:
+        texts = [scale.text(row.values[p]) if p in row.values else DASH for p in places]
+        if board.averaged:
+            is_whole = row.values.keys() >= set(board.over)
+            mean = fmean(row.values[shift] for shift in board.over) if is_whole else None
+            texts.append(DASH if mean is None else scale.text(mean))
+        files = ", ".join(file.name for file in row.files)
+        lines.append(TableLine(tuple(map(TableCell, (row.title, *texts, files)))))
+    stated = dict.fromkeys(file.stated for row in rows for file in row.files)
+    note = BESIDE + ("" if same_data(numbers) else OTHER_DATA)
+    note += f" Files: {', '.join(stated)}." if stated else ""
+    caption = f"{CAPTION}: CLIP_benchmark ({scale.unit})"
+    align = "l" + "r" * (len(columns) - 2) + "l"
+    return Table(caption, columns, align, (tuple(lines),) if lines else (), note, "beside")
 
 
 def elsewhere_table(numbers: SuiteResults) -> Table:

@@ -17,6 +17,7 @@ from bench.report.run_folder import (
     MISSING,
     RECORDS,
     kept_baselines,
+    kept_beside,
     read_derived,
     read_samples,
     report_files,
@@ -55,4 +56,5 @@ class Results:
             trainings=self.trainings,
             root=path_to_root(out),
             derived=read_derived(new),
+            beside=kept_beside(out),
         )
