@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from bench.core.records import (
 )
 from bench.core.trainings import TrainingRecord, read_trainings
 from bench.leaderboard import samples
+from bench.leaderboard.board import BoardKey, board_key
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
 from bench.leaderboard.published.layouts import Preset, find_preset
@@ -72,17 +73,24 @@ class ReportSources:
         Raises InputError if a run cannot be read, DataError if its samples are damaged.
         """
         with _without_collector():
-            return write_document(folder, self._document(), formats, root)
+            return write_document(folder, self.content()[0], formats, root)
 
-    def _document(self) -> Document:
-        """Return the reports' content. It takes less memory than all records, which end here."""
+    def content(self) -> tuple[Document, Mapping[Path, frozenset[BoardKey]]]:
+        """Return the reports' content, and by run the keys of the leaderboards it has cells in.
+
+        It takes less memory than all records, which end here. Raises as `write` does.
+        """
         contents = [read_run(run) for run in self.runs]
         records = distinct_records(r for own, _ in contents for r in own)
         if not records and not any(missing for _, missing in contents):
             raise InputError(
                 f"{', '.join(map(str, self.runs))}: no records to report; run the suite first"
             )
-        return document(
+        keys = {
+            run: frozenset({*map(board_key, own), *map(board_key, missing)})
+            for run, (own, missing) in zip(self.runs, contents, strict=True)
+        }
+        made = document(
             records,
             [m for _, missing in contents for m in missing],
             tuple(dict.fromkeys(preset for run in self.runs for preset in read_presets(run))),
@@ -91,6 +99,7 @@ class ReportSources:
             _distinct_trainings(self.runs),
             tuple(dict.fromkeys(name for run in self.runs for name in read_derived(run))),
         )
+        return made, keys
 
 
 @contextmanager
