@@ -19,7 +19,7 @@ from bench.report.tables.table import printable
 
 SCRIPTS = ("shared", "figures", "board_view", "board")
 """The page's own scripts, each after the scripts it uses."""
-TITLE = "Robust fine-tuning: which methods keep a model right on other images?"
+TITLE = "Robust fine-tuning: which methods stay accurate on images that look different?"
 
 
 def board_html(

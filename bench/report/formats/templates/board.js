@@ -58,9 +58,10 @@ const benchBoard = (() => {
   }
 
   function select(label, name, options, value, change) {
-    const made = element("select", { onchange: (event) => change(event.target.value), "data-part": name }, ...options);
+    const made = element("select", { onchange: (event) => change(event.target.value), "data-part": name, "aria-label": label }, ...options);
     made.value = value;
-    return element("label", {}, ...(data.glossary[label.toLowerCase()] ? [word(label.toLowerCase(), label)] : [label]), " ", made);
+    const term = label.toLowerCase(); // its button is no part of a label, which would name the button
+    return element("span", { class: "field" }, data.glossary[term] ? word(term, label) : label, " ", made);
   }
 
   // A list of boxes behind a summary.
@@ -155,12 +156,14 @@ const benchBoard = (() => {
     const width = found.columns.length + 1;
     const first = element("th", { scope: "col", "data-key": ORDER }, element("button", { class: "sort", type: "button",
       title: "Show the rows by base, as reports do", onclick: () => update({ sort: grouped ? "" : ORDER, worst: false }) }, "Method"));
-    const marks = found.board.marks.map((mark) => [" ", element("span", { class: "mark" }, mark)]).flat();
+    const marks = found.board.marks.flatMap((mark) => [" ", element("span", { class: "mark" }, mark)]);
+    const focused = $("table").contains(document.activeElement) ? document.activeElement.closest("th[data-key]")?.dataset.key : undefined;
     $("table").replaceChildren(element("table", { "data-table": "board" },
       element("caption", {}, `${view.title} (${view.unit}), ${view.higher ? "higher" : "lower"} is better`, ...marks),
       element("thead", {}, element("tr", {}, first, ...found.columns.map(head))),
       ...bodies.map(({ lines, title }) => element("tbody", {},
         ...(title ? [element("tr", { class: "head" }, element("th", { scope: "rowgroup", colspan: width }, title))] : []), ...lines))));
+    if (focused !== undefined) [...$("table").querySelectorAll("th[data-key]")].find((one) => one.dataset.key === focused)?.querySelector("button")?.focus();
   }
 
   function texts() {

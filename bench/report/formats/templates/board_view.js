@@ -111,7 +111,7 @@ const boardView = (() => {
       .map((role) => [role, inScope.filter((row) => row.role === role).length]).filter(([, n]) => n);
     found.total = filled.length;
 
-    const fixed = FIXED.filter(({ of }) => filled.some((row) => of(row, found).t));
+    const fixed = FIXED.filter(({ of }) => (found.rows.length ? found.rows : filled).some((row) => of(row, found).t));
     const numbers = view.columns.map(({ key, label }) => ({ key, label, numeric: true, of: (row) => cell(row, key) ?? { t: "" } }));
     numbers.sort((a, b) => (b.key === usual) - (a.key === usual)); // the column that counts stands first
     const of = focus === usual ? "" : `, ${view.columns[at.get(focus)].label}`; // whose rank and interval it is
