@@ -16,7 +16,8 @@ FIGURES = {
     "id-ood": ("On other images against images like the training images", ""),
     "cost": (
         "Against the cost of training",
-        "Images seen in training, with repeats; an ensemble counts those of its base. ",
+        "Images seen in training, with repeats; an ensemble counts those of its base, and heads "
+        "fitted on stored features see none. ",
     ),
     "calibration": ("Calibration: ECE against accuracy", "Down and to the right is better. "),
 }

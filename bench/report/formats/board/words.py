@@ -109,11 +109,11 @@ OWN_TERMS = (
     ),
     Term(
         "Images",
-        "Images seen in training, with repeats. Reports have no run times, which depend on the "
-        "machine.",
-        "docs/performance.md",
+        "Images seen in training, with repeats; heads fitted on stored features see none. There "
+        "are no run times, which depend on the machine.",
+        "docs/board.md",
     ),
-    Term("Encoders", "How many image encoders each test image goes through.", "docs/methods.md"),
+    Term("Encoders", "How many image encoders each test image goes through.", "docs/board.md"),
     Term(
         "Chosen",
         "The parameters that were chosen for the row, as a range over training runs.",

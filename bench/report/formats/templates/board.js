@@ -147,7 +147,7 @@ const benchBoard = (() => {
   }
 
   function table() {
-    const { view, rows, grouped } = found, bodies = [];
+    const { board: of, view, rows, grouped } = found, bodies = [];
     for (const row of rows) {
       const section = grouped ? row.section : "";
       if (!bodies.length || bodies.at(-1).section !== section) bodies.push({ section, lines: [], title: row.source && grouped ? section : "" });
@@ -156,13 +156,14 @@ const benchBoard = (() => {
     const width = found.columns.length + 1;
     const first = element("th", { scope: "col", "data-key": ORDER }, element("button", { class: "sort", type: "button",
       title: "Show the rows by base, as reports do", onclick: () => update({ sort: grouped ? "" : ORDER, worst: false }) }, "Method"));
-    const marks = found.board.marks.flatMap((mark) => [" ", element("span", { class: "mark" }, mark)]);
+    const marks = of.marks.flatMap((mark) => [" ", element("span", { class: "mark" }, mark)]);
     const focused = $("table").contains(document.activeElement) ? document.activeElement.closest("th[data-key]")?.dataset.key : undefined;
     $("table").replaceChildren(element("table", { "data-table": "board" },
-      element("caption", {}, `${view.title} (${view.unit}), ${view.higher ? "higher" : "lower"} is better`, ...marks),
+      element("caption", {}, `${of.suite}, ${of.model}, ${of.protocol}: ${view.title} (${view.unit}), ${view.higher ? "higher" : "lower"} is better`, ...marks),
       element("thead", {}, element("tr", {}, first, ...found.columns.map(head))),
       ...bodies.map(({ lines, title }) => element("tbody", {},
         ...(title ? [element("tr", { class: "head" }, element("th", { scope: "rowgroup", colspan: width }, title))] : []), ...lines))));
+    $("table").classList.toggle("tall", rows.length > 25); // its heading then stays in sight
     if (focused !== undefined) [...$("table").querySelectorAll("th[data-key]")].find((one) => one.dataset.key === focused)?.querySelector("button")?.focus();
   }
 
@@ -271,7 +272,7 @@ const benchBoard = (() => {
         element("td", {}, cell.w?.join("; ") ?? "")));
     const about = facts([
       ["Method", method && [`${method.title}: ${method.idea}`]], ["Equation", method?.equation],
-      ["Paper", method && [link(method.paper, [method.source, method.venue, method.year].filter(Boolean).join(", "))]],
+      ["Published", method?.venue && [link(method.paper, [method.venue, method.year].filter(Boolean).join(" "))]], ["Source", method?.source],
       ["Kind", method?.kind], ["Base", row.base], ["Seeds", row.seeds],
       ...Object.entries(row.source ? {} : row.choices ?? {}).map(([seed, text]) => [`Chosen, ${seed}`, text]),
       ...Object.entries(row.settings ?? {}).map(([name, text]) => [`Settings of ${name}`, text]),
