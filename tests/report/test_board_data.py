@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from decimal import Decimal
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from board_records import on_imagenet
 from browser import run_of_chance
 from commands import Finished, assert_refused, bench
+from places import ROOT
 
 from bench.core.records import MissingCell, Record, records_text
 from bench.leaderboard.published.tables import published_tables
@@ -22,6 +25,7 @@ from bench.report.formats.board.measured import measured_board
 from bench.report.formats.board.page import board_html
 from bench.report.formats.board.published import PROTOCOL, published_cells
 from bench.report.formats.board.view import board_view
+from bench.report.formats.board.words import CITATION
 from bench.report.tables.table import Table
 from bench.testing.fakes import fake_records
 
@@ -189,6 +193,12 @@ def test_published_rows_stand_beside_those_on_the_same_images_and_have_no_rank()
     assert {(b["suite"], b["measured"]) for b in view["boards"][1:]} == {("imagenet", False)}
 
 
+def test_they_stand_beside_an_imported_checkpoint_of_the_same_model() -> None:
+    records = on_imagenet(model="ViT-B-32/openai, imported 1f2e")
+    (chapter,) = document(records).chapters
+    assert any("source" in row for row in board_view([chapter])["boards"][0]["rows"])
+
+
 @pytest.mark.parametrize("changed", [{"n": 50}, {"notes": ("limit=50",)}, {"suite": "my imagenet"}])
 def test_they_do_not_stand_beside_those_on_other_images(changed: dict[str, Any]) -> None:
     (chapter,) = document([r.model_copy(update=changed) for r in on_imagenet()]).chapters
@@ -261,6 +271,27 @@ def test_runs_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "board.html"
     assert_refused(bench("board", *runs, "--out", out), "two values of top1", "separately")
     assert not out.exists()
+
+
+def test_without_scripts_the_page_says_what_the_boards_say_and_what_words_mean(
+    made: tuple[list[Record], list[SampleOutputs]],
+) -> None:
+    chapter = chapter_of(made)
+    text = unescape(board_html(board_view([chapter]), root="../..")).partition("<script")[0]
+    assert chapter.summary in text.partition("<noscript>")[2]
+    assert "<dt>OOD mean</dt> <dd>The plain mean over the shifts" in text
+    assert '<a href="../../docs/statistics.md">docs/statistics.md</a>' in text
+    assert "docs/statistics.md" in board_html(board_view([chapter]))  # named, not linked
+    assert 'href="/docs' not in board_html(board_view([chapter]))
+
+
+def test_the_citation_is_that_of_the_repository() -> None:
+    stated = (ROOT / "CITATION.cff").read_text()
+    for name in ("title", "version"):
+        (value,) = re.findall(rf'^{name}: "?(.*?)"?$', stated, re.MULTILINE)
+        assert f"{name} = {{{value}}}" in CITATION
+    (author,) = re.findall(r"- name: (.*)", stated)
+    assert f"{{{{{author}}}}}" in CITATION
 
 
 def test_nothing_to_show_is_refused() -> None:

@@ -52,6 +52,8 @@ def board_html(
         links=links or {},
         boards=view["boards"],
         plots=plots,
+        root=root,
+        glossary=sorted(view["glossary"].items(), key=lambda term: term[0].casefold()),
         adding=view["adding"],
         style=Markup(template_file("report.css") + template_file("board.css")),
         scripts=list(map(Markup, scripts)),

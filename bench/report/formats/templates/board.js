@@ -15,7 +15,7 @@ const benchBoard = (() => {
   const pattern = new RegExp(`(?<![\\p{L}\\d-])(${escaped.join("|")})(?![\\p{L}\\d-])`, "u");
 
   function word(name, shown = name) {
-    return element("button", { class: "word", type: "button", "aria-describedby": "meaning",
+    return element("button", { class: "word", type: "button", "aria-label": shown === "?" ? `What is ${name}?` : null,
       onclick: (event) => { event.stopPropagation(); explain(event.currentTarget, name); } }, shown);
   }
 
@@ -58,7 +58,7 @@ const benchBoard = (() => {
   }
 
   function select(label, name, options, value, change) {
-    const made = element("select", { onchange: (event) => change(event.target.value), "data-part": name, "aria-label": label }, ...options);
+    const made = element("select", { onchange: (event) => change(event.target.value), "data-control": name, "aria-label": label }, ...options);
     made.value = value;
     const term = label.toLowerCase(); // its button is no part of a label, which would name the button
     return element("span", { class: "field" }, data.glossary[term] ? word(term, label) : label, " ", made);
@@ -67,8 +67,14 @@ const benchBoard = (() => {
   // A list of boxes behind a summary.
   function boxes(label, name, options, isOn, change) {
     const open = document.querySelector(`details[data-part="${name}"]`)?.open ?? false;
-    return element("details", { "data-part": name, open }, element("summary", {}, label),
-      element("div", {}, ...options.map(([key, shown]) => box(shown, isOn(key), (on) => change(key, on)))));
+    return element("details", { "data-part": name, open }, element("summary", { "data-control": name }, label),
+      element("div", {}, ...options.map(([key, shown]) => tick(`${name} ${key}`, shown, isOn(key), (on) => change(key, on)))));
+  }
+
+  function tick(control, label, checked, change) {
+    const made = box(label, checked, change);
+    made.querySelector("input").dataset.control = control;
+    return made;
   }
 
   const toggled = (list, key, on) => (on ? [...list, key] : list.filter((one) => one !== key));
@@ -98,18 +104,14 @@ const benchBoard = (() => {
       }));
     }
     for (const role of found.extras) {
-      made.push(box(EXTRA[role], found.roles.includes(role), (on) => update({ rows: toggled(found.roles, role, on) })));
+      made.push(tick(role, EXTRA[role], found.roles.includes(role), (on) => update({ rows: toggled(found.roles, role, on) })));
     }
     made.push(boxes("Columns", "columns", found.allColumns.map(({ key, label, plain }) => [key, plain ?? label]),
       (key) => !state.hide.includes(key), (key, on) => update({ hide: toggled(state.hide, key, !on) })));
-    made.push(box("Intervals", state.intervals, (on) => update({ intervals: on })));
-    const focused = document.activeElement, part = focused?.closest("[data-part]")?.dataset.part;
-    const place = part ? [...$("choose").querySelectorAll(`[data-part="${part}"] input, select[data-part="${part}"]`)].indexOf(focused) : -1;
-    const at = [...$("choose").querySelectorAll("input, select, summary")].indexOf(focused);
+    made.push(tick("intervals", "Intervals", state.intervals, (on) => update({ intervals: on })));
+    const focused = document.activeElement?.dataset.control; // the control that is replaced keeps the focus
     $("choose").replaceChildren(...made);
-    const again = place >= 0 ? $("choose").querySelectorAll(`[data-part="${part}"] input, select[data-part="${part}"]`)[place]
-      : $("choose").querySelectorAll("input, select, summary")[at];
-    if (at >= 0) again?.focus();
+    if (focused) [...$("choose").querySelectorAll("[data-control]")].find((one) => one.dataset.control === focused)?.focus();
     if ($("search").value !== state.q) $("search").value = state.q;
   }
 
@@ -244,7 +246,8 @@ const benchBoard = (() => {
     return spec;
   }
 
-  let isSeen = false, drawnFor = null;
+  const PAUSE = 120; // milliseconds without a further change, such as the next letter of a search
+  let isSeen = false, drawnFor = null, waiting;
   board.drawings = [];
   function draw() {
     if (drawnFor === found) return;
@@ -328,7 +331,8 @@ const benchBoard = (() => {
     controls();
     texts();
     table();
-    if (isSeen) draw();
+    clearTimeout(waiting);
+    if (isSeen) waiting = setTimeout(draw, PAUSE);
   }
 
   document.body.append(figures.tip);
@@ -347,9 +351,6 @@ const benchBoard = (() => {
     for (const one of document.querySelectorAll("#choose details[open]")) if (!one.contains(event.target)) one.open = false;
   });
   $("introduction").replaceChildren(...withWords(data.introduction));
-  for (const [name, { text, page }] of Object.entries(data.glossary)) {
-    $("glossary").append(element("div", {}, element("dt", {}, name), " ", element("dd", {}, text, " ", element("small", {}, reference(page)))));
-  }
   render();
   document.querySelectorAll("[data-script]").forEach((one) => { one.hidden = false; });
   new IntersectionObserver((entries, observer) => {
