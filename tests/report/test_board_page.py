@@ -382,6 +382,21 @@ def test_names_in_records_cannot_act_on_the_page(field: str, tmp_path: Path) -> 
         assert EVIL in page.locator("body").inner_text() or field == "method"
 
 
+@pytest.mark.parametrize("name", ["constructor", "__proto__"])
+def test_names_that_javascript_knows_are_names(name: str, tmp_path: Path) -> None:
+    records = [r.model_copy(update={"suite": name, "method": name}) for r in fake_records()[:3]]
+    with board(tmp_path, (records, [])) as page:
+        page.evaluate("(hash) => { location.hash = hash; }", f"suite={name}&{name}=1&sort={name}")
+        page.wait_for_function("benchBoard.renders === 2")
+        assert f"does not have: {name}." in page.locator("#status").inner_text()
+        page.locator("button.details").first.click()
+        assert "undefined" not in page.locator("dialog").inner_text()
+        page.get_by_role("button", name="Close").click()
+        page.get_by_role("button", name="Cite this").click()
+        said = page.locator("dialog").inner_text()
+        assert f"View: {name}, fake/none" in said and "undefined" not in said
+
+
 def test_only_addresses_of_the_web_are_links(made: Made, tmp_path: Path) -> None:
     records, samples = made
     view = board_view(document(records, samples=samples).chapters)

@@ -5,6 +5,7 @@ const benchBoard = (() => {
   const { DASH, box, element, option } = shared;
   const { EXTRA, MEASURED, ORDER, PUBLISHED } = boardView;
   const data = JSON.parse(document.querySelector("script.data").textContent);
+  for (const name of ["methods", "sources", "suites", "runs", "glossary"]) Object.setPrototypeOf(data[name], null); // a row may be called constructor
   const $ = (id) => document.getElementById(id);
   const board = { data, renders: 0, rowsDrawn: 0 };
   let state = boardView.fromAddress(location.hash.slice(1)), found;

@@ -44,7 +44,7 @@ const boardView = (() => {
   function fromAddress(text) {
     const state = { ...DEFAULTS };
     for (const [name, value] of new URLSearchParams(text)) {
-      if (!(name in DEFAULTS)) continue;
+      if (!Object.hasOwn(DEFAULTS, name)) continue;
       if (SWITCHES.includes(name)) state[name] = value === "1";
       else if (!LISTS.includes(name)) state[name] = value;
       else {
