@@ -176,6 +176,7 @@ class Carot(Method):
     source: ClassVar[str] = "Oh et al., NeurIPS 2024; MLAI-Yonsei/CaRot src/models/carot_loss.py"
     year: ClassVar[int | None] = 2024
     venue: ClassVar[str] = "NeurIPS"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2311.01723"
     position: ClassVar[int] = 110
     colour: ClassVar[str | None] = "#d010b8"
     is_common_base: ClassVar[bool] = True

@@ -166,6 +166,7 @@ class DynamicOutputs(_Entropic):
     source: ClassVar[str] = f"Oh et al., ICLR 2025, section 3; {_CODE}"
     year: ClassVar[int | None] = 2025
     venue: ClassVar[str] = "ICLR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2410.03782"
     is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 230
     colour: ClassVar[str | None] = "#7860f8"
@@ -258,6 +259,7 @@ class DynamicWeights(_Entropic):
     source: ClassVar[str] = f"Oh et al., ICLR 2025, section 3; {_CODE}, mixturemodel.py"
     year: ClassVar[int | None] = 2025
     venue: ClassVar[str] = "ICLR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2410.03782"
     is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 232
     colour: ClassVar[str | None] = "#d85098"

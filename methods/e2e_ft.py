@@ -37,6 +37,7 @@ class EndToEnd(Method):
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, appendix D.2"
     year: ClassVar[int | None] = 2022
     venue: ClassVar[str] = "CVPR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2109.01903"
     position: ClassVar[int] = 30
     colour: ClassVar[str | None] = "#d55e00"
     shape: ClassVar[str | None] = "square"

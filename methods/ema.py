@@ -41,6 +41,7 @@ class MovingAverage(Method):
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, comparison with EMA"
     year: ClassVar[int | None] = 2022
     venue: ClassVar[str] = "CVPR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2109.01903"
     position: ClassVar[int] = 40
     colour: ClassVar[str | None] = "#609040"
 

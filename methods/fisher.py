@@ -45,6 +45,7 @@ class FisherMerge(AlphaEnsemble):
     source: ClassVar[str] = "Matena & Raffel, NeurIPS 2022; mlfoundations/wise-ft src/wise_ft.py"
     year: ClassVar[int | None] = 2022
     venue: ClassVar[str] = "NeurIPS"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2111.09832"
     position: ClassVar[int] = 130
     colour: ClassVar[str | None] = "#a000d8"
     on_all_bases: ClassVar[bool] = False

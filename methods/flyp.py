@@ -37,6 +37,7 @@ class FinetuneLikePretrain(Method):
     source: ClassVar[str] = "Goyal et al., CVPR 2023; locuslab/FLYP src/models/flyp_loss.py"
     year: ClassVar[int | None] = 2023
     venue: ClassVar[str] = "CVPR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2212.00638"
     position: ClassVar[int] = 90
     colour: ClassVar[str | None] = "#a83880"
     shape: ClassVar[str | None] = "diamond"

@@ -180,6 +180,7 @@ class FastTrainableProjection(Method):
     source: ClassVar[str] = f"Tian et al., NeurIPS 2023; {_CODE}"
     year: ClassVar[int | None] = 2023
     venue: ClassVar[str] = "NeurIPS"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2310.19182"
     is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 54
     colour: ClassVar[str | None] = "#b09028"

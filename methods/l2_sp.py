@@ -78,6 +78,7 @@ class StartingPoint(Method):
     source: ClassVar[str] = "Li et al., ICML 2018, section 3; Wortsman et al., CVPR 2022"
     year: ClassVar[int | None] = 2018
     venue: ClassVar[str] = "ICML"
+    paper: ClassVar[str] = "https://arxiv.org/abs/1802.01483"
     position: ClassVar[int] = 50
     colour: ClassVar[str | None] = "#d00000"
 

@@ -186,6 +186,7 @@ class FeatureDistance(Method):
     source: ClassVar[str] = "Mukhoti et al., TMLR 2024; omegafragger/ldifs_code loss/ldifs.py"
     year: ClassVar[int | None] = 2024
     venue: ClassVar[str] = "TMLR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2308.13320"
     is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 52
     colour: ClassVar[str | None] = "#806000"

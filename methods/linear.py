@@ -46,6 +46,7 @@ class Linear(Method):
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, appendix D.3; mlfoundations/wise-ft"
     year: ClassVar[int | None] = 2021
     venue: ClassVar[str] = "ICML"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2103.00020"
     position: ClassVar[int] = 10
     colour: ClassVar[str | None] = "#4048f8"
     is_common_base: ClassVar[bool] = True
@@ -198,6 +199,7 @@ class LinearByLbfgs(Method):
     source: ClassVar[str] = "Radford et al., ICML 2021, appendix A.3; Kumar et al., ICLR 2022"
     year: ClassVar[int | None] = 2021
     venue: ClassVar[str] = "ICML"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2103.00020"
     position: ClassVar[int] = 20
     colour: ClassVar[str | None] = "#b048d8"
 

@@ -85,6 +85,7 @@ class LayerIncreasing(AlphaEnsemble):
     source: ClassVar[str] = "Wang et al., ICLR 2025, section 4; wang-kee/LiNeS src/eval/eval.py"
     year: ClassVar[int | None] = 2025
     venue: ClassVar[str] = "ICLR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2410.17146"
     is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 125
     colour: ClassVar[str | None] = "#287050"

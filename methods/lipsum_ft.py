@@ -129,6 +129,7 @@ class LipsumFineTuning(Method):
     source: ClassVar[str] = f"Nam et al., ICLR 2024; {_CODE}"
     year: ClassVar[int | None] = 2024
     venue: ClassVar[str] = "ICLR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2404.00860"
     is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 56
     colour: ClassVar[str | None] = "#b87868"

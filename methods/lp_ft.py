@@ -49,6 +49,7 @@ class ProbeThenTune(Method):
     source: ClassVar[str] = "Kumar et al., ICLR 2022; settings of Zhu et al., NeurIPS 2024, 5.1"
     year: ClassVar[int | None] = 2022
     venue: ClassVar[str] = "ICLR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2202.10054"
     position: ClassVar[int] = 60
     colour: ClassVar[str | None] = "#a04840"
     shape: ClassVar[str | None] = "triangle-up"

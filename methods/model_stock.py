@@ -78,6 +78,7 @@ class ModelStock(Method):
     source: ClassVar[str] = "Jang et al., ECCV 2024, section 4"
     year: ClassVar[int | None] = 2024
     venue: ClassVar[str] = "ECCV"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2403.19522"
     is_newer: ClassVar[bool] = True
     position: ClassVar[int] = 145
     colour: ClassVar[str | None] = "#008890"

@@ -54,6 +54,7 @@ class OutputSpaceEnsemble(AlphaEnsemble):
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 1"
     year: ClassVar[int | None] = 2024
     venue: ClassVar[str] = "NeurIPS"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2411.06966"
     position: ClassVar[int] = 160
     colour: ClassVar[str | None] = "#cc79a7"
     costs_forwards: ClassVar[bool] = False
@@ -165,6 +166,7 @@ class LogitSpaceEnsemble(OutputSpaceEnsemble):
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
     year: ClassVar[int | None] = 2022
     venue: ClassVar[str] = "CVPR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2109.01903"
     position: ClassVar[int] = 170
     colour: ClassVar[str | None] = "#6090d8"
 

@@ -49,6 +49,7 @@ class UniformSoup(Method):
     source: ClassVar[str] = "Wortsman et al., ICML 2022, section 2"
     year: ClassVar[int | None] = 2022
     venue: ClassVar[str] = "ICML"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2203.05482"
     position: ClassVar[int] = 140
     colour: ClassVar[str | None] = "#40a0b8"
     default_base: ClassVar[str | None] = "e2e-ft"

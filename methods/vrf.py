@@ -91,6 +91,7 @@ class VarianceReduction(Method):
     source: ClassVar[str] = "Zhu et al., NeurIPS 2024, equation 3 and steps 1 to 3"
     year: ClassVar[int | None] = 2024
     venue: ClassVar[str] = "NeurIPS"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2411.06966"
     version: ClassVar[int] = 3  # 3: a is solved for mean weights, 2: wider search of temperatures
     position: ClassVar[int] = 190
     colour: ClassVar[str | None] = "#0072b2"

@@ -37,6 +37,7 @@ class WeightSpaceEnsemble(AlphaEnsemble):
     source: ClassVar[str] = "Wortsman et al., CVPR 2022, section 3"
     year: ClassVar[int | None] = 2022
     venue: ClassVar[str] = "CVPR"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2109.01903"
     position: ClassVar[int] = 120
     colour: ClassVar[str | None] = "#009e73"
 

@@ -36,6 +36,7 @@ class ZeroShot(Method):
     source: ClassVar[str] = "Radford et al., ICML 2021, section 3.1"
     year: ClassVar[int | None] = 2021
     venue: ClassVar[str] = "ICML"
+    paper: ClassVar[str] = "https://arxiv.org/abs/2103.00020"
     position: ClassVar[int] = 0
     colour: ClassVar[str | None] = "#7888f8"
 

@@ -176,7 +176,7 @@ class Method:
     summary : the idea in one or two lines.
     equation : the method's equation in plain text.
     source : paper section or official file.
-    year, venue : when and where it was published; None and empty if it was not.
+    year, venue, paper : when, where, at which address it was published; None and empty if not.
     is_newer : whether it came after the methods that bench was made for.
     default_base : the base of an ensemble if none is named; None for methods without a base.
     in_all : whether ``--methods all`` includes it. False for variants and for methods that need
@@ -189,8 +189,7 @@ class Method:
     has_figures : whether its predictions contain the data that figures show.
     mixes_samples : whether the prediction for a sample depends on the other samples of its split.
         Unless it is a control, such a row is marked as transductive and never ranked.
-    position : where the row stands within its group of a leaderboard; smaller numbers come first,
-        equal ones by name.
+    position : where the row stands within its group; smaller first, equal ones by name.
     compared_with : names of methods whose rows a leaderboard subtracts from this one's, where both
         are built on the same base.
     controls : names of the rows that ``--controls`` adds on the same base, to test a claim about
@@ -219,6 +218,7 @@ class Method:
     source: ClassVar[str]
     year: ClassVar[int | None] = None
     venue: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
     is_newer: ClassVar[bool] = False
     default_base: ClassVar[str | None] = None
     in_all: ClassVar[bool] = True

@@ -15,6 +15,7 @@ from bench.cli.import_checkpoints import import_command
 from bench.cli.interrupts import SAID, end
 from bench.cli.options import examples
 from bench.cli.reproduce import reproduce_command
+from bench.cli.results.board import board_command
 from bench.cli.results.check import check_command
 from bench.cli.results.compare import compare_command
 from bench.cli.results.export import export_command
@@ -39,7 +40,9 @@ SECTIONS = (
     cloup.Section(
         "Run", [run_command, plan_command, reproduce_command, score_command, import_command]
     ),
-    cloup.Section("Read", [list_command, show_command, report_command, run_status_command]),
+    cloup.Section(
+        "Read", [list_command, show_command, report_command, board_command, run_status_command]
+    ),
     cloup.Section("Check", [check_command, compare_command]),
     cloup.Section("Pass on", [export_command, submit_command]),
     cloup.Section("Files", [data_group, cache_group]),

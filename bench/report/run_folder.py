@@ -11,7 +11,7 @@ import gc
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from bench.core.records import (
 )
 from bench.core.trainings import TrainingRecord, read_trainings
 from bench.leaderboard import samples
+from bench.leaderboard.board import BoardKey, board_key
 from bench.leaderboard.published.baselines import Baseline
 from bench.leaderboard.published.baselines import read_baselines as read_baselines
 from bench.leaderboard.published.clip_benchmark import ForeignFile, read_clip_benchmark
@@ -77,17 +78,24 @@ class ReportSources:
         Raises InputError if a run cannot be read, DataError if its samples are damaged.
         """
         with _without_collector():
-            return write_document(folder, self.document(), formats, root)
+            return write_document(folder, self.content()[0], formats, root)
 
-    def document(self) -> Document:
-        """Return the reports' content. It takes less memory than all records, which end here."""
+    def content(self) -> tuple[Document, Mapping[Path, frozenset[BoardKey]]]:
+        """Return the reports' content, and by run the keys of the leaderboards it has cells in.
+
+        It takes less memory than all records, which end here. Raises as `write` does.
+        """
         contents = [read_run(run) for run in self.runs]
         records = distinct_records(r for own, _ in contents for r in own)
         if not records and not any(missing for _, missing in contents):
             raise InputError(
                 f"{', '.join(map(str, self.runs))}: no records to report; run the suite first"
             )
-        content = document(
+        keys = {
+            run: frozenset({*map(board_key, own), *map(board_key, missing)})
+            for run, (own, missing) in zip(self.runs, contents, strict=True)
+        }
+        made = document(
             records,
             [m for _, missing in contents for m in missing],
             tuple(dict.fromkeys(preset for run in self.runs for preset in read_presets(run))),
@@ -96,7 +104,7 @@ class ReportSources:
             _distinct_trainings(self.runs),
             tuple(dict.fromkeys(name for run in self.runs for name in read_derived(run))),
         )
-        return with_foreign_rows(content, self.beside)
+        return with_foreign_rows(made, self.beside), keys
 
 
 @contextmanager
@@ -233,7 +241,7 @@ def rewrite_reports(
         inputs[folder / SOURCES] = text.encode()
     changed = any(not p.is_file() or p.read_bytes() != data for p, data in inputs.items())
     existing = {path.suffix[1:] for path in report_files(folder)} if changed else set()
-    if beside and not any(chapter.beside for chapter in sources.document().chapters):
+    if beside and not any(chapter.beside for chapter in sources.content()[0].chapters):
         raise InputError(
             "--beside: no result is an accuracy on an evaluation set of the reported suites: give "
             "results on their data sets"

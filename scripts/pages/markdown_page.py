@@ -19,8 +19,12 @@ from markdown_it.token import Token
 
 FETCH_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'"
 POLICY = f"{FETCH_NOTHING}; style-src 'unsafe-inline'; img-src data:"
-HTML_OF = {"README.md": "index.html", "report.md": "report.html"}
-"""The HTML version of each Markdown file."""
+HTML_OF = {
+    "../README.md": "../findings.html",
+    "README.md": "index.html",
+    "report.md": "report.html",
+}
+"""The HTML version of each Markdown file, by the whole target of a link or else by its name."""
 KINDS = {"+": "member", "Δ": "difference"}
 """The CSS class of a table's line by the sign before its name."""
 MORE = """
@@ -131,8 +135,8 @@ def _links(tokens: Sequence[Token]) -> None:
             if inner.type == "link_open":
                 target, hash_, place = str(inner.attrGet("href")).partition("#")
                 folder, slash, name = target.rpartition("/")
-                name = HTML_OF.get(name, name)
-                inner.attrSet("href", f"{folder}{slash}{name}{hash_}{place}")
+                found = HTML_OF.get(target) or f"{folder}{slash}{HTML_OF.get(name, name)}"
+                inner.attrSet("href", f"{found}{hash_}{place}")
 
 
 def _pictures(tokens: Sequence[Token], folder: Path) -> None:

@@ -3,9 +3,9 @@
 
     python scripts/pages/results_page.py
 
-The script writes each run's report from its records, then README.md and index.html of results/ and
-of results/published/. It trains and measures nothing, no number is typed by hand, and the same
-input gives the same bytes.
+The script writes each run's report from its records, then index.html (the board), README.md and
+findings.html of results/, and README.md and index.html of results/published/. It trains and
+measures nothing, no number is typed by hand, and the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import markdown_page
+import results_board
 import results_elsewhere
 from results_beside import side_by_side
 from results_findings import findings
@@ -52,6 +53,11 @@ FOLDED = ("choices",)
 IN_FULL = ("vrf-table1", "carot-slides")
 """The published tables whose ledger is on the main page."""
 
+BOARD = """\
+[The board](index.html), to be opened in a browser, has all numbers in one table: choose suite,
+model, protocol and metric, search and sort, with measured beside published rows. This page has what
+the runs show, and the reproduction ledger.
+"""
 ABOUT = """\
 ## About this page
 
@@ -158,7 +164,8 @@ def pages() -> Mapping[Path, str]:
     main, published = page(found, statuses), published_page(statuses)
     return {
         RESULTS / "README.md": main,
-        RESULTS / "index.html": markdown_page.page(main, RESULTS),
+        RESULTS / "index.html": results_board.board(RESULTS, [run.name for run in found]),
+        RESULTS / results_board.FINDINGS: markdown_page.page(main, RESULTS),
         RESULTS / "published" / "README.md": published,
         RESULTS / "published" / "index.html": markdown_page.page(published, RESULTS / "published"),
     }
@@ -188,7 +195,7 @@ def entries(found: Sequence[Run]) -> Mapping[str, tuple[LedgerEntry, ...]]:
 
 def page(found: Sequence[Run], statuses: Mapping[str, tuple[LedgerEntry, ...]]) -> str:
     """Return results/README.md."""
-    parts = ["# Results", INTRODUCTION, "## In short", _overview(found)]
+    parts = ["# Results", INTRODUCTION, BOARD, "## In short", _overview(found)]
     parts += ["## What the words mean", _terms(found), ABOUT]
     for run in found:
         parts += _run(run, {other.name: other for other in found})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from commands import bench
@@ -28,6 +29,9 @@ def test_methods_have_their_year_venue_kind_and_needs() -> None:
         assert facts["year"] is None or 2015 < facts["year"] < 2030, name
         assert isinstance(facts["needs"], list), name
         assert (facts["base"] is not None) == ("a fine-tuned base" in facts["needs"]), name
+        paper = facts["paper"]
+        assert (paper is None) == (facts["year"] is None), name
+        assert paper is None or re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{5}", paper), name
     assert (listed["lines"]["year"], listed["lines"]["venue"]) == (2025, "ICLR")
     needs = {name: set(listed[name]["needs"]) - {"a fine-tuned base"} for name in listed}
     assert needs["zero-shot"] == {"a text tower"}

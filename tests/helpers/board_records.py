@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bench.core.records import Record
+from bench.leaderboard.published.baselines import images_per_set
+from bench.testing.fakes import FAKE_ROWS, fake_records
 
 SHIFTS = ("v2", "sketch", "a", "r", "objectnet")
 TITLES = {
@@ -44,3 +46,12 @@ def row_records(
     """Return the cells of a row: ID, then the shifts."""
     places = ("id", *SHIFTS)
     return [record(method, base, p, v, **more) for p, v in zip(places, values, strict=False)]
+
+
+def on_imagenet(**more: Any) -> list[Record]:
+    """Records of ViT-B/32 on all images of ImageNet and its five shifts."""
+    values = {row: (0.7, *(0.5,) * len(SHIFTS)) for row in FAKE_ROWS}
+    found = fake_records(values, shifts=SHIFTS)
+    n = images_per_set("imagenet")
+    update = {"suite": "imagenet", "model": "ViT-B-32/openai", "protocol": "official"} | more
+    return [r.model_copy(update={"n": n[r.shift]} | update) for r in found]

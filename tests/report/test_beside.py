@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def chapter_of(folder: Path) -> Any:
-    (chapter,) = report_sources(folder).document().chapters
+    (chapter,) = report_sources(folder).content()[0].chapters
     return chapter
 
 
@@ -147,6 +147,6 @@ def test_boards_of_other_suites_have_none(tmp_path: Path, run: Path) -> None:
     folder = results(tmp_path / "theirs")
     rewrite_reports(run, [run], None, ["md"], folder)
     sources = report_sources(run)
-    plain = replace(sources, beside=()).document()
+    plain = replace(sources, beside=()).content()[0]
     assert document(rows("mini", IMAGENET)).chapters[0].beside == ()
-    assert [c.beside for c in plain.chapters] == [()] and sources.document().chapters[0].beside
+    assert [c.beside for c in plain.chapters] == [()] and sources.content()[0].chapters[0].beside

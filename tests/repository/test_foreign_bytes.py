@@ -40,7 +40,7 @@ OWN = {
     "bench/runs/study/kept.py": "files that the run's own readers have read",
     "bench/runs/session.py": "files of a run's folder, which bench wrote",
     "bench/report/run_folder.py": "files of a run's folder, which bench wrote",
-    "bench/report/formats/html.py": "bench's own templates",
+    "bench/report/formats/pages.py": "bench's own templates",
     "bench/checks/golden.py": "bench's own golden runs",
     "bench/checks/junit.py": "written, not read",
     "bench/checks/differences.py": "files of a run's folder, which bench wrote",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
+from collections.abc import Iterable
 from pathlib import Path
 
 import cloup
@@ -52,19 +53,13 @@ def report_command(
     RUNS are folders; only their records and samples are read.
     """
     from bench.core.paths import check_writable
-    from bench.report.run_folder import rewrite_reports, unloaded_plugins
+    from bench.report.run_folder import rewrite_reports
     from bench.report.write import parse_formats
 
     if len(runs) > 1 and out is None:
         raise InputError("a report of several runs needs a folder of its own: add --out FOLDER")
     wanted = parse_formats(f"{formats},html" if show else formats)
-    for run in runs:
-        for plugin in unloaded_plugins(run):
-            print_line(
-                f"{run} used the plugin {plugin}, which is not loaded as it was then: without "
-                f"--plugin {plugin}, unchanged, its rows stand last and without differences",
-                sys.stderr,
-            )
+    say_unloaded_plugins(runs)
     target = check_writable(out or runs[0], "output folder")
     written = rewrite_reports(target, runs, baselines, wanted, beside)
     for path in written:
@@ -73,3 +68,16 @@ def report_command(
         page = next(path for path in written if path.suffix == ".html")
         if not webbrowser.open(page.resolve().as_uri()):
             print_line("no browser was found: open the page yourself", sys.stderr)
+
+
+def say_unloaded_plugins(runs: Iterable[Path]) -> None:
+    """Print a line for each plugin file that a run used and that is not loaded as it was then."""
+    from bench.report.run_folder import unloaded_plugins
+
+    for run in runs:
+        for plugin in unloaded_plugins(run):
+            print_line(
+                f"{run} used the plugin {plugin}, which is not loaded as it was then: without "
+                f"--plugin {plugin}, unchanged, its rows stand last and without differences",
+                sys.stderr,
+            )

@@ -95,6 +95,7 @@ def method_facts(method: Method) -> dict[str, Any]:
         "summary": method.summary,
         "year": method.year,
         "venue": method.venue or None,
+        "paper": (method.paper or None) if method.venue else None,
         "kind": method.group,
         "role": method.role,
         "newer": method.is_newer,

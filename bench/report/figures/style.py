@@ -75,7 +75,7 @@ def training_and_epoch(method: str) -> tuple[str, int] | None:
 def method_colours(board: Board, rows: Sequence[BoardRow]) -> alt.Color:
     """Return the colours of methods, with those of `rows` in the legend; other rows are grey."""
     series = [row for row in rows if row.role == "method" and final_row(board, row) is None]
-    colours = _assigned((row.method for row in series), _own("colour"), OTHER_COLOURS)
+    colours = colours_of(row.method for row in series)
     titles = {row.title: colours[row.method] for row in series}
     colour = alt.Color("method:N", scale=looks(titles), legend=LEGEND if titles else None)
     is_grey = alt.FieldOneOfPredicate("kind", list(GREYS))
@@ -84,11 +84,19 @@ def method_colours(board: Board, rows: Sequence[BoardRow]) -> alt.Color:
 
 def base_shapes(board: Board, rows: Sequence[BoardRow]) -> alt.Shape:
     """Return the shapes of bases, with a legend if there are several."""
-    shapes = _assigned(
-        (row.base for row in rows), {None: ALONE_SHAPE, **_own("shape")}, OTHER_SHAPES
-    )
+    shapes = shapes_of(row.base for row in rows)
     labels = {_base(board, row): shapes[row.base] for row in rows}
     return alt.Shape("base:N", scale=looks(labels), legend=LEGEND if len(labels) > 1 else None)
+
+
+def colours_of(names: Iterable[str]) -> Mapping[str | None, str]:
+    """Return the colours of methods by name."""
+    return _assigned(names, _own("colour"), OTHER_COLOURS)
+
+
+def shapes_of(bases: Iterable[str | None]) -> Mapping[str | None, str]:
+    """Return the shapes of the points of rows by their base."""
+    return _assigned(bases, {None: ALONE_SHAPE, **_own("shape")}, OTHER_SHAPES)
 
 
 def looks(of: Mapping[str, str]) -> alt.Scale:

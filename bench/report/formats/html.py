@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from bench.leaderboard.stats.row_samples import LEVELS
@@ -19,17 +16,14 @@ from bench.report.formats.html_data import (
     samples_data,
     script_json,
 )
-from bench.report.glossary import INTRODUCTION
-from bench.report.tables.table import printable
-
-POLICY = (
-    "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-    "style-src 'unsafe-inline'; script-src {scripts}"
+from bench.report.formats.pages import (
+    closed_script,
+    page_policy,
+    page_template,
+    template_file,
 )
-"""Content security policy: no requests, and only the page's own scripts.
+from bench.report.glossary import INTRODUCTION
 
-Vega compiles expressions, which needs ``unsafe-eval``.
-"""
 SCRIPTS = ("statistics", "shared", "records", "figures", "tables", "report")
 """The page's own scripts, each after the scripts it uses."""
 SPARE = 10_000
@@ -56,26 +50,15 @@ def report_html(document: Document) -> str:
     >>> report_html(document(fake_records())).startswith("<!DOCTYPE html>")
     True
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("bench.report.formats"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     chapters = document.chapters
     has_figures = any(figure.spec for chapter in chapters for figure in chapter.figures)
     scripts = [vega_script()] if has_figures else []
-    scripts += [_file(f"{name}.js") for name in SCRIPTS] if chapters else []
-    hashes = " ".join(map(_hash, map(_closed, scripts)))
-    sources = f"{hashes} 'unsafe-eval'" if scripts else "'none'"
+    scripts += [template_file(f"{name}.js") for name in SCRIPTS] if chapters else []
+    scripts = list(map(closed_script, scripts))
     data = [script_json(_data(chapter)) for chapter in chapters]
-    template = environment.get_template("report.html.j2")
+    template = page_template("report.html.j2")
     lines = (line for c in chapters for t in c.tables for group in t.groups for line in group)
     legend = [TIED] if any(item.tied for line in lines for item in line.items) else []
 
@@ -83,9 +66,9 @@ def report_html(document: Document) -> str:
         return template.render(
             document=document,
             introduction=INTRODUCTION,
-            style=Markup(_file("report.css")),
-            scripts=[Markup(_closed(script)) for script in scripts],
-            policy=POLICY.format(scripts=sources),
+            style=Markup(template_file("report.css")),
+            scripts=list(map(Markup, scripts)),
+            policy=page_policy(scripts),
             data={"data": map(Markup, data), "samples": map(Markup, bits),
                   "levels": map(Markup, levels)},
             notes=[*legend, *notes],
@@ -95,20 +78,6 @@ def report_html(document: Document) -> str:
         return LIMIT - _size([rendered([], [], [TOO_LARGE])]) - SPARE
 
     return rendered(*_samples(chapters, room))
-
-
-def _file(name: str) -> str:
-    return (files("bench.report.formats") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _closed(script: str) -> str:
-    """A script with escapes, so that its text cannot end the script element."""
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def _data(chapter: Chapter) -> Mapping[str, Any]:
