@@ -1,8 +1,9 @@
-"""The pages of the site that are made from the code: commands, methods, Python, decisions."""
+"""Pages of the site that are made: of commands, methods, Python, decisions and notebooks."""
 
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,10 +32,12 @@ PACKAGES: Mapping[str, str] = {
 def reference(root: Path) -> Iterator[tuple[str, str]]:
     """Yield the pages made from the repository at `root`: their path on the site, their text."""
     yield "reference/command-line.md", "\n".join(_command_line())
-    yield "reference/all-methods.md", "\n".join(_methods())
+    yield "reference/method-cards.md", "\n".join(_methods())
     for package in PACKAGES:
         yield f"reference/python/{package}.md", "\n".join(_package(root, package))
     yield "decisions/index.md", "\n".join(_decisions(root))
+    for path in sorted((root / "docs" / "examples").glob("*.ipynb")):
+        yield f"examples/{path.stem}.md", _notebook(path)
 
 
 def _linked(text: str, up: str = "..") -> str:
@@ -134,3 +137,12 @@ def _decisions(root: Path) -> Iterator[str]:
     for path in sorted((root / "docs" / "decisions").glob("*.md"), reverse=True):
         title = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
         yield f"- [{title}]({path.name})"
+
+
+def _notebook(path: Path) -> str:
+    """The cells of a notebook, and the notebook itself to load down."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
+    return "\n\n".join([*parts, f"[The notebook]({path.name})"])
