@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from browser import run_of_chance
 from buckets import KEYS, S3, Request, s3_server
-from commands import SMALL, Finished, bench
+from commands import CONDITIONS, SAME_BENCH, SMALL, Finished, bench, start
 from data_world import World
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
@@ -20,6 +20,7 @@ from servers import Web, web
 from suite_files import NAMES, folders
 from tiny_clip import Tiny
 
+from bench.checks.golden import find_golden
 from bench.core.records import Record
 from bench.data.folder import SYNTHETIC
 from bench.leaderboard.samples import SampleOutputs
@@ -46,6 +47,23 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Finished:
             result = bench(*SMALL, "--cache-dir", run.cache, "--out", run.out)
             assert result.code == 0, result.err
             shutil.copytree(run.cache, shared / "small-cache-as-made")
+    return run
+
+
+@pytest.fixture(scope="session")
+def mini(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The command of golden:mini, run once in its own process. Tests may add to its cache."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    command = tuple(find_golden("mini").command.split()[1:])
+    run = Finished(shared / "mini-cache", shared / "mini-run", command)
+    with FileLock(shared / "mini.lock"):
+        if not run.out.exists():
+            own = {k: v for k, v in SAME_BENCH.items() if k not in CONDITIONS}
+            process = start(*command, "--cache-dir", run.cache, "--out", run.out, env=own)
+            _, err = process.communicate(timeout=1800)
+            assert process.returncode == 0, err
     return run
 
 

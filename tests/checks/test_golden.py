@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from commands import SAME_BENCH, SMALL, Finished, assert_refused, bench, start
+from commands import CONDITIONS, SAME_BENCH, SMALL, Finished, assert_refused, bench, start
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import ROOT
@@ -25,9 +25,6 @@ from bench.checks.golden import (
 )
 from bench.core.errors import InputError
 from bench.core.records import Record, read_records, records_text
-
-CONDITIONS = ("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""The environment variables that select kernels and threads."""
 
 
 def test_the_run_of_these_tests_is_the_golden_one(small: Finished, tmp_path: Path) -> None:
@@ -80,14 +77,12 @@ def test_the_conditions_are_those_that_torch_computes_under(kernels: str) -> Non
 
 
 @pytest.mark.slow
-def test_a_run_of_mini_is_the_golden_one_and_follows_from_its_outputs(tmp_path: Path) -> None:
+def test_a_run_of_mini_is_the_golden_one_and_follows_from_its_outputs(mini: Finished) -> None:
     """Run the steps of docs/ci/bench-check.yml, end to end."""
-    run = tmp_path / "run"
-    run_as(run, find_golden("mini").command)
-    result = bench("check", run, "--against", "golden:mini")
+    result = bench("check", mini.out, "--against", "golden:mini")
     assert (result.code, result.err) == (0, ""), result.out
     assert result.out == "240 of 240 cells agree with golden:mini\n"
-    result = bench("check", run, "--cache-dir", tmp_path / "cache")
+    result = bench("check", mini.out, "--cache-dir", mini.cache)
     assert (result.code, result.err) == (0, ""), result.out
 
 

@@ -39,8 +39,13 @@ def unable(reason: str) -> NoReturn:
 
 
 @contextmanager
-def opened(path: Path, width: int = 1440) -> Iterator[Any]:
-    """A Playwright page that shows `path`; fails on errors and on requests for other addresses."""
+def opened(path: Path | str, width: int = 1440) -> Iterator[Any]:
+    """A Playwright page that shows a file, or a site by its address with a slash at the end.
+
+    Fails on errors and on requests for other files or sites.
+    """
+    address = path.as_uri() if isinstance(path, Path) else path
+    own = address.__eq__ if isinstance(path, Path) else re.compile(re.escape(address)).match
     try:
         import playwright.sync_api as playwright
     except ModuleNotFoundError:
@@ -55,8 +60,8 @@ def opened(path: Path, width: int = 1440) -> Iterator[Any]:
         page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda r: None if r.url == path.as_uri() else faults.append(r.url))
-        page.goto(path.as_uri())
+        page.on("request", lambda r: None if own(r.url) else faults.append(r.url))
+        page.goto(address)
         yield page
         browser.close()
     assert not faults, faults[:3]

@@ -42,6 +42,9 @@ SAME_BENCH = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(Path(cli.__f
 
 Otherwise the commit in records could differ."""
 
+CONDITIONS = ("ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""The environment variables that select kernels and threads."""
+
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
     """Start a command line in its own process."""

@@ -98,13 +98,30 @@ def test_the_example_of_the_python_page_runs(capsys: pytest.CaptureFixture[str])
     assert names["page"].is_file() and names["same"].records == run.records
 
 
+def executed(name: str, folder: Path) -> list[Any]:
+    """The code cells of a notebook, executed in a folder."""
+    notebook = nbformat.read(ROOT / "docs" / "examples" / name, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=300, cwd=str(folder)).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_notebook_of_an_analysis_runs(tmp_path: Path) -> None:
+    first, means, gains, ece, chosen, *samples = (
+        cell.outputs for cell in executed("analysis.ipynb", tmp_path)
+    )
+    for table in (first, means, ece, chosen, samples[0]):
+        assert any("<table" in o.get("data", {}).get("text/html", "") for o in table)
+    assert any("image/png" in o.get("data", {}) for o in gains)
+    assert re.fullmatch(r"\(\d+, \d+\)", samples[1][-1]["data"]["text/plain"])
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_notebook_runs(tmp_path: Path) -> None:
-    notebook = nbformat.read(ROOT / "docs" / "examples" / "micro.ipynb", as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code = executed("micro.ipynb", tmp_path)
     assert sum(len(cell.source.splitlines()) for cell in code) <= 10
-    nbclient.NotebookClient(notebook, timeout=300, cwd=str(tmp_path)).execute()
     board, plot, outputs = (cell.outputs for cell in code)
     assert any("<table>" in o.get("data", {}).get("text/html", "") for o in board)
     assert any("image/png" in o.get("data", {}) for o in plot)

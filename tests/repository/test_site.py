@@ -1,0 +1,136 @@
+"""The documentation site: strict build, complete navigation, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import build_site
+import click
+import pytest
+import yaml
+from browser import opened
+from filelock import FileLock
+from places import ROOT
+from site_docstrings import readable
+
+from bench.cli.main import SECTIONS
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the tag for environment variables, which the site's configuration has."""
+
+
+_Loader.add_constructor("!ENV", lambda loader, node: loader.construct_scalar(node))
+
+
+def named(entry: Any) -> Iterator[str]:
+    """The pages of the navigation."""
+    if isinstance(entry, str):
+        yield entry
+    for one in entry.values() if isinstance(entry, dict) else entry if entry is not str else ():
+        if not isinstance(entry, str):
+            yield from named(one)
+
+
+NAVIGATION = list(
+    named(yaml.load((ROOT / "docs" / "mkdocs.yml").read_text(encoding="utf-8"), _Loader)["nav"])
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The built site."""
+    base = tmp_path_factory.getbasetemp()
+    out = (base if worker_id == "master" else base.parent) / "site"
+    with FileLock(f"{out}.lock"):
+        if not (out / "site" / "index.html").exists():
+            build_site.build(out)
+    return out
+
+
+@pytest.mark.slow
+def test_the_site_builds_strictly_and_has_every_page_in_its_navigation(site: Path) -> None:
+    pages = {path.relative_to(site / "pages").as_posix() for path in site.glob("pages/**/*.md")}
+    assert len(NAVIGATION) == len(set(NAVIGATION))
+    decisions = {page for page in pages if page.startswith("decisions/")}
+    assert set(NAVIGATION) == pages - decisions | {"decisions/index.md"}
+    index = (site / "pages" / "decisions" / "index.md").read_text()
+    assert set(re.findall(r"\(([^()]*)\)$", index, re.MULTILINE)) == {
+        page.removeprefix("decisions/") for page in decisions - {"decisions/index.md"}
+    }
+
+
+def test_a_link_that_leads_nowhere_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_site, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    page, out = tmp_path / "docs" / "a.md", tmp_path / "out"
+    page.write_text("[a](b.md#c), `[no](link.md)`, [code](../x.py), [away](https://example.org)\n")
+    with pytest.raises(FileNotFoundError, match=r"docs/a\.md links to b\.md"):
+        build_site.stage("docs/a.md", out)
+    (tmp_path / "docs" / "b.md").touch()
+    (tmp_path / "x.py").touch()
+    build_site.stage("docs/a.md", out)
+    assert (out / "a.md").read_text() == page.read_text().replace("../x.py", "files/x.py")
+    assert (out / "files" / "x.py").exists()
+
+
+@pytest.mark.slow
+def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
+    text = (site / "pages" / "reference" / "command-line.md").read_text()
+    for section in SECTIONS:
+        for name, command in section.commands.items():
+            body = text.partition(f"\n## bench {name}\n")[2].partition("\n## ")[0]
+            for one in getattr(command, "commands", {"": command}).values():
+                for option in one.params:
+                    shown = isinstance(option, click.Option) and not option.hidden
+                    assert not shown or option.opts[-1] in body, name
+
+
+@pytest.mark.slow
+def test_the_python_reference_has_descriptions_and_no_stray_sections(site: Path) -> None:
+    text = (site / "site" / "reference" / "python" / "posthoc" / "index.html").read_text()
+    assert "the weight on the fine-tuned model, in [0, 1]" in re.sub(r"<.*?>", "", text)
+    assert "<autoref" not in text
+
+
+def test_docstrings_are_made_readable() -> None:
+    written = (
+        "Return x [row][seed].\n\nParameters\n----------\na, b : sizes.\nc : see docs/mini.md.\n\n"
+        "Raises InputError for more.\n\nExamples\n--------\n>>> x[0][1]"
+    )
+    assert readable(written) == (
+        "Return x [row]\\[seed].\n\nRaises InputError for more.\n\nParameters\n----------\n"
+        "a, b\n    sizes.\nc\n    see [docs/mini.md](../../../mini/).\n\nExamples\n--------\n"
+        ">>> x[0][1]"
+    )
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_no_request_leaves_the_site(site: Path) -> None:
+    served = partial(_Quiet, directory=site / "site")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), served)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        with opened(f"http://127.0.0.1:{server.server_port}/") as page:
+            for path in ("", "reference/command-line/", "mini/", "results/"):
+                page.goto(f"http://127.0.0.1:{server.server_port}/{path}")
+                page.wait_for_load_state("networkidle")
+            page.keyboard.press("/")
+            page.keyboard.type("adaptive_calibration_error")
+            page.wait_for_timeout(1000)  # the search loads its worker and its index
+    finally:
+        server.shutdown()
+        server.server_close()
