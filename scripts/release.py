@@ -22,8 +22,6 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.core import __version__
-
 ROOT = Path(__file__).parents[1]
 HOLDS, FAILS, LACKS = "holds", "FAILS", "not shown"
 MICRO = (*("--suite", "micro", "--limit", "40"), *("--shifts", "v2,objectnet"))
@@ -52,8 +50,10 @@ def changelog() -> Iterator[Answer]:
     """The changelog begins with this version and a date."""
     heading = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     found = heading[1] if heading else "none"
-    dated = re.fullmatch(re.escape(__version__) + r" \(\d{4}-\d{2}-\d{2}\)", found)
-    yield (HOLDS, "") if dated else (FAILS, f"the first heading is {found!r}: date {__version__}")
+    package = (ROOT / "bench" / "core" / "__init__.py").read_text()
+    version = re.findall(r'^__version__ = "(.*)"$', package, re.MULTILINE)[0]
+    dated = re.fullmatch(re.escape(version) + r" \(\d{4}-\d{2}-\d{2}\)", found)
+    yield (HOLDS, "") if dated else (FAILS, f"the first heading is {found!r}: date {version}")
 
 
 def tree() -> Iterator[Answer]:
@@ -138,6 +138,12 @@ def _wheel_runs(folder: Path, wheel: Path, python: str, tool: str) -> Answer:
     return HOLDS, what
 
 
+def site() -> Iterator[Answer]:
+    """The documentation builds, and all of its links lead somewhere."""
+    with tempfile.TemporaryDirectory(prefix="bench-release-") as folder:
+        yield _ran("the site", [sys.executable, "scripts/site/build_site.py", folder])
+
+
 def stress() -> Iterator[Answer]:
     """The long form of the attacks: docs/reliability.md."""
     yield _ran("scripts/stress.py", [sys.executable, "scripts/stress.py"])
@@ -154,7 +160,7 @@ def audit() -> Iterator[Answer]:
 
 
 POINTS: Mapping[str, Callable[[], Iterator[Answer]]] = {
-    point.__name__: point for point in (changelog, tree, pages, audit, tests, wheels, stress)
+    point.__name__: point for point in (changelog, tree, pages, site, audit, tests, wheels, stress)
 }
 
 
