@@ -439,6 +439,7 @@ def test_published_numbers_stand_beside_measured_ones(tmp_path: Path) -> None:
         page.locator('tr[data-row="vrf-table1/lp-ft"] button.details').click()
         said = page.locator("dialog").inner_text()
         assert "69.9 exceeds zero-shot 69.3" in said and "NeurIPS 2024" in said
+        assert "bench check RUN --against published:vrf-table1" in said
         page.get_by_role("button", name="Close").click()
         page.get_by_label("Protocol").select_option("as published")
         assert "published, not measured" in page.locator("caption").inner_text()

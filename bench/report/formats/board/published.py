@@ -23,6 +23,7 @@ from bench.leaderboard.published.tables import (
 from bench.report.formats.board.cells import Data, cell_data
 from bench.report.formats.board.measured import ALONE, MEAN_KEY, PRIMARY
 from bench.report.formats.board.methods import method_data, method_id
+from bench.report.published_tables import reproduction_commands
 from bench.report.tables.ledger import claim_item
 from bench.report.tables.table import TableCell
 
@@ -224,6 +225,7 @@ def sources() -> Data:
             "training": conditions.training,
             "ece": conditions.ece,
             "protocol": conditions.ours,
+            "commands": reproduction_commands(table),
         }
         found[name] = {k: v for k, v in about.items() if v}
     return found

@@ -287,7 +287,8 @@ const benchBoard = (() => {
       ["Table", [link(source.link, `${source.title}: ${source.paper}, ${source.where}`)]], ["Row as printed", row.label],
       ...Object.entries(row.choices ?? {}).map(([name, text]) => [shared.capital(name.replaceAll("_", " ")), text]), ["Read from", source.read], ["Second hand", source.second ? "yes: it reports numbers that others measured" : ""],
       ["How parameters were chosen", source.chosen], ["Training", source.training], ["ECE", source.ece], ["Comparable protocol", source.protocol]])];
-    const command = row.command && [element("h3", {}, "To measure it again"), element("pre", {}, row.command)];
+    const commands = source ? source.commands?.join("\n") : row.command;
+    const command = commands && [element("h3", {}, source ? "To attempt it" : "To measure it again"), element("pre", {}, commands)];
     open(row.name, about, ...(printed ?? []), element("h3", {}, `${view.title} (${view.unit})`),
       element("div", { class: "scroll" }, element("table", {}, element("thead", {}, element("tr", {},
         ...["Set", "Value", "95% interval", "Rank", "Remarks"].map((name, i) => element("th", { scope: "col", class: i > 0 && i < 4 && "n" }, name)))),
