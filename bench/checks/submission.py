@@ -23,12 +23,12 @@ from bench.api.registry import datasets
 from bench.checks.differences import text_differences
 from bench.core.errors import DataError, shortened
 from bench.core.foreign.documents import parse_json
-from bench.core.foreign.files import TABLE, text_of
+from bench.core.foreign.files import TABLE, read_regular, text_of
 from bench.core.records import CellAddress, MissingCell, Record
 from bench.data.suites.corruptions import parse_corruptions
 from bench.leaderboard.comparability import row_name
 from bench.leaderboard.published.evidence import ECE, Evidence
-from bench.report.glossary import path_to_root
+from bench.report.glossary import linked_root
 from bench.report.run_config import read_config
 from bench.report.run_folder import (
     CONFIG,
@@ -75,8 +75,11 @@ def report_faults(run: Path) -> tuple[str, ...]:
     """Return which of the usual reports do not follow from the records beside them."""
     found = []
     with tempfile.TemporaryDirectory() as scratch:
-        report_sources(run).write(Path(scratch), USUAL, path_to_root(run))
-        for name in (f"report.{suffix}" for suffix in USUAL):
+        names = [f"report.{suffix}" for suffix in USUAL]
+        there = [read_regular(run / name) for name in names if (run / name).is_file()]
+        root = next(filter(None, map(linked_root, there)), "")
+        report_sources(run).write(Path(scratch), USUAL, root)
+        for name in names:
             if not (run / name).is_file():
                 found.append(f"{name} is missing: write it with bench report")
             elif differing := next(iter(text_differences(run / name, Path(scratch) / name)), None):
@@ -175,10 +178,8 @@ def _of_samples(run: Path, records: list[Record]) -> Iterator[str]:
 def _private(run: Path) -> Iterator[str]:
     """Yield what the committed files would tell of a machine or of who uses it."""
     patterns = {what: re.compile(pattern) for what, pattern in PRIVATE.items()}
-    names = _own_names()
-    if names:
-        pattern = rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])"
-        patterns["the name of this machine or of its user"] = re.compile(pattern)
+    if own := _own_names():
+        patterns["the name of this machine or of its user"] = re.compile("|".join(own))
     for name in (CONFIG, RECORDS, MISSING):
         found: dict[str, str] = {}
         for text in _texts_of(run / name):
@@ -186,15 +187,18 @@ def _private(run: Path) -> Iterator[str]:
                 if what not in found and pattern_.search(text):
                     found[what] = text
         for what, text in found.items():
-            yield f"{name} holds {what}: {shortened(text, 100)!r}"
+            advice = "; give a relative path and run again" if "path" in what else ""
+            yield f"{name} holds {what}: {shortened(text, 100)!r}{advice}"
 
 
 def _own_names() -> list[str]:
-    """The names of this machine and its user, but for names that every machine has."""
-    names = {socket.gethostname(), socket.gethostname().partition(".")[0]}
+    """Patterns for the name of this machine, if it is no usual word, and for its user at any."""
+    whole = socket.gethostname()
+    hosts = {name for name in (whole, whole.partition(".")[0]) if re.search(r"[\d.-]", name)}
+    found = [rf"(?<![\w-]){re.escape(name)}(?![\w-])" for name in sorted(hosts)]
     with suppress(OSError, KeyError):
-        names.add(getpass.getuser())
-    return sorted(name for name in names - {"root", "localhost"} if len(name) > 2)
+        found.append(rf"(?<![\w-]){re.escape(getpass.getuser())}@\w")
+    return found
 
 
 def _texts_of(path: Path) -> Iterator[str]:

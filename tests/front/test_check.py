@@ -48,5 +48,5 @@ def test_against_recorded_and_published_numbers(small: Finished) -> None:
         bench.check(small.out, against="published:vrf-table1")
     with pytest.raises(InputError, match="--tolerance 1: only with --against published:NAME"):
         bench.check(small.out, tolerance=1)
-    with pytest.raises(InputError, match="expected published:NAME or golden:NAME"):
+    with pytest.raises(InputError, match="expected published:NAME, golden:NAME or samples"):
         bench.check(small.out, against="mini")

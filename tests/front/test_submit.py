@@ -91,7 +91,7 @@ def test_nothing_private_is_in_any_file(
         ("refused with AKIAIOSFODNN7EXAMPLE", "a credential"),
         ("refused https://ada:hunter2@host", "a credential"),
         ("no memory on node-17", "the name of this machine or of its user"),
-        ("no memory for ada", "the name of this machine or of its user"),
+        ("no answer to ada@gpu", "the name of this machine or of its user"),
     ],
 )
 def test_private_texts_are_named(
@@ -102,6 +102,13 @@ def test_private_texts_are_named(
     assert submission_faults(mine) == ()
     list_missing(mine, text)
     assert_refusal(mine, "missing.jsonl holds", what)
+
+
+def test_usual_words_are_not_taken_for_names(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "linear")
+    monkeypatch.setattr("getpass.getuser", lambda: "bench")
+    list_missing(mine, "5 / 7 images, 1/2 of them at https://example.org/a/b and and/or v2/test")
+    assert submission_faults(mine) == ()
 
 
 def list_missing(run: Path, reason: str) -> None:

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bench.api.recipes import Backbone
 from bench.core.store import Store
 from bench.front.plan import duration_text
 from bench.runs.costs import rates
 from bench.runs.costs.counts import Counts
 from bench.runs.costs.estimate import SPREADS, TimeEstimate, estimate_time, of_samples
-from bench.runs.costs.rates import ENOUGH, KEPT, Sample, remember_samples, samples_here
+from bench.runs.costs.rates import ENOUGH, KEPT, Sample, guessed, remember_samples, samples_here
 from bench.runs.costs.stopwatch import Stopwatch, idle_seconds
 from bench.runs.study.config import RunConfig
 from bench.runs.study.resolve import resolve_studies
@@ -138,3 +139,19 @@ def test_without_counts_of_the_system_all_seconds_count(monkeypatch: pytest.Monk
     watch = Stopwatch()
     assert watch.before == (0.0, 0.0)
     assert 0 < watch.seconds() < 60
+
+
+def test_a_guess_knows_how_large_a_model_is_and_whether_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seconds(model: str, device: str = "cpu") -> float:
+        return guessed(device, Backbone(model, "openai", "tag:openai"))["forward"][0].seconds
+
+    usual = seconds("ViT-B-32")
+    assert 3.9 < seconds("ViT-B-16") / usual < 4.1
+    assert 40 < seconds("ViT-L-14-336") / usual < 45
+    assert seconds("RN50") == seconds("tiny") == usual
+    assert seconds("ViT-B-32", "cuda:1") == usual / 20
+    for program, factor in (("/usr/bin/nvidia-smi", 20), (None, 1)):
+        monkeypatch.setattr("shutil.which", lambda name, found=program: found)
+        assert seconds("ViT-B-32", "auto") == usual / factor

@@ -64,7 +64,8 @@ def estimate_time(
             elif images and there.get(kind):
                 total += of_samples(images, there[kind], "another machine")
             elif images:
-                total += of_samples(images, guessed(device)[kind], "nothing")
+                guess = guessed(device, study.backbone)[kind]
+                total += of_samples(images, guess, "nothing")
     return total
 
 

@@ -9,17 +9,20 @@ import json
 import logging
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.api.recipes import Backbone
 from bench.core.environment import processor
 from bench.core.foreign.files import read_bounded
 from bench.core.hashing import key_of
 from bench.core.paths import write_atomic
 from bench.core.store import Store
 from bench.models.sources.named import EMBEDDED
+from bench.models.sources.table import source_of
 from bench.runs.costs.counts import TUNING, TUNING_BOTH
 from bench.runs.study.study import Study
 
@@ -56,11 +59,26 @@ def samples_elsewhere(store: Store, study: Study, device: str) -> Samples:
     return {**_shipped(study, device), **(others[-1] if others else {})}
 
 
-def guessed(device: str) -> Samples:
-    """Return rates for a machine and a model of which nothing is known."""
-    rate = GUESSED * (os.cpu_count() or 1) * (20 if device.startswith("cuda") else 1)
+def guessed(device: str, backbone: Backbone) -> Samples:
+    """Return rates for a machine and a model that were not timed, by what they are."""
+    has_gpu = device.startswith("cuda") or (device == "auto" and shutil.which("nvidia-smi"))
+    rate = GUESSED * (os.cpu_count() or 1) * (20 if has_gpu else 1) / _slower(backbone)
     costs = {"forward": 1.0, "train": TUNING, "train both": TUNING_BOTH}
     return {kind: [Sample(ENOUGH, ENOUGH * cost / rate)] for kind, cost in costs.items()}
+
+
+def _slower(backbone: Backbone) -> float:
+    """How many times longer a plain vision transformer takes than a ViT-B/32; 1 for all others.
+
+    Small models count as a ViT-B/32: there decoding an image takes longest.
+    """
+    vision = source_of(backbone.model).configuration(backbone).get("vision_cfg", {})
+    try:
+        patches = (vision["image_size"] // vision["patch_size"]) ** 2
+        work = float(vision["layers"] * vision["width"] ** 2 * patches)
+        return max(1.0, work / (12 * 768**2 * 7**2))
+    except (KeyError, TypeError, ZeroDivisionError):  # a ResNet, or a tower of timm
+        return 1.0
 
 
 def remember_samples(store: Store, study: Study, device: str, new: Samples) -> None:
