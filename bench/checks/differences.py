@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,9 @@ from bench.core.errors import escape_control, shortened
 
 WINDOW = 90
 """The most characters shown of each side of a difference."""
+NO_REPORTS = {"manifest.json", "plan.json"}
+REPORTS = {".md", ".html", ".tex", ".csv", ".json", ".svg", ".png"}
+"""The endings of reports, which some other files of a run have, too."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,19 @@ def first_line_differing(path: Path, expected: str) -> Iterator[Difference]:
         at = _first_difference(there, lines)
         texts = (" / ".join(found[at : at + 1]) or "nothing" for found in (there, lines))
         yield Difference(path.name, str(at + 1), *windows(*texts))
+
+
+def likely_reason(found: Sequence[Difference], elsewhere: Iterable[str]) -> str:
+    """Return what may explain differences besides an edit, to follow a sentence; often nothing.
+
+    `elsewhere` are the processors that measured, where this machine has none of them.
+    """
+    if all(Path(d.file).suffix in REPORTS and Path(d.file).name not in NO_REPORTS for d in found):
+        return "; if another version of bench wrote the report, bench report RUN rebuilds it"
+    if names := ", ".join(dict.fromkeys(elsewhere)):
+        return (
+            f"; the run was measured on {shortened(names, 80)}, which may round otherwise than "
+            "this machine: a sample whose best classes are equal up to rounding can change sides, "
+            "no more than that"
+        )
+    return ""

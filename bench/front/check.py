@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.checks import golden
+from bench.checks.differences import likely_reason
 from bench.checks.golden import GoldenComparison
 from bench.checks.junit import State, Verdict
 from bench.checks.recompute import RecomputedRun, recompute_run
@@ -36,13 +37,6 @@ LONGEST = 480
 LINES = 30
 """Maximal number of differences in the text of a result."""
 RECOMPUTED = "Recomputed from stored outputs"
-OTHER_VERSION = "if another version of bench wrote the report, bench report RUN rebuilds it"
-OTHER_HARDWARE = (
-    "the run was measured on {}, which may round otherwise than this machine: a sample whose best "
-    "classes are equal up to rounding can change sides, no more than that"
-)
-OWN = {"manifest.json", "plan.json"}
-REPORTS = {".md", ".html", ".tex", ".csv", ".json", ".svg", ".png"}
 
 
 class DamagedRunError(DataError):
@@ -175,11 +169,7 @@ def _recomputed(
     if not differences:
         text = f"{cells} cells recomputed from stored outputs; no difference in {', '.join(files)}"
         return CheckResult(RECOMPUTED, tuple(verdicts), "", text, data)
-    of_reports = all(Path(d.file).suffix in REPORTS and Path(d.file).name not in OWN for d in found)
-    elsewhere = ", ".join(dict.fromkeys(name for one in results for name in one.elsewhere))
-    hint = f"; {OTHER_VERSION}" if of_reports else ""
-    if elsewhere and not of_reports:
-        hint = f"; {OTHER_HARDWARE.format(shortened(elsewhere, 80))}"
+    hint = likely_reason(found, [name for one in results for name in one.elsewhere])
     failure = (
         f"{_differences(len(differences))} from what the stored outputs give; the first: "
         f"{shortened(differences[0], LONGEST - 80 - len(hint))}{hint}"
