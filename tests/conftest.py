@@ -52,7 +52,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 @pytest.fixture(scope="session")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The command of golden:mini, run once in its own process. Tests may add to its cache."""
+    """The command of golden:mini, run once in its own process; read-only."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent

@@ -74,14 +74,14 @@ def submission_remarks(run: Path) -> Iterator[str]:
         yield f"some of it was made with code that was changed since commit {commit[:12]}"
 
 
-def check_free(to: Path) -> None:
+def check_new(to: Path) -> None:
     """Raise InputError if there is something at the place of a new folder.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> from bench.front.submit import check_free
-    >>> check_free(Path("results/new"))
+    >>> from bench.front.submit import check_new
+    >>> check_new(Path("results/new"))
     """
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
         raise InputError(f"{to} exists: choose another name with --to, or remove it first")
@@ -104,7 +104,7 @@ def write_submission(run: Path, to: Path) -> None:
     >>> sorted(path.name for path in Path("results/mine").iterdir())
     ['id-ood.svg', 'records.jsonl', 'report.html', 'report.md']
     """
-    check_free(to)
+    check_new(to)
     with staged(to) as new:
         for name in KEPT:
             place = run / name

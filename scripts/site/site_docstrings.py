@@ -11,7 +11,7 @@ from typing import Any
 
 import griffe
 
-ITEM = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*) : (.+)$", re.MULTILINE)
+ITEM = re.compile(r"^(\*{0,2}\w+(?:, \*{0,2}\w+)*) : (.+(?:\n +.*)*)$", re.MULTILINE)
 PAGE = re.compile(r"\bdocs/((?:[a-z]+/)?[a-z0-9-]+)\.md")
 SECTION = re.compile(r"(Parameters|Attributes|Examples|Returns|Raises)\n-{3,}\n")
 
@@ -31,8 +31,14 @@ def readable(docstring: str) -> str:
 
 
 def _linked(part: str) -> str:
-    named = ITEM.sub(r"\1\n    \2", part.replace("][", r"]\["))
+    named = ITEM.sub(_items, part.replace("][", r"]\["))
     return PAGE.sub(r"[docs/\1.md](../../../\1/)", named)
+
+
+def _items(found: re.Match[str]) -> str:
+    """Each name by itself: of several, the reference would show the default of the first."""
+    names, text = found.groups()
+    return "\n".join(f"{name}\n    {text}" for name in names.split(", "))
 
 
 class Docstrings(griffe.Extension):

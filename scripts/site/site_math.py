@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from re import Match
 from typing import Any
 
@@ -22,6 +23,8 @@ class _Formula(InlineProcessor):
 
     def handleMatch(self, match: Match[str], data: str) -> tuple[str, int, int]:  # type: ignore[override]
         formula = convert(match[1].strip(), display=self.display)
+        if unknown := re.search(r"\\\w+", formula):
+            raise ValueError(f"{unknown[0]} of ${match[1]}$: not a command that latex2mathml knows")
         return self.md.htmlStash.store(formula), match.start(0), match.end(0)
 
 

@@ -351,8 +351,8 @@ def test_each_process_of_a_job_has_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_processes_without_a_result_fail_the_job(tmp_path: Path) -> None:
     """As after the end of one by a signal; bench's last line is the reason."""
-    (tmp_path / "errors").write_text("torch: noise\nbench: process 1: gone\nTraceback\n")
+    said = "torch: noise\nbench: process 1: gone\nTraceback\n"
     with pytest.raises(CellError, match=r"ended without a result: process 1: gone$"):
-        _ended(tmp_path)
+        _ended(tmp_path, said)
     (tmp_path / RESULT).write_text('{"failed": {"a": "diverged"}, "error": null}')
-    assert _ended(tmp_path) == ({"a": "diverged"}, None)
+    assert _ended(tmp_path, said) == ({"a": "diverged"}, None)

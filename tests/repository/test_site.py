@@ -12,6 +12,7 @@ from typing import Any
 
 import build_site
 import click
+import markdown
 import pytest
 import yaml
 from browser import opened
@@ -103,14 +104,23 @@ def test_the_python_reference_has_descriptions_and_no_stray_sections(site: Path)
 
 def test_docstrings_are_made_readable() -> None:
     written = (
-        "Return x [row][seed].\n\nParameters\n----------\na, b : sizes.\nc : see docs/mini.md.\n\n"
-        "Raises InputError for more.\n\nExamples\n--------\n>>> x[0][1]"
+        "Return x [row][seed].\n\nParameters\n----------\na, b : sizes.\n    Two.\n"
+        "c : see docs/mini.md.\n\nRaises InputError for more.\n\nExamples\n--------\n>>> x[0][1]"
     )
     assert readable(written) == (
         "Return x [row]\\[seed].\n\nRaises InputError for more.\n\nParameters\n----------\n"
-        "a, b\n    sizes.\nc\n    see [docs/mini.md](../../../mini/).\n\nExamples\n--------\n"
-        ">>> x[0][1]"
+        "a\n    sizes.\n    Two.\nb\n    sizes.\n    Two.\n"
+        "c\n    see [docs/mini.md](../../../mini/).\n\nExamples\n--------\n>>> x[0][1]"
     )
+
+
+def test_formulas_are_mathml_and_code_is_not() -> None:
+    page = markdown.Markdown(extensions=["site_math", "pymdownx.superfences"])
+    made = page.convert("$x_i$ costs `$5$`\n\n$$\\frac{1}{2}$$\n\n```\n$y$\n```\n\n$5 and $6")
+    assert made.count("<math") == 2 and "<mfrac>" in made and 'display="block"' in made
+    assert "<code>$5$</code>" in made and "$y$" in made and "$5 and $6" in made
+    with pytest.raises(ValueError, match=r"\\nosuch"):
+        page.convert(r"$\nosuch{x}$")
 
 
 class _Quiet(SimpleHTTPRequestHandler):

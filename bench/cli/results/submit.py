@@ -42,14 +42,14 @@ def submit_command(run: Path, to: Path | None, data: Path | None, cache_dir: Pat
     sent anywhere: the commands for a pull request are printed.
     """
     from bench.front.submit import (
-        check_free,
+        check_new,
         submission_refusals,
         submission_remarks,
         write_submission,
     )
 
     place = to or Path("results") / run.resolve().name
-    check_free(place)
+    check_new(place)
     refusals = list(submission_refusals(run, data, cache_dir))
     for refusal in refusals:
         print_line(f"refused: {refusal}", sys.stdout)

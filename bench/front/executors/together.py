@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from bench.core.environment import core_count
 from bench.core.errors import CellError, InputError
@@ -48,20 +49,22 @@ def carry_out_together(job: Job) -> Ended:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(job.processes)]
         command += ["-m", "bench.front.executors.rank", folder]
-        with (place / "errors").open("wb") as errors:
-            # Each process reads its input, which ends with this process.
-            running = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stderr=errors,
-                env=_environment(job.processes),
-                start_new_session=True,  # Ctrl-C is for the run, which ends its workers
-            )
-            try:
-                running.wait()
-            finally:
-                _end(running)
-        return _ended(place)
+        # Each process reads its input, which ends with this process.
+        there, here = os.pipe()
+        running = subprocess.Popen(
+            command,
+            stdin=there,
+            stderr=subprocess.PIPE,
+            env=_environment(job.processes),
+            start_new_session=True,  # Ctrl-C is for the run, which ends its workers
+        )
+        os.close(there)
+        try:
+            _, errors = running.communicate()
+        finally:
+            _end(running)
+            os.close(here)
+        return _ended(place, errors.decode(errors="replace"))
 
 
 def _environment(processes: int) -> Mapping[str, str]:
@@ -80,12 +83,9 @@ def _end(running: subprocess.Popen[bytes]) -> None:
             running.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             running.kill()
-    if running.stdin is not None:
-        running.stdin.close()
 
 
-def _ended(place: Path) -> Ended:
-    said = (place / "errors").read_text(errors="replace")
+def _ended(place: Path, said: str) -> Ended:
     log.debug("%s", said)
     try:
         match read_json(place / RESULT):
@@ -114,7 +114,7 @@ def read_job(place: Path) -> Job:
     >>> read_job(Path(".")) == job
     True
     """
-    fields = json.loads((place / JOB).read_text())
+    fields: dict[str, Any] = read_json(place / JOB)
     context = JobContext(**fields.pop("context"))
     return Job(context, keys=tuple(fields.pop("keys")), **fields)
 
@@ -127,8 +127,8 @@ def write_result(place: Path, ended: Ended) -> None:
     >>> from pathlib import Path
     >>> from bench.front.executors.together import RESULT, write_result
     >>> write_result(Path("."), ({}, (4, "dog.png is cut")))
-    >>> Path(RESULT).read_text()
-    '{"failed": {}, "error": [4, "dog.png is cut"]}'
+    >>> print(Path(RESULT).read_text())
+    {"failed": {}, "error": [4, "dog.png is cut"]}
     """
     failed, error = ended
     (place / RESULT).write_text(json.dumps({"failed": failed, "error": error}))

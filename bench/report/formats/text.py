@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from bench.api.method import ZERO_SHOT
 from bench.api.metrics import ACCURACY
 from bench.leaderboard.board import MEAN, Board, BoardRow, Name
 from bench.leaderboard.robustness import DERIVED
@@ -320,7 +321,7 @@ def board_cells(chapter: Chapter) -> Iterator[Mapping[str, Any]]:
     for row in chapter.beside:
         files = "; ".join(file.stated for file in row.files)
         place = (board.suite, row.title, "", f"measured elsewhere: {files}", ACCURACY.name, False)
-        names = ("zero-shot", None, "elsewhere", False, False)
+        names = (ZERO_SHOT, None, "elsewhere", False, False)
         for shift, value in row.values.items():
             values = (value, None, None, "", "", None, None)
             yield dict(zip(CELL_FIELDS, (*place, *names, shift, *values), strict=True))
