@@ -1,8 +1,8 @@
 """bench: robust fine-tuning of CLIP-like zero-shot models, compared on equal terms.
 
 ``bench.run(suite="mini", methods=["wise-ft", "vrf"])`` trains, evaluates and returns a `Run`;
-``bench.plan``, ``bench.score``, ``bench.load`` and ``bench.check`` are its companions. `VRF`, `OSE`
-and `TemperatureScaling` work on your own arrays.
+``bench.plan``, ``bench.score``, ``bench.load``, ``bench.check`` and ``bench.export`` are its
+companions. `VRF`, `OSE` and `TemperatureScaling` work on your own arrays.
 """
 
 import importlib
@@ -18,6 +18,7 @@ __all__ = [
     "TemperatureScaling",
     "__version__",
     "check",
+    "export",
     "load",
     "plan",
     "run",
@@ -32,6 +33,7 @@ _HOMES = {
     "Run": "bench.front.run",
     "RunPlan": "bench.front.plan",
     "check": "bench.front.check",
+    "export": "bench.front.exports.export",
     "load": "bench.front.functions",
     "plan": "bench.front.functions",
     "run": "bench.front.functions",
@@ -41,6 +43,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from bench.front.check import check
+    from bench.front.exports.export import export
     from bench.front.functions import load, plan, run, score
     from bench.front.plan import RunPlan
     from bench.front.run import Run

@@ -98,6 +98,8 @@ def configuration_of(clip: Clip, backbone: Backbone) -> dict[str, Any]:
         found["vision_cfg"]["image_size"] = facts.image_size
     if found.pop("multimodal_cfg", None) is not None:  # of CoCa, whose text decoder is left out
         found["custom_text"] = True
+        for part in ("vision_cfg", "text_cfg"):
+            found[part]["output_tokens"] = False
     return found
 
 

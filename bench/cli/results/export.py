@@ -9,7 +9,6 @@ import click
 import cloup
 
 from bench.cli.options import CACHE, DATA, DEBUG, PATH, PLUGIN_ONLY_LOADED, examples
-from bench.core.errors import InputError
 from bench.core.streams import print_line
 
 
@@ -66,24 +65,11 @@ def export_command(
     RUN is a folder; ROW is METHOD or METHOD:BASE, as in its leaderboard: a trained or merged
     classifier is written with a model card. docs/exchange.md explains the files.
     """
-    from bench.front.exports.classifier import export_classifier
-    from bench.front.exports.outputs import export_outputs
-    from bench.front.exports.tables import write_records
-    from bench.front.functions import load
+    from bench.front.exports.export import export
 
-    if row is None and records is None:
-        raise InputError("nothing to export: name a ROW of the run, or a file with --records")
-    if outputs and (row is None or form is not None):
-        what = "no ROW is named" if row is None else f"--format {form} is for weights"
-        raise InputError(f"--outputs writes the outputs of a row, but {what}: correct the command")
-    found = load(run, data=data, cache_dir=cache_dir)
-    if records is not None:
-        print_line(str(write_records(records, found.records)), sys.stdout)
-    if row is not None:
-        name = row.replace(":", "-") + ("-outputs" if outputs else "")
-        folder = to or Path("results/exports") / run.resolve().name / name
-        if outputs:
-            made = export_outputs(found, row, folder, seed, suite)
-        else:
-            made = export_classifier(found, row, folder, form or "safetensors", seed, suite)
-        print_line(str(made), sys.stdout)
+    written = export(
+        run, row, to=to, format=form, outputs=outputs, records=records, seed=seed, suite=suite,
+        data=data, cache_dir=cache_dir,
+    )  # fmt: skip
+    for path in written:
+        print_line(str(path), sys.stdout)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.api.recipe_parts import encoder_of, head_of, needs_outputs
 from bench.api.recipes import Recipe, Tuned
-from bench.core.errors import InputError, unknown_name
+from bench.core.errors import InputError, shortened, unknown_name
 from bench.core.paths import check_writable, write_atomic
 from bench.core.records import Record
 from bench.core.store import MissingOutput
@@ -214,7 +214,7 @@ def _said(
         classes=study.suite.task.classnames,
         normalize=weights.head.normalize,
         logit_scale=weights.clip.scale if hasattr(model, "logit_scale") else None,
-        logit_bias=None if bias is None else float(bias),
+        logit_bias=None if bias is None else float(bias.detach()),
         configuration=configuration,
         preprocess=asdict(weights.clip.preprocess),
     )
@@ -248,9 +248,14 @@ def _check_loads(folder: Path, state: Mapping[str, Tensor], study: Study) -> Non
     """Raise InputError unless open_clip builds the model of a folder with exactly these weights."""
     import torch
 
-    name = f"the export of {study.model}"
-    loaded = load_folder(folder, name).model.state_dict()
-    if any(name not in loaded or not torch.equal(t, loaded[name]) for name, t in state.items()):
+    try:
+        loaded = load_folder(folder, "its folder").model.state_dict()
+        odd = [n for n, t in state.items() if n not in loaded or not torch.equal(t, loaded[n])]
+        reason = f"its folder would have another {odd[0]}" if odd else ""
+    except InputError as error:
+        reason = str(error)
+    if reason:
         raise InputError(
-            f"{name}: open_clip reads other weights from its folder: use --format {SAFETENSORS}"
+            f"open_clip cannot build {study.model} as it is: use --format {SAFETENSORS} "
+            f"({shortened(reason, 200)})"
         )
