@@ -87,7 +87,7 @@ STAND_INS: Mapping[str, str] = {
     r"\b(RUN|OLD|NEW)\b": "RUN",
     r"(?<= )(DIR|~/data|/where/the/images/are|/tmp/data)(?= |$)": "DATA",
     r" --(out|executor|cache-dir|tracker) \S+": "",
-    r"^bench run\b": "bench plan",
+    r"^(\.venv/bin/)?bench run\b": "bench plan",
     r"^(torchrun|accelerate launch) .*-m bench run\b": "bench plan",
     r"\bmy-method\b": "surer",
     r"docs/examples/cifar10\.yaml --data DATA": "my.yaml",
