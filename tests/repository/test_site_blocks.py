@@ -79,15 +79,15 @@ NOT_CARRIED_OUT: Mapping[str, str] = {
     r"bench status": "needs jobs of a cluster; the tutorial of clusters has some",
     r"bench check results/runs": "needs that run",
     r" \[--": "a synopsis",
-    r"/tmp/data": "copies all data sets, as the fixture does that other commands here read",
+    r"bench data synthetic": "copies all data sets, as the fixture does whose copies are read here",
     r"--outputs": "followed below, with a folder of outputs",
 }
 """Commands that stand alone and are parsed only: what tells them, and why."""
 STAND_INS: Mapping[str, str] = {
     r"\b(RUN|OLD|NEW)\b": "RUN",
-    r"(?<= )(DIR|~/data|/where/the/images/are|/tmp/data)(?= |$)": "DATA",
+    r"(?<= )(DIR|~/data|/\w[\w/]*)(?= |$)": "DATA",
     r" --(out|executor|cache-dir|tracker) \S+": "",
-    r"^bench run\b": "bench plan",
+    r"^(\.venv/bin/)?bench run\b": "bench plan",
     r"^(torchrun|accelerate launch) .*-m bench run\b": "bench plan",
     r"\bmy-method\b": "surer",
     r"docs/examples/cifar10\.yaml --data DATA": "my.yaml",
