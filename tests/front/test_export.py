@@ -144,6 +144,11 @@ def test_the_files_of_the_plain_form_have_tower_and_head(
     assert form["configuration"]["text_cfg"] and form["logit_bias"] is None
 
 
+def test_a_folder_of_the_plain_form_is_no_model(export: Callable[..., Path]) -> None:
+    said = bench("plan", "--suite", "micro", "--model", f"local-dir:{export('e2e-ft')}")
+    assert_refused(said, "neither open_clip_config.json", "export it again with --format open-clip")
+
+
 def test_a_text_tower_that_was_trained_is_exported(export: Callable[..., Path]) -> None:
     tuned = load_file(export("flyp", "--format", "open-clip") / "open_clip_model.safetensors")
     other = export("e2e-ft", "--format", "open-clip", to="other") / "open_clip_model.safetensors"

@@ -161,7 +161,9 @@ def described(folder: Path, name: str) -> tuple[str, dict[str, Any]]:
     if (folder / TRANSFORMERS).is_file():
         path = folder / TRANSFORMERS
         return TRANSFORMERS, open_clip_configuration(read_json(path), path)
-    raise InputError(f"{name} has neither {OPEN_CLIP} nor {TRANSFORMERS}: give a model's folder")
+    is_plain = (folder / DESCRIPTION).is_file()  # as bench export writes it
+    mend = "export it again with --format open-clip" if is_plain else "give a model's folder"
+    raise InputError(f"{name} has neither {OPEN_CLIP} nor {TRANSFORMERS}: {mend}")
 
 
 def weights_in(folder: Path, kind: str, name: str) -> str:
