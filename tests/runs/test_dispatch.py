@@ -180,10 +180,11 @@ def test_a_run_without_jobs_and_a_bad_file_are_named(tmp_path: Path) -> None:
 
 def test_status_is_a_line_for_each_job(tmp_path: Path) -> None:
     jobs = (JobState(label="fit\nvrf", items=1, state="wai\nting"),)
-    (tmp_path / JOBS).write_text(RunJobs(executor="ray\nx", updated="", jobs=jobs).model_dump_json())
+    found = RunJobs(executor="ray\nx", updated="", jobs=jobs)
+    (tmp_path / JOBS).write_text(found.model_dump_json())
     lines = bench("status", tmp_path).out.splitlines()
     assert len(lines) == 4 and lines[0].startswith("ray x") and lines[3].startswith("wai ting")
-    (tmp_path / JOBS).write_text(RunJobs(executor="ray", updated="", jobs=()).model_dump_json())
+    (tmp_path / JOBS).write_text(found.model_copy(update={"jobs": ()}).model_dump_json())
     assert "0 jobs: none was sent" in bench("status", tmp_path).out
 
 

@@ -53,5 +53,5 @@ def run_status_command(run: Path, as_json: bool) -> None:
             for job in shown
         ]
         columns = ("State", "Done", "Job", "On", "Reason", "Log")
-        rows = [tuple(" ".join(text.splitlines()) for text in row) for row in rows]
-        print_line(tabulate(rows, columns, tablefmt="simple", disable_numparse=True), sys.stdout)
+        lines = [[" ".join(text.splitlines()) for text in row] for row in rows]
+        print_line(tabulate(lines, columns, tablefmt="simple", disable_numparse=True), sys.stdout)
