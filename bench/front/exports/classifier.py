@@ -73,7 +73,7 @@ def export_classifier(
     """
     if form not in FORMS:
         raise unknown_name("format", form, FORMS)
-    check_free(to, DESCRIPTION)
+    check_export_folder(to, DESCRIPTION)
     study, cell = run.chosen(row, seed=seed, suite=suite)
     records = records_of(run, study, cell)
     recipe = _recipe(cell)
@@ -102,15 +102,15 @@ def export_classifier(
     return to
 
 
-def check_free(folder: Path, mark: str) -> None:
+def check_export_folder(folder: Path, mark: str) -> None:
     """Raise InputError unless a folder is empty, absent, or an earlier export with the file `mark`.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> from bench.front.exports.classifier import check_free
+    >>> from bench.front.exports.classifier import check_export_folder
     >>> _ = Path("thesis.tex").write_text("...")
-    >>> check_free(Path("."), "classifier.json")
+    >>> check_export_folder(Path("."), "classifier.json")
     Traceback (most recent call last):
     ...
     bench.core.errors.InputError: --to . has files of its own, such as thesis.tex: name a new folder

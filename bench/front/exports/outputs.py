@@ -23,7 +23,7 @@ from bench.api.splits import Split
 from bench.core.errors import CellError, InputError
 from bench.core.paths import write_atomic
 from bench.core.store import MissingOutput
-from bench.front.exports.classifier import check_free, records_of
+from bench.front.exports.classifier import check_export_folder, records_of
 from bench.front.run import SELECTION, Run
 from bench.leaderboard.board import ID
 from bench.report.staging import staged
@@ -87,7 +87,7 @@ def export_outputs(
     >>> sorted(path.name for path in folder.iterdir())[:3]
     ['outputs.yaml', 'predictions', 'selection.safetensors']
     """
-    check_free(to, FILE)
+    check_export_folder(to, FILE)
     earlier = [path.name for path in to.glob("*.safetensors") if ARRAYS.fullmatch(path.stem)]
     study, cell = run.chosen(row, seed=seed, suite=suite)
     if study.width is not None:
