@@ -53,7 +53,7 @@ PRIVATE = {
     "an absolute path": r"(?<![\w./~+)-])(?:~(?:[A-Za-z]\w*)?|/[^\s/:\"']+)/[^\s/:\"']+"
     r"|\b[A-Za-z]:\\\w|\\\\\w|\bfile:/|(?<![\w./~-])/(?:home|root|scratch|Users)\b",
     "an address of a store": r"\b(?:s3|gs|az|abfss?|hdfs)://",
-    "an e-mail address": r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b",
+    "an e-mail address": r"\b[\w.+-]+@(?![0-9a-f]{12}\.)[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b",
     "a credential": r"\bAKIA[0-9A-Z]{16}\b|\b(?:hf|ghp|gho|ghs|github_pat)_\w{16,}"
     r"|\b(?:sk|glpat)-[\w-]{16,}|\beyJ[\w-]+\.eyJ|://[^/\s:@]+:[^/\s@]+@",
 }
@@ -125,9 +125,30 @@ def _of_records(records: list[Record]) -> Iterator[str]:
             yield f"protocol {shortened(repr(protocol), 100)}: {valid}"
     for note in sorted({note for record in records for note in record.notes}):
         yield f"its numbers are marked as not reportable: {note}"
+    foreign = {row_name(record): kind for record in records for kind in _foreign(record)}
+    for row, kind in sorted(foreign.items()):
+        which = f"row {row:.100} is computed by {shortened(kind, 100)}"
+        yield f"{which}, which is not of bench, so that nobody can repeat it"
     unknown = {part for record in records if record.kind == "cell" for part in _unknown(record)}
     for part in sorted(unknown):
         yield f"its records do not say with which {part} they were made: run it again"
+
+
+def _foreign(record: Record) -> Iterator[str]:
+    """Yield the classes of plugins that made a record: their names have the module before them."""
+    for part in ("method", "base"):
+        made = record.provenance.get(part)
+        yield from (kind for kind in _kinds(made) if "." in kind)
+
+
+def _kinds(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from [str(value["type"])] if "type" in value else ()
+        for inner in value.values():
+            yield from _kinds(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _kinds(inner)
 
 
 def _unknown(record: Record) -> Iterator[str]:

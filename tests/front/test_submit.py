@@ -204,6 +204,21 @@ def test_what_nobody_can_repeat_is_refused(
     assert_refusal(mine, words)
 
 
+@pytest.mark.parametrize("kind", ["my_package.Linear", "plug@c22d838a1490.Geometric"])
+def test_rows_of_plugin_packages_are_refused(mine: Path, kind: str) -> None:
+    """The configuration names plugin files alone."""
+    records = read_records(mine / "records.jsonl")
+    own = [
+        r.model_copy(update={"provenance": {**r.provenance, "method": {"part": {"type": kind}}}})
+        if r.method == "linear"
+        else r
+        for r in records
+    ]
+    (mine / "records.jsonl").write_text(records_text(own))
+    assert_refusal(mine, f"row linear is computed by {kind}")
+    assert not any("e-mail" in fault for fault in submission_faults(mine))
+
+
 def test_numbers_that_do_not_follow_are_refused(
     finished: tuple[Path, Path], mine: Path, tmp_path: Path
 ) -> None:
