@@ -35,9 +35,10 @@ def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--only", help=f"some of {', '.join(POINTS)}, separated by commas")
     given = options.parse_args()
-    names = given.only.split(",") if given.only else [*POINTS]
+    names = [*POINTS] if given.only is None else [name.strip() for name in given.only.split(",")]
     if unknown := set(names) - POINTS.keys():
-        options.error(f"unknown points {', '.join(sorted(unknown))}: expected {', '.join(POINTS)}")
+        told = ", ".join(map(repr, sorted(unknown)))
+        options.error(f"unknown points {told}: expected {', '.join(POINTS)}")
     failed = False
     for name in names:
         for word, about in POINTS[name]():
@@ -58,15 +59,10 @@ def changelog() -> Iterator[Answer]:
 
 def tree() -> Iterator[Answer]:
     """Nothing is changed that is not committed."""
-    changed = _output("git", "status", "--porcelain")
-    yield (
-        (FAILS, f"{len(changed.splitlines())} files differ from the commit")
-        if changed
-        else (
-            HOLDS,
-            "",
-        )
-    )
+    word, about = _ran("git status", ["git", "status", "--porcelain"])
+    if word == HOLDS and (changed := _output("git", "status", "--porcelain")):
+        word, about = FAILS, f"{len(changed.splitlines())} files differ from the commit"
+    yield word, about
 
 
 def pages() -> Iterator[Answer]:

@@ -28,6 +28,7 @@ from bench.core.records import CellAddress, MissingCell, Record
 from bench.data.suites.corruptions import parse_corruptions
 from bench.leaderboard.comparability import row_name
 from bench.leaderboard.published.evidence import ECE, Evidence
+from bench.leaderboard.samples import FOLDER, sample_files
 from bench.report.glossary import linked_root
 from bench.report.run_config import read_config
 from bench.report.run_folder import (
@@ -46,11 +47,15 @@ EXAMPLES = "docs/examples/"
 """Where the repository has suite files of its own."""
 OWN_FILES = {"plugin": "a plugin", "templates": "a file of templates"}
 """Options that name a file which others do not have."""
+PICTURE = re.compile(r"id-ood(?:-\d+)?\.svg")
+"""The names of a folder's figures."""
 PRIVATE = {
-    "an absolute path": r"(?:^|[\s\"'=(\[:,])(?:~|/[^\s/:\"']+)/[^\s/:\"']+|\b[A-Za-z]:\\\w",
-    "an address of a store": r"\b(?:s3|gs|abfs)://",
-    "an e-mail address": r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b",
-    "a credential": r"\bAKIA[0-9A-Z]{16}\b|\b(?:hf|ghp|gho|ghs)_\w{16,}|://[^/\s:@]+:[^/\s@]+@",
+    "an absolute path": r"(?<![\w./~+)-])(?:~(?:[A-Za-z]\w*)?|/[^\s/:\"']+)/[^\s/:\"']+"
+    r"|\b[A-Za-z]:\\\w|\\\\\w|\bfile:/|(?<![\w./~-])/(?:home|root|scratch|Users)\b",
+    "an address of a store": r"\b(?:s3|gs|az|abfss?|hdfs)://",
+    "an e-mail address": r"\b[\w.+-]+@(?![0-9a-f]{12}\.)[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}\b",
+    "a credential": r"\bAKIA[0-9A-Z]{16}\b|\b(?:hf|ghp|gho|ghs|github_pat)_\w{16,}"
+    r"|\b(?:sk|glpat)-[\w-]{16,}|\beyJ[\w-]+\.eyJ|://[^/\s:@]+:[^/\s@]+@",
 }
 """What no committed file may hold, as patterns of a text in it."""
 
@@ -84,7 +89,17 @@ def report_faults(run: Path) -> tuple[str, ...]:
                 found.append(f"{name} is missing: write it with bench report")
             elif differing := next(iter(text_differences(run / name, Path(scratch) / name)), None):
                 found.append(f"it does not follow from {RECORDS}: {shortened(str(differing), 300)}")
-    return tuple(found)
+    return (*found, *_of_files(run, names))
+
+
+def _of_files(run: Path, reports: list[str]) -> Iterator[str]:
+    """Yield what lies in a folder and is no file of ``results/``: nobody has looked at it."""
+    known = {CONFIG, RECORDS, MISSING, *reports, FOLDER, *sample_files(run)}
+    places = (path.relative_to(run).as_posix() for path in sorted(run.rglob("*")))
+    other = [name for name in places if name not in known and not PICTURE.fullmatch(name)]
+    if other:
+        more = f" and {len(other) - 1} more" if len(other) > 1 else ""
+        yield f"it has files that {RECORDS} does not need: {other[0]:.100}{more}: remove them"
 
 
 def _of_configuration(run: Path) -> Iterator[str]:
@@ -110,9 +125,30 @@ def _of_records(records: list[Record]) -> Iterator[str]:
             yield f"protocol {shortened(repr(protocol), 100)}: {valid}"
     for note in sorted({note for record in records for note in record.notes}):
         yield f"its numbers are marked as not reportable: {note}"
+    foreign = {row_name(record): kind for record in records for kind in _foreign(record)}
+    for row, kind in sorted(foreign.items()):
+        which = f"row {row:.100} is computed by {shortened(kind, 100)}"
+        yield f"{which}, which is not of bench, so that nobody can repeat it"
     unknown = {part for record in records if record.kind == "cell" for part in _unknown(record)}
     for part in sorted(unknown):
         yield f"its records do not say with which {part} they were made: run it again"
+
+
+def _foreign(record: Record) -> Iterator[str]:
+    """Yield the classes of plugins that made a record: their names have the module before them."""
+    for part in ("method", "base"):
+        made = record.provenance.get(part)
+        yield from (kind for kind in _kinds(made) if "." in kind)
+
+
+def _kinds(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from [str(value["type"])] if "type" in value else ()
+        for inner in value.values():
+            yield from _kinds(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _kinds(inner)
 
 
 def _unknown(record: Record) -> Iterator[str]:

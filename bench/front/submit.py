@@ -25,8 +25,8 @@ from bench.report.run_folder import (
 from bench.report.staging import staged
 from bench.report.write import USUAL, id_ood_pictures
 
-KEPT = (CONFIG, RECORDS, MISSING, samples.FOLDER)
-"""What a folder of ``results/`` has of a run; its reports are written anew."""
+KEPT = (CONFIG, RECORDS, MISSING)
+"""What a folder of ``results/`` has of a run, beside samples; its reports are written anew."""
 
 
 def submission_refusals(
@@ -106,12 +106,10 @@ def write_submission(run: Path, to: Path) -> None:
     """
     check_new(to)
     with staged(to) as new:
-        for name in KEPT:
-            place = run / name
-            if place.is_dir():
-                shutil.copytree(place, new / name)
-            elif place.is_file():
-                shutil.copyfile(place, new / name)
+        for name in (*KEPT, *samples.sample_files(run)):
+            if (run / name).is_file():
+                (new / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(run / name, new / name)
         report_sources(new).write(new, USUAL, path_to_root(to))
         records, missing = read_run(new)
         whole = document(records, missing, read_presets(new), tuple(read_samples(new)))

@@ -322,6 +322,23 @@ def sample_outputs(run: Path) -> Iterator[SampleOutputs]:
         yield SampleOutputs(record, sets[note["set"]], right, confidence, predicted, redrawn)
 
 
+def sample_files(run: Path) -> tuple[str, ...]:
+    """Return the files that a run's samples consist of, as paths in its folder; () without any.
+
+    Raises DataError if their list is damaged. Other files may lie beside them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.leaderboard.samples import sample_files
+    >>> sample_files(Path("nowhere"))
+    ()
+    """
+    if not (run / FOLDER / SUMS).is_file():
+        return ()
+    return tuple(f"{FOLDER}/{name}" for name in (SUMS, *_sums(run / FOLDER / SUMS)))
+
+
 def _evaluation_set(arrays: Mapping[str, NDArray[Any]], note: Mapping[str, Any]) -> EvaluationSet:
     groups = {n.removeprefix("group."): a for n, a in arrays.items() if n.startswith("group.")}
     names = {group: tuple(values) for group, values in note["names"].items()}

@@ -83,6 +83,22 @@ def test_the_form_names_marks_and_classes(export: Callable[[str], Path]) -> None
     assert form["shifts"]["objectnet"]["classes"]["fish / bird"] == ["fish", "bird"]
 
 
+def test_a_folder_has_one_export_alone(
+    small: Finished, export: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = export("vrf:e2e-ft")
+    assert (folder / "train.safetensors").is_file()
+    (folder / "shift-gone.safetensors").touch()  # of an earlier run
+    (folder / "notes.safetensors").touch()  # of the user
+    assert {path.stem for path in export("zero-shot").glob("*.safetensors")} == {*FILES, "notes"}
+    place = ("--to", folder, "--cache-dir", small.cache)
+    assert_refused(bench("export", small.out, "e2e-ft", *place), "name a new folder")
+    weights = ("--to", tmp_path / "weights", "--cache-dir", small.cache)
+    assert bench("export", small.out, "e2e-ft", *weights).code == 0
+    said = bench("export", small.out, "e2e-ft", "--outputs", *weights)
+    assert_refused(said, "files of its own, such as README.md")
+
+
 def test_training_outputs_that_no_row_needed_are_left_out(small: Finished, tmp_path: Path) -> None:
     options = ("--suite", "micro", "--limit", "40", "--shifts", "v2", "--methods", "ose")
     place = ("--cache-dir", tmp_path / "cache")

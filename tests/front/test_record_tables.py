@@ -195,6 +195,18 @@ def test_the_command_writes_all_records_of_a_run(small: Finished, tmp_path: Path
     assert found == read_records(small.out / "records.jsonl")
 
 
+@pytest.mark.parametrize("suffix", FILES)
+def test_a_table_replaces_an_earlier_one_and_nothing_else(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"mine{suffix}"
+    path.write_text("weights of a year\n")
+    with pytest.raises(InputError, match=r"exists and is no table of records: name another file"):
+        write_records(path, fake_records())
+    assert path.read_text() == "weights of a year\n"
+    path.unlink()
+    first = write_records(path, fake_records()).read_bytes()
+    assert write_records(path, fake_records()).read_bytes() == first
+
+
 def test_the_command_refuses_what_is_no_run(tmp_path: Path) -> None:
     said = bench("export", tmp_path, "--records", tmp_path / "records.csv")
     assert_refused(said, "records.jsonl")

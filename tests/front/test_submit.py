@@ -85,11 +85,19 @@ def test_nothing_private_is_in_any_file(
     [
         ("cannot read /home/ada/secret/cat.png", "an absolute path"),
         ("see ~/runs/one", "an absolute path"),
+        ("see ~ada/runs", "an absolute path"),
+        ("see </home/ada/cat.png>", "an absolute path"),
+        ("cannot read `/home/ada/cat.png`", "an absolute path"),
+        ("cannot open file:///data/cat.png", "an absolute path"),
+        ("no space left in /scratch", "an absolute path"),
+        (r"cannot read \\server\ada", "an absolute path"),
         (r"cannot read C:\Users\ada", "an absolute path"),
         ("cannot reach s3://lab-bench/cache", "an address of a store"),
         ("ask ada@lab.example.org", "an e-mail address"),
         ("refused with AKIAIOSFODNN7EXAMPLE", "a credential"),
         ("refused https://ada:hunter2@host", "a credential"),
+        ("refused github_pat_11ABCDEFG0123456789abcdef", "a credential"),
+        ("refused eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc", "a credential"),
         ("no memory on node-17", "the name of this machine or of its user"),
         ("no answer to ada@gpu", "the name of this machine or of its user"),
     ],
@@ -107,7 +115,8 @@ def test_private_texts_are_named(
 def test_usual_words_are_not_taken_for_names(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "linear")
     monkeypatch.setattr("getpass.getuser", lambda: "bench")
-    list_missing(mine, "5 / 7 images, 1/2 of them at https://example.org/a/b and and/or v2/test")
+    usual = "5 / 7 images, 1/2 of them at https://example.org/a/b and and/or v2/test"
+    list_missing(mine, f"{usual}, +/-0.5/1, ~5/6")
     assert submission_faults(mine) == ()
 
 
@@ -119,6 +128,29 @@ def list_missing(run: Path, reason: str) -> None:
     fields = {k: v for k, v in dict(gone).items() if k in MissingCell.model_fields}
     absent = MissingCell(**fields, reason=reason, lacking=("ece",))
     (run / "missing.jsonl").write_text(absent.model_dump_json() + "\n")
+
+
+def test_only_the_samples_that_the_run_lists_are_taken(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("PRIVATE")
+    (mine / "samples" / "notes.txt").write_text("cannot read /home/ada/cat.png")
+    (mine / "samples" / "link").symlink_to(tmp_path / "key")
+    to = tmp_path / "results" / "new"
+    write_submission(mine, to)
+    listed = {path.name for path in (mine / "samples").iterdir()} - {"notes.txt", "link"}
+    assert {path.name for path in (to / "samples").iterdir()} == listed
+    assert bench("check", to, "--against", "samples").code == 0
+
+
+@pytest.mark.parametrize("name", ["places.json", "samples/notes.txt", "more/samples"])
+def test_the_gate_names_files_that_results_do_not_need(
+    mine: Path, tmp_path: Path, name: str
+) -> None:
+    to = tmp_path / "results" / "new"
+    write_submission(mine, to)
+    (to / name).parent.mkdir(exist_ok=True)
+    (to / name).write_text('{"cache_dir": "/home/ada"}')
+    result = bench("check", to, "--against", "samples")
+    assert result.code == 3 and name.split("/s")[0] in result.out
 
 
 def test_missing_cells_are_taken_if_they_are_listed(mine: Path, tmp_path: Path) -> None:
@@ -170,6 +202,21 @@ def test_what_nobody_can_repeat_is_refused(
     config = json.loads((mine / "config.json").read_text())
     (mine / "config.json").write_text(json.dumps(config | {option: value}))
     assert_refusal(mine, words)
+
+
+@pytest.mark.parametrize("kind", ["my_package.Linear", "plug@c22d838a1490.Geometric"])
+def test_rows_of_plugin_packages_are_refused(mine: Path, kind: str) -> None:
+    """The configuration names plugin files alone."""
+    records = read_records(mine / "records.jsonl")
+    own = [
+        r.model_copy(update={"provenance": {**r.provenance, "method": {"part": {"type": kind}}}})
+        if r.method == "linear"
+        else r
+        for r in records
+    ]
+    (mine / "records.jsonl").write_text(records_text(own))
+    assert_refusal(mine, f"row linear is computed by {kind}")
+    assert not any("e-mail" in fault for fault in submission_faults(mine))
 
 
 def test_numbers_that_do_not_follow_are_refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from decimal import Decimal
@@ -244,6 +245,24 @@ def test_runs_of_the_same_name_are_told_apart_and_links_are_paths(tmp_path: Path
     found = described_runs(tmp_path, dict.fromkeys(runs, frozenset()))
     assert [run["name"] for run in found] == ["a/run", "b/run", "javascript:alert(1)"]
     assert found[2]["links"] == {"records": "./javascript%3Aalert%281%29/records.jsonl"}
+
+
+def test_a_board_tells_nothing_of_folders_that_are_not_below_it(tmp_path: Path) -> None:
+    runs = [tmp_path / "ada" / name / "run" for name in ("one", "other")]
+    for run in runs:
+        run.mkdir(parents=True)
+        (run / "records.jsonl").write_text(records_text(fake_records()))
+    page = write_board(tmp_path / "pages" / "board.html", runs).read_text()
+    assert '"one/run"' in page and '"other/run"' in page
+    assert "ada/" not in page and str(tmp_path) not in page
+
+
+def test_the_name_of_a_folder_may_be_of_any_bytes(tmp_path: Path) -> None:
+    run = tmp_path / os.fsdecode(b"caf\xe9")
+    run.mkdir()
+    (run / "records.jsonl").write_text(records_text(fake_records()))
+    page = write_board(tmp_path / "board.html", [run]).read_text()
+    assert "./caf%E9/records.jsonl" in page
 
 
 def test_a_file_that_is_no_board_is_not_replaced(tmp_path: Path) -> None:

@@ -85,6 +85,17 @@ def test_the_first_view_is_the_best_first_and_explains_itself(made: Made, tmp_pa
             assert not page.locator("#meaning").is_visible()
         page.locator('th[data-key=".rank"] button.word').click()
         assert "do not separate" in page.locator("#meaning").inner_text()
+        page.keyboard.press("Escape")
+        for term in ("ablation", "oracle"):
+            page.get_by_role("button", name=f"What is {term}?").click()
+            assert "ot ranked" in page.locator("#meaning").inner_text()
+            page.keyboard.press("Escape")
+
+
+def test_the_head_of_a_shift_says_what_its_images_are(tmp_path: Path) -> None:
+    with board(tmp_path, (on_imagenet(), [])) as page:
+        page.locator('th[data-key="sketch"] button.word').click()
+        assert "ImageNet-Sketch: the classes of ImageNet." in page.locator("#meaning").inner_text()
 
 
 def test_choices_follow_each_other_and_are_in_the_address(made: Made, tmp_path: Path) -> None:

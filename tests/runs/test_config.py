@@ -72,7 +72,7 @@ def test_results_know_what_is_in_a_file_of_templates(tmp_path: Path) -> None:
         ({"eval_batch_size": -8}, ["--eval-batch-size -8"]),
         ({"precision": "fp16"}, ["--precision fp16", "'bf16-eval' or 'auto'"]),
         ({"device": "gpu"}, ["--device gpu", "expected auto, cpu, mps, cuda or cuda:N"]),
-        ({"device": ""}, ["--device", "at least 1 character"]),
+        ({"device": ""}, ["--device", "is empty: give a value or leave it out"]),
         ({"model": ""}, ["--model"]),
         ({"select": "max-vla"}, ["selection rule 'max-vla'", "did you mean 'max-val'?"]),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -20,7 +22,7 @@ from bench.runs.execution.dispatch import Dispatcher
 from bench.runs.execution.execute import Outcome
 from bench.runs.execution.job_progress import JobProgress, job_name, work_by_job
 from bench.runs.execution.jobs import LOGS, Job, JobResult, Submitted
-from bench.runs.execution.states import JOBS, JobBook, JobState, read_jobs
+from bench.runs.execution.states import JOBS, JobBook, JobState, RunJobs, read_jobs
 from bench.runs.session import Session, prepare_session, run_session
 
 
@@ -165,9 +167,25 @@ def test_failures_name_their_reason(tmp_path: Path) -> None:
 
 def test_a_run_without_jobs_and_a_bad_file_are_named(tmp_path: Path) -> None:
     assert_refused(bench("status", tmp_path), JOBS, "--executor")
-    for text in ("[]", "{", '{"executor": 3}', "\xff"):
+    told = {"executor": "ray", "updated": "", "jobs": [{"label": "fit", "items": 1}]}
+    impossible = [
+        told | {"seconds": 1e300},
+        told | {"work_left": -1},
+        *(told | {"jobs": [told["jobs"][0] | {"share": share}]} for share in (2.5, math.nan)),
+    ]
+    for text in ("[]", "{", '{"executor": 3}', "\xff", *map(json.dumps, impossible)):
         (tmp_path / JOBS).write_text(text)
         assert_refused(bench("status", tmp_path), JOBS)
+
+
+def test_status_is_a_line_for_each_job(tmp_path: Path) -> None:
+    jobs = (JobState(label="fit\nvrf", items=1, state="wai\nting"),)
+    found = RunJobs(executor="ray\nx", updated="", jobs=jobs)
+    (tmp_path / JOBS).write_text(found.model_dump_json())
+    lines = bench("status", tmp_path).out.splitlines()
+    assert len(lines) == 4 and lines[0].startswith("ray x") and lines[3].startswith("wai ting")
+    (tmp_path / JOBS).write_text(found.model_copy(update={"jobs": ()}).model_dump_json())
+    assert "0 jobs: none was sent" in bench("status", tmp_path).out
 
 
 def test_how_far_a_job_is_reaches_the_display_and_the_status(tmp_path: Path) -> None:

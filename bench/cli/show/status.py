@@ -9,6 +9,7 @@ from pathlib import Path
 import cloup
 
 from bench.cli.options import DEBUG, JSON, PATH, examples
+from bench.core.errors import concise
 from bench.core.streams import print_line
 
 
@@ -37,9 +38,9 @@ def run_status_command(run: Path, as_json: bool) -> None:
         return
     counts = Counter(job.state for job in found.jobs)
     spent = sum(job.seconds for job in found.jobs)
-    numbers = ", ".join(f"{counts[state]} {state}" for state in counts)
+    numbers = ", ".join(f"{counts[state]} {state}" for state in counts) or "none was sent"
     line = f"{found.executor}, {found.updated}: {len(found.jobs)} jobs: {numbers}"
-    print_line(f"{line}; {spent:.0f} s of workers", sys.stdout)
+    print_line(concise(f"{line}; {spent:.0f} s of workers"), sys.stdout)
     left, soon = found.work_left, found.seconds_left
     if left:
         work = f"{found.work_done:,.0f} forward passes done in {found.seconds:.0f} s, {left:,.0f}"
@@ -52,4 +53,5 @@ def run_status_command(run: Path, as_json: bool) -> None:
             for job in shown
         ]
         columns = ("State", "Done", "Job", "On", "Reason", "Log")
-        print_line(tabulate(rows, columns, tablefmt="simple", disable_numparse=True), sys.stdout)
+        lines = [[" ".join(text.splitlines()) for text in row] for row in rows]
+        print_line(tabulate(lines, columns, tablefmt="simple", disable_numparse=True), sys.stdout)

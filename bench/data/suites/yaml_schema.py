@@ -23,8 +23,8 @@ from bench.core.foreign.files import text_of
 ROLES = ("train", "selection", "test")
 """Roles of the splits that are not shifts; ids of unnamed images start with the role."""
 
-RESERVED = ("all", "available", "id", "ood")
-"""Words of the command line and of reports, which cannot be names of suites or shifts."""
+RESERVED = ("all", "available", "id", "ood", "selection")
+"""Words of the command line, of reports and of exports, which no suite or shift has as a name."""
 
 
 def _safe(name: str) -> str:

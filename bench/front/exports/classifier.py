@@ -73,7 +73,7 @@ def export_classifier(
     """
     if form not in FORMS:
         raise unknown_name("format", form, FORMS)
-    check_free(to)
+    check_export_folder(to, DESCRIPTION)
     study, cell = run.chosen(row, seed=seed, suite=suite)
     records = records_of(run, study, cell)
     recipe = _recipe(cell)
@@ -102,22 +102,22 @@ def export_classifier(
     return to
 
 
-def check_free(folder: Path) -> None:
-    """Raise InputError unless a folder is empty, absent, or an earlier export.
+def check_export_folder(folder: Path, mark: str) -> None:
+    """Raise InputError unless a folder is empty, absent, or an earlier export with the file `mark`.
 
     Examples
     --------
     >>> from pathlib import Path
-    >>> from bench.front.exports.classifier import check_free
+    >>> from bench.front.exports.classifier import check_export_folder
     >>> _ = Path("thesis.tex").write_text("...")
-    >>> check_free(Path("."))
+    >>> check_export_folder(Path("."), "classifier.json")
     Traceback (most recent call last):
     ...
     bench.core.errors.InputError: --to . has files of its own, such as thesis.tex: name a new folder
     """
     check_writable(folder, "output folder")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if names and not {DESCRIPTION, "outputs.yaml"} & set(names):
+    if names and mark not in names:
         raise InputError(
             f"--to {folder} has files of its own, such as {names[0]:.80}: name a new folder"
         )

@@ -23,7 +23,7 @@ from bench.api.splits import Split
 from bench.core.errors import CellError, InputError
 from bench.core.paths import write_atomic
 from bench.core.store import MissingOutput
-from bench.front.exports.classifier import check_free, records_of
+from bench.front.exports.classifier import check_export_folder, records_of
 from bench.front.run import SELECTION, Run
 from bench.leaderboard.board import ID
 from bench.report.staging import staged
@@ -34,6 +34,8 @@ from bench.runs.study.study import Study
 
 PREDICTIONS = "predictions"
 """The folder of what the row itself predicts."""
+ARRAYS = re.compile(rf"train|test|{SELECTION}|shift-.+")
+"""The names of the files of arrays."""
 _Arrays = dict[str, NDArray[Any]]
 
 
@@ -85,13 +87,14 @@ def export_outputs(
     >>> sorted(path.name for path in folder.iterdir())[:3]
     ['outputs.yaml', 'predictions', 'selection.safetensors']
     """
-    check_free(to)
+    check_export_folder(to, FILE)
+    earlier = [path.name for path in to.glob("*.safetensors") if ARRAYS.fullmatch(path.stem)]
     study, cell = run.chosen(row, seed=seed, suite=suite)
     if study.width is not None:
         raise InputError(f"{study.model} has no zero-shot row, which {FILE} needs: export weights")
     records_of(run, study, cell)
     own = _Row(run, study, cell)
-    with staged(to, (FILE, PREDICTIONS)) as new:
+    with staged(to, (FILE, PREDICTIONS, *earlier)) as new:
         named = dict[str, str]()
         for file, (split, shift) in own.evaluations.items():
             if not shift.split.absent:

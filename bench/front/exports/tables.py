@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.api.metrics import ACCURACY
 from bench.core.errors import InputError
+from bench.core.foreign.files import TABLE, read_bounded
 from bench.core.paths import local_path, write_atomic
 from bench.core.record_lines.columns import Column, columns_of, table_of
 from bench.core.record_lines.kinds import FORMAT, VERSION
@@ -110,7 +111,7 @@ def write_records(path: Path, records: Iterable[Record]) -> Path:
     """Write records, in their canonical order, to a file; its ending says how. Return the path.
 
     ``.csv``, or with the package pyarrow ``.parquet`` and ``.arrow``. Raises InputError for another
-    ending, without that package, and as `records_table` does.
+    ending, without that package, if something else is there, and as `records_table` does.
 
     Examples
     --------
@@ -124,6 +125,8 @@ def write_records(path: Path, records: Iterable[Record]) -> Path:
     write = FILES.get(local_path(path, "--records").suffix)
     if write is None:
         raise InputError(f"--records {path}: expected a name that ends in {', '.join(FILES)}")
+    if path.exists() and FORMAT.encode() not in read_bounded(path, TABLE):
+        raise InputError(f"--records {path} exists and is no table of records: name another file")
     table = records_table(sorted(records, key=sort_key))
     write_atomic(path, write(table))
     return path

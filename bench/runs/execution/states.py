@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import pydantic
 
@@ -16,6 +17,10 @@ from bench.core.paths import write_atomic
 
 JOBS = "jobs.json"
 """The file in a run's folder."""
+
+
+Amount = Annotated[float, pydantic.Field(ge=0, le=1e15)]
+"""A count or a time that a run can have."""
 
 
 class JobState(pydantic.BaseModel):
@@ -29,9 +34,9 @@ class JobState(pydantic.BaseModel):
     label: str
     items: int
     state: str = "waiting"
-    share: float = 0.0
+    share: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.0
     host: str = ""
-    seconds: float = 0.0
+    seconds: Amount = 0.0
     log: str = ""
     reason: str = ""
 
@@ -46,9 +51,9 @@ class RunJobs(pydantic.BaseModel):
 
     executor: str
     updated: str
-    seconds: float = 0.0
-    work_done: float = 0.0
-    work_left: float = 0.0
+    seconds: Amount = 0.0
+    work_done: Amount = 0.0
+    work_left: Amount = 0.0
     jobs: tuple[JobState, ...]
 
     @property

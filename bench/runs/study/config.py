@@ -198,7 +198,9 @@ def load_config(path: Path | None, options: Mapping[str, Any]) -> RunConfig:
         where = ".".join([place, *inner])
         given = first["input"]
         shown = shortened(given if isinstance(given, str) else reprlib.repr(given), 100)
-        raise InputError(f"{where} {shown}: {first['msg']}") from error
+        is_empty = first["type"] == "string_too_short"
+        said = "is empty: give a value or leave it out" if is_empty else f"{shown}: {first['msg']}"
+        raise InputError(f"{where} {said}") from error
     for name in (*PATHS, "pretrained", "suite"):
         given = getattr(config, name)
         checked = cache_path if name == "cache_dir" else local_path

@@ -42,6 +42,7 @@ from bench.data.suites.from_yaml import load_suite_file, suite_file_defaults
         ({"shifts": {"a": {"folder": "train"}}}, ["shifts.a: the same images as train"]),
         ({"shifts": {"a b": {"corrupt": "fog"}}}, ["shifts.a b", "letters, digits"]),
         ({"shifts": {"id": {"corrupt": "fog"}}}, ["shifts.id", "reserved"]),
+        ({"shifts": {"selection": {"corrupt": "fog"}}}, ["shifts.selection", "reserved"]),
         ({"shifts": {"a": {"corrupt": "smog"}}}, ["shifts.a", "unknown corruption 'smog'"]),
         ({"shifts": {"a": {"corrupt": "fog", "severity": 6}}}, ["shifts.a.severity", "got 6"]),
         ({"shifts": {"a": {"corrupt": "fog", "sevrity": 3}}}, ["did you mean 'severity'"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from urllib.parse import quote
 
@@ -56,7 +56,9 @@ def write_board(path: Path, runs: Sequence[Path]) -> Path:
 def described_runs(folder: Path, keys: Mapping[Path, frozenset[BoardKey]]) -> list[Data]:
     """Return what a board in `folder` says of runs: names, leaderboards and links to their files.
 
-    Runs whose folders have the same name are told apart by their paths.
+    Runs whose folders have the same name are told apart by the folders above. Files are linked of
+    runs below `folder` alone: others would be lost, and the way to them told, with a page that is
+    passed on.
 
     Examples
     --------
@@ -67,15 +69,21 @@ def described_runs(folder: Path, keys: Mapping[Path, frozenset[BoardKey]]) -> li
     >>> described_runs(Path(), {Path("my run"): frozenset()})[0]["links"]
     {'records': './my%20run/records.jsonl'}
     """
-    names = [run.resolve().name for run in keys]
+    places, root = {run: run.resolve() for run in keys}, folder.resolve()
     found = []
-    for run, name in zip(keys, names, strict=True):
-        way = Path(os.path.relpath(run.resolve(), folder.resolve())).as_posix()
-        links = {
-            what: f"./{quote(way)}/{file}"
-            for what, file in LINKED.items()
-            if (run / file).is_file()
-        }
-        unique = name if names.count(name) == 1 else way
-        found.append({"name": unique, "keys": keys[run], "links": links})
+    for run, place in places.items():
+        links = {}
+        if place.is_relative_to(root):
+            way = quote(os.fsencode(place.relative_to(root).as_posix()))  # of any bytes
+            links = {w: f"./{way}/{file}" for w, file in LINKED.items() if (run / file).is_file()}
+        name = _name_apart(place, {*places.values()} - {place})
+        found.append({"name": name, "keys": keys[run], "links": links})
     return found
+
+
+def _name_apart(place: Path, others: Set[Path]) -> str:
+    """Return as many last parts of a path as tell it from others."""
+    size = 1
+    while size < len(place.parts) and any(o.parts[-size:] == place.parts[-size:] for o in others):
+        size += 1
+    return "/".join(place.parts[-size:])

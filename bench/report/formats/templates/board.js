@@ -15,13 +15,13 @@ const benchBoard = (() => {
   const escaped = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
   const pattern = new RegExp(`(?<![\\p{L}\\d-])(${escaped.join("|")})(?![\\p{L}\\d-])`, "u");
 
-  function word(name, shown = name) {
+  function word(name, shown = name, meaning = data.glossary[name]) {
     return element("button", { class: "word", type: "button", "aria-label": shown === "?" ? `What is ${name}?` : null,
-      onclick: (event) => { event.stopPropagation(); explain(event.currentTarget, name); } }, shown);
+      onclick: (event) => { event.stopPropagation(); explain(event.currentTarget, name, meaning); } }, shown);
   }
 
-  function explain(button, name) {
-    const { text, page } = data.glossary[name], place = $("meaning");
+  function explain(button, name, { text, page }) {
+    const place = $("meaning");
     place.replaceChildren(element("b", {}, name), ` ${text} `, element("small", {}, reference(page)));
     place.showPopover();
     const from = button.getBoundingClientRect(), size = place.getBoundingClientRect();
@@ -105,7 +105,9 @@ const benchBoard = (() => {
       }));
     }
     for (const role of found.extras) {
-      made.push(tick(role, EXTRA[role], found.roles.includes(role), (on) => update({ rows: toggled(found.roles, role, on) })));
+      const ticked = tick(role, EXTRA[role], found.roles.includes(role), (on) => update({ rows: toggled(found.roles, role, on) }));
+      const term = EXTRA[role].toLowerCase().replace(/s$/, "");
+      made.push(data.glossary[term] ? element("span", { class: "field" }, ticked, " ", word(term, "?")) : ticked);
     }
     made.push(boxes("Columns", "columns", found.allColumns.map(({ key, label, plain }) => [key, plain ?? label]),
       (key) => !state.hide.includes(key), (key, on) => update({ hide: toggled(state.hide, key, !on) })));
@@ -121,10 +123,11 @@ const benchBoard = (() => {
     const isBest = !state.worst, down = key.startsWith(".") ? !isBest : found.view.higher === isBest;
     const sort = () => update(isSorted ? { sort: key, worst: !state.worst } : { sort: key, worst: false });
     const meaning = [plain ?? label, label.split(" (")[0]].find((name) => data.glossary[name]);
+    const shifts = data.suites[found.board.suite]?.shifts ?? {}, set = Object.hasOwn(shifts, key) ? shifts[key] : "";
     return element("th", { scope: "col", class: numeric && "n", "data-key": key,
       "aria-sort": isSorted ? (down ? "descending" : "ascending") : null },
       unsorted ? label : element("button", { class: "sort", type: "button", onclick: sort, title: `Sort by ${label}` }, label),
-      ...(meaning ? [" ", word(meaning, "?")] : []));
+      ...(meaning ? [" ", word(meaning, "?")] : set ? [" ", word(key, "?", { text: `${shared.capital(set)}.`, page: "docs/datasets.md" })] : []));
   }
 
   function content(column, row) {
