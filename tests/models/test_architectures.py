@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch import Tensor
 from bench.api.recipes import Backbone
 from bench.core.errors import CellError, InputError
 from bench.methods.carot import CarotTrainer, SelfDistillation
+from bench.methods.lipsum_ft import TextGuided
 from bench.models.clip import Clip, prompt_head
 from bench.models.sources.configurations import check_trainable
 from bench.models.sources.released_tags import configuration, model_names
@@ -110,6 +112,19 @@ def test_random_texts_are_embedded_by_towers_that_read_the_end_token(name: str) 
     other = built(reduced(configuration("ViT-B-16-SigLIP")))
     with pytest.raises(CellError, match="reads its end token"):
         FrozenText(Clip(other, lambda texts: tokens, None), torch.device("cpu")).random(3, 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "works"),
+    [
+        *((name, True) for name in ("EVA02-B-16", "PE-Core-B-16", "MobileCLIP2-S0", "ViT-B-16")),
+        *((name, False) for name in ("ViT-B-16-SigLIP", "roberta-ViT-B-32", "ViT-H-14-worldwide")),
+    ],
+)
+def test_towers_that_read_no_end_token_are_refused_by_the_plan(name: str, works: bool) -> None:
+    backbone = Backbone(name, "released", "tag:released")
+    with nullcontext() if works else pytest.raises(InputError, match="reads its end token"):
+        check_trainable(backbone, TextGuided())
 
 
 def text_tower(kind: str, folder: Path) -> Path:

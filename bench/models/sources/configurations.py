@@ -116,6 +116,12 @@ def check_trainable(backbone: Backbone, trainer: Trainer) -> None:
             "out"
         )
     text = source_of(backbone.model).configuration(backbone).get("text_cfg", {})
+    reads_end = text.get("pool_type", "argmax") == "argmax" and not text.get("hf_model_name")
+    if getattr(trainer, "reads_text", False) and not reads_end:
+        raise InputError(
+            f"training {trainer.title} embeds random tokens by a text tower that reads its end "
+            f"token, and that of {backbone} does not: leave the row out, or use another model"
+        )
     if getattr(trainer, "reads_projections", False) and text.get("proj_type") == "none":
         raise InputError(
             f"the text tower of {backbone} does not end in a linear projection, which training "
