@@ -5,6 +5,7 @@ Records are gone through once; boards in all metrics are made of what was found 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,9 @@ from bench.leaderboard.comparability import describe_conflict
 
 Place = tuple[str, Seed]
 """An evaluation set and a seed."""
+ROUNDING = 1e-6
+"""The relative difference up to which two values of a cell are one, measured on other hardware, as
+in `bench.checks.recompute`. The first one is taken."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class BoardEntries:
             self._calibrated.add(row)
         measured = (item.metric, item.kind, item.shift)
         of_row = self._values.setdefault(measured, {}).setdefault(row, {})
-        if of_row.setdefault(item.seed, item.value) != item.value:
+        if not math.isclose(of_row.setdefault(item.seed, item.value), item.value, rel_tol=ROUNDING):
             self._conflicts.setdefault(measured, describe_conflict(item, of_row[item.seed]))
 
     def of(

@@ -58,6 +58,9 @@ BOARD = """\
 model, protocol and metric, search and sort, with measured beside published rows. This page has what
 the runs show, and the reproduction ledger.
 """
+UNSET: Mapping[str, Any] = {"metrics": None, "tune": None, "trials": None}
+"""Options that ``config.json`` has only where they are used."""
+
 ABOUT = """\
 ## About this page
 
@@ -137,7 +140,7 @@ def runs() -> tuple[Run, ...]:
 
 def command(run: Run) -> str:
     """Return the command line that repeats a run."""
-    usual, words = RunConfig().results(), ["bench", "run"]
+    usual, words = {**RunConfig().results(), **UNSET}, ["bench", "run"]
     for name in usual:
         value = run.config.get(name, usual[name])
         follows = name == "methods" and run.config["table"]

@@ -59,6 +59,21 @@ def test_seeds_that_were_made_otherwise_share_no_row(change: dict[str, Any], wha
     assert len(build_boards([*first, *(r.model_copy(update={"suite": "t"}) for r in second)])) == 2
 
 
+def test_values_that_differ_by_rounding_are_one() -> None:
+    """Two runs, on machines that round otherwise; more than that is a contradiction."""
+    first = row_records("vrf", "e2e-ft")
+    close, other = (
+        [r.model_copy(update={"value": r.value * (1 + change)}) for r in first]
+        for change in (1e-8, 1e-4)
+    )
+    (row,) = build_boards([*first, *close])[0].rows
+    assert [cell.mean for cell in row.cells] == [
+        cell.mean for cell in build_boards(first)[0].rows[0].cells
+    ]
+    with pytest.raises(InputError, match=r"two values of .* report their runs separately"):
+        build_boards([*first, *other])
+
+
 def test_selection_rules_are_not_mixed_within_a_row() -> None:
     first = row_records("vrf", "e2e-ft", chosen_on={"rule": "max-val"})
     second = row_records("vrf", "e2e-ft", seed=1, chosen_on={"rule": "knee"})

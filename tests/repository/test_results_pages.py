@@ -26,7 +26,7 @@ from bench.leaderboard.published.tables import find_published_table, published_t
 from bench.leaderboard.stats.estimates import Interval
 from bench.report.formats.text import escape, report_markdown
 from bench.report.tables.table import TableCell
-from bench.runs.study.config import load_config
+from bench.runs.study.config import RunConfig, load_config
 
 RUNS = {run.name: run for run in results_page.runs()}
 PAGES = results_page.pages()
@@ -123,6 +123,16 @@ def test_published_numbers_of_the_same_sets_are_beside_a_run_of_them() -> None:
     zero_shot = found.groups[0][0 if len(find_published_table("vrf-table3a").backbones) == 1 else 1]
     assert zero_shot.items[1] == TableCell("88.3")
     assert side_by_side(find_published_table("carot-slides"), chapter, other_data=False) is None
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=lambda r: r.name)
+def test_the_command_of_a_run_has_all_its_options(run: results_page.Run) -> None:
+    said, usual = shlex.split(results_page.command(run)), RunConfig().results()
+    set_apart = {"precision", "methods"} if run.config["table"] else {"precision"}
+    for name, value in run.config.items():
+        if name in RunConfig.model_fields.keys() - set_apart and value != usual.get(name):
+            option = f"--{name.replace('_', '-')}"
+            assert {option, option.replace("--", "--no-")} & set(said), name
 
 
 def test_every_finding_is_of_a_committed_run() -> None:
