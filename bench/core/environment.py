@@ -133,6 +133,32 @@ def is_first_process() -> bool:
     return _launch()[1] == 0
 
 
+def end_with_parent(number: int = 0) -> None:
+    """Have this process end when the one that started it does, also if that has ended already.
+
+    For processes of `multiprocessing`, as torch's `worker_init_fn`, too, which gives each its
+    `number`. torch looks for the end of a parent as well, but for ever for one that was killed
+    before it began to look.
+
+    Examples
+    --------
+    >>> from bench.core.environment import end_with_parent
+    >>> end_with_parent()  # in a process that multiprocessing did not start, it does nothing
+    """
+    import multiprocessing
+    import threading
+    from multiprocessing.connection import wait
+
+    parent = multiprocessing.parent_process()
+
+    def end() -> None:
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
 LAUNCHED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher of several processes sets besides ``WORLD_SIZE``."""
 

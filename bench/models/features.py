@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bench.api.splits import Images
+from bench.core.environment import end_with_parent
 from bench.core.errors import CellError
 from bench.core.store import BLOCK, Store, block_count
 from bench.models.transforms import EvalImages
@@ -257,6 +258,7 @@ def _parts(
         batch_sampler=cast(Any, batches()),
         num_workers=how.workers,
         prefetch_factor=max(2, BLOCK // DECODED // how.workers) if how.workers else None,
+        worker_init_fn=end_with_parent,
     )
     for part in loader:
         yield (*begun.popleft(), part)

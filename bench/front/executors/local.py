@@ -7,15 +7,13 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from bench.core.environment import core_count
+from bench.core.environment import core_count, end_with_parent
 from bench.core.errors import one_line
 from bench.front.executors.parts import changed_environment
 from bench.front.executors.worker import carry_out_job
@@ -117,14 +115,7 @@ def _set_up() -> None:
     # Else processes that decode images for this one would be spawned, too: they take seconds to
     # start, and outlive it if it is killed meanwhile.
     multiprocessing.set_start_method(None, force=True)
-    run = multiprocessing.parent_process()
-
-    def end_with_the_run() -> None:
-        if run is not None:
-            wait([run.sentinel])
-            os._exit(1)
-
-    threading.Thread(target=end_with_the_run, daemon=True).start()
+    end_with_parent()
 
 
 def _in_a_process(job: Job) -> JobResult:

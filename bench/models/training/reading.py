@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from bench.core.environment import end_with_parent
 from bench.core.errors import InputError
 from bench.models.features import ahead
 
@@ -62,6 +63,7 @@ def decoded_batches(
         batch_sampler=cast(Any, parts()),
         num_workers=workers,
         generator=torch.Generator(),  # the global one is that of the steps
+        worker_init_fn=end_with_parent,
     )
     # Here, since worker processes must not be forked by a thread.
     with shared_memory_named():
