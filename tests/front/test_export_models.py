@@ -95,5 +95,6 @@ def test_a_tower_without_text_has_the_plain_form_alone(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "mine" / "classifier.safetensors")
     assert weights["head.weight"].shape == (20, 32)
     assert "which takes raw image embeddings" in (tmp_path / "mine" / "README.md").read_text()
+    place = ("--to", tmp_path / "outputs", *where)
     said = command("export", tmp_path / "run", "linear", "--outputs", *place)
     assert_refused(said, "no zero-shot row")

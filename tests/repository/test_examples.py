@@ -65,8 +65,9 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a new folder, with a cache of its own; forget the plugins that examples register."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    for name, known in (("_METHODS", registry.methods()), ("_DATASETS", registry.datasets())):
-        monkeypatch.setattr(registry, name, dict(known))
+    registry.methods(), registry.datasets()
+    for known in ("_METHODS", "_DATASETS", "_PLUGINS"):
+        monkeypatch.setattr(registry, known, dict(getattr(registry, known)))
 
 
 @pytest.mark.parametrize("module", [name for name in SOURCES if not excused(name)])

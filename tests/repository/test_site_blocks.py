@@ -42,6 +42,10 @@ PARSED: Mapping[str, str] = {
 """Commands that are parsed and not carried out: what tells them, and why."""
 
 
+REGISTERED = ("_METHODS", "_DATASETS", "_PLUGINS")
+"""What the registry knows, also of files: a copy of a known one would register nothing."""
+
+
 def reason(command: str) -> str | None:
     """Why a command is not carried out, if it is not."""
     return next((why for what, why in PARSED.items() if re.search(what, command)), None)
@@ -58,8 +62,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a new folder, with a cache of its own; forget what plugins of a page register."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    for name, known in (("_METHODS", registry.methods()), ("_DATASETS", registry.datasets())):
-        monkeypatch.setattr(registry, name, dict(known))
+    registry.methods(), registry.datasets()
+    for known in REGISTERED:
+        monkeypatch.setattr(registry, known, dict(getattr(registry, known)))
 
 
 @pytest.mark.slow
