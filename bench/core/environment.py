@@ -150,13 +150,14 @@ def end_with_parent(number: int = 0) -> None:
     from multiprocessing.connection import wait
 
     parent = multiprocessing.parent_process()
+    if parent is None:
+        return
 
-    def end() -> None:
-        if parent is not None:
-            wait([parent.sentinel])
-            os._exit(1)
+    def end(sentinel: int) -> None:
+        wait([sentinel])
+        os._exit(1)
 
-    threading.Thread(target=end, daemon=True).start()
+    threading.Thread(target=end, args=(parent.sentinel,), daemon=True).start()
 
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")

@@ -65,9 +65,9 @@ def test_each_item_goes_once_and_only_keys_travel(tmp_path: Path) -> None:
     assert sorted(set(sent)) == sorted(sent)
     assert {type(job.keys) for job in executor.jobs} == {tuple}
     assert {job.on_device for job in executor.jobs} == {True, False}
-    more = Here()
+    more, jobs = Here(), read_jobs(tmp_path / "out")
     carried_out(tmp_path, more)
-    assert not more.jobs
+    assert not more.jobs and read_jobs(tmp_path / "out") == jobs
 
 
 def test_only_what_needs_a_device_is_shared_by_processes(tmp_path: Path) -> None:
@@ -223,6 +223,34 @@ def test_how_far_a_job_is_reaches_the_display_and_the_status(tmp_path: Path) -> 
     assert found.work_left == 0 and found.seconds_left == 0 and found.seconds > 0
     assert found.work_done == pytest.approx(work, abs=len(found.jobs))
     assert {job.share for job in found.jobs} == {1.0}
+
+
+def test_what_a_lost_worker_did_is_to_come_again_until_it_is_done(tmp_path: Path) -> None:
+    """It may have stored a part, so that the job which does the rest is smaller."""
+    left, lost = list[float](), list[str]()
+    real = JobBook.did
+
+    def did(book: JobBook, work: float) -> None:
+        real(book, work)
+        left.append(book.work_left)
+
+    def change(job: Job) -> JobResult:
+        if job.label.startswith("features of micro/test") and not lost:
+            lost.append(job.label)
+            carry_out_job(job)
+            raise RuntimeError("killed after it had stored all")
+        return carry_out_job(job)
+
+    session, executor = prepared(tmp_path), Here(change)
+    work = session.work()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JobBook, "did", did)
+        patch.setattr(Dispatcher, "_note", lambda *_: None)
+        run_session(session, lambda: nullcontext(SilentProgress()), executor)
+    assert lost and min(left) >= 0 and max(left) <= work
+    found = read_jobs(tmp_path / "out")
+    assert found.work_left == 0 and {job.state for job in found.jobs} == {"lost", "done"}
+    assert {job.share for job in found.jobs if job.state == "lost"} == {0.0}
 
 
 def test_reports_of_workers_that_are_none_are_left_out(tmp_path: Path) -> None:

@@ -83,16 +83,21 @@ class Dispatcher(Runner):
         `Executor.close`.
         """
         self.labels = training_labels(plan, left())
-        left_here = pending_counts(plan, self.store).work
-        self.workers.book.work_left = left_here + self.workers.later
+        self._count(plan)
         flying: list[_Flying] = []
         try:
             self._work(plan, left, flying)
+            self._count(plan)  # jobs that were lost had stored a part of their work
         finally:  # of a run that ends, jobs are ended, too
             for one in flying:
                 one.state.state = "stopped"
-            if flying:
+            if self.workers.book.jobs:  # else the file is that of the run that had some
                 self.workers.book.write()
+
+    def _count(self, plan: Plan) -> None:
+        """Take note of the work that is left."""
+        here = pending_counts(plan, self.store).work
+        self.workers.book.work_left = here + self.workers.later
 
     def _work(
         self, plan: Plan, left: Callable[[], dict[str, WorkItem]], flying: list[_Flying]
@@ -193,7 +198,7 @@ class Dispatcher(Runner):
         one.state.host, one.state.seconds = result.host, round(result.seconds, 2)
         one.state.log = result.log or one.state.log
         one.state.state = "failed" if result.failed or result.error else "done"
-        one.state.share = 1.0
+        one.state.share = 1.0 if one.state.state == "done" else one.state.share
         self._raise(one, result)
         self.failed |= result.failed
         self.store.files.forget()
@@ -208,6 +213,7 @@ class Dispatcher(Runner):
     def _lose(self, one: _Flying, reason: str) -> None:
         """Send the items again, each alone; after `LOST` times they have failed."""
         one.state.state, one.state.reason = "lost", reason
+        self.workers.book.did(-one.done)  # it is to come again
         log.warning("a worker was lost (%s): %s", one.job.label, reason)
         for key in one.job.keys:
             self.lost[key] = min(self.lost[key] + 1, self.sent[key])  # of a machine, all at once

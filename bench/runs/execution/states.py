@@ -85,7 +85,7 @@ class JobBook:
     _written: float = field(default=0.0, repr=False)
 
     def did(self, work: float) -> None:
-        """Note that so much work was done."""
+        """Note that so much work was done; less than 0 for work that was lost."""
         self.work_done += work
         self.work_left = max(0.0, self.work_left - work)
 
