@@ -147,7 +147,7 @@ def test_a_network_that_fails_ends_a_run_in_one_line_and_the_next_goes_on(
         result = on(monkeypatch, s3, "one", *TINY, "--out", s3.folder / "run")
     assert result.code == 4 and s3.address() in result.err and "Traceback" not in result.err
     stored = {name for name in s3.objects() if not name.startswith("claims/")}
-    assert stored == set(sent[1:4])
+    assert stored == {name for name in sent[1:4] if not name.startswith("claims/")} != set()
     result = on(monkeypatch, s3, "one", *TINY, "--out", s3.folder / "run")
     assert result.code == 0, result.err
     again = {name.partition("/")[2] for method, name in s3.asked if method == "PUT"}
