@@ -17,6 +17,7 @@ from browser import run_of_chance
 from commands import Finished, assert_refused, bench
 from places import ROOT
 
+from bench.core.errors import InputError
 from bench.core.records import MissingCell, Record, records_text
 from bench.leaderboard.published.tables import published_tables
 from bench.leaderboard.samples import SampleOutputs
@@ -314,7 +315,7 @@ def test_the_citation_is_that_of_the_repository() -> None:
 
 
 def test_nothing_to_show_is_refused() -> None:
-    with pytest.raises(Exception, match="no records and no published tables"):
+    with pytest.raises(InputError, match="no records and no published tables"):
         board_view(())
 
 

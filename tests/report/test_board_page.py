@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from board_page import Made, board, fragment, names, numbers, two_suites
 from board_records import on_imagenet
+from browser import opened
 
+from bench.report.document import document
+from bench.report.formats.board.page import board_html
+from bench.report.formats.board.view import board_view
 from bench.testing.fakes import fake_records
 
 
@@ -150,6 +154,18 @@ def test_only_what_is_shown_is_drawn(tmp_path: Path) -> None:
         assert page.evaluate("document.querySelectorAll('*').length") < 5000
         page.get_by_label("Suite").select_option("suite 7")
         assert page.evaluate("[benchBoard.renders, benchBoard.rowsDrawn]") == [2, 200]
+
+
+def test_runs_are_named_with_links_to_what_lies_beside_the_page(made: Made, tmp_path: Path) -> None:
+    records, samples = made
+    chapters = document(records, samples=samples).chapters
+    keys, links = {chapter.numbers.key for chapter in chapters}, {"report": "./here/report.html"}
+    runs = [{"name": n, "keys": keys, "links": of} for n, of in (("here", links), ("far", {}))]
+    path = tmp_path / "board.html"
+    path.write_text(board_html(board_view(chapters, runs)))
+    with opened(path) as page:
+        assert page.locator("#runs").inner_text() == "Runs: here: report; far"
+        assert page.locator("#runs a").get_attribute("href") == "./here/report.html"
 
 
 def test_published_numbers_stand_beside_measured_ones(tmp_path: Path) -> None:
