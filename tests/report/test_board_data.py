@@ -276,7 +276,8 @@ def test_a_file_that_is_no_board_is_not_replaced(tmp_path: Path) -> None:
     assert (run / "records.jsonl").read_text() == kept
     page = write_board(tmp_path / "new" / "board.html", [run])
     first = page.read_bytes()
-    assert bench("board", run, "--out", page).out.strip() == str(page)
+    again = ("board", run, run / ".." / "run", "--out", page)
+    assert bench(*again).out.strip() == str(page)
     assert page.read_bytes() == first
     assert_refused(bench("board", tmp_path / "no", "--out", page), "no records at")
     assert page.read_bytes() == first
