@@ -44,7 +44,7 @@ from bench.leaderboard.board import (
     board_key,
     scale_of,
 )
-from bench.leaderboard.comparability import describe_conflict, row_name
+from bench.leaderboard.comparability import describe_conflict, row_name, same_value
 from bench.leaderboard.samples import SampleOutputs
 from bench.leaderboard.stats.estimates import Estimate, paired_difference
 from bench.leaderboard.stats.outcomes import Outcomes
@@ -214,7 +214,7 @@ def _cells(run: ComparedRun) -> dict[_Place, _Cell]:
         scaled = record.kind == "scaled"
         place = (board_key(record), row_name(record), record.shift, record.metric, scaled)
         other = values[place].setdefault(record.seed, record)
-        if other.value != record.value:
+        if not same_value(other.value, record.value):
             raise InputError(describe_conflict(record, other.value))
     samples: dict[_Place, dict[Seed, SampleOutputs]] = defaultdict(dict)
     for output in run.samples:

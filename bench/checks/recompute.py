@@ -8,7 +8,6 @@ the numbers it gives. No model is run; to verify the features, run the suite aga
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +36,7 @@ from bench.core.trainings import (
 )
 from bench.leaderboard import samples
 from bench.leaderboard.board import KINDS
-from bench.leaderboard.comparability import row_name
+from bench.leaderboard.comparability import row_name, same_value
 from bench.leaderboard.derived import oracle_records, pool_figures
 from bench.report import write as report
 from bench.report.glossary import linked_root
@@ -66,9 +65,6 @@ if TYPE_CHECKING:
 
 FORMATS = report.FORMATS.keys() | report.PICTURES
 REPEAT = "name the cache of the run with --cache-dir, or run the same command again to compute it"
-CLOSE = 1e-6
-"""The relative difference up to which values count as equal: another version of NumPy may sum in
-another order. Printed digits are compared exactly."""
 FACTS = (*CellAddress.model_fields, "n", "data", "choice", "chosen_on", "weight", "temperature")
 """The fields of a record, besides its value, that follow from stored outputs and may be printed."""
 COMPUTED = frozenset({"cells", "fits", DISTANCES, samples.KIND, samples.SETS})
@@ -360,9 +356,12 @@ def _differing_fact(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Return whether two values are equal up to rounding of the numbers in them."""
+    """Return whether two values are equal up to rounding of the numbers in them.
+
+    Printed digits are compared exactly.
+    """
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=1e-9)
+        return same_value(one, other)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):

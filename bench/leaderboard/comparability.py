@@ -7,6 +7,7 @@ facts that a record does not state are not compared.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ from bench.core.records import CellAddress, Record
 from bench.leaderboard.board import Board, BoardRow
 
 ADVICE = "report their runs separately"
+RELATIVE, ABSOLUTE = 1e-6, 1e-9
+"""Up to which differences two values of one cell are the same: other hardware and other versions of
+NumPy sum in another order. The absolute one is for values near 0."""
 
 
 def check_comparable(records: Iterable[Record]) -> None:
@@ -54,6 +58,18 @@ def check_comparable(records: Iterable[Record]) -> None:
                     f"{record.suite}: {_row(other)} and {_row(record)} differ in {place}: "
                     f"{one} and {two}; {ADVICE}"
                 )
+
+
+def same_value(one: float, other: float) -> bool:
+    """Return whether two values of one cell are the same, apart from rounding.
+
+    Examples
+    --------
+    >>> from bench.leaderboard.comparability import same_value
+    >>> same_value(0.6, 0.6 + 1e-9), same_value(0.0, 1e-12), same_value(0.6, 0.6001)
+    (True, True, False)
+    """
+    return math.isclose(one, other, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
 
 
 def describe_conflict(record: Record, other: float) -> str:

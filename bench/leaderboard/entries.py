@@ -5,7 +5,6 @@ Records are gone through once; boards in all metrics are made of what was found 
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,13 +14,10 @@ from bench.api.metrics import averageable
 from bench.core.errors import InputError
 from bench.core.records import MissingCell, Record, Role
 from bench.leaderboard.board import ID, MEAN, UNRECORDED, BoardRow, Cell, Name, Seed
-from bench.leaderboard.comparability import describe_conflict
+from bench.leaderboard.comparability import describe_conflict, same_value
 
 Place = tuple[str, Seed]
 """An evaluation set and a seed."""
-ROUNDING = 1e-6
-"""The relative difference up to which two values of a cell are one, measured on other hardware, as
-in `bench.checks.recompute`. The first one is taken."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ class BoardEntries:
             self._calibrated.add(row)
         measured = (item.metric, item.kind, item.shift)
         of_row = self._values.setdefault(measured, {}).setdefault(row, {})
-        if not math.isclose(of_row.setdefault(item.seed, item.value), item.value, rel_tol=ROUNDING):
+        if not same_value(of_row.setdefault(item.seed, item.value), item.value):
             self._conflicts.setdefault(measured, describe_conflict(item, of_row[item.seed]))
 
     def of(
@@ -127,7 +123,8 @@ class BoardEntries:
         """Return one entry per row, even if it has no value of these metrics and kind.
 
         `metrics` has the metric of each set; the values of a row are averaged over `shifts`. Raises
-        InputError if one of the values was given twice and differently.
+        InputError if one of the values was given twice and differently; of values that differ by
+        rounding alone (`same_value`), the first is taken.
         """
         places = {(metric, kind, shift) for shift, metric in metrics.items()}
         if conflict := next((c for at, c in self._conflicts.items() if at in places), None):

@@ -15,7 +15,7 @@ from bench.core.errors import InputError
 from bench.core.records import MissingCell, Record
 from bench.data.suites.corruptions import SEVERITIES
 from bench.leaderboard.board import ID, KINDS, BoardKey, board_key
-from bench.leaderboard.comparability import check_comparable, describe_conflict
+from bench.leaderboard.comparability import check_comparable, describe_conflict, same_value
 
 P = TypeVar("P", Record, MissingCell)
 
@@ -55,7 +55,7 @@ def merge_severities(
             same = severities[
                 board_key(record), record.method, record.base, record.seed, corruption, value_of
             ]
-            if same.setdefault(severity, record).value != record.value:
+            if not same_value(same.setdefault(severity, record).value, record.value):
                 raise InputError(describe_conflict(record, same[severity].value))
     merged += [
         _mean(list(same.values())) for same in severities.values() if len(same) == len(SEVERITIES)

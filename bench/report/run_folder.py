@@ -241,12 +241,15 @@ def rewrite_reports(
         inputs[folder / SOURCES] = text.encode()
     changed = any(not p.is_file() or p.read_bytes() != data for p, data in inputs.items())
     existing = {path.suffix[1:] for path in report_files(folder)} if changed else set()
-    if beside and not any(chapter.beside for chapter in sources.content()[0].chapters):
-        raise InputError(
-            "--beside: no result is an accuracy on an evaluation set of the reported suites: give "
-            "results on their data sets"
-        )
-    written = sources.write(folder, tuple(dict.fromkeys([*formats, *sorted(existing)])))
+    with _without_collector():
+        content, _ = sources.content()
+        if beside and not any(chapter.beside for chapter in content.chapters):
+            raise InputError(
+                "--beside: no result is an accuracy on an evaluation set of the reported suites: "
+                "give results on their data sets"
+            )
+        wanted = tuple(dict.fromkeys([*formats, *sorted(existing)]))
+        written = write_document(folder, content, wanted)
     for path, data in inputs.items():
         write_atomic(path, data)
     for path in _files_beside(folder) if beside else ():

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Build the documentation site: python scripts/site/build_site.py OUT
 
-OUT/site is the site. Pages are those of docs/, of results/ and those made from the code
-(`site_reference.py`); docs/mkdocs.yml has their order. A link that leads nowhere is an error.
+OUT/site is the site, OUT/pages what it is made from: both are made anew. Pages are those of docs/,
+of results/ and those made from the code (`site_reference.py`); docs/mkdocs.yml has their order. A
+link that leads nowhere is an error.
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ def stage(page: str, out: Path) -> None:
 
 def build(out: Path) -> None:
     """Build the site in a folder. Raises SystemExit if a page or a link is not right."""
-    shutil.rmtree(out, ignore_errors=True)
+    for made in ("pages", "site"):
+        shutil.rmtree(out / made, ignore_errors=True)
     for page in pages():
         stage(page, out / "pages")
     for path, text in reference(ROOT):
@@ -92,7 +94,7 @@ def build(out: Path) -> None:
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT)]),
         "BENCH_SOURCES": str(ROOT),
     }
-    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
     done = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(COLOUR.sub("", done.stdout + done.stderr))

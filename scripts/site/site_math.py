@@ -33,10 +33,8 @@ class MathML(Extension):
 
     def extendMarkdown(self, md: Markdown) -> None:
         """Look for formulas before emphasis and escapes, and after code."""
-        md.inlinePatterns.register(_Formula(r"\$\$(.+?)\$\$", md, "block"), "math-block", 186)
-        md.inlinePatterns.register(
-            _Formula(r"\$(?=\S)([^$\n]+?)(?<=\S)\$", md, "inline"), "math", 185
-        )
+        md.inlinePatterns.register(_Formula(BLOCK, md, "block"), "math-block", 186)
+        md.inlinePatterns.register(_Formula(INLINE, md, "inline"), "math", 185)
 
 
 def makeExtension(**options: Any) -> MathML:

@@ -66,6 +66,8 @@ def test_values_that_differ_by_rounding_are_one() -> None:
         [r.model_copy(update={"value": r.value * (1 + change)}) for r in first]
         for change in (1e-8, 1e-4)
     )
+    zero = [r.model_copy(update={"value": 0.0}) for r in first]
+    assert build_boards([*zero, *(r.model_copy(update={"value": 1e-12}) for r in first)])
     (row,) = build_boards([*first, *close])[0].rows
     assert [cell.mean for cell in row.cells] == [
         cell.mean for cell in build_boards(first)[0].rows[0].cells

@@ -265,6 +265,12 @@ def test_records_that_contradict_each_other_are_refused() -> None:
         ledger(TABLE, [*records, other])
 
 
+def test_records_that_differ_by_rounding_are_one() -> None:
+    records = records_of(TABLE)
+    close = [r.model_copy(update={"value": r.value + 1e-9}) for r in records]
+    assert ledger(TABLE, [*records, *close]) == ledger(TABLE, records)
+
+
 def test_given_alphas_are_looked_up_among_the_candidates() -> None:
     table = find_published_table("vrf-table9")
     records = [r for r in records_of(table) if r.choice == {"alpha": 0.5}]

@@ -39,6 +39,13 @@ def test_reliability_counts_sets_alike_and_samples_by_bin() -> None:
     assert found.confidence[[middle, last]] == pytest.approx([0.5 * 3 / 8, 0.95 * 5 / 8])
 
 
+def test_of_samples_that_several_runs_stored_the_first_are_taken() -> None:
+    right, confidence = np.array([True, False]), np.array([0.9, 0.6])
+    first, again = outputs(right, confidence), outputs(~right, confidence)
+    (samples,) = samples_by_board([first, again]).values()
+    assert samples[ZERO_SHOT]["id"][None].right.tolist() == [True, False]
+
+
 def test_one_seed_on_one_set_has_the_exact_interval() -> None:
     right = np.arange(200) < 150
     (results,) = measured(

@@ -17,6 +17,7 @@ from browser import run_of_chance
 from commands import Finished, assert_refused, bench
 from places import ROOT
 
+from bench.core.errors import InputError
 from bench.core.records import MissingCell, Record, records_text
 from bench.leaderboard.published.tables import published_tables
 from bench.leaderboard.samples import SampleOutputs
@@ -275,7 +276,8 @@ def test_a_file_that_is_no_board_is_not_replaced(tmp_path: Path) -> None:
     assert (run / "records.jsonl").read_text() == kept
     page = write_board(tmp_path / "new" / "board.html", [run])
     first = page.read_bytes()
-    assert bench("board", run, "--out", page).out.strip() == str(page)
+    again = ("board", run, run / ".." / "run", "--out", page)
+    assert bench(*again).out.strip() == str(page)
     assert page.read_bytes() == first
     assert_refused(bench("board", tmp_path / "no", "--out", page), "no records at")
     assert page.read_bytes() == first
@@ -314,7 +316,7 @@ def test_the_citation_is_that_of_the_repository() -> None:
 
 
 def test_nothing_to_show_is_refused() -> None:
-    with pytest.raises(Exception, match="no records and no published tables"):
+    with pytest.raises(InputError, match="no records and no published tables"):
         board_view(())
 
 

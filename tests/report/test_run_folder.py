@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from commands import SAME_BENCH, Finished, assert_refused, bench, contents, start
+from places import ROOT
 
 from bench.core.records import read_records, records_text
+from bench.report.formats.html_data import chapter_data
+from bench.report.run_folder import RECORDS, ReportSources
 
 MODELS = """model,source,id,v2,objectnet
 small,a test,40,30,20
@@ -42,6 +45,30 @@ def test_a_report_of_several_runs_is_checked(own: Finished, other: Path, tmp_pat
     path.write_text(text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :])
     assert bench("check", path, "--cache-dir", own.cache).code == 3
     assert bench("check", both / "report.csv", "--cache-dir", own.cache).code == 0
+
+
+def test_a_run_that_another_machine_repeats_changes_no_number(tmp_path: Path) -> None:
+    """Values differ by rounding there: the first run's are taken, also in figures and samples."""
+    run = ROOT / "results" / "mini"
+    close = [
+        record.model_copy(
+            update={
+                "value": record.value + (1e-9 if record.metric != "top1" else 0),
+                "temperature": record.temperature and record.temperature + 1e-9,
+            }
+        )
+        for record in read_records(run / RECORDS)
+    ]
+    shutil.copytree(run, tmp_path / "again")
+    (tmp_path / "again" / RECORDS).write_text(records_text(close))
+    one, both = (ReportSources(runs).content()[0] for runs in [(run,), (run, tmp_path / "again")])
+    for alone, repeated in zip(one.chapters, both.chapters, strict=True):
+        assert [(f.spec, f.table) for f in repeated.figures] == [
+            (f.spec, f.table) for f in alone.figures
+        ]
+        assert repeated.tables == alone.tables
+        found, expected = (chapter_data(of.numbers) for of in (repeated, alone))
+        assert found | {"records": None} == expected | {"records": None}  # those of both runs
 
 
 def test_an_edited_record_of_one_run_is_found(own: Finished, other: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -65,6 +66,20 @@ def test_the_site_builds_strictly_and_has_every_page_in_its_navigation(site: Pat
     assert set(re.findall(r"\(([^()]*)\)$", index, re.MULTILINE)) == {
         page.removeprefix("decisions/") for page in decisions - {"decisions/index.md"}
     }
+
+
+def test_a_build_removes_only_what_builds_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pages/old.md", "site/old.html", "mine/thesis.md"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    monkeypatch.setattr(build_site, "pages", tuple)
+    monkeypatch.setattr(build_site, "reference", lambda _: ())
+    done = subprocess.CompletedProcess((), 0, "", "")
+    monkeypatch.setattr(build_site.subprocess, "run", lambda *_, **__: done)
+    build_site.build(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*.*")} == {"thesis.md", "mkdocs.yml"}
 
 
 def test_a_link_that_leads_nowhere_is_an_error(

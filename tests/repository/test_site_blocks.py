@@ -88,7 +88,7 @@ NOT_CARRIED_OUT: Mapping[str, str] = {
     r"--outputs": "followed below, with a folder of outputs",
     r"bench reproduce .*(DIR|tiny|-shot|released)$": "computes; test_rehearsal.py does, too",
     r"bench submit|--against samples": "needs that run; tests/front/test_submit.py has some",
-    r"results/runs/\*": "shows the reader's own runs; tests/report/test_board_page.py has some",
+    r"results/runs/\*": "shows the reader's own runs; tests/report/test_board_data.py has some",
     r"local-dir:mine|--beside|bench export": "run by tests/front/test_exchange_page.py",
 }
 """Commands that stand alone and are parsed only: what tells them, and why."""

@@ -47,7 +47,7 @@ from typing import Literal
 from bench.core.errors import InputError
 from bench.core.records import MissingCell, Record
 from bench.leaderboard.board import KINDS, BoardKey, Seed, board_key
-from bench.leaderboard.comparability import check_comparable, describe_conflict
+from bench.leaderboard.comparability import check_comparable, describe_conflict, same_value
 from bench.leaderboard.published.matching import matching_records
 from bench.leaderboard.published.places import MEANS, PLACES
 from bench.leaderboard.published.tables import Claim, PublishedTable
@@ -275,6 +275,6 @@ def _by_seed(records: Sequence[Record]) -> dict[Seed, float]:
     found: dict[Seed, float] = {}
     for record in records:
         value = found.setdefault(record.seed, record.value)
-        if value != record.value:
+        if not same_value(value, record.value):
             raise InputError(describe_conflict(record, value))
     return found

@@ -81,13 +81,18 @@ SamplesByRow = Mapping[Name, Mapping[str, Mapping[Seed, RowSamples]]]
 def samples_by_board(
     outputs: Iterable[SampleOutputs], metrics: Container[str] = ()
 ) -> Mapping[BoardKey, SamplesByRow]:
-    """Return the samples of each leaderboard in compact form, for intervals in these `metrics`."""
+    """Return the samples of each leaderboard in compact form, for intervals in these `metrics`.
+
+    Of a cell that several runs measured, the first samples are taken, as its first value is.
+    """
     asked = [name for name in FURTHER if name in metrics]
     found: dict[BoardKey, dict[Name, dict[str, dict[Seed, RowSamples]]]] = {}
     for one in outputs:
         record = one.record
         row = found.setdefault(board_key(record), {}).setdefault((record.method, record.base), {})
-        row.setdefault(record.shift, {})[record.seed] = _compact(one, asked)
+        of_set = row.setdefault(record.shift, {})
+        if record.seed not in of_set:
+            of_set[record.seed] = _compact(one, asked)
     return found
 
 

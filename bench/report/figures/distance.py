@@ -39,6 +39,8 @@ def distance_charts(numbers: SuiteResults) -> list[Chart]:
 
 def _chart(board: Board, row: BoardRow, records: Sequence[Record]) -> Chart | None:
     bins: list[Spec] = []
+    first = {(r.shift, r.seed): r for r in reversed(records)}  # of several runs
+    records = list(reversed(first.values()))
     for place, (label, _) in SETS.items():
         same = [r.data for r in records if r.shift == place and r.data is not None]
         if len({str(data["edges"]) for data in same}) == 1:

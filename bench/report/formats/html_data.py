@@ -158,7 +158,7 @@ def _measured(numbers: SuiteResults, metrics: Mapping[str, str], kind: str) -> d
     """Values and keys of records as [row][place][seed]; None where there is no record."""
     found = {
         (r.method, r.base, r.shift, r.seed): r
-        for r in numbers.records
+        for r in reversed(numbers.records)  # the first of several runs
         if r.kind == kind and r.metric == metrics.get(r.shift)
     }
 
@@ -185,7 +185,7 @@ def _temperatures(numbers: SuiteResults) -> list[list[float | None]]:
     """Temperatures as [row][seed]; None where there is none."""
     found = {
         (r.method, r.base, r.seed): r.temperature
-        for r in numbers.records
+        for r in reversed(numbers.records)  # the first of several runs
         if r.temperature is not None
     }
     return [[found.get((row.method, row.base, s)) for s in row.seeds] for row in numbers.board.rows]

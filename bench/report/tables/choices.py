@@ -193,5 +193,5 @@ def mean_temperatures(records: Iterable[Record]) -> dict[Name, float]:
     found: dict[Name, dict[Seed, float]] = defaultdict(dict)
     for record in records:
         if record.temperature is not None:
-            found[record.method, record.base][record.seed] = record.temperature
+            found[record.method, record.base].setdefault(record.seed, record.temperature)
     return {row: fmean(by_seed.values()) for row, by_seed in found.items()}

@@ -207,6 +207,8 @@ def test_rows_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(InputError, match=r"two values of top1 for vrf:e2e-ft .*fog-3"):
         merge_severities([*whole(), other])
     assert len(merge_severities([*whole(), *whole()])[0]) == 17  # ID twice, as it came
+    close = [one.model_copy(update={"value": one.value + 1e-9}) for one in whole()]
+    assert len(merge_severities([*whole(), *close])[0]) == 17
 
 
 def test_candidates_of_curves_are_merged_one_by_one() -> None:

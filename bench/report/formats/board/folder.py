@@ -46,7 +46,8 @@ def write_board(path: Path, runs: Sequence[Path]) -> Path:
         raise InputError(f"--out {path} is a folder: name a file such as {path / 'board.html'}")
     if path.exists() and MARK not in read_bounded(path):
         raise InputError(f"--out {path} exists and is no board: choose another file")
-    content, keys = ReportSources(tuple(dict.fromkeys(runs))).content()
+    distinct = {run.resolve(): run for run in runs}  # a folder may be named in several ways
+    content, keys = ReportSources(tuple(distinct.values())).content()
     view = board_view(content.chapters, described_runs(path.parent, keys))
     page = board_html(view, root=path_to_root(path.parent))
     write_atomic(path, page.encode("utf-8", "backslashreplace"))

@@ -188,8 +188,8 @@ const benchBoard = (() => {
     const notes = [...view.notes, ...(hasRanks || !view.reason ? [] : [`${shared.capital(view.reason).replace(/\.$/, "")}.`]),
       ...of.caveats.map((text) => `Caveat: ${text}`)];
     $("notes").replaceChildren(...notes.map((text) => element("li", {}, ...withWords(text))));
-    $("runs").replaceChildren(...of.runs.flatMap((name, i) => [i ? "; " : "From the runs ", `${name}: `,
-      ...Object.entries(data.runs[name]).flatMap(([what, address], j) => [j ? ", " : "", element("a", { href: address }, what)])]));
+    $("runs").replaceChildren(...of.runs.flatMap((name, i) => [i ? "; " : "Runs: ", name,
+      ...Object.entries(data.runs[name]).flatMap(([what, address], j) => [j ? ", " : ": ", element("a", { href: address }, what)])]));
     $("facts").replaceChildren(...of.facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
     $("link").href = `#${boardView.toAddress(state)}`;
   }
