@@ -69,7 +69,7 @@ def submission_remarks(run: Path) -> Iterator[str]:
     if missing:
         count = sum(cell.count for cell in missing)
         yield f"{count} numbers are missing and listed in {MISSING}: {missing[0].reason}"
-    commits = {str(r.provenance.get("environment", {}).get("commit")) for r in records}
+    commits = {str(r.environment.get("commit")) for r in records}
     for commit in sorted(name for name in commits if name.endswith("-modified")):
         yield f"some of it was made with code that was changed since commit {commit[:12]}"
 

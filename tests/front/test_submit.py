@@ -16,7 +16,7 @@ from places import ROOT
 from bench.api.registry import find_dataset
 from bench.checks.submission import submission_faults
 from bench.core.records import MissingCell, read_records, records_text
-from bench.front.submit import write_submission
+from bench.front.submit import submission_remarks, write_submission
 
 FILES = {"config.json", "id-ood.svg", "records.jsonl", "report.html", "report.md", "samples"}
 COMMAND = ("run", "--suite", "micro", "--methods", "linear", "--seeds", "0,1", "--shifts", "v2")
@@ -182,10 +182,12 @@ def test_marks_protocols_and_origins_are_refused(mine: Path) -> None:
     assert_refusal(mine, "protocol 'clean, ece_bins 20'", "expected clean or official")
     changed(protocol="clean, rule max-val")
     assert submission_faults(mine) == ()
-    nothing = {"key": "0", "environment": {"versions": {}, "hardware": {}}}
-    changed(provenance=nothing)
-    assert_refusal(mine, "with which version of bench")
-    assert_refusal(mine, "with which hardware")
+    nothing = {"versions": {}, "hardware": {}}
+    for environment in (nothing, {"versions": ["bench"]}, "unknown", None):
+        changed(provenance={"key": "0", "environment": environment})
+        assert_refusal(mine, "with which version of bench")
+        assert_refusal(mine, "with which hardware")
+        assert list(submission_remarks(mine)) == []
 
 
 @pytest.mark.parametrize(
