@@ -22,7 +22,7 @@ from bench.report.run_folder import (
     read_samples,
     report_sources,
 )
-from bench.report.staging import staged
+from bench.report.staging import finished_names, staged
 from bench.report.write import USUAL, id_ood_pictures
 
 KEPT = (CONFIG, RECORDS, MISSING)
@@ -83,7 +83,7 @@ def check_new(to: Path) -> None:
     >>> from bench.front.submit import check_new
     >>> check_new(Path("results/new"))
     """
-    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
+    if finished_names(to) or (to.exists() and not to.is_dir()):
         raise InputError(f"{to} exists: choose another name with --to, or remove it first")
 
 

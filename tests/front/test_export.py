@@ -244,6 +244,13 @@ def test_a_folder_with_other_files_is_left_alone(finished: Finished, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_what_a_killed_export_left_is_nobodys_file(
+    export: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "mine" / ".new-elsewhere-1-0123456789ab").mkdir(parents=True)
+    assert (export("e2e-ft") / "classifier.json").is_file()
+
+
 def test_weights_that_are_gone_are_named(own: Finished, tmp_path: Path) -> None:
     place = ("--to", tmp_path / "mine")
     said = bench("export", own.out, "e2e-ft", *place, "--cache-dir", tmp_path / "empty")

@@ -66,6 +66,12 @@ def test_a_finished_run_becomes_a_folder_that_the_gate_passes(
     assert_refused(submit(mine, finished), "exists: choose another name with --to")
 
 
+def test_what_a_killed_process_left_is_not_taken_for_a_folder(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "to" / ".new-elsewhere-1-0123456789ab").mkdir(parents=True)
+    write_submission(mine, tmp_path / "to")
+    assert {path.name for path in (tmp_path / "to").glob("[!.]*")} == FILES
+
+
 def test_nothing_private_is_in_any_file(
     finished: tuple[Path, Path], mine: Path, tmp_path: Path
 ) -> None:
