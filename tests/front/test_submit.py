@@ -247,6 +247,21 @@ def test_numbers_that_do_not_follow_are_refused(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("params", [3, ["bins"], {"bins": 0}, {"bins": "15"}, {"mine": 15}])
+def test_an_ece_with_parameters_that_there_are_not_follows_from_nothing(
+    mine: Path, params: object
+) -> None:
+    records = read_records(mine / "records.jsonl")
+    odd = [
+        r.model_copy(update={"provenance": {**r.provenance, "metric": {"params": params}}})
+        if r.metric == "ece"
+        else r
+        for r in records
+    ]
+    (mine / "records.jsonl").write_text(records_text(odd))
+    assert_refusal(mine, "numbers do not follow from samples/, such as ece of")
+
+
 def test_samples_and_reports_belong_to_a_folder(mine: Path) -> None:
     report = mine / "report.md"
     report.write_text(report.read_text().replace("Zero-shot", "Zero shot", 1))
