@@ -41,10 +41,18 @@ def main() -> int:
         options.error(f"unknown points {told}: expected {', '.join(POINTS)}")
     failed = False
     for name in names:
-        for word, about in POINTS[name]():
+        for word, about in _answers(POINTS[name]):
             print(f"{name}: {word}{': ' * bool(about)}{about}", flush=True)
             failed |= word == FAILS
     return int(failed)
+
+
+def _answers(point: Callable[[], Iterator[Answer]]) -> Iterator[Answer]:
+    """What a point says; it fails if what it looks at is not there."""
+    try:
+        yield from point()
+    except OSError as error:
+        yield FAILS, str(error)
 
 
 def changelog() -> Iterator[Answer]:
@@ -68,11 +76,11 @@ def tree() -> Iterator[Answer]:
 def pages() -> Iterator[Answer]:
     """What programs write into the repository is what they would write now."""
     paths = os.pathsep.join(str(ROOT / "scripts" / name) for name in ("", "pages"))
-    before = _output("git", "diff")
+    before = _changes()
     for script in ("pages/results_page.py", "pages/datasets_page.py", "assets/write_schemas.py"):
         yield _ran(script, [sys.executable, f"scripts/{script}"], {"PYTHONPATH": paths})
-    if _output("git", "diff") != before:
-        yield FAILS, "files were written anew: look at git diff"
+    if _changes() != before:
+        yield FAILS, "files were written anew: look at git status and git diff"
 
 
 def tests() -> Iterator[Answer]:
@@ -176,6 +184,11 @@ def _clone(folder: Path) -> Path:
 
 def _output(*command: str | Path) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def _changes() -> str:
+    """What differs from the commit, new files too."""
+    return _output("git", "status", "--porcelain") + _output("git", "diff")
 
 
 def _ran(

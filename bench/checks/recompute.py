@@ -237,7 +237,7 @@ def _recompute_one(
 
 def _processors_elsewhere(records: Sequence[Record]) -> tuple[str, ...]:
     """Return the processors that measured records, if they are known and this machine has none."""
-    stated = [record.provenance.get("environment", {}).get("hardware") for record in records]
+    stated = [record.environment.get("hardware") for record in records]
     known = dict.fromkeys(_name(found) for found in stated if isinstance(found, Mapping))
     return () if _name(processor()) in known else tuple(known)
 

@@ -153,13 +153,12 @@ def _kinds(value: Any) -> Iterator[str]:
 
 def _unknown(record: Record) -> Iterator[str]:
     """Yield what a record does not say of how it was made; oracles are derived from others."""
-    if record.role == "oracle" or "environment" not in record.provenance:
-        yield from () if record.role == "oracle" else ("environment",)
+    if record.role == "oracle":
         return
-    facts = record.provenance["environment"]
-    if not facts.get("versions", {}).get("bench"):
+    versions = record.environment.get("versions")
+    if not (isinstance(versions, dict) and versions.get("bench")):
         yield "version of bench"
-    if not facts.get("hardware"):
+    if not record.environment.get("hardware"):
         yield "hardware"
 
 

@@ -81,18 +81,21 @@ def reproduce_command(
     after a stop. The exit code is 3 if a printed cell is contradicted, 1 if cells failed and 4 if
     data are missing. See docs/reproduce.md.
     """
+    from bench.front.executors.choice import check_executor
     from bench.front.reproduce import check_disk, costs_text, find_reproduction, stage_costs
     from bench.runs.session import prepare_session
 
     if process_count() > 1:
         raise InputError("bench reproduce is for one process: use --executor for several devices")
     goal = find_reproduction(name)
+    unseen = _is_unseen(options["imported"], options["cache_dir"])
+    runs = goal.runs(options, clean_released=unseen)
+    if options["executor"] is not None:
+        check_executor(options["executor"])
     _check_data(goal, options["data"], options["cache_dir"], verify)
     if until == "data":
         return
-    unseen = _is_unseen(options["imported"], options["cache_dir"])
     wanted = ORDER if until == "plan" else ORDER[: ORDER.index(until) + 1]
-    runs = goal.runs(options, clean_released=unseen)
     runs = tuple(run for run in runs if run.stage in wanted)
     sessions = [prepare_session(run.config) for run in runs]
     costs = stage_costs(list(zip(runs, sessions, strict=True)))

@@ -117,6 +117,12 @@ class Record(CellAddress):
     weight: pydantic.FiniteFloat | None = None
     provenance: dict[str, Any] = {}
 
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What the provenance says of versions, commit and hardware; empty if it says nothing."""
+        found = self.provenance.get("environment")
+        return found if isinstance(found, dict) else {}
+
 
 class MissingCell(CellAddress):
     """What could not be computed of a row on an evaluation set, with the reason.

@@ -189,7 +189,6 @@ def _differences(count: int) -> str:
 
 def _by_file(run: Path, found: RecomputedRun) -> list[Verdict]:
     """One verdict for each file, with its first differences."""
-
     verdicts = []
     for name in found.files:
         differing = [str(d) for d in found.differences if d.file == name]
@@ -316,14 +315,12 @@ def _against_published(runs: Sequence[Path], against: str, tolerance: float | No
 
 def _read(run: Path) -> tuple[list[Record], list[MissingCell]]:
     """Records and missing cells of a run's folder, or of a file of records alone."""
-
-    if run.name == "records.jsonl":
+    if run.name == RECORDS:
         return read_run(run.parent)
     return (read_records(run), []) if run.is_file() else read_run(run)
 
 
 def _as_verdict(entry: LedgerEntry) -> Verdict:
-
     claim = entry.claim
     states: dict[str, State] = {"reproduced": "passed", "not attempted": "skipped"}
     state = states.get(entry.verdict, "failed")
@@ -369,7 +366,6 @@ def verdicts_summary(entries: Sequence[LedgerEntry]) -> str:
 
 def _data(name: str, entries: Sequence[LedgerEntry]) -> dict[str, Any]:
     """The data of ``--json``: claims as printed and as fractions, other numbers as fractions."""
-
     return {
         "against": name,
         "counts": dict(count_verdicts(entries)),

@@ -22,7 +22,7 @@ from bench.report.run_folder import (
     read_samples,
     report_sources,
 )
-from bench.report.staging import staged
+from bench.report.staging import finished_names, staged
 from bench.report.write import USUAL, id_ood_pictures
 
 KEPT = (CONFIG, RECORDS, MISSING)
@@ -69,7 +69,7 @@ def submission_remarks(run: Path) -> Iterator[str]:
     if missing:
         count = sum(cell.count for cell in missing)
         yield f"{count} numbers are missing and listed in {MISSING}: {missing[0].reason}"
-    commits = {str(r.provenance.get("environment", {}).get("commit")) for r in records}
+    commits = {str(r.environment.get("commit")) for r in records}
     for commit in sorted(name for name in commits if name.endswith("-modified")):
         yield f"some of it was made with code that was changed since commit {commit[:12]}"
 
@@ -83,7 +83,7 @@ def check_new(to: Path) -> None:
     >>> from bench.front.submit import check_new
     >>> check_new(Path("results/new"))
     """
-    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
+    if finished_names(to) or (to.exists() and not to.is_dir()):
         raise InputError(f"{to} exists: choose another name with --to, or remove it first")
 
 

@@ -105,27 +105,28 @@ def load_head(head: Head, store: Store) -> LinearHead:
 def _stored(
     recipe: TextHead | Tuned | Imported | External | Fisher, store: Store
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    key = weights_key(recipe)
-    arrays = store.read_arrays("weights", key)
+    arrays = store.read_arrays("weights", weights_key(recipe))
     if arrays is None:
-        raise (
-            import_lost(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")
-        )
+        raise weights_lost(recipe)
     weight, bias = (arrays[name].astype(np.float32) for name in ("head.weight", "head.bias"))
     return weight, bias
 
 
-def import_lost(recipe: Imported) -> InputError:
-    """Return the error for imported weights that are missing, as they cannot be recomputed.
+def weights_lost(
+    recipe: TextHead | Tuned | Imported | External | Fisher,
+) -> MissingOutput | InputError:
+    """Return the error for weights that are not in the store: imported ones are not recomputed.
 
     Examples
     --------
     >>> from bench.api.recipes import Backbone, Imported
-    >>> from bench.models.heads import import_lost
+    >>> from bench.models.heads import weights_lost
     >>> released = Imported(Backbone("ViT-B-32", "openai", "tag:openai"), "1f" * 32, 1000, True)
-    >>> str(import_lost(released))[:50]
+    >>> str(weights_lost(released))[:50]
     'the imported weights of the file with SHA-256 1f1f'
     """
+    if not isinstance(recipe, Imported):
+        return MissingOutput(f"weights {weights_key(recipe)}")
     return InputError(
         f"the imported weights of the file with SHA-256 {recipe.digest[:8]}... are no longer in "
         "the cache: run bench import again"

@@ -21,8 +21,8 @@ from bench.api.recipes import (
     Tuned,
 )
 from bench.core.errors import InputError
-from bench.core.store import MissingOutput, Store
-from bench.models.heads import import_lost
+from bench.core.store import Store
+from bench.models.heads import weights_lost
 
 if TYPE_CHECKING:
     import torch
@@ -279,12 +279,9 @@ def stored_part(
     """
     from safetensors.torch import load
 
-    key = weights_key(recipe)
-    data = store.read("weights", key)
+    data = store.read("weights", weights_key(recipe))
     if data is None:
-        raise (
-            import_lost(recipe) if isinstance(recipe, Imported) else MissingOutput(f"weights {key}")
-        )
+        raise weights_lost(recipe)
     return {n.removeprefix(prefix): t for n, t in load(data).items() if n.startswith(prefix)}
 
 

@@ -387,8 +387,7 @@ def _facts(board: Board, records: Sequence[Record]) -> Iterator[tuple[str, str]]
 
 def _provenance(record: Record) -> dict[str, Any]:
     """Provenance of a record, with the entries of its environment at the top level."""
-    environment = record.provenance.get("environment")
-    return record.provenance | (environment if isinstance(environment, dict) else {})
+    return record.provenance | record.environment
 
 
 def _distinct(values: Iterable[Any]) -> str:

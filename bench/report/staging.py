@@ -87,6 +87,24 @@ def finish(folder: Path) -> None:
         _finish(folder)
 
 
+def finished_names(folder: Path) -> list[str]:
+    """Return what is in a folder, sorted, without what is being written; nothing if it is none.
+
+    Raises as `finish` does, which is called first.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from bench.report.staging import finished_names
+    >>> finished_names(Path("nowhere"))
+    []
+    """
+    if not folder.is_dir():
+        return []
+    finish(folder)
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith(PREFIX))
+
+
 def _finish(folder: Path) -> None:
     for new in sorted(folder.glob(f"{PREFIX}*")):
         if not (new / READY).exists():

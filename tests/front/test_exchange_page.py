@@ -1,4 +1,4 @@
-"""docs/exchange.md: its commands run, and its claims on columns hold."""
+"""docs/exchange.md: its commands run, and it names the suites that have foreign rows."""
 
 from __future__ import annotations
 

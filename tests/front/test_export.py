@@ -188,7 +188,7 @@ def test_the_card_states_how_it_was_made_and_its_numbers(
     assert '"lr": 0.001' in text and "limit=40" in text
     assert "- Start weights: Apache-2.0" in text and "- Training data: Apache-2.0" in text
     assert "Wortsman et al., CVPR 2022" in text and "torch" in text
-    assert not {UNKNOWN_WEIGHTS, UNKNOWN_IMAGES} & set(text.split("\n"))
+    assert UNKNOWN_WEIGHTS not in text and UNKNOWN_IMAGES not in text
 
 
 def test_what_bench_does_not_know_is_called_unknown(
@@ -242,6 +242,13 @@ def test_a_folder_with_other_files_is_left_alone(finished: Finished, tmp_path: P
     said = bench("export", finished.out, "e2e-ft", "--to", tmp_path, "--cache-dir", finished.cache)
     assert_refused(said, "thesis.tex", "new folder")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_killed_export_left_is_nobodys_file(
+    export: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "mine" / ".new-elsewhere-1-0123456789ab").mkdir(parents=True)
+    assert (export("e2e-ft") / "classifier.json").is_file()
 
 
 def test_weights_that_are_gone_are_named(own: Finished, tmp_path: Path) -> None:

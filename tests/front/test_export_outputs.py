@@ -156,7 +156,9 @@ def test_what_cannot_be_meant_is_one_line(small: Finished, tmp_path: Path) -> No
     place = ("--to", tmp_path / "mine", "--cache-dir", small.cache)
     assert_refused(bench("export", small.out, "--outputs", *place), "--records")
     records = ("--records", tmp_path / "r.csv")
-    assert_refused(bench("export", small.out, "--outputs", *records, *place), "no ROW")
+    for option in (("--outputs",), ("--format", "open-clip"), place[:2], ("--seed", "0")):
+        said = bench("export", small.out, *records, *option, *place[2:])
+        assert_refused(said, option[0], "no ROW")
     both = ("--outputs", "--format", "open-clip")
     assert_refused(bench("export", small.out, "ose", *both, *place), "--format open-clip")
     empty = ("--to", tmp_path / "mine", "--cache-dir", tmp_path / "empty")

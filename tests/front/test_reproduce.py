@@ -63,6 +63,17 @@ def test_all_missing_sets_are_named_at_once_with_how_to_get_them(tmp_path: Path)
     assert "plan" not in result.out
 
 
+@pytest.mark.parametrize(
+    ("option", "value"), [("--seeds", "one"), ("--executor", "slrum"), ("--imported", "b16")]
+)
+def test_bad_options_are_said_before_the_data_are_read(
+    option: str, value: str, tmp_path: Path
+) -> None:
+    place = ("--data", tmp_path, "--cache-dir", tmp_path / "cache")
+    result = bench("reproduce", "vrf-table1", *place, "--verify", option, value)
+    assert_refused(result, option.removeprefix("--"), value)
+
+
 def test_a_damaged_set_is_named_and_nothing_is_planned(linked: Path, tmp_path: Path) -> None:
     folder = linked / "imagenet-a"
     real = folder.resolve()

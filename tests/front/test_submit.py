@@ -16,7 +16,7 @@ from places import ROOT
 from bench.api.registry import find_dataset
 from bench.checks.submission import submission_faults
 from bench.core.records import MissingCell, read_records, records_text
-from bench.front.submit import write_submission
+from bench.front.submit import submission_remarks, write_submission
 
 FILES = {"config.json", "id-ood.svg", "records.jsonl", "report.html", "report.md", "samples"}
 COMMAND = ("run", "--suite", "micro", "--methods", "linear", "--seeds", "0,1", "--shifts", "v2")
@@ -64,6 +64,12 @@ def test_a_finished_run_becomes_a_folder_that_the_gate_passes(
     assert gate.code == 0 and gate.out.startswith("1 folder: complete")
     assert bench("check", to, "--cache-dir", finished[1]).code == 0  # and all is recomputed
     assert_refused(submit(mine, finished), "exists: choose another name with --to")
+
+
+def test_what_a_killed_process_left_is_not_taken_for_a_folder(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "to" / ".new-elsewhere-1-0123456789ab").mkdir(parents=True)
+    write_submission(mine, tmp_path / "to")
+    assert {path.name for path in (tmp_path / "to").glob("[!.]*")} == FILES
 
 
 def test_nothing_private_is_in_any_file(
@@ -182,10 +188,12 @@ def test_marks_protocols_and_origins_are_refused(mine: Path) -> None:
     assert_refusal(mine, "protocol 'clean, ece_bins 20'", "expected clean or official")
     changed(protocol="clean, rule max-val")
     assert submission_faults(mine) == ()
-    nothing = {"key": "0", "environment": {"versions": {}, "hardware": {}}}
-    changed(provenance=nothing)
-    assert_refusal(mine, "with which version of bench")
-    assert_refusal(mine, "with which hardware")
+    nothing = {"versions": {}, "hardware": {}}
+    for environment in (nothing, {"versions": ["bench"]}, "unknown", None):
+        changed(provenance={"key": "0", "environment": environment})
+        assert_refusal(mine, "with which version of bench")
+        assert_refusal(mine, "with which hardware")
+        assert list(submission_remarks(mine)) == []
 
 
 @pytest.mark.parametrize(
@@ -237,6 +245,21 @@ def test_numbers_that_do_not_follow_are_refused(
     result = submit(mine, finished)
     assert result.code == 2 and "refused: " in result.out and "nll" in result.out
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("params", [3, ["bins"], {"bins": 0}, {"bins": "15"}, {"mine": 15}])
+def test_an_ece_with_parameters_that_there_are_not_follows_from_nothing(
+    mine: Path, params: object
+) -> None:
+    records = read_records(mine / "records.jsonl")
+    odd = [
+        r.model_copy(update={"provenance": {**r.provenance, "metric": {"params": params}}})
+        if r.metric == "ece"
+        else r
+        for r in records
+    ]
+    (mine / "records.jsonl").write_text(records_text(odd))
+    assert_refusal(mine, "numbers do not follow from samples/, such as ece of")
 
 
 def test_samples_and_reports_belong_to_a_folder(mine: Path) -> None:

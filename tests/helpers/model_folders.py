@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,16 @@ import torch
 from safetensors.torch import save_file
 from small_clips import built, reduced
 
+from bench.api.recipes import Backbone
+from bench.models.clip import Clip, identify_backbone, load_clip
 from bench.models.sources.released_tags import configuration
 
 SIDE, CONTEXT = 32, 24
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 SIZES |= {"num_attention_heads": 2}
 WEIGHTS = "model.safetensors"
-
-
+PROCESSOR, CONFIG = "preprocessor_config.json", "config.json"
+TEXTS = ["a photo of a cat.", "The dog", "a photo of the dog of the cat of a"]
 WORDS = ("a", "photo", "of", "the", *"bcdefghijklmnopqrstuvwxyz0123456789.,-'")
 """Words of the stand-in for tokenizers; it spells all others."""
 LETTERS = tuple(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz")
@@ -105,3 +107,20 @@ def open_clip_folder(folder: Path, name: str, **text: Any) -> Mapping[str, Any]:
     state = {n: t.contiguous() for n, t in built(config).state_dict().items()}
     save_file(state, folder / "open_clip_model.safetensors")
     return config
+
+
+def identified(folder: Path) -> Backbone:
+    """The model of a folder, by its contents."""
+    return identify_backbone(f"local-dir:{folder}", str(folder), folder.parent / "cache")
+
+
+def loaded(folder: Path) -> Clip:
+    """The model of a folder, loaded."""
+    return load_clip(identified(folder))
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the object in a JSON file."""
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))

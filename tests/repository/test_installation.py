@@ -41,6 +41,15 @@ def test_a_checkout_without_links_says_so(tmp_path: Path) -> None:
     assert "core.symlinks=true" in line
 
 
+def test_each_extra_is_explained() -> None:
+    page = (ROOT / "docs" / "install.md").read_text()
+    (table,) = re.findall(r"^\| extra \| for \|\n(.*?)\n\n", page, re.MULTILINE | re.DOTALL)
+    names = [
+        name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+    assert sorted(names) == sorted(PROJECT["optional-dependencies"])
+
+
 def claimed() -> list[str]:
     """The versions of Python in the classifiers."""
     names = (re.fullmatch(r".* :: Python :: (3\.\d+)", name) for name in PROJECT["classifiers"])

@@ -160,10 +160,9 @@ def _made(study: Study, cell: CellItem, record: Record) -> Iterator[tuple[str, s
     yield "Precision of evaluation", study.precision
     if record.notes:
         yield "Not reportable", ", ".join(record.notes)
-    environment = facts.get("environment")
-    if isinstance(environment, Mapping):
-        yield "Software", format_value(environment.get("versions"))
-        yield "Commit of bench", str(environment.get("commit"))
+    if made := record.environment:
+        yield "Software", format_value(made.get("versions"))
+        yield "Commit of bench", str(made.get("commit"))
     yield "Key", str(facts.get("key"))
 
 

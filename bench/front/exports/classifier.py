@@ -22,7 +22,7 @@ from bench.models.files.folder_head import DESCRIPTION, WEIGHTS, ClassifierFile
 from bench.models.heads import LinearHead, load_head
 from bench.models.sources.folder import load_folder
 from bench.models.weights import HeldEncoders, encoder_state, stored_part
-from bench.report.staging import staged
+from bench.report.staging import finished_names, staged
 from bench.runs.items import CellItem
 from bench.runs.study.study import Study
 
@@ -116,7 +116,7 @@ def check_export_folder(folder: Path, mark: str) -> None:
     bench.core.errors.InputError: --to . has files of its own, such as thesis.tex: name a new folder
     """
     check_writable(folder, "output folder")
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    names = finished_names(folder)
     if names and mark not in names:
         raise InputError(
             f"--to {folder} has files of its own, such as {names[0]:.80}: name a new folder"

@@ -49,9 +49,12 @@ def export(
     """
     if row is None and records is None:
         raise InputError("nothing to export: name a ROW of the run, or a file with --records")
-    if outputs and (row is None or format is not None):
-        what = "no ROW is named" if row is None else f"--format {format} is for weights"
-        raise InputError(f"--outputs writes the outputs of a row, but {what}: correct the command")
+    of_row = {"outputs": outputs or None, "format": format, "to": to, "seed": seed, "suite": suite}
+    unused = [name for name, value in of_row.items() if value is not None]
+    if row is None and unused:
+        raise InputError(f"--{unused[0]} is for a row, but no ROW is named: correct the command")
+    if outputs and format is not None:
+        raise InputError(f"--outputs writes no weights, which --format {format} is for: drop one")
     found = run if isinstance(run, Run) else load(run, data=data, cache_dir=cache_dir)
     written = []
     if records is not None:

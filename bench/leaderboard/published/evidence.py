@@ -18,6 +18,7 @@ import numpy as np
 
 from bench.api.metrics import ACCURACY, METRICS, OWN, macro_f1
 from bench.api.splits import Manifest
+from bench.core.errors import InputError
 from bench.core.records import Record, sort_key
 from bench.leaderboard.board import KINDS, board_key
 from bench.leaderboard.samples import STEPS, SampleOutputs
@@ -84,7 +85,10 @@ def _supports(one: SampleOutputs, record: Record) -> bool:
     if record.metric == ACCURACY.name:
         return record.n == len(one.right) and abs(one.right.mean() - record.value) <= EXACT
     if record.metric == ECE.name:
-        low, high = _ece_bounds(one, _params(record) or ECE.params)
+        try:
+            low, high = _ece_bounds(one, _params(record) or ECE.params)
+        except (InputError, KeyError, TypeError, ZeroDivisionError):  # parameters that no ECE has
+            return False
         return low <= record.value <= high
     if record.metric in OWN:
         return abs(_own_metric(one, record.metric) - record.value) <= EXACT
