@@ -39,6 +39,7 @@ def carry_out_job(job: Job) -> JobResult:
     """Compute the items of a job into the store of its run; return how that ended.
 
     What the process has loaded, such as the model, it keeps for the next job of the same run.
+    Raises CellError if processes that share the job were lost, as the loss of a worker.
 
     Examples
     --------
@@ -51,7 +52,7 @@ def carry_out_job(job: Job) -> JobResult:
     """
     started = time.monotonic()
     with _logged(Path(job.context.log)) as place:
-        failed, error = ended(job, carry_out_together if job.processes > 1 else _alone)
+        failed, error = ended(job, _alone) if job.processes == 1 else carry_out_together(job)
     return JobResult(failed, error, socket.gethostname(), time.monotonic() - started, place)
 
 
