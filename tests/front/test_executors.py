@@ -303,7 +303,7 @@ def test_a_process_that_dies_between_two_jobs_is_replaced(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_processes_that_share_a_job_give_the_numbers_of_one(tmp_path: Path) -> None:
-    """To 1e-4, also after one of them or their worker was killed: all end, and the job goes again."""
+    """To 1e-4, also if one of them or their worker is killed: all end, the job goes again."""
     command = (*RUN[:-8], "--methods", "e2e-ft", "--set", "e2e-ft.epochs=2", "--device", "cpu")
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     assert run(alone, command=command).returncode == 0
