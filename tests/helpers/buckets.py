@@ -67,6 +67,10 @@ class S3:
         bucket = Bucket(self.address(prefix), self.system)
         return {name: bucket.get(name, 0, e.size) for name, e in bucket.entries("").items()}
 
+    def names(self, prefix: str = "") -> set[str]:
+        """Return the names of the objects of the store that begin so."""
+        return {*Bucket(self.address(), self.system).entries(prefix)}
+
     def counts(self) -> Counter[str]:
         """Return how often each kind of request was sent, listings apart from reading."""
         return Counter("LIST" if m == "GET" and not name else m for m, name in self.asked)
