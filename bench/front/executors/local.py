@@ -10,14 +10,19 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 from bench.core.environment import core_count, end_with_parent
 from bench.core.errors import one_line
-from bench.front.executors.parts import changed_environment
+from bench.front.executors.parts import changed_environment, code_environment
 from bench.front.executors.worker import carry_out_job
 from bench.runs.execution.jobs import Job, JobResult, Submitted
+
+PRELOADED = ("bench.front.executors.local", "torch", "torchvision", "open_clip")
+"""What each worker needs, and takes longer to import than the rest of its start."""
 
 
 class LocalExecutor:
@@ -43,7 +48,7 @@ class LocalExecutor:
         shared = f",processes={processes}" if processes > 1 else ""
         self.name, self.slots, self.processes = f"local:{count}{shared}", count, processes
         threads = str(max(1, core_count() // count))
-        self._own: list[Mapping[str, str]] = [
+        self._own: list[dict[str, str]] = [
             {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
             | ({"CUDA_VISIBLE_DEVICES": _some(gpus, i * processes, processes)} if gpus else {})
             for i in range(count)
@@ -60,22 +65,24 @@ class LocalExecutor:
         earlier = self._busy.pop(number, None)
         if earlier is not None and earlier.exception() is not None:
             self._stop(number)  # its process died
-        with changed_environment(self._own[number]), _without_main():
-            try:
-                future = self._pool(number).submit(_in_a_process, job)
-            except BrokenExecutor:  # its process died after the last job
-                self._stop(number)
-                future = self._pool(number).submit(_in_a_process, job)
+        try:
+            future = self._begun(number, job)
+        except BrokenExecutor:  # its process died after the last job
+            self._stop(number)
+            future = self._begun(number, job)
         self._busy[number] = future
         return Submitted(future.done, future.result)
 
-    def _pool(self, number: int) -> ProcessPoolExecutor:
+    def _begun(self, number: int, job: Job) -> Future[JobResult]:
+        own = self._own[number]
         pool = self._pools[number]
         if pool is None:
-            spawn = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(1, mp_context=spawn, initializer=_set_up)
+            context = _context(own["OMP_NUM_THREADS"])
+            environment = dict(os.environ) | own
+            pool = ProcessPoolExecutor(1, context, initializer=_set_up, initargs=(environment,))
             self._pools[number] = pool
-        return pool
+        with changed_environment(code_environment() | own), _without_main():
+            return pool.submit(_in_a_process, job)
 
     def _stop(self, number: int) -> None:
         pool, self._pools[number] = self._pools[number], None
@@ -89,6 +96,25 @@ class LocalExecutor:
         for number in range(self.slots):
             self._stop(number)
         self._busy.clear()
+
+
+@cache
+def _server() -> dict[str, str]:
+    """What the server of `_context` was started with, once for this process."""
+    return {}
+
+
+def _context(threads: str) -> BaseContext:
+    """Return how processes start: forked off a server that has imported what all need, once.
+
+    Libraries read the number of threads when they are imported: where the server has another, and
+    where frameworks of the system do not bear a fork (macOS) or there is none, each starts anew.
+    """
+    if sys.platform != "linux" or _server().setdefault("threads", threads) != threads:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOADED])
+    return context
 
 
 def _some(gpus: Sequence[str], first: int, count: int) -> str:
@@ -109,11 +135,13 @@ def _without_main() -> Iterator[None]:
         vars(main).update(kept)
 
 
-def _set_up() -> None:
+def _set_up(environment: Mapping[str, str]) -> None:
     """Leave Ctrl-C, which a terminal sends to this process as well, to the run; end with it."""
+    os.environ.clear()
+    os.environ.update(environment)  # a process that is forked has that of its server
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Else processes that decode images for this one would be spawned, too: they take seconds to
-    # start, and outlive it if it is killed meanwhile.
+    # Else processes that decode images for this one would start as it did: spawned ones take
+    # seconds, and outlive it if it is killed meanwhile.
     multiprocessing.set_start_method(None, force=True)
     end_with_parent()
 
