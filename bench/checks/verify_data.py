@@ -188,7 +188,10 @@ class Inspector:
         found = self.status(name, whole=True)
         problems = list(found.problems)
         hashes: dict[str, str] = {}
-        for place in {path.resolve(): path for path in found.places.values()}.values():
+        places = {path.resolve(): path for path in found.places.values()}
+        for real, place in places.items():
+            if not places.keys().isdisjoint(real.parents):
+                continue  # it was read with the place around it
             errors, read = read_below(place, progress)
             problems += errors
             hashes |= {self._relative(place / file): digest for file, digest in read.items()}

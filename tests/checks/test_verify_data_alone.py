@@ -39,6 +39,8 @@ CLASSES = {
     "pacs": "PACS/art_painting",
     "office-home": "office_home/Art",
     "vlcs": "VLCS/Caltech101",
+    "terra-incognita": "terra_incognita/location_100",
+    "domainnet": "domain_net/clipart",
 }
 """Sets that own all their class folders."""
 FRAMES = {
@@ -49,8 +51,12 @@ COUNTED = {
     "pacs": "pacs art_painting: 34 of 35 images",
     "office-home": "office-home Art: 129 of 130 images",
     "vlcs": "vlcs Caltech101: 24 of 25 images",
+    "terra-incognita": "terra-incognita location_100: 49 of 50 images",
+    "domainnet": "domainnet/all lacks 1 of 2,070 images: ",
 }
 """What is said where a domain lacks an image; the folder is that of all domains."""
+PARTLY = "terra-incognita"
+"""A set of which it is not known which classes a domain has."""
 FILES = [name for name in cards() if name not in ARRAYS]
 
 
@@ -141,7 +147,7 @@ def test_an_extra_class(name: str, alone: Callable[[str], Path]) -> None:
     refused(root, name, f"not a class of this set: {added}")
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in CLASSES if name != PARTLY])
 def test_a_class_that_is_gone(name: str, alone: Callable[[str], Path]) -> None:
     root = alone(name)
     path = an_image(root, name).parent

@@ -43,7 +43,7 @@ def make_copies(root: Path) -> dict[str, dict[str, int]]:
     >>> from pathlib import Path
     >>> from bench.testing.synthetic import make_copies
     >>> Path("data/mine").mkdir(parents=True)
-    >>> make_copies(Path("data"))  # otherwise this takes seconds and gives 9,000 small images
+    >>> make_copies(Path("data"))  # otherwise this takes seconds and gives 11,000 small images
     Traceback (most recent call last):
     ...
     bench.core.errors.InputError: data: expected a new or empty folder for the synthetic copies
