@@ -23,6 +23,7 @@ ARRAYS = {
     "cifar-10.2": "CIFAR-10.2/cifar102_test.npz",
     "cifar-100": "cifar-100-python/train",
     "stl-10": "stl10_binary/test_X.bin",
+    "imagenet-hard": "imagenet-hard/data/validation-00000-of-00002-392d4af3e7e0622d.parquet",
 }
 """Sets whose images, or some of them, are in one file."""
 CLASSES = {
@@ -57,7 +58,9 @@ COUNTED = {
 """What is said where a domain lacks an image; the folder is that of all domains."""
 PARTLY = "terra-incognita"
 """A set of which it is not known which classes a domain has."""
-FILES = [name for name in cards() if name not in ARRAYS]
+DRAWN = "imagenet-w"
+"""A set whose images are another set's; its own file is a font."""
+FILES = [name for name in cards() if name not in (*ARRAYS, DRAWN)]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from bench.data.folder import SYNTHETIC
 from bench.testing.synthetic.cifar import make_cifar
 from bench.testing.synthetic.domains import make_domains
 from bench.testing.synthetic.imagenet import make_imagenet
+from bench.testing.synthetic.imagenet_further import make_imagenet_further
 from bench.testing.synthetic.objectnet import make_objectnet
 from bench.testing.synthetic.transfer import make_transfer
 from bench.testing.synthetic.videos import make_videos
@@ -26,6 +27,7 @@ MAKERS = (
     make_cifar,
     make_domains,
     make_imagenet,
+    make_imagenet_further,
     make_objectnet,
     make_transfer,
     make_videos,
