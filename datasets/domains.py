@@ -1,14 +1,15 @@
-"""Suites of sets with several domains, one unseen in training: PACS, Office-Home and VLCS.
+"""Suites of sets with several domains, one unseen in training: PACS, Office-Home, VLCS, DomainNet
+and Terra Incognita.
 
-The three other domains are trained on together; a fifth of them, drawn by class, is the ID test
-set. Which domain is left out is the suite's partition: ``pacs`` leaves out the first, ``pacs=4``
-the fourth. Gulrajani and Lopez-Paz, ICLR 2021, evaluate like this, with the same share.
+The other domains are trained on together; a fifth of them, drawn by class, is the ID test set.
+Which domain is left out is the suite's partition: ``pacs`` leaves out the first, ``pacs=4`` the
+fourth. Gulrajani and Lopez-Paz, ICLR 2021, evaluate like this, with the same share.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -19,9 +20,10 @@ import numpy as np
 from bench.api import registry
 from bench.api.dataset import Card, Shift, Suite, Task
 from bench.api.splits import Split
-from bench.data.folder import DataFolder, holds_entries
+from bench.core.foreign.files import reading_form, text_of
+from bench.data.folder import DataFolder, Reason, holds_entries
 from bench.data.prompts import PLAIN
-from bench.data.readers.folders import tree_split
+from bench.data.readers.folders import named_split, tree_split
 from bench.data.suites.common import real_suite, suite_card
 
 UNSEEN = "unseen"
@@ -45,7 +47,8 @@ _LISTED = _listed()
 class LeftOut:
     """A set of several domains, of which `partition`, counted from 1, is left out.
 
-    A subclass has its name, and what ``domains.toml`` and the set's card have under this name.
+    A subclass has its name, what ``domains.toml`` and the set's card have under this name, and the
+    files that list the images, if there are such `lists`.
     """
 
     name: ClassVar[str]
@@ -53,6 +56,7 @@ class LeftOut:
     domains: ClassVar[tuple[str, ...]]
     classes: ClassVar[tuple[str, ...]]
     partitions: ClassVar[int]
+    lists: ClassVar[tuple[str, ...]] = ()
 
     partition: int = 1
 
@@ -62,16 +66,16 @@ class LeftOut:
         cls.partitions = len(cls.domains)
 
     def found(self, data: Path | None) -> bool:
-        """Return whether the folders of all domains are in the data folder."""
-        return DataFolder(data, Path()).has(self.name, "all", holds_entries(*self.domains))
+        """Return whether the folders of all domains, and the lists, are in the data folder."""
+        return DataFolder(data, Path()).has(self.name, "all", self._fits)
 
     def suite(self, data: Path | None, cache: Path) -> Suite:
         """Return the suite, named ``pacs`` for partition 1 and ``pacs=3`` for partition 3.
 
-        Raises InputError if a folder of a domain is missing.
+        Raises InputError if a folder of a domain or a list is missing.
         """
         folder = DataFolder(data, cache)
-        root = folder.place(self.name, "all", holds_entries(*self.domains))
+        root = folder.place(self.name, "all", self._fits)
         name = self.name if self.partition == 1 else f"{self.name}={self.partition}"
         left_out = self.domains[self.partition - 1]
         whole = self._whole(name, folder, root)
@@ -95,18 +99,28 @@ class LeftOut:
 
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
         """Return {folder of a domain: its expected class folders}."""
-        root = DataFolder(data, Path()).place(self.name, "all", holds_entries(*self.domains))
+        root = DataFolder(data, Path()).place(self.name, "all", self._fits)
         return dict.fromkeys((root / domain for domain in self.domains), self.classes)
+
+    @property
+    def _fits(self) -> Callable[[Path], Reason]:
+        return holds_entries(*self.domains, *self.lists)
 
     def _whole(self, name: str, folder: DataFolder, root: Path) -> Split:
         """Return the images of all domains, with a fault unless there are as many as expected."""
-        labels = {
+        return folder.counted(self._images(f"{name}/all", root, folder.cache), self.name, "all")
+
+    def _images(self, name: str, root: Path, cache: Path) -> Split:
+        """Return the split `name` of the images of all domains."""
+        return tree_split(name, root, self._folders(), cache)
+
+    def _folders(self) -> dict[str, int]:
+        """Return {folder of a class in a domain: index of the class}."""
+        return {
             f"{domain}/{one}": index
             for domain in self.domains
             for index, one in enumerate(self.classes)
         }
-        found = tree_split(f"{name}/all", root, labels, folder.cache)
-        return folder.counted(found, self.name, "all")
 
 
 @registry.dataset
@@ -131,3 +145,47 @@ class Vlcs(LeftOut):
     """VLCS: photographs of five classes from four older data sets."""
 
     name: ClassVar[str] = "vlcs"
+
+
+@registry.dataset
+@dataclass(frozen=True)
+class DomainNet(LeftOut):
+    """DomainNet: six kinds of pictures, such as sketches and photos, of 345 classes."""
+
+    name: ClassVar[str] = "domainnet"
+    lists: ClassVar[tuple[str, ...]] = tuple(
+        f"{domain}_{part}.txt"
+        for domain in _LISTED["domainnet"]["domains"]
+        for part in ("train", "test")
+    )
+
+    def _images(self, name: str, root: Path, cache: Path) -> Split:
+        """Return the images that the authors list: their folders also have duplicates."""
+        folders = self._folders()
+        labels: dict[str, int] = {}
+        for file in self.lists:
+            with reading_form(root / file, "lines such as 'real/bee/real_027_000001.jpg 26'"):
+                for line in text_of(root / file).splitlines():
+                    image, _ = line.split()
+                    labels[image] = folders[image.rpartition("/")[0]]
+        return named_split(name, root, list(labels), list(labels.values()), cache)
+
+
+@registry.dataset
+@dataclass(frozen=True)
+class TerraIncognita(LeftOut):
+    """Terra Incognita: nine animals and empty pictures, at four locations of camera traps.
+
+    Sources do not state which classes a location has, nor agree on the number of images.
+    """
+
+    name: ClassVar[str] = "terra-incognita"
+
+    def _images(self, name: str, root: Path, cache: Path) -> Split:
+        """Return the images of the folders that there are; at least one for each class."""
+        folders = self._folders()
+        there = {folder: index for folder, index in folders.items() if (root / folder).is_dir()}
+        nowhere = {f: i for f, i in folders.items() if i not in there.values()}
+        found = tree_split(name, root, there | nowhere, cache)
+        said = f"{self.name}: {found.size:,} images, a number that nothing is compared with"
+        return replace(found, caveats=(*found.caveats, said))

@@ -2,14 +2,16 @@
 
 Russakovsky et al., IJCV 2015; the cards of the shifts cite their papers. All label spaces are read
 from installed packages or from the data: see `bench.data.suites.imagenet` and
-`bench.data.readers.videos`.
+`bench.data.readers.videos`. Shifts that those papers do not have are suites of their own,
+`imagenet-hard` and `imagenet-w`: they train nothing again, and the mean of `imagenet` is the
+papers'.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -22,6 +24,7 @@ from bench.data.cards import cards
 from bench.data.classes import Classes
 from bench.data.folder import DataFolder, holds_class_folders, holds_entries, holds_folders
 from bench.data.readers import videos
+from bench.data.readers.fingerprints import file_digest
 from bench.data.readers.folders import tree_split
 from bench.data.suites.common import real_suite, split_or_absent, suite_card
 from bench.data.suites.imagenet import (
@@ -34,6 +37,8 @@ from bench.data.suites.imagenet import (
     sorted_images,
     whole_folders,
 )
+from bench.data.suites.imagenet_hard import hard_split
+from bench.data.suites.watermark import FONT, FONT_SHA256, watermarked_split
 
 SHIFTS = {
     "v2": "imagenet-v2",
@@ -68,6 +73,11 @@ class _Opener:
     def whole(self, split: str, part: str) -> Split:
         """Return the split of a part of ImageNet itself."""
         return self.tree(split, "imagenet", part, _numbered(self.classes.keys))
+
+    def task(self) -> Task:
+        """Return ImageNet's task; without training images, its splits are absent."""
+        train = split_or_absent("imagenet/train", partial(self.whole, "train", "train"))
+        return Task("imagenet", self.classes.prompts, openai_templates(), train, train)
 
     def shifts(self) -> dict[str, Callable[[], Shift]]:
         """Return {shift: function that opens it}."""
@@ -134,6 +144,23 @@ class _Opener:
         metadata = place("metadata", holds_entries(*videos.YTBB_FILES))
         return self.of_frames("ytbb", root, videos.ytbb_robust(metadata))
 
+    def hard(self) -> Shift:
+        """Return ImageNet-Hard. As some of its images are ObjectNet's, nothing is chosen on it."""
+        root = self.folder.place("imagenet-hard", "test")
+        found = hard_split("imagenet/hard", root, len(self.classes), self.folder.cache)
+        found = self.folder.counted(found, "imagenet-hard", "test")
+        return Shift("hard", found, test_only=True)
+
+    def watermark(self) -> Shift:
+        """Return ImageNet-W: the validation images under a watermark."""
+        font = self.folder.place("imagenet-w", "font", holds_entries(FONT)) / FONT
+        clean = self.whole("test", "val")
+        found = watermarked_split(clean, "imagenet/watermark", font, self.folder.cache)
+        found = self.folder.counted(replace(found, fault=clean.fault), "imagenet-w", "val")
+        if self.folder.synthetic is None and file_digest(font, self.folder.cache) != FONT_SHA256:
+            found = replace(found, fault=f"{font} is not the font of the authors' package")
+        return Shift("watermark", found)
+
     def of_frames(self, name: str, root: Path, found: videos.Videos) -> Shift:
         """Return a shift of video frames."""
         split = videos.frame_split(f"imagenet/{name}", root, found.frames, self.folder.cache)
@@ -160,10 +187,13 @@ class ImageNet:
         """Return the suite with the available shifts. It needs ImageNet's validation images."""
         opener = _Opener(DataFolder(data, cache))
         test = opener.whole("test", "val")
-        train = split_or_absent("imagenet/train", partial(opener.whole, "train", "train"))
-        task = Task(self.name, opener.classes.prompts, openai_templates(), train, train)
         return real_suite(
-            opener.folder, task, test, opener.shifts(), prompts=PROMPTS, outside_mean=VIDEOS
+            opener.folder,
+            opener.task(),
+            test,
+            opener.shifts(),
+            prompts=PROMPTS,
+            outside_mean=VIDEOS,
         )
 
     def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]:
@@ -173,3 +203,56 @@ class ImageNet:
     def class_folders(self, data: Path | None) -> Mapping[Path, Collection[str]]:
         """Return those of ImageNet and its shifts; for ObjectNet, those of all its classes."""
         return _Opener(DataFolder(data, Path())).class_folders()
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """ImageNet with a single shift that the suite `imagenet` does not have.
+
+    A subclass has its name, which is that of the shift's set; the `part` of this set that must be
+    there; and the name of the `shift`, which is that of the opener's method.
+    """
+
+    name: ClassVar[str]
+    part: ClassVar[str]
+    shift: ClassVar[str]
+    card: ClassVar[Card]
+
+    def __init_subclass__(cls) -> None:
+        cls.card = suite_card(cls.name, {cls.shift: cls.name})
+
+    def found(self, data: Path | None) -> bool:
+        """Return whether the set and ImageNet's validation images are in the data folder."""
+        folder = DataFolder(data, Path())
+        return folder.has("imagenet", "val", sorted_images) and folder.has(self.name, self.part)
+
+    def suite(self, data: Path | None, cache: Path) -> Suite:
+        """Return the suite, with the task of `imagenet`."""
+        opener = _Opener(DataFolder(data, cache))
+        opener.folder.place(self.name, self.part)
+        test = opener.whole("test", "val")
+        shifts = self.shifts(data, cache)
+        suite = real_suite(opener.folder, opener.task(), test, shifts, prompts=PROMPTS)
+        return replace(suite, name=self.name)
+
+    def shifts(self, data: Path | None, cache: Path) -> Mapping[str, Callable[[], Shift]]:
+        """Return {shift: function that opens it}."""
+        return {self.shift: getattr(_Opener(DataFolder(data, cache)), self.shift)}
+
+
+@registry.dataset
+class ImageNetHard(_Beside):
+    """ImageNet with ImageNet-Hard: images that classifiers get wrong however they are cropped."""
+
+    name: ClassVar[str] = "imagenet-hard"
+    part: ClassVar[str] = "test"
+    shift: ClassVar[str] = "hard"
+
+
+@registry.dataset
+class ImageNetW(_Beside):
+    """ImageNet with ImageNet-W: its own validation images under a watermark."""
+
+    name: ClassVar[str] = "imagenet-w"
+    part: ClassVar[str] = "font"
+    shift: ClassVar[str] = "watermark"

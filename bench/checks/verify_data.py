@@ -158,6 +158,8 @@ class Inspector:
         if not places and card.needs is None:
             return Finding(name, problems=tuple(problems), unchecked="; ".join(not_found))
         splits, errors = self.splits(card, whole)
+        if not places and not splits:
+            return Finding(name, problems=tuple(problems), unchecked="; ".join(errors))
         problems += [_fault_with_folder(split) for split in splits if split.fault]
         # An error is this set's problem if it names the set or one of its folders.
         missing = tuple(part for part in card.layout.folders if part not in places)
@@ -188,7 +190,10 @@ class Inspector:
         found = self.status(name, whole=True)
         problems = list(found.problems)
         hashes: dict[str, str] = {}
-        for place in {path.resolve(): path for path in found.places.values()}.values():
+        places = {path.resolve(): path for path in found.places.values()}
+        for real, place in places.items():
+            if not places.keys().isdisjoint(real.parents):
+                continue  # it was read with the place around it
             errors, read = read_below(place, progress)
             problems += errors
             hashes |= {self._relative(place / file): digest for file, digest in read.items()}

@@ -23,6 +23,7 @@ ARRAYS = {
     "cifar-10.2": "CIFAR-10.2/cifar102_test.npz",
     "cifar-100": "cifar-100-python/train",
     "stl-10": "stl10_binary/test_X.bin",
+    "imagenet-hard": "imagenet-hard/data/validation-00000-of-00002-392d4af3e7e0622d.parquet",
 }
 """Sets whose images, or some of them, are in one file."""
 CLASSES = {
@@ -39,6 +40,8 @@ CLASSES = {
     "pacs": "PACS/art_painting",
     "office-home": "office_home/Art",
     "vlcs": "VLCS/Caltech101",
+    "terra-incognita": "terra_incognita/location_100",
+    "domainnet": "domain_net/clipart",
 }
 """Sets that own all their class folders."""
 FRAMES = {
@@ -49,9 +52,15 @@ COUNTED = {
     "pacs": "pacs art_painting: 34 of 35 images",
     "office-home": "office-home Art: 129 of 130 images",
     "vlcs": "vlcs Caltech101: 24 of 25 images",
+    "terra-incognita": "terra-incognita location_100: 49 of 50 images",
+    "domainnet": "domainnet/all lacks 1 of 2,070 images: ",
 }
 """What is said where a domain lacks an image; the folder is that of all domains."""
-FILES = [name for name in cards() if name not in ARRAYS]
+PARTLY = "terra-incognita"
+"""A set of which it is not known which classes a domain has."""
+DRAWN = "imagenet-w"
+"""A set whose images are another set's; its own file is a font."""
+FILES = [name for name in cards() if name not in (*ARRAYS, DRAWN)]
 
 
 @pytest.fixture
@@ -141,7 +150,7 @@ def test_an_extra_class(name: str, alone: Callable[[str], Path]) -> None:
     refused(root, name, f"not a class of this set: {added}")
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [name for name in CLASSES if name != PARTLY])
 def test_a_class_that_is_gone(name: str, alone: Callable[[str], Path]) -> None:
     root = alone(name)
     path = an_image(root, name).parent

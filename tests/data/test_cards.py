@@ -136,7 +136,10 @@ UNVERIFIED = {
     "wilds-fmow": ("id_val", "id_test", "ood_val"),
 }
 """Counts that the notes of the reference do not confirm."""
-NEWER = {"pacs", "office-home", "vlcs", "wilds-camelyon17"}
+NEWER = {
+    *("pacs", "office-home", "vlcs", "domainnet", "terra-incognita", "wilds-camelyon17"),
+    *("imagenet-hard", "imagenet-w"),
+}
 """Sets that the reference does not have; the tests of their suites have their counts."""
 LATER = {"sun397": {"train": 19850, "test": 19850}, "ytbb-robust": {"sets": 2030}}
 """Counts that are newer than the reference: those of a partition, and one inferred later."""

@@ -1,4 +1,4 @@
-"""PACS, Office-Home, VLCS: the domain left out, disjoint splits, missing images, and a run."""
+"""Sets of several domains: the domain left out, disjoint splits, missing images, and a run."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from commands import bench
 
 from bench.api.dataset import Suite
 from bench.api.registry import find_dataset
+from bench.core.errors import InputError
 from bench.core.progress import SilentProgress
 from bench.core.records import read_records
 from bench.data.cards import cards
@@ -21,7 +22,7 @@ from bench.data.folder import SYNTHETIC, NotFound
 from bench.testing.contract import check_dataset
 from bench.testing.synthetic.domains import make_domains
 
-NAMES = ("pacs", "office-home", "vlcs")
+NAMES = ("pacs", "office-home", "vlcs", "domainnet", "terra-incognita")
 ALL = pytest.mark.parametrize("name", NAMES)
 SHARE, HELD = 0.2, 0.1
 FOLDERS = {
@@ -29,12 +30,12 @@ FOLDERS = {
     "office-home": ("office_home", "OfficeHomeDataset_10072016"),
     "vlcs": ("VLCS", "VLCS"),
 }
-"""Their names in DomainBed and in the archives."""
+"""Names of sets in one archive: in DomainBed, and in the archive."""
 
 
 @pytest.fixture(scope="module")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The synthetic copies of both sets; read-only."""
+    """The synthetic copies of the sets; read-only."""
     root = tmp_path_factory.mktemp("domains")
     (root / SYNTHETIC).write_text(json.dumps(make_domains(root)))
     return root
@@ -73,12 +74,16 @@ def test_equal_calls_write_equal_files(domains: Path, tmp_path: Path) -> None:
 
 
 def test_the_cards_counts_add_up() -> None:
-    """Those of Dassl's loader and a pinned copy (PACS), of public loaders (Office-Home), and of
-    DomainBed's list of files (VLCS)."""
-    for name, total in (("pacs", 9991), ("office-home", 15588), ("vlcs", 10729)):
-        images = cards()[name].images
-        assert images["all"] == total == sum(n for k, n in images.items() if k != "all")
-        assert set(images) == {"all", *find_dataset(name).domains}
+    """Those of Dassl's loader and a pinned copy (PACS), of public loaders (Office-Home), of
+    DomainBed's list of files (VLCS), and of the authors' page and lists (DomainNet)."""
+    totals = {"pacs": 9991, "office-home": 15588, "vlcs": 10729, "domainnet": 586575}
+    assert cards()["terra-incognita"].images == {"all": "unknown"}
+    for name in NAMES:
+        if name in totals:
+            images = cards()[name].images
+            parts = [n for k, n in images.items() if k != "all" and isinstance(n, int)]
+            assert images["all"] == totals[name] == sum(parts)
+            assert set(images) == {"all", *find_dataset(name).domains}
         classes = find_dataset(name).classes
         assert len(set(classes)) == cards()[name].classes and list(classes) == sorted(classes)
 
@@ -131,9 +136,10 @@ def test_the_selection_split_is_held_out_of_the_domains_seen(domains: Path, tmp_
 def test_partitions_share_no_key_and_each_keeps_its_own(
     name: str, domains: Path, tmp_path: Path
 ) -> None:
-    suites = [suite_of(domains, name, tmp_path, partition=n) for n in (1, 2, 3, 4)]
+    numbers = range(1, find_dataset(name).partitions + 1)
+    suites = [suite_of(domains, name, tmp_path, partition=n) for n in numbers]
     for part in (lambda s: s.test, lambda s: s.task.train, lambda s: s.shifts[0].split):
-        assert len({part(suite).fingerprint for suite in suites}) == 4
+        assert len({part(suite).fingerprint for suite in suites}) == len(suites)
     again = suite_of(domains, name, tmp_path)
     assert again.test.fingerprint == suites[0].test.fingerprint
 
@@ -153,7 +159,7 @@ def test_real_data_are_counted(own: Path, tmp_path: Path) -> None:
     assert any("pacs art_painting: 35 of 2,048 images" in fault for fault in faults)
 
 
-@ALL
+@pytest.mark.parametrize("name", FOLDERS)
 def test_an_archive_is_unpacked_where_the_suite_finds_it(
     name: str, own: Path, tmp_path: Path
 ) -> None:
@@ -165,6 +171,67 @@ def test_an_archive_is_unpacked_where_the_suite_finds_it(
     packed = Path(shutil.make_archive(str(tmp_path / name), form, tmp_path, inside))
     unpack(packed, own / str(archive.into), SilentProgress())
     assert suite_of(own, name, tmp_path).faults == ()
+
+
+def test_the_archives_of_domainnet_are_unpacked_beside_each_other(
+    own: Path, tmp_path: Path
+) -> None:
+    for archive in cards()["domainnet"].archives:
+        (own / "domain_net" / archive.holds).rename(tmp_path / archive.holds)
+        packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, archive.holds)
+        unpack(Path(packed), own / str(archive.into), SilentProgress())
+    assert suite_of(own, "domainnet", tmp_path).faults == ()
+
+
+def test_images_that_the_lists_of_domainnet_leave_out_are_not_read(
+    domains: Path, tmp_path: Path
+) -> None:
+    root = domains / "domain_net"
+    duplicate = "sketch/The_Eiffel_Tower/sketch_001_000002.jpg"
+    assert (root / duplicate).is_file()
+    found = ids(suite_of(domains, "domainnet", tmp_path))
+    listed = {
+        line.split()[0]
+        for path in root.glob("*.txt")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    }
+    assert found["train"] | found["test"] | found["unseen"] == listed
+    assert duplicate not in listed
+
+
+def test_a_listed_image_that_is_missing_is_a_fault(own: Path, tmp_path: Path) -> None:
+    (own / "domain_net/real/bee/real_030_000001.jpg").unlink()
+    faults = suite_of(own, "domainnet", tmp_path).faults
+    lacking = "domainnet/all lacks 1 of 2,070 images: real/bee/real_030_000001.jpg"
+    assert any(lacking in fault for fault in faults)
+
+
+@pytest.mark.parametrize("line", ["real/wasp/real_030_000001.jpg 29", "real/bee/1.jpg", "../x 1"])
+def test_a_damaged_list_of_domainnet_is_named(line: str, own: Path, tmp_path: Path) -> None:
+    path = own / "domain_net" / "real_test.txt"
+    path.write_text(f"{path.read_text(encoding='utf-8')}{line}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"real_test\.txt: expected lines such as 'real/bee/"):
+        suite_of(own, "domainnet", tmp_path)
+    path.unlink()
+    with pytest.raises(NotFound, match=r"has no real_test\.txt"):
+        suite_of(own, "domainnet", tmp_path)
+
+
+def test_terra_incognita_states_how_many_images_were_found(own: Path, tmp_path: Path) -> None:
+    """A class may lack a folder at some locations, as no source states which it has; not at all."""
+    root = own / "terra_incognita"
+    for location in ("location_38", "location_46"):
+        shutil.rmtree(root / location / "bobcat")
+    (own / SYNTHETIC).unlink()  # no count is known of the real set
+    suite = suite_of(own, "terra-incognita", tmp_path)
+    assert suite.faults == () and suite.task.classnames[1] == "bobcat"
+    left = 50 + 60 + 70 + 80 - 6 - 8
+    said = f"terra-incognita: {left} images, a number that nothing is compared with"
+    assert said in suite.test.caveats and said in suite.shifts[0].split.caveats
+    for location in ("location_100", "location_43"):
+        shutil.rmtree(root / location / "bobcat")
+    faults = suite_of(own, "terra-incognita", tmp_path).faults
+    assert any("terra-incognita/all lacks 4 of 40 class folders" in fault for fault in faults)
 
 
 def test_missing_classes_and_domains_are_named(own: Path, tmp_path: Path) -> None:

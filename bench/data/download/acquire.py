@@ -166,7 +166,7 @@ def _manual_download(card: SetCard, archive: Archive, data: Path) -> ManualDownl
     why = f" ({archive.note})" if archive.note else ""
     if archive.file == UNKNOWN:
         places = [str(data / found[0].path) for found in _split_folders(card).values()]
-        message = f"no official download exists{why}: unpack a copy into"
+        message = f"no address to download from{why}: unpack a copy into"
         return ManualDownload(archive.holds, f"{message} {' and '.join(places)}")
     return ManualDownload(
         archive.holds,

@@ -17,6 +17,7 @@ from bench.data.folder import SYNTHETIC
 from bench.testing.synthetic.cifar import make_cifar
 from bench.testing.synthetic.domains import make_domains
 from bench.testing.synthetic.imagenet import make_imagenet
+from bench.testing.synthetic.imagenet_further import make_imagenet_further
 from bench.testing.synthetic.objectnet import make_objectnet
 from bench.testing.synthetic.transfer import make_transfer
 from bench.testing.synthetic.videos import make_videos
@@ -26,6 +27,7 @@ MAKERS = (
     make_cifar,
     make_domains,
     make_imagenet,
+    make_imagenet_further,
     make_objectnet,
     make_transfer,
     make_videos,
@@ -43,7 +45,7 @@ def make_copies(root: Path) -> dict[str, dict[str, int]]:
     >>> from pathlib import Path
     >>> from bench.testing.synthetic import make_copies
     >>> Path("data/mine").mkdir(parents=True)
-    >>> make_copies(Path("data"))  # otherwise this takes seconds and gives 9,000 small images
+    >>> make_copies(Path("data"))  # otherwise this takes seconds and gives 11,000 small images
     Traceback (most recent call last):
     ...
     bench.core.errors.InputError: data: expected a new or empty folder for the synthetic copies

@@ -1,4 +1,4 @@
-"""PACS, Office-Home and VLCS in miniature: all domains and classes, a few images of each."""
+"""Sets of several domains in miniature: all domains and classes, a few images of each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from bench.testing.synthetic._pictures import pixels, save
+
+DRAWN = "quickdraw"
+"""The domain of DomainNet whose images are PNG files."""
 
 
 def make_domains(root: Path) -> dict[str, dict[str, int]]:
@@ -22,11 +25,15 @@ def make_domains(root: Path) -> dict[str, dict[str, int]]:
     """
     text = files("bench.datasets").joinpath("domains.toml").read_text(encoding="utf-8")
     listed = tomllib.loads(text)
-    pacs, office, vlcs = (listed[name] for name in ("pacs", "office-home", "vlcs"))
+    pacs, office, vlcs, terra = (
+        listed[name] for name in ("pacs", "office-home", "vlcs", "terra-incognita")
+    )
     return {
         "pacs": _domains(root / "PACS", **pacs, file="pic_{:03}.jpg", least=5),
         "office-home": _domains(root / "office_home", **office, file="{:05}.jpg", least=2),
         "vlcs": _domains(root / "VLCS", **vlcs, file="img_{:04}.jpg", least=5),
+        "terra-incognita": _domains(root / "terra_incognita", **terra, file="{:08x}.jpg", least=5),
+        "domainnet": _domainnet(root / "domain_net", **listed["domainnet"]),
     }
 
 
@@ -42,4 +49,26 @@ def _domains(
                 picture = pixels(label, f"{root.name} {domain} {one} {image}")
                 save(root / domain / one / file.format(image + 1), picture)
         counts[domain] = each * len(classes)
+    return counts | {"all": sum(counts.values())}
+
+
+def _domainnet(root: Path, domains: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
+    """Write one listed image per class and domain, and in some folders a duplicate of it.
+
+    Every fifth image is of the list of test images.
+    """
+    for domain in domains:
+        lists: dict[str, list[str]] = {"train": [], "test": []}
+        for label, one in enumerate(classes):
+            start = f"{domain}/{one}/{domain}_{label + 1:03}"
+            image, duplicate = (
+                f"{start}_{number:06}.{'png' if domain == DRAWN else 'jpg'}" for number in (1, 2)
+            )
+            picture = pixels(label, f"{root.name} {start}")
+            for path in (image, duplicate) if label % 50 == 0 else (image,):
+                save(root / path, picture)
+            lists["train" if label % 5 else "test"].append(f"{image} {label}")
+        for part, lines in lists.items():
+            (root / f"{domain}_{part}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    counts = dict.fromkeys(domains, len(classes))
     return counts | {"all": sum(counts.values())}
