@@ -38,9 +38,26 @@ OWN_TERMS = (
         "docs/real-clip.md",
     ),
     Term(
+        "Size",
+        "The parameters of the two towers, image and text, counted from the model's architecture "
+        "in open_clip. A row that combines models uses several image towers: see Encoders.",
+        "docs/board.md",
+    ),
+    Term(
         "protocol",
         "The rules by which parameters are chosen and numbers are measured.",
         "docs/decisions/2026-11-22-protocols.md",
+    ),
+    Term(
+        "metric",
+        "What is measured on each set of test images: accuracy, or how far the confidences can be "
+        "trusted (ECE, NLL, Brier).",
+        STATISTICS,
+    ),
+    Term(
+        "source",
+        "Where a row's numbers are from: measured by bench, or copied from a published table.",
+        "docs/published.md",
     ),
     Term(
         "base",

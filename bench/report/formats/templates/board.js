@@ -78,6 +78,9 @@ const benchBoard = (() => {
     return made;
   }
 
+  // A control with a button that explains what it is about.
+  const explained = (control, term) => (data.glossary[term] ? element("span", { class: "field" }, control, " ", word(term, "?")) : control);
+
   const toggled = (list, key, on) => (on ? [...list, key] : list.filter((one) => one !== key));
 
   function controls() {
@@ -99,19 +102,18 @@ const benchBoard = (() => {
     }
     if (found.groups.length > 1) {
       const on = state.bases ?? found.groups;
-      made.push(boxes("Bases", "bases", found.groups.map((name) => [name, name]), (key) => on.includes(key), (key, is) => {
+      made.push(explained(boxes("Bases", "bases", found.groups.map((name) => [name, name]), (key) => on.includes(key), (key, is) => {
         const bases = toggled(on, key, is);
         update({ bases: found.groups.every((name) => bases.includes(name)) ? null : bases });
-      }));
+      }), "base"));
     }
     for (const role of found.extras) {
       const ticked = tick(role, EXTRA[role], found.roles.includes(role), (on) => update({ rows: toggled(found.roles, role, on) }));
-      const term = EXTRA[role].toLowerCase().replace(/s$/, "");
-      made.push(data.glossary[term] ? element("span", { class: "field" }, ticked, " ", word(term, "?")) : ticked);
+      made.push(explained(ticked, EXTRA[role].toLowerCase().replace(/s$/, "")));
     }
     made.push(boxes("Columns", "columns", found.allColumns.map(({ key, label, plain }) => [key, plain ?? label]),
       (key) => !state.hide.includes(key), (key, on) => update({ hide: toggled(state.hide, key, !on) })));
-    made.push(tick("intervals", "Intervals", state.intervals, (on) => update({ intervals: on })));
+    made.push(explained(tick("intervals", "Intervals", state.intervals, (on) => update({ intervals: on })), "95% interval"));
     const focused = document.activeElement?.dataset.control; // the control that is replaced keeps the focus
     $("choose").replaceChildren(...made);
     if (focused) [...$("choose").querySelectorAll("[data-control]")].find((one) => one.dataset.control === focused)?.focus();
@@ -176,7 +178,9 @@ const benchBoard = (() => {
   function texts() {
     const { board: of, view, rows, total, hidden, unknown } = found, told = new Set();
     const title = data.suites[of.suite]?.title;
-    $("what").replaceChildren(...withWords(title ? `${title}.` : of.suite, told));
+    const { whole, image } = of.parameters ?? {}, many = (n) => n.toLocaleString("en-US");
+    const size = whole ? ` Size of ${of.model}: ${many(whole)} parameters, ${many(image)} of them in its image tower.` : "";
+    $("what").replaceChildren(...withWords(`${title ?? of.suite}.${size}`, told));
     $("summary").replaceChildren(...withWords(of.summary, told));
     $("warnings").replaceChildren(...of.warnings.map((text) => element("p", { class: "warning" }, text)));
     const more = hidden.map(([role, n]) => `${n} ${n === 1 ? "is" : "are"} hidden: ${EXTRA[role].toLowerCase()}`);
