@@ -242,7 +242,7 @@ def concise(text: str) -> str:
     >>> concise("no file\n red\033[31m.png")
     'no file red\\x1b[31m.png'
     >>> len(concise("--out " + "x" * 10_000)), len(concise("word " * 10_000))
-    (166, 492)
+    (166, 497)
     """
     shown = " ".join(_middle_cut(escape_control(word), QUOTED) for word in text.split())
     if len(shown) <= LONGEST:
