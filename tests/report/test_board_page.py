@@ -80,6 +80,38 @@ def test_the_choices_explain_themselves(tmp_path: Path) -> None:
         assert "VRF on E2E-FT" not in names(page)
 
 
+def test_lists_of_choices_open_within_the_window(made: Made, tmp_path: Path) -> None:
+    with board(tmp_path, two_suites(made)) as page:
+        for width in range(360, 1441, 40):
+            page.set_viewport_size({"width": width, "height": 900})
+            for part in ("bases", "columns"):
+                shown = page.locator(f'details[data-part="{part}"]')
+                shown.locator("summary").click()
+                page.wait_for_timeout(50)  # the event of opening
+                box = shown.locator("> div").bounding_box()
+                assert box["x"] >= 0 and box["x"] + box["width"] <= width
+
+
+def test_what_is_said_of_one_metric_is_not_said_of_another(tmp_path: Path) -> None:
+    records = fake_records()
+    records += [r.model_copy(update={"metric": "ece", "value": 0.1}) for r in records]
+    with board(tmp_path, (records, [])) as page:
+        said = page.locator("#summary").inner_text()
+        page.get_by_label("Metric").select_option("ece")
+        assert page.locator("#summary").inner_text() == f"Accuracy: {said}"
+
+
+def test_rows_that_only_other_metrics_have_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "board.html"
+    path.write_text(board_html(board_view((), all_published=True)))
+    with opened(path) as page:
+        page.get_by_label("Model", exact=True).select_option("ViT-B-16/openai")
+        said = page.locator("#status").inner_text()
+        rows, others = re.findall(r"of (\d+) rows.*?(\d+) have other metrics only", said)[0]
+        printed = page.locator("#summary").inner_text()
+        assert int(rows) + int(others) == int(printed.split()[0]) > int(rows)
+
+
 def test_the_head_of_a_shift_says_what_its_images_are(tmp_path: Path) -> None:
     with board(tmp_path, (on_imagenet(), [])) as page:
         page.locator('th[data-key="sketch"] button.word').click()

@@ -91,6 +91,11 @@ OWN_TERMS = (
         "docs/methods.md section 0",
     ),
     Term(
+        "fixed parameter",
+        "A published row whose parameter was set beforehand, such as alpha 0.5, and not chosen.",
+        "docs/board.md",
+    ),
+    Term(
         "oracle",
         "A row that looked at the test sets to choose its parameters. It shows what is possible, "
         "is no method, and is not ranked.",

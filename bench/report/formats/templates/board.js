@@ -65,10 +65,14 @@ const benchBoard = (() => {
     return element("span", { class: "field" }, data.glossary[term] ? word(term, label) : label, " ", made);
   }
 
-  // A list of boxes behind a summary.
+  // A list of boxes behind a summary, within the window.
   function boxes(label, name, options, isOn, change) {
     const open = document.querySelector(`details[data-part="${name}"]`)?.open ?? false;
-    return element("details", { "data-part": name, open }, element("summary", { "data-control": name }, label),
+    const fit = ({ currentTarget: { lastChild: list } }) => {
+      list.style.left = "";
+      list.style.left = `${Math.min(0, document.documentElement.clientWidth - 8 - list.getBoundingClientRect().right)}px`;
+    };
+    return element("details", { "data-part": name, open, ontoggle: fit }, element("summary", { "data-control": name }, label),
       element("div", {}, ...options.map(([key, shown]) => tick(`${name} ${key}`, shown, isOn(key), (on) => change(key, on)))));
   }
 
@@ -181,9 +185,12 @@ const benchBoard = (() => {
     const { whole, image } = of.parameters ?? {}, many = (n) => n.toLocaleString("en-US");
     const size = whole ? ` Size of ${of.model}: ${many(whole)} parameters, ${many(image)} of them in its image tower.` : "";
     $("what").replaceChildren(...withWords(`${title ?? of.suite}.${size}`, told));
-    $("summary").replaceChildren(...withWords(of.summary, told));
+    const which = of.measured && view !== of.views[0] ? `${of.views[0].title}: ` : ""; // it is of the first metric
+    $("summary").replaceChildren(...withWords(which + of.summary, told));
     $("warnings").replaceChildren(...of.warnings.map((text) => element("p", { class: "warning" }, text)));
     const more = hidden.map(([role, n]) => `${n} ${n === 1 ? "is" : "are"} hidden: ${EXTRA[role].toLowerCase()}`);
+    const without = of.rows.length - total;
+    if (without) more.push(`${without} ${without === 1 ? "has" : "have"} other metrics only`);
     const lost = unknown.length ? `The address names what this board does not have: ${unknown.join(", ")}. ` : "";
     $("status").replaceChildren(`${lost}${rows.length ? `${rows.length} of ${total} rows` : "No row matches"}${more.length ? `; ${more.join("; ")}` : ""}. `,
       ...(rows.length < total ? [element("button", { type: "button", id: "clear",
@@ -219,7 +226,7 @@ const benchBoard = (() => {
       cost: () => found.board.cost_axis && { x: (row) => row.cost && { v: row.cost.images, t: row.cost.images.toLocaleString("en-US") },
         y: found.focused, labels: ["Images seen in training", `${labelOf(focus)}: ${view.title}${unit}`] },
       calibration: () => ece && { x: (row) => valueIn(row, accuracy.name, focus), y: (row) => valueIn(row, "ece", focus),
-        labels: [`${labelOf(focus)}: ${accuracy.title}`, `${labelOf(focus)}: ${ece.title} (${ece.unit})`] },
+        labels: [`${labelOf(focus)}: ${accuracy.title} (${accuracy.unit})`, `${labelOf(focus)}: ${ece.title} (${ece.unit})`] },
     }[name]();
     if (!of) return null;
     const values = rows.flatMap((row) => {
