@@ -78,6 +78,9 @@ def test_the_choices_explain_themselves(tmp_path: Path) -> None:
         bases.locator("summary").click()
         page.get_by_label("E2E-FT", exact=True).uncheck()
         assert "VRF on E2E-FT" not in names(page)
+        page.get_by_label("Model", exact=True).select_option("ViT-B-16/openai")
+        page.get_by_role("button", name="What is fixed parameter?").click()
+        assert "set beforehand" in page.locator("#meaning").inner_text()
 
 
 def test_lists_of_choices_open_within_the_window(made: Made, tmp_path: Path) -> None:

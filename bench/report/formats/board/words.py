@@ -66,6 +66,16 @@ OWN_TERMS = (
         "docs/methods.md section 0",
     ),
     Term(
+        "tuned",
+        "A training whose learning rate, length and so on were searched on held-out images.",
+        "docs/recipes.md",
+    ),
+    Term(
+        "w/ LS",
+        "Trained with label smoothing: towards a little of each class, not one class alone.",
+        "docs/methods.md section 11",
+    ),
+    Term(
         "95% interval",
         "Where the number lies when chance is allowed for: other test images, other training runs, "
         "another choice of parameters.",
