@@ -10,6 +10,7 @@ known, ``rows``, and ``views``, one per metric; a view has ``columns`` and ``cel
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import starmap
 
 from bench.core.errors import InputError
 from bench.leaderboard.board import MEAN
@@ -75,7 +76,7 @@ def board_view(
         if cells and same_data(chapter.numbers):
             _put_beside(board, cells, chapter)
         boards.append(board)
-    boards += [published_board(place, cells) for place, cells in printed.items()]
+    boards += sorted(starmap(published_board, printed.items()), key=_methods, reverse=True)
     if not boards:
         raise InputError("no records and no published tables to show: name a finished run")
     for board in boards:
@@ -101,6 +102,11 @@ def board_view(
 def _weight(board: Data) -> tuple[bool, int]:
     """What is shown first: the measured board with the most rows."""
     return board["measured"], len(board["rows"])
+
+
+def _methods(board: Data) -> int:
+    """How many rows of methods a board has: where most are compared is shown first of a suite."""
+    return sum(row["role"] == "method" for row in board["rows"])
 
 
 def _put_beside(board: Data, cells: Sequence[PublishedCell], chapter: Chapter) -> None:
