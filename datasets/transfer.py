@@ -15,7 +15,7 @@ import numpy as np
 from bench.api import registry
 from bench.api.dataset import Card, Suite, Task
 from bench.api.splits import Split
-from bench.core.errors import InputError
+from bench.core.errors import InputError, shortened
 from bench.core.foreign.documents import read_json
 from bench.core.foreign.files import reading_form, text_of
 from bench.data.folder import DataFolder, NotFound, Reason, holds_entries, holds_folders
@@ -378,7 +378,8 @@ def _matlab(path: Path, name: str) -> Any:
     try:
         return loadmat(path, squeeze_me=True, variable_names=[name])[name]
     except Exception as error:  # damaged files raise many types of errors
-        raise InputError(f"{path}: expected a MATLAB file with {name}: {error!r:.100}") from error
+        reason = shortened(repr(error), 100)
+        raise InputError(f"{path}: expected a MATLAB file with {name}: {reason}") from error
 
 
 def _car_names(path: Path) -> list[str]:

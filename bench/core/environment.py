@@ -25,7 +25,8 @@ PACKAGES = (
 def environment() -> dict[str, object]:
     """Return the versions, the commit and the hardware that records store.
 
-    Versions include those of plugins. The commit is that of bench's git checkout, with
+    Versions include those of all installed plugin packages, as their import may change anything,
+    whether or not a row uses one. The commit is that of bench's git checkout, with
     ``-modified`` appended if tracked files were changed; None without a checkout. The processor
     model is included because the choice of kernels, and with it the last bits of a result, depends
     on it.

@@ -198,7 +198,8 @@ def escape_control(text: str) -> str:
 def shortened(text: str, most: int, *, keep_end: bool = False) -> str:
     r"""Return at most `most` characters of a text, control characters escaped; "..." for the rest.
 
-    `keep_end` keeps the end, as for paths, instead of the start.
+    `keep_end` keeps the end, as for paths, instead of the start, which ends with a whole word
+    unless that is a long one.
 
     Examples
     --------
@@ -209,13 +210,31 @@ def shortened(text: str, most: int, *, keep_end: bool = False) -> str:
     shown = escape_control(text)
     if len(shown) <= most:
         return shown
-    return f"...{shown[3 - most :]}" if keep_end else f"{shown[: most - 3]}..."
+    if keep_end:
+        return f"...{shown[3 - most :]}"
+    words, _, _ = shown[: most - 2].rpartition(" ")
+    return f"{words if 2 * len(words) > most else shown[: most - 3]}..."
+
+
+def reason_of(error: BaseException, most: int = 200) -> str:
+    r"""Return what an error of a library says, as one line of at most `most` characters.
+
+    It is for the parentheses of a message that says what was expected and what to do.
+
+    Examples
+    --------
+    >>> from bench.core.errors import reason_of
+    >>> reason_of(ValueError("404: Not found\nCheck the name"), 25), reason_of(OSError())
+    ('404: Not found Check...', 'OSError')
+    """
+    return shortened(" ".join(str(error).split()) or type(error).__name__, most)
 
 
 def concise(text: str) -> str:
     r"""Return a message as one line of at most `LONGEST` characters, control characters escaped.
 
-    Of a long word, such as a path, the start and the end are kept, and so they are of the message.
+    Of a long word, such as a path, the start and the end are kept, and so they are of the message,
+    of which whole words are left out.
 
     Examples
     --------
@@ -223,10 +242,14 @@ def concise(text: str) -> str:
     >>> concise("no file\n red\033[31m.png")
     'no file red\\x1b[31m.png'
     >>> len(concise("--out " + "x" * 10_000)), len(concise("word " * 10_000))
-    (166, 499)
+    (166, 497)
     """
     shown = " ".join(_middle_cut(escape_control(word), QUOTED) for word in text.split())
-    return _middle_cut(shown, LONGEST)
+    if len(shown) <= LONGEST:
+        return shown
+    end = LONGEST // 3
+    start, _, _ = shown[: LONGEST - end - 3].rpartition(" ")
+    return f"{start}... {shown[-end:].partition(' ')[2]}"
 
 
 def _middle_cut(text: str, most: int) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, reason_of
 from bench.core.foreign.documents import parse_json, parse_yaml
 from bench.core.foreign.files import text_of
 
@@ -64,8 +64,7 @@ def read_class_file(path: Path) -> Pairs:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (ValueError, csv.Error) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: expected {FORMS}: {reason:.120}") from error
+        raise InputError(f"{path}: expected {FORMS}: {reason_of(error, 120)}") from error
 
 
 def class_pairs(raw: Mapping[Any, Any] | Sequence[Any]) -> Pairs:

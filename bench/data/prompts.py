@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import InputError, shortened, unknown_name
+from bench.core.errors import InputError, reason_of, shortened, unknown_name
 from bench.core.foreign.documents import parse_json, parse_yaml
 from bench.core.foreign.files import read_bounded, reading, text_of
 
@@ -58,8 +58,8 @@ def check_templates(templates: Sequence[Any]) -> tuple[str, ...]:
     for template in templates:
         if not isinstance(template, str) or _PLACE.findall(template) not in (["{}"], ["{a}"]):
             raise InputError(
-                f"template {template!r:.80} must contain {{}} once, for the class name, "
-                "or {a} once, for the name with its article"
+                f"template {shortened(repr(template), 80)} must contain {{}} once, for the class "
+                "name, or {a} once, for the name with its article"
             )
     return tuple(templates)
 
@@ -97,8 +97,7 @@ def read_templates(path: Path, name: str) -> tuple[str, ...]:
             raise InputError("no template: expected one per line, such as 'a photo of a {}.'")
         return check_templates(found)
     except (InputError, SyntaxError, ValueError) as error:
-        reason = shortened(" ".join(str(error).split()), 300)
-        raise InputError(f"templates {path}: {reason}") from error
+        raise InputError(f"templates {path}: {reason_of(error, 300)}") from error
     except (RecursionError, MemoryError) as error:
         raise InputError(f"templates {path}: nested too deeply to be parsed") from error
 
@@ -135,8 +134,8 @@ def _check_lines(lines: Sequence[str]) -> None:
     """Raise InputError if all lines have the marks of a list, which would be read as text."""
     if lines and all(_LISTED.fullmatch(line) for line in lines):
         raise InputError(
-            f"{lines[0]:.80}: expected a template per line, without quotes, bullets or numbers; a "
-            "list in JSON or YAML needs a file name that ends in .json or .yaml"
+            f"{shortened(lines[0], 80)}: expected a template per line, without quotes, bullets or "
+            "numbers; a list in JSON or YAML needs a file name that ends in .json or .yaml"
         )
 
 

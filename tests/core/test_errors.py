@@ -5,7 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core.errors import LONGEST, InputError, concise, one_line, unknown_name
+from bench.core.errors import (
+    LONGEST,
+    InputError,
+    concise,
+    one_line,
+    reason_of,
+    shortened,
+    unknown_name,
+)
 
 NAMES = st.lists(st.text(min_size=1, max_size=40), max_size=200, unique=True)
 
@@ -49,3 +57,25 @@ def test_a_message_is_short_and_printable(text: str) -> None:
 def test_a_long_path_keeps_its_ends() -> None:
     said = str(InputError(f"cannot read /data/{'x' * 1000}/cat.png: damaged"))
     assert said.startswith("cannot read /data/xxx") and said.endswith("xxx/cat.png: damaged")
+
+
+WORDS = st.lists(st.text("abc", min_size=1, max_size=12), min_size=20, max_size=300)
+
+
+@given(WORDS, st.integers(30, 200))
+def test_a_sentence_is_cut_between_words(words: list[str], most: int) -> None:
+    for said in (shortened(" ".join(words), most), reason_of(OSError("\n".join(words)), most)):
+        assert len(said) <= most
+        kept = said.removesuffix("...").split(" ")
+        assert kept == words[: len(kept)]
+
+
+@given(WORDS)
+def test_of_a_long_message_whole_words_are_left_out(words: list[str]) -> None:
+    before, _, after = concise(" ".join(["start", *words * 3, "end"])).partition("... ")
+    assert before.startswith("start ") and (not after or after.endswith(" end"))
+    assert {*before.split(" "), *after.split(" ")} <= {"start", "end", "", *words}
+
+
+def test_a_long_word_is_cut_itself() -> None:
+    assert shortened("at " + "x" * 100, 20) == "at " + "x" * 14 + "..."

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,9 +23,10 @@ from same_weights import assert_same_weights
 import bench as bench_package
 from bench.core.errors import CellError, InputError
 from bench.core.records import read_records
+from bench.core.store.claims import this_process
 from bench.front.executors.choice import chosen_executor
 from bench.front.executors.local import LocalExecutor
-from bench.front.executors.together import RESULT, _ended
+from bench.front.executors.together import JOB, RESULT, _ended, carry_out_together
 from bench.runs.execution.jobs import Job, JobContext
 from bench.runs.execution.states import JOBS, read_jobs
 
@@ -356,6 +359,37 @@ def test_each_process_of_a_job_has_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_pa
         chosen_executor("local:processes=7", "auto", tmp_path),
     ):
         pass
+
+
+def test_the_folders_of_killed_workers_go_with_the_next_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job may run for days, so its age does not make a folder nobody's."""
+    (host, pid), ended = this_process(), subprocess.Popen(["true"])
+    ended.wait()
+    made: list[str] = []
+
+    def popen(command: Sequence[str], **_: object) -> None:
+        assert Path(command[-1], JOB).is_file()
+        made.append(Path(command[-1]).name)
+        raise OSError("no processes")
+
+    def next_job() -> None:
+        with pytest.raises(OSError, match="no processes"):
+            carry_out_together(Job(JobContext("{}", ".", "logs"), 0, ("a",), "fits", True, 2))
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    next_job()
+    assert not list(tmp_path.iterdir())
+    left = made[0].replace(f"-{pid}-", f"-{ended.pid}-")  # as if that process had been killed
+    kept = [left.replace(host, "elsewhere"), *made, "bench-job-x", f"bench-job-{host}-x"]
+    for name in (left, *kept):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / JOB).touch()
+        os.utime(tmp_path / name, (0, 0))
+    next_job()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
 
 
 def test_processes_without_a_result_fail_the_job(tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from bench.api.recipes import Backbone
 from bench.core.errors import CellError, InputError
+from bench.data.mini.model import load_tiny
 from bench.methods.carot import CarotTrainer, SelfDistillation
 from bench.methods.lipsum_ft import TextGuided
 from bench.models.clip import Clip, prompt_head
-from bench.models.sources.configurations import check_trainable
+from bench.models.sources.configurations import check_trainable, parameters_of
 from bench.models.sources.released_tags import configuration, model_names
 from bench.models.sources.towers import two_towers
 from bench.models.training.networks import DualEncoder, FrozenText, ImageClassifier
@@ -98,6 +99,28 @@ def test_a_coca_is_used_by_its_two_towers(name: str) -> None:
         both = two_towers(whole)
         torch.testing.assert_close((both.encode_image(images), both.encode_text(tokens)), expected)
     assert not any(name.startswith("text_decoder") for name in both.state_dict())
+
+
+def counted(model: Any) -> dict[str, int]:
+    towers = {"image": model.visual, "whole": model}
+    return {part: sum(one.numel() for one in of.parameters()) for part, of in towers.items()}
+
+
+@pytest.mark.parametrize(
+    "name", ["RN50", "ViT-L-14-336", "coca_ViT-B-32", "ViT-B-16-SigLIP", "EVA02-B-16"]
+)
+def test_parameters_are_those_of_the_model_that_is_used(name: str) -> None:
+    with torch.device("meta"):
+        used = two_towers(open_clip.create_model(name, device="meta", load_weights=False))
+    assert parameters_of(f"{name}/tag") == parameters_of(f"{name}/my.pt@1f2e3d4c") == counted(used)
+
+
+def test_parameters_are_known_by_the_architecture_alone() -> None:
+    assert parameters_of("tiny/embedded") == counted(load_tiny())
+    for name in ("fake/none", "local-dir/ViT-B-32@1f2e3d4c", "hf-hub/owner/name@1f2e3d4c", ""):
+        assert parameters_of(name) is None
+    for name in TEXT_IN_HUB:  # their sizes would have to be downloaded
+        assert parameters_of(f"{name}/tag") is None
 
 
 @pytest.mark.parametrize("name", ["EVA02-B-16", "PE-Core-B-16", "MobileCLIP2-S0", "ViT-B-16"])

@@ -66,6 +66,24 @@ def test_released_weights_get_their_own_activation(
     assert made["force_quick_gelu"] is (tag == "openai")
 
 
+def test_a_long_message_of_a_download_is_cut_between_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [f"cause-{n}" for n in range(300)]
+
+    def create(name: str, **_: object) -> None:
+        raise OSError("\n".join(words))
+
+    monkeypatch.setattr(open_clip, "create_model", create)
+    with pytest.raises(InputError) as caught:
+        models.load_clip(models.identify_backbone("ViT-B-32", "openai", tmp_path))
+    start, _, rest = str(caught.value).partition(" (")
+    reason, _, advice = rest.partition("...); ")
+    assert start == "weights ViT-B-32/openai could not be downloaded"
+    assert reason.split() == words[: len(reason.split())] and len(reason) > 150
+    assert advice.startswith("connect to the network, or give a local checkpoint file")
+
+
 def test_a_checkpoint_of_another_shape(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"visual.proj": torch.zeros(3, 3)}, path)

@@ -300,6 +300,8 @@ def test_without_scripts_the_page_says_what_the_boards_say_and_what_words_mean(
     chapter = chapter_of(made)
     text = unescape(board_html(board_view([chapter]), root="../..")).partition("<script")[0]
     assert chapter.summary in text.partition("<noscript>")[2]
+    for word in ("tuned", "w/ LS", "Size", "metric", "source", "fixed parameter"):
+        assert f"<dt>{word}</dt> <dd>" in text
     assert "<dt>OOD mean</dt> <dd>The plain mean over the shifts" in text
     assert '<a href="../../docs/statistics.md">docs/statistics.md</a>' in text
     assert "docs/statistics.md" in board_html(board_view([chapter]))  # named, not linked

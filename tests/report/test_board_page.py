@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
-from board_page import Made, board, fragment, names, numbers, two_suites
+from board_page import Made, board, fragment, names, numbers, saved, two_suites
 from board_records import on_imagenet
 from browser import opened
 
@@ -40,6 +41,81 @@ def test_the_first_view_is_the_best_first_and_explains_itself(made: Made, tmp_pa
             page.get_by_role("button", name=f"What is {term}?").click()
             assert "ot ranked" in page.locator("#meaning").inner_text()
             page.keyboard.press("Escape")
+
+
+def test_the_size_of_the_model_is_said_where_it_is_known(made: Made, tmp_path: Path) -> None:
+    chapters = document(two_suites(made)[0]).chapters
+    known = {"tiny/embedded": {"whole": 1234567, "image": 1200000}}
+    path = tmp_path / "board.html"
+    for parameters, size in ((known.get, {"whole": 1234567, "image": 1200000}), ({}.get, None)):
+        path.write_text(board_html(board_view(chapters, parameters=parameters)))
+        with opened(path) as page:
+            said = page.locator("#what").inner_text()
+            _, text = saved(page, "Download JSON")
+            assert json.loads(text)["parameters"] == size
+            if size is None:
+                assert "Size" not in said and "parameters" not in said
+                continue
+            expected = "tiny/embedded: 1,234,567 parameters, 1,200,000 of them in its image tower."
+            assert said.endswith(f"Size of {expected}")
+            page.locator("#what").get_by_role("button", name="Size").click()
+            assert "counted from" in page.locator("#meaning").inner_text()
+
+
+def test_the_choices_explain_themselves(tmp_path: Path) -> None:
+    with board(tmp_path, (on_imagenet(), [])) as page:
+        for name, meaning in (
+            ("Metric", "What is measured"),
+            ("Source", "copied from a published table"),
+            ("What is base?", "built on"),
+            ("What is 95% interval?", "chance is allowed for"),
+        ):
+            page.locator("#choose").get_by_role("button", name=name, exact=True).click()
+            assert meaning in page.locator("#meaning").inner_text()
+            page.keyboard.press("Escape")
+        bases = page.locator('details[data-part="bases"]')
+        assert not bases.evaluate("(one) => one.open")  # its button opens no list
+        bases.locator("summary").click()
+        page.get_by_label("E2E-FT", exact=True).uncheck()
+        assert "VRF on E2E-FT" not in names(page)
+        page.get_by_label("Model", exact=True).select_option("ViT-B-16/openai")
+        page.get_by_role("button", name="What is fixed parameter?").click()
+        assert "set beforehand" in page.locator("#meaning").inner_text()
+
+
+def test_lists_of_choices_open_within_the_window(made: Made, tmp_path: Path) -> None:
+    with board(tmp_path, two_suites(made)) as page:
+        for width in range(360, 1441, 40):
+            page.set_viewport_size({"width": width, "height": 900})
+            for part in ("bases", "columns"):
+                shown = page.locator(f'details[data-part="{part}"]')
+                shown.locator("summary").click()
+                page.wait_for_timeout(50)  # the event of opening
+                box = shown.locator("> div").bounding_box()
+                assert box["x"] >= 0 and box["x"] + box["width"] <= width
+
+
+def test_what_is_said_of_one_metric_is_not_said_of_another(tmp_path: Path) -> None:
+    records = fake_records()
+    records += [r.model_copy(update={"metric": "ece", "value": 0.1}) for r in records]
+    with board(tmp_path, (records, [])) as page:
+        said = page.locator("#summary").inner_text()
+        page.get_by_label("Metric").select_option("ece")
+        assert page.locator("#summary").inner_text() == f"Accuracy: {said}"
+
+
+def test_rows_that_only_other_metrics_have_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "board.html"
+    path.write_text(board_html(board_view((), all_published=True)))
+    with opened(path) as page:
+        page.get_by_label("Suite").select_option("cifar10")
+        page.get_by_label("Suite").select_option("imagenet")
+        model = page.get_by_label("Model", exact=True)
+        assert model.input_value() == "ViT-B-16/openai"  # most methods are compared there
+        said = page.locator("#status").inner_text()
+        rows, others = re.findall(r"of (\d+) rows.*?(\d+) have other metrics only", said)[0]
+        printed = page.locator("#summary").inner_text()
+        assert int(rows) + int(others) == int(printed.split()[0]) > int(rows)
 
 
 def test_the_head_of_a_shift_says_what_its_images_are(tmp_path: Path) -> None:

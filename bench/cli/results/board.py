@@ -34,10 +34,11 @@ def board_command(runs: tuple[Path, ...], out: Path, show: bool) -> None:
     RUNS are folders; only their records and samples are read. Runs of the same suite, model and
     protocol share a board; numbers of papers stand beside those on the same images.
     """
+    from bench.models.sources.configurations import parameters_of
     from bench.report.formats.board.folder import write_board
 
     say_unloaded_plugins(runs)
-    path = write_board(out, runs)
+    path = write_board(out, runs, parameters_of)
     print_line(str(path), sys.stdout)
     if show and not webbrowser.open(path.resolve().as_uri()):
         print_line("no browser was found: open the page yourself", sys.stderr)

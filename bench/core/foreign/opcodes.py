@@ -13,6 +13,8 @@ import pickletools
 from dataclasses import dataclass
 from typing import IO, Any
 
+from bench.core.errors import shortened
+
 PARTS = 50_000_000
 """The most parts that all instructions take together, shared ones as often as they are named."""
 
@@ -71,7 +73,7 @@ def check_opcodes(file: IO[bytes]) -> None:
     except OpcodeError:
         raise
     except Exception as error:  # of a damaged pickle, almost anything
-        raise OpcodeError(f"damaged instructions: {error!r:.100}") from error
+        raise OpcodeError(f"damaged instructions: {shortened(repr(error), 100)}") from error
 
 
 class _Rest:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from bench.core.errors import DataError, InputError, shortened
+from bench.core.errors import DataError, InputError, reason_of
 from bench.core.foreign.expansion import TarBlocks, check_expansion, check_zip
 from bench.core.foreign.files import open_regular
 from bench.core.progress import ByteCounter
@@ -87,8 +87,7 @@ def damage_as_data_error(who: object) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        reason = shortened(str(error) or type(error).__name__, 200)
-        raise DataError(f"{who} is damaged or truncated: {reason}") from error
+        raise DataError(f"{who} is damaged or truncated: {reason_of(error)}") from error
     except OSError as error:
         if error.errno not in (None, errno.EINVAL):  # of bz2, and of places before a file's start
             raise

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bench.core.errors import DataError
+from bench.core.errors import DataError, reason_of
 from bench.core.foreign.files import open_regular
 
 FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -77,8 +77,8 @@ def decode_image(file: Path | IO[bytes], where: object) -> Image.Image:
     except UnidentifiedImageError as error:
         raise _unreadable(where, f"it is damaged or none of {', '.join(_readable())}") from error
     except Exception as error:  # decoders raise many types of errors on broken files
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise _unreadable(where, reason[:200] or type(error).__name__) from error
+        reason = getattr(error, "strerror", None) or reason_of(error)
+        raise _unreadable(where, reason) from error
 
 
 def as_rgb(image: Image.Image, where: object) -> Image.Image:

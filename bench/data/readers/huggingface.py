@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.api.splits import Loaded, Split, single_label
-from bench.core.errors import InputError, one_line, unknown_name
+from bench.core.errors import InputError, one_line, shortened, unknown_name
 from bench.core.foreign.documents import read_json
 from bench.core.hashing import key_of
 from bench.core.paths import local_path, matching_files
@@ -277,11 +277,14 @@ def _labels(
         if matched or len(names) != len(classes):
             unmatched = [name for name in names if name not in matched]
             others = [key for i, key in enumerate(classes.shown) if i not in matched.values()]
+            its, expected = (
+                shortened(shorten_list(map(repr, found), 3), 120)
+                for found in (unmatched or names, others or classes.shown)
+            )
             raise InputError(
                 f"{source}: its {len(names)} classes do not match the {len(classes)} expected "
-                f"ones: its {shorten_list(map(repr, unmatched or names), 3):.120}; expected "
-                f"{shorten_list(map(repr, others or classes.shown), 3):.120}; use the class names "
-                "of the data, such as classes: {their name: prompt}"
+                f"ones: its {its}; expected {expected}; use the class names of the data, such as "
+                "classes: {their name: prompt}"
             )
         first = f"{names[0]!r:.60} as {classes.shown[0]!r:.60}"
         said = (f"took labels by their position, since none of their names is a class: {first}",)

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from bench.core.errors import InputError, one_line
+from bench.core.errors import InputError, one_line, shortened
 from bench.core.foreign.files import open_regular, reading
 from bench.core.foreign.opcodes import check_opcodes
 
@@ -68,8 +68,8 @@ def unpickled(file: IO[bytes], path: Path) -> Any:
         raise
     except Exception as error:  # damaged pickles raise many types of errors
         raise InputError(
-            f"{path} is truncated, damaged or not a pickle ({one_line(error):.120}): get the file "
-            "again"
+            f"{path} is truncated, damaged or not a pickle ({shortened(one_line(error), 120)}): "
+            "get the file again"
         ) from error
 
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.api.splits import Loaded, Split, single_label
-from bench.core.errors import DataError, InputError, one_line
+from bench.core.errors import DataError, InputError, one_line, shortened
 from bench.core.foreign.documents import parse_json
 from bench.core.foreign.expansion import TarBlocks
 from bench.core.foreign.files import open_regular
@@ -224,9 +224,9 @@ def _load_index(path: Path, stamp: list[int], cache: Path) -> _Shard:
     except InputError:
         raise
     except Exception as error:  # of damaged headers, tarfile raises more than its own errors
-        reason = getattr(error, "strerror", None) or one_line(error)
+        reason = shortened(getattr(error, "strerror", None) or one_line(error), 200)
         raise InputError(
-            f"{path} is truncated, damaged or not a tar file: {reason:.200}; get the file again"
+            f"{path} is truncated, damaged or not a tar file: {reason}; get the file again"
         ) from error
     keys, labels = (np.frombuffer(join_texts(t), np.uint8) for t in (shard.keys, shard.labels))
     passed = np.frombuffer(join_texts(shard.passed.some_files), np.uint8)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ from typing import Any
 from bench.core.environment import core_count
 from bench.core.errors import CellError, InputError
 from bench.core.foreign.documents import read_json
+from bench.core.store.claims import is_gone, remove, this_process
 from bench.front.executors.parts import code_environment
 from bench.runs.execution.jobs import Job, JobContext
 
 JOB, RESULT = "job.json", "result.json"
 """Files in the folder of a job."""
+PREFIX = "bench-job-"
+"""How the folder of a job begins; machine and process follow."""
 PATIENCE = 30.0
 """Seconds for the processes of a job that is ended to store what they have."""
 Ended = tuple[dict[str, str], tuple[int, str] | None]
@@ -43,11 +47,13 @@ def carry_out_together(job: Job) -> Ended:
     >>> carry_out_together(job)  # its configuration is cut
     ({'1f0c': '...invalid JSON: ...'}, None)
     """
-    with tempfile.TemporaryDirectory(prefix="bench-job-") as folder:
+    _sweep()
+    host, pid = this_process()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{host}-{pid}-") as folder:
         place = Path(folder)
         (place / JOB).write_text(json.dumps(asdict(job)))
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command += ["--nproc-per-node", str(job.processes)]
+        command += ["--nproc-per-node", str(job.processes), "--log-dir", folder]
         command += ["-m", "bench.front.executors.rank", folder]
         # Each process reads its input, which ends with this process.
         there, here = os.pipe()
@@ -65,6 +71,15 @@ def carry_out_together(job: Job) -> Ended:
             _end(running)
             os.close(here)
         return _ended(place, errors.decode(errors="replace"))
+
+
+def _sweep() -> None:
+    """Remove the folders of jobs whose workers were killed."""
+    for place in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        host, _, rest = place.name.removeprefix(PREFIX).partition("-")
+        with suppress(OSError, ValueError):  # of another user, or of another form
+            if is_gone((host, int(rest.partition("-")[0]))):
+                remove(place)
 
 
 def _environment(processes: int) -> Mapping[str, str]:

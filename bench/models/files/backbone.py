@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone
-from bench.core.errors import InputError
+from bench.core.errors import InputError, reason_of
 from bench.models.files.containers import State, choose_weights, read_candidates
 from bench.models.files.names import OPENAI, adapted
 from bench.models.files.preprocessing import FIELDS, assumed
@@ -128,11 +128,10 @@ def _built(name: str, quick_gelu: bool, image_size: int | None) -> Any:
                 quick_gelu=quick_gelu,
             )
     except Exception as error:  # open_clip, timm and transformers raise almost anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         size = f" for images of {image_size} pixels" if image_size else ""
         raise InputError(
-            f"--model {name}{size} cannot be built ({reason}): check the name, the packages it "
-            "needs and --set model.image_size"
+            f"--model {name}{size} cannot be built ({reason_of(error)}): check the name, the "
+            "packages it needs and --set model.image_size"
         ) from error
 
 

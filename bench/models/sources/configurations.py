@@ -1,13 +1,16 @@
-"""What a plan knows of a model: the loss of its pretraining, what cannot be trained."""
+"""What is known of a model without its weights: sizes, loss of pretraining, what cannot train."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 from bench.api.recipes import Backbone
 from bench.api.trainer import Trainer
 from bench.core.errors import InputError
+from bench.models.sources.released_tags import TINY, configuration
 from bench.models.sources.table import source_of
 
 Loss = Literal["softmax", "sigmoid", "labels"]
@@ -32,7 +35,9 @@ class ModelSizes:
 
 
 def model_sizes(backbone: Backbone) -> ModelSizes | None:
-    """Return the sizes of a CLIP with two plain towers; None for all others. Loads no weights.
+    """Return the sizes of a model with two towers of open_clip; None for all others.
+
+    Loads no weights. Of CoCa these are the two towers that `two_towers` keeps.
 
     Examples
     --------
@@ -41,13 +46,46 @@ def model_sizes(backbone: Backbone) -> ModelSizes | None:
     >>> model_sizes(Backbone("ViT-B-32", "openai", "tag:openai"))
     ModelSizes(features=512, image=87849216, whole=151277313)
     """
-    import torch
-    from open_clip import CLIP
+    return _sizes(source_of(backbone.model).configuration(backbone))
 
-    found = source_of(backbone.model).configuration(backbone)
+
+@cache
+def parameters_of(name: str) -> Mapping[str, int] | None:
+    """Return how many parameters a model has that records or published tables call `name`.
+
+    These are the `image` tower's, and the `whole` model's as in `ModelSizes`. None for a name that
+    does not tell the architecture, such as that of a folder.
+
+    Examples
+    --------
+    >>> from bench.models.sources.configurations import parameters_of
+    >>> parameters_of("ViT-B-32/openai"), parameters_of("local-dir/mine@1f2e3d4c")
+    ({'image': 87849216, 'whole': 151277313}, None)
+    """
+    model, _, _ = name.partition("/")
+    found = configuration(model)
+    if model == TINY:
+        from bench.data.mini.model import CONFIGURATION as found
+    sizes = _sizes(found)
+    return None if sizes is None else {"image": sizes.image, "whole": sizes.whole}
+
+
+def _sizes(found: Mapping[str, Any]) -> ModelSizes | None:
+    """Return the sizes of a model by open_clip's configuration, built without memory.
+
+    Text towers of transformers are left out: their own configurations would be downloaded.
+    """
+    if "text_cfg" not in found or found["text_cfg"].get("hf_model_name"):
+        return None
+    import torch
+    from open_clip import CLIP, CustomTextCLIP
+
+    build = CustomTextCLIP if found.get("custom_text") else CLIP
+    own = {name: of for name, of in found.items() if name not in ("custom_text", "multimodal_cfg")}
+    own["vision_cfg"] = {**found["vision_cfg"], "timm_model_pretrained": False}
     try:
         with torch.device("meta"):
-            model = CLIP(**found)
+            model = build(**own)
     except Exception:  # open_clip raises almost anything for configurations of other models
         return None
     image = sum(one.numel() for one in model.visual.parameters())

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone
-from bench.core.errors import InputError, shortened
+from bench.core.errors import InputError, reason_of
 from bench.core.foreign.documents import read_json
 from bench.core.hashing import key_of
 from bench.core.paths import local_path
@@ -211,9 +211,9 @@ def load_folder(folder: Path, name: str) -> LoadedModel:
         with quiet(), torch.random.fork_rng(devices=[]):
             model = _built(folder, kind, configuration)
     except Exception as error:  # open_clip, timm and transformers raise almost anything
-        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 200)
         raise InputError(
-            f"{name} cannot be built ({reason}): check {kind} and the packages that it needs"
+            f"{name} cannot be built ({reason_of(error)}): check {kind} and the packages that it "
+            "needs"
         ) from error
     caveats = load_weights(model, path, name, read_candidates(path))
     if kind == OPEN_CLIP:
@@ -256,8 +256,7 @@ def _tokenizer(folder: Path, text: Mapping[str, Any], name: str) -> Any:
             str(folder), context_length=length, tokenizer_mode=text.get("tokenizer_mode"), **more
         )
     except Exception as error:  # transformers raises almost anything
-        reason = shortened(" ".join(str(error).split()) or type(error).__name__, 200)
         raise InputError(
-            f"the tokenizer of {name} cannot be read ({reason}): save it again, "
+            f"the tokenizer of {name} cannot be read ({reason_of(error)}): save it again, "
             "tokenizer.save_pretrained(FOLDER)"
         ) from error

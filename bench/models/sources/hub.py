@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone
-from bench.core.errors import InputError, shortened
+from bench.core.errors import InputError, reason_of
 from bench.models.files.folder_head import DESCRIPTION
 from bench.models.files.folder_head import WEIGHTS as HEAD
 from bench.models.sources.folder import (
@@ -104,8 +104,7 @@ def _file(name: str, revision: str | None, wanted: tuple[str, ...]) -> Path:
 
 
 def _unreachable(name: str, what: str, error: Exception) -> InputError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return InputError(
-        f"--model {HUB}:{name}: {what} cannot be downloaded ({shortened(first, 200)}); check the "
-        "name, connect to the network, or give a local folder as --model local-dir:PATH"
+        f"--model {HUB}:{name}: {what} cannot be downloaded ({reason_of(error)}); check the name, "
+        "connect to the network, or give a local folder as --model local-dir:PATH"
     )

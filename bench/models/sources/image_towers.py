@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone
-from bench.core.errors import InputError, shortened, unknown_name
+from bench.core.errors import InputError, reason_of, unknown_name
 from bench.data.readers.fingerprints import file_digest
 from bench.models.sources.folder import named_after
 from bench.models.sources.network import go_offline_without_network
@@ -80,10 +80,9 @@ class ImageTowers:
                 num_classes=0,
             )
         except Exception as error:
-            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InputError(
-                f"weights {backbone} could not be downloaded ({shortened(first, 200)}); connect to "
-                "the network, or give a local checkpoint file with --pretrained"
+                f"weights {backbone} could not be downloaded ({reason_of(error)}); connect to the "
+                "network, or give a local checkpoint file with --pretrained"
             ) from error
         if not is_tag:
             _load_file(tower, Path(backbone.pretrained), backbone.model)

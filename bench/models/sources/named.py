@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.api.reading import Reading
 from bench.api.recipes import Backbone
-from bench.core.errors import InputError, unknown_name
+from bench.core.errors import InputError, reason_of, unknown_name
 from bench.data.readers.fingerprints import file_digest
 from bench.models.sources.network import go_offline_without_network
 from bench.models.sources.released_tags import TINY, configuration, model_names, released_tags
@@ -149,10 +149,9 @@ def _released(backbone: Backbone) -> Any:
             force_quick_gelu=wants_quick_gelu(backbone.model, backbone.pretrained),
         )
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
-            f"weights {backbone} could not be downloaded ({first}); connect to the network, or "
-            "give a local checkpoint file with --pretrained"
+            f"weights {backbone} could not be downloaded ({reason_of(error)}); connect to the "
+            "network, or give a local checkpoint file with --pretrained"
         ) from error
 
 

@@ -13,7 +13,7 @@ from bench.core.paths import check_writable, write_atomic
 from bench.leaderboard.board import BoardKey
 from bench.report.formats.board.cells import Data
 from bench.report.formats.board.page import board_html
-from bench.report.formats.board.view import board_view
+from bench.report.formats.board.view import Parameters, board_view
 from bench.report.glossary import path_to_root
 from bench.report.run_folder import RECORDS, ReportSources
 
@@ -23,7 +23,9 @@ MARK = b'<body class="board">'
 """What tells a board from other files."""
 
 
-def write_board(path: Path, runs: Sequence[Path]) -> Path:
+def write_board(
+    path: Path, runs: Sequence[Path], parameters: Parameters = lambda model: None
+) -> Path:
     """Write the board of finished runs into a file, atomically; return its path.
 
     Runs of the same suite, model and protocol share a leaderboard. Raises InputError if the file
@@ -48,7 +50,8 @@ def write_board(path: Path, runs: Sequence[Path]) -> Path:
         raise InputError(f"--out {path} exists and is no board: choose another file")
     distinct = {run.resolve(): run for run in runs}  # a folder may be named in several ways
     content, keys = ReportSources(tuple(distinct.values())).content()
-    view = board_view(content.chapters, described_runs(path.parent, keys))
+    about = described_runs(path.parent, keys)
+    view = board_view(content.chapters, about, parameters=parameters)
     page = board_html(view, root=path_to_root(path.parent))
     write_atomic(path, page.encode("utf-8", "backslashreplace"))
     return path

@@ -102,6 +102,8 @@ def published_board(place: Place, cells: Sequence[PublishedCell]) -> Data:
     ('Zero-shot', {'key': 'id', 'label': 'ID'})
     """
     suite, model = place
+    counts = {"row": len(_names(cells)), "published table": len({c.table.name for c in cells})}
+    rows, tables = (f"{count} {what}{'s' * (count > 1)}" for what, count in counts.items())
     keys = _ordered(suite, cells)
     views = []
     for name, of_view in _views(cells).items():
@@ -128,10 +130,7 @@ def published_board(place: Place, cells: Sequence[PublishedCell]) -> Data:
         "protocol": PROTOCOL,
         "measured": False,
         "runs": [],
-        "summary": (
-            f"{len(_names(cells))} rows printed in {len({c.table.name for c in cells})} published "
-            "tables. None was measured by bench, and none is ranked."
-        ),
+        "summary": f"{rows} printed in {tables}. None was measured by bench, and none is ranked.",
         "warnings": [],
         "marks": ["published, not measured"],
         "caveats": [],

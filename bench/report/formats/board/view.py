@@ -1,14 +1,16 @@
 """The data of the board's page: one JSON value that the page's script shows and never changes.
 
 Its form: ``boards`` lists what can be chosen, one entry per suite, model and protocol (and one per
-suite and model of published tables). An entry has ``rows`` and ``views``, one per metric; a view
-has ``columns`` and ``cells`` as [row][column]. The other entries explain names: ``methods``,
+suite and model of published tables). An entry has the ``parameters`` of its model if they are
+known, ``rows``, and ``views``, one per metric; a view has ``columns`` and ``cells`` as
+[row][column]. The other entries explain names: ``methods``,
 ``sources`` (published tables), ``suites`` and ``glossary``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import starmap
 
 from bench.core.errors import InputError
 from bench.leaderboard.board import MEAN
@@ -31,9 +33,16 @@ from bench.report.formats.board.published import (
 from bench.report.formats.board.words import ADDING, CITATION, glossary, suite_data
 from bench.report.glossary import INTRODUCTION
 
+Parameters = Callable[[str], Mapping[str, int] | None]
+"""Counts the parameters of a model by its name, the ``whole`` and the ``image`` tower's."""
+
 
 def board_view(
-    chapters: Sequence[Chapter], runs: Sequence[Data] = (), *, all_published: bool = False
+    chapters: Sequence[Chapter],
+    runs: Sequence[Data] = (),
+    *,
+    all_published: bool = False,
+    parameters: Parameters = lambda model: None,
 ) -> Data:
     """Return the data of a board of measured chapters and of the numbers in published tables.
 
@@ -67,11 +76,12 @@ def board_view(
         if cells and same_data(chapter.numbers):
             _put_beside(board, cells, chapter)
         boards.append(board)
-    boards += [published_board(place, cells) for place, cells in printed.items()]
+    boards += sorted(starmap(published_board, printed.items()), key=_methods, reverse=True)
     if not boards:
         raise InputError("no records and no published tables to show: name a finished run")
     for board in boards:
         _style(board["rows"])
+        board["parameters"] = parameters(board["model"])
     labels = dict.fromkeys(row["method"] for board in boards for row in board["rows"])
     cards = {label: card for label in labels if (card := method_data(label)) is not None}
     used = {row["source"] for board in boards for row in board["rows"] if "source" in row}
@@ -92,6 +102,11 @@ def board_view(
 def _weight(board: Data) -> tuple[bool, int]:
     """What is shown first: the measured board with the most rows."""
     return board["measured"], len(board["rows"])
+
+
+def _methods(board: Data) -> int:
+    """How many rows of methods a board has: where most are compared is shown first of a suite."""
+    return sum(row["role"] == "method" for row in board["rows"])
 
 
 def _put_beside(board: Data, cells: Sequence[PublishedCell], chapter: Chapter) -> None:

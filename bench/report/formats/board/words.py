@@ -38,15 +38,42 @@ OWN_TERMS = (
         "docs/real-clip.md",
     ),
     Term(
+        "Size",
+        "The parameters of the two towers, image and text, counted from the model's architecture "
+        "in open_clip. A row that combines models uses several image towers: see Encoders.",
+        "docs/board.md",
+    ),
+    Term(
         "protocol",
         "The rules by which parameters are chosen and numbers are measured.",
         "docs/decisions/2026-11-22-protocols.md",
+    ),
+    Term(
+        "metric",
+        "What is measured on each set of test images: accuracy, or how far the confidences can be "
+        "trusted (ECE, NLL, Brier).",
+        STATISTICS,
+    ),
+    Term(
+        "source",
+        "Where a row's numbers are from: measured by bench, or copied from a published table.",
+        "docs/published.md",
     ),
     Term(
         "base",
         "The fine-tuned model that a method is built on: + VRF on LP-FT combines LP-FT with the "
         "zero-shot model.",
         "docs/methods.md section 0",
+    ),
+    Term(
+        "tuned",
+        "A training whose learning rate, length and so on were searched on held-out images.",
+        "docs/recipes.md",
+    ),
+    Term(
+        "w/ LS",
+        "Trained with label smoothing: towards a little of each class, not one class alone.",
+        "docs/methods.md section 11",
     ),
     Term(
         "95% interval",
@@ -72,6 +99,11 @@ OWN_TERMS = (
         "ablation",
         "A method with one part changed, to test what makes it work. Not ranked.",
         "docs/methods.md section 0",
+    ),
+    Term(
+        "fixed parameter",
+        "A published row whose parameter was set beforehand, such as alpha 0.5, and not chosen.",
+        "docs/board.md",
     ),
     Term(
         "oracle",

@@ -65,10 +65,14 @@ const benchBoard = (() => {
     return element("span", { class: "field" }, data.glossary[term] ? word(term, label) : label, " ", made);
   }
 
-  // A list of boxes behind a summary.
+  // A list of boxes behind a summary, within the window.
   function boxes(label, name, options, isOn, change) {
     const open = document.querySelector(`details[data-part="${name}"]`)?.open ?? false;
-    return element("details", { "data-part": name, open }, element("summary", { "data-control": name }, label),
+    const fit = ({ currentTarget: { lastChild: list } }) => {
+      list.style.left = "";
+      list.style.left = `${Math.min(0, document.documentElement.clientWidth - 8 - list.getBoundingClientRect().right)}px`;
+    };
+    return element("details", { "data-part": name, open, ontoggle: fit }, element("summary", { "data-control": name }, label),
       element("div", {}, ...options.map(([key, shown]) => tick(`${name} ${key}`, shown, isOn(key), (on) => change(key, on)))));
   }
 
@@ -77,6 +81,9 @@ const benchBoard = (() => {
     made.querySelector("input").dataset.control = control;
     return made;
   }
+
+  // A control with a button that explains what it is about.
+  const explained = (control, term) => (data.glossary[term] ? element("span", { class: "field" }, control, " ", word(term, "?")) : control);
 
   const toggled = (list, key, on) => (on ? [...list, key] : list.filter((one) => one !== key));
 
@@ -99,19 +106,18 @@ const benchBoard = (() => {
     }
     if (found.groups.length > 1) {
       const on = state.bases ?? found.groups;
-      made.push(boxes("Bases", "bases", found.groups.map((name) => [name, name]), (key) => on.includes(key), (key, is) => {
+      made.push(explained(boxes("Bases", "bases", found.groups.map((name) => [name, name]), (key) => on.includes(key), (key, is) => {
         const bases = toggled(on, key, is);
         update({ bases: found.groups.every((name) => bases.includes(name)) ? null : bases });
-      }));
+      }), "base"));
     }
     for (const role of found.extras) {
       const ticked = tick(role, EXTRA[role], found.roles.includes(role), (on) => update({ rows: toggled(found.roles, role, on) }));
-      const term = EXTRA[role].toLowerCase().replace(/s$/, "");
-      made.push(data.glossary[term] ? element("span", { class: "field" }, ticked, " ", word(term, "?")) : ticked);
+      made.push(explained(ticked, EXTRA[role].toLowerCase().replace(/s$/, "")));
     }
     made.push(boxes("Columns", "columns", found.allColumns.map(({ key, label, plain }) => [key, plain ?? label]),
       (key) => !state.hide.includes(key), (key, on) => update({ hide: toggled(state.hide, key, !on) })));
-    made.push(tick("intervals", "Intervals", state.intervals, (on) => update({ intervals: on })));
+    made.push(explained(tick("intervals", "Intervals", state.intervals, (on) => update({ intervals: on })), "95% interval"));
     const focused = document.activeElement?.dataset.control; // the control that is replaced keeps the focus
     $("choose").replaceChildren(...made);
     if (focused) [...$("choose").querySelectorAll("[data-control]")].find((one) => one.dataset.control === focused)?.focus();
@@ -176,10 +182,15 @@ const benchBoard = (() => {
   function texts() {
     const { board: of, view, rows, total, hidden, unknown } = found, told = new Set();
     const title = data.suites[of.suite]?.title;
-    $("what").replaceChildren(...withWords(title ? `${title}.` : of.suite, told));
-    $("summary").replaceChildren(...withWords(of.summary, told));
+    const { whole, image } = of.parameters ?? {}, many = (n) => n.toLocaleString("en-US");
+    const size = whole ? ` Size of ${of.model}: ${many(whole)} parameters, ${many(image)} of them in its image tower.` : "";
+    $("what").replaceChildren(...withWords(`${title ?? of.suite}.${size}`, told));
+    const which = of.measured && view !== of.views[0] ? `${of.views[0].title}: ` : ""; // it is of the first metric
+    $("summary").replaceChildren(...withWords(which + of.summary, told));
     $("warnings").replaceChildren(...of.warnings.map((text) => element("p", { class: "warning" }, text)));
     const more = hidden.map(([role, n]) => `${n} ${n === 1 ? "is" : "are"} hidden: ${EXTRA[role].toLowerCase()}`);
+    const without = of.rows.length - total;
+    if (without) more.push(`${without} ${without === 1 ? "has" : "have"} other metrics only`);
     const lost = unknown.length ? `The address names what this board does not have: ${unknown.join(", ")}. ` : "";
     $("status").replaceChildren(`${lost}${rows.length ? `${rows.length} of ${total} rows` : "No row matches"}${more.length ? `; ${more.join("; ")}` : ""}. `,
       ...(rows.length < total ? [element("button", { type: "button", id: "clear",
@@ -215,7 +226,7 @@ const benchBoard = (() => {
       cost: () => found.board.cost_axis && { x: (row) => row.cost && { v: row.cost.images, t: row.cost.images.toLocaleString("en-US") },
         y: found.focused, labels: ["Images seen in training", `${labelOf(focus)}: ${view.title}${unit}`] },
       calibration: () => ece && { x: (row) => valueIn(row, accuracy.name, focus), y: (row) => valueIn(row, "ece", focus),
-        labels: [`${labelOf(focus)}: ${accuracy.title}`, `${labelOf(focus)}: ${ece.title} (${ece.unit})`] },
+        labels: [`${labelOf(focus)}: ${accuracy.title} (${accuracy.unit})`, `${labelOf(focus)}: ${ece.title} (${ece.unit})`] },
     }[name]();
     if (!of) return null;
     const values = rows.flatMap((row) => {

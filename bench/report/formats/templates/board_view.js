@@ -147,7 +147,7 @@ const boardView = (() => {
     const head = ["row", "method", "base", "kind", "source", ...found.columns.map(({ label }) => label)];
     const lines = found.rows.map((row) => [row.name, row.method, row.base ?? "", kind(row),
       found.data.sources[row.source]?.title ?? MEASURED, ...found.columns.map(({ of }) => of(row, found)?.t ?? "")]);
-    return { head, lines, of: { suite: board.suite, model: board.model, protocol: board.protocol, metric: view.title, unit: view.unit } };
+    return { head, lines, of: { suite: board.suite, model: board.model, protocol: board.protocol, parameters: board.parameters, metric: view.title, unit: view.unit } };
   }
 
   // A text that no spreadsheet takes for a formula, as in bench's CSV reports.
