@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Attack small runs: kills, damaged files, crowds, full disks, bad and hostile inputs.
+"""Attack small runs: kills, a store that dies, damage, crowds, full disks, hostile inputs.
 
     python scripts/stress.py            # all attacks; about half an hour on two cores
     python scripts/stress.py --short    # a few of each
@@ -26,6 +26,7 @@ from stress_attacks.corruption import KINDS, corruption, damaged_runs, obey_perm
 from stress_attacks.crowds import crowd, different, one_folder
 from stress_attacks.disks import full_disks, sizes_of
 from stress_attacks.kills import kills
+from stress_attacks.object_store import object_store
 
 TESTS = Path(__file__).parents[1] / "tests"
 
@@ -74,6 +75,12 @@ def _attacks(
         yield kills(folder, expected, seconds, count, given.seed)
         yield kills(folder, expected, 2 * seconds, count, given.seed, "local:2")
 
+    def stores() -> Iterator[Tally]:
+        if not short:
+            with object_store() as store:
+                count = given.kills or 20
+                yield kills(folder, expected, 2 * seconds, count, given.seed, "local:2", store)
+
     def damaged() -> Iterator[Tally]:
         obey_permissions()
         yield corruption(folder, done, expected, ("features", "fits", "cells") if short else KINDS)
@@ -97,8 +104,8 @@ def _attacks(
         yield _tests("hostile files (tests)", sorted(TESTS.rglob("test_*hostile*.py")))
 
     return {
-        "crowds": crowded, "disks": full, "kills": killed, "inputs": inputs, "hostile": hostile,
-        "damage": damaged,
+        "crowds": crowded, "disks": full, "kills": killed, "store": stores, "inputs": inputs,
+        "hostile": hostile, "damage": damaged,
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,9 +43,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Place:
-    """The cache and the output folder of a run below `root`."""
+    """The cache and the output folder of a run below `root`; its `store` may be elsewhere.
+
+    Runs see the variables of `environment`, too.
+    """
 
     root: Path
+    store: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cache(self) -> Path:
@@ -62,10 +67,11 @@ class Place:
         """Start the command in a process group of its own; its writes go to the list `counted`."""
         self.root.mkdir(parents=True, exist_ok=True)
         program = ["-m", "bench"] if counted is None else [str(COUNTED), str(counted)]
-        places = ("--cache-dir", str(self.cache), "--out", str(out or self.out))
+        places = ("--cache-dir", self.store or str(self.cache), "--out", str(out or self.out))
+        environment = ENV | {"BENCH_CACHE": str(self.cache), **self.environment}
         return subprocess.Popen(
                 [sys.executable, *program, *command, *more, *places],
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENV,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
                 start_new_session=True,
             )  # fmt: skip
 
