@@ -258,7 +258,7 @@ def packed_arrays(arrays: Mapping[str, NDArray[np.generic]], facts: Mapping[str,
     """
     from safetensors.numpy import save
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     packed: bytes = save(contiguous, metadata=dict(facts) or None)
     return packed
 
