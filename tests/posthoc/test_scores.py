@@ -108,6 +108,25 @@ def test_doubtful_logits_give_a_warning_at_the_line_of_the_caller(scores, messag
     assert all(len(str(warning.message)) < 300 for warning in caught)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 400])
+def test_what_is_not_doubtful_is_not_remarked_on(rows):
+    """Remarks are warnings, and warnings are errors here."""
+    votes = np.tile([[3, 3, 1, 0]], (rows, 1))  # ties of counts are no lost digits
+    assert OSE().predict_proba(votes, votes).shape == (rows, 4)
+    assert OSE().predict_proba(LOGITS[:rows], LOGITS[:rows]).shape == (rows, 6)
+
+
+@pytest.mark.parametrize("ties", [4, 5])
+def test_a_hundredth_of_the_rows_may_tie(ties):
+    scores = LOGITS.copy()
+    scores[:ties, :2] = 30.0
+    with collected() as remarks:
+        OSE().predict_proba(scores, scores)
+    assert [f"{ties} of 400 rows have the largest" in text for text in remarks] == (
+        [True, True] if ties > 4 else []
+    )
+
+
 def test_a_temperature_mends_the_scale_of_cosines():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
