@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -86,3 +88,23 @@ def test_of_a_single_sample_or_camera_nothing_is_known(units: list[int], is_know
     one = SampleOutputs(record, on, labels == predicted, np.full(len(units), 0.9), predicted)
     (samples,) = samples_by_board([one]).values()
     assert (samples[ZERO_SHOT]["id"][None].linear is not None) == is_known
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_chosen"),
+    [
+        ({"chosen_on": {"candidates": 2}}, True),
+        ({"chosen_on": {"candidates": 1}, "choice": {"alpha": 0.5}}, False),
+        ({"chosen_on": None, "choice": {"lr": 0.1}, "base": None}, True),  # in training
+        ({"chosen_on": None, "choice": {"lr": 0.1}, "base": "lp-ft"}, False),
+        ({"chosen_on": None, "choice": {}, "base": None}, False),
+    ],
+)
+def test_a_row_was_chosen_if_there_was_something_to_choose_from(
+    changes: dict[str, object], is_chosen: bool
+) -> None:
+    one = outputs(np.array([True, False]), np.array([0.95, 0.5]))
+    one = replace(one, record=one.record.model_copy(update=changes))
+    (of_rows,) = samples_by_board([one]).values()
+    ((of_row,),) = (list(of_sets.values()) for of_sets in of_rows.values())
+    assert of_row[one.record.seed].chosen is is_chosen
