@@ -43,6 +43,21 @@ def value(name: str, log_probs: np.ndarray, labels: np.ndarray) -> float:
     return FURTHER[name](log_probs, labelled(labels))
 
 
+@pytest.mark.parametrize("metric", (METRICS | FURTHER).values(), ids=lambda metric: metric.name)
+def test_a_model_that_knows_when_it_is_right_is_better_in_all_metrics(metric):
+    labels, rows = np.arange(60) % CLASSES, np.arange(60)
+
+    def measured(right, sure):
+        p = np.full((60, CLASSES), (1 - sure)[:, None] / (CLASSES - 1))
+        p[rows, np.where(right, labels, (labels + 1) % CLASSES)] = sure
+        return metric(np.log(p), labelled(labels))
+
+    mostly, seldom = rows % 6 != 0, rows % 6 == 0
+    good = measured(mostly, np.where(mostly, 0.97, 0.3))
+    bad = measured(seldom, np.where(seldom, 0.3, 0.97))
+    assert (good > bad) if metric.higher_is_better else (good < bad)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_accuracies_by_class_agree_with_scikit_learn(seed):
     log_probs, labels = drawn(seed)

@@ -73,6 +73,11 @@ def test_arrays_and_facts_of_all_types_are_read_back(arrays: Arrays, facts: dict
     assert told == {"item": "weights/f", "sha256": told["sha256"]} | facts
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_odd_number_of_values_of_each_type_is_as_long_as_it_should_be(dtype: str) -> None:
+    assert opens("weights", file_of("weights", {"a": np.ones(3, dtype), "b": np.ones(1, dtype)}))
+
+
 @given(texts, st.binary())
 def test_bytes_below_a_line_are_read_back(item: str, content: bytes) -> None:
     data = sealed_bytes(item, content)

@@ -29,6 +29,8 @@ def test_a_class_is_found_by_key_by_a_prompt_of_its_own_and_by_number_where_none
     ("name", "message"),
     [
         ("cta", r"^unknown class 'cta': did you mean 'cat'\? valid: cat, cow, dog$"),
+        ("catt", r"did you mean 'cat'\? valid: cat, cow, dog$"),
+        ("doc", r"did you mean 'dog'\? valid: dog, cow, cat$"),
         ("zzz", "^unknown class 'zzz': valid: cow, dog, cat$"),
         ("3", "if these count from 1, subtract 1; names are cow, dog, cat$"),
         ("4", "^unknown class '4': numbers go from 0 to 2; names are cow, dog, cat$"),

@@ -46,7 +46,7 @@ def test_exact_is_scipys(counts: tuple[int, int]) -> None:
 
 
 def test_exact_refuses_what_is_no_share() -> None:
-    for right, n in ((1, 0), (-1, 3), (4, 3)):
+    for right, n in ((0, 0), (1, 0), (-1, 3), (4, 3)):
         with pytest.raises(InputError, match=f"{right} right of {n}"):
             exact_interval(right, n)
 
