@@ -105,6 +105,12 @@ def test_names_of_any_length_are_read_from_every_form(
             assert read_class_file(path) == expected, text
 
 
+def test_one_line_is_a_name_and_no_numbered_list(tmp_path: Path) -> None:
+    for line in ("red", "1 euro", "boeing 0"):
+        (tmp_path / "a.txt").write_text(line)
+        assert read_class_file(tmp_path / "a.txt") == [(line, line)]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

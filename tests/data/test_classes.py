@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.data.classes import Classes
+from bench.data.classes import Classes, shorten_list
 
 
 def test_classes_are_shown_by_what_says_more_than_a_number() -> None:
@@ -48,6 +48,12 @@ def test_names_match_without_regard_to_their_spelling_where_one_class_is_meant()
     assert found == {"POLAR-Bear": 0, "Hound ": 1, "a b": 2}
     assert classes.matched(["dog", "DOG"]) == {"dog": 1}
     assert classes.matched(["Dog", "DOG"]) == {}  # which of them?
+
+
+@given(st.lists(st.text("ab", min_size=1)), st.integers(1, 5))
+def test_a_list_is_shortened_only_if_it_is_longer(names: list[str], count: int) -> None:
+    found, more = shorten_list(names, count), len(names) - count
+    assert found == ", ".join(names[:count]) + (f" and {more} more" if more > 0 else "")
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, unique=True), st.data())

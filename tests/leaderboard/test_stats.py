@@ -171,6 +171,7 @@ def test_groups_are_the_units() -> None:
     videos = rng.random((3, 50)) < 0.7
     frames = outcomes(np.repeat(videos, 10, axis=1))
     codes = np.repeat(np.arange(50), 10)
+    assert np.allclose(frames.by(codes, "video").values, videos)
     by_video = mean_estimate([frames.by(codes, "video")])
     assert by_video.value == pytest.approx(mean_estimate([frames]).value)
     assert by_video.samples == pytest.approx(mean_estimate([outcomes(videos)]).samples)
