@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import InputError
-from bench.data.classes import Classes, shorten_list
+from bench.data.classes import Classes, respelled, shorten_list
 
 
 def test_classes_are_shown_by_what_says_more_than_a_number() -> None:
@@ -48,6 +48,14 @@ def test_names_match_without_regard_to_their_spelling_where_one_class_is_meant()
     assert found == {"POLAR-Bear": 0, "Hound ": 1, "a b": 2}
     assert classes.matched(["dog", "DOG"]) == {"dog": 1}
     assert classes.matched(["Dog", "DOG"]) == {}  # which of them?
+
+
+def test_names_in_another_spelling_are_counted_and_the_first_is_shown() -> None:
+    classes = Classes(("cat", "dog", "cow"), ("cat", "dog", "cow"))
+    (caveat,) = respelled(classes.matched(["cow", "Cat", "DOG"]), classes)
+    assert caveat.startswith("matched 2 names to their classes")
+    assert caveat.endswith(", such as 'Cat' as 'cat'")
+    assert respelled(classes.matched(["cow"]), classes) == ()
 
 
 @given(st.lists(st.text("ab", min_size=1)), st.integers(1, 5))
