@@ -215,7 +215,9 @@ mine.take("a")
 if os.fork() == 0:
     mine.take("b")
     os.utime(folder / "b", (0, 0))
-    time.sleep(0.5)
+    end = time.monotonic() + 30
+    while (folder / "b").stat().st_mtime < 1 and time.monotonic() < end:
+        time.sleep(0.05)
     print((folder / "b").stat().st_mtime > 1, flush=True)
     os._exit(0)
 os.wait()
