@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
-from bench.api.metrics import ACCURACIES, BY_CLASS, FURTHER, METRICS, OWN, asked_metrics
+from bench.api.metrics import (
+    ACCURACIES,
+    BY_CLASS,
+    FURTHER,
+    METRICS,
+    OWN,
+    all_metrics,
+    asked_metrics,
+)
 from bench.api.splits import Manifest, single_label
 from bench.core.errors import CellError, InputError
 from bench.core.hashing import key_of
@@ -41,6 +49,22 @@ def labelled(labels: np.ndarray) -> Manifest:
 
 def value(name: str, log_probs: np.ndarray, labels: np.ndarray) -> float:
     return FURTHER[name](log_probs, labelled(labels))
+
+
+@pytest.mark.parametrize("name", [*METRICS, *FURTHER])
+def test_a_model_that_knows_when_it_is_right_is_better_in_all_metrics(name):
+    metric = all_metrics()[name] if name in METRICS else asked_metrics([name])[0]
+    labels, rows = np.arange(60) % CLASSES, np.arange(60)
+
+    def measured(right, sure):
+        p = np.full((60, CLASSES), (1 - sure)[:, None] / (CLASSES - 1))
+        p[rows, np.where(right, labels, (labels + 1) % CLASSES)] = sure
+        return metric(np.log(p), labelled(labels))
+
+    mostly, seldom = rows % 6 != 0, rows % 6 == 0
+    good = measured(mostly, np.where(mostly, 0.97, 0.3))
+    bad = measured(seldom, np.where(seldom, 0.3, 0.97))
+    assert (good > bad) if metric.higher_is_better else (good < bad)
 
 
 @pytest.mark.parametrize("seed", range(3))

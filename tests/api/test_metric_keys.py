@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from bench.api.metrics import METRICS, OWN, Metric, all_metrics
+from bench.api.metrics import FURTHER, METRICS, OWN, Metric, all_metrics, asked_metrics
 from bench.core.hashing import key_of
 
 TOP1, ECE = METRICS["top1"], METRICS["ece"]
@@ -31,6 +31,7 @@ def test_fractions_are_printed_in_percent_and_nats_and_scores_as_they_are():
     printed = {name: (m.factor, m.decimals, m.unit) for name, m in METRICS.items()}
     assert printed["top1"] == printed["ece"] == (100, 1, "percent")
     assert printed["nll"] == (1, 3, "nats") and printed["brier"] == (1, 3, "0 to 2")
+    assert {(m.factor, m.unit) for m in asked_metrics(FURTHER)} == {(100, "percent")}
 
 
 def test_own_metrics_are_printed_as_accuracy_is():

@@ -6,14 +6,26 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from bench.core.store import claims
-from bench.core.store.claims import Claims, own_name, sweep
+from bench.core.store.claims import (
+    Claims,
+    is_gone,
+    is_old,
+    leftovers,
+    own_name,
+    sweep,
+    this_process,
+    void_claims,
+)
 
 
 def test_of_many_threads_one_gets_a_claim(tmp_path: Path) -> None:
@@ -33,12 +45,12 @@ def test_of_many_threads_one_gets_a_claim(tmp_path: Path) -> None:
 
 
 def test_a_released_claim_is_free(tmp_path: Path) -> None:
-    one, other = Claims(tmp_path), Claims(tmp_path)
-    assert one.take("a") and not other.take("a")
+    one, other = Claims(tmp_path / "not" / "yet"), Claims(tmp_path / "not" / "yet")
+    assert [one.take("a"), other.take("a"), one.take("a")] == [True, False, False]
     one.release("a")
-    assert other.take("a")
+    assert other.take("a") is True
     one.release("a")  # not its own any more
-    assert not one.take("a")
+    assert one.take("a") is False
 
 
 def test_the_claim_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
@@ -135,7 +147,7 @@ def test_a_claim_that_was_given_up_meanwhile_is_not_taken_from_the_next(
 
     monkeypatch.setattr(claims, "_state", given_up)
     monkeypatch.setattr(claims, "_remove", lambda path, seen: path.unlink())
-    assert not late.take("a")
+    assert late.take("a") is False
 
 
 def test_a_claim_from_another_machine_is_void_when_nobody_touches_it(
@@ -163,11 +175,63 @@ def test_a_holder_touches_its_claims(tmp_path: Path, monkeypatch: pytest.MonkeyP
     time.sleep(0.3)
     assert (tmp_path / "a").stat().st_mtime > 1
     mine.release("a")
+    (tmp_path / "a").write_text('["elsewhere", 1]')
+    os.utime(tmp_path / "a", (0, 0))
+    time.sleep(0.2)
+    assert (tmp_path / "a").stat().st_mtime == 0  # it is another's now
 
 
-def test_without_a_place_for_claims_work_goes_on(tmp_path: Path) -> None:
+def test_a_holder_touches_its_claims_now_and_then_and_not_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "BEAT", 30.0)
+    assert Claims(tmp_path).take("a")
+    os.utime(tmp_path / "a", (0, 0))
+    time.sleep(0.3)
+    assert (tmp_path / "a").stat().st_mtime == 0
+
+
+def run(code: str, folder: Path) -> str:
+    """What a process prints that has claims of a folder as `mine`; it must end by itself."""
+    begin = (
+        "import os, sys, time; from pathlib import Path; from bench.core.store import claims;"
+        "folder = Path(sys.argv[1]); mine = claims.Claims(folder)\n"
+    )
+    command = [sys.executable, "-c", begin + code, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout
+
+
+def test_a_process_that_holds_a_claim_ends_as_any_other(tmp_path: Path) -> None:
+    assert run("print(mine.take('a'))", tmp_path) == "True\n"
+    assert (tmp_path / "a").exists() and Claims(tmp_path).take("a")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_forked_process_touches_its_own_claims(tmp_path: Path) -> None:
+    code = """
+claims.BEAT = 0.05
+mine.take("a")
+if os.fork() == 0:
+    mine.take("b")
+    os.utime(folder / "b", (0, 0))
+    end = time.monotonic() + 30
+    while (folder / "b").stat().st_mtime < 1 and time.monotonic() < end:
+        time.sleep(0.05)
+    print((folder / "b").stat().st_mtime > 1, flush=True)
+    os._exit(0)
+os.wait()
+"""
+    assert run(code, tmp_path) == "True\n"
+
+
+def test_without_a_place_for_claims_work_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").touch()
-    assert Claims(tmp_path / "file").take("a")
+    with caplog.at_level("DEBUG", logger="bench"):
+        assert Claims(tmp_path / "file").take("a") is True
+    assert "no claim on a: " in caplog.text and str(tmp_path / "file") in caplog.text
 
 
 def test_a_full_disk_leaves_no_claim_behind(
@@ -210,6 +274,76 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     sweep(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(kept)
     sweep(tmp_path / "nowhere")
+
+
+HOSTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+
+
+@given(HOSTS, st.integers(2**31, 10**20 - 1))
+def test_what_is_left_is_told_by_machine_and_process_whatever_the_machine_is_called(
+    host: str, pid: int
+) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(claims.socket, "gethostname", lambda: host)
+        own, number, digits = own_name().split("-")
+        assert (own, int(number)) == this_process()
+        folder, gone = Path(name), Path(name, f"{own}-{pid}-{digits}")
+        gone.touch()
+        (folder / "claim").write_text(json.dumps([own, pid]))
+        assert void_claims(folder) == ([gone, folder / "claim"], [])
+        patch.setattr(claims.socket, "gethostname", lambda: "node-7/a")
+        assume(own != this_process()[0])
+        assert void_claims(folder) == ([], [f"{own} {pid}"])
+
+
+@pytest.mark.parametrize(("more", "is_void"), [(20, True), (-20, False)])
+def test_what_another_machine_has_not_touched_for_a_day_is_nobodys(
+    tmp_path: Path, more: int, is_void: bool
+) -> None:
+    left, claim = tmp_path / f"elsewhere-1-{'a' * 12}", tmp_path / "claim"
+    claim.write_text('["elsewhere", 1]')
+    left.touch()
+    for path in (left, claim):
+        os.utime(path, (time.time() - 24 * 3600 - more,) * 2)
+        assert is_old(path) is is_void
+    assert leftovers(tmp_path) == [left] * is_void
+    assert void_claims(tmp_path)[0] == [left, claim] * is_void
+    sweep(tmp_path)
+    assert left.exists() is not is_void and claim.exists()
+
+
+def test_claims_are_void_or_have_a_holder(tmp_path: Path) -> None:
+    host, pid = this_process()
+    texts = {"damaged": "{", "gone": f'["{host}", {2**31}]', "mine": f'["{host}", {pid}]',
+             "other": '["elsewhere", 7]', "same": f'["{host}", {pid}, "more"]'}  # fmt: skip
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    for name in (own_name(), f"elsewhere-1-{'a' * 12}"):  # files that are just being made
+        (tmp_path / name).touch()
+    void, held = void_claims(tmp_path)
+    assert void == [tmp_path / "gone"]
+    assert held == sorted([f"{host} {pid}", "elsewhere 7", "unknown 0"])
+    assert void_claims(tmp_path / "none") == ([], [])
+
+
+def test_a_process_that_may_not_be_signalled_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(pid: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refused)
+    assert not is_gone((this_process()[0], 1)) and not is_gone((this_process()[0], os.getpid()))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told from /proc")
+def test_a_process_may_have_a_name_like_that_of_an_ended_one(tmp_path: Path) -> None:
+    named = "Path('/proc/self/comm').write_text('a) Z (b');"
+    assert run(f"{named} print(claims.is_gone(claims.this_process()))", tmp_path) == "False\n"
+
+
+def test_claims_are_shown_by_their_folder(tmp_path: Path) -> None:
+    mine = Claims(tmp_path)
+    mine.take("a")
+    assert repr(mine) == f"Claims(folder={tmp_path!r})"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="told from /proc")

@@ -59,7 +59,54 @@ def test_outputs_lie_by_kind_and_the_first_two_letters_of_their_key(store: Store
     ]
     assert store.has("weights", "1f0c") and not store.has("trainings", "2e1d")
     assert store.has_block("3d2e", 12) and not store.has_block("3d2e", 1)
+    assert [store.has("weights", "1f0d"), store.has("fits", "1f0c")] == [False, False]
     assert store.at_work == store.root and not list((store.root / "tmp").iterdir())
+
+
+def test_a_store_is_its_folder_whatever_was_read_of_it(store: Store) -> None:
+    store.write_cells("p", {"a": CELL})
+    assert repr(store) == f"Store(root={store.root!r})" and store.place == str(store.root)
+    assert store == Store(store.root) and hash(store) == hash(Store(store.root))
+    assert store != Store(store.root / "other")
+
+
+def test_blocks_are_those_with_a_number_among_any_files(store: Store) -> None:
+    assert store.blocks("k", 11 * BLOCK) == list(range(11))
+    for block in (10, 0, 2):
+        store.write_block("k", block, ONES, "cpu")
+    folder = store.root / "features" / "k" / "k"
+    for name in ("000001.txt", "notes", "1.safetensors"):
+        (folder / name).touch()
+    assert store.blocks("k", 11 * BLOCK) == [1, *range(3, 10)]
+    assert store.blocks("k", 2 * BLOCK) == [1] and store.blocks("k", BLOCK) == []
+
+
+def test_a_lock_is_held_where_there_was_no_folder(store: Store) -> None:
+    for _ in range(2):
+        with store.lock("renders", "k"):
+            assert [path.name for path in (store.root / "locks").iterdir()] == ["renders-k"]
+
+
+def test_a_run_claims_the_store_until_it_ends(store: Store) -> None:
+    with pytest.raises(KeyError), store.in_use():
+        (claim,) = (store.root / "claims").iterdir()
+        assert claim.name.startswith("run-")
+        store.sweep()
+        assert claim.exists()
+        raise KeyError
+    assert not claim.exists()
+
+
+def test_sweeping_removes_what_killed_runs_left_and_nothing_else(store: Store) -> None:
+    gone = own_name().replace(f"-{os.getpid()}-", f"-{2**31}-")
+    names = [f"tmp/{gone}", f"tmp/{own_name()}", "tmp/notes", f"claims/run-{gone}",
+             f"claims/run-{own_name()}", "claims/weights-1", f"locks/{gone}", gone]  # fmt: skip
+    for name in names:
+        (store.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (store.root / name).touch()
+    store.sweep()
+    left = [name for name in names if (store.root / name).exists()]
+    assert left == [name for name in names if name not in (f"tmp/{gone}", f"claims/run-{gone}")]
 
 
 @given(st.integers(1, 5 * BLOCK))
@@ -100,6 +147,10 @@ def test_features_note_checksums_of_all_weights_in_order(store: Store) -> None:
     assert store.made_otherwise("k", ["v", "gone"]) == []
     store.write_arrays("weights", "w", {"a": np.array([3.0])})
     assert store.made_otherwise("k", ["v", "w"]) == [path]
+    store.write_block("k", 1, ONES, "cpu", ["v", "w"])
+    assert store.made_otherwise("k", ["v", "w"]) == [path]
+    path.write_bytes(b"")  # it says nothing, which is another fault
+    assert store.made_otherwise("k", ["v", "w"]) == []
 
 
 def test_check_looks_at_weights_blocks_and_the_fit_of_a_key_alone(store: Store) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bench.core.errors import InputError
 from bench.data.class_files import class_pairs, read_class_file
@@ -45,6 +49,7 @@ FILES: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("a.csv", "Class,ID\nlight green,3\nred,1\nblue,2", FROM_ONE),
     ("a.csv", "folder,prompt\nn1,red\nn0,blue", [("n1", "red"), ("n0", "blue")]),
     ("a.csv", "id,wnid,name\n2,n1,red\n1,n0,blue", [("n0", "blue"), ("n1", "red")]),
+    ("a.csv", ",name\n0,red\n1,blue\n2,light green", PLAIN),  # as pandas writes it
     ("a.csv", "red\nblue\nlight green", PLAIN),
     ("a.csv", "0,red\n2,light green\n1,blue", PLAIN),
     ("a.tsv", "name\tindex\nblue\t1\nred\t0\nlight green\t2", PLAIN),
@@ -64,6 +69,46 @@ def test_a_file_is_read_as_what_it_is(
     assert read_class_file(tmp_path / name) == expected
     classes = class_names({"file": name}, [tmp_path])
     assert list(zip(classes.keys, classes.prompts, strict=True)) == expected
+
+
+words = st.text("abcdef \u00e9", min_size=1, max_size=5).map(lambda w: " ".join(w.split()))
+
+
+@given(st.lists(words.filter(bool), min_size=2, max_size=6, unique=True), st.data())
+def test_names_of_any_length_are_read_from_every_form(
+    names: list[str], data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(0, 1))
+    numbered = data.draw(st.permutations(list(enumerate(names, start=first))))
+    plain = [(name, name) for name in names]
+    counted = [(str(n), name) for n, name in enumerate(names, start=1)] if first else plain
+    pairs = [(f"n{n}", name) for n, name in enumerate(names, start=first)]
+    forms: list[tuple[str, str, list[tuple[str, str]]]] = [
+        (".json", json.dumps(names), plain),
+        (".json", json.dumps({"classes": names}), plain),
+        (".json", json.dumps({str(n): name for n, name in numbered}), counted),
+        (".json", json.dumps({name: n for n, name in numbered}), counted),
+        (".json", json.dumps({n: [f"n{n}", name] for n, name in numbered}), pairs),
+        (".json", json.dumps(dict(pairs)), pairs),
+        (".yaml", json.dumps({"names": dict(numbered)}), counted),
+        (".csv", "\n".join(["id,name", *(f"{n},{name}" for n, name in numbered)]), counted),
+        (".tsv", "\n".join(["name\tid", *(f"{name}\t{n}" for n, name in numbered)]), counted),
+        (".csv", "\n".join(["folder,prompt", *map(",".join, pairs)]), pairs),
+        (".txt", "\n".join(names), plain),
+        (".txt", "\n".join(f"{n}. {name}" for n, name in numbered), counted),
+        (".txt", "\n".join(f"{name} {n}" for n, name in numbered), counted),
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix, text, expected in forms:
+            path = Path(folder, f"a{suffix}")
+            path.write_text(text, encoding="utf-8")
+            assert read_class_file(path) == expected, text
+
+
+def test_one_line_is_a_name_and_no_numbered_list(tmp_path: Path) -> None:
+    for line in ("red", "1 euro", "boeing 0"):
+        (tmp_path / "a.txt").write_text(line)
+        assert read_class_file(tmp_path / "a.txt") == [(line, line)]
 
 
 @pytest.mark.parametrize(

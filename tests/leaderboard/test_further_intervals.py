@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from commands import bench
 from further_metrics import METRICS, MODELS, Model, further_coverage
+from hypothesis import given
+from hypothesis import strategies as st
 from intervals import SHARP, EceSetting, ece_coverage
 from outputs_folders import folder, score
+from scipy import stats
 
 from bench.api.metrics import FURTHER
 from bench.api.splits import single_label
@@ -18,6 +21,7 @@ from bench.core.records import Record
 from bench.leaderboard.samples import EvaluationSet, SampleOutputs
 from bench.leaderboard.stats.ece_interval import Confidences, measured_ece
 from bench.leaderboard.stats.further import linearised_in
+from bench.leaderboard.stats.linearised import worst_group_influence
 from bench.posthoc.calibration_error import adaptive_calibration_error
 
 CLASSES = 3
@@ -62,6 +66,56 @@ def test_numbers_by_sample_are_what_a_weight_more_of_the_sample_changes(metric, 
         more = value(np.vstack([repeated, log_probs[[sample]]]), np.append(of, labels[sample]))
         wanted = (more - base) * (len(of) + 1)
         assert found.values[0, sample] - whole == pytest.approx(wanted, abs=exact)
+
+
+def one_more(right: float, n: int) -> float:
+    """The variance of one more of n samples, half of it right and half wrong."""
+    q = (right + 0.5) / (n + 1)
+    return ((1 - q) ** 2 + q**2) / (2 * n**2)
+
+
+@given(st.integers(0, 999), st.integers(8, 60))
+def test_what_is_not_seen_is_that_of_the_text(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels, confidence = np.append([0, 1, 2], rng.integers(3, size=n - 3)), rng.uniform(size=n)
+    right = rng.random(n) < 0.3 + 0.2 * labels
+    right[:2] = [True, False]
+    on = EvaluationSet("1f" * 16, "2e" * 16, labels[:, None], {}, {})
+    record = Record.model_construct(primary_metric="top1")
+    one = SampleOutputs(record, on, right, confidence, np.where(right, labels, 3))
+    found = {metric: linearised_in(metric, one) for metric in METRICS}
+
+    by_class = [(int(right[labels == c].sum()), int((labels == c).sum())) for c in range(3)]
+    k, m = int(right.sum()), int((~right).sum())
+    area = np.mean([confidence[right] > wrong for wrong in confidence[~right]])
+    unseen = {
+        "balanced": sum(one_more(*counts) for counts in by_class) / 9,
+        "auroc": ((1 - area) ** 2 + area**2) * (1 / k**2 + 1 / m**2) / 2,
+        "aurc": 1 / n**2,
+    }
+    for metric, variance in unseen.items():
+        assert float(found[metric].unseen[0]) == pytest.approx(variance)
+        assert float(found[metric].bias[0]) == 0
+
+    worst = min(by_class, key=lambda counts: counts[0] / counts[1])
+    shares = [k / n for k, n in by_class]
+    may_be = [counts for counts, share in zip(by_class, shares, strict=True)
+              if share <= clopper_pearson(*worst, 0.025)]  # fmt: skip
+    above = min(clopper_pearson(*counts, 0.025 / len(may_be)) for counts in may_be) - min(shares)
+    own = found["worst-class"]
+    total = float((own.values - own.values.mean()).var() / n + own.unseen[0] + own.bias[0])
+    assert float(own.unseen[0]) == pytest.approx(one_more(*worst))
+    assert float(own.values.mean()) == pytest.approx(min(shares))
+    assert 1.959964 * np.sqrt(total) >= above - 1e-6
+    *_, bias = worst_group_influence(labels, right, np.arange(n))
+    assert float(own.bias[0]) == pytest.approx(bias) or own.bias[0] > bias
+    if own.bias[0] > bias:  # just so large that the bound is reached
+        assert 1.959964 * np.sqrt(total) == pytest.approx(above, rel=1e-5)
+
+
+def clopper_pearson(k: int, n: int, tail: float) -> float:
+    """The exact upper bound of a probability, k of n."""
+    return float(stats.binomtest(k, n).proportion_ci(1 - 2 * tail, "exact").high)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)

@@ -12,7 +12,7 @@ import pytest
 from commands import SMALL, Finished
 
 from bench.api.dataset import Shift
-from bench.api.metrics import METRICS, OWN, averageable, extra_metrics
+from bench.api.metrics import ACCURACIES, METRICS, OWN, averageable, extra_metrics
 from bench.core.errors import InputError
 from bench.core.progress import SilentProgress
 from bench.core.records import MissingCell, Record, read_records, records_text
@@ -202,6 +202,7 @@ def test_no_mean_over_f1_and_accuracy_and_still_a_ranking() -> None:
     (found,) = board.rows
     assert found.complete and all(cell.best for cell in found.cells) and len(found.cells) == 3
     assert averageable(("top1", "pm-0")) and not averageable(("macro-f1", "pm-0"))
+    assert averageable(ACCURACIES) and not averageable(ACCURACIES | {"ece"})
     (ece,) = build_boards(rows(("top1", "macro-f1", "top1")), metric="ece")
     assert ece.columns == ("ID", "ood", "vid", MEAN)
 

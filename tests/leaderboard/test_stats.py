@@ -46,7 +46,7 @@ def test_exact_is_scipys(counts: tuple[int, int]) -> None:
 
 
 def test_exact_refuses_what_is_no_share() -> None:
-    for right, n in ((1, 0), (-1, 3), (4, 3)):
+    for right, n in ((0, 0), (1, 0), (-1, 3), (4, 3)):
         with pytest.raises(InputError, match=f"{right} right of {n}"):
             exact_interval(right, n)
 
@@ -171,6 +171,7 @@ def test_groups_are_the_units() -> None:
     videos = rng.random((3, 50)) < 0.7
     frames = outcomes(np.repeat(videos, 10, axis=1))
     codes = np.repeat(np.arange(50), 10)
+    assert np.allclose(frames.by(codes, "video").values, videos)
     by_video = mean_estimate([frames.by(codes, "video")])
     assert by_video.value == pytest.approx(mean_estimate([frames]).value)
     assert by_video.samples == pytest.approx(mean_estimate([outcomes(videos)]).samples)

@@ -7,6 +7,7 @@ import pytest
 
 from bench.api.registry import find_method
 from bench.posthoc.ensembles import distance_to_kth, weight_candidates
+from bench.posthoc.functional import sigmoid_weight
 from bench.posthoc.selection import WEIGHTS
 
 
@@ -25,6 +26,19 @@ def test_without_grids_each_b_has_all_mean_weights() -> None:
     for b in (0.05, 0.1, 0.2, 0.4):
         assert np.allclose([one.weight for one in found if one.b == b], WEIGHTS, atol=1e-5)
     assert len(found) == 4 * len(WEIGHTS)
+
+
+def test_the_first_and_the_last_mean_weight_are_a_millionth_from_0_and_1() -> None:
+    """So that the weights of single samples still depend on their distances."""
+    distance = np.linspace(0.4, 1.2, 300)
+    found = weight_candidates(distance)
+    for end, candidates in (
+        (0, found[:: len(WEIGHTS)]),
+        (1, found[len(WEIGHTS) - 1 :: len(WEIGHTS)]),
+    ):
+        for one in candidates:
+            mean = sigmoid_weight(distance, one.a, one.b).mean()
+            assert abs(mean - end) == pytest.approx(1e-6, rel=0.02)
 
 
 @pytest.mark.parametrize("b", [1e-4, 30.0, 1000.0])

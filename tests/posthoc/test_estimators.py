@@ -139,6 +139,13 @@ def test_fit_forgets_and_returns_itself():
     assert repr(vrf) == repr(VRF(a=A, b=B))  # the configuration is untouched, and all there is
 
 
+def test_what_was_fitted_is_no_part_of_the_configuration():
+    (_, zs, ft), labels = arrays(HELD_OUT), HELD_OUT.labels
+    scaling, ensemble = TemperatureScaling().fit(zs, labels), OSE().fit(zs, ft, labels)
+    assert repr(scaling) == repr(TemperatureScaling())
+    assert repr(ensemble) == repr(OSE())
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_ose_equals_the_harness(alpha):
     outputs = FakeOutputs(2, labels=MANY_TO_ONE)

@@ -11,7 +11,13 @@ from bench import OSE, VRF, TemperatureScaling, sample_table
 from bench.core.errors import InputError
 from bench.posthoc.functional import log_softmax
 from bench.posthoc.remarks import PosthocWarning, collected
-from bench.posthoc.scores import ScoreFacts, checked_labels, log_of_probabilities, shifted_logits
+from bench.posthoc.scores import (
+    ScoreFacts,
+    checked_labels,
+    checked_logits,
+    log_of_probabilities,
+    shifted_logits,
+)
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(6, size=400)
@@ -59,7 +65,7 @@ def test_one_hot_integers_are_no_logits(dtype):
 def test_log_probabilities_are_logits(dtype):
     log_p = log_softmax(LOGITS).astype(dtype)
     assert np.allclose(OSE(1.0).predict_proba(LOGITS, log_p), PROBABILITIES, atol=1e-5)
-    flat = np.log([[0.45, 0.55], [0.4, 0.6]])  # in [-1, 1], but no cosines
+    flat = np.log([[0.45, 0.55], [0.4, 0.6]])
     assert OSE(1.0).predict_proba(flat, flat).round(2).tolist() == [[0.45, 0.55], [0.4, 0.6]]
 
 
@@ -106,6 +112,43 @@ def test_doubtful_logits_give_a_warning_at_the_line_of_the_caller(scores, messag
         OSE().predict_proba(LOGITS, scores)
     assert {warning.filename for warning in caught} == {__file__}
     assert all(len(str(warning.message)) < 300 for warning in caught)
+
+
+def tied(rows):
+    scores = LOGITS.copy()
+    scores[:rows, :2] = 30.0
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("scores", "remarks"),
+    [
+        (LOGITS, []),
+        (log_softmax(LOGITS), []),
+        (np.log([[0.45, 0.55], [0.4, 0.6]]), []),  # in [-1, 1], but no cosines
+        (np.log([[0.47, 0.55], [0.4, 0.6]]), ["all values lie in"]),
+        (WITHIN_ONE, ["all values lie in"]),
+        (np.zeros((3, 4)), ["3 of 3 rows have one value"]),
+        (
+            np.vstack([np.zeros(6), WITHIN_ONE]),
+            ["all values lie in", "1 of 401 rows has one value"],
+        ),
+        (np.ones((5, 1)), []),  # one class
+        (np.array([[3, 3, 1, 0]]), []),  # ties of counts are no lost digits
+        (np.array([[3.0, 3.0, 1.0, 0.0]]), ["1 of 1 rows has the largest value"]),
+        (tied(4), []),  # a hundredth
+        (tied(5), ["5 of 400 rows have the largest value"]),
+    ],
+)
+def test_remarks_are_those_that_the_values_give_reason_for(scores, remarks):
+    with collected() as found:
+        checked_logits("x", scores)
+    assert [text.startswith(f"x: {begin}") for text, begin in zip(found, remarks, strict=True)] == [
+        True for _ in remarks
+    ]
+    with collected() as found:
+        checked_logits("x", scores, at_any_scale=True)
+    assert len(found) == len(remarks) - ("all values lie in" in remarks)
 
 
 def test_a_temperature_mends_the_scale_of_cosines():

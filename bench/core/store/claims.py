@@ -64,7 +64,7 @@ class Claims:
     folder: Path
     _held: set[Path] = field(default_factory=set, repr=False)
     _seen: dict[Path, tuple[State, float]] = field(default_factory=dict, repr=False)
-    _beating: int = field(default=0, repr=False)  # the process whose thread touches the claims
+    _beating: int | None = field(default=None, repr=False)  # which process's thread does
 
     @contextmanager
     def held(self, names: Sequence[str]) -> Iterator[list[str]]:
@@ -83,9 +83,9 @@ class Claims:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not _created(path):
                 seen = _state(path)
-                if seen is not None and not self._is_void(path, seen):
-                    return False
                 if seen is not None:  # else it was given up just now, and may be taken again
+                    if not self._is_void(path, seen):
+                        return False
                     _remove(path, seen)
                 if not _created(path):  # another process was faster
                     return False
@@ -107,13 +107,9 @@ class Claims:
 
     def _is_void(self, path: Path, seen: State) -> bool:
         """Whether nobody works under the claim any more."""
-        if is_gone(_holder(path)):
-            return True
-        before, since = self._seen.get(path, (None, 0.0))
-        if before != seen:
+        if path not in self._seen or self._seen[path][0] != seen:
             self._seen[path] = (seen, time.monotonic())
-            return False
-        return time.monotonic() - since > LEASE
+        return is_gone(_holder(path)) or time.monotonic() - self._seen[path][1] > LEASE
 
     def _beat(self) -> None:
         if self._beating != os.getpid():  # a forked process needs a thread of its own
@@ -242,11 +238,11 @@ def own_name() -> str:
 
 def _created(path: Path) -> bool:
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        file = path.open("xb")
     except FileExistsError:
         return False
     try:
-        with os.fdopen(handle, "wb") as file:
+        with file:
             file.write(json.dumps(this_process()).encode())
     except OSError:  # of a full disk: nobody must wait for a claim that names no process
         path.unlink(missing_ok=True)

@@ -111,7 +111,7 @@ def _safetensors_of(file: BufferedReader, size: int) -> bytes:
     header = file.read(min(int.from_bytes(start, "little"), LONGEST_HEADER, size))
     try:
         places = [a["data_offsets"][1] for n, a in _json(header).items() if n != "__metadata__"]
-        rest = file.read(min(max(0, 0, *places) + 1, size))
+        rest = file.read(min(max([0, *places]) + 1, size))
     except (DamagedError, LookupError, TypeError):
         rest = b""
     return start + header + rest
@@ -138,7 +138,7 @@ def sealed(item: str, packed: bytes) -> tuple[bytes, memoryview]:
     header, rest = len(text).to_bytes(8, "little") + text, memoryview(packed)[8 + length :]
     digest = hashlib.sha256(header)
     digest.update(rest)
-    return header.replace(_place(ZEROS), _place(digest.hexdigest()), 1), rest
+    return header.replace(_place(ZEROS), _place(digest.hexdigest())), rest
 
 
 def opened(item: str, data: bytes) -> bytes:
@@ -159,7 +159,7 @@ def opened(item: str, data: bytes) -> bytes:
     header = _json(data[8:end])
     facts = _facts_of(header)
     stated = facts.get("sha256", "")
-    digest = hashlib.sha256(data[:end].replace(_place(stated), _place(ZEROS), 1))
+    digest = hashlib.sha256(data[:end].replace(_place(stated), _place(ZEROS)))
     digest.update(memoryview(data)[end:])
     _compare(item, facts.get("item"), stated, digest.hexdigest())
     with _form_of(item):
@@ -258,7 +258,7 @@ def packed_arrays(arrays: Mapping[str, NDArray[np.generic]], facts: Mapping[str,
     """
     from safetensors.numpy import save
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     packed: bytes = save(contiguous, metadata=dict(facts) or None)
     return packed
 

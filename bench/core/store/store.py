@@ -231,8 +231,8 @@ class Store:
         >>> store.blocks("1f0c", size=3000), store.read_features("1f0c", size=1024).shape
         ([1, 2], (1024, 2))
         """
-        existing = self.files.names(self._block(key, 0).parent)
-        return [b for b in range(block_count(size)) if _block_name(b) not in existing]
+        existing = set(self._blocks(key))
+        return [b for b in range(block_count(size)) if self._block(key, b) not in existing]
 
     def has_block(self, key: str, block: int) -> bool:
         """Whether a block of features exists."""
@@ -297,8 +297,11 @@ class Store:
             return None
         return found
 
+    def _folder(self, key: str) -> Path:
+        return self.root / "features" / key[:2] / key
+
     def _block(self, key: str, block: int) -> Path:
-        return self.root / "features" / key[:2] / key / _block_name(block)
+        return self._folder(key) / f"{block:06d}{SUFFIX}"
 
     def read_cell(self, pack: str, key: str) -> dict[str, Any] | None:
         """Return the measured cell `key` of a `pack`; None if absent. A damaged pack is removed."""
@@ -374,7 +377,7 @@ class Store:
             yield path, f"features/{key}/{path.stem}"
 
     def _blocks(self, key: str) -> list[Path]:
-        folder = self._block(key, 0).parent
+        folder = self._folder(key)
         return [folder / n for n in sorted(self.files.names(folder)) if n.endswith(SUFFIX)]
 
     def discard(self, kind: str, key: str) -> None:
@@ -390,10 +393,6 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{kind}-{key}"):
             yield
-
-
-def _block_name(block: int) -> str:
-    return f"{block:06d}{SUFFIX}"
 
 
 def _block_item(key: str, block: int) -> str:
