@@ -231,8 +231,8 @@ class Store:
         >>> store.blocks("1f0c", size=3000), store.read_features("1f0c", size=1024).shape
         ([1, 2], (1024, 2))
         """
-        existing = set(self._blocks(key))
-        return [b for b in range(block_count(size)) if self._block(key, b) not in existing]
+        existing = self.files.names(self._folder(key))
+        return [b for b in range(block_count(size)) if _block_name(b) not in existing]
 
     def has_block(self, key: str, block: int) -> bool:
         """Whether a block of features exists."""
@@ -301,7 +301,7 @@ class Store:
         return self.root / "features" / key[:2] / key
 
     def _block(self, key: str, block: int) -> Path:
-        return self._folder(key) / f"{block:06d}{SUFFIX}"
+        return self._folder(key) / _block_name(block)
 
     def read_cell(self, pack: str, key: str) -> dict[str, Any] | None:
         """Return the measured cell `key` of a `pack`; None if absent. A damaged pack is removed."""
@@ -393,6 +393,10 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{kind}-{key}"):
             yield
+
+
+def _block_name(block: int) -> str:
+    return f"{block:06d}{SUFFIX}"
 
 
 def _block_item(key: str, block: int) -> str:
