@@ -232,7 +232,7 @@ class Store:
         ([1, 2], (1024, 2))
         """
         existing = self.files.names(self._folder(key))
-        return [b for b in range(block_count(size)) if _block_name(b) not in existing]
+        return [b for b in range(block_count(size)) if f"{b:06d}{SUFFIX}" not in existing]
 
     def has_block(self, key: str, block: int) -> bool:
         """Whether a block of features exists."""
@@ -301,7 +301,7 @@ class Store:
         return self.root / "features" / key[:2] / key
 
     def _block(self, key: str, block: int) -> Path:
-        return self._folder(key) / _block_name(block)
+        return self._folder(key) / f"{block:06d}{SUFFIX}"
 
     def read_cell(self, pack: str, key: str) -> dict[str, Any] | None:
         """Return the measured cell `key` of a `pack`; None if absent. A damaged pack is removed."""
@@ -393,10 +393,6 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{kind}-{key}"):
             yield
-
-
-def _block_name(block: int) -> str:
-    return f"{block:06d}{SUFFIX}"
 
 
 def _block_item(key: str, block: int) -> str:
