@@ -121,9 +121,8 @@ class Copy(_Strict):
     Examples
     --------
     >>> from bench.data.cards import cards
-    >>> copies = [copy for card in cards().values() for copy in card.copies]
-    >>> copies[0].url
-    'https://github.com/MadryLab/BREEDS-Benchmarks/tree/master/imagenet_class_hierarchy/modified'
+    >>> cards()["domainnet"].copies[0].url
+    'https://csr.bu.edu/ftp/visda/2019/multi-source/domainnet/txt/'
     """
 
     url: Url

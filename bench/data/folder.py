@@ -89,6 +89,8 @@ class DataFolder:
             else:
                 matching.append(path)
         if not matching:
+            # Long messages lose words of their middle: what is said of folders that are there stays.
+            tried.sort(key=lambda said: said.endswith("(not there)"))
             how = f"'bench show set:{name}' shows how to get it"
             raise NotFound(f"{card.title}, {part}: not found; looked for {'; '.join(tried)}; {how}")
         # If a folder and one inside it match (torchvision's dtd/dtd), take the inner one.
