@@ -160,6 +160,47 @@ def test_an_image_that_cannot_be_decoded_is_named(own: Path) -> None:
         images[3]
 
 
+@pytest.mark.parametrize("image", [None, {"bytes": None, "path": "a.jpg"}])
+def test_a_row_without_an_image_is_named(image: Any, own: Path) -> None:
+    changed(files(own)[0], "image", image)
+    split = suite_of(own, "imagenet-hard").shifts[0].split
+    with pytest.raises(DataError, match=r"row 3 of row group 0 of .*\.parquet"):
+        split.load().images[3]
+    assert split.contents is not None and len(split.contents()) == FILES * ROWS
+
+
+def test_a_row_group_that_is_damaged_is_named(own: Path) -> None:
+    """parquet has no checksums by default, so that only reading it shows the damage."""
+    file = files(own)[0]
+    where = parquet.ParquetFile(file).metadata.row_group(1).column(0).data_page_offset
+    content = bytearray(file.read_bytes())
+    content[where : where + 300] = b"\xff" * 300
+    file.write_bytes(content)
+    images = suite_of(own, "imagenet-hard").shifts[0].split.load().images
+    assert images[0].mode == "RGB"
+    with pytest.raises(DataError, match=r"\.parquet: row group 1 cannot be read .*: get the file"):
+        images[GROUP]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("label", ["23"] * ROWS),
+        ("label", [["23"]] * ROWS),
+        ("label", [[2.7]] * ROWS),
+        ("image", [{"bytes": "text", "path": None}] * ROWS),
+    ],
+)
+def test_columns_of_other_types_are_refused(column: str, values: list[Any], own: Path) -> None:
+    """The text 23 would otherwise be the classes 2 and 3."""
+    file = files(own)[0]
+    table = parquet.read_table(file)
+    at = table.schema.get_field_index(column)
+    parquet.write_table(table.set_column(at, column, pyarrow.array(values)), file)
+    (fault,) = suite_of(own, "imagenet-hard").faults
+    assert f"TypeError: {column}s are " in fault and fault.endswith("get it again")
+
+
 def test_without_pyarrow_the_extra_is_named(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     without = lambda name, *more: None if name == "pyarrow" else find(name, *more)  # noqa: E731
