@@ -269,6 +269,24 @@ def test_another_font_is_a_fault(own: Path) -> None:
         read_font(font)
 
 
+def test_a_damaged_font_is_refused_before_images_are_drawn(further: Path, tmp_path: Path) -> None:
+    """Some damages are only seen when a letter is drawn."""
+    content = (further / "imagenet-w/fonts" / FONT).read_bytes()
+    font, image, refused = tmp_path / FONT, picture(SIDE, SIDE), 0
+    for seed in range(30):
+        damaged = bytearray(content)
+        for place in np.random.default_rng(seed).integers(0, len(content), 200):
+            damaged[place] ^= 255
+        font.write_bytes(damaged)
+        try:
+            found = read_font(font)
+        except InputError:
+            refused += 1
+        else:
+            watermarked(image, found)
+    assert 0 < refused < 30
+
+
 def test_a_missing_validation_image_is_a_fault_of_the_shift(own: Path, further: Path) -> None:
     (own / "imagenet").unlink()
     shutil.copytree(further / "imagenet" / "val", own / "imagenet" / "val")
