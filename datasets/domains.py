@@ -182,10 +182,15 @@ class TerraIncognita(LeftOut):
     name: ClassVar[str] = "terra-incognita"
 
     def _images(self, name: str, root: Path, cache: Path) -> Split:
-        """Return the images of the folders that there are; at least one for each class."""
+        """Return the images of the folders that there are; some for each class and location."""
         folders = self._folders()
         there = {folder: index for folder, index in folders.items() if (root / folder).is_dir()}
-        nowhere = {f: i for f, i in folders.items() if i not in there.values()}
+        classes, locations = set(there.values()), {folder.partition("/")[0] for folder in there}
+        nowhere = {
+            folder: index
+            for folder, index in folders.items()
+            if index not in classes or folder.partition("/")[0] not in locations
+        }
         found = tree_split(name, root, there | nowhere, cache)
         said = f"{self.name}: {found.size:,} images, a number that nothing is compared with"
         return replace(found, caveats=(*found.caveats, said))

@@ -234,6 +234,19 @@ def test_terra_incognita_states_how_many_images_were_found(own: Path, tmp_path: 
     assert any("terra-incognita/all lacks 4 of 40 class folders" in fault for fault in faults)
 
 
+@pytest.mark.parametrize("partition", [1, 2])
+def test_a_location_of_terra_incognita_without_class_folders_is_a_fault(
+    partition: int, own: Path, tmp_path: Path
+) -> None:
+    """Be it the one left out, whose shift would have no images, or one of those seen."""
+    root = own / "terra_incognita" / "location_100"
+    shutil.rmtree(root)
+    root.mkdir()
+    (own / SYNTHETIC).unlink()
+    faults = suite_of(own, "terra-incognita", tmp_path, partition=partition).faults
+    assert any("lacks 10 of 40 class folders: location_100/bird" in fault for fault in faults)
+
+
 def test_missing_classes_and_domains_are_named(own: Path, tmp_path: Path) -> None:
     shutil.rmtree(own / "PACS" / "cartoon" / "dog")
     faults = suite_of(own, "pacs", tmp_path).faults

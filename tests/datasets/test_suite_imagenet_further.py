@@ -160,6 +160,47 @@ def test_an_image_that_cannot_be_decoded_is_named(own: Path) -> None:
         images[3]
 
 
+@pytest.mark.parametrize("image", [None, {"bytes": None, "path": "a.jpg"}])
+def test_a_row_without_an_image_is_named(image: Any, own: Path) -> None:
+    changed(files(own)[0], "image", image)
+    split = suite_of(own, "imagenet-hard").shifts[0].split
+    with pytest.raises(DataError, match=r"row 3 of row group 0 of .*\.parquet"):
+        split.load().images[3]
+    assert split.contents is not None and len(split.contents()) == FILES * ROWS
+
+
+def test_a_row_group_that_is_damaged_is_named(own: Path) -> None:
+    """parquet has no checksums by default, so that only reading it shows the damage."""
+    file = files(own)[0]
+    where = parquet.ParquetFile(file).metadata.row_group(1).column(0).data_page_offset
+    content = bytearray(file.read_bytes())
+    content[where : where + 300] = b"\xff" * 300
+    file.write_bytes(content)
+    images = suite_of(own, "imagenet-hard").shifts[0].split.load().images
+    assert images[0].mode == "RGB"
+    with pytest.raises(DataError, match=r"\.parquet: row group 1 cannot be read .*: get the file"):
+        images[GROUP]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("label", ["23"] * ROWS),
+        ("label", [["23"]] * ROWS),
+        ("label", [[2.7]] * ROWS),
+        ("image", [{"bytes": "text", "path": None}] * ROWS),
+    ],
+)
+def test_columns_of_other_types_are_refused(column: str, values: list[Any], own: Path) -> None:
+    """The text 23 would otherwise be the classes 2 and 3."""
+    file = files(own)[0]
+    table = parquet.read_table(file)
+    at = table.schema.get_field_index(column)
+    parquet.write_table(table.set_column(at, column, pyarrow.array(values)), file)
+    (fault,) = suite_of(own, "imagenet-hard").faults
+    assert f"TypeError: {column}s are " in fault and fault.endswith("get it again")
+
+
 def test_without_pyarrow_the_extra_is_named(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     without = lambda name, *more: None if name == "pyarrow" else find(name, *more)  # noqa: E731
@@ -226,6 +267,24 @@ def test_another_font_is_a_fault(own: Path) -> None:
     font.write_text("<html></html>")
     with pytest.raises(InputError, match=f"cannot read {font}"):
         read_font(font)
+
+
+def test_a_damaged_font_is_refused_before_images_are_drawn(further: Path, tmp_path: Path) -> None:
+    """Some damages are only seen when a letter is drawn."""
+    content = (further / "imagenet-w/fonts" / FONT).read_bytes()
+    font, image, refused = tmp_path / FONT, picture(SIDE, SIDE), 0
+    for seed in range(30):
+        damaged = bytearray(content)
+        for place in np.random.default_rng(seed).integers(0, len(content), 200):
+            damaged[place] ^= 255
+        font.write_bytes(damaged)
+        try:
+            found = read_font(font)
+        except InputError:
+            refused += 1
+        else:
+            watermarked(image, found)
+    assert 0 < refused < 30
 
 
 def test_a_missing_validation_image_is_a_fault_of_the_shift(own: Path, further: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from document_blocks import blocks
 from places import ROOT
 
 from bench.core.records import read_records
@@ -19,8 +21,17 @@ from bench.front.display import leaderboards_text
     "name", ["pyproject.toml", "example_method.py", "example_distance.py", "example_training.py"]
 )
 def test_the_example_of_a_package_is_the_one_that_is_tested(name: str) -> None:
-    blocks = re.findall(r"```\w+\n(.*?)```", (ROOT / "docs/new-method.md").read_text(), re.DOTALL)
-    assert (ROOT / "tests" / "plugin" / name).read_text() in blocks
+    found = (block.text for block in blocks(ROOT / "docs/new-method.md"))
+    assert (ROOT / "tests" / "plugin" / name).read_text() in found
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ray_takes_the_cluster_file() -> None:
+    util = pytest.importorskip("ray.autoscaler._private.util", reason="no extra ray")
+    (block,) = (b for b in blocks(ROOT / "docs/scaling.md") if b.title == "cluster.yaml")
+    cluster = util.prepare_config(yaml.safe_load(block.text))
+    util.validate_config(cluster)
+    assert cluster["max_workers"] == len(cluster["provider"]["worker_ips"])
 
 
 @pytest.mark.filterwarnings("ignore:b = 0.1 is the largest")  # as the page says

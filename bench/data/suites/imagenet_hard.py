@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.api.splits import Loaded, Manifest, Split
-from bench.core.errors import InputError, one_line
+from bench.core.errors import DataError, InputError, one_line
 from bench.core.hashing import key_of
 from bench.data.readers.decoding import decode_image
 from bench.data.readers.fingerprints import HASHED_BYTES, Files, content_digest, row_marks, sha256
@@ -137,8 +137,8 @@ def _read(file: Path) -> tuple[list[int], list[list[int]]]:
         with opened:
             footer = opened.metadata
             rows = [footer.row_group(n).num_rows for n in range(footer.num_row_groups)]
+            _check_types(opened.schema_arrow)
             labels = opened.read(columns=["label"]).column("label").to_pylist()
-            opened.schema_arrow.field("image").type.field("bytes")
             return rows, [list(dict.fromkeys(map(int, several))) for several in labels]
     except InputError:
         raise
@@ -150,9 +150,31 @@ def _read(file: Path) -> tuple[list[int], list[list[int]]]:
         ) from error
 
 
+def _check_types(schema: Any) -> None:
+    """Raise TypeError unless labels are lists of integers, and images bytes.
+
+    Texts could be read as lists of digits, and fractions be cut off.
+    """
+    types = importlib.import_module("pyarrow.types")
+    label, image = schema.field("label").type, schema.field("image").type.field("bytes").type
+    is_list = types.is_list(label) or types.is_large_list(label)
+    if not (is_list and types.is_integer(label.value_type)):
+        raise TypeError(f"labels are {label}, expected lists of integers")
+    if not (types.is_binary(image) or types.is_large_binary(image)):
+        raise TypeError(f"images are {image}, expected binary")
+
+
 @lru_cache(maxsize=1)
 def _images(file: Path, group: int) -> list[bytes]:
-    """Return the encoded images of a row group."""
-    with _parquet(file) as opened:
-        column = opened.read_row_group(group, columns=["image.bytes"], use_threads=False)
-        return [image["bytes"] for image in column.column("image").to_pylist()]
+    """Return the encoded images of a row group; of a row without one, no bytes."""
+    try:
+        with _parquet(file) as opened:
+            column = opened.read_row_group(group, columns=["image.bytes"], use_threads=False)
+            return [(image or {}).get("bytes") or b"" for image in column["image"].to_pylist()]
+    except InputError:
+        raise
+    except Exception as error:  # as in `_read`
+        reason = one_line(error)
+        raise DataError(
+            f"{file}: row group {group} cannot be read ({reason:.200}): get the file again"
+        ) from error

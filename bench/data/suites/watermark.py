@@ -101,7 +101,7 @@ class WatermarkedImages:
 
 
 def read_font(path: Path) -> ImageFont.FreeTypeFont:
-    """Return a font in the size of the watermark. InputError if it cannot be read.
+    """Return a font in the size of the watermark. InputError if it cannot be read, or not drawn.
 
     Examples
     --------
@@ -114,7 +114,9 @@ def read_font(path: Path) -> ImageFont.FreeTypeFont:
     bench.core.errors.InputError: cannot read page.otf: unknown file format
     """
     with reading(path):
-        return ImageFont.truetype(io.BytesIO(read_bounded(path, MOST)), SIZE)
+        font = ImageFont.truetype(io.BytesIO(read_bounded(path, MOST)), SIZE)
+        font.getmask(TEXT)  # outlines are read when they are drawn
+    return font
 
 
 @lru_cache(maxsize=1)
