@@ -89,7 +89,7 @@ class DataFolder:
             else:
                 matching.append(path)
         if not matching:
-            # Long messages lose words of their middle: what is said of folders that are there stays.
+            # A long message loses words of its middle, so folders that are there come first.
             tried.sort(key=lambda said: said.endswith("(not there)"))
             how = f"'bench show set:{name}' shows how to get it"
             raise NotFound(f"{card.title}, {part}: not found; looked for {'; '.join(tried)}; {how}")
