@@ -118,6 +118,39 @@ def test_rows_that_only_other_metrics_have_are_counted(tmp_path: Path) -> None:
         assert int(rows) + int(others) == int(printed.split()[0]) > int(rows)
 
 
+def test_a_narrow_table_has_its_figure_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "board.html"
+    path.write_text(board_html(board_view((), all_published=True)))
+    with opened(path) as page:
+        page.get_by_label("Suite").select_option("cifar10")
+        page.wait_for_selector("figure svg")
+        table = page.locator('[data-table="board"]').bounding_box()
+        figure = page.locator("figure:visible").bounding_box()
+        assert figure["x"] > table["x"] + table["width"] and figure["y"] < table["y"]
+
+
+def test_columns_that_no_published_row_in_view_fills_are_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "board.html"
+    path.write_text(board_html(board_view((), all_published=True)))
+    with opened(path) as page:
+        heads = page.locator('[data-table="board"] thead th')
+        page.get_by_label("Model", exact=True).select_option("ViT-B-16/openai")
+        before = heads.evaluate_all("(all) => all.map((one) => one.dataset.key)")
+        assert {"v2", "sketch", "a", "r", "objectnet", "avg-ref-shifts"} < {*before}
+        page.get_by_label("Source").select_option("carot-slides")
+        after = heads.evaluate_all("(all) => all.map((one) => one.dataset.key)")
+        assert after[1:] == ["mean", "id", ".year"]
+        page.locator('th[data-key=".year"] button.word').click()
+        assert "copied from" in page.locator("#meaning").inner_text()
+
+
+def test_no_word_is_explained_twice(made: Made) -> None:
+    records = [r.model_copy(update={"role": "transductive"}) for r in made[0] if r.method == "ose"]
+    terms = board_view(document([*made[0], *records]).chapters)["glossary"]
+    assert len({name.casefold() for name in terms}) == len(terms)
+    assert "transductive" in terms and terms.keys() > {"ID", "Zero-shot"}
+
+
 def test_the_head_of_a_shift_says_what_its_images_are(tmp_path: Path) -> None:
     with board(tmp_path, (on_imagenet(), [])) as page:
         page.locator('th[data-key="sketch"] button.word').click()

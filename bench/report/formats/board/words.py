@@ -96,6 +96,11 @@ OWN_TERMS = (
         "docs/published.md",
     ),
     Term(
+        "Paper",
+        "Where the method was published; of a published row, the table that it is copied from.",
+        "docs/published.md",
+    ),
+    Term(
         "ablation",
         "A method with one part changed, to test what makes it work. Not ranked.",
         "docs/methods.md section 0",
@@ -197,6 +202,8 @@ def glossary(chapters: Sequence[Chapter], labels: Iterable[str]) -> Data:
         if (card := method_data(name)) is not None:
             page = "docs/methods.md section 0"
             found.setdefault(card["title"], Term(card["title"], card["idea"], page))
+    own = {term.name.casefold() for term in OWN_TERMS}
+    found = {name: term for name, term in found.items() if name.casefold() not in own}
     found |= {term.name: term for term in OWN_TERMS}
     for metric, text in ASKED.items():
         found.setdefault(metric, Term(metric, text, "docs/methods.md section 11"))

@@ -10,7 +10,7 @@ const boardView = (() => {
   const FIXED = [ // columns beside the numbers; `of` gives a text, and v by which rows are sorted
     { key: ".rank", label: "Rank", numeric: true, of: (row, found) => rank(found.focused(row)) },
     { key: ".interval", label: "95% interval", numeric: true, unsorted: true, of: (row, found) => ({ t: found.focused(row)?.i ?? "" }) },
-    { key: ".year", label: "Published", last: true, of: (row, found) => venue(row, found.data) },
+    { key: ".year", label: "Paper", last: true, of: (row, found) => venue(row, found.data) },
     { key: ".chosen", label: "Chosen", last: true, unsorted: true, of: (row) => ({ t: row.chosen ?? "" }) },
     { key: ".images", label: "Images", last: true, numeric: true, of: (row) => counted(row.cost?.images) },
     { key: ".encoders", label: "Encoders", last: true, numeric: true, of: (row) => counted(row.cost?.encoders) },
@@ -111,8 +111,10 @@ const boardView = (() => {
       .map((role) => [role, inScope.filter((row) => row.role === role).length]).filter(([, n]) => n);
     found.total = filled.length;
 
-    const fixed = FIXED.filter(({ of }) => (found.rows.length ? found.rows : filled).some((row) => of(row, found).t));
-    const numbers = view.columns.map(({ key, label }) => ({ key, label, numeric: true, of: (row) => cell(row, key) ?? { t: "" } }));
+    const some = (has) => (found.rows.length ? found.rows : filled).some(has);
+    const fixed = FIXED.filter(({ of }) => some((row) => of(row, found).t));
+    const printed = view.columns.filter(({ key }) => board.measured || key === focus || some((row) => cell(row, key))); // no table prints all
+    const numbers = printed.map(({ key, label }) => ({ key, label, numeric: true, of: (row) => cell(row, key) ?? { t: "" } }));
     numbers.sort((a, b) => (b.key === usual) - (a.key === usual)); // the column that counts stands first
     const of = focus === usual ? "" : `, ${view.columns[at.get(focus)].label}`; // whose rank and interval it is
     const [rank, interval] = [".rank", ".interval"].map((key) => fixed.filter((one) => one.key === key)

@@ -62,7 +62,7 @@ const figures = (() => {
       const names = units(spec).flatMap(({ encoding = {} }) => [encoding.color, encoding.shape])
         .flatMap((channel) => channel?.scale?.domain ?? []);
       const room = this.holder.clientWidth - 40;
-      const wanted = Math.max(...names.map((name) => name.length * 6.5), 1) + 30;
+      const wanted = Math.max(...names.map((name) => name.length * 5.5), 1) + 30;
       const columns = Math.max(1, Math.floor(room / wanted));
       return { ...THEME.legend, columns, labelLimit: room / columns - 20 };
     }
