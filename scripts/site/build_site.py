@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from site_files import mirror, redirect
 from site_reference import reference
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,8 @@ PAGES: Mapping[str, str] = {"README.md": "index.md", "CONTRIBUTING.md": "contrib
 """Where pages that lie outside of docs/ and results/ are on the site."""
 INDEXES: Mapping[str, str] = {"docs/decisions": "docs/decisions/index.md"}
 """Pages made from the code that stand for folders."""
+BOARDS = ("results/index.html",)
+"""HTML pages that pages of the site link."""
 LINK = re.compile(r"\[([^\[\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 CODE = re.compile(r"(^```.*?^```|`[^`\n]+`|^ {4}.*?$)", re.MULTILINE | re.DOTALL)
 
@@ -98,6 +101,11 @@ def build(out: Path) -> None:
     done = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(COLOUR.sub("", done.stdout + done.stderr))
+    files = out / "site" / "files"
+    for page in BOARDS:
+        (files / page).unlink(missing_ok=True)
+        mirror(ROOT, page, files)
+    redirect([(page, place(page) or "") for page in pages()], files)
 
 
 if __name__ == "__main__":

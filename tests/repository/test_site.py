@@ -75,6 +75,7 @@ def test_a_build_removes_only_what_builds_make(
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
     monkeypatch.setattr(build_site, "pages", tuple)
+    monkeypatch.setattr(build_site, "BOARDS", ())
     monkeypatch.setattr(build_site, "reference", lambda _: ())
     done = subprocess.CompletedProcess((), 0, "", "")
     monkeypatch.setattr(build_site.subprocess, "run", lambda *_, **__: done)
@@ -143,19 +144,40 @@ class _Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.slow
-def test_no_request_leaves_the_site(site: Path) -> None:
+@pytest.fixture
+def address(site: Path) -> Iterator[str]:
+    """The address of a server of the site."""
     served = partial(_Quiet, directory=site / "site")
     server = ThreadingHTTPServer(("127.0.0.1", 0), served)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with opened(f"http://127.0.0.1:{server.server_port}/") as page:
-            for path in ("", "reference/command-line/", "mini/", "results/"):
-                page.goto(f"http://127.0.0.1:{server.server_port}/{path}")
-                page.wait_for_load_state("networkidle")
-            page.keyboard.press("/")
-            page.keyboard.type("adaptive_calibration_error")
-            page.wait_for_timeout(1000)  # the search loads its worker and its index
+        yield f"http://127.0.0.1:{server.server_port}/"
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.slow
+def test_no_request_leaves_the_site(address: str) -> None:
+    with opened(address) as page:
+        for path in ("", "reference/command-line/", "mini/", "results/"):
+            page.goto(f"{address}{path}")
+            page.wait_for_load_state("networkidle")
+        page.keyboard.press("/")
+        page.keyboard.type("adaptive_calibration_error")
+        page.wait_for_timeout(1000)  # the search loads its worker and its index
+
+
+@pytest.mark.slow
+def test_links_of_the_board_lead_to_files_and_pages_of_the_site(site: Path, address: str) -> None:
+    with opened(address) as page:
+        page.goto(f"{address}files/results/index.html")
+        links = page.eval_on_selector_all("a[href]", "all => all.map(one => one.href)")
+        local = {link.partition("#")[0].removeprefix(address) for link in links if address in link}
+        assert {"files/results/mini/report.html", "files/docs/statistics.md"} <= local
+        assert not [path for path in local if not (site / "site" / path).exists()]
+        page.goto(f"{address}files/docs/statistics.md#one-seed")
+        page.wait_for_url(f"{address}statistics/#one-seed")
+        for path in ("results/README.md", "docs/decisions/2026-11-30-board.md", "CONTRIBUTING.md"):
+            page.goto(f"{address}files/{path}")
+            page.wait_for_function("document.querySelector('nav') !== null")
