@@ -3,50 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import psutil
 import pytest
 from commands import SAME_BENCH, assert_refused, bench, contents, start
 from outputs_folders import folder, score
-from same_weights import assert_same_weights
+from worker_runs import ONE_THREAD, RUN, is_alive, run, wait_for, workers
 
 import bench as bench_package
-from bench.core.errors import CellError, InputError
-from bench.core.records import read_records
-from bench.core.store.claims import this_process
+from bench.core.errors import InputError
+from bench.front.executors import local
 from bench.front.executors.choice import chosen_executor
 from bench.front.executors.local import LocalExecutor
-from bench.front.executors.together import JOB, RESULT, _ended, carry_out_together
 from bench.runs.execution.jobs import Job, JobContext
 from bench.runs.execution.states import JOBS, read_jobs
-
-RUN = (
-    *("run", "--suite", "micro", "--limit", "40", "--shifts", "v2", "--no-curves"),
-    *("--methods", "wise-ft,vrf", "--seeds", "0,1", "--set", "e2e-ft.epochs=2", "--device", "cpu"),
-)
-ONE_THREAD = SAME_BENCH | {"OMP_NUM_THREADS": "1"}
-"""The bits of a training depend on the number of threads."""
-
-
-def run(folder: Path, *more: str, command: Sequence[str] = RUN) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder that has another bench, which nobody must import."""
-    other = folder / "bench" / "__init__.py"
-    other.parent.mkdir(parents=True, exist_ok=True)
-    other.write_text("raise ImportError('another bench')")
-    places = ("--out", folder / "out", "--cache-dir", folder / "cache")
-    process = start(*command, *places, *more, env=ONE_THREAD, cwd=folder)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -60,24 +36,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("alone")
     assert run(folder).returncode == 0
     return results(folder)
-
-
-def workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Those of the fork server; none if another child ends meanwhile."""
-    try:
-        found = [p for one in psutil.Process(process.pid).children() for p in one.children()]
-        return [p for p in found if "forkserver" in str(p.cmdline())]
-    except psutil.Error:
-        return []
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("it did not happen")
 
 
 @pytest.mark.slow
@@ -308,94 +266,28 @@ def test_a_process_that_dies_between_two_jobs_is_replaced(tmp_path: Path) -> Non
     assert len(results) == 2 and all("JSON" in reason for reason in results)
 
 
+def test_workers_start_anew_where_they_cannot_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For other threads than the server's, elsewhere than on Linux, and without a socket."""
+    monkeypatch.setattr(local.forkserver, "ensure_running", lambda: None)
+    monkeypatch.setattr(local, "_server_threads", {})
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert local._context("1").get_start_method() == "spawn"
+    monkeypatch.setattr(sys, "platform", "linux")
+    kinds = [local._context(threads).get_start_method() for threads in ("2", "1", "2")]
+    assert kinds == ["forkserver", "spawn", "forkserver"]
+    too_long = OSError("AF_UNIX path too long")
+    monkeypatch.setattr(local.forkserver, "ensure_running", Mock(side_effect=too_long))
+    assert local._context("2").get_start_method() == "spawn"
+
+
 @pytest.mark.slow
-def test_processes_that_share_a_job_give_the_numbers_of_one(tmp_path: Path) -> None:
-    """To 1e-4, also if one of them or their worker is killed: all end, the job goes again."""
-    command = (*RUN[:-8], "--methods", "e2e-ft", "--set", "e2e-ft.epochs=2", "--device", "cpu")
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
-    assert run(alone, command=command).returncode == 0
-    process = start(
-        *(*command, "--out", shared / "out", "--cache-dir", shared / "cache"),
-        *("--executor", "local:1,processes=2"),
-        env=ONE_THREAD,
-    )
-    for victim in ("a rank", "the worker"):
-        ranks = wait_for(lambda: len(found := ranks_of(process)) == 2 and found)
-        (ranks[1] if victim == "a rank" else wait_for(lambda: workers(process))[0]).kill()
-        wait_for(lambda found=ranks: not any(map(is_alive, found)), 90)
-    _, err = process.communicate(timeout=600)
-    assert process.returncode == 0, err
-    assert err.count("a worker was lost") == 2
-    states = {job.state for job in read_jobs(shared / "out").jobs}
-    assert states == {"lost", "done"}
-    one, two = (read_records(folder / "out" / "records.jsonl") for folder in (alone, shared))
-    assert [r.value for r in two] == pytest.approx([r.value for r in one], abs=1e-4)
-    assert_same_weights(alone / "cache", shared / "cache", at_least=1)
-
-
-def is_alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != "zombie"
-
-
-def ranks_of(run: subprocess.Popen[str]) -> list[psutil.Process]:
-    try:
-        found = psutil.Process(run.pid).children(recursive=True)
-        words = {process: process.cmdline() for process in found}
-    except psutil.Error:  # one that ends meanwhile
-        return []
-    rank, launcher = "bench.front.executors.rank", "torch.distributed.run"
-    return [one for one, said in words.items() if rank in said and launcher not in said]
-
-
-def test_each_process_of_a_job_has_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    executor = LocalExecutor(2, ["0", "1", "2", "3"], processes=2)
-    visible = [own["CUDA_VISIBLE_DEVICES"] for own in executor._own]
-    assert visible == ["0,1", "2,3"] and executor.name == "local:2,processes=2"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5")
-    with chosen_executor("local:processes=3", "auto", tmp_path) as found:
-        assert found is not None and (found.slots, found.processes) == (2, 3)
-    with (
-        pytest.raises(InputError, match="this machine has 6 GPUs"),
-        chosen_executor("local:processes=7", "auto", tmp_path),
-    ):
-        pass
-
-
-def test_the_folders_of_killed_workers_go_with_the_next_job(
+def test_workers_start_below_a_temporary_folder_with_a_long_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job may run for days, so its age does not make a folder nobody's."""
-    (host, pid), ended = this_process(), subprocess.Popen(["true"])
-    ended.wait()
-    made: list[str] = []
-
-    def popen(command: Sequence[str], **_: object) -> None:
-        assert Path(command[-1], JOB).is_file()
-        made.append(Path(command[-1]).name)
-        raise OSError("no processes")
-
-    def next_job() -> None:
-        with pytest.raises(OSError, match="no processes"):
-            carry_out_together(Job(JobContext("{}", ".", "logs"), 0, ("a",), "fits", True, 2))
-
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(subprocess, "Popen", popen)
-    next_job()
-    assert not list(tmp_path.iterdir())
-    left = made[0].replace(f"-{pid}-", f"-{ended.pid}-")  # as if that process had been killed
-    kept = [left.replace(host, "elsewhere"), *made, "bench-job-x", f"bench-job-{host}-x"]
-    for name in (left, *kept):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / JOB).touch()
-        os.utime(tmp_path / name, (0, 0))
-    next_job()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
-
-
-def test_processes_without_a_result_fail_the_job(tmp_path: Path) -> None:
-    """As after the end of one by a signal; bench's last line is the reason."""
-    said = "torch: noise\nbench: process 1: gone\nTraceback\n"
-    with pytest.raises(CellError, match=r"ended without a result: process 1: gone$"):
-        _ended(tmp_path, said)
-    (tmp_path / RESULT).write_text('{"failed": {"a": "diverged"}, "error": null}')
-    assert _ended(tmp_path, said) == ({"a": "diverged"}, None)
+    """The name of a socket has 107 bytes at most."""
+    place = tmp_path / ("x" * 100)
+    place.mkdir()
+    monkeypatch.setitem(ONE_THREAD, "TMPDIR", str(place))
+    command = (*RUN[:7], "--methods", "zero-shot", "--device", "cpu")
+    done = run(tmp_path, "--executor", "local:1", command=command)
+    assert done.returncode == 0, done.stderr

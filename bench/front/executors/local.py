@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from bench.runs.execution.jobs import Job, JobResult, Submitted
 
 PRELOADED = ("bench.front.executors.local", "torch", "torchvision", "open_clip")
 """What each worker needs, and takes longer to import than the rest of its start."""
+_server_threads: dict[str, str] = {}
+"""The number of threads of the server that this process has, if it has one."""
 
 
 class LocalExecutor:
@@ -75,13 +77,13 @@ class LocalExecutor:
 
     def _begun(self, number: int, job: Job) -> Future[JobResult]:
         own = self._own[number]
-        pool = self._pools[number]
-        if pool is None:
-            context = _context(own["OMP_NUM_THREADS"])
-            environment = dict(os.environ) | own
-            pool = ProcessPoolExecutor(1, context, initializer=_set_up, initargs=(environment,))
-            self._pools[number] = pool
+        environment = dict(os.environ) | own
         with changed_environment(code_environment() | own), _without_main():
+            pool = self._pools[number]
+            if pool is None:
+                context = _context(own["OMP_NUM_THREADS"])
+                pool = ProcessPoolExecutor(1, context, initializer=_set_up, initargs=(environment,))
+                self._pools[number] = pool
             return pool.submit(_in_a_process, job)
 
     def _stop(self, number: int) -> None:
@@ -98,23 +100,23 @@ class LocalExecutor:
         self._busy.clear()
 
 
-@cache
-def _server() -> dict[str, str]:
-    """What the server of `_context` was started with, once for this process."""
-    return {}
-
-
 def _context(threads: str) -> BaseContext:
     """Return how processes start: forked off a server that has imported what all need, once.
 
     Libraries read the number of threads when they are imported: where the server has another, and
-    where frameworks of the system do not bear a fork (macOS) or there is none, each starts anew.
+    where frameworks of the system do not bear a fork (macOS), or the server cannot have its socket,
+    as below a temporary folder with a long name, each process starts anew.
     """
-    if sys.platform != "linux" or _server().setdefault("threads", threads) != threads:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED])
-    return context
+    if (
+        sys.platform == "linux"
+        and _server_threads.setdefault("OMP_NUM_THREADS", threads) == threads
+    ):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([*PRELOADED])
+        with suppress(OSError):
+            forkserver.ensure_running()
+            return context
+    return multiprocessing.get_context("spawn")
 
 
 def _some(gpus: Sequence[str], first: int, count: int) -> str:
